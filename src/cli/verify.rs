@@ -102,8 +102,9 @@ pub enum NotSound {
 
 /// Checks a ledger without its views, for a command that needs a sound one.
 pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, NotSound> {
-    match check_log(ledger, Progress::new(task, WithoutTerminal::Lines)) {
-        Ok((_, sound)) => Ok(sound),
+    let checked = ledger.open_reader().map_err(|error| unreadable(ledger, &error));
+    match checked.and_then(|reader| check_log(ledger, &*reader, Progress::new(task, WithoutTerminal::Lines))) {
+        Ok(sound) => Ok(sound),
         Err(Fault::Broken { position, reason, .. }) => Err(NotSound::Broken(format!("position {position}: {reason}"))),
         Err(Fault::Unreadable(why)) => Err(NotSound::Unknown(why)),
     }
@@ -142,11 +143,37 @@ fn verify(
     ledger: &LedgerPlace,
     log_only: bool,
 ) -> Result<Verified, Fault> {
-    let (reader, log) = check_log(ledger, Progress::new("log", WithoutTerminal::Silent))?;
+    let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
+    let log = check_log(ledger, &*reader, Progress::new("log", WithoutTerminal::Silent));
+    let checkpoint = match &log {
+        Err(Fault::Unreadable(_)) => Ok(None),
+        Ok(_) | Err(Fault::Broken { .. }) => {
+            published.map(|published| published.check(&*reader, Extent::Whole)).transpose()
+        }
+    };
+    let (log, checkpoint) = both(log, checkpoint)?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
     let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    let checkpoint = published.map(|published| published.check(&*reader, Extent::Whole)).transpose()?;
     Ok(Verified { log, views, copy, checkpoint })
+}
+
+/// The fault at the earlier position, if there are two: an event that was changed may break a rule only later.
+fn both<A, B>(log: Result<A, Fault>, checkpoint: Result<B, Fault>) -> Result<(A, B), Fault> {
+    match (log, checkpoint) {
+        (Ok(log), Ok(checkpoint)) => Ok((log, checkpoint)),
+        (Err(log), Err(checkpoint)) => Err(if checkpoint.position() < log.position() { checkpoint } else { log }),
+        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(fault),
+    }
+}
+
+impl Fault {
+    /// The first bad position; beyond all others if it is not known.
+    const fn position(&self) -> u64 {
+        match self {
+            Self::Broken { position, .. } => *position,
+            Self::Unreadable(_) => u64::MAX,
+        }
+    }
 }
 
 /// Compares the copy for analysts with the log.
@@ -190,10 +217,9 @@ fn check_views(folder: Option<&Path>, ledger: &LedgerPlace, reader: &dyn Reader)
     }
 }
 
-/// Checks the log and the ledger. Returns the reader as well.
-fn check_log(ledger: &LedgerPlace, mut progress: Progress) -> Result<(Box<dyn Reader>, Sound), Fault> {
-    let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
-    let verified = verify::verify(&*reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
+/// Checks the log and the ledger.
+fn check_log(ledger: &LedgerPlace, reader: &dyn Reader, mut progress: Progress) -> Result<Sound, Fault> {
+    let verified = verify::verify(reader, Depth::Gateway, &mut |position, last| progress.at(position, last));
     if verified.is_ok() {
         progress.done();
     }
@@ -207,8 +233,7 @@ fn check_log(ledger: &LedgerPlace, mut progress: Progress) -> Result<(Box<dyn Re
     if let Some(file) = ledger.file() {
         check_wal(file, last)?;
     }
-    let sound = verified.map_err(|error| log_fault(ledger, error))?;
-    Ok((reader, sound))
+    verified.map_err(|error| log_fault(ledger, error))
 }
 
 /// Checks the write-ahead log. A damaged one reads as if it ended at the damage, so the rest of the check would miss events.

@@ -17,11 +17,12 @@ pub enum TreeDiffers {
     OtherEvent { position: u64 },
     /// Without the published tiles, or with damaged ones, nobody knows which event differs.
     #[error(
-        "the first {size} events are not those of the checkpoint; which one differs cannot be told without the published tiles"
+        "the {size} events of the checkpoint are others, from one after position {after} on; which one cannot be told without the \
+         published tiles"
     )]
-    OtherRoot { size: u64 },
-    #[error("the first {size} events are not those of the checkpoint that was kept")]
-    OtherCheckpoint { size: u64 },
+    OtherRoot { after: u64, size: u64 },
+    #[error("the {size} events of the checkpoint that was kept are others, from one after position {after} on")]
+    OtherCheckpoint { after: u64, size: u64 },
     #[error("cannot read the ledger: {0}")]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -51,7 +52,8 @@ pub fn verify(
         of_size.filter(|checkpoint| checkpoint.root != tree.root()).copied().collect::<Vec<_>>()
     };
     let (mut tree, mut tiles, mut entry, mut first_other) = (Tree::new(), Vec::new(), Vec::new(), None);
-    let mut differing = of_other_events(&tree);
+    // Up to which position the events are those of a checkpoint that was kept, and the checkpoints that are of others.
+    let (mut agreed, mut differing) = (0, of_other_events(&tree));
     while tree.size() < until {
         let wanted = PAGE_EVENTS.min(usize::try_from(until - tree.size()).unwrap_or(PAGE_EVENTS));
         let page = log.after(tree.size(), wanted)?;
@@ -63,6 +65,9 @@ pub fn verify(
             entry::push(&mut entry, recorded)?;
             tree.append(Hash::of_leaf(&entry), &mut tiles)?;
             differing.extend(of_other_events(&tree));
+            if differing.is_empty() && kept.iter().any(|kept| kept.size == tree.size()) {
+                agreed = tree.size();
+            }
         }
         first_other = first_other.or_else(|| tiles.iter().find_map(|tile| first_difference(tile, &mut published)));
         tiles.clear();
@@ -76,19 +81,17 @@ pub fn verify(
             None => lost = lost.max(Some(longer.size)),
         }
     }
-    if let Some(first) = differing.first() {
-        let last = tree.partial_tiles_since(0);
-        let position = first_other.or_else(|| last.iter().find_map(|tile| first_difference(tile, &mut published)));
-        return Err(match position {
-            Some(position) => TreeDiffers::OtherEvent { position },
-            None if differing.contains(&head) => TreeDiffers::OtherRoot { size: head.size.min(found.size) },
-            None => TreeDiffers::OtherCheckpoint { size: first.size },
-        });
+    if differing.is_empty() && lost.is_none() {
+        return Ok(head.size.min(found.size));
     }
-    match lost {
-        Some(published) => Err(TreeDiffers::Short { published, found: found.size }),
-        None => Ok(head.size.min(found.size)),
-    }
+    let last = tree.partial_tiles_since(0);
+    let position = first_other.or_else(|| last.iter().find_map(|tile| first_difference(tile, &mut published)));
+    Err(match (position, differing.first(), lost) {
+        (Some(position), ..) => TreeDiffers::OtherEvent { position },
+        (None, Some(_), _) if differing.contains(&head) => TreeDiffers::OtherRoot { after: agreed, size: head.size },
+        (None, Some(first), _) => TreeDiffers::OtherCheckpoint { after: agreed, size: first.size },
+        (None, None, published) => TreeDiffers::Short { published: published.unwrap_or(head.size), found: found.size },
+    })
 }
 
 /// The position of the first leaf that is not the published one.

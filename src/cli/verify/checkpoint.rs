@@ -130,7 +130,7 @@ impl PublishedAt {
         let position_of = |error: &TreeDiffers| match error {
             TreeDiffers::Short { found, .. } => Some(found + 1),
             TreeDiffers::OtherEvent { position } => Some(*position),
-            TreeDiffers::OtherRoot { .. } | TreeDiffers::OtherCheckpoint { .. } => Some(1),
+            TreeDiffers::OtherRoot { after, .. } | TreeDiffers::OtherCheckpoint { after, .. } => Some(after + 1),
             TreeDiffers::Log(_) | TreeDiffers::Canonical(_) | TreeDiffers::Full(_) => None,
         };
         match verified {
