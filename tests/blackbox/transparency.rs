@@ -1,6 +1,9 @@
 //! The published log: its checkpoints, what changes in the database they show, and that no two of them contradict each other.
 
+mod attacks;
+
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -166,16 +169,16 @@ async fn without_the_setting_there_is_no_published_log() {
     assert!(described(published.client(None).get("/openapi.json").await.must(200).json()));
 }
 
-/// Drops the triggers, as somebody with every right on the file can, and changes it.
-fn change(gateway: &Gateway, statement: &str) {
-    let db = Connection::open(gateway.data().join("ledger.db")).expect("the ledger");
+/// The ledger of a folder without its triggers, which somebody with every right on the file can drop.
+fn unlocked(folder: &Path) -> Connection {
+    let db = Connection::open(folder.join("ledger.db")).expect("the ledger");
     let mut triggers = db.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").expect("triggers");
     let names: Result<Vec<String>, _> = triggers.query_map([], |row| row.get(0)).expect("names").collect();
     drop(triggers);
     for name in names.expect("names") {
         db.execute_batch(&format!("DROP TRIGGER {name}")).expect("dropped");
     }
-    assert_eq!(db.execute(statement, []).expect("changed"), 1, "{statement}");
+    db
 }
 
 /// What a log that agrees with itself cannot show.
@@ -196,7 +199,7 @@ async fn a_changed_actor_that_the_log_agrees_with_is_found_by_the_checkpoint() {
     assert!(proven.contains(&completeness) && !not_proven.contains("completeness"), "{words}");
     let statement =
         format!("UPDATE events SET metadata = replace(metadata, 'operator', 'key_1') WHERE position = {position}");
-    change(&gateway, &statement);
+    assert_eq!(unlocked(&gateway.data()).execute(&statement, []), Ok(1), "{statement}");
     run(0, &["verify", "--data", &data, "--log-only"]);
     let words = run(1, &["verify", "--data", &data, "--checkpoint-key", &key, "--log-only"]);
     assert!(
