@@ -347,6 +347,41 @@ async fn nodes_share_their_counts_again_while_another_one_starts() {
     nodes.wait_until_shared(SOON).await;
 }
 
+/// It was suspended when the outage began, and may have admitted what Redis has lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_wait_for_an_older_one_before_they_share_their_counts_again() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    tokio::task::block_in_place(|| nodes.register_an_old_one());
+    tokio::task::block_in_place(|| redis.start_again());
+    wait_until_all_are_ready(&nodes, &redis).await;
+    // Each of them looks several times for others to wait for.
+    tokio::time::sleep(QUIET).await;
+    let log = nodes.log().await;
+    let shared = log.iter().find(|event| type_of(event) == "access.limits_shared.v1");
+    assert_eq!(shared, None, "nobody waits for the old one");
+    tokio::task::block_in_place(|| nodes.remove_the_old_one());
+    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Waits until all nodes say in Redis that they can share their counts.
+async fn wait_until_all_are_ready(nodes: &LimitedNodes, redis: &RedisServer) {
+    let started = Instant::now();
+    loop {
+        let log = nodes.log().await;
+        let turn = log.iter().rfind(|event| type_of(event) == "access.limits_local.v1").expect("an outage");
+        let key = format!("lw:{{ready}}:{}", turn["position"]);
+        if tokio::task::block_in_place(|| redis.ask(&["SCARD", &key])) == NODES.to_string() {
+            return;
+        }
+        assert!(started.elapsed() < SOON, "a node is not ready");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_killed() {

@@ -316,7 +316,7 @@ impl Conductor {
         let running = self.serving_nodes().await.map_err(|error| error.to_string())?;
         // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
         // Redis starts again and again. One that is older may have been suspended when the period began.
-        let last_start = period.began_at + CLOCKS_DIFFER_MAX;
+        let last_start = period.beginning.recorded_at + CLOCKS_DIFFER_MAX;
         let has_admitted = |node: &RunningNode| period.members.contains(&node.node_id) || node.started_at <= last_start;
         if running.iter().filter(|node| has_admitted(node)).all(|node| ready.nodes.contains(&node.node_id)) {
             self.record_shared(period).await;

@@ -35,7 +35,6 @@ pub struct LocalPeriod {
     /// The position of the last event of it.
     pub turn: u64,
     pub began_at: DateTime<Utc>,
-    /// Who could not share counts when it began, and why.
     pub beginning: Beginning,
     /// The nodes that have a share now.
     pub nodes: HashSet<String>,
@@ -45,11 +44,12 @@ pub struct LocalPeriod {
     shares: Vec<SharesGiven>,
 }
 
-/// Who began a local period, and why.
+/// The event with which a local period began: who could not share counts, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beginning {
     pub node: String,
     pub reason: String,
+    pub recorded_at: DateTime<Utc>,
 }
 
 /// The shares that an event gave.
@@ -90,7 +90,11 @@ impl Mode {
                 Some(Self::Local(match self {
                     Self::Shared { .. } => {
                         let (member_since, shares) = (is_member.then_some(turn), vec![given(&HashSet::new())]);
-                        let beginning = Beginning { node: local.node.clone(), reason: local.reason.clone() };
+                        let beginning = Beginning {
+                            node: local.node.clone(),
+                            reason: local.reason.clone(),
+                            recorded_at: recorded.recorded_at,
+                        };
                         LocalPeriod {
                             began: turn,
                             turn,
@@ -222,7 +226,8 @@ mod tests {
     fn recorded(position: u64, sequence: u64, event: impl Into<Event>) -> Recorded {
         let stream = Access::limits_stream();
         let context = Context::of(Actor::System("limits"));
-        Recorded { position, recorded_at: from_micros(0), stream, sequence, context, event: event.into() }
+        let recorded_at = from_micros(i64::try_from(position).expect("a position"));
+        Recorded { position, recorded_at, stream, sequence, context, event: event.into() }
     }
 
     fn local(nodes: &[&str]) -> AccessLimitsLocal {
@@ -249,6 +254,11 @@ mod tests {
         assert_eq!((period(&modes).began, period(&modes).turn, period(&modes).member_since), (7, 7, None));
         modes.apply(&recorded(9, 2, local(&["a", "b", "c"])), 1);
         assert_eq!((period(&modes).began, period(&modes).turn, period(&modes).member_since), (7, 9, Some(9)));
+        assert_eq!(
+            period(&modes).beginning.recorded_at,
+            from_micros(7),
+            "when it began, and not when a share was given"
+        );
         modes.apply(&recorded(10, 3, shared(7)), 2);
         assert!(!modes.mode().is_shared(), "it does not know of the third node");
         modes.apply(&recorded(11, 4, shared(9)), 3);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::event::access::AccessLimitsLocal;
+use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User, WhenUnshared};
 use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{KeyId, LimitId};
@@ -93,16 +93,7 @@ impl LimitedNode {
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
         let pause = if recorded.is_some() { Duration::from_millis(300) } else { Duration::ZERO };
         if let Some(local) = recorded {
-            let append = Append {
-                stream: Access::limits_stream(),
-                expected_sequence: 0,
-                events: vec![local.into()],
-                context: Context::of(Actor::System("gateway")),
-                side: Vec::new(),
-                idempotency: None,
-                basis: Basis::default(),
-            };
-            log.append(append).await.expect("it is recorded");
+            record_mode(&log, local.into()).await;
         }
         let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
@@ -190,6 +181,21 @@ impl LimitedNode {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Records how limits are counted, as another node does.
+async fn record_mode(log: &Log, event: Event) {
+    let known = log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
+    let append = Append {
+        stream: Access::limits_stream(),
+        expected_sequence: known.len() as u64,
+        events: vec![event],
+        context: Context::of(Actor::System("gateway")),
+        side: Vec::new(),
+        idempotency: None,
+        basis: Basis::default(),
+    };
+    log.append(append).await.expect("it is recorded");
 }
 
 impl Drop for LimitedNode {
@@ -415,6 +421,37 @@ async fn a_request_that_ended_while_redis_was_away_has_no_place_any_more() {
     tokio::task::block_in_place(|| redis.start_again());
     node.wait_until(Sharing::Shared).await;
     assert!(node.ask(&chain()).await.is_some());
+}
+
+/// Redis has lost what the node had put into it, and nobody asks again for what it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_others_did_not_wait_for_puts_what_it_counts_once_more() {
+    let (redis, clock, limits) = (redis(), manual_clock(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    let a = node_with_clock(&clock, Start::with(&redis), &limits).await;
+    let b = LimitedNode::start("b", &redis, &limits).await;
+    for _ in 0..6 {
+        assert!(a.ask(&chain()).await.is_some());
+    }
+    let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
+    a.shared().link.set_connection(None);
+    // The outage follows its start so soon that it waits before it says that it is ready, and its clock stands still.
+    let started = Instant::now();
+    while a.shared().figures.restored.get() == 0 {
+        assert!(started.elapsed() < SOON, "it puts nothing");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ask(&redis, &["FLUSHALL"]);
+    let (ends, at) = (a.shared().modes.mode().turn(), clock.now());
+    let shared = AccessLimitsShared { node: "b".to_owned(), ends, began_at: at, ended_at: at, admitted: 0, refused: 0 };
+    record_mode(&a.log, shared.into()).await;
+    while ask(&redis, &["EXISTS", &key]) == "0" {
+        assert!(started.elapsed() < SOON, "Redis lacks what it counts");
+        clock.advance(Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for fits in [true, true, true, false] {
+        assert_eq!(b.ask(&chain()).await.is_some(), fits);
+    }
 }
 
 /// The one place of a limit is free after an outage that begins with the end of its request, and in which `returns` happens.
