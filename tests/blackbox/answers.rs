@@ -319,6 +319,30 @@ async fn usage_that_cannot_be_is_recorded_and_not_charged_nor_counted() {
     }
 }
 
+/// Readers of an event may take no more than 128 levels, so that a report leaves most of them to what is around it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_usage_is_recorded_as_json_up_to_thirty_two_levels_and_as_text_beyond() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["said"]).await;
+    for (depth, is_json) in [(1, true), (32, true), (33, false), (60, false)] {
+        let inside = format!("{}0{}", r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));
+        let report = format!(r#"{{"prompt_tokens":40,"completion_tokens":7,"total_tokens":47,"more":{inside}}}"#);
+        let message = r#"{"role":"assistant","content":"Yes."}"#;
+        let choice = format!(r#"{{"index":0,"finish_reason":"stop","message":{message}}}"#);
+        let answer = format!(r#"{{"id":"x","object":"chat.completion","choices":[{choice}],"usage":{report}}}"#);
+        upstream.says("application/json", answer);
+        let request_id = tenant.chat("said").await.must(200).request_id();
+        let life = gateway.life(&request_id).await;
+        let completed = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("its end");
+        let wanted = if is_json { serde_json::from_str(&report).expect("JSON") } else { Value::String(report) };
+        assert_eq!(completed["data"]["provider_usage"], wanted, "{depth} levels");
+        assert_eq!(completed["data"]["usage"]["output_text_tokens"], 7, "{depth} levels");
+    }
+    gateway.stop();
+    let (code, said) = gateway.verify();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// Holds: inf.finish-reason, event.life
 #[tokio::test(flavor = "multi_thread")]
 async fn what_did_not_come_to_its_end_says_why() {
