@@ -1,9 +1,11 @@
 //! Answers from the published files. A partial tile or bundle that was deleted, because there is a wider one, is the beginning of
 //! that one.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use objects::NotOpened;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, MalformedBundle, MalformedTile, ProofError, SignedCheckpoint, TILE_WIDTH, Tile,
@@ -47,11 +49,21 @@ pub struct Checkpoint {
 #[derive(Clone)]
 pub struct PublishedLog {
     files: Arc<Files>,
+    /// Tiles that many proofs need. No tile ever changes.
+    shared_tiles: Arc<Mutex<BTreeMap<TileId, Tile>>>,
+}
+
+/// How many tiles are kept in memory, of 8 KiB each.
+const SHARED_TILES_MAX: usize = 256;
+
+/// Whether a tile is one of the few that proofs of many events need: those above the leaves, and the newest.
+fn is_shared(id: TileId) -> bool {
+    id.level() > 0 || id.is_partial()
 }
 
 impl PublishedLog {
     pub fn new(files: Files) -> Self {
-        Self { files: Arc::new(files) }
+        Self { files: Arc::new(files), shared_tiles: Arc::default() }
     }
 
     /// The newest checkpoint; `None` if nothing is published yet. Who reads it checks its signature.
@@ -121,12 +133,27 @@ impl PublishedLog {
     }
 
     async fn tiles(&self, ids: Vec<TileId>) -> Result<Tiles, PublishedError> {
-        let mut tiles = Tiles::new();
-        for id in ids {
-            let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
-            tiles.insert(Tile::parse(id, &bytes)?);
+        Ok(try_join_all(ids.into_iter().map(|id| self.parsed_tile(id))).await?.into_iter().collect())
+    }
+
+    async fn parsed_tile(&self, id: TileId) -> Result<Tile, PublishedError> {
+        if let Some(tile) = self.shared_tiles().get(&id) {
+            return Ok(tile.clone());
         }
-        Ok(tiles)
+        let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
+        let tile = Tile::parse(id, &bytes)?;
+        if is_shared(id) {
+            let mut shared = self.shared_tiles();
+            if shared.len() == SHARED_TILES_MAX {
+                shared.clear();
+            }
+            shared.insert(id, tile.clone());
+        }
+        Ok(tile)
+    }
+
+    fn shared_tiles(&self) -> MutexGuard<'_, BTreeMap<TileId, Tile>> {
+        self.shared_tiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest checkpoint, if it is of these keys, with the leaves of its last tile; `None` if nothing is published yet.

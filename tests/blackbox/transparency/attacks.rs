@@ -111,7 +111,10 @@ async fn every_attack_is_found_from_files_alone_at_the_first_bad_position() {
         // Checkpoints and tiles are replaced by those of the fork, which the kept checkpoint is not of.
         let replaced = signed.path().join("objects");
         assert_eq!(history.found(signed.path(), &replaced, &kept[..1]), None, "the fork agrees with itself");
-        assert!(history.found(signed.path(), &replaced, &[newest.clone()]) > Some(0), "and not with what was kept");
+        assert!(
+            history.found(signed.path(), &replaced, std::slice::from_ref(&newest)) > Some(0),
+            "and not with what was kept"
+        );
         let forged = forged(&history, state.path());
         assert_eq!(history.found(forged.path(), &forged.path().join("objects"), &[]), Some(1), "another key");
     }
