@@ -1,5 +1,6 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `replay`, `reseal`: not begun; `models`, `doctor`: no gateway or no key).
+//! `rebuild`, `replay`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
+//! start).
 
 mod archive;
 mod archived_ledger;
@@ -29,6 +30,7 @@ mod status;
 mod table;
 mod verify;
 mod welcome;
+mod witness;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -91,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Models(args) => models::run(&args, &flags),
         Command::Doctor(args) => doctor::run(&args, &flags),
         Command::Health(args) => health::run(&args, &flags),
+        Command::Witness(args) => witness::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }

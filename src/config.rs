@@ -258,6 +258,8 @@ mod tests {
             unknown_usage: "charge_hold".to_owned(),
             drain_timeout_seconds: "30".to_owned(),
             drain_delay_seconds: "0".to_owned(),
+            transparency_anew: "false".to_owned(),
+            witnesses: String::new(),
             cors_origins: String::new(),
             trusted_proxies: String::new(),
             rate_limit_requests: String::new(),

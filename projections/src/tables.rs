@@ -149,7 +149,11 @@ impl Tables {
             Resource::Price(change) => self.apply(change, recorded),
             Resource::Budget(change) => self.apply(change, recorded),
             Resource::RateLimit(change) => self.apply(change, recorded),
-            Resource::LogKeyCreated(key) => self.log_keys.push((**key).clone()),
+            Resource::LogKeyCreated(key) => {
+                if key.is_of_log(&self.log_keys) {
+                    self.log_keys.push((**key).clone());
+                }
+            }
             Resource::NodeKeyReplaced(_) | Resource::PriceRevalued(_) | Resource::CatalogueImported(_) => {}
         }
     }

@@ -37,9 +37,10 @@ use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::{Publisher, RoleSinks};
-use shutdown::{Running, Signals, shut_down};
+pub use shutdown::Signals;
+use shutdown::{Running, shut_down};
 
-const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -123,7 +124,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if let Some(limits) = engines.limits_task.take() {
         serving.spawn(limits.run());
     }
-    let publisher = published::publisher(&config, &engines, &vault).await?;
+    let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
@@ -180,7 +181,7 @@ fn role_sinks(
     archive: Option<ConfiguredArchive>,
     publisher: Option<Publisher>,
 ) -> Result<RoleSinks, ServeError> {
-    let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, webhook_client()?))).transpose()?;
+    let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),
@@ -194,13 +195,13 @@ fn role_sinks(
     })
 }
 
-/// What is sent to a webhook goes to its address alone, whatever proxies the environment names.
-fn webhook_client() -> Result<reqwest::Client, ServeError> {
+/// What is sent to a webhook or a witness goes to its address alone, whatever proxies the environment names.
+fn direct_client() -> Result<reqwest::Client, ServeError> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(upstream::tls_config()?)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(WEBHOOK_CONNECT_MAX);
+        .connect_timeout(CONNECT_MAX);
     Ok(client.build()?)
 }
 

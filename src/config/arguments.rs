@@ -4,6 +4,7 @@ mod catalogue;
 mod gateway;
 mod ledger;
 mod serve;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub use ledger::{
 use ledger::{POSITION_OR_TIME, REPLAY_EXAMPLES};
 use serve::SECRETS;
 pub use serve::ServeArgs;
+pub use witness::WitnessArgs;
 
 /// An LLM gateway whose accounts are a ledger.
 #[derive(Parser)]
@@ -67,6 +69,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Ask a running gateway whether it is ready, without a key; exit code 0: ready, 1: not ready, or not reached
     Health(HealthArgs),
+    /// Run a witness, which cosigns the checkpoints of logs that others publish, if each continues the last one
+    Witness(WitnessArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
 }
@@ -90,6 +94,7 @@ impl Command {
             | Self::Reseal(_)
             | Self::Verify(_)
             | Self::Status(_)
+            | Self::Witness(_)
             | Self::Completions(_) => None,
         }
     }

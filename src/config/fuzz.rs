@@ -55,6 +55,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             &mut args.hold_ttl_seconds,
             &mut args.drain_timeout_seconds,
             &mut args.drain_delay_seconds,
+            &mut args.witnesses,
             &mut args.cors_origins,
             &mut args.trusted_proxies,
             &mut args.rate_limit_requests,

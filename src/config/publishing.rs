@@ -1,12 +1,15 @@
-//! Where the log is published as a transparency log, and under which name.
+//! Where the log is published as a transparency log, under which name, and who cosigns it.
+
+use std::collections::BTreeSet;
 
 use events::log::DatabaseAddress;
 use objects::ObjectStoreAddress;
 use tlog::KeyName;
+use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};
 
 use super::arguments::ServeArgs;
 use super::object_store::{object_store, own_object_store};
-use super::setting::{LOG_ORIGIN, TRANSPARENCY};
+use super::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
 use super::{Flags, WrongConfig, boolean};
 
 /// The longest name of a log: it is in each checkpoint and in each key.
@@ -17,6 +20,10 @@ pub struct Publishing {
     pub address: ObjectStoreAddress,
     /// The name that a new log is to have; `None` for one that the gateway makes.
     pub origin: Option<KeyName>,
+    /// Whether it may be published anew where nothing of it is left.
+    pub anew: bool,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
 }
 
 /// Reads the settings; `None` if the log is not published.
@@ -28,6 +35,8 @@ pub fn read(
 ) -> Result<Option<Publishing>, WrongConfig> {
     let origin = args.log_origin.as_deref().filter(|origin| !origin.is_empty());
     let origin = flags.check(LOG_ORIGIN, origin.map(log_origin).transpose())?;
+    let witnesses = flags.check(WITNESSES, witnesses(&args.witnesses))?;
+    let anew = flags.check(TRANSPARENCY_ANEW, boolean(&args.transparency_anew))?;
     if !flags.check(TRANSPARENCY, boolean(&args.transparency))? {
         return Ok(None);
     }
@@ -35,7 +44,19 @@ pub fn read(
         Some(address) => address,
         None => own_object_store(TRANSPARENCY, args, flags, database)?,
     };
-    Ok(Some(Publishing { address, origin }))
+    Ok(Some(Publishing { address, origin, anew, witnesses }))
+}
+
+fn witnesses(text: &str) -> Result<Vec<WitnessAddress>, String> {
+    let parts = text.split(',').filter(|part| !part.trim().is_empty());
+    let witnesses: Vec<WitnessAddress> =
+        parts.map(str::parse).collect::<Result<_, _>>().map_err(|wrong: WrongWitness| format!("each {wrong}"))?;
+    let names: BTreeSet<_> = witnesses.iter().map(|witness| witness.key().public_key()).collect();
+    match witnesses.len() {
+        count if count > WITNESSES_MAX => Err(format!("must be at most {WITNESSES_MAX} witnesses")),
+        count if count > names.len() => Err("must have each witness once".to_owned()),
+        _ => Ok(witnesses),
+    }
 }
 
 /// The name of a log: a host and a path, as C2SP recommends, in visible ASCII.
@@ -54,6 +75,8 @@ mod tests {
     use super::super::arguments::{Cli, Command};
     use super::super::setting::OBJECT_STORE_URL;
     use super::*;
+
+    const WITNESS: &str = "witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO";
 
     fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Publishing>, WrongConfig> {
         let line = ["ledgerway", "serve"].iter().chain(line);
@@ -84,5 +107,13 @@ mod tests {
         for wrong in ["two words", "a+b", "é", &"x".repeat(201)] {
             assert_eq!(refused(&["--log-origin", wrong], false), "LEDGERWAY_LOG_ORIGIN", "{wrong}");
         }
+        let (witness, twice) =
+            (format!("{WITNESS} https://w.example"), format!("{WITNESS} http://a,{WITNESS} http://b"));
+        for wrong in ["https://w.example", WITNESS, &twice, &format!("{witness} more"), "w1+64c2f42a+AQ https://w"] {
+            assert_eq!(refused(&["--witnesses", wrong], false), "LEDGERWAY_WITNESSES", "{wrong}");
+        }
+        let line = ["--transparency", "--witnesses", &witness];
+        let published = read_with(&line, None, false).expect("settings").expect("a published log");
+        assert_eq!(published.witnesses.len(), 1);
     }
 }

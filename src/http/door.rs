@@ -47,6 +47,7 @@ use super::cors::Cors;
 use super::entrances::{Entrances, Protocol, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
+use super::server::RequestHandler;
 use super::trusted_proxies::TrustedProxies;
 use super::unknown_path;
 use crate::guarded_body::GuardedBody;
@@ -97,33 +98,6 @@ impl Door {
     /// The same door in front of other routes.
     pub fn with_routes(&self, routes: Routes) -> Self {
         Self::new(Arc::clone(&self.parts), routes)
-    }
-
-    pub fn connection_opens(&self) -> GaugeGuard {
-        self.parts.responses.connection_opens()
-    }
-
-    /// The responses to requests that cannot be parsed, and so never reach the door.
-    pub fn parse_error_responses(&self) -> ParseErrorResponses {
-        ParseErrorResponses::new(self.parts.ids.clone(), self.parts.responses.clone())
-    }
-
-    /// Answers one request.
-    pub async fn answer(self, request: Request, peer: IpAddr) -> Response {
-        let parts = Arc::clone(&self.parts);
-        match &parts.cors {
-            None => self.answer_same_origin(request, peer).await,
-            Some(cors) => {
-                // Boxed, so that requests without CORS need no room for it.
-                let answer = cors.answer(request, |request| self.clone().answer_same_origin(request, peer));
-                let mut response = Box::pin(answer).await;
-                if !response.headers().contains_key(REQUEST_ID_HEADER) {
-                    // A preflight, which CORS has answered.
-                    set_header(&mut response, REQUEST_ID_HEADER, &parts.ids.make::<RequestId>().to_string());
-                }
-                response
-            }
-        }
     }
 
     async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
@@ -215,6 +189,33 @@ impl Door {
             tightest.put_into(response.headers_mut());
         }
         response
+    }
+}
+
+impl RequestHandler for Door {
+    fn connection_opens(&self) -> GaugeGuard {
+        self.parts.responses.connection_opens()
+    }
+
+    fn parse_error_responses(&self) -> ParseErrorResponses {
+        ParseErrorResponses::new(self.parts.ids.clone(), self.parts.responses.clone())
+    }
+
+    async fn answer(self, request: Request, peer: IpAddr) -> Response {
+        let parts = Arc::clone(&self.parts);
+        match &parts.cors {
+            None => self.answer_same_origin(request, peer).await,
+            Some(cors) => {
+                // Boxed, so that requests without CORS need no room for it.
+                let answer = cors.answer(request, |request| self.clone().answer_same_origin(request, peer));
+                let mut response = Box::pin(answer).await;
+                if !response.headers().contains_key(REQUEST_ID_HEADER) {
+                    // A preflight, which CORS has answered.
+                    set_header(&mut response, REQUEST_ID_HEADER, &parts.ids.make::<RequestId>().to_string());
+                }
+                response
+            }
+        }
     }
 }
 

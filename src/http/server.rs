@@ -3,24 +3,27 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdTcpStream};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use projections::figures::GaugeGuard;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::connection_threads::{ConnectionRuntimes, ThreadRuntimes};
 use super::connection_watch::{ConnectionRequests, WatchedConnection};
-use super::door::Door;
+use super::parse_errors::ParseErrorResponses;
 use crate::guarded_body::GuardedBody;
 
 /// A connection that has sent no request by then, or is idle for so long, is closed. Longer than load balancers keep an idle
@@ -34,6 +37,18 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// Pause after a failed accept, such as one for too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What answers the requests of a listener. Cheap to clone.
+pub trait RequestHandler: Clone + Send + Sync + 'static {
+    /// Counts a connection until the returned value is dropped.
+    fn connection_opens(&self) -> GaugeGuard;
+
+    /// The responses to requests that cannot be parsed, and so never reach the handler.
+    fn parse_error_responses(&self) -> ParseErrorResponses;
+
+    /// Answers one request.
+    fn answer(self, request: Request, peer: IpAddr) -> impl Future<Output = Response> + Send;
+}
 
 /// A bound listener that is not accepting yet.
 pub struct Server {
@@ -53,7 +68,7 @@ impl Server {
     }
 
     /// Accepts at most `connections_max` connections at a time, until it is dropped, and the connections with it.
-    pub async fn serve_at_most(self, connections_max: usize, door: Door, runtimes: ThreadRuntimes) {
+    pub async fn serve_at_most(self, connections_max: usize, handler: impl RequestHandler, runtimes: ThreadRuntimes) {
         let permits = Arc::new(Semaphore::new(connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -61,10 +76,10 @@ impl Server {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
             match self.accept().await {
                 Ok((stream, peer)) => {
-                    let (door, runtimes) = (door.clone(), runtimes.for_connection());
+                    let (handler, runtimes) = (handler.clone(), runtimes.for_connection());
                     let runtime = runtimes.runtime().clone();
                     let serve = async move {
-                        serve_connection(runtimes, stream, peer, door).await;
+                        serve_connection(runtimes, stream, peer, handler).await;
                         drop(permit);
                     };
                     connections.spawn_on(serve, &runtime);
@@ -109,28 +124,33 @@ fn builder(runtimes: ConnectionRuntimes) -> Builder<ConnectionRuntimes> {
 }
 
 /// Serves one connection until it ends. Errors are the client's, so they are logged for debugging alone.
-async fn serve_connection(runtimes: ConnectionRuntimes, stream: StdTcpStream, peer: SocketAddr, door: Door) {
+async fn serve_connection(
+    runtimes: ConnectionRuntimes,
+    stream: StdTcpStream,
+    peer: SocketAddr,
+    handler: impl RequestHandler,
+) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "cannot watch a connection"),
     };
     let _ = stream.set_nodelay(true);
-    let _open = door.connection_opens();
+    let _open = handler.connection_opens();
     let requests = Arc::<ConnectionRequests>::default();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        let (door, request_begun) = (door.clone(), requests.begin(request.version()));
+        let (handler, request_begun) = (handler.clone(), requests.begin(request.version()));
         let is_get = request.method() == Method::GET;
         async move {
             // hyper keeps room for this future as long as the connection lives. The large part of it is boxed, so that an
             // idle connection does not hold it.
-            let answer = Box::pin(door.answer(request.map(Body::new), peer.ip())).await;
+            let answer = Box::pin(handler.answer(request.map(Body::new), peer.ip())).await;
             if is_get && answer.headers().get(CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
                 request_begun.mark_endless();
             }
             Ok::<_, Infallible>(answer.map(|body| GuardedBody::new(body, request_begun)))
         }
     });
-    let stream = WatchedConnection::new(stream, Arc::clone(&requests), door.parse_error_responses());
+    let stream = WatchedConnection::new(stream, Arc::clone(&requests), handler.parse_error_responses());
     let builder = builder(runtimes);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper has no deadline for the first bytes, which decide on the protocol.

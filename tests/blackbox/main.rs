@@ -12,6 +12,8 @@ mod scripted;
 #[path = "../../events/benches/verify/story.rs"]
 mod story;
 mod tenant;
+#[path = "../../events/witness/src/test_log.rs"]
+mod test_log;
 
 mod abandoned;
 mod access_tokens;
@@ -100,3 +102,4 @@ mod unknown_paths;
 mod unpriced_fields;
 mod verify;
 mod views;
+mod witness;

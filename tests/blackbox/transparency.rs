@@ -1,6 +1,7 @@
 //! The published log: its checkpoints, what changes in the database they show, and that no two of them contradict each other.
 
 mod attacks;
+mod witnesses;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::json;
 use tlog::{
-    Hash, LogPolicy, SignedCheckpoint, TlogProof, Tree, TreeHead, VerifierKey, verify_consistency, verify_inclusion,
+    Hash, LogPolicy, SignedCheckpoint, Signer, TlogProof, Tree, TreeHead, VerifierKey, verify_consistency,
+    verify_inclusion,
 };
 
 use crate::archive::{address, run, wait_until_archived};
@@ -217,7 +219,17 @@ async fn a_changed_actor_that_the_log_agrees_with_is_found_by_the_checkpoint() {
     run(0, &["verify", "--data", &data, "--checkpoint-key", &key, "--log-only"]);
     let kept = kept.display().to_string();
     let words = run(1, &["verify", "--data", &data, "--checkpoint-key", &key, "--log-only", "--checkpoint", &kept]);
-    assert!(words.contains("of the checkpoint that was kept are others, from one after position 0 on"), "{words}");
+    assert!(
+        words.contains("of the checkpoint that was kept are others, or were lost, from one after position 0 on"),
+        "{words}"
+    );
+    // A log has several keys, once one was lost.
+    let name = key.parse::<VerifierKey>().expect("a key").name().clone();
+    let earlier = Signer::from_seed(name, &[5; 32]).expect("a key").verifier_key().to_string();
+    let (both, alone) = (format!("{earlier}\n{key}\n"), &earlier);
+    run(0, &["verify", "--data", &data, "--checkpoint-key", &both, "--log-only"]);
+    run(0, &["verify", "--data", &data, "--checkpoint-key", &earlier, "--checkpoint-key", &key, "--log-only"]);
+    run(1, &["verify", "--data", &data, "--checkpoint-key", alone, "--log-only"]);
     // Another key has not signed it.
     let other = format!("{}{}", &key[..key.len() - 1], if key.ends_with('A') { 'B' } else { 'A' });
     let words = run(2, &["verify", "--data", &data, "--checkpoint-key", &other]);

@@ -12,3 +12,11 @@ pub struct LogKeyCreated {
     /// The public key as verifiers take it (C2SP `signed-note`): `ORIGIN+HASH+BASE64`.
     pub verifier_key: String,
 }
+
+impl LogKeyCreated {
+    /// Whether the key is of a log that has these: the first one names the log. Of two nodes that record a first key at the same
+    /// time under different names, the later one's has signed nothing.
+    pub fn is_of_log(&self, earlier: &[Self]) -> bool {
+        earlier.first().is_none_or(|first| first.origin == self.origin)
+    }
+}

@@ -20,7 +20,7 @@ pub enum CheckpointError {
 }
 
 impl LogKeys {
-    /// The keys of these events; `None` if the log has none yet. A key that cannot be read has signed nothing.
+    /// The keys of a log; `None` if it has none yet. A key that cannot be read has signed nothing.
     pub fn of<'a>(created: impl IntoIterator<Item = &'a LogKeyCreated>) -> Option<Self> {
         let mut created = created.into_iter().peekable();
         let origin = created.peek()?.origin.clone();
@@ -28,9 +28,11 @@ impl LogKeys {
         Some(Self { origin, keys })
     }
 
-    /// A key that somebody was given by other means than the log.
-    pub fn of_verifier(key: VerifierKey) -> Self {
-        Self { origin: key.name().to_string(), keys: vec![key] }
+    /// Keys that somebody was given by other means than the log; `None` if there is none, or if they are of several logs.
+    pub fn of_verifiers(keys: Vec<VerifierKey>) -> Option<Self> {
+        let origin = keys.first()?.name().to_string();
+        let is_one_log = keys.iter().all(|key| key.name().as_str() == origin);
+        is_one_log.then_some(Self { origin, keys })
     }
 
     pub fn origin(&self) -> &str {

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use objects::{Object, Objects, Put, StoreError};
+use objects::{Enough, Listed, Object, Objects, Put, StoreError};
 use tlog::{EntryBundleId, TileId};
 
 /// The folder of the published log in an object store.
@@ -94,6 +94,17 @@ impl Files {
         let deletions =
             stream::iter(paths.into_iter().map(|path| async move { self.objects.delete(&name(&path)).await }));
         Ok(deletions.buffer_unordered(PUTS_AT_A_TIME).try_collect().await?)
+    }
+
+    /// How many whole files there are below a folder of the log: tiles of a level, or bundles.
+    pub async fn count_whole(&self, folder: &str) -> Result<u64, FilesError> {
+        let mut whole = 0;
+        let count = |listed: Listed| {
+            whole += u64::from(!listed.name.contains(".p/"));
+            Enough::No
+        };
+        self.objects.list(&name(folder), None, count).await?;
+        Ok(whole)
     }
 
     async fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Bytes>, FilesError> {

@@ -20,6 +20,7 @@ mod publication;
 mod published;
 pub mod role;
 mod verify;
+mod witnesses;
 
 pub use checkpoint::{CheckpointError, LogKeys};
 pub use entry::{leaf, push as push_entry};
@@ -29,3 +30,4 @@ pub use place::{PublishedPlace, Reader, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
 pub use verify::{TreeDiffers, verify};
+pub use witnesses::{WITNESS_REST, WITNESSES_MAX, WitnessAddress, WrongWitness};

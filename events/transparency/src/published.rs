@@ -10,7 +10,7 @@ use objects::NotOpened;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, MalformedBundle, MalformedTile, ProofError, SignedCheckpoint, TILE_WIDTH, Tile,
     TileId, Tiles, TreeHead, consistency_proof, inclusion_proof, parse_entries, root, tiles_of_consistency,
-    tiles_of_inclusion, tiles_of_root,
+    tiles_of_inclusion, tiles_of_root, verify_inclusion,
 };
 
 use crate::checkpoint::{CheckpointError, LogKeys};
@@ -36,6 +36,8 @@ pub enum PublishedError {
     Bundle(#[from] MalformedBundle),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error("{path} in {place} is damaged: it is not of the newest checkpoint; delete it, and it is written again")]
+    OtherTile { path: String, place: String },
 }
 
 /// The newest checkpoint, as it is published.
@@ -168,6 +170,12 @@ impl PublishedLog {
         let Some(id) = TileId::in_tree(head.size, 0, index) else { return Ok(None) };
         let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
         let leaves = Tile::parse(id, &bytes)?.hashes().to_vec();
+        // The proof of the last leaf has all others of its tile in it: a damaged one is not taken for another event.
+        let proof = self.inclusion_proof(last, head.size).await?;
+        let is_of_head = leaves.last().is_some_and(|leaf| verify_inclusion(last, leaf, &head, &proof).is_ok());
+        if !is_of_head {
+            return Err(PublishedError::OtherTile { path: id.to_string(), place: self.place() });
+        }
         Ok(Some(NewestLeaves { head, first: index * u64::from(TILE_WIDTH) + 1, leaves }))
     }
 
@@ -178,6 +186,24 @@ impl PublishedLog {
         let bytes = self.bundle(id).await?.ok_or_else(|| self.missing(&id))?;
         let leaves = parse_entries(id, &bytes)?.into_iter().map(Hash::of_leaf).collect();
         Ok((EntryBundle::parse(id, &bytes)?, leaves))
+    }
+
+    /// Refuses a log that lacks a whole tile or bundle of a tree of this size. It lists all of them.
+    pub(crate) async fn must_be_whole(&self, size: u64) -> Result<(), PublishedError> {
+        let width = u64::from(TILE_WIDTH);
+        let mut whole = size / width;
+        let bundles = std::iter::once(("tile/entries".to_owned(), whole));
+        let levels = (0_u8..).map_while(|level| {
+            let wanted = (whole > 0).then(|| (format!("tile/{level}"), whole));
+            whole /= width;
+            wanted
+        });
+        for (folder, wanted) in bundles.chain(levels).collect::<Vec<_>>() {
+            if self.files.count_whole(&folder).await? < wanted {
+                return Err(PublishedError::Missing { path: format!("a file of {folder}"), place: self.place() });
+            }
+        }
+        Ok(())
     }
 
     /// Where it is published, without a secret.

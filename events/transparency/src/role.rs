@@ -15,6 +15,7 @@ use events::log::{Followed, Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_E
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 use objects::{Objects, Open, Opening};
+use reqwest::Client;
 use tlog::{
     Checkpoint, EntryBundle, EntryBundleId, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint,
     Signer, TILE_WIDTH, Tree, TreeHead, partial_tiles, verify_consistency,
@@ -26,6 +27,7 @@ use crate::files::{Files, FilesError};
 use crate::ledger::{Differs, NewestLeaves, compare_with_ledger};
 use crate::publication::{AddError, Publication};
 use crate::published::{PublishedError, PublishedLog};
+use crate::witnesses::{WitnessAddress, Witnesses};
 
 /// How long after the first event that is in no checkpoint one is published.
 const PUBLISH_AFTER: Duration = Duration::from_millis(500);
@@ -54,6 +56,13 @@ pub struct PublisherParts {
     pub log: Log,
     pub status: RoleStatus,
     pub clock: Arc<dyn Clock>,
+    /// Whether a log of which there is nothing yet is begun: if it was published before, it would contradict itself.
+    pub may_begin: bool,
+    /// Who is asked to cosign checkpoints, and with what.
+    pub witnesses: Vec<WitnessAddress>,
+    pub client: Client,
+    /// [`WITNESS_REST`](crate::WITNESS_REST), except in tests.
+    pub witness_rest: Duration,
     /// [`PARTIAL_KEPT`], except in tests.
     pub partial_kept: Duration,
     /// [`FILES_BYTES_MAX`], except in tests.
@@ -85,10 +94,15 @@ enum RoleError {
     TwoRoots { size: u64, remembered: Hash, published: Hash },
     #[error("the newest checkpoint, of {new} events, does not continue the one of {old}: {reason}")]
     Inconsistent { old: u64, new: u64, reason: InvalidProof },
-    #[error("another process has published a checkpoint of {size} events meanwhile")]
+    #[error("the newest checkpoint in the object store is of {size} events, and not the one that is continued here")]
     Replaced { size: u64 },
     #[error("the ledger does not have the {size} events of the newest checkpoint as they were published")]
     OtherRoot { size: u64 },
+    #[error(
+        "this ledger was published before, and nothing of that is here: put the folder tlog back into the object store; to publish it \
+         anew, set LEDGERWAY_TRANSPARENCY_ANEW=true (docs/transparency.md#where-it-is)"
+    )]
+    Gone,
     #[error("cannot read the log: {0}")]
     Log(#[from] LogError),
     #[error("the publisher's thread ended: {0}")]
@@ -100,6 +114,7 @@ pub async fn run(parts: PublisherParts) {
     let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut opening = Opening::new(Arc::clone(&parts.open));
+    let mut witnesses = Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_rest);
     loop {
         // Before it has the role: another process may reach the object store.
         let objects = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
@@ -110,6 +125,8 @@ pub async fn run(parts: PublisherParts) {
             lease: &lease,
             backoff: &mut backoff,
             newest: TreeHead::EMPTY,
+            witnesses: &mut witnesses,
+            cosigned: None,
             replaced: VecDeque::new(),
         };
         let ended = work.run().await;
@@ -135,6 +152,9 @@ struct Work<'a> {
     backoff: &'a mut Backoff,
     /// The checkpoint that the next one continues.
     newest: TreeHead,
+    witnesses: &'a mut Witnesses,
+    /// The newest checkpoint with cosignatures, once it has any.
+    cosigned: Option<SignedCheckpoint>,
     /// Partial files that no checkpoint needs any more, with when they can be deleted.
     replaced: VecDeque<(Instant, Vec<String>)>,
 }
@@ -150,12 +170,17 @@ impl Work<'_> {
         let Some(mut publication) = begun else { return Ok(LeaseWorkEnd::LeaseLost) };
         status.working();
         status.reached(publication.position());
+        self.cosign().await?;
         let mut follower = log.follow(publication.position(), PAGE_EVENTS);
         let mut due = None;
         loop {
             let followed = tokio::select! {
                 () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                 () = until(due) => None,
+                () = until(self.witnesses.due()), if self.newest.size > 0 => {
+                    self.cosign().await?;
+                    continue;
+                }
                 followed = follower.next() => match followed? {
                     None => return Ok(LeaseWorkEnd::LogClosed),
                     Some(followed) => Some(followed),
@@ -210,7 +235,29 @@ impl Work<'_> {
         self.parts.status.reached(head.size);
         let before = std::mem::replace(&mut self.newest, head);
         self.delete_replaced(before.size).await;
+        self.cosign().await?;
         Ok(true)
+    }
+
+    /// Asks the witnesses that have not cosigned the newest checkpoint, and publishes it once more with their cosignatures. It is
+    /// published before they are asked: whoever does not care about witnesses does not wait for them.
+    async fn cosign(&mut self) -> Result<(), RoleError> {
+        if self.witnesses.is_empty() || self.newest.size == 0 {
+            return Ok(());
+        }
+        let known = self.cosigned.take().filter(|cosigned| *cosigned.unverified().head() == self.newest);
+        let mut checkpoint = known.map_or_else(|| self.signed(self.newest), Ok)?;
+        if self.witnesses.cosign(&mut checkpoint, &self.published).await {
+            self.must_be_newest().await?;
+            self.published.files().replace_checkpoint(checkpoint.to_string().into()).await?;
+        }
+        self.cosigned = Some(checkpoint);
+        Ok(())
+    }
+
+    fn signed(&self, head: TreeHead) -> Result<SignedCheckpoint, MalformedCheckpoint> {
+        let PublisherParts { signer, keys, .. } = self.parts;
+        SignedCheckpoint::sign(Checkpoint::new(keys.origin(), head)?, signer)
     }
 
     /// The checkpoint is still the one that the next one continues. Whoever publishes from a copy of the database has replaced it, and
@@ -224,9 +271,7 @@ impl Work<'_> {
     /// Signs a checkpoint of a tree whose files are published, remembers it and publishes it; false if another process has the
     /// role. In this order: what was published is remembered, whatever happens in between.
     async fn put_checkpoint(&self, head: TreeHead) -> Result<bool, RoleError> {
-        let PublisherParts { signer, keys, .. } = self.parts;
-        let signed = SignedCheckpoint::sign(Checkpoint::new(keys.origin(), head)?, signer)?;
-        let text = signed.note().to_string();
+        let text = self.signed(head)?.to_string();
         if !self.lease.remember(RoleMemory { position: head.size, detail: text.clone() }).await? {
             return Ok(false);
         }
@@ -251,11 +296,17 @@ impl Work<'_> {
     /// Continues what was published, if it is of this log; `None` if another process has the role.
     async fn begin(&mut self) -> Result<Option<Publication>, RoleError> {
         let keys = &self.parts.keys;
-        let published = self.published.files().checkpoint().await?;
-        let published = published.map(|bytes| keys.read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
         let remembered = self.lease.memory().await?;
         let remembered = remembered.map(|memory| keys.read(memory.detail.as_bytes())).transpose()?;
         let remembered = remembered.unwrap_or(TreeHead::EMPTY);
+        let published = match self.published.files().checkpoint().await?.map(|bytes| keys.read(&bytes)).transpose() {
+            // A damaged one is replaced by the one that is remembered.
+            Err(CheckpointError::Malformed(_)) if remembered.size > 0 => TreeHead::EMPTY,
+            published => published?.unwrap_or(TreeHead::EMPTY),
+        };
+        if published.size == 0 && remembered.size == 0 && !self.parts.may_begin {
+            return Err(RoleError::Gone);
+        }
         let [older, newest] = match published.size <= remembered.size {
             true => [published, remembered],
             false => [remembered, published],
@@ -270,7 +321,9 @@ impl Work<'_> {
         };
         let publication = match restored {
             // All that is in the files is in the ledger, too.
-            Err(RoleError::Published(PublishedError::Missing { .. })) => self.rebuild(&older, newest).await?,
+            Err(RoleError::Published(
+                PublishedError::Missing { .. } | PublishedError::Checkpoint(CheckpointError::Malformed(_)),
+            )) => self.rebuild(&older, newest).await?,
             restored => restored?,
         };
         self.newest = newest;
@@ -297,6 +350,7 @@ impl Work<'_> {
             return Ok(Publication::new(Tree::new(), EntryBundle::new()));
         };
         let tree = Tree::restore(&head, &self.published.tiles_of_root(head.size).await?)?;
+        self.published.must_be_whole(head.size).await?;
         let (open, leaves) = self.published.open_bundle(head.size).await?;
         if let Some(at) = leaves.iter().zip(&newest.leaves).position(|(found, leaf)| found != leaf) {
             return Err(RoleError::OtherEntry { position: newest.first + at as u64 });

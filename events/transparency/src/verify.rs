@@ -21,7 +21,9 @@ pub enum TreeDiffers {
          published tiles"
     )]
     OtherRoot { after: u64, size: u64 },
-    #[error("the {size} events of the checkpoint that was kept are others, from one after position {after} on")]
+    #[error(
+        "the {size} events of the checkpoint that was kept are others, or were lost, from one after position {after} on"
+    )]
     OtherCheckpoint { after: u64, size: u64 },
     #[error("cannot read the ledger: {0}")]
     Log(#[from] LogError),
@@ -78,7 +80,9 @@ pub fn verify(
         match proof(found.size, longer.size) {
             Some(proof) if verify_consistency(&found, longer, &proof).is_ok() => {}
             Some(_) => differing.push(*longer),
-            None => lost = lost.max(Some(longer.size)),
+            // Of the newest one, the published hashes tell whether its beginning is the same.
+            None if longer.size <= head.size => lost = lost.max(Some(longer.size)),
+            None => differing.push(*longer),
         }
     }
     if differing.is_empty() && lost.is_none() {

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::log_key::LogKeyCreated;
-use events::event::{Event, Resource};
+use chrono::TimeDelta;
+use events::event::{Stream, StreamKind};
 use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
 use events::role::Role;
+use events::time::Clock;
 use objects::{Objects, Open, Opening};
 use secrets::Vault;
-use secrets::log_key::{LogKeyError, LogSigner};
-use transparency::{Differs, FOLDER, Files, LogKeys, PublishedLog, compare_with_ledger};
+use secrets::log_key::{LogKeyError, LogSigner, recorded_log_keys};
+use transparency::{
+    CheckpointError, Differs, FOLDER, Files, LogKeys, PublishedError, PublishedLog, compare_with_ledger,
+};
 
 use super::super::object_store::objects_opener;
 use super::ServeError;
@@ -24,6 +27,8 @@ use crate::config::Config;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long the start waits until the tables have a new key.
 const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long after its first key a log is new: a process that ended before the first checkpoint is started again by then.
+const NEW_MAX: TimeDelta = TimeDelta::minutes(1);
 /// What to do about a ledger that is not the published one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
                       (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
@@ -62,7 +67,7 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
     let published = PublishedLog::new(Files::new(objects));
     let place = published.place();
     let read = move || -> Result<_, LogError> {
-        let created = reader.as_deref().map_or(Ok(Vec::new()), keys_of)?;
+        let created = reader.as_deref().map_or(Ok(Vec::new()), recorded_log_keys)?;
         Ok((reader, LogKeys::of(&created)))
     };
     let Ok((reader, keys)) = tokio::task::spawn_blocking(read).await? else { return Ok(()) };
@@ -77,8 +82,8 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
     };
     let newest = match newest {
         Ok(Ok(newest)) => newest,
-        Ok(Err(error)) => match error.downcast::<transparency::PublishedError>() {
-            Ok(error) if !matches!(*error, transparency::PublishedError::Checkpoint(_)) => {
+        Ok(Err(error)) => match error.downcast::<PublishedError>() {
+            Ok(error) if !matches!(*error, PublishedError::Checkpoint(CheckpointError::Refused(_))) => {
                 warn(&error);
                 return Ok(());
             }
@@ -91,11 +96,7 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
         }
     };
     if newest.is_none() && has_keys {
-        tracing::warn!(
-            place,
-            "this ledger has a key for checkpoints, and none is published here: if it was restored from a backup, stop the gateway \
-             and put the folder tlog back"
-        );
+        tracing::warn!(place, "this ledger has a key for checkpoints, and none is published here");
     }
     let (Some(newest), Some(reader)) = (newest, reader) else { return Ok(()) };
     match tokio::task::spawn_blocking(move || compare_with_ledger(&place, &newest, &*reader)).await? {
@@ -106,18 +107,6 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
         }
         Err(differs) => Err(format!("{differs}: {ADVICE}").into()),
     }
-}
-
-/// The keys that a ledger says have signed its checkpoints.
-fn keys_of(reader: &dyn Reader) -> Result<Vec<LogKeyCreated>, LogError> {
-    let administration = reader.administration_after(0)?;
-    Ok(administration
-        .into_iter()
-        .filter_map(|recorded| match recorded.event {
-            Event::Resource(Resource::LogKeyCreated(created)) => Some(*created),
-            _ => None,
-        })
-        .collect())
 }
 
 /// Refuses a ledger without a key, of which nothing can have been published, where a log is published.
@@ -137,7 +126,12 @@ async fn must_be_unpublished(published: &PublishedLog) -> Result<(), ServeError>
 /// What publishes the log, if this process may have the role. Its key is made here if the log has none.
 ///
 /// Errors: another name for the log was given than the one that it has.
-pub async fn publisher(config: &Config, engines: &Engines, vault: &Vault) -> Result<Option<Publisher>, ServeError> {
+pub async fn publisher(
+    config: &Config,
+    engines: &Engines,
+    vault: &Vault,
+    clock: &dyn Clock,
+) -> Result<Option<Publisher>, ServeError> {
     let (Some(publishing), Some(open)) = (&config.publishing, engines.published.clone()) else { return Ok(None) };
     if !engines.roles.iter().any(|status| status.role() == Role::Transparency) {
         return Ok(None);
@@ -150,5 +144,14 @@ pub async fn publisher(config: &Config, engines: &Engines, vault: &Vault) -> Res
     // Whoever asks for the key finds it from the first request on, unless the tables are slow.
     engines.tables.catch_up(TABLES_WAIT_MAX).await;
     let keys = LogKeys::of(&keys).ok_or("the log has no key that signs its checkpoints")?;
-    Ok(Some(Publisher { open, signer: Arc::new(signer), keys }))
+    let may_begin = publishing.anew || is_new(engines, keys.origin(), clock).await?;
+    let (witnesses, client) = (publishing.witnesses.clone(), super::direct_client()?);
+    Ok(Some(Publisher { open, signer: Arc::new(signer), keys, may_begin, witnesses, client }))
+}
+
+/// Whether the log got its first key just now, so that nothing can have been published of it and lost since.
+async fn is_new(engines: &Engines, origin: &str, clock: &dyn Clock) -> Result<bool, LogError> {
+    let stream = Stream::new(StreamKind::LogKey, origin);
+    let keys = engines.log.read(move |reader| reader.stream(&stream)).await?;
+    Ok(keys.first().is_none_or(|first| clock.now() - first.recorded_at < NEW_MAX))
 }

@@ -14,8 +14,8 @@ use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
 use tlog::Signer;
 use tokio::task::JoinSet;
-use transparency::LogKeys;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
+use transparency::{LogKeys, WITNESS_REST, WitnessAddress};
 
 use crate::config::{Config, NatsSettings};
 
@@ -33,6 +33,9 @@ pub struct Publisher {
     pub open: Open<Objects>,
     pub signer: Arc<Signer>,
     pub keys: LogKeys,
+    pub may_begin: bool,
+    pub witnesses: Vec<WitnessAddress>,
+    pub client: reqwest::Client,
 }
 
 /// The copy of the views for analysts.
@@ -79,7 +82,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                 }
             }
             Role::Transparency => {
-                if let Some(Publisher { open, signer, keys }) = publisher.take() {
+                if let Some(Publisher { open, signer, keys, may_begin, witnesses, client }) = publisher.take() {
                     let (files_bytes_max, partial_kept) = (FILES_BYTES_MAX, PARTIAL_KEPT);
                     serving.spawn(transparency::role::run(PublisherParts {
                         open,
@@ -88,6 +91,10 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                         log,
                         status,
                         clock,
+                        may_begin,
+                        witnesses,
+                        client,
+                        witness_rest: WITNESS_REST,
                         files_bytes_max,
                         partial_kept,
                     }));

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::DateTime;
 use events::log::Reader;
+use events::time::rfc3339;
 use objects::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
-use tlog::{Tile, TileId, TreeHead, VerifierKey};
+use tlog::{KeyKind, SignedCheckpoint, Tile, TileId, TreeHead, VerifierKey};
 use transparency::{Files, LogKeys, PublishedError, PublishedLog, TreeDiffers};
 
 use super::super::object_store::{named_object_store, read_objects};
@@ -31,6 +33,8 @@ pub struct PublishedAt {
     keys: LogKeys,
     /// Checkpoints that somebody has kept.
     kept: Vec<TreeHead>,
+    /// Who must have cosigned the newest checkpoint.
+    witnesses: Vec<VerifierKey>,
 }
 
 /// What of a published log is the same.
@@ -42,6 +46,13 @@ pub struct VerifiedCheckpoint {
     compared: u64,
     /// The events of the longest checkpoint that somebody has kept.
     kept: Option<u64>,
+    cosigned: Vec<Cosigned>,
+}
+
+/// A witness's cosignature of the newest checkpoint.
+struct Cosigned {
+    witness: String,
+    at: String,
 }
 
 impl VerifiedCheckpoint {
@@ -52,7 +63,9 @@ impl VerifiedCheckpoint {
             0 => String::new(),
             rest => format!(", {rest} newer ones of which are not there yet"),
         };
-        format!(", as they were published in the checkpoint of {origin} with {published} events{rest}")
+        let cosigned: String =
+            self.cosigned.iter().map(|Cosigned { witness, at }| format!(", cosigned by {witness} at {at}")).collect();
+        format!(", as they were published in the checkpoint of {origin} with {published} events{rest}{cosigned}")
     }
 
     /// What a ledger with these events proves.
@@ -65,42 +78,60 @@ impl VerifiedCheckpoint {
     }
 
     pub fn as_json(&self) -> Value {
-        json!({ "origin": self.origin, "events": self.published, "compared": self.compared })
+        let witnesses =
+            self.cosigned.iter().map(|Cosigned { witness, at }| json!({ "name": witness, "cosigned_at": at }));
+        let witnesses: Vec<_> = witnesses.collect();
+        json!({ "origin": self.origin, "events": self.published, "compared": self.compared, "witnesses": witnesses })
     }
 }
 
 impl PublishedAt {
     /// The published log of a ledger; `None` if it is not asked for.
     pub fn named(args: &VerifyArgs, folder: Option<&Path>) -> Result<Option<Self>, Failure> {
-        let Some(key) = &args.checkpoint_key else { return Ok(None) };
+        if args.checkpoint_key.is_empty() {
+            return Ok(None);
+        }
         let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
         let Some(address) = named_object_store(None)?.or(own) else {
             let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
             return Err(Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}")));
         };
-        Self::at(&address, key, &args.checkpoint).map(Some)
+        Self::at(&address, args).map(Some)
     }
 
     /// The published log beside an archive; `None` if it is not asked for.
     pub fn beside_archive(args: &VerifyArgs) -> Result<Option<Self>, Failure> {
-        let Some(key) = &args.checkpoint_key else { return Ok(None) };
+        if args.checkpoint_key.is_empty() {
+            return Ok(None);
+        }
         let address = named_object_store(args.archive.as_deref())?;
-        address.map(|address| Self::at(&address, key, &args.checkpoint)).transpose()
+        address.map(|address| Self::at(&address, args)).transpose()
     }
 
-    fn at(address: &ObjectStoreAddress, key: &str, kept: &[PathBuf]) -> Result<Self, Failure> {
-        let key: VerifierKey = key.trim().parse().map_err(|error| {
-            Failure::NotBegun(format!(
-                "--checkpoint-key is not a line of /v1/log/key, such as NAME+12345678+BASE64: {error}"
-            ))
-        })?;
-        let keys = LogKeys::of_verifier(key);
+    fn at(address: &ObjectStoreAddress, args: &VerifyArgs) -> Result<Self, Failure> {
+        let keys = log_keys(&args.checkpoint_key)?;
         let read = |file: &PathBuf| {
             let wrong = |why: &dyn std::fmt::Display| Failure::NotBegun(format!("{}: {why}", file.display()));
             keys.read(&std::fs::read(file).map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
         };
-        let kept = kept.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { objects: read_objects(address)?, keys, kept })
+        let kept = args.checkpoint.iter().map(read).collect::<Result<_, _>>()?;
+        let witnesses = args.witness_key.iter().map(|key| witness_key(key)).collect::<Result<_, _>>()?;
+        Ok(Self { objects: read_objects(address)?, keys, kept, witnesses })
+    }
+
+    /// The cosignatures of a checkpoint, if each of the witnesses has cosigned it.
+    fn cosigned(&self, checkpoint: &[u8]) -> Result<Vec<Cosigned>, String> {
+        let signed = SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?;
+        let of_one = |witness: &VerifierKey| {
+            let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;
+            let cosignature =
+                of_it.first().ok_or_else(|| format!("{} has not cosigned the checkpoint", witness.name()))?;
+            let at =
+                i64::try_from(cosignature.unix_seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            let at = at.ok_or_else(|| format!("{} has cosigned the checkpoint at no possible time", witness.name()))?;
+            Ok(Cosigned { witness: witness.name().to_string(), at: rfc3339(at) })
+        };
+        self.witnesses.iter().map(of_one).collect()
     }
 
     pub fn check(&self, reader: &dyn Reader, extent: Extent) -> Result<VerifiedCheckpoint, Fault> {
@@ -109,9 +140,18 @@ impl PublishedAt {
         let runtime = single_threaded_runtime().map_err(|error| Fault::Unreadable(error.to_string()))?;
         let unreadable = |error: PublishedError| Fault::Unreadable(error.to_string());
         let checkpoint = runtime.block_on(log.checkpoint()).map_err(unreadable)?;
-        let checkpoint =
-            checkpoint.ok_or_else(|| Fault::Unreadable(format!("there is no published log in {place}")))?;
-        let head = self.keys.read(&checkpoint.bytes).map_err(|error| broken(1, format!("{place}: {error}")))?;
+        let untrusted = |why: String| broken(1, format!("{place}: {why}"));
+        let (head, cosigned) = match checkpoint {
+            Some(checkpoint) => (
+                self.keys.read(&checkpoint.bytes).map_err(|error| untrusted(error.to_string()))?,
+                self.cosigned(&checkpoint.bytes).map_err(untrusted)?,
+            ),
+            // Without the files, a checkpoint that was kept still says what the events were.
+            None => match self.kept.iter().max_by_key(|kept| kept.size) {
+                Some(longest) if self.witnesses.is_empty() => (*longest, Vec::new()),
+                _ => return Err(Fault::Unreadable(format!("there is no published log in {place}"))),
+            },
+        };
         let tile = |index| {
             let id = TileId::in_tree(head.size, 0, index)?;
             Tile::parse(id, &runtime.block_on(log.tile(id)).ok()??).ok()
@@ -119,6 +159,8 @@ impl PublishedAt {
         let mut not_proven = None;
         let proof = |old, new| match extent {
             Extent::Whole => None,
+            // A published log that ends before a checkpoint of it has lost what came after.
+            Extent::Beginning if new > head.size => None,
             Extent::Beginning => {
                 runtime.block_on(log.consistency_proof(old, new)).map_err(|error| not_proven = Some(error)).ok()
             }
@@ -141,7 +183,13 @@ impl PublishedAt {
             Ok(compared) => {
                 progress.done();
                 let kept = self.kept.iter().map(|kept| kept.size).max();
-                Ok(VerifiedCheckpoint { origin: self.keys.origin().to_owned(), published: head.size, compared, kept })
+                Ok(VerifiedCheckpoint {
+                    origin: self.keys.origin().to_owned(),
+                    published: head.size,
+                    compared,
+                    kept,
+                    cosigned,
+                })
             }
             Err(error) => Err(match position_of(&error) {
                 Some(position) => broken(position, format!("published log in {place}: {error}")),
@@ -149,6 +197,29 @@ impl PublishedAt {
             }),
         }
     }
+}
+
+/// The keys of the log, each on a line.
+fn log_keys(texts: &[String]) -> Result<LogKeys, Failure> {
+    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(|line| {
+        line.parse().map_err(|error| {
+            let form = "--checkpoint-key is not a line of /v1/log/key, such as NAME+12345678+BASE64";
+            Failure::NotBegun(format!("{form}: {error}"))
+        })
+    });
+    let keys = LogKeys::of_verifiers(keys.collect::<Result<Vec<VerifierKey>, _>>()?);
+    keys.ok_or_else(|| Failure::NotBegun("--checkpoint-key must have the keys of one log".to_owned()))
+}
+
+/// The key of a witness.
+fn witness_key(text: &str) -> Result<VerifierKey, Failure> {
+    let key = text.trim().parse().ok().filter(|key: &VerifierKey| key.kind() == KeyKind::CosignatureV1);
+    key.ok_or_else(|| {
+        let form =
+            "--witness-key is not the key of a witness, such as NAME+12345678+BASE64, which it says when it starts";
+        Failure::NotBegun(form.to_owned())
+    })
 }
 
 fn broken(position: u64, reason: String) -> Fault {

@@ -103,12 +103,16 @@ pub struct VerifyArgs {
     #[arg(long, visible_alias = "views", value_name = "URL|DIR")]
     pub copy: Option<String>,
     /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
-    /// /v1/log/key. The published log is beside the archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
+    /// /v1/log/key. Earlier keys of the log can be given as well, as lines or several times. The published log is beside the
+    /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
     #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
-    pub checkpoint_key: Option<String>,
+    pub checkpoint_key: Vec<String>,
     /// A checkpoint that was kept, as a file, which the events must agree with as well; can be given several times
     #[arg(long, value_name = "FILE", requires = "checkpoint_key", value_hint = ValueHint::FilePath)]
     pub checkpoint: Vec<PathBuf>,
+    /// A witness that must have cosigned the newest checkpoint, by its key; can be given several times
+    #[arg(long, value_name = "KEY", requires = "checkpoint_key")]
+    pub witness_key: Vec<String>,
 }
 
 #[derive(Args)]

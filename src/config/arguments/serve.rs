@@ -56,10 +56,17 @@ pub struct ServeArgs {
     /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
     #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
     pub transparency: String,
+    /// Publish a log anew whose published files are lost for good
+    #[arg(long, env = "LEDGERWAY_TRANSPARENCY_ANEW", value_name = BOOL, default_value = "false")]
+    pub transparency_anew: String,
     /// The name of a new published log, in its checkpoints and for verifiers: a host and a path. It never changes
     /// [default: a name that the gateway makes]
     #[arg(long, env = "LEDGERWAY_LOG_ORIGIN", value_name = "NAME")]
     pub log_origin: Option<String>,
+    /// Witnesses that are asked to cosign checkpoints of the published log: the key and the URL of each, with a space between
+    /// them, separated by commas
+    #[arg(long, env = "LEDGERWAY_WITNESSES", value_name = "WITNESSES", default_value = "", hide_default_value = true)]
+    pub witnesses: String,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
     /// as PARTNER/TENANT, separated by commas
     #[arg(long, env = "LEDGERWAY_SERVES_TENANTS", value_name = "TENANTS", default_value = "all")]

@@ -12,7 +12,7 @@ use testing::upstream::MockUpstream;
 use tlog::{Checkpoint, SignedCheckpoint, Signer, VerifierKey};
 
 use super::{PUBLISHED, checkpoint_of, key, make_partners, unlocked};
-use crate::archive::address;
+use crate::archive::{address, run as run_command};
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
 
@@ -118,6 +118,29 @@ async fn every_attack_is_found_from_files_alone_at_the_first_bad_position() {
         let forged = forged(&history, state.path());
         assert_eq!(history.found(forged.path(), &forged.path().join("objects"), &[]), Some(1), "another key");
     }
+}
+
+/// Files that are older than a checkpoint, or are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_checkpoint_is_enough_where_the_published_files_are_not() {
+    let history = History::recorded().await;
+    let newest = checkpoint_in(history.newest());
+    let (folder, empty) = (history.copy(), tempfile::tempdir().expect("a folder"));
+    let kept = [checkpoint_in(history.states[0].path()), newest.clone()];
+    assert_eq!(history.found(folder.path(), empty.path(), &kept), None, "nobody changed it");
+    changed(folder.path(), cut_tail, 0);
+    assert!(history.found(folder.path(), empty.path(), &kept) > Some(0), "without the files");
+    // The archive and the published log were rolled back together.
+    let older = copied(history.states[0].path());
+    let data = older.path().display().to_string();
+    run_command(0, &["archive", "--data", &data]);
+    let archive = address(&older.path().join("objects"));
+    let verify = ["verify", "--json", "--archive", &archive, "--checkpoint-key", &history.key, "--checkpoint"];
+    let [early, late] = kept.map(|checkpoint| checkpoint.display().to_string());
+    let said = run_command(1, &[&verify[..], &[&early, "--checkpoint", &late]].concat());
+    let broken = format!("\"position\":{}", head(older.path()) + 1);
+    assert!(said.contains(&broken), "{said}");
+    run_command(0, &[&verify[..], &[&early]].concat());
 }
 
 /// What the log itself can show of the two changes that are consistent.

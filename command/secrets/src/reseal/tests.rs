@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::vault::Sealed;
+use crate::vault::log_key::LogKeyError;
 use crate::{EnvironmentKeys, KeyCheck, Secret, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-77b0c2";
@@ -138,6 +139,21 @@ async fn the_key_of_the_published_log_stays_until_the_nodes_key_is_lost() {
     assert_eq!(found.keys, next.keys);
     let other = "gateway.example/other".parse().unwrap();
     assert!(vault(&lab, node_key()).log_signer(found.keys, Some(other)).await.is_err(), "its name never changes");
+}
+
+/// Of nodes that begin at the same time, one is first.
+#[tokio::test]
+async fn the_first_key_names_the_published_log_and_stays_what_it_was() {
+    let (lab, ..) = used().await;
+    let [given, other] = ["gateway.example/ledger", "gateway.example/other"].map(|name| name.parse().unwrap());
+    let first = lab.vault.log_signer(Vec::new(), Some(given)).await.unwrap();
+    // It does not know the first one yet, and records one of its own.
+    let second = lab.vault.log_signer(Vec::new(), Some(other)).await;
+    assert!(matches!(second.err(), Some(LogKeyError::OtherOrigin { .. })));
+    let found = lab.vault.log_signer(first.keys.clone(), None).await.unwrap();
+    assert_eq!(found.signer.verifier_key(), first.signer.verifier_key());
+    let unaware = lab.vault.log_signer(Vec::new(), None).await.unwrap();
+    assert_eq!((unaware.signer.verifier_key(), unaware.keys), (first.signer.verifier_key(), first.keys));
 }
 
 /// The old key with an old database must not open a newer database.

@@ -3,14 +3,14 @@
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
-use events::log::{Append, AppendError, Basis, LogError};
+use events::log::{Append, AppendError, Basis, LogError, Reader};
 use tlog::{KeyName, Signer};
 
 use super::{Vault, VaultError};
 use crate::node_key::wipe;
 use crate::sealed_box;
 
-/// The scopes under which the keys are stored, with a generation: no tenant has such an id.
+/// The scopes under which the keys are stored, with a generation and the log's name: no tenant has such an id.
 const SCOPE_PREFIX: &str = "log_key/";
 /// What the name of a log is made of, if none is given.
 const ORIGIN_PREFIX: &str = "ledgerway/";
@@ -22,8 +22,8 @@ pub(crate) fn is_log_key(scope: &str) -> bool {
     scope.starts_with(SCOPE_PREFIX)
 }
 
-fn scope(generation: u32) -> String {
-    format!("{SCOPE_PREFIX}{generation}")
+fn scope(origin: &str, generation: u32) -> String {
+    format!("{SCOPE_PREFIX}{generation}/{origin}")
 }
 
 /// The key that signs checkpoints, and all that have.
@@ -70,11 +70,19 @@ impl Vault {
                 return Ok(LogSigner { signer, keys: known });
             }
             let generation = known.last().map_or(1, |newest| newest.generation + 1);
-            if let Some(made) = self.make_signer(&name, generation).await? {
-                known.push(created(&made, generation));
-                return Ok(LogSigner { signer: made, keys: known });
+            let made = self.make_signer(&name, generation).await?;
+            known = self.log.read(recorded_log_keys).await.map_err(VaultError::from)?;
+            let Some(signer) = made.filter(|made| known.iter().any(|key| *key == created(made, generation))) else {
+                // Another node was first, maybe with another name.
+                continue;
+            };
+            if generation > 1 {
+                tracing::warn!(
+                    key = %signer.verifier_key(),
+                    "the key that has signed the checkpoints of the log cannot be opened, and another one was made: tell those who check them"
+                );
             }
-            known = self.recorded_keys(&name).await?;
+            return Ok(LogSigner { signer, keys: known });
         }
         Err(LogKeyError::Contended)
     }
@@ -87,7 +95,7 @@ impl Vault {
 
     /// `None` if it does not open: the node's key was lost since.
     async fn stored_signer(&self, created: &LogKeyCreated) -> Result<Option<Signer>, LogKeyError> {
-        let scope = scope(created.generation);
+        let scope = scope(&created.origin, created.generation);
         let stored = scope.clone();
         let wrapped = self.log.read(move |reader| reader.wrapped_key(&stored)).await.map_err(VaultError::from)?;
         let Some(mut seed) = wrapped.and_then(|wrapped| sealed_box::unwrap(&self.node_key, &scope, &wrapped)) else {
@@ -104,7 +112,7 @@ impl Vault {
     /// Makes a key and records it; `None` if another node has made one of this generation.
     async fn make_signer(&self, origin: &str, generation: u32) -> Result<Option<Signer>, LogKeyError> {
         let mut seed = self.ids.bytes::<32>();
-        let row = sealed_box::wrapped_row(&self.node_key, &self.ids, &scope(generation), &seed);
+        let row = sealed_box::wrapped_row(&self.node_key, &self.ids, &scope(origin, generation), &seed);
         let signer = signer(origin, &seed);
         wipe(&mut seed);
         let (Some(row), Some(signer)) = (row, signer) else { return Err(LogKeyError::Damaged) };
@@ -124,18 +132,19 @@ impl Vault {
             Err(error) => Err(VaultError::from(LogError::Append(error.to_string())).into()),
         }
     }
+}
 
-    async fn recorded_keys(&self, origin: &str) -> Result<Vec<LogKeyCreated>, LogKeyError> {
-        let stream = stream(origin);
-        let recorded = self.log.read(move |reader| reader.stream(&stream)).await.map_err(VaultError::from)?;
-        Ok(recorded
-            .into_iter()
-            .filter_map(|recorded| match recorded.event {
-                Event::Resource(Resource::LogKeyCreated(created)) => Some(*created),
-                _ => None,
-            })
-            .collect())
+/// The keys of a log, oldest first.
+pub fn recorded_log_keys(reader: &dyn Reader) -> Result<Vec<LogKeyCreated>, LogError> {
+    let mut keys = Vec::new();
+    for recorded in reader.administration_after(0)? {
+        if let Event::Resource(Resource::LogKeyCreated(created)) = recorded.event
+            && created.is_of_log(&keys)
+        {
+            keys.push(*created);
+        }
     }
+    Ok(keys)
 }
 
 fn stream(origin: &str) -> Stream {

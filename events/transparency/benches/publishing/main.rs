@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts, run};
-use transparency::{FOLDER, Files, LogKeys, PublishedLog};
+use transparency::{FOLDER, Files, LogKeys, PublishedLog, WITNESS_REST};
 
 use load::{Commits, EVENTS_A_REQUEST, Load};
 
@@ -177,6 +177,7 @@ fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleSta
     let signer = Signer::from_seed(ORIGIN.parse().map_err(io::Error::other)?, &[7; 32]).map_err(io::Error::other)?;
     let verifier_key = signer.verifier_key().to_string();
     let created = LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key };
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls()?).build().map_err(io::Error::other)?;
     let (objects, status) = (objects(into)?, RoleStatus::new(Role::Transparency));
     task.spawn(run(PublisherParts {
         open: Arc::new(move || Ok(objects.clone())),
@@ -185,6 +186,10 @@ fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleSta
         log: log.clone(),
         status: status.clone(),
         clock: Arc::new(SystemClock::new()),
+        witnesses: Vec::new(),
+        client,
+        may_begin: true,
+        witness_rest: WITNESS_REST,
         files_bytes_max: FILES_BYTES_MAX,
         partial_kept: PARTIAL_KEPT,
     }));
@@ -192,9 +197,12 @@ fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleSta
 }
 
 fn objects(folder: &Path) -> io::Result<Objects> {
+    Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls()?).map_err(io::Error::other)
+}
+
+fn tls() -> io::Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = builder.map_err(io::Error::other)?.with_root_certificates(rustls::RootCertStore::empty());
-    let address = ObjectStoreAddress::of_folder(folder);
-    Objects::open(&address, &[FOLDER], |_| None, &tls.with_no_client_auth()).map_err(io::Error::other)
+    let roots = rustls::RootCertStore::empty();
+    Ok(builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
 }

@@ -82,11 +82,18 @@ pub fn keys(seed: u8) -> LogKeys {
     LogKeys::of(&[LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key }]).expect("keys")
 }
 
-pub fn objects(folder: &Path) -> Objects {
+fn tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = builder.expect("protocols").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls).expect("a store")
+    builder.expect("protocols").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().tls_backend_preconfigured(tls()).no_proxy().build().expect("a client")
+}
+
+pub fn objects(folder: &Path) -> Objects {
+    Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls()).expect("a store")
 }
 
 pub fn published(folder: &Path) -> PublishedLog {
@@ -102,18 +109,27 @@ pub struct Publishing {
 
 impl Publishing {
     pub fn start(ledger: &Ledger, into: &Path, seed: u8) -> Self {
+        Self::with(ledger, into, seed, |_| ())
+    }
+
+    pub fn with(ledger: &Ledger, into: &Path, seed: u8, change: impl FnOnce(&mut PublisherParts)) -> Self {
         let (log, status) = (ledger.open(), RoleStatus::new(Role::Transparency));
         let objects = objects(into);
-        let parts = PublisherParts {
+        let mut parts = PublisherParts {
             open: Arc::new(move || Ok(objects.clone())),
             signer: Arc::new(signer(seed)),
             keys: keys(seed),
             log: log.clone(),
             status: status.clone(),
             clock: ledger.clock.clone(),
+            witnesses: Vec::new(),
+            client: client(),
+            may_begin: true,
+            witness_rest: Duration::from_millis(200),
             partial_kept: Duration::ZERO,
             files_bytes_max: 1,
         };
+        change(&mut parts);
         let mut task = JoinSet::new();
         task.spawn(role::run(parts));
         Self { log, status, _task: task }

@@ -3,3 +3,4 @@
 mod attacks;
 mod ledger;
 mod publishing;
+mod witnessing;

@@ -92,6 +92,55 @@ async fn files_that_are_lost_are_written_again_from_a_ledger_that_has_them() {
     log.inclusion_proof(3, 700).await.expect("a proof");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
+    let (ledger, folder) = (Ledger::with_events(600).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(600).await;
+    publishing.stop();
+    for path in ["tile/0/000", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"] {
+        let path = folder.path().join("tlog").join(path);
+        let before = std::fs::read(&path).expect("it was published");
+        std::fs::remove_file(&path).expect("lost");
+        let publishing = Publishing::start(&ledger, folder.path(), 7);
+        publishing.reaches(600).await;
+        publishing.stop();
+        assert_eq!(std::fs::read(&path).ok(), Some(before), "{}", path.display());
+    }
+    // A damaged tile is not taken for another event; a damaged checkpoint is replaced by the one that is remembered.
+    let tile = folder.path().join("tlog/tile/0/002.p/88");
+    let mut bytes = std::fs::read(&tile).expect("published");
+    bytes[100] ^= 1;
+    std::fs::write(&tile, &bytes).expect("damaged");
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.fails_with(&["002.p/88", "damaged"]).await;
+    std::fs::remove_file(&tile).expect("deleted, as it says");
+    std::fs::write(folder.path().join("tlog/checkpoint"), "?").expect("damaged");
+    ledger.record_in(&publishing.log, 10).await;
+    publishing.reaches(610).await;
+    let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
+    assert_eq!(checkpoint.head.size, 610);
+    publishing.stop();
+}
+
+/// Of a ledger that was restored from a backup, nobody knows what was published after it.
+/// Holds: log.published-restored
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_nothing_is_left_is_published_again_only_when_it_is_told_to() {
+    let (ledger, folder) = (Ledger::with_events(20).await, TempDir::new().expect("a folder"));
+    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    publishing.reaches(20).await;
+    publishing.stop();
+    let (restored, empty) = (ledger.fork(), TempDir::new().expect("a folder"));
+    let publishing = Publishing::with(&restored, empty.path(), 7, |parts| parts.may_begin = false);
+    publishing.fails_with(&["was published before"]).await;
+    assert!(published(empty.path()).checkpoint().await.expect("readable").is_none());
+    publishing.stop();
+    let publishing = Publishing::start(&restored, empty.path(), 7);
+    publishing.reaches(20).await;
+    publishing.stop();
+}
+
 /// Tiles are never changed: those of another history would stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_with_another_history_puts_no_files_for_those_that_are_lost() {

@@ -1,0 +1,286 @@
+//! Witnesses: other parties, each of which cosigns a checkpoint after it has checked that it continues all that it has cosigned before
+//! (<https://c2sp.org/tlog-witness>). Whoever trusts them sees in a cosigned checkpoint that it is the log that they have seen.
+
+use std::error::Error;
+use std::str::FromStr;
+use std::time::Duration;
+
+use events::shown_text::shown_text;
+use futures_util::future::join_all;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Response};
+use tlog::{
+    ANSWER_BYTES_MAX, AddCheckpoint, Answer, CheckpointRefused, KeyKind, MalformedAnswer, NoteSignature,
+    SignedCheckpoint, VerifierKey, parse_answer,
+};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use crate::published::{PublishedError, PublishedLog};
+
+/// How many witnesses a log has at most.
+pub const WITNESSES_MAX: usize = 8;
+/// How long a witness may take: no event is added meanwhile.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long a witness is left alone that gave no cosignature.
+pub const WITNESS_REST: Duration = Duration::from_secs(30);
+/// How often a witness is asked for one checkpoint: it may have cosigned one of another size before.
+const TRIES_MAX: usize = 2;
+const CAUSE_CHARS_MAX: usize = 200;
+
+/// A witness that is asked. Its text is its key as verifiers take it, a space, and its URL.
+#[derive(Clone, Debug)]
+pub struct WitnessAddress {
+    key: VerifierKey,
+    url: Url,
+}
+
+/// A text is not the address of a witness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WrongWitness {
+    #[error("must be the key of a witness, a space and its URL")]
+    Form,
+    #[error("must begin with the key of a witness, such as witness.example+12345678+BASE64")]
+    Key,
+    #[error("has the key of a log: a witness has a key for cosignatures")]
+    KeyOfLog,
+    #[error("must end with a URL such as https://witness.example, without a user, a password or a query")]
+    Url,
+}
+
+/// A witness did not cosign a checkpoint.
+#[derive(Debug, thiserror::Error)]
+enum NotCosigned {
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("it does not answer within {} s", ANSWER_MAX.as_secs())]
+    Silent,
+    #[error(transparent)]
+    Malformed(#[from] MalformedAnswer),
+    #[error("its cosignature is wrong: {0}")]
+    Wrong(#[from] CheckpointRefused),
+    #[error("its answer has no cosignature of its key")]
+    NoCosignature,
+    #[error("it has cosigned a checkpoint of {cosigned} events, and this log has {published}")]
+    Ahead { cosigned: u64, published: u64 },
+    #[error("it has cosigned another log of the same size")]
+    OtherRoot,
+    #[error("it does not know this log: give its operator the key of the log")]
+    UnknownLog,
+    #[error("it does not trust the key of this log")]
+    Untrusted,
+    #[error("the log does not continue what it has cosigned before")]
+    Inconsistent,
+    #[error("it refuses the request")]
+    BadRequest,
+    #[error("it answers with {status}")]
+    Status { status: u16 },
+    #[error("the size of its last checkpoint changes while it is asked")]
+    Moving,
+    #[error("the proof for it cannot be made: {0}")]
+    Proof(#[from] PublishedError),
+}
+
+impl FromStr for WitnessAddress {
+    type Err = WrongWitness;
+
+    fn from_str(text: &str) -> Result<Self, WrongWitness> {
+        let (key, url) = text.trim().split_once(' ').ok_or(WrongWitness::Form)?;
+        let key: VerifierKey = key.parse().map_err(|_| WrongWitness::Key)?;
+        if key.kind() != KeyKind::CosignatureV1 {
+            return Err(WrongWitness::KeyOfLog);
+        }
+        let mut url = Url::parse(url.trim()).ok().filter(is_plain).ok_or(WrongWitness::Url)?;
+        url.set_path(&format!("{}/add-checkpoint", url.path().trim_end_matches('/')));
+        Ok(Self { key, url })
+    }
+}
+
+/// Whether a URL has a host and a path alone. It is logged nowhere, and has no secret.
+fn is_plain(url: &Url) -> bool {
+    let has_more = url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
+    matches!(url.scheme(), "https" | "http") && url.has_host() && url.password().is_none() && !has_more
+}
+
+impl WitnessAddress {
+    pub const fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+}
+
+/// The witnesses of a log, and what is known of them.
+pub struct Witnesses {
+    client: Client,
+    rest: Duration,
+    witnesses: Vec<Witness>,
+}
+
+struct Witness {
+    address: WitnessAddress,
+    /// The size of the last checkpoint that it has cosigned, as far as is known.
+    cosigned: u64,
+    /// When it is asked again after it gave no cosignature.
+    rests_until: Option<Instant>,
+}
+
+impl Witnesses {
+    /// `rest` is [`WITNESS_REST`], except in tests.
+    pub fn new(client: Client, addresses: Vec<WitnessAddress>, rest: Duration) -> Self {
+        let witness = |address| Witness { address, cosigned: 0, rests_until: None };
+        Self { client, rest, witnesses: addresses.into_iter().map(witness).collect() }
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.witnesses.is_empty()
+    }
+
+    /// When the first of those that rest is asked again.
+    pub fn due(&self) -> Option<Instant> {
+        self.witnesses.iter().filter_map(|witness| witness.rests_until).min()
+    }
+
+    /// Asks all that have not cosigned the checkpoint and do not rest, at the same time. Returns whether one of them cosigned it.
+    pub async fn cosign(&mut self, checkpoint: &mut SignedCheckpoint, published: &PublishedLog) -> bool {
+        let (now, client, asked) = (Instant::now(), &self.client, &*checkpoint);
+        let due = self.witnesses.iter_mut().filter(|witness| witness.is_due(asked, now));
+        let answers = due.map(|witness| async move {
+            let cosigned = timeout(ANSWER_MAX, witness.ask(client, asked, published)).await;
+            (witness, cosigned.unwrap_or(Err(NotCosigned::Silent)))
+        });
+        let (mut added, size) = (false, asked.unverified().head().size);
+        for (witness, answer) in join_all(answers).await {
+            let cosigned = answer.and_then(|signatures| witness.add(checkpoint, &signatures));
+            added |= cosigned.is_ok();
+            witness.note(cosigned, size, self.rest);
+        }
+        added
+    }
+}
+
+impl Witness {
+    fn is_due(&self, checkpoint: &SignedCheckpoint, now: Instant) -> bool {
+        let rests = self.rests_until.is_some_and(|until| until > now);
+        let key = std::slice::from_ref(&self.address.key);
+        !rests && checkpoint.cosignatures(key).is_ok_and(|cosignatures| cosignatures.is_empty())
+    }
+
+    /// Asks for a cosignature, with the proof from the checkpoint that the witness cosigned last.
+    async fn ask(
+        &self,
+        client: &Client,
+        checkpoint: &SignedCheckpoint,
+        published: &PublishedLog,
+    ) -> Result<Vec<NoteSignature>, NotCosigned> {
+        let size = checkpoint.unverified().head().size;
+        let mut old_size = self.cosigned.min(size);
+        for _ in 0..TRIES_MAX {
+            let consistency = match old_size {
+                0 => Vec::new(),
+                old if old == size => Vec::new(),
+                old => published.consistency_proof(old, size).await?,
+            };
+            let request = AddCheckpoint { old_size, consistency, checkpoint: checkpoint.clone() };
+            match self.post(client, &request).await? {
+                Answer::Cosigned(signatures) => return Ok(signatures),
+                Answer::OtherSize(cosigned) if cosigned > size => {
+                    return Err(NotCosigned::Ahead { cosigned, published: size });
+                }
+                Answer::OtherSize(cosigned) => old_size = cosigned,
+                Answer::OtherRoot => return Err(NotCosigned::OtherRoot),
+                Answer::UnknownLog => return Err(NotCosigned::UnknownLog),
+                Answer::Untrusted => return Err(NotCosigned::Untrusted),
+                Answer::Inconsistent => return Err(NotCosigned::Inconsistent),
+                Answer::BadRequest => return Err(NotCosigned::BadRequest),
+                Answer::Other { status } => return Err(NotCosigned::Status { status }),
+            }
+        }
+        Err(NotCosigned::Moving)
+    }
+
+    async fn post(&self, client: &Client, request: &AddCheckpoint) -> Result<Answer, NotCosigned> {
+        let sent = client.post(self.address.url.clone()).body(request.to_string()).send().await;
+        let mut response = sent.map_err(|error| unreachable(&error))?;
+        let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok);
+        let content_type = content_type.map(str::to_owned);
+        let body = body_of(&mut response).await?;
+        Ok(parse_answer(response.status().as_u16(), content_type.as_deref(), &body)?)
+    }
+
+    /// Adds its cosignature to the checkpoint, and nothing else of its answer.
+    fn add(&self, checkpoint: &mut SignedCheckpoint, signatures: &[NoteSignature]) -> Result<(), NotCosigned> {
+        let key = std::slice::from_ref(&self.address.key);
+        match checkpoint.add_cosignatures(signatures, key)?.is_empty() {
+            true => Err(NotCosigned::NoCosignature),
+            false => Ok(()),
+        }
+    }
+
+    /// Remembers what came of a question, and logs it if it is news.
+    fn note(&mut self, cosigned: Result<(), NotCosigned>, size: u64, rest: Duration) {
+        let witness = self.address.key.name();
+        match cosigned {
+            Ok(()) => {
+                if self.rests_until.take().is_some() {
+                    tracing::info!(%witness, "a witness cosigns checkpoints of the log again");
+                }
+                self.cosigned = size;
+            }
+            Err(reason) => {
+                if self.rests_until.replace(Instant::now() + rest).is_none() {
+                    tracing::warn!(%witness, %reason, "a witness does not cosign the checkpoint of the log: it is asked again later");
+                }
+            }
+        }
+    }
+}
+
+/// The body of an answer, up to one byte more than it may have.
+async fn body_of(response: &mut Response) -> Result<Vec<u8>, NotCosigned> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX + 1 - body.len())]);
+        if body.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+fn unreachable(error: &reqwest::Error) -> NotCosigned {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    NotCosigned::Unreachable(shown_text(cause, CAUSE_CHARS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use tlog::Cosigner;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_key_and_a_url() {
+        let key = |kind| VerifierKey::new("witness.example/w1".parse().expect("a name"), kind, [7; 32]);
+        let witness = key(KeyKind::CosignatureV1);
+        for url in ["https://witness.example/", "http://127.0.0.1:8090", "https://witness.example/w1/"] {
+            let address: WitnessAddress = format!("{witness} {url}").parse().expect("an address");
+            let expected = format!("{}/add-checkpoint", url.trim_end_matches('/'));
+            assert_eq!((address.key(), address.url.as_str()), (&witness, expected.as_str()));
+        }
+        let cosigner = Cosigner::from_seed("w".parse().expect("a name"), &[7; 32]).expect("a key");
+        for (text, wrong) in [
+            (String::new(), WrongWitness::Form),
+            (witness.to_string(), WrongWitness::Form),
+            ("w+12345678+AQ https://h".to_owned(), WrongWitness::Key),
+            (format!("{} https://h", key(KeyKind::Ed25519)), WrongWitness::KeyOfLog),
+            (format!("{} ftp://h", cosigner.verifier_key()), WrongWitness::Url),
+            (format!("{} https://", cosigner.verifier_key()), WrongWitness::Url),
+            (format!("{} https://user@h", cosigner.verifier_key()), WrongWitness::Url),
+            (format!("{} https://h/?a", cosigner.verifier_key()), WrongWitness::Url),
+        ] {
+            assert_eq!(text.parse::<WitnessAddress>().err(), Some(wrong), "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The key of a witness in a file, as Go's package `note` writes keys that sign:
+//! `PRIVATE+KEY+<name>+<id in hexadecimal>+<base64 of type and seed>`. The name belongs to the key: the same key under two names
+//! would be two witnesses that are one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use events::ids::Random;
+use events::private;
+use tlog::{Cosigner, KeyName};
+
+const PREFIX: &str = "PRIVATE+KEY+";
+/// The type of a key for cosignatures.
+const COSIGNATURE_V1: u8 = 0x04;
+const SEED_BYTES: usize = 32;
+
+/// The key of a witness cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} is not the key of a witness: restore it from a copy", path.display())]
+    Malformed { path: PathBuf },
+    #[error("the key in {} is that of {found}, not of {given}: start with that name, or in another folder", path.display())]
+    OtherName { path: PathBuf, found: KeyName, given: KeyName },
+    /// A new key under the same name could contradict what the lost one has signed.
+    #[error(
+        "{} is missing, and there are checkpoints that were cosigned with it: restore it from a copy, or begin with another name in another folder",
+        path.display()
+    )]
+    Lost { path: PathBuf },
+}
+
+/// Reads the key; `None` if there is no such file. Removes other users' access to the file.
+pub fn read(path: &Path, name: &KeyName) -> Result<Option<Cosigner>, KeyError> {
+    private::close_to_others(path);
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeyError::Read { path: path.to_owned(), source }),
+    };
+    let cosigner = parse(text.trim_end()).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })?;
+    let found = cosigner.verifier_key().name();
+    if found != name {
+        return Err(KeyError::OtherName { path: path.to_owned(), found: found.clone(), given: name.clone() });
+    }
+    Ok(Some(cosigner))
+}
+
+/// Makes a key and writes it (0600).
+pub fn make(path: &Path, name: &KeyName, random: &dyn Random) -> Result<Cosigner, KeyError> {
+    let mut seed = [0; SEED_BYTES];
+    random.fill(&mut seed);
+    let cosigner =
+        Cosigner::from_seed(name.clone(), &seed).map_err(|_| KeyError::Malformed { path: path.to_owned() })?;
+    let text = format!("{}\n", to_text(&cosigner, &seed));
+    let written = private::replace(path, text.as_bytes());
+    written.map_err(|error| KeyError::Write { path: path.to_owned(), source: error.into() })?;
+    Ok(cosigner)
+}
+
+fn to_text(cosigner: &Cosigner, seed: &[u8; SEED_BYTES]) -> String {
+    let key = cosigner.verifier_key();
+    let secret = STANDARD.encode([&[COSIGNATURE_V1][..], seed].concat());
+    format!("{PREFIX}{}+{}+{secret}", key.name(), key.id())
+}
+
+fn parse(text: &str) -> Option<Cosigner> {
+    // The base64 may have more of them.
+    let mut parts = text.strip_prefix(PREFIX)?.splitn(3, '+');
+    let (name, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    let secret = STANDARD.decode(secret).ok()?;
+    let seed = secret.strip_prefix(&[COSIGNATURE_V1])?;
+    let cosigner = Cosigner::from_seed(name.parse().ok()?, seed).ok()?;
+    // It tells whether a digit of the seed was changed.
+    (cosigner.verifier_key().id().to_string() == id).then_some(cosigner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use events::ids::SystemRandom;
+
+    use super::*;
+
+    fn name(text: &str) -> KeyName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_belongs_to_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, w1) = (folder.path().join("witness.key"), name("witness.example/w1"));
+        assert!(read(&path, &w1).expect("no file").is_none());
+        let made = make(&path, &w1, &SystemRandom).expect("a key");
+        let again = read(&path, &w1).expect("a file").expect("a key");
+        assert_eq!(made.verifier_key(), again.verifier_key());
+        assert_eq!(std::fs::metadata(&path).expect("the file").permissions().mode() & 0o777, 0o600);
+        let other = read(&path, &name("witness.example/w2")).expect_err("another name");
+        assert!(matches!(other, KeyError::OtherName { .. }), "{other}");
+        assert_ne!(make(&path, &w1, &SystemRandom).expect("a key").verifier_key(), made.verifier_key());
+    }
+
+    #[test]
+    fn a_key_that_was_changed_is_refused() {
+        let cosigner = Cosigner::from_seed(name("w.example"), &[7; SEED_BYTES]).expect("a seed");
+        let text = to_text(&cosigner, &[7; SEED_BYTES]);
+        assert_eq!(parse(&text).expect("a key").verifier_key(), cosigner.verifier_key());
+        let (all_but_last, _) = text.split_at(text.len() - 5);
+        let of_a_log = text.replace("+BA", "+AQ");
+        for wrong in ["", "x", all_but_last, &of_a_log, &text.replacen("w.example", "v.example", 1), &text[12..]] {
+            assert!(parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! A witness of transparency logs (<https://c2sp.org/tlog-witness>). It remembers the last checkpoint of each log that it knows, and
+//! cosigns another one only if it continues that. Whoever wants to show two histories of a log has to find other witnesses.
+//!
+//! - [`KnownLogs`] are the logs that it cosigns, with their keys.
+//! - [`Witness`] has the key and the memory, in a folder of its own: it decides, stores and cosigns.
+//! - [`routes`] is `POST /add-checkpoint`.
+
+mod cosigned;
+mod decision;
+mod folder;
+mod key_file;
+mod known_logs;
+mod refusal;
+mod route;
+#[cfg(test)]
+mod test_log;
+mod witness;
+
+pub use cosigned::DamagedRecord;
+pub use folder::{KEY_FILE, RecordError};
+pub use key_file::KeyError;
+pub use known_logs::{KnownLogs, LogKeyRefused};
+pub use refusal::Refusal;
+pub use route::{PATH, routes};
+pub use witness::{OpenError, Witness};
