@@ -99,8 +99,8 @@ enum RoleError {
     #[error("the ledger does not have the {size} events of the newest checkpoint as they were published")]
     OtherRoot { size: u64 },
     #[error(
-        "this ledger was published before, and nothing of that is here: put the folder tlog back into the object store; to publish it \
-         anew, set LEDGERWAY_TRANSPARENCY_ANEW=true (docs/transparency.md#where-it-is)"
+        "this ledger was published before, and its checkpoint is not here: put the folder tlog back into the object store; to publish it \
+         anew, set LEDGERWAY_TRANSPARENCY_ANEW=true (docs/transparency.md#a-ledger-that-is-behind-its-checkpoint)"
     )]
     Gone,
     #[error("cannot read the log: {0}")]
@@ -300,13 +300,12 @@ impl Work<'_> {
         let remembered = remembered.map(|memory| keys.read(memory.detail.as_bytes())).transpose()?;
         let remembered = remembered.unwrap_or(TreeHead::EMPTY);
         let published = match self.published.files().checkpoint().await?.map(|bytes| keys.read(&bytes)).transpose() {
+            // What is remembered may be as old as a backup.
+            Ok(None) if !self.parts.may_begin => return Err(RoleError::Gone),
             // A damaged one is replaced by the one that is remembered.
             Err(CheckpointError::Malformed(_)) if remembered.size > 0 => TreeHead::EMPTY,
             published => published?.unwrap_or(TreeHead::EMPTY),
         };
-        if published.size == 0 && remembered.size == 0 && !self.parts.may_begin {
-            return Err(RoleError::Gone);
-        }
         let [older, newest] = match published.size <= remembered.size {
             true => [published, remembered],
             false => [remembered, published],
