@@ -99,7 +99,7 @@ enum RoleError {
     #[error("the ledger does not have the {size} events of the newest checkpoint as they were published")]
     OtherRoot { size: u64 },
     #[error(
-        "this ledger was published before, and its checkpoint is not here: put the folder tlog back into the object store; to publish it \
+        "this ledger may have been published before, and its checkpoint is not here: put the folder tlog back into the object store; to publish it \
          anew, set LEDGERWAY_TRANSPARENCY_ANEW=true (docs/transparency.md#a-ledger-that-is-behind-its-checkpoint)"
     )]
     Gone,
@@ -299,11 +299,12 @@ impl Work<'_> {
         let remembered = self.lease.memory().await?;
         let remembered = remembered.map(|memory| keys.read(memory.detail.as_bytes())).transpose()?;
         let remembered = remembered.unwrap_or(TreeHead::EMPTY);
-        let published = match self.published.files().checkpoint().await?.map(|bytes| keys.read(&bytes)).transpose() {
+        let bytes = self.published.files().checkpoint().await?;
+        let published = match bytes.as_deref().map(|bytes| keys.read(bytes)).transpose() {
             // What is remembered may be as old as a backup.
             Ok(None) if !self.parts.may_begin => return Err(RoleError::Gone),
-            // A damaged one is replaced by the one that is remembered.
-            Err(CheckpointError::Malformed(_)) if remembered.size > 0 => TreeHead::EMPTY,
+            // A damaged one is replaced by the one that is remembered, if that is not of a backup.
+            Err(CheckpointError::Malformed(_)) if remembered.size > 0 && self.parts.may_begin => TreeHead::EMPTY,
             published => published?.unwrap_or(TreeHead::EMPTY),
         };
         let [older, newest] = match published.size <= remembered.size {
@@ -326,6 +327,8 @@ impl Work<'_> {
             restored => restored?,
         };
         self.newest = newest;
+        // With the cosignatures that it has.
+        self.cosigned = bytes.as_deref().and_then(|bytes| SignedCheckpoint::parse(bytes).ok());
         // It was remembered, and its process may have ended before it was published.
         let has_role = published.size == newest.size || self.put_checkpoint(newest).await?;
         Ok(has_role.then_some(publication))

@@ -144,14 +144,20 @@ impl Witnesses {
         let (now, client, asked) = (Instant::now(), &self.client, &*checkpoint);
         let due = self.witnesses.iter_mut().filter(|witness| witness.is_due(asked, now));
         let answers = due.map(|witness| async move {
-            let cosigned = timeout(ANSWER_MAX, witness.ask(client, asked, published)).await;
-            (witness, cosigned.unwrap_or(Err(NotCosigned::Silent)))
+            let cosigned = witness.ask(client, asked, published).await;
+            (witness, cosigned)
         });
         let (mut added, size) = (false, asked.unverified().head().size);
         for (witness, answer) in join_all(answers).await {
             let cosigned = answer.and_then(|signatures| witness.add(checkpoint, &signatures));
             added |= cosigned.is_ok();
             witness.note(cosigned, size, self.rest);
+        }
+        // None is due in the past, also if it was not asked.
+        for witness in &mut self.witnesses {
+            if witness.rests_until.is_some_and(|until| until <= now) {
+                witness.rests_until = Some(now + self.rest);
+            }
         }
         added
     }
@@ -166,26 +172,26 @@ impl Witness {
 
     /// Asks for a cosignature, with the proof from the checkpoint that the witness cosigned last.
     async fn ask(
-        &self,
+        &mut self,
         client: &Client,
         checkpoint: &SignedCheckpoint,
         published: &PublishedLog,
     ) -> Result<Vec<NoteSignature>, NotCosigned> {
         let size = checkpoint.unverified().head().size;
-        let mut old_size = self.cosigned.min(size);
         for _ in 0..TRIES_MAX {
+            let old_size = self.cosigned.min(size);
             let consistency = match old_size {
                 0 => Vec::new(),
                 old if old == size => Vec::new(),
                 old => published.consistency_proof(old, size).await?,
             };
             let request = AddCheckpoint { old_size, consistency, checkpoint: checkpoint.clone() };
-            match self.post(client, &request).await? {
+            match timeout(ANSWER_MAX, self.post(client, &request)).await.map_err(|_| NotCosigned::Silent)?? {
                 Answer::Cosigned(signatures) => return Ok(signatures),
                 Answer::OtherSize(cosigned) if cosigned > size => {
                     return Err(NotCosigned::Ahead { cosigned, published: size });
                 }
-                Answer::OtherSize(cosigned) => old_size = cosigned,
+                Answer::OtherSize(cosigned) => self.cosigned = cosigned,
                 Answer::OtherRoot => return Err(NotCosigned::OtherRoot),
                 Answer::UnknownLog => return Err(NotCosigned::UnknownLog),
                 Answer::Untrusted => return Err(NotCosigned::Untrusted),

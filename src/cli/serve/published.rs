@@ -27,8 +27,9 @@ use crate::config::Config;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long the start waits until the tables have a new key.
 const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long after its first key a log is new: a process that ended before the first checkpoint is started again by then.
-const NEW_MAX: TimeDelta = TimeDelta::minutes(1);
+/// How long after its first key a log is new: a process that could not publish its first checkpoint is mended or started again by then,
+/// and no backup is restored.
+const NEW_MAX: TimeDelta = TimeDelta::hours(1);
 /// What to do about a ledger that is not the published one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
                       (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";

@@ -142,13 +142,13 @@ impl PublishedAt {
         let checkpoint = runtime.block_on(log.checkpoint()).map_err(unreadable)?;
         let untrusted = |why: String| broken(1, format!("{place}: {why}"));
         let (head, cosigned) = match checkpoint {
-            Some(checkpoint) => (
-                self.keys.read(&checkpoint.bytes).map_err(|error| untrusted(error.to_string()))?,
-                self.cosigned(&checkpoint.bytes).map_err(untrusted)?,
-            ),
+            Some(checkpoint) => {
+                let head = self.keys.read(&checkpoint.bytes);
+                (head.map_err(|error| untrusted(error.to_string()))?, self.cosigned(&checkpoint.bytes))
+            }
             // Without the files, a checkpoint that was kept still says what the events were.
             None => match self.kept.iter().max_by_key(|kept| kept.size) {
-                Some(longest) if self.witnesses.is_empty() => (*longest, Vec::new()),
+                Some(longest) if self.witnesses.is_empty() => (*longest, Ok(Vec::new())),
                 _ => return Err(Fault::Unreadable(format!("there is no published log in {place}"))),
             },
         };
@@ -182,6 +182,8 @@ impl PublishedAt {
             }
             Ok(compared) => {
                 progress.done();
+                // A checkpoint is cosigned a moment after it is published: without that, nothing is known to be broken.
+                let cosigned = cosigned.map_err(|why| Fault::Unreadable(format!("{place}: {why}: try again")))?;
                 let kept = self.kept.iter().map(|kept| kept.size).max();
                 Ok(VerifiedCheckpoint {
                     origin: self.keys.origin().to_owned(),

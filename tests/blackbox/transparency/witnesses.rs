@@ -44,7 +44,7 @@ async fn checkpoints_are_cosigned_by_a_witness_which_verify_can_require() {
     let words = run(0, &[&verify[..], &[&witness_key]].concat());
     assert!(words.contains("cosigned by witness.example/w1 at 20"), "{words}");
     let other = Cosigner::from_seed("other.example".parse().expect("a name"), &[9; 32]).expect("a key");
-    let words = run(1, &[&verify[..], &[&other.verifier_key().to_string()]].concat());
+    let words = run(2, &[&verify[..], &[&other.verifier_key().to_string()]].concat());
     assert!(words.contains("other.example has not cosigned the checkpoint"), "{words}");
     let words = run(2, &[&verify[..], &[&key]].concat());
     assert!(words.contains("--witness-key is not the key of a witness"), "{words}");
