@@ -22,8 +22,8 @@ impl Proven {
     pub fn of(checkpoint: Option<&VerifiedCheckpoint>) -> Self {
         let mut proven = vec![
             claim("order", "positions and streams have no gaps"),
-            claim("time", "no event was recorded before the one in front of it"),
-            claim("holds", "each request was admitted, held and ended once"),
+            claim("time", "times never go back from one event to the next"),
+            claim("holds", "each request was admitted and held once, and ended once unless its hold is open"),
             claim("costs", "each cost follows from its tokens and its price, and each charge from its cost"),
             claim("budgets", "each admission was within its budgets"),
         ];
@@ -38,7 +38,7 @@ impl Proven {
                 0,
                 claim(
                     "completeness",
-                    "that nobody changed or deleted events and all that depends on them: --checkpoint-key",
+                    "that no event was changed or removed with all that depends on it: --checkpoint-key",
                 ),
             ),
         }
