@@ -1,5 +1,6 @@
 //! A disk that takes two seconds for a sync.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -98,21 +99,25 @@ async fn what_waits_for_the_disk_behind_the_end_of_its_right_is_neither_dispatch
     // One that the disk keeps; the others wait behind it, in this order.
     let (body, user, path) = (tenant.ask("ok"), json!({ "name": "late" }), format!("/v1/admin/keys/{key}"));
     let kept = gateway.operator().post("/v1/admin/partners", &user);
+    let before = OnceCell::new();
     let revoked = async {
         while fault.syncs_stalled() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // If the disk keeps something else, the first one waits as well.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        before.set(queued(&gateway).await).expect("set once");
         gateway.operator().delete(&path).await
     };
     let inferred = async {
-        waiting(&gateway, 1).await;
+        waiting(&gateway, &before, 1).await;
         client.post(NATIVE, &body).await
     };
     let changed = async {
-        waiting(&gateway, 2).await;
+        waiting(&gateway, &before, 2).await;
         let answer = client.post("/v1/admin/users", &user);
         let healed = async {
-            waiting(&gateway, 3).await;
+            waiting(&gateway, &before, 3).await;
             fault.heal();
         };
         tokio::join!(answer, healed).0
@@ -188,16 +193,23 @@ async fn what_the_ledger_has_not_confirmed_in_time_is_not_said_to_be_unrecorded(
     assert_eq!(upstream.seen_of("ok"), 0);
 }
 
-/// Until so many jobs wait for the log's writer.
-async fn waiting(gateway: &Gateway, jobs: u32) {
-    let wanted = format!("\nledgerway_log_queue_jobs {jobs}\n");
+/// Until so many more jobs wait for the log's writer than before, which is known then.
+async fn waiting(gateway: &Gateway, before: &OnceCell<u32>, more: u32) {
     let began = Instant::now();
     loop {
-        let metrics = gateway.client(None).get("/metrics").await.must(200);
-        if String::from_utf8_lossy(&metrics.body).contains(&wanted) {
+        let queued = queued(gateway).await;
+        if before.get().is_some_and(|before| queued == before + more) {
             return;
         }
         assert!(began.elapsed().as_millis() < u128::from(STALL_MS.unsigned_abs()), "the disk went on");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// How many jobs wait for the log's writer.
+async fn queued(gateway: &Gateway) -> u32 {
+    let metrics = gateway.client(None).get("/metrics").await.must(200);
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let jobs = metrics.lines().find_map(|line| line.strip_prefix("ledgerway_log_queue_jobs "));
+    jobs.and_then(|jobs| jobs.parse().ok()).expect("a gauge")
 }
