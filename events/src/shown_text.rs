@@ -1,5 +1,6 @@
 //! The words of other programs, made fit to be shown to people: in a log line, on a page, in an event.
 
+use std::error::Error;
 use std::fmt::Display;
 
 /// The text on one line, without control characters, cut after `chars_max` characters.
@@ -9,6 +10,15 @@ pub fn shown_text(text: impl Display, chars_max: usize) -> String {
     let words = text.split(is_gap).filter(|word| !word.is_empty());
     let spaced = words.enumerate().flat_map(|(index, word)| (index > 0).then_some(' ').into_iter().chain(word.chars()));
     spaced.take(chars_max).collect()
+}
+
+/// The innermost cause of an error of a client: without the address, which the outer errors name.
+pub fn innermost_cause(error: &dyn Error, chars_max: usize) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| "no cause is known".to_owned(), |cause| shown_text(cause, chars_max))
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! One alert on its way to the webhook, in the form of Standard Webhooks 1.0 (standardwebhooks.com): the headers
 //! `webhook-id`, `webhook-timestamp` and, with a secret, `webhook-signature`.
 
-use std::error::Error;
 use std::time::Duration;
 
 use events::canonical;
 use events::event::Recorded;
-use events::shown_text::shown_text;
+use events::shown_text::innermost_cause;
 use events::time::Clock;
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
@@ -30,15 +29,6 @@ pub enum NotSent {
     Unreachable { position: u64, cause: String },
     #[error("position {position} cannot be written as JSON: {why}")]
     Unwritable { position: u64, why: String },
-}
-
-/// Why nothing was sent, without the address, which the outer errors name.
-fn innermost_cause(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(Error::source) {
-        cause = Some(inner);
-    }
-    cause.map_or_else(|| "no cause is known".to_owned(), |cause| shown_text(cause, CAUSE_CHARS_MAX))
 }
 
 /// Whether a status says that the same request may be accepted later: of a server, or a proxy in front of it, that is down or has too
@@ -74,7 +64,7 @@ impl Outbox<'_> {
         }
         let answered = request.body(body).send().await.map_err(|error| match error.is_timeout() {
             true => NotSent::TooLate { position },
-            false => NotSent::Unreachable { position, cause: innermost_cause(&error) },
+            false => NotSent::Unreachable { position, cause: innermost_cause(&error, CAUSE_CHARS_MAX) },
         })?;
         let status = answered.status();
         match status.as_u16() {

@@ -1,11 +1,10 @@
 //! Witnesses: other parties, each of which cosigns a checkpoint after it has checked that it continues all that it has cosigned before
 //! (<https://c2sp.org/tlog-witness>). Whoever trusts them sees in a cosigned checkpoint that it is the log that they have seen.
 
-use std::error::Error;
 use std::str::FromStr;
 use std::time::Duration;
 
-use events::shown_text::shown_text;
+use events::shown_text::innermost_cause;
 use futures_util::future::join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
@@ -253,11 +252,7 @@ async fn body_of(response: &mut Response) -> Result<Vec<u8>, NotCosigned> {
 }
 
 fn unreachable(error: &reqwest::Error) -> NotCosigned {
-    let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    NotCosigned::Unreachable(shown_text(cause, CAUSE_CHARS_MAX))
+    NotCosigned::Unreachable(innermost_cause(error, CAUSE_CHARS_MAX))
 }
 
 #[cfg(test)]

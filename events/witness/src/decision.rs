@@ -5,9 +5,6 @@ use tlog::{AddCheckpoint, NoteRefused, NoteSignature, SignedCheckpoint, TreeHead
 
 use crate::refusal::Refusal;
 
-/// The tree of a log of which nothing was cosigned yet.
-pub const NOTHING: TreeHead = TreeHead::EMPTY;
-
 /// A request whose checkpoint was signed by a key of its log.
 #[derive(Debug)]
 pub struct SignedRequest<'a> {
@@ -112,7 +109,7 @@ mod tests {
     fn an_empty_tree_has_one_root() {
         let log = TestLog::new("ours");
         let other = TreeHead { size: 0, root: log.head(1).root };
-        let refused = decided(&NOTHING, &log.request_of(0, other, Vec::new()));
+        let refused = decided(&TreeHead::EMPTY, &log.request_of(0, other, Vec::new()));
         assert!(matches!(refused, Err(Refusal::OtherRoot)), "{refused:?}");
     }
 
@@ -120,7 +117,7 @@ mod tests {
     fn only_a_key_of_the_log_counts_and_whatever_others_sign_beside_it() {
         let log = TestLog::new("ours");
         let stranger = TestLog { signer: signer(2), ..TestLog::new("ours") };
-        let refused = decided(&NOTHING, &stranger.request(0, 3));
+        let refused = decided(&TreeHead::EMPTY, &stranger.request(0, 3));
         assert!(matches!(refused, Err(Refusal::Untrusted(NoteRefused::NoKnownKey))), "{refused:?}");
 
         let right = log.request(0, 3);
@@ -129,7 +126,7 @@ mod tests {
         note.add(right.checkpoint.note().signatures()[0].clone()).expect("there is room");
         let checkpoint = SignedCheckpoint::parse(note.to_string().as_bytes()).expect("a checkpoint");
         let request = AddCheckpoint { checkpoint, ..right };
-        assert!(decided(&NOTHING, &request).is_ok());
+        assert!(decided(&TreeHead::EMPTY, &request).is_ok());
         let keys = keys();
         let signed = SignedRequest::verify(&request, &keys).expect("one of them is the log's");
         assert_eq!(*signed.signature(), signer(1).sign(request.checkpoint.note().text()));

@@ -17,9 +17,9 @@ mod test_log;
 mod witness;
 
 pub use cosigned::DamagedRecord;
-pub use folder::{KEY_FILE, RecordError};
+pub use folder::RecordError;
 pub use key_file::KeyError;
 pub use known_logs::{KnownLogs, LogKeyRefused};
 pub use refusal::Refusal;
-pub use route::{PATH, routes};
+pub use route::routes;
 pub use witness::{OpenError, Witness};

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::witness::Witness;
 
 /// The path below the address of the witness.
-pub const PATH: &str = "/add-checkpoint";
+const PATH: &str = "/add-checkpoint";
 /// How many requests are read and answered at a time: with bodies of full length, 64 MB.
 const REQUESTS_MAX: usize = 64;
 /// The longest time that a client may take to send its body.

@@ -10,7 +10,7 @@ use events::time::Clock;
 use tlog::{AddCheckpoint, Cosigner, KeyName, NoteSignature, TreeHead, VerifierKey};
 
 use crate::cosigned::CosignedCheckpoint;
-use crate::decision::{NOTHING, SignedRequest};
+use crate::decision::SignedRequest;
 use crate::folder::{RecordError, WitnessFolder};
 use crate::key_file::KeyError;
 use crate::known_logs::KnownLogs;
@@ -56,7 +56,7 @@ impl Witness {
         let cosigner = folder.key(name, random)?;
         let witnessed = |(origin, keys): (String, Vec<VerifierKey>)| {
             let last = folder.last(&origin, cosigner.verifier_key())?;
-            let last = last.map_or(NOTHING, |cosigned| *cosigned.head());
+            let last = last.map_or(TreeHead::EMPTY, |cosigned| *cosigned.head());
             Ok((origin, WitnessedLog { keys, last: Mutex::new(last) }))
         };
         let logs = logs.into_by_origin().into_iter().map(witnessed).collect::<Result<_, RecordError>>()?;
@@ -252,8 +252,8 @@ mod tests {
         }
         fs::write(&record, text).expect("a file");
         assert_eq!(size(&opened(&folder)), 5);
-        fs::remove_file(folder.path().join(crate::KEY_FILE)).expect("the key");
+        fs::remove_file(folder.path().join(crate::folder::KEY_FILE)).expect("the key");
         assert!(matches!(open(&folder), Err(OpenError::Key(KeyError::Lost { .. }))));
-        assert!(!folder.path().join(crate::KEY_FILE).exists());
+        assert!(!folder.path().join(crate::folder::KEY_FILE).exists());
     }
 }
