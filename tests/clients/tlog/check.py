@@ -59,7 +59,8 @@ def spoiled(log, copy):
 
 
 def main():
-    go, log = sys.argv[1], Path(sys.argv[2])
+    # The program is built in a folder of its own, where a relative path to the command would lead nowhere.
+    go, log = os.path.abspath(sys.argv[1]), Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         checker = build(go, folder)
