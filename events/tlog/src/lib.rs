@@ -4,6 +4,7 @@
 //! - [`Tree`] is the Merkle tree of RFC 6962. It takes the [`Hash`]es of entries and gives the root, and the [`Tile`]s to publish.
 //! - [`Tiles`] are what a reader has fetched. [`inclusion_proof`] and [`consistency_proof`] make proofs of them,
 //!   [`verify_inclusion`] and [`verify_consistency`] check proofs from anywhere.
+//! - [`PrunedTree`] gives the root of a tree of which only some leaves are known, and [`subtrees_between`] what is needed beside them.
 //! - [`EntryBundle`] has the entries themselves.
 //! - [`Note`] is a signed text, [`SignedCheckpoint`] a note that commits to a tree. [`Signer`] signs for the log, [`Cosigner`]
 //!   for a witness, and [`VerifierKey`] checks both.
@@ -51,6 +52,7 @@ mod key;
 mod note;
 mod proof;
 mod proof_lines;
+mod pruned;
 mod signer;
 mod subtree;
 mod tile;
@@ -74,7 +76,9 @@ pub use proof::{
     tiles_of_inclusion, tiles_of_root, verify_consistency, verify_inclusion,
 };
 pub use proof_lines::MalformedProofLines;
+pub use pruned::{Misplaced, PrunedTree};
 pub use signer::{Cosigner, InvalidSeed, Signer};
+pub use subtree::{CompleteSubtree, subtrees_between};
 pub use tile::{MalformedTile, Tile, TileId, partial_tiles, tiles_between};
 pub use tile_path::{MalformedPath, TILE_WIDTH};
 pub use tiles::Tiles;

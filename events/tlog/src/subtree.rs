@@ -16,8 +16,8 @@ pub struct Subtree {
 }
 
 /// A subtree of 2^height leaves, whose number among those of its height is `index`.
-#[derive(Clone, Copy)]
-struct CompleteSubtree {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompleteSubtree {
     height: u32,
     index: u64,
 }
@@ -54,17 +54,26 @@ impl Subtree {
 
     /// The largest complete subtrees that it consists of, from left to right: one for each bit of its length.
     fn complete_subtrees(self) -> impl Iterator<Item = CompleteSubtree> {
-        let mut first = self.first;
-        iter::from_fn(move || {
-            let height = (self.end - first).checked_ilog2()?;
-            let part = CompleteSubtree { height, index: first >> height };
-            first += 1 << height;
-            Some(part)
-        })
+        subtrees_between(self.first, self.end)
     }
 }
 
 impl CompleteSubtree {
+    /// The largest one that begins at the leaf `first` and ends before `end`; `None` if nothing is between them.
+    pub(crate) fn largest_between(first: u64, end: u64) -> Option<Self> {
+        let height = end.checked_sub(first)?.checked_ilog2()?.min(first.trailing_zeros());
+        Some(Self { height, index: first >> height })
+    }
+
+    pub const fn height(self) -> u32 {
+        self.height
+    }
+
+    /// The index of the leaf after its last.
+    pub(crate) const fn end(self) -> u64 {
+        (self.index + 1) << self.height
+    }
+
     /// The level of the tile that has its leaves, or the lowest hashes that the tiles have of it.
     const fn level(self) -> u32 {
         self.height / TILE_HEIGHT
@@ -76,18 +85,35 @@ impl CompleteSubtree {
         (self.index << height_in_tile, 1 << height_in_tile)
     }
 
-    fn tile(self, size: u64) -> Option<TileId> {
+    /// The tile of a tree of this size that its hash follows from; `None` if it is not in the tree.
+    pub fn tile(self, size: u64) -> Option<TileId> {
         let (first, _) = self.hashes();
         TileId::in_tree(size, u8::try_from(self.level()).ok()?, first / u64::from(TILE_WIDTH))
     }
 
-    fn hash(self, size: u64, tiles: &Tiles) -> Result<Hash, Option<TileId>> {
+    /// Its hash in a tree of this size. The error is the tile that is missing; `None` if the subtree is not in the tree.
+    pub(crate) fn hash(self, size: u64, tiles: &Tiles) -> Result<Hash, Option<TileId>> {
         let id = self.tile(size).ok_or(None)?;
-        let (first, len) = self.hashes();
-        let start = usize::try_from(first % u64::from(TILE_WIDTH)).map_err(|_| None)?;
-        let end = start + usize::try_from(len).map_err(|_| None)?;
-        tiles.hashes(id).and_then(|hashes| hashes.get(start..end)).map(root_of_complete).ok_or(Some(id))
+        tiles.hashes(id).and_then(|hashes| self.hash_among(hashes)).ok_or(Some(id))
     }
+
+    /// Its hash, from the hashes of [its tile](Self::tile); `None` if these are of a narrower tile.
+    pub fn hash_among(self, hashes: &[Hash]) -> Option<Hash> {
+        let (first, len) = self.hashes();
+        let start = usize::try_from(first % u64::from(TILE_WIDTH)).ok()?;
+        let end = start.checked_add(usize::try_from(len).ok()?)?;
+        hashes.get(start..end).map(root_of_complete)
+    }
+}
+
+/// The complete subtrees between two leaves that are shown, from left to right: those from leaf `first` on, up to `end`.
+pub fn subtrees_between(first: u64, end: u64) -> impl Iterator<Item = CompleteSubtree> {
+    let mut next = first;
+    iter::from_fn(move || {
+        let subtree = CompleteSubtree::largest_between(next, end)?;
+        next = subtree.end();
+        Some(subtree)
+    })
 }
 
 /// The root over a power of two of hashes, at most 256.
