@@ -30,7 +30,8 @@ impl Order {
     }
 }
 
-fn must_be_on_its_stream(recorded: &Recorded) -> Result<(), String> {
+/// An event of its kind, in a place that its kind may have.
+pub(super) fn must_be_on_its_stream(recorded: &Recorded) -> Result<(), String> {
     let (event, stream) = (&recorded.event, &recorded.stream);
     let is_of_it = event.stream_id().is_none_or(|id| id == stream.id);
     if event.stream_kind() != stream.kind || !is_of_it {

@@ -45,6 +45,16 @@ impl References {
         if self.models.get(&versions.model) != Some(&admitted.model) {
             return Err(format!("there is no model {} at position {}", admitted.model, versions.model));
         }
+        self.key_and_prices_must_fit(recorded, admitted)
+    }
+
+    /// The same without the model.
+    pub(super) fn key_and_prices_must_fit(
+        &self,
+        recorded: &Recorded,
+        admitted: &InferenceAdmitted,
+    ) -> Result<(), String> {
+        let versions = &admitted.versions;
         let key = versions.key.map(|version| self.keys.get(&version).copied());
         if key != recorded.context.key_id.map(Some) {
             return Err(format!("its key's version {:?} is not one of its key", versions.key));
