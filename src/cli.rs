@@ -1,9 +1,10 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `replay`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
+//! `rebuild`, `replay`, `bundle`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
 //! start).
 
 mod archive;
 mod archived_ledger;
+mod bundle;
 mod catalogue;
 mod completions;
 mod doctor;
@@ -18,6 +19,7 @@ mod models;
 mod move_ledger;
 mod moved_ledger;
 mod object_store;
+mod partial_file;
 mod printable_text;
 mod progress;
 mod rebuild;
@@ -84,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Archive(args) => archive::run(&args, &flags),
         Command::Restore(args) => restore::run(&args),
         Command::Export(args) => export::run(&args, &flags),
+        Command::Bundle(args) => bundle::run(&args, &flags),
         Command::Verify(args) => verify::run(&args, &flags),
         Command::Rebuild(args) => rebuild::run(&args, &flags),
         Command::Replay(args) => replay::run(&args, &flags),

@@ -1,24 +1,20 @@
 //! `ledgerway replay`: builds the views as they stood at an earlier position of the log, in an SQLite file of their own. It reads the
 //! log alone, whether or not a gateway serves it. Exit 0 done, 1 failed, 2 not begun.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::hex;
-use events::ids::{IdMaker, SystemRandom};
 use events::log::{Head, LogError, Reader, offline};
-use events::private::{beside, create_new, place_new};
 use events::time::{Clock, SystemClock, parse_rfc3339, rfc3339};
 use projections::views::replay::{ReplayRequest, Replayed, replay};
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
+use super::partial_file::{PartialFile, must_be_free};
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, moved_ledger, print_error, print_line};
+use super::{Failure, exit, moved_ledger, print_line};
 use crate::config::arguments::{ReplayArgs, is_address};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -33,7 +29,7 @@ pub fn run(args: &ReplayArgs, flags: &Flags) -> ExitCode {
 fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
     let json = flags.check(JSON, boolean(&args.output.json))?;
     let (as_of, clock) = (AsOf::read(&args.as_of)?, SystemClock::new());
-    must_be_free(&args.into)?;
+    must_be_free(&args.into, "views.sqlite")?;
     let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
     let folder = ledger.file().and_then(Path::parent);
     if let Some(folder) = folder {
@@ -49,18 +45,6 @@ fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
     partial.place(&args.into)?;
     let built = Built { position, replayed, took: clock.monotonic() };
     Ok(if json { built.as_json(args).to_string() } else { built.sentence(&args.into) })
-}
-
-fn must_be_free(file: &Path) -> Result<(), Failure> {
-    if file.to_str().is_some_and(is_address) {
-        return Err(Failure::NotBegun("--into must be a file, for example --into views.sqlite".to_owned()));
-    }
-    // Also a link that leads nowhere.
-    match fs::symlink_metadata(file) {
-        Ok(_) => Err(Failure::NotBegun(format!("{} exists: give --into the name of a new file", file.display()))),
-        // What else is wrong shows when the file is created.
-        Err(_) => Ok(()),
-    }
 }
 
 /// Builds the views in the partial file. Returns the position that they are as of.
@@ -80,7 +64,7 @@ fn build_file(
     let mut progress = Progress::new("replaying", WithoutTerminal::Lines);
     let (as_of, version, made_at) = (args.as_of.as_str(), env!("CARGO_PKG_VERSION"), clock.now());
     let request = ReplayRequest { position, as_of, version, made_at };
-    let replayed = replay(&partial.path, &*log, &request, &mut |reached, last| progress.at(reached, last));
+    let replayed = replay(partial.path(), &*log, &request, &mut |reached, last| progress.at(reached, last));
     let replayed = replayed.map_err(|error| Failure::Failed(format!("nothing was written: {error}")))?;
     progress.done();
     Ok((position, replayed))
@@ -141,42 +125,6 @@ impl AsOf {
 fn end_of_log(head: Head) -> String {
     let recorded = head.recorded_at.map(|at| format!(", recorded at {}", rfc3339(at))).unwrap_or_default();
     format!("the log ends at position {}{recorded}", head.position)
-}
-
-/// The file while it is being built, beside the one that it is to become. Removed when it is dropped.
-struct PartialFile {
-    path: PathBuf,
-}
-
-impl PartialFile {
-    fn create(file: &Path) -> Result<Self, Failure> {
-        let id = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom)).bytes::<8>();
-        let path = beside(file, &format!("-partial-{}", hex::lower(&id)));
-        create_new(&path)
-            .map_err(|error| Failure::NotBegun(format!("cannot create a file beside {}: {error}", file.display())))?;
-        Ok(Self { path })
-    }
-
-    /// Gives it its name.
-    fn place(self, file: &Path) -> Result<(), Failure> {
-        place_new(&self.path, file).map_err(|error| {
-            Failure::Failed(format!(
-                "cannot finish {}: {error}; delete it if it is there, and try again",
-                file.display()
-            ))
-        })
-    }
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                print_error(&format!("{} is left over: {error}", self.path.display()));
-            }
-            _ => {}
-        }
-    }
 }
 
 /// What was built.

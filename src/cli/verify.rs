@@ -1,8 +1,10 @@
 //! `ledgerway verify`: exit 0 sound, 1 broken (the first bad position and why), 2 could not check.
 
 mod archive;
+mod bundle;
 mod checkpoint;
 mod proven;
+mod signers;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
+pub use checkpoint::published_log_of;
 use checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
 use proven::Proven;
 
@@ -59,7 +62,11 @@ enum Fault {
 }
 
 pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
-    exit(if args.archive.is_some() { archive::check(args, flags) } else { check(args, flags) })
+    exit(match (&args.bundle, &args.archive) {
+        (Some(file), _) => bundle::check(file, args, flags),
+        (None, Some(_)) => archive::check(args, flags),
+        (None, None) => check(args, flags),
+    })
 }
 
 fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
@@ -81,16 +88,13 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
         (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, verify),
         _ => verify(),
     };
-    let (line, checked) = match verified {
-        Ok(verified) => (if json { as_json(&verified).to_string() } else { summary(&verified, folder) }, Ok(())),
-        Err(Fault::Broken { position, reason, sentence }) => {
-            let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
-            (if json { object.to_string() } else { format!("broken: {sentence}") }, Err(Failure::Printed))
-        }
-        Err(Fault::Unreadable(why)) => return Err(Failure::NotBegun(why)),
+    let line = match verified {
+        Ok(verified) if json => as_json(&verified).to_string(),
+        Ok(verified) => summary(&verified, folder),
+        Err(fault) => return fault.print(json),
     };
     print_line(&line);
-    checked
+    Ok(())
 }
 
 /// Why a ledger is not known to be sound.
@@ -167,6 +171,18 @@ fn both<A, B>(log: Result<A, Fault>, checkpoint: Result<B, Fault>) -> Result<(A,
 }
 
 impl Fault {
+    /// Prints what is broken. The error is that of the command.
+    fn print(self, json: bool) -> Result<(), Failure> {
+        match self {
+            Self::Broken { position, reason, sentence } => {
+                let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
+                print_line(&if json { object.to_string() } else { format!("broken: {sentence}") });
+                Err(Failure::Printed)
+            }
+            Self::Unreadable(why) => Err(Failure::NotBegun(why)),
+        }
+    }
+
     /// The first bad position; beyond all others if it is not known.
     const fn position(&self) -> u64 {
         match self {

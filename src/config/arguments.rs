@@ -16,10 +16,10 @@ use super::one_of::OneOf;
 pub use catalogue::{CatalogueArgs, CatalogueCommand, ListArgs, UpdateArgs};
 pub use gateway::{DoctorArgs, GatewayArgs, HealthArgs, ListModelsArgs, ModelsArgs, ModelsCommand, TryArgs};
 pub use ledger::{
-    ArchiveArgs, ExportArgs, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs, RestoreArgs, StatusArgs,
-    VerifyArgs,
+    ArchiveArgs, BundleArgs, ExportArgs, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs, RestoreArgs,
+    StatusArgs, VerifyArgs,
 };
-use ledger::{POSITION_OR_TIME, REPLAY_EXAMPLES};
+use ledger::{BUNDLE_EXAMPLES, POSITION_OR_TIME, REPLAY_EXAMPLES};
 use serve::SECRETS;
 pub use serve::ServeArgs;
 pub use witness::WitnessArgs;
@@ -47,6 +47,10 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Print the events of a range of positions, from a ledger or an archive
     Export(ExportArgs),
+    /// Write one tenant's events of some time into a file that proves, without the events of others, that they are in the published
+    /// log; also while a gateway runs
+    #[command(after_help = BUNDLE_EXAMPLES)]
+    Bundle(BundleArgs),
     /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,
     /// 1: broken, 2: could not check
     Verify(VerifyArgs),
@@ -90,6 +94,7 @@ impl Command {
             | Self::Archive(_)
             | Self::Restore(_)
             | Self::Export(_)
+            | Self::Bundle(_)
             | Self::Replay(_)
             | Self::Reseal(_)
             | Self::Verify(_)

@@ -68,13 +68,14 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 24] = [
+const MAY_KNOW: [(&str, &[&str]); 25] = [
     ("events", &[]),
     ("events/alerts", &["events"]),
     ("events/objects", &["events"]),
     ("events/archive", &["events", "objects"]),
     ("events/tlog", &[]),
     ("events/transparency", &["events", "objects", "tlog"]),
+    ("events/bundle", &["events", "tlog", "transparency"]),
     ("events/witness", &["events", "tlog"]),
     ("events/relay", &["events"]),
     ("openapi", &["events"]),
@@ -95,8 +96,9 @@ const MAY_KNOW: [(&str, &[&str]); 24] = [
     (
         ".",
         &[
-            "access", "alerts", "analysts", "archive", "catalogue", "command", "dialects", "events", "grpc", "objects",
-            "openapi", "projections", "query", "relay", "secrets", "tlog", "transparency", "upstream", "witness",
+            "access", "alerts", "analysts", "archive", "bundle", "catalogue", "command", "dialects", "events", "grpc",
+            "objects", "openapi", "projections", "query", "relay", "secrets", "tlog", "transparency", "upstream",
+            "witness",
         ],
     ),
 ];

@@ -1,6 +1,7 @@
 //! The published log: its checkpoints, what changes in the database they show, and that no two of them contradict each other.
 
 mod attacks;
+mod bundles;
 mod witnesses;
 
 use std::fs;

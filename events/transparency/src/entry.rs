@@ -1,6 +1,6 @@
 //! The entry of an event: what is hashed, and what an entry bundle has.
 
-use events::canonical::{self, CanonicalError};
+use events::canonical::{self, CanonicalError, ReadError};
 use events::event::Recorded;
 use events::hex;
 use events::plain_json;
@@ -30,6 +30,14 @@ pub fn push(out: &mut Vec<u8>, recorded: &Recorded) -> Result<(), CanonicalError
     }
     out.extend_from_slice(canonical::to_string(&envelope)?.as_bytes());
     Ok(())
+}
+
+/// The leaf of a canonical envelope.
+pub fn leaf_of_envelope(envelope: &str) -> Result<Hash, ReadError> {
+    if envelope.len() <= ENTRY_BYTES_MAX {
+        return Ok(Hash::of_leaf(envelope.as_bytes()));
+    }
+    Ok(leaf(&canonical::recorded(envelope)?)?)
 }
 
 /// The leaf of an event.

@@ -23,7 +23,7 @@ mod verify;
 mod witnesses;
 
 pub use checkpoint::{CheckpointError, LogKeys};
-pub use entry::{leaf, push as push_entry};
+pub use entry::{leaf, leaf_of_envelope, push as push_entry};
 pub use files::{FOLDER, Files, FilesError};
 pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
 pub use place::{PublishedPlace, Reader, Reading};

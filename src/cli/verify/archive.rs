@@ -8,7 +8,6 @@ use super::super::archived_ledger::{NotBuilt, build, check_files};
 use super::super::object_store::named_archive;
 use super::super::scratch_folder::ScratchFolder;
 use super::super::{Failure, print_line, single_threaded_runtime};
-use super::Fault;
 use super::checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
 use super::proven::Proven;
 use crate::config::arguments::VerifyArgs;
@@ -30,12 +29,7 @@ pub fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
             let reader = open_reader_offline(&built.file).map_err(Failure::not_begun)?;
             match published.check(&*reader, Extent::Beginning) {
                 Ok(verified) => checkpoint = Some(verified),
-                Err(Fault::Broken { position, reason, sentence }) => {
-                    let object = json!({ "sound": false, "broken": { "position": position, "reason": reason } });
-                    print_line(&if json { object.to_string() } else { format!("broken: {sentence}") });
-                    return Err(Failure::Printed);
-                }
-                Err(Fault::Unreadable(why)) => return Err(Failure::NotBegun(why)),
+                Err(fault) => return fault.print(json),
             }
         }
         built.map(|built| (built.checked, Some(built.open_holds)))

@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::DateTime;
 use events::log::Reader;
-use events::time::rfc3339;
 use objects::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
-use tlog::{KeyKind, SignedCheckpoint, Tile, TileId, TreeHead, VerifierKey};
-use transparency::{Files, LogKeys, PublishedError, PublishedLog, TreeDiffers};
+use tlog::{Tile, TileId, TreeHead};
+use transparency::{Files, PublishedError, PublishedLog, TreeDiffers};
 
 use super::super::object_store::{named_object_store, read_objects};
 use super::super::progress::{Progress, WithoutTerminal};
 use super::super::{Failure, single_threaded_runtime};
 use super::Fault;
+use super::signers::{Cosigned, Signers, as_list, as_sentence};
 use crate::config::OBJECTS_FOLDER;
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::{DATA, OBJECT_STORE_URL};
@@ -27,14 +26,12 @@ pub enum Extent {
     Beginning,
 }
 
-/// The published log, and the key that its checkpoint must be signed with.
+/// The published log, and who must have signed its newest checkpoint.
 pub struct PublishedAt {
     objects: Objects,
-    keys: LogKeys,
+    signers: Signers,
     /// Checkpoints that somebody has kept.
     kept: Vec<TreeHead>,
-    /// Who must have cosigned the newest checkpoint.
-    witnesses: Vec<VerifierKey>,
 }
 
 /// What of a published log is the same.
@@ -49,12 +46,6 @@ pub struct VerifiedCheckpoint {
     cosigned: Vec<Cosigned>,
 }
 
-/// A witness's cosignature of the newest checkpoint.
-struct Cosigned {
-    witness: String,
-    at: String,
-}
-
 impl VerifiedCheckpoint {
     /// The end of a sentence.
     pub fn sentence(&self) -> String {
@@ -63,8 +54,7 @@ impl VerifiedCheckpoint {
             0 => String::new(),
             rest => format!(", {rest} newer ones of which are not there yet"),
         };
-        let cosigned: String =
-            self.cosigned.iter().map(|Cosigned { witness, at }| format!(", cosigned by {witness} at {at}")).collect();
+        let cosigned = as_sentence(&self.cosigned);
         format!(", as they were published in the checkpoint of {origin} with {published} events{rest}{cosigned}")
     }
 
@@ -78,10 +68,7 @@ impl VerifiedCheckpoint {
     }
 
     pub fn as_json(&self) -> Value {
-        let witnesses =
-            self.cosigned.iter().map(|Cosigned { witness, at }| json!({ "name": witness, "cosigned_at": at }));
-        let witnesses: Vec<_> = witnesses.collect();
-        json!({ "origin": self.origin, "events": self.published, "compared": self.compared, "witnesses": witnesses })
+        json!({ "origin": self.origin, "events": self.published, "compared": self.compared, "witnesses": as_list(&self.cosigned) })
     }
 }
 
@@ -91,12 +78,7 @@ impl PublishedAt {
         if args.checkpoint_key.is_empty() {
             return Ok(None);
         }
-        let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
-        let Some(address) = named_object_store(None)?.or(own) else {
-            let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
-            return Err(Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}")));
-        };
-        Self::at(&address, args).map(Some)
+        Self::at(&published_log_of(folder)?, args).map(Some)
     }
 
     /// The published log beside an archive; `None` if it is not asked for.
@@ -109,29 +91,13 @@ impl PublishedAt {
     }
 
     fn at(address: &ObjectStoreAddress, args: &VerifyArgs) -> Result<Self, Failure> {
-        let keys = log_keys(&args.checkpoint_key)?;
+        let signers = Signers::read(args)?;
         let read = |file: &PathBuf| {
             let wrong = |why: &dyn std::fmt::Display| Failure::NotBegun(format!("{}: {why}", file.display()));
-            keys.read(&std::fs::read(file).map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+            signers.keys.read(&std::fs::read(file).map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
         };
         let kept = args.checkpoint.iter().map(read).collect::<Result<_, _>>()?;
-        let witnesses = args.witness_key.iter().map(|key| witness_key(key)).collect::<Result<_, _>>()?;
-        Ok(Self { objects: read_objects(address)?, keys, kept, witnesses })
-    }
-
-    /// The cosignatures of a checkpoint, if each of the witnesses has cosigned it.
-    fn cosigned(&self, checkpoint: &[u8]) -> Result<Vec<Cosigned>, String> {
-        let signed = SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?;
-        let of_one = |witness: &VerifierKey| {
-            let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;
-            let cosignature =
-                of_it.first().ok_or_else(|| format!("{} has not cosigned the checkpoint", witness.name()))?;
-            let at =
-                i64::try_from(cosignature.unix_seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-            let at = at.ok_or_else(|| format!("{} has cosigned the checkpoint at no possible time", witness.name()))?;
-            Ok(Cosigned { witness: witness.name().to_string(), at: rfc3339(at) })
-        };
-        self.witnesses.iter().map(of_one).collect()
+        Ok(Self { objects: read_objects(address)?, signers, kept })
     }
 
     pub fn check(&self, reader: &dyn Reader, extent: Extent) -> Result<VerifiedCheckpoint, Fault> {
@@ -143,12 +109,12 @@ impl PublishedAt {
         let untrusted = |why: String| broken(1, format!("{place}: {why}"));
         let (head, cosigned) = match checkpoint {
             Some(checkpoint) => {
-                let head = self.keys.read(&checkpoint.bytes);
-                (head.map_err(|error| untrusted(error.to_string()))?, self.cosigned(&checkpoint.bytes))
+                let head = self.signers.keys.read(&checkpoint.bytes);
+                (head.map_err(|error| untrusted(error.to_string()))?, self.signers.cosigned(&checkpoint.bytes))
             }
             // Without the files, a checkpoint that was kept still says what the events were.
             None => match self.kept.iter().max_by_key(|kept| kept.size) {
-                Some(longest) if self.witnesses.is_empty() => (*longest, Ok(Vec::new())),
+                Some(longest) if self.signers.need_no_witness() => (*longest, Ok(Vec::new())),
                 _ => return Err(Fault::Unreadable(format!("there is no published log in {place}"))),
             },
         };
@@ -186,7 +152,7 @@ impl PublishedAt {
                 let cosigned = cosigned.map_err(|why| Fault::Unreadable(format!("{place}: {why}: try again")))?;
                 let kept = self.kept.iter().map(|kept| kept.size).max();
                 Ok(VerifiedCheckpoint {
-                    origin: self.keys.origin().to_owned(),
+                    origin: self.signers.keys.origin().to_owned(),
                     published: head.size,
                     compared,
                     kept,
@@ -201,32 +167,18 @@ impl PublishedAt {
     }
 }
 
-/// The keys of the log, each on a line.
-fn log_keys(texts: &[String]) -> Result<LogKeys, Failure> {
-    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty());
-    let keys = lines.map(|line| {
-        line.parse().map_err(|error| {
-            let form = "--checkpoint-key is not a line of /v1/log/key, such as NAME+12345678+BASE64";
-            Failure::NotBegun(format!("{form}: {error}"))
-        })
-    });
-    let keys = LogKeys::of_verifiers(keys.collect::<Result<Vec<VerifierKey>, _>>()?);
-    keys.ok_or_else(|| Failure::NotBegun("--checkpoint-key must have the keys of one log".to_owned()))
-}
-
-/// The key of a witness.
-fn witness_key(text: &str) -> Result<VerifierKey, Failure> {
-    let key = text.trim().parse().ok().filter(|key: &VerifierKey| key.kind() == KeyKind::CosignatureV1);
-    key.ok_or_else(|| {
-        let form =
-            "--witness-key is not the key of a witness, such as NAME+12345678+BASE64, which it says when it starts";
-        Failure::NotBegun(form.to_owned())
-    })
-}
-
-fn broken(position: u64, reason: String) -> Fault {
+pub fn broken(position: u64, reason: String) -> Fault {
     let sentence = format!("position {position}: {reason}");
     Fault::Broken { position, reason, sentence }
+}
+
+/// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.
+pub fn published_log_of(folder: Option<&Path>) -> Result<ObjectStoreAddress, Failure> {
+    let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
+    named_object_store(None)?.or(own).ok_or_else(|| {
+        let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
+        Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}"))
+    })
 }
 
 fn absolute(folder: &Path) -> std::path::PathBuf {

@@ -27,11 +27,7 @@ impl Proven {
             claim("costs", "each cost follows from its tokens and its price, and each charge from its cost"),
             claim("budgets", "each admission was within its budgets"),
         ];
-        let mut not_proven = vec![
-            claim("provider_bills", "that what a provider reported and bills is right"),
-            claim("before_the_log", "what happened before the first event, or was never recorded"),
-            claim("names", "who is behind an id"),
-        ];
+        let mut not_proven = never_proven();
         match checkpoint {
             Some(checkpoint) => proven.push(claim("completeness", checkpoint.claim())),
             None => not_proven.insert(
@@ -42,6 +38,28 @@ impl Proven {
                 ),
             ),
         }
+        Self { proven, not_proven }
+    }
+
+    /// Of a bundle, whose checkpoint has this many events.
+    pub fn of_bundle(origin: &str, size: u64) -> Self {
+        let proven = vec![
+            claim(
+                "inclusion",
+                format!("each event is in {origin}, as it was when a checkpoint with {size} events was signed"),
+            ),
+            claim("order", "positions and times never go back, and no event of a request or of a resource is left out"),
+            claim("holds", "each request was admitted and held once, and ended once unless its hold is open"),
+            claim(
+                "costs",
+                "each cost follows from its tokens and a price that is in the log, and each charge from its cost",
+            ),
+        ];
+        let mut not_proven = vec![
+            claim("completeness", "that the tenant made no other requests; it knows its own"),
+            claim("budgets", "that each admission was within its budgets: verify --archive"),
+        ];
+        not_proven.extend(never_proven());
         Self { proven, not_proven }
     }
 
@@ -65,6 +83,15 @@ impl Proven {
         object["proven"] = json!(names(&self.proven));
         object["not_proven"] = json!(names(&self.not_proven));
     }
+}
+
+/// What no log proves.
+fn never_proven() -> Vec<Claim> {
+    vec![
+        claim("provider_bills", "that what a provider reported and bills is right"),
+        claim("before_the_log", "what happened before the first event, or was never recorded"),
+        claim("names", "who is behind an id"),
+    ]
 }
 
 fn claim(name: &'static str, statement: impl Into<String>) -> Claim {

@@ -79,13 +79,44 @@ pub struct ExportArgs {
     pub format: String,
 }
 
+/// What is in the help of `bundle`.
+pub(super) const BUNDLE_EXAMPLES: &str = "Examples:
+  ledgerway bundle --tenant ten_0198… --into acme.bundle
+  ledgerway bundle --tenant ten_0198… --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --into acme-november.bundle
+
+Whoever gets the file and the log's key checks it: ledgerway verify --bundle FILE --checkpoint-key KEY. Exit code 0: done, 1: failed,
+2: not begun.";
+
+#[derive(Args)]
+pub struct BundleArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Id of the tenant
+    #[arg(long, value_name = "ID")]
+    pub tenant: String,
+    /// Time of the first event [default: the beginning]
+    #[arg(long, value_name = "RFC3339")]
+    pub from: Option<String>,
+    /// Time after the last event [default: the newest checkpoint]
+    #[arg(long, value_name = "RFC3339")]
+    pub to: Option<String>,
+    /// File to create; a file that is there is left as it is
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::FilePath)]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 #[derive(Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Print one JSON object: sound, events, open_holds, views, copy, broken
+    /// Print one JSON object: sound, events, open_holds, views, copy, checkpoint, bundle, proven, not_proven, broken
     #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
     /// Check only the log and the ledger, which is faster
@@ -95,6 +126,10 @@ pub struct VerifyArgs {
     /// LEDGERWAY_OBJECT_STORE_URL
     #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
     pub archive: Option<String>,
+    /// Check a bundle, which needs nothing else but the log's key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
+        conflicts_with_all = ["archive", "copy", "checkpoint"])]
+    pub bundle: Option<PathBuf>,
     /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,

@@ -1,0 +1,213 @@
+//! The events that a bundle has: those of its tenant in a range of time; the earlier ones of requests that began before it; the
+//! tenant's administration; and the prices, and the budgets and rate limits of its partner, from their beginnings on, so that no
+//! change of them can be left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use chrono::{DateTime, Utc};
+use events::event::admin::Scope;
+use events::event::{Change, Event, Inference, Recorded, Resource, Stream};
+use events::ids::{PartnerId, PriceId, ProviderId, RequestId, TenantId};
+use events::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
+
+/// Whose events, and of which time.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub tenant: TenantId,
+    /// Recorded at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Recorded before this time.
+    pub to: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    #[error("there is no tenant {0} in this ledger")]
+    NoTenant(TenantId),
+    #[error(
+        "the newest checkpoint has {published} events, and the range ends at position {end}: try again in a moment"
+    )]
+    NotPublished { published: u64, end: u64 },
+    #[error("cannot read the ledger: {0}")]
+    Log(#[from] LogError),
+}
+
+/// What belongs into a bundle.
+pub struct Selection {
+    range: Range,
+    /// The last position.
+    end: u64,
+    /// What is not of the tenant in the range, by position.
+    others: BTreeMap<u64, Recorded>,
+}
+
+impl Selection {
+    /// The events of a ledger whose published log has `published` of them. Blocking.
+    pub fn of(log: &dyn Reader, range: Range, published: u64) -> Result<Self, SelectError> {
+        let end = end(log, range, published)?;
+        let mut selection = Self { range, end, others: BTreeMap::new() };
+        let (mut admitted, mut begun_before, mut prices) = (HashSet::new(), BTreeSet::new(), BTreeSet::new());
+        selection.each_of_tenant(log, &mut |recorded| {
+            if let Some(request) = request(&recorded) {
+                if let Event::Inference(Inference::Admitted(_)) = &recorded.event {
+                    admitted.insert(request);
+                } else if !admitted.contains(&request) {
+                    begun_before.insert(request);
+                }
+            }
+            prices.extend(prices_of(&recorded));
+            Ok::<_, SelectError>(())
+        })?;
+        for request in begun_before {
+            for stream in [Stream::inference(request), Stream::hold(request)] {
+                let events = log.stream(&stream)?.into_iter();
+                for recorded in events.filter(|recorded| recorded.position <= end) {
+                    prices.extend(prices_of(&recorded));
+                    selection.others.insert(recorded.position, recorded);
+                }
+            }
+        }
+        selection.add_administration(log, &prices)?;
+        Ok(selection)
+    }
+
+    fn add_administration(&mut self, log: &dyn Reader, prices: &BTreeSet<u64>) -> Result<(), SelectError> {
+        let tenant = self.range.tenant;
+        let mut all = log.administration_after(0)?;
+        all.retain(|recorded| recorded.position <= self.end);
+        let partner = all.iter().find_map(|recorded| partner_of(tenant, recorded));
+        let partner = partner.ok_or(SelectError::NoTenant(tenant))?;
+        let shared = SharedTerms::of(&all, partner, prices);
+        let is_selected = |recorded: &Recorded| match recorded.context.tenant_id {
+            Some(of) => of == tenant,
+            None => shared.have(&recorded.event),
+        };
+        self.others.extend(all.into_iter().filter(is_selected).map(|recorded| (recorded.position, recorded)));
+        Ok(())
+    }
+
+    /// Calls `each` with the events in the order of their positions. Blocking.
+    pub fn each<E: From<LogError>>(
+        &self,
+        log: &dyn Reader,
+        each: &mut dyn FnMut(&Recorded) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut others = self.others.values().peekable();
+        self.each_of_tenant(log, &mut |recorded| {
+            while let Some(before) = others.next_if(|other| other.position <= recorded.position) {
+                if before.position < recorded.position {
+                    each(before)?;
+                }
+            }
+            each(&recorded)
+        })?;
+        others.try_for_each(each)
+    }
+
+    /// The tenant's own events in the range.
+    fn each_of_tenant<E: From<LogError>>(
+        &self,
+        log: &dyn Reader,
+        each: &mut dyn FnMut(Recorded) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Range { tenant, from, to } = self.range;
+        let filter = EventFilter { tenant: Some(tenant), from, to, ..EventFilter::default() };
+        let mut after = 0;
+        loop {
+            let part = log.filtered(&filter, after, PAGE_EVENTS)?;
+            let has_more = part.has_more() && part.until < self.end;
+            for recorded in part.events.into_iter().filter(|recorded| recorded.position <= self.end) {
+                each(recorded)?;
+            }
+            if !has_more {
+                return Ok(());
+            }
+            after = part.until;
+        }
+    }
+}
+
+/// The last position. A checkpoint may be between two events that belong together; then it is the one before them.
+fn end(log: &dyn Reader, range: Range, published: u64) -> Result<u64, SelectError> {
+    if let Some(to) = range.to {
+        let end = log.first_since(to)?.saturating_sub(1);
+        return if end <= published { Ok(end) } else { Err(SelectError::NotPublished { published, end }) };
+    }
+    let at_end = log.at(&[published])?;
+    let has_next = |recorded: &Recorded| match &recorded.event {
+        Event::Inference(Inference::Refused(_) | Inference::AttemptFailed(_)) => false,
+        Event::Inference(_) => true,
+        _ => false,
+    };
+    Ok(if at_end.get(&published).is_some_and(has_next) { published - 1 } else { published })
+}
+
+/// The request that an event is one of.
+fn request(recorded: &Recorded) -> Option<RequestId> {
+    let is_of_one = match &recorded.event {
+        Event::Inference(Inference::Refused(_)) => false,
+        Event::Inference(_) | Event::Hold(_) => true,
+        _ => false,
+    };
+    recorded.context.request_id.filter(|_| is_of_one)
+}
+
+/// The prices that an admission names, by position.
+fn prices_of(recorded: &Recorded) -> impl Iterator<Item = u64> {
+    let versions = match &recorded.event {
+        Event::Inference(Inference::Admitted(admitted)) => Some(&admitted.versions),
+        _ => None,
+    };
+    versions.into_iter().flat_map(|versions| versions.prices.values().copied())
+}
+
+fn partner_of(tenant: TenantId, recorded: &Recorded) -> Option<PartnerId> {
+    let Event::Resource(Resource::Tenant(change)) = &recorded.event else { return None };
+    change.state().filter(|state| state.tenant_id == tenant).map(|state| state.partner_id)
+}
+
+/// What was in force for the tenant without being its own, by ids.
+struct SharedTerms {
+    prices: HashSet<PriceId>,
+    budgets_and_limits: HashSet<String>,
+}
+
+impl SharedTerms {
+    /// All prices of the backends that these ones are of, and the partner's budgets and rate limits.
+    fn of(administration: &[Recorded], partner: PartnerId, prices: &BTreeSet<u64>) -> Self {
+        let states = || administration.iter().filter_map(|recorded| Some((recorded.position, price_of(recorded)?)));
+        let named = states().filter(|(position, _)| prices.contains(position));
+        let backends: HashSet<(ProviderId, &str)> = named.map(|(_, (_, backend))| backend).collect();
+        let of_backends = states().filter(|(_, (_, backend))| backends.contains(backend));
+        let of_partner = administration.iter().filter(|recorded| scope_of(recorded) == Some(Scope::Partner(partner)));
+        Self {
+            prices: of_backends.map(|(_, (price, _))| price).collect(),
+            budgets_and_limits: of_partner.map(|recorded| recorded.stream.id.clone()).collect(),
+        }
+    }
+
+    fn have(&self, event: &Event) -> bool {
+        match event {
+            Event::Resource(Resource::Price(change)) => self.prices.contains(&change.id()),
+            Event::Resource(Resource::Budget(change)) => self.budgets_and_limits.contains(&change.id().to_string()),
+            Event::Resource(Resource::RateLimit(change)) => self.budgets_and_limits.contains(&change.id().to_string()),
+            _ => false,
+        }
+    }
+}
+
+/// A price and its backend, if the event has the state of one.
+fn price_of(recorded: &Recorded) -> Option<(PriceId, (ProviderId, &str))> {
+    let Event::Resource(Resource::Price(Change::Created(price) | Change::Changed(price))) = &recorded.event else {
+        return None;
+    };
+    Some((price.price_id, (price.provider_id, price.model.as_str())))
+}
+
+fn scope_of(recorded: &Recorded) -> Option<Scope> {
+    match &recorded.event {
+        Event::Resource(Resource::Budget(change)) => change.state().map(|budget| budget.scope),
+        Event::Resource(Resource::RateLimit(change)) => change.state().map(|limit| limit.scope),
+        _ => None,
+    }
+}

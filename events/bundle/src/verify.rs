@@ -1,0 +1,162 @@
+//! Checks a bundle, with nothing but the file and the public keys of the log.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, Seek};
+
+use events::canonical;
+use events::event::{Event, Hold, Recorded, Resource};
+use events::ids::RequestId;
+use events::verify::{CheckedPart, PartCheck};
+use tlog::{PrunedTree, TreeHead};
+use transparency::{CheckpointError, LogKeys, leaf_of_envelope};
+
+use crate::file::{Header, Line, read_line};
+
+/// What a line has if it is of a charge that was corrected, and sometimes another line.
+const CORRECTED: &str = "\"budget.adjusted.v";
+
+/// A bundle that is what it says.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub header: Header,
+    /// The tree of its checkpoint.
+    pub head: TreeHead,
+    pub part: CheckedPart,
+}
+
+/// A bundle proves nothing, or could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("cannot read the bundle: {0}")]
+    File(#[from] io::Error),
+    #[error("it is not a bundle of this version: its first line is not a header")]
+    NotABundle,
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The position is that of the event that would be there.
+    #[error("position {position}: line {line}: {reason}")]
+    Line { position: u64, line: u64, reason: String },
+    #[error("position {position}: {reason}")]
+    Event { position: u64, reason: String },
+    #[error(
+        "its {found} leaves are not the {size} of the checkpoint: an event was changed, removed or added, or the hashes between \
+         the events were; which one cannot be told"
+    )]
+    OtherRoot { found: u64, size: u64 },
+}
+
+/// Checks that the events are those of a checkpoint that one of the keys has signed, and that costs, charges and life cycles of
+/// requests follow from them. Reads the file twice. Blocking.
+pub fn verify(
+    file: &mut (impl BufRead + Seek),
+    keys: &LogKeys,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Verified, Refused> {
+    let header = header(file)?;
+    let head = keys.read(header.checkpoint.as_bytes())?;
+    let (found, corrected) = tree(file)?;
+    file.rewind()?;
+    let checked = check(file, &header, corrected, &mut |position| progress(position, head.size));
+    // A rule that is broken names the event, which two roots do not.
+    match (found == head, checked) {
+        (true, Ok(part)) => Ok(Verified { header, head, part }),
+        (false, Ok(_)) => Err(Refused::OtherRoot { found: found.size, size: head.size }),
+        (_, Err(refused)) => Err(refused),
+    }
+}
+
+fn header(file: &mut impl BufRead) -> Result<Header, Refused> {
+    let mut line = Vec::new();
+    match read_line(file, &mut line) {
+        Ok(line) => line.and_then(Header::parse).ok_or(Refused::NotABundle),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::NotABundle),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Calls `each` with the lines after the header, and the position of the first leaf that each has.
+fn lines(file: &mut impl BufRead, each: &mut dyn FnMut(u64, &Line<'_>) -> Result<(), Reason>) -> Result<(), Refused> {
+    let (mut buffer, mut line, mut position) = (Vec::new(), 1, 1_u64);
+    loop {
+        line += 1;
+        let wrong = |reason: String| Refused::Line { position, line, reason };
+        let text = match read_line(file, &mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(wrong(error.to_string())),
+            read => read?,
+        };
+        let Some(text) = text else { return Ok(()) };
+        let read =
+            Line::parse(text).ok_or_else(|| wrong("it is neither an event nor the hash of a subtree".to_owned()))?;
+        each(position, &read).map_err(|reason| match reason {
+            Reason::OfLine(reason) => wrong(reason),
+            Reason::OfEvent(reason) => Refused::Event { position, reason },
+        })?;
+        position = position.saturating_add(read.leaves());
+    }
+}
+
+/// What is wrong with a line, or with the event in it.
+enum Reason {
+    OfLine(String),
+    OfEvent(String),
+}
+
+impl Reason {
+    fn of_line(error: impl std::fmt::Display) -> Self {
+        Self::OfLine(error.to_string())
+    }
+}
+
+/// The tree that the lines are, and the requests whose charge was corrected.
+fn tree(file: &mut impl BufRead) -> Result<(TreeHead, HashSet<RequestId>), Refused> {
+    let (mut tree, mut corrected) = (PrunedTree::new(), HashSet::new());
+    lines(file, &mut |_, line| {
+        let (height, hash) = match line {
+            Line::Subtree { height, hash } => (*height, *hash),
+            Line::Event(envelope) => {
+                if envelope.contains(CORRECTED) {
+                    let recorded = canonical::recorded(envelope).map_err(Reason::of_line)?;
+                    let is_one = matches!(recorded.event, Event::Hold(Hold::Adjusted(_)));
+                    corrected.extend(recorded.context.request_id.filter(|_| is_one));
+                }
+                (0, leaf_of_envelope(envelope).map_err(Reason::of_line)?)
+            }
+        };
+        tree.add(height, hash).map_err(Reason::of_line)
+    })?;
+    Ok((tree.head(), corrected))
+}
+
+/// Checks the events by the rules of the ledger.
+fn check(
+    file: &mut impl BufRead,
+    header: &Header,
+    corrected: HashSet<RequestId>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<CheckedPart, Refused> {
+    let _ = self::header(file)?;
+    let (mut check, mut last) = (PartCheck::new(header.from, corrected), 0);
+    lines(file, &mut |position, line| {
+        let Line::Event(envelope) = line else { return Ok(()) };
+        let recorded = canonical::recorded(envelope).map_err(Reason::of_line)?;
+        (last, _) = (position, progress(position));
+        let checked = must_belong(header, position, &recorded).and_then(|()| check.check(&recorded));
+        checked.map_err(Reason::OfEvent)
+    })?;
+    check.finish().map_err(|reason| Refused::Event { position: last, reason })
+}
+
+/// Nothing of others is in the file, but what was in force for the tenant.
+fn must_belong(header: &Header, position: u64, recorded: &Recorded) -> Result<(), String> {
+    if recorded.position != position {
+        return Err(format!("the event here says that it is at position {}", recorded.position));
+    }
+    let is_shared = || {
+        matches!(&recorded.event, Event::Resource(Resource::Price(_) | Resource::Budget(_) | Resource::RateLimit(_)))
+    };
+    let belongs = match recorded.context.tenant_id {
+        Some(tenant) => tenant == header.tenant_id,
+        None => is_shared(),
+    };
+    if belongs { Ok(()) } else { Err(format!("it is not of {}", header.tenant_id)) }
+}
