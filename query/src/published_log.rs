@@ -6,6 +6,7 @@ mod receipt;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use events::concurrency::QUERY_MAX;
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::refusal::{ErrorCode, Refusal};
@@ -16,7 +17,8 @@ use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::visible::Visible;
 use serde_json::{Value, json};
 use tlog::{EntryBundleId, Hash, TileId, TreeHead};
-use transparency::{PublishedError, Reader, Reading};
+use tokio::time::timeout;
+use transparency::{PublishedError, PublishedLog, Reader};
 
 use crate::QueryState;
 use crate::described;
@@ -99,8 +101,8 @@ fn described_proof() -> Operation {
 }
 
 async fn checkpoint(State(state): State<QueryState>) -> Result<Response, QueryError> {
-    let reading = reading(&state, Reader::Anybody).await?;
-    let checkpoint = reading.log.checkpoint().await?.ok_or(NOTHING)?;
+    let newest = |log: PublishedLog| async move { log.checkpoint().await?.ok_or(NOTHING) };
+    let checkpoint = answer(&state, Reader::Anybody, newest).await?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], checkpoint.bytes).into_response())
 }
 
@@ -119,8 +121,8 @@ async fn tile(
     Path((level, tile)): Path<(String, String)>,
 ) -> Result<Response, QueryError> {
     let id: TileId = format!("tile/{level}/{tile}").parse().map_err(|_| QueryError::NotFound("tile"))?;
-    let reading = reading(&state, Reader::Anybody).await?;
-    let bytes = reading.log.tile(id).await?.ok_or(QueryError::NotFound("tile"))?;
+    let tile = |log: PublishedLog| async move { log.tile(id).await?.ok_or(QueryError::NotFound("tile")) };
+    let bytes = answer(&state, Reader::Anybody, tile).await?;
     Ok(file(bytes, id.is_partial()))
 }
 
@@ -132,8 +134,8 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     }
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
-    let reading = reading(&context.state, Reader::Caller).await?;
-    let bytes = reading.log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle"))?;
+    let entries = |log: PublishedLog| async move { log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
+    let bytes = answer(&context.state, Reader::Caller, entries).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
@@ -160,31 +162,34 @@ async fn proof(State(state): State<QueryState>, RawQuery(query): RawQuery) -> Re
         (None, Some(from)) => Wanted::Consistency { from },
         _ => return Err(Refusal::invalid("position", "give either position or from_size").into()),
     };
-    let reading = reading(&state, Reader::Anybody).await?;
-    let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?.head;
+    answer(&state, Reader::Anybody, |log| prove(log, wanted, size)).await.map(Json)
+}
+
+async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<Value, QueryError> {
+    let newest = log.checkpoint().await?.ok_or(NOTHING)?.head;
     let size = size.unwrap_or(newest.size);
     if size == 0 || size > newest.size {
         return Err(Refusal::invalid("size", format!("the newest checkpoint is of {} events", newest.size)).into());
     }
     let head = match size == newest.size {
         true => newest,
-        false => TreeHead { size, root: reading.log.root(size).await? },
+        false => TreeHead { size, root: log.root(size).await? },
     };
     let (place, hashes) = match wanted {
         Wanted::Inclusion { position } if (1..=size).contains(&position) => {
-            (json!({ "position": position }), reading.log.inclusion_proof(position - 1, size).await?)
+            (json!({ "position": position }), log.inclusion_proof(position - 1, size).await?)
         }
         Wanted::Inclusion { .. } => {
             return Err(Refusal::invalid("position", format!("must be from 1 to {size}, the size")).into());
         }
         Wanted::Consistency { from } if (1..=size).contains(&from) => {
-            (json!({ "from_size": from }), reading.log.consistency_proof(from, size).await?)
+            (json!({ "from_size": from }), log.consistency_proof(from, size).await?)
         }
         Wanted::Consistency { .. } => {
             return Err(Refusal::invalid("from_size", format!("must be from 1 to {size}, the size")).into());
         }
     };
-    Ok(Json(proof_json(place, &head, &hashes)))
+    Ok(proof_json(place, &head, &hashes))
 }
 
 fn proof_json(mut place: Value, head: &TreeHead, hashes: &[Hash]) -> Value {
@@ -198,9 +203,15 @@ const NOTHING: QueryError = QueryError::NotFound(
     "published log: LEDGERWAY_TRANSPARENCY publishes it, and its first checkpoint comes within a second of the first event",
 );
 
-async fn reading(state: &QueryState, reader: Reader) -> Result<Reading, QueryError> {
+/// What an answer has from the published log. An object store may hang: nobody waits for it longer than for a query.
+async fn answer<T, F: Future<Output = Result<T, QueryError>>>(
+    state: &QueryState,
+    reader: Reader,
+    read: impl FnOnce(PublishedLog) -> F,
+) -> Result<T, QueryError> {
     let published = state.published.as_ref().ok_or(NOTHING)?;
-    Ok(published.read(reader).await?)
+    let reading = published.read(reader).await?;
+    timeout(QUERY_MAX, read(reading.log.clone())).await.map_err(|_| PublishedError::Silent(QUERY_MAX))?
 }
 
 impl From<PublishedError> for QueryError {

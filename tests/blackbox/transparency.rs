@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bundles;
+mod outages;
 mod witnesses;
 
 use std::fs;

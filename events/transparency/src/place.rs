@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use objects::{Objects, Open, Opening};
+use objects::{NotOpened, Objects, Open, Opening};
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -56,7 +56,9 @@ impl PublishedPlace {
         };
         let permit = timeout(WAIT_MAX, Arc::clone(room).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(PublishedError::Busy) };
-        let log = self.opened.get_or_try_init(|| self.open()).await?.clone();
+        // Not one after the other: while the store does not open, each waits from its own beginning.
+        let opened = timeout(OPEN_MAX, self.opened.get_or_try_init(|| self.open())).await;
+        let log = opened.map_err(|_| NotOpened::Silent)??.clone();
         Ok(Reading { log, _permit: permit })
     }
 

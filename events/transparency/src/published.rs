@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -24,6 +25,8 @@ pub enum PublishedError {
     Open(#[from] NotOpened),
     #[error("too many are reading it at the same time")]
     Busy,
+    #[error("the object store did not answer in {} seconds", .0.as_secs())]
+    Silent(Duration),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]

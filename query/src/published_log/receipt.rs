@@ -1,7 +1,10 @@
 //! `GET /v1/inferences/{request_id}/receipt`: the events of a request, each with the proof that it is in the published log. Whoever
 //! has the log's public key can check it without the gateway.
 
+use std::collections::HashMap;
+
 use axum::extract::Path;
+use events::event::Recorded;
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::ids::RequestId;
@@ -12,9 +15,9 @@ use openapi::{Answer, Json, Operation};
 use projections::views::inferences::One;
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, TlogProof};
-use transparency::Reader;
+use transparency::{PublishedLog, Reader};
 
-use super::{NOTHING, TAG, reading};
+use super::{NOTHING, TAG, answer};
 use crate::described;
 use crate::error::QueryError;
 use crate::inferences::{self, REQUEST};
@@ -51,8 +54,21 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let mut positions = request.positions();
     positions.sort_unstable();
     let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
-    let reading = reading(&query.state, Reader::Caller).await?;
-    let newest = reading.log.checkpoint().await?.ok_or(NOTHING)?;
+    // The object store may take its time, and others need the permit meanwhile.
+    drop(query);
+    let entries = answer(&context.state, Reader::Caller, |log| prove(log, positions, events)).await?;
+    context.look_up_again()?;
+    (context.state.reads)(&context.caller, ReadKind::Inferences);
+    Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))
+}
+
+/// The events at these positions, in order, each with its proof.
+async fn prove(
+    log: PublishedLog,
+    positions: Vec<u64>,
+    events: HashMap<u64, Recorded>,
+) -> Result<Vec<Value>, QueryError> {
+    let newest = log.checkpoint().await?.ok_or(NOTHING)?;
     let size = newest.head.size;
     if positions.last().is_some_and(|last| *last > size) {
         let refusal =
@@ -66,11 +82,10 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
         let recorded = recorded.ok_or_else(|| QueryError::Answer(format!("the log has no event at {position}")))?;
         let mut entry = Vec::new();
         transparency::push_entry(&mut entry, recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
-        let hashes = reading.log.inclusion_proof(position - 1, size).await?;
+        let hashes = log.inclusion_proof(position - 1, size).await?;
         let proof = TlogProof { extra: Vec::new(), index: position - 1, hashes, checkpoint: checkpoint.clone() };
         let entry = String::from_utf8(entry).map_err(|error| QueryError::Answer(error.to_string()))?;
         entries.push(json!({ "position": position, "entry": entry, "proof": proof.to_string() }));
     }
-    query.record_read(ReadKind::Inferences);
-    Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))
+    Ok(entries)
 }

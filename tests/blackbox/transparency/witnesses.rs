@@ -47,5 +47,5 @@ async fn checkpoints_are_cosigned_by_a_witness_which_verify_can_require() {
     let words = run(2, &[&verify[..], &[&other.verifier_key().to_string()]].concat());
     assert!(words.contains("other.example has not cosigned the checkpoint"), "{words}");
     let words = run(2, &[&verify[..], &[&key]].concat());
-    assert!(words.contains("--witness-key is not the key of a witness"), "{words}");
+    assert!(words.contains("it is the key of a log, which belongs in --checkpoint-key"), "{words}");
 }

@@ -3,4 +3,5 @@
 mod attacks;
 mod ledger;
 mod publishing;
+mod reading;
 mod witnessing;
