@@ -86,6 +86,6 @@ pub use tlog_proof::{LogPolicy, MalformedTlogProof, TLOG_PROOF_BYTES_MAX, TlogPr
 pub use tree::{RestoreError, Tree, TreeFull};
 pub use tree_head::{SIZE_MAX, TreeHead};
 pub use witness::{
-    ANSWER_BYTES_MAX, AddCheckpoint, Answer, MalformedAnswer, MalformedRequest, REQUEST_BYTES_MAX, SIZE_CONTENT_TYPE,
-    parse_answer,
+    ADD_CHECKPOINT_PATH, ANSWER_BYTES_MAX, AddCheckpoint, Answer, MalformedAnswer, MalformedRequest, REQUEST_BYTES_MAX,
+    SIZE_CONTENT_TYPE, parse_answer,
 };

@@ -1,4 +1,5 @@
-//! What a log asks of a witness, and what the witness answers (<https://c2sp.org/tlog-witness>): `POST <prefix>/add-checkpoint`.
+//! What a log asks of a witness, and what the witness answers (<https://c2sp.org/tlog-witness>): a `POST` to
+//! [`ADD_CHECKPOINT_PATH`] below the address of the witness.
 
 use std::fmt;
 
@@ -8,6 +9,8 @@ use crate::hash::Hash;
 use crate::note::{MalformedNote, NOTE_BYTES_MAX, NoteSignature, parse_signatures};
 use crate::proof_lines::{self, MalformedProofLines};
 
+/// The path of [`AddCheckpoint`] below the address of a witness.
+pub const ADD_CHECKPOINT_PATH: &str = "/add-checkpoint";
 /// A longer request is refused: a note of full length, with a proof of full length.
 pub const REQUEST_BYTES_MAX: usize = NOTE_BYTES_MAX + 4096;
 /// The longest answer that is read. A cosignature takes a few hundred bytes, and one that no quantum computer forges 4 KB.

@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
 use tlog::{
-    ANSWER_BYTES_MAX, AddCheckpoint, Answer, CheckpointRefused, KeyKind, MalformedAnswer, NoteSignature,
-    SignedCheckpoint, VerifierKey, parse_answer,
+    ADD_CHECKPOINT_PATH, ANSWER_BYTES_MAX, AddCheckpoint, Answer, CheckpointRefused, KeyKind, MalformedAnswer,
+    NoteSignature, SignedCheckpoint, VerifierKey, parse_answer,
 };
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -90,7 +90,7 @@ impl FromStr for WitnessAddress {
             return Err(WrongWitness::KeyOfLog);
         }
         let mut url = Url::parse(url.trim()).ok().filter(is_plain).ok_or(WrongWitness::Url)?;
-        url.set_path(&format!("{}/add-checkpoint", url.path().trim_end_matches('/')));
+        url.set_path(&format!("{}{ADD_CHECKPOINT_PATH}", url.path().trim_end_matches('/')));
         Ok(Self { key, url })
     }
 }

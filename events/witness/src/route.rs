@@ -11,7 +11,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use tlog::{NoteSignature, REQUEST_BYTES_MAX, SIZE_CONTENT_TYPE};
+use tlog::{ADD_CHECKPOINT_PATH, NoteSignature, REQUEST_BYTES_MAX, SIZE_CONTENT_TYPE};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -19,8 +19,6 @@ use tokio::time::timeout;
 use crate::refusal::Refusal;
 use crate::witness::Witness;
 
-/// The path below the address of the witness.
-const PATH: &str = "/add-checkpoint";
 /// How many requests are read and answered at a time: with bodies of full length, 64 MB.
 const REQUESTS_MAX: usize = 64;
 /// The longest time that a client may take to send its body.
@@ -39,7 +37,10 @@ struct WitnessState {
 /// The route of a witness.
 pub fn routes(witness: Arc<Witness>) -> Router {
     let state = WitnessState { witness, requests: Arc::new(Semaphore::new(REQUESTS_MAX)) };
-    Router::new().route(PATH, post(add_checkpoint)).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)).with_state(state)
+    Router::new()
+        .route(ADD_CHECKPOINT_PATH, post(add_checkpoint))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(state)
 }
 
 async fn add_checkpoint(State(state): State<WitnessState>, request: Request) -> Response {
