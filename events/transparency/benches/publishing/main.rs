@@ -36,6 +36,8 @@ const EVENTS: u64 = 200_000;
 const SECONDS: u64 = 30;
 const RATES: [u64; 2] = [1_000, 5_000];
 const PROOFS: u64 = 2_000;
+const COLUMNS: [&str; 6] =
+    ["events/s", "checkpoint age p50 ms", "p99 ms", "max ms", "CPU-µs an event", "CPU-µs without a publisher"];
 /// How often the checkpoint is read: it is found at most this much too late.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the publisher may take to catch up after the load.
@@ -54,9 +56,7 @@ fn measure() -> Result<(), String> {
     let runtime = runtime.map_err(|error| error.to_string())?;
     let mut out = io::stdout().lock();
     catch_up(&mut out, &runtime, events).map_err(|error| error.to_string())?;
-    let columns =
-        ["events/s", "age of the checkpoint p50 ms", "p99", "max", "CPU-µs an event, all of it", "without a publisher"];
-    table::header(&mut out, &columns).map_err(|error| error.to_string())?;
+    table::header(&mut out, &COLUMNS).map_err(|error| error.to_string())?;
     rates.into_iter().try_for_each(|rate| age_row(&mut out, &runtime, rate, time)).map_err(|error| error.to_string())
 }
 
