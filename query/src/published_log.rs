@@ -18,7 +18,7 @@ use projections::visible::Visible;
 use serde_json::{Value, json};
 use tlog::{EntryBundleId, Hash, TileId, TreeHead};
 use tokio::time::timeout;
-use transparency::{PublishedError, PublishedLog, Reader};
+use transparency::{PublishedError, PublishedLog, ReaderKind};
 
 use crate::QueryState;
 use crate::described;
@@ -102,7 +102,7 @@ fn described_proof() -> Operation {
 
 async fn checkpoint(State(state): State<QueryState>) -> Result<Response, QueryError> {
     let newest = |log: PublishedLog| async move { log.checkpoint().await?.ok_or(NOTHING) };
-    let checkpoint = answer(&state, Reader::Anybody, newest).await?;
+    let checkpoint = answer(&state, ReaderKind::Anybody, newest).await?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], checkpoint.bytes).into_response())
 }
 
@@ -122,7 +122,7 @@ async fn tile(
 ) -> Result<Response, QueryError> {
     let id: TileId = format!("tile/{level}/{tile}").parse().map_err(|_| QueryError::NotFound("tile"))?;
     let tile = |log: PublishedLog| async move { log.tile(id).await?.ok_or(QueryError::NotFound("tile")) };
-    let bytes = answer(&state, Reader::Anybody, tile).await?;
+    let bytes = answer(&state, ReaderKind::Anybody, tile).await?;
     Ok(file(bytes, id.is_partial()))
 }
 
@@ -135,7 +135,7 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
     let entries = |log: PublishedLog| async move { log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
-    let bytes = answer(&context.state, Reader::Caller, entries).await?;
+    let bytes = answer(&context.state, ReaderKind::Caller, entries).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
@@ -162,7 +162,7 @@ async fn proof(State(state): State<QueryState>, RawQuery(query): RawQuery) -> Re
         (None, Some(from)) => Wanted::Consistency { from },
         _ => return Err(Refusal::invalid("position", "give either position or from_size").into()),
     };
-    answer(&state, Reader::Anybody, |log| prove(log, wanted, size)).await.map(Json)
+    answer(&state, ReaderKind::Anybody, |log| prove(log, wanted, size)).await.map(Json)
 }
 
 async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<Value, QueryError> {
@@ -206,11 +206,11 @@ const NOTHING: QueryError = QueryError::NotFound(
 /// What an answer has from the published log. An object store may hang: nobody waits for it longer than for a query.
 async fn answer<T, F: Future<Output = Result<T, QueryError>>>(
     state: &QueryState,
-    reader: Reader,
+    kind: ReaderKind,
     read: impl FnOnce(PublishedLog) -> F,
 ) -> Result<T, QueryError> {
     let published = state.published.as_ref().ok_or(NOTHING)?;
-    let reading = published.read(reader).await?;
+    let reading = published.read(kind).await?;
     timeout(QUERY_MAX, read(reading.log.clone())).await.map_err(|_| PublishedError::Silent(QUERY_MAX))?
 }
 

@@ -26,7 +26,7 @@ pub use checkpoint::{CheckpointError, LogKeys};
 pub use entry::{leaf, leaf_of_envelope, push as push_entry};
 pub use files::{FOLDER, Files, FilesError};
 pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
-pub use place::{PublishedPlace, Reader, Reading};
+pub use place::{PublishedPlace, ReaderKind, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
 pub use verify::{TreeDiffers, verify};

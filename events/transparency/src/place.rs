@@ -27,9 +27,9 @@ pub struct PublishedPlace {
     callers: Arc<Semaphore>,
 }
 
-/// Who reads.
+/// The kinds of readers. Each has room of its own.
 #[derive(Clone, Copy)]
-pub enum Reader {
+pub enum ReaderKind {
     Anybody,
     /// Has a key.
     Caller,
@@ -49,10 +49,10 @@ impl PublishedPlace {
     }
 
     /// Waits until there is room for another reader.
-    pub async fn read(&self, reader: Reader) -> Result<Reading, PublishedError> {
-        let room = match reader {
-            Reader::Anybody => &self.anybody,
-            Reader::Caller => &self.callers,
+    pub async fn read(&self, kind: ReaderKind) -> Result<Reading, PublishedError> {
+        let room = match kind {
+            ReaderKind::Anybody => &self.anybody,
+            ReaderKind::Caller => &self.callers,
         };
         let permit = timeout(WAIT_MAX, Arc::clone(room).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(PublishedError::Busy) };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use objects::{NotOpened, Objects, Open, OpenError};
 use tokio::task::JoinSet;
-use transparency::{PublishedError, PublishedPlace, Reader};
+use transparency::{PublishedError, PublishedPlace, ReaderKind};
 
 const READERS: usize = 5;
 /// Longer than a reader waits.
@@ -27,7 +27,7 @@ async fn readers_wait_for_an_object_store_beside_each_other_and_it_is_opened_onc
     });
     let (place, began, mut reading) = (PublishedPlace::new(open), Instant::now(), JoinSet::new());
     for number in 0..READERS {
-        let (place, reader) = (place.clone(), [Reader::Anybody, Reader::Caller][number % 2]);
+        let (place, reader) = (place.clone(), [ReaderKind::Anybody, ReaderKind::Caller][number % 2]);
         reading.spawn(async move { place.read(reader).await.map(drop) });
     }
     for read in reading.join_all().await {
