@@ -166,7 +166,6 @@ pub async fn open_door(
     Ok(OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports })
 }
 
-/// A function that records that a caller has read something, if reads are recorded.
 fn read_record(config: &Config, engines: &Engines) -> ReadRecord {
     if !config.record_reads {
         return Arc::new(|_, _| {});
@@ -175,7 +174,6 @@ fn read_record(config: &Config, engines: &Engines) -> ReadRecord {
     Arc::new(move |caller, kind| access.read(caller.context(), kind))
 }
 
-/// A function that returns what is left of a chain's rate limits, as JSON.
 fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     let (limits, tables) = (Arc::clone(limits), tables.clone());
     Arc::new(move |chain| {
@@ -184,7 +182,6 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     })
 }
 
-/// A function that returns what a model of a provider from the environment can do.
 fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
     Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
 }
