@@ -28,6 +28,7 @@ mod reseal;
 mod restore;
 mod scratch_folder;
 mod serve;
+mod server_process;
 mod status;
 mod table;
 mod verify;

@@ -25,8 +25,9 @@ use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 
+use super::server_process::{Signals, block_on_server};
 use super::welcome::Welcome;
-use super::{Failure, exit, logging, migrate, print_line, single_threaded_runtime, variable};
+use super::{Failure, exit, logging, migrate, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
@@ -37,15 +38,11 @@ use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::{Publisher, RoleSinks};
-pub use shutdown::Signals;
 use shutdown::{Running, shut_down};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
-
-/// How long the end waits for threads that are still at work: one may be blocked for ever, by a folder that does not answer.
-const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// Why the gateway did not start or stop cleanly; one sentence.
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -61,10 +58,7 @@ fn start(args: &ServeArgs, flags: &Flags) -> Result<(), Failure> {
         return migrate::bring_up_to_date(config.database.as_ref(), &config.data).map(|done| print_line(&done));
     }
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
-    let runtime = single_threaded_runtime()?;
-    let served = runtime.block_on(serve(config));
-    runtime.shutdown_timeout(BLOCKED_MAX);
-    let got_second_signal = served.map_err(|error| {
+    let got_second_signal = block_on_server(serve(config))?.map_err(|error| {
         let is_wrongly_configured = error.is::<WrongConfig>() || error.is::<WrongNodeKey>();
         if is_wrongly_configured { Failure::not_begun(error) } else { Failure::failed(error) }
     })?;

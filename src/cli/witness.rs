@@ -12,8 +12,8 @@ use tlog::{KeyName, VerifierKey};
 use tokio::task::JoinSet;
 use witness::{KnownLogs, Witness};
 
-use super::serve::Signals;
-use super::{Failure, exit, logging, print_line, printable, single_threaded_runtime, variable};
+use super::server_process::{LAST_BYTES_WAIT, Signals, block_on_server};
+use super::{Failure, exit, logging, print_line, printable, variable};
 use crate::config::arguments::{WitnessArgs, is_address};
 use crate::config::{ListenAddress, log_filter};
 use crate::http::{ConnectionThreads, OpenDoor, Server};
@@ -23,10 +23,6 @@ use crate::in_flight::InFlight;
 const CONNECTIONS_MAX: usize = 256;
 /// How long the end waits for requests in flight. What they have stored is durable, however they end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// Time for the last bytes of the last response to leave the socket.
-const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
-/// How long the end waits for threads that are still at work: one may be blocked for ever, by a folder that does not answer.
-const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// The arguments, checked.
 struct Settings {
@@ -43,10 +39,7 @@ pub fn run(args: &WitnessArgs) -> ExitCode {
 fn start(args: &WitnessArgs) -> Result<(), Failure> {
     let settings = Settings::read(args)?;
     logging::start(log_filter::read(variable("RUST_LOG").as_deref())?);
-    let runtime = single_threaded_runtime()?;
-    let served = runtime.block_on(serve(settings));
-    runtime.shutdown_timeout(BLOCKED_MAX);
-    served
+    block_on_server(serve(settings))?
 }
 
 impl Settings {

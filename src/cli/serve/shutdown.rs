@@ -1,4 +1,4 @@
-//! Signals, and the shutdown that the first one begins.
+//! The shutdown that the first signal begins.
 //!
 //! Not ready, but serving, for the drain delay; then new requests are refused until those in flight have ended or the drain
 //! timeout is over; event streams and tails end meanwhile; then connections are closed, imports that are still to be recorded
@@ -11,9 +11,9 @@ use std::time::Duration;
 use command::environment::KeptImports;
 use command::inference::AbandonedCalls;
 use command::trace::Exporting;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::super::server_process::{LAST_BYTES_WAIT, Signals};
 use super::engines::{Engines, stop_engines};
 use crate::config::Config;
 use crate::http::ConnectionThreads;
@@ -21,8 +21,6 @@ use crate::in_flight::InFlight;
 
 /// Time limit for event streams and tails to tell their clients that they end.
 const STREAMS_END_MAX: Duration = Duration::from_secs(1);
-/// Time for the last bytes of the last response to leave the socket.
-const LAST_BYTES_WAIT: Duration = Duration::from_millis(50);
 /// Time limit for the ledger and the views to write what they still have.
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// The time limit for what must end at once: abandoned calls, connection threads, and everything after a second signal.
@@ -116,24 +114,5 @@ async fn keep_serving(config: &Config, in_flight: &InFlight, signals: &mut Signa
     tokio::select! {
         () = tokio::time::sleep(config.drain_delay) => false,
         () = signals.next() => true,
-    }
-}
-
-/// SIGTERM and SIGINT, which mean the same.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
