@@ -222,18 +222,20 @@ impl Witness {
 
     /// Remembers what came of a question, and logs it if it is news.
     fn note(&mut self, cosigned: Result<(), NotCosigned>, size: u64, rest: Duration) {
-        let witness = self.address.key.name();
+        let (witness, has_failed_before) = (self.address.key.name(), self.rests_until.is_some());
         match cosigned {
             Ok(()) => {
-                if self.rests_until.take().is_some() {
+                if has_failed_before {
                     tracing::info!(%witness, "a witness cosigns checkpoints of the log again");
                 }
+                self.rests_until = None;
                 self.cosigned = size;
             }
             Err(reason) => {
-                if self.rests_until.replace(Instant::now() + rest).is_none() {
+                if !has_failed_before {
                     tracing::warn!(%witness, %reason, "a witness does not cosign the checkpoint of the log: it is asked again later");
                 }
+                self.rests_until = Some(Instant::now() + rest);
             }
         }
     }
