@@ -30,4 +30,4 @@ pub use place::{PublishedPlace, ReaderKind, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
 pub use verify::{TreeDiffers, verify};
-pub use witnesses::{WITNESS_REST, WITNESSES_MAX, WitnessAddress, WrongWitness};
+pub use witnesses::{WITNESS_RETRY_AFTER, WITNESSES_MAX, WitnessAddress, WrongWitness};

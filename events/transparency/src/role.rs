@@ -61,8 +61,8 @@ pub struct PublisherParts {
     /// Who is asked to cosign checkpoints, and with what.
     pub witnesses: Vec<WitnessAddress>,
     pub client: Client,
-    /// [`WITNESS_REST`](crate::WITNESS_REST), except in tests.
-    pub witness_rest: Duration,
+    /// [`WITNESS_RETRY_AFTER`](crate::WITNESS_RETRY_AFTER), except in tests.
+    pub witness_retry_after: Duration,
     /// [`PARTIAL_KEPT`], except in tests.
     pub partial_kept: Duration,
     /// [`FILES_BYTES_MAX`], except in tests.
@@ -114,7 +114,7 @@ pub async fn run(parts: PublisherParts) {
     let mut holder = parts.log.lease(&parts.status);
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut opening = Opening::new(Arc::clone(&parts.open));
-    let mut witnesses = Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_rest);
+    let mut witnesses = Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_retry_after);
     loop {
         // Before it has the role: another process may reach the object store.
         let objects = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;

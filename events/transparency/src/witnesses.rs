@@ -21,8 +21,8 @@ use crate::published::{PublishedError, PublishedLog};
 pub const WITNESSES_MAX: usize = 8;
 /// How long a witness may take: no event is added meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// How long a witness is left alone that gave no cosignature.
-pub const WITNESS_REST: Duration = Duration::from_secs(30);
+/// After how long a witness that gave no cosignature is asked again.
+pub const WITNESS_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How often a witness is asked for one checkpoint: it may have cosigned one of another size before.
 const TRIES_MAX: usize = 2;
 const CAUSE_CHARS_MAX: usize = 200;
@@ -60,8 +60,8 @@ enum NotCosigned {
     Wrong(#[from] CheckpointRefused),
     #[error("its answer has no cosignature of its key")]
     NoCosignature,
-    #[error("it has cosigned a checkpoint of {cosigned} events, and this log has {published}")]
-    Ahead { cosigned: u64, published: u64 },
+    #[error("it has cosigned a checkpoint of {cosigned_size} events, and this log has {published_size}")]
+    Ahead { cosigned_size: u64, published_size: u64 },
     #[error("it has cosigned another log of the same size")]
     OtherRoot,
     #[error("it does not know this log: give its operator the key of the log")]
@@ -110,52 +110,53 @@ impl WitnessAddress {
 /// The witnesses of a log, and what is known of them.
 pub struct Witnesses {
     client: Client,
-    rest: Duration,
+    retry_after: Duration,
     witnesses: Vec<Witness>,
 }
 
 struct Witness {
     address: WitnessAddress,
     /// The size of the last checkpoint that it has cosigned, as far as is known.
-    cosigned: u64,
-    /// When it is asked again after it gave no cosignature.
-    rests_until: Option<Instant>,
+    cosigned_size: u64,
+    /// When it is asked again, if it gave no cosignature.
+    retry_at: Option<Instant>,
 }
 
 impl Witnesses {
-    /// `rest` is [`WITNESS_REST`], except in tests.
-    pub fn new(client: Client, addresses: Vec<WitnessAddress>, rest: Duration) -> Self {
-        let witness = |address| Witness { address, cosigned: 0, rests_until: None };
-        Self { client, rest, witnesses: addresses.into_iter().map(witness).collect() }
+    /// `retry_after` is [`WITNESS_RETRY_AFTER`], except in tests.
+    pub fn new(client: Client, addresses: Vec<WitnessAddress>, retry_after: Duration) -> Self {
+        let witness = |address| Witness { address, cosigned_size: 0, retry_at: None };
+        Self { client, retry_after, witnesses: addresses.into_iter().map(witness).collect() }
     }
 
     pub const fn is_empty(&self) -> bool {
         self.witnesses.is_empty()
     }
 
-    /// When the first of those that rest is asked again.
+    /// When the first of those that gave no cosignature is asked again.
     pub fn due(&self) -> Option<Instant> {
-        self.witnesses.iter().filter_map(|witness| witness.rests_until).min()
+        self.witnesses.iter().filter_map(|witness| witness.retry_at).min()
     }
 
-    /// Asks all that have not cosigned the checkpoint and do not rest, at the same time. Returns whether one of them cosigned it.
+    /// Asks all witnesses at the same time, except those that have cosigned the checkpoint or are asked again later. Returns whether one
+    /// of them cosigned it.
     pub async fn cosign(&mut self, checkpoint: &mut SignedCheckpoint, published: &PublishedLog) -> bool {
         let (now, client, asked) = (Instant::now(), &self.client, &*checkpoint);
         let due = self.witnesses.iter_mut().filter(|witness| witness.is_due(asked, now));
         let answers = due.map(|witness| async move {
-            let cosigned = witness.ask(client, asked, published).await;
-            (witness, cosigned)
+            let answer = witness.ask(client, asked, published).await;
+            (witness, answer)
         });
         let (mut added, size) = (false, asked.unverified().head().size);
         for (witness, answer) in join_all(answers).await {
             let cosigned = answer.and_then(|signatures| witness.add(checkpoint, &signatures));
             added |= cosigned.is_ok();
-            witness.note(cosigned, size, self.rest);
+            witness.conclude(cosigned, size, self.retry_after);
         }
         // None is due in the past, also if it was not asked.
         for witness in &mut self.witnesses {
-            if witness.rests_until.is_some_and(|until| until <= now) {
-                witness.rests_until = Some(now + self.rest);
+            if witness.retry_at.is_some_and(|retry_at| retry_at <= now) {
+                witness.retry_at = Some(now + self.retry_after);
             }
         }
         added
@@ -164,9 +165,9 @@ impl Witnesses {
 
 impl Witness {
     fn is_due(&self, checkpoint: &SignedCheckpoint, now: Instant) -> bool {
-        let rests = self.rests_until.is_some_and(|until| until > now);
+        let may_be_asked = self.retry_at.is_none_or(|retry_at| retry_at <= now);
         let key = std::slice::from_ref(&self.address.key);
-        !rests && checkpoint.cosignatures(key).is_ok_and(|cosignatures| cosignatures.is_empty())
+        may_be_asked && checkpoint.cosignatures(key).is_ok_and(|cosignatures| cosignatures.is_empty())
     }
 
     /// Asks for a cosignature, with the proof from the checkpoint that the witness cosigned last.
@@ -178,7 +179,7 @@ impl Witness {
     ) -> Result<Vec<NoteSignature>, NotCosigned> {
         let size = checkpoint.unverified().head().size;
         for _ in 0..TRIES_MAX {
-            let old_size = self.cosigned.min(size);
+            let old_size = self.cosigned_size.min(size);
             let consistency = match old_size {
                 0 => Vec::new(),
                 old if old == size => Vec::new(),
@@ -187,10 +188,10 @@ impl Witness {
             let request = AddCheckpoint { old_size, consistency, checkpoint: checkpoint.clone() };
             match timeout(ANSWER_MAX, self.post(client, &request)).await.map_err(|_| NotCosigned::Silent)?? {
                 Answer::Cosigned(signatures) => return Ok(signatures),
-                Answer::OtherSize(cosigned) if cosigned > size => {
-                    return Err(NotCosigned::Ahead { cosigned, published: size });
+                Answer::OtherSize(cosigned_size) if cosigned_size > size => {
+                    return Err(NotCosigned::Ahead { cosigned_size, published_size: size });
                 }
-                Answer::OtherSize(cosigned) => self.cosigned = cosigned,
+                Answer::OtherSize(cosigned_size) => self.cosigned_size = cosigned_size,
                 Answer::OtherRoot => return Err(NotCosigned::OtherRoot),
                 Answer::UnknownLog => return Err(NotCosigned::UnknownLog),
                 Answer::Untrusted => return Err(NotCosigned::Untrusted),
@@ -220,22 +221,22 @@ impl Witness {
         }
     }
 
-    /// Remembers what came of a question, and logs it if it is news.
-    fn note(&mut self, cosigned: Result<(), NotCosigned>, size: u64, rest: Duration) {
-        let (witness, has_failed_before) = (self.address.key.name(), self.rests_until.is_some());
+    /// Keeps what came of a question for the next one, and logs it if it is news.
+    fn conclude(&mut self, cosigned: Result<(), NotCosigned>, size: u64, retry_after: Duration) {
+        let (witness, has_failed_before) = (self.address.key.name(), self.retry_at.is_some());
         match cosigned {
             Ok(()) => {
                 if has_failed_before {
                     tracing::info!(%witness, "a witness cosigns checkpoints of the log again");
                 }
-                self.rests_until = None;
-                self.cosigned = size;
+                self.retry_at = None;
+                self.cosigned_size = size;
             }
             Err(reason) => {
                 if !has_failed_before {
                     tracing::warn!(%witness, %reason, "a witness does not cosign the checkpoint of the log: it is asked again later");
                 }
-                self.rests_until = Some(Instant::now() + rest);
+                self.retry_at = Some(Instant::now() + retry_after);
             }
         }
     }

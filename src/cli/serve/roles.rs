@@ -15,7 +15,7 @@ use relay::RelayParts;
 use tlog::Signer;
 use tokio::task::JoinSet;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
-use transparency::{LogKeys, WITNESS_REST, WitnessAddress};
+use transparency::{LogKeys, WITNESS_RETRY_AFTER, WitnessAddress};
 
 use crate::config::{Config, NatsSettings};
 
@@ -94,7 +94,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                         may_begin,
                         witnesses,
                         client,
-                        witness_rest: WITNESS_REST,
+                        witness_retry_after: WITNESS_RETRY_AFTER,
                         files_bytes_max,
                         partial_kept,
                     }));

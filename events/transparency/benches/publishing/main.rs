@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts, run};
-use transparency::{FOLDER, Files, LogKeys, PublishedLog, WITNESS_REST};
+use transparency::{FOLDER, Files, LogKeys, PublishedLog, WITNESS_RETRY_AFTER};
 
 use load::{Commits, EVENTS_A_REQUEST, Load};
 
@@ -189,7 +189,7 @@ fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleSta
         witnesses: Vec::new(),
         client,
         may_begin: true,
-        witness_rest: WITNESS_REST,
+        witness_retry_after: WITNESS_RETRY_AFTER,
         files_bytes_max: FILES_BYTES_MAX,
         partial_kept: PARTIAL_KEPT,
     }));

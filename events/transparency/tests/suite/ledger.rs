@@ -125,7 +125,7 @@ impl Publishing {
             witnesses: Vec::new(),
             client: client(),
             may_begin: true,
-            witness_rest: Duration::from_millis(200),
+            witness_retry_after: Duration::from_millis(200),
             partial_kept: Duration::ZERO,
             files_bytes_max: 1,
         };
