@@ -1,4 +1,4 @@
-//! The last checkpoint of a log that a witness has cosigned, as it is stored: the checkpoint, the log's signature and the
+//! The stored checkpoint of a log, the last one that a witness has cosigned: the checkpoint, the log's signature and the
 //! cosignature. The file is a signed note that anybody can check.
 
 use std::fmt;
@@ -14,9 +14,9 @@ pub struct CosignedCheckpoint {
     cosignature: NoteSignature,
 }
 
-/// A stored checkpoint is not the one that this witness has stored for the log.
+/// A file does not have the stored checkpoint of its log.
 #[derive(Debug, thiserror::Error)]
-pub enum DamagedRecord {
+pub enum DamagedCheckpoint {
     #[error(transparent)]
     Malformed(#[from] MalformedCheckpoint),
     #[error("it is of another log: {0:?}")]
@@ -40,14 +40,15 @@ impl CosignedCheckpoint {
     }
 
     /// Reads what was stored for the log of this origin.
-    pub fn parse(bytes: &[u8], origin: &str, witness: &VerifierKey) -> Result<Self, DamagedRecord> {
+    pub fn parse(bytes: &[u8], origin: &str, witness: &VerifierKey) -> Result<Self, DamagedCheckpoint> {
         let checkpoint = SignedCheckpoint::parse(bytes)?;
         if checkpoint.unverified().origin() != origin {
-            return Err(DamagedRecord::OtherLog(checkpoint.unverified().origin().to_owned()));
+            return Err(DamagedCheckpoint::OtherLog(checkpoint.unverified().origin().to_owned()));
         }
         let witnesses = [witness.clone()];
-        let found = checkpoint.cosignatures(&witnesses).map_err(DamagedRecord::NotCosigned)?;
-        let cosignature = found.first().ok_or(DamagedRecord::NotCosigned(NoteRefused::NoKnownKey))?.signature.clone();
+        let found = checkpoint.cosignatures(&witnesses).map_err(DamagedCheckpoint::NotCosigned)?;
+        let cosignature =
+            found.first().ok_or(DamagedCheckpoint::NotCosigned(NoteRefused::NoKnownKey))?.signature.clone();
         Ok(Self { checkpoint, cosignature })
     }
 
@@ -83,7 +84,7 @@ mod tests {
         let stored = cosigned.to_string();
         let read = |origin, seed| CosignedCheckpoint::parse(stored.as_bytes(), origin, witness(seed).verifier_key());
         assert_eq!(read(ORIGIN, 1).expect("its own"), cosigned);
-        assert!(matches!(read("other.example/log", 1), Err(DamagedRecord::OtherLog(_))));
-        assert!(matches!(read(ORIGIN, 2), Err(DamagedRecord::NotCosigned(NoteRefused::NoKnownKey))));
+        assert!(matches!(read("other.example/log", 1), Err(DamagedCheckpoint::OtherLog(_))));
+        assert!(matches!(read(ORIGIN, 2), Err(DamagedCheckpoint::NotCosigned(NoteRefused::NoKnownKey))));
     }
 }

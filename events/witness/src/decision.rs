@@ -31,21 +31,21 @@ impl<'a> SignedRequest<'a> {
         self.signature
     }
 
-    /// Whether the checkpoint may be cosigned after this one, the last that was.
+    /// Whether the checkpoint may be cosigned and replace the stored one.
     ///
     /// Errors: 400, 409 and 422, in this order.
-    pub fn must_continue(&self, last: &TreeHead) -> Result<(), Refusal> {
-        let (old, new) = (self.request.old_size, self.checkpoint().unverified().head());
-        if old > new.size {
-            return Err(Refusal::Shrinks { old, size: new.size });
+    pub fn must_continue(&self, stored: &TreeHead) -> Result<(), Refusal> {
+        let (old_size, new) = (self.request.old_size, self.checkpoint().unverified().head());
+        if old_size > new.size {
+            return Err(Refusal::Shrinks { old_size, size: new.size });
         }
-        if old != last.size {
-            return Err(Refusal::OtherSize { cosigned: last.size });
+        if old_size != stored.size {
+            return Err(Refusal::OtherSize { stored_size: stored.size });
         }
-        if old == new.size && last.root != new.root {
+        if old_size == new.size && stored.root != new.root {
             return Err(Refusal::OtherRoot);
         }
-        verify_consistency(last, new, &self.request.consistency).map_err(Refusal::Inconsistent)
+        verify_consistency(stored, new, &self.request.consistency).map_err(Refusal::Inconsistent)
     }
 }
 
@@ -60,36 +60,38 @@ mod tests {
         [signer(1).verifier_key().clone()]
     }
 
-    fn decided(last: &TreeHead, request: &AddCheckpoint) -> Result<(), Refusal> {
-        SignedRequest::verify(request, &keys())?.must_continue(last)
+    fn decided(stored: &TreeHead, request: &AddCheckpoint) -> Result<(), Refusal> {
+        SignedRequest::verify(request, &keys())?.must_continue(stored)
     }
 
     /// All there is of two histories that have their first leaves in common.
     #[test]
-    fn what_continues_the_last_checkpoint_is_cosigned_and_nothing_else() {
+    fn what_continues_the_stored_checkpoint_is_cosigned_and_nothing_else() {
         const SIZES: u64 = 9;
         let histories = [TestLog::new("ours"), TestLog::new("forked")];
         let mut cosigned = 0;
-        for last in histories.iter().flat_map(|history| (0..SIZES).map(|size| history.head(size))) {
+        for stored in histories.iter().flat_map(|history| (0..SIZES).map(|size| history.head(size))) {
             for (history, old, new) in histories
                 .iter()
                 .flat_map(|history| (0..SIZES).flat_map(move |old| (0..SIZES).map(move |new| (history, old, new))))
             {
-                let decided = decided(&last, &history.request(old, new));
-                let continues = history.head(last.size) == last;
+                let decided = decided(&stored, &history.request(old, new));
+                let continues = history.head(stored.size) == stored;
                 let is_right = match decided {
                     Err(Refusal::Shrinks { .. }) => old > new,
-                    Err(Refusal::OtherSize { cosigned }) => old <= new && old != last.size && cosigned == last.size,
-                    Err(Refusal::OtherRoot) => old == new && old == last.size && !continues,
-                    Err(Refusal::Inconsistent(_)) => old < new && old == last.size && !continues,
-                    Ok(()) => old <= new && old == last.size && continues,
+                    Err(Refusal::OtherSize { stored_size }) => {
+                        old <= new && old != stored.size && stored_size == stored.size
+                    }
+                    Err(Refusal::OtherRoot) => old == new && old == stored.size && !continues,
+                    Err(Refusal::Inconsistent(_)) => old < new && old == stored.size && !continues,
+                    Ok(()) => old <= new && old == stored.size && continues,
                     _ => false,
                 };
-                assert!(is_right, "{last:?}, then {old} to {new}: {decided:?}");
+                assert!(is_right, "{stored:?}, then {old} to {new}: {decided:?}");
                 cosigned += usize::from(decided.is_ok());
             }
         }
-        // Each last checkpoint that both have is continued by both.
+        // Each stored checkpoint that both have is continued by both.
         let pairs = |from: u64| (from..SIZES).map(|old| SIZES - old).sum::<u64>();
         assert_eq!(cosigned as u64, 2 * pairs(0) + 2 * (pairs(0) - pairs(SHARED + 1)));
     }
@@ -98,9 +100,9 @@ mod tests {
     fn a_proof_that_is_not_needed_is_refused() {
         let log = TestLog::new("ours");
         let hash = log.head(1).root;
-        for (last, new) in [(0, 0), (0, 5), (5, 5)] {
-            let request = AddCheckpoint { consistency: vec![hash], ..log.request(last, new) };
-            let refused = decided(&log.head(last), &request);
+        for (stored, new) in [(0, 0), (0, 5), (5, 5)] {
+            let request = AddCheckpoint { consistency: vec![hash], ..log.request(stored, new) };
+            let refused = decided(&log.head(stored), &request);
             assert!(matches!(refused, Err(Refusal::Inconsistent(InvalidProof::WrongLength { .. }))), "{refused:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! The folder of a witness: its key, and a file for each log with the last checkpoint that it cosigned. One process at a time uses
-//! it. Nobody may put an older copy of a file into it: the witness would cosign what contradicts the newer one.
+//! The folder of a witness: its key, and a file for each log with the stored checkpoint. One process at a time uses it. Nobody may
+//! put an older copy of a file into it: the witness would cosign what contradicts the newer one.
 
 use std::fs;
 use std::io;
@@ -12,13 +12,13 @@ use events::private::{self, ReplaceError};
 use ring::digest::{SHA256, digest};
 use tlog::{Cosigner, KeyName, VerifierKey};
 
-use crate::cosigned::{CosignedCheckpoint, DamagedRecord};
+use crate::cosigned::{CosignedCheckpoint, DamagedCheckpoint};
 use crate::key_file::{self, KeyError};
 
 /// The file with the witness's key.
 pub const KEY_FILE: &str = "witness.key";
-/// The end of the names of files with checkpoints.
-const RECORD_SUFFIX: &str = ".checkpoint";
+/// The end of the names of files with stored checkpoints.
+const CHECKPOINT_SUFFIX: &str = ".checkpoint";
 
 /// A folder that no other process uses.
 pub struct WitnessFolder {
@@ -26,13 +26,13 @@ pub struct WitnessFolder {
     _lock: FolderLock,
 }
 
-/// What a witness has stored of a log cannot be used. It is not begun anew: that would be another history.
+/// The stored checkpoint of a log cannot be used. It is not begun anew: that would be another history.
 #[derive(Debug, thiserror::Error)]
-pub enum RecordError {
+pub enum StoredCheckpointError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is not what this witness has stored: {source}; restore it, unless there is only an older copy", path.display())]
-    Damaged { path: PathBuf, source: DamagedRecord },
+    #[error("{} is not the stored checkpoint of a log: {source}; restore it, unless there is only an older copy", path.display())]
+    Damaged { path: PathBuf, source: DamagedCheckpoint },
 }
 
 impl WitnessFolder {
@@ -47,39 +47,43 @@ impl WitnessFolder {
         if let Some(cosigner) = key_file::read(&path, name)? {
             return Ok(cosigner);
         }
-        match self.has_records() {
+        match self.has_stored_checkpoints() {
             Ok(false) => key_file::make(&path, name, random),
             Ok(true) => Err(KeyError::Lost { path }),
             Err(source) => Err(KeyError::Read { path: self.path.clone(), source }),
         }
     }
 
-    /// The last checkpoint of a log that this witness cosigned; `None` if there is none.
-    pub fn last(&self, origin: &str, witness: &VerifierKey) -> Result<Option<CosignedCheckpoint>, RecordError> {
-        let path = self.record_of(origin);
+    /// The stored checkpoint of a log; `None` if this witness has cosigned none.
+    pub fn stored_checkpoint(
+        &self,
+        origin: &str,
+        witness: &VerifierKey,
+    ) -> Result<Option<CosignedCheckpoint>, StoredCheckpointError> {
+        let path = self.path_of(origin);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(RecordError::Read { path, source }),
+            Err(source) => return Err(StoredCheckpointError::Read { path, source }),
         };
         let cosigned = CosignedCheckpoint::parse(&bytes, origin, witness);
-        cosigned.map(Some).map_err(|source| RecordError::Damaged { path, source })
+        cosigned.map(Some).map_err(|source| StoredCheckpointError::Damaged { path, source })
     }
 
-    /// Replaces the last checkpoint of a log. Once this returns, a crash leaves the new one; an error leaves either.
+    /// Replaces the stored checkpoint of a log. Once this returns, a crash leaves the new one; an error leaves either.
     pub fn store(&self, origin: &str, cosigned: &CosignedCheckpoint) -> Result<(), ReplaceError> {
-        private::replace(&self.record_of(origin), cosigned.to_string().as_bytes())
+        private::replace(&self.path_of(origin), cosigned.to_string().as_bytes())
     }
 
     /// An origin may have any characters, so that its file is named by its hash.
-    fn record_of(&self, origin: &str) -> PathBuf {
+    fn path_of(&self, origin: &str) -> PathBuf {
         let name = hex::lower(digest(&SHA256, origin.as_bytes()).as_ref());
-        self.path.join(format!("{name}{RECORD_SUFFIX}"))
+        self.path.join(format!("{name}{CHECKPOINT_SUFFIX}"))
     }
 
-    fn has_records(&self) -> io::Result<bool> {
+    fn has_stored_checkpoints(&self) -> io::Result<bool> {
         for entry in fs::read_dir(&self.path)? {
-            if entry?.file_name().to_string_lossy().ends_with(RECORD_SUFFIX) {
+            if entry?.file_name().to_string_lossy().ends_with(CHECKPOINT_SUFFIX) {
                 return Ok(true);
             }
         }

@@ -1,8 +1,9 @@
-//! A witness of transparency logs (<https://c2sp.org/tlog-witness>). It remembers the last checkpoint of each log that it knows, and
-//! cosigns another one only if it continues that. Whoever wants to show two histories of a log has to find other witnesses.
+//! A witness of transparency logs (<https://c2sp.org/tlog-witness>). It stores the last checkpoint that it cosigned of each log that
+//! it knows, and cosigns another one only if it continues the stored checkpoint. Whoever wants to show two histories of a log has to
+//! find other witnesses.
 //!
 //! - [`KnownLogs`] are the logs that it cosigns, with their keys.
-//! - [`Witness`] has the key and the memory, in a folder of its own: it decides, stores and cosigns.
+//! - [`Witness`] has the key and the stored checkpoints, in a folder of its own: it decides, stores and cosigns.
 //! - [`routes`] is `POST /add-checkpoint`.
 
 mod cosigned;
@@ -16,8 +17,8 @@ mod route;
 mod test_log;
 mod witness;
 
-pub use cosigned::DamagedRecord;
-pub use folder::RecordError;
+pub use cosigned::DamagedCheckpoint;
+pub use folder::StoredCheckpointError;
 pub use key_file::KeyError;
 pub use known_logs::{KnownLogs, LogKeyRefused};
 pub use refusal::Refusal;

@@ -12,15 +12,15 @@ pub enum Refusal {
     UnknownLog,
     #[error("the checkpoint is not signed by its log: {0}")]
     Untrusted(NoteRefused),
-    #[error("the old size is {old}, and the checkpoint has {size}")]
-    Shrinks { old: u64, size: u64 },
+    #[error("the old size is {old_size}, and the checkpoint has {size}")]
+    Shrinks { old_size: u64, size: u64 },
     /// Ask again, with a proof from this size.
-    #[error("the last checkpoint that was cosigned has size {cosigned}")]
-    OtherSize { cosigned: u64 },
+    #[error("the stored checkpoint has size {stored_size}")]
+    OtherSize { stored_size: u64 },
     /// The log has signed two histories.
-    #[error("a checkpoint of this size with another root was cosigned")]
+    #[error("the stored checkpoint has this size and another root")]
     OtherRoot,
-    #[error("the checkpoint does not continue the last one that was cosigned: {0}")]
+    #[error("the checkpoint does not continue the stored one: {0}")]
     Inconsistent(InvalidProof),
     #[error("the checkpoint has no room for a cosignature: {0}")]
     NoRoom(MalformedCheckpoint),

@@ -78,7 +78,7 @@ fn response(answered: Result<NoteSignature, Refusal>) -> Response {
         Err(refusal) => refusal,
     };
     let status = match &refusal {
-        Refusal::OtherSize { cosigned } => return answer(StatusCode::CONFLICT, SIZE, &cosigned.to_string()),
+        Refusal::OtherSize { stored_size } => return answer(StatusCode::CONFLICT, SIZE, &stored_size.to_string()),
         Refusal::NotStored(error) => {
             tracing::error!(%error, "cannot store a checkpoint, so it is not cosigned");
             return try_again(&refusal.to_string());

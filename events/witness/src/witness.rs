@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::ids::Random;
 use events::log::lock::FolderError;
@@ -11,7 +11,7 @@ use tlog::{AddCheckpoint, Cosigner, KeyName, NoteSignature, TreeHead, VerifierKe
 
 use crate::cosigned::CosignedCheckpoint;
 use crate::decision::SignedRequest;
-use crate::folder::{RecordError, WitnessFolder};
+use crate::folder::{StoredCheckpointError, WitnessFolder};
 use crate::key_file::KeyError;
 use crate::known_logs::KnownLogs;
 use crate::refusal::Refusal;
@@ -24,12 +24,12 @@ pub struct Witness {
     logs: BTreeMap<String, WitnessedLog>,
 }
 
-/// A log, and the last checkpoint of it that was cosigned.
+/// A log, and its stored checkpoint.
 struct WitnessedLog {
     keys: Vec<VerifierKey>,
-    /// Never ahead of what is stored. Held while the next one is checked and stored, so that two requests at the same time are
+    /// Never ahead of the file. Held while the next one is checked and stored, so that two requests at the same time are
     /// decided one after the other. The log's signatures are checked before, since anybody can send wrong ones.
-    last: Mutex<TreeHead>,
+    stored: Mutex<TreeHead>,
 }
 
 /// A witness cannot be started.
@@ -40,7 +40,13 @@ pub enum OpenError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
-    Record(#[from] RecordError),
+    StoredCheckpoint(#[from] StoredCheckpointError),
+}
+
+impl WitnessedLog {
+    fn stored(&self) -> MutexGuard<'_, TreeHead> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Witness {
@@ -55,11 +61,11 @@ impl Witness {
         let folder = WitnessFolder::create_and_lock(folder)?;
         let cosigner = folder.key(name, random)?;
         let witnessed = |(origin, keys): (String, Vec<VerifierKey>)| {
-            let last = folder.last(&origin, cosigner.verifier_key())?;
-            let last = last.map_or(TreeHead::EMPTY, |cosigned| *cosigned.head());
-            Ok((origin, WitnessedLog { keys, last: Mutex::new(last) }))
+            let stored = folder.stored_checkpoint(&origin, cosigner.verifier_key())?;
+            let stored = stored.map_or(TreeHead::EMPTY, |checkpoint| *checkpoint.head());
+            Ok((origin, WitnessedLog { keys, stored: Mutex::new(stored) }))
         };
-        let logs = logs.into_by_origin().into_iter().map(witnessed).collect::<Result<_, RecordError>>()?;
+        let logs = logs.into_by_origin().into_iter().map(witnessed).collect::<Result<_, StoredCheckpointError>>()?;
         Ok(Self { cosigner, clock, folder, logs })
     }
 
@@ -68,29 +74,29 @@ impl Witness {
         self.cosigner.verifier_key()
     }
 
-    /// The logs, by origin, with the size of the last checkpoint of each that was cosigned: 0 if there is none.
+    /// The logs, by origin, with the size of the stored checkpoint of each: 0 if there is none.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.logs.iter().map(|(origin, log)| (&**origin, log.last.lock().unwrap_or_else(PoisonError::into_inner).size))
+        self.logs.iter().map(|(origin, log)| (&**origin, log.stored().size))
     }
 
-    /// Cosigns the checkpoint of a request, the body of `add-checkpoint`, if it continues the last one of its log. Blocking: when it
-    /// returns, the checkpoint is durable.
+    /// Cosigns the checkpoint of a request, the body of `add-checkpoint`, if it continues the stored one of its log. Blocking: when
+    /// it returns, the checkpoint is durable.
     pub fn add_checkpoint(&self, body: &[u8]) -> Result<NoteSignature, Refusal> {
         let request = AddCheckpoint::parse(body)?;
         let origin = request.checkpoint.unverified().origin();
         let log = self.logs.get(origin).ok_or(Refusal::UnknownLog)?;
         let signed = SignedRequest::verify(&request, &log.keys)?;
-        self.cosign(origin, &signed, &mut log.last.lock().unwrap_or_else(PoisonError::into_inner))
+        self.cosign(origin, &signed, &mut log.stored())
     }
 
-    /// What was cosigned moves only when it is stored. If that fails, the file may have the new checkpoint, which nobody was told of:
-    /// the next one need not continue it, and replaces it.
-    fn cosign(&self, origin: &str, signed: &SignedRequest, last: &mut TreeHead) -> Result<NoteSignature, Refusal> {
-        signed.must_continue(last).inspect_err(|refusal| log_contradiction(origin, signed, refusal))?;
+    /// The stored checkpoint is replaced once its file is. If that fails, the file may have the new checkpoint, which nobody was told
+    /// of: the next one need not continue it, and replaces it.
+    fn cosign(&self, origin: &str, signed: &SignedRequest, stored: &mut TreeHead) -> Result<NoteSignature, Refusal> {
+        signed.must_continue(stored).inspect_err(|refusal| log_contradiction(origin, signed, refusal))?;
         let cosigned =
             CosignedCheckpoint::cosign(signed, &self.cosigner, self.unix_seconds()).map_err(Refusal::NoRoom)?;
         self.folder.store(origin, &cosigned).map_err(Refusal::NotStored)?;
-        *last = *cosigned.head();
+        *stored = *cosigned.head();
         Ok(cosigned.cosignature().clone())
     }
 
@@ -105,7 +111,7 @@ fn log_contradiction(origin: &str, signed: &SignedRequest, refusal: &Refusal) {
     if matches!(refusal, Refusal::OtherRoot) {
         let TreeHead { size, root } = signed.checkpoint().unverified().head();
         let signature = signed.signature();
-        tracing::error!(origin, size, %root, %signature, "the log has signed another root of the size that was cosigned");
+        tracing::error!(origin, size, %root, %signature, "the log has signed another root of the stored checkpoint's size");
     }
 }
 
@@ -157,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cosigned_is_remembered_and_a_fork_is_refused_for_ever() {
+    fn what_was_cosigned_stays_stored_and_a_fork_is_refused_for_ever() {
         let folder = tempfile::tempdir().expect("a folder");
         let (ours, forked) = (TestLog::new("ours"), TestLog::new("forked"));
         let witness = opened(&folder);
@@ -166,7 +172,7 @@ mod tests {
         drop(witness);
         let witness = opened(&folder);
         assert_eq!((witness.verifier_key(), size(&witness)), (&key, 6));
-        assert!(matches!(ask(&witness, &forked, 0, 7), Err(Refusal::OtherSize { cosigned: 6 })));
+        assert!(matches!(ask(&witness, &forked, 0, 7), Err(Refusal::OtherSize { stored_size: 6 })));
         assert!(matches!(ask(&witness, &forked, 6, 7), Err(Refusal::Inconsistent(_))));
         assert!(matches!(ask(&witness, &forked, 6, 6), Err(Refusal::OtherRoot)));
         ask(&witness, &ours, 6, 6).expect("the same once more");
@@ -194,18 +200,18 @@ mod tests {
         let (witness, log) = (opened(&folder), TestLog::new("ours"));
         ask(&witness, &log, 0, 3).expect("it is the first");
         // Whoever is root may write into any folder, but not where a folder has the name of the file.
-        let record = folder.path().join(record_name(&folder) + "-next");
-        fs::create_dir(&record).expect("a folder in the way");
+        let next = folder.path().join(stored_name(&folder) + "-next");
+        fs::create_dir(&next).expect("a folder in the way");
         assert!(matches!(ask(&witness, &log, 3, 5), Err(Refusal::NotStored(_))));
         assert_eq!(size(&witness), 3);
-        fs::remove_dir(&record).expect("it is out of the way");
-        ask(&witness, &log, 3, 5).expect("it continues the last one that was cosigned");
+        fs::remove_dir(&next).expect("it is out of the way");
+        ask(&witness, &log, 3, 5).expect("it continues the stored one");
     }
 
-    fn record_name(folder: &TempDir) -> String {
+    fn stored_name(folder: &TempDir) -> String {
         let names = fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry").file_name());
         let mut names = names.map(|name| name.to_string_lossy().into_owned());
-        names.find(|name| name.ends_with(".checkpoint")).expect("the record")
+        names.find(|name| name.ends_with(".checkpoint")).expect("a stored checkpoint")
     }
 
     #[test]
@@ -233,24 +239,27 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_memory_is_refused_and_a_lost_key_is_not_made_anew() {
+    fn a_damaged_stored_checkpoint_is_refused_and_a_lost_key_is_not_made_anew() {
         let folder = tempfile::tempdir().expect("a folder");
         let (witness, log) = (opened(&folder), TestLog::new("ours"));
         ask(&witness, &log, 0, 5).expect("it is the first");
         assert!(matches!(open(&folder), Err(OpenError::Folder(FolderError::InUse { .. }))));
         drop(witness);
-        let record = folder.path().join(record_name(&folder));
-        assert_eq!(fs::metadata(&record).expect("the record").permissions().mode() & 0o777, 0o600);
-        let text = fs::read_to_string(&record).expect("the record");
+        let stored = folder.path().join(stored_name(&folder));
+        assert_eq!(fs::metadata(&stored).expect("the file").permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&stored).expect("the file");
         assert!(text.starts_with(&format!("{ORIGIN}\n5\n")), "{text}");
         let without_cosignature = format!("{}\n", text.trim_end().rsplit_once('\n').expect("lines").0);
         for damaged in
             [String::new(), text.replacen("\n5\n", "\n4\n", 1), text.replacen(ORIGIN, "x", 1), without_cosignature]
         {
-            fs::write(&record, &damaged).expect("a file");
-            assert!(matches!(open(&folder), Err(OpenError::Record(RecordError::Damaged { .. }))), "{damaged}");
+            fs::write(&stored, &damaged).expect("a file");
+            assert!(
+                matches!(open(&folder), Err(OpenError::StoredCheckpoint(StoredCheckpointError::Damaged { .. }))),
+                "{damaged}"
+            );
         }
-        fs::write(&record, text).expect("a file");
+        fs::write(&stored, text).expect("a file");
         assert_eq!(size(&opened(&folder)), 5);
         fs::remove_file(folder.path().join(crate::folder::KEY_FILE)).expect("the key");
         assert!(matches!(open(&folder), Err(OpenError::Key(KeyError::Lost { .. }))));
