@@ -114,7 +114,7 @@ impl fmt::Display for KeyId {
 }
 
 impl KeyKind {
-    const fn byte(self) -> u8 {
+    pub(crate) const fn byte(self) -> u8 {
         match self {
             Self::Ed25519 => 0x01,
             Self::CosignatureV1 => 0x04,

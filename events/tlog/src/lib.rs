@@ -7,7 +7,7 @@
 //! - [`PrunedTree`] gives the root of a tree of which only some leaves are known, and [`subtrees_between`] what is needed beside them.
 //! - [`EntryBundle`] has the entries themselves.
 //! - [`Note`] is a signed text, [`SignedCheckpoint`] a note that commits to a tree. [`Signer`] signs for the log, [`Cosigner`]
-//!   for a witness, and [`VerifierKey`] checks both.
+//!   for a witness, and [`VerifierKey`] checks both. [`signer_key_text`] is a key that signs as text.
 //! - [`TlogProof`] is a file that proves offline that an entry is in a log.
 //! - [`AddCheckpoint`] asks a witness for its cosignature, [`Answer`] is what the witness says.
 //!
@@ -54,6 +54,7 @@ mod proof;
 mod proof_lines;
 mod pruned;
 mod signer;
+mod signer_key;
 mod subtree;
 mod tile;
 mod tile_path;
@@ -77,7 +78,8 @@ pub use proof::{
 };
 pub use proof_lines::MalformedProofLines;
 pub use pruned::{Misplaced, PrunedTree};
-pub use signer::{Cosigner, InvalidSeed, Signer};
+pub use signer::{Cosigner, InvalidSeed, SEED_BYTES, Signer};
+pub use signer_key::{MalformedSignerKey, signer_key_text};
 pub use subtree::{CompleteSubtree, subtrees_between};
 pub use tile::{MalformedTile, Tile, TileId, partial_tiles, tiles_between};
 pub use tile_path::{MalformedPath, TILE_WIDTH};

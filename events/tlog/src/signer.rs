@@ -7,6 +7,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::key::{KeyKind, KeyName, VerifierKey};
 use crate::note::{NoteSignature, NoteText, UNIX_SECONDS_MAX, cosigned_message};
 
+/// The bytes of the seed of an Ed25519 key.
+pub const SEED_BYTES: usize = 32;
+
 /// Signs texts for a log.
 pub struct Signer(SigningKey);
 
@@ -15,7 +18,7 @@ pub struct Cosigner(SigningKey);
 
 /// The seed of a key has another length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the seed of an Ed25519 key has 32 bytes")]
+#[error("the seed of an Ed25519 key has {SEED_BYTES} bytes")]
 pub struct InvalidSeed;
 
 struct SigningKey {
@@ -36,7 +39,7 @@ impl SigningKey {
 }
 
 impl Signer {
-    /// The key of a seed of 32 bytes.
+    /// The key of a seed of [`SEED_BYTES`].
     pub fn from_seed(name: KeyName, seed: &[u8]) -> Result<Self, InvalidSeed> {
         SigningKey::from_seed(name, KeyKind::Ed25519, seed).map(Self)
     }
@@ -52,7 +55,7 @@ impl Signer {
 }
 
 impl Cosigner {
-    /// The key of a seed of 32 bytes. Each cosigner needs a seed of its own: what it signs does not have its name.
+    /// The key of a seed of [`SEED_BYTES`]. Each cosigner needs a seed of its own: what it signs does not have its name.
     pub fn from_seed(name: KeyName, seed: &[u8]) -> Result<Self, InvalidSeed> {
         SigningKey::from_seed(name, KeyKind::CosignatureV1, seed).map(Self)
     }

@@ -42,6 +42,7 @@ fn keys_are_the_same() {
     assert_eq!(vkey.parse().as_ref(), Ok(ours.verifier_key()));
     let theirs = StandardSigner::new(&secret).expect("a key");
     assert_eq!(theirs.key_id().to_be_bytes(), *ours.verifier_key().id().as_bytes());
+    assert_eq!(tlog::signer_key_text(ours.verifier_key(), &[0; 32]), secret);
     let cosigner = witness(1);
     let key = [&[4][..], cosigner.verifier_key().public_key()].concat();
     let theirs = signed_note::key_id(cosigner.verifier_key().name().as_str(), &key);
