@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use tlog::{Cosigner, MalformedCheckpoint, Note, NoteRefused, NoteSignature, SignedCheckpoint, TreeHead, VerifierKey};
+use tlog::{Cosigner, MalformedCheckpoint, NoteRefused, NoteSignature, SignedCheckpoint, TreeHead, VerifierKey};
 
 use crate::decision::SignedRequest;
 
@@ -32,9 +32,8 @@ impl CosignedCheckpoint {
         cosigner: &Cosigner,
         unix_seconds: u64,
     ) -> Result<Self, MalformedCheckpoint> {
-        let text = request.checkpoint().note().text();
-        let cosignature = cosigner.cosign(text, unix_seconds);
-        let mut note = Note::new(text.clone(), request.signature().clone());
+        let mut note = request.note();
+        let cosignature = cosigner.cosign(note.text(), unix_seconds);
         note.add(cosignature.clone()).map_err(tlog::MalformedNote::from)?;
         Ok(Self { checkpoint: SignedCheckpoint::parse(note.to_string().as_bytes())?, cosignature })
     }

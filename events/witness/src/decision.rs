@@ -1,7 +1,9 @@
 //! Whether a witness may cosign a checkpoint: pure functions of what it knows and of what it is asked. The specification says which
 //! reason comes first.
 
-use tlog::{AddCheckpoint, NoteRefused, NoteSignature, SignedCheckpoint, TreeHead, VerifierKey, verify_consistency};
+use tlog::{
+    AddCheckpoint, Note, NoteRefused, NoteSignature, SignedCheckpoint, TreeHead, VerifierKey, verify_consistency,
+};
 
 use crate::refusal::Refusal;
 
@@ -27,8 +29,9 @@ impl<'a> SignedRequest<'a> {
         &self.request.checkpoint
     }
 
-    pub const fn signature(&self) -> &'a NoteSignature {
-        self.signature
+    /// The checkpoint with this one signature.
+    pub fn note(&self) -> Note {
+        Note::new(self.checkpoint().note().text().clone(), self.signature.clone())
     }
 
     /// Whether the checkpoint may be cosigned and replace the stored one.
@@ -51,7 +54,7 @@ impl<'a> SignedRequest<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tlog::{InvalidProof, Note};
+    use tlog::InvalidProof;
 
     use super::*;
     use crate::test_log::{SHARED, TestLog, signer};
@@ -131,6 +134,6 @@ mod tests {
         assert!(decided(&TreeHead::EMPTY, &request).is_ok());
         let keys = keys();
         let signed = SignedRequest::verify(&request, &keys).expect("one of them is the log's");
-        assert_eq!(*signed.signature(), signer(1).sign(request.checkpoint.note().text()));
+        assert_eq!(signed.note().signatures(), [signer(1).sign(request.checkpoint.note().text())]);
     }
 }

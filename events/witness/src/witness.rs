@@ -27,9 +27,9 @@ pub struct Witness {
 /// A log, and its stored checkpoint.
 struct WitnessedLog {
     keys: Vec<VerifierKey>,
-    /// Never ahead of the file. Held while the next one is checked and stored, so that two requests at the same time are
-    /// decided one after the other. The log's signatures are checked before, since anybody can send wrong ones.
-    stored: Mutex<TreeHead>,
+    /// `None` if there is none. Never ahead of the file. Held while the next one is checked and stored, so that two requests at the
+    /// same time are decided one after the other. The log's signatures are checked before, since anybody can send wrong ones.
+    stored: Mutex<Option<CosignedCheckpoint>>,
 }
 
 /// A witness cannot be started.
@@ -44,7 +44,7 @@ pub enum OpenError {
 }
 
 impl WitnessedLog {
-    fn stored(&self) -> MutexGuard<'_, TreeHead> {
+    fn stored(&self) -> MutexGuard<'_, Option<CosignedCheckpoint>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,9 +61,8 @@ impl Witness {
         let folder = WitnessFolder::create_and_lock(folder)?;
         let cosigner = folder.key(name, random)?;
         let witnessed = |(origin, keys): (String, Vec<VerifierKey>)| {
-            let stored = folder.stored_checkpoint(&origin, cosigner.verifier_key())?;
-            let stored = stored.map_or(TreeHead::EMPTY, |checkpoint| *checkpoint.head());
-            Ok((origin, WitnessedLog { keys, stored: Mutex::new(stored) }))
+            let stored = Mutex::new(folder.stored_checkpoint(&origin, cosigner.verifier_key())?);
+            Ok((origin, WitnessedLog { keys, stored }))
         };
         let logs = logs.into_by_origin().into_iter().map(witnessed).collect::<Result<_, StoredCheckpointError>>()?;
         Ok(Self { cosigner, clock, folder, logs })
@@ -76,7 +75,7 @@ impl Witness {
 
     /// The logs, by origin, with the size of the stored checkpoint of each: 0 if there is none.
     pub fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.logs.iter().map(|(origin, log)| (&**origin, log.stored().size))
+        self.logs.iter().map(|(origin, log)| (&**origin, head(log.stored().as_ref()).size))
     }
 
     /// Cosigns the checkpoint of a request, the body of `add-checkpoint`, if it continues the stored one of its log. Blocking: when
@@ -91,13 +90,23 @@ impl Witness {
 
     /// The stored checkpoint is replaced once its file is. If that fails, the file may have the new checkpoint, which nobody was told
     /// of: the next one need not continue it, and replaces it.
-    fn cosign(&self, origin: &str, signed: &SignedRequest, stored: &mut TreeHead) -> Result<NoteSignature, Refusal> {
-        signed.must_continue(stored).inspect_err(|refusal| log_contradiction(origin, signed, refusal))?;
+    fn cosign(
+        &self,
+        origin: &str,
+        signed: &SignedRequest,
+        stored: &mut Option<CosignedCheckpoint>,
+    ) -> Result<NoteSignature, Refusal> {
+        let decided = signed.must_continue(&head(stored.as_ref()));
+        if matches!(decided, Err(Refusal::OtherRoot)) {
+            log_contradiction(origin, stored.as_ref(), signed);
+        }
+        decided?;
         let cosigned =
             CosignedCheckpoint::cosign(signed, &self.cosigner, self.unix_seconds()).map_err(Refusal::NoRoom)?;
         self.folder.store(origin, &cosigned).map_err(Refusal::NotStored)?;
-        *stored = *cosigned.head();
-        Ok(cosigned.cosignature().clone())
+        let cosignature = cosigned.cosignature().clone();
+        *stored = Some(cosigned);
+        Ok(cosignature)
     }
 
     /// A clock before 1970 is as wrong as can be.
@@ -106,17 +115,28 @@ impl Witness {
     }
 }
 
-/// Keeps the proof that a log has signed two histories. A wrong proof proves nothing: whoever has a checkpoint can send one.
-fn log_contradiction(origin: &str, signed: &SignedRequest, refusal: &Refusal) {
-    if matches!(refusal, Refusal::OtherRoot) {
-        let TreeHead { size, root } = signed.checkpoint().unverified().head();
-        let signature = signed.signature();
-        tracing::error!(origin, size, %root, %signature, "the log has signed another root of the stored checkpoint's size");
-    }
+/// The tree of a stored checkpoint. If there is none, it is the empty one.
+fn head(stored: Option<&CosignedCheckpoint>) -> TreeHead {
+    stored.map_or(TreeHead::EMPTY, |checkpoint| *checkpoint.head())
+}
+
+/// Logs the proof that a log has signed two histories: both checkpoints whole, so that anybody can check their signatures. A refused
+/// consistency proof proves nothing: whoever has a checkpoint can send a wrong one.
+fn log_contradiction(origin: &str, stored: Option<&CosignedCheckpoint>, signed: &SignedRequest) {
+    let stored = stored.map_or_else(|| "none: an empty tree has one root".to_owned(), on_one_line);
+    let refused = on_one_line(&signed.note());
+    tracing::error!(origin, %stored, %refused, "the log has signed two checkpoints of one size with different roots");
+}
+
+/// A note on one line that is safe to print: with `\n` for its line feeds, and other escapes of Rust for what does not print. Without
+/// these characters, no signature could be checked.
+fn on_one_line(note: &impl ToString) -> String {
+    note.to_string().escape_debug().to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -125,6 +145,9 @@ mod tests {
     use events::time::ManualClock;
     use tempfile::TempDir;
     use tlog::{Checkpoint, NOTE_BYTES_MAX, SignedCheckpoint};
+    use tracing::field::Field;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
 
     use super::*;
     use crate::test_log::{ORIGIN, TestLog, signer};
@@ -178,6 +201,59 @@ mod tests {
         ask(&witness, &ours, 6, 6).expect("the same once more");
         ask(&witness, &ours, 6, 8).expect("it continues");
         assert_eq!(size(&witness), 8);
+    }
+
+    /// What is logged while it is the subscriber, by field.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+    impl Subscriber for Logged {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut |field: &Field, value: &dyn Debug| {
+                self.0.lock().expect("not poisoned").insert(field.name(), format!("{value:?}"));
+            });
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn two_checkpoints_that_contradict_each_other_are_logged_whole_and_safe_to_print() {
+        const UNPRINTABLE: [char; 4] = ['\u{9b}', '\u{202e}', '\u{85}', '\u{2028}'];
+        let folder = tempfile::tempdir().expect("a folder");
+        let witness = opened(&folder);
+        let with_extension = |history: &str, old_size| {
+            let (log, extension) = (TestLog::new(history), format!("31m  {}", String::from_iter(UNPRINTABLE)));
+            let checkpoint = Checkpoint::with_extensions(ORIGIN, log.head(6), vec![extension]).expect("a checkpoint");
+            let checkpoint = SignedCheckpoint::sign(checkpoint, &log.signer).expect("a note");
+            AddCheckpoint { checkpoint, ..log.request(old_size, 6) }
+        };
+        let (stored, refused) = (with_extension("ours", 0), with_extension("forked", 6));
+        witness.add_checkpoint(stored.to_string().as_bytes()).expect("it is the first");
+        drop(witness);
+        let (witness, logged) = (opened(&folder), Logged::default());
+        let answered = tracing::subscriber::with_default(logged.clone(), || {
+            witness.add_checkpoint(refused.to_string().as_bytes())
+        });
+        assert!(matches!(answered, Err(Refusal::OtherRoot)));
+        for (field, request) in [("stored", stored), ("refused", refused)] {
+            let line = logged.0.lock().expect("not poisoned")[field].clone();
+            assert!(line.chars().all(|letter| letter.is_ascii_graphic() || matches!(letter, ' ' | '—')), "{line}");
+            let note = UNPRINTABLE.iter().fold(line.replace("\\n", "\n"), |note, letter| {
+                note.replace(&letter.escape_unicode().to_string(), &letter.to_string())
+            });
+            let checkpoint = SignedCheckpoint::parse(note.as_bytes()).expect("a checkpoint");
+            let signed = checkpoint.verify(ORIGIN, &[signer(1).verifier_key().clone()]).expect("signed by the log");
+            assert_eq!(signed, request.checkpoint.unverified());
+        }
     }
 
     #[test]
