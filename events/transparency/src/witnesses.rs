@@ -19,8 +19,8 @@ use crate::published::{PublishedError, PublishedLog};
 
 /// How many witnesses a log has at most.
 pub const WITNESSES_MAX: usize = 8;
-/// How long a witness may take: no event is added meanwhile.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long a witness may take for a checkpoint, however often it is asked, with the proofs for it: no event is added meanwhile.
+const COSIGN_MAX: Duration = Duration::from_secs(1);
 /// After how long a witness that gave no cosignature is asked again.
 pub const WITNESS_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How often a witness is asked for one checkpoint: it may have cosigned one of another size before.
@@ -52,8 +52,8 @@ pub enum WrongWitness {
 enum NotCosigned {
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
-    #[error("it does not answer within {} s", ANSWER_MAX.as_secs())]
-    Silent,
+    #[error("it gave no cosignature within {} s", COSIGN_MAX.as_secs())]
+    TooSlow,
     #[error(transparent)]
     Malformed(#[from] MalformedAnswer),
     #[error("its cosignature is wrong: {0}")]
@@ -144,8 +144,8 @@ impl Witnesses {
         let (now, client, asked) = (Instant::now(), &self.client, &*checkpoint);
         let due = self.witnesses.iter_mut().filter(|witness| witness.is_due(asked, now));
         let answers = due.map(|witness| async move {
-            let answer = witness.ask(client, asked, published).await;
-            (witness, answer)
+            let answer = timeout(COSIGN_MAX, witness.ask(client, asked, published)).await;
+            (witness, answer.unwrap_or(Err(NotCosigned::TooSlow)))
         });
         let (mut added, size) = (false, asked.unverified().head().size);
         for (witness, answer) in join_all(answers).await {
@@ -170,7 +170,8 @@ impl Witness {
         may_be_asked && checkpoint.cosignatures(key).is_ok_and(|cosignatures| cosignatures.is_empty())
     }
 
-    /// Asks for a cosignature, with the proof from the checkpoint that the witness cosigned last.
+    /// Asks for a cosignature, with the proof from the checkpoint that the witness cosigned last. What it says of that one's size is kept
+    /// also if it is no longer waited for.
     async fn ask(
         &mut self,
         client: &Client,
@@ -186,7 +187,7 @@ impl Witness {
                 old => published.consistency_proof(old, size).await?,
             };
             let request = AddCheckpoint { old_size, consistency, checkpoint: checkpoint.clone() };
-            match timeout(ANSWER_MAX, self.post(client, &request)).await.map_err(|_| NotCosigned::Silent)?? {
+            match self.post(client, &request).await? {
                 Answer::Cosigned(signatures) => return Ok(signatures),
                 Answer::OtherSize(cosigned_size) if cosigned_size > size => {
                     return Err(NotCosigned::Ahead { cosigned_size, published_size: size });
@@ -260,9 +261,63 @@ fn unreachable(error: &reqwest::Error) -> NotCosigned {
 
 #[cfg(test)]
 mod tests {
-    use tlog::Cosigner;
+    use objects::{ObjectStoreAddress, Objects};
+    use tlog::{Checkpoint, Cosigner, Hash, SIZE_CONTENT_TYPE, Signer, TreeHead};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
 
     use super::*;
+    use crate::files::{FOLDER, Files};
+
+    const SIZE: u64 = 3;
+    /// Of two answers together, longer than a witness may take.
+    const ANSWER_TIME: Duration = Duration::from_millis(600);
+    const TRIES: usize = 20;
+
+    /// Answers the first question with the size of the checkpoint, and each one after it with the cosignature.
+    async fn answer_slowly(listener: TcpListener, cosignature: NoteSignature) {
+        let mut answer = format!("HTTP/1.1 409 Conflict\r\nContent-Type: {SIZE_CONTENT_TYPE}\r\n\r\n{SIZE}\n");
+        loop {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            sleep(ANSWER_TIME).await;
+            let _ = connection.read(&mut [0; 65_536]).await;
+            let _ = connection.write_all(answer.as_bytes()).await;
+            answer = format!("HTTP/1.1 200 OK\r\n\r\n{cosignature}\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_is_asked_twice_has_no_more_time_than_one_that_is_asked_once() {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let tls = tls.expect("protocols").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+        let folder = tempfile::tempdir().expect("a folder");
+        let objects = Objects::open(&ObjectStoreAddress::of_folder(folder.path()), &[FOLDER], |_| None, &tls);
+        let published = PublishedLog::new(Files::new(objects.expect("a store")));
+        let client = Client::builder().tls_backend_preconfigured(tls).no_proxy().build().expect("a client");
+
+        let log = Signer::from_seed("log.example".parse().expect("a name"), &[7; 32]).expect("a key");
+        let checkpoint = Checkpoint::new("log.example", TreeHead { size: SIZE, root: Hash::of_leaf(b"") });
+        let mut checkpoint = SignedCheckpoint::sign(checkpoint.expect("a checkpoint"), &log).expect("a note");
+        let cosigner = Cosigner::from_seed("w".parse().expect("a name"), &[7; 32]).expect("a key");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let address = format!("{} {url}", cosigner.verifier_key()).parse().expect("an address");
+        let mut serving = JoinSet::new();
+        serving.spawn(answer_slowly(listener, cosigner.cosign(checkpoint.note().text(), 1)));
+
+        let mut witnesses = Witnesses::new(client, vec![address], Duration::ZERO);
+        assert!(!witnesses.cosign(&mut checkpoint, &published).await, "both answers were waited for");
+        // The next time, its size is known.
+        for _ in 0..TRIES {
+            if witnesses.cosign(&mut checkpoint, &published).await {
+                return;
+            }
+        }
+        panic!("not cosigned after {TRIES} more times: {checkpoint}");
+    }
 
     #[test]
     fn an_address_is_a_key_and_a_url() {
