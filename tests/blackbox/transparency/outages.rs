@@ -18,24 +18,25 @@ const QUERY_MAX: Duration = Duration::from_secs(5);
 /// How long a receipt may take: room, the opening of the store, and the reading.
 const RECEIPT_MAX: Duration = Duration::from_secs(25);
 
-/// The address of the store.
-async fn silent_store() -> String {
+/// The address of the store, and what it does.
+async fn silent_store() -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    tokio::spawn(async move {
+    let mut store = JoinSet::new();
+    store.spawn(async move {
         let mut held = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
             held.push(stream);
         }
     });
     let (id, secret) = ACCESS_KEY;
-    format!("s3://{id}:{secret}@silent/log?endpoint=http://127.0.0.1:{port}")
+    (format!("s3://{id}:{secret}@silent/log?endpoint=http://127.0.0.1:{port}"), store)
 }
 
 /// Holds: log.published-outage
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_that_wait_for_the_object_store_keep_no_other_query_waiting() {
-    let store = silent_store().await;
+    let (store, _running) = silent_store().await;
     let gateway = Gateway::start_with(&[PUBLISHED, ("LEDGERWAY_OBJECT_STORE_URL", &store)]);
     let upstream = MockUpstream::start().await;
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
