@@ -30,17 +30,27 @@ impl Gateway {
     /// Starts a gateway on a new data folder within `parent`, which must be on a disk: in memory, as `/tmp` may be,
     /// durability costs nothing.
     pub fn start(binary: &str, parent: &str) -> Self {
-        Self::start_under(&[], binary, parent)
+        Self::start_with(&[], binary, parent)
+    }
+
+    /// As [`Self::start`], with these settings.
+    pub fn start_with(environment: &[(&str, &str)], binary: &str, parent: &str) -> Self {
+        Self::start_as(Command::new(binary), environment, binary, parent)
     }
 
     /// As [`Self::start`], as the last argument of a tool, which writes its files beside the data folder.
     pub fn start_under(tool: &[&str], binary: &str, parent: &str) -> Self {
-        let folder = tempfile::tempdir_in(parent).expect("a folder on disk");
-        let data = folder.path().join("data");
         let mut words = tool.iter().copied().chain([binary]);
         let mut command = Command::new(words.next().unwrap_or(binary));
-        command.args(words).current_dir(folder.path());
-        let mut gateway = Self::spawn(command, binary, &data, &[]);
+        command.args(words);
+        Self::start_as(command, &[], binary, parent)
+    }
+
+    fn start_as(mut command: Command, environment: &[(&str, &str)], binary: &str, parent: &str) -> Self {
+        let folder = tempfile::tempdir_in(parent).expect("a folder on disk");
+        let data = folder.path().join("data");
+        command.current_dir(folder.path());
+        let mut gateway = Self::spawn(command, binary, &data, environment);
         gateway.temporary = Some(folder);
         gateway
     }
