@@ -14,12 +14,13 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Response headers that pages may read besides the CORS-safelisted ones.
-const EXPOSED_HEADERS: [HeaderName; 19] = [
+const EXPOSED_HEADERS: [HeaderName; 20] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-ledgerway-position"),
     HeaderName::from_static("x-ledgerway-backend"),
     HeaderName::from_static("x-ledgerway-cost-usd"),
+    HeaderName::from_static("x-ledgerway-leaf-hash"),
     HeaderName::from_static("x-ledgerway-max-output-tokens"),
     HeaderName::from_static("x-ledgerway-ignored"),
     HeaderName::from_static("x-ledgerway-as-of-position"),

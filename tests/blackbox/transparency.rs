@@ -132,7 +132,7 @@ async fn entries_are_for_those_who_may_read_the_audit_of_the_platform() {
     assert!(bundle[..] == entries[..], "the entries are the lines of /v1/events");
 }
 
-/// Holds: log.published-receipts
+/// Holds: log.published-receipts, log.published-leaf
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_verifies_without_the_gateway() {
     let gateway = Gateway::start_with(&[PUBLISHED, ("LEDGERWAY_DEV", "true")]);
@@ -157,6 +157,13 @@ async fn a_receipt_verifies_without_the_gateway() {
         let spoiled = leaf.replacen("req_", "req-", 1);
         assert!(proof.verify(&Hash::of_leaf(spoiled.as_bytes()), &policy).is_err(), "{entry}");
     }
+    let settled = entries.iter().find(|entry| entry["position"] == reply.position()).expect("the settlement");
+    let leaf = Hash::of_leaf(settled["entry"].as_str().expect("text").as_bytes());
+    assert_eq!(reply.header("x-ledgerway-leaf-hash"), leaf.to_string());
+    let mut streamed = ask.clone();
+    streamed["stream"] = true.into();
+    let stream = app.stream("/v1/inference/chat", &streamed).await.expect("a stream");
+    assert!(stream.headers.get("x-ledgerway-leaf-hash").is_none(), "it is sent before its settlement");
     gateway.client(None).get(&path).await.must_be(401, "UNAUTHENTICATED");
 }
 

@@ -60,6 +60,12 @@ fn with_headers(answer: Answer) -> Answer {
         .with_header(("x-ledgerway-backend", backend, "The target that served the request: `provider/model`"))
         .with_header(("x-ledgerway-cost-usd", schema::money, "The amount charged; absent on streams"))
         .with_header((
+            "x-ledgerway-leaf-hash",
+            schema::string,
+            "The hash of the settlement as a leaf of the published log, in base64; absent on streams, and where the log is not \
+             published",
+        ))
+        .with_header((
             "x-ledgerway-ignored",
             schema::string,
             "The fields of the request that the model's provider was not sent, because its API has no counterpart",

@@ -19,7 +19,7 @@ use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{CallFailure, Cause, refusal_of};
 use super::gateway::Gateway;
-use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, POSITION_HEADER};
+use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_ended;
 use super::plan::Plan;
@@ -124,7 +124,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         let ignored = running.ignored.take();
         match answer {
             Ok(TargetAnswer::Whole(answer)) => {
-                let response = answer_whole(running, answer, &request_id).await?;
+                let response = answer_whole(gateway, running, answer, &request_id).await?;
                 return Ok(with_ignored_header(response, ignored));
             }
             Ok(TargetAnswer::Streamed { first, body, permit }) => {
@@ -290,7 +290,12 @@ async fn begin_stream(
 }
 
 /// Settles the request, then answers.
-async fn answer_whole(running: Box<Running>, held: HeldAnswer, request_id: &str) -> Result<Response, Refusal> {
+async fn answer_whole(
+    gateway: &Gateway,
+    running: Box<Running>,
+    held: HeldAnswer,
+    request_id: &str,
+) -> Result<Response, Refusal> {
     let HeldAnswer { answer, permit } = held;
     let settled = running.complete(&answer.metered).await;
     let settled = settled.map_err(|error| not_ended(request_id, &error))?;
@@ -303,6 +308,10 @@ async fn answer_whole(running: Box<Running>, held: HeldAnswer, request_id: &str)
     headers.insert(POSITION_HEADER, HeaderValue::from(settled.settled_position));
     if let Ok(name) = HeaderValue::try_from(&settled.target.name) {
         headers.insert(BACKEND_HEADER, name);
+    }
+    let leaf = gateway.leaf_of.zip(settled.settlement.as_deref()).and_then(|(leaf_of, settlement)| leaf_of(settlement));
+    if let Some(leaf) = leaf.and_then(|leaf| HeaderValue::try_from(leaf).ok()) {
+        headers.insert(LEAF_HEADER, leaf);
     }
     if let Ok(cost) = HeaderValue::try_from(settled.measured.cost.to_string()) {
         headers.insert(COST_HEADER, cost);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use access::limits::{LimitRefusal, RateLimiter};
 use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
-use events::event::Context;
+use events::event::{Context, Recorded};
 use events::ids::IdMaker;
 use events::log::Log;
 use events::refusal::{ErrorCode, Refusal};
@@ -30,6 +30,9 @@ use crate::trace::Tracer;
 /// The longest wait for the tables to catch up with the log.
 pub(super) const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// The text of an event's leaf in the published log.
+pub type LeafOf = fn(&Recorded) -> Option<String>;
+
 /// The request path's dependencies: one for the whole process.
 pub struct Gateway {
     pub log: Log,
@@ -41,6 +44,8 @@ pub struct Gateway {
     pub provider_keys: Arc<ProviderKeys>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
+    /// `None` if the log is not published.
+    pub leaf_of: Option<LeafOf>,
     /// `None` if traces are not exported.
     pub tracer: Option<Arc<Tracer>>,
     pub access: Arc<AccessRollup>,

@@ -7,6 +7,9 @@ pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-us
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-position");
 
+/// The settlement's leaf in the published log, if the log is published.
+pub const LEAF_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-leaf-hash");
+
 /// The fields that the provider was not sent, because its dialect cannot express them.
 pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-ignored");
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
+use events::event::Recorded;
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
@@ -55,6 +56,8 @@ pub struct Settled {
     pub finish_reason: FinishReason,
     pub admitted_position: u64,
     pub settled_position: u64,
+    /// The settlement, if it was recorded just now.
+    pub settlement: Option<Arc<Recorded>>,
     pub held: NanoUsd,
     /// What the answer repeats of the request.
     pub echo: Bytes,
@@ -301,6 +304,7 @@ impl Running {
             finish_reason,
             admitted_position: self.admitted_position,
             settled_position,
+            settlement: settled.event,
             held,
             echo: std::mem::take(&mut self.echo),
             permit,

@@ -9,6 +9,7 @@ mod open_hold;
 mod refuse;
 mod revalue;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -19,8 +20,9 @@ use super::LogError;
 use super::answers::Answers;
 use super::draft::Draft;
 use super::facts::{Facts, Wanted};
+use super::follow::EventBatch;
 use super::recent_changes::RecentChanges;
-use crate::event::Context;
+use crate::event::{Context, Recorded};
 use crate::ids::{IdSet, RequestId};
 use crate::ledger::{Balances, Emitted};
 
@@ -103,9 +105,18 @@ impl OpenBatch<'_> {
 /// A batch that is durable.
 pub(super) struct RecordedBatch<'a> {
     pub(super) recorded_at: DateTime<Utc>,
+    pub(super) events: EventBatch,
     pub(super) ender: &'a Ender,
     /// Sent when all jobs have been answered.
     pub(super) answers: Answers,
+}
+
+impl RecordedBatch<'_> {
+    /// The event at a position; `None` if it was recorded before.
+    fn event(&self, position: u64) -> Option<Arc<Recorded>> {
+        let at = position.checked_sub(self.events.first()?.position)?;
+        self.events.get(usize::try_from(at).ok()?).cloned()
+    }
 }
 
 /// A kind of job.

@@ -379,8 +379,8 @@ impl<E: Engine> Writer<E> {
         let count = events.len();
         self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
-        self.publisher.publish(events, AppendedBy::ThisProcess);
-        let mut batch = RecordedBatch { recorded_at, ender: &self.ender, answers: Answers::default() };
+        let events = self.publisher.publish(events, AppendedBy::ThisProcess);
+        let mut batch = RecordedBatch { recorded_at, events, ender: &self.ender, answers: Answers::default() };
         for job in jobs {
             if let Some(job) = job.answer(&mut batch) {
                 self.waiting.push(DeferredJob { second: recorded_at.timestamp(), since: Instant::now(), job });

@@ -9,11 +9,12 @@ use command::admin::{self, AdminState, ImportQueue, setup};
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
-use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, ProviderKeys};
+use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, LeafOf, ProviderKeys};
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
 use events::concurrency::ConcurrencyLimiter;
+use events::event::Recorded;
 use events::ids::IdMaker;
 use events::time::Clock;
 use projections::last_use::LastUses;
@@ -97,6 +98,7 @@ pub async fn open_door(
         provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
+        leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         tracer,
         access: Arc::clone(&engines.access),
         clock: Arc::clone(clock),
@@ -184,4 +186,9 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
 
 fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
     Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
+}
+
+/// The text of an event's leaf; `None` if it has no JSON form, which no event of a log is without.
+fn leaf_of(recorded: &Recorded) -> Option<String> {
+    transparency::leaf(recorded).ok().map(|leaf| leaf.to_string())
 }

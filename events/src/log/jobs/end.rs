@@ -1,19 +1,24 @@
 //! The end of a request: its outcome and the end of its hold.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
+use crate::event::Recorded;
 use crate::ledger::{Balances, DecidedEnd, Ending, Outcome};
 use crate::log::LogError;
 use crate::log::facts::Wanted;
 use crate::refusal::ErrorCode;
 
 /// The position and the time of a request's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndedAt {
     /// Position of the event that ended or adjusted the hold.
     pub position: u64,
     pub recorded_at: DateTime<Utc>,
+    /// The event; `None` if it was recorded before, and its first answer was lost.
+    pub event: Option<Arc<Recorded>>,
 }
 
 /// The end of a request.
@@ -78,7 +83,9 @@ impl JobKind for EndRequest {
 
     fn answer(self, decided: EndDecision, batch: &RecordedBatch<'_>) -> Reply<Self> {
         Reply::Now(match decided {
-            EndDecision::Ended(position) => Ok(EndedAt { position, recorded_at: batch.recorded_at }),
+            EndDecision::Ended(position) => {
+                Ok(EndedAt { position, recorded_at: batch.recorded_at, event: batch.event(position) })
+            }
             EndDecision::NeverAdmitted => Err(never_admitted()),
             EndDecision::Undecided => {
                 // Nobody waits for it. It is decided again with the next batch, or when the writer wakes up.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 
-use super::super::follow::{AppendedBy, TailBatch};
+use super::super::follow::{AppendedBy, EventBatch, TailBatch};
 use super::super::{Head, TAIL_BATCHES_MAX};
 use super::Figures;
 use crate::event::Recorded;
@@ -42,15 +42,17 @@ impl Publisher {
         self.head.send_replace(head);
     }
 
-    /// Publishes a batch. The head moves last: whoever sees it move finds the batch in the tail.
-    pub(super) fn publish(&self, recorded: Vec<Arc<Recorded>>, appended_by: AppendedBy) {
-        let Some(last) = recorded.last() else { return };
+    /// Publishes a batch, and returns it. The head moves last: whoever sees it move finds the batch in the tail.
+    pub(super) fn publish(&self, recorded: Vec<Arc<Recorded>>, appended_by: AppendedBy) -> EventBatch {
+        let events: EventBatch = recorded.into();
+        let Some(last) = events.last() else { return events };
         let head = Head { position: last.position, recorded_at: Some(last.recorded_at) };
-        if let Some(changed) = recorded.iter().rfind(|recorded| recorded.stream.kind.is_administration()) {
+        if let Some(changed) = events.iter().rfind(|recorded| recorded.stream.kind.is_administration()) {
             self.change(changed.position);
         }
-        let _ = self.tail.send(TailBatch { events: recorded.into(), appended_by });
+        let _ = self.tail.send(TailBatch { events: Arc::clone(&events), appended_by });
         self.head.send_replace(head);
+        events
     }
 
     fn change(&self, position: u64) {
