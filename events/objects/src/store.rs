@@ -2,6 +2,8 @@
 //! says that it cannot answer now.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,8 @@ use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    BackoffConfig, GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig,
 };
 
 use crate::address::{Bucket, Location, ObjectStoreAddress};
@@ -181,7 +184,12 @@ impl Objects {
         if found.meta.size > bytes_max {
             return Ok(Object::TooLong { bytes: found.meta.size });
         }
-        let (mut bytes, mut parts) = (BytesMut::new(), found.into_stream());
+        // In one step on another thread: the store itself would take one for each 8 KiB, and one more to see that it is the end.
+        let mut parts = match found.payload {
+            GetResultPayload::File(file, _) => return read_file(file, bytes_max).await,
+            GetResultPayload::Stream(parts) => parts,
+        };
+        let mut bytes = BytesMut::new();
         while let Some(part) = parts.next().await {
             bytes.extend_from_slice(&part?);
             // A server may send more than it has announced.
@@ -308,6 +316,20 @@ impl HttpConnector for Connector {
 
 fn folder_error(folder: &std::path::Path, error: &dyn std::error::Error) -> OpenError {
     OpenError::Folder { folder: folder.display().to_string(), reason: shown_text(error, REASON_CHARS_MAX) }
+}
+
+async fn read_file(file: File, bytes_max: u64) -> object_store::Result<Object> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        // It may have grown since it was opened.
+        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let failed = |source| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) };
+    let bytes = read.await?.map_err(failed)?;
+    Ok(match bytes.len() as u64 {
+        long if long > bytes_max => Object::TooLong { bytes: long },
+        _ => Object::Whole(bytes.into()),
+    })
 }
 
 fn timed_out(limit: Duration) -> String {
