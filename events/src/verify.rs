@@ -21,6 +21,7 @@ mod pages;
 mod part;
 mod price_lists;
 mod references;
+mod request_rules;
 mod revaluations;
 mod stored_state;
 mod streams;
@@ -34,13 +35,11 @@ use crate::log::owners::Owner;
 use crate::log::{LogError, Reader};
 use alerts::Alerts;
 use books::Books;
-use open_requests::OpenRequests;
 use order::Order;
 use owners::Owners;
 use pages::{Histories, Page, RawPage};
 pub use part::{CheckedPart, PartCheck};
-use references::References;
-use revaluations::Revaluations;
+use request_rules::RequestRules;
 use stored_state::StoredState;
 use streams::Streams;
 use structure::Structure;
@@ -145,9 +144,7 @@ fn earliest(folded: Result<Sound, VerifyError>, streams: Result<(), VerifyError>
 struct Check {
     depth: Depth,
     order: Order,
-    requests: OpenRequests,
-    references: References,
-    revaluations: Revaluations,
+    requests: RequestRules,
     books: Books,
     alerts: Alerts,
     owners: Owners<Owner>,
@@ -160,9 +157,7 @@ impl Check {
         Self {
             depth,
             order: Order::default(),
-            requests: OpenRequests::default(),
-            references: References::default(),
-            revaluations: Revaluations::default(),
+            requests: RequestRules::default(),
             books: Books::default(),
             alerts: Alerts::default(),
             owners: Owners::default(),
@@ -200,40 +195,17 @@ impl Check {
         self.structure.count(recorded);
         self.requests.must_continue(recorded)?;
         self.alerts.check(recorded)?;
-        match &recorded.event {
-            Event::Inference(Inference::Admitted(admitted)) => {
-                if self.depth == Depth::Gateway {
-                    self.references.must_fit(recorded, admitted)?;
-                }
-                self.requests.begin(recorded, admitted)?;
-            }
-            Event::Hold(Hold::Reserved(reserved)) => {
-                let open = self.requests.hold(recorded, reserved)?;
-                self.books.must_bind_all(recorded, reserved, open)?;
-            }
-            Event::Inference(Inference::AttemptFailed(attempt)) => {
-                let open = self.requests.attempt(recorded, attempt)?;
-                costs::failed_call_must_be_right(attempt, open, &self.references, self.depth)?;
-            }
-            Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-                let open = self.requests.end(recorded, ended, self.depth)?;
-                costs::must_be_right(ended, open, &self.references, self.depth)?;
-            }
-            Event::Hold(Hold::Settled(settled)) => self.requests.settle(recorded, settled)?,
-            Event::Hold(Hold::Released(_)) => self.requests.release(recorded)?,
-            Event::Hold(Hold::Expired(expired)) => self.requests.expire(recorded, expired)?,
-            Event::Hold(Hold::Adjusted(adjusted)) => match &adjusted.price {
-                Some(value) => self.revaluations.must_correct(recorded, (adjusted, value), histories, self.depth)?,
-                None => open_requests::must_correct(recorded, adjusted, histories)?,
-            },
-            Event::Inference(Inference::Refused(refused)) => self.requests.refuse(recorded, refused)?,
-            Event::Resource(fact) => {
-                self.references.record(recorded.position, fact);
-                self.revaluations.record(recorded, fact)?;
-            }
-            // For the others, only order and balances are checked.
-            _ => {}
+        if let Event::Inference(Inference::Admitted(admitted)) = &recorded.event
+            && self.depth == Depth::Gateway
+        {
+            self.requests.references.must_fit(recorded, admitted)?;
         }
+        if let Event::Hold(Hold::Reserved(reserved)) = &recorded.event {
+            let open = self.requests.hold(recorded, reserved)?;
+            self.books.must_bind_all(recorded, reserved, open)?;
+        }
+        let before = histories.get(&recorded.position).map(Vec::as_slice).unwrap_or_default();
+        self.requests.check(recorded, before, self.depth)?;
         self.owners.add_event(recorded);
         self.books.fold(recorded)?;
         self.alerts.expect(&recorded.event, &self.books.balances);

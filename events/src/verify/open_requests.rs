@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::Depth;
-use super::pages::Histories;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
 use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
 use crate::event::{Actor, Context, Event, Hold, Inference, Recorded};
@@ -260,14 +259,10 @@ impl OpenRequests {
 }
 
 /// An adjustment corrects the charge of a hold that expired, by figures that arrived later.
-pub(super) fn must_correct(
-    recorded: &Recorded,
-    adjusted: &BudgetAdjusted,
-    histories: &Histories,
-) -> Result<(), String> {
+pub(super) fn must_correct(recorded: &Recorded, adjusted: &BudgetAdjusted, before: &[Recorded]) -> Result<(), String> {
     let request = must_be_of_its_request(recorded, adjusted)?;
     let mut charged = None;
-    for before in histories.get(&recorded.position).into_iter().flatten() {
+    for before in before {
         match &before.event {
             Event::Hold(Hold::Expired(expired)) if expired.budgets == adjusted.budgets => {
                 charged = Some(expired.charged_usd);

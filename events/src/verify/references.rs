@@ -48,7 +48,7 @@ impl References {
         self.key_and_prices_must_fit(recorded, admitted)
     }
 
-    /// The same without the model.
+    /// Its key and its prices exist, match and are in force.
     pub(super) fn key_and_prices_must_fit(
         &self,
         recorded: &Recorded,

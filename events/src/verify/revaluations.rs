@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 
 use super::Depth;
 use super::open_requests::must_be_of_its_request;
-use super::pages::Histories;
 use super::price_lists::PriceLists;
 use crate::event::hold::{BudgetAdjusted, CorrectedValue};
 use crate::event::inference::{AttemptFailed, Backend};
@@ -61,12 +60,11 @@ impl Revaluations {
         &mut self,
         recorded: &Recorded,
         (adjusted, value): (&BudgetAdjusted, &CorrectedValue),
-        histories: &Histories,
+        before: &[Recorded],
         depth: Depth,
     ) -> Result<(), String> {
         let request = must_be_of_its_request(recorded, adjusted)?;
-        let history = histories.get(&recorded.position).map(Vec::as_slice).unwrap_or_default();
-        let charged = charged_before(recorded, (adjusted, value), history)?;
+        let charged = charged_before(recorded, (adjusted, value), before)?;
         if adjusted.reason != BudgetAdjusted::PRICE_CORRECTED {
             return Err(format!("a price corrected {request}, and the reason is {}", adjusted.reason));
         }
@@ -77,7 +75,7 @@ impl Revaluations {
             ));
         }
         if depth == Depth::Gateway {
-            self.must_be_the_value(value, history)?;
+            self.must_be_the_value(value, before)?;
         }
         let (requests, sum) = self.corrections.entry(value.version).or_default();
         (*requests, *sum) = (*requests + 1, sum.saturating_add(delta.nanos().into()));
