@@ -102,7 +102,7 @@ fn described_proof() -> Operation {
 
 async fn checkpoint(State(state): State<QueryState>) -> Result<Response, QueryError> {
     let newest = |log: PublishedLog| async move { log.checkpoint().await?.ok_or(NOTHING) };
-    let checkpoint = answer(&state, ReaderKind::Anybody, newest).await?;
+    let checkpoint = read_published(&state, ReaderKind::Anybody, newest).await?;
     Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], checkpoint.bytes).into_response())
 }
 
@@ -122,7 +122,7 @@ async fn tile(
 ) -> Result<Response, QueryError> {
     let id: TileId = format!("tile/{level}/{tile}").parse().map_err(|_| QueryError::NotFound("tile"))?;
     let tile = |log: PublishedLog| async move { log.tile(id).await?.ok_or(QueryError::NotFound("tile")) };
-    let bytes = answer(&state, ReaderKind::Anybody, tile).await?;
+    let bytes = read_published(&state, ReaderKind::Anybody, tile).await?;
     Ok(file(bytes, id.is_partial()))
 }
 
@@ -135,7 +135,7 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
     let entries = |log: PublishedLog| async move { log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
-    let bytes = answer(&context.state, ReaderKind::Caller, entries).await?;
+    let bytes = read_published(&context.state, ReaderKind::Caller, entries).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
@@ -162,7 +162,7 @@ async fn proof(State(state): State<QueryState>, RawQuery(query): RawQuery) -> Re
         (None, Some(from)) => Wanted::Consistency { from },
         _ => return Err(Refusal::invalid("position", "give either position or from_size").into()),
     };
-    answer(&state, ReaderKind::Anybody, |log| prove(log, wanted, size)).await.map(Json)
+    read_published(&state, ReaderKind::Anybody, |log| prove(log, wanted, size)).await.map(Json)
 }
 
 async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<Value, QueryError> {
@@ -203,8 +203,8 @@ const NOTHING: QueryError = QueryError::NotFound(
     "published log: LEDGERWAY_TRANSPARENCY publishes it, and its first checkpoint comes within a second of the first event",
 );
 
-/// What an answer has from the published log. An object store may hang: nobody waits for it longer than for a query.
-async fn answer<T, F: Future<Output = Result<T, QueryError>>>(
+/// Reads the published log for a response, for at most [`QUERY_MAX`]: an object store may hang.
+async fn read_published<T, F: Future<Output = Result<T, QueryError>>>(
     state: &QueryState,
     kind: ReaderKind,
     read: impl FnOnce(PublishedLog) -> F,

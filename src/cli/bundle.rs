@@ -1,30 +1,29 @@
-//! `ledgerway bundle`: writes one tenant's events of some time into a file that proves that they are in the published log. Exit 0
+//! `ledgerway bundle`: writes one tenant's events in a time range into a file that proves that they are in the published log. Exit 0
 //! done, 1 failed, 2 not begun.
 
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bundle::{Header, Range, Selection, Written};
+use bundle::{Header, Selection, TenantRange, Written};
 use chrono::{DateTime, Utc};
 use events::ids::TenantId;
-use events::log::open_reader;
-use events::time::parse_rfc3339;
+use events::log::Reader;
+use events::time::{Clock, SystemClock, parse_rfc3339};
 use secrets::log_key::recorded_log_keys;
 use serde_json::json;
-use tlog::{Tile, TileId};
+use tlog::{Tile, TileId, TreeHead};
+use tokio::runtime::Runtime;
 use transparency::{Files, LogKeys, PublishedLog};
 
 use super::ledger_place::LedgerPlace;
-use super::object_store::read_objects;
+use super::object_store::{named_object_store, published_log_of, read_objects};
 use super::partial_file::{PartialFile, must_be_free};
 use super::progress::{Progress, WithoutTerminal};
-use super::verify::published_log_of;
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::BundleArgs;
 use crate::config::setting::JSON;
-use crate::config::{Flags, boolean};
+use crate::config::{Flags, OBJECTS_FOLDER, boolean};
 
 pub fn run(args: &BundleArgs, flags: &Flags) -> ExitCode {
     exit(make(args, flags).map(|line| print_line(&line)))
@@ -35,61 +34,91 @@ fn make(args: &BundleArgs, flags: &Flags) -> Result<String, Failure> {
     let range = range(args)?;
     must_be_free(&args.into, "acme.bundle")?;
     let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
-    let published =
-        PublishedLog::new(Files::new(read_objects(&published_log_of(ledger.file().and_then(Path::parent))?)?));
-    let log = match &ledger {
-        // Somebody may begin to serve the folder meanwhile.
-        LedgerPlace::File(file) => open_reader(file)?,
-        LedgerPlace::Database(_) => ledger.open_reader()?,
-    };
-    let runtime = single_threaded_runtime()?;
-    let newest = runtime.block_on(published.checkpoint()).map_err(Failure::not_begun)?;
-    let newest = newest.ok_or_else(|| {
-        let place = published.place();
-        Failure::NotBegun(format!("there is no published log in {place}: docs/transparency.md says how to publish one"))
-    })?;
-    let keys = LogKeys::of(&recorded_log_keys(&*log)?);
-    let keys = keys.ok_or_else(|| Failure::NotBegun("this ledger has no key for checkpoints".to_owned()))?;
-    let head = keys.read(&newest.bytes).map_err(Failure::failed)?;
-    let selection = Selection::of(&*log, range, head.size).map_err(Failure::failed)?;
-    let checkpoint = String::from_utf8(newest.bytes.to_vec()).map_err(Failure::failed)?;
-    let header = Header::new(range.tenant, (range.from, range.to), checkpoint);
-    let partial = PartialFile::create(&args.into)?;
-    let file = File::options().write(true).open(partial.path()).map_err(Failure::not_begun)?;
-    let mut progress = Progress::new("writing", WithoutTerminal::Silent);
-    let mut tile = |id: TileId| {
-        let bytes = runtime.block_on(published.tile(id)).map_err(|error| error.to_string())?;
-        let bytes = bytes.ok_or_else(|| format!("{id} is missing in {}", published.place()))?;
-        Tile::parse(id, &bytes).map_err(|error| format!("a tile in {} is damaged: {error}", published.place()))
-    };
-    let mut out = BufWriter::new(file);
-    let written = bundle::write(&mut out, &header, &head, (&*log, &selection), &mut tile, &mut |position, last| {
-        progress.at(position, last);
-    });
-    let Written { events, hashes } =
-        written.map_err(|error| Failure::Failed(format!("nothing was written: {error}")))?;
-    progress.done();
-    partial.place(&args.into)?;
-    let (file, size) = (args.into.display(), head.size);
+    let log = ledger.open_shared_with_a_gateway()?;
+    let published = Published::read(&ledger, &*log)?;
+    let selection = Selection::of(&*log, range, published.head.size).map_err(Failure::not_begun)?;
+    let header = Header::new(range, published.checkpoint.clone());
+    let Written { events, hashes } = write(&args.into, &header, &published, (&*log, &selection))?;
+    let (file, size) = (args.into.display(), published.head.size);
     Ok(if json {
         let file = args.into.to_string_lossy();
         json!({ "file": file, "tenant_id": range.tenant, "events": events, "hashes": hashes, "size": size }).to_string()
     } else {
-        format!(
-            "wrote {events} events of {} to {file}, with {hashes} hashes of the {size} events of the log",
-            range.tenant
-        )
+        let tenant = range.tenant;
+        format!("wrote {events} events of {tenant} to {file}, with {hashes} hashes of the {size} events of the log")
     })
 }
 
-fn range(args: &BundleArgs) -> Result<Range, Failure> {
+/// Writes the file, which has its name once it is whole.
+fn write(
+    into: &Path,
+    header: &Header,
+    published: &Published,
+    source: (&dyn Reader, &Selection),
+) -> Result<Written, Failure> {
+    let (partial, file) = PartialFile::create(into)?;
+    let mut progress = Progress::new("writing", WithoutTerminal::Silent);
+    let mut tile = |id| published.tile(id);
+    let written =
+        bundle::write(&mut BufWriter::new(&file), header, &published.head, source, &mut tile, &mut |position, last| {
+            progress.at(position, last)
+        });
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("nothing was written: {error}"));
+    let written = written.map_err(|error| failed(&error))?;
+    file.sync_all().map_err(|error| failed(&error))?;
+    progress.done();
+    partial.place(into)?;
+    Ok(written)
+}
+
+/// The published log of a ledger, with its newest checkpoint.
+struct Published {
+    runtime: Runtime,
+    log: PublishedLog,
+    checkpoint: String,
+    head: TreeHead,
+}
+
+impl Published {
+    fn read(ledger: &LedgerPlace, reader: &dyn Reader) -> Result<Self, Failure> {
+        let folder = ledger.file().and_then(Path::parent);
+        let is_missing = folder.is_some_and(|folder| !folder.join(OBJECTS_FOLDER).exists());
+        if is_missing && named_object_store(None)?.is_none() {
+            return Err(not_published(&"the data folder"));
+        }
+        let log = PublishedLog::new(Files::new(read_objects(&published_log_of(folder)?)?));
+        let runtime = single_threaded_runtime()?;
+        let newest = runtime.block_on(log.checkpoint()).map_err(Failure::not_begun)?;
+        let newest = newest.ok_or_else(|| not_published(&log.place()))?;
+        let keys = LogKeys::of(&recorded_log_keys(reader)?);
+        let keys = keys.ok_or_else(|| Failure::NotBegun("this ledger has no key for checkpoints".to_owned()))?;
+        let head = keys.read(&newest.bytes).map_err(Failure::not_begun)?;
+        let checkpoint = String::from_utf8(newest.bytes.to_vec()).map_err(Failure::not_begun)?;
+        Ok(Self { runtime, log, checkpoint, head })
+    }
+
+    fn tile(&self, id: TileId) -> Result<Tile, String> {
+        let bytes = self.runtime.block_on(self.log.tile(id)).map_err(|error| error.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("{id} is missing in {}", self.log.place()))?;
+        Tile::parse(id, &bytes).map_err(|error| format!("a tile in {} is damaged: {error}", self.log.place()))
+    }
+}
+
+fn not_published(place: &dyn std::fmt::Display) -> Failure {
+    Failure::NotBegun(format!("there is no published log in {place}: docs/transparency.md says how to publish one"))
+}
+
+fn range(args: &BundleArgs) -> Result<TenantRange, Failure> {
     let tenant: Result<TenantId, _> = args.tenant.parse();
     let tenant = tenant.map_err(|error| Failure::NotBegun(format!("--tenant {error}")))?;
     let (from, to) = (time("--from", args.from.as_deref())?, time("--to", args.to.as_deref())?);
+    if to.is_some_and(|to| to > SystemClock::new().now()) {
+        return Err(Failure::NotBegun("--to is in the future: leave it out for all events up to now".to_owned()));
+    }
     if from.zip(to).is_some_and(|(from, to)| to <= from) {
         return Err(Failure::NotBegun("--to must be after --from".to_owned()));
     }
-    Ok(Range { tenant, from, to })
+    Ok(TenantRange { tenant, from, to })
 }
 
 fn time(flag: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Failure> {

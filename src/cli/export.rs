@@ -8,7 +8,7 @@ use archive::{Archive, ReadError, Segments};
 use csv::{Terminator, WriterBuilder};
 use events::canonical;
 use events::event::Recorded;
-use events::log::{PAGE_EVENTS, Reader, open_reader};
+use events::log::{PAGE_EVENTS, Reader};
 use events::plain_json;
 use serde_json::Value;
 
@@ -52,11 +52,7 @@ fn export(args: &ExportArgs, flags: &Flags) -> Result<(), Failure> {
         }
         None => {
             let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
-            let reader = match &ledger {
-                // Somebody may begin to serve the folder meanwhile.
-                LedgerPlace::File(file) => open_reader(file)?,
-                LedgerPlace::Database(_) => ledger.open_reader()?,
-            };
+            let reader = ledger.open_shared_with_a_gateway()?;
             print_log(&*reader, range, &mut out)
         }
     };

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use events::log::{DatabaseAddress, LEDGER_FILE, LogError, Reader, open_reader_offline, open_shared_reader};
+use events::log::{
+    DatabaseAddress, LEDGER_FILE, LogError, Reader, open_reader, open_reader_offline, open_shared_reader,
+};
 
 use super::{Failure, find_ledger, variable};
 use crate::config::arguments::{DataArgs, DatabaseArg};
@@ -47,6 +49,14 @@ impl LedgerPlace {
         match self {
             Self::File(path) => open_reader_offline(path),
             Self::Database(database) => open_shared_reader(database),
+        }
+    }
+
+    /// The same of a folder that somebody may begin to serve meanwhile.
+    pub fn open_shared_with_a_gateway(&self) -> Result<Box<dyn Reader>, LogError> {
+        match self {
+            Self::File(file) => open_reader(file),
+            Self::Database(_) => self.open_reader(),
         }
     }
 

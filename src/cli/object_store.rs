@@ -1,14 +1,15 @@
 //! Where a command finds an archive: at an address that it is given, or in `LEDGERWAY_OBJECT_STORE_URL`.
 
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Archive;
 use objects::{ObjectStoreAddress, Objects, Open};
 
 use super::{Failure, variable};
-use crate::config::setting::OBJECT_STORE_URL;
-use crate::config::{Archiving, object_store};
+use crate::config::setting::{DATA, OBJECT_STORE_URL};
+use crate::config::{Archiving, OBJECTS_FOLDER, object_store};
 
 /// The object store that an argument or the variable names, if one does. An argument without a value stands for the variable.
 pub fn named_object_store(argument: Option<&str>) -> Result<Option<ObjectStoreAddress>, Failure> {
@@ -66,6 +67,19 @@ pub fn objects_opener(
 ) -> Result<Open<Objects>, Failure> {
     let (address, tls) = (address.clone(), upstream::tls_config().map_err(no_tls)?);
     Ok(Arc::new(move || Objects::open(&address, folders, variable, &tls)))
+}
+
+/// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.
+pub fn published_log_of(folder: Option<&Path>) -> Result<ObjectStoreAddress, Failure> {
+    let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
+    named_object_store(None)?.or(own).ok_or_else(|| {
+        let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
+        Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}"))
+    })
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 fn no_tls(error: impl Display) -> Failure {

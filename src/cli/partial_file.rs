@@ -1,6 +1,6 @@
 //! The file that a command makes, which must be a new one: it has its name only once it is whole.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,12 +31,13 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    pub fn create(file: &Path) -> Result<Self, Failure> {
+    /// The file is open for writing.
+    pub fn create(file: &Path) -> Result<(Self, File), Failure> {
         let id = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom)).bytes::<8>();
         let path = beside(file, &format!("-partial-{}", hex::lower(&id)));
-        create_new(&path)
+        let opened = create_new(&path)
             .map_err(|error| Failure::NotBegun(format!("cannot create a file beside {}: {error}", file.display())))?;
-        Ok(Self { path })
+        Ok((Self { path }, opened))
     }
 
     pub fn path(&self) -> &Path {

@@ -35,7 +35,7 @@ fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
     if let Some(folder) = folder {
         moved_ledger::say_if_moved(folder)?;
     }
-    let partial = PartialFile::create(&args.into)?;
+    let (partial, _) = PartialFile::create(&args.into)?;
     let build = || build_file(&partial, &ledger, as_of, args, &clock);
     let built = match folder {
         Some(folder) => offline::read_consistently(folder, build),

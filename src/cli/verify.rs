@@ -15,7 +15,6 @@ use events::verify::{self, Depth, Sound, VerifyError};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
-pub use checkpoint::published_log_of;
 use checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
 use proven::Proven;
 
@@ -171,6 +170,11 @@ fn both<A, B>(log: Result<A, Fault>, checkpoint: Result<B, Fault>) -> Result<(A,
 }
 
 impl Fault {
+    fn at(position: u64, reason: String) -> Self {
+        let sentence = format!("position {position}: {reason}");
+        Self::Broken { position, reason, sentence }
+    }
+
     /// Prints what is broken. The error is that of the command.
     fn print(self, json: bool) -> Result<(), Failure> {
         match self {

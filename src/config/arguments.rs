@@ -47,8 +47,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Print the events of a range of positions, from a ledger or an archive
     Export(ExportArgs),
-    /// Write one tenant's events of some time into a file that proves, without the events of others, that they are in the published
-    /// log; also while a gateway runs
+    /// Write one tenant's events in a time range to a file that proves that they are in the published log, without showing other
+    /// tenants' events; also while a gateway runs
     #[command(after_help = BUNDLE_EXAMPLES)]
     Bundle(BundleArgs),
     /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks a bundle of Ledgerway with nothing but Python's standard library: `verify.py FILE KEY`, where KEY is a line of
+"""Checks a bundle of Ledgerway with nothing but Python's standard library: `verify.py FILE KEYS`, where KEYS are the lines of
 /v1/log/key. It uses no code of the gateway. Exit 0: every event is in the signed log, and every charge follows from tokens and a
-price that is in it. Exit 1: not so, and the line says why."""
+price that is in it. Exit 1: not so, or it cannot be read; the last line says why."""
 import base64, hashlib, json, sys
+from datetime import datetime
 from decimal import Decimal
 from functools import reduce
 
@@ -42,18 +43,17 @@ def must(holds, why):
     if not holds:
         sys.exit(f"broken: {why}")
 
-def checkpoint(note, key):
-    name, key_id, encoded = key.split("+", 2)
-    public = base64.b64decode(encoded)
-    must(public[0] == 1 and len(public) == 33, "the key is not one of a log")
+def checkpoint(note, keys):
     text, signatures = note.rsplit("\n\n", 1)
     origin, size, root = (text + "\n").split("\n")[:3]
     for line in signatures.splitlines():
         dash, signer, signature = line.split(" ")
         signature = base64.b64decode(signature)
-        if (dash, signer, signature[:4].hex(), origin) == ("\u2014", name, key_id, name):
-            must(is_signed(public[1:], (text + "\n").encode(), signature[4:]), "the signature of the checkpoint is wrong")
-            return int(size), base64.b64decode(root)
+        for name, key_id, encoded in (key.split("+", 2) for key in keys.split()):
+            public = base64.b64decode(encoded)
+            if (dash, signer, signature[:4].hex(), origin, public[0]) == ("\u2014", name, key_id, name, 1):
+                must(is_signed(public[1:], (text + "\n").encode(), signature[4:]), "the signature of the checkpoint is wrong")
+                return int(size), base64.b64decode(root)
     return must(False, "the checkpoint is not signed with this key")
 
 def leaf(line):
@@ -68,7 +68,7 @@ class Tree:
         self.size, self.roots = 0, []  # of the complete subtrees that the lines so far make, each with its height
 
     def add(self, height, root):
-        must(self.size % (1 << height) == 0, f"a subtree cannot begin after position {self.size}")
+        must(0 <= height < 63 and self.size % (1 << height) == 0, f"such a subtree cannot begin after position {self.size}")
         self.size += 1 << height
         while self.roots and self.roots[-1][0] == height:
             height, root = height + 1, hashlib.sha256(b"\x01" + self.roots.pop()[1] + root).digest()
@@ -92,7 +92,6 @@ LIFETIMES = {"5m": "cache_write", "30m": "cache_write_30m", "1h": "cache_write_1
 
 def nanos(usd):
     return int(Decimal(usd or "0").scaleb(9))
-
 def rates_of(prices):
     return {rate: nanos(prices[f"{rate}_usd_per_mtok"]) for rate in FOLLOWS if prices.get(f"{rate}_usd_per_mtok")}
 
@@ -129,7 +128,8 @@ def cost(price, usage):
 # --- The events -----------------------------------------------------------------------------------------------------------------
 class Books:
     def __init__(self, header):
-        self.tenant, self.since = header["tenant_id"], header.get("from", "")
+        times = header.get("from", "0001-01-01T00:00:00Z"), header.get("to", "9999-12-31T23:59:59Z")
+        self.tenant, (self.since, self.until) = header["tenant_id"], map(datetime.fromisoformat, times)
         self.prices, self.requests, self.sequences = {}, {}, {}
         self.events = self.charged = self.ended = 0
 
@@ -137,9 +137,10 @@ class Books:
         kind, data, stream = event["type"].rsplit(".v", 1)[0], event["data"], event["stream"]
         is_shared = kind.split(".")[0] in ("price", "budget", "rate_limit") and "tenant_id" not in event
         must(is_shared or event.get("tenant_id") == self.tenant, f"{place}: it is not of {self.tenant}")
-        wanted = self.sequences.get(stream, 0) + 1
-        is_partial = stream.startswith(("access-", "alert-"))
-        must(is_partial or event["sequence"] == wanted, f"{place}: event {wanted} of {stream} is missing")
+        wanted, at = self.sequences.get(stream, 0) + 1, datetime.fromisoformat(event["recorded_at"])
+        must(at < self.until, f"{place}: it was recorded after the range of the bundle")
+        is_whole = not stream.startswith(("access-", "alert-"))
+        must(not is_whole or event["sequence"] == wanted, f"{place}: event {wanted} of {stream} is missing")
         self.sequences[stream], self.events = event["sequence"], self.events + 1
         if kind in ("price.created", "price.changed"):
             self.prices[event["position"]] = data
@@ -148,7 +149,7 @@ class Books:
         elif stream.startswith(("inference-", "hold-")) and kind != "inference.refused":
             must(event["request_id"] in self.requests, f"{place}: its request was never admitted")
             charged = self.charge(kind, data, self.requests[event["request_id"]], place)
-            self.charged += charged if event["recorded_at"] >= self.since else 0
+            self.charged += charged if at >= self.since else 0
 
     def charge(self, kind, data, request, place):
         """Checks an event of a request, and returns what it charges."""
@@ -172,20 +173,20 @@ class Books:
     def right_cost(self, data, spent, request, place):
         usage, version = data.get("usage"), data.get("price_version")
         if not usage or usage["source"] == "unknown":  # by policy: nothing, or all that was held
-            must(spent == 0 or usage and nanos(data["cost_usd"]) == request["held"], f"{place}: it used nothing, and has a cost")
+            must(spent == 0 or usage and spent == request.get("held"), f"{place}: it used nothing, and has a cost")
             return spent
         must(version in request["prices"] and version in self.prices, f"{place}: its price is not one that it was admitted with")
         right = cost(self.prices[version], usage)
         must(right == spent, f"{place}: its tokens cost {right} nano-dollars, and it says {spent}")
         return spent
 
-def main(file, key):
+def main(file, keys):
     with open(file, encoding="utf-8", newline="\n") as lines:
         header = json.loads(next(lines))
         must(header["bundle"] == "ledgerway/bundle/1", "it is not a bundle")
-        size, root = checkpoint(header["checkpoint"], key)
+        size, root = checkpoint(header["checkpoint"], keys)
         tree, books = Tree(), Books(header)
-        for line in map(str.rstrip, lines):
+        for line in (line.removesuffix("\n") for line in lines):
             read = json.loads(line)
             if "height" in read:
                 tree.add(read["height"], base64.b64decode(read["hash"]))
@@ -194,7 +195,6 @@ def main(file, key):
                 must(read["position"] == tree.size, f"position {tree.size}: the event says that it is at {read['position']}")
                 books.take(read, f"position {tree.size}")
     must((tree.size, tree.root()) == (size, root), "the events are not those of the checkpoint")
-    print(f"{books.events} events of {books.tenant} are in the log of {size}; {books.ended} requests ended, "
+    print(f"{books.events} events of {books.tenant} are in the log of {size}; {len(books.requests)} requests, {books.ended} ended, "
           f"{Decimal(books.charged).scaleb(-9):.9f} USD charged")
-
 main(sys.argv[1], sys.argv[2])

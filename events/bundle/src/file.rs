@@ -8,6 +8,8 @@ use events::time::wire;
 use serde::{Deserialize, Serialize};
 use tlog::Hash;
 
+use crate::selection::TenantRange;
+
 /// The format and its version.
 const FORMAT: &str = "ledgerway/bundle/1";
 /// The longest line that is read. Events are far shorter.
@@ -32,12 +34,8 @@ pub struct Header {
 }
 
 impl Header {
-    pub fn new(
-        tenant_id: TenantId,
-        (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-        checkpoint: String,
-    ) -> Self {
-        Self { bundle: FORMAT.to_owned(), tenant_id, from, to, checkpoint }
+    pub fn new(TenantRange { tenant, from, to }: TenantRange, checkpoint: String) -> Self {
+        Self { bundle: FORMAT.to_owned(), tenant_id: tenant, from, to, checkpoint }
     }
 
     pub(crate) fn parse(line: &str) -> Option<Self> {
@@ -80,10 +78,10 @@ impl<'a> Line<'a> {
             Self::Event(_) => 1,
         }
     }
+}
 
-    pub fn subtree(height: u32, hash: Hash) -> String {
-        format!("{SUBTREE}{height},\"hash\":\"{hash}\"}}")
-    }
+pub fn subtree_line(height: u32, hash: Hash) -> String {
+    format!("{SUBTREE}{height},\"hash\":\"{hash}\"}}")
 }
 
 /// The next line without its line feed; `None` after the last. A line that is longer than any can be, or is not UTF-8, is an error

@@ -1,4 +1,4 @@
-//! A bundle: a file with one tenant's events of some time and what is needed to check their costs, each proven to be in the
+//! A bundle: a file with one tenant's events in a time range and what is needed to check their costs, each proven to be in the
 //! published log. Whoever has the file and the log's public key checks both, without the gateway and without the events of others.
 //!
 //! - [`Selection`] are the events that a bundle has.
@@ -15,6 +15,6 @@ mod verify;
 mod write;
 
 pub use file::Header;
-pub use selection::{Range, SelectError, Selection};
-pub use verify::{Refused, Verified, verify};
+pub use selection::{SelectError, Selection, TenantRange};
+pub use verify::{Verified, VerifyError, verify};
 pub use write::{WriteError, Written, write};

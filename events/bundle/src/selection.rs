@@ -1,6 +1,6 @@
 //! The events that a bundle has: those of its tenant in a range of time; the earlier ones of requests that began before it; the
-//! tenant's administration; and the prices, and the budgets and rate limits of its partner, from their beginnings on, so that no
-//! change of them can be left out.
+//! tenant's administration; and the prices, and the budgets and rate limits of its partner, from their beginnings on, so that a
+//! gap between two of their changes is found.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,7 +12,7 @@ use events::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 
 /// Whose events, and of which time.
 #[derive(Clone, Copy, Debug)]
-pub struct Range {
+pub struct TenantRange {
     pub tenant: TenantId,
     /// Recorded at this time or later.
     pub from: Option<DateTime<Utc>>,
@@ -32,23 +32,23 @@ pub enum SelectError {
     Log(#[from] LogError),
 }
 
-/// What belongs into a bundle.
+/// The events of a bundle.
 pub struct Selection {
-    range: Range,
+    range: TenantRange,
     /// The last position.
     end: u64,
     /// What is not of the tenant in the range, by position.
-    others: BTreeMap<u64, Recorded>,
+    outside_range: BTreeMap<u64, Recorded>,
 }
 
 impl Selection {
     /// The events of a ledger whose published log has `published` of them. Blocking.
-    pub fn of(log: &dyn Reader, range: Range, published: u64) -> Result<Self, SelectError> {
+    pub fn of(log: &dyn Reader, range: TenantRange, published: u64) -> Result<Self, SelectError> {
         let end = end(log, range, published)?;
-        let mut selection = Self { range, end, others: BTreeMap::new() };
+        let mut selection = Self { range, end, outside_range: BTreeMap::new() };
         let (mut admitted, mut begun_before, mut prices) = (HashSet::new(), BTreeSet::new(), BTreeSet::new());
         selection.each_of_tenant(log, &mut |recorded| {
-            if let Some(request) = request(&recorded) {
+            if let Some(request) = request_of(&recorded) {
                 if let Event::Inference(Inference::Admitted(_)) = &recorded.event {
                     admitted.insert(request);
                 } else if !admitted.contains(&request) {
@@ -63,7 +63,7 @@ impl Selection {
                 let events = log.stream(&stream)?.into_iter();
                 for recorded in events.filter(|recorded| recorded.position <= end) {
                     prices.extend(prices_of(&recorded));
-                    selection.others.insert(recorded.position, recorded);
+                    selection.outside_range.insert(recorded.position, recorded);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Selection {
             Some(of) => of == tenant,
             None => shared.have(&recorded.event),
         };
-        self.others.extend(all.into_iter().filter(is_selected).map(|recorded| (recorded.position, recorded)));
+        self.outside_range.extend(all.into_iter().filter(is_selected).map(|recorded| (recorded.position, recorded)));
         Ok(())
     }
 
@@ -92,16 +92,16 @@ impl Selection {
         log: &dyn Reader,
         each: &mut dyn FnMut(&Recorded) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut others = self.others.values().peekable();
+        let mut outside = self.outside_range.values().peekable();
         self.each_of_tenant(log, &mut |recorded| {
-            while let Some(before) = others.next_if(|other| other.position <= recorded.position) {
+            while let Some(before) = outside.next_if(|other| other.position <= recorded.position) {
                 if before.position < recorded.position {
                     each(before)?;
                 }
             }
             each(&recorded)
         })?;
-        others.try_for_each(each)
+        outside.try_for_each(each)
     }
 
     /// The tenant's own events in the range.
@@ -110,7 +110,7 @@ impl Selection {
         log: &dyn Reader,
         each: &mut dyn FnMut(Recorded) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Range { tenant, from, to } = self.range;
+        let TenantRange { tenant, from, to } = self.range;
         let filter = EventFilter { tenant: Some(tenant), from, to, ..EventFilter::default() };
         let mut after = 0;
         loop {
@@ -128,7 +128,7 @@ impl Selection {
 }
 
 /// The last position. A checkpoint may be between two events that belong together; then it is the one before them.
-fn end(log: &dyn Reader, range: Range, published: u64) -> Result<u64, SelectError> {
+fn end(log: &dyn Reader, range: TenantRange, published: u64) -> Result<u64, SelectError> {
     if let Some(to) = range.to {
         let end = log.first_since(to)?.saturating_sub(1);
         return if end <= published { Ok(end) } else { Err(SelectError::NotPublished { published, end }) };
@@ -143,13 +143,13 @@ fn end(log: &dyn Reader, range: Range, published: u64) -> Result<u64, SelectErro
 }
 
 /// The request that an event is one of.
-fn request(recorded: &Recorded) -> Option<RequestId> {
-    let is_of_one = match &recorded.event {
+fn request_of(recorded: &Recorded) -> Option<RequestId> {
+    let belongs_to_request = match &recorded.event {
         Event::Inference(Inference::Refused(_)) => false,
         Event::Inference(_) | Event::Hold(_) => true,
         _ => false,
     };
-    recorded.context.request_id.filter(|_| is_of_one)
+    recorded.context.request_id.filter(|_| belongs_to_request)
 }
 
 /// The prices that an admission names, by position.

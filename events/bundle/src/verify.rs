@@ -12,10 +12,10 @@ use transparency::{CheckpointError, LogKeys, leaf_of_envelope};
 
 use crate::file::{Header, Line, read_line};
 
-/// What a line has if it is of a charge that was corrected, and sometimes another line.
+/// A line without this text is no correction of a charge; one with it may be.
 const CORRECTED: &str = "\"budget.adjusted.v";
 
-/// A bundle that is what it says.
+/// A bundle that was checked.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub header: Header,
@@ -24,13 +24,15 @@ pub struct Verified {
     pub part: CheckedPart,
 }
 
-/// A bundle proves nothing, or could not be read.
+/// Why a bundle is refused, or could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum VerifyError {
     #[error("cannot read the bundle: {0}")]
     File(#[from] io::Error),
     #[error("it is not a bundle of this version: its first line is not a header")]
     NotABundle,
+    #[error("its header names a range that ends before it begins")]
+    EmptyRange,
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The position is that of the event that would be there.
@@ -39,8 +41,8 @@ pub enum Refused {
     #[error("position {position}: {reason}")]
     Event { position: u64, reason: String },
     #[error(
-        "its {found} leaves are not the {size} of the checkpoint: an event was changed, removed or added, or the hashes between \
-         the events were; which one cannot be told"
+        "the root of its {found} leaves is not that of the checkpoint, which has {size}: an event was changed, removed or added, or a \
+         hash between the events was; which one cannot be told"
     )]
     OtherRoot { found: u64, size: u64 },
 }
@@ -51,35 +53,43 @@ pub fn verify(
     file: &mut (impl BufRead + Seek),
     keys: &LogKeys,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Verified, Refused> {
+) -> Result<Verified, VerifyError> {
     let header = header(file)?;
     let head = keys.read(header.checkpoint.as_bytes())?;
-    let (found, corrected) = tree(file)?;
-    file.rewind()?;
-    let checked = check(file, &header, corrected, &mut |position| progress(position, head.size));
-    // A rule that is broken names the event, which two roots do not.
-    match (found == head, checked) {
-        (true, Ok(part)) => Ok(Verified { header, head, part }),
-        (false, Ok(_)) => Err(Refused::OtherRoot { found: found.size, size: head.size }),
-        (_, Err(refused)) => Err(refused),
+    if header.from.zip(header.to).is_some_and(|(from, to)| to <= from) {
+        return Err(VerifyError::EmptyRange);
     }
+    let corrected = corrected(file)?;
+    file.rewind()?;
+    // Somebody may change the file meanwhile.
+    if self::header(file)? != header {
+        return Err(VerifyError::NotABundle);
+    }
+    let (found, part) = check(file, &header, corrected, &mut |position| progress(position, head.size))?;
+    if found != head {
+        return Err(VerifyError::OtherRoot { found: found.size, size: head.size });
+    }
+    Ok(Verified { header, head, part })
 }
 
-fn header(file: &mut impl BufRead) -> Result<Header, Refused> {
+fn header(file: &mut impl BufRead) -> Result<Header, VerifyError> {
     let mut line = Vec::new();
     match read_line(file, &mut line) {
-        Ok(line) => line.and_then(Header::parse).ok_or(Refused::NotABundle),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(Refused::NotABundle),
+        Ok(line) => line.and_then(Header::parse).ok_or(VerifyError::NotABundle),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(VerifyError::NotABundle),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Calls `each` with the lines after the header, and the position of the first leaf that each has.
-fn lines(file: &mut impl BufRead, each: &mut dyn FnMut(u64, &Line<'_>) -> Result<(), Reason>) -> Result<(), Refused> {
+fn lines(
+    file: &mut impl BufRead,
+    each: &mut dyn FnMut(u64, &Line<'_>) -> Result<(), Reason>,
+) -> Result<(), VerifyError> {
     let (mut buffer, mut line, mut position) = (Vec::new(), 1, 1_u64);
     loop {
         line += 1;
-        let wrong = |reason: String| Refused::Line { position, line, reason };
+        let wrong = |reason: String| VerifyError::Line { position, line, reason };
         let text = match read_line(file, &mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(wrong(error.to_string())),
             read => read?,
@@ -89,7 +99,7 @@ fn lines(file: &mut impl BufRead, each: &mut dyn FnMut(u64, &Line<'_>) -> Result
             Line::parse(text).ok_or_else(|| wrong("it is neither an event nor the hash of a subtree".to_owned()))?;
         each(position, &read).map_err(|reason| match reason {
             Reason::OfLine(reason) => wrong(reason),
-            Reason::OfEvent(reason) => Refused::Event { position, reason },
+            Reason::OfEvent(reason) => VerifyError::Event { position, reason },
         })?;
         position = position.saturating_add(read.leaves());
     }
@@ -107,49 +117,56 @@ impl Reason {
     }
 }
 
-/// The tree that the lines are, and the requests whose charge was corrected.
-fn tree(file: &mut impl BufRead) -> Result<(TreeHead, HashSet<RequestId>), Refused> {
-    let (mut tree, mut corrected) = (PrunedTree::new(), HashSet::new());
-    lines(file, &mut |_, line| {
-        let (height, hash) = match line {
-            Line::Subtree { height, hash } => (*height, *hash),
-            Line::Event(envelope) => {
-                if envelope.contains(CORRECTED) {
-                    let recorded = canonical::recorded(envelope).map_err(Reason::of_line)?;
-                    let is_one = matches!(recorded.event, Event::Hold(Hold::Adjusted(_)));
-                    corrected.extend(recorded.context.request_id.filter(|_| is_one));
-                }
-                (0, leaf_of_envelope(envelope).map_err(Reason::of_line)?)
-            }
-        };
-        tree.add(height, hash).map_err(Reason::of_line)
-    })?;
-    Ok((tree.head(), corrected))
+/// The requests whose charge was corrected. What is wrong with a line is found later.
+fn corrected(file: &mut impl BufRead) -> Result<HashSet<RequestId>, VerifyError> {
+    let mut corrected = HashSet::new();
+    let read = lines(file, &mut |_, line| {
+        if let Line::Event(envelope) = line
+            && envelope.contains(CORRECTED)
+            && let Ok(Recorded { context, event: Event::Hold(Hold::Adjusted(_)), .. }) = canonical::recorded(envelope)
+        {
+            corrected.extend(context.request_id);
+        }
+        Ok(())
+    });
+    match read {
+        Err(error @ VerifyError::File(_)) => Err(error),
+        _ => Ok(corrected),
+    }
 }
 
-/// Checks the events by the rules of the ledger.
+/// Checks the events by the rules of the ledger, and returns the tree that the lines are.
 fn check(
     file: &mut impl BufRead,
     header: &Header,
     corrected: HashSet<RequestId>,
     progress: &mut dyn FnMut(u64),
-) -> Result<CheckedPart, Refused> {
-    let _ = self::header(file)?;
-    let (mut check, mut last) = (PartCheck::new(header.from, corrected), 0);
+) -> Result<(TreeHead, CheckedPart), VerifyError> {
+    let (mut tree, mut check, mut last) = (PrunedTree::new(), PartCheck::new(header.from, corrected), 0);
     lines(file, &mut |position, line| {
-        let Line::Event(envelope) = line else { return Ok(()) };
-        let recorded = canonical::recorded(envelope).map_err(Reason::of_line)?;
-        (last, _) = (position, progress(position));
-        let checked = must_belong(header, position, &recorded).and_then(|()| check.check(&recorded));
-        checked.map_err(Reason::OfEvent)
+        let (height, hash) = match line {
+            Line::Subtree { height, hash } => (*height, *hash),
+            Line::Event(envelope) => {
+                let recorded = canonical::recorded(envelope).map_err(Reason::of_line)?;
+                (last, _) = (position, progress(position));
+                let checked = must_belong(header, position, &recorded).and_then(|()| check.check(&recorded));
+                checked.map_err(Reason::OfEvent)?;
+                (0, leaf_of_envelope(envelope).map_err(Reason::of_line)?)
+            }
+        };
+        tree.add(height, hash).map_err(Reason::of_line)
     })?;
-    check.finish().map_err(|reason| Refused::Event { position: last, reason })
+    let part = check.finish().map_err(|reason| VerifyError::Event { position: last, reason })?;
+    Ok((tree.head(), part))
 }
 
 /// Nothing of others is in the file, but what was in force for the tenant.
 fn must_belong(header: &Header, position: u64, recorded: &Recorded) -> Result<(), String> {
     if recorded.position != position {
         return Err(format!("the event here says that it is at position {}", recorded.position));
+    }
+    if header.to.is_some_and(|to| recorded.recorded_at >= to) {
+        return Err("it was recorded after the range of the bundle".to_owned());
     }
     let is_shared = || {
         matches!(&recorded.event, Event::Resource(Resource::Price(_) | Resource::Budget(_) | Resource::RateLimit(_)))

@@ -1,5 +1,6 @@
 //! Writes a bundle.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use events::canonical::{self, CanonicalError, ReadError};
@@ -8,7 +9,7 @@ use events::log::{LogError, Reader};
 use tlog::{Hash, Misplaced, PrunedTree, Tile, TileId, TreeHead, subtrees_between};
 use transparency::leaf_of_envelope;
 
-use crate::file::{Header, Line};
+use crate::file::{Header, subtree_line};
 use crate::selection::Selection;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum WriteError {
 }
 
 impl From<Misplaced> for WriteError {
-    /// Subtrees are made where they stand.
+    /// Unreachable unless the tiles are wrong: subtrees are added in order.
     fn from(_: Misplaced) -> Self {
         Self::OtherLog
     }
@@ -58,7 +59,7 @@ pub fn write(
 ) -> Result<Written, WriteError> {
     serde_json::to_writer(&mut *out, header)?;
     out.write_all(b"\n")?;
-    let mut tree = TreeOut { out, size: head.size, tree: PrunedTree::new(), tile, newest: Vec::new() };
+    let mut tree = TreeOut { out, size: head.size, tree: PrunedTree::new(), tile, newest: BTreeMap::new() };
     let mut written = Written::default();
     selection.each(log, &mut |recorded| {
         written.hashes += tree.hide_until(recorded.position - 1)?;
@@ -83,7 +84,7 @@ struct TreeOut<'a, W> {
     tree: PrunedTree,
     tile: &'a mut dyn FnMut(TileId) -> Result<Tile, String>,
     /// The tile of each level that was read last: the next hash is mostly in the same.
-    newest: Vec<Tile>,
+    newest: BTreeMap<u8, Tile>,
 }
 
 impl<W: Write> TreeOut<'_, W> {
@@ -104,29 +105,17 @@ impl<W: Write> TreeOut<'_, W> {
         for subtree in subtrees_between(self.tree.size(), end) {
             let id = subtree.tile(self.size).ok_or(WriteError::OtherLog)?;
             let hash = subtree.hash_among(self.tile_of(id)?.hashes()).ok_or(WriteError::OtherLog)?;
-            self.line(&Line::subtree(subtree.height(), hash), subtree.height(), hash)?;
+            self.line(&subtree_line(subtree.height(), hash), subtree.height(), hash)?;
             hashes += 1;
         }
         Ok(hashes)
     }
 
     fn tile_of(&mut self, id: TileId) -> Result<&Tile, WriteError> {
-        let at = match self.newest.iter().position(|tile| tile.id().level() == id.level()) {
-            Some(at) if self.newest[at].id() == id => at,
-            found => {
-                let tile = (self.tile)(id).map_err(WriteError::Tile)?;
-                match found {
-                    Some(at) => {
-                        self.newest[at] = tile;
-                        at
-                    }
-                    None => {
-                        self.newest.push(tile);
-                        self.newest.len() - 1
-                    }
-                }
-            }
-        };
-        Ok(&self.newest[at])
+        if self.newest.get(&id.level()).is_none_or(|newest| newest.id() != id) {
+            let tile = (self.tile)(id).map_err(WriteError::Tile)?;
+            self.newest.insert(id.level(), tile);
+        }
+        self.newest.get(&id.level()).ok_or(WriteError::OtherLog)
     }
 }

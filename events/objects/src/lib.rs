@@ -2,9 +2,12 @@
 //! object is not known here.
 
 mod address;
+mod folder_reader;
+mod object;
 mod opening;
 mod store;
 
 pub use address::{ObjectStoreAddress, WrongAddress};
+pub use object::Object;
 pub use opening::{NotOpened, Open, Opening};
-pub use store::{Enough, Listed, Object, Objects, OpenError, Put, StoreError};
+pub use store::{Enough, Listed, Objects, OpenError, Put, StoreError};

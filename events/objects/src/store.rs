@@ -2,8 +2,6 @@
 //! says that it cannot answer now.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +14,12 @@ use object_store::client::{ClientOptions, HttpClient, HttpConnector};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig,
+    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
 };
 
 use crate::address::{Bucket, Location, ObjectStoreAddress};
+use crate::folder_reader::FolderReader;
+use crate::object::Object;
 
 /// How long one object may take to put or to read, with all attempts.
 const OBJECT_MAX: Duration = Duration::from_secs(120);
@@ -55,6 +54,8 @@ const VARIABLES: [&str; 13] = [
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    /// Reads the files of a folder.
+    folder: Option<Arc<FolderReader>>,
     prefix: Path,
     shown: Arc<str>,
 }
@@ -120,18 +121,19 @@ impl Objects {
         tls: &rustls::ClientConfig,
     ) -> Result<Self, OpenError> {
         let shown: Arc<str> = address.to_string().into();
-        let (store, prefix): (Arc<dyn ObjectStore>, _) = match &address.0 {
+        let (store, folder, prefix): (Arc<dyn ObjectStore>, _, _) = match &address.0 {
             Location::Folder(folder) => {
                 let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| folder_error(folder, &error))?;
-                (Arc::new(store.with_fsync(true)), Path::default())
+                let store = store.with_fsync(true);
+                (Arc::new(store.clone()), Some(Arc::new(FolderReader::new(store))), Path::default())
             }
             Location::Bucket(bucket) => {
                 let wrong = |reason: String| OpenError::Bucket { address: shown.to_string(), reason };
                 let store = s3(bucket, variable, tls).map_err(|error| wrong(shown_text(&error, REASON_CHARS_MAX)))?;
-                (Arc::new(store), Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)
+                (Arc::new(store), None, Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)
             }
         };
-        Ok(Self { store, prefix, shown })
+        Ok(Self { store, folder, prefix, shown })
     }
 
     /// Puts an object if there is none of its name. It is durable when this returns.
@@ -180,15 +182,14 @@ impl Objects {
     }
 
     async fn try_get(&self, name: &str, bytes_max: u64) -> object_store::Result<Object> {
+        if let Some(folder) = &self.folder {
+            return folder.read(&self.path(name), bytes_max).await;
+        }
         let found = self.store.get_opts(&self.path(name), GetOptions::default()).await?;
         if found.meta.size > bytes_max {
             return Ok(Object::TooLong { bytes: found.meta.size });
         }
-        // In one step on another thread: the store itself would take one for each 8 KiB, and one more to see that it is the end.
-        let mut parts = match found.payload {
-            GetResultPayload::File(file, _) => return read_file(file, bytes_max).await,
-            GetResultPayload::Stream(parts) => parts,
-        };
+        let mut parts = found.into_stream();
         let mut bytes = BytesMut::new();
         while let Some(part) = parts.next().await {
             bytes.extend_from_slice(&part?);
@@ -251,11 +252,6 @@ pub enum Enough {
     No,
 }
 
-pub enum Object {
-    Whole(Bytes),
-    TooLong { bytes: u64 },
-}
-
 impl fmt::Display for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
@@ -316,20 +312,6 @@ impl HttpConnector for Connector {
 
 fn folder_error(folder: &std::path::Path, error: &dyn std::error::Error) -> OpenError {
     OpenError::Folder { folder: folder.display().to_string(), reason: shown_text(error, REASON_CHARS_MAX) }
-}
-
-async fn read_file(file: File, bytes_max: u64) -> object_store::Result<Object> {
-    let read = tokio::task::spawn_blocking(move || {
-        let mut bytes = Vec::new();
-        // It may have grown since it was opened.
-        file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let failed = |source| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) };
-    let bytes = read.await?.map_err(failed)?;
-    Ok(match bytes.len() as u64 {
-        long if long > bytes_max => Object::TooLong { bytes: long },
-        _ => Object::Whole(bytes.into()),
-    })
 }
 
 fn timed_out(limit: Duration) -> String {

@@ -16,6 +16,9 @@ use crate::event::{Change, Event, Hold, Inference, Recorded, Resource, Stream, S
 use crate::ids::{BudgetId, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
 
+/// How many events a request whose charge was corrected may have: each correction is checked against all before it.
+const HISTORY_MAX: usize = 10_000;
+
 /// What was found in a sound part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckedPart {
@@ -74,7 +77,11 @@ impl PartCheck {
         let before = request.and_then(|request| self.before.get(&request)).map(Vec::as_slice).unwrap_or_default();
         self.rules.check(recorded, before, Depth::Gateway)?;
         if let Some(request) = request {
-            self.before.entry(request).or_default().push(recorded.clone());
+            let history = self.before.entry(request).or_default();
+            if history.len() == HISTORY_MAX {
+                return Err(format!("{request} has more than {HISTORY_MAX} events"));
+            }
+            history.push(recorded.clone());
         }
         self.count(recorded);
         Ok(())

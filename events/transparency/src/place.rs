@@ -56,7 +56,7 @@ impl PublishedPlace {
         };
         let permit = timeout(WAIT_MAX, Arc::clone(room).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(PublishedError::Busy) };
-        // Not one after the other: while the store does not open, each waits from its own beginning.
+        // Readers wait side by side, each for at most `OPEN_MAX`, although only one attempt to open is made.
         let opened = timeout(OPEN_MAX, self.opened.get_or_try_init(|| self.open())).await;
         let log = opened.map_err(|_| NotOpened::Silent)??.clone();
         Ok(Reading { log, _permit: permit })

@@ -12,8 +12,8 @@ use events::private::{self, ReplaceError};
 use ring::digest::{SHA256, digest};
 use tlog::{Cosigner, KeyName, VerifierKey};
 
-use crate::cosigned::{CosignedCheckpoint, DamagedCheckpoint};
 use crate::key_file::{self, KeyError};
+use crate::stored_checkpoint::{NotAStoredCheckpoint, StoredCheckpoint};
 
 /// The file with the witness's key.
 pub const KEY_FILE: &str = "witness.key";
@@ -32,7 +32,7 @@ pub enum StoredCheckpointError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not the stored checkpoint of a log: {source}; restore it, unless there is only an older copy", path.display())]
-    Damaged { path: PathBuf, source: DamagedCheckpoint },
+    Damaged { path: PathBuf, source: NotAStoredCheckpoint },
 }
 
 impl WitnessFolder {
@@ -59,19 +59,19 @@ impl WitnessFolder {
         &self,
         origin: &str,
         witness: &VerifierKey,
-    ) -> Result<Option<CosignedCheckpoint>, StoredCheckpointError> {
+    ) -> Result<Option<StoredCheckpoint>, StoredCheckpointError> {
         let path = self.path_of(origin);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StoredCheckpointError::Read { path, source }),
         };
-        let cosigned = CosignedCheckpoint::parse(&bytes, origin, witness);
+        let cosigned = StoredCheckpoint::parse(&bytes, origin, witness);
         cosigned.map(Some).map_err(|source| StoredCheckpointError::Damaged { path, source })
     }
 
     /// Replaces the stored checkpoint of a log. Once this returns, a crash leaves the new one; an error leaves either.
-    pub fn store(&self, origin: &str, cosigned: &CosignedCheckpoint) -> Result<(), ReplaceError> {
+    pub fn store(&self, origin: &str, cosigned: &StoredCheckpoint) -> Result<(), ReplaceError> {
         private::replace(&self.path_of(origin), cosigned.to_string().as_bytes())
     }
 

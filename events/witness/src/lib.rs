@@ -6,21 +6,21 @@
 //! - [`Witness`] has the key and the stored checkpoints, in a folder of its own: it decides, stores and cosigns.
 //! - [`routes`] is `POST /add-checkpoint`.
 
-mod cosigned;
 mod decision;
 mod folder;
 mod key_file;
 mod known_logs;
 mod refusal;
 mod route;
+mod stored_checkpoint;
 #[cfg(test)]
 mod test_log;
 mod witness;
 
-pub use cosigned::DamagedCheckpoint;
 pub use folder::StoredCheckpointError;
 pub use key_file::KeyError;
 pub use known_logs::{KnownLogs, LogKeyRefused};
 pub use refusal::Refusal;
 pub use route::routes;
+pub use stored_checkpoint::NotAStoredCheckpoint;
 pub use witness::{OpenError, Witness};

@@ -9,12 +9,12 @@ use events::log::lock::FolderError;
 use events::time::Clock;
 use tlog::{AddCheckpoint, Cosigner, KeyName, NoteSignature, TreeHead, VerifierKey};
 
-use crate::cosigned::CosignedCheckpoint;
 use crate::decision::SignedRequest;
 use crate::folder::{StoredCheckpointError, WitnessFolder};
 use crate::key_file::KeyError;
 use crate::known_logs::KnownLogs;
 use crate::refusal::Refusal;
+use crate::stored_checkpoint::StoredCheckpoint;
 
 /// A witness of some logs.
 pub struct Witness {
@@ -29,7 +29,7 @@ struct WitnessedLog {
     keys: Vec<VerifierKey>,
     /// `None` if there is none. Never ahead of the file. Held while the next one is checked and stored, so that two requests at the
     /// same time are decided one after the other. The log's signatures are checked before, since anybody can send wrong ones.
-    stored: Mutex<Option<CosignedCheckpoint>>,
+    stored: Mutex<Option<StoredCheckpoint>>,
 }
 
 /// A witness cannot be started.
@@ -44,7 +44,7 @@ pub enum OpenError {
 }
 
 impl WitnessedLog {
-    fn stored(&self) -> MutexGuard<'_, Option<CosignedCheckpoint>> {
+    fn stored(&self) -> MutexGuard<'_, Option<StoredCheckpoint>> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,7 +94,7 @@ impl Witness {
         &self,
         origin: &str,
         signed: &SignedRequest,
-        stored: &mut Option<CosignedCheckpoint>,
+        stored: &mut Option<StoredCheckpoint>,
     ) -> Result<NoteSignature, Refusal> {
         let decided = signed.must_continue(&head(stored.as_ref()));
         if matches!(decided, Err(Refusal::OtherRoot)) {
@@ -102,7 +102,7 @@ impl Witness {
         }
         decided?;
         let cosigned =
-            CosignedCheckpoint::cosign(signed, &self.cosigner, self.unix_seconds()).map_err(Refusal::NoRoom)?;
+            StoredCheckpoint::cosign(signed, &self.cosigner, self.unix_seconds()).map_err(Refusal::NoRoom)?;
         self.folder.store(origin, &cosigned).map_err(Refusal::NotStored)?;
         let cosignature = cosigned.cosignature().clone();
         *stored = Some(cosigned);
@@ -116,13 +116,13 @@ impl Witness {
 }
 
 /// The tree of a stored checkpoint. If there is none, it is the empty one.
-fn head(stored: Option<&CosignedCheckpoint>) -> TreeHead {
+fn head(stored: Option<&StoredCheckpoint>) -> TreeHead {
     stored.map_or(TreeHead::EMPTY, |checkpoint| *checkpoint.head())
 }
 
 /// Logs the proof that a log has signed two histories: both checkpoints whole, so that anybody can check their signatures. A refused
 /// consistency proof proves nothing: whoever has a checkpoint can send a wrong one.
-fn log_contradiction(origin: &str, stored: Option<&CosignedCheckpoint>, signed: &SignedRequest) {
+fn log_contradiction(origin: &str, stored: Option<&StoredCheckpoint>, signed: &SignedRequest) {
     let stored = stored.map_or_else(|| "none: an empty tree has one root".to_owned(), on_one_line);
     let refused = on_one_line(&signed.note());
     tracing::error!(origin, %stored, %refused, "the log has signed two checkpoints of one size with different roots");

@@ -5,16 +5,15 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use bundle::{Refused, Verified};
+use bundle::{Verified, VerifyError};
 use events::time::rfc3339;
 use serde_json::{Value, json};
 
 use super::super::progress::{Progress, WithoutTerminal};
 use super::super::{Failure, print_line};
 use super::Fault;
-use super::checkpoint::broken;
 use super::proven::Proven;
-use super::signers::{Cosigned, Signers, as_list, as_sentence};
+use super::signers::{Cosigned, Signers, cosigned_json, cosigned_sentence};
 use crate::config::arguments::VerifyArgs;
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -30,7 +29,7 @@ pub fn check(file: &Path, args: &VerifyArgs, flags: &Flags) -> Result<(), Failur
             print_line(&if json {
                 object.to_string()
             } else {
-                format!("{}{}\n\n{}", sentence(&verified), as_sentence(&cosigned), proven.table())
+                format!("{}{}\n\n{}", sentence(&verified), cosigned_sentence(&cosigned), proven.table())
             });
             Ok(())
         }
@@ -43,14 +42,14 @@ fn verify(file: &Path, signers: &Signers) -> Result<(Verified, Vec<Cosigned>), F
     let mut opened = BufReader::new(File::open(file).map_err(|error| unreadable(&error))?);
     let mut progress = Progress::new("bundle", WithoutTerminal::Silent);
     let verified = bundle::verify(&mut opened, &signers.keys, &mut |position, last| progress.at(position, last));
-    let verified = verified.map_err(|refused| match refused {
-        Refused::File(_) | Refused::NotABundle => unreadable(&refused),
-        Refused::Checkpoint(_) | Refused::OtherRoot { .. } => broken(1, refused.to_string()),
-        Refused::Line { position, line, reason } => broken(position, format!("line {line}: {reason}")),
-        Refused::Event { position, reason } => broken(position, reason),
+    let verified = verified.map_err(|error| match error {
+        VerifyError::File(_) | VerifyError::NotABundle | VerifyError::EmptyRange => unreadable(&error),
+        VerifyError::Checkpoint(_) | VerifyError::OtherRoot { .. } => Fault::at(1, error.to_string()),
+        VerifyError::Line { position, line, reason } => Fault::at(position, format!("line {line}: {reason}")),
+        VerifyError::Event { position, reason } => Fault::at(position, reason),
     })?;
     progress.done();
-    let cosigned = signers.cosigned(verified.header.checkpoint.as_bytes()).map_err(|why| broken(1, why))?;
+    let cosigned = signers.cosigned(verified.header.checkpoint.as_bytes()).map_err(|why| Fault::at(1, why))?;
     Ok((verified, cosigned))
 }
 
@@ -58,8 +57,8 @@ fn sentence(Verified { header, head, part }: &Verified) -> String {
     let from = header.from.map_or_else(|| "the beginning".to_owned(), rfc3339);
     let to = header.to.map_or_else(|| format!("position {}", head.size), rfc3339);
     format!(
-        "sound: {} events of {} from {from} to {to}, {} requests, {} open holds, {} USD charged",
-        part.events, header.tenant_id, part.requests, part.open_holds, part.charged_usd
+        "sound: {} from {from} to {to}: {} requests, {} USD charged, {} open holds; {} events in the file",
+        header.tenant_id, part.requests, part.charged_usd, part.open_holds, part.events
     )
 }
 
@@ -75,6 +74,6 @@ fn as_json(Verified { header, head, part }: &Verified, origin: &str, cosigned: &
             "requests": part.requests,
             "charged_usd": part.charged_usd,
         },
-        "checkpoint": { "origin": origin, "events": head.size, "witnesses": as_list(cosigned) },
+        "checkpoint": { "origin": origin, "events": head.size, "witnesses": cosigned_json(cosigned) },
     })
 }

@@ -8,14 +8,12 @@ use serde_json::{Value, json};
 use tlog::{Tile, TileId, TreeHead};
 use transparency::{Files, PublishedError, PublishedLog, TreeDiffers};
 
-use super::super::object_store::{named_object_store, read_objects};
+use super::super::object_store::{named_object_store, published_log_of, read_objects};
 use super::super::progress::{Progress, WithoutTerminal};
 use super::super::{Failure, single_threaded_runtime};
 use super::Fault;
-use super::signers::{Cosigned, Signers, as_list, as_sentence};
-use crate::config::OBJECTS_FOLDER;
+use super::signers::{Cosigned, Signers, cosigned_json, cosigned_sentence};
 use crate::config::arguments::VerifyArgs;
-use crate::config::setting::{DATA, OBJECT_STORE_URL};
 
 /// Which events the published log is compared with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,7 @@ impl VerifiedCheckpoint {
             0 => String::new(),
             rest => format!(", {rest} newer ones of which are not there yet"),
         };
-        let cosigned = as_sentence(&self.cosigned);
+        let cosigned = cosigned_sentence(&self.cosigned);
         format!(", as they were published in the checkpoint of {origin} with {published} events{rest}{cosigned}")
     }
 
@@ -68,7 +66,7 @@ impl VerifiedCheckpoint {
     }
 
     pub fn as_json(&self) -> Value {
-        json!({ "origin": self.origin, "events": self.published, "compared": self.compared, "witnesses": as_list(&self.cosigned) })
+        json!({ "origin": self.origin, "events": self.published, "compared": self.compared, "witnesses": cosigned_json(&self.cosigned) })
     }
 }
 
@@ -106,7 +104,7 @@ impl PublishedAt {
         let runtime = single_threaded_runtime().map_err(|error| Fault::Unreadable(error.to_string()))?;
         let unreadable = |error: PublishedError| Fault::Unreadable(error.to_string());
         let checkpoint = runtime.block_on(log.checkpoint()).map_err(unreadable)?;
-        let untrusted = |why: String| broken(1, format!("{place}: {why}"));
+        let untrusted = |why: String| Fault::at(1, format!("{place}: {why}"));
         let (head, cosigned) = match checkpoint {
             Some(checkpoint) => {
                 let head = self.signers.keys.read(&checkpoint.bytes);
@@ -114,7 +112,7 @@ impl PublishedAt {
             }
             // Without the files, a checkpoint that was kept still says what the events were.
             None => match self.kept.iter().max_by_key(|kept| kept.size) {
-                Some(longest) if self.signers.need_no_witness() => (*longest, Ok(Vec::new())),
+                Some(longest) if !self.signers.have_witnesses() => (*longest, Ok(Vec::new())),
                 _ => return Err(Fault::Unreadable(format!("there is no published log in {place}"))),
             },
         };
@@ -160,27 +158,9 @@ impl PublishedAt {
                 })
             }
             Err(error) => Err(match position_of(&error) {
-                Some(position) => broken(position, format!("published log in {place}: {error}")),
+                Some(position) => Fault::at(position, format!("published log in {place}: {error}")),
                 None => Fault::Unreadable(error.to_string()),
             }),
         }
     }
-}
-
-pub fn broken(position: u64, reason: String) -> Fault {
-    let sentence = format!("position {position}: {reason}");
-    Fault::Broken { position, reason, sentence }
-}
-
-/// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.
-pub fn published_log_of(folder: Option<&Path>) -> Result<ObjectStoreAddress, Failure> {
-    let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
-    named_object_store(None)?.or(own).ok_or_else(|| {
-        let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
-        Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}"))
-    })
-}
-
-fn absolute(folder: &Path) -> std::path::PathBuf {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }

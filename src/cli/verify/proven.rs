@@ -48,15 +48,24 @@ impl Proven {
                 "inclusion",
                 format!("each event is in {origin}, as it was when a checkpoint with {size} events was signed"),
             ),
-            claim("order", "positions and times never go back, and no event of a request or of a resource is left out"),
-            claim("holds", "each request was admitted and held once, and ended once unless its hold is open"),
+            claim(
+                "order",
+                "positions and times never go back, and no stream has a gap before its last event in the file",
+            ),
+            claim(
+                "holds",
+                "each request was admitted and held once, and ended once unless the file does not show its end",
+            ),
             claim(
                 "costs",
                 "each cost follows from its tokens and a price that is in the log, and each charge from its cost",
             ),
         ];
         let mut not_proven = vec![
-            claim("completeness", "that the tenant made no other requests; it knows its own"),
+            claim(
+                "completeness",
+                "that nothing newer was left out: a whole request, its end, or a correction of its charge",
+            ),
             claim("budgets", "that each admission was within its budgets: verify --archive"),
         ];
         not_proven.extend(never_proven());

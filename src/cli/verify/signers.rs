@@ -29,8 +29,8 @@ impl Signers {
         Ok(Self { keys, witnesses })
     }
 
-    pub const fn need_no_witness(&self) -> bool {
-        self.witnesses.is_empty()
+    pub const fn have_witnesses(&self) -> bool {
+        !self.witnesses.is_empty()
     }
 
     /// The cosignatures of a checkpoint, if each of the witnesses has cosigned it.
@@ -50,11 +50,11 @@ impl Signers {
 }
 
 /// The end of a sentence about a checkpoint.
-pub fn as_sentence(cosigned: &[Cosigned]) -> String {
+pub fn cosigned_sentence(cosigned: &[Cosigned]) -> String {
     cosigned.iter().map(|Cosigned { witness, at }| format!(", cosigned by {witness} at {at}")).collect()
 }
 
-pub fn as_list(cosigned: &[Cosigned]) -> Value {
+pub fn cosigned_json(cosigned: &[Cosigned]) -> Value {
     cosigned.iter().map(|Cosigned { witness, at }| json!({ "name": witness, "cosigned_at": at })).collect()
 }
 

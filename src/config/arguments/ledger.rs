@@ -84,8 +84,7 @@ pub(super) const BUNDLE_EXAMPLES: &str = "Examples:
   ledgerway bundle --tenant ten_0198… --into acme.bundle
   ledgerway bundle --tenant ten_0198… --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --into acme-november.bundle
 
-Whoever gets the file and the log's key checks it: ledgerway verify --bundle FILE --checkpoint-key KEY. Exit code 0: done, 1: failed,
-2: not begun.";
+The receiver checks it with: ledgerway verify --bundle FILE --checkpoint-key KEY. Exit code 0: done, 1: failed, 2: not begun.";
 
 #[derive(Args)]
 pub struct BundleArgs {
@@ -93,16 +92,16 @@ pub struct BundleArgs {
     pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Id of the tenant
+    /// Tenant whose events are written
     #[arg(long, value_name = "ID")]
     pub tenant: String,
-    /// Time of the first event [default: the beginning]
+    /// Only events recorded at this time or later [default: from the beginning]
     #[arg(long, value_name = "RFC3339")]
     pub from: Option<String>,
-    /// Time after the last event [default: the newest checkpoint]
+    /// Only events recorded before this time [default: up to the newest checkpoint]
     #[arg(long, value_name = "RFC3339")]
     pub to: Option<String>,
-    /// File to create; a file that is there is left as it is
+    /// File to create; it must not exist
     #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
         value_hint = ValueHint::FilePath)]
     pub into: PathBuf,
@@ -126,7 +125,7 @@ pub struct VerifyArgs {
     /// LEDGERWAY_OBJECT_STORE_URL
     #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
     pub archive: Option<String>,
-    /// Check a bundle, which needs nothing else but the log's key
+    /// Check a bundle instead of a ledger: only the file and --checkpoint-key are needed
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
         conflicts_with_all = ["archive", "copy", "checkpoint"])]
     pub bundle: Option<PathBuf>,
@@ -139,13 +138,14 @@ pub struct VerifyArgs {
     pub copy: Option<String>,
     /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
     /// /v1/log/key. Earlier keys of the log can be given as well, as lines or several times. The published log is beside the
-    /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder
+    /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder. With --bundle: the key that must have signed the checkpoint in
+    /// the file
     #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
     pub checkpoint_key: Vec<String>,
     /// A checkpoint that was kept, as a file, which the events must agree with as well; can be given several times
     #[arg(long, value_name = "FILE", requires = "checkpoint_key", value_hint = ValueHint::FilePath)]
     pub checkpoint: Vec<PathBuf>,
-    /// A witness that must have cosigned the newest checkpoint, by its key; can be given several times
+    /// A witness that must have cosigned the checkpoint, by its key; can be given several times
     #[arg(long, value_name = "KEY", requires = "checkpoint_key")]
     pub witness_key: Vec<String>,
 }
@@ -180,7 +180,7 @@ pub struct ReplayArgs {
     /// Position of the last event, from 0 to the end of the log; or a time: the last event recorded at it or before
     #[arg(long, value_name = POSITION_OR_TIME)]
     pub as_of: String,
-    /// File to create; a file that is there is left as it is
+    /// File to create; it must not exist
     #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
         value_hint = ValueHint::FilePath)]
     pub into: PathBuf,

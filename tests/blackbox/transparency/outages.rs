@@ -15,7 +15,7 @@ use crate::tenant::{Tenant, text};
 const RECEIPTS: usize = 6;
 /// How long a query of another tenant may take on a busy machine: less than what waits for the store.
 const QUERY_MAX: Duration = Duration::from_secs(5);
-/// How long a receipt may take: room, the opening of the store, and the reading.
+/// How long a receipt may take: the wait for room, and the reading.
 const RECEIPT_MAX: Duration = Duration::from_secs(25);
 
 /// The address of the store, and what it does.
@@ -57,7 +57,7 @@ async fn receipts_that_wait_for_the_object_store_keep_no_other_query_waiting() {
             assert!(asked.elapsed() < QUERY_MAX, "a query waited {:?}", asked.elapsed());
         }
     }
-    assert!(!receipts.is_empty() && began.elapsed() < RECEIPT_MAX);
+    assert!(receipts.try_join_next().is_none(), "a receipt was answered before the queries");
     for receipt in receipts.join_all().await {
         receipt.must_be(503, "PUBLISHED_LOG_UNAVAILABLE");
     }

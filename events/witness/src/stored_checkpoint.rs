@@ -9,14 +9,14 @@ use crate::decision::SignedRequest;
 
 /// A checkpoint with the signature of its log and the cosignature of this witness. Whatever is written can be read again.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CosignedCheckpoint {
+pub struct StoredCheckpoint {
     checkpoint: SignedCheckpoint,
     cosignature: NoteSignature,
 }
 
 /// A file does not have the stored checkpoint of its log.
 #[derive(Debug, thiserror::Error)]
-pub enum DamagedCheckpoint {
+pub enum NotAStoredCheckpoint {
     #[error(transparent)]
     Malformed(#[from] MalformedCheckpoint),
     #[error("it is of another log: {0:?}")]
@@ -25,7 +25,7 @@ pub enum DamagedCheckpoint {
     NotCosigned(NoteRefused),
 }
 
-impl CosignedCheckpoint {
+impl StoredCheckpoint {
     /// Errors: the note would be longer than a note can be, and could not be read again.
     pub fn cosign(
         request: &SignedRequest,
@@ -39,15 +39,15 @@ impl CosignedCheckpoint {
     }
 
     /// Reads what was stored for the log of this origin.
-    pub fn parse(bytes: &[u8], origin: &str, witness: &VerifierKey) -> Result<Self, DamagedCheckpoint> {
+    pub fn parse(bytes: &[u8], origin: &str, witness: &VerifierKey) -> Result<Self, NotAStoredCheckpoint> {
         let checkpoint = SignedCheckpoint::parse(bytes)?;
         if checkpoint.unverified().origin() != origin {
-            return Err(DamagedCheckpoint::OtherLog(checkpoint.unverified().origin().to_owned()));
+            return Err(NotAStoredCheckpoint::OtherLog(checkpoint.unverified().origin().to_owned()));
         }
         let witnesses = [witness.clone()];
-        let found = checkpoint.cosignatures(&witnesses).map_err(DamagedCheckpoint::NotCosigned)?;
+        let found = checkpoint.cosignatures(&witnesses).map_err(NotAStoredCheckpoint::NotCosigned)?;
         let cosignature =
-            found.first().ok_or(DamagedCheckpoint::NotCosigned(NoteRefused::NoKnownKey))?.signature.clone();
+            found.first().ok_or(NotAStoredCheckpoint::NotCosigned(NoteRefused::NoKnownKey))?.signature.clone();
         Ok(Self { checkpoint, cosignature })
     }
 
@@ -60,7 +60,7 @@ impl CosignedCheckpoint {
     }
 }
 
-impl fmt::Display for CosignedCheckpoint {
+impl fmt::Display for StoredCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.checkpoint, f)
     }
@@ -79,11 +79,11 @@ mod tests {
     fn what_is_stored_is_of_one_log_and_one_witness() {
         let (request, keys) = (TestLog::new("ours").request(0, 5), [signer(1).verifier_key().clone()]);
         let signed = SignedRequest::verify(&request, &keys).expect("the log signed it");
-        let cosigned = CosignedCheckpoint::cosign(&signed, &witness(1), 1_800_000_000).expect("there is room");
+        let cosigned = StoredCheckpoint::cosign(&signed, &witness(1), 1_800_000_000).expect("there is room");
         let stored = cosigned.to_string();
-        let read = |origin, seed| CosignedCheckpoint::parse(stored.as_bytes(), origin, witness(seed).verifier_key());
+        let read = |origin, seed| StoredCheckpoint::parse(stored.as_bytes(), origin, witness(seed).verifier_key());
         assert_eq!(read(ORIGIN, 1).expect("its own"), cosigned);
-        assert!(matches!(read("other.example/log", 1), Err(DamagedCheckpoint::OtherLog(_))));
-        assert!(matches!(read(ORIGIN, 2), Err(DamagedCheckpoint::NotCosigned(NoteRefused::NoKnownKey))));
+        assert!(matches!(read("other.example/log", 1), Err(NotAStoredCheckpoint::OtherLog(_))));
+        assert!(matches!(read(ORIGIN, 2), Err(NotAStoredCheckpoint::NotCosigned(NoteRefused::NoKnownKey))));
     }
 }
