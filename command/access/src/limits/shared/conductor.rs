@@ -4,7 +4,6 @@
 //! tries to reach Redis again; one that does puts all that it has counted, and from then on whatever it admits before it admits
 //! it, and says that it is ready. When all running nodes are that were given a share, one of them records `access.limits_shared`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,8 +120,7 @@ impl Conductor {
             match &*mode {
                 Mode::Shared { turn } => self.keep_shared(*turn).await,
                 Mode::Local(period) if period.member_since.is_none() => {
-                    // The others keep what they were given: none of them has to record itself again.
-                    self.record_local("a node was not given a share yet", period.began_at, &period.nodes).await;
+                    self.record_local("a node was not given a share yet", period.began_at).await;
                 }
                 Mode::Local(period) => self.return_from(period).await,
             }
@@ -162,7 +160,7 @@ impl Conductor {
             };
             if let Some(failure) = failure {
                 self.limiter.link.set_connection(None);
-                self.record_local(&failure.reason, self.limiter.parts.clock.now(), &HashSet::new()).await;
+                self.record_local(&failure.reason, self.limiter.parts.clock.now()).await;
                 return;
             }
             self.renew(turn).await;
@@ -183,20 +181,19 @@ impl Conductor {
         }
     }
 
-    /// Records that each node counts by itself from here on, those that run and these, and waits until it is known here. Another
-    /// node may be faster.
-    async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>, also: &HashSet<String>) {
+    /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
+    async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>) {
         let reason = shown_text(reason, REASON_CHARS_MAX);
         self.note_unsteadiness();
         let known = self.limiter.modes.known();
-        let nodes = match self.running_nodes().await {
-            Ok(nodes) => nodes,
+        let listed = match self.serving_nodes().await {
+            Ok(listed) => listed.into_iter().map(|running| running.node_id),
             Err(error) => return self.wait_for_ledger(&error).await,
         };
-        let mut nodes: Vec<String> = nodes.union(also).cloned().collect();
-        nodes.sort_unstable();
+        let own = self.limiter.parts.node.clone();
+        let nodes = known.mode.nodes_to_record(&own, listed, self.limiter.now_micros());
         tracing::warn!(reason, "the counts of rate limits cannot be shared: each node counts by itself");
-        let event = AccessLimitsLocal { node: self.limiter.parts.node.clone(), nodes, began_at, reason };
+        let event = AccessLimitsLocal { node: own, nodes, began_at, reason };
         self.record(event.into(), known.sequence).await;
     }
 
@@ -233,12 +230,7 @@ impl Conductor {
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// The nodes that were seen lately, and this one.
-    async fn running_nodes(&self) -> Result<HashSet<String>, LogError> {
-        let own = self.limiter.parts.node.clone();
-        Ok(self.serving_nodes().await?.into_iter().map(|running| running.node_id).chain([own]).collect())
-    }
-
+    /// The nodes that were seen lately.
     async fn serving_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
         let mut running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
         running.retain(|running| running.serves_requests);
@@ -267,7 +259,7 @@ impl Conductor {
             tracing::debug!(reason, "the counts of rate limits cannot be shared yet");
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
-                return self.record_local(&reason, period.began_at, &HashSet::new()).await;
+                return self.record_local(&reason, period.began_at).await;
             }
         }
         self.limiter.link.set_phase(Phase::Away);

@@ -1,7 +1,7 @@
 //! How nodes count rate limits: *shared*, in Redis, or *local*, each by itself. The log says which, on a stream of its own, so
 //! that all nodes agree at which position that changed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 /// Longer than any window keeps anything.
 pub const KEPT_MAX: Duration = Duration::from_hours(25);
+/// How long a node that recorded an event keeps its share although the register does not list it: as long as the register lists one
+/// that died.
+const RECORDED_LATELY: Duration = Duration::from_secs(10);
 
 /// How limits are counted since the last event of `access-limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct LocalPeriod {
     pub nodes: HashSet<String>,
     /// The nodes that have had a share in it: others have admitted nothing in it.
     pub members: HashSet<String>,
+    /// When nodes last recorded an event of it, by the monotonic clock: those that had done so lately when the last one was recorded.
+    recorded_at_micros: HashMap<String, i64>,
     /// The shares that its events gave, as far back as a window may need them; the newest last.
     shares: Vec<SharesGiven>,
 }
@@ -75,6 +80,21 @@ impl Mode {
         matches!(self, Self::Shared { .. })
     }
 
+    /// The nodes that have a share if this one records an `access.limits_local` now: those that the register lists, this one, and
+    /// those that have recorded such an event of the period lately.
+    ///
+    /// A node that has died is listed for ten seconds. One that runs unlisted, because the register does not hear of it, is left out
+    /// once and then records itself. The next one that does so keeps it, so that two unlisted nodes do not take turns.
+    pub fn nodes_to_record(&self, own: &str, listed: impl IntoIterator<Item = String>, now_micros: i64) -> Vec<String> {
+        let of_period = match self {
+            Self::Shared { .. } => None,
+            Self::Local(period) => Some(recorded_lately(&period.recorded_at_micros, now_micros)),
+        };
+        let recorders = of_period.into_iter().flatten().map(|(node, _)| node.clone());
+        let nodes: BTreeSet<String> = listed.into_iter().chain([own.to_owned()]).chain(recorders).collect();
+        nodes.into_iter().collect()
+    }
+
     /// The mode after an event; `None` if it does not change it.
     fn after(&self, recorded: &Recorded, node: &str, now_micros: i64) -> Option<Self> {
         let turn = recorded.position;
@@ -102,6 +122,7 @@ impl Mode {
                             began_at: local.began_at,
                             beginning,
                             members: nodes.clone(),
+                            recorded_at_micros: HashMap::from([(local.node.clone(), now_micros)]),
                             nodes,
                             shares,
                         }
@@ -109,6 +130,8 @@ impl Mode {
                     Self::Local(before) => {
                         let needed = before.shares.get(first_needed(&before.shares, KEPT_MAX, now_micros)..);
                         let shares = needed.unwrap_or_default().iter().copied().chain([given(&before.nodes)]).collect();
+                        let recorders = recorded_lately(&before.recorded_at_micros, now_micros);
+                        let recorders = recorders.map(|(node, at)| (node.clone(), at));
                         // Without a share, it has to be given one before it admits anything.
                         let member_since = is_member.then(|| before.member_since.unwrap_or(turn));
                         LocalPeriod {
@@ -118,6 +141,7 @@ impl Mode {
                             turn,
                             member_since,
                             members: before.members.union(&nodes).cloned().collect(),
+                            recorded_at_micros: recorders.chain([(local.node.clone(), now_micros)]).collect(),
                             nodes,
                             shares,
                         }
@@ -145,6 +169,12 @@ impl LocalPeriod {
 fn first_needed(shares: &[SharesGiven], kept: Duration, now_micros: i64) -> usize {
     let begins = now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
     shares.iter().rposition(|given| given.at_micros < begins).unwrap_or(0)
+}
+
+/// The nodes that recorded an event lately.
+fn recorded_lately(at_micros: &HashMap<String, i64>, now_micros: i64) -> impl Iterator<Item = (&String, i64)> {
+    let since = now_micros.saturating_sub(i64::try_from(RECORDED_LATELY.as_micros()).unwrap_or(i64::MAX));
+    at_micros.iter().map(|(node, at)| (node, *at)).filter(move |(_, at)| *at > since)
 }
 
 /// The mode, and the position up to which the log was read for it.
@@ -283,6 +313,26 @@ mod tests {
         );
         modes.apply(&recorded(11, 4, local(&["a", "c", "d"])), 0);
         assert_eq!(period(&modes).member_since, Some(11), "it begins anew");
+    }
+
+    #[test]
+    fn a_node_is_recorded_while_it_is_listed_or_has_recorded_itself_lately() {
+        let second = i64::try_from(Duration::from_secs(1).as_micros()).expect("a time");
+        let (modes, listed) = (Modes::new("c"), |nodes: &[&str]| -> Vec<String> {
+            nodes.iter().map(|node| (*node).to_owned()).collect()
+        });
+        assert_eq!(
+            modes.mode().nodes_to_record("c", listed(&["d", "b"]), 0),
+            ["b", "c", "d"],
+            "while counts are shared"
+        );
+        // Node a records both.
+        modes.apply(&recorded(7, 1, local(&["a", "b"])), 0);
+        modes.apply(&recorded(8, 2, local(&["a", "b", "c"])), second);
+        let recorded_at = |now| modes.mode().nodes_to_record("c", listed(&["d"]), now);
+        assert_eq!(recorded_at(11 * second - 1), ["a", "c", "d"]);
+        assert_eq!(recorded_at(11 * second), ["c", "d"]);
+        assert_eq!(modes.mode().nodes_to_record("c", listed(&["c", "a"]), 11 * second), ["a", "c"]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::limits::window::Fits;
 
 const MEASURE: Measure = Measure::RequestsPerMinute;
 const MINUTE: i64 = 60_000_000;
+/// How long the register lists a node that has died.
+const LISTED: i64 = 10_000_000;
 /// The position at which a local period begins.
 const BEGAN: u64 = 100;
 
@@ -27,6 +29,9 @@ struct Nodes {
     nodes: Vec<Node>,
     /// What the log says of how limits are counted, and when.
     events: Vec<(Recorded, i64)>,
+    /// The nodes of its last event.
+    with_share: Vec<String>,
+    shares_given: u64,
     admitted: Vec<i64>,
     limit: u64,
     now: i64,
@@ -36,10 +41,21 @@ struct Node {
     name: String,
     counts: SharedCounts,
     modes: Modes,
-    runs: bool,
+    died_at: Option<i64>,
+    /// The register hears of it.
+    is_heard: bool,
 }
 
 impl Node {
+    const fn runs(&self) -> bool {
+        self.died_at.is_none()
+    }
+
+    /// It runs, or has not been dead for long.
+    fn is_recent(&self, now: i64) -> bool {
+        self.died_at.is_none_or(|at| now < at + LISTED)
+    }
+
     /// `None` while it has no share.
     fn share(&self) -> Option<(LocalPeriod, u64)> {
         match &*self.modes.mode() {
@@ -55,7 +71,7 @@ enum Change {
     Joins,
     /// It dies, and another one begins to run.
     IsReplaced(prop::sample::Index),
-    /// Another one records an event without it, and it records itself then.
+    /// The register hears of it no longer, and another one records an event without it.
     IsOverlooked(prop::sample::Index),
 }
 
@@ -66,7 +82,15 @@ fn change() -> impl Strategy<Value = Change> {
 
 impl Nodes {
     fn new(count: usize, limit: u64) -> Self {
-        let mut all = Self { nodes: Vec::new(), events: Vec::new(), admitted: Vec::new(), limit, now: 0 };
+        let mut all = Self {
+            nodes: Vec::new(),
+            events: Vec::new(),
+            with_share: Vec::new(),
+            shares_given: 0,
+            admitted: Vec::new(),
+            limit,
+            now: 0,
+        };
         (0..count).for_each(|_| all.begin_node());
         all
     }
@@ -82,7 +106,7 @@ impl Nodes {
         for (recorded, at) in &self.events {
             modes.apply(recorded, *at);
         }
-        self.nodes.push(Node { name, counts, modes, runs: true });
+        self.nodes.push(Node { name, counts, modes, died_at: None, is_heard: true });
     }
 
     fn passes(&mut self, micros: i64) {
@@ -117,13 +141,18 @@ impl Nodes {
         }
     }
 
-    fn running(&self) -> Vec<String> {
-        self.nodes.iter().filter(|node| node.runs).map(|node| node.name.clone()).collect()
-    }
-
-    fn record_local(&mut self, nodes: Vec<String>) {
+    /// By this node.
+    fn record_local(&mut self, by: usize) {
+        let listed = self.nodes.iter().filter(|node| node.is_heard && node.is_recent(self.now));
+        let (listed, own) = (listed.map(|node| node.name.clone()), &self.nodes[by]);
+        let nodes = own.modes.mode().nodes_to_record(&own.name, listed, self.now);
+        let is_recent = |name: &String| self.nodes.iter().any(|node| node.name == *name && node.is_recent(self.now));
+        assert!(nodes.iter().all(is_recent), "{nodes:?} at {}", self.now);
+        self.shares_given += nodes.iter().filter(|name| !self.with_share.contains(name)).count() as u64;
+        self.with_share.clone_from(&nodes);
         let sequence = self.events.len() as u64 + 1;
-        let local = AccessLimitsLocal { node: "0".to_owned(), nodes, began_at: from_micros(0), reason: String::new() };
+        let local =
+            AccessLimitsLocal { node: own.name.clone(), nodes, began_at: from_micros(0), reason: String::new() };
         let recorded = Recorded {
             position: BEGAN + sequence,
             recorded_at: from_micros(0),
@@ -141,10 +170,20 @@ impl Nodes {
         self.events.push((recorded, self.now));
     }
 
+    /// Each node that has no share records itself. If it gets one, it does so once.
+    fn record_those_without_a_share(&mut self) {
+        let without = |nodes: &[Node]| nodes.iter().position(|node| node.runs() && node.share().is_none());
+        for _ in 0..self.nodes.len() {
+            let Some(by) = without(&self.nodes) else { return };
+            self.record_local(by);
+        }
+        assert_eq!(without(&self.nodes), None, "nodes take turns");
+    }
+
     /// Returns whether it is admitted.
     fn ask_locally(&mut self, by: usize) -> bool {
         let (instants, limit, node) = (self.instants(), self.limit, &mut self.nodes[by]);
-        let Some((period, since)) = node.share().filter(|_| node.runs) else { return false };
+        let Some((period, since)) = node.share().filter(|_| node.runs()) else { return false };
         let fits = node.counts.shortage_of_share((MEASURE, limit), 1, &period, instants).is_none();
         if fits {
             self.admit(by, Some(since));
@@ -152,21 +191,27 @@ impl Nodes {
         fits
     }
 
+    fn dies(&mut self, which: usize) {
+        self.nodes[which].died_at.get_or_insert(self.now);
+    }
+
     fn change(&mut self, change: &Change) {
         match change {
             Change::Joins => self.begin_node(),
             Change::IsReplaced(which) => {
-                let of = which.index(self.nodes.len());
-                self.nodes[of].runs = false;
+                self.dies(which.index(self.nodes.len()));
                 self.begin_node();
             }
             Change::IsOverlooked(which) => {
-                let overlooked = self.nodes[which.index(self.nodes.len())].name.clone();
-                let others = self.running().into_iter().filter(|name| *name != overlooked).collect();
-                self.record_local(others);
+                let overlooked = which.index(self.nodes.len());
+                self.nodes[overlooked].is_heard = false;
+                let another = (0..self.nodes.len()).find(|number| *number != overlooked && self.nodes[*number].runs());
+                if let Some(another) = another {
+                    self.record_local(another);
+                }
             }
         }
-        self.record_local(self.running());
+        self.record_those_without_a_share();
     }
 }
 
@@ -188,19 +233,17 @@ proptest! {
             nodes.passes(gap);
             nodes.ask_shared(by.index(count));
         }
-        nodes.record_local(nodes.running());
-        let mut shares_given = count as u64;
+        nodes.record_local(0);
         for (step, (gap, by, asks)) in since.into_iter().enumerate() {
             nodes.passes(gap);
             for (_, change) in changes.iter().filter(|(at, _)| *at == step) {
                 nodes.change(change);
-                shares_given += 1;
             }
             let by = by.index(nodes.nodes.len());
             for _ in 0..asks {
                 nodes.ask_locally(by);
             }
-            prop_assert!(nodes.in_window() <= limit + shares_given, "{} of {limit}", nodes.in_window());
+            prop_assert!(nodes.in_window() <= limit + nodes.shares_given, "{} of {limit}", nodes.in_window());
         }
     }
 }
@@ -208,14 +251,29 @@ proptest! {
 #[test]
 fn a_node_in_the_place_of_another_takes_nothing_that_was_left_for_others() {
     let mut nodes = Nodes::new(3, 90);
-    nodes.record_local(nodes.running());
+    nodes.record_local(0);
     let admitted = |nodes: &mut Nodes, by| (0..99).filter(|_| nodes.ask_locally(by)).count();
     assert_eq!([0, 1].map(|by| admitted(&mut nodes, by)), [30, 30]);
-    nodes.nodes[1].runs = false;
+    nodes.dies(1);
     nodes.begin_node();
-    nodes.record_local(nodes.running());
+    nodes.record_local(3);
     // A quarter of what was left, and of all: node 1 is one of four.
     assert_eq!([3, 2].map(|by| admitted(&mut nodes, by)), [8, 23]);
+}
+
+#[test]
+fn a_limit_is_divided_by_the_nodes_that_run_however_many_were_replaced() {
+    let mut nodes = Nodes::new(3, 60);
+    nodes.record_local(0);
+    for replaced in 0..30 {
+        nodes.dies(replaced);
+        nodes.passes(MINUTE);
+        nodes.begin_node();
+        nodes.record_those_without_a_share();
+    }
+    nodes.passes(2 * MINUTE);
+    let admitted = [30, 31, 32].map(|by| (0..60).filter(|_| nodes.ask_locally(by)).count());
+    assert_eq!(admitted, [20, 20, 20]);
 }
 
 #[test]
@@ -225,7 +283,7 @@ fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
         nodes.ask_shared(0);
     }
     nodes.passes(10_000_000);
-    nodes.record_local(nodes.running());
+    nodes.record_local(0);
     let admitted = |nodes: &mut Nodes, by| (0..40).filter(|_| nodes.ask_locally(by)).count();
     assert_eq!((admitted(&mut nodes, 0), admitted(&mut nodes, 1)), (6, 6), "a third of eighteen each");
     // The twelve leave; what was admitted since still counts.
@@ -239,7 +297,7 @@ fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
 #[test]
 fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
     let mut nodes = Nodes::new(3, 90);
-    nodes.record_local(nodes.running());
+    nodes.record_local(0);
     let ((period, since), group) = (nodes.nodes[0].share().expect("a share"), Groups::default().of(None));
     let mut fresh = SharedCounts::new(Arc::clone(&group));
     fresh.begin_local(since);
@@ -265,7 +323,7 @@ fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
 #[test]
 fn what_the_log_has_counts_although_redis_does_not_know_it() {
     let mut nodes = Nodes::new(2, 30);
-    nodes.record_local(nodes.running());
+    nodes.record_local(0);
     let admitted = (0..40).filter(|_| nodes.ask_locally(1)).count();
     nodes.passes(30_000_000);
     let counts = &mut nodes.nodes[0].counts;
