@@ -182,7 +182,8 @@ async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection,
         .retries(0)
         // It waits for every server. Time is left to ask them for their reasons.
         .connection_timeout(CONNECT_MAX / 2)
-        .response_timeout(ANSWER_MAX)
+        // The wait for an answer is bounded by each call: a request waits for less than the trial.
+        .response_timeout(CONNECT_MAX)
         .build()?;
     let mut cluster = client.get_async_connection().await?;
     let infos: HashMap<String, String> = redis::cmd("INFO").query_async(&mut cluster).await?;

@@ -276,12 +276,20 @@ async fn a_server_is_tried_without_a_trace_of_each_process() {
 
 #[tokio::test]
 async fn a_server_may_take_longer_for_the_trial_than_for_a_request() {
-    let server = RedisServer::start(Durability::Forgets);
-    server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]);
-    let node = Node::open(&server, "a").await;
-    server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]);
-    let error = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await.expect_err("too slow");
-    assert!(matches!(error, CounterError::TimedOut(_)), "{error}");
+    let (server, cluster) = (RedisServer::start(Durability::Forgets), RedisCluster::start());
+    let pause = |servers: &[RedisServer]| {
+        for server in servers {
+            server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]);
+        }
+    };
+    for (url, servers) in [(server.url(), std::slice::from_ref(&server)), (cluster.url(), cluster.servers())] {
+        pause(servers);
+        let node = Node::at(&url, "a").await;
+        pause(servers);
+        let counted = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await;
+        let error = counted.expect_err("too slow");
+        assert!(matches!(error, CounterError::TimedOut(_)), "{url}: {error}");
+    }
 }
 
 #[tokio::test]
