@@ -12,18 +12,31 @@ pub fn shown_text(text: impl Display, chars_max: usize) -> String {
     spaced.take(chars_max).collect()
 }
 
-/// The innermost cause of an error of a client: without the address, which the outer errors name.
-pub fn innermost_cause(error: &dyn Error, chars_max: usize) -> String {
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(Error::source) {
-        cause = Some(inner);
+/// The innermost cause of an error of a client: without the address, which the outer errors name. `None` if the error has no cause:
+/// its own text may have the address in it.
+pub fn innermost_cause(error: &dyn Error, chars_max: usize) -> Option<String> {
+    let mut cause = error.source()?;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
-    cause.map_or_else(|| "no cause is known".to_owned(), |cause| shown_text(cause, chars_max))
+    Some(shown_text(cause, chars_max))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An error with the causes that it is made of.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Nested {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    fn nested(text: &'static str, source: Option<Nested>) -> Nested {
+        Nested { text, source: source.map(Box::new) }
+    }
 
     #[test]
     fn what_a_server_says_is_shown_on_one_line_of_bounded_length() {
@@ -31,5 +44,15 @@ mod tests {
         assert_eq!(shown_text("häßlich und lang", 7), "häßlich");
         assert_eq!(shown_text("\n\u{7}", 10), "");
         assert_eq!(shown_text("\u{1b}[31m\n".repeat(100_000), 600).chars().count(), 600);
+    }
+
+    #[test]
+    fn the_cause_of_an_error_is_its_innermost_source_and_never_the_error_itself() {
+        let refused = nested("connection\r\nrefused", None);
+        let connect = nested("connect to hooks.example", Some(refused));
+        let request = nested("error sending request for url (https://hooks.example/secret)", Some(connect));
+        assert_eq!(innermost_cause(&request, 100).as_deref(), Some("connection refused"));
+        assert_eq!(innermost_cause(&request, 10).as_deref(), Some("connection"));
+        assert_eq!(innermost_cause(&nested("url (https://hooks.example/secret)", None), 100), None);
     }
 }

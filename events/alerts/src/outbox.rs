@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events::canonical;
 use events::event::Recorded;
-use events::shown_text::innermost_cause;
+use events::shown_text::{innermost_cause, shown_text};
 use events::time::Clock;
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
@@ -64,7 +64,7 @@ impl Outbox<'_> {
         }
         let answered = request.body(body).send().await.map_err(|error| match error.is_timeout() {
             true => NotSent::TooLate { position },
-            false => NotSent::Unreachable { position, cause: innermost_cause(&error, CAUSE_CHARS_MAX) },
+            false => NotSent::Unreachable { position, cause: cause_of(error) },
         })?;
         let status = answered.status();
         match status.as_u16() {
@@ -73,4 +73,9 @@ impl Outbox<'_> {
             status => Err(NotSent::Refused { position, status }),
         }
     }
+}
+
+/// What is said of a failure, without the address.
+fn cause_of(error: reqwest::Error) -> String {
+    innermost_cause(&error, CAUSE_CHARS_MAX).unwrap_or_else(|| shown_text(error.without_url(), CAUSE_CHARS_MAX))
 }

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use events::shown_text::innermost_cause;
+use events::shown_text::{innermost_cause, shown_text};
 use futures_util::future::join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
@@ -206,7 +206,7 @@ impl Witness {
 
     async fn post(&self, client: &Client, request: &AddCheckpoint) -> Result<Answer, NotCosigned> {
         let sent = client.post(self.address.url.clone()).body(request.to_string()).send().await;
-        let mut response = sent.map_err(|error| unreachable(&error))?;
+        let mut response = sent.map_err(unreachable)?;
         let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok);
         let content_type = content_type.map(str::to_owned);
         let body = body_of(&mut response).await?;
@@ -246,7 +246,7 @@ impl Witness {
 /// The body of an answer, up to one byte more than it may have.
 async fn body_of(response: &mut Response) -> Result<Vec<u8>, NotCosigned> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX + 1 - body.len())]);
         if body.len() > ANSWER_BYTES_MAX {
             break;
@@ -255,8 +255,9 @@ async fn body_of(response: &mut Response) -> Result<Vec<u8>, NotCosigned> {
     Ok(body)
 }
 
-fn unreachable(error: &reqwest::Error) -> NotCosigned {
-    NotCosigned::Unreachable(innermost_cause(error, CAUSE_CHARS_MAX))
+fn unreachable(error: reqwest::Error) -> NotCosigned {
+    let cause = innermost_cause(&error, CAUSE_CHARS_MAX);
+    NotCosigned::Unreachable(cause.unwrap_or_else(|| shown_text(error.without_url(), CAUSE_CHARS_MAX)))
 }
 
 #[cfg(test)]
