@@ -69,9 +69,10 @@ impl Conductor {
     /// this one does.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
         let until = Instant::now() + ASKED_FIRST_MAX;
+        // It cannot change in here: nothing follows the log yet.
+        let mode = self.limiter.modes.mode();
         loop {
-            let (mode, opened) = (self.limiter.modes.mode(), self.open().await);
-            match opened {
+            match self.open().await {
                 Ok(connection) => {
                     self.limiter.link.set_connection(Some(connection));
                     return Ok(());
