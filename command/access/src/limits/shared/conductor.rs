@@ -14,7 +14,7 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::SharedLimitsError;
 use super::group::Group;
@@ -71,24 +71,27 @@ impl Conductor {
         let until = Instant::now() + ASKED_FIRST_MAX;
         // It cannot change in here: nothing follows the log yet.
         let mode = self.limiter.modes.mode();
-        loop {
-            match self.open().await {
+        // Another one takes its place before: a connection takes less time.
+        let mut failure = CounterError::TimedOut(ASKED_FIRST_MAX);
+        while let Ok(opened) = timeout_at(until, self.open()).await {
+            match opened {
                 Ok(connection) => {
                     self.limiter.link.set_connection(Some(connection));
                     return Ok(());
                 }
                 // The return from the period connects anew.
                 Err(error) if !mode.is_shared() && !error.is_final() => return Ok(()),
-                Err(_) if Instant::now() < until => tokio::time::sleep(PROBE_EVERY).await,
-                Err(error) if error.is_final() && self.may_earlier_nodes_run(&error).await? => return Err(error.into()),
-                Err(error) => {
-                    if mode.is_shared() {
-                        self.limiter.fail(mode.turn(), &error.to_string());
-                    }
-                    return Ok(());
-                }
+                Err(error) => failure = error,
             }
+            tokio::time::sleep(PROBE_EVERY).await;
         }
+        if failure.is_final() && self.may_earlier_nodes_run(&failure).await? {
+            return Err(failure.into());
+        }
+        if mode.is_shared() {
+            self.limiter.fail(mode.turn(), &failure.to_string());
+        }
+        Ok(())
     }
 
     /// Whether nodes that started before this one run, or may run. One that was seen since this one started does. One that died, such
