@@ -17,13 +17,13 @@ use tokio::runtime::Runtime;
 use transparency::{Files, LogKeys, PublishedLog};
 
 use super::ledger_place::LedgerPlace;
-use super::object_store::{named_object_store, published_log_of, read_objects};
+use super::object_store::{not_published, published_log_of, read_objects};
 use super::partial_file::{PartialFile, must_be_free};
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::BundleArgs;
 use crate::config::setting::JSON;
-use crate::config::{Flags, OBJECTS_FOLDER, boolean};
+use crate::config::{Flags, boolean};
 
 pub fn run(args: &BundleArgs, flags: &Flags) -> ExitCode {
     exit(make(args, flags).map(|line| print_line(&line)))
@@ -82,10 +82,6 @@ struct Published {
 impl Published {
     fn read(ledger: &LedgerPlace, reader: &dyn Reader) -> Result<Self, Failure> {
         let folder = ledger.file().and_then(Path::parent);
-        let is_missing = folder.is_some_and(|folder| !folder.join(OBJECTS_FOLDER).exists());
-        if is_missing && named_object_store(None)?.is_none() {
-            return Err(not_published(&"the data folder"));
-        }
         let log = PublishedLog::new(Files::new(read_objects(&published_log_of(folder)?)?));
         let runtime = single_threaded_runtime()?;
         let newest = runtime.block_on(log.checkpoint()).map_err(Failure::not_begun)?;
@@ -102,10 +98,6 @@ impl Published {
         let bytes = bytes.ok_or_else(|| format!("{id} is missing in {}", self.log.place()))?;
         Tile::parse(id, &bytes).map_err(|error| format!("a tile in {} is damaged: {error}", self.log.place()))
     }
-}
-
-fn not_published(place: &dyn std::fmt::Display) -> Failure {
-    Failure::NotBegun(format!("there is no published log in {place}: docs/transparency.md says how to publish one"))
 }
 
 fn range(args: &BundleArgs) -> Result<TenantRange, Failure> {

@@ -71,11 +71,19 @@ pub fn objects_opener(
 
 /// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.
 pub fn published_log_of(folder: Option<&Path>) -> Result<ObjectStoreAddress, Failure> {
-    let own = folder.map(|folder| ObjectStoreAddress::of_folder(&absolute(folder).join(OBJECTS_FOLDER)));
-    named_object_store(None)?.or(own).ok_or_else(|| {
+    if let Some(address) = named_object_store(None)? {
+        return Ok(address);
+    }
+    let Some(objects) = folder.map(|folder| absolute(folder).join(OBJECTS_FOLDER)) else {
         let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
-        Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}"))
-    })
+        return Err(Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}")));
+    };
+    if objects.exists() { Ok(ObjectStoreAddress::of_folder(&objects)) } else { Err(not_published(&objects.display())) }
+}
+
+/// The log is not published there.
+pub fn not_published(place: &dyn Display) -> Failure {
+    Failure::NotBegun(format!("there is no published log in {place}: docs/transparency.md says how to publish one"))
 }
 
 fn absolute(folder: &Path) -> PathBuf {

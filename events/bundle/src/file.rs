@@ -44,7 +44,7 @@ impl Header {
 }
 
 /// A subtree without its leaves.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subtree {
     height: u32,

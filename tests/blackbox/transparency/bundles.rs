@@ -253,6 +253,10 @@ async fn what_cannot_be_bundled_or_checked_is_said() {
         words
     };
     let mine = published.mine.id.as_str();
+    let unpublished = Gateway::start();
+    let elsewhere = ["--tenant", mine, "--into", &file, "--data", &text(&json!(unpublished.data()))].map(str::to_owned);
+    let words = run(2, &[&["bundle"], &elsewhere.each_ref().map(String::as_str)[..]].concat());
+    assert!(words.contains("docs/transparency.md says how to publish one"), "{words}");
     assert!(bundle(2, &["--tenant", "acme"]).contains("--tenant must be an id such as ten_"));
     let unknown = "ten_00000000000000000000000000000001";
     assert!(bundle(2, &["--tenant", unknown]).contains("there is no tenant"));
