@@ -1,6 +1,8 @@
 //! Configuration: flags and variables, checked once at the start. A wrong one ends the process with one sentence: its name as
 //! it was given, the problem with its value, and a valid example.
 
+mod access_log_output;
+mod access_logging;
 mod address;
 mod alerting;
 mod archiving;
@@ -28,6 +30,7 @@ use std::time::Duration;
 
 use ::alerts::Webhook;
 use access::limits::{DefaultLimits, RedisAddress};
+use access_log::AccessLogSettings;
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
 use command::trace::TraceTarget;
@@ -85,6 +88,8 @@ pub struct Config {
     pub publishing: Option<Publishing>,
     /// Whether reads of what is recorded are recorded as well.
     pub record_reads: bool,
+    /// The access log; `None` if there is none.
+    pub access_log: Option<AccessLogSettings>,
     /// Where alerts are sent; `None` if they are not.
     pub alerts: Option<Webhook>,
     /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
@@ -142,6 +147,7 @@ impl Config {
         let nats = nats::nats(args, flags, &variable)?;
         let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
         let publishing = publishing::read(args, flags, database.as_ref(), &variable)?;
+        let data = flags.check(DATA, data(&args.data.dir))?;
         let views = flags.check(VIEWS, boolean_or_on(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
             let problem = format!(
@@ -176,10 +182,11 @@ impl Config {
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
-            data: flags.check(DATA, data(&args.data.dir))?,
             archiving,
             publishing,
             record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
+            access_log: access_logging::read(args, flags, &data)?,
+            data,
             database,
             nats,
             mode,
@@ -247,6 +254,8 @@ mod tests {
             archive_segment_seconds: "300".to_owned(),
             transparency: "false".to_owned(),
             record_reads: "false".to_owned(),
+            access_log: "off".to_owned(),
+            access_log_entries: "1000000".to_owned(),
             log_origin: None,
             mode: "all".to_owned(),
             providers_from_env: "true".to_owned(),

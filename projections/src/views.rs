@@ -25,7 +25,7 @@ mod question;
 mod rebuild;
 pub mod replay;
 mod request_filter;
-mod search;
+pub mod search;
 mod store;
 pub mod summary;
 mod swap;

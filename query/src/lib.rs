@@ -13,6 +13,7 @@
 //! Answering every query only from what was already in the view was rejected: a caller that has just created something would
 //! not find it. A look-up by id that finds nothing waits for the view once (`lookup.rs`), and lists of resources always do.
 
+mod access_log;
 mod admin;
 mod audit;
 mod budgets;
@@ -38,6 +39,7 @@ mod usage;
 
 use std::sync::Arc;
 
+use ::access_log::View;
 use ::events::concurrency::ConcurrencyLimiter;
 use ::events::event::Chain;
 use ::events::event::access::ReadKind;
@@ -90,6 +92,8 @@ pub struct QueryState {
     pub concurrency: ConcurrencyLimiter,
     pub last_uses: LastUses,
     pub reads: ReadRecord,
+    /// `None` if no access log is kept.
+    pub access_log: Option<View>,
     /// `None` if the log is not published.
     pub published: Option<PublishedPlace>,
 }
@@ -100,7 +104,9 @@ pub struct QueryState {
 pub fn routes(state: QueryState, openai: Wording) -> Api {
     let (concurrency, is_published) = (state.concurrency.clone(), state.published.is_some());
     let published = if is_published { published_log::routes() } else { Api::of(Entrance::Key) };
+    let access_log = if state.access_log.is_some() { access_log::routes() } else { Api::of(Entrance::Key) };
     Api::of(Entrance::Key)
+        .merge(access_log)
         .merge(admin::routes())
         .merge(audit::routes())
         .merge(budgets::routes())

@@ -48,6 +48,8 @@ settings! {
     TRANSPARENCY = switch("true"),
     TRANSPARENCY_ANEW = switch("true"),
     RECORD_READS = switch("true"),
+    ACCESS_LOG = with_value("view"),
+    ACCESS_LOG_ENTRIES = with_value("1000000"),
     LOG_ORIGIN = with_value("gateway.example.com/ledger"),
     WITNESSES = with_value("\"witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO https://witness.example.org\""),
     ALERTS_URL = secret("https://hooks.internal/budgets"),

@@ -19,6 +19,7 @@ use std::time::Instant;
 use access::auth::Authenticator;
 use access::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
 use access::rollup::{AccessRollup, RejectedChange};
+use access_log::{AnsweredRequest, Recorder};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -63,6 +64,8 @@ pub struct DoorParts {
     pub authenticator: Arc<Authenticator>,
     pub tables: TablesHandle,
     pub access: Arc<AccessRollup>,
+    /// Records each request but those to open routes; `None` if there is no access log.
+    pub access_log: Option<Recorder>,
     pub limits: Arc<RateLimiter>,
     pub ids: IdMaker,
     pub in_flight: InFlight,
@@ -164,9 +167,23 @@ impl Door {
         self.parts.responses.answered(area, status);
         let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, status, cause, code };
         log_request(&line, began);
-        match counted {
-            Some(counted) => response.map(|body| Body::new(GuardedBody::new(body, counted))),
-            None => response,
+        let Some(counted) = counted else { return response };
+        match &self.parts.access_log {
+            None => response.map(|body| Body::new(GuardedBody::new(body, counted))),
+            Some(access_log) => {
+                let caller = caller.ok().flatten();
+                let entry = access_log.at_end_of(AnsweredRequest {
+                    began,
+                    request_id: id,
+                    method,
+                    route: self.entrances.route(&path),
+                    status,
+                    code,
+                    chain: caller.as_ref().map_or_else(Chain::default, |caller| caller.chain),
+                    actor: caller.map(|caller| caller.actor.clone()),
+                });
+                response.map(|body| Body::new(GuardedBody::new(body, (counted, entry))))
+            }
         }
     }
 

@@ -32,7 +32,13 @@ pub enum Protocol {
 
 /// The entrance of every route, by its pattern. Cheap to clone.
 #[derive(Clone)]
-pub struct Entrances(Arc<matchit::Router<Entrance>>);
+pub struct Entrances(Arc<matchit::Router<KnownPath>>);
+
+/// The pattern of a route's path.
+struct KnownPath {
+    pattern: Arc<str>,
+    entrance: Entrance,
+}
 
 impl Entrances {
     /// The entrances of routes that a router has taken.
@@ -52,14 +58,19 @@ impl Entrances {
         }
         let mut entrances = matchit::Router::default();
         for (pattern, entrance) in by_pattern {
-            entrances.insert(pattern, entrance)?;
+            entrances.insert(pattern, KnownPath { pattern: pattern.into(), entrance })?;
         }
         Ok(Self(Arc::new(entrances)))
     }
 
     /// The entrance of a path, with or without a route.
     pub fn at(&self, path: &str) -> Entrance {
-        self.0.at(path).map_or_else(|_| entrance_of_unknown(path), |found| *found.value)
+        self.0.at(path).map_or_else(|_| entrance_of_unknown(path), |found| found.value.entrance)
+    }
+
+    /// The pattern of the route of a path; `None` without a route.
+    pub fn route(&self, path: &str) -> Option<Arc<str>> {
+        self.0.at(path).ok().map(|found| Arc::clone(&found.value.pattern))
     }
 }
 

@@ -16,6 +16,7 @@ mod tenant;
 mod test_log;
 
 mod abandoned;
+mod access_log;
 mod access_tokens;
 mod alerts;
 mod amplification;

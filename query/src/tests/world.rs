@@ -21,11 +21,13 @@ use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
 use ::projections::views::{NodeViews, ViewsThread};
 use ::projections::{tables, views};
+use access_log::{AccessLog, AccessLogSettings, ViewSettings};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use openapi::refusals::NATIVE;
+use prometheus::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -44,6 +46,7 @@ pub struct World {
     router: Router,
     views_thread: Option<ViewsThread>,
     tables_task: Option<BackgroundTask>,
+    access_log: Option<AccessLog>,
     _dir: tempfile::TempDir,
 }
 
@@ -144,11 +147,15 @@ impl World {
         let knows = Arc::clone(&is_current);
         let reads = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&reads);
+        let view = Some(ViewSettings { folder: dir.path().to_owned(), entries_max: 100 });
+        let settings = AccessLogSettings { lines: false, view };
+        let access_log = AccessLog::start(&settings, clock.clone(), &Registry::new()).expect("an access log");
         let state = QueryState {
             log: log.for_queries(),
             tables,
             views: NodeViews::new(Some(views)),
             last_uses: LastUses::new(clock.clone()),
+            access_log: access_log.view(),
             published: None,
             clock,
             is_current: Arc::new(move || knows.load(Ordering::Relaxed)),
@@ -168,6 +175,7 @@ impl World {
             router,
             views_thread: Some(thread),
             tables_task: Some(tables_task),
+            access_log: Some(access_log),
             _dir: dir,
         };
         for house in [OURS, THEIRS] {
@@ -181,8 +189,12 @@ impl World {
             tables_task.stop().await;
         }
         self.stop_views().await;
-        let log = self.log.clone();
-        tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
+        let (log, access_log) = (self.log.clone(), self.access_log.take());
+        let stop = move || {
+            access_log.into_iter().for_each(AccessLog::stop);
+            log.close();
+        };
+        tokio::task::spawn_blocking(stop).await.expect("closed");
     }
 
     /// From here on the views stand still.

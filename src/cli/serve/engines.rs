@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
 use access::rollup::AccessRollup;
+use access_log::AccessLog;
 use analysts::{ANALYTICS_FILE, CopyPlace};
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
@@ -39,6 +40,8 @@ pub struct Engines {
     /// `None` if this node keeps none.
     pub views: Option<KeptViews>,
     pub access: Arc<AccessRollup>,
+    /// `None` if there is none.
+    pub access_log: Option<AccessLog>,
     pub limits: Arc<RateLimiter>,
     /// `None` if this process counts rate limits alone; taken when it begins to run.
     pub limits_task: Option<SharedLimitsTask>,
@@ -83,6 +86,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let (tables, tables_task) = tables::start(&log).await?;
     let access = Arc::new(AccessRollup::new(log.clone(), Arc::clone(clock)));
     let registry = Registry::new();
+    let start_access_log = |settings| AccessLog::start(settings, Arc::clone(clock), &registry);
+    let access_log = config.access_log.as_ref().map(start_access_log).transpose()?;
     let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
     let (limits, limits_task) = start_limits(config, (&log, &tables), node_name, clock, &registry).await?;
     let memories = BodyMemories {
@@ -98,6 +103,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         tables_task,
         views,
         access,
+        access_log,
         limits,
         limits_task,
         registry,
@@ -207,11 +213,14 @@ pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock
 
 /// Stops the engines in the reverse order of writes: the log last.
 pub async fn stop_engines(engines: Engines) {
-    let Engines { log, folder, tables_task, views, access, figures_task, .. } = engines;
+    let Engines { log, folder, tables_task, views, access, access_log, figures_task, .. } = engines;
     access.close().await;
     tables_task.stop().await;
     figures_task.stop().await;
     let stopped = tokio::task::spawn_blocking(move || {
+        if let Some(access_log) = access_log {
+            access_log.stop();
+        }
         if let Some(views) = views {
             views.thread.stop();
         }

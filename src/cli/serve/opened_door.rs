@@ -5,6 +5,7 @@ use std::sync::Arc;
 use access::auth::hashing::KeyHasher;
 use access::auth::{AuthParts, Authenticator};
 use access::limits::RateLimiter;
+use access_log::AccessLog;
 use command::admin::{self, AdminState, ImportQueue, setup};
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
@@ -126,6 +127,7 @@ pub async fn open_door(
         concurrency,
         last_uses: last_uses.clone(),
         reads: read_record(config, engines),
+        access_log: engines.access_log.as_ref().and_then(AccessLog::view),
         published: engines.published.clone().map(PublishedPlace::new),
     };
     let health = Arc::new(Health {
@@ -154,6 +156,7 @@ pub async fn open_door(
         authenticator,
         tables: tables.clone(),
         access: Arc::clone(&engines.access),
+        access_log: engines.access_log.as_ref().map(AccessLog::recorder),
         limits,
         ids: ids.clone(),
         in_flight: in_flight.clone(),

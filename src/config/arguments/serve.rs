@@ -4,6 +4,7 @@ use clap::Args;
 use events::ledger::UnknownUsage;
 
 use super::super::ServeMode;
+use super::super::access_log_output::AccessLogOutput;
 use super::super::one_of::OneOf;
 use super::{BOOL, DataArgs};
 
@@ -53,6 +54,12 @@ pub struct ServeArgs {
     /// Record who reads the audit, the log, usage and single requests
     #[arg(long, env = "LEDGERWAY_RECORD_READS", value_name = BOOL, default_value = "false")]
     pub record_reads: String,
+    /// Keep an access log, with an entry for each request: off; lines on stderr; view: for GET /v1/access-log; both
+    #[arg(long, env = "LEDGERWAY_ACCESS_LOG", default_value = "off", value_parser = OneOf::new(AccessLogOutput::words()))]
+    pub access_log: String,
+    /// How many of the newest entries the view of the access log keeps
+    #[arg(long, env = "LEDGERWAY_ACCESS_LOG_ENTRIES", value_name = "NUMBER", default_value = "1000000")]
+    pub access_log_entries: String,
     /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
     #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
     pub transparency: String,

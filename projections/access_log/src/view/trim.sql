@@ -1,0 +1,1 @@
+DELETE FROM requests WHERE id <= (SELECT max(id) FROM requests) - ?1
