@@ -124,6 +124,11 @@ impl SignedCheckpoint {
         Ok(Self { checkpoint, note: Note::new(text, signature) })
     }
 
+    /// Adds the signature of another key of its log.
+    pub fn sign_also(&mut self, signer: &Signer) -> Result<(), TooManySignatures> {
+        self.note.add(signer.sign(self.note.text()))
+    }
+
     /// Reads a signed checkpoint, of which nothing is known before it is verified.
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedCheckpoint> {
         let note = Note::parse(bytes)?;
@@ -141,13 +146,25 @@ impl SignedCheckpoint {
 
     /// The checkpoint, if it is of this origin and one of the log's keys has signed it. Keys of witnesses do not count here.
     pub fn verify(&self, origin: &str, log_keys: &[VerifierKey]) -> Result<&Checkpoint, CheckpointRefused> {
+        self.signers(origin, log_keys).map(|_| &self.checkpoint)
+    }
+
+    /// Which of the log's keys have signed it, if it is of this origin: at least one. Keys of witnesses do not count here.
+    pub fn signers<'a>(
+        &'a self,
+        origin: &str,
+        log_keys: &'a [VerifierKey],
+    ) -> Result<Vec<&'a VerifierKey>, CheckpointRefused> {
         if self.checkpoint.origin != origin {
             let (found, expected) = (self.checkpoint.origin.clone(), origin.to_owned());
             return Err(CheckpointRefused::OtherOrigin { found, expected });
         }
         let log_keys = of_kind(log_keys, KeyKind::Ed25519);
         let verified = verify_signatures(self.note.text(), self.note.signatures(), &log_keys)?;
-        if verified.is_empty() { Err(NoteRefused::NoKnownKey.into()) } else { Ok(&self.checkpoint) }
+        if verified.is_empty() {
+            return Err(NoteRefused::NoKnownKey.into());
+        }
+        Ok(verified.into_iter().map(|verified| verified.key).collect())
     }
 
     /// Which of the witnesses have cosigned it: each public key once, whatever names it has. Keys of logs do not count here. A
@@ -245,6 +262,20 @@ mod tests {
         assert!(matches!(other, Err(CheckpointRefused::OtherOrigin { .. })), "{other:?}");
         let impostor = [signer("example.com/log", 2).verifier_key().clone()];
         assert_eq!(signed.verify("example.com/log", &impostor), Err(NoteRefused::NoKnownKey.into()));
+    }
+
+    #[test]
+    fn several_keys_of_a_log_can_sign_one_checkpoint_and_each_of_them_is_enough() {
+        let (mut signed, name) = (signed(), "example.com/log");
+        signed.sign_also(&signer(name, 2)).expect("there is room");
+        let read = SignedCheckpoint::parse(signed.to_string().as_bytes()).expect("a checkpoint");
+        let [first, second, other] = [1, 2, 3].map(|seed| signer(name, seed).verifier_key().clone());
+        let both = [second.clone(), first.clone()];
+        assert_eq!(read.signers(name, &both), Ok(vec![&first, &second]), "in the order of the signatures");
+        for key in both {
+            assert_eq!(read.verify(name, &[key, other.clone()]), Ok(read.unverified()));
+        }
+        assert_eq!(read.verify(name, &[other]), Err(NoteRefused::NoKnownKey.into()));
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub enum CheckpointError {
     Malformed(#[from] MalformedCheckpoint),
     #[error("the checkpoint is not one of this ledger: {0}")]
     Refused(#[from] CheckpointRefused),
+    /// Whoever has a key that the log has replaced can sign anything with it.
+    #[error(
+        "the checkpoint of {size} events is signed by no key that was in force: the log names another one at position {position}"
+    )]
+    Replaced { size: u64, position: u64 },
 }
 
 impl LogKeys {
@@ -35,13 +40,27 @@ impl LogKeys {
         is_one_log.then_some(Self { origin, keys })
     }
 
+    pub(crate) const fn of_log(origin: String, keys: Vec<VerifierKey>) -> Self {
+        Self { origin, keys }
+    }
+
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
+    pub(crate) fn verifiers(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
     /// What a checkpoint says of the log's tree.
     pub fn read(&self, checkpoint: &[u8]) -> Result<TreeHead, CheckpointError> {
+        Ok(*self.signed(checkpoint)?.unverified().head())
+    }
+
+    /// A checkpoint with its signatures, if one of these keys has signed it.
+    pub(crate) fn signed(&self, checkpoint: &[u8]) -> Result<SignedCheckpoint, CheckpointError> {
         let signed = SignedCheckpoint::parse(checkpoint)?;
-        Ok(*signed.verify(&self.origin, &self.keys)?.head())
+        signed.verify(&self.origin, &self.keys)?;
+        Ok(signed)
     }
 }

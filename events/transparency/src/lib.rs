@@ -4,6 +4,7 @@
 //! - [`Files`] are the published files: tiles, entry bundles and the checkpoint (C2SP `tlog-tiles`).
 //! - [`role::run`] publishes while a gateway runs; nothing waits for it.
 //! - [`PublishedLog`] answers from the files: tiles, proofs, the newest checkpoint.
+//! - [`KeyHistory`] has the keys of a log, and says which of them sign a checkpoint and which checkpoints count.
 //! - [`compare_with_ledger`] refuses a ledger that does not extend the newest checkpoint.
 //! - [`verify`](verify()) derives the tree anew from a ledger, and compares it with a checkpoint.
 //!
@@ -14,20 +15,24 @@
 mod checkpoint;
 mod entry;
 mod files;
+mod key_history;
 mod ledger;
 mod place;
 mod publication;
 mod published;
 pub mod role;
+mod signing;
 mod verify;
 mod witnesses;
 
 pub use checkpoint::{CheckpointError, LogKeys};
 pub use entry::{leaf, leaf_of_envelope, push as push_entry};
 pub use files::{FOLDER, Files, FilesError};
+pub use key_history::{KeyHistory, RecordedKey, Signing};
 pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
 pub use place::{PublishedPlace, ReaderKind, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
+pub use signing::{OpenSigner, SignerNotOpened};
 pub use verify::{TreeDiffers, verify};
 pub use witnesses::{WITNESS_RETRY_AFTER, WITNESSES_MAX, WitnessAddress, WrongWitness};

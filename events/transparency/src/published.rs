@@ -161,10 +161,13 @@ impl PublishedLog {
         self.shared_tiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest checkpoint, if it is of these keys, with the leaves of its last tile; `None` if nothing is published yet.
-    pub async fn newest_leaves(&self, keys: &LogKeys) -> Result<Option<NewestLeaves>, PublishedError> {
-        let Some(bytes) = self.files.checkpoint().await? else { return Ok(None) };
-        self.leaves_of(keys.read(&bytes)?).await
+    /// A checkpoint, if it is of these keys, with the leaves of its last tile; `None` if it has none.
+    pub async fn newest_leaves(
+        &self,
+        checkpoint: &Checkpoint,
+        keys: &LogKeys,
+    ) -> Result<Option<NewestLeaves>, PublishedError> {
+        self.leaves_of(keys.read(&checkpoint.bytes)?).await
     }
 
     pub(crate) async fn leaves_of(&self, head: TreeHead) -> Result<Option<NewestLeaves>, PublishedError> {

@@ -17,16 +17,18 @@ use events::time::Clock;
 use objects::{Objects, Open, Opening};
 use reqwest::Client;
 use tlog::{
-    Checkpoint, EntryBundle, EntryBundleId, Hash, InvalidProof, MalformedCheckpoint, RestoreError, SignedCheckpoint,
-    Signer, TILE_WIDTH, Tree, TreeHead, partial_tiles, verify_consistency,
+    EntryBundle, EntryBundleId, Hash, InvalidProof, RestoreError, SignedCheckpoint, TILE_WIDTH, Tree, TreeHead,
+    partial_tiles, verify_consistency,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::checkpoint::{CheckpointError, LogKeys};
+use crate::checkpoint::CheckpointError;
 use crate::files::{Files, FilesError};
+use crate::key_history::KeyHistory;
 use crate::ledger::{Differs, NewestLeaves, compare_with_ledger};
 use crate::publication::{AddError, Publication};
 use crate::published::{PublishedError, PublishedLog};
+use crate::signing::{CheckpointSigner, OpenSigner, SigningError};
 use crate::witnesses::{WitnessAddress, Witnesses};
 
 /// How long after the first event that is in no checkpoint one is published.
@@ -50,9 +52,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// What a publisher needs.
 pub struct PublisherParts {
     pub open: Open<Objects>,
-    pub signer: Arc<Signer>,
-    /// All keys of the log: an earlier one may have signed the newest checkpoint.
-    pub keys: LogKeys,
+    /// The name of the log, which has at least one key.
+    pub origin: String,
+    pub open_signer: OpenSigner,
     pub log: Log,
     pub status: RoleStatus,
     pub clock: Arc<dyn Clock>,
@@ -82,8 +84,8 @@ enum RoleError {
     Differs(#[from] Differs),
     #[error(transparent)]
     Add(#[from] AddError),
-    #[error("a checkpoint cannot be made: {0}")]
-    Unsignable(#[from] MalformedCheckpoint),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     #[error("the published tiles are not those of the newest checkpoint: {0}")]
     Restore(#[from] RestoreError),
     #[error("the published entries are not those of the newest checkpoint: position {position}")]
@@ -115,6 +117,7 @@ pub async fn run(parts: PublisherParts) {
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     let mut opening = Opening::new(Arc::clone(&parts.open));
     let mut witnesses = Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_retry_after);
+    let mut signer = CheckpointSigner::new(Arc::clone(&parts.open_signer));
     loop {
         // Before it has the role: another process may reach the object store.
         let objects = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
@@ -124,9 +127,9 @@ pub async fn run(parts: PublisherParts) {
             published: PublishedLog::new(Files::new(objects)),
             lease: &lease,
             backoff: &mut backoff,
-            newest: TreeHead::EMPTY,
+            newest: None,
+            signer: &mut signer,
             witnesses: &mut witnesses,
-            cosigned: None,
             replaced: VecDeque::new(),
         };
         let ended = work.run().await;
@@ -150,11 +153,10 @@ struct Work<'a> {
     published: PublishedLog,
     lease: &'a Lease,
     backoff: &'a mut Backoff,
-    /// The checkpoint that the next one continues.
-    newest: TreeHead,
+    /// The checkpoint that the next one continues, with the cosignatures that it has.
+    newest: Option<SignedCheckpoint>,
+    signer: &'a mut CheckpointSigner,
     witnesses: &'a mut Witnesses,
-    /// The newest checkpoint with cosignatures, once it has any.
-    cosigned: Option<SignedCheckpoint>,
     /// Partial files that no checkpoint needs any more, with when they can be deleted.
     replaced: VecDeque<(Instant, Vec<String>)>,
 }
@@ -167,18 +169,18 @@ impl Work<'_> {
             () = lease.lost() => None,
             begun = self.begin() => begun?,
         };
-        let Some(mut publication) = begun else { return Ok(LeaseWorkEnd::LeaseLost) };
+        let Some((mut publication, mut keys)) = begun else { return Ok(LeaseWorkEnd::LeaseLost) };
         status.working();
         status.reached(publication.position());
-        self.cosign().await?;
+        self.cosign(&keys).await?;
         let mut follower = log.follow(publication.position(), PAGE_EVENTS);
         let mut due = None;
         loop {
             let followed = tokio::select! {
                 () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                 () = until(due) => None,
-                () = until(self.witnesses.due()), if self.newest.size > 0 => {
-                    self.cosign().await?;
+                () = until(self.witnesses.due()), if self.head().size > 0 => {
+                    self.cosign(&keys).await?;
                     continue;
                 }
                 followed = follower.next() => match followed? {
@@ -190,13 +192,16 @@ impl Work<'_> {
                 if matches!(followed, Followed::Batch(_) | Followed::Others(_)) {
                     sleep(COLLECT).await;
                 }
-                publication = self.add(publication, collected(&followed, &mut follower)).await?;
+                let events = collected(&followed, &mut follower);
+                // Before they are in a tree: whatever it names, its checkpoint is signed by the key that it says.
+                events.iter().for_each(|recorded| keys.add(recorded));
+                publication = self.add(publication, events).await?;
                 if publication.has_news() {
                     due.get_or_insert_with(|| Instant::now() + PUBLISH_AFTER);
                 }
             }
             if self.is_full(&publication) || due.is_some_and(|due| due <= Instant::now()) {
-                if !self.publish(&mut publication).await? {
+                if !self.publish(&mut publication, &keys).await? {
                     return Ok(LeaseWorkEnd::LeaseLost);
                 }
                 due = None;
@@ -222,57 +227,57 @@ impl Work<'_> {
     }
 
     /// Publishes a checkpoint of all that was added; false if another process has the role.
-    async fn publish(&mut self, publication: &mut Publication) -> Result<bool, RoleError> {
+    async fn publish(&mut self, publication: &mut Publication, keys: &KeyHistory) -> Result<bool, RoleError> {
         let (head, files) = publication.files();
-        self.must_be_newest().await?;
+        self.must_be_newest(keys).await?;
         self.published.files().put_all(files).await?;
-        if !self.put_checkpoint(head).await? {
+        let before = self.head().size;
+        let signed = self.signer.sign(keys, before, head).await?;
+        if !self.put_checkpoint(&signed).await? {
             return Ok(false);
         }
+        self.newest = Some(signed);
         publication.published();
         self.backoff.reset();
         self.parts.status.working();
         self.parts.status.reached(head.size);
-        let before = std::mem::replace(&mut self.newest, head);
-        self.delete_replaced(before.size).await;
-        self.cosign().await?;
+        self.delete_replaced(before).await;
+        self.cosign(keys).await?;
         Ok(true)
     }
 
     /// Asks the witnesses that have not cosigned the newest checkpoint, and publishes it once more with their cosignatures. It is
     /// published before they are asked: whoever does not care about witnesses does not wait for them.
-    async fn cosign(&mut self) -> Result<(), RoleError> {
-        if self.witnesses.is_empty() || self.newest.size == 0 {
+    async fn cosign(&mut self, keys: &KeyHistory) -> Result<(), RoleError> {
+        let Some(mut checkpoint) = self.newest.clone().filter(|newest| newest.unverified().head().size > 0) else {
             return Ok(());
-        }
-        let known = self.cosigned.take().filter(|cosigned| *cosigned.unverified().head() == self.newest);
-        let mut checkpoint = known.map_or_else(|| self.signed(self.newest), Ok)?;
-        if self.witnesses.cosign(&mut checkpoint, &self.published).await {
-            self.must_be_newest().await?;
+        };
+        if !self.witnesses.is_empty() && self.witnesses.cosign(&mut checkpoint, &self.published).await {
+            self.must_be_newest(keys).await?;
             self.published.files().replace_checkpoint(checkpoint.to_string().into()).await?;
+            self.newest = Some(checkpoint);
         }
-        self.cosigned = Some(checkpoint);
         Ok(())
     }
 
-    fn signed(&self, head: TreeHead) -> Result<SignedCheckpoint, MalformedCheckpoint> {
-        let PublisherParts { signer, keys, .. } = self.parts;
-        SignedCheckpoint::sign(Checkpoint::new(keys.origin(), head)?, signer)
+    /// The tree of the newest checkpoint.
+    fn head(&self) -> TreeHead {
+        head_of(self.newest.as_ref())
     }
 
     /// The checkpoint is still the one that the next one continues. Whoever publishes from a copy of the database has replaced it, and
     /// need not meet a tile of this history before one is full.
-    async fn must_be_newest(&self) -> Result<(), RoleError> {
+    async fn must_be_newest(&self, keys: &KeyHistory) -> Result<(), RoleError> {
         let found = self.published.files().checkpoint().await?;
-        let found = found.map(|bytes| self.parts.keys.read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
-        if found == self.newest { Ok(()) } else { Err(RoleError::Replaced { size: found.size }) }
+        let found = found.map(|bytes| keys.keys().read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
+        if found == self.head() { Ok(()) } else { Err(RoleError::Replaced { size: found.size }) }
     }
 
-    /// Signs a checkpoint of a tree whose files are published, remembers it and publishes it; false if another process has the
-    /// role. In this order: what was published is remembered, whatever happens in between.
-    async fn put_checkpoint(&self, head: TreeHead) -> Result<bool, RoleError> {
-        let text = self.signed(head)?.to_string();
-        if !self.lease.remember(RoleMemory { position: head.size, detail: text.clone() }).await? {
+    /// Remembers a checkpoint whose files are published, and publishes it; false if another process has the role. In this order: what
+    /// was published is remembered, whatever happens in between.
+    async fn put_checkpoint(&self, signed: &SignedCheckpoint) -> Result<bool, RoleError> {
+        let (position, text) = (signed.unverified().head().size, signed.to_string());
+        if !self.lease.remember(RoleMemory { position, detail: text.clone() }).await? {
             return Ok(false);
         }
         self.published.files().replace_checkpoint(text.into()).await?;
@@ -281,7 +286,7 @@ impl Work<'_> {
 
     /// Deletes partial files that the newest checkpoint does not need, and the one before it did, once they are old enough.
     async fn delete_replaced(&mut self, before: u64) {
-        let (now, needed) = (Instant::now(), partial_files(self.newest.size));
+        let (now, needed) = (Instant::now(), partial_files(self.head().size));
         let replaced = partial_files(before).into_iter().filter(|path| !needed.contains(path)).collect();
         self.replaced.push_back((now + self.parts.partial_kept, replaced));
         let mut paths = Vec::new();
@@ -294,25 +299,26 @@ impl Work<'_> {
     }
 
     /// Continues what was published, if it is of this log; `None` if another process has the role.
-    async fn begin(&mut self) -> Result<Option<Publication>, RoleError> {
-        let keys = &self.parts.keys;
-        let remembered = self.lease.memory().await?;
-        let remembered = remembered.map(|memory| keys.read(memory.detail.as_bytes())).transpose()?;
-        let remembered = remembered.unwrap_or(TreeHead::EMPTY);
+    async fn begin(&mut self) -> Result<Option<(Publication, KeyHistory)>, RoleError> {
+        let memory = self.lease.memory().await?;
         let bytes = self.published.files().checkpoint().await?;
-        let published = match bytes.as_deref().map(|bytes| keys.read(bytes)).transpose() {
+        // Read last, so that it has the key of whatever was published by then.
+        let origin = self.parts.origin.clone();
+        let history = self.parts.log.read(move |reader| KeyHistory::read(&origin, reader)).await?;
+        let keys = history.keys();
+        let remembered = memory.map(|memory| keys.signed(memory.detail.as_bytes())).transpose()?;
+        let published = match bytes.as_deref().map(|bytes| keys.signed(bytes)).transpose() {
             // What is remembered may be as old as a backup.
             Ok(None) if !self.parts.may_begin => return Err(RoleError::Gone),
             // A damaged one is replaced by the one that is remembered, if that is not of a backup.
-            Err(CheckpointError::Malformed(_)) if remembered.size > 0 && self.parts.may_begin => TreeHead::EMPTY,
-            published => published?.unwrap_or(TreeHead::EMPTY),
+            Err(CheckpointError::Malformed(_)) if head_of(remembered.as_ref()).size > 0 && self.parts.may_begin => None,
+            published => published?,
         };
-        let [older, newest] = match published.size <= remembered.size {
-            true => [published, remembered],
-            false => [remembered, published],
-        };
+        let heads = [head_of(published.as_ref()), head_of(remembered.as_ref())];
+        let is_published = heads[1].size <= heads[0].size;
+        let [older, newest] = if is_published { [heads[1], heads[0]] } else { heads };
         if older.size == newest.size && older.root != newest.root {
-            let (remembered, published) = (remembered.root, published.root);
+            let [published, remembered] = heads.map(|head| head.root);
             return Err(RoleError::TwoRoots { size: newest.size, remembered, published });
         }
         let restored = match self.must_continue(&older, &newest).await {
@@ -326,12 +332,14 @@ impl Work<'_> {
             )) => self.rebuild(&older, newest).await?,
             restored => restored?,
         };
-        self.newest = newest;
-        // With the cosignatures that it has.
-        self.cosigned = bytes.as_deref().and_then(|bytes| SignedCheckpoint::parse(bytes).ok());
-        // It was remembered, and its process may have ended before it was published.
-        let has_role = published.size == newest.size || self.put_checkpoint(newest).await?;
-        Ok(has_role.then_some(publication))
+        // The published one has the cosignatures. The other one was remembered, and its process ended before it was published: it is
+        // published as it was signed.
+        let has_role = match (is_published, &remembered) {
+            (false, Some(remembered)) => self.put_checkpoint(remembered).await?,
+            _ => true,
+        };
+        self.newest = if is_published { published } else { remembered };
+        Ok(has_role.then_some((publication, history)))
     }
 
     async fn must_continue(&self, old: &TreeHead, new: &TreeHead) -> Result<(), RoleError> {
@@ -428,6 +436,11 @@ fn collected(first: &Followed, follower: &mut Follower) -> Vec<Arc<Recorded>> {
         events.extend_from_slice(next.events());
     }
     events
+}
+
+/// The tree of a checkpoint; the empty one if there is none.
+fn head_of(checkpoint: Option<&SignedCheckpoint>) -> TreeHead {
+    checkpoint.map_or(TreeHead::EMPTY, |signed| *signed.unverified().head())
 }
 
 /// The partial tiles and the partial bundle of a tree.

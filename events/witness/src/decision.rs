@@ -136,4 +136,29 @@ mod tests {
         let signed = SignedRequest::verify(&request, &keys).expect("one of them is the log's");
         assert_eq!(signed.note().signatures(), [signer(1).sign(request.checkpoint.note().text())]);
     }
+
+    /// The first checkpoint after a rotation of the log's key has two signatures of one name.
+    #[test]
+    fn a_checkpoint_of_two_keys_is_the_logs_for_whoever_knows_one_of_them() {
+        let log = TestLog::new("ours");
+        let mut request = log.request(0, 3);
+        request.checkpoint.sign_also(&signer(2)).expect("there is room");
+        let [old, new, other] = [1, 2, 3].map(|number| signer(number).verifier_key().clone());
+        for (known, signed_by) in [
+            (vec![old.clone()], 1),
+            (vec![new.clone()], 2),
+            (vec![old.clone(), new.clone()], 1),
+            (vec![new, other.clone(), old.clone()], 1),
+        ] {
+            let signed = SignedRequest::verify(&request, &known).expect("one of them is the log's");
+            assert!(signed.must_continue(&TreeHead::EMPTY).is_ok());
+            assert_eq!(signed.note().signatures(), [signer(signed_by).sign(request.checkpoint.note().text())]);
+        }
+        // Later ones are signed by the new key alone, which is never taken from a checkpoint.
+        let later = TestLog { signer: signer(2), ..log }.request(3, 5);
+        for unknown in [old, other] {
+            let refused = SignedRequest::verify(&later, &[unknown]).map(drop);
+            assert!(matches!(refused, Err(Refusal::Untrusted(NoteRefused::NoKnownKey))), "{refused:?}");
+        }
+    }
 }

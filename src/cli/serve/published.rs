@@ -11,9 +11,10 @@ use events::role::Role;
 use events::time::Clock;
 use objects::{Objects, Open, Opening};
 use secrets::Vault;
-use secrets::log_key::{LogKeyError, LogSigner, recorded_log_keys};
+use secrets::log_key::{LogKeyError, recorded_log_keys};
 use transparency::{
-    CheckpointError, Differs, FOLDER, Files, LogKeys, PublishedError, PublishedLog, compare_with_ledger,
+    CheckpointError, Differs, FOLDER, Files, LogKeys, NewestLeaves, OpenSigner, PublishedError, PublishedLog,
+    SignerNotOpened, compare_with_ledger,
 };
 
 use super::super::object_store::objects_opener;
@@ -67,22 +68,8 @@ fn warn(reason: &dyn std::fmt::Display) {
 async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<(), ServeError> {
     let published = PublishedLog::new(Files::new(objects));
     let place = published.place();
-    let read = move || -> Result<_, LogError> {
-        let created = reader.as_deref().map_or(Ok(Vec::new()), recorded_log_keys)?;
-        Ok((reader, LogKeys::of(&created)))
-    };
-    let Ok((reader, keys)) = tokio::task::spawn_blocking(read).await? else { return Ok(()) };
-    let has_keys = keys.is_some();
-    let newest = match keys {
-        Some(keys) => {
-            tokio::time::timeout(ANSWER_MAX, published.newest_leaves(&keys)).await.map(|read| read.map_err(Into::into))
-        }
-        None => tokio::time::timeout(ANSWER_MAX, must_be_unpublished(&published))
-            .await
-            .map(|checked| checked.map(|()| None)),
-    };
-    let newest = match newest {
-        Ok(Ok(newest)) => newest,
+    let (newest, reader) = match tokio::time::timeout(ANSWER_MAX, newest_of(&published, reader)).await {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => match error.downcast::<PublishedError>() {
             Ok(error) if !matches!(*error, PublishedError::Checkpoint(CheckpointError::Refused(_))) => {
                 warn(&error);
@@ -96,9 +83,6 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
             return Ok(());
         }
     };
-    if newest.is_none() && has_keys {
-        tracing::warn!(place, "this ledger has a key for checkpoints, and none is published here");
-    }
     let (Some(newest), Some(reader)) = (newest, reader) else { return Ok(()) };
     match tokio::task::spawn_blocking(move || compare_with_ledger(&place, &newest, &*reader)).await? {
         Ok(()) => Ok(()),
@@ -110,17 +94,35 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
     }
 }
 
-/// Refuses a ledger without a key, of which nothing can have been published, where a log is published.
-async fn must_be_unpublished(published: &PublishedLog) -> Result<(), ServeError> {
-    match published.checkpoint().await? {
-        None => Ok(()),
-        Some(checkpoint) => {
+/// The newest checkpoint, if it is of one of the ledger's keys, with the leaves of its last tile, and the ledger.
+///
+/// Errors: it is published of another ledger, or of a later one: this one has no key of which anything can have been published.
+async fn newest_of(
+    published: &PublishedLog,
+    reader: Option<Box<dyn Reader>>,
+) -> Result<(Option<NewestLeaves>, Option<Box<dyn Reader>>), ServeError> {
+    let checkpoint = published.checkpoint().await?;
+    // Read afterwards: another node may have rotated the key, and published with the new one.
+    let read = move || -> Result<_, LogError> {
+        let created = reader.as_deref().map_or(Ok(Vec::new()), recorded_log_keys)?;
+        Ok((LogKeys::of(&created), reader))
+    };
+    let Ok((keys, reader)) = tokio::task::spawn_blocking(read).await? else { return Ok((None, None)) };
+    match (checkpoint, keys) {
+        (Some(checkpoint), Some(keys)) => Ok((published.newest_leaves(&checkpoint, &keys).await?, reader)),
+        (Some(checkpoint), None) => {
             let (place, size) = (published.place(), checkpoint.head.size);
             Err(format!(
                 "the checkpoint in {place} is of {size} events, and the ledger has none that was published: {ADVICE}"
             )
             .into())
         }
+        (None, Some(_)) => {
+            let place = published.place();
+            tracing::warn!(place, "this ledger has a key for checkpoints, and none is published here");
+            Ok((None, reader))
+        }
+        (None, None) => Ok((None, reader)),
     }
 }
 
@@ -130,7 +132,7 @@ async fn must_be_unpublished(published: &PublishedLog) -> Result<(), ServeError>
 pub async fn publisher(
     config: &Config,
     engines: &Engines,
-    vault: &Vault,
+    vault: &Arc<Vault>,
     clock: &dyn Clock,
 ) -> Result<Option<Publisher>, ServeError> {
     let (Some(publishing), Some(open)) = (&config.publishing, engines.published.clone()) else { return Ok(None) };
@@ -138,16 +140,24 @@ pub async fn publisher(
         return Ok(None);
     }
     let known = engines.tables.load().log_keys().to_vec();
-    let LogSigner { signer, keys } = match vault.log_signer(known, publishing.origin.clone()).await {
+    let keys = match vault.log_signer(known, publishing.origin.clone()).await {
         Err(error @ LogKeyError::OtherOrigin { .. }) => return Err(config.other_origin(&error).into()),
-        signer => signer?,
+        signer => signer?.keys,
     };
     // Whoever asks for the key finds it from the first request on, unless the tables are slow.
     engines.tables.catch_up(TABLES_WAIT_MAX).await;
-    let keys = LogKeys::of(&keys).ok_or("the log has no key that signs its checkpoints")?;
-    let may_begin = publishing.anew || is_new(engines, keys.origin(), clock).await?;
+    let origin = keys.first().ok_or("the log has no key that signs its checkpoints")?.origin.clone();
+    let may_begin = publishing.anew || is_new(engines, &origin, clock).await?;
     let (witnesses, client) = (publishing.witnesses.clone(), super::direct_client()?);
-    Ok(Some(Publisher { open, signer: Arc::new(signer), keys, may_begin, witnesses, client }))
+    Ok(Some(Publisher { open, origin, open_signer: signer_opener(Arc::clone(vault)), may_begin, witnesses, client }))
+}
+
+/// Opens the keys of the log that this node has.
+fn signer_opener(vault: Arc<Vault>) -> OpenSigner {
+    Arc::new(move |created| {
+        let vault = Arc::clone(&vault);
+        Box::pin(async move { vault.open_log_key(&created).await.map_err(|error| SignerNotOpened(error.into())) })
+    })
 }
 
 /// Whether the log got its first key just now, so that nothing can have been published of it and lost since.

@@ -12,10 +12,9 @@ use events::time::Clock;
 use objects::{Objects, Open};
 use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
-use tlog::Signer;
 use tokio::task::JoinSet;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
-use transparency::{LogKeys, WITNESS_RETRY_AFTER, WitnessAddress};
+use transparency::{OpenSigner, WITNESS_RETRY_AFTER, WitnessAddress};
 
 use crate::config::{Config, NatsSettings};
 
@@ -31,8 +30,8 @@ pub struct RoleSinks {
 /// The published log, and what signs its checkpoints.
 pub struct Publisher {
     pub open: Open<Objects>,
-    pub signer: Arc<Signer>,
-    pub keys: LogKeys,
+    pub origin: String,
+    pub open_signer: OpenSigner,
     pub may_begin: bool,
     pub witnesses: Vec<WitnessAddress>,
     pub client: reqwest::Client,
@@ -82,12 +81,12 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                 }
             }
             Role::Transparency => {
-                if let Some(Publisher { open, signer, keys, may_begin, witnesses, client }) = publisher.take() {
+                if let Some(Publisher { open, origin, open_signer, may_begin, witnesses, client }) = publisher.take() {
                     let (files_bytes_max, partial_kept) = (FILES_BYTES_MAX, PARTIAL_KEPT);
                     serving.spawn(transparency::role::run(PublisherParts {
                         open,
-                        signer,
-                        keys,
+                        origin,
+                        open_signer,
                         log,
                         status,
                         clock,

@@ -1,5 +1,6 @@
-//! The key that signs checkpoints of the log. Its seed is kept wrapped under the node's key, as the check key of API keys is, so
-//! that it survives a replacement of the node's key, and its public key is an event.
+//! The keys that sign checkpoints of the log. Their seeds are kept wrapped under the node's key, as the check key of API keys is, so
+//! that they survive a replacement of the node's key, and their public keys are events. A key that was replaced stays: the checkpoint
+//! that leads from it to the next one may still have to be signed.
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
@@ -42,6 +43,11 @@ pub enum LogKeyError {
     Damaged,
     #[error("the key of the log's checkpoints cannot be made: other nodes make one at the same time")]
     Contended,
+    #[error("the log has no key for its checkpoints yet")]
+    None,
+    /// It is wrapped under another node's key: nobody else could open the next one.
+    #[error("this node does not open the key of the log's checkpoints")]
+    NotOpened,
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
@@ -65,11 +71,11 @@ impl Vault {
                 (None, None) => self.default_origin().await?,
             };
             if let Some(newest) = known.last()
-                && let Some(signer) = self.stored_signer(newest).await?
+                && let Some(signer) = self.open_log_key(newest).await?
             {
                 return Ok(LogSigner { signer, keys: known });
             }
-            let generation = known.last().map_or(1, |newest| newest.generation + 1);
+            let generation = known.last().map_or(Some(1), next_generation).ok_or(LogKeyError::Damaged)?;
             let made = self.make_signer(&name, generation).await?;
             known = self.log.read(recorded_log_keys).await.map_err(VaultError::from)?;
             let Some(signer) = made.filter(|made| known.iter().any(|key| *key == created(made, generation))) else {
@@ -93,8 +99,8 @@ impl Vault {
         Ok(format!("{ORIGIN_PREFIX}{}", events::hex::lower(&tag.as_ref()[..8])))
     }
 
-    /// `None` if it does not open: the node's key was lost since.
-    async fn stored_signer(&self, created: &LogKeyCreated) -> Result<Option<Signer>, LogKeyError> {
+    /// A key that is recorded; `None` if it does not open, because the node's key was lost since.
+    pub async fn open_log_key(&self, created: &LogKeyCreated) -> Result<Option<Signer>, LogKeyError> {
         let scope = scope(&created.origin, created.generation);
         let stored = scope.clone();
         let wrapped = self.log.read(move |reader| reader.wrapped_key(&stored)).await.map_err(VaultError::from)?;
@@ -111,6 +117,33 @@ impl Vault {
 
     /// Makes a key and records it; `None` if another node has made one of this generation.
     async fn make_signer(&self, origin: &str, generation: u32) -> Result<Option<Signer>, LogKeyError> {
+        let (signer, append) = self.new_log_key(origin, generation)?;
+        match self.log.append(append).await {
+            Ok(_) => Ok(Some(signer)),
+            Err(AppendError::OptimisticLock) => Ok(None),
+            Err(AppendError::Unavailable(error)) => Err(VaultError::from(error).into()),
+            Err(error) => Err(VaultError::from(LogError::Append(error.to_string())).into()),
+        }
+    }
+
+    /// The key that follows the newest one of the log of this origin, and what records it, which fails if another one follows it
+    /// meanwhile. Nobody has the key before it is recorded.
+    pub async fn next_log_key(&self, origin: &str) -> Result<(LogKeyCreated, Append), LogKeyError> {
+        let of_log = stream(origin);
+        let newest =
+            self.log.read(move |reader| reader.last_of_each_type(&of_log, None)).await.map_err(VaultError::from)?;
+        let Some(Event::Resource(Resource::LogKeyCreated(newest))) = newest.into_iter().next().map(|last| last.event)
+        else {
+            return Err(LogKeyError::None);
+        };
+        self.open_log_key(&newest).await?.ok_or(LogKeyError::NotOpened)?;
+        let generation = next_generation(&newest).ok_or(LogKeyError::Damaged)?;
+        let (signer, append) = self.new_log_key(origin, generation)?;
+        Ok((created(&signer, generation), append))
+    }
+
+    /// A new key, and what records it.
+    fn new_log_key(&self, origin: &str, generation: u32) -> Result<(Signer, Append), LogKeyError> {
         let mut seed = self.ids.bytes::<32>();
         let row = sealed_box::wrapped_row(&self.node_key, &self.ids, &scope(origin, generation), &seed);
         let signer = signer(origin, &seed);
@@ -125,12 +158,7 @@ impl Vault {
             idempotency: None,
             basis: Basis::default(),
         };
-        match self.log.append(append).await {
-            Ok(_) => Ok(Some(signer)),
-            Err(AppendError::OptimisticLock) => Ok(None),
-            Err(AppendError::Unavailable(error)) => Err(VaultError::from(error).into()),
-            Err(error) => Err(VaultError::from(LogError::Append(error.to_string())).into()),
-        }
+        Ok((signer, append))
     }
 }
 
@@ -145,6 +173,10 @@ pub fn recorded_log_keys(reader: &dyn Reader) -> Result<Vec<LogKeyCreated>, LogE
         }
     }
     Ok(keys)
+}
+
+const fn next_generation(newest: &LogKeyCreated) -> Option<u32> {
+    newest.generation.checked_add(1)
 }
 
 fn stream(origin: &str) -> Stream {

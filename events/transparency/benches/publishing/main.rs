@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use events::event::log_key::LogKeyCreated;
-use events::log::{Log, LogOptions};
+use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
+use events::log::{Append, Basis, Log, LogOptions};
 use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
 use harness::figures::{Spread, hundredths, millis};
@@ -28,7 +29,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts, run};
-use transparency::{FOLDER, Files, LogKeys, PublishedLog, WITNESS_RETRY_AFTER};
+use transparency::{FOLDER, Files, OpenSigner, PublishedLog, WITNESS_RETRY_AFTER};
 
 use load::{Commits, EVENTS_A_REQUEST, Load};
 
@@ -70,7 +71,7 @@ fn catch_up(out: &mut impl Write, runtime: &Runtime, events: u64) -> io::Result<
     let (cpu, began) = (Processes::this().cpu(), Instant::now());
     runtime.block_on(async {
         let mut publishing = JoinSet::new();
-        let status = publish(&log, into.path(), &mut publishing)?;
+        let status = publish(&log, into.path(), &mut publishing).await?;
         while status.read().position < head {
             sleep(POLL_INTERVAL).await;
         }
@@ -133,7 +134,7 @@ fn recorded_at(
     let ages = runtime.block_on(async {
         let (mut publishing, mut watching) = (JoinSet::new(), JoinSet::new());
         if is_published {
-            publish(&log, into.path(), &mut publishing)?;
+            publish(&log, into.path(), &mut publishing).await?;
             let published = PublishedLog::new(Files::new(objects(into.path())?));
             watching.spawn(watch(published, commits.clone()));
         }
@@ -172,17 +173,16 @@ fn open(folder: &Path) -> io::Result<Log> {
     Log::open(folder, LogOptions::new(Arc::new(SystemClock::new()))).map_err(io::Error::other)
 }
 
-/// Starts a publisher with the settings of a gateway.
-fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleStatus> {
-    let signer = Signer::from_seed(ORIGIN.parse().map_err(io::Error::other)?, &[7; 32]).map_err(io::Error::other)?;
-    let verifier_key = signer.verifier_key().to_string();
-    let created = LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key };
+/// Starts a publisher with the settings of a gateway, after it has recorded the key of the log.
+async fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleStatus> {
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls()?).build().map_err(io::Error::other)?;
     let (objects, status) = (objects(into)?, RoleStatus::new(Role::Transparency));
+    record_key(log, &signer()?).await?;
+    let open_signer: OpenSigner = Arc::new(|_| Box::pin(std::future::ready(Ok(signer().ok()))));
     task.spawn(run(PublisherParts {
         open: Arc::new(move || Ok(objects.clone())),
-        signer: Arc::new(signer),
-        keys: LogKeys::of(&[created]).ok_or_else(|| io::Error::other("no key"))?,
+        origin: ORIGIN.to_owned(),
+        open_signer,
         log: log.clone(),
         status: status.clone(),
         clock: Arc::new(SystemClock::new()),
@@ -194,6 +194,25 @@ fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<RoleSta
         partial_kept: PARTIAL_KEPT,
     }));
     Ok(status)
+}
+
+fn signer() -> io::Result<Signer> {
+    Signer::from_seed(ORIGIN.parse().map_err(io::Error::other)?, &[7; 32]).map_err(io::Error::other)
+}
+
+async fn record_key(log: &Log, signer: &Signer) -> io::Result<()> {
+    let verifier_key = signer.verifier_key().to_string();
+    let created = LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key };
+    let append = Append {
+        stream: Stream::new(StreamKind::LogKey, ORIGIN),
+        expected_sequence: 0,
+        events: vec![Event::Resource(Resource::LogKeyCreated(Box::new(created)))],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+        basis: Basis::default(),
+    };
+    log.append(append).await.map(drop).map_err(io::Error::other)
 }
 
 fn objects(folder: &Path) -> io::Result<Objects> {

@@ -26,7 +26,7 @@ fn change(ledger: &Ledger, statements: &str) {
 /// A ledger that was published, and then changed by these statements, without its triggers.
 async fn changed(statements: &str) -> (Ledger, TempDir, Result<u64, TreeDiffers>) {
     let (ledger, folder) = (Ledger::with_events(EVENTS).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(EVENTS).await;
     publishing.stop();
     change(&ledger, statements);
@@ -102,7 +102,7 @@ async fn a_tail_that_was_cut_is_found() {
 /// A ledger with the first events of one whose checkpoints are these: of 200 events, and of 600.
 async fn beginning(events: u64, statement: &str) -> (Ledger, PublishedLog, [TreeHead; 2], TempDir) {
     let (ledger, folder) = (Ledger::with_events(200).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(200).await;
     let log = published(folder.path());
     let early = log.checkpoint().await.expect("readable").expect("published").head;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::DateTime;
 use events::event::access::AccessDenied;
 use events::event::log_key::LogKeyCreated;
-use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
-use events::log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
+use events::event::{Access, Actor, Context, Event, Resource, Stream, StreamKind};
+use events::log::{Append, Basis, LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use events::refusal::ErrorCode;
 use events::role::{Role, RoleState, RoleStatus};
 use events::time::{Clock, ManualClock};
@@ -18,24 +18,32 @@ use tlog::Signer;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use transparency::role::{self, PublisherParts};
-use transparency::{FOLDER, Files, LogKeys, PublishedLog};
+use transparency::{FOLDER, Files, LogKeys, OpenSigner, PublishedLog};
 
 pub const ORIGIN: &str = "gateway.example/ledger";
 /// How long anything may take.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// A ledger in a folder, with this many events, each a second after the one before.
+/// The number of the key that signs checkpoints until another one is recorded.
+pub const FIRST_KEY: u8 = 7;
+
+/// A ledger in a folder, with this many events, of which the first names the first key of the log.
 pub struct Ledger {
     pub folder: TempDir,
     pub clock: Arc<ManualClock>,
 }
 
 impl Ledger {
-    pub async fn with_events(events: u64) -> Self {
+    pub fn without_key() -> Self {
         let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
-        let ledger = Self { folder: TempDir::new().expect("a folder"), clock };
+        Self { folder: TempDir::new().expect("a folder"), clock }
+    }
+
+    pub async fn with_events(events: u64) -> Self {
+        let ledger = Self::without_key();
         let log = ledger.open();
-        ledger.record_in(&log, events).await;
+        record_key(&log, FIRST_KEY, 1).await;
+        log.note((2..=events).map(denied).collect()).await.expect("noted");
         log.close();
         ledger
     }
@@ -66,6 +74,22 @@ impl Ledger {
     }
 }
 
+/// Records a key of the log, and returns its position.
+pub async fn record_key(log: &Log, seed: u8, generation: u32) -> u64 {
+    let verifier_key = signer(seed).verifier_key().to_string();
+    let created = LogKeyCreated { origin: ORIGIN.to_owned(), generation, verifier_key };
+    let append = Append {
+        stream: Stream::new(StreamKind::LogKey, ORIGIN),
+        expected_sequence: u64::from(generation) - 1,
+        events: vec![Event::Resource(Resource::LogKeyCreated(Box::new(created)))],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+        basis: Basis::default(),
+    };
+    log.append(append).await.expect("recorded").last
+}
+
 fn denied(count: u64) -> Note {
     let denied = AccessDenied { code: ErrorCode::Unauthenticated, count };
     let stream = Stream::new(StreamKind::Access, "anonymous");
@@ -78,8 +102,16 @@ pub fn signer(seed: u8) -> Signer {
 }
 
 pub fn keys(seed: u8) -> LogKeys {
-    let verifier_key = signer(seed).verifier_key().to_string();
-    LogKeys::of(&[LogKeyCreated { origin: ORIGIN.to_owned(), generation: 1, verifier_key }]).expect("keys")
+    LogKeys::of_verifiers(vec![signer(seed).verifier_key().clone()]).expect("keys")
+}
+
+/// Opens the keys of these numbers, and no others.
+pub fn opens(seeds: &'static [u8]) -> OpenSigner {
+    Arc::new(move |created| {
+        let mut signers = seeds.iter().map(|seed| signer(*seed));
+        let found = signers.find(|signer| signer.verifier_key().to_string() == created.verifier_key);
+        Box::pin(std::future::ready(Ok(found)))
+    })
 }
 
 fn tls() -> rustls::ClientConfig {
@@ -108,17 +140,17 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    pub fn start(ledger: &Ledger, into: &Path, seed: u8) -> Self {
-        Self::with(ledger, into, seed, |_| ())
+    pub fn start(ledger: &Ledger, into: &Path) -> Self {
+        Self::with(ledger, into, |_| ())
     }
 
-    pub fn with(ledger: &Ledger, into: &Path, seed: u8, change: impl FnOnce(&mut PublisherParts)) -> Self {
+    pub fn with(ledger: &Ledger, into: &Path, change: impl FnOnce(&mut PublisherParts)) -> Self {
         let (log, status) = (ledger.open(), RoleStatus::new(Role::Transparency));
         let objects = objects(into);
         let mut parts = PublisherParts {
             open: Arc::new(move || Ok(objects.clone())),
-            signer: Arc::new(signer(seed)),
-            keys: keys(seed),
+            origin: ORIGIN.to_owned(),
+            open_signer: opens(&[FIRST_KEY]),
             log: log.clone(),
             status: status.clone(),
             clock: ledger.clock.clone(),

@@ -4,4 +4,5 @@ mod attacks;
 mod ledger;
 mod publishing;
 mod reading;
+mod rotation;
 mod witnessing;

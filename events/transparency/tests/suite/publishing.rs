@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, Publishing, keys, published, signer};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_a_leaf_at_its_position_and_the_checkpoint_is_signed() {
     let (ledger, folder) = (Ledger::with_events(700).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     ledger.record_in(&publishing.log, 13).await;
     publishing.reaches(713).await;
@@ -42,7 +42,7 @@ async fn every_event_is_a_leaf_at_its_position_and_the_checkpoint_is_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partial_file_that_is_gone_is_the_beginning_of_the_wider_one() {
     let (ledger, folder) = (Ledger::with_events(300).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(300).await;
     let log = published(folder.path());
     let narrow = TileId::new(0, 1, 5).expect("an id");
@@ -61,7 +61,7 @@ async fn a_partial_file_that_is_gone_is_the_beginning_of_the_wider_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn partial_files_are_deleted_only_when_no_checkpoint_needs_them() {
     let (ledger, folder) = (Ledger::with_events(256).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(256).await;
     for size in [270, 280, 300] {
         ledger.record_in(&publishing.log, size - publishing.status.read().position).await;
@@ -73,19 +73,19 @@ async fn partial_files_are_deleted_only_when_no_checkpoint_needs_them() {
     log.inclusion_proof(3, head.size).await.expect("a proof");
     assert!(folder.path().join("tlog/tile/1/000.p/1").exists());
     assert!(!folder.path().join("tlog/tile/0/001.p/14").exists(), "it was replaced");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(300).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_lost_are_written_again_from_a_ledger_that_has_them() {
     let (ledger, folder) = (Ledger::with_events(700).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     publishing.stop();
     let before = published(folder.path()).checkpoint().await.expect("readable").expect("published").head;
     std::fs::remove_dir_all(folder.path().join("tlog")).expect("lost");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     let log = published(folder.path());
     assert_eq!(log.checkpoint().await.expect("readable").expect("published").head, before);
@@ -95,14 +95,14 @@ async fn files_that_are_lost_are_written_again_from_a_ledger_that_has_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
     let (ledger, folder) = (Ledger::with_events(600).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(600).await;
     publishing.stop();
     for path in ["tile/0/000", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"] {
         let path = folder.path().join("tlog").join(path);
         let before = std::fs::read(&path).expect("it was published");
         std::fs::remove_file(&path).expect("lost");
-        let publishing = Publishing::start(&ledger, folder.path(), 7);
+        let publishing = Publishing::start(&ledger, folder.path());
         publishing.reaches(600).await;
         publishing.stop();
         assert_eq!(std::fs::read(&path).ok(), Some(before), "{}", path.display());
@@ -112,7 +112,7 @@ async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
     let mut bytes = std::fs::read(&tile).expect("published");
     bytes[100] ^= 1;
     std::fs::write(&tile, &bytes).expect("damaged");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.fails_with(&["002.p/88", "damaged"]).await;
     std::fs::remove_file(&tile).expect("deleted, as it says");
     std::fs::write(folder.path().join("tlog/checkpoint"), "?").expect("damaged");
@@ -128,19 +128,19 @@ async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_nothing_is_left_is_published_again_only_when_it_is_told_to() {
     let (ledger, folder) = (Ledger::with_events(20).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(20).await;
     publishing.stop();
     let (restored, empty) = (ledger.fork(), TempDir::new().expect("a folder"));
-    let publishing = Publishing::with(&restored, empty.path(), 7, |parts| parts.may_begin = false);
+    let publishing = Publishing::with(&restored, empty.path(), |parts| parts.may_begin = false);
     publishing.fails_with(&["may have been published before"]).await;
     publishing.stop();
     // What it remembers may be as old as the backup.
-    let publishing = Publishing::with(&ledger, empty.path(), 7, |parts| parts.may_begin = false);
+    let publishing = Publishing::with(&ledger, empty.path(), |parts| parts.may_begin = false);
     publishing.fails_with(&["may have been published before"]).await;
     assert!(published(empty.path()).checkpoint().await.expect("readable").is_none());
     publishing.stop();
-    let publishing = Publishing::start(&restored, empty.path(), 7);
+    let publishing = Publishing::start(&restored, empty.path());
     publishing.reaches(20).await;
     publishing.stop();
 }
@@ -150,7 +150,7 @@ async fn a_log_of_which_nothing_is_left_is_published_again_only_when_it_is_told_
 async fn a_ledger_with_another_history_puts_no_files_for_those_that_are_lost() {
     let (ledger, folder) = (Ledger::with_events(200).await, TempDir::new().expect("a folder"));
     let fork = ledger.fork();
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     ledger.record_in(&publishing.log, 500).await;
     publishing.reaches(700).await;
     publishing.stop();
@@ -162,11 +162,11 @@ async fn a_ledger_with_another_history_puts_no_files_for_those_that_are_lost() {
     let log = fork.open();
     fork.record_in(&log, 600).await;
     log.close();
-    let other = Publishing::start(&fork, folder.path(), 7);
+    let other = Publishing::start(&fork, folder.path());
     other.fails_with(&["does not have the 700 events"]).await;
     other.stop();
     assert!(lost.iter().all(|path| !path.exists()), "{lost:?}");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     assert!(lost.iter().all(|path| path.exists()), "{lost:?}");
 }
@@ -178,13 +178,13 @@ async fn a_publisher_that_is_stopped_at_any_time_is_continued_by_the_next() {
     let (ledger, folder) = (Ledger::with_events(3).await, TempDir::new().expect("a folder"));
     let (log, mut checkpoints) = (published(folder.path()), Vec::new());
     for round in 0..12_u64 {
-        let publishing = Publishing::start(&ledger, folder.path(), 7);
+        let publishing = Publishing::start(&ledger, folder.path());
         ledger.record_in(&publishing.log, 40 + round).await;
         sleep(Duration::from_millis(300 + round * 67)).await;
         publishing.stop();
         checkpoints.extend(log.checkpoint().await.expect("readable").map(|checkpoint| checkpoint.head));
     }
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     let events = ledger.reader().head().expect("a head").position;
     publishing.reaches(events).await;
     let newest = log.checkpoint().await.expect("readable").expect("published").head;
@@ -199,14 +199,14 @@ async fn a_publisher_that_is_stopped_at_any_time_is_continued_by_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_was_remembered_and_not_published_is_published_by_the_next() {
     let (ledger, folder) = (Ledger::with_events(5).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(5).await;
     let before = std::fs::read(folder.path().join("tlog/checkpoint")).expect("a checkpoint");
     ledger.record_in(&publishing.log, 2).await;
     publishing.reaches(7).await;
     publishing.stop();
     std::fs::write(folder.path().join("tlog/checkpoint"), before).expect("the one before");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(7).await;
     let log = published(folder.path());
     let again = log.checkpoint().await.expect("readable").expect("published");
@@ -217,15 +217,15 @@ async fn a_checkpoint_that_was_remembered_and_not_published_is_published_by_the_
 async fn of_two_forks_of_a_ledger_one_is_published_and_the_other_one_stops() {
     let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
     let fork = ledger.fork();
-    let one = Publishing::start(&ledger, folder.path(), 7);
+    let one = Publishing::start(&ledger, folder.path());
     ledger.record_in(&one.log, 2).await;
     one.reaches(6).await;
-    let other = Publishing::start(&fork, folder.path(), 7);
+    let other = Publishing::start(&fork, folder.path());
     let why = other.fails().await;
     assert!(why.contains("6 events") && why.contains("the ledger has 4"), "{why}");
     fork.record_in(&other.log, 4).await;
     other.stop();
-    let other = Publishing::start(&fork, folder.path(), 7);
+    let other = Publishing::start(&fork, folder.path());
     let why = other.fails().await;
     assert!(why.contains("another event at position 5"), "{why}");
     ledger.record_in(&one.log, 2).await;
@@ -244,7 +244,7 @@ async fn two_publishers_of_different_histories_never_publish_both() {
 async fn never_both(number: u64) {
     let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
     let fork = ledger.fork();
-    let (one, other) = (Publishing::start(&ledger, folder.path(), 7), Publishing::start(&fork, folder.path(), 7));
+    let (one, other) = (Publishing::start(&ledger, folder.path()), Publishing::start(&fork, folder.path()));
     one.reaches(4).await;
     other.reaches(4).await;
     ledger.record_in(&one.log, 3).await;
@@ -260,14 +260,14 @@ async fn never_both(number: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_of_another_key_is_not_continued() {
     let (ledger, folder) = (Ledger::with_events(4).await, TempDir::new().expect("a folder"));
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(4).await;
     publishing.stop();
     let signed = std::fs::read(folder.path().join("tlog/checkpoint")).expect("a checkpoint");
     let forged = SignedCheckpoint::parse(&signed).expect("a checkpoint").unverified().clone();
     let forged = SignedCheckpoint::sign(forged, &signer(9)).expect("signed").to_string();
     std::fs::write(folder.path().join("tlog/checkpoint"), forged).expect("replaced");
-    let publishing = Publishing::start(&ledger, folder.path(), 7);
+    let publishing = Publishing::start(&ledger, folder.path());
     let why = publishing.fails().await;
     assert!(why.contains("not one of this ledger"), "{why}");
 }

@@ -124,7 +124,7 @@ async fn cosigned_by(folder: &TempDir, events: u64, witnesses: &[&WitnessServer]
 async fn checkpoints_are_cosigned_by_witnesses_that_check_each_step() {
     let (ledger, folder) = (Ledger::with_events(300).await, TempDir::new().expect("a folder"));
     let first = WitnessServer::start("first.example", 3, None).await;
-    let publishing = Publishing::with(&ledger, folder.path(), 7, |parts| parts.witnesses = vec![first.address.clone()]);
+    let publishing = Publishing::with(&ledger, folder.path(), |parts| parts.witnesses = vec![first.address.clone()]);
     publishing.reaches(300).await;
     cosigned_by(&folder, 300, &[&first]).await;
     ledger.record_in(&publishing.log, 100).await;
@@ -134,7 +134,7 @@ async fn checkpoints_are_cosigned_by_witnesses_that_check_each_step() {
     // The next publisher does not know what they have cosigned, and cosigns with one more.
     let second = WitnessServer::start("second.example", 4, None).await;
     let both = vec![first.address.clone(), second.address.clone()];
-    let publishing = Publishing::with(&ledger, folder.path(), 7, |parts| parts.witnesses = both);
+    let publishing = Publishing::with(&ledger, folder.path(), |parts| parts.witnesses = both);
     ledger.record_in(&publishing.log, 30).await;
     publishing.reaches(430).await;
     cosigned_by(&folder, 430, &[&first, &second]).await;
@@ -165,7 +165,7 @@ async fn a_witness_that_fails_holds_up_nobody_and_is_asked_again() {
         let witness = WitnessServer::start("first.example", 3, otherwise).await;
         witness.be_honest(false);
         let publishing =
-            Publishing::with(&ledger, folder.path(), 7, |parts| parts.witnesses = vec![witness.address.clone()]);
+            Publishing::with(&ledger, folder.path(), |parts| parts.witnesses = vec![witness.address.clone()]);
         publishing.reaches(20).await;
         ledger.record_in(&publishing.log, 10).await;
         publishing.reaches(30).await;
