@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use events::log::Reader;
 use objects::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
-use tlog::{Tile, TileId, TreeHead};
-use transparency::{Files, PublishedError, PublishedLog, TreeDiffers};
+use tlog::{SignedCheckpoint, Tile, TileId};
+use transparency::{CheckpointError, Files, KeyHistory, PublishedError, PublishedLog, TreeDiffers};
 
 use super::super::object_store::{named_object_store, published_log_of, read_objects};
 use super::super::progress::{Progress, WithoutTerminal};
@@ -14,6 +14,10 @@ use super::super::{Failure, single_threaded_runtime};
 use super::Fault;
 use super::signers::{Cosigned, Signers, cosigned_json, cosigned_sentence};
 use crate::config::arguments::VerifyArgs;
+
+/// What to do about a checkpoint of a key that is not trusted.
+const OTHER_KEY: &str = "if the log has another key by now, give that as well (a line of /v1/log/key), or a --checkpoint that your key has \
+                         signed and that has the event of the other one (docs/transparency.md#the-key)";
 
 /// Which events the published log is compared with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,13 @@ pub struct PublishedAt {
     objects: Objects,
     signers: Signers,
     /// Checkpoints that somebody has kept.
-    kept: Vec<TreeHead>,
+    kept: Vec<KeptCheckpoint>,
+}
+
+/// A checkpoint in a file.
+struct KeptCheckpoint {
+    file: String,
+    signed: SignedCheckpoint,
 }
 
 /// What of a published log is the same.
@@ -92,7 +102,9 @@ impl PublishedAt {
         let signers = Signers::read(args)?;
         let read = |file: &PathBuf| {
             let wrong = |why: &dyn std::fmt::Display| Failure::NotBegun(format!("{}: {why}", file.display()));
-            signers.keys.read(&std::fs::read(file).map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+            let bytes = std::fs::read(file).map_err(|error| wrong(&error))?;
+            let signed = SignedCheckpoint::parse(&bytes).map_err(|error| wrong(&error))?;
+            Ok::<_, Failure>(KeptCheckpoint { file: file.display().to_string(), signed })
         };
         let kept = args.checkpoint.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self { objects: read_objects(address)?, signers, kept })
@@ -104,14 +116,20 @@ impl PublishedAt {
         let runtime = single_threaded_runtime().map_err(|error| Fault::Unreadable(error.to_string()))?;
         let unreadable = |error: PublishedError| Fault::Unreadable(error.to_string());
         let checkpoint = runtime.block_on(log.checkpoint()).map_err(unreadable)?;
-        let untrusted = |why: String| Fault::at(1, format!("{place}: {why}"));
-        let (head, cosigned) = match checkpoint {
-            Some(checkpoint) => {
-                let head = self.signers.keys.read(&checkpoint.bytes);
-                (head.map_err(|error| untrusted(error.to_string()))?, self.signers.cosigned(&checkpoint.bytes))
-            }
+        let kept: Vec<_> = self.kept.iter().map(|kept| kept.signed.clone()).collect();
+        let newest = checkpoint.as_ref().map(|newest| SignedCheckpoint::parse(&newest.bytes)).transpose();
+        let newest = newest.map_err(|error| Fault::Unreadable(format!("{place}: {error}")))?;
+        // What is damaged in the log is found when its events are compared.
+        let origin = self.signers.keys.origin();
+        let history = KeyHistory::read(origin, reader).unwrap_or_else(|_| KeyHistory::new(origin));
+        let checkpoints: Vec<_> = kept.iter().chain(&newest).cloned().collect();
+        let keys = history.trusted(&self.signers.keys, &checkpoints);
+        let keys = keys.map_err(|(index, error)| self.untrusted(index, &error, &place))?;
+        let kept: Vec<_> = kept.iter().map(|kept| *kept.unverified().head()).collect();
+        let (head, cosigned) = match (&checkpoint, &newest) {
+            (Some(checkpoint), Some(newest)) => (*newest.unverified().head(), self.signers.cosigned(&checkpoint.bytes)),
             // Without the files, a checkpoint that was kept still says what the events were.
-            None => match self.kept.iter().max_by_key(|kept| kept.size) {
+            _ => match kept.iter().max_by_key(|kept| kept.size) {
                 Some(longest) if !self.signers.have_witnesses() => (*longest, Ok(Vec::new())),
                 _ => return Err(Fault::Unreadable(format!("there is no published log in {place}"))),
             },
@@ -130,9 +148,8 @@ impl PublishedAt {
             }
         };
         let mut progress = Progress::new("published log", WithoutTerminal::Silent);
-        let verified = transparency::verify(reader, head, tile, proof, &self.kept, &mut |position, last| {
-            progress.at(position, last)
-        });
+        let verified =
+            transparency::verify(reader, head, tile, proof, &kept, &mut |position, last| progress.at(position, last));
         let position_of = |error: &TreeDiffers| match error {
             TreeDiffers::Short { found, .. } => Some(found + 1),
             TreeDiffers::OtherEvent { position } => Some(*position),
@@ -146,9 +163,14 @@ impl PublishedAt {
             }
             Ok(compared) => {
                 progress.done();
+                // Of these events, so that the keys are those that the log names.
+                for (index, signed) in checkpoints.iter().enumerate() {
+                    let checked = history.must_be_in_force(&keys, signed);
+                    checked.map_err(|error| self.untrusted(index, &error, &place))?;
+                }
                 // A checkpoint is cosigned a moment after it is published: without that, nothing is known to be broken.
                 let cosigned = cosigned.map_err(|why| Fault::Unreadable(format!("{place}: {why}: try again")))?;
-                let kept = self.kept.iter().map(|kept| kept.size).max();
+                let kept = kept.iter().map(|kept| kept.size).max();
                 Ok(VerifiedCheckpoint {
                     origin: self.signers.keys.origin().to_owned(),
                     published: head.size,
@@ -161,6 +183,19 @@ impl PublishedAt {
                 Some(position) => Fault::at(position, format!("published log in {place}: {error}")),
                 None => Fault::Unreadable(error.to_string()),
             }),
+        }
+    }
+
+    /// The fault of a checkpoint that does not count: of the one at this index of those that were kept, or of the newest one after
+    /// them.
+    fn untrusted(&self, index: usize, error: &CheckpointError, place: &str) -> Fault {
+        let (position, advice) = match error {
+            CheckpointError::Replaced { position, .. } => (*position, String::new()),
+            CheckpointError::Refused(_) | CheckpointError::Malformed(_) => (1, format!("; {OTHER_KEY}")),
+        };
+        match self.kept.get(index) {
+            Some(kept) => Fault::Unreadable(format!("{}: {error}{advice}", kept.file)),
+            None => Fault::at(position, format!("{place}: {error}{advice}")),
         }
     }
 }
