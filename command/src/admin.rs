@@ -25,6 +25,7 @@ mod field_type;
 mod field_values;
 mod fields;
 mod lifecycle;
+mod log_key;
 mod names;
 pub(crate) mod recording;
 mod rejected;
@@ -73,6 +74,8 @@ pub struct AdminState {
     pub concurrency: ConcurrencyLimiter,
     /// Takes imports of catalogues to the task that carries them out.
     pub imports: Importer,
+    /// Whether this node has the settings of the published log.
+    pub publishes_log: bool,
 }
 
 /// `POST`, `PATCH` and `DELETE` under `/v1/admin`. A request must carry its [`events::ids::RequestId`], its
@@ -87,6 +90,8 @@ pub fn routes(state: AdminState) -> Api {
     );
     let prices_import =
         Api::of(Entrance::Administration).post("/v1/admin/prices/import", import::import, import::described);
+    let log_key_rotation =
+        Api::of(Entrance::Administration).post("/v1/admin/log/key/rotate", log_key::rotate, log_key::described);
     Api::of(Entrance::Administration)
         .merge(resource_routes::<Partner>())
         .merge(resource_routes::<Tenant>())
@@ -100,6 +105,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(changes_of(StreamKind::Import, prices_import))
         .merge(resource_routes::<Budget>())
         .merge(resource_routes::<RateLimit>())
+        .merge(changes_of(StreamKind::LogKey, log_key_rotation))
         .with_state(state)
 }
 

@@ -3,6 +3,7 @@
 mod attacks;
 mod bundles;
 mod outages;
+mod rotation;
 mod witnesses;
 
 use std::fs;

@@ -8,6 +8,7 @@ use events::event::StreamKind;
 use events::log::{AppendError, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use secrets::VaultError;
+use secrets::log_key::LogKeyError;
 
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
@@ -73,6 +74,14 @@ pub enum CommandError {
     /// Providers are checked one time after the other.
     #[error("another check of the providers is running: try again when it has ended")]
     CheckRunning,
+    #[error("the log is not published: set LEDGERWAY_TRANSPARENCY=true where the gateway starts")]
+    LogNotPublished,
+    #[error("the published log has no key yet: the process that publishes it makes one when it starts")]
+    NoLogKey,
+    #[error(
+        "this node does not open the key of the published log, which is under another node's key: ask another node"
+    )]
+    LogKeyNotOpened,
     #[error("the Idempotency-Key was used before with a different request")]
     IdempotencyKeyReused,
     /// The change is recorded, but this node's tables did not have it in time.
@@ -117,7 +126,7 @@ impl CommandError {
             Self::Import(error) => error.into_refusal(),
             Self::NotPermitted(refusal) => refusal,
             Self::OutOfReach { .. } => Refusal::new(ErrorCode::Forbidden, message),
-            Self::NotFound { .. } => Refusal::new(ErrorCode::NotFound, message),
+            Self::NotFound { .. } | Self::LogNotPublished => Refusal::new(ErrorCode::NotFound, message),
             Self::ReferenceNotFound { field, .. } => Refusal::new(ErrorCode::NotFound, message).with("field", field),
             Self::ReferenceEnded { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
@@ -128,7 +137,9 @@ impl CommandError {
             | Self::KeyExpired
             | Self::GenerationsExhausted
             | Self::Contended { .. }
-            | Self::CheckRunning => Refusal::new(ErrorCode::Conflict, message),
+            | Self::CheckRunning
+            | Self::NoLogKey
+            | Self::LogKeyNotOpened => Refusal::new(ErrorCode::Conflict, message),
             Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
             Self::NotYetInForce { position } => {
                 let refusal = Refusal::new(ErrorCode::ViewBehind, message.clone()).because(message);
@@ -182,6 +193,17 @@ impl CommandError {
             AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             AppendError::Replayed(reply) => Self::Defect(format!("a replay of position {}", reply.position)),
             AppendError::Unavailable(error) => Self::NotAppended(error),
+        }
+    }
+
+    /// The error of a key for checkpoints that could not be made.
+    pub fn of_log_key(error: LogKeyError) -> Self {
+        match error {
+            LogKeyError::None => Self::NoLogKey,
+            LogKeyError::NotOpened => Self::LogKeyNotOpened,
+            LogKeyError::Contended => Self::Contended { kind: StreamKind::LogKey },
+            LogKeyError::Vault(error) => error.into(),
+            error @ (LogKeyError::OtherOrigin { .. } | LogKeyError::Damaged) => Self::Defect(error.to_string()),
         }
     }
 

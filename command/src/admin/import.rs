@@ -27,6 +27,7 @@ use super::fields::FieldError;
 use super::import_error::ImportError;
 use super::recording::Author;
 use super::request::AdminRequest;
+use super::routes::stored_body;
 use super::{AdminState, CommandError};
 
 pub use described::described;
@@ -132,18 +133,11 @@ impl Import {
 
     /// The reply to an earlier attempt of the same request. A dry run has none.
     pub async fn earlier_reply(&self) -> Result<Option<Imported>, CommandError> {
-        let Some(sent) = self.request.idempotency_key.as_ref().filter(|_| !self.options.dry_run) else {
+        if self.options.dry_run {
             return Ok(None);
-        };
-        let (scope, key) = (sent.scope.clone(), sent.key.clone());
-        let Some(stored) = self.admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? else {
-            return Ok(None);
-        };
-        if stored.fingerprint != sent.fingerprint {
-            return Err(CommandError::IdempotencyKeyReused);
         }
-        let damaged = || CommandError::Defect(format!("the stored reply of position {} is damaged", stored.position));
-        let body = serde_json::from_str(&stored.body).map_err(|_| damaged())?;
+        let Some(stored) = self.request.earlier_reply(&self.admin.log).await? else { return Ok(None) };
+        let body = stored_body(&stored)?;
         Ok(Some(Imported { body, position: Some(stored.position) }))
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use events::concurrency::CommandPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::log::{ClientAddress, Idempotency, SideRow};
+use events::log::{ClientAddress, Idempotency, Log, SideRow, StoredReply};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -82,6 +82,18 @@ impl AdminRequest {
     /// The body as it was sent.
     pub fn bytes(&self) -> Bytes {
         self.body.bytes.clone()
+    }
+
+    /// The reply to an earlier attempt of the same request.
+    ///
+    /// Errors: the key was used for a different request.
+    pub async fn earlier_reply(&self, log: &Log) -> Result<Option<StoredReply>, CommandError> {
+        let Some(sent) = &self.idempotency_key else { return Ok(None) };
+        let (scope, key) = (sent.scope.clone(), sent.key.clone());
+        match log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
+            Some(stored) if stored.fingerprint != sent.fingerprint => Err(CommandError::IdempotencyKeyReused),
+            stored => Ok(stored),
+        }
     }
 
     /// The client's address and user agent, for the erasable side table.

@@ -33,7 +33,7 @@ use super::store::Loaded;
 use crate::admin::error::CommandError;
 
 /// How often a command is decided at most, if other commands change the resource meanwhile.
-const ATTEMPTS_MAX: usize = 10;
+pub const ATTEMPTS_MAX: usize = 10;
 /// How long a reply waits until this node's tables have the change.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
 /// The field of a stored reply that has [`CommandPlan::extra_fields`]. Logs contain it, so it cannot change.
@@ -367,11 +367,8 @@ async fn earlier_reply<R: Administered>(
     admin: &AdminState,
     request: &AdminRequest,
 ) -> Result<Option<Response>, CommandError> {
-    let Some(sent) = &request.idempotency_key else { return Ok(None) };
-    let (scope, key) = (sent.scope.clone(), sent.key.clone());
-    match admin.log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
+    match request.earlier_reply(&admin.log).await? {
         None => Ok(None),
-        Some(stored) if stored.fingerprint != sent.fingerprint => Err(CommandError::IdempotencyKeyReused),
         Some(stored) => replay::<R>(admin, &request.caller, &stored).await.map(Some),
     }
 }
@@ -383,8 +380,8 @@ async fn replay<R: Administered>(
     caller: &Arc<Caller>,
     stored: &StoredReply,
 ) -> Result<Response, CommandError> {
-    let broken = || CommandError::Defect(format!("the stored reply of position {} is damaged", stored.position));
-    let body: Value = serde_json::from_str(&stored.body).map_err(|_| broken())?;
+    let broken = || damaged_reply(stored);
+    let body = stored_body(stored)?;
     let id: R::Id = body["id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(broken)?;
     let status = StatusCode::from_u16(stored.status).map_err(|_| broken())?;
     wait_until_in_force(admin, stored.position).await?;
@@ -395,6 +392,15 @@ async fn replay<R: Administered>(
     let extra_fields = body.get(EXTRA_FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
     let body_now = changed_body(admin, &loaded, body[BEFORE].as_u64()).await?;
     Ok(reply(status, stored.position, with_extra_fields(body_now, extra_fields)))
+}
+
+/// The body of a stored reply.
+pub fn stored_body(stored: &StoredReply) -> Result<Value, CommandError> {
+    serde_json::from_str(&stored.body).map_err(|_| damaged_reply(stored))
+}
+
+fn damaged_reply(stored: &StoredReply) -> CommandError {
+    CommandError::Defect(format!("the stored reply of position {} is damaged", stored.position))
 }
 
 fn with_extra_fields(mut body: Value, extra_fields: Map<String, Value>) -> Value {
@@ -412,7 +418,7 @@ pub async fn wait_until_in_force(admin: &AdminState, position: u64) -> Result<()
 /// Waits until this node's tables have what a command depends on.
 ///
 /// Errors: `NotCurrent`; nothing was decided.
-async fn wait_until_current(admin: &AdminState, position: u64) -> Result<(), CommandError> {
+pub async fn wait_until_current(admin: &AdminState, position: u64) -> Result<(), CommandError> {
     if wait_for_tables(admin, position).await { Ok(()) } else { Err(CommandError::NotCurrent) }
 }
 
@@ -446,7 +452,8 @@ async fn resource_body<R: Administered>(admin: &AdminState, loaded: &Loaded<R>) 
     Ok(body)
 }
 
-fn reply(status: StatusCode, position: u64, body: Value) -> Response {
+/// The reply to a command that was recorded at this position.
+pub fn reply(status: StatusCode, position: u64, body: Value) -> Response {
     let mut response = (status, Json(body)).into_response();
     response.extensions_mut().insert(AtPosition(position));
     response

@@ -72,6 +72,7 @@ pub async fn open_door(
         bodies: Arc::clone(&engines.memories.administration),
         concurrency: concurrency.clone(),
         imports: importer,
+        publishes_log: config.publishing.is_some(),
     };
     if config.dev && config.mode.serves_requests() {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;

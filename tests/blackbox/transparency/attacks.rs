@@ -25,7 +25,7 @@ const FORGET_STATE: &str = "DELETE FROM balances; DELETE FROM open_holds; DELETE
 /// A change of the events. Returns the first position that has another event than before.
 type Change = fn(&Connection, &mut SplitMix64) -> u64;
 
-const CHANGES: [(&str, Change); 8] = [
+const CHANGES: [(&str, Change); 9] = [
     ("actor", other_actor),
     ("tokens, cost and charge", doubled_charge),
     ("rewritten", rewritten),
@@ -33,6 +33,7 @@ const CHANGES: [(&str, Change); 8] = [
     ("inserted", inserted),
     ("reordered", reordered),
     ("price", other_price),
+    ("key of the log", other_log_key),
     ("tail", cut_tail),
 ];
 
@@ -117,6 +118,10 @@ async fn every_attack_is_found_from_files_alone_at_the_first_bad_position() {
         );
         let forged = forged(&history, state.path());
         assert_eq!(history.found(forged.path(), &forged.path().join("objects"), &[]), Some(1), "another key");
+        // The same, and the ledger names the forger's key where it named the honest one.
+        let position = changed(forged.path(), other_log_key, 0);
+        assert_eq!(history.found(forged.path(), &honest, &[]), Some(position), "another key in the ledger");
+        assert_eq!(history.found(forged.path(), &forged.path().join("objects"), &[]), Some(1), "in both");
     }
 }
 
@@ -227,6 +232,21 @@ fn other_price(db: &Connection, random: &mut SplitMix64) -> u64 {
     position
 }
 
+/// A key that was never rotated to.
+fn other_log_key(db: &Connection, random: &mut SplitMix64) -> u64 {
+    let position = one_of(db, "event_type = 'log_key.created'", random);
+    let mut created = payload(db, position);
+    let honest: VerifierKey = created["verifier_key"].as_str().and_then(|key| key.parse().ok()).expect("a key");
+    created["verifier_key"] = forger(&honest).verifier_key().to_string().into();
+    set_payload(db, position, &created);
+    position
+}
+
+/// Another key under the same name.
+fn forger(honest: &VerifierKey) -> Signer {
+    Signer::from_seed(honest.name().clone(), &[9; 32]).expect("a key")
+}
+
 fn cut_tail(db: &Connection, random: &mut SplitMix64) -> u64 {
     let position = one_of(db, "event_type = 'inference.admitted'", random);
     run(db, "DELETE FROM events WHERE position >= ?1", position);
@@ -264,8 +284,7 @@ fn forged(history: &History, state: &Path) -> TempDir {
     let signed = SignedCheckpoint::parse(&fs::read(checkpoint_in(state)).expect("a checkpoint")).expect("a checkpoint");
     let head = *signed.unverified().head();
     let checkpoint = Checkpoint::new(&key.name().to_string(), head).expect("a checkpoint");
-    let forger = Signer::from_seed(key.name().clone(), &[9; 32]).expect("a key");
-    let signed = SignedCheckpoint::sign(checkpoint, &forger).expect("signed");
+    let signed = SignedCheckpoint::sign(checkpoint, &forger(&key)).expect("signed");
     fs::write(checkpoint_in(folder.path()), signed.note().to_string()).expect("written");
     folder
 }

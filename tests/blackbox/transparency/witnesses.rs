@@ -25,18 +25,7 @@ async fn checkpoints_are_cosigned_by_a_witness_which_verify_can_require() {
     for _ in 0..2 {
         make_partners(gateway.operator(), 3).await;
         let head = checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
-        let began = Instant::now();
-        loop {
-            let reply = gateway.operator().get("/v1/log/checkpoint").await.must(200);
-            let signed = SignedCheckpoint::parse(&reply.body).expect("a checkpoint");
-            let known = [witness.key.clone()];
-            let cosigned = signed.cosignatures(&known).expect("right ones").len();
-            if cosigned == 1 && signed.unverified().head().size >= head.size {
-                break;
-            }
-            assert!(began.elapsed() < COSIGNED_MAX, "not cosigned: {signed}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        cosigned_from(&gateway, head.size, &witness).await;
     }
     gateway.stop();
     let (data, witness_key) = (gateway.data().display().to_string(), witness.key.to_string());
@@ -48,4 +37,59 @@ async fn checkpoints_are_cosigned_by_a_witness_which_verify_can_require() {
     assert!(words.contains("other.example has not cosigned the checkpoint"), "{words}");
     let words = run(2, &[&verify[..], &[&key]].concat());
     assert!(words.contains("it is the key of a log, which belongs in --checkpoint-key"), "{words}");
+}
+
+/// Waits for a checkpoint of at least so many events that the witness has cosigned.
+async fn cosigned_from(gateway: &Gateway, events: u64, witness: &Witness) -> SignedCheckpoint {
+    let (began, known) = (Instant::now(), [witness.key.clone()]);
+    loop {
+        let reply = gateway.operator().get("/v1/log/checkpoint").await.must(200);
+        let signed = SignedCheckpoint::parse(&reply.body).expect("a checkpoint");
+        let cosigned = signed.cosignatures(&known).expect("right ones").len();
+        if cosigned == 1 && signed.unverified().head().size >= events {
+            return signed;
+        }
+        assert!(began.elapsed() < COSIGNED_MAX, "not cosigned: {signed}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A witness cosigns the checkpoint that leads to the new key, and those after it once its operator has added that key.
+/// Holds: log.published-rotation
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_accepts_a_rotation_with_the_keys_that_it_was_given_alone() {
+    let [folder, of_witness] = std::array::from_fn(|_| tempfile::tempdir().expect("a folder"));
+    let mut gateway = Gateway::start_in(folder.path(), &[PUBLISHED]);
+    let old = key(gateway.operator()).await;
+    gateway.stop();
+    let witness = Witness::of_log(of_witness.path(), &old);
+    let address = format!("{} {}", witness.key, witness.url());
+    let mut gateway = Gateway::start_in(folder.path(), &[PUBLISHED, ("LEDGERWAY_WITNESSES", &address)]);
+    let head = checkpoint_of(gateway.operator(), &old, gateway.head().await).await;
+    cosigned_from(&gateway, head.size, &witness).await;
+    let rotated = gateway.operator().post("/v1/admin/log/key/rotate", &serde_json::json!({})).await.must(200);
+    let both = cosigned_from(&gateway, rotated.position(), &witness).await;
+    assert_eq!(both.note().signatures().len(), 3, "{both}");
+    let new = key(gateway.operator()).await;
+    make_partners(gateway.operator(), 1).await;
+    let later = checkpoint_of(gateway.operator(), &new, gateway.head().await).await;
+    // It is published, and the witness gives no cosignature for it.
+    let began = Instant::now();
+    let said = loop {
+        let said = gateway.stderr();
+        assert!(began.elapsed() < COSIGNED_MAX, "it says nothing of it: {said}");
+        if said.contains("does not trust the key of this log") {
+            break said;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(said.contains("witness.example/w1"), "{said}");
+    gateway.stop();
+    drop(witness);
+    let witness = Witness::of_log(of_witness.path(), &format!("{old}\n{new}\n"));
+    let address = format!("{} {}", witness.key, witness.url());
+    let mut gateway = Gateway::start_in(folder.path(), &[PUBLISHED, ("LEDGERWAY_WITNESSES", &address)]);
+    let cosigned = cosigned_from(&gateway, later.size, &witness).await;
+    assert_eq!(cosigned.note().signatures().len(), 2, "{cosigned}");
+    gateway.stop();
 }

@@ -141,6 +141,29 @@ async fn the_key_of_the_published_log_stays_until_the_nodes_key_is_lost() {
     assert!(vault(&lab, node_key()).log_signer(found.keys, Some(other)).await.is_err(), "its name never changes");
 }
 
+/// The checkpoint that leads from one key to the next is signed by both.
+#[tokio::test]
+async fn all_keys_of_the_published_log_open_after_a_reseal_and_only_a_node_that_opens_the_newest_makes_another() {
+    let (lab, ..) = used().await;
+    let first = lab.vault.log_signer(Vec::new(), None).await.unwrap().keys.remove(0);
+    let (second, append) = lab.vault.next_log_key(&first.origin).await.unwrap();
+    assert_eq!((&second.origin, second.generation), (&first.origin, 2));
+    // Of two that are made at the same time, one is recorded.
+    let (_, at_once) = lab.vault.next_log_key(&first.origin).await.unwrap();
+    lab.log.append(append).await.unwrap();
+    assert!(matches!(lab.log.append(at_once).await, Err(AppendError::OptimisticLock)));
+    resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
+    let (current, outdated) = (vault(&lab, new_key()), vault(&lab, node_key()));
+    for key in [&first, &second] {
+        let opened = current.open_log_key(key).await.unwrap().expect("it opens");
+        assert_eq!(opened.verifier_key().to_string(), key.verifier_key);
+        assert!(outdated.open_log_key(key).await.unwrap().is_none());
+    }
+    assert!(matches!(outdated.next_log_key(&first.origin).await, Err(LogKeyError::NotOpened)));
+    assert!(matches!(current.next_log_key("gateway.example/other").await, Err(LogKeyError::None)));
+    assert_eq!(current.next_log_key(&first.origin).await.unwrap().0.generation, 3);
+}
+
 /// Of nodes that begin at the same time, one is first.
 #[tokio::test]
 async fn the_first_key_names_the_published_log_and_stays_what_it_was() {

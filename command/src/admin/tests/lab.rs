@@ -65,8 +65,19 @@ impl Lab {
         let concurrency = ConcurrencyLimiter::default();
         // Imports are carried out by the environment, which is not here.
         let (imports, _) = ImportQueue::new();
-        let admin =
-            AdminState { log, tables, clock: port, ids, key_check, hasher, vault, bodies, concurrency, imports };
+        let admin = AdminState {
+            log,
+            tables,
+            clock: port,
+            ids,
+            key_check,
+            hasher,
+            vault,
+            bodies,
+            concurrency,
+            imports,
+            publishes_log: true,
+        };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();
         Self { folder, clock, admin, tenancy, auth, router, _tables_task: tables_task }

@@ -29,6 +29,7 @@ fn signers(signed: &SignedCheckpoint) -> Vec<u8> {
     found.into_iter().map(|key| number(key).expect("known")).collect()
 }
 
+/// Holds: log.published-rotation
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_before_and_the_new_one_sign_the_first_checkpoint_that_has_its_event() {
     let (ledger, folder) = (Ledger::with_events(5).await, TempDir::new().expect("a folder"));
