@@ -2,8 +2,8 @@
 //! clock, no random numbers. What comes from outside is parsed strictly, within limits that each module states.
 //!
 //! - [`Tree`] is the Merkle tree of RFC 6962. It takes the [`Hash`]es of entries and gives the root, and the [`Tile`]s to publish.
-//! - [`Tiles`] are what a reader has fetched. [`inclusion_proof`] and [`consistency_proof`] make proofs of them,
-//!   [`verify_inclusion`] and [`verify_consistency`] check proofs from anywhere.
+//! - [`Tiles`] are what a reader has fetched. [`inclusion_proof`] and [`consistency_proof`] make proofs of them, faster if full tiles
+//!   are there with their [`TileNodes`]; [`verify_inclusion`] and [`verify_consistency`] check proofs from anywhere.
 //! - [`PrunedTree`] gives the root of a tree of which only some leaves are known, and [`subtrees_between`] what is needed beside them.
 //! - [`EntryBundle`] has the entries themselves.
 //! - [`Note`] is a signed text, [`SignedCheckpoint`] a note that commits to a tree. [`Signer`] signs for the log, [`Cosigner`]
@@ -57,6 +57,7 @@ mod signer;
 mod signer_key;
 mod subtree;
 mod tile;
+mod tile_nodes;
 mod tile_path;
 mod tiles;
 mod tlog_proof;
@@ -82,8 +83,9 @@ pub use signer::{Cosigner, InvalidSeed, SEED_BYTES, Signer};
 pub use signer_key::{MalformedSignerKey, signer_key_text};
 pub use subtree::{CompleteSubtree, subtrees_between};
 pub use tile::{MalformedTile, Tile, TileId, partial_tiles, tiles_between};
+pub use tile_nodes::TileNodes;
 pub use tile_path::{MalformedPath, TILE_WIDTH};
-pub use tiles::Tiles;
+pub use tiles::{TileInMemory, Tiles};
 pub use tlog_proof::{LogPolicy, MalformedTlogProof, TLOG_PROOF_BYTES_MAX, TlogProof, TlogProofRefused, VerifiedEntry};
 pub use tree::{RestoreError, Tree, TreeFull};
 pub use tree_head::{SIZE_MAX, TreeHead};

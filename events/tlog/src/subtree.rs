@@ -4,6 +4,7 @@ use std::iter;
 
 use crate::hash::Hash;
 use crate::tile::{TILE_HEIGHT, TileId};
+use crate::tile_nodes::TileNodes;
 use crate::tile_path::TILE_WIDTH;
 use crate::tiles::Tiles;
 
@@ -94,7 +95,16 @@ impl CompleteSubtree {
     /// Its hash in a tree of this size. The error is the tile that is missing; `None` if the subtree is not in the tree.
     pub(crate) fn hash(self, size: u64, tiles: &Tiles) -> Result<Hash, Option<TileId>> {
         let id = self.tile(size).ok_or(None)?;
+        if let Some(nodes) = tiles.nodes(id) {
+            return self.node_among(nodes).ok_or(Some(id));
+        }
         tiles.hashes(id).and_then(|hashes| self.hash_among(hashes)).ok_or(Some(id))
+    }
+
+    /// Its hash, from the nodes of its tile.
+    fn node_among(self, nodes: &TileNodes) -> Option<Hash> {
+        let height = self.height % TILE_HEIGHT;
+        nodes.node(height, usize::try_from(self.index % (u64::from(TILE_WIDTH) >> height)).ok()?)
     }
 
     /// Its hash, from the hashes of [its tile](Self::tile); `None` if these are of a narrower tile.

@@ -121,10 +121,6 @@ impl Tile {
     pub fn to_bytes(&self) -> Vec<u8> {
         self.hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
     }
-
-    pub(crate) fn into_hashes(self) -> Vec<Hash> {
-        self.hashes
-    }
 }
 
 /// How many hashes a level has in a tree of this size: one for each full tile below.

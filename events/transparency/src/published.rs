@@ -10,8 +10,8 @@ use futures_util::future::try_join_all;
 use objects::NotOpened;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, MalformedBundle, MalformedTile, ProofError, SignedCheckpoint, TILE_WIDTH, Tile,
-    TileId, Tiles, TreeHead, consistency_proof, inclusion_proof, parse_entries, root, tiles_of_consistency,
-    tiles_of_inclusion, tiles_of_root, verify_inclusion,
+    TileId, TileInMemory, TileNodes, Tiles, TreeHead, consistency_proof, inclusion_proof, parse_entries, root,
+    tiles_of_consistency, tiles_of_inclusion, tiles_of_root, verify_inclusion,
 };
 
 use crate::checkpoint::{CheckpointError, LogKeys};
@@ -55,10 +55,10 @@ pub struct Checkpoint {
 pub struct PublishedLog {
     files: Arc<Files>,
     /// Tiles that many proofs need. No tile ever changes.
-    shared_tiles: Arc<Mutex<BTreeMap<TileId, Tile>>>,
+    shared_tiles: Arc<Mutex<BTreeMap<TileId, TileInMemory>>>,
 }
 
-/// How many tiles are kept in memory, of 8 KiB each.
+/// How many tiles are kept in memory: 8 KiB each, and 16 KiB if they are full, 4 MiB in all.
 const SHARED_TILES_MAX: usize = 256;
 
 /// Whether a tile is one of the few that proofs of many events need: those above the leaves, and the newest.
@@ -141,23 +141,27 @@ impl PublishedLog {
         Ok(try_join_all(ids.into_iter().map(|id| self.parsed_tile(id))).await?.into_iter().collect())
     }
 
-    async fn parsed_tile(&self, id: TileId) -> Result<Tile, PublishedError> {
+    async fn parsed_tile(&self, id: TileId) -> Result<TileInMemory, PublishedError> {
         if let Some(tile) = self.shared_tiles().get(&id) {
             return Ok(tile.clone());
         }
         let bytes = self.tile(id).await?.ok_or_else(|| self.missing(&id))?;
         let tile = Tile::parse(id, &bytes)?;
-        if is_shared(id) {
-            let mut shared = self.shared_tiles();
-            if shared.len() == SHARED_TILES_MAX {
-                shared.clear();
-            }
-            shared.insert(id, tile.clone());
+        if !is_shared(id) {
+            return Ok(TileInMemory::Hashes(tile));
         }
+        // A full one stays, and each proof would hash about half of it. A partial one is soon replaced by a wider one.
+        let nodes = TileNodes::of(&tile);
+        let tile = nodes.map_or_else(|| TileInMemory::Hashes(tile), TileInMemory::Nodes);
+        let mut shared = self.shared_tiles();
+        if shared.len() == SHARED_TILES_MAX {
+            shared.clear();
+        }
+        shared.insert(id, tile.clone());
         Ok(tile)
     }
 
-    fn shared_tiles(&self) -> MutexGuard<'_, BTreeMap<TileId, Tile>> {
+    fn shared_tiles(&self) -> MutexGuard<'_, BTreeMap<TileId, TileInMemory>> {
         self.shared_tiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

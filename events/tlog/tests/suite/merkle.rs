@@ -70,6 +70,7 @@ proptest! {
         let needed = tiles_of_inclusion(index, size).expect("it is in the tree");
         let proof = inclusion_proof(index, size, &log.fetch(&needed)).expect("the tiles are there");
         prop_assert_eq!(&proof, &hashes(model::path(at(index), &leaves)));
+        prop_assert_eq!(inclusion_proof(index, size, &log.fetch_with_nodes(&needed)), Ok(proof.clone()));
         prop_assert_eq!(verify_inclusion(index, &leaf(index), &log.tree.head(), &proof), Ok(()));
         each_tile_is_needed(&log, &needed, |tiles| inclusion_proof(index, size, tiles))?;
     }
@@ -82,6 +83,7 @@ proptest! {
         let proof = consistency_proof(old, new, &log.fetch(&needed)).expect("the tiles are there");
         let expected = if old == 0 { Vec::new() } else { hashes(model::proof(at(old), &leaves)) };
         prop_assert_eq!(&proof, &expected);
+        prop_assert_eq!(consistency_proof(old, new, &log.fetch_with_nodes(&needed)), Ok(proof.clone()));
         prop_assert_eq!(verify_consistency(&model_head(&leaves[..at(old)]), &model_head(&leaves), &proof), Ok(()));
         each_tile_is_needed(&log, &needed, |tiles| consistency_proof(old, new, tiles))?;
     }

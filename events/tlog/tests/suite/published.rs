@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tlog::{EntryBundle, EntryBundleId, Hash, Tile, TileId, Tiles, Tree, TreeHead, tiles_between};
+use tlog::{
+    EntryBundle, EntryBundleId, Hash, Tile, TileId, TileInMemory, TileNodes, Tiles, Tree, TreeHead, tiles_between,
+};
 
 pub struct PublishedLog {
     pub tree: Tree,
@@ -44,6 +46,12 @@ impl PublishedLog {
     /// These tiles and no others.
     pub fn fetch(&self, ids: &[TileId]) -> Tiles {
         ids.iter().map(|id| self.tile(*id)).collect()
+    }
+
+    /// The same, full ones with their nodes.
+    pub fn fetch_with_nodes(&self, ids: &[TileId]) -> Tiles {
+        let with_nodes = |tile: Tile| TileNodes::of(&tile).map_or(TileInMemory::Hashes(tile), TileInMemory::Nodes);
+        ids.iter().map(|id| with_nodes(self.tile(*id))).collect()
     }
 
     pub fn tile(&self, id: TileId) -> Tile {
