@@ -31,6 +31,7 @@ mod serve;
 mod server_process;
 mod status;
 mod table;
+mod time_range;
 mod verify;
 mod welcome;
 mod witness;
