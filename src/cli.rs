@@ -1,5 +1,5 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `replay`, `bundle`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
+//! `rebuild`, `replay`, `bundle`, `what-if`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
 //! start).
 
 mod archive;
@@ -31,8 +31,10 @@ mod serve;
 mod server_process;
 mod status;
 mod table;
+mod time_range;
 mod verify;
 mod welcome;
+mod what_if;
 mod witness;
 
 use std::fmt::Display;
@@ -88,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Export(args) => export::run(&args, &flags),
         Command::Bundle(args) => bundle::run(&args, &flags),
+        Command::WhatIf(args) => what_if::run(&args, &flags),
         Command::Verify(args) => verify::run(&args, &flags),
         Command::Rebuild(args) => rebuild::run(&args, &flags),
         Command::Replay(args) => replay::run(&args, &flags),

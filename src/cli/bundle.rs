@@ -6,10 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bundle::{Header, Selection, TenantRange, Written};
-use chrono::{DateTime, Utc};
 use events::ids::TenantId;
 use events::log::Reader;
-use events::time::{Clock, SystemClock, parse_rfc3339};
 use secrets::log_key::recorded_log_keys;
 use serde_json::json;
 use tlog::{Tile, TileId, TreeHead};
@@ -20,6 +18,7 @@ use super::ledger_place::LedgerPlace;
 use super::object_store::{not_published, published_log_of, read_objects};
 use super::partial_file::{PartialFile, must_be_free};
 use super::progress::{Progress, WithoutTerminal};
+use super::time_range::TimeRange;
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::BundleArgs;
 use crate::config::setting::JSON;
@@ -103,20 +102,6 @@ impl Published {
 fn range(args: &BundleArgs) -> Result<TenantRange, Failure> {
     let tenant: Result<TenantId, _> = args.tenant.parse();
     let tenant = tenant.map_err(|error| Failure::NotBegun(format!("--tenant {error}")))?;
-    let (from, to) = (time("--from", args.from.as_deref())?, time("--to", args.to.as_deref())?);
-    if to.is_some_and(|to| to > SystemClock::new().now()) {
-        return Err(Failure::NotBegun("--to is in the future: leave it out for all events up to now".to_owned()));
-    }
-    if from.zip(to).is_some_and(|(from, to)| to <= from) {
-        return Err(Failure::NotBegun("--to must be after --from".to_owned()));
-    }
+    let TimeRange { from, to } = TimeRange::read(args.from.as_deref(), args.to.as_deref())?;
     Ok(TenantRange { tenant, from, to })
-}
-
-fn time(flag: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Failure> {
-    let Some(text) = text else { return Ok(None) };
-    parse_rfc3339(text).map(Some).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Failure::NotBegun(format!("{flag} is {shown:?}, but must be a time, for example {flag} 2026-11-01T00:00:00Z"))
-    })
 }

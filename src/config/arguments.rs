@@ -17,9 +17,9 @@ pub use catalogue::{CatalogueArgs, CatalogueCommand, ListArgs, UpdateArgs};
 pub use gateway::{DoctorArgs, GatewayArgs, HealthArgs, ListModelsArgs, ModelsArgs, ModelsCommand, TryArgs};
 pub use ledger::{
     ArchiveArgs, BundleArgs, ExportArgs, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs, RestoreArgs,
-    StatusArgs, VerifyArgs,
+    StatusArgs, VerifyArgs, WhatIfArgs,
 };
-use ledger::{BUNDLE_EXAMPLES, POSITION_OR_TIME, REPLAY_EXAMPLES};
+use ledger::{BUNDLE_EXAMPLES, POSITION_OR_TIME, REPLAY_EXAMPLES, WHAT_IF_EXAMPLES};
 use serve::SECRETS;
 pub use serve::ServeArgs;
 pub use witness::WitnessArgs;
@@ -51,6 +51,10 @@ pub enum Command {
     /// tenants' events; also while a gateway runs
     #[command(after_help = BUNDLE_EXAMPLES)]
     Bundle(BundleArgs),
+    /// Show which recorded requests would have been refused or admitted, and what they would have cost, under other budgets, rate
+    /// limits, prices and routes; also while a gateway runs
+    #[command(after_help = WHAT_IF_EXAMPLES)]
+    WhatIf(WhatIfArgs),
     /// Check the log, the ledger and the views without changing them, also while a gateway runs; exit code 0: sound,
     /// 1: broken, 2: could not check
     Verify(VerifyArgs),
@@ -95,6 +99,7 @@ impl Command {
             | Self::Restore(_)
             | Self::Export(_)
             | Self::Bundle(_)
+            | Self::WhatIf(_)
             | Self::Replay(_)
             | Self::Reseal(_)
             | Self::Verify(_)

@@ -103,4 +103,5 @@ mod unknown_paths;
 mod unpriced_fields;
 mod verify;
 mod views;
+mod what_if;
 mod witness;

@@ -69,7 +69,7 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 26] = [
+const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("events", &[]),
     ("events/alerts", &["events"]),
     ("events/objects", &["events"]),
@@ -88,6 +88,7 @@ const MAY_KNOW: [(&str, &[&str]); 26] = [
     ("command/catalogue", &["events"]),
     ("command/shared_limits", &["events"]),
     ("command/access", &["events", "projections", "secrets", "shared_limits"]),
+    ("command/what_if", &["access", "events", "projections"]),
     ("command/dialects/hub", &["events"]),
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
     ("command/dialects/upstreams", &["events", "hub", "secrets"]),
@@ -100,7 +101,7 @@ const MAY_KNOW: [(&str, &[&str]); 26] = [
         &[
             "access", "access_log", "alerts", "analysts", "archive", "bundle", "catalogue", "command", "dialects",
             "events", "grpc", "objects", "openapi", "projections", "query", "relay", "secrets", "tlog", "transparency",
-            "upstream", "witness",
+            "upstream", "what_if", "witness",
         ],
     ),
 ];

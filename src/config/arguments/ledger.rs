@@ -109,6 +109,38 @@ pub struct BundleArgs {
     pub output: OutputArgs,
 }
 
+/// What is in the help of `what-if`.
+pub(super) const WHAT_IF_EXAMPLES: &str = "Examples:
+  ledgerway what-if --rules rules.json --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z
+  ledgerway what-if --rules rules.json --json
+
+A file of rules: {\"budgets\": {\"change\": [{\"budget_id\": \"bud_0198…\", \"limit_usd\": \"50\"}]}}; docs/what-if.md describes it.
+Exit code 0: done, 1: failed, 2: not begun.";
+
+#[derive(Args)]
+pub struct WhatIfArgs {
+    #[command(flatten)]
+    pub database: DatabaseArg,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Read the archive instead of the ledger, which needs space for a ledger: s3://BUCKET/PREFIX or file:///FOLDER; without a
+    /// value, LEDGERWAY_OBJECT_STORE_URL
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
+    pub archive: Option<String>,
+    /// File with the rules, as JSON
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::FilePath)]
+    pub rules: PathBuf,
+    /// The rules are in force from this time on [default: from the beginning]
+    #[arg(long, value_name = "RFC3339")]
+    pub from: Option<String>,
+    /// The rules are in force, and requests are reported, before this time [default: up to the end]
+    #[arg(long, value_name = "RFC3339")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 #[derive(Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
