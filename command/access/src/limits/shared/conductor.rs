@@ -14,7 +14,7 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::SharedLimitsError;
 use super::group::Group;
@@ -36,8 +36,9 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
-/// How long a node asks Redis at its start before it ends the shared counting of others, or itself: a single answer may be late, and
-/// an address may lead to a replica for a moment.
+/// For how long a node begins to ask Redis at its start before it ends the shared counting of others, or itself: a single answer may be
+/// late, and an address may lead to a replica for a moment. An attempt that began in this time may take its two seconds: cut short, a slow
+/// Redis would be no Redis.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
@@ -71,20 +72,21 @@ impl Conductor {
         let until = Instant::now() + ASKED_FIRST_MAX;
         // It cannot change in here: nothing follows the log yet.
         let mode = self.limiter.modes.mode();
-        // Another one takes its place before: a connection takes less time.
-        let mut failure = CounterError::TimedOut(ASKED_FIRST_MAX);
-        while let Ok(opened) = timeout_at(until, self.open()).await {
-            match opened {
+        let failure = loop {
+            let failure = match self.open().await {
                 Ok(connection) => {
                     self.limiter.link.set_connection(Some(connection));
                     return Ok(());
                 }
                 // The return from the period connects anew.
                 Err(error) if !mode.is_shared() && !error.is_final() => return Ok(()),
-                Err(error) => failure = error,
-            }
+                Err(error) => error,
+            };
             tokio::time::sleep(PROBE_EVERY).await;
-        }
+            if Instant::now() >= until {
+                break failure;
+            }
+        };
         if failure.is_final() && self.may_earlier_nodes_run(&failure).await? {
             return Err(failure.into());
         }
