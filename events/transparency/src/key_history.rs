@@ -97,20 +97,31 @@ impl KeyHistory {
         checkpoints: &[SignedCheckpoint],
     ) -> Result<LogKeys, (usize, CheckpointError)> {
         let (origin, mut trusted) = (given.origin(), given.verifiers().to_vec());
-        loop {
-            let signed = checkpoints.iter().filter(|signed| signed.verify(origin, &trusted).is_ok());
-            let proven = signed.map(|signed| signed.unverified().head().size).max().unwrap_or(0);
-            let named = self.keys.iter().filter(|key| key.position <= proven).map(|key| &key.verifier);
-            let news: Vec<_> = named.filter(|key| !trusted.contains(key)).cloned().collect();
-            if news.is_empty() {
-                break;
-            }
+        // The shorter ones first: what they name replaces a key before it can vouch for others in a longer one.
+        let mut ascending: Vec<_> = checkpoints.iter().collect();
+        ascending.sort_by_key(|signed| signed.unverified().head().size);
+        while let Some(news) = ascending.iter().find_map(|signed| self.news_of(signed, origin, &trusted)) {
             trusted.extend(news);
         }
         for (index, signed) in checkpoints.iter().enumerate() {
             signed.verify(origin, &trusted).map_err(|error| (index, error.into()))?;
         }
         Ok(LogKeys::of_log(origin.to_owned(), trusted))
+    }
+
+    /// The keys that a checkpoint adds to those that are trusted; `None` if it adds none. A key that a trusted one has replaced vouches for
+    /// nobody: it may have been stolen since.
+    fn news_of(&self, signed: &SignedCheckpoint, origin: &str, trusted: &[VerifierKey]) -> Option<Vec<VerifierKey>> {
+        let size = signed.unverified().head().size;
+        let named = || self.keys.iter().take_while(|key| key.position <= size).map(|key| &key.verifier);
+        let mut signers = signed.signers(origin, trusted).ok()?.into_iter();
+        let is_replaced = |signer: &VerifierKey| {
+            let mut later = named().skip_while(|key| *key != signer).skip(1);
+            later.any(|key| trusted.contains(key))
+        };
+        signers.find(|signer| !is_replaced(signer))?;
+        let news: Vec<_> = named().filter(|key| !trusted.contains(key)).cloned().collect();
+        (!news.is_empty()).then_some(news)
     }
 
     /// Refuses a checkpoint that no trusted key has signed, or none but those that the log had replaced by then.

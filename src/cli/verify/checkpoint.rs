@@ -121,7 +121,10 @@ impl PublishedAt {
         let newest = newest.map_err(|error| Fault::Unreadable(format!("{place}: {error}")))?;
         // What is damaged in the log is found when its events are compared.
         let origin = self.signers.keys.origin();
-        let history = KeyHistory::read(origin, reader).unwrap_or_else(|_| KeyHistory::new(origin));
+        let (history, unread) = match KeyHistory::read(origin, reader) {
+            Ok(history) => (history, None),
+            Err(error) => (KeyHistory::new(origin), Some(error)),
+        };
         let checkpoints: Vec<_> = kept.iter().chain(&newest).cloned().collect();
         let keys = history.trusted(&self.signers.keys, &checkpoints);
         let keys = keys.map_err(|(index, error)| self.untrusted(index, &error, &place))?;
@@ -163,6 +166,9 @@ impl PublishedAt {
             }
             Ok(compared) => {
                 progress.done();
+                if let Some(error) = unread {
+                    return Err(Fault::Unreadable(format!("the keys of the log: {error}")));
+                }
                 // Of these events, so that the keys are those that the log names.
                 for (index, signed) in checkpoints.iter().enumerate() {
                     let checked = history.must_be_in_force(&keys, signed);

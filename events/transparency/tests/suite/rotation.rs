@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use testing::random::SplitMix64;
 use tlog::{SignedCheckpoint, VerifierKey};
-use transparency::{CheckpointError, KeyHistory};
+use transparency::{CheckpointError, KeyHistory, LogKeys};
 
 use crate::ledger::{FIRST_KEY, Ledger, ORIGIN, Publishing, keys, opens, published, record_key, signer};
 
@@ -97,6 +97,19 @@ fn trust_follows_from_checkpoints(ledger: &Ledger, kept: &[SignedCheckpoint]) {
     let all = history.trusted(&keys(7), std::slice::from_ref(&forged)).expect("it is signed by a given key");
     let refused = history.must_be_in_force(&all, &forged);
     assert!(matches!(refused, Err(CheckpointError::Replaced { position: 6, .. })), "{refused:?}");
+    // Nor does it vouch for a key of its thief, once somebody knows that it was replaced.
+    let mut forged = SignedCheckpoint::sign(newest.clone(), &signer(7)).expect("signed");
+    forged.sign_also(&signer(10)).expect("room");
+    let both = LogKeys::of_verifiers(vec![signer(7).verifier_key().clone(), signer(8).verifier_key().clone()]);
+    for (given, checkpoints) in [
+        (keys(7), vec![kept[1].clone(), forged.clone()]),
+        (keys(7), vec![forged.clone(), kept[1].clone()]),
+        (both.expect("keys"), vec![forged.clone()]),
+    ] {
+        let all = history.trusted(&given, &checkpoints).expect("each is signed by a given key");
+        let refused = history.must_be_in_force(&all, &forged);
+        assert!(matches!(refused, Err(CheckpointError::Replaced { position: 6, .. })), "{refused:?}");
+    }
     // A key that the log does not name.
     let foreign = SignedCheckpoint::sign(newest, &signer(99)).expect("signed");
     let refused = history.trusted(&keys(7), &[kept[1].clone(), foreign]);
