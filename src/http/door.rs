@@ -19,7 +19,7 @@ use std::time::Instant;
 use access::auth::Authenticator;
 use access::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
 use access::rollup::{AccessRollup, RejectedChange};
-use access_log::{AnsweredRequest, Recorder};
+use access_log::{LoggedRequest, Recorder};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -115,10 +115,17 @@ impl Door {
             let in_flight = &self.parts.in_flight;
             if may_be_endless(&request) { in_flight.begin_stream() } else { in_flight.begin() }
         });
+        let mut entry = self.parts.access_log.as_ref().filter(|_| entrance != Entrance::Open).map(|access_log| {
+            let route = self.entrances.route(&path);
+            access_log.at_end_of(LoggedRequest::arrived(began, id, &method, route))
+        });
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
         let caller = self.parts.authenticate(&mut request, entrance, id, peer, began, client_trace).await;
+        if let (Some(entry), Ok(Some(caller))) = (&mut entry, &caller) {
+            entry.set_caller(caller.actor.clone(), caller.chain);
+        }
         let mut response = match &caller {
             Ok(Some(caller)) if entrance == Entrance::Administration => {
                 self.route_administration(caller, request).await
@@ -168,21 +175,12 @@ impl Door {
         let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, status, cause, code };
         log_request(&line, began);
         let Some(counted) = counted else { return response };
-        match &self.parts.access_log {
+        match entry {
             None => response.map(|body| Body::new(GuardedBody::new(body, counted))),
-            Some(access_log) => {
-                let caller = caller.ok().flatten();
-                let entry = access_log.at_end_of(AnsweredRequest {
-                    began,
-                    request_id: id,
-                    method,
-                    route: self.entrances.route(&path),
-                    status,
-                    code,
-                    chain: caller.as_ref().map_or_else(Chain::default, |caller| caller.chain),
-                    actor: caller.map(|caller| caller.actor.clone()),
-                });
-                response.map(|body| Body::new(GuardedBody::new(body, (counted, entry))))
+            Some(mut entry) => {
+                entry.set_answer(status, code);
+                // The entry first: a shutdown waits for what is counted, and then closes the access log.
+                response.map(|body| Body::new(GuardedBody::new(body, (entry, counted))))
             }
         }
     }

@@ -186,3 +186,29 @@ async fn the_view_keeps_the_newest_entries_alone_and_is_absent_unless_it_is_aske
     let described = without.operator().send(Method::GET, "/openapi.json", "").await.expect("a reply").json();
     assert!(described["paths"]["/v1/access-log"].is_null());
 }
+
+/// Holds: query.access-log
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_the_answer_and_who_makes_up_a_method_leave_an_entry_too() {
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_ACCESS_LOG", "view")]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["hang"]).await;
+    let operator = gateway.operator().clone();
+    let (client, body) = (gateway.client(Some(&tenant.secret)), tenant.ask("hang"));
+    let leaves = async move { client.try_post(NATIVE, &body).await.map(|_| ()) };
+    assert!(tokio::time::timeout(Duration::from_millis(500), leaves).await.is_err(), "it is not answered");
+    let long = "BREW".repeat(2_000);
+    let method = Method::from_bytes(long.as_bytes()).expect("a method");
+    let brewed = gateway.client(None).send(method, "/v1/usage", "").await.expect("a reply").request_id();
+    let all = entries_with(&operator, &brewed).await;
+    assert_eq!(entry(&all, &brewed)["method"], "OTHER");
+    let began = Instant::now();
+    loop {
+        let page = operator.get("/v1/access-log?status=499").await.must(200).json();
+        if let [left] = page["items"].as_array().expect("items").as_slice() {
+            assert_eq!([&left["actor"], &left["route"]], [&json!(tenant.key), &json!(NATIVE)], "{left}");
+            break;
+        }
+        assert!(began.elapsed() < WRITTEN_WITHIN, "no entry of who left");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -9,15 +9,21 @@ use events::ids::RequestId;
 use events::refusal::ErrorCode;
 use http::Method;
 
-/// What is known of a request when its response begins.
+/// The status of a request whose client left, or whose process ended, before there was a response. It is what nginx logs.
+pub const CLIENT_LEFT: u16 = 499;
+/// Stands for all methods that are not standard: they can have any length.
+const OTHER_METHOD: &str = "OTHER";
+
+/// What is known of a request.
 #[derive(Clone, Debug)]
-pub struct AnsweredRequest {
+pub struct LoggedRequest {
     pub began: Instant,
     pub request_id: RequestId,
-    pub method: Method,
+    /// Of a standard method, or [`OTHER_METHOD`].
+    pub method: &'static str,
     /// The pattern of its path, such as `/v1/keys/{id}`; `None` for a path without a route.
     pub route: Option<Arc<str>>,
-    /// The status that the refusal has over HTTP, or else that of the response.
+    /// The status that the refusal has over HTTP, or else that of the response; [`CLIENT_LEFT`] as long as there is none.
     pub status: u16,
     /// The code of a refusal.
     pub code: Option<ErrorCode>,
@@ -34,7 +40,20 @@ pub struct Entry {
     pub answered_at: DateTime<Utc>,
     /// From the request's head to `answered_at`.
     pub latency: Duration,
-    pub request: AnsweredRequest,
+    pub request: LoggedRequest,
+}
+
+impl LoggedRequest {
+    /// What is known of a request when it arrives.
+    pub fn arrived(began: Instant, request_id: RequestId, method: &Method, route: Option<Arc<str>>) -> Self {
+        let (status, code, actor, chain) = (CLIENT_LEFT, None, None, Chain::default());
+        Self { began, request_id, method: standard(method), route, status, code, actor, chain }
+    }
+}
+
+fn standard(method: &Method) -> &'static str {
+    const STANDARD: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+    STANDARD.iter().find(|name| **name == method.as_str()).copied().unwrap_or(OTHER_METHOD)
 }
 
 impl Entry {

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use events::time::Clock;
 use prometheus::Registry;
 
-pub use entry::{AnsweredRequest, Entry};
+pub use entry::{Entry, LoggedRequest};
 pub use recorder::{EntryGuard, Recorder};
 pub use view::{Filter, List, ListedRequest, StatusRange, View, ViewError};
 

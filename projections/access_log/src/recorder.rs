@@ -6,11 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use events::event::{Actor, Chain};
+use events::refusal::ErrorCode;
 use events::time::Clock;
 use projections::figures::registered;
 use prometheus::{IntCounter, Registry};
 
-use crate::entry::{AnsweredRequest, Entry};
+use crate::entry::{Entry, LoggedRequest};
 
 /// How long entries are collected before they are written. Waking the writer for each would cost more than the entry.
 const COLLECT: Duration = Duration::from_millis(250);
@@ -22,23 +24,33 @@ const PENDING_MAX: usize = 65_536;
 pub struct Recorder(pub(crate) Arc<Shared>);
 
 impl Recorder {
-    /// Records the request when the guard is dropped: its response has then ended.
-    pub fn at_end_of(&self, request: AnsweredRequest) -> EntryGuard {
-        EntryGuard { recorder: self.clone(), request: Some(request) }
+    /// Records the request when the guard is dropped: its response has then ended, or its client left before.
+    pub fn at_end_of(&self, request: LoggedRequest) -> EntryGuard {
+        EntryGuard { recorder: self.clone(), request }
     }
 }
 
-/// Records a request when it is dropped.
+/// Records a request when it is dropped. What is known of it later is set until then.
 pub struct EntryGuard {
     recorder: Recorder,
-    request: Option<AnsweredRequest>,
+    request: LoggedRequest,
+}
+
+impl EntryGuard {
+    pub fn set_caller(&mut self, actor: Actor, chain: Chain) {
+        self.request.actor = Some(actor);
+        self.request.chain = chain;
+    }
+
+    pub const fn set_answer(&mut self, status: u16, code: Option<ErrorCode>) {
+        self.request.status = status;
+        self.request.code = code;
+    }
 }
 
 impl Drop for EntryGuard {
     fn drop(&mut self) {
-        if let Some(request) = self.request.take() {
-            self.recorder.0.record(request);
-        }
+        self.recorder.0.record(self.request.clone());
     }
 }
 
@@ -55,6 +67,8 @@ struct Pending {
     /// The time of the last entry.
     newest: DateTime<Utc>,
     is_closing: bool,
+    /// The writer has ended.
+    is_over: bool,
 }
 
 impl Shared {
@@ -70,14 +84,14 @@ impl Shared {
         )?;
         let lost = registered(registry, lost)?;
         let newest = newest.unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let pending = Mutex::new(Pending { entries: Vec::new(), newest, is_closing: false });
+        let pending = Mutex::new(Pending { entries: Vec::new(), newest, is_closing: false, is_over: false });
         Ok(Self { clock, pending, closing: Condvar::new(), lost })
     }
 
-    fn record(&self, request: AnsweredRequest) {
+    fn record(&self, request: LoggedRequest) {
         let latency = request.began.elapsed();
         let mut pending = self.pending();
-        if pending.entries.len() >= PENDING_MAX {
+        if pending.entries.len() >= PENDING_MAX || pending.is_over {
             drop(pending);
             return self.lost.inc();
         }
@@ -105,7 +119,8 @@ impl Shared {
         let (mut pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let room = pending.entries.len();
         let entries = mem::replace(&mut pending.entries, Vec::with_capacity(room));
-        (!entries.is_empty() || !pending.is_closing).then_some(entries)
+        pending.is_over = entries.is_empty() && pending.is_closing;
+        (!pending.is_over).then_some(entries)
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {

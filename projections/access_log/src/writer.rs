@@ -48,7 +48,7 @@ fn write_line(entry: &Entry) {
         target: "access_log",
         answered_at = rfc3339(entry.answered_at),
         request_id = %request.request_id,
-        method = %request.method,
+        method = request.method,
         route = request.route.as_deref(),
         status = request.status,
         code = request.code.map(|code| code.as_str()),

@@ -83,7 +83,7 @@ fn add(db: &mut Connection, entries: &[Entry], entries_max: u64) -> Result<(), r
                 entry.answered_at.timestamp_micros(),
                 entry.latency_us(),
                 request.request_id.to_string(),
-                request.method.as_str(),
+                request.method,
                 request.route.as_deref(),
                 request.status,
                 request.code.map(|code| code.as_str()),
