@@ -1,4 +1,5 @@
-//! Where a command finds an archive: at an address that it is given, or in `LEDGERWAY_OBJECT_STORE_URL`.
+//! Where a command finds an archive or a published log: at an address that it is given, in `LEDGERWAY_OBJECT_STORE_URL`, or beside the
+//! ledger.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -170,7 +170,7 @@ async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
 async fn connect_to_server(server: Url) -> Result<(MultiplexedConnection, AboutServer), CounterError> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
-        // The wait for an answer is bounded here, for a server and for a cluster alike.
+        // Each call has its own limit: see `answered`.
         .set_response_timeout(None);
     let mut connection = Client::open(server)?.get_multiplexed_async_connection_with_config(&settings).await?;
     let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
@@ -182,7 +182,7 @@ async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection,
         .retries(0)
         // It waits for every server. Time is left to ask them for their reasons.
         .connection_timeout(CONNECT_MAX / 2)
-        // The wait for an answer is bounded by each call: a request waits for less than the trial.
+        // No shorter than the limit of any call (see `answered`), so that it is always that limit which ends a call.
         .response_timeout(CONNECT_MAX)
         .build()?;
     let mut cluster = client.get_async_connection().await?;

@@ -36,9 +36,9 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
-/// For how long a node begins to ask Redis at its start before it ends the shared counting of others, or itself: a single answer may be
-/// late, and an address may lead to a replica for a moment. An attempt that began in this time may take its two seconds: cut short, a slow
-/// Redis would be no Redis.
+/// For how long a starting node makes new attempts to reach Redis before it ends, or records an outage for all nodes: one answer may be
+/// late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
+/// that a slow Redis is not taken for an absent one.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
