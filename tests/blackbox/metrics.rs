@@ -169,7 +169,8 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
 async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
     let redis = RedisServer::start(Durability::Forgets);
     let url = redis.url();
-    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_REDIS_URL", &url)]), MockUpstream::start().await);
+    let settings = [("LEDGERWAY_REDIS_URL", &*url), ("LEDGERWAY_ACCESS_LOG", "view")];
+    let (gateway, upstream) = (Gateway::start_with(&settings), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
     tenant.chat("ok").await.must(200);
     tenant.chat("e500").await.must(502);
