@@ -78,7 +78,7 @@ async fn other_rules_over_the_ledger_of_a_gateway_say_what_would_have_differed()
         assert_eq!(costs, [spent, spent]);
     }
     let screen = what_if.says(0, "{}", &[]);
-    assert!(screen.contains("Every decision and every cost is as recorded."), "{screen}");
+    assert!(screen.contains("Every decision and every sum of costs is as recorded."), "{screen}");
 
     // A limit with room for the holds of two requests, one after the other.
     let lowered = json!({ "budget_id": tenant.budget, "limit_usd": usd(held + cost) });

@@ -1,41 +1,46 @@
 //! Corrections of what requests were charged, which may be recorded long after their end.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetWindow};
 use events::event::inference::Backend;
 use events::event::{Context, Event, Inference, Recorded};
-use events::ids::{IdSet, RequestId};
+use events::ids::RequestId;
 use events::ledger::{Charge, EndedHold, Ending};
 use events::money::NanoUsd;
 
 use crate::ending::ending;
 
-/// The refused requests that are remembered, so that memory does not grow with the log.
-const REFUSED_MAX: usize = 1 << 20;
+/// The requests that are remembered, so that memory does not grow with the log.
+const REMEMBERED_MAX: usize = 1 << 20;
 
-/// The requests that the rules refused last: what they were charged is corrected in the record alone.
-#[derive(Default)]
-pub(crate) struct LastRefused {
-    requests: IdSet<RequestId>,
+/// What a later correction has to know of the last requests of one kind.
+pub(crate) struct LastRequests<T> {
+    values: HashMap<RequestId, T>,
     in_order: VecDeque<RequestId>,
 }
 
-impl LastRefused {
-    pub(crate) fn add(&mut self, request: RequestId) {
-        if self.in_order.len() >= REFUSED_MAX
+impl<T> Default for LastRequests<T> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), in_order: VecDeque::new() }
+    }
+}
+
+impl<T> LastRequests<T> {
+    pub(crate) fn add(&mut self, request: RequestId, value: T) {
+        if self.in_order.len() >= REMEMBERED_MAX
             && let Some(oldest) = self.in_order.pop_front()
         {
-            self.requests.remove(&oldest);
+            self.values.remove(&oldest);
         }
-        if self.requests.insert(request) {
+        if self.values.insert(request, value).is_none() {
             self.in_order.push_back(request);
         }
     }
 
-    pub(crate) fn contains(&self, request: RequestId) -> bool {
-        self.requests.contains(&request)
+    pub(crate) fn get(&self, request: RequestId) -> Option<&T> {
+        self.values.get(&request)
     }
 }
 

@@ -144,7 +144,7 @@ impl Pricing {
 }
 
 /// `held` in the proportion of `to` to `from`, rounded up. `None` if money cannot count it.
-fn scaled(held: NanoUsd, from: NanoUsd, to: NanoUsd) -> Option<NanoUsd> {
+pub(crate) fn scaled(held: NanoUsd, from: NanoUsd, to: NanoUsd) -> Option<NanoUsd> {
     if from == to {
         return Some(held);
     }

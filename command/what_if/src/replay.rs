@@ -22,10 +22,10 @@ use events::usage::{Usage, UsageSource};
 use projections::tables::Tables;
 use serde_json::Value;
 
-use crate::correction::{Corrected, LastRefused, late_end};
+use crate::correction::{Corrected, LastRequests, late_end};
 use crate::ending::ending;
 use crate::limits::{Fate, Limits};
-use crate::pricing::{Bound, NoPrice, Pricing};
+use crate::pricing::{Bound, NoPrice, Pricing, scaled};
 use crate::report::{Figures, Party, Refuser, Report};
 use crate::rules::Rules;
 use crate::{LifeOf, Period, WhatIfError};
@@ -46,7 +46,10 @@ pub(crate) struct Replay<'r> {
     /// The admission whose hold comes next.
     admitted: Option<(RequestId, Box<InferenceAdmitted>)>,
     open: HashMap<RequestId, OpenRequest>,
-    refused: LastRefused,
+    /// Those that the rules refused: what they were charged is corrected in the record alone.
+    refused: LastRequests<()>,
+    /// Those that were charged another hold than the recorded one, because nobody knew what they had used.
+    charged_holds: LastRequests<Costs>,
     windows_forgotten_at: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
     report: Report,
@@ -109,7 +112,8 @@ impl<'r> Replay<'r> {
             limits: Limits::new(&rules.rate_limits, period.from),
             admitted: None,
             open: HashMap::new(),
-            refused: LastRefused::default(),
+            refused: LastRequests::default(),
+            charged_holds: LastRequests::default(),
             windows_forgotten_at: None,
             last: None,
             report: Report { period, ..Report::default() },
@@ -260,7 +264,7 @@ impl<'r> Replay<'r> {
     }
 
     fn refuse(&mut self, request: RequestId, party: &Party, refuser: Option<Refuser>) -> Standing {
-        self.refused.add(request);
+        self.refused.add(request, ());
         if let Some(refuser) = refuser {
             self.report.note_refusal(refuser);
         }
@@ -381,6 +385,12 @@ impl<'r> Replay<'r> {
             Standing::Held { .. } => charged.map(|_| ended.ruled),
             Standing::Refused => None,
         };
+        if let (Some(charged), Some(ruled)) = (charged, ruled)
+            && charged == request.held
+            && charged != ruled
+        {
+            self.charged_holds.add(request_id, Costs { recorded: charged, ruled });
+        }
         if request.is_counted {
             let (recorded, ruled) = (charged.unwrap_or(NanoUsd::ZERO), ruled.unwrap_or(NanoUsd::ZERO));
             self.report.count(&request.party, |figures| figures.charge(recorded, ruled));
@@ -410,9 +420,16 @@ impl<'r> Replay<'r> {
         let corrected = corrected.ok_or_else(|| unsound(recorded, format!("{} was not admitted", adjusted.of)))?;
         let is_counted = self.period.includes(corrected.admitted_at);
         let is_void = is_counted
-            && (self.refused.contains(adjusted.of)
+            && (self.refused.get(adjusted.of).is_some()
                 || (adjusted.price.is_some() && self.pricing.changes(&corrected.model, corrected.backend.as_ref())));
-        let ruled = if is_void { NanoUsd::ZERO } else { adjusted.delta_usd };
+        let ruled = match self.charged_holds.get(adjusted.of) {
+            _ if is_void => NanoUsd::ZERO,
+            // The request ended after its hold had expired: only what it cost in all is known, not its tokens.
+            Some(hold) if adjusted.price.is_none() => {
+                late_delta(adjusted.delta_usd, *hold).ok_or(WhatIfError::Overflow { position: recorded.position })?
+            }
+            _ => adjusted.delta_usd,
+        };
         if is_counted {
             let party = Party::new(&corrected.context, Some(&corrected.model));
             self.report.count(&party, |figures| figures.charge(adjusted.delta_usd, ruled));
@@ -548,6 +565,13 @@ fn admit(balances: &mut Balances, admission: &Admission, now: DateTime<Utc>) -> 
         // The first is of a request that has a hold, and the second of one that asks again: neither is asked here.
         AdmitDecision::AlreadyAdmitted | AdmitDecision::Short => Err(None),
     }
+}
+
+/// The correction of a charged hold under the rules: the cost that became known, in the proportion of the holds. `None` if money cannot
+/// count it.
+fn late_delta(delta: NanoUsd, hold: Costs) -> Option<NanoUsd> {
+    let cost = hold.recorded.checked_add(delta)?;
+    scaled(cost, hold.recorded, hold.ruled)?.checked_sub(hold.ruled)
 }
 
 /// Replaces the tokens that a request had reserved by those that it took, as the gateway does.

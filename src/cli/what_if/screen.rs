@@ -16,7 +16,7 @@ pub fn text(report: &Report, rules: &Path) -> String {
     let title = format!("{} from {from} to {to}, by the log up to position {}", rules.display(), report.position);
     let mut parts = vec![title, totals(&report.total)];
     if report.total.is_as_recorded() && report.refused_by.is_empty() {
-        parts.push("Every decision and every cost is as recorded.".to_owned());
+        parts.push("Every decision and every sum of costs is as recorded.".to_owned());
     }
     if !report.refused_by.is_empty() {
         parts.push(refused_by(report));

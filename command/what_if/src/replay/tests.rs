@@ -601,11 +601,32 @@ fn a_request_whose_usage_is_unknown_is_charged_its_bound_under_the_rules() {
     assert!(history.ask(1, 100, 0, 0));
     history.wait(TimeDelta::hours(1));
     assert!(history.open.is_empty(), "it has expired");
-    let prices = json!({ "prices": [{ "provider_id": id::<ProviderId>(1), "model": BACKEND, "input_usd_per_mtok": "6",
-                                      "output_usd_per_mtok": "30" }] });
-    let total = history.replay(&rules(prices), Period::default()).total;
+    let prices = |[input, output]: [&str; 2]| {
+        json!({ "prices": [{ "provider_id": id::<ProviderId>(1), "model": BACKEND, "input_usd_per_mtok": input,
+                             "output_usd_per_mtok": output }] })
+    };
+    let total = history.replay(&rules(prices(["6", "30"])), Period::default()).total;
     let bound = i128::from(cost(100, 20, [INPUT_USD, OUTPUT_USD]));
     assert_eq!((total.recorded_cost_usd.nanos(), total.cost_usd.nanos()), (bound, 2 * bound));
+    // It ends after all, and what it cost is known.
+    let actual = cost(10, 1, [INPUT_USD, OUTPUT_USD]);
+    let adjusted = BudgetAdjusted {
+        delta_usd: NanoUsd::new(actual)
+            .checked_sub(NanoUsd::new(cost(100, 20, [INPUT_USD, OUTPUT_USD])))
+            .expect("small"),
+        budgets: Vec::new(),
+        reason: "settled_after_expiry".to_owned(),
+        of: id(1),
+        price: None,
+        request: None,
+    };
+    let (stream, context) = (Stream::hold(adjusted.of), context(1).in_request(adjusted.of));
+    history.record(Emitted { stream, context, event: Hold::Adjusted(Box::new(adjusted)).into() });
+    for (usd, factor) in [(["6", "30"], 4), (["3", "15"], 2), (["1.5", "7.5"], 1)] {
+        let total = history.replay(&rules(prices(usd)), Period::default()).total;
+        let wanted = (i128::from(actual), i128::from(actual) * factor / 2);
+        assert_eq!((total.recorded_cost_usd.nanos(), total.cost_usd.nanos()), wanted, "{usd:?}");
+    }
 }
 
 #[test]
