@@ -22,7 +22,7 @@ pub use entry::{Entry, LoggedRequest};
 pub use recorder::{EntryGuard, Recorder};
 pub use view::{Filter, List, ListedRequest, StatusRange, View, ViewError};
 
-use recorder::Shared;
+use recorder::EntryBuffer;
 use writer::Writer;
 
 /// Where entries are written. At least one of both is meant to be set.
@@ -55,7 +55,7 @@ pub enum StartError {
 
 /// A running access log.
 pub struct AccessLog {
-    shared: Arc<Shared>,
+    buffer: Arc<EntryBuffer>,
     view: Option<View>,
     thread: JoinHandle<()>,
 }
@@ -64,15 +64,15 @@ impl AccessLog {
     pub fn start(settings: &AccessLogSettings, clock: Arc<dyn Clock>, registry: &Registry) -> Result<Self, StartError> {
         let file = settings.view.as_ref().map(view::ViewFile::open).transpose()?;
         let newest = file.as_ref().map(view::ViewFile::newest_at).transpose()?.flatten();
-        let shared = Arc::new(Shared::new(clock, newest, registry)?);
+        let buffer = Arc::new(EntryBuffer::new(clock, newest, registry)?);
         let view = settings.view.as_ref().map(|view| View::of(&view.folder));
-        let writer = Writer { shared: Arc::clone(&shared), lines: settings.lines, file };
+        let writer = Writer { buffer: Arc::clone(&buffer), lines: settings.lines, file };
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(|| writer.run())?;
-        Ok(Self { shared, view, thread })
+        Ok(Self { buffer, view, thread })
     }
 
     pub fn recorder(&self) -> Recorder {
-        Recorder(Arc::clone(&self.shared))
+        Recorder(Arc::clone(&self.buffer))
     }
 
     /// `None` if none is kept.
@@ -82,7 +82,7 @@ impl AccessLog {
 
     /// Writes what was recorded, and ends the thread. Blocking.
     pub fn stop(self) {
-        self.shared.close();
+        self.buffer.close();
         if self.thread.join().is_err() {
             tracing::error!("the thread of the access log had ended");
         }

@@ -21,7 +21,7 @@ const PENDING_MAX: usize = 65_536;
 
 /// Records requests. Cheap to clone.
 #[derive(Clone)]
-pub struct Recorder(pub(crate) Arc<Shared>);
+pub struct Recorder(pub(crate) Arc<EntryBuffer>);
 
 impl Recorder {
     /// Records the request when the guard is dropped: its response has then ended, or its client left before.
@@ -54,8 +54,8 @@ impl Drop for EntryGuard {
     }
 }
 
-/// What recorders and the writer share.
-pub(crate) struct Shared {
+/// Entries on their way from the recorders to the writer.
+pub(crate) struct EntryBuffer {
     clock: Arc<dyn Clock>,
     pending: Mutex<Pending>,
     closing: Condvar,
@@ -71,7 +71,7 @@ struct Pending {
     is_over: bool,
 }
 
-impl Shared {
+impl EntryBuffer {
     /// `newest` is the time of the last entry that an earlier process recorded.
     pub fn new(
         clock: Arc<dyn Clock>,

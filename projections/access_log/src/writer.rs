@@ -5,11 +5,11 @@ use std::sync::Arc;
 use events::time::rfc3339;
 
 use crate::entry::Entry;
-use crate::recorder::Shared;
+use crate::recorder::EntryBuffer;
 use crate::view::ViewFile;
 
 pub(crate) struct Writer {
-    pub shared: Arc<Shared>,
+    pub buffer: Arc<EntryBuffer>,
     /// Whether each entry is a line.
     pub lines: bool,
     /// `None` if no view is kept.
@@ -20,7 +20,7 @@ impl Writer {
     /// Writes until the log is closed.
     pub fn run(mut self) {
         let mut is_failing = false;
-        while let Some(entries) = self.shared.collect() {
+        while let Some(entries) = self.buffer.collect() {
             if entries.is_empty() {
                 continue;
             }
@@ -30,7 +30,7 @@ impl Writer {
             let Some(file) = &mut self.file else { continue };
             let added = file.add(&entries);
             if let Err(error) = &added {
-                self.shared.lose(entries.len());
+                self.buffer.lose(entries.len());
                 if !is_failing {
                     tracing::error!(%error, "entries of the access log are lost until its file can be written");
                 }
