@@ -8,7 +8,6 @@
 //! Memory grows with open holds, windows of budgets, and resources of administration, but not with the length of the log.
 
 mod budgets;
-mod correction;
 mod ending;
 mod limits;
 mod pricing;

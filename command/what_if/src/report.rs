@@ -6,7 +6,7 @@ use events::event::Context;
 use events::event::admin::{Model, Scope};
 use events::ids::{BudgetId, LimitId, TenantId, UserId};
 use events::limit::Measure;
-use events::money::NanoUsdSum;
+use events::money::{NanoUsd, NanoUsdSum};
 use serde::Serialize;
 
 use crate::Period;
@@ -40,12 +40,18 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Adds a charge, as recorded and under the rules.
+    pub(crate) fn charge(&mut self, recorded: NanoUsd, ruled: NanoUsd) {
+        self.recorded_cost_usd = self.recorded_cost_usd + recorded.into();
+        self.cost_usd = self.cost_usd + ruled.into();
+    }
+
     /// What the rules would have added to the cost; negative for what they would have saved.
     pub fn difference(&self) -> NanoUsdSum {
         self.cost_usd - self.recorded_cost_usd
     }
 
-    /// True if every decision and every cost is as recorded.
+    /// True if every decision and every sum of costs is as recorded.
     pub fn is_as_recorded(&self) -> bool {
         self.newly_refused == 0
             && self.newly_shortened == 0
