@@ -39,6 +39,7 @@ mod witness;
 
 use std::fmt::Display;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -147,9 +148,10 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn single_threaded_runtime() -> Result<Runtime, Failure> {
+/// The runtime of a command. It is not dropped: that would wait for threads, of which one may read a folder that does not answer.
+fn single_threaded_runtime() -> Result<ManuallyDrop<Runtime>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name("blocking").build();
-    runtime.map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))
+    runtime.map(ManuallyDrop::new).map_err(|error| Failure::NotBegun(format!("cannot start the runtime: {error}")))
 }
 
 /// Suggests `--listen` for `--port`, which other servers have and clap finds no similar flag for.

@@ -2,6 +2,7 @@
 //! done, 1 failed, 2 not begun.
 
 use std::io::BufWriter;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -72,7 +73,7 @@ fn write(
 
 /// The published log of a ledger, with its newest checkpoint.
 struct Published {
-    runtime: Runtime,
+    runtime: ManuallyDrop<Runtime>,
     log: PublishedLog,
     checkpoint: String,
     head: TreeHead,

@@ -1,5 +1,6 @@
 //! What the commands that serve until a signal have in common: `serve` and `witness`.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,7 +14,7 @@ const BLOCKED_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a server until it has ended.
 pub fn block_on_server<T>(server: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = single_threaded_runtime()?;
+    let runtime = ManuallyDrop::into_inner(single_threaded_runtime()?);
     let served = runtime.block_on(server);
     runtime.shutdown_timeout(BLOCKED_MAX);
     Ok(served)

@@ -2,7 +2,7 @@
 //! object is not known here.
 
 mod address;
-mod folder_reader;
+mod folder;
 mod object;
 mod opening;
 mod store;

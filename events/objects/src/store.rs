@@ -9,16 +9,16 @@ use bytes::{Bytes, BytesMut};
 use events::private::create_folder;
 use events::shown_text::shown_text;
 use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, poll_fn};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{ClientOptions, HttpClient, HttpConnector};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    BackoffConfig, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
 };
 
 use crate::address::{Bucket, Location, ObjectStoreAddress};
-use crate::folder_reader::FolderReader;
+use crate::folder::Folder;
 use crate::object::Object;
 
 /// How long one object may take to put or to read, with all attempts.
@@ -53,11 +53,15 @@ const VARIABLES: [&str; 13] = [
 /// The objects of a folder or a bucket. Cheap to clone.
 #[derive(Clone)]
 pub struct Objects {
-    store: Arc<dyn ObjectStore>,
-    /// Reads the files of a folder.
-    folder: Option<Arc<FolderReader>>,
+    place: Place,
     prefix: Path,
     shown: Arc<str>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Folder(Arc<Folder>),
+    Bucket(Arc<dyn ObjectStore>),
 }
 
 /// An object store cannot be used.
@@ -121,19 +125,19 @@ impl Objects {
         tls: &rustls::ClientConfig,
     ) -> Result<Self, OpenError> {
         let shown: Arc<str> = address.to_string().into();
-        let (store, folder, prefix): (Arc<dyn ObjectStore>, _, _) = match &address.0 {
+        let (place, prefix) = match &address.0 {
             Location::Folder(folder) => {
-                let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| folder_error(folder, &error))?;
-                let store = store.with_fsync(true);
-                (Arc::new(store.clone()), Some(Arc::new(FolderReader::new(store))), Path::default())
+                let opened = Folder::open(folder).map_err(|error| folder_error(folder, &error))?;
+                (Place::Folder(Arc::new(opened)), Path::default())
             }
             Location::Bucket(bucket) => {
                 let wrong = |reason: String| OpenError::Bucket { address: shown.to_string(), reason };
                 let store = s3(bucket, variable, tls).map_err(|error| wrong(shown_text(&error, REASON_CHARS_MAX)))?;
-                (Arc::new(store), None, Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?)
+                let prefix = Path::parse(&bucket.prefix).map_err(|error| wrong(error.to_string()))?;
+                (Place::Bucket(Arc::new(store)), prefix)
             }
         };
-        Ok(Self { store, folder, prefix, shown })
+        Ok(Self { place, prefix, shown })
     }
 
     /// Puts an object if there is none of its name. It is durable when this returns.
@@ -147,12 +151,16 @@ impl Objects {
     }
 
     async fn put_as(&self, mode: PutMode, name: &str, bytes: Bytes) -> Result<Put, StoreError> {
-        let options = PutOptions::from(mode);
-        let path = self.path(name);
-        let put = self.store.put_opts(&path, PutPayload::from_bytes(bytes), options);
+        let (path, payload) = (self.path(name), PutPayload::from_bytes(bytes));
+        let put = async {
+            match &self.place {
+                Place::Folder(folder) => folder.put(mode, path, payload).await,
+                Place::Bucket(bucket) => bucket.put_opts(&path, payload, PutOptions::from(mode)).await.map(|_| ()),
+            }
+        };
         let failed = |reason| self.failed("put", name, reason);
         match tokio::time::timeout(OBJECT_MAX, put).await {
-            Ok(Ok(_)) => Ok(Put::Created),
+            Ok(Ok(())) => Ok(Put::Created),
             Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(Put::Existed),
             Ok(Err(error)) => Err(failed(shown_text(&error, REASON_CHARS_MAX))),
             Err(_) => Err(failed(timed_out(OBJECT_MAX))),
@@ -162,8 +170,14 @@ impl Objects {
     /// Deletes an object, if there is one.
     pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name);
+        let delete = async {
+            match &self.place {
+                Place::Folder(folder) => folder.delete(path).await,
+                Place::Bucket(bucket) => bucket.delete(&path).await,
+            }
+        };
         let failed = |reason| self.failed("delete", name, reason);
-        match tokio::time::timeout(OBJECT_MAX, self.store.delete(&path)).await {
+        match tokio::time::timeout(OBJECT_MAX, delete).await {
             Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
             Ok(Err(error)) => Err(failed(shown_text(&error, REASON_CHARS_MAX))),
             Err(_) => Err(failed(timed_out(OBJECT_MAX))),
@@ -182,10 +196,11 @@ impl Objects {
     }
 
     async fn try_get(&self, name: &str, bytes_max: u64) -> object_store::Result<Object> {
-        if let Some(folder) = &self.folder {
-            return folder.read(&self.path(name), bytes_max).await;
-        }
-        let found = self.store.get_opts(&self.path(name), GetOptions::default()).await?;
+        let bucket = match &self.place {
+            Place::Folder(folder) => return folder.read(&self.path(name), bytes_max).await,
+            Place::Bucket(bucket) => bucket,
+        };
+        let found = bucket.get_opts(&self.path(name), GetOptions::default()).await?;
         if found.meta.size > bytes_max {
             return Ok(Object::TooLong { bytes: found.meta.size });
         }
@@ -209,12 +224,10 @@ impl Objects {
         after: Option<&str>,
         mut found: impl FnMut(Listed) -> Enough,
     ) -> Result<(), StoreError> {
-        let prefix = self.path(folder);
-        let mut objects = match after {
-            Some(after) => self.store.list_with_offset(Some(&prefix), &self.path(after)),
-            None => self.store.list(Some(&prefix)),
-        };
         let failed = |reason| self.failed("list", folder, reason);
+        let objects = tokio::time::timeout(LIST_PAGE_MAX, self.listing(self.path(folder), after)).await;
+        let objects = objects.map_err(|_| failed(timed_out(LIST_PAGE_MAX)))?;
+        let mut objects = objects.map_err(|error| failed(shown_text(&error, REASON_CHARS_MAX)))?;
         loop {
             let next = tokio::time::timeout(LIST_PAGE_MAX, objects.next()).await;
             let Some(object) = next.map_err(|_| failed(timed_out(LIST_PAGE_MAX)))? else { return Ok(()) };
@@ -229,6 +242,22 @@ impl Objects {
                 return Ok(());
             }
         }
+    }
+
+    async fn listing(
+        &self,
+        prefix: Path,
+        after: Option<&str>,
+    ) -> object_store::Result<BoxStream<'static, object_store::Result<ObjectMeta>>> {
+        let after = after.map(|after| self.path(after));
+        Ok(match (&self.place, after) {
+            (Place::Folder(folder), after) => {
+                let mut listing = folder.list(prefix, after).await?;
+                poll_fn(move |context| listing.poll_recv(context)).boxed()
+            }
+            (Place::Bucket(bucket), Some(after)) => bucket.list_with_offset(Some(&prefix), &after),
+            (Place::Bucket(bucket), None) => bucket.list(Some(&prefix)),
+        })
     }
 
     fn path(&self, name: &str) -> Path {
