@@ -9,12 +9,12 @@ use objects::ObjectStoreAddress;
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
-use super::object_store::{named_object_store, open_archive};
+use super::object_store::{named_object_store, objects_beside, open_archive};
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, exit, print_line, single_threaded_runtime};
 use crate::config::arguments::ArchiveArgs;
 use crate::config::setting::{DATABASE_URL, JSON, OBJECT_STORE_URL};
-use crate::config::{Flags, OBJECTS_FOLDER, boolean};
+use crate::config::{Flags, boolean};
 
 /// Events in a segment, as the gateway's default.
 const SEGMENT_EVENTS: u64 = 50_000;
@@ -54,7 +54,7 @@ fn archive(args: &ArchiveArgs, flags: &Flags) -> Result<String, Failure> {
 fn find_archive(args: &ArchiveArgs, ledger: &LedgerPlace) -> Result<Archive, Failure> {
     let own = || {
         let folder = ledger.file().and_then(|file| file.parent());
-        folder.map(|folder| ObjectStoreAddress::of_folder(&folder.join(OBJECTS_FOLDER)))
+        folder.map(|folder| ObjectStoreAddress::of_folder(&objects_beside(folder)))
     };
     match named_object_store(args.archive.as_deref())?.or_else(own) {
         Some(address) => open_archive(&address),

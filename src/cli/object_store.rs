@@ -75,7 +75,7 @@ pub fn published_log_of(folder: Option<&Path>) -> Result<ObjectStoreAddress, Fai
     if let Some(address) = named_object_store(None)? {
         return Ok(address);
     }
-    let Some(objects) = folder.map(|folder| absolute(folder).join(OBJECTS_FOLDER)) else {
+    let Some(objects) = folder.map(objects_beside) else {
         let (variable, data) = (OBJECT_STORE_URL.variable, DATA.variable);
         return Err(Failure::NotBegun(format!("there is no published log to read: set {variable} or {data}")));
     };
@@ -87,8 +87,9 @@ pub fn not_published(place: &dyn Display) -> Failure {
     Failure::NotBegun(format!("there is no published log in {place}: docs/transparency.md says how to publish one"))
 }
 
-fn absolute(folder: &Path) -> PathBuf {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+/// The object store of a gateway that is given no address, beside its ledger.
+pub fn objects_beside(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join(OBJECTS_FOLDER)
 }
 
 fn no_tls(error: impl Display) -> Failure {
