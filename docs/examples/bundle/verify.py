@@ -130,8 +130,8 @@ class Books:
     def __init__(self, header):
         times = header.get("from", "0001-01-01T00:00:00Z"), header.get("to", "9999-12-31T23:59:59Z")
         self.tenant, (self.since, self.until) = header["tenant_id"], map(datetime.fromisoformat, times)
-        self.prices, self.requests, self.sequences = {}, {}, {}
-        self.events = self.charged = self.ended = 0
+        must(self.since < self.until, "its range ends before it begins")
+        self.prices, self.requests, self.sequences, self.events, self.charged, self.ended = {}, {}, {}, 0, 0, 0
 
     def take(self, event, place):
         kind, data, stream = event["type"].rsplit(".v", 1)[0], event["data"], event["stream"]

@@ -270,6 +270,16 @@ async fn what_cannot_be_bundled_or_checked_is_said() {
     assert!(verify(2, &file, &published.key).contains("x.bundle"));
     assert!(run(2, &["verify", "--bundle", &other]).contains("--checkpoint-key"));
     let file = published.bundle("all.bundle", &[]);
+    let backwards = fs::read_to_string(&file).expect("text").replacen(
+        '{',
+        "{\"from\":\"2026-11-02T00:00:00.000000Z\",\"to\":\"2026-11-01T00:00:00.000000Z\",",
+        1,
+    );
+    fs::write(published.path("backwards.bundle"), backwards).expect("written");
+    let backwards = published.path("backwards.bundle");
+    assert!(verify(2, &backwards, &published.key).contains("a range that ends before it begins"));
+    let (code, words) = script(&backwards, &published.key);
+    assert!(code == Some(1) && words.contains("its range ends before it begins"), "{words}");
     let of_witness = "witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO";
     assert!(verify(2, &file, of_witness).contains("which belongs in --witness-key"));
     let cosigned = ["verify", "--bundle", &file, "--checkpoint-key", &published.key, "--witness-key", of_witness];
