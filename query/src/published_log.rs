@@ -6,7 +6,7 @@ mod receipt;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use events::concurrency::QUERY_MAX;
+use events::concurrency::{QUERY_MAX, Requester};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::refusal::{ErrorCode, Refusal};
@@ -14,6 +14,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
+use projections::caller::Caller;
 use projections::visible::Visible;
 use serde_json::{Value, json};
 use tlog::{EntryBundleId, Hash, TileId, TreeHead};
@@ -135,7 +136,7 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
     let entries = |log: PublishedLog| async move { log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
-    let bytes = read_published(&context.state, ReaderKind::Caller, entries).await?;
+    let bytes = read_published(&context.state, reader(&context.caller), entries).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
     Ok(([(CONTENT_TYPE, BYTES)], bytes).into_response())
@@ -202,6 +203,13 @@ fn proof_json(mut place: Value, head: &TreeHead, hashes: &[Hash]) -> Value {
 const NOTHING: QueryError = QueryError::NotFound(
     "published log: LEDGERWAY_TRANSPARENCY publishes it, and its first checkpoint comes within a second of the first event",
 );
+
+fn reader(caller: &Caller) -> ReaderKind {
+    match caller.requester() {
+        Requester::TenantKey { tenant, .. } => ReaderKind::Caller(Some(tenant)),
+        Requester::Operator | Requester::PlatformKey(_) => ReaderKind::Caller(None),
+    }
+}
 
 /// Reads the published log for a response, for at most [`QUERY_MAX`]: an object store may hang.
 async fn read_published<T, F: Future<Output = Result<T, QueryError>>>(

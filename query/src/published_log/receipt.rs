@@ -15,9 +15,9 @@ use openapi::{Answer, Json, Operation};
 use projections::views::inferences::One;
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, TlogProof};
-use transparency::{PublishedLog, ReaderKind};
+use transparency::PublishedLog;
 
-use super::{NOTHING, TAG, read_published};
+use super::{NOTHING, TAG, read_published, reader};
 use crate::described;
 use crate::error::QueryError;
 use crate::inferences::{self, REQUEST};
@@ -56,7 +56,7 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
     // The object store may take its time, and others need the permit meanwhile.
     drop(query);
-    let entries = read_published(&context.state, ReaderKind::Caller, |log| prove(log, positions, events)).await?;
+    let entries = read_published(&context.state, reader(&context.caller), |log| prove(log, positions, events)).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Inferences);
     Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))

@@ -114,7 +114,7 @@ pub fn opens(seeds: &'static [u8]) -> OpenSigner {
     })
 }
 
-fn tls() -> rustls::ClientConfig {
+pub fn tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     builder.expect("protocols").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
