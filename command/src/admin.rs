@@ -88,6 +88,11 @@ pub fn routes(state: AdminState) -> Api {
         resources::rotate,
         resources::described_rotation,
     );
+    let erasure = Api::of(Entrance::Administration).post(
+        "/v1/admin/subjects/{id}/erase",
+        resources::erase,
+        resources::described_erasure,
+    );
     let prices_import =
         Api::of(Entrance::Administration).post("/v1/admin/prices/import", import::import, import::described);
     let log_key_rotation =
@@ -96,6 +101,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(resource_routes::<Partner>())
         .merge(resource_routes::<Tenant>())
         .merge(resource_routes::<User>())
+        .merge(changes_of(StreamKind::User, erasure))
         .merge(resource_routes::<Key>())
         .merge(changes_of(StreamKind::Key, rotation))
         .merge(resource_routes::<Provider>())

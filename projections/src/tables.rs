@@ -154,7 +154,10 @@ impl Tables {
                     self.log_keys.push((**key).clone());
                 }
             }
-            Resource::NodeKeyReplaced(_) | Resource::PriceRevalued(_) | Resource::CatalogueImported(_) => {}
+            Resource::UserErased(_)
+            | Resource::NodeKeyReplaced(_)
+            | Resource::PriceRevalued(_)
+            | Resource::CatalogueImported(_) => {}
         }
     }
 

@@ -39,6 +39,7 @@ mod dead_keys;
 mod doctor;
 mod embeddings;
 mod environment;
+mod erasure;
 mod failed_calls;
 mod fair_queries;
 mod families;

@@ -22,9 +22,9 @@ const URL_SECRET: &str = "canary-url-password-77f0";
 const NEVER_A_KEY: &str = "sgk_canary_garbage_0123456789";
 
 /// Where something may have been written, and what.
-struct Place {
-    name: String,
-    bytes: Vec<u8>,
+pub struct Place {
+    pub name: String,
+    pub bytes: Vec<u8>,
 }
 
 /// Everything that the gateway has written and said until now.
@@ -38,7 +38,7 @@ fn places(gateway: &Gateway) -> Vec<Place> {
     places
 }
 
-fn collect(folder: &Path, places: &mut Vec<Place>) {
+pub fn collect(folder: &Path, places: &mut Vec<Place>) {
     for entry in fs::read_dir(folder).expect("the data folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

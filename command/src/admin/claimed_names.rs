@@ -50,6 +50,7 @@ impl ClaimedNames {
                 Some(claim).filter(|_| model.origin.is_none())
             }),
             Resource::Key(_)
+            | Resource::UserErased(_)
             | Resource::KeyRotated(_)
             | Resource::ProviderKeySetAside(_)
             | Resource::ProviderKeyRestored(_)

@@ -96,6 +96,8 @@ pub enum Command<R> {
     End,
     /// Records an event that only one kind has, and that was decided on the resource's state. It needs a live resource.
     Record(Resource),
+    /// The same for an event that may also follow the resource's end.
+    RecordAtAnyTime(Resource),
 }
 
 /// The state of a resource after its events.
@@ -145,10 +147,13 @@ impl<R: Rules> Lifecycle<R> {
             (Command::Change(change), Self::Live(state)) => {
                 Change::changed(state.resource().validated_change(&change)?).into()
             }
-            (Command::Record(event), Self::Live(_)) => event,
+            (Command::Record(event), Self::Live(_))
+            | (Command::RecordAtAnyTime(event), Self::Live(_) | Self::Ended(_)) => event,
             (Command::End, Self::Live(state)) => Change::<R>::Ended(state.resource().id()).into(),
             (Command::End, Self::Ended(_)) => return Ok(None),
-            (Command::Change(_) | Command::Record(_) | Command::End, Self::Absent) => return Err(RuleError::Absent),
+            (Command::Change(_) | Command::Record(_) | Command::RecordAtAnyTime(_) | Command::End, Self::Absent) => {
+                return Err(RuleError::Absent);
+            }
         }))
     }
 

@@ -6,6 +6,7 @@ pub mod handles;
 pub mod person;
 
 mod budget;
+mod erasure;
 mod key;
 mod key_secret;
 mod key_state;
@@ -20,6 +21,7 @@ mod scope;
 mod tenant;
 mod user;
 
+pub use erasure::{described_erasure, erase};
 pub use key::{described_rotation, rotate};
 pub use key_secret::issue_secret;
 

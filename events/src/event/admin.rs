@@ -203,6 +203,18 @@ impl KeyRotated {
     }
 }
 
+/// The personal data of a user was erased, with the addresses from which its keys changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserErased {
+    pub user_id: UserId,
+}
+
+impl UserErased {
+    pub const fn stream_id(&self) -> UserId {
+        self.user_id
+    }
+}
+
 named! {
     /// What made a resource that nobody created by a command. The gateway changes and ends such a resource itself.
     pub enum Origin {

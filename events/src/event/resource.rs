@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::admin::{
     Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
-    RateLimit, Tenant, User,
+    RateLimit, Tenant, User, UserErased,
 };
 use super::catalogue_imported::CatalogueImported;
 use super::log_key::LogKeyCreated;
@@ -272,7 +272,10 @@ resources! {
     kinds {
         Partner by PartnerId, partner_id in set 1: "partner.created" v 1, "partner.changed" v 1, "partner.ended" v 1;
         Tenant by TenantId, tenant_id in set 1: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
-        User by UserId, user_id in set 1: "user.created" v 1, "user.changed" v 1, "user.ended" v 1;
+        User by UserId, user_id in set 1: "user.created" v 1, "user.changed" v 1,
+            /// The texts that the digests of its name and e-mail address stand for are gone. Also after its end.
+            UserErased(UserErased) "user.erased" v 1 in set 1 at Later,
+            "user.ended" v 1;
         Key by KeyId, key_id in set 1: "key.created" v 1, "key.changed" v 1,
             /// The key has a new secret; the previous one works until `previous_until`.
             KeyRotated(KeyRotated) "key.rotated" v 1 in set 1 at Later,
@@ -317,7 +320,8 @@ macro_rules! on_change {
             $crate::event::Resource::Price($change) => Some($done),
             $crate::event::Resource::Budget($change) => Some($done),
             $crate::event::Resource::RateLimit($change) => Some($done),
-            $crate::event::Resource::KeyRotated(_)
+            $crate::event::Resource::UserErased(_)
+            | $crate::event::Resource::KeyRotated(_)
             | $crate::event::Resource::ProviderKeySetAside(_)
             | $crate::event::Resource::ProviderKeyRestored(_)
             | $crate::event::Resource::NodeKeyReplaced(_)

@@ -136,6 +136,7 @@ impl Facts {
             SideRow::Catalogue { replaces, .. } => self.catalogue = Some(replaces + 1),
             SideRow::PersonalData(_)
             | SideRow::ErasePersonalData(_)
+            | SideRow::EraseClientAddresses(_)
             | SideRow::KeySecret(_)
             | SideRow::DropKeySecrets { .. }
             | SideRow::SealedSecret(_)

@@ -16,6 +16,8 @@ pub enum SideRow {
     },
     PersonalData(PersonalData),
     ErasePersonalData(UserId),
+    /// Erases where these requests came from.
+    EraseClientAddresses(Vec<RequestId>),
     KeySecret(KeySecret),
     DropKeySecrets {
         key_id: KeyId,

@@ -12,7 +12,7 @@ use events::event::access::{
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
     ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope,
-    SetAsideReason, Target, Tenant, User, WhenShort,
+    SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -301,6 +301,11 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),
         resource(StreamKind::User, "usr", Event::from(Change::changed(User { handles: handles(), ..user }))),
         resource(StreamKind::User, "usr", Event::Resource(Resource::User(Change::Ended(id(31))))),
+        resource(
+            StreamKind::User,
+            "usr",
+            Event::Resource(Resource::UserErased(Box::new(UserErased { user_id: id(31) }))),
+        ),
         resource(StreamKind::Key, "key", Event::from(Change::created(key.clone()))),
         resource(StreamKind::Key, "key", Event::from(Change::changed(key))),
         resource(StreamKind::Key, "key", Event::Resource(Resource::KeyRotated(Box::new(rotated)))),

@@ -29,11 +29,11 @@ BEGIN
     GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ledgerway_gateway;
     GRANT INSERT ON ledger.events, ledger.batches, ledger.contexts, ledger.owner_blocks TO ledgerway_gateway;
     GRANT UPDATE ON ledger.ledger_checkpoint TO ledgerway_gateway;
-    GRANT INSERT, UPDATE ON ledger.balances, ledger.client_addresses, ledger.catalogue, ledger.leases TO ledgerway_gateway;
+    GRANT INSERT, UPDATE ON ledger.balances, ledger.catalogue, ledger.leases TO ledgerway_gateway;
     GRANT INSERT, UPDATE, DELETE
         ON ledger.open_holds, ledger.idempotency, ledger.inference_keys, ledger.names, ledger.personal_data,
            ledger.key_secrets, ledger.sealed_secrets, ledger.wrapped_keys, ledger.nodes, ledger.tenant_keys,
-           ledger.running_nodes
+           ledger.running_nodes, ledger.client_addresses
         TO ledgerway_gateway;
     GRANT EXECUTE ON FUNCTION ledger.keep_others_from_appending() TO ledgerway_gateway;
 END $$;

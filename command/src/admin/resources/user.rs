@@ -182,10 +182,10 @@ fn put_digests(given: &mut FieldValues, person: &PersonalData) {
 #[cfg(test)]
 mod tests {
     use events::event::Resource;
-    use events::event::admin::{Reach, Role};
+    use events::event::admin::{Reach, Role, UserErased};
 
     use super::*;
-    use crate::admin::lifecycle::Command::{Change, Create, End};
+    use crate::admin::lifecycle::Command::{Change, Create, End, RecordAtAnyTime};
     use crate::admin::lifecycle::RuleError;
     use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
     use crate::admin::tests::change;
@@ -214,6 +214,16 @@ mod tests {
             email_digest: None,
             ..user()
         })]);
+    }
+
+    #[test]
+    fn a_user_is_erased_also_after_its_end() {
+        let erased = || Resource::UserErased(Box::new(UserErased { user_id: id(1) }));
+        let erase = || RecordAtAnyTime(erased());
+        given([created(user())]).when(erase()).then([erased()]);
+        given([created(user()), ended::<User>(id(1))]).when(erase()).then([erased()]);
+        given([created(user()), erased(), ended::<User>(id(1)), erased()]).when(erase()).then([erased()]);
+        given([]).when(erase()).then_refused(RuleError::Absent);
     }
 
     #[test]

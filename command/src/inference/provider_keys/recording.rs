@@ -56,6 +56,7 @@ impl RecordedKey {
             | Resource::Tenant(_)
             | Resource::User(_)
             | Resource::Key(_)
+            | Resource::UserErased(_)
             | Resource::KeyRotated(_)
             | Resource::Provider(_)
             | Resource::Model(_)

@@ -31,7 +31,7 @@ use crate::event::Stream;
 use crate::log::draft::{Draft, StateRows};
 use crate::log::facts::{Facts, Wanted};
 use crate::log::state::State;
-use crate::log::{EngineError, EngineErrorKind, LogError, Reader};
+use crate::log::{EngineError, EngineErrorKind, LogError, Reader, SideRow};
 use checkpoint::Checkpointer;
 use contexts::Contexts;
 use reader::SqliteReader;
@@ -42,6 +42,8 @@ pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
 pub const LEDGER_FILE: &str = "ledger.db";
 /// Events per page.
 const PAGE: usize = 1000;
+/// How long the writer waits for another process's lock on the database before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Opens a ledger file read-only, whether or not a process serves it.
 pub fn open_reader(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
@@ -103,7 +105,11 @@ impl Engine for SqliteEngine {
     }
 
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
-        append::append(&self.connection, &mut self.contexts, draft, state)
+        let outcome = append::append(&self.connection, &mut self.contexts, draft, state)?;
+        if draft.side.iter().any(|row| matches!(row, SideRow::ErasePersonalData(_))) {
+            self.checkpointer.note_erasure();
+        }
+        Ok(outcome)
     }
 
     fn must_take_writes(&mut self) -> Result<(), LogError> {
@@ -129,6 +135,7 @@ impl Engine for SqliteEngine {
     }
 
     fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
+        self.checkpointer.empty_after_erasure(&self.connection);
         append::tidy(&self.connection, now, rows_max)
     }
 

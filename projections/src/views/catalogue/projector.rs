@@ -57,6 +57,7 @@ fn is_of_a_row(resource: &Resource) -> bool {
         | Resource::Tenant(_)
         | Resource::User(_)
         | Resource::Key(_)
+        | Resource::UserErased(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
         | Resource::ProviderKey(_)

@@ -55,6 +55,10 @@ pub(super) async fn write(row: &SideRow, connection: &mut PgConnection) -> Resul
         SideRow::ErasePersonalData(subject) => {
             query("DELETE FROM ledger.personal_data WHERE subject = $1").bind(subject.to_string())
         }
+        SideRow::EraseClientAddresses(requests) => {
+            let requests: Vec<String> = requests.iter().map(ToString::to_string).collect();
+            query("DELETE FROM ledger.client_addresses WHERE request_id = ANY($1)").bind(requests)
+        }
         SideRow::KeySecret(secret) => query(PUT_KEY_SECRET)
             .bind(secret.key_id.to_string())
             .bind(i64::from(secret.generation))

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::BUSY_TIMEOUT;
 use crate::log::{EngineError, EngineErrorKind, LogError};
 
 /// Estimated number of pages after which a checkpoint starts: 16 MiB.
@@ -21,6 +22,8 @@ const PAGES_A_BATCH: u64 = 6;
 const PASSES: u32 = 3;
 /// The interval at which the thread checks for work without being woken.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long the writer waits for readers, so that it can empty the write-ahead log after an erasure.
+const EMPTYING_MAX: Duration = Duration::from_millis(20);
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 const FINISH: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -34,6 +37,8 @@ pub(super) struct Checkpointer {
     signal: Arc<CheckpointSignal>,
     thread: Option<JoinHandle<()>>,
     pages: u64,
+    /// The write-ahead log may have what was erased.
+    has_erased: bool,
 }
 
 #[derive(Default)]
@@ -48,16 +53,35 @@ impl Checkpointer {
         let (ledger, theirs) = (ledger.to_owned(), Arc::clone(&signal));
         let thread =
             std::thread::Builder::new().name("ledger-checkpoint".to_owned()).spawn(move || work(&ledger, &theirs))?;
-        Ok(Self { signal, thread: Some(thread), pages: 0 })
+        Ok(Self { signal, thread: Some(thread), pages: 0, has_erased: false })
     }
 
     /// A checkpointer that moves nothing by itself, for simulations.
     pub(super) fn without_thread() -> Self {
-        Self { signal: Arc::default(), thread: None, pages: 0 }
+        Self { signal: Arc::default(), thread: None, pages: 0, has_erased: false }
+    }
+
+    /// Called when personal data is erased. Pages of the write-ahead log have it until the log is emptied.
+    pub(super) const fn note_erasure(&mut self) {
+        self.has_erased = true;
+    }
+
+    /// Empties the write-ahead log if it may have what was erased. If somebody reads from it, the next call does.
+    pub(super) fn empty_after_erasure(&mut self, connection: &Connection) {
+        if !self.has_erased {
+            return;
+        }
+        let emptied = connection.busy_timeout(EMPTYING_MAX).and_then(|()| connection.query_row(FINISH, [], is_busy));
+        let restored = connection.busy_timeout(BUSY_TIMEOUT);
+        match emptied.and_then(|is_busy| restored.map(|()| is_busy)) {
+            Ok(is_busy) => self.has_erased = is_busy,
+            Err(error) => tracing::warn!(%error, "cannot empty the write-ahead log after an erasure"),
+        }
     }
 
     /// Called after each commit, on the writer's connection.
     pub(super) fn after_commit(&mut self, connection: &Connection, events: usize) {
+        self.empty_after_erasure(connection);
         self.pages += PAGES_A_BATCH + events as u64;
         match self.signal.stage.load(Ordering::Acquire) {
             IDLE if self.pages >= PAGES_BETWEEN => {
@@ -119,12 +143,16 @@ pub(super) fn finish(connection: &Connection) {
 ///
 /// Errors: something is left in the write-ahead log, because it cannot be moved or somebody reads.
 pub(super) fn finish_all(connection: &Connection) -> Result<(), LogError> {
-    let is_busy: bool = connection.query_row(FINISH, [], |row| row.get(0))?;
-    if is_busy {
+    if connection.query_row(FINISH, [], is_busy)? {
         let message = "the write-ahead log cannot be moved into the ledger while somebody reads it".to_owned();
         return Err(EngineError { kind: EngineErrorKind::Unavailable, message }.into());
     }
     Ok(())
+}
+
+/// Whether a checkpoint that should have moved everything could not, by its answer.
+fn is_busy(answer: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
+    answer.get(0)
 }
 
 /// Moves the pages that can be moved without blocking anybody. The others stay in the write-ahead log, which is durable.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, DatabaseName, OpenFlags};
@@ -12,16 +11,13 @@ use super::contexts::Contexts;
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal;
-use super::{LEDGER_FILE, SqliteEngine, open_reader};
+use super::{BUSY_TIMEOUT, LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
 use crate::log::lease::RolePlace;
 use crate::log::lock::FolderLock;
 use crate::log::role_memories::RoleMemories;
 use crate::log::{EngineError, Migrated, OpenError};
 use crate::private;
-
-/// How long the writer waits for another process's lock on the database before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Opens or creates the ledger of a folder.
 pub(in crate::log) fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {

@@ -38,6 +38,9 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
         SideRow::ErasePersonalData(subject) => {
             run("DELETE FROM personal_data WHERE subject = ?1", params![subject.to_string()])
         }
+        SideRow::EraseClientAddresses(requests) => requests.iter().try_for_each(|request| {
+            run("DELETE FROM client_addresses WHERE request_id = ?1", params![request.to_string()])
+        }),
         SideRow::KeySecret(secret) => {
             run(PUT_KEY_SECRET, params![secret.key_id.to_string(), secret.generation, secret.salt, secret.hash])
         }

@@ -153,7 +153,7 @@ fn gateways_can_write_every_table_but_these() {
     assert_eq!(without("UPDATE"), "batches contexts events owner_blocks revaluation_begins schema_version");
     assert_eq!(
         without("DELETE"),
-        "balances batches catalogue client_addresses contexts events leases ledger_checkpoint owner_blocks revaluation_begins schema_version"
+        "balances batches catalogue contexts events leases ledger_checkpoint owner_blocks revaluation_begins schema_version"
     );
 }
 
