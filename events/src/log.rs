@@ -26,6 +26,7 @@ mod inference_keys;
 pub mod interrupt;
 mod jobs;
 mod lease;
+mod limit_sharing;
 pub mod lock;
 mod open;
 pub(crate) mod owners;
@@ -73,6 +74,7 @@ pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lease::{Lease, LeaseHolder, LeaseWorkEnd};
+pub use limit_sharing::{LimitSharing, LimitSharingSign};
 pub use lock::LOCK_FILE;
 pub use reader::{EarlierNode, Reader, RunningNode};
 pub use side::{
@@ -109,6 +111,8 @@ pub struct LogOptions {
     expired_holds: ExpiredHolds,
     /// False for a process that shares the log and does other work.
     serves_requests: bool,
+    /// What this process says in the register.
+    limit_sharing: LimitSharingSign,
 }
 
 /// What the sweeper does with expired holds.
@@ -129,6 +133,7 @@ impl LogOptions {
             unknown_usage: UnknownUsage::default(),
             expired_holds: ExpiredHolds::End,
             serves_requests: true,
+            limit_sharing: LimitSharingSign::default(),
         }
     }
 
@@ -150,6 +155,11 @@ impl LogOptions {
     /// For a process that does other work than serving requests. Expired holds are left to those that serve them.
     pub fn without_requests(self) -> Self {
         Self { serves_requests: false, expired_holds: ExpiredHolds::Leave, ..self }
+    }
+
+    /// Says with this in the register of running nodes how this process counts rate limits.
+    pub fn with_limit_sharing(self, limit_sharing: LimitSharingSign) -> Self {
+        Self { limit_sharing, ..self }
     }
 
     /// For clocks that stand long before the database's, as those of tests do.

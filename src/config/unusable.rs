@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use access::limits::CounterError;
+use access::limits::{CounterError, SharingNode};
 use events::log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
 use secrets::log_key::LogKeyError;
@@ -73,6 +73,15 @@ impl Config {
              run, or may run, and would have to stop sharing counts: correct the server, or give the address of one that works"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)
+    }
+
+    /// The error for a node without a Redis beside one that shares its counts.
+    pub fn redis_missing(sharing: &SharingNode) -> WrongConfig {
+        let problem = format!(
+            "is not set, and {sharing}; this node does not start, because it would admit every rate limit once more: give it the same \
+             Redis, or stop the nodes that share their counts before you start it"
+        );
+        setting::REDIS_URL.wrong_as_variable(problem)
     }
 }
 

@@ -316,7 +316,7 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
     let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
     let nodes = LimitedNodes::start(&redis);
     let started = Instant::now();
-    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&wrong));
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
     assert!(started.elapsed() < DEAD_NODE_LISTED_MAX, "it sees that the others run: {:?}", started.elapsed());
     assert!(
         code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains("Redis refuses this user"),
@@ -327,7 +327,7 @@ async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() 
     // In an outage neither: nobody could share after it.
     nodes.proxy(1).set(ProxyMode::Refused);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(&wrong));
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
     assert!(code == Some(2) && said.contains("Redis refuses this user"), "{code:?}: {said}");
     nodes.proxy(1).set(ProxyMode::Open);
     nodes.wait_until_shared(SOON).await;
@@ -398,6 +398,47 @@ async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_ki
         assert!(started.elapsed() < SOON, "it counts by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Holds: limits.all-nodes-share
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_redis_does_not_start_beside_nodes_that_share_their_counts() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let mut nodes = LimitedNodes::start(&redis);
+    let refused = |nodes: &LimitedNodes| {
+        let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(None));
+        let is_named = said.contains("ledgerway: LEDGERWAY_REDIS_URL is not set") && said.contains("shares its counts");
+        assert!(code == Some(2) && is_named, "{code:?}: {said}");
+    };
+    refused(&nodes);
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+    // In an outage neither: the others share their counts after it.
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    refused(&nodes);
+    // Those that have died are listed for a while.
+    (0..NODES).for_each(|number| nodes.kill(number));
+    let [folder] = folders();
+    let alone = tokio::task::block_in_place(|| node(&nodes.database_url(), folder.path(), &[]));
+    assert_eq!(alone.client(None).get("/health").await.json()["parts"]["limits"], "off");
+}
+
+/// Holds: limits.all-nodes-share
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_redis_says_so_if_nodes_without_it_run() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let (database, folders) = (migrated(), folders::<3>());
+    let start = |number: usize, env: &[(&'static str, &str)]| {
+        tokio::task::block_in_place(|| node(&database.url(), folders[number].path(), env))
+    };
+    let mut without = start(0, &[]);
+    let (url, warning) = (redis.url(), "nodes without LEDGERWAY_REDIS_URL run beside this one");
+    let with = [("LEDGERWAY_REDIS_URL", url.as_str())];
+    let beside = start(1, &with);
+    assert!(beside.stderr().contains(warning), "{}", beside.stderr());
+    without.stop();
+    let alike = start(2, &with);
+    assert!(!alike.stderr().contains(warning), "{}", alike.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread")]

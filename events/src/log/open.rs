@@ -32,7 +32,11 @@ impl Log {
     pub fn open_shared(database: &DatabaseAddress, node: &str, options: LogOptions) -> Result<Self, OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
         let announcements = Announcements::default();
-        let own = OwnNode { id: node.to_owned(), serves_requests: options.serves_requests };
+        let own = OwnNode {
+            id: node.to_owned(),
+            serves_requests: options.serves_requests,
+            limit_sharing: options.limit_sharing.clone(),
+        };
         let opened = postgres::open(database, &own, ids, announcements.clone(), &options)?;
         Self::start(opened, options, |queue| {
             let figures = Arc::clone(&queue.figures);

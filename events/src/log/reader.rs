@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 
 use super::raw::RawReader;
 use super::{
-    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, RegisteredNode,
-    SealedSecret, StoredReply, TenantKey,
+    ClientAddress, EventFilter, Head, ImportedCatalogue, KeySecret, LimitSharing, LogError, Part, PersonalData,
+    RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 use crate::event::{Recorded, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
@@ -37,6 +37,15 @@ pub struct RunningNode {
     pub seen_at: DateTime<Utc>,
     /// False for one that does other work.
     pub serves_requests: bool,
+    /// Whether it shares its counts of rate limits; `None` if it counts none, or does not say it.
+    pub limit_sharing: Option<LimitSharing>,
+}
+
+impl RunningNode {
+    /// True for one that shares its counts of rate limits, or will when its Redis is back.
+    pub const fn shares_limits(&self) -> bool {
+        matches!(self.limit_sharing, Some(LimitSharing::Disconnected | LimitSharing::Connected))
+    }
 }
 
 /// A read-only connection to a log. Blocking. It returns events in order, and never one that is not durable.

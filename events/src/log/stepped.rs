@@ -47,13 +47,8 @@ impl SteppedNode {
     /// See [`Log::open_shared`]. Nothing is written until [`Stepped::step`], and nobody is woken by what others write.
     pub fn open_shared(database: &DatabaseAddress, node: &str, options: LogOptions) -> Result<(Log, Self), OpenError> {
         let ids = IdMaker::new(Arc::clone(&options.clock), Arc::new(SystemRandom));
-        let opened = postgres::open(
-            database,
-            &OwnNode { id: node.to_owned(), serves_requests: true },
-            ids,
-            Announcements::default(),
-            &options,
-        )?;
+        let own = OwnNode { id: node.to_owned(), serves_requests: true, limit_sharing: options.limit_sharing.clone() };
+        let opened = postgres::open(database, &own, ids, Announcements::default(), &options)?;
         let Parts { inner, writer, queue, lock } = assemble(opened, options);
         Ok((Log { inner: Arc::new(inner) }, Self { writer, queue, _lock: lock }))
     }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use access::limits::{RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask};
+use access::limits::{
+    RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, node_that_shares,
+};
 use access::rollup::AccessRollup;
 use access_log::AccessLog;
 use analysts::{ANALYTICS_FILE, CopyPlace};
@@ -11,7 +13,7 @@ use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
-use events::log::{LEDGER_FILE, Log, LogOptions, OpenError};
+use events::log::{LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, OpenError};
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -61,7 +63,13 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options =
         LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
-    let options = if config.mode.serves_requests() { options } else { options.without_requests() };
+    let sign = LimitSharingSign::default();
+    let options = if config.mode.serves_requests() {
+        sign.show(if config.redis.is_some() { LimitSharing::Disconnected } else { LimitSharing::Off });
+        options.with_limit_sharing(sign.clone())
+    } else {
+        options.without_requests()
+    };
     let (database, node) = (config.database.clone(), hex::lower(&ids.bytes::<8>()));
     check_data_folder(config)?;
     if database.is_some() {
@@ -89,7 +97,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let start_access_log = |settings| AccessLog::start(settings, Arc::clone(clock), &registry);
     let access_log = config.access_log.as_ref().map(start_access_log).transpose()?;
     let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
-    let (limits, limits_task) = start_limits(config, (&log, &tables), node_name, clock, &registry).await?;
+    let place = LimiterPlace { log: &log, tables: &tables, node: node_name, sign };
+    let (limits, limits_task) = start_limits(config, place, clock, &registry).await?;
     let memories = BodyMemories {
         inference: BodyMemory::new(config.bodies),
         answers: BodyMemory::new(config.answers),
@@ -168,22 +177,34 @@ pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
     if data.join(VIEWS_FILE).exists() && !has_ledger { Err(config.views_without_ledger()) } else { Ok(()) }
 }
 
+/// Where limits are counted.
+struct LimiterPlace<'a> {
+    log: &'a Log,
+    tables: &'a TablesHandle,
+    node: String,
+    sign: LimitSharingSign,
+}
+
 /// The rate limits, with what must run for them if their counts are shared.
 async fn start_limits(
     config: &Config,
-    (log, tables): (&Log, &TablesHandle),
-    node: String,
+    LimiterPlace { log, tables, node, sign }: LimiterPlace<'_>,
     clock: &Arc<dyn Clock>,
     registry: &Registry,
 ) -> Result<(Arc<RateLimiter>, Option<SharedLimitsTask>), ServeError> {
     let defaults = config.default_limits;
     // A process that limits nothing would only take shares from those that do.
-    let Some(address) = config.redis.clone().filter(|_| config.mode.serves_requests()) else {
+    let serves_requests = config.mode.serves_requests();
+    let Some(address) = config.redis.clone().filter(|_| serves_requests) else {
+        if serves_requests && let Some(sharing) = node_that_shares(log, &node).await? {
+            return Err(Config::redis_missing(&sharing).into());
+        }
         return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
     };
     let parts = SharedLimiterParts {
         node,
         address,
+        sign,
         log: log.clone(),
         tables: tables.clone(),
         clock: Arc::clone(clock),

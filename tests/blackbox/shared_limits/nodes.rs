@@ -48,11 +48,15 @@ impl LimitedNodes {
         &self.proxies[number]
     }
 
-    /// Starts one more node with this Redis, which is to refuse it: its exit code and its last words.
-    pub fn start_another_to_its_end(&self, redis: &str) -> (Option<i32>, String) {
+    /// Starts one more node with this Redis, or without one, which is to end: its exit code and its last words.
+    pub fn start_another_to_its_end(&self, redis: Option<&str>) -> (Option<i32>, String) {
         let (folder, mut env) = (tempfile::tempdir().expect("a folder"), environment_of(&self.database.url()));
-        env.push(("LEDGERWAY_REDIS_URL", redis.to_owned()));
+        env.extend(redis.map(|redis| ("LEDGERWAY_REDIS_URL", redis.to_owned())));
         serve_to_its_end(folder.path(), &env)
+    }
+
+    pub fn database_url(&self) -> String {
+        self.database.url()
     }
 
     /// Registers a node that is running, and does nothing.

@@ -16,6 +16,7 @@ mod limiter;
 mod link;
 mod mirror;
 mod mode;
+mod other_nodes;
 mod permit;
 mod state;
 #[cfg(test)]
@@ -24,14 +25,19 @@ mod tests;
 use std::sync::Arc;
 
 use events::log::LogError;
+use events::shown_text::shown_text;
 use prometheus::Registry;
 use shared_limits::CounterError;
 
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
 use mirror::Mirror;
+pub use other_nodes::{SharingNode, node_that_shares};
 pub(super) use permit::SharedPermit;
 pub use state::{SharedLimiter, SharedLimiterParts};
+
+/// The most characters of the ids of nodes in a log line.
+const NODES_CHARS_MAX: usize = 300;
 
 /// Why limits cannot be shared.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +68,23 @@ impl SharedLimiter {
         let mirror = Mirror::start(Arc::clone(&limiter)).await?;
         let conductor = Conductor::new(Arc::clone(&limiter));
         conductor.connect_first().await?;
+        limiter.warn_of_nodes_without_redis().await?;
         Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
+    }
+
+    /// They started before this one: later ones end, because this one runs.
+    async fn warn_of_nodes_without_redis(&self) -> Result<(), LogError> {
+        let listed = self.parts.log.read(|reader| reader.running_nodes()).await?;
+        let nodes: Vec<&str> =
+            other_nodes::nodes_without_redis(&self.parts.node, &listed).map(|node| &*node.node_id).collect();
+        if !nodes.is_empty() {
+            let nodes = shown_text(nodes.join(", "), NODES_CHARS_MAX);
+            tracing::warn!(
+                nodes,
+                "nodes without LEDGERWAY_REDIS_URL run beside this one: each admits every rate limit once more"
+            );
+        }
+        Ok(())
     }
 
     /// True while counts are shared, false in a local period.

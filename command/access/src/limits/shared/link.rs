@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use events::log::{LimitSharing, LimitSharingSign};
 use shared_limits::CounterConnection;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -28,15 +29,17 @@ pub struct LinkFailure {
 
 pub struct Link {
     connection: Mutex<Option<CounterConnection>>,
+    /// Whether there is one, for other nodes.
+    sign: LimitSharingSign,
     phase: watch::Sender<Phase>,
     failure: Mutex<Option<LinkFailure>>,
     failed: Notify,
 }
 
 impl Link {
-    pub fn new() -> Self {
+    pub fn new(sign: LimitSharingSign) -> Self {
         let phase = watch::Sender::new(Phase::Away);
-        Self { connection: Mutex::new(None), phase, failure: Mutex::new(None), failed: Notify::new() }
+        Self { connection: Mutex::new(None), sign, phase, failure: Mutex::new(None), failed: Notify::new() }
     }
 
     pub fn connection(&self) -> Option<CounterConnection> {
@@ -44,7 +47,10 @@ impl Link {
     }
 
     pub fn set_connection(&self, connection: Option<CounterConnection>) {
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        let sharing = if connection.is_some() { LimitSharing::Connected } else { LimitSharing::Disconnected };
+        let mut known = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = connection;
+        self.sign.show(sharing);
     }
 
     pub fn phase(&self) -> Phase {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use events::log::Log;
+use events::log::{LimitSharingSign, Log};
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use prometheus::Registry;
@@ -29,6 +29,8 @@ pub struct SharedLimiterParts {
     /// As in the register of running nodes, if there is one.
     pub node: String,
     pub address: RedisAddress,
+    /// What other nodes see of it in the register.
+    pub sign: LimitSharingSign,
     pub log: Log,
     pub tables: TablesHandle,
     pub clock: Arc<dyn Clock>,
@@ -56,13 +58,14 @@ impl SharedLimiter {
     /// Errors: the registry already has its metrics.
     pub(super) fn new(parts: SharedLimiterParts, registry: &Registry) -> Result<Self, prometheus::Error> {
         let (figures, modes) = (SharedFigures::register(registry)?, Modes::new(&parts.node));
+        let link = Link::new(parts.sign.clone());
         Ok(Self {
             parts,
             slots: Slots::default(),
             groups: Groups::default(),
             corrections: Corrections::default(),
             modes,
-            link: Link::new(),
+            link,
             figures,
             known_since_micros: AtomicI64::new(i64::MAX),
             calls: TaskTracker::new(),

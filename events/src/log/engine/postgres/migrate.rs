@@ -19,7 +19,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         oldest_reader: 1,
@@ -29,6 +29,11 @@ const MIGRATIONS: [Migration; 2] = [
         version: 2,
         oldest_reader: 1,
         sql: include_str!("../../../../../migrations/postgres/ledger/0002_roles.sql"),
+    },
+    Migration {
+        version: 3,
+        oldest_reader: 1,
+        sql: include_str!("../../../../../migrations/postgres/ledger/0003_limit_sharing.sql"),
     },
 ];
 

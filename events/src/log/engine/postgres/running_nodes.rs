@@ -11,7 +11,7 @@ use sqlx::{Connection, Row};
 
 use super::unusable::UnusableReason;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
-use crate::log::{EarlierNode, RunningNode};
+use crate::log::{EarlierNode, LimitSharing, LimitSharingSign, RunningNode};
 use crate::time::from_micros;
 
 /// True for a row `running` of a process that was seen in the last ten seconds.
@@ -36,10 +36,11 @@ const FORGET: &str = "DELETE FROM ledger.running_nodes
     WHERE seen_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000";
 const REGISTER: &str = "
     INSERT INTO ledger.running_nodes
-        (node, started_at, seen_at, events_read, events_written, address, can_append, serves_requests)
-    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4, $5
+        (node, started_at, seen_at, events_read, events_written, address, can_append, serves_requests, limit_sharing)
+    SELECT $1, now.micros, now.micros, $2, $3, coalesce(host(inet_client_addr()), 'local'), $4, $5, $6
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
-    ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, can_append = excluded.can_append";
+    ON CONFLICT (node) DO UPDATE
+    SET seen_at = excluded.seen_at, can_append = excluded.can_append, limit_sharing = excluded.limit_sharing";
 /// The processes that serve requests and registered no later than this one, in this order, which of them could append lately, and
 /// which were seen since this one registered.
 const NOT_LATER: &str = concat!(
@@ -51,7 +52,8 @@ const NOT_LATER: &str = concat!(
      ORDER BY running.started_at, running.node"
 );
 const RUNNING: &str = concat!(
-    "SELECT node, address, started_at, seen_at, serves_requests FROM ledger.running_nodes AS running WHERE ",
+    "SELECT node, address, started_at, seen_at, serves_requests, limit_sharing
+     FROM ledger.running_nodes AS running WHERE ",
     was_seen_lately!(),
     " ORDER BY started_at, node"
 );
@@ -62,13 +64,14 @@ const LEAVE: &str = "DELETE FROM ledger.running_nodes WHERE node = $1";
 pub(in crate::log) struct OwnNode {
     pub(in crate::log) id: String,
     pub(in crate::log) serves_requests: bool,
+    pub(in crate::log) limit_sharing: LimitSharingSign,
 }
 
 impl OwnNode {
     /// A process of this name that serves requests.
     #[cfg(test)]
     pub(super) fn serving(id: &str) -> Self {
-        Self { id: id.to_owned(), serves_requests: true }
+        Self { id: id.to_owned(), serves_requests: true, limit_sharing: LimitSharingSign::default() }
     }
 }
 
@@ -110,7 +113,8 @@ pub(super) async fn must_be_none(transaction: &mut PgConnection) -> Result<(), U
 pub(super) async fn show(connection: &mut PgConnection, own: &OwnNode, can_append: bool) -> Result<(), sqlx::Error> {
     let sets = [EVENT_SET_READ, EVENT_SET_WRITTEN].map(i64::from);
     let register = sqlx::query(REGISTER).bind(&own.id).bind(sets[0]).bind(sets[1]);
-    register.bind(can_append).bind(own.serves_requests).execute(connection).await.map(drop)
+    let register = register.bind(can_append).bind(own.serves_requests);
+    register.bind(own.limit_sharing.shown().map(LimitSharing::as_str)).execute(connection).await.map(drop)
 }
 
 /// The processes that serve requests and registered before this one, which does so too; `None` if this one could not append lately, or was not seen.
@@ -142,6 +146,7 @@ pub(super) async fn running(connection: &mut PgConnection) -> Result<Vec<Running
             started_at: from_micros(row.try_get(2)?),
             seen_at: from_micros(row.try_get(3)?),
             serves_requests: row.try_get(4)?,
+            limit_sharing: row.try_get::<Option<&str>, _>(5)?.and_then(LimitSharing::read),
         })
     });
     nodes.collect()

@@ -8,7 +8,7 @@ use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User, WhenUns
 use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, Measure};
-use events::log::{Append, Basis, Log, LogOptions};
+use events::log::{Append, Basis, LimitSharingSign, Log, LogOptions};
 use events::time::{Clock, ManualClock, SystemClock};
 use projections::tables::{self, Tables};
 use prometheus::Registry;
@@ -99,6 +99,7 @@ impl LimitedNode {
         let parts = SharedLimiterParts {
             node: name.to_owned(),
             address: redis.parse().expect("an address"),
+            sign: LimitSharingSign::default(),
             log: log.clone(),
             tables: handle,
             clock: Arc::clone(&clock),

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::event::{EVENT_SET_READ, EVENT_SET_WRITTEN};
-use crate::log::UnusableReason;
 use crate::log::engine::postgres::{Announcements, Listener};
+use crate::log::{LimitSharing, UnusableReason};
 
 const ROWS: &str = "SELECT count(*) FROM ledger.running_nodes";
 const SOON: Duration = Duration::from_secs(10);
@@ -102,6 +102,27 @@ fn a_node_shows_when_it_cannot_append() {
     reaches(&test, &nodes_that(false), 1);
     can_append.store(true, Ordering::SeqCst);
     reaches(&test, &nodes_that(true), 1);
+}
+
+#[test]
+fn a_node_shows_whether_it_shares_its_counts_of_rate_limits() {
+    let test = TestLedger::migrated();
+    let own = OwnNode::serving("node");
+    let sign = own.limit_sharing.clone();
+    let listener = Listener::start(&test.database, own, Announcements::default(), || true, || {}).expect("a thread");
+    let nodes_that = |say: &str| format!("SELECT count(*) FROM ledger.running_nodes WHERE limit_sharing {say}");
+    reaches(&test, &nodes_that("IS NULL"), 1);
+    for sharing in [LimitSharing::Disconnected, LimitSharing::Connected, LimitSharing::Off] {
+        sign.show(sharing);
+        reaches(&test, &nodes_that(&format!("= '{}'", sharing.as_str())), 1);
+        let running = open_shared_reader(&test.database).expect("a reader").running_nodes().expect("an answer");
+        assert_eq!(running[0].limit_sharing, Some(sharing));
+    }
+    drop(listener);
+    other(&test, EVENT_SET_READ, EVENT_SET_WRITTEN, 0);
+    test.execute("UPDATE ledger.running_nodes SET limit_sharing = 'as a newer version does'");
+    let running = open_shared_reader(&test.database).expect("a reader").running_nodes().expect("an answer");
+    assert_eq!((running.len(), running[0].limit_sharing), (1, None));
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn a_ledger_is_created_once_and_only_by_a_migration() {
 #[test]
 fn a_ledger_of_an_older_version_is_refused_until_it_is_migrated() {
     let test = TestLedger::migrated();
-    test.execute("DROP TABLE ledger.leases; ALTER TABLE ledger.running_nodes DROP COLUMN serves_requests");
+    test.execute("ALTER TABLE ledger.running_nodes DROP COLUMN serves_requests, DROP COLUMN limit_sharing");
+    test.execute("DROP TABLE ledger.leases");
     test.execute("UPDATE ledger.schema_version SET version = 1");
     let is_older = |reason: &UnusableReason| {
         matches!(reason, UnusableReason::Log(LogError::OtherSchema(OtherSchema::Older { found: 1, .. })))

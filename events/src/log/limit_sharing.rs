@@ -1,0 +1,60 @@
+//! Whether a process shares its counts of rate limits with others, as it says in the register of running nodes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a process counts rate limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitSharing {
+    /// By itself: it was given no Redis.
+    Off,
+    /// It was given a Redis, and has no connection to it.
+    Disconnected,
+    /// It has a connection to its Redis.
+    Connected,
+}
+
+impl LimitSharing {
+    const ALL: [Self; 3] = [Self::Off, Self::Disconnected, Self::Connected];
+
+    /// Its name in the register.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Disconnected => "disconnected",
+            Self::Connected => "connected",
+        }
+    }
+
+    /// `None` for a name that a newer version may write.
+    pub(in crate::log) fn read(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+}
+
+/// What a process says of it, at its start and then each second. Cheap to clone; the clones share it. A process that counts no rate
+/// limits says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct LimitSharingSign(Arc<Mutex<Option<LimitSharing>>>);
+
+impl LimitSharingSign {
+    pub fn show(&self, sharing: LimitSharing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sharing);
+    }
+
+    pub(in crate::log) fn shown(&self) -> Option<LimitSharing> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_name_of_its_own_and_an_unknown_name_says_nothing() {
+        for sharing in LimitSharing::ALL {
+            assert_eq!(LimitSharing::read(sharing.as_str()), Some(sharing));
+        }
+        assert_eq!(LimitSharing::read("shared-in-another-way"), None);
+    }
+}
