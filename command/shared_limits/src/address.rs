@@ -5,8 +5,11 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// One server, or some servers of a cluster: `redis://user:password@one:6379,two:6379`. It is never shown, because it may have a
-/// password.
+/// The port of a server whose address has none.
+const PORT: u16 = 6379;
+
+/// One server, or some servers of a cluster: `redis://user:password@one:6379,two:6379`. It is shown only by its hosts, because it
+/// may have a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisAddress {
     /// At least one.
@@ -92,6 +95,15 @@ impl RedisAddress {
     pub(crate) fn servers(&self) -> &[Url] {
         &self.servers
     }
+
+    /// The hosts with their ports, without users and passwords.
+    pub fn shown(&self) -> String {
+        let shown = |server: &Url| {
+            let port = server.port().unwrap_or(PORT);
+            format!("{}:{port}", server.host_str().unwrap_or_default())
+        };
+        self.servers.iter().map(shown).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl fmt::Debug for RedisAddress {
@@ -142,5 +154,8 @@ mod tests {
     fn a_password_is_never_shown() {
         let address: RedisAddress = "redis://me:s3cret@one".parse().expect("an address");
         assert!(!format!("{address:?}").contains("s3cret"));
+        assert_eq!(address.shown(), "one:6379");
+        let address: RedisAddress = "rediss://me:s3cret@one:1,[::1]:3".parse().expect("an address");
+        assert_eq!(address.shown(), "one:1, [::1]:3");
     }
 }

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::address::RedisAddress;
 use crate::call::{Correction, Count, LimitCall, LimitState, NodeState, begin, limit_key, marker_key};
-use crate::error::CounterError;
+use crate::error::{CounterError, CounterErrorKind};
 use crate::reply::{CountReply, PutReply};
 
 /// How long a connection may take.
@@ -42,6 +42,8 @@ const SETTING_CHARS_MAX: usize = 20;
 pub struct CounterConnection {
     link: Link,
     node: Arc<str>,
+    /// As errors name it.
+    server: Arc<str>,
     script: Arc<Script>,
     answer_max: Duration,
 }
@@ -63,16 +65,19 @@ pub struct ReadyNodes {
 impl CounterConnection {
     /// Connects as the node of this name, if the server lets it do all that counting needs.
     pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
+        let server: Arc<str> = address.shown().into();
+        let failed = |kind| CounterError::new(Arc::clone(&server), kind);
         let opened = async {
-            let link = connect(address).await?;
+            let link = connect(address).await.map_err(failed)?;
             let script = Arc::new(Script::new(include_str!("script.lua")));
-            let connection = Self { link, node: node.into(), script, answer_max: ANSWER_MAX };
+            let connection =
+                Self { link, node: node.into(), server: Arc::clone(&server), script, answer_max: ANSWER_MAX };
             // No request waits for it: it may take as long as the connection. By one name, so that it leaves nothing of each process.
             let trial = Self { node: TRIAL.into(), answer_max: CONNECT_MAX, ..connection.clone() };
             trial.try_all().await?;
             Ok(connection)
         };
-        timeout(CONNECT_MAX, opened).await.map_err(|_| CounterError::TimedOut(CONNECT_MAX))?
+        timeout(CONNECT_MAX, opened).await.map_err(|_| failed(CounterErrorKind::TimedOut(CONNECT_MAX)))?
     }
 
     /// Counts, and asks who is ready, in a group of its own: a user may be allowed to connect and not to count. `put` needs no
@@ -102,7 +107,7 @@ impl CounterConnection {
             invocation.key(limit_key(state.group, &limit.limit));
             limit.write(&mut invocation);
         }
-        CountReply::read(&self.invoke(&invocation).await?)
+        CountReply::read(&self.invoke(&invocation).await?).map_err(|kind| self.failed(kind))
     }
 
     /// Replaces all that this node has counted in these limits.
@@ -113,7 +118,7 @@ impl CounterConnection {
             invocation.key(limit_key(state.group, &limit.limit));
             limit.write(&mut invocation);
         }
-        PutReply::read(&self.invoke(&invocation).await?)
+        PutReply::read(&self.invoke(&invocation).await?).map_err(|kind| self.failed(kind))
     }
 
     /// Says that this node has put all its counts in this turn, and returns the nodes that have said so.
@@ -148,11 +153,17 @@ impl CounterConnection {
     }
 
     async fn answered<T>(&self, call: impl Future<Output = RedisResult<T>>) -> Result<T, CounterError> {
-        Ok(timeout(self.answer_max, call).await.map_err(|_| CounterError::TimedOut(self.answer_max))??)
+        let answer = timeout(self.answer_max, call).await;
+        let answer = answer.map_err(|_| self.failed(CounterErrorKind::TimedOut(self.answer_max)))?;
+        answer.map_err(|error| self.failed(error.into()))
+    }
+
+    fn failed(&self, kind: CounterErrorKind) -> CounterError {
+        CounterError::new(Arc::clone(&self.server), kind)
     }
 }
 
-async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
+async fn connect(address: &RedisAddress) -> Result<Link, CounterErrorKind> {
     // The client takes the process's provider. Somebody else may have set the same one before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let [server] = address.servers() {
@@ -167,7 +178,7 @@ async fn connect(address: &RedisAddress) -> Result<Link, CounterError> {
     }
 }
 
-async fn connect_to_server(server: Url) -> Result<(MultiplexedConnection, AboutServer), CounterError> {
+async fn connect_to_server(server: Url) -> Result<(MultiplexedConnection, AboutServer), CounterErrorKind> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
         // Each call has its own limit: see `answered`.
@@ -177,7 +188,7 @@ async fn connect_to_server(server: Url) -> Result<(MultiplexedConnection, AboutS
     Ok((connection, usable(&info)?))
 }
 
-async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection, CounterError> {
+async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection, CounterErrorKind> {
     let client = ClusterClient::builder(address.servers().iter().cloned())
         .retries(0)
         // It waits for every server. Time is left to ask them for their reasons.
@@ -193,7 +204,7 @@ async fn connect_to_cluster(address: &RedisAddress) -> Result<ClusterConnection,
 
 /// Why a server of the address does not let this node use it, whatever becomes of the others. The client of a cluster says only that
 /// it is connected to none.
-async fn refusal_of_a_server(address: &RedisAddress) -> Option<CounterError> {
+async fn refusal_of_a_server(address: &RedisAddress) -> Option<CounterErrorKind> {
     let mut asked = JoinSet::new();
     for server in address.servers() {
         asked.spawn(connect_to_server(server.clone()));
@@ -213,16 +224,16 @@ struct AboutServer {
 }
 
 /// Errors: the server is too old, or may drop keys.
-fn usable(info: &str) -> Result<AboutServer, CounterError> {
+fn usable(info: &str) -> Result<AboutServer, CounterErrorKind> {
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let version = value("redis_version").unwrap_or_default();
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
     if major < MAJOR_VERSION_MIN {
-        return Err(CounterError::TooOld(shown_text(version, SETTING_CHARS_MAX)));
+        return Err(CounterErrorKind::TooOld(shown_text(version, SETTING_CHARS_MAX)));
     }
     // Some services hide it.
     if let Some(policy) = value("maxmemory_policy").filter(|policy| *policy != KEEPS_ALL) {
-        return Err(CounterError::Evicts(shown_text(policy, SETTING_CHARS_MAX)));
+        return Err(CounterErrorKind::Evicts(shown_text(policy, SETTING_CHARS_MAX)));
     }
     Ok(AboutServer { is_of_cluster: value("cluster_enabled") == Some("1") })
 }

@@ -13,5 +13,5 @@ mod reply;
 pub use address::{AddressError, RedisAddress};
 pub use call::{BucketState, Correction, Count, LimitCall, LimitState, NodeState, WindowState};
 pub use connection::{CounterConnection, ReadyNodes};
-pub use error::CounterError;
+pub use error::{CounterError, CounterErrorKind};
 pub use reply::{Answer, CountReply, PutReply, Shortage, Standing};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::CounterError;
+use crate::error::CounterErrorKind;
 
 /// The answer to a request under its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,46 +57,46 @@ pub enum Shortage {
 }
 
 impl CountReply {
-    pub(crate) fn read(words: &[String]) -> Result<Self, CounterError> {
+    pub(crate) fn read(words: &[String]) -> Result<Self, CounterErrorKind> {
         match words.first().map(String::as_str) {
             Some("counted") => Answer::read(words).map(Self::Counted),
             Some("refused") => Answer::read(words).map(Self::Refused),
             Some("lost") => Ok(Self::Lost),
             Some("superseded") => Ok(Self::Superseded),
-            _ => Err(CounterError::Unreadable),
+            _ => Err(CounterErrorKind::Unreadable),
         }
     }
 }
 
 impl PutReply {
-    pub(crate) fn read(words: &[String]) -> Result<Self, CounterError> {
+    pub(crate) fn read(words: &[String]) -> Result<Self, CounterErrorKind> {
         match words.first().map(String::as_str) {
             Some("counted") => Answer::read(words).map(Self::Put),
             Some("superseded") => Ok(Self::Superseded),
-            _ => Err(CounterError::Unreadable),
+            _ => Err(CounterErrorKind::Unreadable),
         }
     }
 }
 
 impl Answer {
-    fn read(words: &[String]) -> Result<Self, CounterError> {
-        let [_, marker, now, numbers @ ..] = words else { return Err(CounterError::Unreadable) };
-        let now_micros = now.parse().map_err(|_| CounterError::Unreadable)?;
+    fn read(words: &[String]) -> Result<Self, CounterErrorKind> {
+        let [_, marker, now, numbers @ ..] = words else { return Err(CounterErrorKind::Unreadable) };
+        let now_micros = now.parse().map_err(|_| CounterErrorKind::Unreadable)?;
         Ok(Self { marker: marker.clone(), now_micros, standings: standings(numbers)? })
     }
 }
 
-fn standings(numbers: &[String]) -> Result<Vec<Standing>, CounterError> {
+fn standings(numbers: &[String]) -> Result<Vec<Standing>, CounterErrorKind> {
     let (triples, rest) = numbers.as_chunks::<3>();
     if !rest.is_empty() {
-        return Err(CounterError::Unreadable);
+        return Err(CounterErrorKind::Unreadable);
     }
     triples.iter().map(standing).collect()
 }
 
-fn standing(triple: &[String; 3]) -> Result<Standing, CounterError> {
+fn standing(triple: &[String; 3]) -> Result<Standing, CounterErrorKind> {
     let [counted, more_in, wait] = triple;
-    let number = |text: &String| text.parse::<i64>().map_err(|_| CounterError::Unreadable);
+    let number = |text: &String| text.parse::<i64>().map_err(|_| CounterErrorKind::Unreadable);
     let shortage = match number(wait)? {
         0 => None,
         -1 => Some(Shortage::Concurrency),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use events::limit::Measure;
 use shared_limits::{
-    Answer, BucketState, Correction, Count, CountReply, CounterConnection, CounterError, LimitCall, LimitState,
+    Answer, BucketState, Correction, Count, CountReply, CounterConnection, CounterErrorKind, LimitCall, LimitState,
     NodeState, PutReply, RedisAddress, Shortage, WindowState,
 };
 use testing::redis::{Durability, RedisCluster, RedisServer};
@@ -150,7 +150,7 @@ async fn a_server_that_restarts_keeps_what_it_acknowledged_if_it_is_told_to() {
         server.kill();
         let state = state("g", &marker, 1);
         let error = a.connection().count(&state, &one).await.expect_err("nobody answers");
-        assert!(matches!(error, CounterError::Unreachable(_)), "{error}");
+        assert!(matches!(error.kind(), CounterErrorKind::ConnectionClosed), "{error}");
         server.start_again();
         assert!(a.connection().count(&state, &one).await.is_err(), "a connection does not come back by itself");
         let again = Node::open(&server, "a").await.count_as(state, &one).await;
@@ -188,20 +188,21 @@ async fn a_server_that_cannot_be_used_says_why_without_its_password() {
         CounterConnection::open(&address, "a").await.err().map(|error| (error.to_string(), error.is_final()))
     };
     let (wrong, is_final) = open(format!("redis://:wr0ng-word@127.0.0.1:{}", server.port())).await.expect("an error");
-    assert!(wrong.starts_with("Redis refuses this user") && !wrong.contains("wr0ng") && is_final, "{wrong}");
+    let this_user = format!("Redis at 127.0.0.1:{} refuses this user", server.port());
+    assert!(wrong.starts_with(&this_user) && !wrong.contains("wr0ng") && is_final, "{wrong}");
     let (without, is_final) = open(server.url()).await.expect("an error");
-    assert!(without.starts_with("Redis refuses this user: NOAUTH") && is_final, "{without}");
+    assert!(without.starts_with(&format!("{this_user}: NOAUTH")) && is_final, "{without}");
     assert_eq!(open(format!("redis://:s3cret-word@127.0.0.1:{}", server.port())).await, None);
     // Of several, one that refuses is enough, whatever becomes of the others.
     for user in [":wr0ng-word@", ""] {
         for others in ["127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2"] {
             let (wrong, is_final) =
                 open(format!("redis://{user}127.0.0.1:{},{others}", server.port())).await.expect("an error");
-            assert!(wrong.starts_with("Redis refuses this user") && !wrong.contains("wr0ng") && is_final, "{wrong}");
+            assert!(wrong.contains("refuses this user") && !wrong.contains("wr0ng") && is_final, "{wrong}");
         }
     }
     let (nobody, is_final) = open("redis://:s3cret-word@127.0.0.1:1".to_owned()).await.expect("an error");
-    assert!(nobody.starts_with("Redis cannot be reached") && !nobody.contains("s3cret") && !is_final, "{nobody}");
+    assert!(nobody == "127.0.0.1:1 refused the connection" && !is_final, "{nobody}");
 }
 
 #[tokio::test]
@@ -218,21 +219,21 @@ async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_co
         [("runs-no-script", ["~lw:*", "+@all", "-@scripting"]), ("has-other-keys", ["~other:*", "+@all", "+info"])]
     {
         let (refused, is_final) = open(user, &rules).await.expect(user);
-        assert!(refused.starts_with("Redis refuses this user: ") && is_final, "{user}: {refused}");
+        assert!(refused.contains(" refuses this user: ") && is_final, "{user}: {refused}");
     }
     let script = include_str!("../../src/script.lua").split("redis.call('").skip(1);
     let of_script = script.filter_map(|call| call.split('\'').next());
     for command in of_script.chain(["PING", "INFO", "SADD", "EXPIRE", "SMEMBERS"]) {
         let command = command.to_lowercase();
         let (refused, is_final) = open("lacks-one", &["~lw:*", "+@all", &format!("-{command}")]).await.expect(&command);
-        assert!(refused.starts_with("Redis refuses this user: ") && is_final, "{command}: {refused}");
+        assert!(refused.contains(" refuses this user: ") && is_final, "{command}: {refused}");
         assert!(refused.contains(&format!("'{command}'")) || refused.contains("script"), "{command}: {refused}");
     }
     let replica = RedisServer::start(Durability::Forgets);
     replica.ask(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
     let address: RedisAddress = replica.url().parse().expect("an address");
     let error = CounterConnection::open(&address, "a").await.err().expect("it takes no writes");
-    assert!(matches!(error, CounterError::ReadOnly) && error.is_final(), "{error}");
+    assert!(matches!(error.kind(), CounterErrorKind::ReadOnly) && error.is_final(), "{error}");
 }
 
 #[tokio::test]
@@ -288,7 +289,7 @@ async fn a_server_may_take_longer_for_the_trial_than_for_a_request() {
         pause(servers);
         let counted = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await;
         let error = counted.expect_err("too slow");
-        assert!(matches!(error, CounterError::TimedOut(_)), "{url}: {error}");
+        assert!(matches!(error.kind(), CounterErrorKind::TimedOut(_)), "{url}: {error}");
     }
 }
 
