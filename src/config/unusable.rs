@@ -75,6 +75,15 @@ impl Config {
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
 
+    /// The error for a Redis that gives this node no answer while other nodes are connected to theirs.
+    pub fn redis_unreached(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
+        let problem = format!(
+            "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; it does not \
+             start, because they would have to stop sharing counts: correct the address, or let this node reach the server"
+        );
+        setting::REDIS_URL.wrong_as_secret(problem, variable)
+    }
+
     /// The error for a node without a Redis beside one that shares its counts.
     pub fn redis_missing(sharing: &SharingNode) -> WrongConfig {
         let problem = format!(

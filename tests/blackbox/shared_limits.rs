@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use events::time::{Clock, SystemClock};
 use serde_json::{Value, json};
-use testing::proxy::ProxyMode;
+use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisServer};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
-use crate::gateway::type_of;
+use crate::gateway::{Gateway, type_of};
 use crate::shared_ledger::{folders, migrated, node};
 use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES};
 use crate::shared_limits::windows::{Measured, fullest_window, instant, largest_reservation, used_tokens};
@@ -439,6 +439,91 @@ async fn a_node_with_redis_says_so_if_nodes_without_it_run() {
     without.stop();
     let alike = start(2, &with);
     assert!(!alike.stderr().contains(warning), "{}", alike.stderr());
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_alone_gets_no_answer_from_redis_does_not_end_the_shared_counting_of_others() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    let silent = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    silent.set(ProxyMode::Silent);
+    let unanswered = format!("no answer from 127.0.0.1:{}", silent.port);
+    for (port, cause) in [(1, "127.0.0.1:1 refused the connection"), (silent.port, unanswered.as_str())] {
+        let wrong = format!("redis://:s3cret-word@127.0.0.1:{port}");
+        let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
+        assert!(code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains(cause), "{code:?}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    let refused = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    refused.set(ProxyMode::Refused);
+    let url = format!("redis://127.0.0.1:{}", refused.port);
+    let another = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another(&url));
+            // It has begun to ask.
+            std::thread::sleep(QUIET);
+            redis.kill();
+            another.join().expect("it serves")
+        })
+    });
+    let (another, _folder) = another;
+    assert_eq!(another.client(None).get("/health").await.json()["parts"]["limits"], "local");
+    refused.set(ProxyMode::Open);
+    tokio::task::block_in_place(|| redis.start_again());
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_shares_its_counts_once_redis_answers_it() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    let late = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    late.set(ProxyMode::Refused);
+    let url = format!("redis://127.0.0.1:{}", late.port);
+    let (another, _folder) = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another(&url));
+            std::thread::sleep(QUIET * 2);
+            late.set(ProxyMode::Open);
+            another.join().expect("it serves")
+        })
+    });
+    assert_eq!(another.client(None).get("/health").await.json()["parts"]["limits"], "shared");
+    assert_eq!(nodes.outages().await, 0);
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_together_while_redis_is_away_all_serve() {
+    let (database, folders) = (migrated(), folders::<3>());
+    let started: Vec<Gateway> = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let start = |folder| {
+                let database = &database;
+                let env = [("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1")];
+                scope.spawn(move || node(&database.url(), folder, &env))
+            };
+            let starts: Vec<_> = folders.iter().map(|folder| start(folder.path())).collect();
+            starts.into_iter().map(|start| start.join().expect("it serves")).collect()
+        })
+    });
+    for node in &started {
+        let began = Instant::now();
+        while node.client(None).get("/health").await.json()["parts"]["limits"] != "local" {
+            assert!(began.elapsed() < SOON, "it counts by itself");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,12 @@ impl LimitedNodes {
         serve_to_its_end(folder.path(), &env)
     }
 
+    /// Starts one more node with this Redis, and waits until it serves.
+    pub fn start_another(&self, redis: &str) -> (Gateway, TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        (node(&self.database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", redis)]), folder)
+    }
+
     pub fn database_url(&self) -> String {
         self.database.url()
     }

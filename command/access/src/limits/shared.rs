@@ -44,8 +44,10 @@ const NODES_CHARS_MAX: usize = 300;
 pub enum SharedLimitsError {
     #[error("read the log for rate limits: {0}")]
     Log(#[from] LogError),
-    #[error(transparent)]
-    Redis(#[from] CounterError),
+    #[error("Redis refuses this node, and nodes that started before it may run: {0}")]
+    Refused(CounterError),
+    #[error("Redis gives this node no answer, and others are connected: {0}")]
+    Unreached(CounterError),
     #[error("register the metrics of rate limits: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -59,7 +61,7 @@ pub struct SharedLimitsTask {
 
 impl SharedLimiter {
     /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away, but not if this node cannot use Redis while earlier nodes may run.
+    /// away, but not if this node cannot use Redis while other nodes can, or may.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,

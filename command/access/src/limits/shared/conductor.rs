@@ -20,6 +20,7 @@ use super::SharedLimitsError;
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
+use super::other_nodes::{ConnectedNodes, DEAD_NODE_LISTED_MAX, OthersReach};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
@@ -40,8 +41,9 @@ const REASON_CHARS_MAX: usize = 300;
 /// late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
 /// that a slow Redis is not taken for an absent one.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
-/// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
-const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+/// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
+/// once a second, waits half a second, and gives a sign each second.
+const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
 /// The most that the clocks of a node and of the database may differ.
 const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
@@ -66,34 +68,78 @@ impl Conductor {
     /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
     /// before it has a share.
     ///
-    /// Errors: it cannot until a setting is corrected, and earlier nodes may run, which could not share their counts as long as
-    /// this one does.
+    /// Errors: it cannot, and other nodes can, or may, which could not share their counts as long as this one runs.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
-        let until = Instant::now() + ASKED_FIRST_MAX;
+        let began = Instant::now();
         // It cannot change in here: nothing follows the log yet.
         let mode = self.limiter.modes.mode();
-        let failure = loop {
-            let failure = match self.open().await {
-                Ok(connection) => {
-                    self.limiter.link.set_connection(Some(connection));
-                    return Ok(());
-                }
-                // The return from the period connects anew.
-                Err(error) if !mode.is_shared() && !error.is_final() => return Ok(()),
-                Err(error) => error,
-            };
-            tokio::time::sleep(PROBE_EVERY).await;
-            if Instant::now() >= until {
-                break failure;
+        let Some(failure) = self.ask_first(&mode).await else { return Ok(()) };
+        if failure.is_final() {
+            if self.may_earlier_nodes_run(&failure).await? {
+                return Err(SharedLimitsError::Refused(failure));
             }
-        };
-        if failure.is_final() && self.may_earlier_nodes_run(&failure).await? {
-            return Err(failure.into());
+        } else if self.do_others_reach_redis(began, &failure).await? {
+            return Err(SharedLimitsError::Unreached(failure));
         }
-        if mode.is_shared() {
+        if mode.is_shared() && self.limiter.link.connection().is_none() {
             self.limiter.fail(mode.turn(), &failure.to_string());
         }
         Ok(())
+    }
+
+    /// Tries to connect until it succeeds, or for so long as a start may take. In a local period, one attempt without an answer is
+    /// enough: the return from the period connects anew.
+    async fn ask_first(&self, mode: &Mode) -> Option<CounterError> {
+        let until = Instant::now() + ASKED_FIRST_MAX;
+        loop {
+            let Err(failure) = self.connect().await else { return None };
+            if !mode.is_shared() && !failure.is_final() {
+                return None;
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+            if Instant::now() >= until {
+                return Some(failure);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(), CounterError> {
+        let connection = self.open().await?;
+        self.limiter.link.set_connection(Some(connection));
+        Ok(())
+    }
+
+    /// Whether other nodes reach the Redis that gives this one no answer. In an outage, they notice it as well: one that says later that
+    /// it is connected has had an answer in the meantime. It also tries again, and stays connected if that succeeds.
+    async fn do_others_reach_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
+        let noticed_by = began + OUTAGE_NOTICED_MAX;
+        let until = Instant::now() + DEAD_NODE_LISTED_MAX;
+        let mut connected = ConnectedNodes::default();
+        tracing::warn!(error = %failure, "this node gets no answer from Redis: looking for nodes that do");
+        while Instant::now() < until {
+            let listed = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
+            match connected.look(&self.limiter.parts.node, &listed) {
+                OthersReach::Nobody => return Ok(false),
+                OthersReach::Certainly => return self.are_counts_still_shared().await,
+                OthersReach::Perhaps => {}
+            }
+            if Instant::now() < noticed_by {
+                // What they say until then may be from before an outage.
+                connected = ConnectedNodes::default();
+            }
+            if self.connect().await.is_ok() {
+                return Ok(false);
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+        Ok(false)
+    }
+
+    /// Whether the log says so now. [`Modes`](super::mode::Modes) says it as of the start, until the log is followed.
+    async fn are_counts_still_shared(&self) -> Result<bool, LogError> {
+        let recorded = self.limiter.parts.log.read(|reader| reader.stream(&Access::limits_stream())).await?;
+        let is_local = recorded.last().is_some_and(|last| matches!(last.event, Event::Access(Access::LimitsLocal(_))));
+        Ok(!is_local)
     }
 
     /// Whether nodes that started before this one run, or may run. One that was seen since this one started does. One that died, such
@@ -183,7 +229,10 @@ impl Conductor {
             return self.limiter.fail(turn, &error.to_string());
         }
         for group in self.limiter.groups.running() {
-            self.limiter.tell(&connection, &group, turn, &[]).await;
+            // Each call may take half a second: after a failure, the others would only delay what is recorded.
+            if !self.limiter.tell(&connection, &group, turn, &[]).await {
+                return;
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! What other nodes say, in the register of running nodes, of how they count rate limits.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use events::log::{LimitSharing, Log, LogError, RunningNode};
 use tokio::time::Instant;
 
@@ -42,6 +44,80 @@ pub fn nodes_without_redis<'a>(own: &str, listed: &'a [RunningNode]) -> impl Ite
     others(own, listed).filter(|other| other.limit_sharing == Some(LimitSharing::Off))
 }
 
+/// What the other nodes that are connected to Redis have said so far.
+#[derive(Debug, Default)]
+pub struct ConnectedNodes {
+    first_seen: HashMap<String, DateTime<Utc>>,
+}
+
+/// Whether others reach Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OthersReach {
+    /// No node that may run says that it is connected.
+    Nobody,
+    /// One said so: it may have died since, or may be about to notice an outage.
+    Perhaps,
+    /// One said so again, later than when this was first asked.
+    Certainly,
+}
+
+impl ConnectedNodes {
+    /// Looks at what the register lists. A node that was last seen before this one started has died, as far as anybody can know.
+    pub fn look(&mut self, own: &str, listed: &[RunningNode]) -> OthersReach {
+        let started_at = listed.iter().find(|node| node.node_id == own).map(|node| node.started_at);
+        let is_connected = |other: &&RunningNode| {
+            other.limit_sharing == Some(LimitSharing::Connected)
+                && started_at.is_none_or(|started_at| other.seen_at > started_at)
+        };
+        let mut reach = OthersReach::Nobody;
+        for other in others(own, listed).filter(is_connected) {
+            match self.first_seen.get(&other.node_id) {
+                Some(first) if other.seen_at > *first => return OthersReach::Certainly,
+                Some(_) => {}
+                None => drop(self.first_seen.insert(other.node_id.clone(), other.seen_at)),
+            }
+            reach = OthersReach::Perhaps;
+        }
+        reach
+    }
+}
+
 fn others<'a>(own: &str, listed: &'a [RunningNode]) -> impl Iterator<Item = &'a RunningNode> {
     listed.iter().filter(move |node| node.serves_requests && node.node_id != own)
+}
+
+#[cfg(test)]
+mod tests {
+    use events::time::from_micros;
+
+    use super::*;
+
+    fn node(id: &str, started_at: i64, seen_at: i64, limit_sharing: LimitSharing) -> RunningNode {
+        RunningNode {
+            node_id: id.to_owned(),
+            address: "local".to_owned(),
+            started_at: from_micros(started_at),
+            seen_at: from_micros(seen_at),
+            serves_requests: true,
+            limit_sharing: Some(limit_sharing),
+        }
+    }
+
+    #[test]
+    fn another_node_reaches_redis_once_it_has_said_so_again() {
+        let mut connected = ConnectedNodes::default();
+        let own = node("own", 10, 20, LimitSharing::Disconnected);
+        let mut looks = |others: &[RunningNode]| connected.look("own", &[std::slice::from_ref(&own), others].concat());
+        let at = |seen_at| node("other", 1, seen_at, LimitSharing::Connected);
+        assert_eq!(looks(&[]), OthersReach::Nobody);
+        assert_eq!(looks(&[node("own", 10, 20, LimitSharing::Connected)]), OthersReach::Nobody, "it is this one");
+        assert_eq!(looks(&[at(10)]), OthersReach::Nobody, "it has died before this one started");
+        assert_eq!(looks(&[node("other", 1, 20, LimitSharing::Disconnected)]), OthersReach::Nobody);
+        assert_eq!(looks(&[RunningNode { serves_requests: false, ..at(20) }]), OthersReach::Nobody);
+        assert_eq!(looks(&[RunningNode { limit_sharing: None, ..at(20) }]), OthersReach::Nobody, "it does not say it");
+        assert_eq!(looks(&[at(21)]), OthersReach::Perhaps);
+        assert_eq!(looks(&[at(21)]), OthersReach::Perhaps, "it has said nothing new");
+        assert_eq!(looks(&[node("other", 1, 22, LimitSharing::Disconnected)]), OthersReach::Nobody, "an outage");
+        assert_eq!(looks(&[at(23)]), OthersReach::Certainly);
+    }
 }
