@@ -458,6 +458,25 @@ async fn a_node_that_alone_gets_no_answer_from_redis_does_not_end_the_shared_cou
     assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
 }
 
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    let proxy = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", proxy.port);
+    let (code, said) = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another_to_its_end(Some(&wrong)));
+            // Within the three seconds in which it asks.
+            std::thread::sleep(QUIET);
+            proxy.set(ProxyMode::Refused);
+            another.join().expect("it ends")
+        })
+    });
+    assert!(code == Some(2) && said.contains("refuses this user"), "{code:?}: {said}");
+}
+
 /// Holds: limits.unreachable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {

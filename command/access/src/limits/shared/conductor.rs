@@ -88,17 +88,22 @@ impl Conductor {
     }
 
     /// Tries to connect until it succeeds, or for so long as a start may take. In a local period, one attempt without an answer is
-    /// enough: the return from the period connects anew.
+    /// enough: the return from the period connects anew. The first failure that is final decides: a server that has refused this node may
+    /// not answer the next attempt in time.
     async fn ask_first(&self, mode: &Mode) -> Option<CounterError> {
         let until = Instant::now() + ASKED_FIRST_MAX;
+        let mut refusal: Option<CounterError> = None;
         loop {
             let Err(failure) = self.connect().await else { return None };
-            if !mode.is_shared() && !failure.is_final() {
+            if refusal.is_none() && failure.is_final() {
+                refusal = Some(failure.clone());
+            }
+            if !mode.is_shared() && refusal.is_none() {
                 return None;
             }
             tokio::time::sleep(PROBE_EVERY).await;
             if Instant::now() >= until {
-                return Some(failure);
+                return Some(refusal.unwrap_or(failure));
             }
         }
     }
