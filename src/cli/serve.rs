@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::limits::CounterError;
 use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::AbandonedCalls;
@@ -24,6 +25,7 @@ use events::log::lock;
 use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
+use tokio::sync::oneshot;
 
 use super::server_process::{Signals, block_on_server};
 use super::welcome::Welcome;
@@ -115,7 +117,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let connection_threads = ConnectionThreads::start()
         .map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
-    if let Some(limits) = engines.limits_task.take() {
+    let mut limits_ended = None;
+    if let Some(mut limits) = engines.limits_task.take() {
+        limits_ended = limits.take_ended();
         serving.spawn(limits.run());
     }
     let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
@@ -163,9 +167,27 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if config.mode.serves_requests() {
         serving.spawn(environment.follow(imports));
     }
-    signals.next().await;
+    let refused = tokio::select! {
+        () = signals.next() => None,
+        error = refusal_of_redis(limits_ended) => Some(error),
+    };
     let running = Running { engines, in_flight, abandoned, kept_imports, serving, connection_threads, exporting };
-    Ok(shut_down(&config, running, signals).await)
+    let got_second_signal = shut_down(&config, running, signals).await;
+    match refused {
+        Some(error) => Err(Config::redis_refuses(&error, variable).into()),
+        None => Ok(got_second_signal),
+    }
+}
+
+/// Why Redis refuses this node, if it must end for that.
+async fn refusal_of_redis(ended: Option<oneshot::Receiver<CounterError>>) -> CounterError {
+    match ended {
+        Some(ended) => match ended.await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
 }
 
 /// What the roles of this process write to.

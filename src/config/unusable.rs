@@ -75,6 +75,15 @@ impl Config {
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
 
+    /// The error for a Redis that refuses this node, which has served, while other nodes share their counts.
+    pub fn redis_refuses(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
+        let problem = format!(
+            "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; this node has ended, \
+             because they could not share their counts as long as it ran: correct the server, or give the address of one that works"
+        );
+        setting::REDIS_URL.wrong_as_secret(problem, variable)
+    }
+
     /// The error for a Redis that gives this node no answer while other nodes are connected to theirs.
     pub fn redis_unreached(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(

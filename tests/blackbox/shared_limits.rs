@@ -545,6 +545,23 @@ async fn nodes_that_start_together_while_redis_is_away_all_serve() {
     }
 }
 
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_redis_refuses_when_it_is_back_ends_and_the_others_share_their_counts_again() {
+    let mut redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let nodes = LimitedNodes::start(&redis);
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let (mut another, _folder) = tokio::task::block_in_place(|| nodes.start_another(&wrong));
+    tokio::task::block_in_place(|| redis.start_again());
+    let ended = tokio::task::block_in_place(|| another.wait_for_end(SOON));
+    let said = another.stderr();
+    assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
+    assert!(said.contains("refuses this user") && !said.contains("wr0ng"), "{said}");
+    nodes.wait_until_shared(SOON).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_places_of_a_node_that_dies_are_free_for_others() {
     let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));

@@ -28,6 +28,7 @@ use events::log::LogError;
 use events::shown_text::shown_text;
 use prometheus::Registry;
 use shared_limits::CounterError;
+use tokio::sync::oneshot;
 
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
@@ -57,6 +58,7 @@ pub struct SharedLimitsTask {
     limiter: Arc<SharedLimiter>,
     mirror: Mirror,
     conductor: Conductor,
+    ended: Option<oneshot::Receiver<CounterError>>,
 }
 
 impl SharedLimiter {
@@ -68,10 +70,11 @@ impl SharedLimiter {
     ) -> Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError> {
         let limiter = Arc::new(Self::new(parts, registry)?);
         let mirror = Mirror::start(Arc::clone(&limiter)).await?;
-        let conductor = Conductor::new(Arc::clone(&limiter));
+        let (end, ended) = oneshot::channel();
+        let conductor = Conductor::new(Arc::clone(&limiter), end);
         conductor.connect_first().await?;
         limiter.warn_of_nodes_without_redis().await?;
-        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
+        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor, ended: Some(ended) }))
     }
 
     /// They started before this one: later ones end, because this one runs.
@@ -96,8 +99,14 @@ impl SharedLimiter {
 }
 
 impl SharedLimitsTask {
+    /// Gets the reason if this node must end, because Redis refuses it and other nodes share their counts; `None` for all but the first
+    /// call. The limits continue to work meanwhile.
+    pub const fn take_ended(&mut self) -> Option<oneshot::Receiver<CounterError>> {
+        self.ended.take()
+    }
+
     pub async fn run(self) {
-        let Self { limiter, mirror, conductor } = self;
+        let Self { limiter, mirror, conductor, ended: _ } = self;
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }
 }

@@ -14,6 +14,7 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::SharedLimitsError;
@@ -44,6 +45,8 @@ const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
 /// once a second, waits half a second, and gives a sign each second.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
+/// For how long Redis refuses a node that runs before the node ends: longer than a failover takes, in which an address may lead to a replica.
+const REFUSED_MAX: Duration = Duration::from_secs(15);
 /// The most that the clocks of a node and of the database may differ.
 const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
@@ -58,11 +61,31 @@ pub struct Conductor {
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
+    /// Redis refuses this node in a local period.
+    refusal: Option<Refusal>,
+    /// Gets the reason if this node must end; once.
+    end: Option<oneshot::Sender<CounterError>>,
+}
+
+struct Refusal {
+    /// By the monotonic clock.
+    since: Duration,
+    /// What others have said once it had lasted for long.
+    connected: ConnectedNodes,
 }
 
 impl Conductor {
-    pub const fn new(limiter: Arc<SharedLimiter>) -> Self {
-        Self { limiter, shared_since: None, pause: Duration::ZERO, known_period: None, declared: None }
+    /// With what gets the reason if this node must end.
+    pub const fn new(limiter: Arc<SharedLimiter>, end: oneshot::Sender<CounterError>) -> Self {
+        Self {
+            limiter,
+            shared_since: None,
+            pause: Duration::ZERO,
+            known_period: None,
+            declared: None,
+            refusal: None,
+            end: Some(end),
+        }
     }
 
     /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
@@ -326,9 +349,35 @@ impl Conductor {
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
+    /// Lets this node end if Redis has refused it for long, and another node is connected: others can share their counts again without
+    /// this one, as after any other end of a node. Without such a node, it may be the last one, and serves.
+    async fn note_refusal(&mut self, error: Option<&CounterError>) {
+        let Some(error) = error.filter(|error| error.is_final()) else {
+            self.refusal = None;
+            return;
+        };
+        let now = self.limiter.parts.clock.monotonic();
+        let since =
+            self.refusal.get_or_insert_with(|| Refusal { since: now, connected: ConnectedNodes::default() }).since;
+        if self.end.is_none() || now.saturating_sub(since) < REFUSED_MAX {
+            return;
+        }
+        let Ok(listed) = self.serving_nodes().await else { return };
+        let Some(refusal) = &mut self.refusal else { return };
+        if refusal.connected.look(&self.limiter.parts.node, &listed) == OthersReach::Certainly
+            && let Some(end) = self.end.take()
+        {
+            tracing::error!(%error, "Redis refuses this node, and others share their counts in it: ending");
+            // If nobody waits for it, the process ends already.
+            let _ = end.send(error.clone());
+        }
+    }
+
     async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), String> {
         let turn = period.turn;
-        let connection = self.open().await.map_err(|error| error.to_string())?;
+        let opened = self.open().await;
+        self.note_refusal(opened.as_ref().err()).await;
+        let connection = opened.map_err(|error| error.to_string())?;
         self.limiter.groups.forget_markers();
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
