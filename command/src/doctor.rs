@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use access::limits::LocalSince;
 use axum::extract::{FromRequest, Request, State};
 use catalogue::Catalogue;
 use events::event::admin::{Permission, Provider};
@@ -90,7 +91,8 @@ async fn check(State(doctor): State<Arc<Doctor>>, request: Request) -> Result<Js
     request.fields()?.finish()?;
     let _turn = doctor.turn.try_acquire().map_err(|_| CommandError::CheckRunning)?;
     let catalogue = catalogue_in_force(doctor.named.as_deref(), &doctor.admin.log, &doctor.data).await?;
-    Ok(Json(run(&doctor, &catalogue).await))
+    let local = doctor.admin.log.read(|reader| LocalSince::of(reader)).await?;
+    Ok(Json(run(&doctor, &catalogue).await.with_local_limits(local)))
 }
 
 /// The catalogue in force. It is read anew for each check if nothing else in the gateway needs it.

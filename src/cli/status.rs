@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::limits::LocalSince;
 use chrono::{DateTime, NaiveTime, Utc};
 use events::event::StreamKind;
 use events::event::admin::Scope;
 use events::ledger::Balances;
 use events::log::lock::{LockHolder, lock_holder};
-use events::log::{Head, LogError, Reader, RunningNode, offline};
+use events::log::{Head, LimitSharing, LogError, Reader, RunningNode, offline};
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::VIEWS_FILE;
@@ -49,6 +50,8 @@ struct Status {
     database: Option<String>,
     /// The processes that serve the database.
     nodes: Vec<RunningNode>,
+    /// Why they do not share their counts of rate limits; `None` if they do, or none of them ever does.
+    local_limits: Option<LocalSince>,
     /// `None` if it is in a database.
     ledger_bytes: Option<u64>,
     views_bytes: u64,
@@ -145,6 +148,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
         head,
         now,
         nodes: reader.running_nodes().map_err(|error| unreadable(ledger, &error))?,
+        local_limits: LocalSince::of(&*reader).map_err(|error| unreadable(ledger, &error))?,
         database: ledger.file().is_none().then(|| ledger.to_string()),
         ledger_bytes: ledger.file().map(bytes_of),
         views_bytes: views_folder.shown.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
@@ -208,9 +212,11 @@ impl Status {
             Some(LockHolder::Nobody | LockHolder::WithoutAddress) | None => None,
         };
         let nodes = self.nodes.iter().map(|running| {
-            let RunningNode { node_id, address, started_at, seen_at, .. } = running;
+            let RunningNode { node_id, address, started_at, seen_at, limit_sharing, .. } = running;
             let (started_at, seen_at) = (rfc3339(*started_at), rfc3339(*seen_at));
-            json!({ "node_id": node_id, "address": address, "started_at": started_at, "seen_at": seen_at })
+            let limit_sharing = limit_sharing.map(LimitSharing::as_str);
+            json!({ "node_id": node_id, "address": address, "started_at": started_at, "seen_at": seen_at,
+                    "limit_sharing": limit_sharing })
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -220,6 +226,9 @@ impl Status {
             "running": served.map(|served| *served != LockHolder::Nobody),
             "listening": listening,
             "nodes": nodes.collect::<Vec<_>>(),
+            "local_limits": self.local_limits.as_ref().map(|local| json!({
+                "began_at": rfc3339(local.began_at), "node": local.node, "reason": local.reason,
+            })),
             "head": { "position": self.head.position, "recorded_at": self.head.recorded_at.map(rfc3339) },
             "ledger_bytes": self.ledger_bytes,
             "views_bytes": self.views_bytes,

@@ -15,11 +15,12 @@ use testing::redis::{Durability, RedisServer};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
+use crate::configuration::said;
 use crate::gateway::{Gateway, type_of};
-use crate::shared_ledger::{folders, migrated, node};
+use crate::shared_ledger::{command, folders, migrated, node};
 use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES};
 use crate::shared_limits::windows::{Measured, fullest_window, instant, largest_reservation, used_tokens};
-use crate::tenant::{NATIVE, Setup, Tenant};
+use crate::tenant::{NATIVE, Setup, Tenant, text};
 
 const CLIENTS_PER_NODE: usize = 4;
 const REQUESTS_PER_MINUTE: u64 = 240;
@@ -560,6 +561,41 @@ async fn a_node_that_redis_refuses_when_it_is_back_ends_and_the_others_share_the
     assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
     assert!(said.contains("refuses this user") && !said.contains("wr0ng"), "{said}");
     nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.local-cause
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cause_of_a_local_period_is_shown_with_the_server() {
+    let redis = tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets));
+    let nodes = LimitedNodes::start(&redis);
+    let status = |arguments: &[&str]| {
+        let (code, words) = tokio::task::block_in_place(|| {
+            said(&mut command(&nodes.database_url(), &[&["status"], arguments].concat()))
+        });
+        assert_eq!(code, Some(0), "{words}");
+        words
+    };
+    let json = |words: &str| serde_json::from_str::<Value>(words).expect("one object");
+    assert_eq!(json(&status(&["--json"]))["local_limits"], Value::Null);
+    nodes.proxy(1).set(ProxyMode::Silent);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let log = nodes.log().await;
+    let local = log.iter().find(|event| type_of(event) == "access.limits_local.v1").expect("its beginning");
+    let cause = format!("no answer from 127.0.0.1:{} within 500 ms", nodes.proxy(1).port);
+    assert_eq!(local["data"]["reason"], json!(cause));
+    let shown = &json(&status(&["--json"]))["local_limits"];
+    assert_eq!(
+        (&shown["reason"], &shown["node"], &shown["began_at"]),
+        (&json!(cause), &local["data"]["node"], &local["data"]["began_at"])
+    );
+    let screen = status(&[]);
+    let node = text(&local["data"]["node"]);
+    assert!(screen.contains(&format!("node {node}: {cause}")), "{screen}");
+    let report = nodes.node(0).operator().post("/v1/admin/doctor", &json!({})).await.must(200).json();
+    assert_eq!(&report["local_limits"], shown);
+    nodes.proxy(1).set(ProxyMode::Open);
+    nodes.wait_until_shared(SOON).await;
+    assert_eq!(json(&status(&["--json"]))["local_limits"], Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

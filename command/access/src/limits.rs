@@ -27,7 +27,7 @@ use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
 pub use rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
 pub use shared::{
-    SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, SharingNode, node_that_shares,
+    LocalSince, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, SharingNode, node_that_shares,
 };
 use shared::{SharedLimits, SharedPermit};
 pub use shared_limits::{AddressError, CounterError, RedisAddress};

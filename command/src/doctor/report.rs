@@ -1,5 +1,6 @@
 //! What the checks found, as the response of the route.
 
+use access::limits::LocalSince;
 use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
 use events::ids::{ProviderId, TenantId};
@@ -163,6 +164,15 @@ pub struct Report {
     /// Providers that were not checked, because there are too many.
     providers_left_out: usize,
     targets: CheckedTargets,
+    local_limits: Option<LocalLimits>,
+}
+
+/// Why the nodes do not share their counts of rate limits.
+#[derive(Debug, Serialize)]
+struct LocalLimits {
+    began_at: String,
+    node: String,
+    reason: String,
 }
 
 impl Report {
@@ -176,7 +186,17 @@ impl Report {
         let shared = providers.iter().filter(|provider| provider.tenant_id.is_none());
         let mut findings = shared.flat_map(|provider| &provider.findings);
         let ok = !providers.is_empty() && !targets.has_problem && !findings.any(Finding::is_problem);
-        Self { ok, checked_at: rfc3339(now).to_string(), providers, providers_left_out, targets }
+        let checked_at = rfc3339(now).to_string();
+        Self { ok, checked_at, providers, providers_left_out, targets, local_limits: None }
+    }
+
+    pub fn with_local_limits(self, since: Option<LocalSince>) -> Self {
+        let local_limits = since.map(|LocalSince { began_at, node, reason }| LocalLimits {
+            began_at: rfc3339(began_at).to_string(),
+            node,
+            reason,
+        });
+        Self { local_limits, ..self }
     }
 }
 
@@ -221,11 +241,23 @@ pub fn shape() -> Shape {
         .required("items", described(schema::list(target, None), "Those with a finding; those of tenants last"))
         .required("left_out", described(schema::count(), "How many more have one"))
         .open();
+    let local_limits = object()
+        .required("began_at", described(schema::time(), "When that began"))
+        .required("node", described(schema::string(), "The node that could not share its counts"))
+        .required("reason", described(schema::string(), "Why"))
+        .open();
     object()
         .required("ok", described(schema::boolean(), "False if any verdict is `problem`, except of tenants' own providers and models, or if there is no provider"))
         .required("checked_at", described(schema::time(), "When the check began"))
         .required("providers", described(schema::list(provider, None), "Every provider, by name; those of tenants last"))
         .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))
         .required("targets", described(targets, "The targets of all models"))
+        .required(
+            "local_limits",
+            described(
+                nullable(local_limits),
+                "Why each node counts rate limits by itself although it has a Redis; null if counts are shared, or none has one",
+            ),
+        )
         .open()
 }

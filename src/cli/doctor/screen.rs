@@ -39,8 +39,16 @@ pub fn render(report: &Value) -> String {
         let lines = advice.into_iter().map(|(what, checks)| format!("  {what} ({})", checks.join(", ")));
         parts.push(std::iter::once("what to do:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n"));
     }
+    if report["local_limits"].is_object() {
+        parts.push(local_limits(&report["local_limits"]));
+    }
     parts.push(summary(report));
     parts.join("\n\n")
+}
+
+fn local_limits(local: &Value) -> String {
+    let [began_at, node, reason] = ["began_at", "node", "reason"].map(|field| text(&local[field]));
+    format!("rate limits are not shared between nodes since {began_at}: node {node}: {reason}")
 }
 
 /// The name of what was checked, with the tenant that it belongs to.
@@ -177,6 +185,10 @@ mod tests {
                 "something is wrong: 1 provider and 3 targets checked, 2 wrong, 1 warning, 0 not checked; 2 more are not shown",
             ]
         );
+        let local = json!({ "began_at": "2026-11-25T10:00:00Z", "node": "a1", "reason": "one:6379 refused\u{1b}" });
+        let shown = render(&json!({ "ok": true, "providers": [], "targets": {}, "local_limits": local }));
+        let line = "rate limits are not shared between nodes since 2026-11-25T10:00:00Z: node a1: one:6379 refused";
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
         let none = json!({ "ok": false, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
         assert!(
             render(&none).starts_with("there are no providers: create one, ")

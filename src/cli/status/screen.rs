@@ -2,13 +2,18 @@
 
 use std::fmt::Write;
 
+use access::limits::LocalSince;
 use events::log::RunningNode;
 use events::log::lock::LockHolder;
 use events::time::rfc3339;
 
 use super::super::printable;
+use super::super::printable_text::printable_line;
 use super::set_aside::KeySetAside;
 use super::{SHOWN_MAX, Status, known_refusals};
+
+/// The most characters of the reason of a local period.
+const REASON_CHARS_MAX: usize = 300;
 
 /// One screen, one line per part.
 pub fn render(status: &Status) -> String {
@@ -30,6 +35,9 @@ pub fn render(status: &Status) -> String {
     }
     for (index, text) in nodes(status).into_iter().enumerate() {
         line(if index == 0 { "nodes" } else { "" }, text);
+    }
+    if let Some(local) = &status.local_limits {
+        line("limits", limits(local));
     }
     line("log", head(status));
     if let Some(dir) = &status.foreign_views {
@@ -75,6 +83,15 @@ fn nodes(status: &Status) -> Vec<String> {
         format!("{node_id} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
     });
     nodes.collect()
+}
+
+fn limits(local: &LocalSince) -> String {
+    let LocalSince { began_at, node, reason } = local;
+    format!(
+        "each node counts by itself since {}: node {node}: {}",
+        rfc3339(*began_at),
+        printable_line(reason, REASON_CHARS_MAX)
+    )
 }
 
 fn head(status: &Status) -> String {

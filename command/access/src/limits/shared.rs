@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
 use mirror::Mirror;
+pub use mode::LocalSince;
 pub use other_nodes::{SharingNode, node_that_shares};
 pub(super) use permit::SharedPermit;
 pub use state::{SharedLimiter, SharedLimiterParts};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::{Access, Event, Recorded};
+use events::log::{LogError, Reader, RunningNode};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -186,6 +187,39 @@ pub struct KnownMode {
     pub sequence: u64,
 }
 
+/// Since when each node counts rate limits by itself, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalSince {
+    pub began_at: DateTime<Utc>,
+    /// The node that could not share its counts.
+    pub node: String,
+    pub reason: String,
+}
+
+impl LocalSince {
+    /// Of the nodes that run now; `None` if they share their counts, or if none of them has a Redis.
+    pub fn of(reader: &dyn Reader) -> Result<Option<Self>, LogError> {
+        if !reader.running_nodes()?.iter().any(RunningNode::shares_limits) {
+            return Ok(None);
+        }
+        Ok(Self::after(&reader.stream(&Access::limits_stream())?))
+    }
+
+    /// By all events of the stream `access-limits`; `None` if counts are shared after them.
+    fn after(events: &[Recorded]) -> Option<Self> {
+        let modes = Modes::new("");
+        for recorded in events {
+            modes.apply(recorded, 0);
+        }
+        match &*modes.mode() {
+            Mode::Shared { .. } => None,
+            Mode::Local(LocalPeriod { began_at, beginning, .. }) => {
+                Some(Self { began_at: *began_at, node: beginning.node.clone(), reason: beginning.reason.clone() })
+            }
+        }
+    }
+}
+
 /// The current mode, for all who ask and all who wait.
 pub struct Modes {
     /// The name of this node.
@@ -295,6 +329,24 @@ mod tests {
         assert_eq!(*modes.mode(), Mode::Shared { turn: 11 });
         modes.apply(&recorded(9, 2, local(&["a"])), 4);
         assert_eq!(*modes.mode(), Mode::Shared { turn: 11 }, "each event once");
+    }
+
+    #[test]
+    fn the_first_event_of_a_local_period_says_why_it_began() {
+        let because = |reason: &str| AccessLimitsLocal { reason: reason.to_owned(), ..local(&["a"]) };
+        let events = [
+            recorded(7, 1, because("an older one")),
+            recorded(8, 2, shared(7)),
+            recorded(9, 3, because("no answer")),
+            recorded(10, 4, because("no share")),
+            recorded(11, 5, shared(10)),
+        ];
+        let reason = |count: usize| LocalSince::after(&events[..count]).map(|since| since.reason);
+        let reasons: Vec<_> = (0..=5).map(reason).collect();
+        assert_eq!(
+            reasons.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [None, Some("an older one"), None, Some("no answer"), Some("no answer"), None]
+        );
     }
 
     #[test]
