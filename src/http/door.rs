@@ -399,14 +399,15 @@ fn log_request(line: &RequestLine<'_>, began: Instant) {
     let RequestLine { request_id, trace_id, method, path, status, cause, code } = line;
     // Overload is the clients' doing, and its lines could fill the log.
     let is_ours = *code != Some(ErrorCode::Overloaded);
+    let code = code.map(ErrorCode::as_str);
     // A number of 128 bits would be logged as a string.
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     if cause.is_some() {
-        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, cause, "answered");
+        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, code, cause, "answered");
     } else if *status >= 500 && is_ours {
-        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, "answered");
+        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, code, "answered");
     } else {
-        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, "answered");
+        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, code, "answered");
     }
 }
 

@@ -299,6 +299,9 @@ async fn a_closed_limit_refuses_everything_while_redis_is_away() {
         (refused.json()["error"]["details"]["limit_id"].clone(), refused.header("retry-after")),
         (json!(id), "1")
     );
+    let log = nodes.node(0).stderr();
+    let is_named = |line: &str| line.contains("answered") && line.contains("LIMITS_UNAVAILABLE");
+    assert!(log.lines().any(is_named), "the line of a failure has its code: {log}");
     local.chat("ok").await.must(200);
     assert_eq!(nodes.health(0).await["parts"]["limits"], "local");
     nodes.node(0).client(None).get("/health/ready").await.must(200);
