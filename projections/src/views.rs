@@ -33,10 +33,12 @@ mod touched;
 
 // One folder for each view: its projector, its questions and the SQL of both.
 pub mod audit {
+    mod entry;
     pub(super) mod projector;
     mod questions;
-    pub use projector::{Category, Severity};
-    pub use questions::{Entry, Filter, List};
+    pub use entry::Entry;
+    pub use projector::{Category, Outcome, Severity};
+    pub use questions::{Filter, List};
 }
 pub mod budgets {
     pub(super) mod projector;

@@ -2,6 +2,7 @@
 //! erasable side table.
 
 mod entries;
+mod format;
 
 use axum::response::{IntoResponse, Response};
 use events::event::access::ReadKind;
@@ -23,6 +24,7 @@ use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use entries::Origins;
+use format::{AuditFormat, siem_lines};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/audit", list, described_list)
@@ -49,14 +51,20 @@ fn described_list() -> Operation {
         .required("ip", schema::nullable(text()))
         .required("user_agent", schema::nullable(text()))
         .open();
-    let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))));
+    let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))))
+        .or("text/plain", schema::string());
     let list = described::permitted(
         "list_audit",
         "Audit",
         "Who changed what, who was refused, and who read what",
         Permission::AuditRead,
     );
-    described::formatted(described::between(list))
+    described::between(list)
+        .query(
+            "format",
+            schema::one_of(AuditFormat::names()),
+            "Default: `json`. `ocsf` has an event of OCSF 1.3.0 per line, `cef` one of the Common Event Format",
+        )
         .query("actor", schema::parameter(), "`key_…` or the name of a key, `operator` or `system:NAME`")
         .query("action", schema::parameter(), "`key.created`")
         .query(
@@ -92,7 +100,7 @@ fn severities() -> openapi::Shape {
 /// Newest first. A page reads a bounded number of entries: it may be short or empty and still have a cursor.
 async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::AuditRead)?;
-    let format = Format::take(&mut parameters)?;
+    let format = AuditFormat::take(&mut parameters)?;
     names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
     let filter = filter(&mut parameters)?;
     let requested = PageRequest::take(&mut parameters, "audit")?;
@@ -111,15 +119,16 @@ fn render(
     entries: &[Entry],
     (origins, names): (&Origins, &Names),
     meta: PageMeta,
-    format: Format,
+    format: AuditFormat,
 ) -> Result<Response, QueryError> {
-    let items: Vec<Record> = entries.iter().map(|entry| entries::item(entry, origins, names)).collect();
+    let items = || -> Vec<Record> { entries.iter().map(|entry| entries::item(entry, origins, names)).collect() };
     match format {
-        Format::Json => Ok(Json(meta.page(items)).into_response()),
-        Format::Lines(lines) => {
+        AuditFormat::Of(Format::Json) => Ok(Json(meta.page(items())).into_response()),
+        AuditFormat::Of(Format::Lines(lines)) => {
             let columns = entries::item(&Entry::default(), &Origins::new(), &Names::default());
-            lines.answer(meta.headers(), &columns, &items)
+            lines.answer(meta.headers(), &columns, &items())
         }
+        AuditFormat::Siem(format) => Ok(siem_lines(format, meta.headers(), entries, (origins, names))),
     }
 }
 

@@ -68,7 +68,9 @@ impl QueryError {
             Self::Views(ViewsError::Stopping(_)) => {
                 Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()
             }
-            Self::Views(error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::Lost)) => defect(&error),
+            Self::Views(
+                error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::StoredTime | ViewsError::Lost),
+            ) => defect(&error),
             Self::Lost(error) => defect(&error),
             Self::Json(error) => defect(&error),
             Self::Answer(error) => defect(&error),

@@ -29,11 +29,19 @@ impl Format {
 
     /// The parameter `format`; default JSON.
     pub fn take(parameters: &mut Parameters) -> Result<Self, Refusal> {
-        match parameters.text("format").as_deref() {
-            None | Some("json") => Ok(Self::Json),
-            Some("ndjson") => Ok(Self::Lines(Lines::Ndjson)),
-            Some("csv") => Ok(Self::Lines(Lines::Csv)),
-            Some(_) => Err(Refusal::invalid("format", "must be json, ndjson or csv")),
+        match parameters.text("format") {
+            None => Ok(Self::Json),
+            Some(word) => Self::parse(&word).ok_or_else(|| Refusal::invalid("format", "must be json, ndjson or csv")),
+        }
+    }
+
+    /// `None` if no format is called so.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "json" => Some(Self::Json),
+            "ndjson" => Some(Self::Lines(Lines::Ndjson)),
+            "csv" => Some(Self::Lines(Lines::Csv)),
+            _ => None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Lists, their pages and their forms.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
@@ -220,6 +222,53 @@ async fn the_audit_is_given_as_lines_and_as_a_table_that_no_spreadsheet_runs() {
         assert_eq!(items(gateway.operator(), &audit(&query), 10).await.len(), found, "{query}");
     }
     gateway.operator().get(&audit("format=xml")).await.must_be(400, "INVALID_REQUEST");
+}
+
+/// Holds: query.audit-ocsf, query.audit-formats
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_given_in_the_formats_of_a_siem() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let evil = gateway.operator().clone().with("user-agent", "a=b|c\\d");
+    evil.post("/v1/admin/partners", &json!({ "name": "x" })).await.must(201);
+    let head = gateway.head().await;
+    let audit = |query: &str| format!("/v1/audit?min_position={head}&{query}");
+    let page = gateway.operator().get(&audit("action=partner.created&limit=1")).await.must(200).json();
+    let item = &page["items"][0];
+    let ocsf = gateway.operator().get(&audit("format=ocsf&action=partner.created&limit=1")).await.must(200);
+    assert_eq!(ocsf.header("content-type"), "application/x-ndjson");
+    assert_eq!(Some(ocsf.header("x-ledgerway-next-cursor")), page["next_cursor"].as_str());
+    let event: Value = serde_json::from_slice(&ocsf.body).expect("JSON");
+    assert_eq!(event["metadata"]["sequence"], item["position"]);
+    assert_eq!(event["metadata"]["original_time"], item["recorded_at"]);
+    assert_eq!(
+        (&event["src_endpoint"]["ip"], &event["http_request"]["user_agent"]),
+        (&item["ip"], &item["user_agent"])
+    );
+    assert_eq!(
+        (&event["resources"][0]["name"], &event["unmapped"]["changes"]),
+        (&item["resource_name"], &item["changes"])
+    );
+    assert_eq!(event["api"]["request"]["uid"], item["request_id"]);
+    let cef = gateway.operator().get(&audit("format=cef&action=partner.created&limit=1")).await.must(200);
+    assert_eq!(cef.header("content-type"), "text/plain; charset=utf-8");
+    let text = String::from_utf8(cef.body.to_vec()).expect("text");
+    assert!(text.starts_with("CEF:0|Ledgerway|") && text.lines().count() == 1, "{text}");
+    assert!(text.contains(" requestClientApplication=a\\=b|c\\\\d ") && text.contains(" src=127.0.0.1 "), "{text}");
+    // What a tenant's auditor sees, and no more.
+    let auditor = json!({ "user_id": tenant.user, "name": "auditor", "permissions": ["admin:access", "audit:read"] });
+    let auditor = gateway.operator().post("/v1/admin/keys", &auditor).await.must(201).json();
+    let auditor = gateway.client(auditor["secret"].as_str());
+    let lines = auditor.get(&audit("format=ocsf&limit=1000")).await.must(200).body;
+    let tenants: BTreeSet<String> = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice::<Value>(line).expect("JSON")["metadata"]["tenant_uid"].to_string())
+        .collect();
+    assert_eq!(tenants, BTreeSet::from([json!(tenant.id).to_string()]));
+    for list in ["/v1/usage", "/v1/inferences"] {
+        gateway.operator().get(&format!("{list}?format=ocsf")).await.must_be(400, "INVALID_REQUEST");
+    }
 }
 
 /// Holds: query.audit-proxies

@@ -69,7 +69,7 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 27] = [
+const MAY_KNOW: [(&str, &[&str]); 28] = [
     ("events", &[]),
     ("events/alerts", &["events"]),
     ("events/objects", &["events"]),
@@ -83,6 +83,7 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("projections", &["events"]),
     ("projections/access_log", &["events", "projections"]),
     ("projections/analysts", &["events", "projections"]),
+    ("projections/siem", &["events", "projections"]),
     ("command/secrets", &["events", "tlog"]),
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),
@@ -94,7 +95,7 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("command/dialects/upstreams", &["events", "hub", "secrets"]),
     ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
     ("command", &["access", "catalogue", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
-    ("query", &["access_log", "events", "openapi", "projections", "tlog", "transparency"]),
+    ("query", &["access_log", "events", "openapi", "projections", "siem", "tlog", "transparency"]),
     ("query/grpc", &["events", "openapi", "projections", "query"]),
     (
         ".",

@@ -30,6 +30,8 @@ pub enum ViewsError {
     Database(#[from] rusqlite::Error),
     #[error("a stored value cannot be read: {0}")]
     Stored(#[from] serde_json::Error),
+    #[error("a stored time cannot be read")]
+    StoredTime,
     #[error("the query took longer than {} s", QUERY_MAX.as_secs())]
     TookTooLong,
     #[error("the query was lost")]

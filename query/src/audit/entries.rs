@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use events::ids::RequestId;
 use events::log::ClientAddress;
+use events::time::rfc3339;
 use projections::views::audit::Entry;
 
 use crate::names::Names;
@@ -17,15 +18,20 @@ pub fn ids(entry: &Entry) -> [String; 2] {
     [entry.actor.clone(), resource_id(entry).to_owned()]
 }
 
-fn resource_id(entry: &Entry) -> &str {
+pub fn resource_id(entry: &Entry) -> &str {
     entry.resource.split_once('/').map_or("", |(_, id)| id)
 }
 
+/// The client that an entry came from, if it is known.
+pub fn origin<'a>(entry: &Entry, origins: &'a Origins) -> Option<&'a ClientAddress> {
+    origins.get(&entry.request_id?)
+}
+
 pub fn item(entry: &Entry, origins: &Origins, names: &Names) -> Record {
-    let origin = entry.request_id.and_then(|request| origins.get(&request));
+    let origin = origin(entry, origins);
     let mut item = Record::default();
     item.put("position", entry.position);
-    item.put("recorded_at", entry.recorded_at.as_str());
+    item.put("recorded_at", rfc3339(entry.recorded_at));
     item.put("actor", entry.actor.as_str());
     item.put("action", entry.action.as_str());
     item.put("resource", entry.resource.as_str());

@@ -79,10 +79,10 @@ impl Projector for Audit {
 
 /// How an entry is classified.
 #[derive(Clone, Copy, Debug)]
-struct Class {
-    category: Category,
-    severity: Severity,
-    outcome: Outcome,
+pub(super) struct Class {
+    pub(super) category: Category,
+    pub(super) severity: Severity,
+    pub(super) outcome: Outcome,
 }
 
 impl Class {
@@ -92,7 +92,7 @@ impl Class {
 }
 
 /// The class of an event; `None` if it is not audited: traffic is in `inferences`, its money in `budgets`.
-const fn classify(event: &Event) -> Option<Class> {
+pub(super) const fn classify(event: &Event) -> Option<Class> {
     use Outcome::{Denied, Success};
     use Severity::{Info, Notice, Warning};
     Some(match event {
@@ -189,7 +189,7 @@ fn insert(db: &Connection, recorded: &Recorded, class: Class) -> Result<(), Proj
 
 /// Kind and id of the resource that an event concerns: its stream; for `access.*` the key that did it; for a rejected change
 /// the resource that it was to change, or the key if there is none; or the price whose change is complete.
-fn resource(recorded: &Recorded) -> (&'static str, String) {
+pub(super) fn resource(recorded: &Recorded) -> (&'static str, String) {
     if let Event::Access(Access::Rejected(rejected)) = &recorded.event
         && let Some(id) = &rejected.resource_id
     {

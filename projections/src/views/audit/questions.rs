@@ -1,11 +1,10 @@
 //! Questions about the audit: a list of its entries.
 
 use chrono::{DateTime, Utc};
-use events::ids::RequestId;
-use events::time::rfc3339;
+use events::time::{parse_rfc3339, rfc3339};
 use rusqlite::{Connection, Row, named_params};
-use serde_json::Value;
 
+use super::entry::Entry;
 use super::projector::{Category, Severity};
 use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
@@ -44,21 +43,6 @@ const BY_RESOURCE: Index = index!("select.sql", "by_resource.sql");
 const BY_TENANT: Index = index!("select.sql", "by_tenant.sql");
 const BY_POSITION: Index = index!("select.sql", "by_position.sql");
 
-/// An entry of the audit.
-#[derive(Clone, Debug, Default)]
-pub struct Entry {
-    pub position: u64,
-    pub recorded_at: String,
-    pub actor: String,
-    pub action: String,
-    pub resource: String,
-    pub category: String,
-    pub severity: String,
-    pub outcome: String,
-    pub request_id: Option<RequestId>,
-    pub changes: Value,
-}
-
 impl Question for List {
     type Answer = SearchResult<Entry>;
     const VIEWS: &'static [View] = &[View::Audit];
@@ -90,9 +74,10 @@ fn listed(categories: &[Category]) -> String {
 fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
     let changes: String = row.get(9)?;
     let request: Option<String> = row.get(8)?;
+    let recorded_at: String = row.get(1)?;
     Ok(Entry {
         position: row.get(0)?,
-        recorded_at: row.get(1)?,
+        recorded_at: parse_rfc3339(&recorded_at).ok_or(ViewsError::StoredTime)?,
         actor: row.get(2)?,
         action: row.get(3)?,
         resource: row.get(4)?,
@@ -101,6 +86,8 @@ fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
         outcome: row.get(7)?,
         request_id: request.and_then(|id| id.parse().ok()),
         changes: serde_json::from_str(&changes)?,
+        partner_id: row.get(10)?,
+        tenant_id: row.get(11)?,
     })
 }
 
@@ -132,7 +119,7 @@ mod tests {
         db.execute_batch(SCHEMA).expect("the schema");
         for (position, category) in (1..).zip(Category::ALL) {
             let row = "INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
-                       VALUES (?1, '2026-11-20', 'a', 'b', 'key/k', 'k', ?2, 'info', 'success', '{}')";
+                       VALUES (?1, '2026-11-20T08:15:30.123456Z', 'a', 'b', 'key/k', 'k', ?2, 'info', 'success', '{}')";
             db.execute(row, (position, category.as_str())).expect("an entry");
         }
         let found = |categories: Option<&[Category]>| {

@@ -1,1 +1,1 @@
-SELECT position, recorded_at, actor, action, resource, category, severity, outcome, request_id, changes
+SELECT position, recorded_at, actor, action, resource, category, severity, outcome, request_id, changes, partner_id, tenant_id

@@ -1,0 +1,263 @@
+//! OCSF 1.3.0: every entry is an event of the class API Activity, so that one rule of a SIEM reads them all. What the class has no
+//! field for is in `unmapped`.
+
+use events::time::rfc3339;
+use projections::views::audit::Severity;
+use serde_json::{Map, Value, json};
+
+use crate::record::{AuditRecord, OPERATOR, PRODUCT};
+
+const SCHEMA_VERSION: &str = "1.3.0";
+const CATEGORY: u32 = 6;
+const CLASS: u32 = 6003;
+const CLASS_NAME: &str = "API Activity";
+/// The longest line. What an entry changed can be longer, and is left out then: its position says where it is.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+pub fn line(record: &AuditRecord<'_>) -> String {
+    let whole = event(record, record.entry.changes.clone()).to_string();
+    if whole.len() <= LINE_BYTES_MAX { whole } else { event(record, Value::Null).to_string() }
+}
+
+/// The event of an entry. Without its changes, it says that they were left out.
+fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
+    let entry = record.entry;
+    let activity = activity(record);
+    let activity_name = activity.name(record.verb());
+    let (severity_id, severity) = severity(&entry.severity);
+    let (status_id, status) = if record.is_denied() { (2, "Failure") } else { (1, "Success") };
+    let mut event = object([
+        ("activity_id", activity.id().into()),
+        ("activity_name", activity_name.into()),
+        ("actor", json!({ "user": user(record) })),
+        ("api", api(record).into()),
+        ("category_name", "Application Activity".into()),
+        ("category_uid", CATEGORY.into()),
+        ("class_name", CLASS_NAME.into()),
+        ("class_uid", CLASS.into()),
+        ("message", format!("{} of {} by {}", entry.action, entry.resource, entry.actor).into()),
+        ("metadata", metadata(record).into()),
+        ("resources", json!([resource(record)])),
+        ("severity", severity.into()),
+        ("severity_id", severity_id.into()),
+        ("src_endpoint", source(record)),
+        ("status", status.into()),
+        ("status_id", status_id.into()),
+        ("time", entry.recorded_at.timestamp_millis().into()),
+        ("type_name", format!("{CLASS_NAME}: {activity_name}").into()),
+        ("type_uid", (CLASS * 100 + activity.id()).into()),
+        ("unmapped", unmapped(record, changes).into()),
+    ]);
+    put(&mut event, "count", record.count());
+    put(&mut event, "status_code", record.code());
+    put(&mut event, "http_request", record.user_agent().map(|agent| json!({ "user_agent": agent })));
+    event.into()
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn put(object: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// What the class calls the kinds of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    Create,
+    Read,
+    Update,
+    Delete,
+    Other,
+}
+
+impl Activity {
+    const fn id(self) -> u32 {
+        match self {
+            Self::Create => 1,
+            Self::Read => 2,
+            Self::Update => 3,
+            Self::Delete => 4,
+            Self::Other => 99,
+        }
+    }
+
+    /// `Other` is named as the source names it.
+    const fn name(self, verb: &str) -> &str {
+        match self {
+            Self::Create => "Create",
+            Self::Read => "Read",
+            Self::Update => "Update",
+            Self::Delete => "Delete",
+            Self::Other => verb,
+        }
+    }
+}
+
+fn activity(record: &AuditRecord<'_>) -> Activity {
+    match record.verb() {
+        "created" | "opened" => Activity::Create,
+        "read" => Activity::Read,
+        "changed" | "rotated" | "replaced" | "revalued" | "imported" | "set_aside" | "restored" => Activity::Update,
+        "ended" | "revoked" | "closed" | "erased" => Activity::Delete,
+        // What was to be done.
+        "rejected" => match record.entry.changes.get("method").and_then(Value::as_str) {
+            Some("POST") => Activity::Create,
+            Some("PATCH") => Activity::Update,
+            Some("DELETE") => Activity::Delete,
+            _ => Activity::Other,
+        },
+        _ => Activity::Other,
+    }
+}
+
+fn severity(severity: &str) -> (u32, &'static str) {
+    match Severity::parse(severity) {
+        Some(Severity::Info) => (1, "Informational"),
+        Some(Severity::Notice) => (2, "Low"),
+        Some(Severity::Warning) => (3, "Medium"),
+        None => (0, "Unknown"),
+    }
+}
+
+fn user(record: &AuditRecord<'_>) -> Map<String, Value> {
+    let actor = record.entry.actor.as_str();
+    let (type_id, kind) = match actor {
+        OPERATOR => (2, "Admin"),
+        _ if record.is_by_system() => (3, "System"),
+        _ if actor.starts_with("key_") => (99, "API key"),
+        _ => (0, "Unknown"),
+    };
+    let mut user = object([("uid", actor.into()), ("type_id", type_id.into()), ("type", kind.into())]);
+    put(&mut user, "name", record.actor_name);
+    user
+}
+
+fn api(record: &AuditRecord<'_>) -> Map<String, Value> {
+    let mut api = object([("operation", record.entry.action.as_str().into()), ("service", json!({ "name": PRODUCT }))]);
+    put(&mut api, "request", record.entry.request_id.map(|id| json!({ "uid": id.to_string() })));
+    api
+}
+
+fn metadata(record: &AuditRecord<'_>) -> Map<String, Value> {
+    let entry = record.entry;
+    let product = json!({ "name": PRODUCT, "vendor_name": PRODUCT, "version": env!("CARGO_PKG_VERSION") });
+    let mut metadata = object([
+        ("event_code", entry.action.as_str().into()),
+        ("log_name", "audit".into()),
+        ("original_time", rfc3339(entry.recorded_at).into()),
+        ("product", product),
+        ("sequence", entry.position.into()),
+        ("uid", entry.position.to_string().into()),
+        ("version", SCHEMA_VERSION.into()),
+    ]);
+    put(&mut metadata, "tenant_uid", entry.tenant_id.as_deref());
+    metadata
+}
+
+fn resource(record: &AuditRecord<'_>) -> Map<String, Value> {
+    let (kind, id) = record.resource();
+    let mut resource = object([("type", kind.into()), ("uid", id.into())]);
+    put(&mut resource, "name", record.resource_name);
+    resource
+}
+
+/// The class asks for it, also where no client is known.
+fn source(record: &AuditRecord<'_>) -> Value {
+    match record.client {
+        Some(client) => json!({ "ip": client.ip }),
+        None if record.is_by_system() => json!({ "svc_name": PRODUCT }),
+        None => json!({ "name": "unknown" }),
+    }
+}
+
+fn unmapped(record: &AuditRecord<'_>, changes: Value) -> Map<String, Value> {
+    let entry = record.entry;
+    let mut unmapped = object([
+        ("category", entry.category.as_str().into()),
+        ("severity", entry.severity.as_str().into()),
+        ("outcome", entry.outcome.as_str().into()),
+    ]);
+    match changes {
+        Value::Null if !entry.changes.is_null() => put(&mut unmapped, "changes_omitted", Some(true)),
+        changes => put(&mut unmapped, "changes", Some(changes)),
+    }
+    put(&mut unmapped, "partner_id", entry.partner_id.as_deref());
+    unmapped
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Event;
+    use projections::views::audit::Entry;
+
+    use super::*;
+    use crate::record::tests::{audited, bare, sample};
+
+    fn of(entry: &Entry) -> Value {
+        serde_json::from_str(&line(&bare(entry))).expect("JSON")
+    }
+
+    #[test]
+    fn a_change_by_a_key_has_its_actor_its_resource_and_its_position() {
+        let (entry, client) = sample();
+        let record =
+            AuditRecord { client: Some(&client), actor_name: Some("ops"), resource_name: Some("app"), ..bare(&entry) };
+        let event: Value = serde_json::from_str(&line(&record)).expect("JSON");
+        assert_eq!(
+            (&event["class_uid"], &event["type_uid"], &event["activity_name"]),
+            (&json!(6003), &json!(600_301), &json!("Create"))
+        );
+        assert_eq!(event["time"], json!(1_763_625_600_123_i64));
+        assert_eq!(event["metadata"]["uid"], "44");
+        assert_eq!(event["metadata"]["original_time"], "2025-11-20T08:00:00.123456Z");
+        assert_eq!(
+            event["actor"]["user"],
+            json!({ "uid": entry.actor, "name": "ops", "type_id": 99, "type": "API key" })
+        );
+        assert_eq!(event["resources"], json!([{ "uid": "key_1", "type": "key", "name": "app" }]));
+        assert_eq!(event["src_endpoint"], json!({ "ip": "203.0.113.9" }));
+        assert_eq!(event["http_request"], json!({ "user_agent": "curl/8" }));
+        assert_eq!((&event["status_id"], &event["severity_id"]), (&json!(1), &json!(2)));
+        assert_eq!(event["unmapped"]["changes"], entry.changes);
+    }
+
+    #[test]
+    fn a_refusal_fails_with_its_code_and_its_count() {
+        let entry = audited("access.denied", 1).expect("it is audited");
+        let event = of(&entry);
+        assert_eq!((&event["status_id"], &event["severity_id"]), (&json!(2), &json!(3)));
+        assert_eq!((&event["status_code"], &event["count"]), (&entry.changes["code"], &entry.changes["count"]));
+        assert_eq!((&event["activity_id"], &event["activity_name"]), (&json!(99), &json!("denied")));
+        assert_eq!(event["src_endpoint"], json!({ "name": "unknown" }));
+    }
+
+    /// A new type has to be given an activity, or to be one of these.
+    #[test]
+    fn every_audited_type_has_an_activity() {
+        let others: Vec<&str> = Event::types()
+            .filter_map(|(name, version)| audited(name, version).map(|entry| (name, entry)))
+            .filter(|(_, entry)| activity(&bare(entry)) == Activity::Other)
+            .map(|(name, _)| name)
+            .collect();
+        let wanted = [
+            "inference.refused", "access.denied", "access.rate_limited", "access.limits_local", "access.limits_shared",
+        ];
+        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>(), wanted.iter().collect());
+    }
+
+    #[test]
+    fn a_change_that_is_too_long_for_a_line_is_left_out_and_the_line_says_so() {
+        let (mut entry, _) = sample();
+        entry.changes = json!({ "name": "x".repeat(LINE_BYTES_MAX) });
+        let line = line(&bare(&entry));
+        assert!(line.len() < 2_000);
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&event["unmapped"]["changes_omitted"], event["unmapped"].get("changes")), (&json!(true), None));
+        entry.changes = json!({ "name": "x".repeat(LINE_BYTES_MAX / 2) });
+        assert_eq!(of(&entry)["unmapped"]["changes"], entry.changes);
+    }
+}
