@@ -8,6 +8,7 @@ mod alerting;
 mod archiving;
 pub mod arguments;
 mod audit_logging;
+mod audit_streaming;
 pub mod environment;
 mod keys;
 pub mod log_filter;
@@ -42,6 +43,7 @@ use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
 pub use archiving::Archiving;
 use arguments::ServeArgs;
+pub use audit_streaming::AuditStreamSettings;
 pub use keys::node_key;
 use keys::{admin_key, require_keys_of_cluster};
 pub use nats::NatsSettings;
@@ -92,6 +94,8 @@ pub struct Config {
     pub access_log: Option<AccessLogSettings>,
     /// Where alerts are sent; `None` if they are not.
     pub alerts: Option<Webhook>,
+    /// The syslog receiver that the audit is sent to; `None` if it is not.
+    pub audit_stream: Option<AuditStreamSettings>,
     /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
     pub redis: Option<RedisAddress>,
     pub dev: bool,
@@ -160,16 +164,23 @@ impl Config {
         let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let alerts = alerting::read(&variable)?;
+        let audit_stream = audit_streaming::read(args, flags)?;
         if mode == ServeMode::Worker
             && nats.is_none()
             && alerts.is_none()
+            && audit_stream.is_none()
             && !archives
             && publishing.is_none()
             && !analytics
         {
             let problem = format!(
-                "is {}, and there is nothing for it to do: set {}, {} or {}, or do not turn {} off",
-                args.mode, NATS_URL.variable, OBJECT_STORE_URL.variable, ALERTS_URL.variable, ANALYTICS.variable
+                "is {}, and there is nothing for it to do: set {}, {}, {} or {}, or do not turn {} off",
+                args.mode,
+                NATS_URL.variable,
+                OBJECT_STORE_URL.variable,
+                ALERTS_URL.variable,
+                AUDIT_SYSLOG.variable,
+                ANALYTICS.variable
             );
             return Err(flags.wrong(MODE, problem));
         }
@@ -191,6 +202,7 @@ impl Config {
             nats,
             mode,
             alerts,
+            audit_stream,
             redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
@@ -254,6 +266,8 @@ mod tests {
             archive_segment_seconds: "300".to_owned(),
             transparency: "false".to_owned(),
             record_reads: "false".to_owned(),
+            audit_syslog: None,
+            audit_format: "ocsf".to_owned(),
             access_log: "off".to_owned(),
             access_log_entries: "1000000".to_owned(),
             log_origin: None,

@@ -23,6 +23,8 @@ crate::named! {
         Alerts = "alerts",
         /// Publishes the log as a transparency log.
         Transparency = "transparency",
+        /// Sends the audit to a SIEM.
+        AuditStream = "audit_stream",
     }
 }
 

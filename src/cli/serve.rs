@@ -25,6 +25,7 @@ use events::log::lock;
 use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
+use siem::Receiver;
 use tokio::sync::oneshot;
 
 use super::server_process::{Signals, block_on_server};
@@ -32,14 +33,14 @@ use super::welcome::Welcome;
 use super::{Failure, exit, logging, migrate, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
-use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
+use crate::config::{AuditStreamSettings, Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
 use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::ConfiguredArchive;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::{Publisher, RoleSinks};
+use roles::{AuditStream, Publisher, RoleSinks};
 use shutdown::{Running, shut_down};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -198,17 +199,26 @@ fn role_sinks(
     publisher: Option<Publisher>,
 ) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
+    let audit_stream = config.audit_stream.take().map(audit_stream).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),
     };
     Ok(RoleSinks {
         alerts,
+        audit_stream,
         nats: config.nats.take(),
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
         publisher,
         copy: engines.views.as_ref().and_then(|views| views.copy(place)),
     })
+}
+
+fn audit_stream(settings: AuditStreamSettings) -> Result<AuditStream, ServeError> {
+    // Linux has it here; elsewhere, messages do not say it.
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let AuditStreamSettings { address, format } = settings;
+    Ok(AuditStream { receiver: Receiver::new(address, upstream::tls_config()?), format, hostname })
 }
 
 /// What is sent to a webhook or a witness goes to its address alone, whatever proxies the environment names.

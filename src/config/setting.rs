@@ -54,6 +54,8 @@ settings! {
     WITNESSES = with_value("\"witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO https://witness.example.org\""),
     ALERTS_URL = secret("https://hooks.internal/budgets"),
     ALERTS_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),
+    AUDIT_SYSLOG = with_value("tls://siem.internal:6514"),
+    AUDIT_FORMAT = with_value("ocsf"),
     REDIS_URL = secret("redis://default:PASSWORD@limits.internal:6379"),
     DEV = switch("true"),
     MODE = with_value("all"),

@@ -16,5 +16,6 @@ pub mod refusing_postgres;
 pub mod request;
 pub mod s3;
 pub mod silencing_proxy;
+pub mod syslog;
 pub mod upstream;
 pub mod wire;

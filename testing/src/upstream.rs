@@ -15,5 +15,5 @@ pub mod prepared;
 mod samples;
 
 pub use by_hand::{Call, UpstreamByHand};
-pub use mock::{CERTIFICATE, CODE, Chaos, MESSAGE, MockUpstream, PARAM, Seen, TEXT, google};
+pub use mock::{CERTIFICATE, CODE, Chaos, MESSAGE, MockUpstream, PARAM, Seen, TEXT, google, stream_acceptor};
 pub use samples::SampleUpstream;

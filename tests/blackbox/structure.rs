@@ -101,8 +101,8 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
         ".",
         &[
             "access", "access_log", "alerts", "analysts", "archive", "bundle", "catalogue", "command", "dialects",
-            "events", "grpc", "objects", "openapi", "projections", "query", "relay", "secrets", "tlog", "transparency",
-            "upstream", "what_if", "witness",
+            "events", "grpc", "objects", "openapi", "projections", "query", "relay", "secrets", "siem", "tlog",
+            "transparency", "upstream", "what_if", "witness",
         ],
     ),
 ];

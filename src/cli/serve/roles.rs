@@ -12,6 +12,7 @@ use events::time::Clock;
 use objects::{Objects, Open};
 use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
+use siem::{AuditStreamParts, Receiver, SiemFormat};
 use tokio::task::JoinSet;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
 use transparency::{OpenSigner, WITNESS_RETRY_AFTER, WitnessAddress};
@@ -25,6 +26,14 @@ pub struct RoleSinks {
     pub copy: Option<AnalystsCopy>,
     pub alerts: Option<(Webhook, reqwest::Client)>,
     pub publisher: Option<Publisher>,
+    pub audit_stream: Option<AuditStream>,
+}
+
+/// The receiver of the audit, and the way there.
+pub struct AuditStream {
+    pub receiver: Receiver,
+    pub format: SiemFormat,
+    pub hostname: Option<String>,
 }
 
 /// The published log, and what signs its checkpoints.
@@ -55,13 +64,14 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::Analysts => config.analytics,
         Role::Alerts => config.alerts.is_some(),
         Role::Transparency => config.publishing.is_some(),
+        Role::AuditStream => config.audit_stream.is_some(),
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
 pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher } = sinks;
+    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher, mut audit_stream } = sinks;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -97,6 +107,11 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                         files_bytes_max,
                         partial_kept,
                     }));
+                }
+            }
+            Role::AuditStream => {
+                if let Some(AuditStream { receiver, format, hostname }) = audit_stream.take() {
+                    serving.spawn(siem::run(AuditStreamParts { log, receiver, format, hostname, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use events::ledger::UnknownUsage;
+use siem::SiemFormat;
 
 use super::super::ServeMode;
 use super::super::access_log_output::AccessLogOutput;
@@ -60,6 +61,13 @@ pub struct ServeArgs {
     /// How many of the newest entries the view of the access log keeps
     #[arg(long, env = "LEDGERWAY_ACCESS_LOG_ENTRIES", value_name = "NUMBER", default_value = "1000000")]
     pub access_log_entries: String,
+    /// A syslog receiver that the audit is sent to, by TCP or TLS: tcp://HOST:PORT or tls://HOST:PORT
+    #[arg(long, env = "LEDGERWAY_AUDIT_SYSLOG", value_name = "ADDRESS")]
+    pub audit_syslog: Option<String>,
+    /// The format in which the audit is sent: ocsf or cef
+    #[arg(long, env = "LEDGERWAY_AUDIT_FORMAT", default_value = "ocsf", value_name = "FORMAT",
+        value_parser = OneOf::new(SiemFormat::words()))]
+    pub audit_format: String,
     /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
     #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
     pub transparency: String,

@@ -59,7 +59,7 @@ pub use chaos::Chaos;
 pub use rejection::{CODE, MESSAGE, PARAM};
 use responses::{BEFORE_THE_CUT, flooding, leak, redirect, stalled, streamed_frames, too_many, whole_answer};
 pub(super) use responses::{Pieces, closed, in_pieces, whole};
-pub use tls::CERTIFICATE;
+pub use tls::{CERTIFICATE, stream_acceptor};
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]

@@ -19,6 +19,11 @@ pub fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
+/// An acceptor of connections that speak neither version of HTTP.
+pub fn stream_acceptor() -> TlsAcceptor {
+    TlsAcceptor::from(Arc::new(config()))
+}
+
 pub fn config() -> ServerConfig {
     let certificate = CertificateDer::from_pem_file(CERTIFICATE).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(KEY).expect("a key");

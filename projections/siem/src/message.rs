@@ -1,0 +1,77 @@
+//! An entry as a message of RFC 5424, with the count of its bytes before it, as RFC 6587 and RFC 5425 ask for on a connection.
+
+use events::time::rfc3339;
+use projections::views::audit::Severity;
+
+use crate::format::SiemFormat;
+use crate::record::AuditRecord;
+
+/// Log audit.
+const FACILITY: u8 = 13;
+const MSGID_CHARS_MAX: usize = 32;
+const HOSTNAME_CHARS_MAX: usize = 255;
+/// What stands for a field that is not known.
+const NIL: &str = "-";
+
+/// Writes messages of one process.
+pub struct MessageWriter {
+    format: SiemFormat,
+    hostname: String,
+}
+
+impl MessageWriter {
+    pub fn new(format: SiemFormat, hostname: Option<&str>) -> Self {
+        Self { format, hostname: field(hostname.unwrap_or_default(), HOSTNAME_CHARS_MAX) }
+    }
+
+    /// Appends the message of an entry.
+    pub fn write(&self, frames: &mut Vec<u8>, record: &AuditRecord<'_>) {
+        let entry = record.entry;
+        let priority = FACILITY * 8 + severity(&entry.severity);
+        let (time, hostname) = (rfc3339(entry.recorded_at), &self.hostname);
+        let kind = field(&entry.action, MSGID_CHARS_MAX);
+        let line = self.format.line(record);
+        let message = format!("<{priority}>1 {time} {hostname} ledgerway {NIL} {kind} {NIL} {line}");
+        frames.extend(format!("{} ", message.len()).into_bytes());
+        frames.extend(message.into_bytes());
+    }
+}
+
+/// The severities of RFC 5424.
+fn severity(severity: &str) -> u8 {
+    match Severity::parse(severity) {
+        Some(Severity::Warning) => 4,
+        Some(Severity::Notice) => 5,
+        Some(Severity::Info) | None => 6,
+    }
+}
+
+/// A field of the header: visible ASCII alone.
+fn field(text: &str, chars_max: usize) -> String {
+    let visible: String = text.chars().filter(char::is_ascii_graphic).take(chars_max).collect();
+    if visible.is_empty() { NIL.to_owned() } else { visible }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::{bare, sample};
+
+    #[test]
+    fn a_message_has_its_length_in_bytes_before_it() {
+        let (mut entry, _) = sample();
+        entry.actor = "ключ".to_owned();
+        let mut frames = Vec::new();
+        let writer = MessageWriter::new(SiemFormat::Cef, Some("node 1\n"));
+        writer.write(&mut frames, &bare(&entry));
+        let text = String::from_utf8(frames).expect("text");
+        let (count, message) = text.split_once(' ').expect("a count");
+        assert_eq!(count.parse::<usize>().expect("a number"), message.len());
+        let header = "<109>1 2025-11-20T08:00:00.123456Z node1 ledgerway - key.created - CEF:0|";
+        assert!(message.starts_with(header), "{message}");
+        let mut unknown = Vec::new();
+        MessageWriter::new(SiemFormat::Ocsf, None).write(&mut unknown, &bare(&entry));
+        let unknown = String::from_utf8(unknown).expect("text");
+        assert!(unknown.contains("Z - ledgerway - key.created - {"), "{unknown}");
+    }
+}

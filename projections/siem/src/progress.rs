@@ -1,0 +1,78 @@
+//! How far the stream has come: what was written, since when, and what of it counts as delivered.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What was written so long ago, on a connection that is sound, is delivered: more than the kernel waits for a receiver that takes
+/// nothing.
+pub const DELIVERED_AFTER: Duration = Duration::from_secs(30);
+/// What was written within this time is remembered as one.
+const GROUP: Duration = Duration::from_secs(1);
+
+/// Positions that one connection has dealt with.
+#[derive(Debug)]
+pub struct Progress {
+    delivered: u64,
+    /// Groups of positions: when each began, and its last one. Some thirty at most.
+    written: VecDeque<(Duration, u64)>,
+}
+
+impl Progress {
+    /// All up to a position was delivered before.
+    pub const fn after(delivered: u64) -> Self {
+        Self { delivered, written: VecDeque::new() }
+    }
+
+    /// All up to a position was written. Times are those of a clock that never goes back.
+    pub fn wrote(&mut self, position: u64, now: Duration) {
+        self.settle(now);
+        match self.written.back_mut() {
+            Some((began, last)) if now.saturating_sub(*began) < GROUP => *last = position,
+            _ => self.written.push_back((now, position)),
+        }
+    }
+
+    /// The position up to which all is delivered by now.
+    pub fn delivered(&mut self, now: Duration) -> u64 {
+        self.settle(now);
+        self.delivered
+    }
+
+    /// A group has ended a moment after it began.
+    fn settle(&mut self, now: Duration) {
+        while let Some((began, last)) = self.written.front()
+            && now.saturating_sub(*began) >= GROUP + DELIVERED_AFTER
+        {
+            self.delivered = *last;
+            self.written.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a list of all that was written.
+        #[test]
+        fn nothing_counts_as_delivered_too_early_nor_much_too_late(steps in prop::collection::vec((0..4_000_u64, 1..5_u64), 1..200)) {
+            let (mut progress, mut all) = (Progress::after(3), vec![(Duration::ZERO, 3)]);
+            let (mut now, mut position) = (Duration::from_secs(100), 3);
+            for (millis, positions) in steps {
+                now += Duration::from_millis(millis);
+                position += positions;
+                progress.wrote(position, now);
+                all.push((now, position));
+                let by = |age: Duration| all.iter().rev().find(|(at, _)| now - *at >= age).map_or(3, |(_, position)| *position);
+                let delivered = progress.delivered(now);
+                prop_assert!(delivered <= by(DELIVERED_AFTER), "{delivered} is too early");
+                prop_assert!(delivered >= by(DELIVERED_AFTER + GROUP), "{delivered} is late");
+                prop_assert!(progress.written.len() <= 32, "{}", progress.written.len());
+            }
+            prop_assert_eq!(progress.delivered(now + DELIVERED_AFTER + GROUP), position);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The syslog receiver that the audit is sent to.
+
+use siem::{SiemFormat, SyslogAddress};
+
+use super::arguments::ServeArgs;
+use super::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};
+use super::{Flags, WrongConfig, truncated};
+
+pub struct AuditStreamSettings {
+    pub address: SyslogAddress,
+    pub format: SiemFormat,
+}
+
+/// `None` if the audit is not sent.
+pub fn read(args: &ServeArgs, flags: &Flags) -> Result<Option<AuditStreamSettings>, WrongConfig> {
+    let format = flags.check(AUDIT_FORMAT, format(&args.audit_format))?;
+    let address = flags.check(AUDIT_SYSLOG, args.audit_syslog.as_deref().map(address).transpose())?;
+    Ok(address.map(|address| AuditStreamSettings { address, format }))
+}
+
+fn format(text: &str) -> Result<SiemFormat, String> {
+    SiemFormat::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = SiemFormat::words().collect();
+        format!("is {:?}, but must be {}", truncated(text), words.join(" or "))
+    })
+}
+
+fn address(text: &str) -> Result<SyslogAddress, String> {
+    let parsed = text.trim().parse();
+    parsed.map_err(|error| format!("is {:?}, which is not the address of a syslog receiver: {error}", truncated(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::args;
+    use super::*;
+
+    fn read_as(syslog: Option<&str>, format: &str) -> Result<Option<(String, SiemFormat)>, String> {
+        let args = ServeArgs { audit_syslog: syslog.map(str::to_owned), audit_format: format.to_owned(), ..args() };
+        let settings = read(&args, &Flags::default()).map_err(|wrong| wrong.name)?;
+        Ok(settings.map(|settings| (settings.address.to_string(), settings.format)))
+    }
+
+    #[test]
+    fn the_audit_is_sent_if_there_is_an_address() {
+        assert_eq!(read_as(None, "ocsf"), Ok(None));
+        let tls = Ok(Some(("tls://siem.internal:6514".to_owned(), SiemFormat::Cef)));
+        assert_eq!(read_as(Some("tls://siem.internal\n"), "cef"), tls);
+        for wrong in ["", "siem.internal:514", "udp://siem.internal"] {
+            assert_eq!(read_as(Some(wrong), "ocsf"), Err("LEDGERWAY_AUDIT_SYSLOG".to_owned()), "{wrong}");
+        }
+        for wrong in ["", "OCSF", "json", "leef"] {
+            assert_eq!(read_as(None, wrong), Err("LEDGERWAY_AUDIT_FORMAT".to_owned()), "{wrong}");
+        }
+    }
+}

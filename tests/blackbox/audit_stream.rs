@@ -1,0 +1,196 @@
+//! The audit on its way to a SIEM.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::syslog::{SyslogReceiver, SyslogTransport};
+use testing::upstream::CERTIFICATE;
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::shared_ledger::{folders, migrated, node};
+
+const SOON: Duration = Duration::from_secs(40);
+const SYSLOG: &str = "LEDGERWAY_AUDIT_SYSLOG";
+const ALL: &str = "category=administration,money,access,inference,reads";
+
+fn listener(scheme: &str) -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, format!("{scheme}://localhost:{port}"))
+}
+
+async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found().await {
+            return found;
+        }
+        assert!(begun.elapsed() < SOON, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn state(gateway: &Gateway) -> String {
+    let health = gateway.client(None).get("/health").await.json();
+    health["parts"]["audit_stream"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn wait_for_state(gateway: &Gateway, wanted: &str) {
+    until(wanted, async || (state(gateway).await == wanted).then_some(())).await;
+}
+
+/// Makes a partner. Returns the position of the event.
+async fn change(operator: &Client, name: &str) -> u64 {
+    operator.post("/v1/admin/partners", &json!({ "name": name })).await.must(201).position()
+}
+
+/// The header of a message, and what follows it.
+fn message(text: &str) -> ([&str; 7], &str) {
+    let parts: Vec<&str> = text.splitn(8, ' ').collect();
+    let [priority, time, hostname, app, process, kind, data, line] = parts[..] else { panic!("{text}") };
+    ([priority, time, hostname, app, process, kind, data], line)
+}
+
+fn event(text: &str) -> Value {
+    let (header, line) = message(text);
+    let event: Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!([header[1], header[5]], [&event["metadata"]["original_time"], &event["metadata"]["event_code"]]);
+    assert!(["<108>1", "<109>1", "<110>1"].contains(&header[0]) && header[3..5] == ["ledgerway", "-"], "{text}");
+    event
+}
+
+fn position(event: &Value) -> u64 {
+    event["metadata"]["sequence"].as_u64().expect("a position")
+}
+
+/// The events of all connections by position: the same each time that they came, and in order on each connection.
+fn received(receiver: &SyslogReceiver) -> BTreeMap<u64, Value> {
+    let mut all = BTreeMap::new();
+    for connection in receiver.connections() {
+        let events: Vec<Value> = connection.iter().map(|text| event(text)).collect();
+        assert!(events.is_sorted_by(|one, next| position(one) < position(next)), "in order: {connection:?}");
+        for event in events {
+            let known = all.entry(position(&event)).or_insert_with(|| event.clone());
+            assert_eq!(*known, event, "a repeated entry is the same");
+        }
+    }
+    all
+}
+
+async fn wait_for(receiver: &SyslogReceiver, position: u64) {
+    until(&format!("position {position} comes"), async || received(receiver).contains_key(&position).then_some(()))
+        .await;
+}
+
+/// The entries from a position on, as queries give them. The stream has no names.
+async fn queried(operator: &Client, from: u64, to: u64) -> BTreeMap<u64, Value> {
+    let path = format!("/v1/audit?format=ocsf&limit=1000&min_position={to}&{ALL}");
+    let lines = operator.get(&path).await.must(200);
+    assert_eq!(lines.header("content-type"), "application/x-ndjson");
+    let text = String::from_utf8(lines.body.to_vec()).expect("UTF-8");
+    let events = text.lines().map(|line| {
+        let mut event: Value = serde_json::from_str(line).expect("JSON");
+        for named in ["/actor/user", "/resources/0"] {
+            event.pointer_mut(named).and_then(Value::as_object_mut).expect("an object").remove("name");
+        }
+        (position(&event), event)
+    });
+    events.filter(|(position, _)| (from..=to).contains(position)).collect()
+}
+
+/// Holds: audit.stream
+#[tokio::test(flavor = "multi_thread")]
+async fn every_entry_comes_in_order_also_after_outages_and_kills() {
+    let (listener, address) = listener("tcp");
+    let receiver = SyslogReceiver::default();
+    let mut serving = receiver.serve(&listener, SyslogTransport::Tcp);
+    let mut gateway = Gateway::start_with(&[(SYSLOG, &address)]);
+    wait_for_state(&gateway, "working").await;
+    let operator = gateway.operator().clone();
+    let first = change(&operator, "first").await;
+    wait_for(&receiver, first).await;
+    let agent = operator.clone().with("user-agent", "a|b=c\\d");
+    let mut last = change(&agent, "quoted \"name\" | = \\").await;
+    // A refusal, which several requests may share.
+    gateway.client(Some("sgk_wrong")).get("/v1/usage").await.must(401);
+    // Nobody takes what is sent, and then somebody does.
+    drop(serving);
+    for name in ["away 1", "away 2"] {
+        last = change(&operator, name).await;
+    }
+    serving = receiver.serve(&listener, SyslogTransport::Tcp);
+    wait_for(&receiver, last).await;
+    for round in 0..3 {
+        last = change(&operator, &format!("before kill {round}")).await;
+        gateway.kill();
+        gateway.start_again();
+        last = last.max(change(&operator, &format!("after kill {round}")).await);
+        wait_for(&receiver, last).await;
+    }
+    let (all, wanted) = (received(&receiver), queried(&operator, first, last).await);
+    let all: BTreeMap<u64, Value> = all.into_iter().filter(|(position, _)| (first..=last).contains(position)).collect();
+    assert_eq!(all, wanted);
+    let denied = all.values().filter(|event| event["metadata"]["event_code"] == "access.denied").count();
+    assert!(denied == 1 && all.len() >= 10, "{denied} of {}", all.len());
+    let from = all.values().filter(|event| event["src_endpoint"]["ip"] == "127.0.0.1").count();
+    assert!(from >= 9, "{from} with an address");
+    let metrics = String::from_utf8(gateway.client(None).get("/metrics").await.must(200).body.to_vec()).expect("UTF-8");
+    assert!(metrics.contains("ledgerway_role_lag_events{role=\"audit_stream\"}"), "{metrics}");
+    gateway.stop();
+    drop(serving);
+}
+
+/// Holds: audit.stream-tls
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_sent_by_tls_to_receivers_that_are_trusted_alone() {
+    let (listener, address) = listener("tls");
+    let receiver = SyslogReceiver::default();
+    let _serving = receiver.serve(&listener, SyslogTransport::Tls);
+    let env = [(SYSLOG, address.as_str()), ("LEDGERWAY_AUDIT_FORMAT", "cef")];
+    let mut distrusting = Gateway::start_with(&env);
+    wait_for_state(&distrusting, "failing").await;
+    change(distrusting.operator(), "unsent").await;
+    distrusting.stop();
+    assert!(distrusting.stderr().contains("the audit is not sent"), "{}", distrusting.stderr());
+    assert!(receiver.connections().concat().is_empty());
+    let mut gateway = Gateway::start_with(&[env[0], env[1], ("SSL_CERT_FILE", CERTIFICATE)]);
+    wait_for_state(&gateway, "working").await;
+    let last = change(gateway.operator(), "acme").await;
+    let text = until("an entry", async || receiver.connections().concat().first().cloned()).await;
+    let (header, line) = message(&text);
+    assert_eq!((header[0], header[5]), ("<110>1", "partner.created"));
+    let begin =
+        format!("CEF:0|Ledgerway|Ledgerway|{}|partner.created|partner created|2|rt=", env!("CARGO_PKG_VERSION"));
+    assert!(line.starts_with(&begin) && line.contains(&format!(" externalId={last} ")), "{line}");
+    gateway.stop();
+}
+
+/// Holds: audit.stream
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_at_a_time_sends_and_another_goes_on_when_it_dies() {
+    let (database, [one, other]) = (migrated(), folders());
+    let (listener, address) = listener("tcp");
+    let receiver = SyslogReceiver::default();
+    let _serving = receiver.serve(&listener, SyslogTransport::Tcp);
+    let mut nodes = [one.path(), other.path()].map(|folder| node(&database.url(), folder, &[(SYSLOG, &address)]));
+    let sending = until("one sends", async || {
+        let states = [state(&nodes[0]).await, state(&nodes[1]).await];
+        states.iter().position(|state| state == "working")
+    })
+    .await;
+    let other = 1 - sending;
+    let first = change(nodes[other].operator(), "first").await;
+    wait_for(&receiver, first).await;
+    assert_eq!(receiver.connections().len(), 1, "the other one waits");
+    nodes[sending].kill();
+    let last = change(nodes[other].operator(), "last").await;
+    wait_for(&receiver, last).await;
+    let operator = nodes[other].operator().clone();
+    let all: BTreeMap<u64, Value> =
+        received(&receiver).into_iter().filter(|(at, _)| (first..=last).contains(at)).collect();
+    assert_eq!(all, queried(&operator, first, last).await);
+    nodes[other].stop();
+}
