@@ -2,7 +2,7 @@
 """Runs third-party clients, unmodified, through the gateway to third-party upstreams, and compares the gateway's accounts
 with what the clients saw. `run.py BINARY PYTHON NODE_FOLDER [CLIENT…]`: the gateway, a Python that has the packages of
 requirements.txt, a folder with node_modules, and which clients (all by default). The Python of this script needs nothing
-but itself. `environment`, `revoked_key`, `billing` and `grpc` are clients as well, with gateways of their own."""
+but itself. `environment`, `revoked_key`, `billing`, `grpc` and `siem` are clients as well, with gateways of their own."""
 import json
 import shutil
 import sys
@@ -16,6 +16,7 @@ import billing
 import environment
 import over_grpc
 import revoked_key
+import siem
 from started import HERE, Gateway, aimock, llama, recorder, run
 
 PYTHON = ("openai", "openai_responses", "langchain", "litellm", "pydantic_ai", "witness", "anthropic")
@@ -175,6 +176,8 @@ def main():
                 wrong += billing.check(binary, python)
             if not wanted or "grpc" in wanted:
                 wrong += over_grpc.check(binary, python)
+            if not wanted or "siem" in wanted:
+                wrong += siem.check(binary, python)
             if wrong:
                 print(gateway.log.read_text()[-3000:], file=sys.stderr)
         finally:
