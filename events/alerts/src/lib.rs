@@ -3,12 +3,14 @@
 //! on one.
 //!
 //! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
-//! - `outbox`: from the alert to the receiver's acknowledgement.
+//! - `delivery`: one post to a webhook, of alerts and of what others send; `outbox`: from the alert to the receiver's
+//!   acknowledgement.
 //! - `refusals`: for how long the receiver has refused what it gets.
 //!
 //! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
 //! send the same alert, with the same id.
 
+mod delivery;
 mod outbox;
 mod refusals;
 mod webhook;
@@ -24,6 +26,7 @@ use events::time::Clock;
 use reqwest::Client;
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use delivery::{Delivery, DeliveryError};
 pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 
 use outbox::{NotSent, Outbox};
@@ -128,7 +131,7 @@ async fn give_up_or_fail(
     position: u64,
     error: NotSent,
 ) -> Result<RoleMemory, AlertsError> {
-    if matches!(error, NotSent::Refused { .. }) {
+    if error.is_refusal() {
         let refusals = Refusals::after(remembered, position, parts.clock.now());
         if refusals.are_final() {
             tracing::error!(%error, "alerts were refused for a day: this one is not sent any more");
