@@ -38,6 +38,7 @@ use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
 use secrets::Secret;
+use siem::SiemFormat;
 
 use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
@@ -96,6 +97,8 @@ pub struct Config {
     pub alerts: Option<Webhook>,
     /// The syslog receiver that the audit is sent to; `None` if it is not.
     pub audit_stream: Option<AuditStreamSettings>,
+    /// The webhook that the audit is posted to, and in which format; `None` if it is not.
+    pub audit_webhook: Option<(Webhook, SiemFormat)>,
     /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
     pub redis: Option<RedisAddress>,
     pub dev: bool,
@@ -165,10 +168,13 @@ impl Config {
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let alerts = alerting::read(&variable)?;
         let audit_stream = audit_streaming::read(args, flags)?;
+        let audit_format = audit_streaming::format(args, flags)?;
+        let audit_webhook = alerting::audit_webhook(&variable)?.map(|webhook| (webhook, audit_format));
         if mode == ServeMode::Worker
             && nats.is_none()
             && alerts.is_none()
             && audit_stream.is_none()
+            && audit_webhook.is_none()
             && !archives
             && publishing.is_none()
             && !analytics
@@ -203,6 +209,7 @@ impl Config {
             mode,
             alerts,
             audit_stream,
+            audit_webhook,
             redis: redis(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,

@@ -23,8 +23,10 @@ crate::named! {
         Alerts = "alerts",
         /// Publishes the log as a transparency log.
         Transparency = "transparency",
-        /// Sends the audit to a SIEM.
+        /// Sends the audit to a syslog receiver.
         AuditStream = "audit_stream",
+        /// Posts the audit to a webhook.
+        AuditWebhook = "audit_webhook",
     }
 }
 

@@ -200,6 +200,9 @@ fn role_sinks(
 ) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
     let audit_stream = config.audit_stream.take().map(audit_stream).transpose()?;
+    let audit_webhook = config.audit_webhook.take();
+    let audit_webhook =
+        audit_webhook.map(|(webhook, format)| Ok::<_, ServeError>((webhook, format, direct_client()?))).transpose()?;
     let place = match &config.database {
         Some(database) => CopyPlace::Database(Box::new(database.clone())),
         None => CopyPlace::Folder(config.data.clone()),
@@ -207,6 +210,7 @@ fn role_sinks(
     Ok(RoleSinks {
         alerts,
         audit_stream,
+        audit_webhook,
         nats: config.nats.take(),
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
         publisher,

@@ -1,25 +1,39 @@
-//! The webhook to which alerts are sent.
+//! The webhooks to which alerts and the audit are sent.
 
 use alerts::{Webhook, WrongWebhook};
 
-use super::setting::{ALERTS_SECRET, ALERTS_URL};
-use super::{Advice, WrongConfig};
+use super::setting::{ALERTS_SECRET, ALERTS_URL, AUDIT_WEBHOOK, AUDIT_WEBHOOK_SECRET};
+use super::{Advice, Setting, WrongConfig};
 
-/// `None` if alerts are not sent. Neither text is repeated: both may be secrets.
+/// `None` if alerts are not sent.
+pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {
+    webhook(ALERTS_URL, ALERTS_SECRET, "to send no alerts", variable)
+}
+
+/// `None` if the audit is not posted.
+pub fn audit_webhook(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {
+    webhook(AUDIT_WEBHOOK, AUDIT_WEBHOOK_SECRET, "to post no entries of the audit", variable)
+}
+
+/// A webhook, and what signs what is sent to it. Neither text is repeated: both may be secrets.
 ///
 /// Errors: one of them is wrong; or there is a secret and no webhook, whose address may have been forgotten.
-pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {
-    let secret = variable(ALERTS_SECRET.variable).map(|secret| secret.trim().parse()).transpose();
-    let secret = secret
-        .map_err(|error: WrongWebhook| ALERTS_SECRET.wrong_as_secret(format!("is not right: {error}"), &variable))?;
-    let has_secret = secret.is_some();
-    let webhook = ALERTS_URL.address("a webhook", "to send no alerts", &variable, |url| Webhook::new(url, secret))?;
+fn webhook(
+    url: Setting,
+    secret: Setting,
+    unset_to: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Webhook>, WrongConfig> {
+    let given = variable(secret.variable).map(|text| text.trim().parse()).transpose();
+    let given =
+        given.map_err(|error: WrongWebhook| secret.wrong_as_secret(format!("is not right: {error}"), &variable))?;
+    let has_secret = given.is_some();
+    let webhook = url.address("a webhook", unset_to, &variable, |text| Webhook::new(text, given))?;
     if has_secret && webhook.is_none() {
-        let advice = Advice::Example(format!("{}={}", ALERTS_URL.variable, ALERTS_URL.example));
-        let url = ALERTS_URL.variable;
-        let problem =
-            format!("is set without {url}, so no alert is sent: unset it, or give the address of the webhook");
-        return Err(WrongConfig { name: ALERTS_SECRET.given_name(&variable), problem, advice });
+        let advice = Advice::Example(format!("{}={}", url.variable, url.example));
+        let url = url.variable;
+        let problem = format!("is set without {url}, so nothing is sent: unset it, or give the address of the webhook");
+        return Err(WrongConfig { name: secret.given_name(&variable), problem, advice });
     }
     Ok(webhook)
 }
@@ -58,5 +72,8 @@ mod tests {
             _ => None,
         };
         assert_eq!(read(in_file).err().expect("a refusal").name, "LEDGERWAY_ALERTS_URL_FILE");
+        let of_audit = |name: &str| (name == "LEDGERWAY_AUDIT_WEBHOOK").then(|| "canary".to_owned());
+        assert!(read(of_audit).is_ok_and(|webhook| webhook.is_none()));
+        assert_eq!(audit_webhook(of_audit).err().expect("a refusal").name, "LEDGERWAY_AUDIT_WEBHOOK");
     }
 }

@@ -13,12 +13,17 @@ pub struct AuditStreamSettings {
 
 /// `None` if the audit is not sent.
 pub fn read(args: &ServeArgs, flags: &Flags) -> Result<Option<AuditStreamSettings>, WrongConfig> {
-    let format = flags.check(AUDIT_FORMAT, format(&args.audit_format))?;
+    let format = format(args, flags)?;
     let address = flags.check(AUDIT_SYSLOG, args.audit_syslog.as_deref().map(address).transpose())?;
     Ok(address.map(|address| AuditStreamSettings { address, format }))
 }
 
-fn format(text: &str) -> Result<SiemFormat, String> {
+/// The format of what is sent, by syslog and to a webhook.
+pub fn format(args: &ServeArgs, flags: &Flags) -> Result<SiemFormat, WrongConfig> {
+    flags.check(AUDIT_FORMAT, parsed_format(&args.audit_format))
+}
+
+fn parsed_format(text: &str) -> Result<SiemFormat, String> {
     SiemFormat::parse(text).ok_or_else(|| {
         let words: Vec<&str> = SiemFormat::words().collect();
         format!("is {:?}, but must be {}", truncated(text), words.join(" or "))

@@ -56,6 +56,8 @@ settings! {
     ALERTS_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),
     AUDIT_SYSLOG = with_value("tls://siem.internal:6514"),
     AUDIT_FORMAT = with_value("ocsf"),
+    AUDIT_WEBHOOK = secret("https://siem.internal/ledgerway"),
+    AUDIT_WEBHOOK_SECRET = secret("\"whsec_$(openssl rand -base64 32)\""),
     REDIS_URL = secret("redis://default:PASSWORD@limits.internal:6379"),
     DEV = switch("true"),
     MODE = with_value("all"),

@@ -20,11 +20,11 @@ use crate::gateway::Gateway;
 use crate::tenant::Tenant;
 
 const SOON: Duration = Duration::from_secs(30);
-const KEY: &[u8; 24] = b"twenty-four bytes or mor";
+pub const KEY: &[u8; 24] = b"twenty-four bytes or mor";
 
 /// What was received, and how the next requests are answered.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Received>>);
+pub struct Receiver(Arc<Mutex<Received>>);
 
 #[derive(Default)]
 struct Received {
@@ -35,7 +35,7 @@ struct Received {
 
 impl Receiver {
     /// Serves until it is dropped.
-    fn serve(&self, listener: TcpListener) -> JoinSet<std::io::Result<()>> {
+    pub fn serve(&self, listener: TcpListener) -> JoinSet<std::io::Result<()>> {
         listener.set_nonblocking(true).expect("a listener");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         let routes = Router::new().route("/budgets", post(receive)).with_state(self.clone());
@@ -45,12 +45,13 @@ impl Receiver {
     }
 
     /// Answers the next posts with this status.
-    fn answer_next(&self, posts: usize, status: StatusCode) {
+    pub fn answer_next(&self, posts: usize, status: StatusCode) {
         let mut received = self.0.lock().expect("no panic");
         (received.answers_left, received.status) = (posts, status);
     }
 
-    async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
+    /// What was accepted, once it is so much.
+    pub async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
         let begun = Instant::now();
         loop {
             let received = self.0.lock().expect("no panic").posts.clone();
@@ -74,7 +75,7 @@ async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap,
 }
 
 /// As a receiver checks it, by the specification.
-fn must_be_signed(headers: &HeaderMap, body: &[u8]) {
+pub fn must_be_signed(headers: &HeaderMap, body: &[u8]) {
     let header = |name: &str| headers[name].to_str().expect("text");
     let signed = [format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).as_bytes(), body].concat();
     let signature = header("webhook-signature").strip_prefix("v1,").expect("version 1");

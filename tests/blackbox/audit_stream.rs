@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use serde_json::{Value, json};
 use testing::syslog::{SyslogReceiver, SyslogTransport};
 use testing::upstream::CERTIFICATE;
 
+use crate::alerts::{KEY, Receiver, must_be_signed};
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{folders, migrated, node};
 
 const SOON: Duration = Duration::from_secs(40);
 const SYSLOG: &str = "LEDGERWAY_AUDIT_SYSLOG";
+const STREAM: &str = "audit_stream";
+const WEBHOOK: &str = "audit_webhook";
 const ALL: &str = "category=administration,money,access,inference,reads";
 
 fn listener(scheme: &str) -> (TcpListener, String) {
@@ -33,13 +39,13 @@ async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-async fn state(gateway: &Gateway) -> String {
+async fn state(gateway: &Gateway, role: &str) -> String {
     let health = gateway.client(None).get("/health").await.json();
-    health["parts"]["audit_stream"].as_str().unwrap_or_default().to_owned()
+    health["parts"][role].as_str().unwrap_or_default().to_owned()
 }
 
-async fn wait_for_state(gateway: &Gateway, wanted: &str) {
-    until(wanted, async || (state(gateway).await == wanted).then_some(())).await;
+async fn wait_for_state(gateway: &Gateway, role: &str, wanted: &str) {
+    until(wanted, async || (state(gateway, role).await == wanted).then_some(())).await;
 }
 
 /// Makes a partner. Returns the position of the event.
@@ -108,7 +114,7 @@ async fn every_entry_comes_in_order_also_after_outages_and_kills() {
     let receiver = SyslogReceiver::default();
     let mut serving = receiver.serve(&listener, SyslogTransport::Tcp);
     let mut gateway = Gateway::start_with(&[(SYSLOG, &address)]);
-    wait_for_state(&gateway, "working").await;
+    wait_for_state(&gateway, STREAM, "working").await;
     let operator = gateway.operator().clone();
     let first = change(&operator, "first").await;
     wait_for(&receiver, first).await;
@@ -151,13 +157,13 @@ async fn the_audit_is_sent_by_tls_to_receivers_that_are_trusted_alone() {
     let _serving = receiver.serve(&listener, SyslogTransport::Tls);
     let env = [(SYSLOG, address.as_str()), ("LEDGERWAY_AUDIT_FORMAT", "cef")];
     let mut distrusting = Gateway::start_with(&env);
-    wait_for_state(&distrusting, "failing").await;
+    wait_for_state(&distrusting, STREAM, "failing").await;
     change(distrusting.operator(), "unsent").await;
     distrusting.stop();
     assert!(distrusting.stderr().contains("the audit is not sent"), "{}", distrusting.stderr());
     assert!(receiver.connections().concat().is_empty());
     let mut gateway = Gateway::start_with(&[env[0], env[1], ("SSL_CERT_FILE", CERTIFICATE)]);
-    wait_for_state(&gateway, "working").await;
+    wait_for_state(&gateway, STREAM, "working").await;
     let last = change(gateway.operator(), "acme").await;
     let text = until("an entry", async || receiver.connections().concat().first().cloned()).await;
     let (header, line) = message(&text);
@@ -177,7 +183,7 @@ async fn one_node_at_a_time_sends_and_another_goes_on_when_it_dies() {
     let _serving = receiver.serve(&listener, SyslogTransport::Tcp);
     let mut nodes = [one.path(), other.path()].map(|folder| node(&database.url(), folder, &[(SYSLOG, &address)]));
     let sending = until("one sends", async || {
-        let states = [state(&nodes[0]).await, state(&nodes[1]).await];
+        let states = [state(&nodes[0], STREAM).await, state(&nodes[1], STREAM).await];
         states.iter().position(|state| state == "working")
     })
     .await;
@@ -193,4 +199,51 @@ async fn one_node_at_a_time_sends_and_another_goes_on_when_it_dies() {
         received(&receiver).into_iter().filter(|(at, _)| (first..=last).contains(at)).collect();
     assert_eq!(all, queried(&operator, first, last).await);
     nodes[other].stop();
+}
+
+/// Holds: audit.webhook
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_gets_every_entry_in_signed_batches_also_after_refusals_and_kills() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let secret = format!("whsec_{}", STANDARD.encode(KEY));
+    let env = [("LEDGERWAY_AUDIT_WEBHOOK", url.as_str()), ("LEDGERWAY_AUDIT_WEBHOOK_SECRET", secret.as_str())];
+    let receiver = Receiver::default();
+    let _serving = receiver.serve(listener);
+    let mut gateway = Gateway::start_with(&env);
+    wait_for_state(&gateway, WEBHOOK, "working").await;
+    let operator = gateway.operator().clone();
+    // Neither a refusal nor an outage drops an entry.
+    receiver.answer_next(2, StatusCode::FORBIDDEN);
+    let first = change(&operator, "first").await;
+    receiver.wait_for(1).await;
+    receiver.answer_next(2, StatusCode::BAD_GATEWAY);
+    let mut last = first;
+    for round in 0..3 {
+        change(&operator, &format!("before kill {round}")).await;
+        gateway.kill();
+        gateway.start_again();
+        last = change(&operator, &format!("after kill {round}")).await;
+    }
+    let mut all = BTreeMap::new();
+    until("the last entry", async || {
+        all.clear();
+        for (headers, body) in receiver.wait_for(1).await {
+            must_be_signed(&headers, &body);
+            assert_eq!(headers["content-type"], "application/x-ndjson");
+            let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+            let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            assert!(events.is_sorted_by(|one, next| position(one) < position(next)), "in order: {text}");
+            let [begin, end] = [&events[0], &events[events.len() - 1]].map(position);
+            assert_eq!(headers["webhook-id"], format!("audit_{begin}_{end}").as_str());
+            all.extend(events.into_iter().map(|event| (position(&event), event)));
+        }
+        all.contains_key(&last).then_some(())
+    })
+    .await;
+    all.retain(|position, _| (first..=last).contains(position));
+    assert_eq!(all, queried(&operator, first, last).await);
+    gateway.stop();
+    let said = format!("{}{}", gateway.stdout(), gateway.stderr());
+    assert!(!said.contains(&url) && !said.contains("whsec_"), "an address of a webhook is a secret: {said}");
 }

@@ -83,7 +83,7 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
     ("projections", &["events"]),
     ("projections/access_log", &["events", "projections"]),
     ("projections/analysts", &["events", "projections"]),
-    ("projections/siem", &["events", "projections"]),
+    ("projections/siem", &["alerts", "events", "projections"]),
     ("command/secrets", &["events", "tlog"]),
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),

@@ -1,26 +1,21 @@
 //! The role that sends the audit to a syslog receiver: in the order of the log, at least once, from a position that it remembers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::ids::RequestId;
-use events::log::{ClientAddress, Lease, LeaseWorkEnd, Log, LogError};
-use events::role::{RoleMemory, RoleStatus};
+use events::log::{Lease, LeaseWorkEnd, Log, LogError};
+use events::role::RoleStatus;
 use events::time::Clock;
-use projections::views::audit::Entry;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connection::{Connection, ConnectionError, Receiver};
 use crate::format::SiemFormat;
 use crate::message::MessageWriter;
 use crate::progress::{DELIVERED_AFTER, Progress};
-use crate::record::AuditRecord;
+use crate::source::{self, Entries, PAGE_EVENTS, SourceError};
 
-/// Events that are read at a time.
-const PAGE_EVENTS: usize = 256;
 /// What is written at a time; a single message can be longer.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How often it is remembered what was delivered.
@@ -44,10 +39,10 @@ pub struct AuditStreamParts {
 enum StreamError {
     #[error("the audit is not sent: {0}")]
     Connection(#[from] ConnectionError),
-    #[error("cannot read the log, or remember how far it was read: {0}")]
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot read the log: {0}")]
     Log(#[from] LogError),
-    #[error("an entry of the audit cannot be written as JSON: {0}")]
-    Unwritable(#[from] serde_json::Error),
 }
 
 /// Sends the audit whenever this process has the lease, until the log is closed. Can be dropped at any time: the next stream
@@ -69,7 +64,7 @@ pub async fn run(parts: AuditStreamParts) {
 
 /// Follows the log from what was delivered, and sends its entries.
 async fn send_all(parts: &AuditStreamParts, lease: &Lease, backoff: &mut Backoff) -> Result<LeaseWorkEnd, StreamError> {
-    let mut remembered = begin(parts, lease).await?;
+    let mut remembered = source::begin(&parts.log, lease).await?;
     let mut connection = Connection::open(&parts.receiver).await?;
     let opened = parts.clock.monotonic();
     let writer = MessageWriter::new(parts.format, parts.hostname.as_deref());
@@ -90,7 +85,7 @@ async fn send_all(parts: &AuditStreamParts, lease: &Lease, backoff: &mut Backoff
                 }
                 let delivered = progress.delivered(now);
                 if delivered > remembered {
-                    lease.remember(at(delivered)).await?;
+                    source::remember(lease, delivered).await?;
                     remembered = delivered;
                 }
             }
@@ -110,20 +105,6 @@ async fn send_all(parts: &AuditStreamParts, lease: &Lease, backoff: &mut Backoff
     }
 }
 
-/// What was remembered last, or else the end of the log: a new receiver does not get the past.
-async fn begin(parts: &AuditStreamParts, lease: &Lease) -> Result<u64, StreamError> {
-    if let Some(memory) = lease.memory().await? {
-        return Ok(memory.position);
-    }
-    let head = parts.log.head().position;
-    lease.remember(at(head)).await?;
-    Ok(head)
-}
-
-fn at(position: u64) -> RoleMemory {
-    RoleMemory { position, detail: String::new() }
-}
-
 /// Sends the entries of these events.
 async fn send(
     parts: &AuditStreamParts,
@@ -131,15 +112,9 @@ async fn send(
     connection: &mut Connection,
     events: &[Arc<Recorded>],
 ) -> Result<(), StreamError> {
-    let mut entries = Vec::new();
-    for recorded in events {
-        entries.extend(Entry::of(recorded)?);
-    }
-    let clients = clients(&parts.log, &entries).await?;
     let mut frames = Vec::new();
-    for entry in &entries {
-        let client = entry.request_id.and_then(|request| clients.get(&request));
-        writer.write(&mut frames, &AuditRecord { entry, client, actor_name: None, resource_name: None });
+    for record in Entries::of(&parts.log, events).await?.records() {
+        writer.write(&mut frames, &record);
         if frames.len() >= CHUNK_BYTES {
             connection.write(&frames).await?;
             frames.clear();
@@ -149,13 +124,4 @@ async fn send(
         connection.write(&frames).await?;
     }
     Ok(())
-}
-
-/// Where changes came from: from the erasable side table, in which each is stored with its event.
-async fn clients(log: &Log, entries: &[Entry]) -> Result<HashMap<RequestId, ClientAddress>, LogError> {
-    let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
-    if requests.is_empty() {
-        return Ok(HashMap::new());
-    }
-    log.read(move |reader| reader.client_addresses(&requests)).await
 }

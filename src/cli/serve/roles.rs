@@ -12,7 +12,7 @@ use events::time::Clock;
 use objects::{Objects, Open};
 use projections::views::{CopiedPosition, ViewsHandle};
 use relay::RelayParts;
-use siem::{AuditStreamParts, Receiver, SiemFormat};
+use siem::{AuditStreamParts, AuditWebhookParts, Receiver, SiemFormat};
 use tokio::task::JoinSet;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
 use transparency::{OpenSigner, WITNESS_RETRY_AFTER, WitnessAddress};
@@ -27,6 +27,7 @@ pub struct RoleSinks {
     pub alerts: Option<(Webhook, reqwest::Client)>,
     pub publisher: Option<Publisher>,
     pub audit_stream: Option<AuditStream>,
+    pub audit_webhook: Option<(Webhook, SiemFormat, reqwest::Client)>,
 }
 
 /// The receiver of the audit, and the way there.
@@ -65,13 +66,15 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::Alerts => config.alerts.is_some(),
         Role::Transparency => config.publishing.is_some(),
         Role::AuditStream => config.audit_stream.is_some(),
+        Role::AuditWebhook => config.audit_webhook.is_some(),
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
 pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher, mut audit_stream } = sinks;
+    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher, mut audit_stream, mut audit_webhook } =
+        sinks;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -112,6 +115,12 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             Role::AuditStream => {
                 if let Some(AuditStream { receiver, format, hostname }) = audit_stream.take() {
                     serving.spawn(siem::run(AuditStreamParts { log, receiver, format, hostname, status, clock }));
+                }
+            }
+            Role::AuditWebhook => {
+                if let Some((webhook, format, client)) = audit_webhook.take() {
+                    let parts = AuditWebhookParts { log, webhook, client, format, status, clock };
+                    serving.spawn(siem::run_webhook(parts));
                 }
             }
             Role::Analysts => {

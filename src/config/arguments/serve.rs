@@ -153,6 +153,8 @@ pub(super) const SECRETS: &str = "Secrets, given as environment variables:
   LEDGERWAY_REDIS_URL  A Redis in which several gateways share the counts of rate limits; if unset, each counts by itself
   LEDGERWAY_ALERTS_URL  A webhook to which budgets' alerts are sent, https://HOST/PATH; if unset, they are in the log alone
   LEDGERWAY_ALERTS_SECRET  What signs them, whsec_ and 24 to 64 bytes as base64; if unset, they are not signed
+  LEDGERWAY_AUDIT_WEBHOOK  A webhook to which the audit is posted in batches, https://HOST/PATH; if unset, it is not posted
+  LEDGERWAY_AUDIT_WEBHOOK_SECRET  What signs the batches, whsec_ and 24 to 64 bytes as base64; if unset, they are not signed
   LEDGERWAY_ADMIN_KEY  The operator's key, 32 characters or more; if unset, the first start creates one in admin.key
   LEDGERWAY_NODE_KEY   The key that seals secrets, 64 hex digits; if unset, the first start creates one in node.key
   LEDGERWAY_NODE_KEY_PREVIOUS  The node key to replace, for `ledgerway reseal`
