@@ -91,7 +91,7 @@ impl Operation {
         let value = match (of, name) {
             ("partners", "id") => &house.partner,
             ("tenants", "id") => &house.tenant,
-            ("users", "id") => &house.user,
+            ("users" | "subjects", "id") => &house.user,
             ("keys", "id") => &house.key,
             ("providers", "id") => &house.provider,
             ("provider-keys", "id") => &house.provider_key,
