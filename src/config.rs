@@ -21,6 +21,7 @@ mod secret_files;
 mod serve_mode;
 mod served_tenants;
 pub mod setting;
+mod snapshotting;
 mod tracing;
 mod unusable;
 mod values;
@@ -37,6 +38,7 @@ use command::environment::NamedProviders;
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
+use projections::views::snapshot_maker::SnapshotSettings;
 use secrets::Secret;
 use siem::SiemFormat;
 
@@ -108,6 +110,8 @@ pub struct Config {
     pub views: bool,
     /// Whether views are copied for analysts.
     pub analytics: bool,
+    /// How snapshots of the views are made; `None` if none are.
+    pub snapshots: Option<SnapshotSettings>,
     /// The tenants that this node serves.
     pub serves_tenants: ServedNames,
     pub hold_ttl: Duration,
@@ -214,6 +218,7 @@ impl Config {
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
+            snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
             unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
@@ -282,6 +287,8 @@ mod tests {
             providers_from_env: "true".to_owned(),
             views: "true".to_owned(),
             analytics: "true".to_owned(),
+            snapshot_events: "0".to_owned(),
+            snapshot_gib: "10".to_owned(),
             bedrock: "false".to_owned(),
             serves_tenants: "all".to_owned(),
             hold_ttl_seconds: "900".to_owned(),

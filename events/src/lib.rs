@@ -34,6 +34,7 @@ pub mod role;
 pub mod routing;
 pub mod shown_text;
 mod text_on_the_wire;
+pub mod thread_priority;
 pub mod time;
 pub mod usage;
 pub mod verify;

@@ -26,6 +26,8 @@ mod rebuild;
 pub mod replay;
 mod request_filter;
 pub mod search;
+pub mod snapshot_maker;
+pub mod snapshots;
 mod store;
 pub mod summary;
 mod swap;

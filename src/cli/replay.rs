@@ -1,7 +1,8 @@
 //! `ledgerway replay`: builds the views as they stood at an earlier position of the log, in an SQLite file of their own. It reads the
 //! log alone, whether or not a gateway serves it. Exit 0 done, 1 failed, 2 not begun.
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use chrono::{DateTime, Utc};
 use events::log::{Head, LogError, Reader, offline};
 use events::time::{Clock, SystemClock, parse_rfc3339, rfc3339};
 use projections::views::replay::{ReplayRequest, Replayed, replay};
+use projections::views::snapshots::SNAPSHOTS_FOLDER;
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
 use super::partial_file::{PartialFile, must_be_free};
 use super::progress::{Progress, WithoutTerminal};
-use super::{Failure, exit, moved_ledger, print_line};
+use super::{Failure, exit, moved_ledger, print_error, print_line};
 use crate::config::arguments::{ReplayArgs, is_address};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
@@ -36,12 +38,18 @@ fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
         moved_ledger::say_if_moved(folder)?;
     }
     let (partial, _) = PartialFile::create(&args.into)?;
-    let build = || build_file(&partial, &ledger, as_of, args, &clock);
+    // Beside a database, those of the node whose folder is named, or of the one here.
+    let snapshots = folder.or_else(|| args.data.folder()).map(|folder| folder.join(SNAPSHOTS_FOLDER));
+    let snapshots: Vec<&Path> = snapshots.iter().map(PathBuf::as_path).collect();
+    let build = || build_file(&partial, (&ledger, &snapshots), as_of, args, &clock);
     let built = match folder {
         Some(folder) => offline::read_consistently(folder, build),
         None => build(),
     };
     let (position, replayed) = built?;
+    for passed_over in &replayed.passed_over {
+        print_error(&format!("passed over {}: {}", passed_over.file.display(), passed_over.reason));
+    }
     partial.place(&args.into)?;
     let built = Built { position, replayed, took: clock.monotonic() };
     Ok(if json { built.as_json(args).to_string() } else { built.sentence(&args.into) })
@@ -50,7 +58,7 @@ fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
 /// Builds the views in the partial file. Returns the position that they are as of.
 fn build_file(
     partial: &PartialFile,
-    ledger: &LedgerPlace,
+    (ledger, snapshots): (&LedgerPlace, &[&Path]),
     as_of: AsOf,
     args: &ReplayArgs,
     clock: &SystemClock,
@@ -63,8 +71,12 @@ fn build_file(
     })?;
     let mut progress = Progress::new("replaying", WithoutTerminal::Lines);
     let (as_of, version, made_at) = (args.as_of.as_str(), env!("CARGO_PKG_VERSION"), clock.now());
-    let request = ReplayRequest { position, as_of, version, made_at };
-    let replayed = replay(partial.path(), &*log, &request, &mut |reached, last| progress.at(reached, last));
+    let request = ReplayRequest { position, as_of, version, made_at, snapshots };
+    let mut watch = |reached, last| {
+        progress.at(reached, last);
+        ControlFlow::Continue(())
+    };
+    let replayed = replay(partial.path(), &*log, &request, &mut watch);
     let replayed = replayed.map_err(|error| Failure::Failed(format!("nothing was written: {error}")))?;
     progress.done();
     Ok((position, replayed))
@@ -136,13 +148,17 @@ struct Built {
 
 impl Built {
     fn sentence(&self, file: &Path) -> String {
-        let Self { position, replayed: Replayed { recorded_at, rows }, took } = self;
+        let Self { position, replayed: Replayed { recorded_at, rows, began_at, .. }, took } = self;
         let recorded = match recorded_at {
             Some(at) => format!("recorded at {}", rfc3339(*at)),
             None => "before the first event".to_owned(),
         };
+        let began = match began_at {
+            0 => String::new(),
+            began_at => format!(", from the snapshot at position {began_at} on"),
+        };
         format!(
-            "wrote the views as of position {position}, {recorded}, to {}: {rows} rows from {position} events, in {}.{} s",
+            "wrote the views as of position {position}, {recorded}, to {}: {rows} rows from {position} events{began}, in {}.{} s",
             file.display(),
             took.as_secs(),
             took.subsec_millis() / 100
@@ -150,13 +166,14 @@ impl Built {
     }
 
     fn as_json(&self, args: &ReplayArgs) -> serde_json::Value {
-        let Self { position, replayed: Replayed { recorded_at, rows }, took } = self;
+        let Self { position, replayed: Replayed { recorded_at, rows, began_at, .. }, took } = self;
         json!({
             "as_of": args.as_of,
             "position": position,
             "recorded_at": recorded_at.map(rfc3339),
             "file": args.into.to_string_lossy(),
             "events": position,
+            "snapshot": (*began_at > 0).then_some(began_at),
             "rows": rows,
             "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         })

@@ -64,6 +64,8 @@ settings! {
     PROVIDERS_FROM_ENV = switch("false"),
     VIEWS = switch("false"),
     ANALYTICS = switch("false"),
+    SNAPSHOT_EVENTS = with_value("100000"),
+    SNAPSHOT_GIB = with_value("10"),
     BEDROCK = switch("true"),
     ADMIN_KEY = secret(NEW_KEY),
     NODE_KEY = secret(NEW_KEY),

@@ -95,6 +95,7 @@ mod shared_reseal;
 mod short_budgets;
 mod shutdown;
 mod silent_connections;
+mod snapshots;
 mod ssrf;
 mod structure;
 mod tenancy;

@@ -9,12 +9,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::QueryLost;
+use crate::thread_priority;
 
 type Job = Box<dyn FnOnce(BusyThread) + Send>;
 
 /// The priority below the process's own, in units of `nice`: a tenth of a processor's share beside a busy thread of normal
 /// priority.
-#[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
 /// A bounded number of threads, each started when it is first needed.
@@ -68,7 +68,7 @@ fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>
     let (thread, mut jobs) = sync_channel::<Job>(1);
     let state = Arc::downgrade(state);
     let run_jobs = move || {
-        lower_priority();
+        thread_priority::lower_by(NICENESS);
         // The thread ends when the state is dropped, and the last sender with it.
         while let Ok(job) = jobs.recv() {
             let (thread, next) = sync_channel(1);
@@ -98,17 +98,6 @@ impl BusyThread {
         }
     }
 }
-
-/// Lowers the priority of the current thread. Other systems than Linux would change the whole process.
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::warn!(%error, "cannot lower the priority of a thread for queries");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
 
 #[cfg(test)]
 mod tests {

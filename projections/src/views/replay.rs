@@ -1,24 +1,31 @@
 //! The views as they stood at an earlier position, built from the log in a file of their own. Its tables are those of `views.db`,
 //! and so are its rows: those of a gateway of this version that stopped at that position. The table `replay` says which it was.
 //!
+//! It begins with a copy of the nearest [snapshot](super::snapshots) at or before the position, if there is one that can be used,
+//! and otherwise at the first event.
+//!
 //! The file is a database by itself, without a write-ahead log. It is written without waiting for the disk: the caller syncs it
 //! and gives it its name ([`events::private::place_new`]).
 
+use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use events::log::{LogError, Reader};
-use events::time::rfc3339;
+use events::time::{from_micros, rfc3339};
 use rusqlite::{Connection, params};
 
 use super::View;
 use super::log_pages::pages;
-use super::store::{Store, StoreError};
+use super::snapshots::{self, CopyError, PassedOver, SnapshotError, Unusable};
+use super::store::{Checkpoint, Store, StoreError};
 
 const TABLES: &str = include_str!("checkpoint/tables.sql");
 const CHECKPOINTS: &str = "projections";
 const CREATE: &str = include_str!("replay/table.sql");
 const INSERT: &str = include_str!("replay/insert.sql");
+const DROP: &str = "DROP TABLE IF EXISTS replay";
 
 /// What is asked for, as the file says it.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +37,24 @@ pub struct ReplayRequest<'a> {
     /// The version of the program.
     pub version: &'a str,
     pub made_at: DateTime<Utc>,
+    /// The folders with snapshots to begin with.
+    pub snapshots: &'a [&'a Path],
 }
 
+/// Called now and then with the position reached and with the last one; ends the replay if it breaks.
+pub type Watch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
+
 /// What the file has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Replayed {
     /// When the event at the position was recorded; `None` at position 0.
     pub recorded_at: Option<DateTime<Utc>>,
     /// The rows of all views.
     pub rows: u64,
+    /// The position of the snapshot that it began with; 0 if it began with the first event.
+    pub began_at: u64,
+    /// The snapshots that are nearer and could not be used.
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// The views could not be built. What is in the file is of no use.
@@ -50,6 +66,13 @@ pub enum ReplayError {
     Log(#[from] LogError),
     #[error("{} cannot be built up to position {position}: {reason}", view.as_str())]
     Incomplete { view: View, position: u64, reason: String },
+    #[error("the log no longer has the event at position {0} that it had: it was replaced meanwhile")]
+    LogReplaced(u64),
+    #[error("write the file: {0}")]
+    Write(#[from] io::Error),
+    /// `watch` ended it.
+    #[error("it was stopped")]
+    Stopped,
 }
 
 impl From<rusqlite::Error> for ReplayError {
@@ -58,46 +81,124 @@ impl From<rusqlite::Error> for ReplayError {
     }
 }
 
-/// Builds all views up to a position of this log, in a file that replaces one of this name. `watch` is called with the position
-/// reached and with the last one. Blocking.
+impl From<SnapshotError> for ReplayError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Log(error) => error.into(),
+            SnapshotError::Write(error) => error.into(),
+            SnapshotError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// Builds all views up to a position of this log, in a file that replaces one of this name. Blocking.
 pub fn replay(
     file: &Path,
     log: &dyn Reader,
     request: &ReplayRequest<'_>,
-    watch: &mut dyn FnMut(u64, u64),
+    watch: &mut Watch<'_>,
 ) -> Result<Replayed, ReplayError> {
-    let mut store = Store::create_scratch(file, View::projectors(View::ALL))?;
-    let (last, mut recorded_at) = (request.position, None);
-    for page in pages(log, 0, last) {
-        let (reached, events) = page?;
-        let wanted = events.partition_point(|recorded| recorded.position <= last);
-        let events = events.get(..wanted).unwrap_or_default();
-        store.apply(events)?;
-        recorded_at = events.last().map(|recorded| recorded.recorded_at);
-        watch(reached.min(last), last);
-    }
-    must_be_complete(&store, last)?;
+    let ReplayRequest { position, as_of, version, made_at, .. } = *request;
+    let Begun { mut store, began_at, passed_over } = begin(file, log, request, watch)?;
+    let recorded_at = advance(&mut store, log, (began_at, position), watch)?;
     let rows = count_rows(&store.connection)?;
-    let ReplayRequest { position, as_of, version, made_at } = *request;
     store.connection.execute_batch(CREATE)?;
     let (recorded, made_at) = (recorded_at.map(rfc3339), rfc3339(made_at));
     store.connection.execute(INSERT, params![position, recorded, as_of, version, made_at])?;
     store.connection.close().map_err(|(_, error)| error)?;
-    Ok(Replayed { recorded_at, rows })
+    Ok(Replayed { recorded_at, rows, began_at, passed_over })
 }
 
-/// Refuses views that lack events: one has stopped at an event that its projector cannot apply, or the log ends before.
-fn must_be_complete(store: &Store, position: u64) -> Result<(), ReplayError> {
+/// Views that have yet to be brought to the position.
+struct Begun {
+    store: Store,
+    began_at: u64,
+    passed_over: Vec<PassedOver>,
+}
+
+/// The copy of a snapshot, or else views before the first event.
+fn begin(
+    file: &Path,
+    log: &dyn Reader,
+    request: &ReplayRequest<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<Begun, ReplayError> {
+    let (nearest_first, mut passed_over) = snapshots::nearest_first(request.snapshots, request.position);
+    for snapshot in nearest_first {
+        let mut goes_on = || watch(0, request.position).is_continue();
+        let reason = match snapshot.copy_to(file, log, &mut goes_on) {
+            Ok(()) => match open_copy(file, snapshot.position)? {
+                Ok(store) => return Ok(Begun { store, began_at: snapshot.position, passed_over }),
+                Err(reason) => reason,
+            },
+            Err(CopyError::Unusable(reason)) => reason,
+            Err(CopyError::Failed(error)) => return Err(error.into()),
+        };
+        passed_over.push(PassedOver { file: snapshot.path, reason });
+    }
+    Ok(Begun { store: Store::create_scratch(file, View::projectors(View::ALL))?, began_at: 0, passed_over })
+}
+
+/// The views in the copy of a snapshot, if this version can go on with them.
+fn open_copy(file: &Path, position: u64) -> Result<Result<Store, Unusable>, ReplayError> {
+    match Store::open_scratch(file, View::projectors(View::ALL)) {
+        Ok(None) => Ok(Err(Unusable::OtherVersion)),
+        Ok(Some(store)) => match must_be_complete(&store, position) {
+            Ok(_) => {
+                store.connection.execute_batch(DROP)?;
+                Ok(Ok(store))
+            }
+            Err(ReplayError::Incomplete { .. }) => Ok(Err(Unusable::Damaged)),
+            Err(error) => Err(error),
+        },
+        Err(error) if error.is_damage() => Ok(Err(Unusable::Damaged)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Brings the views from one position to another. Returns when the event there was recorded.
+fn advance(
+    store: &mut Store,
+    log: &dyn Reader,
+    (from, last): (u64, u64),
+    watch: &mut Watch<'_>,
+) -> Result<Option<DateTime<Utc>>, ReplayError> {
+    for page in pages(log, from, last) {
+        let (reached, events) = page?;
+        // A page of another log must not follow what was applied of this one.
+        must_be_of(log, &store.checkpoint(View::Budgets)?)?;
+        let wanted = events.partition_point(|recorded| recorded.position <= last);
+        store.apply(events.get(..wanted).unwrap_or_default())?;
+        if watch(reached.min(last), last).is_break() {
+            return Err(ReplayError::Stopped);
+        }
+    }
+    let reached = must_be_complete(store, last)?;
+    must_be_of(log, &reached)?;
+    Ok((last > 0).then(|| from_micros(reached.recorded_at_micros)))
+}
+
+fn must_be_of(log: &dyn Reader, checkpoint: &Checkpoint) -> Result<(), ReplayError> {
+    if checkpoint.is_of(log)? { Ok(()) } else { Err(ReplayError::LogReplaced(checkpoint.position)) }
+}
+
+/// Refuses views that lack events: one has stopped at an event that its projector cannot apply, or the log ends before. Returns
+/// the checkpoint of them all.
+fn must_be_complete(store: &Store, position: u64) -> Result<Checkpoint, ReplayError> {
+    let mut of_all = Checkpoint::default();
     for view in store.views() {
         let checkpoint = store.checkpoint(view)?;
         let reason = match checkpoint.error {
             Some(error) => error,
             None if checkpoint.position != position => format!("the log ends at position {}", checkpoint.position),
-            None => continue,
+            None => {
+                of_all = checkpoint;
+                continue;
+            }
         };
         return Err(ReplayError::Incomplete { view, position, reason });
     }
-    Ok(())
+    Ok(of_all)
 }
 
 fn count_rows(connection: &Connection) -> Result<u64, rusqlite::Error> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LogError, Reader};
+use events::log::{LogError, Reader, offline};
 use events::private;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
@@ -133,10 +133,9 @@ impl Store {
         let path = dir.join(VIEWS_FILE);
         // An unfinished rebuild may have left this file.
         delete(&dir.join(NEXT_FILE))?;
-        match reopen(&path, &projectors, belongs) {
+        match reopen(&path, IN_USE, &projectors, belongs) {
             Ok(Some((connection, compatibility))) => {
-                let stored = projectors.into_iter().zip(compatibility);
-                let stored = stored.map(|(projector, compatibility)| StoredView { projector, compatibility }).collect();
+                let stored = stored_views(projectors, compatibility);
                 return Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None });
             }
             Ok(None) => {}
@@ -160,6 +159,19 @@ impl Store {
         let connection = create(path, SCRATCH, &stored)?;
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { dir, connection, stored, tracker: None })
+    }
+
+    /// Opens a copy of a file that [`Store::create_scratch`] began, to go on with it. `None` if this version cannot go on with all of
+    /// its views.
+    pub(super) fn open_scratch(path: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Option<Self>, StoreError> {
+        let Some((connection, compatibility)) = reopen(path, SCRATCH, &projectors, |_| Ok(true))? else {
+            return Ok(None);
+        };
+        if compatibility.iter().any(|of_view| *of_view != Compatibility::Current) {
+            return Ok(None);
+        }
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Some(Self { dir, connection, stored: stored_views(projectors, compatibility), tracker: None }))
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
@@ -290,6 +302,11 @@ fn commit_batch(
     transaction.commit()
 }
 
+fn stored_views(projectors: Vec<Box<dyn Projector>>, compatibility: Vec<Compatibility>) -> Vec<StoredView> {
+    let stored = projectors.into_iter().zip(compatibility);
+    stored.map(|(projector, compatibility)| StoredView { projector, compatibility }).collect()
+}
+
 fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<StoredView> {
     projectors.into_iter().map(|projector| StoredView { projector, compatibility: Compatibility::Current }).collect()
 }
@@ -379,13 +396,14 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
 /// Opens an existing file and checks each view's rows. `None` if the file is absent or of another ledger.
 fn reopen(
     path: &Path,
+    durability: Durability,
     projectors: &[Box<dyn Projector>],
     belongs: impl Fn(&Checkpoint) -> Result<bool, LogError>,
 ) -> Result<Option<(Connection, Vec<Compatibility>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
-    let connection = connect(path, IN_USE)?;
+    let connection = connect(path, durability)?;
     let existing = objects(&connection)?;
     if !objects_of([SCHEMA])?.is_subset(&existing) {
         return Ok(None);
@@ -441,6 +459,21 @@ pub(super) fn has_schema_of(
 ) -> Result<bool, rusqlite::Error> {
     let schemas = projectors.iter().map(|projector| projector.schema()).chain([SCHEMA]);
     Ok(objects_of(schemas)?.is_subset(&objects(connection)?))
+}
+
+/// Whether this version can go on with all of these views in a file. It is only read.
+pub(super) fn is_current(path: &Path, projectors: &[Box<dyn Projector>]) -> Result<bool, rusqlite::Error> {
+    let connection = offline::connect(path)?;
+    if !has_schema_of(&connection, projectors)? {
+        return Ok(false);
+    }
+    for projector in projectors {
+        let stored = read_checkpoint(&connection, projector.view())?;
+        if stored.is_none_or(|checkpoint| checkpoint.version != projector.version()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn objects_of<'a>(schemas: impl IntoIterator<Item = &'a str>) -> Result<BTreeSet<String>, rusqlite::Error> {

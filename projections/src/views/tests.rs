@@ -6,6 +6,7 @@ mod following;
 pub mod plan;
 mod replayed;
 mod rows;
+mod snapshots;
 mod touched;
 
 use std::path::Path;

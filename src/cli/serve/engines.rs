@@ -21,6 +21,7 @@ use objects::{Objects, Open};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
+use projections::views::snapshot_maker::{self, SnapshotSettings, SnapshotsThread};
 use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
@@ -77,7 +78,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     }
     let roles = roles::configured(config);
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
-    let keeps_views = config.views;
+    let (keeps_views, snapshots) = (config.views, config.snapshots);
     let node_name = node.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (log, folder) = match database {
@@ -87,7 +88,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
                 (Log::open_shared(&database, &node, options)?, Some(folder))
             }
         };
-        let views = keeps_views.then(|| KeptViews::start(&log, &data, engines_clock, copied)).transpose()?;
+        let views =
+            keeps_views.then(|| KeptViews::start(&log, &data, &engines_clock, copied, snapshots)).transpose()?;
         Ok::<_, ServeError>((log, folder, views))
     });
     let (log, folder, views) = opened.await?.map_err(|error| open_failure(config, error))?;
@@ -129,6 +131,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
 pub struct KeptViews {
     handle: ViewsHandle,
     thread: ViewsThread,
+    /// `None` if no snapshots of them are made.
+    snapshots: Option<SnapshotsThread>,
     /// Up to where they are copied for analysts; `None` if they are not.
     copied: Option<CopiedPosition>,
 }
@@ -137,14 +141,25 @@ impl KeptViews {
     fn start(
         log: &Log,
         data: &Path,
-        clock: Arc<dyn Clock>,
+        clock: &Arc<dyn Clock>,
         copied: Option<CopiedPosition>,
+        snapshots: Option<SnapshotSettings>,
     ) -> Result<Self, views::StartError> {
         let (handle, thread) = match &copied {
-            Some(copied) => views::start_copied(log, data, clock, copied.clone())?,
-            None => views::start(log, data, clock)?,
+            Some(copied) => views::start_copied(log, data, Arc::clone(clock), copied.clone())?,
+            None => views::start(log, data, Arc::clone(clock))?,
         };
-        Ok(Self { handle, thread, copied })
+        let start = |settings| snapshot_maker::start(log, data, Arc::clone(clock), settings);
+        let snapshots = snapshots.map(start).transpose()?;
+        Ok(Self { handle, thread, snapshots, copied })
+    }
+
+    /// Stops what writes them. Blocking.
+    fn stop(self) {
+        if let Some(snapshots) = self.snapshots {
+            snapshots.stop();
+        }
+        self.thread.stop();
     }
 
     /// Their copy in this place; `None` if they are not copied. A file is closed to others before the gateway is ready, and not
@@ -244,7 +259,7 @@ pub async fn stop_engines(engines: Engines) {
             access_log.stop();
         }
         if let Some(views) = views {
-            views.thread.stop();
+            views.stop();
         }
         log.close();
         drop(folder);

@@ -40,6 +40,12 @@ pub struct ServeArgs {
     /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder
     #[arg(long, env = "LEDGERWAY_ANALYTICS", value_name = BOOL, default_value = "true")]
     pub analytics: String,
+    /// Events after which a snapshot of the views is kept, which lets `replay` begin near; 0: none is kept
+    #[arg(long, env = "LEDGERWAY_SNAPSHOT_EVENTS", value_name = "NUMBER", default_value = "0")]
+    pub snapshot_events: String,
+    /// GiB that all snapshots of the views may take together
+    #[arg(long, env = "LEDGERWAY_SNAPSHOT_GIB", value_name = "GIB", default_value = "10")]
+    pub snapshot_gib: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,

@@ -1,12 +1,14 @@
 //! The simulated views: they follow the log, get events twice, die with the process, and lose their last transactions or their
 //! whole file.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
 use events::log::{Follower, Log, Reader};
 use projections::views::replay::{ReplayRequest, replay};
+use projections::views::snapshot_maker::make;
 use projections::views::{Store, StoreError, VIEWS_FILE, View};
 use rusqlite::Connection;
 use tokio::runtime::Handle;
@@ -100,11 +102,13 @@ impl SimulatedViews {
     }
 }
 
-/// Checks that the views as of a position are those of a process that saw the events up to it, in some batches, and no others.
+/// Checks that the views as of a position are those of a process that saw the events up to it, in some batches, and no others: also
+/// if they were built from a snapshot on.
 pub fn must_be_replayed(folder: &Path, reader: &dyn Reader, position: u64, dice: &mut Dice) -> Checked {
     let (replayed, stopped) = (folder.join("replayed.sqlite"), folder.join(VIEWS_FILE));
-    let request = ReplayRequest { position, as_of: "a position", version: "0", made_at: start() };
-    let made = replay(&replayed, reader, &request, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    let request = ReplayRequest { position, as_of: "a position", version: "0", made_at: start(), snapshots: &[] };
+    let made = replay(&replayed, reader, &request, &mut |_, _| ControlFlow::Continue(()))
+        .map_err(|error| error.to_string())?;
     super::disk::Image::empty().1.put(folder, VIEWS_FILE);
     let mut store = Store::of_log(folder, reader).map_err(|error| error.to_string())?;
     let events = read(reader, 0);
@@ -116,8 +120,30 @@ pub fn must_be_replayed(folder: &Path, reader: &dyn Reader, position: u64, dice:
     }
     drop(store);
     compare(&stopped, &replayed).map_err(|error| error.to_string())??;
+    let from_a_snapshot = must_go_on_from_a_snapshot(folder, reader, &request)?;
+    compare(&stopped, &from_a_snapshot).map_err(|error| error.to_string())??;
     let recorded = events.iter().find(|recorded| recorded.position == position).map(|recorded| recorded.recorded_at);
     must(made.recorded_at == recorded, || format!("position {position} was recorded at {recorded:?}, not {made:?}"))
+}
+
+/// Builds the same views from a snapshot half way on. Returns their file.
+fn must_go_on_from_a_snapshot(
+    folder: &Path,
+    reader: &dyn Reader,
+    request: &ReplayRequest<'_>,
+) -> Result<PathBuf, String> {
+    let (snapshots, file) = (folder.join("snapshots"), folder.join("from-a-snapshot.sqlite"));
+    let earlier = ReplayRequest { position: request.position / 2, ..*request };
+    if earlier.position > 0 {
+        make(&snapshots, reader, &earlier, &mut |_, _| ControlFlow::Continue(())).map_err(|error| error.to_string())?;
+    }
+    let request = ReplayRequest { snapshots: &[&snapshots], ..*request };
+    let made =
+        replay(&file, reader, &request, &mut |_, _| ControlFlow::Continue(())).map_err(|error| error.to_string())?;
+    // The disk of the simulation does not know of them.
+    let _ = std::fs::remove_dir_all(&snapshots);
+    must(made.began_at == earlier.position, || format!("it began at {}, not at {}", made.began_at, earlier.position))?;
+    Ok(file)
 }
 
 fn read(reader: &dyn Reader, position: u64) -> Vec<Arc<Recorded>> {

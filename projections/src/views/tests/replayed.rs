@@ -1,5 +1,6 @@
 //! Views as of an earlier position: a file of their own has the rows that a store has which stopped there.
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,29 +16,39 @@ use crate::views::replay::{ReplayError, ReplayRequest, Replayed, replay};
 use crate::views::store::{Compatibility, VIEWS_FILE};
 use crate::views::{Checkpoint, View};
 
-const AS_OF: &str = "2026-11-20T08:59:55Z";
-const VERSION: &str = "1.2.3";
+pub const AS_OF: &str = "2026-11-20T08:59:55Z";
+pub const VERSION: &str = "1.2.3";
 
 /// Builds the views of a ledger as of a position. The file has the name that the other tests read.
 fn replayed(ledger: &Path, position: u64) -> (tempfile::TempDir, Result<Replayed, ReplayError>) {
+    replayed_from(ledger, position, &[])
+}
+
+/// The same with the snapshots of these folders.
+pub fn replayed_from(
+    ledger: &Path,
+    position: u64,
+    snapshots: &[&Path],
+) -> (tempfile::TempDir, Result<Replayed, ReplayError>) {
     let dir = tempfile::tempdir().expect("a folder");
     let reader = open_reader(&ledger.join(LEDGER_FILE)).expect("the ledger opens");
     let made_at = parse_rfc3339("2026-11-24T00:00:00Z").expect("a time");
-    let request = ReplayRequest { position, as_of: AS_OF, version: VERSION, made_at };
+    let request = ReplayRequest { position, as_of: AS_OF, version: VERSION, made_at, snapshots };
     let mut seen = Vec::new();
     let made = replay(&dir.path().join(VIEWS_FILE), &*reader, &request, &mut |reached, last| {
         assert_eq!(last, position);
         seen.push(reached);
+        ControlFlow::Continue(())
     });
     assert!(seen.is_sorted() && seen.iter().all(|reached| *reached <= position), "{seen:?}");
-    if made.is_ok() {
+    if made.as_ref().is_ok_and(|made| made.began_at < position) {
         assert_eq!(seen.last().copied().unwrap_or(0), position, "progress ends at the end");
     }
     (dir, made)
 }
 
 /// All rows but that of the table `replay`.
-fn rows_of_views(dir: &Path) -> Vec<String> {
+pub fn rows_of_views(dir: &Path) -> Vec<String> {
     dump(dir).into_iter().filter(|row| !row.starts_with("replay: ")).collect()
 }
 
@@ -88,7 +99,8 @@ fn the_file_says_what_it_is_and_is_one_private_file_that_can_be_read_anywhere() 
     let mode = std::fs::metadata(file.path().join(VIEWS_FILE)).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let (empty, made) = replayed(ledger.path(), 0);
-    assert_eq!(made.expect("it is built"), Replayed { recorded_at: None, rows: 0 });
+    let made = made.expect("it is built");
+    assert_eq!((made.recorded_at, made.rows, made.began_at), (None, 0, 0));
     assert_eq!(rows(empty.path(), "SELECT position, recorded_at FROM replay"), ["0|-"]);
 }
 
