@@ -18,6 +18,7 @@ pub mod concurrency;
 mod digits;
 pub mod event;
 pub mod fraction;
+pub mod free_space;
 pub mod hex;
 pub mod ids;
 pub mod ledger;

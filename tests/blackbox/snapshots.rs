@@ -106,7 +106,7 @@ fn position_of(rows: &Dump) -> u64 {
 
 /// Holds: bin.snapshots
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_snapshot_is_said_and_not_used_and_the_gateway_makes_do_without_it() {
+async fn a_damaged_snapshot_is_reported_and_not_used_and_the_gateway_makes_do_without_it() {
     let mut gateway = Gateway::start_with(&SETTINGS);
     add_partners(&gateway, 3 * EVERY).await;
     let nearest = gateway.head().await / EVERY * EVERY;
@@ -129,7 +129,7 @@ async fn a_damaged_snapshot_is_said_and_not_used_and_the_gateway_makes_do_withou
     let later = gateway.head().await / EVERY * EVERY;
     snapshot_at(&gateway.data(), later).await;
     assert!(!snapshot.exists(), "{:?}", snapshots(&gateway.data()));
-    assert!(gateway.stderr().contains("a snapshot is of no use"), "{}", gateway.stderr());
+    assert!(gateway.stderr().contains("a snapshot cannot be used"), "{}", gateway.stderr());
 }
 
 /// Holds: bin.snapshots

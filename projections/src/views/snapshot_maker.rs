@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use events::free_space::free_bytes;
 use events::log::{Head, Log, LogError, Reader};
 use events::private;
 use events::thread_priority;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use super::StartError;
 use super::replay::{ReplayError, ReplayRequest, Replayed, Watch, replay};
 use super::snapshots::{
-    SNAPSHOTS_FOLDER, Snapshot, SnapshotBounds, clean, complete, in_folder, partial_file, thin_out,
+    PassedOver, SNAPSHOTS_FOLDER, Snapshot, SnapshotBounds, clean, complete, in_folder, partial_file, remove, thin_out,
 };
 
 /// Snapshots that a folder has at most.
@@ -26,6 +27,8 @@ const COUNT_MAX: usize = 16;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Pause after a failure, for example a full disk.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// What is left for others on the disk, on which the ledger may be as well.
+const LEFT_FREE_BYTES: u64 = 1 << 30;
 /// It pauses for so many times what it has just taken: it takes at most a quarter of a core.
 const PAUSE_PER_TIME_TAKEN: u32 = 3;
 /// Where there are no snapshots yet, as in a long log, a step is this part of what is ahead.
@@ -130,6 +133,8 @@ enum MakeError {
     Log(#[from] LogError),
     #[error("the folder of the snapshots: {0}")]
     Folder(#[from] std::io::Error),
+    #[error("the disk has {free} bytes left, and needs {needed}")]
+    DiskNearlyFull { free: u64, needed: u64 },
 }
 
 impl Maker {
@@ -151,6 +156,11 @@ impl Maker {
                     return;
                 }
                 Err(MakeError::Replay(ReplayError::Stopped)) => return,
+                // Nothing but another version of the program can apply the event.
+                Err(MakeError::Replay(error @ ReplayError::Incomplete { .. })) => {
+                    tracing::warn!(%error, "no more snapshots of the views are made");
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a snapshot of the views could not be made: trying again in a minute");
                     RETRY_AFTER
@@ -165,9 +175,20 @@ impl Maker {
     }
 
     fn make_what_is_due(&self) -> Result<Option<Made>, MakeError> {
-        let newest = self.newest_of_this_log()?.map_or(0, |newest| newest.position);
+        let newest = self.newest_of_this_log()?;
+        let (position, bytes) = newest.map_or((0, 0), |newest| (newest.position, newest.bytes()));
         let head = self.head.borrow().position;
-        next_position(newest, head, self.settings.every).map(|position| self.make(position)).transpose()
+        let Some(next) = next_position(position, head, self.settings.every) else { return Ok(None) };
+        self.must_have_room(bytes)?;
+        self.make(next).map(Some)
+    }
+
+    /// The next one may be twice as large as the one that it begins with.
+    fn must_have_room(&self, bytes: u64) -> Result<(), MakeError> {
+        let needed = bytes.saturating_mul(2).saturating_add(LEFT_FREE_BYTES);
+        private::create_folder(&self.folder)?;
+        let free = free_bytes(&self.folder)?;
+        if free < needed { Err(MakeError::DiskNearlyFull { free, needed }) } else { Ok(()) }
     }
 
     fn make(&self, position: u64) -> Result<Made, MakeError> {
@@ -186,14 +207,21 @@ impl Maker {
             snapshots: &[&self.folder],
         };
         let (snapshot, replayed) = make(&self.folder, &*self.log, &request, &mut watch)?;
-        for passed_over in replayed.passed_over {
-            tracing::warn!(file = %passed_over.file.display(), reason = %passed_over.reason, "a snapshot is of no use: deleting it");
-            let _ = std::fs::remove_file(&passed_over.file);
+        for PassedOver { file, reason } in replayed.passed_over {
+            tracing::warn!(file = %file.display(), %reason, "a snapshot cannot be used");
+            if reason.is_final() {
+                remove(&file)?;
+            }
         }
         let (bytes, bytes_max) = (snapshot.bytes(), self.settings.bytes_max);
         tracing::info!(position, bytes, began_at = replayed.began_at, "made a snapshot of the views");
+        if bytes > bytes_max {
+            // Those before it are smaller, and stay.
+            remove(&snapshot.path)?;
+            return Ok(Made::TooLarge(bytes));
+        }
         thin_out(&self.folder, SnapshotBounds { count: COUNT_MAX, bytes: bytes_max })?;
-        Ok(if bytes > bytes_max { Made::TooLarge(bytes) } else { Made::Kept })
+        Ok(Made::Kept)
     }
 
     /// The newest snapshot of this log. Those of another one are of no use: it was restored, or the folder was.

@@ -82,6 +82,13 @@ pub(super) enum SnapshotError {
     Stopped,
 }
 
+impl Unusable {
+    /// Whether it stays so, whoever reads it and whenever.
+    pub(super) const fn is_final(&self) -> bool {
+        !matches!(self, Self::Unreadable(_))
+    }
+}
+
 impl From<Unusable> for CopyError {
     fn from(reason: Unusable) -> Self {
         Self::Unusable(reason)
@@ -149,10 +156,18 @@ pub(super) fn clean(folder: &Path, log: &dyn Reader) -> Result<(), CleanError> {
             None => !is_partial(&path),
         };
         if !is_useful {
-            fs::remove_file(&path)?;
+            remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// Deletes a file of the folder. Somebody else may have done it.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -200,8 +215,9 @@ impl Snapshot {
         Ok(digest_at(log, self.position)? == Some(self.event))
     }
 
+    /// True as well for one that cannot be read now: a replay finds out why.
     fn is_of_this_version(&self) -> bool {
-        is_current(&self.path, &View::projectors(View::ALL)).unwrap_or(false)
+        is_current(&self.path, &View::projectors(View::ALL)).unwrap_or(true)
     }
 
     /// Copies it to a file, which is replaced, and checks that it is of this log and has its content. `goes_on` is asked between parts.

@@ -1,11 +1,10 @@
 //! Which snapshots are kept: the older the log is at a position, the fewer are near it. So the time to build the views as of a
 //! position grows no faster than its distance from the end of the log, and there are snapshots everywhere.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Snapshot, in_folder};
+use super::{Snapshot, in_folder, remove};
 
 /// How many snapshots a folder may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub fn thin_out(folder: &Path, bounds: SnapshotBounds) -> io::Result<()> {
     while exceeds(&kept, bounds) {
         let positions: Vec<u64> = kept.iter().map(|snapshot| snapshot.position).collect();
         let Some(index) = least_useful(&positions) else { break };
-        fs::remove_file(&kept.remove(index).path)?;
+        remove(&kept.remove(index).path)?;
     }
     Ok(())
 }
