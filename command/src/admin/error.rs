@@ -64,6 +64,9 @@ pub enum CommandError {
     /// An owner of the resource has ended: the resource can still be ended, but not changed.
     #[error("its {} has ended", owner.as_str())]
     OwnerEnded { owner: StreamKind },
+    /// Only what has ended can be erased.
+    #[error("the {} is live: delete it first", kind.as_str())]
+    StillLive { kind: StreamKind },
     #[error("the key has expired")]
     KeyExpired,
     #[error("the key has been rotated too often")]
@@ -139,6 +142,7 @@ impl CommandError {
             | Self::Contended { .. }
             | Self::CheckRunning
             | Self::NoLogKey
+            | Self::StillLive { .. }
             | Self::LogKeyNotOpened => Refusal::new(ErrorCode::Conflict, message),
             Self::IdempotencyKeyReused => Refusal::new(ErrorCode::IdempotencyKeyReused, message),
             Self::NotYetInForce { position } => {

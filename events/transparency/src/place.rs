@@ -1,5 +1,5 @@
 //! The published log for those who read it over the network. Anybody can, so that what they keep busy is bounded. Callers with a key
-//! have room of their own, of which one tenant takes no more than a part.
+//! have room of their own, of which one tenant takes no more than a part; those who reach the whole platform have theirs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError, Weak};
@@ -32,6 +32,7 @@ pub struct PublishedPlace {
     opened: Arc<OnceCell<PublishedLog>>,
     anybody: Arc<Semaphore>,
     callers: Arc<Semaphore>,
+    platform: Arc<Semaphore>,
     tenants: Arc<TenantRooms>,
 }
 
@@ -77,7 +78,14 @@ impl PublishedPlace {
     pub fn new(open: Open<Objects>) -> Self {
         let room = || Arc::new(Semaphore::new(READERS_MAX));
         let opening = Arc::new(Mutex::new(Opening::new(open)));
-        Self { opening, opened: Arc::default(), anybody: room(), callers: room(), tenants: Arc::default() }
+        Self {
+            opening,
+            opened: Arc::default(),
+            anybody: room(),
+            callers: room(),
+            platform: room(),
+            tenants: Arc::default(),
+        }
     }
 
     /// Waits until there is room for another reader.
@@ -94,7 +102,8 @@ impl PublishedPlace {
     async fn admit(&self, kind: ReaderKind) -> Option<Permits> {
         let (room, tenant) = match kind {
             ReaderKind::Anybody => (&self.anybody, None),
-            ReaderKind::Caller(tenant) => (&self.callers, tenant),
+            ReaderKind::Caller(None) => (&self.platform, None),
+            ReaderKind::Caller(Some(tenant)) => (&self.callers, Some(tenant)),
         };
         let of_tenant = match tenant {
             Some(tenant) => Some(self.tenants.of(tenant).acquire_owned().await.ok()?),

@@ -1,4 +1,4 @@
-//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data of a user, live or ended. The log keeps its digests, which nobody
+//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data of a user that has ended. The log keeps its digests, which nobody
 //! can compare with a guess any more, and so every proof and every sum.
 
 use std::collections::HashSet;
@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use events::event::admin::{User, UserErased};
-use events::event::{Actor, Change, Event, Resource};
+use events::event::{Actor, Change, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::{KeyId, RequestId, UserId};
 use events::log::{LogError, Reader, SideRow};
 use http::StatusCode;
@@ -25,8 +25,8 @@ pub fn described_erasure() -> Operation {
     let answer = Answer::json("The user without personal data", schema::reference(&declared.name())).recorded();
     described::on_one(declared, described::command("erase_subject", "Erases the personal data of a user"))
         .says(
-            "Its name and e-mail address, and the addresses from which its keys changed something. A live user and its keys go on \
-             working: delete it first if it should not. It cannot be undone.",
+            "Its name and e-mail address, and the addresses from which its keys changed something. Delete the user first: 409 while it is \
+             live. It cannot be undone.",
         )
         .may_take(object().closed())
         .answers(StatusCode::OK, answer)
@@ -40,19 +40,36 @@ pub async fn erase(
     execute_on::<User, _>(&admin, &id, &request, plan_erasure).await
 }
 
+/// Plans it for a user that has ended, whose keys change nothing any more: nothing of it is recorded after what is erased was read.
 async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminRequest) -> Planned<User> {
     request.fields()?.finish()?;
     let subject = state.user_id;
-    let changes = cx.admin.log.read(move |reader| changes_by(reader, subject)).await?;
+    if cx.tables.user(subject).is_none_or(|user| user.is_live()) {
+        return Err(CommandError::StillLive { kind: User::KIND });
+    }
+    let log = &cx.admin.log;
+    let (is_known, created) = log.read(move |reader| known_since(reader, subject)).await?;
+    if !is_known {
+        // It was erased before: the end of what has ended changes nothing.
+        return Ok(CommandPlan::of(Command::End, state, cx));
+    }
+    let changes = changes_by(subject, log.administration_after(created).await?);
     let command = Command::RecordAtAnyTime(Resource::UserErased(Box::new(UserErased { user_id: subject })));
     let erased = [SideRow::ErasePersonalData(subject), SideRow::EraseClientAddresses(changes)];
     Ok(CommandPlan::of(command, state, cx).with_side(erased))
 }
 
+/// Whether there is personal data of the user, and the position at which it was created.
+fn known_since(reader: &dyn Reader, subject: UserId) -> Result<(bool, u64), LogError> {
+    let is_known = reader.personal_data(&[subject])?.contains_key(&subject);
+    let first = reader.last_of_each_type(&Stream::new(User::KIND, subject), None)?.first().map(|event| event.position);
+    Ok((is_known, first.unwrap_or(0)))
+}
+
 /// The requests with which keys of the user have changed something.
-fn changes_by(reader: &dyn Reader, subject: UserId) -> Result<Vec<RequestId>, LogError> {
+fn changes_by(subject: UserId, administration: Vec<Recorded>) -> Vec<RequestId> {
     let (mut keys, mut changes) = (HashSet::<KeyId>::new(), HashSet::new());
-    for recorded in reader.administration_after(0)? {
+    for recorded in administration {
         if let Event::Resource(Resource::Key(Change::Created(key))) = &recorded.event
             && key.user_id == subject
         {
@@ -64,5 +81,5 @@ fn changes_by(reader: &dyn Reader, subject: UserId) -> Result<Vec<RequestId>, Lo
             changes.extend(recorded.context.request_id);
         }
     }
-    Ok(changes.into_iter().collect())
+    changes.into_iter().collect()
 }

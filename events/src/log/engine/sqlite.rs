@@ -42,8 +42,6 @@ pub(in crate::log) use open::{bring_up_to_date, open, open_without_threads};
 pub const LEDGER_FILE: &str = "ledger.db";
 /// Events per page.
 const PAGE: usize = 1000;
-/// How long the writer waits for another process's lock on the database before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Opens a ledger file read-only, whether or not a process serves it.
 pub fn open_reader(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
@@ -107,7 +105,7 @@ impl Engine for SqliteEngine {
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
         let outcome = append::append(&self.connection, &mut self.contexts, draft, state)?;
         if draft.side.iter().any(|row| matches!(row, SideRow::ErasePersonalData(_))) {
-            self.checkpointer.note_erasure();
+            self.checkpointer.after_erasure();
         }
         Ok(outcome)
     }
@@ -135,7 +133,6 @@ impl Engine for SqliteEngine {
     }
 
     fn tidy(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
-        self.checkpointer.empty_after_erasure(&self.connection);
         append::tidy(&self.connection, now, rows_max)
     }
 

@@ -150,7 +150,6 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Model(Change::Ended(_))
         | Resource::RateLimit(Change::Ended(_))
         | Resource::User(_)
-        | Resource::UserErased(_)
         | Resource::Key(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
@@ -162,7 +161,7 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::LogKeyCreated(_)
         | Resource::PriceRevalued(_)
         | Resource::CatalogueImported(_) => Severity::Notice,
-        Resource::ProviderKeySetAside(_) => Severity::Warning,
+        Resource::UserErased(_) | Resource::ProviderKeySetAside(_) => Severity::Warning,
     }
 }
 

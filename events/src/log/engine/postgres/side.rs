@@ -11,6 +11,9 @@ const CLAIM_NAME: &str = "INSERT INTO ledger.names (kind, scope, name, owner) VA
     ON CONFLICT (kind, scope, name) DO UPDATE SET owner = excluded.owner";
 const PUT_PERSON: &str = "INSERT INTO ledger.personal_data (subject, name, email, salt) VALUES ($1, $2, $3, $4)
     ON CONFLICT (subject) DO UPDATE SET name = excluded.name, email = excluded.email, salt = excluded.salt";
+/// A fingerprint is a digest of a body that named the person: it could be compared with a guess. A retry is then refused.
+const FORGET_BODIES: &str = "UPDATE ledger.idempotency SET fingerprint = decode(repeat('00', 32), 'hex')
+    WHERE strpos(body, $1) > 0";
 const PUT_KEY_SECRET: &str = "INSERT INTO ledger.key_secrets (key_id, generation, salt, hash) VALUES ($1, $2, $3, $4)
     ON CONFLICT (key_id, generation) DO UPDATE SET salt = excluded.salt, hash = excluded.hash";
 const DROP_KEY_SECRETS: &str = "DELETE FROM ledger.key_secrets WHERE key_id = $1 AND generation < $2";
@@ -53,6 +56,7 @@ pub(super) async fn write(row: &SideRow, connection: &mut PgConnection) -> Resul
             query(PUT_PERSON).bind(person.subject.to_string()).bind(&person.name).bind(&person.email).bind(&person.salt)
         }
         SideRow::ErasePersonalData(subject) => {
+            run(query(FORGET_BODIES).bind(subject.to_string()), connection).await?;
             query("DELETE FROM ledger.personal_data WHERE subject = $1").bind(subject.to_string())
         }
         SideRow::EraseClientAddresses(requests) => {

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::BUSY_TIMEOUT;
 use crate::log::{EngineError, EngineErrorKind, LogError};
 
 /// Estimated number of pages after which a checkpoint starts: 16 MiB.
@@ -22,8 +21,9 @@ const PAGES_A_BATCH: u64 = 6;
 const PASSES: u32 = 3;
 /// The interval at which the thread checks for work without being woken.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// How long the writer waits for readers, so that it can empty the write-ahead log after an erasure.
-const EMPTYING_MAX: Duration = Duration::from_millis(20);
+/// How long the thread waits for the writer and for readers, so that it can empty the write-ahead log after an erasure. The writer
+/// waits meanwhile, so that it tries once a second at most.
+const EMPTYING_MAX: Duration = Duration::from_millis(5);
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 const FINISH: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -37,14 +37,14 @@ pub(super) struct Checkpointer {
     signal: Arc<CheckpointSignal>,
     thread: Option<JoinHandle<()>>,
     pages: u64,
-    /// The write-ahead log may have what was erased.
-    has_erased: bool,
 }
 
 #[derive(Default)]
 struct CheckpointSignal {
     stage: AtomicU8,
     stops: AtomicBool,
+    /// The write-ahead log may have what was erased.
+    has_erased: AtomicBool,
 }
 
 impl Checkpointer {
@@ -53,35 +53,24 @@ impl Checkpointer {
         let (ledger, theirs) = (ledger.to_owned(), Arc::clone(&signal));
         let thread =
             std::thread::Builder::new().name("ledger-checkpoint".to_owned()).spawn(move || work(&ledger, &theirs))?;
-        Ok(Self { signal, thread: Some(thread), pages: 0, has_erased: false })
+        Ok(Self { signal, thread: Some(thread), pages: 0 })
     }
 
     /// A checkpointer that moves nothing by itself, for simulations.
     pub(super) fn without_thread() -> Self {
-        Self { signal: Arc::default(), thread: None, pages: 0, has_erased: false }
+        Self { signal: Arc::default(), thread: None, pages: 0 }
     }
 
-    /// Called when personal data is erased. Pages of the write-ahead log have it until the log is emptied.
-    pub(super) const fn note_erasure(&mut self) {
-        self.has_erased = true;
-    }
-
-    /// Empties the write-ahead log if it may have what was erased. If somebody reads from it, the next call does.
-    pub(super) fn empty_after_erasure(&mut self, connection: &Connection) {
-        if !self.has_erased {
-            return;
-        }
-        let emptied = connection.busy_timeout(EMPTYING_MAX).and_then(|()| connection.query_row(FINISH, [], is_busy));
-        let restored = connection.busy_timeout(BUSY_TIMEOUT);
-        match emptied.and_then(|is_busy| restored.map(|()| is_busy)) {
-            Ok(is_busy) => self.has_erased = is_busy,
-            Err(error) => tracing::warn!(%error, "cannot empty the write-ahead log after an erasure"),
+    /// Called when personal data was erased. Pages of the write-ahead log have it until the thread has emptied the log.
+    pub(super) fn after_erasure(&self) {
+        self.signal.has_erased.store(true, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
         }
     }
 
     /// Called after each commit, on the writer's connection.
     pub(super) fn after_commit(&mut self, connection: &Connection, events: usize) {
-        self.empty_after_erasure(connection);
         self.pages += PAGES_A_BATCH + events as u64;
         match self.signal.stage.load(Ordering::Acquire) {
             IDLE if self.pages >= PAGES_BETWEEN => {
@@ -115,27 +104,55 @@ fn work(ledger: &Path, signal: &CheckpointSignal) {
     let mut connection = None;
     while !signal.stops.load(Ordering::Acquire) {
         std::thread::park_timeout(POLL_EVERY);
-        if signal.stage.load(Ordering::Acquire) != WANTED {
+        let is_wanted = signal.stage.load(Ordering::Acquire) == WANTED;
+        let has_erased = signal.has_erased.swap(false, Ordering::AcqRel);
+        if !is_wanted && !has_erased {
             continue;
         }
         if connection.is_none() {
-            connection = Connection::open(ledger)
+            connection = open(ledger)
                 .inspect_err(|error| tracing::error!(%error, "cannot open the ledger for checkpoints"))
                 .ok();
         }
-        if let Some(connection) = &connection {
-            (0..PASSES).for_each(|_| pass(connection));
+        if is_wanted {
+            if let Some(connection) = &connection {
+                (0..PASSES).for_each(|_| pass(connection));
+            }
+            // Even after a failure: the writer then makes an attempt itself, and the next round starts afresh.
+            signal.stage.store(NEARLY_DONE, Ordering::Release);
         }
-        // Even after a failure: the writer then makes an attempt itself, and the next round starts afresh.
-        signal.stage.store(NEARLY_DONE, Ordering::Release);
+        if has_erased && !connection.as_ref().is_some_and(is_emptied) {
+            signal.has_erased.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn open(ledger: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(ledger)?;
+    connection.busy_timeout(EMPTYING_MAX)?;
+    Ok(connection)
+}
+
+/// Empties the write-ahead log. False while somebody reads from it, or if it fails: it is tried again.
+fn is_emptied(connection: &Connection) -> bool {
+    // Most of it first, which delays nobody.
+    pass(connection);
+    match connection.query_row(FINISH, [], is_busy) {
+        Ok(is_busy) => !is_busy,
+        Err(error) => {
+            tracing::debug!(%error, "cannot empty the write-ahead log after an erasure: trying again");
+            false
+        }
     }
 }
 
 /// Moves everything into the database file after the last write, so that a copy of this file is a copy of the ledger. While
 /// somebody still reads, the write-ahead log remains; it is durable too.
 pub(super) fn finish(connection: &Connection) {
-    if let Err(error) = connection.query_row(FINISH, [], |_| Ok(())) {
-        tracing::warn!(%error, "cannot move the write-ahead log into the ledger");
+    match connection.query_row(FINISH, [], is_busy) {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("somebody reads the ledger: its write-ahead log remains"),
+        Err(error) => tracing::warn!(%error, "cannot move the write-ahead log into the ledger"),
     }
 }
 

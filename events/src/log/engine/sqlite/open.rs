@@ -1,7 +1,9 @@
 //! Opening a data folder: lock it, check the write-ahead log, migrate the ledger, load its state.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, DatabaseName, OpenFlags};
@@ -11,13 +13,16 @@ use super::contexts::Contexts;
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal;
-use super::{BUSY_TIMEOUT, LEDGER_FILE, SqliteEngine, open_reader};
+use super::{LEDGER_FILE, SqliteEngine, open_reader};
 use crate::log::engine::Opened;
 use crate::log::lease::RolePlace;
 use crate::log::lock::FolderLock;
 use crate::log::role_memories::RoleMemories;
 use crate::log::{EngineError, Migrated, OpenError};
 use crate::private;
+
+/// How long the writer waits for another process's lock on the database before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(1000);
 
 /// Opens or creates the ledger of a folder.
 pub(in crate::log) fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened<SqliteEngine>, OpenError> {
@@ -38,6 +43,10 @@ fn opened(
     let path = dir.join(LEDGER_FILE);
     let connection = connect(&path)?;
     let checkpointer = checkpointer(&path).map_err(OpenError::Thread)?;
+    if fs::metadata(private::beside(&path, "-wal")).is_ok_and(|log| log.len() > 0) {
+        // Somebody reads, so that it could not be emptied: it may have what the last process erased.
+        checkpointer.after_erasure();
+    }
     let state = read_state(&connection, now)?;
     Ok(Opened {
         engine: SqliteEngine { checkpointer, connection, contexts: Contexts::default() },

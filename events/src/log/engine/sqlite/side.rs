@@ -6,6 +6,8 @@ use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
 const PUT_PERSON: &str = "INSERT OR REPLACE INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
+/// A fingerprint is a digest of a body that named the person: it could be compared with a guess. A retry is then refused.
+const FORGET_BODIES: &str = "UPDATE idempotency SET fingerprint = zeroblob(32) WHERE instr(body, ?1) > 0";
 const PUT_KEY_SECRET: &str =
     "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash) VALUES (?1, ?2, ?3, ?4)";
 const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
@@ -36,7 +38,8 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
             run(PUT_PERSON, params![person.subject.to_string(), person.name, person.email, person.salt])
         }
         SideRow::ErasePersonalData(subject) => {
-            run("DELETE FROM personal_data WHERE subject = ?1", params![subject.to_string()])
+            run("DELETE FROM personal_data WHERE subject = ?1", params![subject.to_string()])?;
+            run(FORGET_BODIES, params![subject.to_string()])
         }
         SideRow::EraseClientAddresses(requests) => requests.iter().try_for_each(|request| {
             run("DELETE FROM client_addresses WHERE request_id = ?1", params![request.to_string()])
