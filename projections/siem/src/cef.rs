@@ -9,6 +9,8 @@ use crate::record::{AuditRecord, PRODUCT};
 
 /// What most keys may have.
 const TEXT_CHARS_MAX: usize = 1_023;
+/// The end of a value that was longer.
+const CUT: char = '…';
 /// What custom strings may have.
 const CUSTOM_CHARS_MAX: usize = 4_000;
 
@@ -76,8 +78,14 @@ impl Extension {
         }
         self.line.push_str(key);
         self.line.push('=');
-        let end = value.char_indices().nth(chars_max).map_or(value.len(), |(end, _)| end);
-        escape_value(&mut self.line, &value[..end]);
+        match value.char_indices().nth(chars_max) {
+            None => escape_value(&mut self.line, value),
+            Some(_) => {
+                let end = value.char_indices().nth(chars_max - 1).map_or(0, |(end, _)| end);
+                escape_value(&mut self.line, &value[..end]);
+                self.line.push(CUT);
+            }
+        }
     }
 
     fn put_known(&mut self, key: &str, value: Option<&str>, chars_max: usize) {

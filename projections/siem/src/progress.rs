@@ -25,10 +25,18 @@ impl Progress {
 
     /// All up to a position was written. Times are those of a clock that never goes back.
     pub fn wrote(&mut self, position: u64, now: Duration) {
-        self.settle(now);
         match self.written.back_mut() {
             Some((began, last)) if now.saturating_sub(*began) < GROUP => *last = position,
             _ => self.written.push_back((now, position)),
+        }
+    }
+
+    /// Nobody has looked for a while whether the connection is sound, because the process stood still: what was not delivered before
+    /// counts as written now.
+    pub fn begin_again(&mut self, now: Duration) {
+        if let Some((_, last)) = self.written.pop_back() {
+            self.written.clear();
+            self.written.push_back((now, last));
         }
     }
 
@@ -54,6 +62,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_was_written_before_a_standstill_is_not_delivered_by_its_length() {
+        let (mut progress, at) = (Progress::after(3), Duration::from_secs);
+        progress.wrote(4, at(100));
+        progress.wrote(5, at(110));
+        progress.begin_again(at(500));
+        progress.wrote(6, at(501));
+        assert_eq!(progress.delivered(at(501)), 3);
+        assert_eq!(progress.delivered(at(531)), 5);
+        assert_eq!(progress.delivered(at(532)), 6);
+    }
 
     proptest! {
         /// Against a list of all that was written.

@@ -20,6 +20,8 @@ use crate::source::{self, Entries, PAGE_EVENTS, SourceError};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How often it is remembered what was delivered.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
+/// If it has not looked for so long, it may not have noticed that the connection has ended.
+const STANDSTILL: Duration = Duration::from_secs(15);
 /// The pauses between attempts. They begin anew once a connection has lasted.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -72,6 +74,7 @@ async fn send_all(parts: &AuditStreamParts, lease: &Lease, backoff: &mut Backoff
     let mut progress = Progress::after(remembered);
     let mut remember = interval(REMEMBER_INTERVAL);
     remember.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_looked = opened;
     parts.status.working();
     parts.status.reached(remembered);
     loop {
@@ -79,6 +82,10 @@ async fn send_all(parts: &AuditStreamParts, lease: &Lease, backoff: &mut Backoff
             error = connection.ended() => return Err(error.into()),
             _ = remember.tick() => {
                 let now = parts.clock.monotonic();
+                if now.saturating_sub(last_looked) >= STANDSTILL {
+                    progress.begin_again(now);
+                }
+                last_looked = now;
                 // Not before: a receiver that closes each connection would be sent the same again and again, without a pause.
                 if now.saturating_sub(opened) >= DELIVERED_AFTER {
                     backoff.reset();

@@ -67,7 +67,10 @@ fn parse(line: &str) -> Parsed {
 /// What a value becomes: no control characters but line ends.
 fn shown(text: &str, chars_max: usize) -> String {
     let keep = |letter: char| if letter.is_control() && !['\n', '\r'].contains(&letter) { ' ' } else { letter };
-    text.chars().take(chars_max).map(keep).collect()
+    match text.chars().count() > chars_max {
+        true => text.chars().take(chars_max - 1).map(keep).chain([CUT]).collect(),
+        false => text.chars().map(keep).collect(),
+    }
 }
 
 const KEYS: [&str; 24] = [
