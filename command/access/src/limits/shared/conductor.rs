@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
-use events::log::{Append, AppendError, Basis, LogError, RunningNode};
+use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use super::SharedLimitsError;
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
-use super::other_nodes::{ConnectedNodes, DEAD_NODE_LISTED_MAX, OthersReach};
+use super::other_nodes::{self, ConnectedNodes, DEAD_NODE_LISTED_MAX, OthersReach};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
@@ -313,10 +313,11 @@ impl Conductor {
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// The nodes that were seen lately.
+    /// The nodes that were seen lately and may share their counts.
     async fn serving_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
         let mut running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
-        running.retain(|running| running.serves_requests);
+        // Those without Redis are never ready, and count every limit by themselves in any case.
+        running.retain(|running| running.serves_requests && running.limit_sharing != Some(LimitSharing::Off));
         Ok(running)
     }
 
@@ -365,6 +366,7 @@ impl Conductor {
         let Ok(listed) = self.serving_nodes().await else { return };
         let Some(refusal) = &mut self.refusal else { return };
         if refusal.connected.look(&self.limiter.parts.node, &listed) == OthersReach::Certainly
+            && other_nodes::are_half_connected(&listed)
             && let Some(end) = self.end.take()
         {
             tracing::error!(%error, "Redis refuses this node, and others share their counts in it: ending");

@@ -1,6 +1,6 @@
 //! What other nodes say, in the register of running nodes, of how they count rate limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -69,6 +69,10 @@ impl ConnectedNodes {
             other.limit_sharing == Some(LimitSharing::Connected)
                 && started_at.is_none_or(|started_at| other.seen_at > started_at)
         };
+        // One that says in between that it is not connected begins anew.
+        let are_connected: HashSet<&str> =
+            others(own, listed).filter(is_connected).map(|other| &*other.node_id).collect();
+        self.first_seen.retain(|node, _| are_connected.contains(&**node));
         let mut reach = OthersReach::Nobody;
         for other in others(own, listed).filter(is_connected) {
             match self.first_seen.get(&other.node_id) {
@@ -80,6 +84,13 @@ impl ConnectedNodes {
         }
         reach
     }
+}
+
+/// Whether at least as many of these nodes are connected as are not: if more of them are refused, those that are connected may be the
+/// ones that are set up wrongly.
+pub fn are_half_connected(listed: &[RunningNode]) -> bool {
+    let connected = listed.iter().filter(|node| node.limit_sharing == Some(LimitSharing::Connected)).count();
+    connected * 2 >= listed.len()
 }
 
 fn others<'a>(own: &str, listed: &'a [RunningNode]) -> impl Iterator<Item = &'a RunningNode> {
@@ -118,6 +129,18 @@ mod tests {
         assert_eq!(looks(&[at(21)]), OthersReach::Perhaps);
         assert_eq!(looks(&[at(21)]), OthersReach::Perhaps, "it has said nothing new");
         assert_eq!(looks(&[node("other", 1, 22, LimitSharing::Disconnected)]), OthersReach::Nobody, "an outage");
-        assert_eq!(looks(&[at(23)]), OthersReach::Certainly);
+        assert_eq!(looks(&[at(23)]), OthersReach::Perhaps);
+        assert_eq!(looks(&[at(24)]), OthersReach::Certainly);
+    }
+
+    #[test]
+    fn one_connected_node_of_three_is_less_than_half() {
+        let listed = |connected: usize| {
+            let sharing =
+                |number| if number < connected { LimitSharing::Connected } else { LimitSharing::Disconnected };
+            (0..3).map(|number| node(&number.to_string(), 1, 20, sharing(number))).collect::<Vec<_>>()
+        };
+        assert_eq!([0, 1, 2].map(|connected| are_half_connected(&listed(connected))), [false, false, true]);
+        assert!(are_half_connected(&listed(1)[..2]));
     }
 }
