@@ -184,12 +184,13 @@ impl Config {
             && !analytics
         {
             let problem = format!(
-                "is {}, and there is nothing for it to do: set {}, {}, {} or {}, or do not turn {} off",
+                "is {}, and there is nothing for it to do: set {}, {}, {}, {} or {}, or do not turn {} off",
                 args.mode,
                 NATS_URL.variable,
                 OBJECT_STORE_URL.variable,
                 ALERTS_URL.variable,
                 AUDIT_SYSLOG.variable,
+                AUDIT_WEBHOOK.variable,
                 ANALYTICS.variable
             );
             return Err(flags.wrong(MODE, problem));

@@ -15,6 +15,7 @@ pub enum SideRow {
         owner: String,
     },
     PersonalData(PersonalData),
+    /// Also what could be compared with a guess: the fingerprints of commands that named the user.
     ErasePersonalData(UserId),
     /// Erases where these requests came from.
     EraseClientAddresses(Vec<RequestId>),

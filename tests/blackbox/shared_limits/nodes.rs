@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
 use testing::proxy::Proxy;
-use testing::redis::RedisServer;
+use testing::redis::{Durability, RedisServer};
 use tokio::task::JoinSet;
 
 use crate::gateway::{Gateway, serve_to_its_end, type_of};
@@ -17,6 +17,11 @@ use crate::tenant::{NATIVE, Tenant, text};
 
 pub const NODES: usize = 3;
 const IN_FORCE_MAX: Duration = Duration::from_secs(10);
+
+/// A Redis that has counted nothing, and forgets what it counts when it is killed. Blocking.
+pub fn empty_redis() -> RedisServer {
+    tokio::task::block_in_place(|| RedisServer::start(Durability::Forgets))
+}
 
 pub struct LimitedNodes {
     nodes: Vec<Gateway>,

@@ -350,8 +350,8 @@ impl Conductor {
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// Lets this node end if Redis has refused it for long, and another node is connected: others can share their counts again without
-    /// this one, as after any other end of a node. Without such a node, it may be the last one, and serves.
+    /// Lets this node end if Redis has refused it for long, and at least half of the nodes are connected: these can share their counts
+    /// again without this one, as after any other end of a node. If fewer are, it serves: they may be the ones that are set up wrongly.
     async fn note_refusal(&mut self, error: Option<&CounterError>) {
         let Some(error) = error.filter(|error| error.is_final()) else {
             self.refusal = None;

@@ -1,0 +1,223 @@
+//! Nodes that start, or that Redis refuses when it is back: which serve, and which end so that the others can share their counts.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testing::proxy::{Proxy, ProxyMode};
+
+use super::nodes::{LimitedNodes, NODES, empty_redis};
+use super::{QUIET, SOON};
+use crate::gateway::Gateway;
+use crate::shared_ledger::{folders, migrated, node};
+
+/// How long a node that cannot use Redis waits for nodes that have died.
+const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() {
+    let redis = empty_redis();
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let nodes = LimitedNodes::start(&redis);
+    let started = Instant::now();
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
+    assert!(started.elapsed() < DEAD_NODE_LISTED_MAX, "it sees that the others run: {:?}", started.elapsed());
+    assert!(
+        code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains("refuses this user"),
+        "{code:?}: {said}"
+    );
+    assert!(!said.contains("wr0ng"), "{said}");
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+    // In an outage neither: nobody could share after it.
+    nodes.proxy(1).set(ProxyMode::Refused);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
+    assert!(code == Some(2) && said.contains("refuses this user"), "{code:?}: {said}");
+    nodes.proxy(1).set(ProxyMode::Open);
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_serves_although_redis_refuses_it_also_just_after_it_was_killed() {
+    let redis = empty_redis();
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let (database, [folder]) = (migrated(), folders::<1>());
+    let start = |url: &str| {
+        tokio::task::block_in_place(|| node(&database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", url)]))
+    };
+    start(&redis.url()).kill();
+    let node = start(&wrong);
+    wait_until_it_counts_by_itself(&node).await;
+}
+
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    let proxy = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", proxy.port);
+    let (code, said) = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another_to_its_end(Some(&wrong)));
+            // Within the three seconds in which it asks.
+            std::thread::sleep(QUIET);
+            proxy.set(ProxyMode::Refused);
+            another.join().expect("it ends")
+        })
+    });
+    assert!(code == Some(2) && said.contains("refuses this user"), "{code:?}: {said}");
+}
+
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_redis_refuses_when_it_is_back_ends_and_the_others_share_their_counts_again() {
+    let mut redis = empty_redis();
+    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let nodes = LimitedNodes::start(&redis);
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let (mut another, _folder) = tokio::task::block_in_place(|| nodes.start_another(&wrong));
+    tokio::task::block_in_place(|| redis.start_again());
+    let ended = tokio::task::block_in_place(|| another.wait_for_end(SOON));
+    let said = another.stderr();
+    assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
+    assert!(said.contains("refuses this user") && !said.contains("wr0ng"), "{said}");
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_alone_gets_no_answer_from_redis_does_not_end_the_shared_counting_of_others() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    let silent = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    silent.set(ProxyMode::Silent);
+    let unanswered = format!("no answer from 127.0.0.1:{}", silent.port);
+    for (port, cause) in [(1, "127.0.0.1:1 refused the connection"), (silent.port, unanswered.as_str())] {
+        let wrong = format!("redis://:s3cret-word@127.0.0.1:{port}");
+        let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&wrong)));
+        assert!(code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains(cause), "{code:?}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
+    let mut redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    let refused = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    refused.set(ProxyMode::Refused);
+    let url = format!("redis://127.0.0.1:{}", refused.port);
+    let another = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another(&url));
+            // It has begun to ask.
+            std::thread::sleep(QUIET);
+            redis.kill();
+            another.join().expect("it serves")
+        })
+    });
+    let (another, _folder) = another;
+    assert_eq!(limits_of(&another).await, "local");
+    refused.set(ProxyMode::Open);
+    tokio::task::block_in_place(|| redis.start_again());
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_shares_its_counts_once_redis_answers_it() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    let late = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    late.set(ProxyMode::Refused);
+    let url = format!("redis://127.0.0.1:{}", late.port);
+    let (another, _folder) = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let another = scope.spawn(|| nodes.start_another(&url));
+            std::thread::sleep(QUIET * 2);
+            late.set(ProxyMode::Open);
+            another.join().expect("it serves")
+        })
+    });
+    assert_eq!(limits_of(&another).await, "shared");
+    assert_eq!(nodes.outages().await, 0);
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_together_while_redis_is_away_all_serve() {
+    let (database, folders) = (migrated(), folders::<3>());
+    let started: Vec<Gateway> = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let start = |folder| {
+                let database = &database;
+                let env = [("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1")];
+                scope.spawn(move || node(&database.url(), folder, &env))
+            };
+            let starts: Vec<_> = folders.iter().map(|folder| start(folder.path())).collect();
+            starts.into_iter().map(|start| start.join().expect("it serves")).collect()
+        })
+    });
+    for node in &started {
+        wait_until_it_counts_by_itself(node).await;
+    }
+}
+
+/// Holds: limits.all-nodes-share
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_redis_does_not_start_beside_nodes_that_share_their_counts() {
+    let mut redis = empty_redis();
+    let mut nodes = LimitedNodes::start(&redis);
+    let refused = |nodes: &LimitedNodes| {
+        let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(None));
+        let is_named = said.contains("ledgerway: LEDGERWAY_REDIS_URL is not set") && said.contains("shares its counts");
+        assert!(code == Some(2) && is_named, "{code:?}: {said}");
+    };
+    refused(&nodes);
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
+    // In an outage neither: the others share their counts after it.
+    tokio::task::block_in_place(|| redis.kill());
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    refused(&nodes);
+    // Those that have died are listed for a while.
+    (0..NODES).for_each(|number| nodes.kill(number));
+    let [folder] = folders();
+    let alone = tokio::task::block_in_place(|| node(&nodes.database_url(), folder.path(), &[]));
+    assert_eq!(limits_of(&alone).await, "off");
+}
+
+/// Holds: limits.all-nodes-share
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_redis_says_so_if_nodes_without_it_run() {
+    let redis = empty_redis();
+    let (database, folders) = (migrated(), folders::<3>());
+    let start = |number: usize, env: &[(&'static str, &str)]| {
+        tokio::task::block_in_place(|| node(&database.url(), folders[number].path(), env))
+    };
+    let mut without = start(0, &[]);
+    let (url, warning) = (redis.url(), "nodes without LEDGERWAY_REDIS_URL run beside this one");
+    let with = [("LEDGERWAY_REDIS_URL", url.as_str())];
+    let beside = start(1, &with);
+    assert!(beside.stderr().contains(warning), "{}", beside.stderr());
+    without.stop();
+    let alike = start(2, &with);
+    assert!(!alike.stderr().contains(warning), "{}", alike.stderr());
+}
+
+async fn wait_until_it_counts_by_itself(node: &Gateway) {
+    let began = Instant::now();
+    while limits_of(node).await != "local" {
+        assert!(began.elapsed() < SOON, "it counts by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How a node says that it counts.
+async fn limits_of(node: &Gateway) -> Value {
+    node.client(None).get("/health").await.json()["parts"]["limits"].clone()
+}
