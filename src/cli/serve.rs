@@ -86,7 +86,11 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let address = server.address()?;
     let mut archive = archived::open(&config).await?;
     let published = published::open(&config).await?;
-    let mut engines = start_engines(&config, &clock, &ids).await?;
+    // It may wait for Redis, and for other nodes.
+    let mut engines = tokio::select! {
+        engines = start_engines(&config, &clock, &ids) => engines?,
+        () = signals.next() => return Ok(false),
+    };
     engines.published = published;
     if let Some(archive) = &mut archive {
         archive.compare_opened(&engines.log).await?;
