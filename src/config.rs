@@ -101,8 +101,7 @@ pub struct Config {
     pub audit_stream: Option<AuditStreamSettings>,
     /// The webhook that the audit is posted to, and in which format; `None` if it is not.
     pub audit_webhook: Option<(Webhook, SiemFormat)>,
-    /// Where several nodes share the counts of rate limits; `None` if this process counts by itself.
-    pub redis: Option<RedisAddress>,
+    pub limit_counts: LimitCounts,
     pub dev: bool,
     /// The providers that the environment names; `None` if none is to be made from it.
     pub providers: Option<Arc<NamedProviders>>,
@@ -215,7 +214,7 @@ impl Config {
             alerts,
             audit_stream,
             audit_webhook,
-            redis: redis(&variable)?,
+            limit_counts: limit_counts(&variable)?,
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
@@ -251,12 +250,31 @@ pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Data
     setting::DATABASE_URL.address("a database", "to use the ledger in the data folder", variable, str::parse)
 }
 
-/// The Redis in `LEDGERWAY_REDIS_URL`; `None` if it is unset.
+/// The value of `LEDGERWAY_REDIS_URL` with which a node counts by itself on purpose.
+const REDIS_OFF: &str = "off";
+
+/// Where this process counts rate limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitCounts {
+    /// By itself, and not beside nodes that share their counts: nobody said that it may.
+    Alone,
+    /// By itself, also beside such nodes, as long as these are replaced.
+    AloneBesideOthers,
+    /// With others, in this Redis.
+    Shared(RedisAddress),
+}
+
+/// What `LEDGERWAY_REDIS_URL` says.
 ///
-/// Errors: it is empty, or not such an address. An empty one is not as unset: the node would count by itself, and admit as much
+/// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much
 /// again as the others.
-fn redis(variable: impl Fn(&str) -> Option<String>) -> Result<Option<RedisAddress>, WrongConfig> {
-    setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, str::parse)
+fn limit_counts(variable: impl Fn(&str) -> Option<String>) -> Result<LimitCounts, WrongConfig> {
+    let read = |text: &str| match text {
+        REDIS_OFF => Ok(LimitCounts::AloneBesideOthers),
+        address => address.parse().map(LimitCounts::Shared),
+    };
+    let given = setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, read)?;
+    Ok(given.unwrap_or(LimitCounts::Alone))
 }
 
 #[cfg(test)]

@@ -172,20 +172,20 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if config.mode.serves_requests() {
         serving.spawn(environment.follow(imports));
     }
-    let refused = tokio::select! {
+    let cut_off = tokio::select! {
         () = signals.next() => None,
-        error = refusal_of_redis(limits_ended) => Some(error),
+        error = cut_off_from_redis(limits_ended) => Some(error),
     };
     let running = Running { engines, in_flight, abandoned, kept_imports, serving, connection_threads, exporting };
     let got_second_signal = shut_down(&config, running, signals).await;
-    match refused {
-        Some(error) => Err(Config::redis_refuses(&error, variable).into()),
+    match cut_off {
+        Some(error) => Err(Config::redis_lost(&error, variable).into()),
         None => Ok(got_second_signal),
     }
 }
 
-/// Why Redis refuses this node, if it must end for that.
-async fn refusal_of_redis(ended: Option<oneshot::Receiver<CounterError>>) -> CounterError {
+/// Why this node cannot use Redis, if it must end for that.
+async fn cut_off_from_redis(ended: Option<oneshot::Receiver<CounterError>>) -> CounterError {
     match ended {
         Some(ended) => match ended.await {
             Ok(error) => error,

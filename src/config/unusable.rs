@@ -75,11 +75,11 @@ impl Config {
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
 
-    /// The error for a Redis that refuses this node, which has served, while other nodes share their counts.
-    pub fn redis_refuses(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
+    /// The error for a Redis that this node, which has served, cannot use while other nodes are connected to theirs.
+    pub fn redis_lost(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
             "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; this node has ended, \
-             because they could not share their counts as long as it ran: correct the server, or give the address of one that works"
+             because they could not share their counts as long as it ran: correct the server or the address, or let this node reach the server"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
@@ -97,7 +97,7 @@ impl Config {
     pub fn redis_missing(sharing: &SharingNode) -> WrongConfig {
         let problem = format!(
             "is not set, and {sharing}; this node does not start, because it would admit every rate limit once more: give it the same \
-             Redis, or stop the nodes that share their counts before you start it"
+             Redis, stop the nodes that share their counts before you start it, or set it to off while these are replaced"
         );
         setting::REDIS_URL.wrong_as_variable(problem)
     }

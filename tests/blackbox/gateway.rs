@@ -146,9 +146,7 @@ impl Gateway {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.process.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
-        assert!(status.success(), "{kill}");
+        terminate(self.process.id());
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -295,6 +293,23 @@ pub fn serve_to_its_end(data: &Path, env: &[(&'static str, String)]) -> (Option<
     }
     let ended = process.wait_with_output().expect("its output");
     (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+/// `ledgerway serve` that gets SIGTERM as soon as its log has this: its exit code, and how long it took to end.
+pub fn serve_until_it_says(said: &str, data: &Path, env: &[(&'static str, String)]) -> (Option<i32>, Duration) {
+    let mut process = serve_command(data, env).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut log = BufReader::new(process.stderr.take().expect("its log")).lines();
+    assert!(log.any(|line| line.expect("a line").contains(said)), "it never says {said:?}");
+    terminate(process.id());
+    let started = Instant::now();
+    log.for_each(drop);
+    (process.wait().expect("its end").code(), started.elapsed())
+}
+
+fn terminate(pid: u32) {
+    let kill = format!("kill -TERM {pid}");
+    let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+    assert!(status.success(), "{kill}");
 }
 
 /// The binary without what the surroundings say to gateways.

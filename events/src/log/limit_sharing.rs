@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum LimitSharing {
     /// By itself: it was given no Redis.
     Off,
+    /// It was given a Redis, and has not begun to serve: it may find that it cannot use that Redis, and end.
+    Starting,
     /// It was given a Redis, and has no connection to it.
     Disconnected,
     /// It has a connection to its Redis.
@@ -14,12 +16,13 @@ pub enum LimitSharing {
 }
 
 impl LimitSharing {
-    const ALL: [Self; 3] = [Self::Off, Self::Disconnected, Self::Connected];
+    const ALL: [Self; 4] = [Self::Off, Self::Starting, Self::Disconnected, Self::Connected];
 
     /// Its name in the register.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::Starting => "starting",
             Self::Disconnected => "disconnected",
             Self::Connected => "connected",
         }

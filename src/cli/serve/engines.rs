@@ -29,7 +29,7 @@ use upstream::{LoopMark, UpstreamClients};
 use super::super::{moved_ledger, variable};
 use super::roles::AnalystsCopy;
 use super::{ServeError, roles};
-use crate::config::{Config, WrongConfig};
+use crate::config::{Config, LimitCounts, WrongConfig};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
 
@@ -66,7 +66,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
         LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
     let sign = LimitSharingSign::default();
     let options = if config.mode.serves_requests() {
-        sign.show(if config.redis.is_some() { LimitSharing::Disconnected } else { LimitSharing::Off });
+        let is_shared = matches!(config.limit_counts, LimitCounts::Shared(_));
+        sign.show(if is_shared { LimitSharing::Starting } else { LimitSharing::Off });
         options.with_limit_sharing(sign.clone())
     } else {
         options.without_requests()
@@ -210,11 +211,20 @@ async fn start_limits(
     let defaults = config.default_limits;
     // A process that limits nothing would only take shares from those that do.
     let serves_requests = config.mode.serves_requests();
-    let Some(address) = config.redis.clone().filter(|_| serves_requests) else {
-        if serves_requests && let Some(sharing) = node_that_shares(log, &node).await? {
-            return Err(Config::redis_missing(&sharing).into());
+    let address = match &config.limit_counts {
+        LimitCounts::Shared(address) if serves_requests => address.clone(),
+        counts => {
+            match counts {
+                LimitCounts::Alone if serves_requests => check_that_nobody_shares(log, &node).await?,
+                LimitCounts::AloneBesideOthers if serves_requests => {
+                    tracing::warn!(
+                        "LEDGERWAY_REDIS_URL is off: beside nodes with a Redis, this one admits every rate limit once more"
+                    );
+                }
+                _ => {}
+            }
+            return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
         }
-        return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
     };
     let parts = SharedLimiterParts {
         node,
@@ -231,6 +241,14 @@ async fn start_limits(
         error => ServeError::from(error),
     })?;
     Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))
+}
+
+/// Refuses the start of a node without a Redis beside nodes that share their counts in one.
+async fn check_that_nobody_shares(log: &Log, node: &str) -> Result<(), ServeError> {
+    match node_that_shares(log, node).await? {
+        Some(sharing) => Err(Config::redis_missing(&sharing).into()),
+        None => Ok(()),
+    }
 }
 
 pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {

@@ -92,6 +92,23 @@ impl LimitedNodes {
         self.database.execute("DELETE FROM ledger.running_nodes WHERE node = 'old'");
     }
 
+    /// Registers a node that says of its Redis what is given, once and for all.
+    pub fn register_one_that_says(&self, limit_sharing: &str) {
+        self.database.execute(&format!(
+            "INSERT INTO ledger.running_nodes
+               (node, started_at, seen_at, events_read, events_written, address, limit_sharing)
+             SELECT 'says', max(seen_at), max(seen_at) + 3600000000, max(events_read), max(events_written), 'local',
+                    '{limit_sharing}'
+             FROM ledger.running_nodes"
+        ));
+    }
+
+    /// Waits until a node has ended by itself: its exit code, and its log.
+    pub fn wait_for_end(&mut self, number: usize, max: Duration) -> (Option<i32>, String) {
+        let ended = self.nodes[number].wait_for_end(max);
+        (ended.code(), self.nodes[number].stderr())
+    }
+
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].kill();
     }
@@ -136,8 +153,12 @@ impl LimitedNodes {
 
     /// Waits until every node says that all count together.
     pub async fn wait_until_shared(&self, max: Duration) {
+        self.wait_until_these_share(0..NODES, max).await;
+    }
+
+    pub async fn wait_until_these_share(&self, nodes: impl IntoIterator<Item = usize>, max: Duration) {
         let started = Instant::now();
-        for number in 0..NODES {
+        for number in nodes {
             while self.health(number).await["parts"]["limits"] != "shared" {
                 assert!(started.elapsed() < max, "node {number} counts by itself");
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -7,11 +7,13 @@ use testing::proxy::{Proxy, ProxyMode};
 
 use super::nodes::{LimitedNodes, NODES, empty_redis};
 use super::{QUIET, SOON};
-use crate::gateway::Gateway;
-use crate::shared_ledger::{folders, migrated, node};
+use crate::gateway::{Gateway, serve_until_it_says};
+use crate::shared_ledger::{environment_of, folders, migrated, node};
 
 /// How long a node that cannot use Redis waits for nodes that have died.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+/// After how long a node that runs and cannot use Redis ends.
+const CUT_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
@@ -70,21 +72,78 @@ async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
     assert!(code == Some(2) && said.contains("refuses this user"), "{code:?}: {said}");
 }
 
-/// Holds: limits.unusable-redis
+/// One that it refuses, and one that gets no answer.
+///
+/// Holds: limits.unusable-redis, limits.unreachable-redis
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_redis_refuses_when_it_is_back_ends_and_the_others_share_their_counts_again() {
+async fn nodes_that_cannot_use_redis_when_it_is_back_end_and_the_others_share_their_counts_again() {
     let mut redis = empty_redis();
-    let wrong = format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port());
+    let silent = Proxy::start(([127, 0, 0, 1], redis.port()).into());
+    silent.set(ProxyMode::Silent);
+    let wrong = [
+        (format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port()), "refuses this user".to_owned()),
+        (format!("redis://127.0.0.1:{}", silent.port), format!("no answer from 127.0.0.1:{}", silent.port)),
+    ];
     let nodes = LimitedNodes::start(&redis);
     tokio::task::block_in_place(|| redis.kill());
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    let (mut another, _folder) = tokio::task::block_in_place(|| nodes.start_another(&wrong));
+    let others = tokio::task::block_in_place(|| wrong.each_ref().map(|(url, _)| nodes.start_another(url)));
     tokio::task::block_in_place(|| redis.start_again());
-    let ended = tokio::task::block_in_place(|| another.wait_for_end(SOON));
-    let said = another.stderr();
-    assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
-    assert!(said.contains("refuses this user") && !said.contains("wr0ng"), "{said}");
+    for ((mut another, _folder), (_, cause)) in others.into_iter().zip(wrong) {
+        let ended = tokio::task::block_in_place(|| another.wait_for_end(SOON));
+        let said = another.stderr();
+        assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
+        assert!(said.contains(&cause) && !said.contains("wr0ng"), "{said}");
+    }
     nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_while_it_runs_ends_and_the_others_share_their_counts_again() {
+    let redis = empty_redis();
+    let mut nodes = LimitedNodes::start(&redis);
+    nodes.proxy(1).set(ProxyMode::Silent);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    let (code, said) = tokio::task::block_in_place(|| nodes.wait_for_end(1, SOON));
+    let cause = format!("no answer from 127.0.0.1:{}", nodes.proxy(1).port);
+    assert!(code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains(&cause), "{code:?}: {said}");
+    nodes.wait_until_these_share([0, 2], SOON).await;
+}
+
+/// The others may be the ones that reach a wrong server.
+///
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_cut_off_serve_if_they_are_more_than_the_others() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    for number in [1, 2] {
+        nodes.proxy(number).set(ProxyMode::Refused);
+    }
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    tokio::time::sleep(CUT_OFF_MAX + QUIET * 2).await;
+    for number in 0..NODES {
+        assert_eq!(nodes.health(number).await["parts"]["limits"], "local");
+        nodes.proxy(number).set(ProxyMode::Open);
+    }
+    nodes.wait_until_shared(SOON).await;
+}
+
+/// Holds: limits.unreachable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_at_its_start_ends_at_a_signal() {
+    let redis = empty_redis();
+    let (mut nodes, [folder]) = (LimitedNodes::start(&redis), folders());
+    // For as long as nobody knows whether this one runs, the new node waits.
+    nodes.register_one_that_says("connected");
+    (0..NODES).for_each(|number| nodes.kill(number));
+    let mut env = environment_of(&nodes.database_url());
+    env.push(("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1".to_owned()));
+    let (code, took) = tokio::task::block_in_place(|| {
+        serve_until_it_says("this node gets no answer from Redis: looking for nodes that do", folder.path(), &env)
+    });
+    assert!(code == Some(0) && took < DEAD_NODE_LISTED_MAX / 2, "{code:?} after {took:?}");
 }
 
 /// Holds: limits.unreachable-redis
@@ -189,6 +248,33 @@ async fn a_node_without_redis_does_not_start_beside_nodes_that_share_their_count
     let [folder] = folders();
     let alone = tokio::task::block_in_place(|| node(&nodes.database_url(), folder.path(), &[]));
     assert_eq!(limits_of(&alone).await, "off");
+}
+
+/// It may be one that starts again and again.
+///
+/// Holds: limits.all-nodes-share
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_redis_starts_beside_one_that_never_reaches_its_own() {
+    let redis = empty_redis();
+    let mut nodes = LimitedNodes::start(&redis);
+    nodes.register_one_that_says("starting");
+    (0..NODES).for_each(|number| nodes.kill(number));
+    let [folder] = folders();
+    let alone = tokio::task::block_in_place(|| node(&nodes.database_url(), folder.path(), &[]));
+    assert_eq!(limits_of(&alone).await, "off");
+}
+
+/// As long as the others are replaced by such nodes.
+///
+/// Holds: limits.redis-off
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_redis_is_off_serves_beside_nodes_that_share_their_counts() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    let (off, _folder) = tokio::task::block_in_place(|| nodes.start_another("off"));
+    assert_eq!(limits_of(&off).await, "off");
+    assert!(off.stderr().contains("LEDGERWAY_REDIS_URL is off"), "{}", off.stderr());
+    assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
 }
 
 /// Holds: limits.all-nodes-share

@@ -100,7 +100,7 @@ impl SharedLimiter {
 }
 
 impl SharedLimitsTask {
-    /// Gets the reason if this node must end, because Redis refuses it and other nodes share their counts; `None` for all but the first
+    /// Gets the reason if this node must end, because it cannot use Redis and other nodes can; `None` for all but the first
     /// call. The limits continue to work meanwhile.
     pub const fn take_ended(&mut self) -> Option<oneshot::Receiver<CounterError>> {
         self.ended.take()

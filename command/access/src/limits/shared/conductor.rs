@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
-use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
+use events::log::{Append, AppendError, Basis, LimitSharing, LogError, Reader, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 use tokio::sync::oneshot;
@@ -45,8 +45,9 @@ const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
 /// once a second, waits half a second, and gives a sign each second.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
-/// For how long Redis refuses a node that runs before the node ends: longer than a failover takes, in which an address may lead to a replica.
-const REFUSED_MAX: Duration = Duration::from_secs(15);
+/// For how long a node that runs cannot use Redis, while others can, before it ends: longer than a failover takes, in which an address may
+/// lead to a replica or to nobody, and than most disturbances of a network.
+const CUT_OFF_MAX: Duration = Duration::from_secs(30);
 /// The most that the clocks of a node and of the database may differ.
 const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
@@ -61,17 +62,32 @@ pub struct Conductor {
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
-    /// Redis refuses this node in a local period.
-    refusal: Option<Refusal>,
+    /// This node cannot use Redis in a local period.
+    cut_off: Option<CutOff>,
     /// Gets the reason if this node must end; once.
     end: Option<oneshot::Sender<CounterError>>,
 }
 
-struct Refusal {
-    /// By the monotonic clock.
+/// A node that has failed in Redis again and again.
+struct CutOff {
+    /// The first failure, by the monotonic clock.
     since: Duration,
     /// What others have said once it had lasted for long.
     connected: ConnectedNodes,
+}
+
+/// Why a return from a local period did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum ReturnError {
+    #[error(transparent)]
+    Redis(#[from] CounterError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("another turn has begun")]
+    Superseded,
+    /// Redis has failed another call, or has lost data.
+    #[error("{0}")]
+    Link(String),
 }
 
 impl Conductor {
@@ -83,7 +99,7 @@ impl Conductor {
             pause: Duration::ZERO,
             known_period: None,
             declared: None,
-            refusal: None,
+            cut_off: None,
             end: Some(end),
         }
     }
@@ -93,6 +109,12 @@ impl Conductor {
     ///
     /// Errors: it cannot, and other nodes can, or may, which could not share their counts as long as this one runs.
     pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
+        self.judge_first().await?;
+        self.limiter.link.show_start();
+        Ok(())
+    }
+
+    async fn judge_first(&self) -> Result<(), SharedLimitsError> {
         let began = Instant::now();
         // It cannot change in here: nothing follows the log yet.
         let mode = self.limiter.modes.mode();
@@ -165,9 +187,10 @@ impl Conductor {
 
     /// Whether the log says so now. [`Modes`](super::mode::Modes) says it as of the start, until the log is followed.
     async fn are_counts_still_shared(&self) -> Result<bool, LogError> {
-        let recorded = self.limiter.parts.log.read(|reader| reader.stream(&Access::limits_stream())).await?;
-        let is_local = recorded.last().is_some_and(|last| matches!(last.event, Event::Access(Access::LimitsLocal(_))));
-        Ok(!is_local)
+        let last_of_each_type = |reader: &dyn Reader| reader.last_of_each_type(&Access::limits_stream(), None);
+        let recorded = self.limiter.parts.log.read(last_of_each_type).await?;
+        let last = recorded.iter().max_by_key(|recorded| recorded.position);
+        Ok(!last.is_some_and(|last| matches!(last.event, Event::Access(Access::LimitsLocal(_)))))
     }
 
     /// Whether nodes that started before this one run, or may run. One that was seen since this one started does. One that died, such
@@ -231,6 +254,7 @@ impl Conductor {
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
+        self.cut_off = None;
         self.limiter.link.set_phase(Phase::Away);
         loop {
             let mut known = self.limiter.modes.subscribe();
@@ -339,53 +363,52 @@ impl Conductor {
         }
         self.limiter.link.set_connection(None);
         self.limiter.link.take_failure(turn);
-        if let Err(reason) = returned {
-            tracing::debug!(reason, "the counts of rate limits cannot be shared yet");
+        if let Err(error) = returned {
+            tracing::debug!(%error, "the counts of rate limits cannot be shared yet");
+            if let ReturnError::Redis(error) = &error {
+                self.note_cut_off(error).await;
+            }
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
-                return self.record_local(&reason, period.began_at).await;
+                return self.record_local(&error.to_string(), period.began_at).await;
             }
         }
         self.limiter.link.set_phase(Phase::Away);
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// Lets this node end if Redis has refused it for long, and at least half of the nodes are connected: these can share their counts
-    /// again without this one, as after any other end of a node. If fewer are, it serves: they may be the ones that are set up wrongly.
-    async fn note_refusal(&mut self, error: Option<&CounterError>) {
-        let Some(error) = error.filter(|error| error.is_final()) else {
-            self.refusal = None;
-            return;
-        };
+    /// Lets this node end if it has not been able to use Redis for long, and at least half of the nodes are connected: these can share
+    /// their counts again without this one, as after any other end of a node. If fewer are, it serves: they may be the ones that are set
+    /// up wrongly.
+    async fn note_cut_off(&mut self, error: &CounterError) {
         let now = self.limiter.parts.clock.monotonic();
         let since =
-            self.refusal.get_or_insert_with(|| Refusal { since: now, connected: ConnectedNodes::default() }).since;
-        if self.end.is_none() || now.saturating_sub(since) < REFUSED_MAX {
+            self.cut_off.get_or_insert_with(|| CutOff { since: now, connected: ConnectedNodes::default() }).since;
+        if self.end.is_none() || now.saturating_sub(since) < CUT_OFF_MAX {
             return;
         }
         let Ok(listed) = self.serving_nodes().await else { return };
-        let Some(refusal) = &mut self.refusal else { return };
-        if refusal.connected.look(&self.limiter.parts.node, &listed) == OthersReach::Certainly
+        let Some(cut_off) = &mut self.cut_off else { return };
+        if cut_off.connected.look(&self.limiter.parts.node, &listed) == OthersReach::Certainly
             && other_nodes::are_half_connected(&listed)
             && let Some(end) = self.end.take()
         {
-            tracing::error!(%error, "Redis refuses this node, and others share their counts in it: ending");
+            tracing::error!(%error, "this node cannot use Redis, and others share their counts in it: ending");
             // If nobody waits for it, the process ends already.
             let _ = end.send(error.clone());
         }
     }
 
-    async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), String> {
+    async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), ReturnError> {
         let turn = period.turn;
-        let opened = self.open().await;
-        self.note_refusal(opened.as_ref().err()).await;
-        let connection = opened.map_err(|error| error.to_string())?;
+        let connection = self.open().await?;
         self.limiter.groups.forget_markers();
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
         self.limiter.link.set_phase(Phase::Putting { turn });
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
+        self.cut_off = None;
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
         loop {
             // What was corrected meanwhile, and what nobody knows.
@@ -400,7 +423,7 @@ impl Conductor {
             tokio::select! {
                 _ = known.wait_for(|known| known.mode.turn() != turn) => return Ok(()),
                 failure = self.limiter.link.failure(turn, PROBE_EVERY) => {
-                    if let Some(failure) = failure { return Err(failure.reason) }
+                    if let Some(failure) = failure { return Err(ReturnError::Link(failure.reason)) }
                 }
             }
         }
@@ -408,15 +431,15 @@ impl Conductor {
 
     /// Says that this node is ready. If all running nodes are that may have admitted something which Redis lacks, it records that
     /// counts are shared.
-    async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), String> {
+    async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), ReturnError> {
         let was_declared = self.declared == Some(period.turn);
         // Before it is sent: Redis may know of it although nobody hears the answer.
         self.declared = Some(period.turn);
-        let ready = connection.ready(period.turn).await.map_err(|error| error.to_string())?;
+        let ready = connection.ready(period.turn).await?;
         if was_declared && !ready.was_known {
-            return Err(LOST.to_owned());
+            return Err(ReturnError::Link(LOST.to_owned()));
         }
-        let running = self.serving_nodes().await.map_err(|error| error.to_string())?;
+        let running = self.serving_nodes().await?;
         // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
         // Redis starts again and again. One that is older may have been suspended when the period began.
         let last_start = period.beginning.recorded_at + CLOCKS_DIFFER_MAX;
@@ -450,7 +473,7 @@ impl Conductor {
         connection: &CounterConnection,
         turn: u64,
         keys: impl Iterator<Item = SlotKey>,
-    ) -> Result<u64, String> {
+    ) -> Result<u64, ReturnError> {
         let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>)> = Vec::new();
         let mut count = 0;
         for key in keys {
@@ -496,15 +519,15 @@ impl Conductor {
         turn: u64,
         group: &Group,
         states: &[LimitState],
-    ) -> Result<(), String> {
+    ) -> Result<(), ReturnError> {
         let new_marker = self.limiter.new_marker();
         let put = connection.put(&self.limiter.putting(group, turn, &new_marker), states).await;
-        match put.map_err(|error| error.to_string())? {
+        match put? {
             PutReply::Put(answer) => {
                 group.learn_marker(&answer.marker, self.limiter.now_micros());
                 Ok(())
             }
-            PutReply::Superseded => Err("another turn has begun".to_owned()),
+            PutReply::Superseded => Err(ReturnError::Superseded),
         }
     }
 }

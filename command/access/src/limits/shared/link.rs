@@ -47,10 +47,18 @@ impl Link {
     }
 
     pub fn set_connection(&self, connection: Option<CounterConnection>) {
-        let sharing = if connection.is_some() { LimitSharing::Connected } else { LimitSharing::Disconnected };
         let mut known = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         *known = connection;
-        self.sign.show(sharing);
+        self.show(&known);
+    }
+
+    /// Tells other nodes that this one has started, and whether it is connected.
+    pub fn show_start(&self) {
+        self.show(&self.connection.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn show(&self, connection: &Option<CounterConnection>) {
+        self.sign.show(if connection.is_some() { LimitSharing::Connected } else { LimitSharing::Disconnected });
     }
 
     pub fn phase(&self) -> Phase {

@@ -20,7 +20,8 @@ pub struct SharingNode {
 }
 
 /// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. A node that died,
-/// such as this one before a restart, is listed for ten seconds more: this waits until it is not.
+/// such as this one before a restart, is listed for ten seconds more: this waits until it is not. It also waits for one that starts, and
+/// serves beside it if it starts for longer: that one may never reach its Redis.
 ///
 /// Errors: the log cannot be read.
 pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode>, LogError> {
@@ -28,11 +29,16 @@ pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode
     loop {
         let listed = log.read(|reader| reader.running_nodes()).await?;
         let mut sharing = others(own, &listed).filter(|other| other.shares_limits()).peekable();
-        let Some(first) = sharing.peek().copied() else { return Ok(None) };
+        let first = sharing.peek().copied();
+        let does_one_start = others(own, &listed).any(|other| other.limit_sharing == Some(LimitSharing::Starting));
+        let is_over = Instant::now() >= until;
+        if first.is_none() && (is_over || !does_one_start) {
+            return Ok(None);
+        }
         let started_at = listed.iter().find(|node| node.node_id == own).map(|node| node.started_at);
         let runs = sharing.find(|other| started_at.is_some_and(|started_at| other.seen_at > started_at));
         // If nobody can tell by then, this node must not serve either.
-        if let Some(found) = runs.or_else(|| (Instant::now() >= until).then_some(first)) {
+        if let Some(found) = runs.or(first.filter(|_| is_over)) {
             return Ok(Some(SharingNode { node: found.node_id.clone(), address: found.address.clone() }));
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -86,11 +92,12 @@ impl ConnectedNodes {
     }
 }
 
-/// Whether at least as many of these nodes are connected as are not: if more of them are refused, those that are connected may be the
-/// ones that are set up wrongly.
+/// Whether at least as many of these nodes are connected as are not: if more of them cannot use Redis, those that are connected may be the
+/// ones that are set up wrongly. One that starts does not count: it may be one that cannot use Redis, and starts again and again.
 pub fn are_half_connected(listed: &[RunningNode]) -> bool {
-    let connected = listed.iter().filter(|node| node.limit_sharing == Some(LimitSharing::Connected)).count();
-    connected * 2 >= listed.len()
+    let count = |sharing| listed.iter().filter(|node| node.limit_sharing == Some(sharing)).count();
+    let (connected, starting) = (count(LimitSharing::Connected), count(LimitSharing::Starting));
+    connected * 2 >= listed.len() - starting
 }
 
 fn others<'a>(own: &str, listed: &'a [RunningNode]) -> impl Iterator<Item = &'a RunningNode> {
@@ -142,5 +149,10 @@ mod tests {
         };
         assert_eq!([0, 1, 2].map(|connected| are_half_connected(&listed(connected))), [false, false, true]);
         assert!(are_half_connected(&listed(1)[..2]));
+        let starts = node("3", 1, 20, LimitSharing::Starting);
+        assert!(
+            are_half_connected(&[listed(1)[..2].to_vec(), vec![starts]].concat()),
+            "one that starts is not there yet"
+        );
     }
 }
