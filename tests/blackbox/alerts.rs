@@ -31,6 +31,9 @@ struct Received {
     posts: Vec<(HeaderMap, Bytes)>,
     answers_left: usize,
     status: StatusCode,
+    /// A longer post is answered with 413.
+    bytes_max: Option<usize>,
+    too_large: usize,
 }
 
 impl Receiver {
@@ -48,6 +51,16 @@ impl Receiver {
     pub fn answer_next(&self, posts: usize, status: StatusCode) {
         let mut received = self.0.lock().expect("no panic");
         (received.answers_left, received.status) = (posts, status);
+    }
+
+    /// Accepts no longer posts from now on.
+    pub fn accept_at_most(&self, bytes: usize) {
+        self.0.lock().expect("no panic").bytes_max = Some(bytes);
+    }
+
+    /// How many posts were too long.
+    pub fn too_large(&self) -> usize {
+        self.0.lock().expect("no panic").too_large
     }
 
     /// What was accepted, once it is so much.
@@ -69,6 +82,10 @@ async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap,
     if received.answers_left > 0 {
         received.answers_left -= 1;
         return received.status;
+    }
+    if received.bytes_max.is_some_and(|max| body.len() > max) {
+        received.too_large += 1;
+        return StatusCode::PAYLOAD_TOO_LARGE;
     }
     received.posts.push((headers, body));
     StatusCode::NO_CONTENT

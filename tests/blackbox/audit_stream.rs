@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use testing::syslog::{SyslogReceiver, SyslogTransport};
 use testing::upstream::CERTIFICATE;
@@ -20,6 +21,8 @@ const SOON: Duration = Duration::from_secs(40);
 const SYSLOG: &str = "LEDGERWAY_AUDIT_SYSLOG";
 const STREAM: &str = "audit_stream";
 const WEBHOOK: &str = "audit_webhook";
+/// More than any line here.
+const LINE_BYTES_MAX: usize = 1500;
 const ALL: &str = "category=administration,money,access,inference,reads";
 
 fn listener(scheme: &str) -> (TcpListener, String) {
@@ -201,6 +204,21 @@ async fn one_node_at_a_time_sends_and_another_goes_on_when_it_dies() {
     nodes[other].stop();
 }
 
+/// The entries of these posts, which must be in order.
+fn lines_of(posts: &[(HeaderMap, Bytes)]) -> BTreeMap<u64, Value> {
+    let mut all = BTreeMap::new();
+    for (headers, body) in posts {
+        assert_eq!(headers["content-type"], "application/x-ndjson");
+        let text = std::str::from_utf8(body).expect("UTF-8");
+        let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert!(events.is_sorted_by(|one, next| position(one) < position(next)), "in order: {text}");
+        let [begin, end] = [&events[0], &events[events.len() - 1]].map(position);
+        assert_eq!(headers["webhook-id"], format!("audit_{begin}_{end}").as_str());
+        all.extend(events.into_iter().map(|event| (position(&event), event)));
+    }
+    all
+}
+
 /// Holds: audit.webhook
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_gets_every_entry_in_signed_batches_also_after_refusals_and_kills() {
@@ -227,17 +245,9 @@ async fn a_webhook_gets_every_entry_in_signed_batches_also_after_refusals_and_ki
     }
     let mut all = BTreeMap::new();
     until("the last entry", async || {
-        all.clear();
-        for (headers, body) in receiver.wait_for(1).await {
-            must_be_signed(&headers, &body);
-            assert_eq!(headers["content-type"], "application/x-ndjson");
-            let text = String::from_utf8(body.to_vec()).expect("UTF-8");
-            let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-            assert!(events.is_sorted_by(|one, next| position(one) < position(next)), "in order: {text}");
-            let [begin, end] = [&events[0], &events[events.len() - 1]].map(position);
-            assert_eq!(headers["webhook-id"], format!("audit_{begin}_{end}").as_str());
-            all.extend(events.into_iter().map(|event| (position(&event), event)));
-        }
+        let posts = receiver.wait_for(1).await;
+        posts.iter().for_each(|(headers, body)| must_be_signed(headers, body));
+        all = lines_of(&posts);
         all.contains_key(&last).then_some(())
     })
     .await;
@@ -246,4 +256,34 @@ async fn a_webhook_gets_every_entry_in_signed_batches_also_after_refusals_and_ki
     gateway.stop();
     let said = format!("{}{}", gateway.stdout(), gateway.stderr());
     assert!(!said.contains(&url) && !said.contains("whsec_"), "an address of a webhook is a secret: {said}");
+}
+
+/// Holds: audit.webhook
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_for_a_webhook_comes_in_parts() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let receiver = Receiver::default();
+    let _serving = receiver.serve(listener);
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_AUDIT_WEBHOOK", url.as_str())]);
+    wait_for_state(&gateway, WEBHOOK, "working").await;
+    let operator = gateway.operator().clone();
+    // While the receiver is away, entries gather for one batch.
+    receiver.accept_at_most(LINE_BYTES_MAX * 2);
+    receiver.answer_next(3, StatusCode::BAD_GATEWAY);
+    let first = change(&operator, "first").await;
+    for number in 0..20 {
+        change(&operator, &format!("partner {number}")).await;
+    }
+    let last = change(&operator, "last").await;
+    let mut all = BTreeMap::new();
+    until("the last entry", async || {
+        all = lines_of(&receiver.wait_for(1).await);
+        all.contains_key(&last).then_some(())
+    })
+    .await;
+    all.retain(|position, _| (first..=last).contains(position));
+    assert_eq!(all, queried(&operator, first, last).await);
+    assert!(receiver.too_large() > 0, "no batch was too large");
+    gateway.stop();
 }

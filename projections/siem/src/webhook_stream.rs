@@ -16,6 +16,8 @@ use crate::source::{self, Entries, PAGE_EVENTS, SourceError};
 
 /// How long a batch is; a single line can be longer.
 const BATCH_BYTES: usize = 256 * 1024;
+/// The status of a receiver, or of a proxy before it, to which a post is too large.
+const TOO_LARGE: u16 = 413;
 /// How often the position is remembered while there are no entries.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
 /// The pauses between attempts. They begin anew once a batch was acknowledged.
@@ -43,20 +45,25 @@ enum WebhookStreamError {
     Log(#[from] LogError),
 }
 
-/// Lines that are posted together.
+/// An entry, as a line.
+struct Line {
+    position: u64,
+    /// With its end.
+    text: String,
+}
+
+/// Lines that are posted together, unless they are too much for the receiver.
 #[derive(Default)]
 struct Batch {
-    first: Option<u64>,
-    last: u64,
-    lines: String,
+    lines: Vec<Line>,
+    bytes: usize,
 }
 
 impl Batch {
-    fn put(&mut self, position: u64, line: &str) {
-        self.first.get_or_insert(position);
-        self.last = position;
-        self.lines.push_str(line);
-        self.lines.push('\n');
+    fn put(&mut self, position: u64, mut text: String) {
+        text.push('\n');
+        self.bytes += text.len();
+        self.lines.push(Line { position, text });
     }
 }
 
@@ -99,12 +106,12 @@ async fn post_all(
                 for events in followed.events().chunks(PAGE_EVENTS) {
                     let mut batch = Batch::default();
                     for record in Entries::of(&parts.log, events).await?.records() {
-                        batch.put(record.entry.position, &parts.format.line(&record));
-                        if batch.lines.len() >= BATCH_BYTES {
-                            remembered = post(parts, lease, std::mem::take(&mut batch)).await?.unwrap_or(remembered);
+                        batch.put(record.entry.position, parts.format.line(&record));
+                        if batch.bytes >= BATCH_BYTES {
+                            remembered = post_batch(parts, lease, std::mem::take(&mut batch)).await?.unwrap_or(remembered);
                         }
                     }
-                    remembered = post(parts, lease, batch).await?.unwrap_or(remembered);
+                    remembered = post_batch(parts, lease, batch).await?.unwrap_or(remembered);
                     done = events.last().map_or(done, |last| last.position);
                     parts.status.reached(done);
                     backoff.reset();
@@ -115,11 +122,34 @@ async fn post_all(
     }
 }
 
-/// Posts a batch once, and remembers that it was acknowledged. Returns its last position; `None` if it is empty.
-async fn post(parts: &AuditWebhookParts, lease: &Lease, batch: Batch) -> Result<Option<u64>, WebhookStreamError> {
-    let Batch { first: Some(first), last, lines } = batch else { return Ok(None) };
-    let delivery =
-        Delivery { id: format!("audit_{first}_{last}"), content_type: parts.format.content_type(), body: lines };
+/// Posts a batch once, in parts if the receiver says that it is too large. Returns its last position; `None` if it is empty.
+async fn post_batch(parts: &AuditWebhookParts, lease: &Lease, batch: Batch) -> Result<Option<u64>, WebhookStreamError> {
+    // The next one is the last. A part of one line is posted as it is.
+    let mut left = vec![batch.lines.as_slice()];
+    let mut delivered = None;
+    while let Some(lines) = left.pop() {
+        match post(parts, lease, lines).await {
+            Err(WebhookStreamError::Undelivered { error: DeliveryError::Refused { status: TOO_LARGE }, .. })
+                if lines.len() > 1 =>
+            {
+                let (first, second) = lines.split_at(lines.len() / 2);
+                left.extend([second, first]);
+            }
+            posted => delivered = posted?.or(delivered),
+        }
+    }
+    Ok(delivered)
+}
+
+/// Posts lines once, and remembers that they were acknowledged. Returns the last position; `None` if there are none.
+async fn post(parts: &AuditWebhookParts, lease: &Lease, lines: &[Line]) -> Result<Option<u64>, WebhookStreamError> {
+    let [Line { position: first, .. }, ..] = lines else { return Ok(None) };
+    let last = lines.last().map_or(*first, |line| line.position);
+    let delivery = Delivery {
+        id: format!("audit_{first}_{last}"),
+        content_type: parts.format.content_type(),
+        body: lines.iter().map(|line| line.text.as_str()).collect(),
+    };
     let delivered = parts.webhook.deliver(&parts.client, parts.clock.now(), delivery).await;
     delivered.map_err(|error| WebhookStreamError::Undelivered { last, error })?;
     source::remember(lease, last).await?;
