@@ -269,11 +269,12 @@ pub enum LimitCounts {
 /// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much
 /// again as the others.
 fn limit_counts(variable: impl Fn(&str) -> Option<String>) -> Result<LimitCounts, WrongConfig> {
-    let read = |text: &str| match text {
-        REDIS_OFF => Ok(LimitCounts::AloneBesideOthers),
-        address => address.parse().map(LimitCounts::Shared),
+    let read = |text: &str| match text.eq_ignore_ascii_case(REDIS_OFF) {
+        true => Ok(LimitCounts::AloneBesideOthers),
+        false => text.parse().map(LimitCounts::Shared),
     };
-    let given = setting::REDIS_URL.address("a Redis", "to count rate limits in this process", variable, read)?;
+    let given =
+        setting::REDIS_URL.address("a Redis, or off", "to count rate limits in this process", variable, read)?;
     Ok(given.unwrap_or(LimitCounts::Alone))
 }
 

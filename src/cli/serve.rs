@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::CounterError;
 use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::AbandonedCalls;
@@ -26,7 +25,6 @@ use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 use siem::Receiver;
-use tokio::sync::oneshot;
 
 use super::server_process::{Signals, block_on_server};
 use super::welcome::Welcome;
@@ -122,9 +120,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let connection_threads = ConnectionThreads::start()
         .map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
-    let mut limits_ended = None;
-    if let Some(mut limits) = engines.limits_task.take() {
-        limits_ended = limits.take_ended();
+    if let Some(limits) = engines.limits_task.take() {
         serving.spawn(limits.run());
     }
     let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
@@ -172,27 +168,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if config.mode.serves_requests() {
         serving.spawn(environment.follow(imports));
     }
-    let cut_off = tokio::select! {
-        () = signals.next() => None,
-        error = cut_off_from_redis(limits_ended) => Some(error),
-    };
+    signals.next().await;
     let running = Running { engines, in_flight, abandoned, kept_imports, serving, connection_threads, exporting };
-    let got_second_signal = shut_down(&config, running, signals).await;
-    match cut_off {
-        Some(error) => Err(Config::redis_lost(&error, variable).into()),
-        None => Ok(got_second_signal),
-    }
-}
-
-/// Why this node cannot use Redis, if it must end for that.
-async fn cut_off_from_redis(ended: Option<oneshot::Receiver<CounterError>>) -> CounterError {
-    match ended {
-        Some(ended) => match ended.await {
-            Ok(error) => error,
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
+    Ok(shut_down(&config, running, signals).await)
 }
 
 /// What the roles of this process write to.

@@ -70,16 +70,7 @@ impl Config {
     pub fn redis_unusable(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
             "is the address of a Redis that this node cannot use ({error}); it does not start, because nodes that started before it \
-             run, or may run, and would have to stop sharing counts: correct the server, or give the address of one that works"
-        );
-        setting::REDIS_URL.wrong_as_secret(problem, variable)
-    }
-
-    /// The error for a Redis that this node, which has served, cannot use while other nodes are connected to theirs.
-    pub fn redis_lost(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
-        let problem = format!(
-            "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; this node has ended, \
-             because they could not share their counts as long as it ran: correct the server or the address, or let this node reach the server"
+             run, or may run, and would have to stop sharing counts: correct the server, or the address with its user and password"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
@@ -88,7 +79,7 @@ impl Config {
     pub fn redis_unreached(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
             "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; it does not \
-             start, because they would have to stop sharing counts: correct the address, or let this node reach the server"
+             start, because they would have to stop sharing counts: let this node reach the server, or correct the address"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }
@@ -96,8 +87,8 @@ impl Config {
     /// The error for a node without a Redis beside one that shares its counts.
     pub fn redis_missing(sharing: &SharingNode) -> WrongConfig {
         let problem = format!(
-            "is not set, and {sharing}; this node does not start, because it would admit every rate limit once more: give it the same \
-             Redis, stop the nodes that share their counts before you start it, or set it to off while these are replaced"
+            "is not set, and {sharing}; this node does not start, because it would admit every rate limit once more: stop \
+             the nodes that share their counts, set it to off while you replace them, or give this node their Redis"
         );
         setting::REDIS_URL.wrong_as_variable(problem)
     }

@@ -23,15 +23,15 @@ pub enum AddressError {
     NotAUrl,
     #[error("it must begin with redis:// or rediss://")]
     Scheme,
-    #[error("a host is missing")]
+    #[error("a host is missing; in a password, write %2F for a / and %40 for an @")]
     NoHost,
     #[error("what follows a comma must be host:port")]
     FurtherServer,
-    #[error("its path must be the number of a database, from 0 to 65535")]
+    #[error("its path must be the number of a database, from 0 to 65535; in a password, write %2F for a /")]
     Database,
     #[error("a cluster has only the database 0")]
     DatabaseOfCluster,
-    #[error("it must have no ? and no #")]
+    #[error("it must have no ? and no #; in a password, write %3F and %23 for them")]
     Parameters,
 }
 

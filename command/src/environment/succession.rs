@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn node(name: &str, could_append_lately: bool) -> EarlierNode {
-        EarlierNode { node_id: name.to_owned(), could_append_lately, was_seen_since: could_append_lately }
+        EarlierNode { node_id: name.to_owned(), could_append_lately }
     }
 
     /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the first one.

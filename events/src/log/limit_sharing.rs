@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum LimitSharing {
     /// By itself: it was given no Redis.
     Off,
-    /// It was given a Redis, and has not begun to serve: it may find that it cannot use that Redis, and end.
-    Starting,
-    /// It was given a Redis, and has no connection to it.
+    /// It was given a Redis, and has never reached it: it starts, or has a wrong address, or started while Redis was away.
+    Unreached,
+    /// It has lost its connection to Redis, or has not put its counts into it yet.
     Disconnected,
-    /// It has a connection to its Redis.
+    /// It counts in its Redis, or is ready to.
     Connected,
 }
 
 impl LimitSharing {
-    const ALL: [Self; 4] = [Self::Off, Self::Starting, Self::Disconnected, Self::Connected];
+    const ALL: [Self; 4] = [Self::Off, Self::Unreached, Self::Disconnected, Self::Connected];
 
     /// Its name in the register.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
-            Self::Starting => "starting",
+            Self::Unreached => "unreached",
             Self::Disconnected => "disconnected",
             Self::Connected => "connected",
         }

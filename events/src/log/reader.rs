@@ -22,8 +22,6 @@ pub struct EarlierNode {
     pub node_id: String,
     /// It was seen in the last ten seconds, and could append then.
     pub could_append_lately: bool,
-    /// It was seen after the later one had started: it has not died before.
-    pub was_seen_since: bool,
 }
 
 /// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.
@@ -37,7 +35,7 @@ pub struct RunningNode {
     pub seen_at: DateTime<Utc>,
     /// False for one that does other work.
     pub serves_requests: bool,
-    /// Whether it shares its counts of rate limits; `None` if it counts none, or does not say it.
+    /// How it counts rate limits; `None` if it counts none, or does not say it.
     pub limit_sharing: Option<LimitSharing>,
 }
 

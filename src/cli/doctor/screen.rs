@@ -48,7 +48,10 @@ pub fn render(report: &Value) -> String {
 
 fn local_limits(local: &Value) -> String {
     let [began_at, node, reason] = ["began_at", "node", "reason"].map(|field| text(&local[field]));
-    format!("rate limits are not shared between nodes since {began_at}: node {node}: {reason}")
+    format!(
+        "rate limits are not shared between nodes since {began_at}: node {node}: {reason}; `ledgerway status` shows which nodes are not \
+         connected to Redis: let them reach it, or stop them"
+    )
 }
 
 /// The name of what was checked, with the tenant that it belongs to.
@@ -95,7 +98,11 @@ fn summary(report: &Value) -> String {
         0 => String::new(),
         wrong => format!("; {wrong} wrong at tenants' own providers or models"),
     };
-    let verdict = if report["ok"] == true { "all is well" } else { "something is wrong" };
+    let verdict = match (report["ok"] == true, report["local_limits"].is_object()) {
+        (true, false) => "all is well",
+        (true, true) => "all is well but the rate limits",
+        (false, _) => "something is wrong",
+    };
     let left_out: u64 =
         [&report["providers_left_out"], &report["targets"]["left_out"]].iter().filter_map(|left| left.as_u64()).sum();
     let left_out = if left_out > 0 { format!("; {left_out} more are not shown") } else { String::new() };
@@ -187,8 +194,9 @@ mod tests {
         );
         let local = json!({ "began_at": "2026-11-25T10:00:00Z", "node": "a1", "reason": "one:6379 refused\u{1b}" });
         let shown = render(&json!({ "ok": true, "providers": [], "targets": {}, "local_limits": local }));
-        let line = "rate limits are not shared between nodes since 2026-11-25T10:00:00Z: node a1: one:6379 refused";
-        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+        let line = "rate limits are not shared between nodes since 2026-11-25T10:00:00Z: node a1: one:6379 refused; ";
+        assert!(shown.lines().any(|shown| shown.starts_with(line)), "{shown}");
+        assert!(shown.contains("\n\nall is well but the rate limits: "), "{shown}");
         let none = json!({ "ok": false, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });
         assert!(
             render(&none).starts_with("there are no providers: create one, ")

@@ -67,7 +67,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let sign = LimitSharingSign::default();
     let options = if config.mode.serves_requests() {
         let is_shared = matches!(config.limit_counts, LimitCounts::Shared(_));
-        sign.show(if is_shared { LimitSharing::Starting } else { LimitSharing::Off });
+        sign.show(if is_shared { LimitSharing::Unreached } else { LimitSharing::Off });
         options.with_limit_sharing(sign.clone())
     } else {
         options.without_requests()
@@ -209,22 +209,25 @@ async fn start_limits(
     registry: &Registry,
 ) -> Result<(Arc<RateLimiter>, Option<SharedLimitsTask>), ServeError> {
     let defaults = config.default_limits;
-    // A process that limits nothing would only take shares from those that do.
-    let serves_requests = config.mode.serves_requests();
+    let alone = || Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
+    if !config.mode.serves_requests() {
+        // A process that limits nothing would only take shares from those that do.
+        return alone();
+    }
     let address = match &config.limit_counts {
-        LimitCounts::Shared(address) if serves_requests => address.clone(),
-        counts => {
-            match counts {
-                LimitCounts::Alone if serves_requests => check_that_nobody_shares(log, &node).await?,
-                LimitCounts::AloneBesideOthers if serves_requests => {
-                    tracing::warn!(
-                        "LEDGERWAY_REDIS_URL is off: beside nodes with a Redis, this one admits every rate limit once more"
-                    );
-                }
-                _ => {}
+        LimitCounts::Shared(address) => address.clone(),
+        LimitCounts::AloneBesideOthers => {
+            if log.is_shared() {
+                tracing::warn!(
+                    "LEDGERWAY_REDIS_URL is off: beside nodes with a Redis, this one admits every rate limit once more"
+                );
             }
-            return Ok((Arc::new(RateLimiter::new(Arc::clone(clock), defaults)), None));
+            return alone();
         }
+        LimitCounts::Alone => match node_that_shares(log, &node).await? {
+            Some(sharing) => return Err(Config::redis_missing(&sharing).into()),
+            None => return alone(),
+        },
     };
     let parts = SharedLimiterParts {
         node,
@@ -241,14 +244,6 @@ async fn start_limits(
         error => ServeError::from(error),
     })?;
     Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))
-}
-
-/// Refuses the start of a node without a Redis beside nodes that share their counts in one.
-async fn check_that_nobody_shares(log: &Log, node: &str) -> Result<(), ServeError> {
-    match node_that_shares(log, node).await? {
-        Some(sharing) => Err(Config::redis_missing(&sharing).into()),
-        None => Ok(()),
-    }
 }
 
 pub fn metrics_of(engines: &Engines, in_flight: &InFlight, clock: &Arc<dyn Clock>) -> Metrics {

@@ -79,8 +79,9 @@ fn nodes(status: &Status) -> Vec<String> {
         return vec!["none running".to_owned()];
     }
     let nodes = status.nodes.iter().map(|running| {
-        let RunningNode { node_id, address, started_at, seen_at, .. } = running;
-        format!("{node_id} from {address}, since {}, last seen {}", rfc3339(*started_at), rfc3339(*seen_at))
+        let RunningNode { node_id, address, started_at, seen_at, limit_sharing, .. } = running;
+        let redis = limit_sharing.map(|sharing| format!(", Redis {}", sharing.as_str())).unwrap_or_default();
+        format!("{node_id} from {address}, since {}, last seen {}{redis}", rfc3339(*started_at), rfc3339(*seen_at))
     });
     nodes.collect()
 }

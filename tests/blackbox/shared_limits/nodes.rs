@@ -103,12 +103,6 @@ impl LimitedNodes {
         ));
     }
 
-    /// Waits until a node has ended by itself: its exit code, and its log.
-    pub fn wait_for_end(&mut self, number: usize, max: Duration) -> (Option<i32>, String) {
-        let ended = self.nodes[number].wait_for_end(max);
-        (ended.code(), self.nodes[number].stderr())
-    }
-
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].kill();
     }

@@ -12,8 +12,6 @@ use crate::shared_ledger::{environment_of, folders, migrated, node};
 
 /// How long a node that cannot use Redis waits for nodes that have died.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
-/// After how long a node that runs and cannot use Redis ends.
-const CUT_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
@@ -72,61 +70,43 @@ async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
     assert!(code == Some(2) && said.contains("refuses this user"), "{code:?}: {said}");
 }
 
-/// One that it refuses, and one that gets no answer.
+/// Also in the local period that began because it was cut off.
 ///
-/// Holds: limits.unusable-redis, limits.unreachable-redis
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_cannot_use_redis_when_it_is_back_end_and_the_others_share_their_counts_again() {
-    let mut redis = empty_redis();
-    let silent = Proxy::start(([127, 0, 0, 1], redis.port()).into());
-    silent.set(ProxyMode::Silent);
-    let wrong = [
-        (format!("redis://nobody:wr0ng-word@127.0.0.1:{}", redis.port()), "refuses this user".to_owned()),
-        (format!("redis://127.0.0.1:{}", silent.port), format!("no answer from 127.0.0.1:{}", silent.port)),
-    ];
-    let nodes = LimitedNodes::start(&redis);
-    tokio::task::block_in_place(|| redis.kill());
-    nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    let others = tokio::task::block_in_place(|| wrong.each_ref().map(|(url, _)| nodes.start_another(url)));
-    tokio::task::block_in_place(|| redis.start_again());
-    for ((mut another, _folder), (_, cause)) in others.into_iter().zip(wrong) {
-        let ended = tokio::task::block_in_place(|| another.wait_for_end(SOON));
-        let said = another.stderr();
-        assert!(ended.code() == Some(2) && said.contains("LEDGERWAY_REDIS_URL"), "{ended:?}: {said}");
-        assert!(said.contains(&cause) && !said.contains("wr0ng"), "{said}");
-    }
-    nodes.wait_until_shared(SOON).await;
-}
-
 /// Holds: limits.unreachable-redis
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_cut_off_while_it_runs_ends_and_the_others_share_their_counts_again() {
+async fn a_node_that_is_still_cut_off_after_a_restart_ends_and_the_others_share_their_counts_again() {
     let redis = empty_redis();
     let mut nodes = LimitedNodes::start(&redis);
     nodes.proxy(1).set(ProxyMode::Silent);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    let (code, said) = tokio::task::block_in_place(|| nodes.wait_for_end(1, SOON));
+    nodes.kill(1);
+    let url = format!("redis://127.0.0.1:{}", nodes.proxy(1).port);
+    let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&url)));
     let cause = format!("no answer from 127.0.0.1:{}", nodes.proxy(1).port);
     assert!(code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains(&cause), "{code:?}: {said}");
     nodes.wait_until_these_share([0, 2], SOON).await;
 }
 
-/// The others may be the ones that reach a wrong server.
+/// It serves as long as it runs, and the others go on by themselves.
 ///
-/// Holds: limits.unreachable-redis
+/// Holds: limits.local-cause
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_are_cut_off_serve_if_they_are_more_than_the_others() {
+async fn a_node_with_another_redis_is_named_by_those_that_wait_for_it() {
     let redis = empty_redis();
     let nodes = LimitedNodes::start(&redis);
-    for number in [1, 2] {
-        nodes.proxy(number).set(ProxyMode::Refused);
-    }
+    let (another, _folder) =
+        tokio::task::block_in_place(|| nodes.start_another(&format!("redis://127.0.0.1:{}/1", redis.port())));
+    nodes.proxy(1).set(ProxyMode::Refused);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    tokio::time::sleep(CUT_OFF_MAX + QUIET * 2).await;
-    for number in 0..NODES {
-        assert_eq!(nodes.health(number).await["parts"]["limits"], "local");
-        nodes.proxy(number).set(ProxyMode::Open);
+    nodes.proxy(1).set(ProxyMode::Open);
+    let id = another.stderr();
+    let id = id.split("node_id=").nth(1).and_then(|rest| rest.get(1..17)).expect("it logs its id");
+    let began = Instant::now();
+    while !nodes.node(0).stderr().contains(&format!("this node waits for {id}: ")) {
+        assert!(began.elapsed() < SOON, "{}", nodes.node(0).stderr());
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    drop(another);
     nodes.wait_until_shared(SOON).await;
 }
 
@@ -250,18 +230,19 @@ async fn a_node_without_redis_does_not_start_beside_nodes_that_share_their_count
     assert_eq!(limits_of(&alone).await, "off");
 }
 
-/// It may be one that starts again and again.
+/// So that one with a wrong address does not keep the others of an installation without Redis from being restarted.
 ///
-/// Holds: limits.all-nodes-share
+/// Holds: limits.redis-off
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_redis_starts_beside_one_that_never_reaches_its_own() {
-    let redis = empty_redis();
-    let mut nodes = LimitedNodes::start(&redis);
-    nodes.register_one_that_says("starting");
-    (0..NODES).for_each(|number| nodes.kill(number));
-    let [folder] = folders();
-    let alone = tokio::task::block_in_place(|| node(&nodes.database_url(), folder.path(), &[]));
-    assert_eq!(limits_of(&alone).await, "off");
+async fn a_node_without_redis_starts_beside_one_that_has_never_reached_its_own() {
+    let (database, [wrong, without]) = (migrated(), folders());
+    let start = |folder: &tempfile::TempDir, env: &[(&'static str, &str)]| {
+        tokio::task::block_in_place(|| node(&database.url(), folder.path(), env))
+    };
+    let wrong = start(&wrong, &[("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1")]);
+    wait_until_it_counts_by_itself(&wrong).await;
+    let without = start(&without, &[]);
+    assert_eq!(limits_of(&without).await, "off");
 }
 
 /// As long as the others are replaced by such nodes.
@@ -286,7 +267,7 @@ async fn a_node_with_redis_says_so_if_nodes_without_it_run() {
         tokio::task::block_in_place(|| node(&database.url(), folders[number].path(), env))
     };
     let mut without = start(0, &[]);
-    let (url, warning) = (redis.url(), "nodes without LEDGERWAY_REDIS_URL run beside this one");
+    let (url, warning) = (redis.url(), "nodes without a Redis run beside this one");
     let with = [("LEDGERWAY_REDIS_URL", url.as_str())];
     let beside = start(1, &with);
     assert!(beside.stderr().contains(warning), "{}", beside.stderr());

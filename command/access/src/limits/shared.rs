@@ -3,7 +3,8 @@
 //! *local period*, each node counts by itself, with a share of what was left, and all put everything into Redis before counts are
 //! *shared* again.
 //!
-//! `limiter` counts a request, `mode` says how, `conductor` leads through outages, and `mirror` reads the log.
+//! `limiter` counts a request, `mode` says how, `conductor` leads through outages, and `mirror` reads the log. By what
+//! `other_nodes` say of themselves, `start` decides whether a node may serve that cannot use Redis.
 
 mod asking;
 mod binding;
@@ -18,6 +19,7 @@ mod mirror;
 mod mode;
 mod other_nodes;
 mod permit;
+mod start;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -28,14 +30,15 @@ use events::log::LogError;
 use events::shown_text::shown_text;
 use prometheus::Registry;
 use shared_limits::CounterError;
-use tokio::sync::oneshot;
 
 pub(super) use binding::SharedLimits;
 use conductor::Conductor;
 use mirror::Mirror;
 pub use mode::LocalSince;
-pub use other_nodes::{SharingNode, node_that_shares};
+use other_nodes::Nodes;
+pub use other_nodes::SharingNode;
 pub(super) use permit::SharedPermit;
+pub use start::node_that_shares;
 pub use state::{SharedLimiter, SharedLimiterParts};
 
 /// The most characters of the ids of nodes in a log line.
@@ -46,7 +49,7 @@ const NODES_CHARS_MAX: usize = 300;
 pub enum SharedLimitsError {
     #[error("read the log for rate limits: {0}")]
     Log(#[from] LogError),
-    #[error("Redis refuses this node, and nodes that started before it may run: {0}")]
+    #[error("this node cannot use Redis, and nodes that started before it may run: {0}")]
     Refused(CounterError),
     #[error("Redis gives this node no answer, and others are connected: {0}")]
     Unreached(CounterError),
@@ -59,7 +62,6 @@ pub struct SharedLimitsTask {
     limiter: Arc<SharedLimiter>,
     mirror: Mirror,
     conductor: Conductor,
-    ended: Option<oneshot::Receiver<CounterError>>,
 }
 
 impl SharedLimiter {
@@ -71,24 +73,22 @@ impl SharedLimiter {
     ) -> Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError> {
         let limiter = Arc::new(Self::new(parts, registry)?);
         let mirror = Mirror::start(Arc::clone(&limiter)).await?;
-        let (end, ended) = oneshot::channel();
-        let conductor = Conductor::new(Arc::clone(&limiter), end);
-        conductor.connect_first().await?;
+        limiter.connect_first().await?;
         limiter.warn_of_nodes_without_redis().await?;
-        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor, ended: Some(ended) }))
+        tracing::info!(
+            redis = limiter.parts.address.shown(),
+            "counts of rate limits are shared in Redis, where it is there"
+        );
+        let conductor = Conductor::new(Arc::clone(&limiter));
+        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
     }
 
-    /// They started before this one: later ones end, because this one runs.
     async fn warn_of_nodes_without_redis(&self) -> Result<(), LogError> {
-        let listed = self.parts.log.read(|reader| reader.running_nodes()).await?;
-        let nodes: Vec<&str> =
-            other_nodes::nodes_without_redis(&self.parts.node, &listed).map(|node| &*node.node_id).collect();
-        if !nodes.is_empty() {
-            let nodes = shown_text(nodes.join(", "), NODES_CHARS_MAX);
-            tracing::warn!(
-                nodes,
-                "nodes without LEDGERWAY_REDIS_URL run beside this one: each admits every rate limit once more"
-            );
+        let Some(nodes) = Nodes::listed(&self.parts.log, &self.parts.node).await? else { return Ok(()) };
+        let without: Vec<&str> = nodes.without_redis().map(|node| &*node.node_id).collect();
+        if !without.is_empty() {
+            let nodes = shown_text(without.join(", "), NODES_CHARS_MAX);
+            tracing::warn!(nodes, "nodes without a Redis run beside this one: each admits every rate limit once more");
         }
         Ok(())
     }
@@ -100,14 +100,8 @@ impl SharedLimiter {
 }
 
 impl SharedLimitsTask {
-    /// Gets the reason if this node must end, because it cannot use Redis and other nodes can; `None` for all but the first
-    /// call. The limits continue to work meanwhile.
-    pub const fn take_ended(&mut self) -> Option<oneshot::Receiver<CounterError>> {
-        self.ended.take()
-    }
-
     pub async fn run(self) {
-        let Self { limiter, mirror, conductor, ended: _ } = self;
+        let Self { limiter, mirror, conductor } = self;
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }
 }

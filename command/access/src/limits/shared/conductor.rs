@@ -11,22 +11,18 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
-use events::log::{Append, AppendError, Basis, LimitSharing, LogError, Reader, RunningNode};
+use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
 
-use super::SharedLimitsError;
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
-use super::other_nodes::{self, ConnectedNodes, DEAD_NODE_LISTED_MAX, OthersReach};
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
 
-/// How often a node in a local period tries to reach Redis, and asks who is ready and, at its start, which earlier nodes run.
+/// How often a node in a local period tries to reach Redis, and asks who is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
@@ -38,16 +34,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
-/// For how long a starting node makes new attempts to reach Redis before it ends, or records an outage for all nodes: one answer may be
-/// late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
-/// that a slow Redis is not taken for an absent one.
-const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
-/// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
-/// once a second, waits half a second, and gives a sign each second.
-const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
-/// For how long a node that runs cannot use Redis, while others can, before it ends: longer than a failover takes, in which an address may
-/// lead to a replica or to nobody, and than most disturbances of a network.
-const CUT_OFF_MAX: Duration = Duration::from_secs(30);
+/// After how long it is said which nodes are waited for, and how often a changed cause of a local period is said.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 /// The most that the clocks of a node and of the database may differ.
 const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
@@ -62,18 +50,8 @@ pub struct Conductor {
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
-    /// This node cannot use Redis in a local period.
-    cut_off: Option<CutOff>,
-    /// Gets the reason if this node must end; once.
-    end: Option<oneshot::Sender<CounterError>>,
-}
-
-/// A node that has failed in Redis again and again.
-struct CutOff {
-    /// The first failure, by the monotonic clock.
-    since: Duration,
-    /// What others have said once it had lasted for long.
-    connected: ConnectedNodes,
+    /// Why the local period lasts, as it was said last, and when, by the monotonic clock.
+    said_cause: Option<(Duration, String)>,
 }
 
 /// Why a return from a local period did not succeed.
@@ -91,128 +69,14 @@ enum ReturnError {
 }
 
 impl Conductor {
-    /// With what gets the reason if this node must end.
-    pub const fn new(limiter: Arc<SharedLimiter>, end: oneshot::Sender<CounterError>) -> Self {
+    pub const fn new(limiter: Arc<SharedLimiter>) -> Self {
         Self {
             limiter,
             shared_since: None,
             pause: Duration::ZERO,
             known_period: None,
             declared: None,
-            cut_off: None,
-            end: Some(end),
-        }
-    }
-
-    /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
-    /// before it has a share.
-    ///
-    /// Errors: it cannot, and other nodes can, or may, which could not share their counts as long as this one runs.
-    pub async fn connect_first(&self) -> Result<(), SharedLimitsError> {
-        self.judge_first().await?;
-        self.limiter.link.show_start();
-        Ok(())
-    }
-
-    async fn judge_first(&self) -> Result<(), SharedLimitsError> {
-        let began = Instant::now();
-        // It cannot change in here: nothing follows the log yet.
-        let mode = self.limiter.modes.mode();
-        let Some(failure) = self.ask_first(&mode).await else { return Ok(()) };
-        if failure.is_final() {
-            if self.may_earlier_nodes_run(&failure).await? {
-                return Err(SharedLimitsError::Refused(failure));
-            }
-        } else if self.do_others_reach_redis(began, &failure).await? {
-            return Err(SharedLimitsError::Unreached(failure));
-        }
-        if mode.is_shared() && self.limiter.link.connection().is_none() {
-            self.limiter.fail(mode.turn(), &failure.to_string());
-        }
-        Ok(())
-    }
-
-    /// Tries to connect until it succeeds, or for so long as a start may take. In a local period, one attempt without an answer is
-    /// enough: the return from the period connects anew. The first failure that is final decides: a server that has refused this node may
-    /// not answer the next attempt in time.
-    async fn ask_first(&self, mode: &Mode) -> Option<CounterError> {
-        let until = Instant::now() + ASKED_FIRST_MAX;
-        let mut refusal: Option<CounterError> = None;
-        loop {
-            let Err(failure) = self.connect().await else { return None };
-            if refusal.is_none() && failure.is_final() {
-                refusal = Some(failure.clone());
-            }
-            if !mode.is_shared() && refusal.is_none() {
-                return None;
-            }
-            tokio::time::sleep(PROBE_EVERY).await;
-            if Instant::now() >= until {
-                return Some(refusal.unwrap_or(failure));
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<(), CounterError> {
-        let connection = self.open().await?;
-        self.limiter.link.set_connection(Some(connection));
-        Ok(())
-    }
-
-    /// Whether other nodes reach the Redis that gives this one no answer. In an outage, they notice it as well: one that says later that
-    /// it is connected has had an answer in the meantime. It also tries again, and stays connected if that succeeds.
-    async fn do_others_reach_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
-        let noticed_by = began + OUTAGE_NOTICED_MAX;
-        let until = Instant::now() + DEAD_NODE_LISTED_MAX;
-        let mut connected = ConnectedNodes::default();
-        tracing::warn!(error = %failure, "this node gets no answer from Redis: looking for nodes that do");
-        while Instant::now() < until {
-            let listed = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
-            match connected.look(&self.limiter.parts.node, &listed) {
-                OthersReach::Nobody => return Ok(false),
-                OthersReach::Certainly => return self.are_counts_still_shared().await,
-                OthersReach::Perhaps => {}
-            }
-            if Instant::now() < noticed_by {
-                // What they say until then may be from before an outage.
-                connected = ConnectedNodes::default();
-            }
-            if self.connect().await.is_ok() {
-                return Ok(false);
-            }
-            tokio::time::sleep(PROBE_EVERY).await;
-        }
-        Ok(false)
-    }
-
-    /// Whether the log says so now. [`Modes`](super::mode::Modes) says it as of the start, until the log is followed.
-    async fn are_counts_still_shared(&self) -> Result<bool, LogError> {
-        let last_of_each_type = |reader: &dyn Reader| reader.last_of_each_type(&Access::limits_stream(), None);
-        let recorded = self.limiter.parts.log.read(last_of_each_type).await?;
-        let last = recorded.iter().max_by_key(|recorded| recorded.position);
-        Ok(!last.is_some_and(|last| matches!(last.event, Event::Access(Access::LimitsLocal(_)))))
-    }
-
-    /// Whether nodes that started before this one run, or may run. One that was seen since this one started does. One that died, such
-    /// as this one before a restart, is listed for ten seconds more: this waits until it is not. Of several that start at once, the
-    /// first one serves.
-    async fn may_earlier_nodes_run(&self, error: &CounterError) -> Result<bool, LogError> {
-        tracing::warn!(%error, "this node cannot use Redis: looking for nodes that started earlier");
-        let until = Instant::now() + DEAD_NODE_LISTED_MAX;
-        loop {
-            if let Some(mut earlier) = self.limiter.parts.log.earlier_nodes().await? {
-                earlier.retain(|node| node.could_append_lately);
-                if earlier.is_empty() {
-                    return Ok(false);
-                }
-                if earlier.iter().any(|node| node.was_seen_since) {
-                    return Ok(true);
-                }
-            }
-            if Instant::now() >= until {
-                return Ok(true);
-            }
-            tokio::time::sleep(PROBE_EVERY).await;
+            said_cause: None,
         }
     }
 
@@ -254,7 +118,8 @@ impl Conductor {
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
-        self.cut_off = None;
+        self.said_cause = None;
+        self.limiter.link.show_connected();
         self.limiter.link.set_phase(Phase::Away);
         loop {
             let mut known = self.limiter.modes.subscribe();
@@ -299,7 +164,6 @@ impl Conductor {
         };
         let own = self.limiter.parts.node.clone();
         let nodes = known.mode.nodes_to_record(&own, listed, self.limiter.now_micros());
-        tracing::warn!(reason, "the counts of rate limits cannot be shared: each node counts by itself");
         let event = AccessLimitsLocal { node: own, nodes, began_at, reason };
         self.record(event.into(), known.sequence).await;
     }
@@ -345,11 +209,6 @@ impl Conductor {
         Ok(running)
     }
 
-    async fn open(&self) -> Result<CounterConnection, CounterError> {
-        let parts = &self.limiter.parts;
-        CounterConnection::open(&parts.address, &parts.node).await
-    }
-
     /// Tries once to come back. It ends with another turn, or with a failure.
     async fn return_from(&mut self, period: &LocalPeriod) {
         let turn = period.turn;
@@ -364,10 +223,7 @@ impl Conductor {
         self.limiter.link.set_connection(None);
         self.limiter.link.take_failure(turn);
         if let Err(error) = returned {
-            tracing::debug!(%error, "the counts of rate limits cannot be shared yet");
-            if let ReturnError::Redis(error) = &error {
-                self.note_cut_off(error).await;
-            }
+            self.say_cause(&error);
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
                 return self.record_local(&error.to_string(), period.began_at).await;
@@ -377,38 +233,27 @@ impl Conductor {
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// Lets this node end if it has not been able to use Redis for long, and at least half of the nodes are connected: these can share
-    /// their counts again without this one, as after any other end of a node. If fewer are, it serves: they may be the ones that are set
-    /// up wrongly.
-    async fn note_cut_off(&mut self, error: &CounterError) {
-        let now = self.limiter.parts.clock.monotonic();
-        let since =
-            self.cut_off.get_or_insert_with(|| CutOff { since: now, connected: ConnectedNodes::default() }).since;
-        if self.end.is_none() || now.saturating_sub(since) < CUT_OFF_MAX {
-            return;
-        }
-        let Ok(listed) = self.serving_nodes().await else { return };
-        let Some(cut_off) = &mut self.cut_off else { return };
-        if cut_off.connected.look(&self.limiter.parts.node, &listed) == OthersReach::Certainly
-            && other_nodes::are_half_connected(&listed)
-            && let Some(end) = self.end.take()
-        {
-            tracing::error!(%error, "this node cannot use Redis, and others share their counts in it: ending");
-            // If nobody waits for it, the process ends already.
-            let _ = end.send(error.clone());
+    /// Says why the local period lasts, when that has changed: the log of events has only its beginning.
+    fn say_cause(&mut self, cause: impl std::fmt::Display) {
+        let (now, cause) = (self.limiter.parts.clock.monotonic(), shown_text(cause, REASON_CHARS_MAX));
+        let is_new =
+            |(said_at, said): &(Duration, String)| *said != cause && now.saturating_sub(*said_at) >= SAID_EVERY;
+        if self.said_cause.as_ref().is_none_or(is_new) {
+            tracing::warn!(cause, "counts of rate limits cannot be shared yet");
+            self.said_cause = Some((now, cause));
         }
     }
 
     async fn put_all_and_wait(&mut self, period: &LocalPeriod) -> Result<(), ReturnError> {
         let turn = period.turn;
-        let connection = self.open().await?;
+        let connection = self.limiter.open().await?;
         self.limiter.groups.forget_markers();
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
         self.limiter.link.set_phase(Phase::Putting { turn });
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
-        self.cut_off = None;
+        self.limiter.link.show_connected();
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
         loop {
             // What was corrected meanwhile, and what nobody knows.
@@ -416,8 +261,15 @@ impl Conductor {
             for group in self.limiter.groups.running() {
                 self.put_states(&connection, turn, &group, &[]).await?;
             }
-            if self.limiter.parts.clock.monotonic() >= ready_at {
-                self.declare(&connection, period).await?;
+            let now = self.limiter.parts.clock.monotonic();
+            if now >= ready_at {
+                let missing = self.declare(&connection, period).await?;
+                if !missing.is_empty() && now >= ready_at + SAID_EVERY {
+                    self.say_cause(format_args!(
+                        "this node waits for {}: each of them cannot use Redis, or uses another one",
+                        missing.join(", ")
+                    ));
+                }
             }
             let mut known = self.limiter.modes.subscribe();
             tokio::select! {
@@ -430,8 +282,12 @@ impl Conductor {
     }
 
     /// Says that this node is ready. If all running nodes are that may have admitted something which Redis lacks, it records that
-    /// counts are shared.
-    async fn declare(&mut self, connection: &CounterConnection, period: &LocalPeriod) -> Result<(), ReturnError> {
+    /// counts are shared. Returns those that are not.
+    async fn declare(
+        &mut self,
+        connection: &CounterConnection,
+        period: &LocalPeriod,
+    ) -> Result<Vec<String>, ReturnError> {
         let was_declared = self.declared == Some(period.turn);
         // Before it is sent: Redis may know of it although nobody hears the answer.
         self.declared = Some(period.turn);
@@ -439,15 +295,16 @@ impl Conductor {
         if was_declared && !ready.was_known {
             return Err(ReturnError::Link(LOST.to_owned()));
         }
-        let running = self.serving_nodes().await?;
+        let mut missing = self.serving_nodes().await?;
         // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
         // Redis starts again and again. One that is older may have been suspended when the period began.
         let last_start = period.beginning.recorded_at + CLOCKS_DIFFER_MAX;
         let has_admitted = |node: &RunningNode| period.members.contains(&node.node_id) || node.started_at <= last_start;
-        if running.iter().filter(|node| has_admitted(node)).all(|node| ready.nodes.contains(&node.node_id)) {
+        missing.retain(|node| has_admitted(node) && !ready.nodes.contains(&node.node_id));
+        if missing.is_empty() {
             self.record_shared(period).await;
         }
-        Ok(())
+        Ok(missing.into_iter().map(|node| node.node_id).collect())
     }
 
     async fn record_shared(&self, period: &LocalPeriod) {

@@ -1,5 +1,6 @@
 //! The connection to Redis, and what has become of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,8 +30,10 @@ pub struct LinkFailure {
 
 pub struct Link {
     connection: Mutex<Option<CounterConnection>>,
-    /// Whether there is one, for other nodes.
+    /// For other nodes.
     sign: LimitSharingSign,
+    /// Whether there ever was a connection.
+    was_connected: AtomicBool,
     phase: watch::Sender<Phase>,
     failure: Mutex<Option<LinkFailure>>,
     failed: Notify,
@@ -38,27 +41,36 @@ pub struct Link {
 
 impl Link {
     pub fn new(sign: LimitSharingSign) -> Self {
-        let phase = watch::Sender::new(Phase::Away);
-        Self { connection: Mutex::new(None), sign, phase, failure: Mutex::new(None), failed: Notify::new() }
+        Self {
+            connection: Mutex::new(None),
+            sign,
+            was_connected: AtomicBool::new(false),
+            phase: watch::Sender::new(Phase::Away),
+            failure: Mutex::new(None),
+            failed: Notify::new(),
+        }
     }
 
     pub fn connection(&self) -> Option<CounterConnection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Other nodes are told of the end of a connection, and of a new one only by [`show_connected`](Self::show_connected).
     pub fn set_connection(&self, connection: Option<CounterConnection>) {
-        let mut known = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = connection;
-        self.show(&known);
+        let is_connected = connection.is_some();
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        if is_connected {
+            self.was_connected.store(true, Ordering::Relaxed);
+        } else if self.was_connected.load(Ordering::Relaxed) {
+            self.sign.show(LimitSharing::Disconnected);
+        }
     }
 
-    /// Tells other nodes that this one has started, and whether it is connected.
-    pub fn show_start(&self) {
-        self.show(&self.connection.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn show(&self, connection: &Option<CounterConnection>) {
-        self.sign.show(if connection.is_some() { LimitSharing::Connected } else { LimitSharing::Disconnected });
+    /// Tells other nodes that this one is connected, if it is. It must have counted in Redis: a connection alone may be of no use.
+    pub fn show_connected(&self) {
+        if self.connection().is_some() {
+            self.sign.show(LimitSharing::Connected);
+        }
     }
 
     pub fn phase(&self) -> Phase {

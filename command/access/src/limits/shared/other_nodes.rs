@@ -8,8 +8,8 @@ use events::log::{LimitSharing, Log, LogError, RunningNode};
 use tokio::time::Instant;
 
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
-pub const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A node that shares its counts while this one cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,35 +19,117 @@ pub struct SharingNode {
     pub address: String,
 }
 
-/// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. A node that died,
-/// such as this one before a restart, is listed for ten seconds more: this waits until it is not. It also waits for one that starts, and
-/// serves beside it if it starts for longer: that one may never reach its Redis.
-///
-/// Errors: the log cannot be read.
-pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode>, LogError> {
-    let until = Instant::now() + DEAD_NODE_LISTED_MAX;
-    loop {
-        let listed = log.read(|reader| reader.running_nodes()).await?;
-        let mut sharing = others(own, &listed).filter(|other| other.shares_limits()).peekable();
-        let first = sharing.peek().copied();
-        let does_one_start = others(own, &listed).any(|other| other.limit_sharing == Some(LimitSharing::Starting));
-        let is_over = Instant::now() >= until;
-        if first.is_none() && (is_over || !does_one_start) {
-            return Ok(None);
-        }
-        let started_at = listed.iter().find(|node| node.node_id == own).map(|node| node.started_at);
-        let runs = sharing.find(|other| started_at.is_some_and(|started_at| other.seen_at > started_at));
-        // If nobody can tell by then, this node must not serve either.
-        if let Some(found) = runs.or(first.filter(|_| is_over)) {
-            return Ok(Some(SharingNode { node: found.node_id.clone(), address: found.address.clone() }));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+impl From<&RunningNode> for SharingNode {
+    fn from(node: &RunningNode) -> Self {
+        Self { node: node.node_id.clone(), address: node.address.clone() }
     }
 }
 
-/// The nodes that count rate limits by themselves for good, because they have no Redis.
-pub fn nodes_without_redis<'a>(own: &str, listed: &'a [RunningNode]) -> impl Iterator<Item = &'a RunningNode> {
-    others(own, listed).filter(|other| other.limit_sharing == Some(LimitSharing::Off))
+/// The nodes that serve requests, as the register lists them.
+#[derive(Debug)]
+pub struct Nodes {
+    own: RunningNode,
+    others: Vec<RunningNode>,
+}
+
+/// What a node that starts makes of the others.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    Serve,
+    /// This node runs.
+    End(&'a RunningNode),
+    /// Some may have died, or may never reach their Redis.
+    Unclear,
+}
+
+impl Nodes {
+    /// `None` if this one is not listed: the database has not heard of it lately.
+    pub fn of(own: &str, listed: Vec<RunningNode>) -> Option<Self> {
+        let serving = listed.into_iter().filter(|node| node.serves_requests);
+        let (mut own, others): (Vec<_>, Vec<_>) = serving.partition(|node| node.node_id == own);
+        Some(Self { own: own.pop()?, others })
+    }
+
+    pub async fn listed(log: &Log, own: &str) -> Result<Option<Self>, LogError> {
+        let listed = log.read(|reader| reader.running_nodes()).await?;
+        Ok(Self::of(own, listed))
+    }
+
+    /// What a node does that Redis refuses.
+    pub fn verdict_when_refused(&self) -> Verdict<'_> {
+        let order = |node: &RunningNode| (node.started_at, node.node_id.clone());
+        let own = order(&self.own);
+        self.verdict(self.others.iter().filter(|other| has_redis(other) && order(other) < own))
+    }
+
+    /// What a node does that has no Redis.
+    pub fn verdict_without_redis(&self) -> Verdict<'_> {
+        match self.verdict(self.sharing()) {
+            Verdict::Serve if self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Unreached)) => {
+                Verdict::Unclear
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// What follows if nodes must not be among these.
+    fn verdict<'a>(&self, mut unwanted: impl Iterator<Item = &'a RunningNode>) -> Verdict<'a> {
+        let Some(first) = unwanted.next() else { return Verdict::Serve };
+        [first].into_iter().chain(unwanted).find(|other| self.runs(other)).map_or(Verdict::Unclear, Verdict::End)
+    }
+
+    /// Those that share their counts, or will when their Redis is back.
+    pub fn sharing(&self) -> impl Iterator<Item = &RunningNode> {
+        self.others.iter().filter(|other| other.shares_limits())
+    }
+
+    /// Those that count by themselves for good.
+    pub fn without_redis(&self) -> impl Iterator<Item = &RunningNode> {
+        self.others.iter().filter(|other| !has_redis(other))
+    }
+
+    /// Whether a node was seen since this one started. If not, it has died, as far as anybody can know.
+    fn runs(&self, other: &RunningNode) -> bool {
+        other.seen_at > self.own.started_at
+    }
+}
+
+/// One that does not say it may have one.
+fn has_redis(node: &RunningNode) -> bool {
+    node.limit_sharing != Some(LimitSharing::Off)
+}
+
+fn is_connected(node: &RunningNode) -> bool {
+    node.limit_sharing == Some(LimitSharing::Connected)
+}
+
+/// Looks at the register until nodes that have died are no longer listed.
+pub struct Looks<'a> {
+    log: &'a Log,
+    own: &'a str,
+    until: Instant,
+    has_looked: bool,
+}
+
+impl<'a> Looks<'a> {
+    pub fn begin(log: &'a Log, own: &'a str) -> Self {
+        Self { log, own, until: Instant::now() + DEAD_NODE_LISTED_MAX, has_looked: false }
+    }
+
+    /// `None` once it is over.
+    pub async fn next(&mut self) -> Result<Option<Nodes>, LogError> {
+        loop {
+            if std::mem::replace(&mut self.has_looked, true) {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if Instant::now() >= self.until {
+                    return Ok(None);
+                }
+            }
+            if let Some(nodes) = Nodes::listed(self.log, self.own).await? {
+                return Ok(Some(nodes));
+            }
+        }
+    }
 }
 
 /// What the other nodes that are connected to Redis have said so far.
@@ -68,19 +150,13 @@ pub enum OthersReach {
 }
 
 impl ConnectedNodes {
-    /// Looks at what the register lists. A node that was last seen before this one started has died, as far as anybody can know.
-    pub fn look(&mut self, own: &str, listed: &[RunningNode]) -> OthersReach {
-        let started_at = listed.iter().find(|node| node.node_id == own).map(|node| node.started_at);
-        let is_connected = |other: &&RunningNode| {
-            other.limit_sharing == Some(LimitSharing::Connected)
-                && started_at.is_none_or(|started_at| other.seen_at > started_at)
-        };
+    pub fn look(&mut self, nodes: &Nodes) -> OthersReach {
+        let connected = || nodes.others.iter().filter(|other| is_connected(other) && nodes.runs(other));
         // One that says in between that it is not connected begins anew.
-        let are_connected: HashSet<&str> =
-            others(own, listed).filter(is_connected).map(|other| &*other.node_id).collect();
+        let are_connected: HashSet<&str> = connected().map(|other| &*other.node_id).collect();
         self.first_seen.retain(|node, _| are_connected.contains(&**node));
         let mut reach = OthersReach::Nobody;
-        for other in others(own, listed).filter(is_connected) {
+        for other in connected() {
             match self.first_seen.get(&other.node_id) {
                 Some(first) if other.seen_at > *first => return OthersReach::Certainly,
                 Some(_) => {}
@@ -92,67 +168,89 @@ impl ConnectedNodes {
     }
 }
 
-/// Whether at least as many of these nodes are connected as are not: if more of them cannot use Redis, those that are connected may be the
-/// ones that are set up wrongly. One that starts does not count: it may be one that cannot use Redis, and starts again and again.
-pub fn are_half_connected(listed: &[RunningNode]) -> bool {
-    let count = |sharing| listed.iter().filter(|node| node.limit_sharing == Some(sharing)).count();
-    let (connected, starting) = (count(LimitSharing::Connected), count(LimitSharing::Starting));
-    connected * 2 >= listed.len() - starting
-}
-
-fn others<'a>(own: &str, listed: &'a [RunningNode]) -> impl Iterator<Item = &'a RunningNode> {
-    listed.iter().filter(move |node| node.serves_requests && node.node_id != own)
-}
-
 #[cfg(test)]
 mod tests {
+    use events::log::LimitSharing::{Connected, Disconnected, Off, Unreached};
     use events::time::from_micros;
 
     use super::*;
 
-    fn node(id: &str, started_at: i64, seen_at: i64, limit_sharing: LimitSharing) -> RunningNode {
+    fn node(id: &str, started_at: i64, seen_at: i64, limit_sharing: Option<LimitSharing>) -> RunningNode {
         RunningNode {
             node_id: id.to_owned(),
             address: "local".to_owned(),
             started_at: from_micros(started_at),
             seen_at: from_micros(seen_at),
             serves_requests: true,
-            limit_sharing: Some(limit_sharing),
+            limit_sharing,
         }
+    }
+
+    /// Beside one that started at 10.
+    fn beside(others: &[RunningNode]) -> Nodes {
+        let own = node("own", 10, 20, Some(Disconnected));
+        Nodes::of("own", [std::slice::from_ref(&own), others].concat()).expect("it is listed")
+    }
+
+    /// Beside a single one, which is named by the verdict.
+    fn verdict(of: impl Fn(&Nodes) -> Verdict<'_>, other: RunningNode) -> &'static str {
+        match of(&beside(&[other])) {
+            Verdict::Serve => "serve",
+            Verdict::End(_) => "end",
+            Verdict::Unclear => "unclear",
+        }
+    }
+
+    #[test]
+    fn a_node_that_redis_refuses_ends_if_an_earlier_one_with_a_redis_runs() {
+        let refused = |other| verdict(Nodes::verdict_when_refused, other);
+        for sharing in [None, Some(Unreached), Some(Disconnected), Some(Connected)] {
+            assert_eq!(refused(node("other", 1, 11, sharing)), "end", "{sharing:?}");
+            assert_eq!(refused(node("other", 1, 9, sharing)), "unclear", "{sharing:?}: it may have died");
+            assert_eq!(refused(node("other", 11, 12, sharing)), "serve", "{sharing:?}: it is later");
+        }
+        assert_eq!(refused(node("other", 1, 11, Some(Off))), "serve", "it shares nothing");
+        assert_eq!(refused(node("a", 10, 11, None)), "end", "of two at once, the first by name");
+        assert_eq!(refused(node("z", 10, 11, None)), "serve");
+        assert_eq!(refused(RunningNode { serves_requests: false, ..node("other", 1, 11, None) }), "serve");
+        assert_eq!(beside(&[]).verdict_when_refused(), Verdict::Serve);
+    }
+
+    #[test]
+    fn a_node_without_redis_ends_if_one_runs_that_shares_and_waits_for_one_that_has_not_reached_its_own() {
+        let without = |other| verdict(Nodes::verdict_without_redis, other);
+        for sharing in [Disconnected, Connected] {
+            assert_eq!(without(node("other", 1, 11, Some(sharing))), "end");
+            assert_eq!(without(node("other", 11, 12, Some(sharing))), "end", "also a later one");
+            assert_eq!(without(node("other", 1, 9, Some(sharing))), "unclear", "it may have died");
+        }
+        assert_eq!(without(node("other", 1, 11, Some(Unreached))), "unclear");
+        assert_eq!(without(node("other", 1, 11, Some(Off))), "serve");
+        assert_eq!(without(node("other", 1, 11, None)), "serve", "it does not say it");
+        let both = [node("unreached", 1, 11, Some(Unreached)), node("shares", 1, 11, Some(Connected))];
+        assert_eq!(beside(&both).verdict_without_redis(), Verdict::End(&both[1]));
+    }
+
+    #[test]
+    fn a_node_that_is_not_listed_knows_nothing_of_others() {
+        assert!(Nodes::of("own", vec![node("other", 1, 20, Some(Connected))]).is_none());
     }
 
     #[test]
     fn another_node_reaches_redis_once_it_has_said_so_again() {
         let mut connected = ConnectedNodes::default();
-        let own = node("own", 10, 20, LimitSharing::Disconnected);
-        let mut looks = |others: &[RunningNode]| connected.look("own", &[std::slice::from_ref(&own), others].concat());
-        let at = |seen_at| node("other", 1, seen_at, LimitSharing::Connected);
+        let mut looks = |others: &[RunningNode]| connected.look(&beside(others));
+        let at = |seen_at| node("other", 1, seen_at, Some(Connected));
+        let disconnected = |seen_at| node("other", 1, seen_at, Some(Disconnected));
         assert_eq!(looks(&[]), OthersReach::Nobody);
-        assert_eq!(looks(&[node("own", 10, 20, LimitSharing::Connected)]), OthersReach::Nobody, "it is this one");
         assert_eq!(looks(&[at(10)]), OthersReach::Nobody, "it has died before this one started");
-        assert_eq!(looks(&[node("other", 1, 20, LimitSharing::Disconnected)]), OthersReach::Nobody);
+        assert_eq!(looks(&[disconnected(20)]), OthersReach::Nobody);
         assert_eq!(looks(&[RunningNode { serves_requests: false, ..at(20) }]), OthersReach::Nobody);
         assert_eq!(looks(&[RunningNode { limit_sharing: None, ..at(20) }]), OthersReach::Nobody, "it does not say it");
         assert_eq!(looks(&[at(21)]), OthersReach::Perhaps);
         assert_eq!(looks(&[at(21)]), OthersReach::Perhaps, "it has said nothing new");
-        assert_eq!(looks(&[node("other", 1, 22, LimitSharing::Disconnected)]), OthersReach::Nobody, "an outage");
+        assert_eq!(looks(&[disconnected(22)]), OthersReach::Nobody, "an outage");
         assert_eq!(looks(&[at(23)]), OthersReach::Perhaps);
         assert_eq!(looks(&[at(24)]), OthersReach::Certainly);
-    }
-
-    #[test]
-    fn one_connected_node_of_three_is_less_than_half() {
-        let listed = |connected: usize| {
-            let sharing =
-                |number| if number < connected { LimitSharing::Connected } else { LimitSharing::Disconnected };
-            (0..3).map(|number| node(&number.to_string(), 1, 20, sharing(number))).collect::<Vec<_>>()
-        };
-        assert_eq!([0, 1, 2].map(|connected| are_half_connected(&listed(connected))), [false, false, true]);
-        assert!(are_half_connected(&listed(1)[..2]));
-        let starts = node("3", 1, 20, LimitSharing::Starting);
-        assert!(
-            are_half_connected(&[listed(1)[..2].to_vec(), vec![starts]].concat()),
-            "one that starts is not there yet"
-        );
     }
 }

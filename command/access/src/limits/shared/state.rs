@@ -8,7 +8,7 @@ use events::log::{LimitSharingSign, Log};
 use events::time::Clock;
 use projections::tables::TablesHandle;
 use prometheus::Registry;
-use shared_limits::RedisAddress;
+use shared_limits::{CounterConnection, CounterError, RedisAddress};
 use tokio_util::task::TaskTracker;
 
 use super::corrections::Corrections;
@@ -87,6 +87,10 @@ impl SharedLimiter {
     /// As [`RateLimiter::wait_for`](crate::limits::RateLimiter::wait_for).
     pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
         self.modes.wait_for(|known| known.position >= position, deadline).await
+    }
+
+    pub(super) async fn open(&self) -> Result<CounterConnection, CounterError> {
+        CounterConnection::open(&self.parts.address, &self.parts.node).await
     }
 
     pub(super) fn fail(&self, turn: u64, reason: &str) {

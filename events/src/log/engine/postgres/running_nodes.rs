@@ -41,13 +41,12 @@ const REGISTER: &str = "
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros) AS now
     ON CONFLICT (node) DO UPDATE
     SET seen_at = excluded.seen_at, can_append = excluded.can_append, limit_sharing = excluded.limit_sharing";
-/// The processes that serve requests and registered no later than this one, in this order, which of them could append lately, and
-/// which were seen since this one registered.
+/// The processes that serve requests and registered no later than this one, in this order, and which of them could append
+/// lately.
 const NOT_LATER: &str = concat!(
     "SELECT running.node, running.can_append AND ",
     was_seen_lately!(),
-    ", running.seen_at > own.started_at
-     FROM ledger.running_nodes AS running JOIN ledger.running_nodes AS own ON own.node = $1
+    " FROM ledger.running_nodes AS running JOIN ledger.running_nodes AS own ON own.node = $1
      WHERE running.serves_requests AND (running.started_at, running.node) <= (own.started_at, own.node)
      ORDER BY running.started_at, running.node"
 );
@@ -123,13 +122,7 @@ pub(super) async fn earlier(
     node: &str,
 ) -> Result<Option<Vec<EarlierNode>>, sqlx::Error> {
     let rows = sqlx::query(NOT_LATER).bind(node).fetch_all(connection).await?;
-    let read = |row: &PgRow| {
-        Ok(EarlierNode {
-            node_id: row.try_get(0)?,
-            could_append_lately: row.try_get(1)?,
-            was_seen_since: row.try_get(2)?,
-        })
-    };
+    let read = |row: &PgRow| Ok(EarlierNode { node_id: row.try_get(0)?, could_append_lately: row.try_get(1)? });
     let mut nodes = rows.iter().map(read).collect::<Result<Vec<_>, sqlx::Error>>()?;
     // The last one is this one, if it is among them.
     let could_append_itself = nodes.pop().is_some_and(|own| own.node_id == node && own.could_append_lately);

@@ -1,0 +1,139 @@
+//! Whether a node may serve at its start although it cannot use Redis, or was given none. It may not if others would have to stop sharing
+//! their counts because of it, or would not be counted with it.
+
+use std::time::Duration;
+
+use events::log::{Log, LogError};
+use shared_limits::CounterError;
+use tokio::time::Instant;
+
+use super::SharedLimitsError;
+use super::other_nodes::{ConnectedNodes, LOOK_EVERY, Looks, OthersReach, SharingNode, Verdict};
+use super::state::SharedLimiter;
+
+/// For how long a starting node makes new attempts to reach Redis before it ends, or records an outage for all nodes: one answer may be
+/// late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
+/// that a slow Redis is not taken for an absent one.
+const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
+/// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
+/// once a second, waits half a second, and gives a sign each second.
+const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
+
+/// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. It waits for one that
+/// may have died, such as this one before a restart, and for one that has not reached its Redis yet, which may never do so. Returns the node because
+/// of which this one must end.
+///
+/// Errors: the log cannot be read.
+pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode>, LogError> {
+    if !log.is_shared() {
+        return Ok(None);
+    }
+    let (mut looks, mut may_share, mut is_said) = (Looks::begin(log, own), None, false);
+    while let Some(nodes) = looks.next().await? {
+        match nodes.verdict_without_redis() {
+            Verdict::Serve => return Ok(None),
+            Verdict::End(other) => return Ok(Some(other.into())),
+            Verdict::Unclear => may_share = nodes.sharing().next().map(SharingNode::from),
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            tracing::info!("waiting for up to twelve seconds: nodes with a Redis may run, or may be about to use it");
+        }
+    }
+    Ok(may_share)
+}
+
+impl SharedLimiter {
+    /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
+    /// before it has a share.
+    ///
+    /// Errors: it cannot, and other nodes can, or may, which could not share their counts as long as this one runs.
+    pub(super) async fn connect_first(&self) -> Result<(), SharedLimitsError> {
+        let began = Instant::now();
+        // It cannot change in here: nothing follows the log yet.
+        let mode = self.modes.mode();
+        let Some(failure) = self.ask_first(mode.is_shared()).await else { return Ok(()) };
+        if self.parts.log.is_shared() {
+            self.check_others(began, &failure).await?;
+        }
+        if mode.is_shared() && self.link.connection().is_none() {
+            self.fail(mode.turn(), &failure.to_string());
+        }
+        Ok(())
+    }
+
+    /// Tries to connect until it succeeds, or for so long as a start may take. In a local period, one attempt without an answer is
+    /// enough. The first failure that is final decides: a server that has refused this node may not answer the next attempt in time.
+    async fn ask_first(&self, are_counts_shared: bool) -> Option<CounterError> {
+        let until = Instant::now() + ASKED_FIRST_MAX;
+        let mut refusal: Option<CounterError> = None;
+        loop {
+            let Err(failure) = self.connect().await else { return None };
+            if refusal.is_none() && failure.is_final() {
+                refusal = Some(failure.clone());
+            }
+            if !are_counts_shared && refusal.is_none() {
+                return Some(failure);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            if Instant::now() >= until {
+                return Some(refusal.unwrap_or(failure));
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(), CounterError> {
+        let connection = self.open().await?;
+        self.link.set_connection(Some(connection));
+        Ok(())
+    }
+
+    /// Errors: others can use Redis, or may.
+    async fn check_others(&self, began: Instant, failure: &CounterError) -> Result<(), SharedLimitsError> {
+        if failure.is_final() {
+            if self.may_earlier_nodes_run(failure).await? {
+                return Err(SharedLimitsError::Refused(failure.clone()));
+            }
+        } else if self.do_others_reach_redis(began, failure).await? {
+            return Err(SharedLimitsError::Unreached(failure.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether nodes with a Redis that started before this one run, or may run. Of several that start at once, the first one serves.
+    async fn may_earlier_nodes_run(&self, error: &CounterError) -> Result<bool, LogError> {
+        tracing::warn!(%error, "this node cannot use Redis: looking for nodes that started earlier");
+        let mut looks = Looks::begin(&self.parts.log, &self.parts.node);
+        while let Some(nodes) = looks.next().await? {
+            match nodes.verdict_when_refused() {
+                Verdict::Serve => return Ok(false),
+                Verdict::End(_) => return Ok(true),
+                Verdict::Unclear => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether other nodes reach the Redis that gives this one no answer. In an outage, they notice it as well: one that says later that
+    /// it is connected has had an answer in the meantime. It also tries again, and stays connected if that succeeds.
+    async fn do_others_reach_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
+        tracing::warn!(error = %failure, "this node gets no answer from Redis: looking for nodes that do");
+        let noticed_by = began + OUTAGE_NOTICED_MAX;
+        let mut connected = ConnectedNodes::default();
+        let mut looks = Looks::begin(&self.parts.log, &self.parts.node);
+        while let Some(nodes) = looks.next().await? {
+            match connected.look(&nodes) {
+                OthersReach::Nobody => return Ok(false),
+                OthersReach::Certainly => return Ok(true),
+                OthersReach::Perhaps => {}
+            }
+            if Instant::now() < noticed_by {
+                // What they say until then may be from before an outage.
+                connected = ConnectedNodes::default();
+            }
+            if self.connect().await.is_ok() {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+}
