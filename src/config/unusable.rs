@@ -66,20 +66,12 @@ impl Config {
         WrongConfig { name, problem: format!("cannot be used: {error}"), advice: Advice::Unset }
     }
 
-    /// The error for a Redis that this node cannot use while nodes run, or may run, that started before it.
+    /// The error for a Redis that this node cannot use while other nodes are connected to theirs.
     pub fn redis_unusable(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
-            "is the address of a Redis that this node cannot use ({error}); it does not start, because nodes that started before it \
-             run, or may run, and would have to stop sharing counts: correct the server, or the address with its user and password"
-        );
-        setting::REDIS_URL.wrong_as_secret(problem, variable)
-    }
-
-    /// The error for a Redis that gives this node no answer while other nodes are connected to theirs.
-    pub fn redis_unreached(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
-        let problem = format!(
-            "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; it does not \
-             start, because they would have to stop sharing counts: let this node reach the server, or correct the address"
+            "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; it does not start, \
+             because they would have to stop sharing counts: let this node reach the server and use it, or correct the address with its \
+             user and password"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)
     }

@@ -239,8 +239,7 @@ async fn start_limits(
         defaults,
     };
     let (limiter, task) = SharedLimiter::start(parts, registry).await.map_err(|error| match error {
-        SharedLimitsError::Refused(error) => Config::redis_unusable(&error, variable).into(),
-        SharedLimitsError::Unreached(error) => Config::redis_unreached(&error, variable).into(),
+        SharedLimitsError::Unusable(error) => Config::redis_unusable(&error, variable).into(),
         error => ServeError::from(error),
     })?;
     Ok((Arc::new(RateLimiter::shared(Arc::clone(clock), defaults, limiter)), Some(task)))

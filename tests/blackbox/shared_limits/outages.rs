@@ -11,7 +11,7 @@ use super::nodes::{LimitedNodes, NODES, empty_redis};
 use super::{QUIET, SOON};
 use crate::configuration::said;
 use crate::gateway::type_of;
-use crate::shared_ledger::command;
+use crate::shared_ledger::{command, folders, migrated, node};
 use crate::tenant::{Tenant, text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +111,7 @@ async fn the_cause_of_a_local_period_is_shown_with_the_server() {
     };
     let json = |words: &str| serde_json::from_str::<Value>(words).expect("one object");
     assert_eq!(json(&status(&["--json"]))["local_limits"], Value::Null);
+    wait_for_signs(&nodes.database_url(), &["connected"; NODES]).await;
     nodes.proxy(1).set(ProxyMode::Silent);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
     let log = nodes.log().await;
@@ -122,12 +123,42 @@ async fn the_cause_of_a_local_period_is_shown_with_the_server() {
         (&shown["reason"], &shown["node"], &shown["began_at"]),
         (&json!(cause), &local["data"]["node"], &local["data"]["began_at"])
     );
+    wait_for_signs(&nodes.database_url(), &["connected", "connected", "disconnected"]).await;
     let screen = status(&[]);
-    let node = text(&local["data"]["node"]);
-    assert!(screen.contains(&format!("node {node}: {cause}")), "{screen}");
+    assert!(screen.contains(", Redis disconnected"), "{screen}");
+    let cut_off = text(&local["data"]["node"]);
+    assert!(screen.contains(&format!("node {cut_off}: {cause}")), "{screen}");
     let report = nodes.node(0).operator().post("/v1/admin/doctor", &json!({})).await.must(200).json();
     assert_eq!(&report["local_limits"], shown);
     nodes.proxy(1).set(ProxyMode::Open);
     nodes.wait_until_shared(SOON).await;
     assert_eq!(json(&status(&["--json"]))["local_limits"], Value::Null);
+}
+
+/// Holds: limits.local-cause
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_never_reached_redis_is_shown_with_the_cause() {
+    let (database, [folder]) = (migrated(), folders());
+    let env = [("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1")];
+    let _alone = tokio::task::block_in_place(|| node(&database.url(), folder.path(), &env));
+    let status = wait_for_signs(&database.url(), &["unreached"]).await;
+    assert_eq!(status["local_limits"]["reason"], "127.0.0.1:1 refused the connection");
+}
+
+/// Waits until `ledgerway status` says this of the nodes, in any order, and why they count by themselves if one is not connected.
+async fn wait_for_signs(database: &str, wanted: &[&str]) -> Value {
+    let started = Instant::now();
+    loop {
+        let (_, words) = tokio::task::block_in_place(|| said(&mut command(database, &["status", "--json"])));
+        let status: Value = serde_json::from_str(&words).expect("one object");
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let mut signs: Vec<&str> = nodes.iter().filter_map(|node| node["limit_sharing"].as_str()).collect();
+        signs.sort_unstable();
+        let is_explained = status["local_limits"].is_object() || wanted.iter().all(|sign| *sign == "connected");
+        if signs == wanted && is_explained {
+            return status;
+        }
+        assert!(started.elapsed() < SOON, "{status}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -72,17 +72,17 @@ async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
 
 /// Also in the local period that began because it was cut off.
 ///
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_still_cut_off_after_a_restart_ends_and_the_others_share_their_counts_again() {
     let redis = empty_redis();
     let mut nodes = LimitedNodes::start(&redis);
-    nodes.proxy(1).set(ProxyMode::Silent);
+    nodes.proxy(1).set(ProxyMode::Refused);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
     nodes.kill(1);
     let url = format!("redis://127.0.0.1:{}", nodes.proxy(1).port);
     let (code, said) = tokio::task::block_in_place(|| nodes.start_another_to_its_end(Some(&url)));
-    let cause = format!("no answer from 127.0.0.1:{}", nodes.proxy(1).port);
+    let cause = format!("127.0.0.1:{} refused the connection", nodes.proxy(1).port);
     assert!(code == Some(2) && said.contains("LEDGERWAY_REDIS_URL") && said.contains(&cause), "{code:?}: {said}");
     nodes.wait_until_these_share([0, 2], SOON).await;
 }
@@ -110,7 +110,7 @@ async fn a_node_with_another_redis_is_named_by_those_that_wait_for_it() {
     nodes.wait_until_shared(SOON).await;
 }
 
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_waits_at_its_start_ends_at_a_signal() {
     let redis = empty_redis();
@@ -121,12 +121,12 @@ async fn a_node_that_waits_at_its_start_ends_at_a_signal() {
     let mut env = environment_of(&nodes.database_url());
     env.push(("LEDGERWAY_REDIS_URL", "redis://127.0.0.1:1".to_owned()));
     let (code, took) = tokio::task::block_in_place(|| {
-        serve_until_it_says("this node gets no answer from Redis: looking for nodes that do", folder.path(), &env)
+        serve_until_it_says("this node cannot use Redis: looking for nodes that can", folder.path(), &env)
     });
     assert!(code == Some(0) && took < DEAD_NODE_LISTED_MAX / 2, "{code:?} after {took:?}");
 }
 
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_alone_gets_no_answer_from_redis_does_not_end_the_shared_counting_of_others() {
     let redis = empty_redis();
@@ -143,7 +143,7 @@ async fn a_node_that_alone_gets_no_answer_from_redis_does_not_end_the_shared_cou
     assert_eq!((nodes.outages().await, &nodes.health(0).await["parts"]["limits"]), (0, &json!("shared")));
 }
 
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
     let mut redis = empty_redis();
@@ -167,7 +167,7 @@ async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
     nodes.wait_until_shared(SOON).await;
 }
 
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_shares_its_counts_once_redis_answers_it() {
     let redis = empty_redis();
@@ -187,7 +187,7 @@ async fn a_node_that_starts_shares_its_counts_once_redis_answers_it() {
     assert_eq!(nodes.outages().await, 0);
 }
 
-/// Holds: limits.unreachable-redis
+/// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_start_together_while_redis_is_away_all_serve() {
     let (database, folders) = (migrated(), folders::<3>());

@@ -49,10 +49,8 @@ const NODES_CHARS_MAX: usize = 300;
 pub enum SharedLimitsError {
     #[error("read the log for rate limits: {0}")]
     Log(#[from] LogError),
-    #[error("this node cannot use Redis, and nodes that started before it may run: {0}")]
-    Refused(CounterError),
-    #[error("Redis gives this node no answer, and others are connected: {0}")]
-    Unreached(CounterError),
+    #[error("this node cannot use Redis, and others can: {0}")]
+    Unusable(CounterError),
     #[error("register the metrics of rate limits: {0}")]
     Metrics(#[from] prometheus::Error),
 }

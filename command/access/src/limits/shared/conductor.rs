@@ -119,7 +119,6 @@ impl Conductor {
     async fn keep_shared(&mut self, turn: u64) {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
         self.said_cause = None;
-        self.limiter.link.show_connected();
         self.limiter.link.set_phase(Phase::Away);
         loop {
             let mut known = self.limiter.modes.subscribe();
@@ -145,6 +144,7 @@ impl Conductor {
         if let Err(error) = connection.ping().await {
             return self.limiter.fail(turn, &error.to_string());
         }
+        self.limiter.link.show_connected();
         for group in self.limiter.groups.running() {
             // Each call may take half a second: after a failure, the others would only delay what is recorded.
             if !self.limiter.tell(&connection, &group, turn, &[]).await {
@@ -253,7 +253,6 @@ impl Conductor {
         self.limiter.link.set_phase(Phase::Putting { turn });
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
-        self.limiter.link.show_connected();
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
         loop {
             // What was corrected meanwhile, and what nobody knows.
@@ -262,15 +261,18 @@ impl Conductor {
                 self.put_states(&connection, turn, &group, &[]).await?;
             }
             let now = self.limiter.parts.clock.monotonic();
-            if now >= ready_at {
+            if now < ready_at {
+                connection.ping().await?;
+            } else {
                 let missing = self.declare(&connection, period).await?;
                 if !missing.is_empty() && now >= ready_at + SAID_EVERY {
                     self.say_cause(format_args!(
-                        "this node waits for {}: each of them cannot use Redis, or uses another one",
+                        "this node waits for {}: they cannot use Redis, use another one, or come back from several outages",
                         missing.join(", ")
                     ));
                 }
             }
+            self.limiter.link.show_connected();
             let mut known = self.limiter.modes.subscribe();
             tokio::select! {
                 _ = known.wait_for(|known| known.mode.turn() != turn) => return Ok(()),

@@ -66,7 +66,8 @@ impl Link {
         }
     }
 
-    /// Tells other nodes that this one is connected, if it is. It must have counted in Redis: a connection alone may be of no use.
+    /// Tells other nodes that this one is connected, if it is. Redis must have answered at the speed of requests: a connection alone may be of
+    /// no use.
     pub fn show_connected(&self) {
         if self.connection().is_some() {
             self.sign.show(LimitSharing::Connected);

@@ -199,7 +199,7 @@ pub struct LocalSince {
 impl LocalSince {
     /// Of the nodes that run now; `None` if they share their counts, or if none of them has a Redis.
     pub fn of(reader: &dyn Reader) -> Result<Option<Self>, LogError> {
-        if !reader.running_nodes()?.iter().any(RunningNode::shares_limits) {
+        if !reader.running_nodes()?.iter().any(RunningNode::has_redis) {
             return Ok(None);
         }
         Ok(Self::after(&reader.stream(&Access::limits_stream())?))

@@ -55,27 +55,14 @@ impl Nodes {
         Ok(Self::of(own, listed))
     }
 
-    /// What a node does that Redis refuses.
-    pub fn verdict_when_refused(&self) -> Verdict<'_> {
-        let order = |node: &RunningNode| (node.started_at, node.node_id.clone());
-        let own = order(&self.own);
-        self.verdict(self.others.iter().filter(|other| has_redis(other) && order(other) < own))
-    }
-
     /// What a node does that has no Redis.
     pub fn verdict_without_redis(&self) -> Verdict<'_> {
-        match self.verdict(self.sharing()) {
-            Verdict::Serve if self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Unreached)) => {
-                Verdict::Unclear
-            }
-            verdict => verdict,
+        let has_not_reached = |other: &RunningNode| other.limit_sharing == Some(LimitSharing::Unreached);
+        match self.sharing().find(|other| self.runs(other)) {
+            Some(other) => Verdict::End(other),
+            None if self.sharing().next().is_some() || self.others.iter().any(has_not_reached) => Verdict::Unclear,
+            None => Verdict::Serve,
         }
-    }
-
-    /// What follows if nodes must not be among these.
-    fn verdict<'a>(&self, mut unwanted: impl Iterator<Item = &'a RunningNode>) -> Verdict<'a> {
-        let Some(first) = unwanted.next() else { return Verdict::Serve };
-        [first].into_iter().chain(unwanted).find(|other| self.runs(other)).map_or(Verdict::Unclear, Verdict::End)
     }
 
     /// Those that share their counts, or will when their Redis is back.
@@ -85,18 +72,17 @@ impl Nodes {
 
     /// Those that count by themselves for good.
     pub fn without_redis(&self) -> impl Iterator<Item = &RunningNode> {
-        self.others.iter().filter(|other| !has_redis(other))
+        self.others.iter().filter(|other| other.limit_sharing == Some(LimitSharing::Off))
+    }
+
+    pub fn with_redis(&self) -> impl Iterator<Item = &RunningNode> {
+        self.others.iter().filter(|other| other.has_redis())
     }
 
     /// Whether a node was seen since this one started. If not, it has died, as far as anybody can know.
     fn runs(&self, other: &RunningNode) -> bool {
         other.seen_at > self.own.started_at
     }
-}
-
-/// One that does not say it may have one.
-fn has_redis(node: &RunningNode) -> bool {
-    node.limit_sharing != Some(LimitSharing::Off)
 }
 
 fn is_connected(node: &RunningNode) -> bool {
@@ -192,33 +178,13 @@ mod tests {
         Nodes::of("own", [std::slice::from_ref(&own), others].concat()).expect("it is listed")
     }
 
-    /// Beside a single one, which is named by the verdict.
-    fn verdict(of: impl Fn(&Nodes) -> Verdict<'_>, other: RunningNode) -> &'static str {
-        match of(&beside(&[other])) {
+    #[test]
+    fn a_node_without_redis_ends_if_one_runs_that_shares_and_waits_for_one_that_has_not_reached_its_own() {
+        let without = |other| match beside(&[other]).verdict_without_redis() {
             Verdict::Serve => "serve",
             Verdict::End(_) => "end",
             Verdict::Unclear => "unclear",
-        }
-    }
-
-    #[test]
-    fn a_node_that_redis_refuses_ends_if_an_earlier_one_with_a_redis_runs() {
-        let refused = |other| verdict(Nodes::verdict_when_refused, other);
-        for sharing in [None, Some(Unreached), Some(Disconnected), Some(Connected)] {
-            assert_eq!(refused(node("other", 1, 11, sharing)), "end", "{sharing:?}");
-            assert_eq!(refused(node("other", 1, 9, sharing)), "unclear", "{sharing:?}: it may have died");
-            assert_eq!(refused(node("other", 11, 12, sharing)), "serve", "{sharing:?}: it is later");
-        }
-        assert_eq!(refused(node("other", 1, 11, Some(Off))), "serve", "it shares nothing");
-        assert_eq!(refused(node("a", 10, 11, None)), "end", "of two at once, the first by name");
-        assert_eq!(refused(node("z", 10, 11, None)), "serve");
-        assert_eq!(refused(RunningNode { serves_requests: false, ..node("other", 1, 11, None) }), "serve");
-        assert_eq!(beside(&[]).verdict_when_refused(), Verdict::Serve);
-    }
-
-    #[test]
-    fn a_node_without_redis_ends_if_one_runs_that_shares_and_waits_for_one_that_has_not_reached_its_own() {
-        let without = |other| verdict(Nodes::verdict_without_redis, other);
+        };
         for sharing in [Disconnected, Connected] {
             assert_eq!(without(node("other", 1, 11, Some(sharing))), "end");
             assert_eq!(without(node("other", 11, 12, Some(sharing))), "end", "also a later one");

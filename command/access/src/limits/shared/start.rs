@@ -16,7 +16,7 @@ use super::state::SharedLimiter;
 /// that a slow Redis is not taken for an absent one.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
-/// once a second, waits half a second, and gives a sign each second.
+/// once a second, waits half a second, and gives a sign each second. Until then, what others say may be from before an outage.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
 
 /// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. It waits for one that
@@ -46,14 +46,14 @@ impl SharedLimiter {
     /// Asks whether this node can use Redis, in a local period as well, and stays connected if it can: counts may be shared again
     /// before it has a share.
     ///
-    /// Errors: it cannot, and other nodes can, or may, which could not share their counts as long as this one runs.
+    /// Errors: it cannot, and other nodes can, which could not share their counts as long as this one runs.
     pub(super) async fn connect_first(&self) -> Result<(), SharedLimitsError> {
         let began = Instant::now();
         // It cannot change in here: nothing follows the log yet.
         let mode = self.modes.mode();
         let Some(failure) = self.ask_first(mode.is_shared()).await else { return Ok(()) };
-        if self.parts.log.is_shared() {
-            self.check_others(began, &failure).await?;
+        if self.parts.log.is_shared() && self.do_others_use_redis(began, &failure).await? {
+            return Err(SharedLimitsError::Unusable(failure));
         }
         if mode.is_shared() && self.link.connection().is_none() {
             self.fail(mode.turn(), &failure.to_string());
@@ -61,8 +61,8 @@ impl SharedLimiter {
         Ok(())
     }
 
-    /// Tries to connect until it succeeds, or for so long as a start may take. In a local period, one attempt without an answer is
-    /// enough. The first failure that is final decides: a server that has refused this node may not answer the next attempt in time.
+    /// Tries to connect until it succeeds, or for so long as a start may take; in a local period, once. The first failure that is final
+    /// is the one that counts: a server that has refused this node may not answer the next attempt in time.
     async fn ask_first(&self, are_counts_shared: bool) -> Option<CounterError> {
         let until = Instant::now() + ASKED_FIRST_MAX;
         let mut refusal: Option<CounterError> = None;
@@ -71,11 +71,10 @@ impl SharedLimiter {
             if refusal.is_none() && failure.is_final() {
                 refusal = Some(failure.clone());
             }
-            if !are_counts_shared && refusal.is_none() {
-                return Some(failure);
+            if are_counts_shared {
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
-            if Instant::now() >= until {
+            if !are_counts_shared || Instant::now() >= until {
                 return Some(refusal.unwrap_or(failure));
             }
         }
@@ -87,48 +86,23 @@ impl SharedLimiter {
         Ok(())
     }
 
-    /// Errors: others can use Redis, or may.
-    async fn check_others(&self, began: Instant, failure: &CounterError) -> Result<(), SharedLimitsError> {
-        if failure.is_final() {
-            if self.may_earlier_nodes_run(failure).await? {
-                return Err(SharedLimitsError::Refused(failure.clone()));
-            }
-        } else if self.do_others_reach_redis(began, failure).await? {
-            return Err(SharedLimitsError::Unreached(failure.clone()));
-        }
-        Ok(())
-    }
-
-    /// Whether nodes with a Redis that started before this one run, or may run. Of several that start at once, the first one serves.
-    async fn may_earlier_nodes_run(&self, error: &CounterError) -> Result<bool, LogError> {
-        tracing::warn!(%error, "this node cannot use Redis: looking for nodes that started earlier");
-        let mut looks = Looks::begin(&self.parts.log, &self.parts.node);
-        while let Some(nodes) = looks.next().await? {
-            match nodes.verdict_when_refused() {
-                Verdict::Serve => return Ok(false),
-                Verdict::End(_) => return Ok(true),
-                Verdict::Unclear => {}
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether other nodes reach the Redis that gives this one no answer. In an outage, they notice it as well: one that says later that
-    /// it is connected has had an answer in the meantime. It also tries again, and stays connected if that succeeds.
-    async fn do_others_reach_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
-        tracing::warn!(error = %failure, "this node gets no answer from Redis: looking for nodes that do");
+    /// Whether other nodes use the Redis that this one cannot use. In an outage, they notice it as well: one that says later that it is
+    /// connected has had an answer in the meantime. Others may start at the same time, and connect a little later. This node also tries
+    /// again, and stays connected if that succeeds.
+    async fn do_others_use_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
+        tracing::warn!(error = %failure, "this node cannot use Redis: looking for nodes that can");
         let noticed_by = began + OUTAGE_NOTICED_MAX;
         let mut connected = ConnectedNodes::default();
         let mut looks = Looks::begin(&self.parts.log, &self.parts.node);
         while let Some(nodes) = looks.next().await? {
-            match connected.look(&nodes) {
-                OthersReach::Nobody => return Ok(false),
-                OthersReach::Certainly => return Ok(true),
-                OthersReach::Perhaps => {}
-            }
-            if Instant::now() < noticed_by {
-                // What they say until then may be from before an outage.
-                connected = ConnectedNodes::default();
+            if Instant::now() >= noticed_by {
+                match connected.look(&nodes) {
+                    OthersReach::Nobody => return Ok(false),
+                    OthersReach::Certainly => return Ok(true),
+                    OthersReach::Perhaps => {}
+                }
+            } else if nodes.with_redis().next().is_none() {
+                return Ok(false);
             }
             if self.connect().await.is_ok() {
                 return Ok(false);
