@@ -16,6 +16,7 @@ mod copy_source;
 mod exact;
 mod follow;
 mod log_pages;
+mod moment;
 mod node_views;
 pub mod offline;
 mod page;
@@ -92,6 +93,7 @@ use events::time::Clock;
 use tokio::sync::{Notify, watch};
 
 pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
+pub use moment::{Moment, NotRecorded};
 pub use node_views::NodeViews;
 pub use page::PageBounds;
 pub use pool::AsOf;
