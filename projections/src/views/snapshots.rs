@@ -9,6 +9,7 @@
 //! Snapshots are made of the log alone, not of `views.db`: a view whose rows were damaged, or that stopped, spoils none, a rebuild
 //! changes none, and no reader keeps the write-ahead log of `views.db` from being reset.
 
+mod room;
 mod thinning;
 
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 use super::View;
 use super::store::is_current;
 
+pub(super) use room::{NoRoom, must_have_room};
 pub(super) use thinning::{SnapshotBounds, thin_out};
 
 /// The folder of the snapshots that a gateway keeps, in its data folder.
