@@ -76,7 +76,7 @@ pub fn start(
     Ok(SnapshotsThread { stop, thread })
 }
 
-/// Builds the views as of a position that the log has, from 1 on, in a file of their own in this folder. Blocking.
+/// Builds the views as of a position that the log has in a file of their own in this folder. Blocking.
 pub fn make(
     folder: &Path,
     log: &dyn Reader,

@@ -270,9 +270,9 @@ fn digest_of(from: &mut dyn Read, to: &mut dyn Write, goes_on: &mut dyn FnMut() 
     }
 }
 
-/// The digest of the event at a position; `None` if the log does not have it.
+/// The digest of the event at a position; `None` if the log does not have it. Nothing is at position 0, of any log.
 fn digest_at(log: &dyn Reader, position: u64) -> Result<Option<Digest>, LogError> {
-    let Some(before) = position.checked_sub(1) else { return Ok(None) };
+    let Some(before) = position.checked_sub(1) else { return Ok(Some(Digest::default())) };
     let events = log.after(before, 1)?;
     Ok(events.first().filter(|recorded| recorded.position == position).and_then(digest_of_event))
 }
