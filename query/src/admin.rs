@@ -10,7 +10,7 @@ use axum::extract::Path;
 use events::event::StreamKind;
 use events::event::admin::Permission;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
@@ -62,6 +62,7 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
         .query("name", schema::parameter(), "Only with this name")
         .query("include_ended", schema::boolean(), "Include ended ones")
         .paged(LIMIT_DEFAULT, LIMIT_MAX);
+    let list = described::as_of(list);
     let list = match kind {
         StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
             .query("slug", schema::parameter(), "Only with this slug")
@@ -79,10 +80,14 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
 
 fn described_one(kind: StreamKind, what: &str) -> Operation {
     let (id, name) = (format!("get_{}", kind.as_str()), schema::resource_name(kind.as_str()));
-    described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess)
+    let one = described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess);
+    described::as_of(one)
         .says("Returns ended ones as well.")
         .path("id", schema::string(), &format!("Id of the {what}"))
-        .answers(StatusCode::OK, Answer::json(&format!("The {what}"), schema::reference(&name)))
+        .answers(
+            StatusCode::OK,
+            described::as_of_answer(Answer::json(&format!("The {what}"), schema::reference(&name))),
+        )
 }
 
 /// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`.
@@ -90,7 +95,7 @@ async fn list(
     (segment, kind): (&'static str, StreamKind),
     mut context: QueryContext,
 ) -> Result<Json<Page>, QueryError> {
-    let (mut parameters, min_position) = context.begin(Permission::AdminAccess)?;
+    let (mut parameters, min_position) = context.begin_as_of(Permission::AdminAccess).await?;
     let filter = resources::filter(&mut parameters, kind)?;
     let requested = PageRequest::take(&mut parameters, segment)?;
     parameters.finish()?;
@@ -108,14 +113,14 @@ async fn one(
     (kind, what): (StreamKind, &'static str),
     mut context: QueryContext,
     Path(id): Path<String>,
-) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::AdminAccess)?;
+) -> Result<(HeaderMap, Json<Value>), QueryError> {
+    let (parameters, min_position) = context.begin_as_of(Permission::AdminAccess).await?;
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
     let answer = query.ask(One { visible: Visible::within_reach(&query.caller), kind, id }).await?;
     let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&query, kind, vec![&mut resource]).await?;
-    Ok(Json(resource))
+    Ok((query.as_of_header(), Json(resource)))
 }
 
 /// Adds the fields that come from outside of the catalogue.
@@ -125,16 +130,16 @@ async fn complete(query: &PermittedQuery, kind: StreamKind, mut resources: Vec<&
         StreamKind::Key => keys::complete(query, resources).await,
         StreamKind::Provider => {
             fields::put_api_key_set(query, &mut resources).await?;
-            fields::put_own_key_state(&query.state, &mut resources);
+            fields::put_own_key_state(&query.offers(), &mut resources);
             Ok(())
         }
         StreamKind::ProviderKey => {
-            fields::put_key_state(&query.state, &mut resources);
+            fields::put_key_state(&query.offers(), &mut resources);
             fields::put_api_key_set(query, &mut resources).await
         }
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {
-            fields::put_in_force(&query.state, resources);
+            fields::put_in_force(&query.offers(), query.at(), resources);
             Ok(())
         }
         _ => Ok(()),
@@ -144,6 +149,6 @@ async fn complete(query: &PermittedQuery, kind: StreamKind, mut resources: Vec<&
 /// Waits until the catalogue has applied everything that was recorded before the request, and for a permit to read.
 async fn admit(context: &mut QueryContext, min_position: u64) -> Result<PermittedQuery, QueryError> {
     let written = context.state.log.head().position;
-    context.state.views.wait_for(View::Catalogue, written.max(min_position)).await?;
+    context.wait_for(View::Catalogue, written.max(min_position)).await?;
     context.admit().await
 }

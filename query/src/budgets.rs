@@ -5,7 +5,7 @@ use axum::extract::Path;
 use events::event::admin::Permission;
 use events::ids::BudgetId;
 use events::time::rfc3339;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation, Shape, refusals};
 use projections::views::budgets::{BudgetStatus, List, One};
@@ -27,14 +27,25 @@ const TAG: &str = "Usage";
 
 fn described_list() -> Operation {
     let list = described::permitted("list_budget_standings", TAG, "What is left of budgets", Permission::UsageRead);
-    let list = list.paged(LIMIT_DEFAULT, LIMIT_MAX).query("include_ended", schema::boolean(), "Include closed ones");
+    let list = described::as_of(list).paged(LIMIT_DEFAULT, LIMIT_MAX).query(
+        "include_ended",
+        schema::boolean(),
+        "Include closed ones",
+    );
     described::answers_page(list, "Newest first", "BudgetStanding").defines("BudgetStanding", shape())
 }
 
 fn described_one() -> Operation {
-    described::permitted("get_budget_standing", TAG, "What is left of a budget", Permission::UsageRead)
+    let one = described::permitted("get_budget_standing", TAG, "What is left of a budget", Permission::UsageRead);
+    described::as_of(one)
         .path("id", schema::id(BudgetId::PREFIX), "Id of the budget")
-        .answers(StatusCode::OK, Answer::json("The budget in its current window", schema::reference("BudgetStanding")))
+        .answers(
+            StatusCode::OK,
+            described::as_of_answer(Answer::json(
+                "The budget in its current window",
+                schema::reference("BudgetStanding"),
+            )),
+        )
         .defines("BudgetStanding", shape())
 }
 
@@ -60,11 +71,11 @@ pub fn shape() -> Shape {
 
 /// Newest first; closed ones only with `include_ended=true`.
 async fn list(mut context: QueryContext) -> Result<Json<Page>, QueryError> {
-    let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
+    let (mut parameters, min_position) = context.begin_as_of(Permission::UsageRead).await?;
     let requested = PageRequest::take(&mut parameters, "standings")?;
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
-    let at = context.state.clock.now();
+    let at = context.at().await?;
     let list = |visible| List { visible, page: requested.bounds, include_ended, at };
     let (query, answer) = context.ask(min_position, list).await?;
     let (rows, next_cursor) = requested.page(answer.value, None, |status| status.position);
@@ -74,16 +85,16 @@ async fn list(mut context: QueryContext) -> Result<Json<Page>, QueryError> {
 }
 
 /// Errors: 404 if the caller cannot see it.
-async fn one(mut context: QueryContext, Path(id): Path<String>) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
+async fn one(mut context: QueryContext, Path(id): Path<String>) -> Result<(HeaderMap, Json<Value>), QueryError> {
+    let (parameters, min_position) = context.begin_as_of(Permission::UsageRead).await?;
     parameters.finish()?;
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
-    let at = context.state.clock.now();
+    let at = context.at().await?;
     let found = lookup::find(&mut context, min_position, |visible| One { visible, budget, at }).await?;
     let (query, budget) = found.ok_or(QueryError::NotFound("budget"))?;
     let mut budget = item(budget);
     name_scopes(&query, vec![&mut budget]).await?;
-    Ok(Json(budget))
+    Ok((query.as_of_header(), Json(budget)))
 }
 
 /// A budget with what is left of it, as JSON.

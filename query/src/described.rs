@@ -9,6 +9,7 @@ use openapi::{Answer, Operation};
 
 use crate::format::Format;
 use crate::page::{AS_OF_POSITION_HEADER, NEXT_CURSOR_HEADER};
+use crate::parameters::AS_OF;
 
 /// An operation that a view or the log answers.
 pub fn question(id: &str, tag: &str, summary: &str) -> Operation {
@@ -42,6 +43,22 @@ pub fn in_lines(answer: Answer) -> Answer {
         .or("text/csv", schema::string())
         .with_header(AS_OF_POSITION_HEADER)
         .with_header(NEXT_CURSOR_HEADER)
+}
+
+/// Adds the parameter `as_of`.
+pub fn as_of(operation: Operation) -> Operation {
+    operation.query(
+        AS_OF,
+        schema::parameter(),
+        "The answer that this request would have got when the log was at this position, or at this RFC 3339 time; not together \
+         with `min_position`",
+    )
+}
+
+/// Adds the header of an answer of an earlier state.
+pub fn as_of_answer(answer: Answer) -> Answer {
+    let (name, shape, _) = AS_OF_POSITION_HEADER;
+    answer.with_header((name, shape, "With `as_of`: the log position that the answer reflects"))
 }
 
 /// Adds the parameter `format`.

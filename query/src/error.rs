@@ -6,7 +6,7 @@ use events::limit::LimitReached;
 use events::log::LogError;
 use events::refusal::{ErrorCode, Refusal};
 use openapi::refusals;
-use projections::views::ViewsError;
+use projections::views::{PastError, ViewsError};
 
 /// A query failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,9 @@ impl QueryError {
                 .with("view", view.as_str())
                 .with("rebuilding", true)
                 .try_again(),
+            Self::Views(ViewsError::Past(error)) => past(&error),
             Self::Views(error @ ViewsError::Off) => Refusal::new(ErrorCode::ViewsOff, error.to_string()),
-            Self::Views(ViewsError::Stopping(_)) => {
-                Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()
-            }
+            Self::Views(ViewsError::Stopping(_)) => draining(),
             Self::Views(
                 error @ (ViewsError::Database(_) | ViewsError::Stored(_) | ViewsError::StoredTime | ViewsError::Lost),
             ) => defect(&error),
@@ -79,6 +78,23 @@ impl QueryError {
             }
         }
     }
+}
+
+/// The refusal of a query of an earlier state that is not there by now.
+fn past(error: &PastError) -> Refusal {
+    let behind = || Refusal::new(ErrorCode::ViewBehind, error.to_string()).try_again();
+    match error {
+        PastError::Building { position } => behind().with("as_of_position", *position),
+        PastError::Busy => behind(),
+        PastError::DiskNearlyFull { position, reason } | PastError::Failed { position, reason } => {
+            behind().with("as_of_position", *position).because(reason)
+        }
+        PastError::Stopping => draining(),
+    }
+}
+
+fn draining() -> Refusal {
+    Refusal::new(ErrorCode::Draining, "the gateway is shutting down").try_again()
 }
 
 fn defect(error: &dyn std::fmt::Display) -> Refusal {

@@ -18,7 +18,7 @@ pub async fn find<T: Send + 'static, Q: Question<Answer = Option<T>>>(
 ) -> Result<Option<(PermittedQuery, T)>, QueryError> {
     let recorded = context.state.log.head().position;
     let (query, first) = context.ask(min_position, &question).await?;
-    if first.value.is_some() || first.position >= recorded {
+    if first.value.is_some() || first.position >= recorded || query.is_past() {
         return Ok(first.value.map(|found| (query, found)));
     }
     drop(query);

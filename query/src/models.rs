@@ -19,7 +19,7 @@ use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
 use crate::error::QueryError;
-use crate::parameters::{min_position_among_others, require_recorded};
+use crate::parameters::{min_position_among_others, refuse_as_of_among_others, require_recorded};
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::{Capabilities, QueryState};
 
@@ -94,7 +94,7 @@ fn shape() -> Shape {
 async fn list(headers: HeaderMap, mut context: QueryContext) -> Result<Json<Value>, QueryError> {
     let form = Form::of(&headers);
     begin(&mut context).await?;
-    let PermittedQuery { state, caller, permit: _permit } = context.admit().await?;
+    let PermittedQuery { state, caller, permit: _permit, .. } = context.admit().await?;
     let tables = state.tables.load();
     let models = usable(&tables, &caller, now(&state));
     let models: Vec<Value> = models.iter().map(|model| model.item(form, &state.capabilities)).collect();
@@ -127,6 +127,7 @@ async fn one(
 /// Checks the permission, and waits for the tables to reach the `min_position`.
 async fn begin(context: &mut QueryContext) -> Result<(), QueryError> {
     context.require(Permission::ModelsUse)?;
+    refuse_as_of_among_others(&context.query_string, "/v1/admin/models")?;
     if let Some(position) = min_position_among_others(&context.query_string)? {
         wait_for(&context.state, position).await?;
     }

@@ -14,6 +14,8 @@ use events::time::parse_rfc3339;
 use http::Uri;
 use projections::views::RequestFilter;
 
+/// The parameter that asks for the answer as of an earlier position.
+pub const AS_OF: &str = "as_of";
 /// The longest value; no id, name, time or cursor is longer.
 const VALUE_BYTES_MAX: usize = 6 * 1024;
 
@@ -154,12 +156,17 @@ impl Parameters {
 
 /// Refuses a `min_position` beyond the head: every position that a client has received is in the log.
 pub fn require_recorded(head: Head, min_position: u64) -> Result<(), Refusal> {
-    let head = head.position;
-    if min_position <= head {
+    if min_position <= head.position {
         return Ok(());
     }
-    let reason = format!("{min_position} is beyond the newest event of the log, which is at {head}");
-    Err(Refusal::invalid("min_position", reason).with("position", head))
+    Err(beyond_the_head("min_position", &min_position.to_string(), head))
+}
+
+/// The refusal of a position that the log does not have.
+pub fn beyond_the_head(name: &str, asked: &str, head: Head) -> Refusal {
+    let head = head.position;
+    let reason = format!("{asked} is beyond the newest event of the log, which is at {head}");
+    Refusal::invalid(name, reason).with("position", head)
 }
 
 /// The refusal of a `min_position` of which this node does not know whether it is recorded.
@@ -176,6 +183,14 @@ pub fn min_position_among_others(query: &str) -> Result<Option<u64>, Refusal> {
     asked::note("min_position");
     let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("min_position=")) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| Refusal::invalid("min_position", "must be a whole number"))
+}
+
+/// Refuses `as_of` in a query string that may have other, foreign parameters of any form. Without it, the answer would be that of now.
+pub fn refuse_as_of_among_others(query: &str, instead: &str) -> Result<(), Refusal> {
+    if query.split('&').any(|pair| pair.split('=').next() == Some(AS_OF)) {
+        return Err(Refusal::invalid(AS_OF, format!("is not a parameter of this path; {instead} takes it")));
+    }
+    Ok(())
 }
 
 /// `2026-11-20` and no other form: years are written with four digits.

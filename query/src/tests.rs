@@ -1,6 +1,7 @@
 //! The routes over a real log, views and tables.
 
 mod answers;
+mod as_of;
 mod bounds;
 mod described;
 mod forms;

@@ -59,7 +59,7 @@ struct UsagePage {
 /// Errors: 400 for an unknown parameter, and for metadata of more requests than are counted one by one; 403 without
 /// `usage:read`; 503 `VIEW_BEHIND`.
 async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
-    let (mut parameters, min_position) = context.begin(Permission::UsageRead)?;
+    let (mut parameters, min_position) = context.begin_as_of(Permission::UsageRead).await?;
     let format = Format::take(&mut parameters)?;
     let report = find(&mut context, (parameters, min_position), format).await?;
     report.permit.clone().run(move || render(&report, format)).await?
@@ -88,7 +88,7 @@ async fn find(
 ) -> Result<UsageReport, QueryError> {
     names::resolve_owners(context, &mut parameters).await?;
     let question = Arc::new(Question::take(parameters, format)?);
-    wait(&context.state, &question, min_position).await?;
+    wait(context, &question, min_position).await?;
     let query = context.admit().await?;
     let visible = Visible::for_caller(&query.caller);
     let answer = if question.is_about_metadata() {
@@ -138,13 +138,13 @@ fn range_headers(bounds: [Option<String>; 2]) -> impl Iterator<Item = (HeaderNam
 }
 
 /// Waits for the views that are read.
-async fn wait(state: &QueryState, question: &Question, min_position: u64) -> Result<(), QueryError> {
+async fn wait(context: &mut QueryContext, question: &Question, min_position: u64) -> Result<(), QueryError> {
     let parts = question.selection.range.parts();
     if question.is_about_metadata() || parts.has_partial_hours() {
-        state.views.wait_for(View::Inferences, min_position).await?;
+        context.wait_for(View::Inferences, min_position).await?;
     }
     if question.counts_refused() {
-        state.views.wait_for(View::UsageByHour, min_position).await?;
+        context.wait_for(View::UsageByHour, min_position).await?;
     }
     Ok(())
 }

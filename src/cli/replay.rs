@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use events::log::{Head, LogError, Reader, offline};
-use events::time::{Clock, SystemClock, parse_rfc3339, rfc3339};
+use events::log::{Head, LogError, offline};
+use events::time::{Clock, SystemClock, rfc3339};
 use projections::views::replay::{ReplayRequest, Replayed, replay};
 use projections::views::snapshots::SNAPSHOTS_FOLDER;
+use projections::views::{Moment, NotRecorded};
 use serde_json::json;
 
 use super::ledger_place::LedgerPlace;
@@ -21,16 +21,13 @@ use crate::config::arguments::{ReplayArgs, is_address};
 use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
 
-/// The least step of a recorded time.
-const MICROSECOND: Duration = Duration::from_micros(1);
-
 pub fn run(args: &ReplayArgs, flags: &Flags) -> ExitCode {
     exit(build(args, flags).map(|line| print_line(&line)))
 }
 
 fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
     let json = flags.check(JSON, boolean(&args.output.json))?;
-    let (as_of, clock) = (AsOf::read(&args.as_of)?, SystemClock::new());
+    let (as_of, clock) = (moment(&args.as_of)?, SystemClock::new());
     must_be_free(&args.into, "views.sqlite")?;
     let ledger = LedgerPlace::find_alone(&args.database, &args.data, flags)?;
     let folder = ledger.file().and_then(Path::parent);
@@ -59,16 +56,14 @@ fn build(args: &ReplayArgs, flags: &Flags) -> Result<String, Failure> {
 fn build_file(
     partial: &PartialFile,
     (ledger, snapshots): (&LedgerPlace, &[&Path]),
-    as_of: AsOf,
+    as_of: Moment,
     args: &ReplayArgs,
     clock: &SystemClock,
 ) -> Result<(u64, Replayed), Failure> {
     let cannot = |error: &LogError| Failure::NotBegun(format!("cannot read {ledger}: {error}"));
     let log = ledger.open_reader().map_err(|error| cannot(&error))?;
-    let position = as_of.position(&*log, &args.as_of, clock.now()).map_err(|error| match error {
-        NoPosition::Log(error) => cannot(&error),
-        NoPosition::NotRecorded(why) => Failure::Failed(why),
-    })?;
+    let position = as_of.position(&*log, clock.now()).map_err(|error| cannot(&error))?;
+    let position = position.map_err(|why| not_recorded(&args.as_of, why))?;
     let mut progress = Progress::new("replaying", WithoutTerminal::Lines);
     let (as_of, version, made_at) = (args.as_of.as_str(), env!("CARGO_PKG_VERSION"), clock.now());
     let request = ReplayRequest { position, as_of, version, made_at, snapshots };
@@ -82,56 +77,21 @@ fn build_file(
     Ok((position, replayed))
 }
 
-/// Which state of the views is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AsOf {
-    Position(u64),
-    /// The last event recorded at this time or before.
-    Time(DateTime<Utc>),
+fn moment(text: &str) -> Result<Moment, Failure> {
+    Moment::parse(text).ok_or_else(|| {
+        // The address of a database may have a password in it.
+        let shown: String = if is_address(text) { "postgres://…".into() } else { text.chars().take(64).collect() };
+        Failure::NotBegun(format!(
+            "--as-of is {shown:?}, but must be a position or a time, for example --as-of 1200 or --as-of 2026-11-01T00:00:00Z"
+        ))
+    })
 }
 
-enum NoPosition {
-    Log(LogError),
-    /// The log does not go so far; a sentence.
-    NotRecorded(String),
-}
-
-impl From<LogError> for NoPosition {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl AsOf {
-    fn read(text: &str) -> Result<Self, Failure> {
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // A longer number is beyond every log.
-            return Ok(Self::Position(text.parse().unwrap_or(u64::MAX)));
-        }
-        parse_rfc3339(text).map(Self::Time).ok_or_else(|| {
-            // The address of a database may have a password in it.
-            let shown: String = if is_address(text) { "postgres://…".into() } else { text.chars().take(64).collect() };
-            Failure::NotBegun(format!(
-                "--as-of is {shown:?}, but must be a position or a time, for example --as-of 1200 or --as-of 2026-11-01T00:00:00Z"
-            ))
-        })
-    }
-
-    /// The position in this log.
-    fn position(self, log: &dyn Reader, asked: &str, now: DateTime<Utc>) -> Result<u64, NoPosition> {
-        let head = log.head()?;
-        match self {
-            Self::Position(position) if position > head.position => {
-                Err(NoPosition::NotRecorded(format!("there is no position {asked}: {}", end_of_log(head))))
-            }
-            Self::Position(position) => Ok(position),
-            Self::Time(at) if at > now && head.recorded_at.is_none_or(|newest| at > newest) => {
-                Err(NoPosition::NotRecorded(format!("{asked} is in the future: {}", end_of_log(head))))
-            }
-            // Times have whole microseconds.
-            Self::Time(at) => Ok(log.first_since(at + MICROSECOND)?.saturating_sub(1).min(head.position)),
-        }
-    }
+fn not_recorded(asked: &str, why: NotRecorded) -> Failure {
+    Failure::Failed(match why {
+        NotRecorded::Beyond(head) => format!("there is no position {asked}: {}", end_of_log(head)),
+        NotRecorded::Future(head) => format!("{asked} is in the future: {}", end_of_log(head)),
+    })
 }
 
 fn end_of_log(head: Head) -> String {
@@ -177,30 +137,5 @@ impl Built {
             "rows": rows,
             "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_a_position_and_all_else_must_be_a_time() {
-        let time = |text| AsOf::Time(parse_rfc3339(text).expect("a time"));
-        for (text, read) in [
-            ("0", AsOf::Position(0)),
-            ("0012", AsOf::Position(12)),
-            ("99999999999999999999", AsOf::Position(u64::MAX)),
-            ("2026-11-20T08:15:30Z", time("2026-11-20T08:15:30Z")),
-            ("2026-11-20T09:15:30.5+01:00", time("2026-11-20T08:15:30.5Z")),
-        ] {
-            assert_eq!(AsOf::read(text).ok(), Some(read), "{text}");
-        }
-        for wrong in ["", "-1", "+1", "1.5", "yesterday", "2026-11-20", "2026-11-20T08:15:30", " 1"] {
-            assert!(
-                matches!(AsOf::read(wrong), Err(Failure::NotBegun(why)) if why.contains("--as-of 1200")),
-                "{wrong}"
-            );
-        }
     }
 }

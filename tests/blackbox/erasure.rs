@@ -100,6 +100,39 @@ async fn an_erased_person_is_in_no_file_and_the_log_is_as_sound_as_before() {
     }
 }
 
+/// Holds: query.as-of
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_person_does_not_come_back_in_earlier_answers() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let person = Person::who_has_left(&gateway, &tenant).await;
+    let then = gateway.head().await;
+    let paths = [
+        format!("/v1/admin/users/{}?as_of={then}", person.id),
+        format!("/v1/admin/users?include_ended=true&as_of={then}"),
+        format!("/v1/admin/keys?include_ended=true&as_of={then}"),
+        format!("/v1/usage?group_by=user&as_of={then}"),
+    ];
+    let answers = async || {
+        let mut answers = Vec::new();
+        for path in &paths {
+            let answer = gateway.operator().get(path).await.must(200).json().to_string();
+            assert!(answer.contains(&person.id), "{path}: {answer}");
+            answers.push(answer);
+        }
+        answers
+    };
+    for answer in answers().await {
+        assert!(answer.contains(NAME), "{answer}");
+    }
+    gateway.operator().post(&person.path, &json!({})).await.must(200);
+    for answer in answers().await {
+        assert!(PERSONAL.iter().all(|personal| !answer.contains(personal)), "{answer}");
+    }
+    // Nor is it in the file with the views of then.
+    must_be_gone(&gateway).await;
+}
+
 /// Holds: admin.erase
 #[tokio::test(flavor = "multi_thread")]
 async fn only_who_may_manage_a_user_erases_it_once_it_has_ended_and_only_once() {

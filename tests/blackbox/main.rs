@@ -23,6 +23,7 @@ mod amplification;
 mod analysts;
 mod answers;
 mod archive;
+mod as_of;
 mod audit_stream;
 mod bad_input;
 mod bad_upstreams;

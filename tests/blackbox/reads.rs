@@ -66,6 +66,19 @@ async fn auditor(tenant: &Tenant, gateway: &Gateway) -> (String, Client, String)
     (key["id"].as_str().expect("an id").to_owned(), gateway.client(Some(&secret)), secret)
 }
 
+/// Holds: query.as-of
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_an_earlier_state_is_recorded_as_any_other() {
+    let (gateway, upstream) = (Gateway::start_with(&[RECORDED]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (id, auditor, _) = auditor(&tenant, &gateway).await;
+    let head = gateway.head().await;
+    auditor.get(&format!("/v1/usage?as_of={head}")).await.must(200);
+    auditor.get(&format!("/v1/usage?as_of={}", u64::MAX)).await.must(400);
+    let expected = BTreeMap::from([("usage".to_owned(), 1)]);
+    log_with(&gateway, |log| reads_of(log, &id) == expected).await;
+}
+
 /// Holds: event.reads
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_through_every_surface_are_counted_and_a_shutdown_loses_none() {

@@ -1,15 +1,17 @@
 //! The views of this node, if it has any: a node whose queries are answered elsewhere keeps none.
 
-use events::concurrency::QueryPermit;
+use std::sync::Arc;
 
-use super::{AsOf, Question, Rebuild, View, ViewStatus, ViewsError, ViewsHandle};
+use events::concurrency::{QueryPermit, Requester};
+
+use super::{AsOf, PastViews, PastViewsHandle, Question, Rebuild, View, ViewStatus, ViewsError, ViewsHandle};
 
 /// Answers as the views do; without any, every question is [`ViewsError::Off`]. Cheap to clone.
 #[derive(Clone)]
-pub struct NodeViews(Option<ViewsHandle>);
+pub struct NodeViews(Option<(ViewsHandle, PastViewsHandle)>);
 
 impl NodeViews {
-    pub const fn new(views: Option<ViewsHandle>) -> Self {
+    pub const fn new(views: Option<(ViewsHandle, PastViewsHandle)>) -> Self {
         Self(views)
     }
 
@@ -27,6 +29,12 @@ impl NodeViews {
         self.kept()?.ask(permit, question).await
     }
 
+    /// The views as of an earlier position that the log has, see [`PastViewsHandle::at`].
+    pub async fn at(&self, position: u64, requester: Requester) -> Result<Arc<PastViews>, ViewsError> {
+        let (_, past) = self.0.as_ref().ok_or(ViewsError::Off)?;
+        Ok(past.at(position, requester).await?)
+    }
+
     /// See [`ViewsHandle::rebuild`].
     pub fn rebuild(&self, view: View) -> Result<Rebuild, ViewsError> {
         Ok(self.kept()?.rebuild(view)?)
@@ -34,10 +42,10 @@ impl NodeViews {
 
     /// The status of every view that is kept.
     pub fn status(&self) -> Vec<ViewStatus> {
-        self.0.as_ref().map(ViewsHandle::status).unwrap_or_default()
+        self.0.as_ref().map(|(views, _)| views.status()).unwrap_or_default()
     }
 
     fn kept(&self) -> Result<&ViewsHandle, ViewsError> {
-        self.0.as_ref().ok_or(ViewsError::Off)
+        self.0.as_ref().map(|(views, _)| views).ok_or(ViewsError::Off)
     }
 }

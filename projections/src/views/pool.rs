@@ -1,4 +1,4 @@
-//! The pool of read-only connections to `DIR/views.db`. They are used off the async threads, with a permit.
+//! The pool of read-only connections to `DIR/views.db`, or to another file with views. They are used off the async threads, with a permit.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,8 @@ use super::{Behind, Question, ViewsError};
 
 /// The page cache of a connection, as SQLite counts: negative is KiB.
 const CACHE_KIB: i64 = -8192;
+/// That of a connection to views as of an earlier position, of which there are several files.
+const CACHE_OF_FILE_KIB: i64 = -1024;
 
 /// Rows and the log position that they reflect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,18 @@ pub struct Pool {
     idle: Mutex<Vec<(u64, Connection)>>,
     /// Incremented when the file is replaced: connections to the old file are then dropped.
     epoch: Arc<AtomicU64>,
+    cache_kib: i64,
 }
 
 impl Pool {
     pub fn new(dir: &Path, epoch: Arc<AtomicU64>) -> Self {
-        Self { path: dir.join(VIEWS_FILE), idle: Mutex::default(), epoch }
+        Self { path: dir.join(VIEWS_FILE), idle: Mutex::default(), epoch, cache_kib: CACHE_KIB }
+    }
+
+    /// The pool of a file with views that nobody writes to any more.
+    pub fn of_file(path: &Path) -> Self {
+        let epoch = Arc::default();
+        Self { path: path.to_owned(), idle: Mutex::default(), epoch, cache_kib: CACHE_OF_FILE_KIB }
     }
 
     /// Answers a question in one read transaction, so that rows and position belong together. It is interrupted at the
@@ -70,7 +79,7 @@ impl Pool {
     /// A connection that is not shared, with the epoch of the file that it is to.
     pub fn connect(&self) -> Result<(u64, Connection), rusqlite::Error> {
         let epoch = self.epoch();
-        Ok((epoch, connect(&self.path)?))
+        Ok((epoch, connect(&self.path, self.cache_kib)?))
     }
 
     pub fn epoch(&self) -> u64 {
@@ -85,7 +94,7 @@ impl Pool {
             return Ok(connection);
         }
         drop(idle);
-        Ok((epoch, connect(&self.path)?))
+        Ok((epoch, connect(&self.path, self.cache_kib)?))
     }
 
     fn put_back(&self, epoch: u64, connection: Connection) {
@@ -93,10 +102,10 @@ impl Pool {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+fn connect(path: &Path, cache_kib: i64) -> Result<Connection, rusqlite::Error> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "cache_size", cache_kib)?;
     exact::register(&connection)?;
     Ok(connection)
 }

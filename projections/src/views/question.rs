@@ -5,6 +5,7 @@
 use events::concurrency::QUERY_MAX;
 use rusqlite::Connection;
 
+use super::past_error::PastError;
 use super::{Behind, Stopping, View};
 
 /// A question with its parameters.
@@ -40,6 +41,8 @@ pub enum ViewsError {
     Rebuilding(View),
     #[error(transparent)]
     Behind(#[from] Behind),
+    #[error(transparent)]
+    Past(#[from] PastError),
     #[error(transparent)]
     Stopping(#[from] Stopping),
     #[error("this node keeps no views: another one answers")]

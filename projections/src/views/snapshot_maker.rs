@@ -8,7 +8,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use events::free_space::free_bytes;
 use events::log::{Head, Log, LogError, Reader};
 use events::private;
 use events::thread_priority;
@@ -18,7 +17,8 @@ use tokio::sync::watch;
 use super::StartError;
 use super::replay::{ReplayError, ReplayRequest, Replayed, Watch, replay};
 use super::snapshots::{
-    PassedOver, SNAPSHOTS_FOLDER, Snapshot, SnapshotBounds, clean, complete, in_folder, partial_file, remove, thin_out,
+    NoRoom, PassedOver, SNAPSHOTS_FOLDER, Snapshot, SnapshotBounds, clean, complete, in_folder, must_have_room,
+    partial_file, remove, thin_out,
 };
 
 /// Snapshots that a folder has at most.
@@ -27,8 +27,6 @@ const COUNT_MAX: usize = 16;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Pause after a failure, for example a full disk.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// What is left for others on the disk, on which the ledger may be as well.
-const LEFT_FREE_BYTES: u64 = 1 << 30;
 /// It pauses for so many times what it has just taken: it takes at most a quarter of a core.
 const PAUSE_PER_TIME_TAKEN: u32 = 3;
 /// Where there are no snapshots yet, as in a long log, a step is this part of what is ahead.
@@ -78,7 +76,7 @@ pub fn start(
     Ok(SnapshotsThread { stop, thread })
 }
 
-/// Builds the views as of a position that the log has, from 1 on, in a file of their own in this folder. Blocking.
+/// Builds the views as of a position that the log has in a file of their own in this folder. Blocking.
 pub fn make(
     folder: &Path,
     log: &dyn Reader,
@@ -133,8 +131,8 @@ enum MakeError {
     Log(#[from] LogError),
     #[error("the folder of the snapshots: {0}")]
     Folder(#[from] std::io::Error),
-    #[error("the disk has {free} bytes left, and needs {needed}")]
-    DiskNearlyFull { free: u64, needed: u64 },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Maker {
@@ -179,16 +177,9 @@ impl Maker {
         let (position, bytes) = newest.map_or((0, 0), |newest| (newest.position, newest.bytes()));
         let head = self.head.borrow().position;
         let Some(next) = next_position(position, head, self.settings.every) else { return Ok(None) };
-        self.must_have_room(bytes)?;
+        // It may be twice as large as the one that it begins with.
+        must_have_room(&self.folder, bytes.saturating_mul(2))?;
         self.make(next).map(Some)
-    }
-
-    /// The next one may be twice as large as the one that it begins with.
-    fn must_have_room(&self, bytes: u64) -> Result<(), MakeError> {
-        let needed = bytes.saturating_mul(2).saturating_add(LEFT_FREE_BYTES);
-        private::create_folder(&self.folder)?;
-        let free = free_bytes(&self.folder)?;
-        if free < needed { Err(MakeError::DiskNearlyFull { free, needed }) } else { Ok(()) }
     }
 
     fn make(&self, position: u64) -> Result<Made, MakeError> {

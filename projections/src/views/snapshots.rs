@@ -9,6 +9,7 @@
 //! Snapshots are made of the log alone, not of `views.db`: a view whose rows were damaged, or that stopped, spoils none, a rebuild
 //! changes none, and no reader keeps the write-ahead log of `views.db` from being reset.
 
+mod room;
 mod thinning;
 
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 use super::View;
 use super::store::is_current;
 
+pub(super) use room::{NoRoom, must_have_room};
 pub(super) use thinning::{SnapshotBounds, thin_out};
 
 /// The folder of the snapshots that a gateway keeps, in its data folder.
@@ -268,9 +270,9 @@ fn digest_of(from: &mut dyn Read, to: &mut dyn Write, goes_on: &mut dyn FnMut() 
     }
 }
 
-/// The digest of the event at a position; `None` if the log does not have it.
+/// The digest of the event at a position; `None` if the log does not have it. Nothing is at position 0, of any log.
 fn digest_at(log: &dyn Reader, position: u64) -> Result<Option<Digest>, LogError> {
-    let Some(before) = position.checked_sub(1) else { return Ok(None) };
+    let Some(before) = position.checked_sub(1) else { return Ok(Some(Digest::default())) };
     let events = log.after(before, 1)?;
     Ok(events.first().filter(|recorded| recorded.position == position).and_then(digest_of_event))
 }

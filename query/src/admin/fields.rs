@@ -1,11 +1,12 @@
 //! Fields of users, providers, their keys and prices that are not in the catalogue: personal data, secrets, whether a key is
 //! set aside, and what is in force now.
 
+use chrono::{DateTime, Utc};
 use events::ids::{PriceId, ProviderId, ProviderKeyId, UserId};
 use projections::resource::{key_state, no_own_key, own_key_state, put_person};
+use projections::tables::Tables;
 use serde_json::Value;
 
-use crate::QueryState;
 use crate::error::QueryError;
 use crate::query_context::PermittedQuery;
 
@@ -33,42 +34,39 @@ pub async fn put_api_key_set(query: &PermittedQuery, providers: &mut [&mut Value
 }
 
 /// Adds `state` and `set_aside` to these provider keys: whether they are in use or set aside.
-pub fn put_key_state(state: &QueryState, keys: &mut [&mut Value]) {
-    let tables = state.tables.load();
+pub fn put_key_state(tables: &Tables, keys: &mut [&mut Value]) {
     for key in keys {
         let id = key["id"].as_str().and_then(|id| id.parse::<ProviderKeyId>().ok());
         if let (Some(id), Some(members)) = (id, key.as_object_mut()) {
-            members.extend(key_state(&tables, id));
+            members.extend(key_state(tables, id));
         }
     }
 }
 
 /// Adds `key_state` and `key_set_aside` to these providers, which have `api_key_set`: whether their own key is in use or set
 /// aside.
-pub fn put_own_key_state(state: &QueryState, providers: &mut [&mut Value]) {
-    let tables = state.tables.load();
+pub fn put_own_key_state(tables: &Tables, providers: &mut [&mut Value]) {
     for provider in providers {
         let id = provider["id"].as_str().and_then(|id| id.parse::<ProviderId>().ok());
         let has_key = provider["api_key_set"] == true;
         if let (Some(id), Some(members)) = (id, provider.as_object_mut()) {
-            members.extend(if has_key { own_key_state(&tables, id) } else { no_own_key() });
+            members.extend(if has_key { own_key_state(tables, id) } else { no_own_key() });
         }
     }
 }
 
-/// Adds `in_force` to these prices: whether requests are charged by them now.
-pub fn put_in_force(state: &QueryState, prices: Vec<&mut Value>) {
+/// Adds `in_force` to these prices: whether requests are charged by them at a time.
+pub fn put_in_force(tables: &Tables, at: DateTime<Utc>, prices: Vec<&mut Value>) {
     for price in prices {
-        price["in_force"] = is_in_force(state, price).unwrap_or(false).into();
+        price["in_force"] = is_in_force(tables, at, price).unwrap_or(false).into();
     }
 }
 
-fn is_in_force(state: &QueryState, price: &Value) -> Option<bool> {
+fn is_in_force(tables: &Tables, at: DateTime<Utc>, price: &Value) -> Option<bool> {
     let id: PriceId = price["id"].as_str()?.parse().ok()?;
     let provider: ProviderId = price["provider_id"].as_str()?.parse().ok()?;
-    let tables = state.tables.load();
     // Nothing is asked of a provider that has ended, or whose tenant has.
     tables.live_provider(provider)?;
-    let in_force = tables.price_in_force(provider, price["model"].as_str()?, state.clock.now())?;
+    let in_force = tables.price_in_force(provider, price["model"].as_str()?, at)?;
     Some(in_force.value.price_id == id)
 }

@@ -23,7 +23,9 @@ pub async fn complete(query: &PermittedQuery, mut keys: Vec<&mut Value>) -> Resu
     let last_inferences = last_inferences(query, ids).await?;
     for key in &mut keys {
         let Some(id) = key["id"].as_str().and_then(|id| id.parse::<KeyId>().ok()) else { continue };
-        let last = query.state.last_uses.of(id).max(last_inferences.get(&id).copied());
+        // The memory has only the newest use, whatever the position.
+        let in_memory = query.state.last_uses.of(id).filter(|_| !query.is_past());
+        let last = in_memory.max(last_inferences.get(&id).copied());
         key["prefix"] = id.public_part().into();
         key["last_used_at"] = last.map(rfc3339).into();
     }

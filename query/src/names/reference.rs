@@ -78,7 +78,8 @@ async fn resolve(
 /// [`MATCHES_MAX`].
 async fn meant(context: &mut QueryContext, kinds: Vec<StreamKind>, text: &str) -> Result<Vec<String>, QueryError> {
     // Only a view that has applied everything recorded by now can say that there is exactly one.
-    context.state.views.wait_for(View::Catalogue, context.state.log.head().position).await?;
+    let head = context.state.log.head().position;
+    context.wait_for(View::Catalogue, head).await?;
     let query = context.admit().await?;
     let scope = name_scope(&query.state, Visible::for_caller(&query.caller));
     // Names of people are searched only if users are asked for.

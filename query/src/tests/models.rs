@@ -13,7 +13,7 @@ fn provider(number: u128) -> ProviderId {
     Uuid::from_u128(number).into()
 }
 
-fn named(number: u128, name: &str) -> Provider {
+pub fn named(number: u128, name: &str) -> Provider {
     Provider {
         timeout_ms: 1,
         idle_timeout_ms: 1,
@@ -25,7 +25,7 @@ fn target(number: u128, priority: u32) -> Target {
     Target { priority, ..Target::new(provider(number), "echo") }
 }
 
-fn price(number: u128) -> Price {
+pub fn price(number: u128) -> Price {
     let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
     let given = GivenRates::new(rate, rate);
     let price_id: PriceId = Uuid::from_u128(100 + number).into();

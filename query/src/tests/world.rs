@@ -19,6 +19,7 @@ use ::events::usage::{TokenClasses, Usage, UsageSource};
 use ::projections::BackgroundTask;
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
+use ::projections::views::past::{self, PastViewsThread};
 use ::projections::views::{NodeViews, ViewsThread};
 use ::projections::{tables, views};
 use access_log::{AccessLog, AccessLogSettings, ViewSettings};
@@ -45,6 +46,7 @@ pub struct World {
     pub reads: Arc<Mutex<Vec<(Actor, ReadKind)>>>,
     router: Router,
     views_thread: Option<ViewsThread>,
+    past_thread: Option<PastViewsThread>,
     tables_task: Option<BackgroundTask>,
     access_log: Option<AccessLog>,
     _dir: tempfile::TempDir,
@@ -142,6 +144,8 @@ impl World {
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
         let (tables, tables_task) = tables::start(&log).await.expect("the tables start");
         let (views, thread) = views::start(&log, dir.path(), clock.clone()).expect("the views start");
+        let (past, past_thread) =
+            past::start(&log, dir.path(), clock.clone(), "1.2.3").expect("the views of earlier positions");
         let (closing, closes) = watch::channel(false);
         let is_current = Arc::new(AtomicBool::new(true));
         let knows = Arc::clone(&is_current);
@@ -153,7 +157,7 @@ impl World {
         let state = QueryState {
             log: log.for_queries(),
             tables,
-            views: NodeViews::new(Some(views)),
+            views: NodeViews::new(Some((views, past))),
             last_uses: LastUses::new(clock.clone()),
             access_log: access_log.view(),
             published: None,
@@ -174,6 +178,7 @@ impl World {
             reads,
             router,
             views_thread: Some(thread),
+            past_thread: Some(past_thread),
             tables_task: Some(tables_task),
             access_log: Some(access_log),
             _dir: dir,
@@ -189,6 +194,9 @@ impl World {
             tables_task.stop().await;
         }
         self.stop_views().await;
+        if let Some(thread) = self.past_thread.take() {
+            tokio::task::spawn_blocking(move || thread.stop()).await.expect("stopped");
+        }
         let (log, access_log) = (self.log.clone(), self.access_log.take());
         let stop = move || {
             access_log.into_iter().for_each(AccessLog::stop);

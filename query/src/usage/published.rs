@@ -39,6 +39,7 @@ pub fn described() -> Operation {
             "In NDJSON and CSV, the totals are the last line of the last page, and a field `row` is `total` for it and `group` \
              for the others. With `totals=false` there is neither.",
         );
+    let usage = described::as_of(usage);
     let usage = described::formatted(described::of_dimensions(described::between(usage)));
     let answer = Answer::json("One row per group; times first, then names", page());
     usage

@@ -21,6 +21,7 @@ use objects::{Objects, Open};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
+use projections::views::past::{self, PastViewsHandle, PastViewsThread};
 use projections::views::snapshot_maker::{self, SnapshotSettings, SnapshotsThread};
 use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
 use prometheus::Registry;
@@ -132,6 +133,8 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
 pub struct KeptViews {
     handle: ViewsHandle,
     thread: ViewsThread,
+    /// Those as of earlier positions, which queries ask for.
+    past: (PastViewsHandle, PastViewsThread),
     /// `None` if no snapshots of them are made.
     snapshots: Option<SnapshotsThread>,
     /// Up to where they are copied for analysts; `None` if they are not.
@@ -150,9 +153,10 @@ impl KeptViews {
             Some(copied) => views::start_copied(log, data, Arc::clone(clock), copied.clone())?,
             None => views::start(log, data, Arc::clone(clock))?,
         };
+        let past = past::start(log, data, Arc::clone(clock), env!("CARGO_PKG_VERSION"))?;
         let start = |settings| snapshot_maker::start(log, data, Arc::clone(clock), settings);
         let snapshots = snapshots.map(start).transpose()?;
-        Ok(Self { handle, thread, snapshots, copied })
+        Ok(Self { handle, thread, past, snapshots, copied })
     }
 
     /// Stops what writes them. Blocking.
@@ -160,6 +164,7 @@ impl KeptViews {
         if let Some(snapshots) = self.snapshots {
             snapshots.stop();
         }
+        self.past.1.stop();
         self.thread.stop();
     }
 
@@ -176,7 +181,7 @@ impl KeptViews {
 
 impl Engines {
     pub fn node_views(&self) -> NodeViews {
-        NodeViews::new(self.views.as_ref().map(|views| views.handle.clone()))
+        NodeViews::new(self.views.as_ref().map(|views| (views.handle.clone(), views.past.0.clone())))
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Body {
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// Query parameters that choose a part or a form of what may be seen, and name nothing.
-const HARMLESS: [&str; 6] = ["limit", "min_position", "include_ended", "cursor", "format", "totals"];
+const HARMLESS: [&str; 7] = ["limit", "min_position", "as_of", "include_ended", "cursor", "format", "totals"];
 /// Fields that name what is somebody's.
 const REFERENCES: [&str; 7] = ["partner_id", "tenant_id", "user_id", "provider_id", "scope", "targets", "roles"];
 

@@ -139,3 +139,38 @@ async fn a_read_only_folder_is_verified_and_not_served() {
     gateway.start_again();
     tenant.chat("ok").await.must(200);
 }
+
+/// Holds: query.as-of
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_earlier_views_there_are_none_and_the_gateway_serves_on() {
+    let (disk, fault, upstream) = (SmallDisk::mounted(), Fault::new(), MockUpstream::start().await);
+    let gateway = match &disk {
+        Some(disk) => Gateway::start_in(disk.path(), &[]),
+        None => {
+            fault.aim_at("/as-of/");
+            fault.start(&[])
+        }
+    };
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.chat("ok").await.must(200);
+    let path = format!("/v1/usage?as_of={}", gateway.head().await);
+    if disk.is_none() {
+        fault.fail_writes(ENOSPC);
+    }
+    for _ in 0..3 {
+        let refused = gateway.operator().get(&path).await.must_be(503, "VIEW_BEHIND");
+        assert!(!refused.header("retry-after").is_empty(), "it does not say when to come back");
+        let said = refused.json()["error"]["message"].to_string();
+        let expected = if disk.is_some() { "too little room is left on the disk" } else { "cannot be built now" };
+        assert!(said.contains(expected), "{said}");
+        let files = std::fs::read_dir(gateway.data().join("as-of")).expect("the folder").count();
+        assert_eq!(files, 0, "files that are of no use");
+        tenant.chat("ok").await.must(200);
+        gateway.operator().get("/v1/usage").await.must(200);
+    }
+    match &disk {
+        Some(disk) => disk.remount("size=3g"),
+        None => fault.heal(),
+    }
+    gateway.operator().get(&path).await.must(200);
+}
