@@ -39,6 +39,7 @@ use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
 
+pub use admit::BudgetRoom;
 use journal::Undo;
 pub use refusals::RefusedRequest;
 pub use refuse::RECORDED_REFUSALS_A_SECOND;

@@ -26,9 +26,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::digits;
 use crate::text_on_the_wire::deserialize_from_text;
 
-pub use cost_line::CostLine;
+pub use cost_line::{BoundTerms, CostLine};
 pub use given_rates::{GivenRates, OptionalRate};
-pub use rates::Rates;
+pub use rates::{CostItem, ItemPrice, Rates};
 pub use sum::NanoUsdSum;
 pub use tariff::{PromptBound, Tariff};
 pub use tiers::{InvalidTiers, PriceTier, Tiers};

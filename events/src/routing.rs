@@ -148,6 +148,11 @@ impl Order<'_> {
         self.ranking.iter().filter_map(|ranked| Some((ranked.index, ranked.candidate.left_out?)))
     }
 
+    /// The reason for the rank of the candidate with this index.
+    pub fn reason(&self, index: usize) -> Option<Reason> {
+        self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.reason)
+    }
+
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.
     pub fn explained(&self, name: impl Fn(usize, &mut fmt::Formatter<'_>) -> fmt::Result) -> impl fmt::Display {
         fmt::from_fn(move |f| {

@@ -1,7 +1,7 @@
 //! Budgets under the rules: recorded changes of budgets go on, and the rules are applied to each.
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Budget, Scope};
+use events::event::admin::Budget;
 use events::event::hold::BudgetWindow;
 use events::event::{Chain, Change};
 use events::ids::BudgetId;
@@ -59,12 +59,7 @@ impl BudgetRules {
         admitted_at: DateTime<Utc>,
     ) -> impl Iterator<Item = BudgetWindow> {
         let chain = *chain;
-        let binds = move |budget: &&Budget| match budget.scope {
-            Scope::Partner(id) => chain.partner == Some(id),
-            Scope::Tenant(id) => chain.tenant == Some(id),
-            Scope::User(id) => chain.user == Some(id),
-            Scope::Key(id) => chain.key == Some(id),
-        };
+        let binds = move |budget: &&Budget| budget.scope.binds(&chain);
         self.add.iter().filter(binds).map(move |budget| BudgetWindow {
             budget_id: budget.budget_id,
             window_start: budget.period.window_start(admitted_at),

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Shown, StreamKind};
+use super::{Chain, Context, Shown, StreamKind};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
@@ -416,6 +416,11 @@ impl Model {
         name.chars().take(Self::NAME_CHARS_MAX).collect()
     }
 
+    /// Its targets in the order that strategies get them in: those with a name first, in the order of their names.
+    pub fn sort_targets(&mut self) {
+        self.targets.sort_by(|a, b| (a.name.is_none(), &a.name).cmp(&(b.name.is_none(), &b.name)));
+    }
+
     /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
@@ -488,6 +493,25 @@ impl Scope {
             Self::Tenant(_) => StreamKind::Tenant,
             Self::User(_) => StreamKind::User,
             Self::Key(_) => StreamKind::Key,
+        }
+    }
+
+    /// Whom a budget or a limit of this scope belongs to, by the context of its event.
+    pub const fn owners(self, context: &Context) -> Chain {
+        match self {
+            Self::Partner(id) => Chain { partner: Some(id), tenant: None, user: None, key: None },
+            Self::Tenant(id) => Chain { partner: context.partner_id, tenant: Some(id), user: None, key: None },
+            Self::User(_) | Self::Key(_) => context.chain(),
+        }
+    }
+
+    /// Whether it binds requests of this chain.
+    pub fn binds(self, chain: &Chain) -> bool {
+        match self {
+            Self::Partner(id) => chain.partner == Some(id),
+            Self::Tenant(id) => chain.tenant == Some(id),
+            Self::User(id) => chain.user == Some(id),
+            Self::Key(id) => chain.key == Some(id),
         }
     }
 }

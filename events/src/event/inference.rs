@@ -76,6 +76,23 @@ pub struct InferenceAdmitted {
 }
 
 impl InferenceAdmitted {
+    /// The admission of a request that was refused, of which no more is recorded than its model.
+    pub fn of_refused(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            dialect: String::new(),
+            streamed: false,
+            max_output_tokens: 0,
+            requested_max_output_tokens: None,
+            input_tokens_bound: 0,
+            body_sha256: String::new(),
+            metadata: BTreeMap::new(),
+            versions: Versions::default(),
+            would_have_refused: Vec::new(),
+            rate_limited_tokens: None,
+        }
+    }
+
     /// Replaces the output cap by a lower one.
     pub fn lower(&mut self, cap: LoweredCap) {
         self.max_output_tokens = cap.tokens();

@@ -4,11 +4,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{Admission, AdmitDecision, Balances, BudgetInForce, Emitted, Hold, IfShort, RefusedRequest};
+use super::{Admission, AdmitDecision, Amounts, Balances, BudgetInForce, Emitted, Hold, IfShort, RefusedRequest};
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
-use crate::event::{self, Inference, Stream};
+use crate::event::{self, Chain, Inference, Stream};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
@@ -23,6 +23,20 @@ struct Granted {
     lowered_cap: Option<LoweredCap>,
     windows: Vec<BudgetWindow>,
     admitted: Box<InferenceAdmitted>,
+}
+
+/// What a budget that binds a request has, and whether the request fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetRoom {
+    pub window: BudgetWindow,
+    pub in_force: BudgetInForce,
+    /// Before the request.
+    pub amounts: Amounts,
+    /// Negative if more is used than the limit.
+    pub left: NanoUsdSum,
+    /// `None` for the period `total`.
+    pub resets_at: Option<DateTime<Utc>>,
+    pub fits: bool,
 }
 
 /// A budget that has not enough left for a request.
@@ -49,6 +63,19 @@ impl Balances {
                 AdmitDecision::Refused(self.refuse(&RefusedRequest::of(admission, refusal), now))
             }
         }
+    }
+
+    /// The budgets that bind a request of this chain at `now`, in the order in which they are asked, and whether it fits.
+    pub fn rooms(&self, chain: &Chain, wanted: NanoUsd, now: DateTime<Utc>) -> Vec<BudgetRoom> {
+        let room = |binding: Binding<'_>| BudgetRoom {
+            window: binding.0,
+            in_force: binding.1.clone(),
+            amounts: self.amounts(&binding.0),
+            left: self.left(&binding),
+            resets_at: binding.1.budget.period.window(now).end,
+            fits: self.has_room(&binding, wanted),
+        };
+        self.windows_of(chain, now).into_iter().map(room).collect()
     }
 
     fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {

@@ -2,7 +2,7 @@
 
 use super::rates::of_units;
 use super::token_rate::Side;
-use super::{NanoUsd, NanoUsdPerMtok, PromptBound, Tariff, rounded_up};
+use super::{NanoUsd, NanoUsdPerMtok, NanoUsdSum, PromptBound, Tariff, rounded_up};
 
 /// A line in millionths of a nano-dollar: the cost before any output, per further token of input, and per token of the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,13 @@ pub struct CostLine {
     per_token: i128,
     /// How many more tokens the prompt may have at these prices.
     input_to_next_tier: u64,
+}
+
+/// The prices by which a bound is computed: the highest of each side. That of output is for all choices together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundTerms {
+    pub input_per_mtok: NanoUsdSum,
+    pub output_per_mtok: NanoUsdSum,
 }
 
 impl CostLine {
@@ -34,6 +41,14 @@ impl CostLine {
             per_token: output.millionths_of_a_nano(choices),
             input_to_next_tier: tariff.tokens_to_next_tier(prompt.tokens),
         })
+    }
+
+    /// The prices that it is made of.
+    pub const fn terms(&self) -> BoundTerms {
+        BoundTerms {
+            input_per_mtok: NanoUsdSum::new(self.per_input_token),
+            output_per_mtok: NanoUsdSum::new(self.per_token),
+        }
     }
 
     /// The line of a prompt that is longer by `tokens`. `None` on overflow, or if another price could apply to it.

@@ -20,48 +20,84 @@ pub struct Rates {
     pub search_usd: NanoUsd,
 }
 
+/// One item of a request's bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostItem {
+    /// The class of tokens or the unit, as in [`TokenClasses::NAMES`]; `request` for the request itself.
+    pub name: &'static str,
+    pub count: u64,
+    pub price: ItemPrice,
+}
+
+/// The price of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemPrice {
+    PerMtok(NanoUsdPerMtok),
+    Each(NanoUsd),
+}
+
+impl CostItem {
+    const fn of_tokens(name: &'static str, price: NanoUsdPerMtok, count: u64) -> Self {
+        Self { name, count, price: ItemPrice::PerMtok(price) }
+    }
+
+    /// Its exact cost. `None` on overflow.
+    fn millionths_of_a_nano(self) -> Option<i128> {
+        match self.price {
+            ItemPrice::PerMtok(price) => Some(price.millionths_of_a_nano(self.count)),
+            ItemPrice::Each(price) => of_units(price, self.count),
+        }
+    }
+}
+
 impl Rates {
     pub const fn of(&self, rate: TokenRate) -> NanoUsdPerMtok {
         self.tokens[rate as usize]
     }
 
-    /// The cost of one request: the disjoint classes and the units are summed exactly in millionths of a nano-dollar and
-    /// rounded up once, at the end, so that use is never free. `None` if it does not fit [`NanoUsd`].
+    /// The cost of one request: its items are summed exactly in millionths of a nano-dollar and rounded up once, at the end, so
+    /// that use is never free. `None` if it does not fit [`NanoUsd`].
     pub(super) fn cost(&self, used: &TokenClasses) -> Option<NanoUsd> {
+        rounded_up(self.items(used).try_fold(0_i128, |sum, item| sum.checked_add(item.millionths_of_a_nano()?))?)
+    }
+
+    /// What a request is billed for: its disjoint classes and its units, each with its price.
+    pub fn items<'a>(&'a self, used: &'a TokenClasses) -> impl Iterator<Item = CostItem> + 'a {
         let tokens = [
-            (TokenRate::Input, used.input_uncached_tokens),
-            (TokenRate::CacheRead, used.input_cache_read_tokens),
-            (TokenRate::Output, used.output_text_tokens),
-            (TokenRate::Reasoning, used.output_reasoning_tokens),
-            (TokenRate::InputAudio, used.input_audio_tokens),
-            (TokenRate::CacheReadAudio, used.input_cache_read_audio_tokens),
-            (TokenRate::OutputAudio, used.output_audio_tokens),
-            (TokenRate::InputImage, used.input_image_tokens),
-            (TokenRate::CacheReadImage, used.input_cache_read_image_tokens),
-            (TokenRate::OutputImage, used.output_image_tokens),
-            (TokenRate::Citation, used.citation_tokens),
+            ("input_uncached_tokens", TokenRate::Input, used.input_uncached_tokens),
+            ("input_cache_read_tokens", TokenRate::CacheRead, used.input_cache_read_tokens),
+            ("output_text_tokens", TokenRate::Output, used.output_text_tokens),
+            ("output_reasoning_tokens", TokenRate::Reasoning, used.output_reasoning_tokens),
+            ("input_audio_tokens", TokenRate::InputAudio, used.input_audio_tokens),
+            ("input_cache_read_audio_tokens", TokenRate::CacheReadAudio, used.input_cache_read_audio_tokens),
+            ("output_audio_tokens", TokenRate::OutputAudio, used.output_audio_tokens),
+            ("input_image_tokens", TokenRate::InputImage, used.input_image_tokens),
+            ("input_cache_read_image_tokens", TokenRate::CacheReadImage, used.input_cache_read_image_tokens),
+            ("output_image_tokens", TokenRate::OutputImage, used.output_image_tokens),
+            ("citation_tokens", TokenRate::Citation, used.citation_tokens),
         ];
-        let of_tokens = tokens.into_iter().try_fold(self.cost_of_cache_writes(used)?, |sum, (rate, tokens)| {
-            sum.checked_add(self.of(rate).millionths_of_a_nano(tokens))
-        })?;
-        let units =
-            [(self.search_usd, used.searches), (self.input_image_usd, used.input_images), (self.request_usd, 1)];
-        let all =
-            units.into_iter().try_fold(of_tokens, |sum, (price, units)| sum.checked_add(of_units(price, units)?))?;
-        rounded_up(all)
+        let tokens = tokens.into_iter().map(|(name, rate, tokens)| CostItem::of_tokens(name, self.of(rate), tokens));
+        let units = [
+            ("searches", self.search_usd, used.searches),
+            ("input_images", self.input_image_usd, used.input_images),
+            ("request", self.request_usd, 1),
+        ];
+        let units = units.into_iter().map(|(name, each, count)| CostItem { name, count, price: ItemPrice::Each(each) });
+        self.cache_writes(used).chain(tokens).chain(units)
     }
 
     /// Each lifetime has its own price, and an unknown one that of the dearest. Writes of no lifetime cost what those of
     /// five minutes cost.
-    fn cost_of_cache_writes(&self, used: &TokenClasses) -> Option<i128> {
-        let mut without_lifetime = used.input_cache_write_tokens;
-        let mut sum = 0_i128;
-        for (lifetime, tokens) in &used.input_cache_write_by_ttl {
+    fn cache_writes<'a>(&'a self, used: &'a TokenClasses) -> impl Iterator<Item = CostItem> + 'a {
+        const NAME: &str = "input_cache_write_tokens";
+        let by_lifetime = &used.input_cache_write_by_ttl;
+        let with_lifetime = by_lifetime.values().fold(0_u64, |sum, tokens| sum.saturating_add(*tokens));
+        let rest = used.input_cache_write_tokens.saturating_sub(with_lifetime);
+        let by_lifetime = by_lifetime.iter().map(|(lifetime, tokens)| {
             let price = TokenRate::of_cache(lifetime).map_or_else(|| self.dearest_cache_write(), |rate| self.of(rate));
-            sum = sum.checked_add(price.millionths_of_a_nano(*tokens))?;
-            without_lifetime = without_lifetime.saturating_sub(*tokens);
-        }
-        sum.checked_add(self.of(TokenRate::CacheWrite).millionths_of_a_nano(without_lifetime))
+            CostItem::of_tokens(NAME, price, *tokens)
+        });
+        by_lifetime.chain([CostItem::of_tokens(NAME, self.of(TokenRate::CacheWrite), rest)])
     }
 
     fn dearest_cache_write(&self) -> NanoUsdPerMtok {

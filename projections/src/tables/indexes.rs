@@ -106,7 +106,7 @@ impl Indexed for Model {
     /// Targets with a name first, in the order of their names: strategies keep the order of targets that they rank equally.
     fn for_requests(&self) -> Self {
         let mut model = self.clone();
-        model.targets.sort_by(|a, b| (a.name.is_none(), &a.name).cmp(&(b.name.is_none(), &b.name)));
+        model.sort_targets();
         model
     }
 }

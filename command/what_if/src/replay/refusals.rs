@@ -7,7 +7,7 @@ use events::event::Recorded;
 use events::event::access::AccessRateLimited;
 use events::event::admin::{Budget, Enforcement};
 use events::event::hold::BudgetWindow;
-use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused, Versions};
+use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
 use events::ledger::Charge;
 use events::limit::{LimitName, LimitedMeasure};
 use events::money::{NanoUsd, NanoUsdSum};
@@ -87,7 +87,7 @@ impl Replay<'_> {
     fn admit_refused(&mut self, recorded: &Recorded, model: &str, requested: NanoUsd) -> Option<NanoUsd> {
         let request_id = recorded.context.request_id?;
         let bound = Bound { held: requested, shrinking: None };
-        let (ttl, admitted) = (Duration::ZERO, Box::new(refused_admission(model)));
+        let (ttl, admitted) = (Duration::ZERO, Box::new(InferenceAdmitted::of_refused(model)));
         let asked = Asked { request_id, context: &recorded.context, bound, ttl, admitted };
         let Ok(Standing::Held { held, .. }) = self.ask(asked, recorded.recorded_at) else { return None };
         let ending = ending(request_id, &recorded.context, Charge::Settle(held));
@@ -118,22 +118,5 @@ impl Replay<'_> {
             figures.newly_admitted = figures.newly_admitted.saturating_add(admitted);
             figures.undecided = figures.undecided.saturating_add(undecided);
         });
-    }
-}
-
-/// The admission of a request that was refused, of which no more is recorded than its model.
-pub(super) fn refused_admission(model: &str) -> InferenceAdmitted {
-    InferenceAdmitted {
-        model: model.to_owned(),
-        dialect: String::new(),
-        streamed: false,
-        max_output_tokens: 0,
-        requested_max_output_tokens: None,
-        input_tokens_bound: 0,
-        body_sha256: String::new(),
-        metadata: Default::default(),
-        versions: Versions::default(),
-        would_have_refused: Vec::new(),
-        rate_limited_tokens: None,
     }
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Scope};
+use events::event::admin::Budget;
 use events::event::hold::{self, BudgetWindow};
-use events::event::{Change, Event, Recorded, Resource, ResourceState};
+use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
 use events::ids::IdMap;
 use events::money::NanoUsd;
 use rusqlite::{Connection, ToSql, params};
@@ -82,11 +82,7 @@ fn add(changes: &mut WindowChanges, moved: &hold::Movement<'_>) -> Result<(), Pr
 
 /// The budget's partner and tenant: from its scope, otherwise from the event's context.
 fn owners(recorded: &Recorded, budget: &Budget) -> (Option<String>, Option<String>) {
-    let (partner, tenant) = match budget.scope {
-        Scope::Partner(id) => (Some(id), None),
-        Scope::Tenant(id) => (recorded.context.partner_id, Some(id)),
-        Scope::User(_) | Scope::Key(_) => (recorded.context.partner_id, recorded.context.tenant_id),
-    };
+    let Chain { partner, tenant, .. } = budget.scope.owners(&recorded.context);
     (partner.map(|id| id.to_string()), tenant.map(|id| id.to_string()))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{Budget, Key, Price, Scope};
-use events::event::inference::{Backend, InferenceEnded, Versions};
+use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
 use events::ids::{PriceId, ProviderId, RequestId, TenantId, UserId};
 use events::ledger::{
@@ -19,7 +19,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::Replay;
-use super::super::refusals::refused_admission;
 use crate::Period;
 use crate::report::Report;
 use crate::rules::Rules;
@@ -132,7 +131,7 @@ impl History {
         self.requests += 1;
         let request_id: RequestId = id(self.requests);
         let prices = [(format!("{}/{BACKEND}", id::<ProviderId>(1)), self.price)].into_iter().collect();
-        let mut admitted = refused_admission(MODEL);
+        let mut admitted = InferenceAdmitted::of_refused(MODEL);
         (admitted.input_tokens_bound, admitted.max_output_tokens) = (bound, CAP);
         admitted.versions = Versions { prices, ..Versions::default() };
         let admission = Admission {
