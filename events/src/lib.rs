@@ -2,6 +2,7 @@
 //! they do not know each other. This crate knows no HTTP and no provider.
 //!
 //! - `log`, `ledger`: the ordered, durable events, and the decisions about money. `verify` checks both offline.
+//! - `explain`: one recorded request, decided again.
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
@@ -17,6 +18,7 @@ mod compact_json;
 pub mod concurrency;
 mod digits;
 pub mod event;
+pub mod explain;
 pub mod fraction;
 pub mod free_space;
 pub mod hex;

@@ -7,6 +7,7 @@ mod changes;
 mod costs;
 mod damage;
 mod eventually;
+mod explained;
 mod facts;
 mod following;
 mod fuzz;

@@ -1,0 +1,205 @@
+//! What the log has about a request: its own events, the versions that its admission names, and the changes of administration
+//! that it was decided by.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::ReadBounds;
+use crate::event::admin::{Budget, Model, Price, RateLimit, Reach, User};
+use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
+use crate::event::{Chain, Change, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream};
+use crate::ids::{BudgetId, LimitId, PriceId, RequestId};
+use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
+use crate::money::NanoUsd;
+
+/// Everything about one request.
+pub(super) struct Evidence {
+    pub request: RequestId,
+    pub bounds: ReadBounds,
+    /// Its own events, in order.
+    pub life: Vec<Recorded>,
+    /// The versions of its model and its key that its admission names, in order.
+    named: Vec<Recorded>,
+    /// The changes that concern it, in order: of the prices of its backends, and of the budgets and rate limits of its chain.
+    pub prices: Vec<Recorded>,
+    pub budgets: Vec<Recorded>,
+    pub limits: Vec<Recorded>,
+    /// Whether its user may have used its keys in other tenants.
+    pub acts_elsewhere: bool,
+    /// False if there are too many changes to read them all.
+    pub is_whole: bool,
+}
+
+/// The resources that concern the request.
+#[derive(Default)]
+struct Wanted {
+    chain: Chain,
+    /// As `provider_id/model`.
+    backends: BTreeSet<String>,
+    prices: HashSet<PriceId>,
+    budgets: HashSet<BudgetId>,
+    limits: HashSet<LimitId>,
+}
+
+impl Evidence {
+    /// `None` if the log has no event of the request.
+    pub(super) fn read(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> Result<Option<Self>, LogError> {
+        let mut life = reader.stream(&Stream::inference(request))?;
+        life.extend(reader.stream(&Stream::hold(request))?);
+        life.sort_by_key(|recorded| recorded.position);
+        let (Some(begin), Some(last)) = (life.first(), life.last()) else { return Ok(None) };
+        let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
+        let (until, mut named) = (last.position, Vec::new());
+        if let Event::Inference(Inference::Admitted(admitted)) = &begin.event {
+            let versions: Vec<u64> =
+                [Some(admitted.versions.model), admitted.versions.key].into_iter().flatten().collect();
+            named.extend(reader.at(&versions)?.into_values());
+        }
+        let mut evidence = Self {
+            request,
+            bounds,
+            life,
+            named,
+            prices: Vec::new(),
+            budgets: Vec::new(),
+            limits: Vec::new(),
+            acts_elsewhere: false,
+            is_whole: true,
+        };
+        evidence.read_changes(reader, &mut wanted, until)?;
+        Ok(Some(evidence))
+    }
+
+    fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut Wanted, until: u64) -> Result<(), LogError> {
+        let kinds = [Budget::LITERALS, RateLimit::LITERALS, Price::LITERALS, User::LITERALS];
+        let types = kinds.iter().flatten().map(|(name, version)| ((*name).to_owned(), *version)).collect();
+        let filter = EventFilter { types: Some(types), ..EventFilter::default() };
+        let (mut after, mut read) = (0, 0);
+        loop {
+            let part = reader.filtered(&filter, after, PAGE_EVENTS)?;
+            let has_more = part.has_more() && part.until < until;
+            read += part.events.len();
+            after = part.until;
+            for recorded in part.events.into_iter().take_while(|recorded| recorded.position <= until) {
+                self.keep(recorded, wanted);
+            }
+            self.is_whole = read <= self.bounds.changes;
+            if !has_more || !self.is_whole {
+                return Ok(());
+            }
+        }
+    }
+
+    fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
+        let Event::Resource(resource) = &recorded.event else { return };
+        match resource {
+            Resource::Price(change) => {
+                if let Some(price) = change.state()
+                    && wanted.backends.contains(&key(price))
+                {
+                    wanted.prices.insert(price.price_id);
+                }
+                if wanted.prices.contains(&change.id()) {
+                    self.prices.push(recorded);
+                }
+            }
+            Resource::Budget(change) => {
+                if change.state().is_some_and(|budget| budget.scope.binds(&wanted.chain)) {
+                    wanted.budgets.insert(change.id());
+                }
+                if wanted.budgets.contains(&change.id()) {
+                    self.budgets.push(recorded);
+                }
+            }
+            Resource::RateLimit(change) => {
+                if change.state().is_some_and(|limit| limit.scope.binds(&wanted.chain)) {
+                    wanted.limits.insert(change.id());
+                }
+                if wanted.limits.contains(&change.id()) {
+                    self.limits.push(recorded);
+                }
+            }
+            Resource::User(Change::Created(user) | Change::Changed(user))
+                if Some(user.user_id) == wanted.chain.user =>
+            {
+                let is_own = |reach| reach == Reach::Tenant(user.tenant_id);
+                self.acts_elsewhere |= !user.roles.iter().all(|grant| is_own(grant.scope));
+            }
+            _ => {}
+        }
+    }
+
+    /// What is said of it if it is not whole.
+    pub(super) fn too_many_changes(&self) -> String {
+        let changes = self.bounds.changes;
+        format!(
+            "the log has more than {changes} changes of budgets, rate limits, prices and users up to this request: too much to read"
+        )
+    }
+
+    /// What is said of budgets whose movements are too many.
+    pub(super) fn too_much_spending(&self) -> String {
+        let positions = self.bounds.positions;
+        format!("more than {positions} positions would have to be read for what a budget had before the request")
+    }
+
+    /// The resources that its own events are checked against, in order.
+    pub(super) fn resources(&self) -> Vec<Recorded> {
+        let mut resources: Vec<Recorded> = self.named.iter().chain(&self.prices).cloned().collect();
+        resources.sort_by_key(|recorded| recorded.position);
+        resources
+    }
+
+    /// The version of its model that its admission names, with its targets in the order that strategies get them in.
+    pub(super) fn model(&self, version: u64) -> Option<Model> {
+        let named = self.named.iter().find(|recorded| recorded.position == version)?;
+        let Event::Resource(Resource::Model(change)) = &named.event else { return None };
+        let mut model = change.state()?.clone();
+        model.sort_targets();
+        Some(model)
+    }
+
+    /// A version of a price, with the event that it is of.
+    pub(super) fn price(&self, version: u64) -> Option<(&Recorded, &Price)> {
+        let recorded = self.prices.iter().find(|recorded| recorded.position == version)?;
+        match &recorded.event {
+            Event::Resource(Resource::Price(change)) => Some((recorded, change.state()?)),
+            _ => None,
+        }
+    }
+
+    /// The amount of its hold, with the hold's position.
+    pub(super) fn held(&self) -> Option<(u64, NanoUsd)> {
+        self.life.iter().find_map(|recorded| match &recorded.event {
+            Event::Hold(Hold::Reserved(reserved)) => Some((recorded.position, reserved.held_usd)),
+            _ => None,
+        })
+    }
+}
+
+fn key(price: &Price) -> String {
+    format!("{}/{}", price.provider_id, price.model)
+}
+
+/// The backends that the request names, as `provider_id/model`.
+fn backends(life: &[Recorded]) -> BTreeSet<String> {
+    let name = |backend: &Backend| format!("{}/{}", backend.provider_id, backend.model);
+    let mut found = BTreeSet::new();
+    for recorded in life {
+        let Event::Inference(fact) = &recorded.event else { continue };
+        match fact {
+            Inference::Admitted(admitted) => {
+                let InferenceAdmitted { versions, .. } = &**admitted;
+                found.extend(versions.prices.keys().cloned());
+            }
+            Inference::AttemptFailed(attempt) => {
+                let AttemptFailed { backend, .. } = &**attempt;
+                found.insert(name(backend));
+            }
+            Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended) => {
+                found.extend(ended.backend.iter().map(name));
+            }
+            Inference::Refused(_) => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,112 @@
+//! A refusal, decided again if a budget caused it.
+//!
+//! A refusal may be recorded up to a second after it was decided, and its figures are those of the decision. So it follows if the
+//! ledger says the same at the position at which it is recorded, or after one of the events shortly before.
+
+use serde_json::Value;
+
+use super::admission::{AdmissionCheck, Decision, budgets, compare_shortfalls, limits};
+use super::evidence::Evidence;
+use super::spending::{DecidedAt, Moment, Spending};
+use super::verdict::Verdict;
+use crate::event::Recorded;
+use crate::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
+use crate::ids::RequestId;
+use crate::ledger::{Admission, AdmitDecision, IfShort, RefuseDecision};
+use crate::log::{LogError, Reader};
+use crate::money::NanoUsd;
+use crate::refusal::ErrorCode;
+
+const NOT_OF_A_BUDGET: &str =
+    "no budget refused it; of other refusals the log has the code and the model, and not what was asked";
+const UNREADABLE: &str = "the refusal does not have the figures of its budget";
+
+pub(super) fn check(
+    reader: &dyn Reader,
+    evidence: &Evidence,
+    recorded: &Recorded,
+    refused: &InferenceRefused,
+) -> Result<AdmissionCheck, LogError> {
+    let now = Moment { before: recorded.position, at: recorded.recorded_at };
+    let mut check = AdmissionCheck {
+        verdict: Verdict::default(),
+        decision: Decision::Refused(refused.code),
+        decided_before: now.before,
+        wanted: None,
+        budgets: Vec::new(),
+        limits: limits(evidence, now.before),
+        rate_limited_tokens: None,
+    };
+    if refused.code != ErrorCode::BudgetExceeded {
+        check.verdict.undecided.push(NOT_OF_A_BUDGET.to_owned());
+        return Ok(check);
+    }
+    if !evidence.is_whole {
+        check.verdict.undecided.push(evidence.too_many_changes());
+        return Ok(check);
+    }
+    let Ok(shortfall) = serde_json::from_value::<BudgetShortfall>(Value::Object(refused.details.clone())) else {
+        check.verdict.undecided.push(UNREADABLE.to_owned());
+        return Ok(check);
+    };
+    let wanted = shortfall.requested_usd;
+    check.wanted = Some(wanted);
+    let spending = Spending::read(reader, evidence, recorded, DecidedAt::OrBefore)?;
+    if spending.has_unread() {
+        check.budgets = budgets(&spending, evidence, now, (recorded, wanted));
+        check.verdict.undecided.push(evidence.too_much_spending());
+        return Ok(check);
+    }
+    let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), &refused.model, wanted, moment);
+    let mut found = now;
+    for moment in spending.moments(recorded) {
+        if decide(moment).as_ref() == Some(&shortfall) {
+            found = moment;
+            break;
+        }
+    }
+    check.decided_before = found.before;
+    check.budgets = budgets(&spending, evidence, found, (recorded, wanted));
+    match decide(found) {
+        Some(follows) if follows.budget_id == shortfall.budget_id => {
+            compare_shortfalls(&mut check.verdict, recorded.position, &shortfall, &follows);
+        }
+        Some(follows) => check.verdict.differ(
+            recorded.position,
+            "decision",
+            format!("refused by {}", shortfall.budget_id),
+            format!("refused by {}", follows.budget_id),
+        ),
+        None => {
+            let recorded_as = format!("refused by {}", shortfall.budget_id);
+            check.verdict.differ(recorded.position, "decision", recorded_as, "admitted");
+        }
+    }
+    Ok(check)
+}
+
+/// The shortfall for which the ledger refuses at this moment; `None` if it admits.
+fn decided(
+    spending: &Spending<'_>,
+    (request, recorded): (RequestId, &Recorded),
+    model: &str,
+    wanted: NanoUsd,
+    moment: Moment,
+) -> Option<BudgetShortfall> {
+    let admission = Admission {
+        request_id: request,
+        context: recorded.context.clone(),
+        planned_at: u64::MAX,
+        limits_known_at: u64::MAX,
+        held: wanted,
+        ttl: std::time::Duration::ZERO,
+        if_short: IfShort::Refuse,
+        admitted: Box::new(InferenceAdmitted::of_refused(model)),
+    };
+    match spending.balances(moment).admit(&admission, moment.at) {
+        AdmitDecision::Refused(RefuseDecision::Now(decided) | RefuseDecision::NextSecond(decided)) => {
+            serde_json::from_value(Value::Object(decided.refusal.details)).ok()
+        }
+        AdmitDecision::Admitted { .. } | AdmitDecision::AlreadyAdmitted | AdmitDecision::Short => None,
+    }
+}

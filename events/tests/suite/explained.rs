@@ -1,0 +1,97 @@
+//! What budgets had before a request, read from the log of every engine, and what is said if that is too much to read.
+
+use std::time::Duration;
+
+use events::event::StreamKind;
+use events::event::admin::{Budget, Enforcement, Scope};
+use events::explain::{AdmissionCheck, ReadBounds, explain};
+use events::ledger::{Charge, Outcome};
+use events::log::{Admitted, Log, OpenHold};
+use events::money::NanoUsd;
+use events::time::Period;
+
+use crate::facts::{admission, append, budget, clock, ended, id, opened};
+use crate::test_log::{TestLog, blocking, on_both_engines};
+
+/// Longer than the story.
+const TTL: Duration = Duration::from_hours(48);
+const DAY: Duration = Duration::from_hours(24);
+
+on_both_engines! {
+    budgets_had_what_the_events_before_the_request_say,
+    what_is_too_much_to_read_is_said_and_not_guessed,
+}
+
+/// Opens a budget of the tenant in all, one of a day, one of a key that only observes, and one of a stranger.
+async fn open_budgets(log: &Log) {
+    let observing = budget(3, Scope::Key(id(7)), 1, Period::Month);
+    let budgets = [
+        budget(1, Scope::Tenant(id(1)), 1_000, Period::Total),
+        budget(2, Scope::Partner(id(1)), 100, Period::Day),
+        Budget { enforcement: Enforcement::Observe, ..observing },
+        budget(4, Scope::Tenant(id(9)), 1, Period::Total),
+    ];
+    for budget in budgets {
+        let id = budget.budget_id;
+        log.append(append(StreamKind::Budget, id, 0, opened(budget))).await.expect("opened");
+    }
+}
+
+async fn admit(log: &Log, request: u128, key: u128, held: i64) -> OpenHold {
+    match log.admit(admission(request, key, held, TTL), None).await {
+        Ok(Admitted::Hold(hold)) => hold,
+        other => panic!("{request} is not admitted: {other:?}"),
+    }
+}
+
+/// Three requests on one day, of which the first ends, and one on the next.
+async fn story(place: &TestLog) {
+    let clock = clock();
+    let log = place.open(&clock);
+    open_budgets(&log).await;
+    let first = admit(&log, 11, 7, 10).await;
+    let second = admit(&log, 12, 8, 20).await;
+    let end = Outcome::Completed(ended(4));
+    first.end(Vec::new(), end, Charge::Settle(NanoUsd::new(4))).await.expect("recorded");
+    let third = admit(&log, 13, 7, 30).await;
+    clock.advance(DAY);
+    let fourth = admit(&log, 14, 7, 5).await;
+    drop((second, third, fourth));
+    blocking(|| log.close());
+}
+
+fn checked(place: &TestLog, request: u128, bounds: ReadBounds) -> AdmissionCheck {
+    let explanation = blocking(|| explain(&*place.reader(), id(request), bounds).expect("read"));
+    explanation.and_then(|explanation| explanation.admission).expect("an admission")
+}
+
+/// For each budget: what was settled and held before the request, and whether it fits.
+fn had(place: &TestLog, request: u128) -> Vec<(i128, i128, bool)> {
+    let check = checked(place, request, ReadBounds::default());
+    assert_eq!(check.verdict.follows(), Some(true), "{request}: {:?}", check.verdict);
+    let had = check.budgets.iter().map(|budget| {
+        let amounts = budget.room.amounts;
+        (amounts.settled.nanos(), amounts.held.nanos(), budget.room.fits)
+    });
+    had.collect()
+}
+
+/// Of the partner, the tenant and the key, in this order.
+async fn budgets_had_what_the_events_before_the_request_say(place: TestLog) {
+    story(&place).await;
+    assert_eq!(had(&place, 11), [(0, 0, true), (0, 0, true), (0, 0, false)]);
+    assert_eq!(had(&place, 12), [(0, 10, true), (0, 10, true)], "of another key");
+    assert_eq!(had(&place, 13), [(4, 20, true), (4, 20, true), (4, 0, false)]);
+    assert_eq!(had(&place, 14), [(0, 0, true), (4, 50, true), (4, 30, false)], "on another day");
+}
+
+async fn what_is_too_much_to_read_is_said_and_not_guessed(place: TestLog) {
+    story(&place).await;
+    for bounds in
+        [ReadBounds { positions: 0, ..ReadBounds::default() }, ReadBounds { changes: 0, ..ReadBounds::default() }]
+    {
+        let check = checked(&place, 13, bounds);
+        assert_eq!((check.verdict.follows(), check.verdict.undecided.len()), (None, 1), "{:?}", check.verdict);
+        assert!(check.budgets.iter().all(|budget| !budget.is_known), "{:?}", check.budgets);
+    }
+}
