@@ -1,6 +1,7 @@
 //! The rows that a caller may see. Every question that its reach bounds takes it as a parameter, so that it cannot be
 //! forgotten.
 
+use events::event::Chain;
 use events::event::admin::Reach;
 use events::ids::{PartnerId, TenantId};
 
@@ -26,6 +27,15 @@ impl Visible {
             Reach::Platform => Self::Platform,
             Reach::Partner(id) => Self::Partner(id),
             Reach::Tenant(id) => Self::Tenant(id),
+        }
+    }
+
+    /// Whether what belongs to this chain may be seen. What belongs to nobody is the platform's.
+    pub fn includes(self, owners: &Chain) -> bool {
+        match self {
+            Self::Platform => true,
+            Self::Partner(id) => owners.partner == Some(id),
+            Self::Tenant(id) => owners.tenant == Some(id),
         }
     }
 

@@ -20,6 +20,7 @@ mod budgets;
 mod described;
 mod error;
 mod events;
+mod explain;
 mod format;
 mod inferences;
 mod log_head;
@@ -111,6 +112,7 @@ pub fn routes(state: QueryState, openai: Wording) -> Api {
         .merge(audit::routes())
         .merge(budgets::routes())
         .merge(events::routes())
+        .merge(explain::routes())
         .merge(inferences::routes())
         .merge(log_head::routes())
         .merge(me::routes())

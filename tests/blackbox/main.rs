@@ -42,6 +42,7 @@ mod doctor;
 mod embeddings;
 mod environment;
 mod erasure;
+mod explain;
 mod failed_calls;
 mod fair_queries;
 mod families;

@@ -1,0 +1,52 @@
+//! `GET /v1/inferences/{request_id}/explain`: a request, decided again from the log. The view `inferences` says only who may see
+//! the request; what is shown of budgets, limits and prices is what the caller may see of them elsewhere.
+
+mod part_json;
+mod request_json;
+
+use ::events::event::access::ReadKind;
+use ::events::event::admin::Permission;
+use ::events::explain::{ReadBounds, explain};
+use ::events::ids::RequestId;
+use ::projections::views::inferences::One;
+use ::projections::visible::Visible;
+use axum::extract::Path;
+use http::StatusCode;
+use openapi::schema;
+use openapi::{Answer, Api, Entrance, Json, Operation};
+use serde_json::Value;
+
+use crate::QueryState;
+use crate::described;
+use crate::error::QueryError;
+use crate::inferences::REQUEST;
+use crate::lookup;
+use crate::query_context::QueryContext;
+
+pub fn routes() -> Api<QueryState> {
+    Api::of(Entrance::Key).get("/v1/inferences/{request_id}/explain", one, described_one)
+}
+
+fn described_one() -> Operation {
+    described::permitted("explain_inference", "Usage", "One request, decided again from the log", Permission::UsageRead)
+        .says(
+            "`follows` is false where the log says something else than what follows from it, and null where the log does not have \
+             what the decision was made of, or too much would have to be read.",
+        )
+        .path("request_id", schema::id(RequestId::PREFIX), "Id of the request")
+        .answers(StatusCode::OK, Answer::json("The request", schema::reference("ExplainedInference")))
+        .defines("ExplainedInference", request_json::shape())
+}
+
+/// Errors: 404 if the caller cannot see the request.
+async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
+    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
+    parameters.finish()?;
+    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
+    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let (query, _) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let explanation = query.read(move |reader| explain(reader, request, ReadBounds::default())).await?;
+    let explanation = explanation.ok_or_else(|| QueryError::Answer(format!("the log has no event of {request}")))?;
+    query.record_read(ReadKind::Inferences);
+    Ok(Json(request_json::json(&explanation, Visible::for_caller(&query.caller))))
+}

@@ -1,0 +1,323 @@
+//! The parts of an explanation as JSON. Figures of budgets and prices that the caller may not see elsewhere are null.
+
+use ::events::explain::{
+    About, AdmissionCheck, BindingBudget, BindingLimit, BoundCheck, BoundTarget, CallCost, Decision, Difference,
+    RouteCall, RouteCheck, RouteTarget, SettlementCheck, Verdict,
+};
+use ::events::ids::{BudgetId, LimitId, ProviderId};
+use ::events::money::{CostItem, ItemPrice};
+use ::events::time::rfc3339;
+use ::projections::visible::Visible;
+use openapi::refusals;
+use openapi::schema::{self, Fields, Shape, object};
+use serde_json::{Map, Value, json};
+
+use crate::described::{nullable_id, nullable_time};
+
+pub fn admission(of: &AdmissionCheck, visible: Visible) -> Value {
+    let code = match of.decision {
+        Decision::Admitted => None,
+        Decision::Refused(code) => Some(code.as_str()),
+    };
+    let part = json!({
+        "decision": if code.is_none() { "admitted" } else { "refused" },
+        "code": code,
+        "decided_before": of.decided_before,
+        "wanted_usd": of.wanted.map(|wanted| wanted.to_string()),
+        "budgets": of.budgets.iter().map(|budget| binding_budget(budget, of.decision, visible)).collect::<Vec<_>>(),
+        "rate_limits": of.limits.iter().map(|limit| binding_limit(limit, visible)).collect::<Vec<_>>(),
+        "rate_limited_tokens": of.rate_limited_tokens,
+    });
+    let hidden = of.budgets.iter().filter(|budget| !visible.includes(&budget.owners));
+    let hidden: Vec<BudgetId> = hidden.map(|budget| budget.room.window.budget_id).collect();
+    put_verdict(part, &of.verdict, &hidden)
+}
+
+pub fn admission_shape() -> Shape {
+    let budget = object()
+        .required("budget_id", schema::id(BudgetId::PREFIX))
+        .required("scope", refusals::scope())
+        .required("window_start", nullable_time())
+        .required("is_visible", schema::boolean())
+        .required("fits", schema::nullable(schema::boolean()))
+        .required("version", schema::nullable(schema::count()))
+        .required("period", schema::nullable(schema::string()))
+        .required("resets_at", nullable_time())
+        .required("enforcement", schema::nullable(schema::string()))
+        .required("when_short", schema::nullable(schema::string()))
+        .required("limit_usd", schema::nullable(schema::money()))
+        .required("settled_usd", schema::nullable(schema::money()))
+        .required("held_usd", schema::nullable(schema::money()))
+        .required("left_usd", schema::nullable(schema::money()))
+        .open();
+    let limit = object()
+        .required("limit_id", schema::id(LimitId::PREFIX))
+        .required("scope", refusals::scope())
+        .required("is_visible", schema::boolean())
+        .required("version", schema::nullable(schema::count()))
+        .required("measures", schema::nullable(schema::map(schema::count(), None)))
+        .required(
+            "follows",
+            schema::described(schema::nullable(schema::boolean()), "Always null: the log has no counts"),
+        )
+        .open();
+    let before = "The decision was made on the events before this position";
+    verdict(object())
+        .required("decision", schema::one_of(["admitted", "refused"]))
+        .required("code", schema::nullable(schema::string()))
+        .required("decided_before", schema::described(schema::count(), before))
+        .required("wanted_usd", schema::nullable(schema::money()))
+        .required("budgets", schema::list(budget, None))
+        .required("rate_limits", schema::list(limit, None))
+        .required("rate_limited_tokens", schema::nullable(schema::count()))
+        .open()
+}
+
+/// Whether a refused request would have fit into a budget that the caller cannot see would tell what that budget had.
+fn binding_budget(of: &BindingBudget, decision: Decision, visible: Visible) -> Value {
+    let BindingBudget { room, is_known, owners } = of;
+    let is_visible = visible.includes(owners);
+    let is_told = is_visible || decision == Decision::Admitted;
+    let mut item = json!({
+        "budget_id": room.window.budget_id.to_string(),
+        "scope": room.in_force.budget.scope,
+        "window_start": room.window.window_start.map(rfc3339),
+        "is_visible": is_visible,
+        "fits": (*is_known && is_told).then_some(room.fits),
+    });
+    let budget = &room.in_force.budget;
+    let known = |amount: String| (is_visible && *is_known).then_some(amount);
+    item["version"] = is_visible.then_some(room.in_force.version).into();
+    item["period"] = is_visible.then_some(budget.period.as_str()).into();
+    item["resets_at"] = room.resets_at.filter(|_| is_visible).map(rfc3339).into();
+    item["enforcement"] = is_visible.then_some(budget.enforcement.as_str()).into();
+    item["when_short"] = is_visible.then_some(budget.when_short.as_str()).into();
+    item["limit_usd"] = is_visible.then(|| budget.limit_usd.to_string()).into();
+    item["settled_usd"] = known(room.amounts.settled.to_string()).into();
+    item["held_usd"] = known(room.amounts.held.to_string()).into();
+    item["left_usd"] = known(room.left.to_string()).into();
+    item
+}
+
+fn binding_limit(of: &BindingLimit, visible: Visible) -> Value {
+    let is_visible = visible.includes(&of.owners);
+    let measures = of.limit.bounds.iter().map(|(measure, bound)| (measure.as_str().to_owned(), bound.into()));
+    json!({
+        "limit_id": of.limit.limit_id.to_string(),
+        "scope": of.limit.scope,
+        "is_visible": is_visible,
+        "version": is_visible.then_some(of.version),
+        "measures": is_visible.then(|| Value::Object(measures.collect())),
+        "follows": null,
+    })
+}
+
+pub fn bound(of: &BoundCheck, visible: Visible) -> Value {
+    let part = json!({
+        "held_usd": of.held.map(|held| held.to_string()),
+        "computed_usd": of.computed.map(|computed| computed.to_string()),
+        "input_tokens": of.input_tokens,
+        "max_output_tokens": of.output_tokens_max,
+        "choices": of.choices,
+        "service_tier": of.service_tier.map(|tier| tier.as_str()),
+        "targets": of.targets.iter().map(|target| bound_target(target, visible)).collect::<Vec<_>>(),
+    });
+    put_verdict(part, &of.verdict, &[])
+}
+
+pub fn bound_shape() -> Shape {
+    let target = object()
+        .required("backend", schema::described(schema::string(), "`provider_id/model`"))
+        .required("price_version", schema::count())
+        .required("input_usd_per_mtok", schema::nullable(schema::money()))
+        .required("output_usd_per_mtok", schema::nullable(schema::money()))
+        .required("request_usd", schema::nullable(schema::money()))
+        .required("computed_usd", schema::nullable(schema::money()))
+        .open();
+    verdict(object())
+        .required("held_usd", schema::nullable(schema::money()))
+        .required("computed_usd", schema::nullable(schema::money()))
+        .required("input_tokens", schema::count())
+        .required("max_output_tokens", schema::count())
+        .required("choices", schema::count())
+        .required("service_tier", schema::nullable(schema::string()))
+        .required("targets", schema::list(target, None))
+        .open()
+}
+
+fn bound_target(of: &BoundTarget, visible: Visible) -> Value {
+    let is_visible = visible.includes(&of.owners);
+    json!({
+        "backend": of.backend,
+        "price_version": of.price_version,
+        "input_usd_per_mtok": is_visible.then(|| of.terms.input_per_mtok.to_string()),
+        "output_usd_per_mtok": is_visible.then(|| of.terms.output_per_mtok.to_string()),
+        "request_usd": is_visible.then(|| of.request_usd.to_string()),
+        "computed_usd": of.computed.filter(|_| is_visible).map(|computed| computed.to_string()),
+    })
+}
+
+pub fn route(of: &RouteCheck) -> Value {
+    let part = json!({
+        "strategy": of.strategy.map(|strategy| strategy.as_str()),
+        "targets": of.targets.iter().map(route_target).collect::<Vec<_>>(),
+        "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
+    });
+    put_verdict(part, &of.verdict, &[])
+}
+
+pub fn route_shape() -> Shape {
+    let target = object()
+        .required("provider_id", schema::id(ProviderId::PREFIX))
+        .required("model", schema::string())
+        .required("rank", schema::nullable(schema::count()))
+        .required("reason", schema::string())
+        .required("price_version", schema::nullable(schema::count()))
+        .required("was_called", schema::boolean())
+        .open();
+    let call = object()
+        .required("position", schema::count())
+        .required("attempt", schema::nullable(schema::count()))
+        .required("provider_id", schema::id(ProviderId::PREFIX))
+        .required("provider", schema::string())
+        .required("model", schema::string())
+        .required("reason", schema::nullable(schema::string()))
+        .required("status", schema::nullable(schema::count()))
+        .required("upstream_code", schema::nullable(schema::string()))
+        .open();
+    verdict(object())
+        .required("strategy", schema::nullable(schema::string()))
+        .required("targets", schema::list(target, None))
+        .required("calls", schema::list(call, None))
+        .open()
+}
+
+fn route_target(of: &RouteTarget) -> Value {
+    json!({
+        "provider_id": of.provider_id.to_string(),
+        "model": of.model,
+        "rank": of.rank,
+        "reason": format!("{} {}", of.reason.what, of.reason.figure),
+        "price_version": of.price_version,
+        "was_called": of.was_called,
+    })
+}
+
+fn route_call(of: &RouteCall) -> Value {
+    let backend = of.backend();
+    let (position, failed) = match of {
+        RouteCall::Failed { position, call } => (*position, Some(call)),
+        RouteCall::Last { position, .. } => (*position, None),
+    };
+    json!({
+        "position": position,
+        "attempt": failed.map(|call| call.attempt),
+        "provider_id": backend.provider_id.to_string(),
+        "provider": backend.provider,
+        "model": backend.model,
+        "reason": failed.map(|call| &call.reason),
+        "status": failed.and_then(|call| call.status),
+        "upstream_code": failed.and_then(|call| call.upstream_code.as_ref()),
+    })
+}
+
+pub fn settlement(of: &SettlementCheck, visible: Visible) -> Value {
+    let charged = of.charged.as_ref();
+    let adjustment = |(position, delta): &(u64, _)| json!({ "position": position, "delta_usd": delta });
+    let part = json!({
+        "cost_usd": of.cost.to_string(),
+        "type": charged.map(|(recorded, _)| recorded.event.name()),
+        "position": charged.map(|(recorded, _)| recorded.position),
+        "charged_usd": charged.map(|(_, charged)| charged.to_string()),
+        "calls": of.calls.iter().map(|call| call_cost(call, visible)).collect::<Vec<_>>(),
+        "adjustments": of.adjustments.iter().map(adjustment).collect::<Vec<_>>(),
+    });
+    put_verdict(part, &of.verdict, &[])
+}
+
+pub fn settlement_shape() -> Shape {
+    let item = object()
+        .required("name", schema::string())
+        .required("count", schema::count())
+        .optional("usd_per_mtok", schema::money())
+        .optional("usd_each", schema::money())
+        .open();
+    let call = object()
+        .required("position", schema::count())
+        .required("attempt", schema::nullable(schema::count()))
+        .required("provider_id", nullable_id(ProviderId::PREFIX))
+        .required("model", schema::nullable(schema::string()))
+        .required("usage_source", schema::nullable(schema::string()))
+        .required("service_tier", schema::nullable(schema::string()))
+        .required("price_version", schema::nullable(schema::count()))
+        .required("recorded_usd", schema::money())
+        .required("computed_usd", schema::nullable(schema::money()))
+        .required("items", schema::nullable(schema::list(item, None)))
+        .open();
+    let adjustment = object().required("position", schema::count()).required("delta_usd", schema::money()).open();
+    verdict(object())
+        .required("cost_usd", schema::money())
+        .required("type", schema::nullable(schema::string()))
+        .required("position", schema::nullable(schema::count()))
+        .required("charged_usd", schema::nullable(schema::money()))
+        .required("calls", schema::list(call, None))
+        .required("adjustments", schema::list(adjustment, None))
+        .open()
+}
+
+fn call_cost(of: &CallCost, visible: Visible) -> Value {
+    // The items name the price.
+    let is_visible = of.owners.as_ref().is_none_or(|owners| visible.includes(owners));
+    json!({
+        "position": of.position,
+        "attempt": of.attempt,
+        "provider_id": of.backend.as_ref().map(|backend| backend.provider_id.to_string()),
+        "model": of.backend.as_ref().map(|backend| &backend.model),
+        "usage_source": of.usage.as_ref().map(|usage| usage.source.as_str()),
+        "service_tier": of.usage.as_ref().and_then(|usage| usage.service_tier).map(|tier| tier.as_str()),
+        "price_version": of.price_version,
+        "recorded_usd": of.recorded.to_string(),
+        "computed_usd": of.computed.map(|computed| computed.to_string()),
+        "items": is_visible.then(|| of.items.iter().map(cost_item).collect::<Vec<_>>()),
+    })
+}
+
+fn cost_item(of: &CostItem) -> Value {
+    let (name, price) = match of.price {
+        ItemPrice::PerMtok(price) => ("usd_per_mtok", price.of_a_million()),
+        ItemPrice::Each(price) => ("usd_each", price),
+    };
+    json!({ "name": of.name, "count": of.count, name: price.to_string() })
+}
+
+/// The part with what it says. Of the budgets in `hidden`, the figures are left out.
+pub fn put_verdict(mut part: Value, verdict: &Verdict, hidden: &[BudgetId]) -> Value {
+    part["follows"] = verdict.follows().into();
+    part["differences"] = verdict.differences.iter().map(|one| difference(one, hidden)).collect::<Vec<_>>().into();
+    part["undecided"] = verdict.undecided.clone().into();
+    part
+}
+
+/// The members that every part has.
+pub fn verdict(part: Fields) -> Fields {
+    let difference = object()
+        .required("position", schema::count())
+        .required("what", schema::string())
+        .required("recorded", schema::nullable(schema::string()))
+        .required("follows", schema::nullable(schema::string()))
+        .open();
+    part.required("follows", schema::nullable(schema::boolean()))
+        .required("differences", schema::list(difference, None))
+        .required("undecided", schema::list(schema::string(), None))
+}
+
+fn difference(of: &Difference, hidden: &[BudgetId]) -> Value {
+    let is_hidden = matches!(of.about, About::Budget(id) if hidden.contains(&id));
+    let told = |value: &Option<String>| Value::from(value.clone().filter(|_| !is_hidden));
+    let mut members = Map::new();
+    members.insert("position".to_owned(), of.position.into());
+    members.insert("what".to_owned(), of.what.clone().into());
+    members.insert("recorded".to_owned(), told(&of.recorded));
+    members.insert("follows".to_owned(), told(&of.follows));
+    Value::Object(members)
+}

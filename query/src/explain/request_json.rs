@@ -1,0 +1,40 @@
+//! An explanation as JSON, with what the caller may see of it.
+
+use ::events::explain::Explanation;
+use ::events::ids::RequestId;
+use ::events::time::rfc3339;
+use ::projections::visible::Visible;
+use openapi::schema::{self, Shape, object};
+use serde_json::{Value, json};
+
+use super::part_json::{self, put_verdict, verdict};
+
+pub fn json(of: &Explanation, visible: Visible) -> Value {
+    json!({
+        "request_id": of.request.to_string(),
+        "position": of.position,
+        "recorded_at": rfc3339(of.recorded_at),
+        "follows": of.follows(),
+        "life": put_verdict(json!({}), &of.life, &[]),
+        "admission": of.admission.as_ref().map(|part| part_json::admission(part, visible)),
+        "bound": of.bound.as_ref().map(|part| part_json::bound(part, visible)),
+        "route": of.route.as_ref().map(part_json::route),
+        "settlement": of.settlement.as_ref().map(|part| part_json::settlement(part, visible)),
+    })
+}
+
+/// The schema.
+pub fn shape() -> Shape {
+    let follows = "False if anything below does not follow, null if something could not be decided again";
+    object()
+        .required("request_id", schema::id(RequestId::PREFIX))
+        .required("position", schema::count())
+        .required("recorded_at", schema::time())
+        .required("follows", schema::described(schema::nullable(schema::boolean()), follows))
+        .required("life", verdict(object()).open())
+        .required("admission", schema::nullable(part_json::admission_shape()))
+        .required("bound", schema::nullable(part_json::bound_shape()))
+        .required("route", schema::nullable(part_json::route_shape()))
+        .required("settlement", schema::nullable(part_json::settlement_shape()))
+        .open()
+}
