@@ -280,7 +280,7 @@ fn stderr_of(folder: &Path) -> PathBuf {
 /// `ledgerway serve` on data that it is expected not to serve: its exit code, `None` where it served them all the same,
 /// and its last words.
 pub fn serve_to_its_end(data: &Path, env: &[(&'static str, String)]) -> (Option<i32>, String) {
-    // A node that cannot use Redis looks twelve seconds for earlier ones before it ends.
+    // A node that cannot use Redis, or has none, looks for up to twelve seconds what others do.
     const END_MAX: Duration = Duration::from_secs(30);
     let mut process = serve_command(data, env).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     let started = Instant::now();

@@ -130,8 +130,14 @@ impl CounterConnection {
         Ok(ReadyNodes { nodes, was_known: added == 0 })
     }
 
-    /// Asks whether the server is there, or all servers of a cluster.
-    pub async fn ping(&self) -> Result<(), CounterError> {
+    /// Asks whether the server is there, or all servers of a cluster, and whether it accepts writes: one that has become a replica, or whose
+    /// memory is full, still answers.
+    pub async fn check(&self) -> Result<(), CounterError> {
+        self.ping().await?;
+        self.run(redis::pipe().set(marker_key(TRIAL), TRIAL).ignore()).await
+    }
+
+    async fn ping(&self) -> Result<(), CounterError> {
         match self.link.clone() {
             Link::Server(mut server) => self.answered(redis::cmd("PING").query_async(&mut server)).await,
             Link::Cluster(mut cluster) => self.answered(redis::cmd("PING").query_async(&mut cluster)).await,

@@ -11,7 +11,7 @@ pub enum LimitSharing {
     Unreached,
     /// It has lost its connection to Redis, or has not put its counts into it yet.
     Disconnected,
-    /// It counts in its Redis, or is ready to.
+    /// Its Redis answers it, and accepts writes.
     Connected,
 }
 

@@ -64,7 +64,7 @@ pub struct SharedLimitsTask {
 
 impl SharedLimiter {
     /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away, but not if this node cannot use Redis while other nodes can, or may.
+    /// away, but not if this node cannot use Redis while other nodes can.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,

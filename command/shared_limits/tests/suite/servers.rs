@@ -172,7 +172,7 @@ async fn a_cluster_has_each_group_on_one_of_its_servers() {
             assert_eq!(amounts(a.count(&group, &both).await), [1, 1]);
             assert_eq!(amounts(b.count(&group, &both).await), [2, 2]);
         }
-        a.connection().ping().await.expect("all servers are there");
+        a.connection().check().await.expect("all servers are there");
         assert_eq!(a.connection().ready(1).await.expect("an answer").nodes, ["a".to_owned()].into());
     }
     let keys = |server: &RedisServer| server.ask(&["DBSIZE"]).parse::<u64>().expect("a number");

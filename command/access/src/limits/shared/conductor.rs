@@ -120,10 +120,12 @@ impl Conductor {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
         self.said_cause = None;
         self.limiter.link.set_phase(Phase::Away);
+        // A start that could not use Redis has said so.
+        let mut wait = Duration::ZERO;
         loop {
             let mut known = self.limiter.modes.subscribe();
             let failure = tokio::select! {
-                failure = self.limiter.link.failure(turn, RENEW_EVERY) => failure,
+                failure = self.limiter.link.failure(turn, wait) => failure,
                 _ = known.wait_for(|known| known.mode.turn() != turn) => return,
             };
             if let Some(failure) = failure {
@@ -132,16 +134,18 @@ impl Conductor {
                 return;
             }
             self.renew(turn).await;
+            wait = RENEW_EVERY;
         }
     }
 
     /// Asks whether Redis is there, and claims the places of running requests again.
     async fn renew(&self, turn: u64) {
+        // Without one, others have gone on without what this node counts: it puts that in a period of its own.
         let Some(connection) = self.limiter.link.connection() else {
             return self.limiter.fail(turn, "not connected to Redis");
         };
         // An outage begins when Redis goes, not with the next request.
-        if let Err(error) = connection.ping().await {
+        if let Err(error) = connection.check().await {
             return self.limiter.fail(turn, &error.to_string());
         }
         self.limiter.link.show_connected();
@@ -262,7 +266,7 @@ impl Conductor {
             }
             let now = self.limiter.parts.clock.monotonic();
             if now < ready_at {
-                connection.ping().await?;
+                connection.check().await?;
             } else {
                 let missing = self.declare(&connection, period).await?;
                 if !missing.is_empty() && now >= ready_at + SAID_EVERY {

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use events::log::{LimitSharing, Log, LogError, RunningNode};
 use tokio::time::Instant;
 
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
+/// How long a node that starts may take until it says that it is connected.
+const STARTS_MAX: TimeDelta = TimeDelta::seconds(10);
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A node that shares its counts while this one cannot.
@@ -32,7 +34,7 @@ pub struct Nodes {
     others: Vec<RunningNode>,
 }
 
-/// What a node that starts makes of the others.
+/// What a node without Redis makes of the others at its start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
     Serve,
@@ -77,6 +79,12 @@ impl Nodes {
 
     pub fn with_redis(&self) -> impl Iterator<Item = &RunningNode> {
         self.others.iter().filter(|other| other.has_redis())
+    }
+
+    /// Whether a node that runs has started so lately that it may still connect for the first time.
+    pub fn does_one_start(&self) -> bool {
+        let is_new = |other: &RunningNode| other.started_at + STARTS_MAX > self.own.seen_at && self.runs(other);
+        self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Unreached) && is_new(other))
     }
 
     /// Whether a node was seen since this one started. If not, it has died, as far as anybody can know.
@@ -195,6 +203,19 @@ mod tests {
         assert_eq!(without(node("other", 1, 11, None)), "serve", "it does not say it");
         let both = [node("unreached", 1, 11, Some(Unreached)), node("shares", 1, 11, Some(Connected))];
         assert_eq!(beside(&both).verdict_without_redis(), Verdict::End(&both[1]));
+    }
+
+    #[test]
+    fn a_node_that_has_just_started_may_still_connect() {
+        let second = 1_000_000;
+        let beside = |started_at: i64, sharing| {
+            let own = node("own", 10 * second, 20 * second, Some(Unreached));
+            let other = node("other", started_at * second, 20 * second, Some(sharing));
+            Nodes::of("own", vec![own, other]).expect("it is listed").does_one_start()
+        };
+        assert!(beside(11, Unreached) && beside(19, Unreached));
+        assert!(!beside(10, Unreached), "it has had its time");
+        assert!(!beside(19, Disconnected) && !beside(19, Off));
     }
 
     #[test]

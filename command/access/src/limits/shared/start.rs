@@ -11,8 +11,7 @@ use super::SharedLimitsError;
 use super::other_nodes::{ConnectedNodes, LOOK_EVERY, Looks, OthersReach, SharingNode, Verdict};
 use super::state::SharedLimiter;
 
-/// For how long a starting node makes new attempts to reach Redis before it ends, or records an outage for all nodes: one answer may be
-/// late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
+/// For how long a starting node makes new attempts to reach Redis before it looks at the others: one answer may be late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
 /// that a slow Redis is not taken for an absent one.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
@@ -80,8 +79,10 @@ impl SharedLimiter {
         }
     }
 
+    /// Connects, if Redis answers at the speed of requests: an attempt to open a connection may take longer.
     async fn connect(&self) -> Result<(), CounterError> {
         let connection = self.open().await?;
+        connection.check().await?;
         self.link.set_connection(Some(connection));
         Ok(())
     }
@@ -97,9 +98,9 @@ impl SharedLimiter {
         while let Some(nodes) = looks.next().await? {
             if Instant::now() >= noticed_by {
                 match connected.look(&nodes) {
-                    OthersReach::Nobody => return Ok(false),
+                    OthersReach::Nobody if !nodes.does_one_start() => return Ok(false),
                     OthersReach::Certainly => return Ok(true),
-                    OthersReach::Perhaps => {}
+                    OthersReach::Nobody | OthersReach::Perhaps => {}
                 }
             } else if nodes.with_redis().next().is_none() {
                 return Ok(false);
