@@ -1,6 +1,6 @@
 //! A refusal, decided again if a budget caused it.
 //!
-//! A refusal may be recorded up to a second after it was decided, and its figures are those of the decision. So it follows if the
+//! A refusal may be recorded some seconds after it was decided, and its figures are those of the decision. So it follows if the
 //! ledger says the same at the position at which it is recorded, or after one of the events shortly before.
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::refusal::ErrorCode;
 
 const NOT_OF_A_BUDGET: &str =
     "no budget refused it; of other refusals the log has the code and the model, and not what was asked";
+const MAYBE_EARLIER: &str = "it may have been decided earlier: before too many movements of its budgets to look at each, or in the window before";
 const UNREADABLE: &str = "the refusal does not have the figures of its budget";
 
 pub(super) fn check(
@@ -58,15 +59,15 @@ pub(super) fn check(
         return Ok(check);
     }
     let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), &refused.model, wanted, moment);
-    let mut found = now;
-    for moment in spending.moments(recorded) {
-        if decide(moment).as_ref() == Some(&shortfall) {
-            found = moment;
-            break;
-        }
+    let mut moments = spending.moments(recorded).into_iter();
+    let found = moments.find(|moment| decide(*moment).as_ref() == Some(&shortfall));
+    check.decided_before = found.unwrap_or(now).before;
+    check.budgets = budgets(&spending, evidence, found.unwrap_or(now), (recorded, wanted));
+    if found.is_none() && spending.may_have_been_earlier(recorded) {
+        check.verdict.undecided.push(MAYBE_EARLIER.to_owned());
+        return Ok(check);
     }
-    check.decided_before = found.before;
-    check.budgets = budgets(&spending, evidence, found, (recorded, wanted));
+    let found = found.unwrap_or(now);
     match decide(found) {
         Some(follows) if follows.budget_id == shortfall.budget_id => {
             compare_shortfalls(&mut check.verdict, recorded.position, &shortfall, &follows);

@@ -21,7 +21,7 @@ const READ_POSITIONS_MAX: u64 = 65_536;
 /// How long a decision may wait before it is recorded: refusals of one key wait for the next second, and jobs for the writer.
 const RECORDING_WAIT_MAX: TimeDelta = TimeDelta::seconds(12);
 /// The movements of an owner's budgets between which a refusal may have been decided.
-const RECENT_MAX: usize = 1_000;
+const RECENT_MAX: usize = 200;
 
 /// Whose events have all movements of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ pub(super) struct Spending<'a> {
     amounts: HashMap<BudgetWindow, Amounts>,
     /// The last movements, which are not in the amounts: of a decision that may have been made before some of them.
     recent: Vec<WindowMovement>,
+    /// Some of the last movements are too many to be looked at one by one.
+    has_forgotten: bool,
     /// The last position of the movements that are in the amounts.
     counted_until: u64,
     /// Positions that are examined at most for the budgets of one owner.
@@ -94,7 +96,8 @@ impl<'a> Spending<'a> {
         let chain = recorded.context.chain();
         let (changes, amounts, recent, unread) = (&*evidence.budgets, HashMap::new(), Vec::new(), HashSet::new());
         let positions_max = evidence.bounds.positions;
-        let mut spending = Self { chain, changes, amounts, recent, counted_until: 0, positions_max, unread };
+        let mut spending =
+            Self { chain, changes, amounts, recent, has_forgotten: false, counted_until: 0, positions_max, unread };
         let since = match decided {
             DecidedAt::Recording => None,
             DecidedAt::OrBefore => recorded.recorded_at.checked_sub_signed(RECORDING_WAIT_MAX),
@@ -169,6 +172,7 @@ impl<'a> Spending<'a> {
                 }
                 if recent.len() > RECENT_MAX {
                     recent.pop_front().into_iter().for_each(|movement| self.count(movement));
+                    self.has_forgotten = true;
                 }
             }
             if !has_more {
@@ -199,6 +203,15 @@ impl<'a> Spending<'a> {
         moments.push(Moment { before: recorded.position, at: recorded.recorded_at });
         moments.sort_by_key(|moment| std::cmp::Reverse(moment.before));
         moments
+    }
+
+    /// Whether the decision may have been made at a moment that is none of [`moments`](Self::moments): before one of too many movements,
+    /// or in the window before the one in which it was recorded.
+    pub(super) fn may_have_been_earlier(&self, recorded: &Recorded) -> bool {
+        let Some(since) = recorded.recorded_at.checked_sub_signed(RECORDING_WAIT_MAX) else { return true };
+        let begins_lately =
+            |budget: &Budget| budget.period.window_start(recorded.recorded_at).is_some_and(|start| start > since);
+        self.has_forgotten || self.budgets_before(recorded.position, Some(since)).any(begins_lately)
     }
 
     /// The balances of these budgets after all events before the moment.

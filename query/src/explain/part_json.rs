@@ -157,10 +157,13 @@ fn bound_target(of: &BoundTarget, visible: Visible) -> Value {
     })
 }
 
-pub fn route(of: &RouteCheck) -> Value {
+/// Only the platform sees the targets that were not called, and why: models that all tenants share are the platform's.
+pub fn route(of: &RouteCheck, visible: Visible) -> Value {
+    let is_whole = visible == Visible::Platform;
+    let targets = of.targets.iter().filter(|target| is_whole || target.was_called);
     let part = json!({
-        "strategy": of.strategy.map(|strategy| strategy.as_str()),
-        "targets": of.targets.iter().map(route_target).collect::<Vec<_>>(),
+        "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
+        "targets": targets.map(|target| route_target(target, is_whole)).collect::<Vec<_>>(),
         "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
     });
     put_verdict(part, &of.verdict, &[])
@@ -171,7 +174,7 @@ pub fn route_shape() -> Shape {
         .required("provider_id", schema::id(ProviderId::PREFIX))
         .required("model", schema::string())
         .required("rank", schema::nullable(schema::count()))
-        .required("reason", schema::string())
+        .required("reason", schema::nullable(schema::string()))
         .required("price_version", schema::nullable(schema::count()))
         .required("was_called", schema::boolean())
         .open();
@@ -192,12 +195,12 @@ pub fn route_shape() -> Shape {
         .open()
 }
 
-fn route_target(of: &RouteTarget) -> Value {
+fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
     json!({
         "provider_id": of.provider_id.to_string(),
         "model": of.model,
         "rank": of.rank,
-        "reason": format!("{} {}", of.reason.what, of.reason.figure),
+        "reason": has_reason.then(|| format!("{} {}", of.reason.what, of.reason.figure)),
         "price_version": of.price_version,
         "was_called": of.was_called,
     })

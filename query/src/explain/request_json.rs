@@ -18,7 +18,7 @@ pub fn json(of: &Explanation, visible: Visible) -> Value {
         "life": put_verdict(json!({}), &of.life, &[]),
         "admission": of.admission.as_ref().map(|part| part_json::admission(part, visible)),
         "bound": of.bound.as_ref().map(|part| part_json::bound(part, visible)),
-        "route": of.route.as_ref().map(part_json::route),
+        "route": of.route.as_ref().map(|route| part_json::route(route, visible)),
         "settlement": of.settlement.as_ref().map(|part| part_json::settlement(part, visible)),
     })
 }
