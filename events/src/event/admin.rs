@@ -2,16 +2,16 @@
 
 mod provider_key;
 mod provider_kind_name;
+mod scope;
 mod server_name;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Chain, Context, Shown, StreamKind};
+use super::Shown;
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
@@ -22,6 +22,7 @@ use crate::time::{Period, wire};
 pub use crate::routing::Strategy;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
+pub use scope::Scope;
 pub use server_name::ServerName;
 
 pub const SLUG_LEN_MAX: usize = 63;
@@ -469,61 +470,6 @@ impl Shown for Price {
 
     fn in_full(&self) -> Self {
         Self { tariff: self.tariff.clone().saying_what_was_left_out(), ..self.clone() }
-    }
-}
-
-/// The scope of a budget or a limit: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire, `ten_…` as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Scope {
-    #[serde(rename = "partner_id")]
-    Partner(PartnerId),
-    #[serde(rename = "tenant_id")]
-    Tenant(TenantId),
-    #[serde(rename = "user_id")]
-    User(UserId),
-    #[serde(rename = "key_id")]
-    Key(KeyId),
-}
-
-impl Scope {
-    /// The kind of the owner.
-    pub const fn kind(self) -> StreamKind {
-        match self {
-            Self::Partner(_) => StreamKind::Partner,
-            Self::Tenant(_) => StreamKind::Tenant,
-            Self::User(_) => StreamKind::User,
-            Self::Key(_) => StreamKind::Key,
-        }
-    }
-
-    /// Whom a budget or a limit of this scope belongs to, by the context of its event.
-    pub const fn owners(self, context: &Context) -> Chain {
-        match self {
-            Self::Partner(id) => Chain { partner: Some(id), tenant: None, user: None, key: None },
-            Self::Tenant(id) => Chain { partner: context.partner_id, tenant: Some(id), user: None, key: None },
-            Self::User(_) | Self::Key(_) => context.chain(),
-        }
-    }
-
-    /// Whether it binds requests of this chain.
-    pub fn binds(self, chain: &Chain) -> bool {
-        match self {
-            Self::Partner(id) => chain.partner == Some(id),
-            Self::Tenant(id) => chain.tenant == Some(id),
-            Self::User(id) => chain.user == Some(id),
-            Self::Key(id) => chain.key == Some(id),
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Partner(id) => id.fmt(f),
-            Self::Tenant(id) => id.fmt(f),
-            Self::User(id) => id.fmt(f),
-            Self::Key(id) => id.fmt(f),
-        }
     }
 }
 

@@ -95,7 +95,8 @@ pub struct PastViewsHandle {
     positions: SyncSender<u64>,
 }
 
-enum Found {
+/// The views as of a position, or what becomes of them.
+enum BuiltOrQueued {
     Built(Arc<PastViews>),
     Queued(watch::Receiver<Outcome>),
 }
@@ -113,8 +114,8 @@ impl PastViewsHandle {
     /// on after that.
     pub async fn at(&self, position: u64, requester: Requester) -> Result<Arc<PastViews>, PastError> {
         let mut outcome = match self.find(position, requester)? {
-            Found::Built(views) => return Ok(views),
-            Found::Queued(outcome) => outcome,
+            BuiltOrQueued::Built(views) => return Ok(views),
+            BuiltOrQueued::Queued(outcome) => outcome,
         };
         let waited = tokio::time::timeout(QUERY_MAX, outcome.wait_for(Option::is_some)).await;
         match waited {
@@ -124,15 +125,15 @@ impl PastViewsHandle {
         }
     }
 
-    fn find(&self, position: u64, requester: Requester) -> Result<Found, PastError> {
+    fn find(&self, position: u64, requester: Requester) -> Result<BuiltOrQueued, PastError> {
         let mut contents = self.shelf.lock();
         if let Some(index) = contents.built.iter().position(|views| views.position() == position) {
             let views = contents.built.remove(index);
             contents.built.push(Arc::clone(&views));
-            return Ok(Found::Built(views));
+            return Ok(BuiltOrQueued::Built(views));
         }
         if let Some(queued) = contents.queue.iter().find(|queued| queued.position == position) {
-            return Ok(Found::Queued(queued.outcome.subscribe()));
+            return Ok(BuiltOrQueued::Queued(queued.outcome.subscribe()));
         }
         if !has_room(&contents.queue, requester) {
             return Err(PastError::Busy);
@@ -141,7 +142,7 @@ impl PastViewsHandle {
         self.positions.try_send(position).map_err(|_| PastError::Stopping)?;
         let (sender, outcome) = watch::channel(None);
         contents.queue.push_back(Queued { position, requester, outcome: sender });
-        Ok(Found::Queued(outcome))
+        Ok(BuiltOrQueued::Queued(outcome))
     }
 }
 

@@ -11,16 +11,16 @@ use super::SharedLimitsError;
 use super::other_nodes::{ConnectedNodes, LOOK_EVERY, Looks, OthersReach, SharingNode, Verdict};
 use super::state::SharedLimiter;
 
-/// For how long a starting node makes new attempts to reach Redis before it looks at the others: one answer may be late, and during a failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds, so
-/// that a slow Redis is not taken for an absent one.
+/// For how long a starting node makes new attempts to reach Redis before it looks at the others: one answer may be late, and during a
+/// failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
 /// once a second, waits half a second, and gives a sign each second. Until then, what others say may be from before an outage.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
 
 /// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. It waits for one that
-/// may have died, such as this one before a restart, and for one that has not reached its Redis yet, which may never do so. Returns the node because
-/// of which this one must end.
+/// may have died, such as this one before a restart, and for one that has not reached its Redis yet, which may never do so. Returns the
+/// node because of which this one must end.
 ///
 /// Errors: the log cannot be read.
 pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode>, LogError> {
