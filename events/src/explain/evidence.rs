@@ -43,9 +43,7 @@ struct Wanted {
 impl Evidence {
     /// `None` if the log has no event of the request.
     pub(super) fn read(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> Result<Option<Self>, LogError> {
-        let mut life = reader.stream(&Stream::inference(request))?;
-        life.extend(reader.stream(&Stream::hold(request))?);
-        life.sort_by_key(|recorded| recorded.position);
+        let life = life(reader, request)?;
         let (Some(begin), Some(last)) = (life.first(), life.last()) else { return Ok(None) };
         let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
         let (until, mut named) = (last.position, Vec::new());
@@ -174,6 +172,17 @@ impl Evidence {
             _ => None,
         })
     }
+}
+
+/// The events of a request, in order, as of one moment: the end of a request and that of its hold are appended together, but on
+/// two streams, of which the second may be read after it has ended.
+fn life(reader: &dyn Reader, request: RequestId) -> Result<Vec<Recorded>, LogError> {
+    let head = reader.head()?.position;
+    let mut life = reader.stream(&Stream::inference(request))?;
+    life.extend(reader.stream(&Stream::hold(request))?);
+    life.retain(|recorded| recorded.position <= head);
+    life.sort_by_key(|recorded| recorded.position);
+    Ok(life)
 }
 
 fn key(price: &Price) -> String {

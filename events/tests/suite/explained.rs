@@ -16,10 +16,12 @@ use crate::test_log::{TestLog, blocking, on_both_engines};
 /// Longer than the story.
 const TTL: Duration = Duration::from_hours(48);
 const DAY: Duration = Duration::from_hours(24);
+const ENDED_WHILE_READ: u128 = 100;
 
 on_both_engines! {
     budgets_had_what_the_events_before_the_request_say,
     what_is_too_much_to_read_is_said_and_not_guessed,
+    a_request_that_ends_while_it_is_read_follows_at_every_moment,
 }
 
 /// Opens a budget of the tenant in all, one of a day, one of a key that only observes, and one of a stranger.
@@ -94,4 +96,33 @@ async fn what_is_too_much_to_read_is_said_and_not_guessed(place: TestLog) {
         assert_eq!((check.verdict.follows(), check.verdict.undecided.len()), (None, 1), "{:?}", check.verdict);
         assert!(check.budgets.iter().all(|budget| !budget.is_known), "{:?}", check.budgets);
     }
+}
+
+/// The end of a request and that of its hold are on two streams, which are read one after the other.
+async fn a_request_that_ends_while_it_is_read_follows_at_every_moment(place: TestLog) {
+    let log = place.open(&clock());
+    let enough = budget(1, Scope::Tenant(id(1)), 1_000_000, Period::Total);
+    log.append(append(StreamKind::Budget, enough.budget_id, 0, opened(enough))).await.expect("opened");
+    for request in 100..100 + ENDED_WHILE_READ {
+        let hold = admit(&log, request, 7, 10).await;
+        let reader = place.reader();
+        let (reading, is_read) = tokio::sync::oneshot::channel();
+        let explained = tokio::task::spawn_blocking(move || {
+            let mut reading = Some(reading);
+            loop {
+                let explanation =
+                    explain(&*reader, id(request), ReadBounds::default()).expect("read").expect("recorded");
+                assert_eq!(explanation.life.follows(), Some(true), "{request}: {:?}", explanation.life);
+                reading.take().map(|reading| reading.send(()));
+                if explanation.settlement.is_some_and(|settlement| settlement.charged.is_some()) {
+                    return;
+                }
+            }
+        });
+        is_read.await.expect("it is read");
+        let end = Outcome::Completed(ended(4));
+        hold.end(Vec::new(), end, Charge::Settle(NanoUsd::new(4))).await.expect("recorded");
+        explained.await.expect("it followed");
+    }
+    blocking(|| log.close());
 }
