@@ -20,7 +20,7 @@ use crate::call::{Correction, Count, LimitCall, LimitState, NodeState, begin, li
 use crate::error::{CounterError, CounterErrorKind};
 use crate::reply::{CountReply, PutReply};
 
-/// How long a connection may take.
+/// How long it may take to connect. What is tried then may take as long as answers may.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer may take. Requests wait for it.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
@@ -45,7 +45,6 @@ pub struct CounterConnection {
     /// As errors name it.
     server: Arc<str>,
     script: Arc<Script>,
-    answer_max: Duration,
 }
 
 #[derive(Clone)]
@@ -63,21 +62,18 @@ pub struct ReadyNodes {
 }
 
 impl CounterConnection {
-    /// Connects as the node of this name, if the server lets it do all that counting needs.
+    /// Connects as the node of this name, if the server lets it do all that counting needs, and answers in time.
     pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
         let server: Arc<str> = address.shown().into();
         let failed = |kind| CounterError::new(Arc::clone(&server), kind);
-        let opened = async {
-            let link = connect(address).await.map_err(failed)?;
-            let script = Arc::new(Script::new(include_str!("script.lua")));
-            let connection =
-                Self { link, node: node.into(), server: Arc::clone(&server), script, answer_max: ANSWER_MAX };
-            // No request waits for it: it may take as long as the connection. By one name, so that it leaves nothing of each process.
-            let trial = Self { node: TRIAL.into(), answer_max: CONNECT_MAX, ..connection.clone() };
-            trial.try_all().await?;
-            Ok(connection)
-        };
-        timeout(CONNECT_MAX, opened).await.map_err(|_| failed(CounterErrorKind::TimedOut(CONNECT_MAX)))?
+        let link = timeout(CONNECT_MAX, connect(address)).await;
+        let link = link.map_err(|_| failed(CounterErrorKind::TimedOut(CONNECT_MAX)))?.map_err(failed)?;
+        let script = Arc::new(Script::new(include_str!("script.lua")));
+        let connection = Self { link, node: node.into(), server, script };
+        // By one name, so that it leaves nothing of each process.
+        let trial = Self { node: TRIAL.into(), ..connection.clone() };
+        trial.try_all().await?;
+        Ok(connection)
     }
 
     /// Counts, and asks who is ready, in a group of its own: a user may be allowed to connect and not to count. `put` needs no
@@ -89,9 +85,10 @@ impl CounterConnection {
         let counts = [Measure::RequestsPerMinute, Measure::ConcurrentRequests].map(count).to_vec();
         let ended = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
         let limit = LimitCall { limit: TRIAL.to_owned(), corrections: vec![ended], counts, ..LimitCall::default() };
-        self.ping().await?;
         // The script writes the marker only where it is missing.
-        self.run::<()>(redis::pipe().set(marker_key(TRIAL), TRIAL).ignore()).await?;
+        self.check().await?;
+        // A call that finds no script sends it and asks again: that would be three answers in the time of one.
+        self.load_script().await?;
         for _ in 0..2 {
             self.count(&state, std::slice::from_ref(&limit)).await?;
         }
@@ -130,18 +127,28 @@ impl CounterConnection {
         Ok(ReadyNodes { nodes, was_known: added == 0 })
     }
 
-    /// Asks whether the server is there, or all servers of a cluster, and whether it accepts writes: one that has become a replica, or whose
-    /// memory is full, still answers.
+    /// Asks whether the server is there, or all servers of a cluster, and whether it accepts writes, or that one of a cluster which has the
+    /// key: one that has become a replica, or whose memory is full, still answers.
     pub async fn check(&self) -> Result<(), CounterError> {
-        self.ping().await?;
-        self.run(redis::pipe().set(marker_key(TRIAL), TRIAL).ignore()).await
+        let mut write = redis::pipe();
+        write.set(marker_key(TRIAL), TRIAL).ignore();
+        match self.link.clone() {
+            Link::Server(_) => self.run(&write).await,
+            Link::Cluster(mut cluster) => {
+                let ping = redis::cmd("PING");
+                let is_there = self.answered::<()>(ping.query_async(&mut cluster));
+                tokio::try_join!(is_there, self.run::<()>(&write)).map(drop)
+            }
+        }
     }
 
-    async fn ping(&self) -> Result<(), CounterError> {
+    async fn load_script(&self) -> Result<(), CounterError> {
+        let invocation = self.script.prepare_invoke();
         match self.link.clone() {
-            Link::Server(mut server) => self.answered(redis::cmd("PING").query_async(&mut server)).await,
-            Link::Cluster(mut cluster) => self.answered(redis::cmd("PING").query_async(&mut cluster)).await,
+            Link::Server(mut server) => self.answered(invocation.load_async(&mut server)).await,
+            Link::Cluster(mut cluster) => self.answered(invocation.load_async(&mut cluster)).await,
         }
+        .map(drop)
     }
 
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Vec<String>, CounterError> {
@@ -159,8 +166,8 @@ impl CounterConnection {
     }
 
     async fn answered<T>(&self, call: impl Future<Output = RedisResult<T>>) -> Result<T, CounterError> {
-        let answer = timeout(self.answer_max, call).await;
-        let answer = answer.map_err(|_| self.failed(CounterErrorKind::TimedOut(self.answer_max)))?;
+        let answer = timeout(ANSWER_MAX, call).await;
+        let answer = answer.map_err(|_| self.failed(CounterErrorKind::TimedOut(ANSWER_MAX)))?;
         answer.map_err(|error| self.failed(error.into()))
     }
 

@@ -44,6 +44,20 @@ local function sum_of(window)
   return (struct.unpack('>d', window))
 end
 
+-- The window, in which nothing was counted later than now. The server's clock may have been set back, or another server, whose clock is
+-- behind, has taken over: what was counted before then stays for one window more, and not for as long as that as well.
+local function counted_by_now(window)
+  if #window == WORD then return window end
+  local _, newest = bucket_at(window, #window - ENTRY + 1)
+  if newest <= NOW then return window end
+  local packed = { window:sub(1, WORD) }
+  for at = WORD + 1, #window, ENTRY do
+    local bucket, counted, amount = bucket_at(window, at)
+    packed[#packed + 1] = struct.pack('>ddd', bucket, math.min(counted, NOW), amount)
+  end
+  return table.concat(packed)
+end
+
 -- The window without the buckets that have left, and without empty ones at its beginning.
 local function pruned(window, kept)
   local at, sum = WORD + 1, sum_of(window)
@@ -132,7 +146,7 @@ local function windows_of(key, fields, measure, kept)
   local prefix, windows = 'w:' .. measure .. ':', {}
   for field, window in pairs(fields) do
     if field:sub(1, #prefix) == prefix then
-      local rest = pruned(window, kept)
+      local rest = pruned(counted_by_now(window), kept)
       if rest ~= window then
         if #rest == WORD then redis.call('HDEL', key, field) else redis.call('HSET', key, field, rest) end
         fields[field] = rest
@@ -190,8 +204,14 @@ local is_known = redis.call('ZSCORE', KEYS[2], NODE)
 if OP == 'count' and HAS_RUNNING and not is_known then return { 'lost', marker } end
 redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), NODE)
 redis.call('PEXPIRE', KEYS[2], text(KEEP / 1000))
-local live = {}
-for _, node in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do live[node] = true end
+local live, scores = {}, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+for at = 1, #scores, 2 do
+  live[scores[at]] = true
+  -- As with windows: for no longer than from now on.
+  if tonumber(scores[at + 1]) > NOW + RUNNING_KEPT then
+    redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), scores[at])
+  end
+end
 
 if OP == 'put' then
   for at = 3, #KEYS do

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum LimitSharing {
     /// By itself: it was given no Redis.
     Off,
-    /// It was given a Redis, and has never reached it: it starts, or has a wrong address, or started while Redis was away.
+    /// It was given a Redis, and does not serve yet: it looks whether it can use it.
+    Starting,
+    /// It was given a Redis, and has never reached it: it has a wrong address, or started while Redis was away.
     Unreached,
     /// It has lost its connection to Redis, or has not put its counts into it yet.
     Disconnected,
@@ -16,12 +18,13 @@ pub enum LimitSharing {
 }
 
 impl LimitSharing {
-    const ALL: [Self; 4] = [Self::Off, Self::Unreached, Self::Disconnected, Self::Connected];
+    const ALL: [Self; 5] = [Self::Off, Self::Starting, Self::Unreached, Self::Disconnected, Self::Connected];
 
     /// Its name in the register.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::Starting => "starting",
             Self::Unreached => "unreached",
             Self::Disconnected => "disconnected",
             Self::Connected => "connected",

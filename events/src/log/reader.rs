@@ -42,7 +42,7 @@ pub struct RunningNode {
 impl RunningNode {
     /// True for one that was given a Redis, and says so.
     pub const fn has_redis(&self) -> bool {
-        matches!(self.limit_sharing, Some(LimitSharing::Unreached)) || self.shares_limits()
+        matches!(self.limit_sharing, Some(LimitSharing::Starting | LimitSharing::Unreached)) || self.shares_limits()
     }
 
     /// True for one that shares its counts of rate limits, or will when its Redis is back.

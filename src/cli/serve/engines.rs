@@ -68,7 +68,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let sign = LimitSharingSign::default();
     let options = if config.mode.serves_requests() {
         let is_shared = matches!(config.limit_counts, LimitCounts::Shared(_));
-        sign.show(if is_shared { LimitSharing::Unreached } else { LimitSharing::Off });
+        sign.show(if is_shared { LimitSharing::Starting } else { LimitSharing::Off });
         options.with_limit_sharing(sign.clone())
     } else {
         options.without_requests()

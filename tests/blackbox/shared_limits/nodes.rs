@@ -160,6 +160,20 @@ impl LimitedNodes {
         }
     }
 
+    /// Waits until a local period is recorded that has not ended, and returns why it began.
+    pub async fn wait_for_local_period(&self, max: Duration) -> String {
+        let started = Instant::now();
+        loop {
+            let log = self.log().await;
+            let since_shared = log.iter().rev().take_while(|event| type_of(event) != "access.limits_shared.v1");
+            if let Some(first) = since_shared.filter(|event| type_of(event) == "access.limits_local.v1").last() {
+                return text(&first["data"]["reason"]);
+            }
+            assert!(started.elapsed() < max, "no local period is recorded");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     pub async fn wait_for_event(&self, of_type: &str, max: Duration) {
         let started = Instant::now();
         loop {

@@ -62,6 +62,25 @@ async fn nodes_share_their_counts_again_while_another_one_starts() {
     nodes.wait_until_shared(SOON).await;
 }
 
+/// Such a node may never have a use for its share.
+///
+/// Holds: limits.unusable-redis
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_not_finished_its_start_has_no_share_and_nobody_waits_for_it() {
+    let redis = empty_redis();
+    let nodes = LimitedNodes::start(&redis);
+    wait_for_signs(&nodes.database_url(), &["connected"; NODES]).await;
+    tokio::task::block_in_place(|| nodes.register_one_that_says("starting"));
+    nodes.proxy(1).set(ProxyMode::Refused);
+    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    nodes.proxy(1).set(ProxyMode::Open);
+    nodes.wait_until_shared(SOON).await;
+    let log = nodes.log().await;
+    for local in log.iter().filter(|event| type_of(event) == "access.limits_local.v1") {
+        assert_eq!(local["data"]["nodes"].as_array().map(Vec::len), Some(NODES), "{local}");
+    }
+}
+
 /// It was suspended when the outage began, and may have admitted what Redis has lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_wait_for_an_older_one_before_they_share_their_counts_again() {

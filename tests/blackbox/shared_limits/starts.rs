@@ -285,6 +285,6 @@ async fn wait_until_it_counts_by_itself(node: &Gateway) {
 }
 
 /// How a node says that it counts.
-async fn limits_of(node: &Gateway) -> Value {
+pub async fn limits_of(node: &Gateway) -> Value {
     node.client(None).get("/health").await.json()["parts"]["limits"].clone()
 }

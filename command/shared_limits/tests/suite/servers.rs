@@ -7,6 +7,7 @@ use shared_limits::{
     Answer, BucketState, Correction, Count, CountReply, CounterConnection, CounterErrorKind, LimitCall, LimitState,
     NodeState, PutReply, RedisAddress, Shortage, WindowState,
 };
+use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisCluster, RedisServer};
 
 use crate::nodes::{Node, state};
@@ -223,7 +224,7 @@ async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_co
     }
     let script = include_str!("../../src/script.lua").split("redis.call('").skip(1);
     let of_script = script.filter_map(|call| call.split('\'').next());
-    for command in of_script.chain(["PING", "INFO", "SADD", "EXPIRE", "SMEMBERS"]) {
+    for command in of_script.chain(["INFO", "SADD", "EXPIRE", "SMEMBERS"]) {
         let command = command.to_lowercase();
         let (refused, is_final) = open("lacks-one", &["~lw:*", "+@all", &format!("-{command}")]).await.expect(&command);
         assert!(refused.contains(" refuses this user: ") && is_final, "{command}: {refused}");
@@ -275,22 +276,63 @@ async fn a_server_is_tried_without_a_trace_of_each_process() {
     assert_eq!(left(), of_one);
 }
 
+/// A node that runs goes on with a server that answers each call within half a second, so one that connects may do with it, too.
 #[tokio::test]
-async fn a_server_may_take_longer_for_the_trial_than_for_a_request() {
+async fn a_server_that_answers_each_call_in_time_can_be_connected_to_and_no_slower_one() {
     let (server, cluster) = (RedisServer::start(Durability::Forgets), RedisCluster::start());
-    let pause = |servers: &[RedisServer]| {
-        for server in servers {
-            server.ask(&["CLIENT", "PAUSE", "1000", "WRITE"]);
-        }
-    };
+    let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into());
+    // In each direction.
+    proxy.set(ProxyMode::Slow(Duration::from_millis(175)));
+    let node = Node::at(&format!("redis://127.0.0.1:{}", proxy.port), "a").await;
+    node.connection().check().await.expect("in time");
     for (url, servers) in [(server.url(), std::slice::from_ref(&server)), (cluster.url(), cluster.servers())] {
-        pause(servers);
         let node = Node::at(&url, "a").await;
-        pause(servers);
+        for server in servers {
+            server.ask(&["CLIENT", "PAUSE", "1200", "WRITE"]);
+        }
         let counted = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await;
-        let error = counted.expect_err("too slow");
-        assert!(matches!(error.kind(), CounterErrorKind::TimedOut(_)), "{url}: {error}");
+        let opened = CounterConnection::open(&url.parse().expect("an address"), "b").await.map(drop);
+        for late in [counted.map(drop), opened] {
+            let error = late.expect_err("too slow");
+            assert!(matches!(error.kind(), CounterErrorKind::TimedOut(_)), "{url}: {error}");
+        }
     }
+}
+
+/// As if the clock of the server were set back by ten minutes: all that was counted is of ten minutes later.
+#[tokio::test]
+async fn what_was_counted_by_a_clock_that_was_set_back_stays_for_one_window_more() {
+    const SET_BACK: &str = "
+        for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+          if field:sub(1, 2) == 'w:' then
+            local window = redis.call('HGET', KEYS[1], field)
+            local later = { window:sub(1, 8) }
+            for at = 9, #window, 24 do
+              local bucket, newest, amount = struct.unpack('>ddd', window, at)
+              later[#later + 1] = struct.pack('>ddd', bucket, newest + 600000000, amount)
+            end
+            redis.call('HSET', KEYS[1], field, table.concat(later))
+          end
+        end
+        for _, node in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do redis.call('ZINCRBY', KEYS[2], 600000000, node) end
+        return 'set back'";
+    let server = RedisServer::start(Durability::Forgets);
+    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
+    let short = |bound| Count { kept: Duration::from_secs(2), ..requests(bound) };
+    let one = [limit("l", &[short(2), running(2)])];
+    assert!(is_counted(&a.count("g", &one).await) && is_counted(&b.count("g", &one).await));
+    assert_eq!(server.ask(&["EVAL", SET_BACK, "2", "lw:{g}:l", "lw:{g}:nodes"]), "set back");
+    let standings = answer(a.count("g", &one).await).standings;
+    assert!(
+        matches!(standings[0].shortage, Some(Shortage::After(wait)) if wait <= Duration::from_secs(2)),
+        "{standings:?}"
+    );
+    // Node b is not heard of any more.
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        a.count("g", &[]).await;
+    }
+    assert!(is_counted(&a.count("g", &one).await), "the window is empty, and the place of node b is free");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! it, and says that it is ready. When all running nodes are that were given a share, one of them records `access.limits_shared`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +13,7 @@ use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
 
 use super::group::Group;
@@ -27,6 +28,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// The partners whose limits are told to Redis at a time: answered one after the other, many calls would take longer than the places of
+/// running requests are kept.
+const GROUPS_AT_A_TIME: usize = 32;
 /// The limits of one call.
 const LIMITS_PER_CALL: usize = 32;
 /// An outage that follows the last one so soon lets the node wait before it says again that it is ready.
@@ -50,9 +54,29 @@ pub struct Conductor {
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
-    /// Why the local period lasts, as it was said last, and when, by the monotonic clock.
-    said_cause: Option<(Duration, String)>,
+    /// Why the local period lasts.
+    cause: Said,
+    /// Why it cannot be recorded how limits are counted.
+    unrecorded: Said,
 }
+
+/// What was said last, and when, by the monotonic clock: attempts follow each other several times a second.
+#[derive(Debug, Default)]
+struct Said(Option<(Duration, String)>);
+
+impl Said {
+    /// Whether to say this: it is new, and something else was not said just before.
+    fn is_to_say(&mut self, said: &str, now: Duration) -> bool {
+        let is_to_say = self.0.as_ref().is_none_or(|(at, last)| last != said && now.saturating_sub(*at) >= SAID_EVERY);
+        if is_to_say {
+            self.0 = Some((now, said.to_owned()));
+        }
+        is_to_say
+    }
+}
+
+/// A call to Redis failed, and the limiter knows why.
+struct NotTold;
 
 /// Why a return from a local period did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +93,15 @@ enum ReturnError {
 }
 
 impl Conductor {
-    pub const fn new(limiter: Arc<SharedLimiter>) -> Self {
+    pub fn new(limiter: Arc<SharedLimiter>) -> Self {
         Self {
             limiter,
             shared_since: None,
             pause: Duration::ZERO,
             known_period: None,
             declared: None,
-            said_cause: None,
+            cause: Said::default(),
+            unrecorded: Said::default(),
         }
     }
 
@@ -118,7 +143,7 @@ impl Conductor {
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
-        self.said_cause = None;
+        self.cause = Said::default();
         self.limiter.link.set_phase(Phase::Away);
         // A start that could not use Redis has said so.
         let mut wait = Duration::ZERO;
@@ -149,12 +174,16 @@ impl Conductor {
             return self.limiter.fail(turn, &error.to_string());
         }
         self.limiter.link.show_connected();
-        for group in self.limiter.groups.running() {
-            // Each call may take half a second: after a failure, the others would only delay what is recorded.
-            if !self.limiter.tell(&connection, &group, turn, &[]).await {
-                return;
+        let tell = |group: Arc<Group>| {
+            let connection = &connection;
+            async move {
+                let is_told = self.limiter.tell(connection, &group, turn, &[]).await;
+                is_told.then_some(()).ok_or(NotTold)
             }
-        }
+        };
+        let running = stream::iter(self.limiter.groups.running()).map(Ok);
+        // Each call may take half a second: after a failure, the others would only delay what is recorded.
+        let _ = running.try_for_each_concurrent(GROUPS_AT_A_TIME, tell).await;
     }
 
     /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
@@ -182,7 +211,7 @@ impl Conductor {
     }
 
     /// Appends to the stream, unless it has moved on, and waits until that is known here.
-    async fn record(&self, event: Event, known_sequence: u64) {
+    async fn record(&mut self, event: Event, known_sequence: u64) {
         let append = Append {
             stream: Access::limits_stream(),
             expected_sequence: known_sequence,
@@ -194,22 +223,28 @@ impl Conductor {
         };
         match self.limiter.parts.log.append(append).await {
             Ok(_) | Err(AppendError::OptimisticLock) => {
+                self.unrecorded = Said::default();
                 self.limiter.modes.wait_for(|known| known.sequence > known_sequence, RENEW_EVERY).await;
             }
             Err(error) => self.wait_for_ledger(&error).await,
         }
     }
 
-    async fn wait_for_ledger(&self, error: &(dyn std::error::Error + Sync)) {
-        tracing::warn!(error = %error, "cannot record how rate limits are counted: trying again");
+    async fn wait_for_ledger(&mut self, error: &(dyn std::error::Error + Sync)) {
+        let error = shown_text(error, REASON_CHARS_MAX);
+        if self.unrecorded.is_to_say(&error, self.limiter.parts.clock.monotonic()) {
+            tracing::warn!(error, "cannot record how rate limits are counted: trying again");
+        }
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// The nodes that were seen lately and may share their counts.
+    /// The nodes that were seen lately and may share their counts: not those that start, which admit nothing before they record
+    /// themselves or count together with the others, and may never do so.
     async fn serving_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
         let mut running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
         // Those without Redis are never ready, and count every limit by themselves in any case.
-        running.retain(|running| running.serves_requests && running.limit_sharing != Some(LimitSharing::Off));
+        let counts = |sharing| !matches!(sharing, Some(LimitSharing::Off | LimitSharing::Starting));
+        running.retain(|running| running.serves_requests && counts(running.limit_sharing));
         Ok(running)
     }
 
@@ -239,12 +274,9 @@ impl Conductor {
 
     /// Says why the local period lasts, when that has changed: the log of events has only its beginning.
     fn say_cause(&mut self, cause: impl std::fmt::Display) {
-        let (now, cause) = (self.limiter.parts.clock.monotonic(), shown_text(cause, REASON_CHARS_MAX));
-        let is_new =
-            |(said_at, said): &(Duration, String)| *said != cause && now.saturating_sub(*said_at) >= SAID_EVERY;
-        if self.said_cause.as_ref().is_none_or(is_new) {
+        let cause = shown_text(cause, REASON_CHARS_MAX);
+        if self.cause.is_to_say(&cause, self.limiter.parts.clock.monotonic()) {
             tracing::warn!(cause, "counts of rate limits cannot be shared yet");
-            self.said_cause = Some((now, cause));
         }
     }
 
@@ -261,9 +293,12 @@ impl Conductor {
         loop {
             // What was corrected meanwhile, and what nobody knows.
             self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;
-            for group in self.limiter.groups.running() {
-                self.put_states(&connection, turn, &group, &[]).await?;
-            }
+            let renew = |group: Arc<Group>| {
+                let (conductor, connection) = (&*self, &connection);
+                async move { conductor.put_states(connection, turn, &group, &[]).await }
+            };
+            let running = stream::iter(self.limiter.groups.running()).map(Ok);
+            running.try_for_each_concurrent(GROUPS_AT_A_TIME, renew).await?;
             let now = self.limiter.parts.clock.monotonic();
             if now < ready_at {
                 connection.check().await?;
@@ -313,7 +348,7 @@ impl Conductor {
         Ok(missing.into_iter().map(|node| node.node_id).collect())
     }
 
-    async fn record_shared(&self, period: &LocalPeriod) {
+    async fn record_shared(&mut self, period: &LocalPeriod) {
         let known = self.limiter.modes.known();
         if known.mode.turn() != period.turn {
             return;
@@ -349,17 +384,39 @@ impl Conductor {
                 None => by_group.push((group, vec![key])),
             }
         }
-        for (group, keys) in by_group {
-            for keys in keys.chunks(LIMITS_PER_CALL) {
-                let states: Vec<LimitState> = keys.iter().map(|key| self.state_of(*key)).collect();
-                let put = self.put_states(connection, turn, &group, &states).await;
-                if put.is_err() {
-                    self.limiter.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(&group))));
-                }
-                put?;
-            }
-        }
+        let has_failed = &AtomicBool::new(false);
+        let put = |(group, keys): (Arc<Group>, Vec<SlotKey>)| async move {
+            let put = self.put_group(connection, turn, (&group, &keys), has_failed).await;
+            has_failed.fetch_or(put.is_err(), Ordering::Relaxed);
+            put
+        };
+        // Each is awaited, so that what one of them leaves in doubt is known.
+        let all: Vec<Result<(), ReturnError>> =
+            stream::iter(by_group).map(put).buffer_unordered(GROUPS_AT_A_TIME).collect().await;
+        all.into_iter().collect::<Result<(), ReturnError>>()?;
         Ok(count)
+    }
+
+    /// Puts all that this node counts of these limits of a group, until something fails.
+    async fn put_group(
+        &self,
+        connection: &CounterConnection,
+        turn: u64,
+        (group, keys): (&Arc<Group>, &[SlotKey]),
+        has_failed: &AtomicBool,
+    ) -> Result<(), ReturnError> {
+        for keys in keys.chunks(LIMITS_PER_CALL) {
+            if has_failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let states: Vec<LimitState> = keys.iter().map(|key| self.state_of(*key)).collect();
+            let put = self.put_states(connection, turn, group, &states).await;
+            if put.is_err() {
+                self.limiter.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(group))));
+            }
+            put?;
+        }
+        Ok(())
     }
 
     /// What this node counts of a limit. Corrections that were not told yet are part of it.
@@ -463,5 +520,19 @@ impl SharedLimiter {
             Err(error) => self.fail(turn, &error.to_string()),
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_said_once_and_what_changes_at_most_every_ten_seconds() {
+        let mut said = Said::default();
+        let steps = [(0, "one", true), (60, "one", false), (61, "two", true), (62, "one", false), (71, "three", true)];
+        for (seconds, cause, is_said) in steps {
+            assert_eq!(said.is_to_say(cause, Duration::from_secs(seconds)), is_said, "{cause} at {seconds}");
+        }
     }
 }

@@ -66,12 +66,17 @@ impl Link {
         }
     }
 
-    /// Tells other nodes that this one is connected, if it is. Redis must have answered at the speed of requests: a connection alone may be of
-    /// no use.
+    /// Tells other nodes that this one is connected, if it is. Redis must have answered at the speed of requests: a connection
+    /// alone may be of no use.
     pub fn show_connected(&self) {
         if self.connection().is_some() {
             self.sign.show(LimitSharing::Connected);
         }
+    }
+
+    /// Tells other nodes that this one serves without having reached Redis.
+    pub fn show_unreached(&self) {
+        self.sign.show(LimitSharing::Unreached);
     }
 
     pub fn phase(&self) -> Phase {

@@ -59,10 +59,9 @@ impl Nodes {
 
     /// What a node does that has no Redis.
     pub fn verdict_without_redis(&self) -> Verdict<'_> {
-        let has_not_reached = |other: &RunningNode| other.limit_sharing == Some(LimitSharing::Unreached);
         match self.sharing().find(|other| self.runs(other)) {
             Some(other) => Verdict::End(other),
-            None if self.sharing().next().is_some() || self.others.iter().any(has_not_reached) => Verdict::Unclear,
+            None if self.with_redis().next().is_some() => Verdict::Unclear,
             None => Verdict::Serve,
         }
     }
@@ -81,10 +80,10 @@ impl Nodes {
         self.others.iter().filter(|other| other.has_redis())
     }
 
-    /// Whether a node that runs has started so lately that it may still connect for the first time.
+    /// Whether a node has begun to start so lately that it may still connect.
     pub fn does_one_start(&self) -> bool {
         let is_new = |other: &RunningNode| other.started_at + STARTS_MAX > self.own.seen_at && self.runs(other);
-        self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Unreached) && is_new(other))
+        self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Starting) && is_new(other))
     }
 
     /// Whether a node was seen since this one started. If not, it has died, as far as anybody can know.
@@ -164,7 +163,7 @@ impl ConnectedNodes {
 
 #[cfg(test)]
 mod tests {
-    use events::log::LimitSharing::{Connected, Disconnected, Off, Unreached};
+    use events::log::LimitSharing::{Connected, Disconnected, Off, Starting, Unreached};
     use events::time::from_micros;
 
     use super::*;
@@ -198,7 +197,9 @@ mod tests {
             assert_eq!(without(node("other", 11, 12, Some(sharing))), "end", "also a later one");
             assert_eq!(without(node("other", 1, 9, Some(sharing))), "unclear", "it may have died");
         }
-        assert_eq!(without(node("other", 1, 11, Some(Unreached))), "unclear");
+        for without_counts in [Starting, Unreached] {
+            assert_eq!(without(node("other", 1, 11, Some(without_counts))), "unclear");
+        }
         assert_eq!(without(node("other", 1, 11, Some(Off))), "serve");
         assert_eq!(without(node("other", 1, 11, None)), "serve", "it does not say it");
         let both = [node("unreached", 1, 11, Some(Unreached)), node("shares", 1, 11, Some(Connected))];
@@ -209,13 +210,13 @@ mod tests {
     fn a_node_that_has_just_started_may_still_connect() {
         let second = 1_000_000;
         let beside = |started_at: i64, sharing| {
-            let own = node("own", 10 * second, 20 * second, Some(Unreached));
+            let own = node("own", 10 * second, 20 * second, Some(Starting));
             let other = node("other", started_at * second, 20 * second, Some(sharing));
             Nodes::of("own", vec![own, other]).expect("it is listed").does_one_start()
         };
-        assert!(beside(11, Unreached) && beside(19, Unreached));
-        assert!(!beside(10, Unreached), "it has had its time");
-        assert!(!beside(19, Disconnected) && !beside(19, Off));
+        assert!(beside(11, Starting) && beside(19, Starting));
+        assert!(!beside(10, Starting), "it has had its time");
+        assert!(!beside(19, Unreached) && !beside(19, Disconnected) && !beside(19, Off));
     }
 
     #[test]

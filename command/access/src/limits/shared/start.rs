@@ -12,10 +12,12 @@ use super::other_nodes::{ConnectedNodes, LOOK_EVERY, Looks, OthersReach, Sharing
 use super::state::SharedLimiter;
 
 /// For how long a starting node makes new attempts to reach Redis before it looks at the others: one answer may be late, and during a
-/// failover an address may lead to a replica. An attempt that began in time runs to its own limit of two seconds.
+/// failover an address may lead to a replica. An attempt that began in time runs to its own end.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
+/// What a connection must pass after a failure, one each [`LOOK_EVERY`]: on a bad path, some attempt succeeds.
+const STEADY_CHECKS: u32 = 4;
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
-/// once a second, waits half a second, and gives a sign each second. Until then, what others say may be from before an outage.
+/// once a second, waits half a second for the answer, and gives a sign each second. Until then, what others say may be from before an outage.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
 
 /// Makes sure that no node runs that shares its counts: this one has no Redis, and would admit every limit once more. It waits for one that
@@ -54,8 +56,11 @@ impl SharedLimiter {
         if self.parts.log.is_shared() && self.do_others_use_redis(began, &failure).await? {
             return Err(SharedLimitsError::Unusable(failure));
         }
-        if mode.is_shared() && self.link.connection().is_none() {
-            self.fail(mode.turn(), &failure.to_string());
+        if self.link.connection().is_none() {
+            self.link.show_unreached();
+            if mode.is_shared() {
+                self.fail(mode.turn(), &failure.to_string());
+            }
         }
         Ok(())
     }
@@ -64,9 +69,10 @@ impl SharedLimiter {
     /// is the one that counts: a server that has refused this node may not answer the next attempt in time.
     async fn ask_first(&self, are_counts_shared: bool) -> Option<CounterError> {
         let until = Instant::now() + ASKED_FIRST_MAX;
-        let mut refusal: Option<CounterError> = None;
+        let (mut refusal, mut checks): (Option<CounterError>, u32) = (None, 0);
         loop {
-            let Err(failure) = self.connect().await else { return None };
+            let Err(failure) = self.connect(checks).await else { return None };
+            checks = STEADY_CHECKS;
             if refusal.is_none() && failure.is_final() {
                 refusal = Some(failure.clone());
             }
@@ -79,11 +85,15 @@ impl SharedLimiter {
         }
     }
 
-    /// Connects, if Redis answers at the speed of requests: an attempt to open a connection may take longer.
-    async fn connect(&self) -> Result<(), CounterError> {
+    /// Connects, if Redis goes on answering for so many checks.
+    async fn connect(&self, checks: u32) -> Result<(), CounterError> {
         let connection = self.open().await?;
-        connection.check().await?;
+        for _ in 0..checks {
+            tokio::time::sleep(LOOK_EVERY).await;
+            connection.check().await?;
+        }
         self.link.set_connection(Some(connection));
+        self.link.show_connected();
         Ok(())
     }
 
@@ -105,7 +115,7 @@ impl SharedLimiter {
             } else if nodes.with_redis().next().is_none() {
                 return Ok(false);
             }
-            if self.connect().await.is_ok() {
+            if self.connect(STEADY_CHECKS).await.is_ok() {
                 return Ok(false);
             }
         }

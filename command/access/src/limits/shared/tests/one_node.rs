@@ -575,3 +575,22 @@ async fn an_admitted_request_counts_although_its_client_leaves() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((node.ask(&chain()).await.is_some(), node.ask(&chain()).await.is_some()), (true, false));
 }
+
+/// Each partner has a call of its own, and a place is kept for five seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_places_of_many_partners_are_kept_where_redis_takes_its_time() {
+    const PARTNERS: u128 = 64;
+    let (redis, running) = (redis(), Bounds::of(Measure::ConcurrentRequests, 1));
+    let proxy = proxy_of(&redis);
+    let limits: Vec<(Scope, Bounds)> = (1..=PARTNERS).map(|partner| (Scope::Partner(id(partner)), running)).collect();
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    let mut permits = Vec::new();
+    for partner in 1..=PARTNERS {
+        permits.push(node.ask(&Chain { partner: Some(id(partner)), ..chain() }).await.expect("it fits"));
+    }
+    // One after the other, they would take longer than five seconds.
+    proxy.set(ProxyMode::Slow(Duration::from_millis(50)));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let changes = node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
+    assert!(changes.is_empty(), "{changes:?}");
+}
