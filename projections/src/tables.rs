@@ -13,6 +13,7 @@ mod backends;
 mod indexes;
 mod lag;
 mod offers;
+mod offers_at;
 mod set_aside;
 mod shared_map;
 mod updater;
@@ -27,7 +28,6 @@ use events::event::admin::{
 use events::event::log_key::LogKeyCreated;
 use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
-use events::log::{LogError, Reader};
 
 use crate::model_globs::ModelGlobs;
 
@@ -182,18 +182,6 @@ impl Tables {
         if let Some(state) = change.state() {
             state.index(indexes, IndexChange::Add);
         }
-    }
-
-    /// What there was of providers, their keys and prices as of a position, with the owners of these.
-    pub fn offers_at(log: &dyn Reader, position: u64) -> Result<Self, LogError> {
-        let mut tables = Self::default();
-        let changes = log.administration_after(0)?;
-        for recorded in changes.iter().take_while(|recorded| recorded.position <= position) {
-            if is_about_offers(&recorded.event) {
-                tables.fold(recorded);
-            }
-        }
-        Ok(tables)
     }
 
     /// The keys that have signed checkpoints of the log, oldest first.
@@ -408,31 +396,6 @@ fn compile_allow_list(key: &Key) -> Option<Arc<ModelGlobs>> {
         ModelGlobs::literal(patterns)
     });
     Some(Arc::new(globs))
-}
-
-/// Whether an event changes which providers, keys of them and prices there are.
-const fn is_about_offers(event: &Event) -> bool {
-    let Event::Resource(resource) = event else { return false };
-    match resource {
-        Resource::Partner(_)
-        | Resource::Tenant(_)
-        | Resource::Provider(_)
-        | Resource::ProviderKey(_)
-        | Resource::ProviderKeySetAside(_)
-        | Resource::ProviderKeyRestored(_)
-        | Resource::Price(_) => true,
-        Resource::User(_)
-        | Resource::UserErased(_)
-        | Resource::Key(_)
-        | Resource::KeyRotated(_)
-        | Resource::Model(_)
-        | Resource::Budget(_)
-        | Resource::RateLimit(_)
-        | Resource::LogKeyCreated(_)
-        | Resource::NodeKeyReplaced(_)
-        | Resource::PriceRevalued(_)
-        | Resource::CatalogueImported(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use chrono::TimeDelta;
 use events::event::admin::{Handles, Origin, Permission, RoleGrant, Target};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
+use events::log::Part;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::ErrorCode;
 use events::routing::{Candidate, Features, choose};
 use events::time::{from_micros, parse_rfc3339};
 use uuid::Uuid;
 
+use super::offers_at::types;
 use super::*;
 
 fn noon() -> DateTime<Utc> {
@@ -279,4 +281,40 @@ fn events_other_than_administration_only_move_the_position() {
     let tables = given(vec![Event::Access(Access::Denied(Box::new(denied)))]);
     assert_eq!((tables.position, tables.keys.values().count()), (1, 0));
     assert_eq!(from_micros(0).timestamp(), 0);
+}
+
+/// Holds: query.as-of
+#[test]
+fn the_offers_as_of_a_position_are_read_in_pages_up_to_it() {
+    let facts = with(owners(), vec![Event::from(Change::created(price(5, noon())))]);
+    let facts: Vec<_> = (1_u64..).zip(facts).map(|(position, event)| recorded(position, event)).collect();
+    let head = facts.len() as u64;
+    let read = |position| {
+        let mut asked = Vec::new();
+        let tables = Tables::of_pages(position, |after| {
+            asked.push(after);
+            let events: Vec<_> = facts.iter().filter(|fact| fact.position > after).take(2).cloned().collect();
+            let until = events.last().map_or(head, |last| last.position);
+            Ok(Part { events, until, head, end: head })
+        });
+        (tables.expect("the tables"), asked)
+    };
+    for (position, asked) in [(0, vec![]), (1, vec![0]), (2, vec![0]), (3, vec![0, 2]), (9, vec![0, 2])] {
+        let (tables, pages) = read(position);
+        assert_eq!((tables.position, &pages), (position.min(head), &asked), "as of {position}");
+        assert_eq!(tables.partner(id(1)).is_some(), position >= 1);
+        assert_eq!(tables.tenant(id(2)).is_some(), position >= 2);
+        assert_eq!(tables.price(id(5)).is_some(), position >= 4);
+    }
+}
+
+#[test]
+fn the_offers_are_folded_from_events_of_owners_providers_keys_and_prices_alone() {
+    let types = types();
+    let has = |name: &str| types.iter().any(|(one, _)| one == name);
+    for kind in StreamKind::ALL {
+        let wanted = ["partner", "tenant", "provider", "provider_key", "price"].contains(&kind.as_str());
+        assert!(Resource::names_on(*kind).iter().all(|name| has(name) == wanted), "{}", kind.as_str());
+    }
+    assert!(has("provider_key.set_aside") && has("provider_key.restored") && types.len() >= 17, "{types:?}");
 }
