@@ -86,9 +86,9 @@ fn past(error: &PastError) -> Refusal {
     match error {
         PastError::Building { position } => behind().with("as_of_position", *position),
         PastError::Busy => behind(),
-        PastError::DiskNearlyFull { position, reason } | PastError::Failed { position, reason } => {
-            behind().with("as_of_position", *position).because(reason)
-        }
+        PastError::DiskNearlyFull { position, reason }
+        | PastError::Unavailable { position, reason }
+        | PastError::Failed { position, reason } => behind().with("as_of_position", *position).because(reason),
         PastError::Stopping => draining(),
     }
 }
@@ -110,6 +110,8 @@ impl IntoResponse for QueryError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use projections::views::View;
 
     use super::*;
@@ -125,5 +127,21 @@ mod tests {
             (slow.code, refusals::status(slow.code).as_u16(), slow.retry_after),
             (ErrorCode::QueryTimeout, 503, Some(Refusal::TRY_AGAIN_AFTER))
         );
+    }
+
+    #[test]
+    fn an_earlier_state_that_cannot_be_built_is_not_a_gateway_that_stops() {
+        let (position, reason) = (7, "of a file".into());
+        let refusal = |error: PastError| QueryError::from(ViewsError::from(error)).refusal();
+        for error in [
+            PastError::DiskNearlyFull { position, reason: Arc::clone(&reason) },
+            PastError::Unavailable { position, reason: Arc::clone(&reason) },
+            PastError::Failed { position, reason },
+        ] {
+            let refusal = refusal(error);
+            assert_eq!((refusal.code, &refusal.details["as_of_position"]), (ErrorCode::ViewBehind, &position.into()));
+            assert!(!refusal.message.contains("of a file"), "{}", refusal.message);
+        }
+        assert_eq!(refusal(PastError::Stopping).code, ErrorCode::Draining);
     }
 }

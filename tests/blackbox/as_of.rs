@@ -268,7 +268,12 @@ async fn what_was_never_recorded_or_is_not_asked_of_views_is_refused() {
 /// Holds: query.as-of
 #[tokio::test(flavor = "multi_thread")]
 async fn few_files_are_kept_and_none_outlives_the_next_start() {
-    let mut gateway = Gateway::start();
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let mut of_tenants = Vec::new();
+    for _ in 0..3 {
+        let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+        of_tenants.push(tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await.1);
+    }
     for _ in 0..10 {
         let name = gateway.next_name();
         gateway.operator().post("/v1/admin/partners", &json!({ "name": name })).await.must(201);
@@ -278,8 +283,16 @@ async fn few_files_are_kept_and_none_outlives_the_next_start() {
         let list = gateway.operator().get(&format!("/v1/admin/partners?limit=1&as_of={position}")).await;
         assert_eq!(list.must(200).json()["as_of_position"], position);
     }
+    let of_operator = files(&gateway);
+    assert_eq!(of_operator.len(), 2, "{of_operator:?}");
+    for key in &of_tenants {
+        for position in head - 9..head - 6 {
+            key.get(&format!("/v1/usage?as_of={position}")).await.must(200);
+        }
+    }
     let kept = files(&gateway);
     assert_eq!(kept.len(), 4, "{kept:?}");
+    assert!(of_operator.iter().all(|file| kept.contains(file)), "tenants push out the operator's: {kept:?}");
     let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode(&gateway.data().join("as-of")), 0o700);
     assert!(kept.iter().all(|path| mode(path) == 0o600), "{kept:?}");

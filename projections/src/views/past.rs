@@ -1,41 +1,48 @@
 //! The views as of earlier positions, for queries that ask for one: each position in a file of its own, which a [`replay`]
-//! builds on a thread of its own, one after the other, and which stays for the next queries of that position. There are few of
-//! them: the least recently used one goes first.
+//! builds on a thread of its own, one after the other, and which stays for the next queries of that position.
 //!
-//! A query that finds no file waits for it. If that takes too long, it is refused, and the file is there when it is repeated.
+//! A query that finds no file waits for it. If that takes too long, it is refused, and the file is there when it is repeated. Tenants
+//! share the thread and the files, and the platform comes before them: `queue.rs` says what is built next, `kept.rs` which few files
+//! stay, and `failures.rs` what is not tried again for a while.
 //!
 //! The files are named as [snapshots](super::snapshots), so that a build begins with the nearest one of either folder.
 //!
 //! [`replay`]: super::replay::replay
 
+mod build_error;
+mod failures;
+mod holders;
+mod kept;
+mod queue;
 mod shelf;
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::concurrency::QueryPermit;
-use events::log::{Log, LogError, Reader};
+use events::log::{Log, Reader};
 use events::thread_priority;
 use events::time::Clock;
 
-use super::past_error::PastError;
 use super::pool::Pool;
-use super::replay::{ReplayError, ReplayRequest};
+use super::replay::ReplayRequest;
 use super::snapshot_maker::make;
-use super::snapshots::{NoRoom, PassedOver, SNAPSHOTS_FOLDER, Snapshot, must_have_room};
+use super::snapshots::{NoRoom, PassedOver, SNAPSHOTS_FOLDER, Snapshot, must_have_room, partial_file, remove};
 use super::{AsOf, Question, StartError, VIEWS_FILE, ViewsError};
 use crate::tables::Tables;
 
+use build_error::BuildError;
+use shelf::Shelf;
+
 pub use shelf::PastViewsHandle;
-use shelf::{QUEUE_MAX, Shelf};
 
 /// The folder with the files, in the data folder. It is emptied at the start.
 pub const PAST_FOLDER: &str = "as-of";
@@ -86,16 +93,16 @@ impl Drop for PastViews {
     }
 }
 
-/// The thread that builds them. It ends soon after this is dropped with the last [`PastViewsHandle`].
+/// The thread that builds them. It ends soon after this is dropped.
 pub struct PastViewsThread {
-    is_stopped: Arc<AtomicBool>,
+    stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl PastViewsThread {
     /// Ends the thread, and waits for it. Blocking.
     pub fn stop(self) {
-        self.is_stopped.store(true, Ordering::Relaxed);
+        drop(self.stop);
         if self.thread.join().is_err() {
             tracing::error!("the thread that builds views as of earlier positions panicked");
         }
@@ -117,8 +124,7 @@ pub fn start(
         }
         _ => {}
     }
-    let (positions, queue) = mpsc::sync_channel(QUEUE_MAX);
-    let (handle, is_stopped) = (PastViewsHandle::new(positions), Arc::<AtomicBool>::default());
+    let (handle, (stop, stopped)) = (PastViewsHandle::new(Arc::clone(&clock)), mpsc::channel());
     let builder = Builder {
         snapshots: dir.join(SNAPSHOTS_FOLDER),
         views: dir.join(VIEWS_FILE),
@@ -126,12 +132,11 @@ pub fn start(
         log: log.reader()?,
         clock,
         version,
-        queue,
         shelf: handle.shelf(),
-        is_stopped: Arc::clone(&is_stopped),
+        stopped,
     };
     let thread = std::thread::Builder::new().name("views-as-of".to_owned()).spawn(move || builder.run())?;
-    Ok((handle, PastViewsThread { is_stopped, thread }))
+    Ok((handle, PastViewsThread { stop, thread }))
 }
 
 struct Builder {
@@ -142,34 +147,15 @@ struct Builder {
     log: Box<dyn Reader>,
     clock: Arc<dyn Clock>,
     version: &'static str,
-    queue: Receiver<u64>,
     shelf: Arc<Shelf>,
-    is_stopped: Arc<AtomicBool>,
+    /// Disconnected once the thread has to end.
+    stopped: Receiver<()>,
 }
 
-/// The views as of a position could not be built.
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    #[error("read the log: {0}")]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
-    #[error("the views' file: {0}")]
-    Views(#[from] io::Error),
-}
-
-impl BuildError {
-    fn for_queries(&self, position: u64) -> PastError {
-        let reason = self.to_string().into();
-        match self {
-            Self::Replay(ReplayError::Stopped) => PastError::Stopping,
-            Self::NoRoom(NoRoom::DiskNearlyFull { .. }) => PastError::DiskNearlyFull { position, reason },
-            Self::Replay(_) | Self::Log(_) | Self::NoRoom(NoRoom::Folder(_)) | Self::Views(_) => {
-                PastError::Failed { position, reason }
-            }
-        }
+impl Drop for Builder {
+    fn drop(&mut self) {
+        // Whatever ends the thread, nobody waits for it in vain.
+        self.shelf.close();
     }
 }
 
@@ -177,27 +163,30 @@ impl Builder {
     fn run(self) {
         thread_priority::lower_by(NICENESS);
         while !self.is_stopped() {
-            match self.queue.recv_timeout(LOOK_AGAIN_AFTER) {
-                Ok(position) => self.build(position),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if let Some(position) = self.shelf.next(LOOK_AGAIN_AFTER) {
+                self.build(position);
             }
         }
-        self.shelf.close();
     }
 
     fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Relaxed)
+        matches!(self.stopped.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     fn build(&self, position: u64) {
-        let built = self.try_build(position).map_err(|error| {
+        // What makes one build panic says nothing about the next one, and nothing here is changed halfway.
+        let built = catch_unwind(AssertUnwindSafe(|| self.try_build(position))).unwrap_or_else(|_| {
+            // What stays here is deleted at the next start.
+            let _ = remove(&partial_file(&self.folder, position));
+            Err(BuildError::Panicked)
+        });
+        let built = built.map_err(|error| {
             if !self.is_stopped() {
                 tracing::warn!(position, %error, "the views as of an earlier position cannot be built");
             }
             error.for_queries(position)
         });
-        self.shelf.put(position, built.map(Arc::new));
+        self.shelf.put(built.map(Arc::new));
     }
 
     fn try_build(&self, position: u64) -> Result<PastViews, BuildError> {
@@ -235,14 +224,14 @@ impl Builder {
         Ok(views)
     }
 
-    /// Deletes others if the disk has no room for one more.
+    /// Deletes others if the disk has no room for one more, and has it then.
     fn make_room(&self) -> Result<(), BuildError> {
         let bytes = fs::metadata(&self.views)?.len();
-        loop {
-            match must_have_room(&self.folder, bytes) {
-                Err(NoRoom::DiskNearlyFull { .. }) if self.shelf.drop_least_recently_used() => {}
-                checked => return Ok(checked?),
+        match must_have_room(&self.folder, bytes) {
+            Err(NoRoom::DiskNearlyFull { free, needed }) if self.shelf.drop_to_free(needed.saturating_sub(free)) => {
+                Ok(must_have_room(&self.folder, bytes)?)
             }
+            checked => Ok(checked?),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod compared;
 mod facts;
 mod following;
+mod past;
 pub mod plan;
 mod replayed;
 mod rows;

@@ -1,98 +1,92 @@
 //! The earlier views that are there, and the positions that wait for theirs.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use events::concurrency::{QUERY_MAX, Requester};
+use events::time::Clock;
 use tokio::sync::watch;
 
 use super::PastViews;
+use super::failures::Failures;
+use super::holders::holder_of;
+use super::kept::{Kept, KeptFile};
+use super::queue::{Outcome, Queue};
 use crate::views::past_error::PastError;
 
-/// Files that are kept at most.
-const FILES_MAX: usize = 4;
-/// Bytes of all of them together, of which one file alone may have more.
-const BYTES_MAX: u64 = 4 << 30;
-/// Positions that wait for their turn, or are being built.
-pub const QUEUE_MAX: usize = 8;
-/// Of them, those that tenants ask for.
-const OF_TENANTS_MAX: usize = 6;
-/// Of them, those that one tenant asks for, or the operator, or a key that reaches the whole platform.
-const OF_ONE_MAX: usize = 2;
-
-type Outcome = Option<Result<Arc<PastViews>, PastError>>;
-
-#[derive(Default)]
-pub struct Shelf(Mutex<Contents>);
+pub struct Shelf {
+    contents: Mutex<Contents>,
+    /// Notified when a position is queued.
+    queued: Condvar,
+    clock: Arc<dyn Clock>,
+}
 
 #[derive(Default)]
 struct Contents {
-    /// The least recently used one first.
-    built: Vec<Arc<PastViews>>,
-    /// The first is being built.
-    queue: VecDeque<Queued>,
-}
-
-struct Queued {
-    position: u64,
-    requester: Requester,
-    outcome: watch::Sender<Outcome>,
+    kept: Kept<Arc<PastViews>>,
+    queue: Queue,
+    failures: Failures,
+    /// True once nothing is built any more.
+    is_closed: bool,
 }
 
 impl Shelf {
-    /// Keeps what was built, and tells whoever waits for it.
-    pub fn put(&self, position: u64, built: Result<Arc<PastViews>, PastError>) {
-        let mut contents = self.lock();
-        let queued = contents.queue.iter().position(|queued| queued.position == position);
-        let queued = queued.and_then(|index| contents.queue.remove(index));
-        let mut dropped = Vec::new();
-        if let Ok(views) = &built {
-            contents.built.push(Arc::clone(views));
-            dropped = beyond_the_bounds(&mut contents.built);
-        }
-        drop(contents);
-        // Files are deleted without the lock.
-        drop(dropped);
-        if let Some(queued) = queued {
-            queued.outcome.send_replace(Some(built));
-        }
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { contents: Mutex::default(), queued: Condvar::new(), clock }
     }
 
-    /// Drops one; false if there is none. A query that still reads it keeps its file until it ends.
-    pub fn drop_least_recently_used(&self) -> bool {
+    /// The position to build next, which is being built until [`Self::put`]. Waits for one, at most for so long.
+    pub fn next(&self, wait: Duration) -> Option<u64> {
+        let is_empty = |contents: &mut Contents| contents.queue.is_empty();
+        let waited = self.queued.wait_timeout_while(self.lock(), wait, is_empty);
+        let (mut contents, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        contents.queue.next(self.clock.monotonic())
+    }
+
+    /// Keeps what was built, and tells whoever waits for it.
+    pub fn put(&self, built: Result<Arc<PastViews>, PastError>) {
+        let bytes = built.as_ref().map_or(0, |views| views.bytes());
         let mut contents = self.lock();
-        let dropped = if contents.built.is_empty() { None } else { Some(contents.built.remove(0)) };
+        let Some(queued) = contents.queue.end() else { return };
+        let position = queued.position;
+        let pushed_out = match &built {
+            Ok(views) => {
+                contents.kept.add(KeptFile { position, holder: queued.holder, bytes, views: Arc::clone(views) })
+            }
+            Err(error) => {
+                contents.failures.add(position, error, self.clock.monotonic());
+                Vec::new()
+            }
+        };
         drop(contents);
-        dropped.is_some()
+        // Files are deleted without the lock.
+        drop(pushed_out);
+        queued.outcome.send_replace(Some(built));
+    }
+
+    /// Drops files that nobody reads until so many bytes are free; none, and false, if they all have fewer.
+    pub fn drop_to_free(&self, bytes: u64) -> bool {
+        let is_in_use = |views: &Arc<PastViews>| Arc::strong_count(views) > 1;
+        let dropped = self.lock().kept.take_to_free(bytes, is_in_use);
+        !dropped.is_empty()
     }
 
     /// Tells everybody who waits that nothing is built any more.
     pub fn close(&self) {
-        self.lock().queue.clear();
+        let mut contents = self.lock();
+        contents.is_closed = true;
+        contents.queue.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Takes out the least recently used ones, of which there are too many or which are too large together with the others.
-fn beyond_the_bounds(built: &mut Vec<Arc<PastViews>>) -> Vec<Arc<PastViews>> {
-    let bytes = |built: &[Arc<PastViews>]| built.iter().fold(0, |sum: u64, views| sum.saturating_add(views.bytes()));
-    let mut beyond = Vec::new();
-    while built.len() > FILES_MAX || (built.len() > 1 && bytes(built) > BYTES_MAX) {
-        beyond.push(built.remove(0));
-    }
-    beyond
 }
 
 /// Access to the views as of earlier positions. Cheap to clone.
 #[derive(Clone)]
 pub struct PastViewsHandle {
     shelf: Arc<Shelf>,
-    /// What the thread builds, in this order.
-    positions: SyncSender<u64>,
 }
 
 /// The views as of a position, or what becomes of them.
@@ -102,8 +96,8 @@ enum BuiltOrQueued {
 }
 
 impl PastViewsHandle {
-    pub(super) fn new(positions: SyncSender<u64>) -> Self {
-        Self { shelf: Arc::default(), positions }
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { shelf: Arc::new(Shelf::new(clock)) }
     }
 
     pub(super) fn shelf(&self) -> Arc<Shelf> {
@@ -126,56 +120,40 @@ impl PastViewsHandle {
     }
 
     fn find(&self, position: u64, requester: Requester) -> Result<BuiltOrQueued, PastError> {
+        let (holder, now) = (holder_of(requester), self.shelf.clock.monotonic());
         let mut contents = self.shelf.lock();
-        if let Some(index) = contents.built.iter().position(|views| views.position() == position) {
-            let views = contents.built.remove(index);
-            contents.built.push(Arc::clone(&views));
-            return Ok(BuiltOrQueued::Built(views));
+        if let Some(views) = contents.kept.find(position, holder) {
+            return Ok(BuiltOrQueued::Built(Arc::clone(views)));
         }
-        if let Some(queued) = contents.queue.iter().find(|queued| queued.position == position) {
-            return Ok(BuiltOrQueued::Queued(queued.outcome.subscribe()));
+        if contents.is_closed {
+            return Err(PastError::Stopping);
         }
-        if !has_room(&contents.queue, requester) {
-            return Err(PastError::Busy);
+        if let Some(error) = contents.failures.find(position, now) {
+            return Err(error);
         }
-        // Both under one lock, so that what is queued waits for nothing but its turn.
-        self.positions.try_send(position).map_err(|_| PastError::Stopping)?;
-        let (sender, outcome) = watch::channel(None);
-        contents.queue.push_back(Queued { position, requester, outcome: sender });
+        let outcome = contents.queue.ask(position, holder, now).ok_or(PastError::Busy)?;
+        drop(contents);
+        self.shelf.queued.notify_one();
         Ok(BuiltOrQueued::Queued(outcome))
-    }
-}
-
-/// Whether the requester may have one more position in the queue.
-fn has_room(queue: &VecDeque<Queued>, requester: Requester) -> bool {
-    let count = |counts: &dyn Fn(Requester) -> bool| queue.iter().filter(|queued| counts(queued.requester)).count();
-    let is_of_tenant = |one: Requester| matches!(one, Requester::TenantKey { .. });
-    queue.len() < QUEUE_MAX
-        && count(&|other| is_one(other, requester)) < OF_ONE_MAX
-        && (!is_of_tenant(requester) || count(&is_of_tenant) < OF_TENANTS_MAX)
-}
-
-/// Whether two requesters share what one may have in the queue.
-fn is_one(one: Requester, other: Requester) -> bool {
-    match (one, other) {
-        (Requester::TenantKey { tenant, .. }, Requester::TenantKey { tenant: other, .. }) => tenant == other,
-        (one, other) => one == other,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{self, Receiver};
-
     use events::ids::{KeyId, TenantId};
+    use events::time::{ManualClock, from_micros};
     use uuid::Uuid;
 
     use super::*;
 
-    /// A handle whose thread builds nothing, and what it would build.
-    fn unserved() -> (PastViewsHandle, Receiver<u64>) {
-        let (positions, queue) = mpsc::sync_channel(QUEUE_MAX);
-        (PastViewsHandle::new(positions), queue)
+    /// A handle whose thread builds nothing.
+    fn unserved() -> PastViewsHandle {
+        PastViewsHandle::new(Arc::new(ManualClock::at(from_micros(0))))
+    }
+
+    /// The positions that would be built by now.
+    fn queued(past: &PastViewsHandle) -> Vec<u64> {
+        std::iter::from_fn(|| past.shelf.next(Duration::ZERO)).collect()
     }
 
     fn key_of(tenant: u128, key: u128) -> Requester {
@@ -189,18 +167,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_query_waits_until_its_deadline_and_finds_its_place_in_the_queue_again() {
-        let (past, queue) = unserved();
+        let past = unserved();
         for _ in 0..2 {
             let began = tokio::time::Instant::now();
             let answer = ask(&past, 7, Requester::Operator).await;
             assert_eq!((answer, began.elapsed()), (Some(PastError::Building { position: 7 }), QUERY_MAX));
         }
-        assert_eq!(queue.try_iter().collect::<Vec<_>>(), [7], "it is queued once");
+        assert_eq!(queued(&past), [7], "it is queued once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_fills_the_queue_alone_and_tenants_do_not_together() {
-        let (past, _queue) = unserved();
+        let past = unserved();
         let is_busy = async |position, requester| ask(&past, position, requester).await == Some(PastError::Busy);
         for (position, key) in [(1, key_of(1, 1)), (2, key_of(1, 2))] {
             assert!(!is_busy(position, key).await);
@@ -217,27 +195,40 @@ mod tests {
         assert!(is_busy(9, Requester::PlatformKey(KeyId::from(Uuid::from_u128(9)))).await, "there are eight");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_to_whoever_waits_and_the_next_one_asks_for_it_anew() {
-        let (past, queue) = unserved();
-        let failed = PastError::Failed { position: 7, reason: "no".into() };
-        let shelf = past.shelf();
-        let (told, ()) = tokio::join!(ask(&past, 7, Requester::Operator), async {
-            assert_eq!(queue.try_recv(), Ok(7));
-            shelf.put(7, Err(failed.clone()));
+    /// What becomes of a query of position 7 that waits while the build fails.
+    async fn told_of(past: &PastViewsHandle, error: &PastError) -> Option<PastError> {
+        let (told, ()) = tokio::join!(ask(past, 7, Requester::Operator), async {
+            assert_eq!(past.shelf.next(Duration::ZERO), Some(7));
+            past.shelf.put(Err(error.clone()));
         });
-        assert_eq!(told, Some(failed));
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_may_pass_is_told_to_whoever_waits_and_the_next_one_asks_for_it_anew() {
+        let past = unserved();
+        let away = PastError::Unavailable { position: 7, reason: "away".into() };
+        for _ in 0..2 {
+            assert_eq!(told_of(&past, &away).await, Some(away.clone()));
+        }
         assert!(matches!(ask(&past, 7, Requester::Operator).await, Some(PastError::Building { .. })));
-        assert_eq!(queue.try_recv(), Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_stays_is_told_to_the_next_one_at_once() {
+        let past = unserved();
+        let failed = PastError::Failed { position: 7, reason: "no".into() };
+        assert_eq!(told_of(&past, &failed).await, Some(failed.clone()));
+        let began = tokio::time::Instant::now();
+        assert_eq!(ask(&past, 7, key_of(1, 1)).await, Some(failed));
+        assert_eq!((began.elapsed(), queued(&past)), (Duration::ZERO, vec![]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_query_is_told_when_the_thread_ends_or_has_ended() {
-        let (past, queue) = unserved();
-        let shelf = past.shelf();
-        let (told, ()) = tokio::join!(ask(&past, 7, Requester::Operator), async { shelf.close() });
+        let past = unserved();
+        let (told, ()) = tokio::join!(ask(&past, 7, Requester::Operator), async { past.shelf.close() });
         assert_eq!(told, Some(PastError::Stopping));
-        drop(queue);
         assert_eq!(ask(&past, 8, Requester::Operator).await, Some(PastError::Stopping));
     }
 }
