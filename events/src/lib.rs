@@ -10,12 +10,14 @@
 //! - `backoff`: the pauses between attempts.
 //! - `shown_text`: what other programs say, as people are shown it.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
+//! - `content`: what the record keeps of prompts and answers.
 //! - `private`: files and folders that only their owner may use.
 
 pub mod backoff;
 pub mod canonical;
 mod compact_json;
 pub mod concurrency;
+pub mod content;
 mod digits;
 pub mod event;
 pub mod explain;

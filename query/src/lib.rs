@@ -17,6 +17,7 @@ mod access_log;
 mod admin;
 mod audit;
 mod budgets;
+mod content;
 mod described;
 mod error;
 mod events;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 
 use ::access_log::View;
 use ::events::concurrency::ConcurrencyLimiter;
+use ::events::content::ContentSalts;
 use ::events::event::Chain;
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Provider;
@@ -97,6 +99,7 @@ pub struct QueryState {
     pub access_log: Option<View>,
     /// `None` if the log is not published.
     pub published: Option<PublishedPlace>,
+    pub content_salts: ContentSalts,
 }
 
 /// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response
@@ -111,6 +114,7 @@ pub fn routes(state: QueryState, openai: Wording) -> Api {
         .merge(admin::routes())
         .merge(audit::routes())
         .merge(budgets::routes())
+        .merge(content::routes())
         .merge(events::routes())
         .merge(explain::routes())
         .merge(inferences::routes())

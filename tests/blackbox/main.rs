@@ -34,6 +34,7 @@ mod cluster;
 mod commands;
 mod completions;
 mod configuration;
+mod content;
 mod conventions;
 mod corrected_prices;
 mod crashes;

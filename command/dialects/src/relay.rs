@@ -3,6 +3,7 @@
 mod translation;
 
 use bytes::{Bytes, BytesMut};
+use events::content::AnswerText;
 use hub::framing::{EVENT_BYTES_MAX, Event, FramingParser};
 use hub::shared_dialect::SharedDialect;
 use hub::{Metered, Receipt, UpstreamFault};
@@ -73,6 +74,13 @@ impl Relay {
         let progress =
             Progress { kind, metered, conversion, bytes_in: 0, bytes_out: 0, ended: false, has_relayed: false };
         Self { parser: upstreams::of(kind).framing.parser(), progress }
+    }
+
+    /// The relay of a stream whose text goes through `answer`.
+    #[must_use]
+    pub fn through(mut self, answer: Option<Box<AnswerText>>) -> Self {
+        self.progress.metered = Metered::of_answer(answer);
+        self
     }
 
     /// The relay of a stream of which the client gets these tool calls, if it is translated.

@@ -2,6 +2,7 @@
 //! money is settled; whatever can fail has been done by then.
 
 use bytes::Bytes;
+use events::content::AnswerText;
 use hub::chat::{AnswerChoice, CallIds};
 use hub::embeddings::ExpectedVectors;
 use hub::embeddings::vectors::Vectors;
@@ -55,10 +56,17 @@ impl AnswerReader {
         }
     }
 
-    /// See [`read_whole`]. Embeddings must also be those that were asked for.
-    pub fn read(self, kind: ProviderKind, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
+    /// See [`read_whole`]. Embeddings must also be those that were asked for. The text goes through `answer`.
+    pub fn read(
+        self,
+        kind: ProviderKind,
+        body: Bytes,
+        answer: Option<Box<AnswerText>>,
+    ) -> Result<WholeAnswer, FailedAnswer> {
         match self {
-            Self::Chat(surface, calls) => Ok(read_whole(kind, surface, body)?.keeping(calls)),
+            Self::Chat(surface, calls) => {
+                Ok(read_measured(kind, surface, body, Metered::of_answer(answer))?.keeping(calls))
+            }
             Self::Embeddings(surface, expected) => read_embeddings(kind, surface, &expected, &body),
         }
     }
@@ -75,7 +83,16 @@ pub struct FailedAnswer {
 /// error, has no response in it, or exceeds a bound of its parts. The caller, which collects the body, bounds its
 /// length.
 pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<WholeAnswer, FailedAnswer> {
-    let mut metered = Metered::default();
+    read_measured(kind, surface, body, Metered::default())
+}
+
+/// As [`read_whole`], into these measurements.
+fn read_measured(
+    kind: ProviderKind,
+    surface: Surface,
+    body: Bytes,
+    mut metered: Metered,
+) -> Result<WholeAnswer, FailedAnswer> {
     let content = read(kind, surface, &body, &mut metered);
     metered.read_reports(upstreams::of(kind).read_report);
     match content {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use events::content::ContentSalts;
 use ring::hmac;
 
 /// Signs new API keys, and recognizes them later. Never shown, and stored only wrapped.
@@ -18,6 +19,12 @@ impl KeyCheck {
     /// Returns whether `tag` signs the text, in constant time.
     pub(super) fn verifies(&self, text: &str, tag: &[u8]) -> bool {
         hmac::verify(&self.0, text.as_bytes(), tag).is_ok()
+    }
+
+    /// The salts of digests of content, derived for this installation.
+    pub fn content_salts(&self) -> ContentSalts {
+        // Another purpose would make every salt another one.
+        ContentSalts::new(self.sign("ledgerway content salt").as_ref())
     }
 
     /// Signs a text: 32 bytes.

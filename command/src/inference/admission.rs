@@ -2,6 +2,7 @@
 //! less than its byte count suggests (ADR-0006).
 
 use dialects::ClientRequest;
+use events::content::ContentPolicy;
 use events::event::Context;
 use events::event::inference::InferenceAdmitted;
 use events::hex;
@@ -25,6 +26,8 @@ pub struct AdmissionRequest<'a> {
     pub caller: &'a Caller,
     pub request: &'a ClientRequest,
     pub body_sha256: Digest,
+    /// What the record keeps of it.
+    pub content_policy: ContentPolicy,
     /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
     pub idempotency_key: Option<&'a str>,
     /// The log position of the tables that caller and plan come from.
@@ -108,7 +111,11 @@ impl AdmissionRequest<'_> {
             max_output_tokens: plan.output_tokens_max(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
-            body_sha256,
+            body_sha256: match self.content_policy {
+                ContentPolicy::None => String::new(),
+                ContentPolicy::Digest => body_sha256,
+            },
+            content_policy: self.content_policy,
             metadata: request.facts.metadata.clone(),
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),

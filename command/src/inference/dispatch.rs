@@ -102,10 +102,11 @@ impl RequestSource {
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
     let allowed = authorize_again(gateway, &prepared).await;
-    let Prepared { request, mut plan, body_bytes, first_body, hold, body_permit: permit, .. } = prepared;
+    let Prepared { request, mut plan, body_bytes, first_body, hold, body_permit: permit, content_policy, .. } =
+        prepared;
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
-    let mut running = Running::new(gateway, hold, unheld, &plan, &request);
+    let mut running = Running::new(gateway, hold, unheld, &plan, &request, content_policy);
     if let Err(refusal) = allowed {
         return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
     }
@@ -265,7 +266,7 @@ async fn begin_stream(
     let created = gateway.clock.now().timestamp();
     let mut permit = AnswerPermit::of(gateway, running);
     let relay = Relay::new(target.kind, request, request_id, &request.facts.model, created);
-    let relay = running.relay.insert(relay.keeping(kept_calls));
+    let relay = running.relay.insert(relay.keeping(kept_calls).through(running.answer_text()));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use access::limits::{LimitRefusal, RateLimiter};
 use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
+use events::content::ContentSalts;
 use events::event::{Context, Recorded};
 use events::ids::IdMaker;
 use events::log::Log;
@@ -44,6 +45,7 @@ pub struct Gateway {
     pub provider_keys: Arc<ProviderKeys>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
+    pub content_salts: ContentSalts,
     /// `None` if the log is not published.
     pub leaf_of: Option<LeafOf>,
     /// `None` if traces are not exported.

@@ -6,6 +6,7 @@ use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface, WrittenBody};
+use events::content::ContentPolicy;
 use events::event::Context;
 use events::event::admin::{Model, Permission};
 use events::ids::RequestId;
@@ -52,6 +53,8 @@ pub struct Prepared {
     /// The memory of the received body, of what was parsed from it and of what is sent.
     pub body_permit: Arc<BodyPermit>,
     pub hold: OpenHold,
+    /// What its admission says that the record keeps of it.
+    pub content_policy: ContentPolicy,
 }
 
 pub async fn prepare(
@@ -89,7 +92,7 @@ pub async fn prepare(
         idempotency_key: idempotency_key.as_deref(),
     };
     let planned = plan_and_admit(gateway, tables, caller, &received, request, unheld).await?;
-    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold } = planned;
+    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold, content_policy } = planned;
     unheld.timeline.end_stage(Stage::Admit);
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
@@ -99,7 +102,7 @@ pub async fn prepare(
             None
         }
     };
-    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold })
+    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold, content_policy })
 }
 
 /// What is the same for all plans of a request.
@@ -120,6 +123,7 @@ struct Planned {
     request: Box<ClientRequest>,
     first_body: WrittenBody,
     hold: OpenHold,
+    content_policy: ContentPolicy,
 }
 
 /// Plans a request and asks for its hold, again if what the plan depends on has changed meanwhile.
@@ -139,6 +143,9 @@ async fn plan_and_admit(
         let context = caller.context().in_request(received.id);
         let at = tables.position;
         let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now());
+        // A later change of it makes the plan stale.
+        let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
+        let content_policy = tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default();
         drop(tables);
         let plan = match planned {
             Ok(plan) => Box::new(plan),
@@ -187,6 +194,7 @@ async fn plan_and_admit(
             caller: &caller,
             request: &request,
             body_sha256: received.body_sha256,
+            content_policy,
             idempotency_key: received.idempotency_key,
             planned_at: if plans_left == 0 { u64::MAX } else { at },
             limits_known_at,
@@ -195,7 +203,7 @@ async fn plan_and_admit(
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
             Ok(hold) => {
                 gateway.limits.admitted(&mut unheld.permit).await;
-                return Ok(Planned { caller, at, plan, request, first_body, hold });
+                return Ok(Planned { caller, at, plan, request, first_body, hold, content_policy });
             }
             Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
             Err(NotAdmitted::Stale { changed_at }) => changed_at,

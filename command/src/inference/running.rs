@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
+use events::content::{AnswerText, ContentPolicy, ContentSalt};
 use events::event::Recorded;
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
@@ -131,6 +132,8 @@ pub struct Running {
     pub may_ask_too_much: Option<TooMuch>,
     /// What was metered of a whole answer that turned out to be an error, or too large.
     failed_answer: Option<Box<Metered>>,
+    /// The salt of the answer's digest; `None` if the record keeps nothing of the answer.
+    content_salt: Option<ContentSalt>,
     pub timeline: RequestTimeline,
 }
 
@@ -141,8 +144,13 @@ impl Running {
         unheld: UnheldRequest,
         plan: &Plan,
         request: &ClientRequest,
+        content_policy: ContentPolicy,
     ) -> Box<Self> {
         let now = Instant::now();
+        let content_salt = match content_policy {
+            ContentPolicy::None => None,
+            ContentPolicy::Digest => Some(gateway.content_salts.salt(hold.request_id)),
+        };
         Box::new(Self {
             request_id: hold.request_id,
             admitted_position: hold.admitted_position,
@@ -169,8 +177,14 @@ impl Running {
             relay: None,
             may_ask_too_much: TooMuch::of(request, plan),
             failed_answer: None,
+            content_salt,
             timeline: unheld.timeline,
         })
+    }
+
+    /// What the text of the next answer goes through; `None` if the record keeps nothing of it.
+    pub fn answer_text(&self) -> Option<Box<AnswerText>> {
+        self.content_salt.map(|salt| Box::new(salt.answer()))
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -442,6 +456,7 @@ impl Running {
                 .clone()
                 // Some upstreams give their id only in the answer's body.
                 .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
+            answer_digest: metered.and_then(Metered::answer_digest),
             code: None,
             reason: None,
         }

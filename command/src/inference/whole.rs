@@ -63,14 +63,14 @@ async fn read_answer(
     let _ = begins.send(());
     let mut permit = AnswerPermit::of(gateway, running);
     let whole = called.body.whole(&mut permit).await.map_err(|failure| asked_for(running, failure))?;
-    let tenant = permit.tenant();
+    let (tenant, answer_text) = (permit.tenant(), running.answer_text());
     let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
         let kind = target.kind;
-        let read = move || (reader.read(kind, whole), permit);
+        let read = move || (reader.read(kind, whole, answer_text), permit);
         let read = gateway.large_bodies.run_until(running.deadline, tenant, read).await;
         read.map_err(|error| CallFailure::of(Cause::NotRead(error)))?
     } else {
-        (reader.read(target.kind, whole), permit)
+        (reader.read(target.kind, whole, answer_text), permit)
     };
     let answer = answer.map_err(|FailedAnswer { fault, metered }| {
         running.answer_failed(metered);

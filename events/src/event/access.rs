@@ -89,6 +89,15 @@ named! {
         Usage = "usage",
         /// Single requests: `/v1/inferences`, alone or in lists.
         Inferences = "inferences",
+        /// What is kept of a prompt and its answer: `/v1/inferences/{request_id}/content`.
+        Content = "content",
+    }
+}
+
+impl ReadKind {
+    /// Whether reads of it are recorded whatever the configuration says.
+    pub const fn is_always_recorded(self) -> bool {
+        matches!(self, Self::Content)
     }
 }
 

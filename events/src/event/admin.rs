@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Shown;
+use crate::content::ContentPolicy;
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
@@ -77,17 +78,27 @@ pub struct Tenant {
     /// True if its own administrators may create and change providers that serve it alone, and their prices.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_providers: bool,
+    /// What the record keeps of its prompts and answers.
+    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    pub content_policy: ContentPolicy,
 }
 
 impl Tenant {
     pub fn new(tenant_id: TenantId, partner_id: PartnerId, name: impl Into<String>) -> Self {
-        Self { tenant_id, partner_id, name: name.into(), handles: Handles::default(), own_providers: false }
+        Self {
+            tenant_id,
+            partner_id,
+            name: name.into(),
+            handles: Handles::default(),
+            own_providers: false,
+            content_policy: ContentPolicy::default(),
+        }
     }
 }
 
 impl Shown for Tenant {
     fn left_out() -> Value {
-        json!({ "slug": null, "external_id": null, "own_providers": false })
+        json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default() })
     }
 }
 
@@ -156,6 +167,7 @@ named! {
         UsageRead = "usage:read",
         AuditRead = "audit:read",
         EventsRead = "events:read",
+        ContentRead = "content:read",
         AdminAccess = "admin:access",
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::admin::{Provider, Scope};
 use super::family::family;
+use crate::content::ContentPolicy;
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
@@ -62,8 +63,11 @@ pub struct InferenceAdmitted {
     pub requested_max_output_tokens: Option<u64>,
     /// The upper bound on the prompt, in tokens.
     pub input_tokens_bound: u64,
-    /// SHA-256 of the body as received, in hex.
+    /// SHA-256 of the body as received, in hex; empty if the tenant's policy is to keep nothing of it.
     pub body_sha256: String,
+    /// What the record keeps of the prompt and the answer.
+    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    pub content_policy: ContentPolicy,
     pub metadata: BTreeMap<String, String>,
     pub versions: Versions,
     /// The observing budgets that had not enough left.
@@ -86,6 +90,7 @@ impl InferenceAdmitted {
             requested_max_output_tokens: None,
             input_tokens_bound: 0,
             body_sha256: String::new(),
+            content_policy: ContentPolicy::default(),
             metadata: BTreeMap::new(),
             versions: Versions::default(),
             would_have_refused: Vec::new(),
@@ -214,6 +219,10 @@ pub struct InferenceEnded {
     pub attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
+    /// SHA-256 of the request's salt and of the answer's text as far as it arrived: text, refusals, names and arguments of tool
+    /// calls, as the provider sent them. Absent without text, or if the policy is to keep nothing. See [`crate::content`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_digest: Option<String>,
     /// The error code that the client got; absent if it completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -239,6 +248,7 @@ impl InferenceEnded {
             first_token_ms: None,
             attempts: None,
             upstream_request_id: None,
+            answer_digest: None,
             code: None,
             reason: None,
         }

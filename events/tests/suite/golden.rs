@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use events::canonical;
+use events::content::ContentPolicy;
 use events::event::access::{
     AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited, AccessRead, AdminRejected, ChangeMethod,
     ReadKind,
@@ -91,6 +92,7 @@ fn ended() -> Box<InferenceEnded> {
         first_token_ms: Some(210),
         attempts: Some(1),
         upstream_request_id: Some("chatcmpl-1".to_owned()),
+        answer_digest: None,
         code: None,
         reason: None,
     })
@@ -106,6 +108,7 @@ fn failed() -> Box<InferenceEnded> {
         finish_reason: Some(FinishReason::Error),
         first_token_ms: None,
         attempts: Some(2),
+        answer_digest: Some("ab".repeat(32)),
         code: Some("UPSTREAM_ERROR".to_owned()),
         reason: Some("status".to_owned()),
         ..*ended()
@@ -219,6 +222,7 @@ fn samples() -> Vec<(Stream, Event)> {
             requested_max_output_tokens: Some(16_384),
             input_tokens_bound: 512,
             body_sha256: "ef".repeat(32),
+            content_policy: ContentPolicy::default(),
             metadata: [("team".to_owned(), "red".to_owned())].into(),
             versions: Versions {
                 model: 8,
@@ -295,7 +299,12 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(
             StreamKind::Tenant,
             "ten",
-            Event::from(Change::changed(Tenant { handles: handles(), own_providers: true, ..tenant })),
+            Event::from(Change::changed(Tenant {
+                handles: handles(),
+                own_providers: true,
+                content_policy: ContentPolicy::None,
+                ..tenant
+            })),
         ),
         resource(StreamKind::Tenant, "ten", Event::Resource(Resource::Tenant(Change::Ended(id(31))))),
         resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),

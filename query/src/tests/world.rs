@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::events::concurrency::ConcurrencyLimiter;
+use ::events::content::{ContentPolicy, ContentSalts};
 use ::events::event::access::ReadKind;
 use ::events::event::admin::{Budget, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User};
 use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
@@ -161,6 +162,7 @@ impl World {
             last_uses: LastUses::new(clock.clone()),
             access_log: access_log.view(),
             published: None,
+            content_salts: ContentSalts::new(&[7; 32]),
             clock,
             is_current: Arc::new(move || knows.load(Ordering::Relaxed)),
             closing: closes,
@@ -301,6 +303,7 @@ impl World {
             requested_max_output_tokens: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
+            content_policy: ContentPolicy::default(),
             metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             versions: Versions::default(),
             would_have_refused: Vec::new(),

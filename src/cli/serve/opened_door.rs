@@ -59,6 +59,7 @@ pub async fn open_door(
         // A warning, so that it is seen at most log levels: without this file there is no administration.
         tracing::warn!(path = %path.display(), "created the operator's key");
     }
+    let content_salts = key_check.content_salts();
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let (importer, imports) = ImportQueue::new();
     let admin = AdminState {
@@ -99,6 +100,7 @@ pub async fn open_door(
         access_tokens: Arc::clone(&access_tokens),
         provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),
+        content_salts: content_salts.clone(),
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         tracer,
@@ -130,6 +132,7 @@ pub async fn open_door(
         reads: read_record(config, engines),
         access_log: engines.access_log.as_ref().and_then(AccessLog::view),
         published: engines.published.clone().map(PublishedPlace::new),
+        content_salts,
     };
     let health = Arc::new(Health {
         log: log.clone(),
@@ -173,11 +176,12 @@ pub async fn open_door(
 }
 
 fn read_record(config: &Config, engines: &Engines) -> ReadRecord {
-    if !config.record_reads {
-        return Arc::new(|_, _| {});
-    }
-    let access = Arc::clone(&engines.access);
-    Arc::new(move |caller, kind| access.read(caller.context(), kind))
+    let (access, all) = (Arc::clone(&engines.access), config.record_reads);
+    Arc::new(move |caller, kind| {
+        if all || kind.is_always_recorded() {
+            access.read(caller.context(), kind);
+        }
+    })
 }
 
 fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {

@@ -234,6 +234,7 @@ impl Operation {
             | "slug"
             | "external_id"
             | "own_providers"
+            | "content_policy"
             | "permissions"
             | "models"
             | "expires_at"

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use events::content::AnswerText;
 use events::usage::{ServiceTier, TokenClasses};
 use serde_json::value::RawValue;
 
@@ -91,11 +92,43 @@ pub struct Metered {
     /// The response calls a tool, which is then the finish reason if none is given (xAI).
     pub calls_tools: bool,
     reports: Reports,
+    /// The text that [`Metered::text_bytes`] counts, if something of it is kept. Boxed: few bytes where nothing is.
+    answer: Option<Box<AnswerText>>,
     /// The reported output is final, and not the placeholder at the beginning of a stream.
     is_output_reported: bool,
 }
 
 impl Metered {
+    /// Measurements of a response whose text goes through `answer` as well.
+    pub fn of_answer(answer: Option<Box<AnswerText>>) -> Self {
+        Self { answer, ..Self::default() }
+    }
+
+    /// The digest of the text so far; `None` if none is made, or there was no text.
+    pub fn answer_digest(&self) -> Option<String> {
+        self.answer.as_deref()?.clone().digest()
+    }
+
+    /// Adds text, or a part of a tool call.
+    pub fn add_text(&mut self, text: &str) {
+        self.text_bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
+        if let Some(answer) = &mut self.answer {
+            answer.add(text);
+        }
+    }
+
+    /// As [`Self::add_text`], for a JSON string; other values have no text. Returns the bytes of the text. Half of a surrogate pair
+    /// counts as three bytes, and is kept as it is written.
+    pub fn add_json_text(&mut self, value: &str) -> u64 {
+        let bytes = json::string_bytes(value);
+        self.text_bytes += bytes;
+        if let Some(answer) = self.answer.as_mut().filter(|_| bytes > 0) {
+            let text = json::string(value).unwrap_or(Cow::Borrowed(value.get(1..value.len() - 1).unwrap_or_default()));
+            answer.add(&text);
+        }
+        bytes
+    }
+
     /// Ends a complete response: a missing finish reason follows from its content.
     pub fn conclude(&mut self) {
         let reason = if self.calls_tools { FinishReason::ToolCalls } else { FinishReason::Stop };

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use events::content::ContentPolicy;
 use events::event::Chain;
 use events::event::admin::{Reach, Tenant};
 use events::ids::{PartnerId, TenantId};
@@ -14,7 +15,7 @@ use super::handles;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{boolean, id, text};
+use crate::admin::field_type::{boolean, id, one_of, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
@@ -29,7 +30,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "True if the tenant's own administrators may create and change providers that serve this tenant alone, and set the prices \
          of these. Only the platform or the tenant's partner can change it",
     );
-    let members = members.into_iter().chain(handles::members()).chain([own_providers]);
+    let content_policy = defaulting("content_policy", one_of(ContentPolicy::NAMED), json!(ContentPolicy::default()))
+        .reset_by_null()
+        .meaning("What the record keeps of prompts and answers: nothing (`none`), or digests of them (`digest`)");
+    let members = members.into_iter().chain(handles::members()).chain([own_providers, content_policy]);
     Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
 });
 

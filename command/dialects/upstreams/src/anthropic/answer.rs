@@ -8,7 +8,7 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use crate::ProviderKind;
-use crate::answer_text::{bytes, text_of};
+use crate::answer_text::text_of;
 use crate::openai::chunk::with_calls;
 
 /// A message as the only choice. Errors: not JSON, an error in band, no content, too many blocks.
@@ -80,11 +80,14 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
         _ => return Ok(None),
     };
     match &block {
-        OutputBlock::Text { text } => metered.text_bytes += bytes(text),
+        OutputBlock::Text { text } => metered.add_text(text),
         OutputBlock::Reasoning { text, signature, redacted } => {
             metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
         }
-        OutputBlock::ToolCall(call) => metered.text_bytes += bytes(&call.name) + bytes(&call.arguments),
+        OutputBlock::ToolCall(call) => {
+            metered.add_text(&call.name);
+            metered.add_text(&call.arguments);
+        }
     }
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
 }

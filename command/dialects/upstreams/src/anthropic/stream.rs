@@ -122,7 +122,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         if let Some(open) = &mut self.reader.open {
             open.call = Some(OpenCall { ordinal, whole: input.to_owned(), has_pieces: false });
         }
-        self.metered.text_bytes += bytes(name);
+        self.metered.add_text(name);
         (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallBegins { ordinal, id, name, signature: None } });
     }
 
@@ -145,13 +145,13 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn arguments(&mut self, piece: &str) {
         // Arguments of the provider's built-in tools are output, too, but only a client of this dialect gets them.
         if piece.is_empty() || self.reader.open.as_ref().is_none_or(|open| open.call.is_none()) {
-            self.metered.text_bytes += bytes(piece);
+            self.metered.add_text(piece);
             return;
         }
         let block = self.block_number();
         if let Some(call) = self.reader.open.as_mut().and_then(|open| open.call.as_mut()) {
             call.has_pieces = true;
-            self.metered.text_bytes += bytes(piece);
+            self.metered.add_text(piece);
             (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallArguments { ordinal: call.ordinal, piece } });
         }
     }
@@ -160,7 +160,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     fn close(&mut self) {
         let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.reader.open.take() else { return };
         if !call.has_pieces {
-            self.metered.text_bytes += bytes(&call.whole);
+            self.metered.add_text(&call.whole);
             (self.each)(Delta {
                 choice: 0,
                 block,
@@ -175,7 +175,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         }
         let delta = Delta { choice: 0, block: self.block_number(), kind: kind(text) };
         match delta.kind {
-            DeltaKind::Text(text) => self.metered.text_bytes += bytes(text),
+            DeltaKind::Text(text) => self.metered.add_text(text),
             DeltaKind::Reasoning(text) => {
                 self.metered.reasoning_bytes += bytes(text);
                 if let Some(open) = &mut self.reader.open {

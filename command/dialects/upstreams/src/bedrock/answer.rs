@@ -8,7 +8,7 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::exception;
-use crate::answer_text::{bytes, text_of};
+use crate::answer_text::text_of;
 use crate::openai::chunk::with_calls;
 
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
@@ -67,13 +67,14 @@ fn block(block: &str, at: usize, metered: &mut Metered) -> Result<Option<OutputB
         (None, None, None, None) => return Ok(None),
     };
     match &block {
-        OutputBlock::Text { text } => metered.text_bytes += bytes(text),
+        OutputBlock::Text { text } => metered.add_text(text),
         OutputBlock::Reasoning { text, signature, redacted } => {
             metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
         }
         OutputBlock::ToolCall(call) => {
             metered.calls_tools = true;
-            metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);
+            metered.add_text(&call.name);
+            metered.add_text(&call.arguments);
         }
     }
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))

@@ -114,7 +114,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         self.reader.calls += 1;
         self.open(index_of(index), Content::Call { block, ordinal, has_pieces: false });
         self.metered.calls_tools = true;
-        self.metered.text_bytes += bytes(&name);
+        self.metered.add_text(&name);
         let kind = DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature: None };
         (self.each)(Delta { choice: 0, block, kind });
         Ok(())
@@ -167,7 +167,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             Content::Text(block) => block,
             _ => self.begin(Content::Text)?,
         };
-        self.metered.text_bytes += bytes(text);
+        self.metered.add_text(text);
         (self.each)(Delta { choice: 0, block, kind: DeltaKind::Text(text) });
         Ok(())
     }
@@ -215,7 +215,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     fn send_arguments(&mut self, block: usize, ordinal: usize, piece: &str) {
-        self.metered.text_bytes += bytes(piece);
+        self.metered.add_text(piece);
         (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallArguments { ordinal, piece } });
     }
 

@@ -212,7 +212,7 @@ impl Reader {
             started.ok_or(UpstreamFault::Malformed("arguments of a call that has not begun"))?;
         let piece =
             text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
-        metered.text_bytes += bytes(&piece);
+        metered.add_text(&piece);
         if !piece.is_empty() {
             each(Delta { choice: 0, block: *block, kind: DeltaKind::CallArguments { ordinal, piece: &piece } });
         }
@@ -276,7 +276,8 @@ fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall
     };
     let call = ToolCall { id, name, arguments: text_or_empty(arguments)?.into_owned(), signature: None };
     metered.calls_tools = true;
-    metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);
+    metered.add_text(&call.name);
+    metered.add_text(&call.arguments);
     Ok(call)
 }
 
@@ -288,7 +289,7 @@ fn made_id(response: Option<&str>, ordinal: usize) -> String {
 
 fn measure(kind: TextKind, text: &str, metered: &mut Metered) {
     match kind {
-        TextKind::Text => metered.text_bytes += bytes(text),
+        TextKind::Text => metered.add_text(text),
         TextKind::Reasoning => metered.reasoning_bytes += bytes(text),
     }
 }

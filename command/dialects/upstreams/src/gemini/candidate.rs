@@ -143,11 +143,12 @@ impl<'a> Part<'a> {
         };
         match part.is_thought {
             true => metered.reasoning_bytes += bytes(&part.text),
-            false => metered.text_bytes += bytes(&part.text),
+            false => metered.add_text(&part.text),
         }
         if let Some(call) = &part.call {
             metered.calls_tools = true;
-            metered.text_bytes += bytes(&call.name) + bytes(call.arguments);
+            metered.add_text(&call.name);
+            metered.add_text(call.arguments);
         }
         Ok(part)
     }

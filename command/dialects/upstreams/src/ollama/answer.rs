@@ -108,7 +108,8 @@ fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall
     };
     let call = ToolCall { id, name, arguments, signature: None };
     metered.calls_tools = true;
-    metered.text_bytes += bytes(&call.name) + bytes(&call.arguments);
+    metered.add_text(&call.name);
+    metered.add_text(&call.arguments);
     Ok(call)
 }
 
@@ -131,7 +132,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     }
     let mut output = Vec::new();
     metered.reasoning_bytes += bytes(&message.thinking);
-    metered.text_bytes += bytes(&message.text);
+    metered.add_text(&message.text);
     if !message.thinking.is_empty() {
         output.push(OutputBlock::Reasoning { text: message.thinking, signature: None, redacted: None });
     }
@@ -163,7 +164,7 @@ impl StreamReader for Reader {
         if let Some(message) = part.message {
             let message = Message::read(message)?;
             metered.reasoning_bytes += bytes(&message.thinking);
-            metered.text_bytes += bytes(&message.text);
+            metered.add_text(&message.text);
             if !message.thinking.is_empty() {
                 let block = self.block_of(TextKind::Reasoning);
                 each(Delta { choice: 0, block, kind: DeltaKind::Reasoning(&message.thinking) });

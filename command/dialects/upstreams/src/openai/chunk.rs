@@ -188,13 +188,17 @@ impl CallPiece<'_> {
         ![self.id, self.name, self.arguments].into_iter().flatten().any(says)
     }
 
-    /// UTF-8 bytes of its name and its arguments.
-    fn bytes(&self) -> u64 {
+    /// Adds its name and its arguments to the text of the answer. Returns their UTF-8 bytes.
+    fn measure(&self, metered: &mut Metered) -> u64 {
+        let name = self.name.map_or(0, |name| metered.add_json_text(name));
         let arguments = match self.arguments {
-            Some(object) if json::kind(object) == Kind::Object => u64::try_from(object.len()).unwrap_or(u64::MAX),
-            arguments => arguments.map_or(0, json::string_bytes),
+            Some(object) if json::kind(object) == Kind::Object => {
+                metered.add_text(object);
+                u64::try_from(object.len()).unwrap_or(u64::MAX)
+            }
+            arguments => arguments.map_or(0, |arguments| metered.add_json_text(arguments)),
         };
-        self.name.map_or(0, json::string_bytes) + arguments
+        name + arguments
     }
 }
 
@@ -275,18 +279,20 @@ fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
 
 /// Adds the UTF-8 bytes of a piece to the measurements; true if there are any.
 pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
-    let (text, reasoning) = match piece {
-        Piece::Text(value) => (json::string_bytes(value), 0),
-        Piece::Reasoning(value) => (0, json::string_bytes(value)),
+    let bytes = match piece {
+        Piece::Text(value) => metered.add_json_text(value),
+        Piece::Reasoning(value) => {
+            let reasoning = json::string_bytes(value);
+            metered.reasoning_bytes += reasoning;
+            reasoning
+        }
         Piece::Call(call) => {
             metered.calls_tools |= !call.is_empty();
-            (call.bytes(), 0)
+            call.measure(metered)
         }
-        Piece::Logprobs(_) | Piece::End(_) => (0, 0),
+        Piece::Logprobs(_) | Piece::End(_) => 0,
     };
-    metered.text_bytes += text;
-    metered.reasoning_bytes += reasoning;
-    text + reasoning > 0
+    bytes > 0
 }
 
 /// The choices of a list, or none. More than a client can ask for are a fault, because unmeasured ones would be free.
