@@ -106,7 +106,7 @@ pub struct Stranger {
     pub reaches_partner: bool,
 }
 
-const ALL: &[&str] = &["models:use", "usage:read", "audit:read", "events:read", "admin:access"];
+const ALL: &[&str] = &["models:use", "usage:read", "audit:read", "events:read", "content:read", "admin:access"];
 
 impl Stranger {
     /// One of each role that lives in `house`, and nobody.
