@@ -154,7 +154,7 @@ mod tests {
             let written = request.upstream_bodies().body(kind, &target).expect("a body");
             assert_eq!(written.calls, KeptCalls::First, "{kind:?} {surface:?}");
             let body = Bytes::from(whole_of(kind).to_string());
-            let answer = request.answer_reader().keeping(written.calls).read(kind, body).expect("an answer");
+            let answer = request.answer_reader().keeping(written.calls).read(kind, body, None).expect("an answer");
             let rendered = answer.render(&receipt(&usage(&answer.metered), &answer.metered));
             let text = String::from_utf8(rendered.to_vec()).expect("text");
             assert!(text.contains("Rome") && !text.contains("Oslo") && text.contains("after"), "{kind:?}: {text}");

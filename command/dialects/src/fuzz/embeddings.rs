@@ -101,7 +101,7 @@ fn an_answer_is_what_was_asked_for_or_a_fault() {
         let ask = serde_json::json!({ "model": "m", "input": inputs, "encoding_format": encoding }).to_string();
         let request = ClientRequest::parse(Surface::OpenAiEmbeddings, ask.into()).expect("a request");
         let reader = request.answer_reader();
-        let read = in_measure(body.len(), || reader.read(KINDS[which], Bytes::copy_from_slice(&body)));
+        let read = in_measure(body.len(), || reader.read(KINDS[which], Bytes::copy_from_slice(&body), None));
         let answer = match read {
             Ok(answer) => answer,
             Err(FailedAnswer { metered, .. }) => return is_a_report(&metered, &body),

@@ -59,7 +59,7 @@ fn the_reports_of_every_family_are_read_into_the_classes_that_are_billed() {
         let row: Row = serde_json::from_str(line).expect(line);
         let kind = ProviderKind::parse(&row.dialect).expect("a kind");
         let reader = AnswerReader::Chat(Surface::Native, KeptCalls::All);
-        let read = reader.read(kind, answer(&row).to_string().into());
+        let read = reader.read(kind, answer(&row).to_string().into(), None);
         let metered = read.unwrap_or_else(|_| panic!("{} {}: no answer", row.family, row.case)).metered;
         let classes = json!(metered.reported().expect("a report"));
         let billed: serde_json::Map<_, _> =

@@ -35,7 +35,7 @@ fn embeddings_reach_their_client_in_the_encoding_that_it_asked_for() {
             for (encoding, asked) in [(Encoding::Float, "float"), (Encoding::Base64, "base64")] {
                 let request = json!({ "model": MODEL, "input": ["a", "b"], "encoding_format": asked }).to_string();
                 let request = ClientRequest::parse(Surface::OpenAiEmbeddings, request.into()).expect("a request");
-                let (found, metered) = match request.answer_reader().read(kind, body.clone()) {
+                let (found, metered) = match request.answer_reader().read(kind, body.clone(), None) {
                     Ok(answer) => {
                         let usage = usage(&answer.metered);
                         let rendered = answer.render(&receipt(&usage, &answer.metered));
