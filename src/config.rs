@@ -38,6 +38,7 @@ use command::environment::NamedProviders;
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
+use objects::ObjectStoreAddress;
 use projections::views::snapshot_maker::SnapshotSettings;
 use secrets::Secret;
 use siem::SiemFormat;
@@ -91,6 +92,8 @@ pub struct Config {
     pub archiving: Option<Archiving>,
     /// Where the log is published; `None` if it is not.
     pub publishing: Option<Publishing>,
+    /// Where sealed content is kept; `None` if it is not.
+    pub content: Option<ObjectStoreAddress>,
     /// Whether reads of what is recorded are recorded as well.
     pub record_reads: bool,
     /// The access log; `None` if there is none.
@@ -205,6 +208,7 @@ impl Config {
             grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
             archiving,
             publishing,
+            content: object_store::content_store(&variable)?,
             record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
             access_log: access_logging::read(args, flags, &data)?,
             data,
@@ -399,13 +403,14 @@ mod tests {
     /// Holds: bin.wrong-configuration, bin.secret-files
     #[test]
     fn a_wrong_secret_in_a_file_is_refused_by_the_variable_that_names_the_file() {
-        const NAMED: [&str; 7] = [
+        const NAMED: [&str; 8] = [
             "LEDGERWAY_ADMIN_KEY",
             "LEDGERWAY_NODE_KEY",
             "LEDGERWAY_NODE_KEY_PREVIOUS",
             "LEDGERWAY_DATABASE_URL",
             "LEDGERWAY_NATS_URL",
             "LEDGERWAY_OBJECT_STORE_URL",
+            "LEDGERWAY_CONTENT_URL",
             "LEDGERWAY_REDIS_URL",
         ];
         for name in NAMED {

@@ -76,6 +76,8 @@ pub struct AdminState {
     pub imports: Importer,
     /// Whether this node has the settings of the published log.
     pub publishes_log: bool,
+    /// Whether this node has a store for sealed content.
+    pub keeps_content: bool,
 }
 
 /// `POST`, `PATCH` and `DELETE` under `/v1/admin`. A request must carry its [`events::ids::RequestId`], its

@@ -19,6 +19,7 @@ mod admission;
 mod answer_permit;
 mod bound;
 mod call;
+mod content;
 mod count_tokens;
 mod credentials;
 mod described;
@@ -64,6 +65,7 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use access_tokens::AccessTokens;
+pub use content::SealedContent;
 pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
 pub use gateway::{Gateway, LeafOf};
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};

@@ -1,9 +1,9 @@
-//! What the record keeps of prompts and answers, by the policy of the tenant (ADR-0029): nothing, or digests. The text itself
-//! is in no event.
+//! What is kept of prompts and answers, by the policy of the tenant (ADR-0029): nothing, digests, or also the text, sealed in an
+//! object store. The text itself is in no event.
 //!
 //! The digest of an answer is salted, and its salt is in no event either: it is derived for each request from a secret of the
-//! installation. So who reads the log cannot guess a short answer, and who has the answer can prove it with the salt that
-//! `content:read` shows.
+//! installation, or, if the text is kept, from the key that seals it. So who reads the log cannot guess a short answer, and who has
+//! the answer can prove it with the salt that `content:read` shows.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use ring::digest::{Context, SHA256};
 use ring::hmac;
 
 use crate::hex;
-use crate::ids::RequestId;
+use crate::ids::{RequestId, TenantId, UserId};
 use crate::named;
 
 named! {
-    /// What the record keeps of a tenant's prompts and answers.
+    /// What is kept of a tenant's prompts and answers.
     #[derive(Default)]
     pub enum ContentPolicy {
         /// Nothing, not even digests.
@@ -23,6 +23,8 @@ named! {
         /// Digests of the prompt and of the answer.
         #[default]
         Digest = "digest",
+        /// Digests in the record, and the prompt and the answer in the object store, sealed under a key of their subject.
+        Sealed = "sealed",
     }
 }
 
@@ -32,6 +34,48 @@ impl ContentPolicy {
         *self == Self::default()
     }
 }
+
+named! {
+    /// A part of what is kept of a request.
+    pub enum ContentPart {
+        Prompt = "prompt",
+        Answer = "answer",
+    }
+}
+
+/// Whose key seals the content of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentSubject {
+    User(UserId),
+    /// Of requests without a user: those of the operator.
+    Tenant(TenantId),
+}
+
+impl fmt::Display for ContentSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Tenant(tenant) => tenant.fmt(f),
+        }
+    }
+}
+
+/// What the sealed secrets of a subject's keys are called: one for each tenant in which it has asked for something.
+pub fn content_key_name(subject: ContentSubject, tenant: TenantId) -> String {
+    format!("{}{tenant}", content_key_prefix(subject))
+}
+
+/// What the names of all content keys of a subject begin with.
+pub fn content_key_prefix(subject: ContentSubject) -> String {
+    format!("{CONTENT_KEYS}{subject} ")
+}
+
+/// True for the name of a content key, among those of sealed secrets.
+pub fn is_content_key(name: &str) -> bool {
+    name.starts_with(CONTENT_KEYS)
+}
+
+const CONTENT_KEYS: &str = "content ";
 
 /// Derives the salt of each request. Shown nowhere.
 #[derive(Clone)]
@@ -66,9 +110,25 @@ impl ContentSalt {
 
     /// Begins an answer, of which no text is there yet.
     pub fn answer(&self) -> AnswerText {
+        AnswerText { context: self.salted(), is_empty: true, kept: None }
+    }
+
+    /// The same, of which the text is kept.
+    pub fn kept_answer(&self) -> AnswerText {
+        AnswerText { kept: Some(KeptText::default()), ..self.answer() }
+    }
+
+    /// SHA-256 of the salt and of the text, in hex.
+    pub fn digest(&self, text: &[u8]) -> String {
+        let mut context = self.salted();
+        context.update(text);
+        hex::lower(context.finish().as_ref())
+    }
+
+    fn salted(&self) -> Context {
         let mut context = Context::new(&SHA256);
         context.update(self.0.as_ref());
-        AnswerText { context, is_empty: true }
+        context
     }
 }
 
@@ -78,23 +138,58 @@ impl fmt::Debug for ContentSalt {
     }
 }
 
-/// The text of an answer as it passes, of which only a digest is kept: SHA-256 of the salt and of the text, in the order in
-/// which the provider sent it.
+/// The text of an answer as it passes, with its digest: SHA-256 of the salt and of the text, in the order in which the provider
+/// sent it.
 #[derive(Clone)]
 pub struct AnswerText {
     context: Context,
     is_empty: bool,
+    /// `None` if only the digest is kept.
+    kept: Option<KeptText>,
 }
+
+/// The text so far; nothing of one that is longer than [`KEPT_BYTES_MAX`].
+#[derive(Clone, Default)]
+struct KeptText {
+    text: Vec<u8>,
+    is_too_long: bool,
+}
+
+/// The longest text of an answer that is kept: several times what the longest answers of models have.
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl AnswerText {
     pub fn add(&mut self, text: &str) {
         self.context.update(text.as_bytes());
         self.is_empty &= text.is_empty();
+        if let Some(kept) = &mut self.kept {
+            kept.add(text);
+        }
+    }
+
+    /// The text so far, if it is kept; `None` also if it is too long.
+    pub fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_ref().filter(|kept| !kept.is_too_long).map(|kept| &*kept.text)
+    }
+
+    /// Bytes of memory that the text takes.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.text.capacity())
     }
 
     /// The digest in hex; `None` if there was no text.
     pub fn digest(self) -> Option<String> {
         (!self.is_empty).then(|| hex::lower(self.context.finish().as_ref()))
+    }
+}
+
+impl KeptText {
+    fn add(&mut self, text: &str) {
+        if self.is_too_long || text.len() > KEPT_BYTES_MAX - self.text.len() {
+            *self = Self { text: Vec::new(), is_too_long: true };
+            return;
+        }
+        self.text.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -129,6 +224,33 @@ mod tests {
         let mut answer = ContentSalts::new(b"secret").salt(request(1)).answer();
         answer.add("");
         assert_eq!(answer.digest(), None);
+    }
+
+    #[test]
+    fn a_text_is_kept_up_to_its_longest_and_nothing_of_a_longer_one() {
+        let salt = ContentSalts::new(b"secret").salt(request(1));
+        let mut answer = salt.kept_answer();
+        let most = "x".repeat(KEPT_BYTES_MAX);
+        answer.add(&most[1..]);
+        answer.add("y");
+        assert_eq!((answer.kept().map(<[u8]>::len), salt.answer().kept()), (Some(KEPT_BYTES_MAX), None));
+        let digest = answer.clone().digest();
+        assert_eq!(digest, Some(salt.digest(format!("{}y", &most[1..]).as_bytes())));
+        answer.add("");
+        assert!(answer.kept().is_some());
+        answer.add("z");
+        answer.add("");
+        assert_eq!((answer.kept(), answer.kept_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn the_keys_of_a_subject_have_names_of_their_own() {
+        let (user, tenant) = (UserId::from(uuid::Uuid::from_u128(1)), TenantId::from(uuid::Uuid::from_u128(2)));
+        let name = content_key_name(ContentSubject::User(user), tenant);
+        assert_eq!(name, format!("content {user} {tenant}"));
+        assert!(is_content_key(&name) && !is_content_key(&user.to_string()));
+        assert!(name.starts_with(&content_key_prefix(ContentSubject::User(user))));
+        assert!(!name.starts_with(&content_key_prefix(ContentSubject::Tenant(tenant))));
     }
 
     #[test]

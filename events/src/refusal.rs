@@ -31,6 +31,8 @@ named! {
         Conflict = "CONFLICT",
         /// The `Idempotency-Key` came before with another body.
         IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
+        /// What was kept of a request's content is gone for good; details: `reason`.
+        ContentGone = "CONTENT_GONE",
         /// The body is larger than 32 MiB.
         PayloadTooLarge = "PAYLOAD_TOO_LARGE",
         /// The body is not `application/json`.
@@ -59,6 +61,8 @@ named! {
         ViewsOff = "VIEWS_OFF",
         /// The object store of the published log does not answer.
         PublishedLogUnavailable = "PUBLISHED_LOG_UNAVAILABLE",
+        /// The store of sealed content does not answer, or this node has none.
+        ContentUnavailable = "CONTENT_UNAVAILABLE",
         /// A query ran too long, or waited too long for other callers' queries.
         QueryTimeout = "QUERY_TIMEOUT",
         /// Several upstreams could serve the model and all of them failed; or only a later version knows their kind.

@@ -21,6 +21,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
+        ErrorCode::ContentGone => StatusCode::GONE,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::TenantNotServed | ErrorCode::ViewsOff => StatusCode::MISDIRECTED_REQUEST,
@@ -32,6 +33,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::LedgerUnavailable
         | ErrorCode::LimitsUnavailable
         | ErrorCode::PublishedLogUnavailable
+        | ErrorCode::ContentUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::QueryTimeout
         | ErrorCode::AllProvidersUnavailable
@@ -146,6 +148,7 @@ pub fn details(code: ErrorCode) -> Shape {
             let positions = object().optional("view", text()).optional("position", schema::count());
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
         }
+        ErrorCode::ContentGone => object().required("reason", text()),
         ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway"])),
         ErrorCode::Unauthenticated
         | ErrorCode::PayloadTooLarge
@@ -158,6 +161,7 @@ pub fn details(code: ErrorCode) -> Shape {
         | ErrorCode::UpstreamTimeout
         | ErrorCode::TenantNotServed
         | ErrorCode::ViewsOff
+        | ErrorCode::ContentUnavailable
         | ErrorCode::PublishedLogUnavailable => object(),
     };
     fields.open()

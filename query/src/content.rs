@@ -1,14 +1,16 @@
-//! `GET /v1/inferences/{request_id}/content`: what the record keeps of a prompt and its answer (ADR-0029), with the salt of its
-//! digest. Every answer of this route is recorded.
+//! `GET /v1/inferences/{request_id}/content`: what is kept of a prompt and its answer (ADR-0029), with the salt of their digests.
+//! Every answer of this route is recorded.
 
 use std::slice;
 
 use axum::extract::Path;
-use events::content::ContentPolicy;
+use content_store::{ContentAddress, Opened};
+use events::content::{ContentPart, ContentPolicy, ContentSubject};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::event::{Event, Inference, Recorded};
 use events::ids::RequestId;
+use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -27,35 +29,44 @@ pub fn routes() -> Api<QueryState> {
 }
 
 fn described_one() -> Operation {
-    let summary = "What the record keeps of a prompt and its answer";
+    let summary = "What is kept of a prompt and its answer";
     described::permitted("get_content", "Usage", summary, Permission::ContentRead)
         .says(
             "By the policy that the tenant had when the request was admitted. Each answer of this route is recorded, as \
              `access.read` of the kind `content`.",
         )
         .path("request_id", schema::id(RequestId::PREFIX), "Id of the request")
+        .refuses(&[ErrorCode::ContentGone, ErrorCode::ContentUnavailable])
         .answers(StatusCode::OK, Answer::json("What is kept", schema::reference("InferenceContent")))
         .defines("InferenceContent", shape())
 }
 
 fn shape() -> Shape {
-    let digest = |what: &str| schema::described(schema::nullable(schema::string()), what);
+    let text = |what: &str| schema::described(schema::nullable(schema::string()), what);
+    let missing = "What was to be kept sealed, and is not there";
     object()
         .required("request_id", schema::id(RequestId::PREFIX))
         .required("content_policy", schema::one_of(ContentPolicy::words()))
-        .required("body_sha256", digest("SHA-256 of the request's body, in hex; null if nothing is kept of it"))
+        .required("body_sha256", text("SHA-256 of the request's body, in hex, by the policy `digest`; otherwise null"))
+        .required(
+            "prompt_digest",
+            text("SHA-256 of the salt and of the request's body, in hex, by the policy `sealed`; otherwise null"),
+        )
         .required(
             "answer_digest",
-            digest(
+            text(
                 "SHA-256 of the salt and of the answer's text, in hex; null if nothing is kept of it, the answer had no text, or it \
                  has not ended",
             ),
         )
-        .required("salt", digest("The salt of `answer_digest`, in hex; null without one"))
+        .required("salt", text("The salt of these digests, in hex; null without one"))
+        .required("prompt", text("The request's body, by the policy `sealed`"))
+        .required("answer", text("The answer's text, by the policy `sealed`"))
+        .required("missing", schema::described(schema::list(schema::one_of(ContentPart::words()), None), missing))
         .open()
 }
 
-/// Errors: 404 if the caller cannot see the request, or it was refused.
+/// Errors: 404 if the caller cannot see the request, or it was refused; 410 if its content was erased; 503 if it cannot be read now.
 async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
     let (parameters, min_position) = context.begin(Permission::ContentRead)?;
     parameters.finish()?;
@@ -64,29 +75,53 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (query, stored) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = inferences::events(&query, slice::from_ref(&stored)).await?;
     let outcome = stored.outcome.and_then(|position| events.get(&position));
-    let kept = events.get(&stored.position).and_then(|begin| Kept::of(begin, outcome));
-    let Kept { policy, body_sha256, answer_digest } = kept.ok_or(QueryError::NotFound(REQUEST))?;
-    let salt = answer_digest.map(|_| context.state.content_salts.salt(request).shown());
+    let recorded = events.get(&stored.position).and_then(|begin| RecordedContent::of(request, begin, outcome));
+    let recorded = recorded.ok_or(QueryError::NotFound(REQUEST))?;
+    let kept = match recorded.policy {
+        ContentPolicy::Sealed => recorded.opened(&context.state).await?,
+        ContentPolicy::None | ContentPolicy::Digest => KeptText::default(),
+    };
+    let salt = match recorded.policy {
+        ContentPolicy::Sealed => kept.salt,
+        ContentPolicy::None => None,
+        ContentPolicy::Digest => recorded.answer_digest.map(|_| context.state.content_salts.salt(request).shown()),
+    };
     query.record_read(ReadKind::Content);
     Ok(Json(json!({
         "request_id": request,
-        "content_policy": policy,
-        "body_sha256": body_sha256,
-        "answer_digest": answer_digest,
+        "content_policy": recorded.policy,
+        "body_sha256": recorded.body_sha256,
+        "prompt_digest": recorded.prompt_digest,
+        "answer_digest": recorded.answer_digest,
         "salt": salt,
+        "prompt": kept.prompt,
+        "answer": kept.answer,
+        "missing": kept.missing,
     })))
 }
 
-/// What the events of a request keep of its content.
-struct Kept<'a> {
+/// What the events of a request say of its content.
+struct RecordedContent<'a> {
+    request: RequestId,
+    begin: &'a Recorded,
     policy: ContentPolicy,
     body_sha256: Option<&'a str>,
+    prompt_digest: Option<&'a str>,
     answer_digest: Option<&'a str>,
 }
 
-impl<'a> Kept<'a> {
+/// The text that is kept sealed.
+#[derive(Default)]
+struct KeptText {
+    prompt: Option<String>,
+    answer: Option<String>,
+    missing: Vec<ContentPart>,
+    salt: Option<String>,
+}
+
+impl<'a> RecordedContent<'a> {
     /// `None` of a request that was refused.
-    fn of(begin: &'a Recorded, outcome: Option<&'a Recorded>) -> Option<Self> {
+    fn of(request: RequestId, begin: &'a Recorded, outcome: Option<&'a Recorded>) -> Option<Self> {
         let Event::Inference(Inference::Admitted(admitted)) = &begin.event else { return None };
         let answer_digest = match outcome.map(|outcome| &outcome.event) {
             Some(Event::Inference(
@@ -94,7 +129,60 @@ impl<'a> Kept<'a> {
             )) => ended.answer_digest.as_deref(),
             _ => None,
         };
-        let body_sha256 = Some(&*admitted.body_sha256).filter(|digest| !digest.is_empty());
-        Some(Self { policy: admitted.content_policy, body_sha256, answer_digest })
+        Some(Self {
+            request,
+            begin,
+            policy: admitted.content_policy,
+            body_sha256: Some(&*admitted.body_sha256).filter(|digest| !digest.is_empty()),
+            prompt_digest: admitted.prompt_digest.as_deref(),
+            answer_digest,
+        })
     }
+
+    /// The prompt, and the answer if it had text.
+    async fn opened(&self, state: &QueryState) -> Result<KeptText, QueryError> {
+        let mut kept = KeptText::default();
+        kept.prompt = self.part(state, ContentPart::Prompt, &mut kept).await?;
+        if self.answer_digest.is_some() {
+            kept.answer = self.part(state, ContentPart::Answer, &mut kept).await?;
+        }
+        Ok(kept)
+    }
+
+    async fn part(
+        &self,
+        state: &QueryState,
+        part: ContentPart,
+        kept: &mut KeptText,
+    ) -> Result<Option<String>, QueryError> {
+        let context = &self.begin.context;
+        let (Some(reader), Some(tenant)) = (&state.content, context.tenant_id) else { return Err(no_store().into()) };
+        let subject = context.user_id.map_or(ContentSubject::Tenant(tenant), ContentSubject::User);
+        let address = ContentAddress { tenant, admitted_at: self.begin.recorded_at, request: self.request, part };
+        match reader.read(&address, subject).await {
+            Ok(Opened::Text { text, salt }) => {
+                kept.salt = Some(salt);
+                Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+            }
+            Ok(Opened::Missing) => {
+                kept.missing.push(part);
+                Ok(None)
+            }
+            Ok(Opened::Erased) => Err(erased().into()),
+            Err(error) => {
+                let refusal = Refusal::new(ErrorCode::ContentUnavailable, "the content cannot be read now").try_again();
+                Err(refusal.because(error).into())
+            }
+        }
+    }
+}
+
+fn no_store() -> Refusal {
+    let message = "this node has no store of content: ask one that was started with LEDGERWAY_CONTENT_URL";
+    Refusal::new(ErrorCode::ContentUnavailable, message)
+}
+
+fn erased() -> Refusal {
+    let message = "the content was erased: whom it was of, or the tenant, is gone";
+    Refusal::new(ErrorCode::ContentGone, message).with("reason", "erased")
 }

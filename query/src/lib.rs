@@ -54,6 +54,7 @@ use ::projections::last_use::LastUses;
 use ::projections::tables::TablesHandle;
 use ::projections::views::NodeViews;
 use axum::middleware::from_fn_with_state;
+use content_store::ContentReader;
 use openapi::refusals::Wording;
 use openapi::{Api, Entrance};
 use serde_json::Value;
@@ -100,6 +101,8 @@ pub struct QueryState {
     /// `None` if the log is not published.
     pub published: Option<PublishedPlace>,
     pub content_salts: ContentSalts,
+    /// `None` if this node keeps no content.
+    pub content: Option<ContentReader>,
 }
 
 /// Every route of this crate. Handlers expect an `Arc<Caller>` among the request's extensions; a refusal is a response

@@ -1,6 +1,7 @@
 //! `ledgerway serve`: starts the engines and the server, and shuts them down in the right order.
 
 mod archived;
+mod content;
 mod engines;
 mod opened_door;
 mod published;
@@ -98,8 +99,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let abandoned = AbandonedCalls::default();
+    let content = content::open(&config, &engines.registry, &ids).await?;
     let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
-        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer).await?;
+        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer, content.as_ref()).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),
@@ -169,7 +171,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         serving.spawn(environment.follow(imports));
     }
     signals.next().await;
-    let running = Running { engines, in_flight, abandoned, kept_imports, serving, connection_threads, exporting };
+    let content = content.map(|content| content.writer);
+    let running =
+        Running { engines, in_flight, abandoned, content, kept_imports, serving, connection_threads, exporting };
     Ok(shut_down(&config, running, signals).await)
 }
 

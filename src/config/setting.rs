@@ -42,6 +42,7 @@ settings! {
     NATS_REPLICAS = with_value("3"),
     NATS_MAX_GIB = with_value("100"),
     OBJECT_STORE_URL = secret("s3://audit-logs/ledgerway?region=eu-central-1"),
+    CONTENT_URL = secret("s3://content/ledgerway?region=eu-central-1"),
     ARCHIVING = switch("true"),
     ARCHIVE_SEGMENT_EVENTS = with_value("50000"),
     ARCHIVE_SEGMENT_SECONDS = with_value("300"),

@@ -81,7 +81,7 @@ async fn a_tenant_that_wants_nothing_kept_has_no_digests_in_the_log() {
         assert_eq!(
             kept,
             json!({ "request_id": reply.request_id(), "content_policy": "none", "body_sha256": null,
-                    "answer_digest": null, "salt": null })
+                    "prompt_digest": null, "answer_digest": null, "salt": null, "prompt": null, "answer": null, "missing": [] })
         );
         let life = gateway.life(&reply.request_id()).await;
         assert_eq!((&life[0]["data"]["body_sha256"], &life[0]["data"]["content_policy"]), (&json!(""), &json!("none")));

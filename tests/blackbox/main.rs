@@ -89,6 +89,7 @@ mod reseal;
 mod responses;
 mod retries;
 mod routing;
+mod sealed_content;
 mod secrets;
 mod settings;
 mod shared_backends;

@@ -69,11 +69,12 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 28] = [
+const MAY_KNOW: [(&str, &[&str]); 29] = [
     ("events", &[]),
     ("events/alerts", &["events"]),
     ("events/objects", &["events"]),
     ("events/archive", &["events", "objects"]),
+    ("events/content_store", &["events", "objects"]),
     ("events/tlog", &[]),
     ("events/transparency", &["events", "objects", "tlog"]),
     ("events/bundle", &["events", "tlog", "transparency"]),
@@ -94,15 +95,21 @@ const MAY_KNOW: [(&str, &[&str]); 28] = [
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
     ("command/dialects/upstreams", &["events", "hub", "secrets"]),
     ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
-    ("command", &["access", "catalogue", "dialects", "events", "openapi", "projections", "secrets", "upstream"]),
-    ("query", &["access_log", "events", "openapi", "projections", "siem", "tlog", "transparency"]),
+    (
+        "command",
+        &[
+            "access", "catalogue", "content_store", "dialects", "events", "openapi", "projections", "secrets",
+            "upstream",
+        ],
+    ),
+    ("query", &["access_log", "content_store", "events", "openapi", "projections", "siem", "tlog", "transparency"]),
     ("query/grpc", &["events", "openapi", "projections", "query"]),
     (
         ".",
         &[
-            "access", "access_log", "alerts", "analysts", "archive", "bundle", "catalogue", "command", "dialects",
-            "events", "grpc", "objects", "openapi", "projections", "query", "relay", "secrets", "siem", "tlog",
-            "transparency", "upstream", "what_if", "witness",
+            "access", "access_log", "alerts", "analysts", "archive", "bundle", "catalogue", "command", "content_store",
+            "dialects", "events", "grpc", "objects", "openapi", "projections", "query", "relay", "secrets", "siem",
+            "tlog", "transparency", "upstream", "what_if", "witness",
         ],
     ),
 ];

@@ -135,11 +135,11 @@ impl Relay {
         metered
     }
 
-    /// Bytes received of an incomplete event, bytes of the response that later events repeat, and about as many as those
-    /// events will have: the last of them are written at once.
+    /// Bytes received of an incomplete event, bytes of the text that is kept, bytes of the response that later events repeat, and
+    /// about as many as those events will have: the last of them are written at once.
     pub fn buffered_bytes(&self) -> usize {
         let repeated = self.progress.writer().map_or(0, |to| to.kept_bytes().saturating_add(to.bytes_to_come()));
-        self.parser.buffered_bytes().saturating_add(repeated)
+        self.parser.buffered_bytes().saturating_add(repeated).saturating_add(self.progress.metered.kept_bytes())
     }
 
     /// Events written so far, for dialects that number them; an error is one more.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
+use events::content::is_content_key;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{IdMaker, TenantId};
@@ -198,7 +199,13 @@ impl StoredSecrets {
         );
         rows.extend(self.nodes.iter().map(|node| SideRow::DropNode { node: node.node.clone() }));
         // A row stays for each provider: without one, its requests would go out without credentials.
-        rows.extend(self.secrets.iter().map(|secret| SideRow::SealedSecret(secret.given_up())));
+        let is_of_content = |secret: &&SealedSecret| is_content_key(&secret.subject);
+        rows.extend(self.secrets.iter().filter(is_of_content).map(|secret| {
+            // What it sealed is lost, and the next request makes another one.
+            SideRow::DropSealedSecret { subject: secret.subject.clone() }
+        }));
+        let others = self.secrets.iter().filter(|secret| !is_of_content(secret));
+        rows.extend(others.map(|secret| SideRow::SealedSecret(secret.given_up())));
         Ok(rows)
     }
 }
@@ -226,7 +233,8 @@ impl Replacement {
         ids: &IdMaker,
     ) -> Result<Self, ResealError> {
         let subjects = |secrets: &mut dyn Iterator<Item = &SealedSecret>| -> Vec<String> {
-            secrets.map(|secret| secret.subject.clone()).collect()
+            let of_providers = secrets.filter(|secret| !is_content_key(&secret.subject));
+            of_providers.map(|secret| secret.subject.clone()).collect()
         };
         let (side, before, resealed, discarded) = match previous {
             PreviousKey::Known(key) => {

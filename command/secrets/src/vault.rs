@@ -73,6 +73,7 @@ pub enum VaultError {
     Log(#[from] LogError),
 }
 
+pub mod content_keys;
 pub mod log_key;
 
 mod tenant_keys;
@@ -189,23 +190,28 @@ impl Vault {
 
     /// Stores rows without an event.
     async fn store(&self, side: Vec<SideRow>) -> Result<(), VaultError> {
+        match self.store_on(side, Basis::default()).await {
+            Ok(()) => Ok(()),
+            Err(AppendError::Unavailable(error)) => Err(error.into()),
+            Err(error) => Err(LogError::Append(error.to_string()).into()),
+        }
+    }
+
+    /// Stores rows without an event, unless one of these streams has changed.
+    async fn store_on(&self, side: Vec<SideRow>, basis: Basis) -> Result<(), AppendError> {
         let stream = Stream::new(StreamKind::NodeKey, self.node_key.fingerprint());
         let existing = stream.clone();
-        let expected_sequence = self.log.read(move |reader| Ok(reader.stream(&existing)?.len() as u64)).await?;
+        let read = self.log.read(move |reader| Ok(reader.stream(&existing)?.len() as u64)).await;
         let append = Append {
             stream,
-            expected_sequence,
+            expected_sequence: read.map_err(AppendError::Unavailable)?,
             events: Vec::new(),
             context: Context::of(Actor::System("setup")),
             side,
             idempotency: None,
-            basis: Basis::default(),
+            basis,
         };
-        match self.log.append(append).await {
-            Ok(_) => Ok(()),
-            Err(AppendError::Unavailable(error)) => Err(error.into()),
-            Err(error) => Err(LogError::Append(error.to_string()).into()),
-        }
+        self.log.append(append).await.map(drop)
     }
 
     /// The secret of a provider's own or of a provider key, in the generation that its row names: from memory if it was opened before, else from the log's

@@ -2,7 +2,6 @@
 //! less than its byte count suggests (ADR-0006).
 
 use dialects::ClientRequest;
-use events::content::ContentPolicy;
 use events::event::Context;
 use events::event::inference::InferenceAdmitted;
 use events::hex;
@@ -14,6 +13,7 @@ use projections::caller::Caller;
 use ring::digest::Digest;
 use serde_json::Value;
 
+use super::content::RequestContent;
 use super::gateway::Gateway;
 use super::ledger_failure::not_admitted;
 use super::plan::Plan;
@@ -26,8 +26,9 @@ pub struct AdmissionRequest<'a> {
     pub caller: &'a Caller,
     pub request: &'a ClientRequest,
     pub body_sha256: Digest,
-    /// What the record keeps of it.
-    pub content_policy: ContentPolicy,
+    /// What is kept of it.
+    pub content: &'a RequestContent,
+    pub prompt_digest: Option<String>,
     /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
     pub idempotency_key: Option<&'a str>,
     /// The log position of the tables that caller and plan come from.
@@ -111,11 +112,12 @@ impl AdmissionRequest<'_> {
             max_output_tokens: plan.output_tokens_max(),
             requested_max_output_tokens: None,
             input_tokens_bound: plan.bound.input_tokens,
-            body_sha256: match self.content_policy {
-                ContentPolicy::None => String::new(),
-                ContentPolicy::Digest => body_sha256,
+            body_sha256: match self.content {
+                RequestContent::Nothing | RequestContent::Sealed(_) => String::new(),
+                RequestContent::Digests(_) => body_sha256,
             },
-            content_policy: self.content_policy,
+            prompt_digest: self.prompt_digest.clone(),
+            content_policy: self.content.policy(),
             metadata: request.facts.metadata.clone(),
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),

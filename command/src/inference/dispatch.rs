@@ -102,11 +102,12 @@ impl RequestSource {
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
     let allowed = authorize_again(gateway, &prepared).await;
-    let Prepared { request, mut plan, body_bytes, first_body, hold, body_permit: permit, content_policy, .. } =
-        prepared;
+    let Prepared {
+        request, mut plan, body_bytes, first_body, hold, body_permit: permit, content, content_lost, ..
+    } = prepared;
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
-    let mut running = Running::new(gateway, hold, unheld, &plan, &request, content_policy);
+    let mut running = Running::new(gateway, hold, unheld, &plan, &request, (content, content_lost));
     if let Err(refusal) = allowed {
         return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use access::limits::{LimitRefusal, RateLimiter};
 use access::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
-use events::content::ContentSalts;
+use events::content::{ContentPolicy, ContentSalts};
 use events::event::{Context, Recorded};
-use events::ids::IdMaker;
+use events::ids::{IdMaker, RequestId};
 use events::log::Log;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
@@ -21,6 +21,7 @@ use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
+use super::content::{RequestContent, SealedContent};
 use super::large_bodies::LargeBodies;
 use super::provider_keys::ProviderKeys;
 use crate::body::memory::BodyMemory;
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,
+    /// `None` if this node keeps no content.
+    pub sealed_content: Option<Arc<SealedContent>>,
     /// `None` if the log is not published.
     pub leaf_of: Option<LeafOf>,
     /// `None` if traces are not exported.
@@ -79,6 +82,20 @@ impl Gateway {
         }
         let message = "this node does not serve the tenant of the request: send it to one that does";
         Err(Refusal::new(ErrorCode::TenantNotServed, message))
+    }
+
+    /// What is kept of a request, by its tenant's policy as the tables have it at `known_until`.
+    ///
+    /// Errors: the content is to be kept sealed, and this node cannot.
+    pub(super) async fn content_of(
+        &self,
+        policy: ContentPolicy,
+        context: &Context,
+        request: RequestId,
+        known_until: u64,
+    ) -> Result<RequestContent, Refusal> {
+        let means = (&self.content_salts, self.sealed_content.as_ref());
+        RequestContent::by(policy, means, request, context, known_until).await
     }
 
     /// The time that an event would get if it were appended now.

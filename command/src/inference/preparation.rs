@@ -6,7 +6,7 @@ use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface, WrittenBody};
-use events::content::ContentPolicy;
+use events::content::{ContentPart, ContentPolicy};
 use events::event::Context;
 use events::event::admin::{Model, Permission};
 use events::ids::RequestId;
@@ -19,6 +19,7 @@ use ring::digest::{Digest, SHA256, digest};
 
 use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::answer_permit;
+use super::content::RequestContent;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
@@ -53,8 +54,9 @@ pub struct Prepared {
     /// The memory of the received body, of what was parsed from it and of what is sent.
     pub body_permit: Arc<BodyPermit>,
     pub hold: OpenHold,
-    /// What its admission says that the record keeps of it.
-    pub content_policy: ContentPolicy,
+    /// What is kept of it, and what of that is lost.
+    pub content: RequestContent,
+    pub content_lost: Option<ContentPart>,
 }
 
 pub async fn prepare(
@@ -92,8 +94,9 @@ pub async fn prepare(
         idempotency_key: idempotency_key.as_deref(),
     };
     let planned = plan_and_admit(gateway, tables, caller, &received, request, unheld).await?;
-    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold, content_policy } = planned;
+    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold, content } = planned;
     unheld.timeline.end_stage(Stage::Admit);
+    let content_lost = content.keep_prompt(hold.admitted_at, request.body().clone());
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),
@@ -102,7 +105,7 @@ pub async fn prepare(
             None
         }
     };
-    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold, content_policy })
+    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold, content, content_lost })
 }
 
 /// What is the same for all plans of a request.
@@ -123,7 +126,7 @@ struct Planned {
     request: Box<ClientRequest>,
     first_body: WrittenBody,
     hold: OpenHold,
-    content_policy: ContentPolicy,
+    content: RequestContent,
 }
 
 /// Plans a request and asks for its hold, again if what the plan depends on has changed meanwhile.
@@ -176,6 +179,8 @@ async fn plan_and_admit(
         };
         let (mut plan, planned_request, first_body) = written;
         request = planned_request;
+        let content = gateway.content_of(content_policy, &context, received.id, at).await?;
+        let prompt_digest = prompt_digest(gateway, received, &request, &content).await?;
         let tokens_bound = plan.tokens_bound(request.facts.choices);
         // Read before the limits are: what the ledger knows of them beyond that makes the admission stale.
         let limits_known_at = gateway.limits.known_at(&unheld.permit);
@@ -194,7 +199,8 @@ async fn plan_and_admit(
             caller: &caller,
             request: &request,
             body_sha256: received.body_sha256,
-            content_policy,
+            content: &content,
+            prompt_digest: prompt_digest.clone(),
             idempotency_key: received.idempotency_key,
             planned_at: if plans_left == 0 { u64::MAX } else { at },
             limits_known_at,
@@ -203,7 +209,7 @@ async fn plan_and_admit(
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
             Ok(hold) => {
                 gateway.limits.admitted(&mut unheld.permit).await;
-                return Ok(Planned { caller, at, plan, request, first_body, hold, content_policy });
+                return Ok(Planned { caller, at, plan, request, first_body, hold, content });
             }
             Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
             Err(NotAdmitted::Stale { changed_at }) => changed_at,
@@ -221,6 +227,21 @@ async fn plan_and_admit(
         tables = gateway.tables.load();
         caller = authorize(&tables, &caller, gateway.clock.now())?;
     }
+}
+
+/// The salted digest of a prompt that is kept, of a large one on a thread of its own.
+async fn prompt_digest(
+    gateway: &Gateway,
+    received: &Received<'_>,
+    request: &ClientRequest,
+    content: &RequestContent,
+) -> Result<Option<String>, Refusal> {
+    if content.policy() != ContentPolicy::Sealed {
+        return Ok(None);
+    }
+    let (content, body) = (content.clone(), request.body().clone());
+    let digest = move || Ok(content.prompt_digest(&body));
+    work_on(&gateway.large_bodies, received.body_permit, received.body_bytes, digest).await
 }
 
 /// Parses a body, a large one on a thread of its own.

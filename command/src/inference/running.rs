@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use access::limits::RateLimitPermit;
 use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
-use events::content::{AnswerText, ContentPolicy, ContentSalt};
+use events::content::{AnswerText, ContentPart};
 use events::event::Recorded;
 use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
@@ -31,6 +31,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use upstream::{Owner, Transmission};
 
+use super::content::RequestContent;
 use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
 use super::gateway::Gateway;
@@ -132,8 +133,9 @@ pub struct Running {
     pub may_ask_too_much: Option<TooMuch>,
     /// What was metered of a whole answer that turned out to be an error, or too large.
     failed_answer: Option<Box<Metered>>,
-    /// The salt of the answer's digest; `None` if the record keeps nothing of the answer.
-    content_salt: Option<ContentSalt>,
+    /// What is kept of it, and what of that is lost.
+    content: RequestContent,
+    content_lost: Vec<ContentPart>,
     pub timeline: RequestTimeline,
 }
 
@@ -144,13 +146,9 @@ impl Running {
         unheld: UnheldRequest,
         plan: &Plan,
         request: &ClientRequest,
-        content_policy: ContentPolicy,
+        (content, content_lost): (RequestContent, Option<ContentPart>),
     ) -> Box<Self> {
         let now = Instant::now();
-        let content_salt = match content_policy {
-            ContentPolicy::None => None,
-            ContentPolicy::Digest => Some(gateway.content_salts.salt(hold.request_id)),
-        };
         Box::new(Self {
             request_id: hold.request_id,
             admitted_position: hold.admitted_position,
@@ -177,14 +175,21 @@ impl Running {
             relay: None,
             may_ask_too_much: TooMuch::of(request, plan),
             failed_answer: None,
-            content_salt,
+            content,
+            content_lost: content_lost.into_iter().collect(),
             timeline: unheld.timeline,
         })
     }
 
-    /// What the text of the next answer goes through; `None` if the record keeps nothing of it.
+    /// What the text of the next answer goes through; `None` if nothing of it is kept.
     pub fn answer_text(&self) -> Option<Box<AnswerText>> {
-        self.content_salt.map(|salt| Box::new(salt.answer()))
+        self.content.answer_text()
+    }
+
+    /// Keeps the text of the answer before its end is recorded, which says if it is lost.
+    fn keep_answer(&mut self, hold: &OpenHold, metered: Option<&Metered>) {
+        let lost = metered.and_then(|metered| self.content.keep_answer(hold.admitted_at, metered));
+        self.content_lost.extend(lost);
     }
 
     pub fn is_out_of_time(&self) -> bool {
@@ -300,6 +305,7 @@ impl Running {
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
+        self.keep_answer(&hold, Some(metered));
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), finish_reason);
         self.timeline.record_end(&ended, Some(metered));
         let (model, held) = (hold.model.clone(), hold.held);
@@ -387,6 +393,7 @@ impl Running {
     ) -> (Box<InferenceEnded>, Charge) {
         let target = self.take_target();
         let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
+        self.keep_answer(hold, metered);
         let ended = self.ended(hold, target.as_deref(), metered, (measured.as_ref(), cost), finish_reason);
         let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
         self.timeline.call_ends(Some(reason));
@@ -457,6 +464,7 @@ impl Running {
                 // Some upstreams give their id only in the answer's body.
                 .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
             answer_digest: metered.and_then(Metered::answer_digest),
+            content_lost: self.content_lost.clone(),
             code: None,
             reason: None,
         }

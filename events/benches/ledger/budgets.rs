@@ -63,6 +63,7 @@ impl Spenders {
             attempts: Some(1),
             upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
             answer_digest: Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into()),
+            content_lost: Vec::new(),
             ..InferenceEnded::new(hold.model.clone(), hold.admitted_at, COST)
         })
     }

@@ -31,6 +31,7 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
             requested_max_output_tokens: None,
             input_tokens_bound: 1200,
             body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+            prompt_digest: None,
             content_policy: events::content::ContentPolicy::default(),
             metadata: Default::default(),
             versions: Versions::default(),

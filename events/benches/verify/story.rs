@@ -183,6 +183,7 @@ impl World {
                 requested_max_output_tokens: None,
                 input_tokens_bound: 1200,
                 body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+                prompt_digest: None,
                 content_policy: events::content::ContentPolicy::default(),
                 metadata: [("team".to_owned(), "search".to_owned())].into(),
                 versions,
@@ -213,6 +214,7 @@ impl World {
             attempts: Some(1),
             upstream_request_id: Some("chatcmpl-9f86d081884c7d65".into()),
             answer_digest: Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into()),
+            content_lost: Vec::new(),
             ..InferenceEnded::new(hold.model.clone(), hold.admitted_at, cost)
         })
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::admin::{Provider, Scope};
 use super::family::family;
-use crate::content::ContentPolicy;
+use crate::content::{ContentPart, ContentPolicy};
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
@@ -63,8 +63,11 @@ pub struct InferenceAdmitted {
     pub requested_max_output_tokens: Option<u64>,
     /// The upper bound on the prompt, in tokens.
     pub input_tokens_bound: u64,
-    /// SHA-256 of the body as received, in hex; empty if the tenant's policy is to keep nothing of it.
+    /// SHA-256 of the body as received, in hex; empty if the tenant's policy is another one than `digest`.
     pub body_sha256: String,
+    /// SHA-256 of the request's salt and of the body as received, in hex, if the body is kept sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_digest: Option<String>,
     /// What the record keeps of the prompt and the answer.
     #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
     pub content_policy: ContentPolicy,
@@ -90,6 +93,7 @@ impl InferenceAdmitted {
             requested_max_output_tokens: None,
             input_tokens_bound: 0,
             body_sha256: String::new(),
+            prompt_digest: None,
             content_policy: ContentPolicy::default(),
             metadata: BTreeMap::new(),
             versions: Versions::default(),
@@ -223,6 +227,9 @@ pub struct InferenceEnded {
     /// calls, as the provider sent them. Absent without text, or if the policy is to keep nothing. See [`crate::content`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_digest: Option<String>,
+    /// What was to be kept sealed, and is not, because there was no room on its way to the object store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub content_lost: Vec<ContentPart>,
     /// The error code that the client got; absent if it completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -249,6 +256,7 @@ impl InferenceEnded {
             attempts: None,
             upstream_request_id: None,
             answer_digest: None,
+            content_lost: Vec::new(),
             code: None,
             reason: None,
         }

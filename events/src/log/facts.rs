@@ -141,6 +141,7 @@ impl Facts {
             | SideRow::DropKeySecrets { .. }
             | SideRow::SealedSecret(_)
             | SideRow::DropSealedSecret { .. }
+            | SideRow::DropContentKeys(_)
             | SideRow::WrappedKey { .. }
             | SideRow::DropWrappedKey { .. }
             | SideRow::Node(_)

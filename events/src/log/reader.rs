@@ -94,6 +94,9 @@ pub trait Reader: RawReader + Send {
     /// The newest sealed secret of a subject.
     fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError>;
 
+    /// The sealed secret of a subject in one generation.
+    fn sealed_secret_of(&self, subject: &str, generation: u32) -> Result<Option<SealedSecret>, LogError>;
+
     /// The wrapped data key of a scope.
     fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError>;
 

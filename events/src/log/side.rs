@@ -34,6 +34,8 @@ pub enum SideRow {
         kind: StreamKind,
         scope: String,
     },
+    /// Drops the keys that seal the content of this user, in whatever tenant.
+    DropContentKeys(UserId),
     WrappedKey {
         scope: String,
         wrapped: Vec<u8>,

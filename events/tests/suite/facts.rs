@@ -90,6 +90,7 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
             requested_max_output_tokens: None,
             input_tokens_bound: 64,
             body_sha256: "00".to_owned(),
+            prompt_digest: None,
             content_policy: events::content::ContentPolicy::default(),
             metadata: Default::default(),
             versions: Versions::default(),

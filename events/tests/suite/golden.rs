@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use events::canonical;
-use events::content::ContentPolicy;
+use events::content::{ContentPart, ContentPolicy};
 use events::event::access::{
     AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited, AccessRead, AdminRejected, ChangeMethod,
     ReadKind,
@@ -93,6 +93,7 @@ fn ended() -> Box<InferenceEnded> {
         attempts: Some(1),
         upstream_request_id: Some("chatcmpl-1".to_owned()),
         answer_digest: None,
+        content_lost: Vec::new(),
         code: None,
         reason: None,
     })
@@ -109,6 +110,7 @@ fn failed() -> Box<InferenceEnded> {
         first_token_ms: None,
         attempts: Some(2),
         answer_digest: Some("ab".repeat(32)),
+        content_lost: vec![ContentPart::Answer],
         code: Some("UPSTREAM_ERROR".to_owned()),
         reason: Some("status".to_owned()),
         ..*ended()
@@ -222,6 +224,7 @@ fn samples() -> Vec<(Stream, Event)> {
             requested_max_output_tokens: Some(16_384),
             input_tokens_bound: 512,
             body_sha256: "ef".repeat(32),
+            prompt_digest: None,
             content_policy: ContentPolicy::default(),
             metadata: [("team".to_owned(), "red".to_owned())].into(),
             versions: Versions {

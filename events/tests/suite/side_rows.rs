@@ -7,6 +7,8 @@ use events::log::{LEDGER_FILE, SealedSecret, SideRow, TenantKey};
 use events::time::Period;
 use tempfile::TempDir;
 
+use events::content::{ContentSubject, content_key_name};
+
 use crate::facts::{append, budget, clock, id, opened};
 use crate::log_steps::{must_verify, open, open_budget};
 use crate::test_log::{TestLog, on_both_engines};
@@ -14,6 +16,7 @@ use crate::test_log::{TestLog, on_both_engines};
 on_both_engines! {
     side_rows_are_written_without_an_event_as_well,
     the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner,
+    the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other,
 }
 
 async fn side_rows_are_written_without_an_event_as_well(test_log: TestLog) {
@@ -97,4 +100,38 @@ async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner
         let wrapped = reader.wrapped_keys().expect("keys").into_iter().map(|(scope, _)| scope);
         assert_eq!(wrapped.collect::<Vec<_>>(), [vec!["platform".to_owned()], left].concat());
     }
+}
+
+async fn the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other(test_log: TestLog) {
+    let log = test_log.open(&clock());
+    let user = |number: u128| ContentSubject::User(id(number));
+    let names = [
+        content_key_name(user(1), id(1)),
+        content_key_name(user(1), id(2)),
+        content_key_name(user(2), id(1)),
+        content_key_name(ContentSubject::Tenant(id(1)), id(1)),
+        "prv_1".to_owned(),
+    ];
+    let change = |side: Vec<SideRow>| {
+        let mut change = append(StreamKind::Tenant, id(9), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Day)));
+        (change.events, change.side) = (Vec::new(), side);
+        log.append(change)
+    };
+    let secret = |subject: &String, generation| SealedSecret {
+        subject: subject.clone(),
+        key_scope: id::<TenantId>(1).to_string(),
+        generation,
+        sealed: vec![1],
+    };
+    let secrets =
+        names.iter().flat_map(|name| [7, 9].map(|generation| SideRow::SealedSecret(secret(name, generation))));
+    change(secrets.collect()).await.expect("keys");
+    let reader = log.reader().expect("a reader");
+    assert_eq!(reader.sealed_secret_of(&names[0], 7).expect("it reads"), Some(secret(&names[0], 7)));
+    assert_eq!(reader.sealed_secret_of(&names[0], 8).expect("it reads"), None);
+    change(vec![SideRow::DropContentKeys(id(1))]).await.expect("it is written");
+    let left = reader.sealed_secrets().expect("secrets").into_iter().map(|secret| secret.subject);
+    let mut expected: Vec<String> = names[2..].iter().flat_map(|name| [name.clone(), name.clone()]).collect();
+    expected.sort();
+    assert_eq!(left.collect::<Vec<_>>(), expected);
 }

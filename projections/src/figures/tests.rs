@@ -41,6 +41,7 @@ fn asked(number: u128) -> Vec<Recorded> {
         requested_max_output_tokens: None,
         input_tokens_bound: 1,
         body_sha256: String::new(),
+        prompt_digest: None,
         content_policy: events::content::ContentPolicy::default(),
         metadata: BTreeMap::new(),
         versions: Versions::default(),

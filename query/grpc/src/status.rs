@@ -34,7 +34,7 @@ const fn code(code: ErrorCode) -> Code {
         }
         ErrorCode::Unauthenticated => Code::Unauthenticated,
         ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => Code::PermissionDenied,
-        ErrorCode::NotFound | ErrorCode::ModelNotFound => Code::NotFound,
+        ErrorCode::NotFound | ErrorCode::ModelNotFound | ErrorCode::ContentGone => Code::NotFound,
         ErrorCode::MethodNotAllowed => Code::Unimplemented,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => Code::Aborted,
         ErrorCode::TenantNotServed | ErrorCode::ViewsOff | ErrorCode::ModelUnpriced | ErrorCode::LoopDetected => {
@@ -48,6 +48,7 @@ const fn code(code: ErrorCode) -> Code {
         ErrorCode::UpstreamError
         | ErrorCode::LedgerUnavailable
         | ErrorCode::PublishedLogUnavailable
+        | ErrorCode::ContentUnavailable
         | ErrorCode::ViewBehind
         | ErrorCode::AllProvidersUnavailable
         | ErrorCode::LimitsUnavailable

@@ -10,7 +10,9 @@ use command::admin::{self, AdminState, ImportQueue, setup};
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
-use command::inference::{self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, LeafOf, ProviderKeys};
+use command::inference::{
+    self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, LeafOf, ProviderKeys, SealedContent,
+};
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
@@ -25,6 +27,7 @@ use secrets::{Secret, Vault, operator_key};
 use transparency::PublishedPlace;
 
 use super::ServeError;
+use super::content::{self, OpenedContent};
 use super::engines::{Engines, metrics_of};
 use super::vault::{OpenedVault, open_vault};
 use crate::config::Config;
@@ -51,6 +54,7 @@ pub async fn open_door(
     in_flight: &InFlight,
     abandoned: &AbandonedCalls,
     tracer: Option<Arc<Tracer>>,
+    content: Option<&OpenedContent>,
 ) -> Result<OpenedDoor, ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let OpenedVault { vault, served, key_check, tenancy } = open_vault(config, engines, ids).await?;
@@ -60,6 +64,8 @@ pub async fn open_door(
         tracing::warn!(path = %path.display(), "created the operator's key");
     }
     let content_salts = key_check.content_salts();
+    let keeper = |content: &OpenedContent| SealedContent::new(Arc::clone(&vault), content.writer.clone());
+    let sealed_content = content.map(|content| Arc::new(keeper(content)));
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let (importer, imports) = ImportQueue::new();
     let admin = AdminState {
@@ -74,6 +80,7 @@ pub async fn open_door(
         concurrency: concurrency.clone(),
         imports: importer,
         publishes_log: config.publishing.is_some(),
+        keeps_content: content.is_some(),
     };
     if config.dev && config.mode.serves_requests() {
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
@@ -101,6 +108,7 @@ pub async fn open_door(
         provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
+        sealed_content,
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         tracer,
@@ -133,6 +141,7 @@ pub async fn open_door(
         access_log: engines.access_log.as_ref().and_then(AccessLog::view),
         published: engines.published.clone().map(PublishedPlace::new),
         content_salts,
+        content: content.map(|content| content::reader(content.store.clone(), &vault)),
     };
     let health = Arc::new(Health {
         log: log.clone(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use command::environment::KeptImports;
 use command::inference::AbandonedCalls;
 use command::trace::Exporting;
+use content_store::ContentWriter;
 use tokio::task::JoinSet;
 
 use super::super::server_process::{LAST_BYTES_WAIT, Signals};
@@ -28,6 +29,9 @@ const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(1);
 /// Imports that could not be recorded yet may take this part of the engines' time limit: a quarter.
 const KEPT_IMPORTS_PART: u32 = 4;
 
+/// Content that is not stored yet may take this part of it: half.
+const CONTENT_PART: u32 = 2;
+
 /// Why the engines were not waited for, if a second signal came.
 const SECOND_SIGNAL: &str = "second signal: stopped at once";
 
@@ -36,6 +40,7 @@ pub struct Running {
     pub engines: Engines,
     pub in_flight: InFlight,
     pub abandoned: AbandonedCalls,
+    pub content: Option<ContentWriter>,
     pub kept_imports: Arc<KeptImports>,
     /// The servers, and what follows the tables and the log for them.
     pub serving: JoinSet<()>,
@@ -45,7 +50,8 @@ pub struct Running {
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running { engines, in_flight, abandoned, kept_imports, mut serving, connection_threads, exporting } = running;
+    let Running { engines, in_flight, abandoned, content, kept_imports, mut serving, connection_threads, exporting } =
+        running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -83,6 +89,9 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     };
     // A disk that hangs must not keep the process alive; what is durable by then stays durable.
     let mut stopping = std::pin::pin!(async {
+        if let Some(content) = content {
+            store_content(&content, limit / CONTENT_PART).await;
+        }
         kept_imports.record_before_stop(&engines.log, limit / KEPT_IMPORTS_PART).await;
         stop_engines(engines).await;
     });
@@ -101,6 +110,14 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
         requests => tracing::info!(requests, "stopped: requests were cut off"),
     }
     got_second_signal
+}
+
+/// Waits until the content of the requests that have ended is stored.
+async fn store_content(content: &ContentWriter, at_most: Duration) {
+    match content.drain(at_most).await {
+        0 => {}
+        objects => tracing::error!(objects, "the store of sealed content did not take all of it: it is lost"),
+    }
 }
 
 /// Keeps serving for the drain delay while not ready, so that load balancers stop sending requests. Returns whether a second

@@ -156,6 +156,7 @@ pub(super) const SECRETS: &str = "Secrets, given as environment variables:
   LEDGERWAY_DATABASE_URL  A PostgreSQL database that has the ledger, for several gateways; if unset, it is in the data folder
   LEDGERWAY_NATS_URL  A NATS server with JetStream that the log is relayed to; if unset, it is not relayed
   LEDGERWAY_OBJECT_STORE_URL  The object store of the archive: s3://BUCKET/PREFIX, with AWS_… variables, or file:///FOLDER
+  LEDGERWAY_CONTENT_URL  The object store of sealed prompts and answers, of the same form; if unset, none are kept
   LEDGERWAY_REDIS_URL  A Redis in which several gateways share the counts of rate limits; if unset, each counts by itself
   LEDGERWAY_ALERTS_URL  A webhook to which budgets' alerts are sent, https://HOST/PATH; if unset, they are in the log alone
   LEDGERWAY_ALERTS_SECRET  What signs them, whsec_ and 24 to 64 bytes as base64; if unset, they are not signed

@@ -46,6 +46,7 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         requested_max_output_tokens: None,
         input_tokens_bound: 64,
         body_sha256: "00".to_owned(),
+        prompt_digest: None,
         content_policy: events::content::ContentPolicy::default(),
         metadata: Default::default(),
         versions: Versions::default(),

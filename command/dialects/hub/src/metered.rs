@@ -109,6 +109,16 @@ impl Metered {
         self.answer.as_deref()?.clone().digest()
     }
 
+    /// The text so far, if it is kept; `None` also if it is too long.
+    pub fn answer_text(&self) -> Option<&[u8]> {
+        self.answer.as_deref()?.kept()
+    }
+
+    /// Bytes of memory that the text takes which is kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.answer.as_deref().map_or(0, AnswerText::kept_bytes)
+    }
+
     /// Adds text, or a part of a tool call.
     pub fn add_text(&mut self, text: &str) {
         self.text_bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);

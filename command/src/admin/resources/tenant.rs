@@ -17,6 +17,7 @@ use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, one_of, text};
 use crate::admin::field_values::FieldValues;
+use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, Planned};
@@ -30,14 +31,17 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "True if the tenant's own administrators may create and change providers that serve this tenant alone, and set the prices \
          of these. Only the platform or the tenant's partner can change it",
     );
-    let content_policy = defaulting("content_policy", one_of(ContentPolicy::NAMED), json!(ContentPolicy::default()))
+    let content_policy = defaulting(CONTENT_POLICY, one_of(ContentPolicy::NAMED), json!(ContentPolicy::default()))
         .reset_by_null()
-        .meaning("What the record keeps of prompts and answers: nothing (`none`), or digests of them (`digest`)");
+        .meaning("What is kept of prompts and answers: nothing (`none`), digests of them in the record (`digest`), or also their text, sealed \
+         in the object store (`sealed`)");
     let members = members.into_iter().chain(handles::members()).chain([own_providers, content_policy]);
     Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
 });
 
 const OWN_PROVIDERS: &str = "own_providers";
+const CONTENT_POLICY: &str = "content_policy";
+const NO_STORE: &str = "`sealed` needs a store, and this gateway has none: set LEDGERWAY_CONTENT_URL where it starts";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
 /// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
 const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
@@ -49,6 +53,14 @@ fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<
     match cx.caller.reach {
         Reach::Platform | Reach::Partner(_) => Ok(()),
         Reach::Tenant(_) => Err(CommandError::OutOfReach { reason }),
+    }
+}
+
+/// Errors: content is to be kept sealed, and this node has no store for it.
+fn require_store(cx: &AdminContext<'_>, policy: ContentPolicy) -> Result<(), CommandError> {
+    match policy {
+        ContentPolicy::Sealed if !cx.admin.keeps_content => Err(FieldError::new(CONTENT_POLICY, NO_STORE).into()),
+        ContentPolicy::None | ContentPolicy::Digest | ContentPolicy::Sealed => Ok(()),
     }
 }
 
@@ -78,6 +90,7 @@ impl Administered for Tenant {
         let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
         let partner = cx.partner(partner_id, "partner_id")?;
         let made: Self = Self::of_values(id, given)?;
+        require_store(cx, made.content_policy)?;
         let claim = handles::claim::<Self>(id, partner_id, &made.handles);
         Ok(CommandPlan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
@@ -88,6 +101,9 @@ impl Administered for Tenant {
         }
         if given.has(OWN_PROVIDERS) {
             require_above_tenants(cx, POLICY_FROM_ABOVE)?;
+        }
+        if given.has(CONTENT_POLICY) {
+            require_store(cx, state.changed_by(&given)?.content_policy)?;
         }
         let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))

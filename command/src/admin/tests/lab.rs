@@ -77,6 +77,7 @@ impl Lab {
             concurrency,
             imports,
             publishes_log: true,
+            keeps_content: true,
         };
         let auth = door(&admin, &tenancy);
         let (router, _) = routes(admin.clone()).into_parts();

@@ -33,6 +33,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         requested_max_output_tokens: None,
         input_tokens_bound: 100,
         body_sha256: "00".to_owned(),
+        prompt_digest: None,
         content_policy: events::content::ContentPolicy::default(),
         metadata: BTreeMap::new(),
         versions,

@@ -240,6 +240,7 @@ impl World {
             rate_limited_tokens: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
+            prompt_digest: None,
             content_policy: events::content::ContentPolicy::default(),
             metadata: Default::default(),
             versions: Versions::default(),

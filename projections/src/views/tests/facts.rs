@@ -134,6 +134,7 @@ impl Story {
             requested_max_output_tokens: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
+            prompt_digest: None,
             content_policy: events::content::ContentPolicy::default(),
             metadata: BTreeMap::new(),
             versions: Versions::default(),

@@ -183,6 +183,14 @@ impl Reader for PostgresReader {
         })
     }
 
+    fn sealed_secret_of(&self, subject: &str, generation: u32) -> Result<Option<SealedSecret>, LogError> {
+        let sql = format!("{SELECT_SEALED} WHERE subject = $1 AND generation = $2");
+        self.read(async |connection| {
+            let found = sqlx::query(&sql).bind(subject).bind(i64::from(generation)).fetch_optional(connection).await?;
+            found.as_ref().map(sealed_secret).transpose()
+        })
+    }
+
     fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
         const SQL: &str = "SELECT wrapped FROM ledger.wrapped_keys WHERE scope = $1";
         self.read(async |connection| Ok(sqlx::query_scalar(SQL).bind(scope).fetch_optional(connection).await?))

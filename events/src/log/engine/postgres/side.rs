@@ -5,6 +5,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, query};
 
 use super::read::signed;
+use crate::content::{ContentSubject, content_key_prefix};
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT INTO ledger.names (kind, scope, name, owner) VALUES ($1, $2, $3, $4)
@@ -22,6 +23,7 @@ const PUT_SEALED: &str =
     ON CONFLICT (subject, generation) DO UPDATE SET key_scope = excluded.key_scope, sealed = excluded.sealed";
 const DROP_SEALED_WITHIN: &str = "DELETE FROM ledger.sealed_secrets
     WHERE subject IN (SELECT name FROM ledger.names WHERE kind = $1 AND scope = $2)";
+const DROP_SEALED_FROM: &str = "DELETE FROM ledger.sealed_secrets WHERE subject >= $1 AND subject < $2";
 const RELEASE_WITHIN: &str = "DELETE FROM ledger.names WHERE kind = $1 AND scope = $2";
 const PUT_WRAPPED: &str = "INSERT INTO ledger.wrapped_keys (scope, wrapped) VALUES ($1, $2)
     ON CONFLICT (scope) DO UPDATE SET wrapped = excluded.wrapped";
@@ -82,6 +84,12 @@ pub(super) async fn write(row: &SideRow, connection: &mut PgConnection) -> Resul
         SideRow::DropSealedSecretsWithin { kind, scope } => {
             run(query(DROP_SEALED_WITHIN).bind(kind.as_str()).bind(scope), connection).await?;
             query(RELEASE_WITHIN).bind(kind.as_str()).bind(scope)
+        }
+        SideRow::DropContentKeys(user) => {
+            let first = content_key_prefix(ContentSubject::User(*user));
+            // No id has a byte above `~`.
+            let after = format!("{first}~");
+            query(DROP_SEALED_FROM).bind(first).bind(after)
         }
         SideRow::WrappedKey { scope, wrapped } => query(PUT_WRAPPED).bind(scope).bind(wrapped),
         SideRow::DropWrappedKey { scope } => query("DELETE FROM ledger.wrapped_keys WHERE scope = $1").bind(scope),

@@ -136,6 +136,7 @@ fn admitted(number: u128, held: i64, budgets: &[BudgetWindow]) -> Vec<(u128, Str
         requested_max_output_tokens: None,
         input_tokens_bound: 1,
         body_sha256: "00".to_owned(),
+        prompt_digest: None,
         content_policy: crate::content::ContentPolicy::default(),
         metadata: Default::default(),
         versions: Versions::default(),

@@ -207,6 +207,11 @@ impl Reader for SqliteReader {
         one(&self.connection, &sql, [subject], sealed_secret)
     }
 
+    fn sealed_secret_of(&self, subject: &str, generation: u32) -> Result<Option<SealedSecret>, LogError> {
+        let sql = format!("{SELECT_SEALED} WHERE subject = ?1 AND generation = ?2");
+        one(&self.connection, &sql, params![subject, generation], sealed_secret)
+    }
+
     fn wrapped_key(&self, scope: &str) -> Result<Option<Vec<u8>>, LogError> {
         const SQL: &str = "SELECT wrapped FROM wrapped_keys WHERE scope = ?1";
         one(&self.connection, SQL, [scope], |row| Ok(row.get(0)?))

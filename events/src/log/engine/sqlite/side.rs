@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use crate::content::{ContentSubject, content_key_prefix};
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
@@ -15,6 +16,7 @@ const PUT_SEALED: &str =
     "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
 const DROP_SEALED_WITHIN: &str =
     "DELETE FROM sealed_secrets WHERE subject IN (SELECT name FROM names WHERE kind = ?1 AND scope = ?2)";
+const DROP_SEALED_FROM: &str = "DELETE FROM sealed_secrets WHERE subject >= ?1 AND subject < ?2";
 const RELEASE_WITHIN: &str = "DELETE FROM names WHERE kind = ?1 AND scope = ?2";
 const PUT_WRAPPED: &str = "INSERT OR REPLACE INTO wrapped_keys (scope, wrapped) VALUES (?1, ?2)";
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (node, recipient, serves, tag) VALUES (?1, ?2, ?3, ?4)";
@@ -57,6 +59,11 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
         SideRow::DropSealedSecretsWithin { kind, scope } => {
             run(DROP_SEALED_WITHIN, params![kind.as_str(), scope])?;
             run(RELEASE_WITHIN, params![kind.as_str(), scope])
+        }
+        SideRow::DropContentKeys(user) => {
+            let first = content_key_prefix(ContentSubject::User(*user));
+            // No id has a byte above `~`.
+            run(DROP_SEALED_FROM, params![first, format!("{first}~")])
         }
         SideRow::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
         SideRow::DropWrappedKey { scope } => run("DELETE FROM wrapped_keys WHERE scope = ?1", params![scope]),

@@ -1,0 +1,253 @@
+//! Puts sealed content beside the requests. No request waits for the store: what there is no room for is lost, and so is what the
+//! store has not taken after [`AGE_MAX`]. Requests record the first, and a metric counts both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use events::backoff::Backoff;
+use events::content::ContentPart;
+use events::ids::IdMaker;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::address::ContentAddress;
+use crate::key::ContentKey;
+use crate::store::{ContentStore, TEXT_BYTES_MAX};
+
+/// The memory of all that is on its way to the store, in KiB.
+const ROOM_KIB: u32 = 64 * 1024;
+/// The most objects that are on their way.
+const OBJECTS_MAX: usize = 4096;
+/// How many of them are put at a time.
+const PUTS_MAX: usize = 32;
+/// How long an object is put again if the store fails.
+const AGE_MAX: Duration = Duration::from_secs(300);
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// A prompt or an answer that is to be kept.
+pub struct Content {
+    pub address: ContentAddress,
+    pub key: Arc<ContentKey>,
+    pub text: Bytes,
+}
+
+/// Metrics of the writer.
+#[derive(Clone)]
+pub struct ContentFigures {
+    kept: IntCounterVec,
+    lost: IntCounterVec,
+    pending: IntGauge,
+}
+
+impl ContentFigures {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounterVec::new(Opts::new(name, help), &["part"])?;
+            registry.register(Box::new(counter.clone()))?;
+            ContentPart::words().for_each(|part| drop(counter.with_label_values(&[part])));
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let pending = IntGauge::new("ledgerway_content_pending", "Prompts and answers on their way to the store")?;
+        registry.register(Box::new(pending.clone()))?;
+        Ok(Self {
+            kept: counter("ledgerway_content_kept_total", "Prompts and answers that were sealed and stored")?,
+            lost: counter(
+                "ledgerway_content_lost_total",
+                "Prompts and answers that were to be kept, and were not: the store was too slow or did not take them",
+            )?,
+            pending,
+        })
+    }
+}
+
+/// The way to the store. Cheap to clone.
+#[derive(Clone)]
+pub struct ContentWriter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: ContentStore,
+    ids: IdMaker,
+    figures: ContentFigures,
+    room: Arc<Semaphore>,
+    objects: Arc<Semaphore>,
+    puts: Semaphore,
+    tasks: TaskTracker,
+    /// Where objects are sealed and put, which are not the threads that serve requests.
+    runtime: Handle,
+}
+
+/// What one object takes of the writer's memory, until it is stored or lost.
+struct Room {
+    _memory: OwnedSemaphorePermit,
+    _object: OwnedSemaphorePermit,
+}
+
+impl ContentWriter {
+    /// Works on the runtime on which this is called.
+    pub fn new(store: ContentStore, ids: IdMaker, figures: ContentFigures) -> Self {
+        let shared = Shared {
+            store,
+            ids,
+            figures,
+            room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
+            objects: Arc::new(Semaphore::new(OBJECTS_MAX)),
+            puts: Semaphore::new(PUTS_MAX),
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Seals and stores the text, without a wait. False if there is no room for it, or it is too long: it is lost.
+    #[must_use]
+    pub fn keep(&self, content: Content) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let Some(room) = shared.room_for(content.text.len()) else {
+            shared.figures.lost.with_label_values(&[content.address.part.as_str()]).inc();
+            return false;
+        };
+        shared.figures.pending.inc();
+        let put = async move {
+            shared.put(content).await;
+            shared.figures.pending.dec();
+            drop(room);
+        };
+        self.shared.tasks.spawn_on(put, &self.shared.runtime);
+        true
+    }
+
+    /// Counts a text as lost that could not be kept, and returns the same part.
+    #[expect(clippy::unnecessary_wraps, reason = "what is lost is an option for those who call it")]
+    pub fn lost(&self, part: ContentPart) -> Option<ContentPart> {
+        self.shared.figures.lost.with_label_values(&[part.as_str()]).inc();
+        Some(part)
+    }
+
+    /// Waits until everything is stored or lost, at most this long. Returns how many objects are left.
+    pub async fn drain(&self, at_most: Duration) -> usize {
+        self.shared.tasks.close();
+        let _ = tokio::time::timeout(at_most, self.shared.tasks.wait()).await;
+        self.shared.tasks.len()
+    }
+}
+
+impl Shared {
+    /// Twice the text: for as long as it is put, the sealed copy is there as well.
+    fn room_for(&self, bytes: usize) -> Option<Room> {
+        if bytes > TEXT_BYTES_MAX {
+            return None;
+        }
+        let kib = u32::try_from(bytes.div_ceil(512)).ok()?.clamp(1, ROOM_KIB);
+        Some(Room {
+            _memory: Arc::clone(&self.room).try_acquire_many_owned(kib).ok()?,
+            _object: Arc::clone(&self.objects).try_acquire_owned().ok()?,
+        })
+    }
+
+    async fn put(&self, content: Content) {
+        let Content { address, key, text } = content;
+        let part = address.part.as_str();
+        // It is never closed.
+        let Ok(_permit) = self.puts.acquire().await else { return };
+        let nonce = self.ids.bytes();
+        let sealed = if text.len() > SEALED_AT_ONCE_MAX {
+            tokio::task::spawn_blocking(move || key.seal(&address, nonce, &text)).await.ok().flatten()
+        } else {
+            key.seal(&address, nonce, &text)
+        };
+        let Some(object) = sealed.map(Bytes::from) else {
+            self.figures.lost.with_label_values(&[part]).inc();
+            return;
+        };
+        let (until, mut backoff) = (Instant::now() + AGE_MAX, Backoff::new(RETRY_MIN, RETRY_MAX));
+        loop {
+            match self.store.put(&address, object.clone()).await {
+                Ok(()) => {
+                    self.figures.kept.with_label_values(&[part]).inc();
+                    return;
+                }
+                Err(error) if Instant::now() >= until => {
+                    self.figures.lost.with_label_values(&[part]).inc();
+                    tracing::error!(%error, request_id = %address.request, part, "sealed content is lost");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, request_id = %address.request, part, "sealed content is not stored yet");
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+}
+
+/// A longer text is sealed on a thread of its own: this one takes less than a millisecond.
+const SEALED_AT_ONCE_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use events::content::ContentSubject;
+    use events::ids::SystemRandom;
+    use events::time::{SystemClock, parse_rfc3339};
+    use objects::{ObjectStoreAddress, Objects};
+
+    use super::*;
+    use crate::FOLDER;
+
+    fn writer(folder: &std::path::Path) -> (ContentWriter, ContentStore) {
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let objects =
+            Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls).expect("a folder");
+        let store = ContentStore::new(objects);
+        let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+        let figures = ContentFigures::register(&Registry::new()).expect("metrics");
+        (ContentWriter::new(store.clone(), ids, figures), store)
+    }
+
+    fn content(text: Vec<u8>) -> Content {
+        let address = ContentAddress {
+            tenant: "ten_00000000000000000000000000000001".parse().expect("an id"),
+            admitted_at: parse_rfc3339("2026-11-25T08:00:00Z").expect("a time"),
+            request: "req_00000000000000000000000000000002".parse().expect("an id"),
+            part: ContentPart::Prompt,
+        };
+        let key = ContentKey::new(ContentSubject::Tenant(address.tenant), 7, &[1; 32]);
+        Content { address, key: Arc::new(key), text: text.into() }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_stored_by_the_end_and_opens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, store) = writer(folder.path());
+        let Content { address, key, .. } = content(Vec::new());
+        assert!(writer.keep(content(vec![b'x'; 300_000])));
+        assert_eq!(writer.drain(Duration::from_secs(20)).await, 0);
+        let found = store.get(&address).await.expect("it reads").expect("an object");
+        assert_eq!(key.open(&address, &found.object), Some(vec![b'x'; 300_000]));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_lost_at_once_and_the_room_is_free_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, _) = writer(folder.path());
+        let mebibytes = |count: usize| content(vec![0; count * 1024 * 1024]);
+        assert!(!writer.keep(content(vec![0; TEXT_BYTES_MAX + 1])), "it is too long");
+        // Nothing is put before this test waits.
+        assert!(writer.keep(mebibytes(20)));
+        assert!(!writer.keep(mebibytes(20)) && writer.keep(mebibytes(5)));
+        let lost = writer.shared.figures.lost.with_label_values(&["prompt"]).get();
+        assert_eq!((lost, writer.shared.figures.pending.get()), (2, 2));
+        assert_eq!(writer.drain(Duration::from_secs(60)).await, 0);
+        assert_eq!(writer.shared.room.available_permits(), ROOM_KIB as usize);
+    }
+}

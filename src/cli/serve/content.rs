@@ -1,0 +1,47 @@
+//! The store of sealed content, and how it is written and read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, OpenKey};
+use events::ids::IdMaker;
+use objects::Opening;
+use prometheus::Registry;
+use secrets::Vault;
+
+use super::super::object_store::objects_opener;
+use super::ServeError;
+use crate::config::Config;
+
+/// How long the start waits for the store. For a bucket nothing is asked yet; a folder may be on a mount that does not answer.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// The store of sealed content, and the way there.
+#[derive(Clone)]
+pub struct OpenedContent {
+    pub store: ContentStore,
+    pub writer: ContentWriter,
+}
+
+/// Opens the store of the configuration; `None` if there is none.
+///
+/// Errors: the folder cannot be used, or the settings of a bucket are wrong. Content that is to be kept would be lost.
+pub async fn open(config: &Config, registry: &Registry, ids: &IdMaker) -> Result<Option<OpenedContent>, ServeError> {
+    let Some(address) = &config.content else { return Ok(None) };
+    let objects = Opening::new(objects_opener(address, &[FOLDER])?).within(OPEN_MAX).await?;
+    let store = ContentStore::new(objects);
+    let writer = ContentWriter::new(store.clone(), ids.clone(), ContentFigures::register(registry)?);
+    Ok(Some(OpenedContent { store, writer }))
+}
+
+pub fn reader(store: ContentStore, vault: &Arc<Vault>) -> ContentReader {
+    let vault = Arc::clone(vault);
+    let open_key: OpenKey = Arc::new(move |tenant, subject, generation| {
+        let vault = Arc::clone(&vault);
+        Box::pin(async move {
+            let secret = vault.content_key_of(tenant, subject, generation).await.map_err(|error| error.to_string())?;
+            Ok(secret.map(|opened| ContentKey::new(subject, opened.generation, &opened.secret)))
+        })
+    });
+    ContentReader::new(store, open_key)
+}

@@ -1,0 +1,200 @@
+//! Prompts and answers that are kept sealed: who is shown them, that nobody else finds a byte of them, and that no request waits
+//! for their store.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testing::upstream::{MockUpstream, TEXT};
+
+use crate::client::Client;
+use crate::gateway::{Gateway, type_of};
+use crate::secrets::forms::Wanted;
+use crate::secrets::{Place, collect};
+use crate::shared_ledger::{folders, migrated, node};
+use crate::tenant::{NATIVE, OPENAI, Tenant, text};
+
+const CANARY: &str = "canary prompt 7731 of Ada Hopper";
+const SOON: Duration = Duration::from_secs(20);
+
+fn url_of(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+async fn seal(gateway: &Gateway, tenant: &Tenant) {
+    let path = format!("/v1/admin/tenants/{}", tenant.id);
+    gateway.operator().patch(&path, &json!({ "content_policy": "sealed" })).await.must(200);
+}
+
+fn ask(tenant: &Tenant, streamed: bool) -> String {
+    json!({ "model": tenant.model("ok"), "messages": [{ "role": "user", "content": CANARY }], "stream": streamed })
+        .to_string()
+}
+
+/// What is shown once everything is in the store.
+async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
+    let (path, began) =
+        (format!("/v1/inferences/{request}/content?min_position={}", gateway.head().await), Instant::now());
+    loop {
+        let kept = reader.get(&path).await.must(200).json();
+        if kept["missing"] == json!([]) {
+            return kept;
+        }
+        assert!(began.elapsed() < SOON, "{kept}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn unhex(text: &Value) -> Vec<u8> {
+    let text = text.as_str().expect("hex");
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
+}
+
+fn salted(salt: &Value, text: &str) -> String {
+    let digest = digest(&SHA256, &[&unhex(salt), text.as_bytes()].concat());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The files of these folders that have one of these texts, in any form.
+fn files_with(folders: &[&Path], texts: &[&str]) -> Vec<String> {
+    let mut places = Vec::<Place>::new();
+    folders.iter().for_each(|folder| collect(folder, &mut places));
+    let wanted: Vec<Wanted> = texts.iter().map(|text| Wanted::new(text)).collect();
+    let has = |place: &Place| wanted.iter().any(|wanted| wanted.form_in(&place.bytes).is_some());
+    places.into_iter().filter(has).map(|place| place.name).collect()
+}
+
+fn objects_in(folder: &Path) -> usize {
+    let mut places = Vec::<Place>::new();
+    collect(folder, &mut places);
+    places.len()
+}
+
+/// Holds: content.sealed
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_content_is_shown_with_its_permission_and_is_in_no_file() {
+    let store = TempDir::new().expect("a folder");
+    let url = url_of(store.path());
+    let (mut gateway, upstream) =
+        (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    seal(&gateway, &tenant).await;
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["content:read"] })).await;
+    for (path, streamed) in [(NATIVE, false), (OPENAI, true)] {
+        let body = ask(&tenant, streamed);
+        let reply = tenant.app.send(Method::POST, path, body.clone()).await.expect("an answer").must(200);
+        let kept = content(&gateway, &reader, &reply.request_id()).await;
+        assert_eq!((&kept["content_policy"], &kept["body_sha256"]), (&json!("sealed"), &Value::Null), "{kept}");
+        assert_eq!((&kept["prompt"], &kept["answer"]), (&json!(body), &json!(TEXT)), "{kept}");
+        assert_eq!(kept["prompt_digest"], salted(&kept["salt"], &body), "{kept}");
+        assert_eq!(kept["answer_digest"], salted(&kept["salt"], TEXT), "{kept}");
+        let life = gateway.life(&reply.request_id()).await;
+        let of = |name: &str| life.iter().find(|event| type_of(event) == name).expect("an event")["data"].clone();
+        let (admitted, completed) = (of("inference.admitted.v1"), of("inference.completed.v1"));
+        assert_eq!((&admitted["body_sha256"], &admitted["content_policy"]), (&json!(""), &json!("sealed")));
+        assert_eq!(admitted["prompt_digest"], kept["prompt_digest"]);
+        assert_eq!(completed["answer_digest"], kept["answer_digest"]);
+        assert_eq!(completed.get("content_lost"), None);
+        // Whoever may only read requests sees neither text.
+        let (_, auditor) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read", "events:read"] })).await;
+        auditor.get(&format!("/v1/inferences/{}/content", reply.request_id())).await.must(403);
+    }
+    assert_eq!(objects_in(store.path()), 4);
+    // An answer of a tenant that keeps only digests is not in the store.
+    let other = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    other.chat("ok").await.must(200);
+    // The operator's own requests have no user: they are sealed for the tenant.
+    let operator = gateway.operator().clone().with("x-tenant-id", &tenant.id);
+    let body = ask(&tenant, false);
+    let reply = operator.send(Method::POST, NATIVE, body.clone()).await.expect("an answer").must(200);
+    assert_eq!(content(&gateway, &reader, &reply.request_id()).await["prompt"], json!(body));
+    gateway.stop();
+    assert_eq!(objects_in(store.path()), 6);
+    let found = files_with(&[store.path(), &gateway.data()], &[CANARY, TEXT]);
+    assert!(found.is_empty(), "{found:?}");
+    let (code, words) = gateway.verify();
+    assert_eq!(code, Some(0), "{words}");
+}
+
+/// Holds: content.sealed
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_was_sent_is_kept_although_its_request_fails() {
+    let store = TempDir::new().expect("a folder");
+    let url = url_of(store.path());
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
+    seal(&gateway, &tenant).await;
+    let request = tenant.chat("e500").await.request_id();
+    let kept = content(&gateway, gateway.operator(), &request).await;
+    assert!(kept["prompt"].as_str().is_some_and(|prompt| prompt.contains("hello")), "{kept}");
+    assert_eq!((&kept["answer"], &kept["answer_digest"]), (&Value::Null, &Value::Null), "{kept}");
+}
+
+/// Holds: content.sealed-store
+#[tokio::test(flavor = "multi_thread")]
+async fn content_cannot_be_sealed_without_a_store() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let path = format!("/v1/admin/tenants/{}", tenant.id);
+    let refused = gateway.operator().patch(&path, &json!({ "content_policy": "sealed" })).await.must(400).json();
+    assert_eq!(refused["error"]["details"]["field"], "content_policy", "{refused}");
+    assert!(text(&refused["error"]["message"]).contains("LEDGERWAY_CONTENT_URL"), "{refused}");
+    let tenant = json!({ "partner_id": tenant.partner, "name": "another", "content_policy": "sealed" });
+    gateway.operator().post("/v1/admin/tenants", &tenant).await.must(400);
+}
+
+/// Holds: content.sealed-store
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_while_the_store_is_away_and_content_follows_when_it_is_back() {
+    let above = TempDir::new().expect("a folder");
+    let (store, away) = (above.path().join("store"), above.path().join("away"));
+    fs::create_dir(&store).expect("a folder");
+    let url = url_of(&store);
+    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    seal(&gateway, &tenant).await;
+    fs::rename(&store, &away).expect("it moves");
+    fs::write(&store, "no folder").expect("a file");
+    let began = Instant::now();
+    let request = tenant.chat("ok").await.must(200).request_id();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    fs::remove_file(&store).expect("it goes");
+    fs::rename(&away, &store).expect("it comes back");
+    assert_eq!(content(&gateway, gateway.operator(), &request).await["answer"], TEXT);
+}
+
+/// Holds: content.sealed
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_opens_what_one_has_sealed() {
+    let (database, [here, there], upstream) = (migrated(), folders(), MockUpstream::start().await);
+    let store = TempDir::new().expect("a folder");
+    let (url, content_url) = (database.gateway_url(), url_of(store.path()));
+    let settings = [("LEDGERWAY_CONTENT_URL", content_url.as_str())];
+    let (one, two) = (node(&url, here.path(), &settings), node(&url, there.path(), &settings));
+    let [without] = folders();
+    let bare = node(&url, without.path(), &[]);
+    let tenant = Tenant::new(&one, &upstream, &["ok"]).await;
+    seal(&one, &tenant).await;
+    let on_two = two.client(Some(&tenant.secret));
+    // Both make a key for the same person at the same time.
+    let (body, other) = (ask(&tenant, false), ask(&tenant, true));
+    let (first, second) = tokio::join!(
+        tenant.app.send(Method::POST, NATIVE, body.clone()),
+        on_two.send(Method::POST, NATIVE, other.clone())
+    );
+    for (reply, body) in [(first, body), (second, other)] {
+        let request = reply.expect("an answer").must(200).request_id();
+        for node in [&one, &two] {
+            assert_eq!(content(node, node.operator(), &request).await["prompt"], json!(body));
+        }
+        let path = format!("/v1/inferences/{request}/content?min_position={}", one.head().await);
+        bare.operator().get(&path).await.must_be(503, "CONTENT_UNAVAILABLE");
+    }
+    // A node without a store sends nothing whose content would not be kept.
+    bare.client(Some(&tenant.secret)).post(NATIVE, &tenant.ask("ok")).await.must_be(503, "CONTENT_UNAVAILABLE");
+    assert_eq!(database.number("SELECT count(*) FROM ledger.events WHERE payload LIKE '%canary prompt%'"), 0);
+}
