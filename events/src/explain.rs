@@ -83,7 +83,7 @@ impl Explanation {
 pub struct ReadBounds {
     /// Positions that are examined for the budgets of one owner.
     pub positions: u64,
-    /// Changes of budgets, rate limits, prices and users.
+    /// Changes of prices, and of budgets and rate limits of the request's partner.
     pub changes: usize,
 }
 
@@ -122,6 +122,7 @@ pub fn explain(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> R
         }
         _ => {}
     }
+    reader.check_interrupt()?;
     if !evidence.is_whole {
         explanation.life.undecided.push(evidence.too_many_changes());
     } else if let Err(BrokenRequest { position, reason }) = check_request(&evidence.resources(), &evidence.life)

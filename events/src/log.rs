@@ -86,6 +86,8 @@ pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
 
 /// Events that are read at a time, by those that read the log from end to end.
 pub const PAGE_EVENTS: usize = 1000;
+/// Maximum number of positions that one filtered read examines.
+pub(crate) const READ_POSITIONS_MAX: u64 = 65_536;
 /// Maximum number of jobs in the writer's queue. A full queue refuses jobs.
 const QUEUE_LEN_MAX: usize = 8192;
 /// Maximum number of batches that a follower may lag behind the tail before it must read the database.

@@ -51,6 +51,12 @@ impl LoweredCap {
     }
 }
 
+/// The lowest cap that the ledger may set: a shorter answer helps nobody, and some upstreams refuse a lower cap. A request may need
+/// more.
+pub const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
+/// The most answers that a client may ask for in one request. The output cap holds for each.
+pub const CHOICES_MAX: u64 = 128;
+
 /// The bounds for lowering a cap, and the cost that follows from a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shrinking {

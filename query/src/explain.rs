@@ -3,13 +3,13 @@
 
 mod part_json;
 mod request_json;
+mod rights;
 
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Permission;
 use ::events::explain::{ReadBounds, explain};
 use ::events::ids::RequestId;
 use ::projections::views::inferences::One;
-use ::projections::visible::Visible;
 use axum::extract::Path;
 use http::StatusCode;
 use openapi::schema;
@@ -22,6 +22,7 @@ use crate::error::QueryError;
 use crate::inferences::REQUEST;
 use crate::lookup;
 use crate::query_context::QueryContext;
+use rights::Rights;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/inferences/{request_id}/explain", one, described_one)
@@ -48,5 +49,5 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let explanation = query.read(move |reader| explain(reader, request, ReadBounds::default())).await?;
     let explanation = explanation.ok_or_else(|| QueryError::Answer(format!("the log has no event of {request}")))?;
     query.record_read(ReadKind::Inferences);
-    Ok(Json(request_json::json(&explanation, Visible::for_caller(&query.caller))))
+    Ok(Json(request_json::json(&explanation, Rights::of(&query.caller))))
 }

@@ -2,6 +2,7 @@
 //! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
 mod request_json;
+mod shortfalls;
 mod table;
 
 use std::slice;
@@ -16,6 +17,7 @@ use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
+use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -75,8 +77,10 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (query, answer) = context.ask(min_position, list).await?;
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
-    let items =
-        query.permit.run(move || requests.iter().map(|one| item(one, &events)).collect::<Result<Vec<Value>, _>>());
+    let visible = Visible::for_caller(&query.caller);
+    let items = query
+        .permit
+        .run(move || requests.iter().map(|one| item(one, &events, visible)).collect::<Result<Vec<Value>, _>>());
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -103,7 +107,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
-    let mut item = item(&request, &events)?;
+    let mut item = item(&request, &events, Visible::for_caller(&query.caller))?;
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
     Ok(Json(item))
@@ -113,14 +117,21 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
 const NAMED: [(&str, &str); 4] =
     [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
 
-/// The events of these requests, as far as the view has applied the log: it has no positions of later ones.
+/// The events of these requests, as far as the view has applied the log: it has no positions of later ones. With them, those of
+/// the observing budgets that they name, which say whose the budgets are.
 pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Result<EventsByPosition, QueryError> {
     let positions: Vec<u64> = requests.iter().flat_map(StoredRequest::positions).collect();
-    Ok(query.read(move |reader| reader.at(&positions)).await?)
+    let read = query.read(move |reader| {
+        let mut events = reader.at(&positions)?;
+        let observing: Vec<u64> = events.values().flat_map(shortfalls::versions).collect();
+        events.extend(reader.at(&observing)?);
+        Ok(events)
+    });
+    Ok(read.await?)
 }
 
-fn item(request: &StoredRequest, events: &EventsByPosition) -> Result<Value, QueryError> {
-    request_json::json(request, events)?
+fn item(request: &StoredRequest, events: &EventsByPosition, visible: Visible) -> Result<Value, QueryError> {
+    request_json::json(request, events, visible)?
         .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 

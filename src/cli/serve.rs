@@ -101,7 +101,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let abandoned = AbandonedCalls::default();
     let content = content::open(&config, &engines.registry, &ids).await?;
     let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
-        open_door(&config, &engines, &clock, &ids, &in_flight, &abandoned, tracer, content.as_ref()).await?;
+        open_door(&config, &engines, &clock, &ids, (&in_flight, &abandoned), tracer, content.as_ref()).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),

@@ -137,7 +137,7 @@ impl RequestContent {
     pub fn keep_answer(&self, admitted_at: DateTime<Utc>, metered: &Metered) -> Option<ContentPart> {
         let Self::Sealed(sealed) = self else { return None };
         match metered.answer_text() {
-            Some(text) if text.is_empty() => None,
+            Some([]) => None,
             Some(text) => sealed.keep(ContentPart::Answer, admitted_at, Bytes::copy_from_slice(text)),
             None => sealed.keeper.writer.lost(ContentPart::Answer),
         }

@@ -10,7 +10,7 @@ use events::event::admin::{Model, Target, Tokenizer};
 use events::event::inference::Versions;
 use events::ids::RequestId;
 use events::money::{CostLine, PromptBound};
-use events::output_cap::{LoweredCap, OutputCap, Shrinking};
+use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Features, LeftOut, Order, choose};
 use projections::caller::Caller;
@@ -37,8 +37,6 @@ pub struct Plan {
     excluded: Option<CostLine>,
 }
 
-/// The lowest cap that the ledger may set: a shorter answer helps nobody, and some upstreams refuse a lower cap.
-const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 

@@ -8,14 +8,11 @@ use events::event::inference::{Backend, InferenceAdmitted};
 use events::event::{Event, Recorded, Resource};
 use events::ids::ProviderId;
 use events::money::{CostLine, NanoUsd, PromptBound, Tariff};
-use events::output_cap::Shrinking;
+use events::output_cap::{SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::Usage;
 use projections::tables::Tables;
 
 use crate::rules::Rules;
-
-/// The lowest cap that the gateway lets a budget lower a request to.
-const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 
 pub(crate) struct Pricing {
     /// The prices of the rules.

@@ -124,7 +124,6 @@ impl ContentWriter {
     }
 
     /// Counts a text as lost that could not be kept, and returns the same part.
-    #[expect(clippy::unnecessary_wraps, reason = "what is lost is an option for those who call it")]
     pub fn lost(&self, part: ContentPart) -> Option<ContentPart> {
         self.shared.figures.lost.with_label_values(&[part.as_str()]).inc();
         Some(part)

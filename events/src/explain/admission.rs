@@ -25,6 +25,8 @@ pub struct AdmissionCheck {
     pub decided_before: u64,
     /// What it wanted of each budget: its bound, before budgets lowered its cap. `None` for a refusal that no budget caused.
     pub wanted: Option<NanoUsd>,
+    /// The budget that the client was told about; `None` for other refusals, and for an admission.
+    pub refused_by: Option<BudgetId>,
     pub budgets: Vec<BindingBudget>,
     pub limits: Vec<BindingLimit>,
     /// What it counted against limits of tokens, if that is recorded.
@@ -69,16 +71,13 @@ pub(super) fn check(
         decision: Decision::Admitted,
         decided_before: now.before,
         wanted: bound.held,
+        refused_by: None,
         budgets: Vec::new(),
         limits: limits(evidence, now.before),
         rate_limited_tokens: admitted.rate_limited_tokens,
     };
-    let hold = evidence.life.iter().find_map(|recorded| match &recorded.event {
-        Event::Hold(Hold::Reserved(reserved)) => Some((recorded, &**reserved)),
-        _ => None,
-    });
     // Without a hold there is nothing to compare: the rules of its life say so.
-    let Some((hold, reserved)) = hold else { return Ok(check) };
+    let Some((hold, reserved)) = evidence.hold() else { return Ok(check) };
     if !evidence.is_whole {
         check.verdict.undecided.push(evidence.too_many_changes());
         return Ok(check);
@@ -183,7 +182,6 @@ fn compare(
             }
             Event::Hold(Hold::Reserved(follows)) => {
                 verdict.compare(hold.position, "held_usd", reserved.held_usd, follows.held_usd);
-                // The order of the budgets is not promised.
                 verdict.compare(hold.position, "budgets", windows(&reserved.budgets), windows(&follows.budgets));
             }
             _ => {}
@@ -239,7 +237,8 @@ fn figures(of: &BudgetShortfall) -> String {
     )
 }
 
-fn windows(of: &[BudgetWindow]) -> String {
+/// The windows as text, in the order of their budgets: the order of the events is not promised.
+pub(super) fn windows(of: &[BudgetWindow]) -> String {
     let mut sorted: Vec<(BudgetId, &BudgetWindow)> = of.iter().map(|window| (window.budget_id, window)).collect();
     sorted.sort_unstable();
     sorted.into_iter().map(|(_, window)| window.to_string()).collect::<Vec<_>>().join(", ")

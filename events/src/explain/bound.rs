@@ -2,20 +2,16 @@
 //!
 //! The log has the prompt's tokens for the target that counts most, and the output cap. It does not have how many answers were
 //! asked for, how many images the prompt has, and which service tier was named, although all of these are in the bound. The
-//! number of answers and the tier are looked for: there are few.
+//! number of answers and the tier are looked for, because there are few. A hold that takes another number than one, or a tier,
+//! is one that can be right: whether it is, the log does not say.
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Chain, Recorded};
 use crate::money::{BoundTerms, CostLine, NanoUsd, PromptBound, Tariff};
-use crate::output_cap::Shrinking;
+use crate::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use crate::usage::ServiceTier;
-
-/// The most answers that any dialect lets a client ask for.
-const CHOICES_MAX: u64 = 128;
-/// The lowest cap that the gateway lets a budget lower a request to, unless the request needs more.
-const SHRUNK_OUTPUT_TOKENS_MIN: u64 = 16;
 
 /// The bound of a request, and what follows.
 #[derive(Clone, Debug)]
@@ -60,6 +56,20 @@ pub struct BoundTarget {
 struct Supposed {
     choices: u64,
     service_tier: Option<ServiceTier>,
+}
+
+impl Supposed {
+    /// What is said of a hold that follows with this alone; `None` if nothing had to be supposed.
+    fn undecided(self) -> Option<String> {
+        let Self { choices, service_tier } = self;
+        let supposed = match (choices, service_tier) {
+            (1, None) => return None,
+            (_, None) => format!("{choices} answers"),
+            (1, Some(tier)) => format!("the service tier {}", tier.as_str()),
+            (_, Some(tier)) => format!("{choices} answers in the service tier {}", tier.as_str()),
+        };
+        Some(format!("the hold follows if the request asked for {supposed}, which the log does not have"))
+    }
 }
 
 /// The price of a target.
@@ -113,7 +123,8 @@ pub(super) fn check(
     (check.choices, check.service_tier) = (choices, service_tier);
     check.computed = bound(&priced, admitted, used);
     check.targets = priced.iter().filter_map(|target| of_target(target, admitted, used)).collect();
-    if supposed.is_some() {
+    if let Some(supposed) = supposed {
+        check.verdict.undecided.extend(supposed.undecided());
         check.unlowered = unlowered(&priced, admitted, used);
         return check;
     }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
-use crate::event::admin::{Budget, Model, Price, RateLimit, Reach, User};
+use crate::event::admin::{Budget, Model, Price, RateLimit, Reach};
+use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
-use crate::event::{Chain, Change, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream};
-use crate::ids::{BudgetId, LimitId, PriceId, RequestId};
+use crate::event::{Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind};
+use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, UserId};
 use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 use crate::money::NanoUsd;
 
@@ -68,23 +69,72 @@ impl Evidence {
     }
 
     fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut Wanted, until: u64) -> Result<(), LogError> {
-        let kinds = [Budget::LITERALS, RateLimit::LITERALS, Price::LITERALS, User::LITERALS];
-        let types = kinds.iter().flatten().map(|(name, version)| ((*name).to_owned(), *version)).collect();
-        let filter = EventFilter { types: Some(types), ..EventFilter::default() };
-        let (mut after, mut read) = (0, 0);
-        loop {
-            let part = reader.filtered(&filter, after, PAGE_EVENTS)?;
-            let has_more = part.has_more() && part.until < until;
-            read += part.events.len();
-            after = part.until;
-            for recorded in part.events.into_iter().take_while(|recorded| recorded.position <= until) {
-                self.keep(recorded, wanted);
-            }
-            self.is_whole = read <= self.bounds.changes;
-            if !has_more || !self.is_whole {
+        let users_partner = self.read_user(reader, wanted.chain.user, until)?;
+        // A key that acts in another partner's tenant is bound by the budgets of its own partner too.
+        let mut partners = vec![wanted.chain.partner];
+        partners.extend(users_partner.map(Some).filter(|of_user| *of_user != wanted.chain.partner));
+        let of_partners = partners.into_iter().map(|partner| {
+            let types = types_of(&[Budget::LITERALS, RateLimit::LITERALS]);
+            EventFilter { types: Some(types), partner, ..EventFilter::default() }
+        });
+        // Prices of shared providers belong to no partner.
+        let of_prices = EventFilter { types: Some(types_of(&[Price::LITERALS])), ..EventFilter::default() };
+        let mut read = 0;
+        for filter in of_partners.chain([of_prices]) {
+            read += self.read_filtered(reader, &filter, wanted, (until, self.bounds.changes - read))?;
+            if read > self.bounds.changes {
+                self.is_whole = false;
                 return Ok(());
             }
         }
+        self.budgets.sort_by_key(|recorded| recorded.position);
+        self.limits.sort_by_key(|recorded| recorded.position);
+        Ok(())
+    }
+
+    /// Keeps what the request needs of the filtered changes up to a position. Returns how many were read: no more pages once that
+    /// is more than `changes_max`.
+    fn read_filtered(
+        &mut self,
+        reader: &dyn Reader,
+        filter: &EventFilter,
+        wanted: &mut Wanted,
+        (until, changes_max): (u64, usize),
+    ) -> Result<usize, LogError> {
+        let (mut after, mut read) = (0, 0);
+        loop {
+            reader.check_interrupt()?;
+            let part = reader.filtered(filter, after, PAGE_EVENTS)?;
+            let has_more = part.has_more() && part.until < until;
+            after = part.until;
+            for recorded in part.events.into_iter().take_while(|recorded| recorded.position <= until) {
+                read += 1;
+                self.keep(recorded, wanted);
+            }
+            if !has_more || read > changes_max {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Notes whether the user may have used its keys in other tenants, and returns its partner.
+    fn read_user(
+        &mut self,
+        reader: &dyn Reader,
+        user: Option<UserId>,
+        until: u64,
+    ) -> Result<Option<PartnerId>, LogError> {
+        let Some(user) = user else { return Ok(None) };
+        let changes = reader.stream(&Stream::new(StreamKind::User, user))?;
+        for recorded in changes.iter().take_while(|recorded| recorded.position <= until) {
+            if let Event::Resource(Resource::User(change)) = &recorded.event
+                && let Some(user) = change.state()
+            {
+                let is_own = |reach| reach == Reach::Tenant(user.tenant_id);
+                self.acts_elsewhere |= !user.roles.iter().all(|grant| is_own(grant.scope));
+            }
+        }
+        Ok(changes.first().and_then(|created| created.context.partner_id))
     }
 
     fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
@@ -116,12 +166,6 @@ impl Evidence {
                     self.limits.push(recorded);
                 }
             }
-            Resource::User(Change::Created(user) | Change::Changed(user))
-                if Some(user.user_id) == wanted.chain.user =>
-            {
-                let is_own = |reach| reach == Reach::Tenant(user.tenant_id);
-                self.acts_elsewhere |= !user.roles.iter().all(|grant| is_own(grant.scope));
-            }
             _ => {}
         }
     }
@@ -130,7 +174,8 @@ impl Evidence {
     pub(super) fn too_many_changes(&self) -> String {
         let changes = self.bounds.changes;
         format!(
-            "the log has more than {changes} changes of budgets, rate limits, prices and users up to this request: too much to read"
+            "the log has more than {changes} changes of prices, and of budgets and rate limits of its partner, up to this request: \
+             too much to read"
         )
     }
 
@@ -165,13 +210,22 @@ impl Evidence {
         }
     }
 
-    /// The amount of its hold, with the hold's position.
-    pub(super) fn held(&self) -> Option<(u64, NanoUsd)> {
+    /// Its hold.
+    pub(super) fn hold(&self) -> Option<(&Recorded, &BudgetReserved)> {
         self.life.iter().find_map(|recorded| match &recorded.event {
-            Event::Hold(Hold::Reserved(reserved)) => Some((recorded.position, reserved.held_usd)),
+            Event::Hold(Hold::Reserved(reserved)) => Some((recorded, &**reserved)),
             _ => None,
         })
     }
+
+    /// The amount of its hold, with the hold's position.
+    pub(super) fn held(&self) -> Option<(u64, NanoUsd)> {
+        self.hold().map(|(recorded, reserved)| (recorded.position, reserved.held_usd))
+    }
+}
+
+fn types_of(kinds: &[[(&str, u32); 3]]) -> Vec<(String, u32)> {
+    kinds.iter().flatten().map(|(name, version)| ((*name).to_owned(), *version)).collect()
 }
 
 /// The events of a request, in order, as of one moment: the end of a request and that of its hold are appended together, but on

@@ -34,6 +34,7 @@ pub(super) fn check(
         decision: Decision::Refused(refused.code),
         decided_before: now.before,
         wanted: None,
+        refused_by: None,
         budgets: Vec::new(),
         limits: limits(evidence, now.before),
         rate_limited_tokens: None,
@@ -51,7 +52,7 @@ pub(super) fn check(
         return Ok(check);
     };
     let wanted = shortfall.requested_usd;
-    check.wanted = Some(wanted);
+    (check.wanted, check.refused_by) = (Some(wanted), Some(shortfall.budget_id));
     let spending = Spending::read(reader, evidence, recorded, DecidedAt::OrBefore)?;
     if spending.has_unread() {
         check.budgets = budgets(&spending, evidence, now, (recorded, wanted));
@@ -59,8 +60,14 @@ pub(super) fn check(
         return Ok(check);
     }
     let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), &refused.model, wanted, moment);
-    let mut moments = spending.moments(recorded).into_iter();
-    let found = moments.find(|moment| decide(*moment).as_ref() == Some(&shortfall));
+    let mut found = None;
+    for moment in spending.moments(recorded) {
+        reader.check_interrupt()?;
+        if decide(moment).as_ref() == Some(&shortfall) {
+            found = Some(moment);
+            break;
+        }
+    }
     check.decided_before = found.unwrap_or(now).before;
     check.budgets = budgets(&spending, evidence, found.unwrap_or(now), (recorded, wanted));
     if found.is_none() && spending.may_have_been_earlier(recorded) {

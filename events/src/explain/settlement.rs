@@ -1,9 +1,11 @@
 //! The settlement: what each call costs by its usage and its price, and what was charged for all of them.
 
+use super::admission::windows;
 use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::inference::{Backend, InferenceEnded};
 use crate::event::{Chain, Event, Hold, Inference, Recorded};
+use crate::ledger::UnknownUsage;
 use crate::money::{CostItem, NanoUsd};
 use crate::usage::{Usage, UsageSource};
 
@@ -33,11 +35,16 @@ pub struct CallCost {
     /// Of the price.
     pub owners: Option<Chain>,
     pub recorded: NanoUsd,
-    /// `None` if it cannot be computed: the price is missing, or money cannot count it.
+    /// `None` if it cannot be computed: the price is missing, money cannot count it, or a setting decided.
     pub computed: Option<NanoUsd>,
+    /// True if nobody knows the usage, and the recorded cost is one of the two between which a setting decides.
+    pub is_by_setting: bool,
     /// What is billed, without what costs nothing. Empty if the cost does not follow from usage.
     pub items: Vec<CostItem>,
 }
+
+const BY_SETTING: &str = "nobody knows what the last call used: it costs the whole hold or nothing, by a setting of the gateway that \
+     the log does not have";
 
 /// `None` for a request that has not ended.
 pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option<SettlementCheck> {
@@ -63,6 +70,7 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
     for call in &check.calls {
         match call.computed {
             Some(computed) => check.verdict.compare(call.position, "cost_usd", call.recorded, computed),
+            None if call.is_by_setting => check.verdict.undecided.push(BY_SETTING.to_owned()),
             None => {
                 check.verdict.differ(call.position, "price_version", version(call), "no price of its backend is there")
             }
@@ -70,6 +78,7 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
     }
     for recorded in &evidence.life {
         let Event::Hold(hold) = &recorded.event else { continue };
+        must_move_what_was_held(&mut check.verdict, evidence, recorded, hold);
         let charged = match hold {
             Hold::Settled(settled) => settled.charged_usd,
             Hold::Expired(expired) => expired.charged_usd,
@@ -84,6 +93,16 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
         check.charged = Some((recorded.clone(), charged));
     }
     Some(check)
+}
+
+/// The end of a hold and its corrections name the budgets of its beginning, and the end what was held.
+fn must_move_what_was_held(verdict: &mut Verdict, evidence: &Evidence, recorded: &Recorded, hold: &Hold) {
+    let Some((_, reserved)) = evidence.hold() else { return };
+    let moved = hold.movement();
+    verdict.compare(recorded.position, "budgets", windows(moved.windows), windows(&reserved.budgets));
+    if matches!(hold, Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) {
+        verdict.compare(recorded.position, "held_usd", moved.released, reserved.held_usd);
+    }
 }
 
 fn version(call: &CallCost) -> String {
@@ -106,9 +125,10 @@ fn failed_calls(evidence: &Evidence) -> Vec<CallCost> {
             owners: None,
             recorded: reported.cost_usd.unwrap_or(NanoUsd::ZERO),
             computed: None,
+            is_by_setting: false,
             items: Vec::new(),
         };
-        computed(evidence, call, None)
+        if is_unknown(&call) { free(call) } else { computed(evidence, call) }
     });
     cost.collect()
 }
@@ -129,27 +149,45 @@ fn last_call(
         owners: None,
         recorded: own,
         computed: None,
+        is_by_setting: false,
         items: Vec::new(),
     };
-    computed(evidence, call, held)
+    if is_unknown(&call) { of_unknown_usage(evidence, call, held) } else { computed(evidence, call) }
 }
 
-/// The call with its cost. Where nobody knows the usage, the last call costs the whole hold or nothing, by the setting of the
-/// gateway, which the log does not have.
-fn computed(evidence: &Evidence, call: CallCost, held: Option<NanoUsd>) -> CallCost {
-    let computed = match &call.usage {
-        None => Some(NanoUsd::ZERO),
-        Some(usage) if usage.source == UsageSource::Unknown => {
-            Some(held.filter(|held| call.recorded == *held).unwrap_or(NanoUsd::ZERO))
+fn is_unknown(call: &CallCost) -> bool {
+    call.usage.as_ref().is_some_and(|usage| usage.source == UsageSource::Unknown)
+}
+
+fn free(call: CallCost) -> CallCost {
+    CallCost { computed: Some(NanoUsd::ZERO), ..call }
+}
+
+/// The call with its cost by its usage.
+fn computed(evidence: &Evidence, call: CallCost) -> CallCost {
+    let Some(usage) = &call.usage else { return free(call) };
+    let priced = call.price_version.and_then(|version| evidence.price(version));
+    let Some((event, price)) = priced else { return call };
+    let rates = price.tariff.rates_for(usage.tokens.input(), usage.service_tier);
+    let items = rates.items(&usage.tokens).filter(|item| item.count > 0).collect();
+    let computed = price.tariff.cost(&usage.tokens, usage.service_tier);
+    CallCost { computed, items, owners: Some(event.context.chain()), ..call }
+}
+
+/// The last call if nobody knows what it used: it costs the whole hold or nothing. A hold that expired says which; otherwise, a
+/// setting of the gateway decided.
+fn of_unknown_usage(evidence: &Evidence, call: CallCost, held: Option<NanoUsd>) -> CallCost {
+    let held = held.unwrap_or(NanoUsd::ZERO);
+    let policy = evidence.life.iter().find_map(|recorded| match &recorded.event {
+        Event::Hold(Hold::Expired(expired)) => UnknownUsage::parse(&expired.policy),
+        _ => None,
+    });
+    match policy {
+        Some(UnknownUsage::ChargeHold) => CallCost { computed: Some(held), ..call },
+        Some(UnknownUsage::Release) => free(call),
+        None if held != NanoUsd::ZERO && [held, NanoUsd::ZERO].contains(&call.recorded) => {
+            CallCost { is_by_setting: true, ..call }
         }
-        Some(usage) => {
-            let priced = call.price_version.and_then(|version| evidence.price(version));
-            let Some((event, price)) = priced else { return call };
-            let rates = price.tariff.rates_for(usage.tokens.input(), usage.service_tier);
-            let items = rates.items(&usage.tokens).filter(|item| item.count > 0).collect();
-            let computed = price.tariff.cost(&usage.tokens, usage.service_tier);
-            return CallCost { computed, items, owners: Some(event.context.chain()), ..call };
-        }
-    };
-    CallCost { computed, ..call }
+        None => free(call),
+    }
 }

@@ -13,11 +13,9 @@ use crate::event::hold::{BudgetWindow, Movement};
 use crate::event::{Chain, Change, Event, Hold, Recorded, Resource};
 use crate::ids::{BudgetId, PartnerId, TenantId};
 use crate::ledger::{Amounts, Balances};
-use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
+use crate::log::{EventFilter, LogError, PAGE_EVENTS, READ_POSITIONS_MAX, Reader};
 use crate::money::NanoUsdSum;
 
-/// Positions that one read examines at most.
-const READ_POSITIONS_MAX: u64 = 65_536;
 /// How long a decision may wait before it is recorded: refusals of one key wait for the next second, and jobs for the writer.
 const RECORDING_WAIT_MAX: TimeDelta = TimeDelta::seconds(12);
 /// The movements of an owner's budgets between which a refusal may have been decided.
@@ -160,6 +158,7 @@ impl<'a> Spending<'a> {
                 self.unread.extend(budgets);
                 return Ok(());
             }
+            reader.check_interrupt()?;
             let part = reader.filtered(&filter, after, PAGE_EVENTS)?;
             let has_more = part.has_more();
             examined += part.until.saturating_sub(after).clamp(1, READ_POSITIONS_MAX);

@@ -2,11 +2,8 @@
 //! sees. An engine looks up what the plan needs, and runs its ranges.
 
 use super::owners::{BLOCK_POSITIONS, Owner, block_of};
-use super::{EventFilter, Part};
+use super::{EventFilter, Part, READ_POSITIONS_MAX};
 use crate::event::Recorded;
-
-/// Maximum number of positions that one read examines.
-const POSITIONS_MAX: u64 = 65_536;
 
 /// What the log says when the read begins.
 #[derive(Clone, Copy)]
@@ -67,14 +64,14 @@ impl FilteredRead {
     /// The block that the engine must look up; `None` if the read needs none.
     pub(super) fn last_block(&self) -> Option<LastBlock> {
         let owner = self.owner.filter(|_| !self.is_of_administration)?;
-        Some(LastBlock { owner, from: block_of(self.after), nth: POSITIONS_MAX / BLOCK_POSITIONS - 1 })
+        Some(LastBlock { owner, from: block_of(self.after), nth: READ_POSITIONS_MAX / BLOCK_POSITIONS - 1 })
     }
 
     /// The last position that is examined. `last_block` is the block that was looked up; `None` if the owner has fewer.
     pub(super) fn until(&self, last_block: Option<u64>) -> u64 {
         let until = match self.owner {
             _ if self.is_of_administration => self.end,
-            None => self.after.saturating_add(POSITIONS_MAX),
+            None => self.after.saturating_add(READ_POSITIONS_MAX),
             Some(_) => last_block.map_or(self.end, |block| block * BLOCK_POSITIONS + BLOCK_POSITIONS - 1),
         };
         until.min(self.end)
@@ -129,7 +126,7 @@ mod tests {
     fn what_is_of_nobody_is_read_a_bounded_number_of_positions_at_a_time() {
         let read = FilteredRead::new(&EventFilter::default(), 10, LOG);
         assert_eq!(read.last_block(), None);
-        assert_eq!(ranges(&read, None), [Range::All((10, 10 + POSITIONS_MAX))]);
+        assert_eq!(ranges(&read, None), [Range::All((10, 10 + READ_POSITIONS_MAX))]);
         let read = FilteredRead::new(&EventFilter::default(), 999_990, LOG);
         assert_eq!(ranges(&read, None), [Range::All((999_990, 1_000_000))]);
         assert_eq!(ranges(&FilteredRead::new(&EventFilter::default(), 1_000_000, LOG), None), []);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::LogError;
+
 /// Tells a running read when to stop.
 #[derive(Clone)]
 pub struct Interrupt {
@@ -37,5 +39,10 @@ impl Interrupt {
     /// True if the read must stop.
     pub fn is_due(&self) -> bool {
         self.is_cancelled.load(Ordering::Relaxed) || self.is_late()
+    }
+
+    /// Errors: it is due. The caller of the read gets another error if the deadline has passed.
+    pub fn check(&self) -> Result<(), LogError> {
+        if self.is_due() { Err(LogError::Closed) } else { Ok(()) }
     }
 }

@@ -38,6 +38,11 @@ pub trait RawReader {
     /// Runs `work`, whose statements fail as interrupted once `interrupt` is due.
     fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut());
 
+    /// For interruptible work that computes for long between its statements.
+    ///
+    /// Errors: the interrupt is due.
+    fn check_interrupt(&self) -> Result<(), LogError>;
+
     /// A statement that ends only when it is interrupted.
     #[cfg(test)]
     fn read_for_ever(&self) -> Result<u64, LogError>;

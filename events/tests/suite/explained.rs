@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use events::event::StreamKind;
 use events::event::admin::{Budget, Enforcement, Scope};
-use events::explain::{AdmissionCheck, ReadBounds, explain};
+use events::event::inference::InferenceEnded;
+use events::event::{Actor, Chain, Context, StreamKind};
+use events::explain::{AdmissionCheck, Explanation, ReadBounds, explain};
 use events::ledger::{Charge, Outcome};
-use events::log::{Admitted, Log, OpenHold};
+use events::log::{Admitted, Append, Log, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
+use events::usage::{TokenClasses, Usage, UsageSource};
 
 use crate::facts::{admission, append, budget, clock, ended, id, opened};
 use crate::test_log::{TestLog, blocking, on_both_engines};
@@ -22,6 +24,8 @@ on_both_engines! {
     budgets_had_what_the_events_before_the_request_say,
     what_is_too_much_to_read_is_said_and_not_guessed,
     a_request_that_ends_while_it_is_read_follows_at_every_moment,
+    budgets_of_other_partners_are_not_read,
+    a_cost_without_usage_is_the_hold_or_nothing_and_not_decided_further,
 }
 
 /// Opens a budget of the tenant in all, one of a day, one of a key that only observes, and one of a stranger.
@@ -34,9 +38,17 @@ async fn open_budgets(log: &Log) {
         budget(4, Scope::Tenant(id(9)), 1, Period::Total),
     ];
     for budget in budgets {
-        let id = budget.budget_id;
-        log.append(append(StreamKind::Budget, id, 0, opened(budget))).await.expect("opened");
+        let partner = if budget.scope == Scope::Tenant(id(9)) { 9 } else { 1 };
+        open(log, budget, partner).await;
     }
+}
+
+/// Opens a budget in a partner's part of the log.
+async fn open(log: &Log, budget: Budget, partner: u128) {
+    let of_partner = Chain { partner: Some(id(partner)), ..Chain::default() };
+    let opening = append(StreamKind::Budget, budget.budget_id, 0, opened(budget));
+    let context = Context::about(Actor::Operator, of_partner);
+    log.append(Append { context, ..opening }).await.expect("opened");
 }
 
 async fn admit(log: &Log, request: u128, key: u128, held: i64) -> OpenHold {
@@ -62,9 +74,12 @@ async fn story(place: &TestLog) {
     blocking(|| log.close());
 }
 
+fn explained(place: &TestLog, request: u128, bounds: ReadBounds) -> Explanation {
+    blocking(|| explain(&*place.reader(), id(request), bounds).expect("read")).expect("a request")
+}
+
 fn checked(place: &TestLog, request: u128, bounds: ReadBounds) -> AdmissionCheck {
-    let explanation = blocking(|| explain(&*place.reader(), id(request), bounds).expect("read"));
-    explanation.and_then(|explanation| explanation.admission).expect("an admission")
+    explained(place, request, bounds).admission.expect("an admission")
 }
 
 /// For each budget: what was settled and held before the request, and whether it fits.
@@ -125,4 +140,29 @@ async fn a_request_that_ends_while_it_is_read_follows_at_every_moment(place: Tes
         explained.await.expect("it followed");
     }
     blocking(|| log.close());
+}
+
+async fn budgets_of_other_partners_are_not_read(place: TestLog) {
+    story(&place).await;
+    let own = ReadBounds { changes: 3, ..ReadBounds::default() };
+    assert_eq!(checked(&place, 13, own).verdict.follows(), Some(true), "the stranger's is the fourth");
+    let fewer = ReadBounds { changes: 2, ..ReadBounds::default() };
+    assert_eq!(checked(&place, 13, fewer).verdict.follows(), None);
+}
+
+/// Ten were held for each.
+async fn a_cost_without_usage_is_the_hold_or_nothing_and_not_decided_further(place: TestLog) {
+    let log = place.open(&clock());
+    open(&log, budget(1, Scope::Tenant(id(1)), 1_000, Period::Total), 1).await;
+    for (request, cost) in [(21, 10), (22, 0), (23, 4)] {
+        let usage = Some(Usage::new(TokenClasses::default(), UsageSource::Unknown));
+        let end = Box::new(InferenceEnded { usage, ..*ended(cost) });
+        let hold = admit(&log, request, 7, 10).await;
+        hold.end(Vec::new(), Outcome::Aborted(end), Charge::Settle(NanoUsd::new(cost))).await.expect("recorded");
+    }
+    blocking(|| log.close());
+    for (request, follows) in [(21, None), (22, None), (23, Some(false))] {
+        let settlement = explained(&place, request, ReadBounds::default()).settlement.expect("an end");
+        assert_eq!(settlement.verdict.follows(), follows, "{request}: {:?}", settlement.verdict);
+    }
 }

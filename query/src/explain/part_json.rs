@@ -1,4 +1,4 @@
-//! The parts of an explanation as JSON. Figures of budgets and prices that the caller may not see elsewhere are null.
+//! The parts of an explanation as JSON. Figures that the caller may not see elsewhere are null.
 
 use ::events::explain::{
     About, AdmissionCheck, BindingBudget, BindingLimit, BoundCheck, BoundTarget, CallCost, Decision, Difference,
@@ -7,14 +7,14 @@ use ::events::explain::{
 use ::events::ids::{BudgetId, LimitId, ProviderId};
 use ::events::money::{CostItem, ItemPrice};
 use ::events::time::rfc3339;
-use ::projections::visible::Visible;
 use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
 use serde_json::{Map, Value, json};
 
+use super::rights::Rights;
 use crate::described::{nullable_id, nullable_time};
 
-pub fn admission(of: &AdmissionCheck, visible: Visible) -> Value {
+pub fn admission(of: &AdmissionCheck, rights: Rights) -> Value {
     let code = match of.decision {
         Decision::Admitted => None,
         Decision::Refused(code) => Some(code.as_str()),
@@ -24,11 +24,11 @@ pub fn admission(of: &AdmissionCheck, visible: Visible) -> Value {
         "code": code,
         "decided_before": of.decided_before,
         "wanted_usd": of.wanted.map(|wanted| wanted.to_string()),
-        "budgets": of.budgets.iter().map(|budget| binding_budget(budget, of.decision, visible)).collect::<Vec<_>>(),
-        "rate_limits": of.limits.iter().map(|limit| binding_limit(limit, visible)).collect::<Vec<_>>(),
+        "budgets": of.budgets.iter().map(|budget| binding_budget(budget, of, rights)).collect::<Vec<_>>(),
+        "rate_limits": of.limits.iter().map(|limit| binding_limit(limit, rights)).collect::<Vec<_>>(),
         "rate_limited_tokens": of.rate_limited_tokens,
     });
-    let hidden = of.budgets.iter().filter(|budget| !visible.includes(&budget.owners));
+    let hidden = of.budgets.iter().filter(|budget| !rights.includes_budgets_of(&budget.owners));
     let hidden: Vec<BudgetId> = hidden.map(|budget| budget.room.window.budget_id).collect();
     put_verdict(part, &of.verdict, &hidden)
 }
@@ -40,7 +40,7 @@ pub fn admission_shape() -> Shape {
         .required("window_start", nullable_time())
         .required("is_visible", schema::boolean())
         .required("fits", schema::nullable(schema::boolean()))
-        .required("version", schema::nullable(schema::count()))
+        .required("version", schema::count())
         .required("period", schema::nullable(schema::string()))
         .required("resets_at", nullable_time())
         .required("enforcement", schema::nullable(schema::string()))
@@ -73,34 +73,37 @@ pub fn admission_shape() -> Shape {
         .open()
 }
 
-/// Whether a refused request would have fit into a budget that the caller cannot see would tell what that budget had.
-fn binding_budget(of: &BindingBudget, decision: Decision, visible: Visible) -> Value {
+/// Whether a refused request would have fit into a budget that the caller cannot see would tell what that budget had. Of the
+/// budget that refused it, the client was told the amounts, and so `/v1/inferences` has them.
+fn binding_budget(of: &BindingBudget, part: &AdmissionCheck, rights: Rights) -> Value {
     let BindingBudget { room, is_known, owners } = of;
-    let is_visible = visible.includes(owners);
-    let is_told = is_visible || decision == Decision::Admitted;
+    let is_visible = rights.includes_budgets_of(owners);
+    let was_told = part.refused_by == Some(room.window.budget_id) && part.verdict.follows() == Some(true);
+    let has_fit = is_visible || was_told || part.decision == Decision::Admitted;
+    let has_amounts = is_visible || was_told;
     let mut item = json!({
         "budget_id": room.window.budget_id.to_string(),
         "scope": room.in_force.budget.scope,
         "window_start": room.window.window_start.map(rfc3339),
         "is_visible": is_visible,
-        "fits": (*is_known && is_told).then_some(room.fits),
+        "fits": (*is_known && has_fit).then_some(room.fits),
+        "version": room.in_force.version,
     });
     let budget = &room.in_force.budget;
-    let known = |amount: String| (is_visible && *is_known).then_some(amount);
-    item["version"] = is_visible.then_some(room.in_force.version).into();
+    let known = |amount: String| (has_amounts && *is_known).then_some(amount);
     item["period"] = is_visible.then_some(budget.period.as_str()).into();
-    item["resets_at"] = room.resets_at.filter(|_| is_visible).map(rfc3339).into();
+    item["resets_at"] = room.resets_at.filter(|_| has_amounts).map(rfc3339).into();
     item["enforcement"] = is_visible.then_some(budget.enforcement.as_str()).into();
     item["when_short"] = is_visible.then_some(budget.when_short.as_str()).into();
-    item["limit_usd"] = is_visible.then(|| budget.limit_usd.to_string()).into();
+    item["limit_usd"] = has_amounts.then(|| budget.limit_usd.to_string()).into();
     item["settled_usd"] = known(room.amounts.settled.to_string()).into();
     item["held_usd"] = known(room.amounts.held.to_string()).into();
     item["left_usd"] = known(room.left.to_string()).into();
     item
 }
 
-fn binding_limit(of: &BindingLimit, visible: Visible) -> Value {
-    let is_visible = visible.includes(&of.owners);
+fn binding_limit(of: &BindingLimit, rights: Rights) -> Value {
+    let is_visible = rights.includes_settings_of(&of.owners);
     let measures = of.limit.bounds.iter().map(|(measure, bound)| (measure.as_str().to_owned(), bound.into()));
     json!({
         "limit_id": of.limit.limit_id.to_string(),
@@ -112,7 +115,7 @@ fn binding_limit(of: &BindingLimit, visible: Visible) -> Value {
     })
 }
 
-pub fn bound(of: &BoundCheck, visible: Visible) -> Value {
+pub fn bound(of: &BoundCheck, rights: Rights) -> Value {
     let part = json!({
         "held_usd": of.held.map(|held| held.to_string()),
         "computed_usd": of.computed.map(|computed| computed.to_string()),
@@ -120,7 +123,7 @@ pub fn bound(of: &BoundCheck, visible: Visible) -> Value {
         "max_output_tokens": of.output_tokens_max,
         "choices": of.choices,
         "service_tier": of.service_tier.map(|tier| tier.as_str()),
-        "targets": of.targets.iter().map(|target| bound_target(target, visible)).collect::<Vec<_>>(),
+        "targets": of.targets.iter().map(|target| bound_target(target, rights)).collect::<Vec<_>>(),
     });
     put_verdict(part, &of.verdict, &[])
 }
@@ -129,6 +132,7 @@ pub fn bound_shape() -> Shape {
     let target = object()
         .required("backend", schema::described(schema::string(), "`provider_id/model`"))
         .required("price_version", schema::count())
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the price"))
         .required("input_usd_per_mtok", schema::nullable(schema::money()))
         .required("output_usd_per_mtok", schema::nullable(schema::money()))
         .required("request_usd", schema::nullable(schema::money()))
@@ -145,11 +149,12 @@ pub fn bound_shape() -> Shape {
         .open()
 }
 
-fn bound_target(of: &BoundTarget, visible: Visible) -> Value {
-    let is_visible = visible.includes(&of.owners);
+fn bound_target(of: &BoundTarget, rights: Rights) -> Value {
+    let is_visible = rights.includes_settings_of(&of.owners);
     json!({
         "backend": of.backend,
         "price_version": of.price_version,
+        "is_visible": is_visible,
         "input_usd_per_mtok": is_visible.then(|| of.terms.input_per_mtok.to_string()),
         "output_usd_per_mtok": is_visible.then(|| of.terms.output_per_mtok.to_string()),
         "request_usd": is_visible.then(|| of.request_usd.to_string()),
@@ -157,11 +162,12 @@ fn bound_target(of: &BoundTarget, visible: Visible) -> Value {
     })
 }
 
-/// Only the platform sees the targets that were not called, and why: models that all tenants share are the platform's.
-pub fn route(of: &RouteCheck, visible: Visible) -> Value {
-    let is_whole = visible == Visible::Platform;
+/// Only the platform's administrators see the targets that were not called, and why: models that all tenants share are theirs.
+pub fn route(of: &RouteCheck, rights: Rights) -> Value {
+    let is_whole = rights.includes_models();
     let targets = of.targets.iter().filter(|target| is_whole || target.was_called);
     let part = json!({
+        "is_visible": is_whole,
         "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
         "targets": targets.map(|target| route_target(target, is_whole)).collect::<Vec<_>>(),
         "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
@@ -189,6 +195,7 @@ pub fn route_shape() -> Shape {
         .required("upstream_code", schema::nullable(schema::string()))
         .open();
     verdict(object())
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
         .required("strategy", schema::nullable(schema::string()))
         .required("targets", schema::list(target, None))
         .required("calls", schema::list(call, None))
@@ -224,7 +231,7 @@ fn route_call(of: &RouteCall) -> Value {
     })
 }
 
-pub fn settlement(of: &SettlementCheck, visible: Visible) -> Value {
+pub fn settlement(of: &SettlementCheck, rights: Rights) -> Value {
     let charged = of.charged.as_ref();
     let adjustment = |(position, delta): &(u64, _)| json!({ "position": position, "delta_usd": delta });
     let part = json!({
@@ -232,7 +239,7 @@ pub fn settlement(of: &SettlementCheck, visible: Visible) -> Value {
         "type": charged.map(|(recorded, _)| recorded.event.name()),
         "position": charged.map(|(recorded, _)| recorded.position),
         "charged_usd": charged.map(|(_, charged)| charged.to_string()),
-        "calls": of.calls.iter().map(|call| call_cost(call, visible)).collect::<Vec<_>>(),
+        "calls": of.calls.iter().map(|call| call_cost(call, rights)).collect::<Vec<_>>(),
         "adjustments": of.adjustments.iter().map(adjustment).collect::<Vec<_>>(),
     });
     put_verdict(part, &of.verdict, &[])
@@ -255,6 +262,7 @@ pub fn settlement_shape() -> Shape {
         .required("price_version", schema::nullable(schema::count()))
         .required("recorded_usd", schema::money())
         .required("computed_usd", schema::nullable(schema::money()))
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the price"))
         .required("items", schema::nullable(schema::list(item, None)))
         .open();
     let adjustment = object().required("position", schema::count()).required("delta_usd", schema::money()).open();
@@ -268,9 +276,9 @@ pub fn settlement_shape() -> Shape {
         .open()
 }
 
-fn call_cost(of: &CallCost, visible: Visible) -> Value {
+fn call_cost(of: &CallCost, rights: Rights) -> Value {
     // The items name the price.
-    let is_visible = of.owners.as_ref().is_none_or(|owners| visible.includes(owners));
+    let is_visible = of.owners.as_ref().is_none_or(|owners| rights.includes_settings_of(owners));
     json!({
         "position": of.position,
         "attempt": of.attempt,
@@ -281,6 +289,7 @@ fn call_cost(of: &CallCost, visible: Visible) -> Value {
         "price_version": of.price_version,
         "recorded_usd": of.recorded.to_string(),
         "computed_usd": of.computed.map(|computed| computed.to_string()),
+        "is_visible": is_visible,
         "items": is_visible.then(|| of.items.iter().map(cost_item).collect::<Vec<_>>()),
     })
 }

@@ -3,23 +3,23 @@
 use ::events::explain::Explanation;
 use ::events::ids::RequestId;
 use ::events::time::rfc3339;
-use ::projections::visible::Visible;
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
 use super::part_json::{self, put_verdict, verdict};
+use super::rights::Rights;
 
-pub fn json(of: &Explanation, visible: Visible) -> Value {
+pub fn json(of: &Explanation, rights: Rights) -> Value {
     json!({
         "request_id": of.request.to_string(),
         "position": of.position,
         "recorded_at": rfc3339(of.recorded_at),
         "follows": of.follows(),
         "life": put_verdict(json!({}), &of.life, &[]),
-        "admission": of.admission.as_ref().map(|part| part_json::admission(part, visible)),
-        "bound": of.bound.as_ref().map(|part| part_json::bound(part, visible)),
-        "route": of.route.as_ref().map(|route| part_json::route(route, visible)),
-        "settlement": of.settlement.as_ref().map(|part| part_json::settlement(part, visible)),
+        "admission": of.admission.as_ref().map(|part| part_json::admission(part, rights)),
+        "bound": of.bound.as_ref().map(|part| part_json::bound(part, rights)),
+        "route": of.route.as_ref().map(|route| part_json::route(route, rights)),
+        "settlement": of.settlement.as_ref().map(|part| part_json::settlement(part, rights)),
     })
 }
 

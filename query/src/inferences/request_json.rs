@@ -9,18 +9,25 @@ use events::plain_json;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use projections::views::inferences::{Status, StoredRequest};
+use projections::visible::Visible;
 use serde_json::{Map, Value};
 
+use super::shortfalls;
 use crate::described::{nullable_id, nullable_time};
 
-/// The events, by position.
+/// The events of requests and of the budgets that would have refused them, by position.
 pub type EventsByPosition = HashMap<u64, Recorded>;
 
 /// The admission or refusal, the caller, the outcome and the money. `None` if the log does not have an event that the view
 /// points to.
-pub fn json(request: &StoredRequest, events: &EventsByPosition) -> Result<Option<Value>, serde_json::Error> {
+pub fn json(
+    request: &StoredRequest,
+    events: &EventsByPosition,
+    visible: Visible,
+) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = events.get(&request.position) else { return Ok(None) };
     let mut fields = data(begin)?;
+    shortfalls::hide(&mut fields, begin, events, visible);
     // The outcome repeats the requested model; its other fields are its own.
     let model = fields.get("model").cloned().unwrap_or_default();
     let at = |position: Option<u64>| position.and_then(|position| events.get(&position));

@@ -51,8 +51,7 @@ pub async fn open_door(
     engines: &Engines,
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
-    in_flight: &InFlight,
-    abandoned: &AbandonedCalls,
+    (in_flight, abandoned): (&InFlight, &AbandonedCalls),
     tracer: Option<Arc<Tracer>>,
     content: Option<&OpenedContent>,
 ) -> Result<OpenedDoor, ServeError> {

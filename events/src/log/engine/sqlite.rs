@@ -60,7 +60,7 @@ pub(super) fn open_rows(ledger: &Path) -> Result<Connection, LogError> {
 
 /// Refuses a ledger with another schema.
 fn reader_on(connection: Connection) -> Result<Box<dyn Reader>, LogError> {
-    Ok(Box::new(SqliteReader { connection: of_this_schema(connection)? }))
+    Ok(Box::new(SqliteReader::new(of_this_schema(connection)?)))
 }
 
 fn of_this_schema(connection: Connection) -> Result<Connection, LogError> {

@@ -1,13 +1,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Map;
 use tempfile::TempDir;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::*;
 use crate::concurrency::{ConcurrencyLimiter, Requester};
+use crate::event::inference::InferenceRefused;
+use crate::event::{Actor, Context, Inference, Stream};
+use crate::explain::{ReadBounds, explain};
+use crate::ids::RequestId;
 use crate::ledger::Overflow;
-use crate::log::{Log, LogOptions};
+use crate::log::{Append, Basis, Log, LogOptions};
+use crate::refusal::ErrorCode;
 use crate::time::SystemClock;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -31,12 +38,20 @@ fn again_and_again(reader: &dyn Reader) -> Result<u64, LogError> {
     }
 }
 
+fn computing_between_statements(reader: &dyn Reader) -> Result<u64, LogError> {
+    reader.head()?;
+    loop {
+        reader.check_interrupt()?;
+        std::hint::spin_loop();
+    }
+}
+
 /// Holds: query.ended
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_nobody_waits_for_is_interrupted_and_returns_its_permit() {
     let folder = TempDir::new().expect("a folder");
     let log = open(&folder).for_queries();
-    for work in [for_ever, again_and_again] {
+    for work in [for_ever, again_and_again, computing_between_statements] {
         let limiter = ConcurrencyLimiter::default();
         for _ in 0..2 {
             let permit = limiter.admit_query(Requester::Operator).await.expect("a permit");
@@ -62,6 +77,35 @@ async fn a_read_beyond_its_deadline_is_interrupted() {
     assert!(matches!(read, Err(LogError::QueryTookTooLong(_))), "{read:?}");
     assert!(idle.readers.lock().expect("the readers").is_empty(), "an interrupted connection is not used again");
     drop(log);
+}
+
+/// Its statements are too short for the database to interrupt them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_that_nobody_waits_for_ends_between_its_statements() {
+    let folder = TempDir::new().expect("a folder");
+    let log = open(&folder);
+    let request = RequestId::from(Uuid::from_u128(1));
+    let (code, model) = (ErrorCode::BudgetExceeded, "m".to_owned());
+    let refused = InferenceRefused { code, model, count: 1, details: Map::new() };
+    let append = Append {
+        stream: Stream::inference(request),
+        expected_sequence: 0,
+        events: vec![Inference::Refused(Box::new(refused)).into()],
+        context: Context::of(Actor::Operator),
+        side: Vec::new(),
+        idempotency: None,
+        basis: Basis::default(),
+    };
+    log.append(append).await.expect("recorded");
+    let (idle, interrupt) = (idle(&log), Interrupt::new(None));
+    let read = idle.read(&interrupt, |reader| explain(reader, request, ReadBounds::default()));
+    assert!(read.is_ok_and(|explanation| explanation.is_some()));
+    let guard = interrupt.interrupt_on_drop();
+    let read = idle.read(&interrupt, |reader| {
+        drop(guard);
+        explain(reader, request, ReadBounds::default())
+    });
+    assert!(matches!(read, Err(LogError::Closed)), "{read:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use events::event::admin::Model;
+pub use events::output_cap::CHOICES_MAX;
 use events::refusal::Refusal;
 use serde_json::value::RawValue;
 
@@ -21,8 +22,6 @@ pub const TOOLS_MAX: usize = 4_096;
 /// Largest output cap that a client may ask for. It is far above what any model can produce.
 pub const OUTPUT_TOKENS_MAX: u64 = 100_000_000;
 
-/// Largest number of choices that a client may ask for.
-pub const CHOICES_MAX: u64 = 128;
 /// Largest `top_k`; it is far above the vocabulary of any model.
 pub const TOP_K_MAX: u64 = 10_000_000;
 /// Longest name of a tool call. Providers take names of 64 or 128 characters.

@@ -71,6 +71,11 @@ impl PostgresReader {
         work();
         self.interrupt.replace(None);
     }
+
+    /// Errors: the interruptible work that is running must stop.
+    pub(super) fn must_go_on(&self) -> Result<(), LogError> {
+        self.interrupt.borrow().as_ref().map_or(Ok(()), Interrupt::check)
+    }
 }
 
 impl Reader for PostgresReader {

@@ -123,6 +123,10 @@ impl RawReader for PostgresReader {
         self.interruptible(interrupt, work);
     }
 
+    fn check_interrupt(&self) -> Result<(), LogError> {
+        self.must_go_on()
+    }
+
     #[cfg(test)]
     fn read_for_ever(&self) -> Result<u64, LogError> {
         const FOR_EVER: &str =

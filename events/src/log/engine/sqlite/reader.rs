@@ -1,5 +1,6 @@
 //! The reader on SQLite: a read-only connection, which sees only committed batches and never blocks the writer.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::RangeInclusive;
@@ -16,6 +17,7 @@ use crate::event::{Recorded, Resource, Stream};
 use crate::ids::{KeyId, RequestId, UserId};
 use crate::ledger::Balances;
 use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
+use crate::log::interrupt::Interrupt;
 use crate::log::owners::Owner;
 use crate::log::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
@@ -29,9 +31,15 @@ const NTH_BLOCK: &str = include_str!("sql/nth_block.sql");
 
 pub(super) struct SqliteReader {
     pub(super) connection: Connection,
+    /// Ends the work that is running, if it can be interrupted.
+    pub(super) interrupt: RefCell<Option<Interrupt>>,
 }
 
 impl SqliteReader {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, interrupt: RefCell::default() }
+    }
+
     /// A binary search, because times never go back.
     fn first_until(&self, at: DateTime<Utc>, head: u64) -> Result<u64, LogError> {
         let mut statement = self.connection.prepare_cached("SELECT recorded_at FROM events WHERE position = ?1")?;

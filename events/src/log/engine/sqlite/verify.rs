@@ -93,7 +93,13 @@ impl RawReader for SqliteReader {
     }
 
     fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
+        self.interrupt.replace(Some(interrupt.clone()));
         interruptible(&self.connection, interrupt, work);
+        self.interrupt.replace(None);
+    }
+
+    fn check_interrupt(&self) -> Result<(), LogError> {
+        self.interrupt.borrow().as_ref().map_or(Ok(()), Interrupt::check)
     }
 
     #[cfg(test)]

@@ -39,7 +39,7 @@ async fn a_resource_that_was_changed_five_thousand_times_is_read_as_fast_as_a_ne
     let stream = Stream::new(StreamKind::Partner, partner("").partner_id);
     append(&log, &stream, 0, vec![Change::created(partner("0")).into(), Change::changed(partner("1")).into()]).await;
     let ledger = folder.path().join("ledger.db");
-    let reader = SqliteReader { connection: super::super::offline::with_locks(&ledger).expect("a reader") };
+    let reader = SqliteReader::new(super::super::offline::with_locks(&ledger).expect("a reader"));
     let at_first = steps(&reader, &stream);
     let changes = (2..5_000).map(|number| Change::changed(partner(&number.to_string())).into());
     append(&log, &stream, 2, changes.collect()).await;

@@ -1,0 +1,206 @@
+//! What somebody has changed in the log does not follow: each input and each decision of a request, changed alone.
+
+mod table;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use events::explain::{Difference, Explanation, ReadBounds, Verdict, explain};
+use events::log::{LEDGER_FILE, open_reader};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use crate::explain::explained;
+use crate::gateway::Gateway;
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
+use table::{FORGERIES, Forgery};
+
+/// The forgeries of which the gateway itself is asked: one of each part.
+const THROUGH_THE_GATEWAY: [&str; 5] = [
+    "the charge and the cost are less",
+    "the hold is less than the bound",
+    "the budget had nothing left",
+    "another target answered",
+    "it was admitted at another time",
+];
+
+/// One gateway's log with a request for each kind of decision.
+struct Story {
+    gateway: Gateway,
+    /// The ids of requests and budgets, by the names that forgeries use.
+    ids: HashMap<&'static str, String>,
+}
+
+impl Story {
+    async fn tell() -> Self {
+        let gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "2")]);
+        let upstream = MockUpstream::start().await;
+        let setup = Setup { timeout_ms: 1500, ..Setup::default() };
+        let tenant = Tenant::with(&gateway, &upstream, &["ok", "e500", "usage-10-5-15", "stall"], setup).await;
+        tenant.add_model("second", &["e500", "ok"]).await;
+        let of_key = json!({ "scope": { "key_id": tenant.key }, "limit_usd": "3", "period": "day" });
+        made(gateway.operator(), "/budgets", of_key).await;
+        let mut story = Self { gateway, ids: HashMap::new() };
+        story.ids.insert("budget", tenant.budget.clone());
+        for (name, model) in [("early", "ok"), ("plain", "ok"), ("second", "second"), ("corrected", "usage-10-5-15")] {
+            story.ids.insert(name, tenant.chat(model).await.must(200).request_id());
+        }
+        story.observe(&tenant).await;
+        story.refuse(&upstream).await;
+        story.shrink(&upstream).await;
+        story.lose(&tenant).await;
+        story.correct().await;
+        story.gateway.stop();
+        story
+    }
+
+    async fn observe(&mut self, tenant: &Tenant) {
+        let (key, client) = tenant.new_key(&self.gateway, json!({})).await;
+        let observing =
+            json!({ "scope": { "key_id": key }, "limit_usd": "0.001", "period": "total", "enforcement": "observe" });
+        let observing = made(self.gateway.operator(), "/budgets", observing).await;
+        self.ids.insert("observing", observing);
+        let observed = client.post(NATIVE, &tenant.ask("ok")).await.must(200).request_id();
+        self.ids.insert("observed", observed);
+    }
+
+    async fn refuse(&mut self, upstream: &MockUpstream) {
+        let tenant = Tenant::new(&self.gateway, upstream, &["ok"]).await;
+        let paid = tenant.chat("ok").await.must(200).request_id();
+        tenant.set_limit("0.002").await;
+        let refused = tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").request_id();
+        self.ids.extend([("poor", tenant.budget.clone()), ("paid", paid), ("refused", refused)]);
+    }
+
+    async fn shrink(&mut self, upstream: &MockUpstream) {
+        let tenant = Tenant::new(&self.gateway, upstream, &["ok"]).await;
+        let path = format!("/v1/admin/budgets/{}", tenant.budget);
+        self.gateway.operator().patch(&path, &json!({ "when_short": "shrink", "limit_usd": "0.005" })).await.must(200);
+        let shrunk = tenant.chat("ok").await.must(200).request_id();
+        self.ids.extend([("shrinking", tenant.budget.clone()), ("shrunk", shrunk)]);
+    }
+
+    /// A process dies with a request.
+    async fn lose(&mut self, tenant: &Tenant) {
+        let lost = tenant.stream(OPENAI, "stall").await;
+        self.ids.insert("lost", lost.request_id());
+        self.gateway.kill();
+        drop(lost);
+        self.gateway.start_again();
+        self.gateway.books_when_all_ended(Duration::from_secs(20)).await;
+    }
+
+    async fn correct(&self) {
+        let prices = self.gateway.operator().get("/v1/admin/prices").await.must(200).json();
+        let mut prices = prices["items"].as_array().expect("prices").iter();
+        let price = prices.find(|price| price["model"] == "usage-10-5-15").expect("a price");
+        let path = format!("/v1/admin/prices/{}", text(&price["id"]));
+        self.gateway.operator().patch(&path, &json!({ "output_usd_per_mtok": "7" })).await.must(200);
+        let started = Instant::now();
+        while !self.gateway.types_of(&self.ids["corrected"]).await.contains(&"budget.adjusted.v1".to_owned()) {
+            assert!(started.elapsed() < Duration::from_secs(20), "it was not corrected");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The statement with the ids of this story. Longer names first: some begin like others.
+    fn statement(&self, of: &str) -> String {
+        let mut names: Vec<&str> = self.ids.keys().copied().collect();
+        names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        names.iter().fold(of.to_owned(), |told, name| told.replace(&format!(":{name}"), &self.ids[*name]))
+    }
+
+    fn explained(&self, folder: &Path, request: &str) -> Explanation {
+        let reader = open_reader(&folder.join(LEDGER_FILE)).expect("a reader");
+        let request = self.ids[request].parse().expect("an id");
+        explain(&*reader, request, ReadBounds::default()).expect("read").expect("a request")
+    }
+}
+
+/// Holds: query.explain
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_somebody_changed_in_the_log_does_not_follow() {
+    let mut story = Story::tell().await;
+    let honest = tempfile::tempdir().expect("a folder");
+    copy(&story.gateway.data(), honest.path());
+    for request in FORGERIES.iter().map(|forgery| forgery.of) {
+        let said = story.explained(honest.path(), request);
+        assert_eq!(said.follows(), Some(true), "{request}: {said:#?}");
+    }
+    let doctored = tempfile::tempdir().expect("a folder");
+    let mut missed = Vec::new();
+    for forgery in FORGERIES {
+        copy(honest.path(), doctored.path());
+        change(doctored.path(), &story.statement(forgery.statement));
+        let said = story.explained(doctored.path(), forgery.of);
+        if !shows(&said, forgery) {
+            missed.push(format!("{}: {said:#?}", forgery.name));
+        }
+    }
+    assert!(missed.is_empty(), "{} are not found: {}", missed.len(), missed.join("\n"));
+
+    for forgery in FORGERIES.iter().filter(|forgery| THROUGH_THE_GATEWAY.contains(&forgery.name)) {
+        copy(honest.path(), &story.gateway.data());
+        change(&story.gateway.data(), &story.statement(forgery.statement));
+        story.gateway.start_again();
+        must_show(&explained(&story.gateway, &story.ids[forgery.of]).await, forgery);
+        story.gateway.stop();
+    }
+}
+
+fn part<'e>(said: &'e Explanation, name: &str) -> Option<&'e Verdict> {
+    match name {
+        "life" => Some(&said.life),
+        "admission" => said.admission.as_ref().map(|part| &part.verdict),
+        "bound" => said.bound.as_ref().map(|part| &part.verdict),
+        "route" => said.route.as_ref().map(|part| &part.verdict),
+        _ => said.settlement.as_ref().map(|part| &part.verdict),
+    }
+}
+
+fn shows(said: &Explanation, Forgery { part: name, what, .. }: &Forgery) -> bool {
+    let differences = part(said, name).map_or(&[][..], |part| &part.differences);
+    let is_it = |difference: &Difference| {
+        difference.what.contains(what) && (*name == "life" || difference.recorded != difference.follows)
+    };
+    said.follows() == Some(false) && differences.iter().any(is_it)
+}
+
+/// The same of the gateway's answer.
+fn must_show(said: &Value, Forgery { name, part, what, .. }: &Forgery) {
+    assert_eq!((&said["follows"], &said[part]["follows"]), (&json!(false), &json!(false)), "{name}: {said:#}");
+    let mut differences = said[part]["differences"].as_array().expect("differences").iter();
+    let found = differences.find(|difference| difference["what"].as_str().is_some_and(|said| said.contains(what)));
+    let found = found.unwrap_or_else(|| panic!("{name}: {said:#}"));
+    assert!(*part == "life" || (found["recorded"] != found["follows"] && !found["follows"].is_null()), "{found}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for folder in [from, to] {
+        for file in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let name = file.file_name();
+            if !name.to_string_lossy().contains(".db") {
+                continue;
+            }
+            if folder == from {
+                std::fs::copy(file.path(), to.join(name)).expect("a copy");
+            } else if !from.join(name).exists() {
+                // A write-ahead log would be applied to the copy.
+                std::fs::remove_file(file.path()).expect("removed");
+            }
+        }
+    }
+}
+
+/// Changes the events, and what follows from them beside them.
+fn change(folder: &Path, statement: &str) {
+    let db = Connection::open(folder.join(LEDGER_FILE)).expect("the ledger");
+    db.execute_batch(
+        "DROP TRIGGER events_are_never_changed; DELETE FROM balances; DELETE FROM open_holds; DELETE FROM owner_blocks; \
+         UPDATE ledger_checkpoint SET position = 0;",
+    )
+    .expect("unlocked");
+    assert!(db.execute(statement, []).expect("changed") > 0, "{statement}");
+}
