@@ -168,8 +168,13 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
     let redis = RedisServer::start(Durability::Forgets);
-    let url = redis.url();
-    let settings = [("LEDGERWAY_REDIS_URL", &*url), ("LEDGERWAY_ACCESS_LOG", "view")];
+    let content = tempfile::tempdir().expect("a folder");
+    let (redis_url, content_url) = (redis.url(), format!("file://{}", content.path().display()));
+    let settings = [
+        ("LEDGERWAY_REDIS_URL", &*redis_url),
+        ("LEDGERWAY_ACCESS_LOG", "view"),
+        ("LEDGERWAY_CONTENT_URL", &*content_url),
+    ];
     let (gateway, upstream) = (Gateway::start_with(&settings), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
     tenant.chat("ok").await.must(200);
