@@ -172,6 +172,7 @@ impl Config {
         // Only what has views can copy them.
         let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
+        let content = object_store::content_store(&variable)?;
         let alerts = alerting::read(&variable)?;
         let audit_stream = audit_streaming::read(args, flags)?;
         let audit_format = audit_streaming::format(args, flags)?;
@@ -183,6 +184,7 @@ impl Config {
             && audit_webhook.is_none()
             && !archives
             && publishing.is_none()
+            && content.is_none()
             && !analytics
         {
             let problem = format!(
@@ -208,7 +210,7 @@ impl Config {
             grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
             archiving,
             publishing,
-            content: object_store::content_store(&variable)?,
+            content,
             record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
             access_log: access_logging::read(args, flags, &data)?,
             data,

@@ -27,6 +27,8 @@ crate::named! {
         AuditStream = "audit_stream",
         /// Posts the audit to a webhook.
         AuditWebhook = "audit_webhook",
+        /// Deletes sealed content that its tenants keep no longer.
+        Content = "content",
     }
 }
 

@@ -20,7 +20,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => StatusCode::FORBIDDEN,
         ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
+        ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused | ErrorCode::LegalHold => StatusCode::CONFLICT,
         ErrorCode::ContentGone => StatusCode::GONE,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -148,7 +148,8 @@ pub fn details(code: ErrorCode) -> Shape {
             let positions = object().optional("view", text()).optional("position", schema::count());
             positions.optional("min_position", schema::count()).optional("rebuilding", schema::boolean())
         }
-        ErrorCode::ContentGone => object().required("reason", text()),
+        ErrorCode::ContentGone => object().required("reason", schema::one_of(["erased", "expired"])),
+        ErrorCode::LegalHold => object().required("tenant_id", schema::id("ten_")),
         ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway"])),
         ErrorCode::Unauthenticated
         | ErrorCode::PayloadTooLarge

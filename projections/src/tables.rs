@@ -225,6 +225,17 @@ impl Tables {
         self.chain_of_tenant(owner).filter(|chain| self.owners_are_live(chain)).map(|_| provider)
     }
 
+    /// The live tenants of which nothing may be deleted or erased, in no particular order.
+    pub fn tenants_under_legal_hold(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenants.values().filter(|tenant| tenant.is_live() && tenant.value.legal_hold).map(|tenant| &*tenant.value)
+    }
+
+    /// The tenants that keep sealed content for a number of days, with it, in no particular order. None that is under legal hold.
+    pub fn content_days(&self) -> impl Iterator<Item = (TenantId, u32)> {
+        let kept = self.tenants.values().filter(|tenant| !tenant.value.legal_hold);
+        kept.filter_map(|tenant| Some((tenant.value.tenant_id, tenant.value.content_days?)))
+    }
+
     /// The chains of the live tenants with this slug: at most one per partner.
     pub fn tenants_with_slug(&self, slug: &str) -> impl Iterator<Item = Chain> {
         self.indexes.tenant_slugs.get(slug).into_iter().flatten().filter_map(|id| self.chain_of_tenant(*id))

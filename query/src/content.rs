@@ -78,7 +78,13 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let recorded = events.get(&stored.position).and_then(|begin| RecordedContent::of(request, begin, outcome));
     let recorded = recorded.ok_or(QueryError::NotFound(REQUEST))?;
     let kept = match recorded.policy {
-        ContentPolicy::Sealed => recorded.opened(&context.state).await?,
+        ContentPolicy::Sealed => {
+            let kept = recorded.opened(&context.state).await?;
+            if recorded.is_expired(&kept, &context.state) {
+                return Err(expired().into());
+            }
+            kept
+        }
         ContentPolicy::None | ContentPolicy::Digest => KeptText::default(),
     };
     let salt = match recorded.policy {
@@ -149,6 +155,15 @@ impl<'a> RecordedContent<'a> {
         Ok(kept)
     }
 
+    /// True if nothing of it is there, and its tenant keeps it no longer.
+    fn is_expired(&self, kept: &KeptText, state: &QueryState) -> bool {
+        let tables = state.tables.load();
+        let tenant = self.begin.context.tenant_id.and_then(|tenant| tables.tenant(tenant));
+        let days = tenant.and_then(|tenant| tenant.value.content_days);
+        let since = state.clock.now().date_naive() - self.begin.recorded_at.date_naive();
+        kept.prompt.is_none() && kept.answer.is_none() && days.is_some_and(|days| since.num_days() > i64::from(days))
+    }
+
     async fn part(
         &self,
         state: &QueryState,
@@ -180,6 +195,11 @@ impl<'a> RecordedContent<'a> {
 fn no_store() -> Refusal {
     let message = "this node has no store of content: ask one that was started with LEDGERWAY_CONTENT_URL";
     Refusal::new(ErrorCode::ContentUnavailable, message)
+}
+
+fn expired() -> Refusal {
+    let message = "the content was deleted: the days are over for which its tenant keeps it";
+    Refusal::new(ErrorCode::ContentGone, message).with("reason", "expired")
 }
 
 fn erased() -> Refusal {

@@ -37,6 +37,7 @@ use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone,
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::ConfiguredArchive;
+use content::OpenedContent;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::{AuditStream, Publisher, RoleSinks};
@@ -130,7 +131,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let sinks = role_sinks(&mut config, &engines, archive, publisher)?;
+    let sinks = role_sinks(&mut config, &engines, archive, publisher, content.as_ref())?;
     roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
@@ -183,6 +184,7 @@ fn role_sinks(
     engines: &Engines,
     archive: Option<ConfiguredArchive>,
     publisher: Option<Publisher>,
+    content: Option<&OpenedContent>,
 ) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
     let audit_stream = config.audit_stream.take().map(audit_stream).transpose()?;
@@ -200,6 +202,7 @@ fn role_sinks(
         nats: config.nats.take(),
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
         publisher,
+        content: content.map(|content| content.retention(&engines.tables)),
         copy: engines.views.as_ref().and_then(|views| views.copy(place)),
     })
 }

@@ -35,6 +35,7 @@ mod commands;
 mod completions;
 mod configuration;
 mod content;
+mod content_erasure;
 mod conventions;
 mod corrected_prices;
 mod crashes;

@@ -21,11 +21,11 @@ use crate::tenant::{NATIVE, OPENAI, Tenant, text};
 const CANARY: &str = "canary prompt 7731 of Ada Hopper";
 const SOON: Duration = Duration::from_secs(20);
 
-fn url_of(folder: &Path) -> String {
+pub fn url_of(folder: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
-async fn seal(gateway: &Gateway, tenant: &Tenant) {
+pub async fn seal(gateway: &Gateway, tenant: &Tenant) {
     let path = format!("/v1/admin/tenants/{}", tenant.id);
     gateway.operator().patch(&path, &json!({ "content_policy": "sealed" })).await.must(200);
 }
@@ -36,7 +36,7 @@ fn ask(tenant: &Tenant, streamed: bool) -> String {
 }
 
 /// What is shown once everything is in the store.
-async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
+pub async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
     let (path, began) =
         (format!("/v1/inferences/{request}/content?min_position={}", gateway.head().await), Instant::now());
     loop {
@@ -60,7 +60,7 @@ fn salted(salt: &Value, text: &str) -> String {
 }
 
 /// The files of these folders that have one of these texts, in any form.
-fn files_with(folders: &[&Path], texts: &[&str]) -> Vec<String> {
+pub fn files_with(folders: &[&Path], texts: &[&str]) -> Vec<String> {
     let mut places = Vec::<Place>::new();
     folders.iter().for_each(|folder| collect(folder, &mut places));
     let wanted: Vec<Wanted> = texts.iter().map(|text| Wanted::new(text)).collect();
@@ -68,7 +68,7 @@ fn files_with(folders: &[&Path], texts: &[&str]) -> Vec<String> {
     places.into_iter().filter(has).map(|place| place.name).collect()
 }
 
-fn objects_in(folder: &Path) -> usize {
+pub fn objects_in(folder: &Path) -> usize {
     let mut places = Vec::<Place>::new();
     collect(folder, &mut places);
     places.len()

@@ -5,6 +5,7 @@ use access::auth::hashing::HashingError;
 use axum::response::{IntoResponse, Response};
 use events::concurrency::NoRoom;
 use events::event::StreamKind;
+use events::ids::TenantId;
 use events::log::{AppendError, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use secrets::VaultError;
@@ -67,6 +68,9 @@ pub enum CommandError {
     /// Only what has ended can be erased.
     #[error("the {} is live: delete it first", kind.as_str())]
     StillLive { kind: StreamKind },
+    /// Nothing of the tenant is deleted or erased.
+    #[error("the tenant {tenant} is under legal hold: nothing of it can be deleted or erased until the hold is lifted")]
+    LegalHold { tenant: TenantId },
     #[error("the key has expired")]
     KeyExpired,
     #[error("the key has been rotated too often")]
@@ -133,6 +137,9 @@ impl CommandError {
             Self::ReferenceNotFound { field, .. } => Refusal::new(ErrorCode::NotFound, message).with("field", field),
             Self::ReferenceEnded { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
+            Self::LegalHold { tenant } => {
+                Refusal::new(ErrorCode::LegalHold, message).with("tenant_id", tenant.to_string())
+            }
             Self::IdInUse { .. } => Refusal::new(ErrorCode::Conflict, message.clone()).because(message),
             Self::MadeByGateway { .. }
             | Self::Ended { .. }

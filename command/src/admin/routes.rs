@@ -9,7 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context, Stream, StreamKind};
-use events::ids::UserId;
+use events::ids::{TenantId, UserId};
 use events::log::{Append, AppendError, PositionStatus, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
@@ -71,6 +71,11 @@ pub trait Administered: Rules {
     /// Checks that the caller, which may manage the resource, may end it.
     fn may_end(_: &AdminContext<'_>) -> Result<(), CommandError> {
         Ok(())
+    }
+
+    /// The tenant under legal hold of which something would be deleted with the resource, if there is one.
+    fn held(_: &AdminContext<'_>, _: &Self::State) -> Option<TenantId> {
+        None
     }
 
     /// Plans the creation of the resource as `id`.
@@ -234,6 +239,9 @@ async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, requ
     let fields = request.fields()?;
     R::may_end(cx)?;
     fields.finish()?;
+    if let Some(tenant) = R::held(cx, state) {
+        return Err(CommandError::LegalHold { tenant });
+    }
     let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(cx, state));
     Ok(CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan })
 }

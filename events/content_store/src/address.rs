@@ -3,12 +3,15 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use events::content::ContentPart;
 use events::ids::{RequestId, TenantId};
 
 /// The folder of the object store in which all content is.
 pub const FOLDER: &str = "content";
+
+/// How a day is written.
+const DAY: &str = "%Y-%m-%d";
 
 /// The place of a prompt or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +26,16 @@ pub struct ContentAddress {
 impl fmt::Display for ContentAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tenant, admitted_at, request, part } = self;
-        write!(f, "{FOLDER}/{tenant}/{}/{request}.{part}", admitted_at.format("%Y-%m-%d"))
+        write!(f, "{FOLDER}/{tenant}/{}/{request}.{part}", admitted_at.format(DAY))
     }
+}
+
+/// The day of an object's name; `None` for a name that is of no content.
+pub(crate) fn day_of(name: &str) -> Option<NaiveDate> {
+    let mut parts = name.split('/');
+    let (folder, _tenant, day, _file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let day = NaiveDate::parse_from_str(day, DAY).ok()?;
+    (folder == FOLDER && parts.next().is_none()).then_some(day)
 }
 
 #[cfg(test)]
@@ -43,6 +54,12 @@ mod tests {
         };
         let name =
             "content/ten_00000000000000000000000000000001/2026-11-25/req_00000000000000000000000000000002.answer";
-        assert_eq!(address.to_string(), name);
+        assert_eq!((address.to_string().as_str(), day_of(name)), (name, NaiveDate::from_ymd_opt(2026, 11, 25)));
+        for foreign in [
+            "", "content", "content/t/2026-11-25", "content/t/2026-13-25/f", "content/t/2026-11-25/f/g",
+            "a/t/2026-11-25/f",
+        ] {
+            assert_eq!(day_of(foreign), None, "{foreign}");
+        }
     }
 }

@@ -5,11 +5,13 @@
 //! - `address`: what an object is called.
 //! - `key`: the key of a subject, and what is sealed under it.
 //! - `store`: puts and reads objects, and `reader` opens them.
+//! - `retention`: deletes what tenants keep no longer.
 //! - `writer`: puts them beside the requests: no request waits for the store.
 
 mod address;
 mod key;
 mod reader;
+pub mod retention;
 mod store;
 mod writer;
 

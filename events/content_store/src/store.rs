@@ -1,9 +1,11 @@
 //! The objects of sealed content.
 
 use bytes::Bytes;
-use objects::{Object, Objects, StoreError};
+use chrono::NaiveDate;
+use events::ids::TenantId;
+use objects::{Enough, Listed, Object, Objects, StoreError};
 
-use crate::address::ContentAddress;
+use crate::address::{ContentAddress, FOLDER, day_of};
 use crate::key::{OVERHEAD, generation_of};
 
 /// The longest text of an object: a request's body at its longest, and more than an answer may have.
@@ -49,7 +51,49 @@ impl ContentStore {
         Ok(Some(Found { object, generation }))
     }
 
+    /// At most `len_max` names of the tenant's objects of these days, each with its day.
+    pub(crate) async fn names_of(
+        &self,
+        tenant: TenantId,
+        len_max: usize,
+        is_wanted: impl Fn(NaiveDate) -> bool,
+    ) -> Result<Vec<(String, NaiveDate)>, StoreError> {
+        let mut names = Vec::new();
+        let found = |listed: Listed| {
+            if let Some(day) = day_of(&listed.name).filter(|day| is_wanted(*day)) {
+                names.push((listed.name, day));
+            }
+            if names.len() < len_max { Enough::No } else { Enough::Yes }
+        };
+        self.0.list(&format!("{FOLDER}/{tenant}"), None, found).await?;
+        Ok(names)
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.0.delete(name).await
+    }
+
     pub(crate) fn foreign(&self, address: &ContentAddress) -> ReadError {
         ReadError::Foreign { name: address.to_string(), store: self.0.to_string() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use objects::ObjectStoreAddress;
+
+    use super::*;
+
+    pub fn store_in(folder: &Path) -> ContentStore {
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let address = ObjectStoreAddress::of_folder(folder);
+        ContentStore::new(Objects::open(&address, &[FOLDER], |_| None, &tls).expect("a folder"))
     }
 }

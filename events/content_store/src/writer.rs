@@ -8,7 +8,7 @@ use bytes::Bytes;
 use events::backoff::Backoff;
 use events::content::ContentPart;
 use events::ids::IdMaker;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -41,10 +41,16 @@ pub struct Content {
 pub struct ContentFigures {
     kept: IntCounterVec,
     lost: IntCounterVec,
+    expired: IntCounter,
     pending: IntGauge,
 }
 
 impl ContentFigures {
+    /// Counts objects that were deleted after their days.
+    pub(crate) fn expired(&self, objects: u64) {
+        self.expired.inc_by(objects);
+    }
+
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str| {
             let counter = IntCounterVec::new(Opts::new(name, help), &["part"])?;
@@ -54,12 +60,16 @@ impl ContentFigures {
         };
         let pending = IntGauge::new("ledgerway_content_pending", "Prompts and answers on their way to the store")?;
         registry.register(Box::new(pending.clone()))?;
+        let help = "Prompts and answers that were deleted because their tenants keep them no longer";
+        let expired = IntCounter::new("ledgerway_content_expired_total", help)?;
+        registry.register(Box::new(expired.clone()))?;
         Ok(Self {
             kept: counter("ledgerway_content_kept_total", "Prompts and answers that were sealed and stored")?,
             lost: counter(
                 "ledgerway_content_lost_total",
                 "Prompts and answers that were to be kept, and were not: the store was too slow or did not take them",
             )?,
+            expired,
             pending,
         })
     }
@@ -194,20 +204,12 @@ mod tests {
     use events::content::ContentSubject;
     use events::ids::SystemRandom;
     use events::time::{SystemClock, parse_rfc3339};
-    use objects::{ObjectStoreAddress, Objects};
 
     use super::*;
-    use crate::FOLDER;
+    use crate::store::tests::store_in;
 
     fn writer(folder: &std::path::Path) -> (ContentWriter, ContentStore) {
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions of TLS")
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let objects =
-            Objects::open(&ObjectStoreAddress::of_folder(folder), &[FOLDER], |_| None, &tls).expect("a folder");
-        let store = ContentStore::new(objects);
+        let store = store_in(folder);
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
         let figures = ContentFigures::register(&Registry::new()).expect("metrics");
         (ContentWriter::new(store.clone(), ids, figures), store)

@@ -81,9 +81,18 @@ pub struct Tenant {
     /// What the record keeps of its prompts and answers.
     #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
     pub content_policy: ContentPolicy,
+    /// For how many days sealed content is kept after the day of its admission; absent for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_days: Option<u32>,
+    /// True while nothing of it may be deleted or erased, whatever else says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legal_hold: bool,
 }
 
 impl Tenant {
+    /// The highest value of `content_days`: a hundred years.
+    pub const CONTENT_DAYS_MAX: u32 = 36_500;
+
     pub fn new(tenant_id: TenantId, partner_id: PartnerId, name: impl Into<String>) -> Self {
         Self {
             tenant_id,
@@ -92,13 +101,16 @@ impl Tenant {
             handles: Handles::default(),
             own_providers: false,
             content_policy: ContentPolicy::default(),
+            content_days: None,
+            legal_hold: false,
         }
     }
 }
 
 impl Shown for Tenant {
     fn left_out() -> Value {
-        json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default() })
+        json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
+                "content_days": null, "legal_hold": false })
     }
 }
 

@@ -306,6 +306,8 @@ fn samples() -> Vec<(Stream, Event)> {
                 handles: handles(),
                 own_providers: true,
                 content_policy: ContentPolicy::None,
+                content_days: Some(30),
+                legal_hold: true,
                 ..tenant
             })),
         ),

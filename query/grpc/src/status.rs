@@ -37,9 +37,11 @@ const fn code(code: ErrorCode) -> Code {
         ErrorCode::NotFound | ErrorCode::ModelNotFound | ErrorCode::ContentGone => Code::NotFound,
         ErrorCode::MethodNotAllowed => Code::Unimplemented,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => Code::Aborted,
-        ErrorCode::TenantNotServed | ErrorCode::ViewsOff | ErrorCode::ModelUnpriced | ErrorCode::LoopDetected => {
-            Code::FailedPrecondition
-        }
+        ErrorCode::LegalHold
+        | ErrorCode::TenantNotServed
+        | ErrorCode::ViewsOff
+        | ErrorCode::ModelUnpriced
+        | ErrorCode::LoopDetected => Code::FailedPrecondition,
         ErrorCode::PayloadTooLarge
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::BudgetExceeded

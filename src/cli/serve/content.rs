@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use content_store::retention::KeptDays;
 use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, OpenKey};
 use events::ids::IdMaker;
 use objects::Opening;
+use projections::tables::TablesHandle;
 use prometheus::Registry;
 use secrets::Vault;
 
 use super::super::object_store::objects_opener;
 use super::ServeError;
+use super::roles::ContentRetention;
 use crate::config::Config;
 
 /// How long the start waits for the store. For a bucket nothing is asked yet; a folder may be on a mount that does not answer.
@@ -21,6 +24,22 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 pub struct OpenedContent {
     pub store: ContentStore,
     pub writer: ContentWriter,
+    figures: ContentFigures,
+}
+
+impl OpenedContent {
+    /// What deletes content after its days, which these tables have.
+    pub fn retention(&self, tables: &TablesHandle) -> ContentRetention {
+        let (of_all, of_one) = (tables.clone(), tables.clone());
+        let kept = KeptDays {
+            tenants: Box::new(move || of_all.load().content_days().map(|(tenant, _)| tenant).collect()),
+            of: Box::new(move |tenant| {
+                let tables = of_one.load();
+                tables.tenant(tenant).filter(|tenant| !tenant.value.legal_hold)?.value.content_days
+            }),
+        };
+        ContentRetention { store: self.store.clone(), figures: self.figures.clone(), kept }
+    }
 }
 
 /// Opens the store of the configuration; `None` if there is none.
@@ -30,8 +49,9 @@ pub async fn open(config: &Config, registry: &Registry, ids: &IdMaker) -> Result
     let Some(address) = &config.content else { return Ok(None) };
     let objects = Opening::new(objects_opener(address, &[FOLDER])?).within(OPEN_MAX).await?;
     let store = ContentStore::new(objects);
-    let writer = ContentWriter::new(store.clone(), ids.clone(), ContentFigures::register(registry)?);
-    Ok(Some(OpenedContent { store, writer }))
+    let figures = ContentFigures::register(registry)?;
+    let writer = ContentWriter::new(store.clone(), ids.clone(), figures.clone());
+    Ok(Some(OpenedContent { store, writer, figures }))
 }
 
 pub fn reader(store: ContentStore, vault: &Arc<Vault>) -> ContentReader {

@@ -6,6 +6,8 @@ use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::ArchiverParts;
 use archive::{Archive, SegmentLimits};
+use content_store::retention::{self, KeptDays, RetentionParts};
+use content_store::{ContentFigures, ContentStore};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -28,6 +30,14 @@ pub struct RoleSinks {
     pub publisher: Option<Publisher>,
     pub audit_stream: Option<AuditStream>,
     pub audit_webhook: Option<(Webhook, SiemFormat, reqwest::Client)>,
+    pub content: Option<ContentRetention>,
+}
+
+/// The store of sealed content, and how long tenants keep it.
+pub struct ContentRetention {
+    pub store: ContentStore,
+    pub figures: ContentFigures,
+    pub kept: KeptDays,
 }
 
 /// The receiver of the audit, and the way there.
@@ -67,14 +77,23 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::Transparency => config.publishing.is_some(),
         Role::AuditStream => config.audit_stream.is_some(),
         Role::AuditWebhook => config.audit_webhook.is_some(),
+        Role::Content => config.content.is_some(),
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
 /// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
 pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleSinks { mut nats, mut archive, mut copy, mut alerts, mut publisher, mut audit_stream, mut audit_webhook } =
-        sinks;
+    let RoleSinks {
+        mut nats,
+        mut archive,
+        mut copy,
+        mut alerts,
+        mut publisher,
+        mut audit_stream,
+        mut audit_webhook,
+        mut content,
+    } = sinks;
     for status in roles.iter().cloned() {
         let (log, clock) = (log.clone(), Arc::clone(clock));
         match status.role() {
@@ -121,6 +140,11 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                 if let Some((webhook, format, client)) = audit_webhook.take() {
                     let parts = AuditWebhookParts { log, webhook, client, format, status, clock };
                     serving.spawn(siem::run_webhook(parts));
+                }
+            }
+            Role::Content => {
+                if let Some(ContentRetention { store, figures, kept }) = content.take() {
+                    serving.spawn(retention::run(RetentionParts { store, kept, figures, log, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -238,6 +238,7 @@ impl Operation {
             | "external_id"
             | "own_providers"
             | "content_policy"
+            | "content_days"
             | "permissions"
             | "models"
             | "expires_at"
@@ -271,7 +272,7 @@ impl Operation {
             | "concurrent_requests" => vec![Value::Null],
             // A catalogue is no resource, and refers to none.
             "$schema" | "schema" | "version" | "sources" | "providers" | "aliases" => vec![Value::Null],
-            "discover_models" => vec![json!(false)],
+            "discover_models" | "legal_hold" => vec![json!(false)],
             price if price.ends_with("_usd_per_mtok") => vec![Value::Null],
             other => panic!("{} {}: what is {other:?}? Say here how a stranger would fill it", self.method, self.path),
         }

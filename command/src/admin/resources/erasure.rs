@@ -1,13 +1,14 @@
-//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data of a user that has ended. The log keeps its digests, which nobody
+//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data and the content of a user that has ended. The log keeps its digests, which nobody
 //! can compare with a guess any more, and so every proof and every sum.
 
 use std::collections::HashSet;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use events::event::admin::{User, UserErased};
+use events::content::{ContentSubject, content_key_name};
+use events::event::admin::{Tenant, User, UserErased};
 use events::event::{Actor, Change, Event, Recorded, Resource, ResourceState, Stream};
-use events::ids::{KeyId, RequestId, UserId};
+use events::ids::{KeyId, RequestId, TenantId, UserId};
 use events::log::{LogError, Reader, SideRow};
 use http::StatusCode;
 use openapi::schema::{self, object};
@@ -25,7 +26,7 @@ pub fn described_erasure() -> Operation {
     let answer = Answer::json("The user without personal data", schema::reference(&declared.name())).recorded();
     described::on_one(declared, described::command("erase_subject", "Erases the personal data of a user"))
         .says(
-            "Its name and e-mail address, and the addresses from which its keys changed something. Delete the user first: 409 while it is \
+            "Its name and e-mail address, the addresses from which its keys changed something, and the keys of its sealed content. Delete the user first: 409 while it is \
              live. It cannot be undone.",
         )
         .may_take(object().closed())
@@ -53,10 +54,30 @@ async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminReques
         // It was erased before: the end of what has ended changes nothing.
         return Ok(CommandPlan::of(Command::End, state, cx));
     }
+    let not_held = require_no_hold(cx, state).await?;
     let changes = changes_by(subject, log.administration_after(created).await?);
     let command = Command::RecordAtAnyTime(Resource::UserErased(Box::new(UserErased { user_id: subject })));
-    let erased = [SideRow::ErasePersonalData(subject), SideRow::EraseClientAddresses(changes)];
-    Ok(CommandPlan::of(command, state, cx).with_side(erased))
+    let erased = [
+        SideRow::ErasePersonalData(subject),
+        SideRow::DropContentKeys(subject),
+        SideRow::EraseClientAddresses(changes),
+    ];
+    Ok(CommandPlan::of(command, state, cx).with_side(erased).based_on(not_held))
+}
+
+/// The streams of tenants that must not be under legal hold by the time that it is recorded.
+///
+/// Errors: the user's own tenant is, or one in which it has content.
+async fn require_no_hold(cx: &AdminContext<'_>, state: &User) -> Result<Vec<Stream>, CommandError> {
+    let (subject, own) = (state.user_id, state.tenant_id);
+    let held: Vec<TenantId> = cx.tables.tenants_under_legal_hold().map(|held| held.tenant_id).collect();
+    let key = |tenant| content_key_name(ContentSubject::User(subject), tenant);
+    let keys: Vec<String> = held.iter().map(|tenant| key(*tenant)).collect();
+    let with_content = cx.admin.log.read(move |reader| reader.subjects_with_secret(keys)).await?;
+    match held.into_iter().find(|tenant| *tenant == own || with_content.contains(&key(*tenant))) {
+        Some(tenant) => Err(CommandError::LegalHold { tenant }),
+        None => Ok(vec![Stream::new(Tenant::KIND, own)]),
+    }
 }
 
 /// Whether there is personal data of the user, and the position at which it was created.

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use events::event::Chain;
 use events::event::admin::Partner;
-use events::ids::PartnerId;
+use events::ids::{PartnerId, TenantId};
 use events::log::SideRow;
 use projections::tables::Tables;
 use serde_json::json;
@@ -46,6 +46,10 @@ impl Administered for Partner {
 
     fn may_end(cx: &AdminContext<'_>) -> Result<(), CommandError> {
         cx.require_platform(PLATFORM_ONLY)
+    }
+
+    fn held(cx: &AdminContext<'_>, state: &Partner) -> Option<TenantId> {
+        cx.tables.tenants_under_legal_hold().find(|held| held.partner_id == state.partner_id).map(|held| held.tenant_id)
     }
 
     /// What its tenants' own providers were given ends with it, as with each of them.

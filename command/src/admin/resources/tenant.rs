@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::NAME_LEN_MAX;
 use super::handles;
 use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, required};
+use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{boolean, id, one_of, text};
+use crate::admin::field_type::{boolean, id, one_of, text, whole};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
@@ -35,12 +35,23 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         .reset_by_null()
         .meaning("What is kept of prompts and answers: nothing (`none`), digests of them in the record (`digest`), or also their text, sealed \
          in the object store (`sealed`)");
-    let members = members.into_iter().chain(handles::members()).chain([own_providers, content_policy]);
+    let content_days = optional("content_days", whole(1, Tenant::CONTENT_DAYS_MAX.into())).meaning(
+        "For how many days sealed content is kept after the day on which its request was admitted, in UTC; then it is deleted. Without it, \
+         for ever",
+    );
+    let legal_hold = defaulting(LEGAL_HOLD, boolean(), json!(false)).meaning(
+        "True while nothing of the tenant is deleted or erased: neither the tenant, nor people who have content in it, nor content after \
+         its days. Only the platform or the tenant's partner can change it",
+    );
+    let members =
+        members.into_iter().chain(handles::members()).chain([own_providers, content_policy, content_days, legal_hold]);
     Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
 });
 
 const OWN_PROVIDERS: &str = "own_providers";
 const CONTENT_POLICY: &str = "content_policy";
+const LEGAL_HOLD: &str = "legal_hold";
+const HOLD_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's legal_hold";
 const NO_STORE: &str = "`sealed` needs a store, and this gateway has none: set LEDGERWAY_CONTENT_URL where it starts";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
 /// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
@@ -80,6 +91,10 @@ impl Administered for Tenant {
         require_above_tenants(cx, CREATED_FROM_ABOVE)
     }
 
+    fn held(_: &AdminContext<'_>, state: &Tenant) -> Option<TenantId> {
+        state.legal_hold.then_some(state.tenant_id)
+    }
+
     /// What its own providers were given ends with it: its keys stop, so nothing could use them any more.
     fn side_rows_at_end(_: &AdminContext<'_>, state: &Tenant) -> Vec<SideRow> {
         vec![release(state.tenant_id), SideRow::DropTenantSecrets(state.tenant_id)]
@@ -101,6 +116,9 @@ impl Administered for Tenant {
         }
         if given.has(OWN_PROVIDERS) {
             require_above_tenants(cx, POLICY_FROM_ABOVE)?;
+        }
+        if given.has(LEGAL_HOLD) {
+            require_above_tenants(cx, HOLD_FROM_ABOVE)?;
         }
         if given.has(CONTENT_POLICY) {
             require_store(cx, state.changed_by(&given)?.content_policy)?;
