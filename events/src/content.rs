@@ -7,8 +7,7 @@
 
 use std::fmt;
 
-use ring::digest::{Context, SHA256};
-use ring::hmac;
+use ring::digest::{Context, Digest, SHA256};
 
 use crate::hex;
 use crate::ids::{RequestId, TenantId, UserId};
@@ -77,18 +76,23 @@ pub fn is_content_key(name: &str) -> bool {
 
 const CONTENT_KEYS: &str = "content ";
 
-/// Derives the salt of each request. Shown nowhere.
+/// Derives the salt of each request: SHA-256 of a secret and of the request's id, which always have the same lengths, so that nobody
+/// can extend one. It is one block, of the few that a request hashes. Shown nowhere.
 #[derive(Clone)]
-pub struct ContentSalts(hmac::Key);
+pub struct ContentSalts(Context);
 
 impl ContentSalts {
-    /// The salts of an installation, from a secret of its own that outlives the keys of its nodes.
+    /// The salts of an installation, from a secret of 32 bytes that outlives the keys of its nodes, or of a key that seals content.
     pub fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        let mut begun = Context::new(&SHA256);
+        begun.update(secret);
+        Self(begun)
     }
 
     pub fn salt(&self, request: RequestId) -> ContentSalt {
-        ContentSalt(hmac::sign(&self.0, request.uuid().as_bytes()))
+        let mut context = self.0.clone();
+        context.update(request.uuid().as_bytes());
+        ContentSalt(context.finish())
     }
 }
 
@@ -100,7 +104,7 @@ impl fmt::Debug for ContentSalts {
 
 /// The salt of one request: 32 bytes, which stand before the text in what is hashed.
 #[derive(Clone, Copy)]
-pub struct ContentSalt(hmac::Tag);
+pub struct ContentSalt(Digest);
 
 impl ContentSalt {
     /// In hex, for whoever may read the content.
@@ -251,6 +255,13 @@ mod tests {
         assert!(is_content_key(&name) && !is_content_key(&user.to_string()));
         assert!(name.starts_with(&content_key_prefix(ContentSubject::User(user))));
         assert!(!name.starts_with(&content_key_prefix(ContentSubject::Tenant(tenant))));
+    }
+
+    /// So that other programs can derive it.
+    #[test]
+    fn a_salt_is_sha_256_of_the_secret_and_of_the_id() {
+        let expected = digest(&SHA256, &[&[7; 32][..], request(1).uuid().as_bytes()].concat());
+        assert_eq!(ContentSalts::new(&[7; 32]).salt(request(1)).shown(), hex::lower(expected.as_ref()));
     }
 
     #[test]

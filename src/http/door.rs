@@ -432,6 +432,8 @@ mod tests {
                 "METHOD_NOT_ALLOWED",
                 "CONFLICT",
                 "IDEMPOTENCY_KEY_REUSED",
+                "LEGAL_HOLD",
+                "CONTENT_GONE",
                 "PAYLOAD_TOO_LARGE",
                 "UNSUPPORTED_MEDIA_TYPE",
                 "MODEL_UNPRICED",
