@@ -87,7 +87,6 @@ impl CounterConnection {
         let limit = LimitCall { limit: TRIAL.to_owned(), corrections: vec![ended], counts, ..LimitCall::default() };
         // The script writes the marker only where it is missing.
         self.check().await?;
-        // A call that finds no script sends it and asks again: that would be three answers in the time of one.
         self.load_script().await?;
         for _ in 0..2 {
             self.count(&state, std::slice::from_ref(&limit)).await?;
@@ -127,8 +126,8 @@ impl CounterConnection {
         Ok(ReadyNodes { nodes, was_known: added == 0 })
     }
 
-    /// Asks whether the server is there, or all servers of a cluster, and whether it accepts writes, or that one of a cluster which has the
-    /// key: one that has become a replica, or whose memory is full, still answers.
+    /// Asks whether the server answers (in a cluster, each primary), and whether it accepts writes (in a cluster, the one that has the key of
+    /// the trial). A replica, or a server whose memory is full, still answers.
     pub async fn check(&self) -> Result<(), CounterError> {
         let mut write = redis::pipe();
         write.set(marker_key(TRIAL), TRIAL).ignore();
@@ -142,13 +141,13 @@ impl CounterConnection {
         }
     }
 
+    /// A call that finds no script sends it and asks again: that would be three answers in the time of one. In a cluster it is left to that:
+    /// the client would send it to every server, replicas too, on which nothing is counted.
     async fn load_script(&self) -> Result<(), CounterError> {
-        let invocation = self.script.prepare_invoke();
         match self.link.clone() {
-            Link::Server(mut server) => self.answered(invocation.load_async(&mut server)).await,
-            Link::Cluster(mut cluster) => self.answered(invocation.load_async(&mut cluster)).await,
+            Link::Server(mut server) => self.answered(self.script.load_async(&mut server)).await.map(drop),
+            Link::Cluster(_) => Ok(()),
         }
-        .map(drop)
     }
 
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Vec<String>, CounterError> {

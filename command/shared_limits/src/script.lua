@@ -45,7 +45,7 @@ local function sum_of(window)
 end
 
 -- The window, in which nothing was counted later than now. The server's clock may have been set back, or another server, whose clock is
--- behind, has taken over: what was counted before then stays for one window more, and not for as long as that as well.
+-- behind, has taken over: what was counted before then stays for one window more at most.
 local function counted_by_now(window)
   if #window == WORD then return window end
   local _, newest = bucket_at(window, #window - ENTRY + 1)
@@ -141,7 +141,7 @@ end
 
 local EMPTY = struct.pack('>d', 0)
 
--- The windows of all nodes for a measure, by field, without what has left; writes back what it shortens.
+-- The windows of all nodes for a measure, by field, without what has left; writes back what it changes.
 local function windows_of(key, fields, measure, kept)
   local prefix, windows = 'w:' .. measure .. ':', {}
   for field, window in pairs(fields) do
@@ -207,7 +207,7 @@ redis.call('PEXPIRE', KEYS[2], text(KEEP / 1000))
 local live, scores = {}, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for at = 1, #scores, 2 do
   live[scores[at]] = true
-  -- As with windows: for no longer than from now on.
+  -- As with windows, if the clock was set back.
   if tonumber(scores[at + 1]) > NOW + RUNNING_KEPT then
     redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), scores[at])
   end

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum LimitSharing {
     /// By itself: it was given no Redis.
     Off,
-    /// It was given a Redis, and does not serve yet: it looks whether it can use it.
+    /// It was given a Redis, and does not serve yet: it is finding out whether it can use it.
     Starting,
     /// It was given a Redis, and has never reached it: it has a wrong address, or started while Redis was away.
     Unreached,

@@ -100,6 +100,7 @@ impl SharedLimiter {
 impl SharedLimitsTask {
     pub async fn run(self) {
         let Self { limiter, mirror, conductor } = self;
+        limiter.link.end_start();
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }
 }

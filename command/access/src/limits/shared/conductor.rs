@@ -55,28 +55,29 @@ pub struct Conductor {
     /// The last turn in which it has said that it is ready.
     declared: Option<u64>,
     /// Why the local period lasts.
-    cause: Said,
+    cause: LastMessage,
     /// Why it cannot be recorded how limits are counted.
-    unrecorded: Said,
+    unrecorded: LastMessage,
 }
 
-/// What was said last, and when, by the monotonic clock: attempts follow each other several times a second.
+/// The last message of a kind that was logged, and when, by the monotonic clock: attempts follow each other several times a second.
 #[derive(Debug, Default)]
-struct Said(Option<(Duration, String)>);
+struct LastMessage(Option<(Duration, String)>);
 
-impl Said {
-    /// Whether to say this: it is new, and something else was not said just before.
-    fn is_to_say(&mut self, said: &str, now: Duration) -> bool {
-        let is_to_say = self.0.as_ref().is_none_or(|(at, last)| last != said && now.saturating_sub(*at) >= SAID_EVERY);
-        if is_to_say {
-            self.0 = Some((now, said.to_owned()));
+impl LastMessage {
+    /// True if the message differs from the last one, and that was logged at least ten seconds ago; it is then the last one.
+    fn replace_if_new(&mut self, message: &str, now: Duration) -> bool {
+        let is_new = |(at, last): &(Duration, String)| last != message && now.saturating_sub(*at) >= SAID_EVERY;
+        let replaces = self.0.as_ref().is_none_or(is_new);
+        if replaces {
+            self.0 = Some((now, message.to_owned()));
         }
-        is_to_say
+        replaces
     }
 }
 
-/// A call to Redis failed, and the limiter knows why.
-struct NotTold;
+/// A node's places could not be claimed again: why, [`SharedLimiter::tell`] has noted.
+struct NotClaimed;
 
 /// Why a return from a local period did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +101,8 @@ impl Conductor {
             pause: Duration::ZERO,
             known_period: None,
             declared: None,
-            cause: Said::default(),
-            unrecorded: Said::default(),
+            cause: LastMessage::default(),
+            unrecorded: LastMessage::default(),
         }
     }
 
@@ -143,7 +144,7 @@ impl Conductor {
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
         self.shared_since = Some(self.limiter.parts.clock.monotonic());
-        self.cause = Said::default();
+        self.cause = LastMessage::default();
         self.limiter.link.set_phase(Phase::Away);
         // A start that could not use Redis has said so.
         let mut wait = Duration::ZERO;
@@ -177,8 +178,8 @@ impl Conductor {
         let tell = |group: Arc<Group>| {
             let connection = &connection;
             async move {
-                let is_told = self.limiter.tell(connection, &group, turn, &[]).await;
-                is_told.then_some(()).ok_or(NotTold)
+                let is_claimed = self.limiter.tell(connection, &group, turn, &[]).await;
+                is_claimed.then_some(()).ok_or(NotClaimed)
             }
         };
         let running = stream::iter(self.limiter.groups.running()).map(Ok);
@@ -192,7 +193,8 @@ impl Conductor {
         self.note_unsteadiness();
         let known = self.limiter.modes.known();
         let listed = match self.serving_nodes().await {
-            Ok(listed) => listed.into_iter().map(|running| running.node_id),
+            // One that starts records itself before it admits anything alone, and may never serve.
+            Ok(listed) => listed.into_iter().filter(|running| !is_starting(running)).map(|running| running.node_id),
             Err(error) => return self.wait_for_ledger(&error).await,
         };
         let own = self.limiter.parts.node.clone();
@@ -223,7 +225,7 @@ impl Conductor {
         };
         match self.limiter.parts.log.append(append).await {
             Ok(_) | Err(AppendError::OptimisticLock) => {
-                self.unrecorded = Said::default();
+                self.unrecorded = LastMessage::default();
                 self.limiter.modes.wait_for(|known| known.sequence > known_sequence, RENEW_EVERY).await;
             }
             Err(error) => self.wait_for_ledger(&error).await,
@@ -232,19 +234,17 @@ impl Conductor {
 
     async fn wait_for_ledger(&mut self, error: &(dyn std::error::Error + Sync)) {
         let error = shown_text(error, REASON_CHARS_MAX);
-        if self.unrecorded.is_to_say(&error, self.limiter.parts.clock.monotonic()) {
+        if self.unrecorded.replace_if_new(&error, self.limiter.parts.clock.monotonic()) {
             tracing::warn!(error, "cannot record how rate limits are counted: trying again");
         }
         tokio::time::sleep(PROBE_EVERY).await;
     }
 
-    /// The nodes that were seen lately and may share their counts: not those that start, which admit nothing before they record
-    /// themselves or count together with the others, and may never do so.
+    /// The nodes that were seen lately and may share their counts.
     async fn serving_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
         let mut running = self.limiter.parts.log.read(|reader| reader.running_nodes()).await?;
         // Those without Redis are never ready, and count every limit by themselves in any case.
-        let counts = |sharing| !matches!(sharing, Some(LimitSharing::Off | LimitSharing::Starting));
-        running.retain(|running| running.serves_requests && counts(running.limit_sharing));
+        running.retain(|running| running.serves_requests && running.limit_sharing != Some(LimitSharing::Off));
         Ok(running)
     }
 
@@ -275,7 +275,7 @@ impl Conductor {
     /// Says why the local period lasts, when that has changed: the log of events has only its beginning.
     fn say_cause(&mut self, cause: impl std::fmt::Display) {
         let cause = shown_text(cause, REASON_CHARS_MAX);
-        if self.cause.is_to_say(&cause, self.limiter.parts.clock.monotonic()) {
+        if self.cause.replace_if_new(&cause, self.limiter.parts.clock.monotonic()) {
             tracing::warn!(cause, "counts of rate limits cannot be shared yet");
         }
     }
@@ -340,7 +340,9 @@ impl Conductor {
         // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
         // Redis starts again and again. One that is older may have been suspended when the period began.
         let last_start = period.beginning.recorded_at + CLOCKS_DIFFER_MAX;
-        let has_admitted = |node: &RunningNode| period.members.contains(&node.node_id) || node.started_at <= last_start;
+        let has_admitted = |node: &RunningNode| {
+            period.members.contains(&node.node_id) || node.started_at <= last_start && !is_starting(node)
+        };
         missing.retain(|node| has_admitted(node) && !ready.nodes.contains(&node.node_id));
         if missing.is_empty() {
             self.record_shared(period).await;
@@ -523,16 +525,20 @@ impl SharedLimiter {
     }
 }
 
+fn is_starting(node: &RunningNode) -> bool {
+    node.limit_sharing == Some(LimitSharing::Starting)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_lasts_is_said_once_and_what_changes_at_most_every_ten_seconds() {
-        let mut said = Said::default();
+        let mut last = LastMessage::default();
         let steps = [(0, "one", true), (60, "one", false), (61, "two", true), (62, "one", false), (71, "three", true)];
         for (seconds, cause, is_said) in steps {
-            assert_eq!(said.is_to_say(cause, Duration::from_secs(seconds)), is_said, "{cause} at {seconds}");
+            assert_eq!(last.replace_if_new(cause, Duration::from_secs(seconds)), is_said, "{cause} at {seconds}");
         }
     }
 }

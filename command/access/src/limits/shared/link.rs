@@ -74,9 +74,10 @@ impl Link {
         }
     }
 
-    /// Tells other nodes that this one serves without having reached Redis.
-    pub fn show_unreached(&self) {
-        self.sign.show(LimitSharing::Unreached);
+    /// Tells other nodes that this one has begun to serve.
+    pub fn end_start(&self) {
+        let is_connected = self.connection().is_some();
+        self.sign.show(if is_connected { LimitSharing::Connected } else { LimitSharing::Unreached });
     }
 
     pub fn phase(&self) -> Phase {

@@ -14,8 +14,9 @@ use super::state::SharedLimiter;
 /// For how long a starting node makes new attempts to reach Redis before it looks at the others: one answer may be late, and during a
 /// failover an address may lead to a replica. An attempt that began in time runs to its own end.
 const ASKED_FIRST_MAX: Duration = Duration::from_secs(3);
-/// What a connection must pass after a failure, one each [`LOOK_EVERY`]: on a bad path, some attempt succeeds.
+/// How many checks in a row a connection must pass after a failure: over a bad network, one attempt in several succeeds by luck.
 const STEADY_CHECKS: u32 = 4;
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How long after Redis has gone every node that runs has noticed it, and has said in the register that it is not connected: each asks
 /// once a second, waits half a second for the answer, and gives a sign each second. Until then, what others say may be from before an outage.
 const OUTAGE_NOTICED_MAX: Duration = Duration::from_secs(5);
@@ -56,11 +57,8 @@ impl SharedLimiter {
         if self.parts.log.is_shared() && self.do_others_use_redis(began, &failure).await? {
             return Err(SharedLimitsError::Unusable(failure));
         }
-        if self.link.connection().is_none() {
-            self.link.show_unreached();
-            if mode.is_shared() {
-                self.fail(mode.turn(), &failure.to_string());
-            }
+        if mode.is_shared() && self.link.connection().is_none() {
+            self.fail(mode.turn(), &failure.to_string());
         }
         Ok(())
     }
@@ -89,19 +87,32 @@ impl SharedLimiter {
     async fn connect(&self, checks: u32) -> Result<(), CounterError> {
         let connection = self.open().await?;
         for _ in 0..checks {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             connection.check().await?;
         }
         self.link.set_connection(Some(connection));
-        self.link.show_connected();
         Ok(())
+    }
+
+    /// Tries to connect until it succeeds.
+    async fn connect_at_last(&self) {
+        while self.connect(STEADY_CHECKS).await.is_err() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Whether other nodes use the Redis that this one cannot use. In an outage, they notice it as well: one that says later that it is
     /// connected has had an answer in the meantime. Others may start at the same time, and connect a little later. This node also tries
-    /// again, and stays connected if that succeeds.
+    /// again beside its looks, and stays connected if that succeeds.
     async fn do_others_use_redis(&self, began: Instant, failure: &CounterError) -> Result<bool, LogError> {
         tracing::warn!(error = %failure, "this node cannot use Redis: looking for nodes that can");
+        tokio::select! {
+            () = self.connect_at_last() => Ok(false),
+            others_do = self.see_others_use_redis(began) => others_do,
+        }
+    }
+
+    async fn see_others_use_redis(&self, began: Instant) -> Result<bool, LogError> {
         let noticed_by = began + OUTAGE_NOTICED_MAX;
         let mut connected = ConnectedNodes::default();
         let mut looks = Looks::begin(&self.parts.log, &self.parts.node);
@@ -113,9 +124,6 @@ impl SharedLimiter {
                     OthersReach::Nobody | OthersReach::Perhaps => {}
                 }
             } else if nodes.with_redis().next().is_none() {
-                return Ok(false);
-            }
-            if self.connect(STEADY_CHECKS).await.is_ok() {
                 return Ok(false);
             }
         }
