@@ -182,8 +182,8 @@ impl AnswerText {
     }
 
     /// The digest in hex; `None` if there was no text.
-    pub fn digest(self) -> Option<String> {
-        (!self.is_empty).then(|| hex::lower(self.context.finish().as_ref()))
+    pub fn digest(&self) -> Option<String> {
+        (!self.is_empty).then(|| hex::lower(self.context.clone().finish().as_ref()))
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
         answer.add(&most[1..]);
         answer.add("y");
         assert_eq!((answer.kept().map(<[u8]>::len), salt.answer().kept()), (Some(KEPT_BYTES_MAX), None));
-        let digest = answer.clone().digest();
+        let digest = answer.digest();
         assert_eq!(digest, Some(salt.digest(format!("{}y", &most[1..]).as_bytes())));
         answer.add("");
         assert!(answer.kept().is_some());

@@ -1,10 +1,13 @@
 //! `GET /v1/inferences/{request_id}/content`: what is kept of a prompt and its answer (ADR-0029), with the salt of their digests.
 //! Every answer of this route is recorded.
 
+use std::fmt::Display;
 use std::slice;
 
 use axum::extract::Path;
+use content_store::retention::is_over;
 use content_store::{ContentAddress, Opened};
+use events::concurrency::QUERY_MAX;
 use events::content::{ContentPart, ContentPolicy, ContentSubject};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
@@ -16,6 +19,7 @@ use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::inferences::One;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::QueryState;
 use crate::described;
@@ -79,7 +83,10 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let recorded = recorded.ok_or(QueryError::NotFound(REQUEST))?;
     let kept = match recorded.policy {
         ContentPolicy::Sealed => {
-            let kept = recorded.opened(&context.state).await?;
+            // The query holds its permit meanwhile.
+            let opened = timeout(QUERY_MAX, recorded.opened(&context.state)).await;
+            let kept = opened.map_err(unreadable)??;
+            context.look_up_again()?;
             if recorded.is_expired(&kept, &context.state) {
                 return Err(expired().into());
             }
@@ -160,8 +167,8 @@ impl<'a> RecordedContent<'a> {
         let tables = state.tables.load();
         let tenant = self.begin.context.tenant_id.and_then(|tenant| tables.tenant(tenant));
         let days = tenant.and_then(|tenant| tenant.value.content_days);
-        let since = state.clock.now().date_naive() - self.begin.recorded_at.date_naive();
-        kept.prompt.is_none() && kept.answer.is_none() && days.is_some_and(|days| since.num_days() > i64::from(days))
+        let (day, today) = (self.begin.recorded_at.date_naive(), state.clock.now().date_naive());
+        kept.prompt.is_none() && kept.answer.is_none() && days.is_some_and(|days| is_over(day, days, today))
     }
 
     async fn part(
@@ -184,12 +191,13 @@ impl<'a> RecordedContent<'a> {
                 Ok(None)
             }
             Ok(Opened::Erased) => Err(erased().into()),
-            Err(error) => {
-                let refusal = Refusal::new(ErrorCode::ContentUnavailable, "the content cannot be read now").try_again();
-                Err(refusal.because(error).into())
-            }
+            Err(error) => Err(unreadable(error).into()),
         }
     }
+}
+
+fn unreadable(error: impl Display) -> Refusal {
+    Refusal::new(ErrorCode::ContentUnavailable, "the content cannot be read now").try_again().because(error)
 }
 
 fn no_store() -> Refusal {

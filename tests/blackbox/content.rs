@@ -9,6 +9,7 @@ use testing::upstream::{MockUpstream, TEXT};
 
 use crate::client::Client;
 use crate::gateway::{Gateway, type_of};
+use crate::messages::{MESSAGES, asking, streaming};
 use crate::tenant::{NATIVE, OPENAI, Tenant, text};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -35,19 +36,21 @@ fn unhex(text: &Value) -> Vec<u8> {
 }
 
 /// SHA-256 of the salt and of the text, as the documentation says.
-fn salted(salt: &Value, text: &str) -> String {
+pub fn salted(salt: &Value, text: &str) -> String {
     hex(digest(&SHA256, &[&unhex(salt), text.as_bytes()].concat()).as_ref())
 }
 
 /// Holds: content.digest
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_an_answer_proves_it_whole_or_streamed_in_every_dialect() {
+async fn who_has_an_answer_proves_it_whole_or_streamed_on_every_surface() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["content:read"] })).await;
     let mut digests = Vec::new();
-    for path in [NATIVE, OPENAI] {
-        for body in [tenant.ask("ok"), tenant.ask_streamed("ok")] {
+    let asked = [tenant.ask("ok"), tenant.ask_streamed("ok")];
+    let messages = [asking(&tenant, "ok"), streaming(&tenant, "ok")];
+    for (path, bodies) in [(NATIVE, &asked), (OPENAI, &asked), (MESSAGES, &messages)] {
+        for body in bodies {
             let body = body.to_string();
             let reply = tenant.app.send(Method::POST, path, body.clone()).await.expect("an answer").must(200);
             let kept = content(&gateway, &reader, &reply.request_id()).await;
@@ -64,7 +67,7 @@ async fn who_has_an_answer_proves_it_whole_or_streamed_in_every_dialect() {
     }
     digests.sort();
     digests.dedup();
-    assert_eq!(digests.len(), 4, "equal answers have different digests");
+    assert_eq!(digests.len(), 6, "equal answers have different digests");
 }
 
 /// Holds: content.none

@@ -12,7 +12,7 @@ use testing::upstream::{MockUpstream, TEXT};
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::sealed_content::{content, files_with, objects_in, seal, url_of};
+use crate::sealed_content::{content, files_with, gateway_with_store, objects_in, seal, url_of};
 use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::{NATIVE, Tenant, made, text};
 
@@ -59,10 +59,7 @@ async fn must_be_erased(reader: &Client, path: &str) {
 /// Holds: content.erased
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_erasure_no_byte_of_the_content_or_the_name_is_anywhere_and_verify_proves() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (mut gateway, upstream) =
-        (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((mut gateway, store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let other = tenant.chat("ok").await.must(200).request_id();
@@ -93,9 +90,7 @@ async fn after_an_erasure_no_byte_of_the_content_or_the_name_is_anywhere_and_ver
 /// Holds: content.erased
 #[tokio::test(flavor = "multi_thread")]
 async fn the_content_of_a_tenant_ends_with_it() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((gateway, _store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let request = tenant.chat("ok").await.must(200).request_id();
@@ -130,9 +125,7 @@ async fn content_that_one_node_has_erased_is_gone_for_all() {
 /// Holds: content.legal-hold
 #[tokio::test(flavor = "multi_thread")]
 async fn under_legal_hold_nothing_of_a_tenant_is_deleted_or_erased() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((gateway, _store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let operator = gateway.operator();
@@ -183,10 +176,7 @@ fn files_in(folder: &Path) -> usize {
 /// Holds: content.retention, content.legal-hold
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_deleted_after_its_days_unless_it_is_held() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (mut gateway, upstream) =
-        (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((mut gateway, store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let mut tenants = Vec::new();
     for (days, is_held) in [(Some(30), false), (Some(30), true), (None, false)] {
         let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;

@@ -12,13 +12,13 @@ use crate::client::Reply;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{PROVIDER_SECRET, Setup, Tenant, made, text};
 
-const EMBEDDINGS: &str = "/v1/embeddings";
+pub const EMBEDDINGS: &str = "/v1/embeddings";
 const SOON: Duration = Duration::from_secs(10);
 const COMPLETED: [&str; 4] =
     ["inference.admitted.v1", "budget.reserved.v1", "inference.completed.v1", "budget.settled.v1"];
 
 /// A tenant with models for embeddings: no target has a maximum or a default of output tokens.
-async fn tenant_with(gateway: &Gateway, upstream: &MockUpstream, backends: &[&str], setup: Setup) -> Tenant {
+pub async fn tenant_with(gateway: &Gateway, upstream: &MockUpstream, backends: &[&str], setup: Setup) -> Tenant {
     let tenant = Tenant::with(gateway, upstream, &[], setup).await;
     for backend in backends {
         let price = json!({ "provider_id": tenant.provider, "model": backend, "input_usd_per_mtok": "3",

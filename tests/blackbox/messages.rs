@@ -11,19 +11,19 @@ use crate::client::{Client, Reply, Sse};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{PROVIDER_SECRET, Setup, Tenant, made};
 
-const MESSAGES: &str = "/v1/messages";
+pub const MESSAGES: &str = "/v1/messages";
 
 async fn tenant(gateway: &Gateway, upstream: &MockUpstream, kind: &'static str, backends: &[&str]) -> Tenant {
     Tenant::with(gateway, upstream, backends, Setup { kind, ..Setup::default() }).await
 }
 
-fn asking(tenant: &Tenant, model: &str) -> Value {
+pub fn asking(tenant: &Tenant, model: &str) -> Value {
     let mut body = tenant.ask(model);
     body["max_tokens"] = json!(100);
     body
 }
 
-fn streaming(tenant: &Tenant, model: &str) -> Value {
+pub fn streaming(tenant: &Tenant, model: &str) -> Value {
     let mut body = asking(tenant, model);
     body["stream"] = json!(true);
     body

@@ -6,23 +6,30 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::{MockUpstream, TEXT};
 
 use crate::client::Client;
+use crate::content::salted;
+use crate::embeddings::{EMBEDDINGS, tenant_with};
 use crate::gateway::{Gateway, type_of};
 use crate::secrets::forms::Wanted;
 use crate::secrets::{Place, collect};
 use crate::shared_ledger::{folders, migrated, node};
-use crate::tenant::{NATIVE, OPENAI, Tenant, text};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, text};
 
 const CANARY: &str = "canary prompt 7731 of Ada Hopper";
 const SOON: Duration = Duration::from_secs(20);
 
 pub fn url_of(folder: &Path) -> String {
     format!("file://{}", folder.display())
+}
+
+/// A gateway that keeps sealed content in a folder.
+pub fn gateway_with_store() -> (Gateway, TempDir) {
+    let store = TempDir::new().expect("a folder");
+    (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url_of(store.path()))]), store)
 }
 
 pub async fn seal(gateway: &Gateway, tenant: &Tenant) {
@@ -49,16 +56,6 @@ pub async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value
     }
 }
 
-fn unhex(text: &Value) -> Vec<u8> {
-    let text = text.as_str().expect("hex");
-    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
-}
-
-fn salted(salt: &Value, text: &str) -> String {
-    let digest = digest(&SHA256, &[&unhex(salt), text.as_bytes()].concat());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The files of these folders that have one of these texts, in any form.
 pub fn files_with(folders: &[&Path], texts: &[&str]) -> Vec<String> {
     let mut places = Vec::<Place>::new();
@@ -77,10 +74,7 @@ pub fn objects_in(folder: &Path) -> usize {
 /// Holds: content.sealed
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_content_is_shown_with_its_permission_and_is_in_no_file() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (mut gateway, upstream) =
-        (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((mut gateway, store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["content:read"] })).await;
@@ -123,15 +117,30 @@ async fn sealed_content_is_shown_with_its_permission_and_is_in_no_file() {
 /// Holds: content.sealed
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_that_was_sent_is_kept_although_its_request_fails() {
-    let store = TempDir::new().expect("a folder");
-    let url = url_of(store.path());
-    let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let ((gateway, _store), upstream) = (gateway_with_store(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
     seal(&gateway, &tenant).await;
     let request = tenant.chat("e500").await.request_id();
     let kept = content(&gateway, gateway.operator(), &request).await;
     assert!(kept["prompt"].as_str().is_some_and(|prompt| prompt.contains("hello")), "{kept}");
     assert_eq!((&kept["answer"], &kept["answer_digest"]), (&Value::Null, &Value::Null), "{kept}");
+}
+
+/// Their answer has no text: it is not lost.
+///
+/// Holds: content.sealed
+#[tokio::test(flavor = "multi_thread")]
+async fn the_prompt_of_embeddings_is_kept_and_nothing_is_lost() {
+    let ((gateway, _store), upstream) = (gateway_with_store(), MockUpstream::start().await);
+    let tenant = tenant_with(&gateway, &upstream, &["ok"], Setup::default()).await;
+    seal(&gateway, &tenant).await;
+    let asked = json!({ "model": tenant.model("ok"), "input": CANARY });
+    let request = tenant.app.post(EMBEDDINGS, &asked).await.must(200).request_id();
+    let kept = content(&gateway, gateway.operator(), &request).await;
+    assert!(text(&kept["prompt"]).contains(CANARY), "{kept}");
+    assert_eq!((&kept["answer"], &kept["answer_digest"]), (&Value::Null, &Value::Null), "{kept}");
+    let life = gateway.life(&request).await;
+    assert!(life.iter().all(|event| event["data"].get("content_lost").is_none()), "{life:?}");
 }
 
 /// Holds: content.sealed-store

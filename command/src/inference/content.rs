@@ -136,10 +136,13 @@ impl RequestContent {
     /// Keeps the text of the answer as far as it arrived. Returns what is lost.
     pub fn keep_answer(&self, admitted_at: DateTime<Utc>, metered: &Metered) -> Option<ContentPart> {
         let Self::Sealed(sealed) = self else { return None };
-        match metered.answer_text() {
+        match metered.answer_text()?.kept() {
             Some([]) => None,
             Some(text) => sealed.keep(ContentPart::Answer, admitted_at, Bytes::copy_from_slice(text)),
-            None => sealed.keeper.writer.lost(ContentPart::Answer),
+            None => {
+                sealed.keeper.writer.lose(ContentPart::Answer);
+                Some(ContentPart::Answer)
+            }
         }
     }
 }

@@ -18,5 +18,5 @@ mod writer;
 pub use address::{ContentAddress, FOLDER};
 pub use key::ContentKey;
 pub use reader::{ContentReader, OpenKey, Opened};
-pub use store::{ContentStore, Found, ReadError};
+pub use store::{ContentStore, ReadError, StoredObject};
 pub use writer::{Content, ContentFigures, ContentWriter};

@@ -47,7 +47,7 @@ impl ContentReader {
         let Some(found) = self.store.get(address).await? else { return Ok(Opened::Missing) };
         let opening = (self.open_key)(address.tenant, subject, found.generation);
         let Some(key) = opening.await.map_err(ReadError::Key)? else { return Ok(Opened::Erased) };
-        match key.open(address, &found.object) {
+        match key.open(address, &found.bytes) {
             Some(text) => Ok(Opened::Text { text, salt: key.salts().salt(address.request).shown() }),
             None => Err(self.store.foreign(address)),
         }

@@ -84,6 +84,11 @@ impl RetentionParts {
     }
 }
 
+/// Whether content of that day is kept no longer, if it is kept for so many days.
+pub fn is_over(day: NaiveDate, days: u32, today: NaiveDate) -> bool {
+    today.checked_sub_days(Days::new(days.into())).is_some_and(|first_kept| day < first_kept)
+}
+
 /// Deletes the tenant's content of days that are over, as long as `today` says which it is. Returns the number of objects.
 async fn delete_expired(
     store: &ContentStore,
@@ -91,11 +96,7 @@ async fn delete_expired(
     kept: &KeptDays,
     today: impl Fn() -> Option<NaiveDate>,
 ) -> Result<u64, StoreError> {
-    let is_expired = |day: NaiveDate| {
-        let first_kept =
-            today().zip((kept.of)(tenant)).and_then(|(today, days)| today.checked_sub_days(Days::new(days.into())));
-        first_kept.is_some_and(|first_kept| day < first_kept)
-    };
+    let is_expired = |day| today().zip((kept.of)(tenant)).is_some_and(|(today, days)| is_over(day, days, today));
     let mut deleted = 0;
     loop {
         let names = store.names_of(tenant, NAMES_MAX, is_expired).await?;

@@ -28,8 +28,8 @@ pub enum ReadError {
 }
 
 /// An object as it is stored, and the generation of the key that opens it.
-pub struct Found {
-    pub object: Bytes,
+pub struct StoredObject {
+    pub bytes: Bytes,
     pub generation: u32,
 }
 
@@ -43,12 +43,12 @@ impl ContentStore {
     }
 
     /// `None` if there is none.
-    pub async fn get(&self, address: &ContentAddress) -> Result<Option<Found>, ReadError> {
+    pub async fn get(&self, address: &ContentAddress) -> Result<Option<StoredObject>, ReadError> {
         let name = address.to_string();
         let Some(object) = self.0.get(&name, (TEXT_BYTES_MAX + OVERHEAD) as u64).await? else { return Ok(None) };
         let Object::Whole(object) = object else { return Err(self.foreign(address)) };
         let generation = generation_of(&object).ok_or_else(|| self.foreign(address))?;
-        Ok(Some(Found { object, generation }))
+        Ok(Some(StoredObject { bytes: object, generation }))
     }
 
     /// At most `len_max` names of the tenant's objects of these days, each with its day.

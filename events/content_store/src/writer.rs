@@ -78,10 +78,10 @@ impl ContentFigures {
 /// The way to the store. Cheap to clone.
 #[derive(Clone)]
 pub struct ContentWriter {
-    shared: Arc<Shared>,
+    state: Arc<WriterState>,
 }
 
-struct Shared {
+struct WriterState {
     store: ContentStore,
     ids: IdMaker,
     figures: ContentFigures,
@@ -102,7 +102,7 @@ struct Room {
 impl ContentWriter {
     /// Works on the runtime on which this is called.
     pub fn new(store: ContentStore, ids: IdMaker, figures: ContentFigures) -> Self {
-        let shared = Shared {
+        let state = WriterState {
             store,
             ids,
             figures,
@@ -112,42 +112,41 @@ impl ContentWriter {
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
         };
-        Self { shared: Arc::new(shared) }
+        Self { state: Arc::new(state) }
     }
 
     /// Seals and stores the text, without a wait. False if there is no room for it, or it is too long: it is lost.
     #[must_use]
     pub fn keep(&self, content: Content) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let Some(room) = shared.room_for(content.text.len()) else {
-            shared.figures.lost.with_label_values(&[content.address.part.as_str()]).inc();
+        let state = Arc::clone(&self.state);
+        let Some(room) = state.room_for(content.text.len()) else {
+            self.lose(content.address.part);
             return false;
         };
-        shared.figures.pending.inc();
+        state.figures.pending.inc();
         let put = async move {
-            shared.put(content).await;
-            shared.figures.pending.dec();
+            state.put(content).await;
+            state.figures.pending.dec();
             drop(room);
         };
-        self.shared.tasks.spawn_on(put, &self.shared.runtime);
+        self.state.tasks.spawn_on(put, &self.state.runtime);
         true
     }
 
-    /// Counts a text as lost that could not be kept, and returns the same part.
-    pub fn lost(&self, part: ContentPart) -> Option<ContentPart> {
-        self.shared.figures.lost.with_label_values(&[part.as_str()]).inc();
-        Some(part)
+    /// Counts a text as lost that could not be kept.
+    pub fn lose(&self, part: ContentPart) {
+        self.state.figures.lost.with_label_values(&[part.as_str()]).inc();
     }
 
     /// Waits until everything is stored or lost, at most this long. Returns how many objects are left.
     pub async fn drain(&self, at_most: Duration) -> usize {
-        self.shared.tasks.close();
-        let _ = tokio::time::timeout(at_most, self.shared.tasks.wait()).await;
-        self.shared.tasks.len()
+        self.state.tasks.close();
+        let _ = tokio::time::timeout(at_most, self.state.tasks.wait()).await;
+        self.state.tasks.len()
     }
 }
 
-impl Shared {
+impl WriterState {
     /// Twice the text: for as long as it is put, the sealed copy is there as well.
     fn room_for(&self, bytes: usize) -> Option<Room> {
         if bytes > TEXT_BYTES_MAX {
@@ -234,7 +233,7 @@ mod tests {
         assert!(writer.keep(content(vec![b'x'; 300_000])));
         assert_eq!(writer.drain(Duration::from_secs(20)).await, 0);
         let found = store.get(&address).await.expect("it reads").expect("an object");
-        assert_eq!(key.open(&address, &found.object), Some(vec![b'x'; 300_000]));
+        assert_eq!(key.open(&address, &found.bytes), Some(vec![b'x'; 300_000]));
     }
 
     #[tokio::test]
@@ -246,9 +245,9 @@ mod tests {
         // Nothing is put before this test waits.
         assert!(writer.keep(mebibytes(20)));
         assert!(!writer.keep(mebibytes(20)) && writer.keep(mebibytes(5)));
-        let lost = writer.shared.figures.lost.with_label_values(&["prompt"]).get();
-        assert_eq!((lost, writer.shared.figures.pending.get()), (2, 2));
+        let lost = writer.state.figures.lost.with_label_values(&["prompt"]).get();
+        assert_eq!((lost, writer.state.figures.pending.get()), (2, 2));
         assert_eq!(writer.drain(Duration::from_secs(60)).await, 0);
-        assert_eq!(writer.shared.room.available_permits(), ROOM_KIB as usize);
+        assert_eq!(writer.state.room.available_permits(), ROOM_KIB as usize);
     }
 }

@@ -106,12 +106,12 @@ impl Metered {
 
     /// The digest of the text so far; `None` if none is made, or there was no text.
     pub fn answer_digest(&self) -> Option<String> {
-        self.answer.as_deref()?.clone().digest()
+        self.answer.as_deref()?.digest()
     }
 
-    /// The text so far, if it is kept; `None` also if it is too long.
-    pub fn answer_text(&self) -> Option<&[u8]> {
-        self.answer.as_deref()?.kept()
+    /// The text so far; `None` of what has none, such as embeddings, and if nothing of it is kept.
+    pub fn answer_text(&self) -> Option<&AnswerText> {
+        self.answer.as_deref()
     }
 
     /// Bytes of memory that the text takes which is kept.
