@@ -26,6 +26,7 @@ use crate::verify::{BrokenRequest, check_request};
 pub use admission::{AdmissionCheck, BindingBudget, BindingLimit, Decision};
 pub use bound::{BoundCheck, BoundTarget};
 use evidence::Evidence;
+pub use evidence::life_of;
 pub use route::{RouteCall, RouteCheck, RouteTarget};
 pub use settlement::{CallCost, SettlementCheck};
 pub use verdict::{About, Difference, Verdict};

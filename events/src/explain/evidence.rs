@@ -44,7 +44,7 @@ struct Wanted {
 impl Evidence {
     /// `None` if the log has no event of the request.
     pub(super) fn read(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> Result<Option<Self>, LogError> {
-        let life = life(reader, request)?;
+        let life = life_of(reader, request)?;
         let (Some(begin), Some(last)) = (life.first(), life.last()) else { return Ok(None) };
         let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
         let (until, mut named) = (last.position, Vec::new());
@@ -230,7 +230,7 @@ fn types_of(kinds: &[[(&str, u32); 3]]) -> Vec<(String, u32)> {
 
 /// The events of a request, in order, as of one moment: the end of a request and that of its hold are appended together, but on
 /// two streams, of which the second may be read after it has ended.
-fn life(reader: &dyn Reader, request: RequestId) -> Result<Vec<Recorded>, LogError> {
+pub fn life_of(reader: &dyn Reader, request: RequestId) -> Result<Vec<Recorded>, LogError> {
     let head = reader.head()?.position;
     let mut life = reader.stream(&Stream::inference(request))?;
     life.extend(reader.stream(&Stream::hold(request))?);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use events::event::admin::{Budget, Enforcement, Scope};
 use events::event::inference::InferenceEnded;
-use events::event::{Actor, Chain, Context, StreamKind};
-use events::explain::{AdmissionCheck, Explanation, ReadBounds, explain};
+use events::event::{Actor, Chain, Context, Recorded, StreamKind};
+use events::explain::{AdmissionCheck, Explanation, ReadBounds, explain, life_of};
 use events::ledger::{Charge, Outcome};
 use events::log::{Admitted, Append, Log, OpenHold};
 use events::money::NanoUsd;
@@ -23,7 +23,7 @@ const ENDED_WHILE_READ: u128 = 100;
 on_both_engines! {
     budgets_had_what_the_events_before_the_request_say,
     what_is_too_much_to_read_is_said_and_not_guessed,
-    a_request_that_ends_while_it_is_read_follows_at_every_moment,
+    a_request_that_ends_while_it_is_read_has_both_ends_or_none,
     budgets_of_other_partners_are_not_read,
     a_cost_without_usage_is_the_hold_or_nothing_and_not_decided_further,
 }
@@ -113,31 +113,32 @@ async fn what_is_too_much_to_read_is_said_and_not_guessed(place: TestLog) {
     }
 }
 
-/// The end of a request and that of its hold are on two streams, which are read one after the other.
-async fn a_request_that_ends_while_it_is_read_follows_at_every_moment(place: TestLog) {
+/// The end of a request and that of its hold are appended together, on two streams, which are read one after the other.
+async fn a_request_that_ends_while_it_is_read_has_both_ends_or_none(place: TestLog) {
     let log = place.open(&clock());
-    let enough = budget(1, Scope::Tenant(id(1)), 1_000_000, Period::Total);
-    log.append(append(StreamKind::Budget, enough.budget_id, 0, opened(enough))).await.expect("opened");
+    open(&log, budget(1, Scope::Tenant(id(1)), 1_000_000, Period::Total), 1).await;
+    let is_end = |kind, recorded: &&Recorded| recorded.stream.kind == kind && recorded.sequence > 1;
     for request in 100..100 + ENDED_WHILE_READ {
         let hold = admit(&log, request, 7, 10).await;
         let reader = place.reader();
         let (reading, is_read) = tokio::sync::oneshot::channel();
-        let explained = tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             let mut reading = Some(reading);
             loop {
-                let explanation =
-                    explain(&*reader, id(request), ReadBounds::default()).expect("read").expect("recorded");
-                assert_eq!(explanation.life.follows(), Some(true), "{request}: {:?}", explanation.life);
-                reading.take().map(|reading| reading.send(()));
-                if explanation.settlement.is_some_and(|settlement| settlement.charged.is_some()) {
+                let life = life_of(&*reader, id(request)).expect("read");
+                let has = |kind| life.iter().find(|recorded| is_end(kind, recorded)).is_some();
+                let ends = [StreamKind::Inference, StreamKind::Hold].map(has);
+                assert_eq!(ends[0], ends[1], "{life:?}");
+                if ends[0] {
                     return;
                 }
+                reading.take().map(|reading| reading.send(()));
             }
         });
         is_read.await.expect("it is read");
         let end = Outcome::Completed(ended(4));
         hold.end(Vec::new(), end, Charge::Settle(NanoUsd::new(4))).await.expect("recorded");
-        explained.await.expect("it followed");
+        read.await.expect("both ends");
     }
     blocking(|| log.close());
 }
