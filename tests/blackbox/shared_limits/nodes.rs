@@ -41,8 +41,30 @@ impl LimitedNodes {
                 node(&database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", &url)])
             };
             let nodes = folders.iter().zip(&proxies).map(start).collect();
-            Self { nodes, proxies, _folders: folders, database }
+            let nodes = Self { nodes, proxies, _folders: folders, database };
+            nodes.wait_until_connected();
+            nodes
         })
+    }
+
+    /// Waits until the register says of all nodes that they are connected: one that still starts is in no list of a local period. Blocking.
+    fn wait_until_connected(&self) {
+        self.wait_for_register("limit_sharing = 'connected'", |connected| usize::try_from(connected) == Ok(NODES));
+    }
+
+    /// Waits until one more node is registered, which does not serve yet. Blocking.
+    pub fn wait_until_one_starts(&self) {
+        self.wait_for_register("limit_sharing = 'starting'", |starting| starting == 1);
+    }
+
+    /// Waits until so many nodes are registered of which this is true. Blocking.
+    fn wait_for_register(&self, condition: &str, is_reached: impl Fn(i64) -> bool) {
+        let started = Instant::now();
+        let count = format!("SELECT count(*) FROM running_nodes WHERE {condition}");
+        while !is_reached(self.database.number(&count)) {
+            assert!(started.elapsed() < IN_FORCE_MAX, "the wrong number of nodes with {condition}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     pub fn node(&self, number: usize) -> &Gateway {
@@ -63,7 +85,9 @@ impl LimitedNodes {
     /// Starts one more node with this Redis, and waits until it serves.
     pub fn start_another(&self, redis: &str) -> (Gateway, TempDir) {
         let folder = tempfile::tempdir().expect("a folder");
-        (node(&self.database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", redis)]), folder)
+        let another = node(&self.database.url(), folder.path(), &[("LEDGERWAY_REDIS_URL", redis)]);
+        self.wait_for_register("limit_sharing = 'starting'", |starting| starting == 0);
+        (another, folder)
     }
 
     pub fn database_url(&self) -> String {

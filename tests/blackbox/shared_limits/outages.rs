@@ -69,7 +69,6 @@ async fn nodes_share_their_counts_again_while_another_one_starts() {
 async fn a_node_that_has_not_finished_its_start_has_no_share_and_nobody_waits_for_it() {
     let redis = empty_redis();
     let nodes = LimitedNodes::start(&redis);
-    wait_for_signs(&nodes.database_url(), &["connected"; NODES]).await;
     tokio::task::block_in_place(|| nodes.register_one_that_says("starting"));
     nodes.proxy(1).set(ProxyMode::Refused);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
@@ -130,7 +129,6 @@ async fn the_cause_of_a_local_period_is_shown_with_the_server() {
     };
     let json = |words: &str| serde_json::from_str::<Value>(words).expect("one object");
     assert_eq!(json(&status(&["--json"]))["local_limits"], Value::Null);
-    wait_for_signs(&nodes.database_url(), &["connected"; NODES]).await;
     nodes.proxy(1).set(ProxyMode::Silent);
     nodes.wait_for_event("access.limits_local.v1", SOON).await;
     let log = nodes.log().await;

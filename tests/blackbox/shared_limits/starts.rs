@@ -13,6 +13,9 @@ use crate::shared_ledger::{environment_of, folders, migrated, node};
 /// How long a node that cannot use Redis waits for nodes that have died.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
 
+/// A node that cannot use Redis has asked for three seconds, and does not believe yet what others say of it.
+const LOOKS_AT_OTHERS: Duration = Duration::from_millis(3300);
+
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_redis_refuses_does_not_end_the_shared_counting_of_others() {
@@ -61,6 +64,7 @@ async fn a_refusal_by_redis_decides_although_it_is_gone_afterwards() {
     let (code, said) = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             let another = scope.spawn(|| nodes.start_another_to_its_end(Some(&wrong)));
+            nodes.wait_until_one_starts();
             // Within the three seconds in which it asks.
             std::thread::sleep(QUIET);
             proxy.set(ProxyMode::Refused);
@@ -154,6 +158,7 @@ async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
     let another = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             let another = scope.spawn(|| nodes.start_another(&url));
+            nodes.wait_until_one_starts();
             // It has begun to ask.
             std::thread::sleep(QUIET);
             redis.kill();
@@ -161,7 +166,7 @@ async fn a_node_that_starts_when_redis_goes_serves_as_the_others_do() {
         })
     });
     let (another, _folder) = another;
-    assert_eq!(limits_of(&another).await, "local");
+    wait_until_it_counts_by_itself(&another).await;
     refused.set(ProxyMode::Open);
     tokio::task::block_in_place(|| redis.start_again());
     nodes.wait_until_shared(SOON).await;
@@ -178,7 +183,8 @@ async fn a_node_that_starts_shares_its_counts_once_redis_answers_it() {
     let (another, _folder) = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             let another = scope.spawn(|| nodes.start_another(&url));
-            std::thread::sleep(QUIET * 2);
+            nodes.wait_until_one_starts();
+            std::thread::sleep(LOOKS_AT_OTHERS);
             late.set(ProxyMode::Open);
             another.join().expect("it serves")
         })
