@@ -13,7 +13,7 @@ mod backends;
 mod indexes;
 mod lag;
 mod offers;
-mod offers_at;
+mod providers_at;
 mod set_aside;
 mod shared_map;
 mod updater;

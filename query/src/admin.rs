@@ -130,16 +130,16 @@ async fn complete(query: &PermittedQuery, kind: StreamKind, mut resources: Vec<&
         StreamKind::Key => keys::complete(query, resources).await,
         StreamKind::Provider => {
             fields::put_api_key_set(query, &mut resources).await?;
-            fields::put_own_key_state(&query.offers(), &mut resources);
+            fields::put_own_key_state(&query.provider_tables(), &mut resources);
             Ok(())
         }
         StreamKind::ProviderKey => {
-            fields::put_key_state(&query.offers(), &mut resources);
+            fields::put_key_state(&query.provider_tables(), &mut resources);
             fields::put_api_key_set(query, &mut resources).await
         }
         StreamKind::Budget | StreamKind::RateLimit => name_scopes(query, resources).await,
         StreamKind::Price => {
-            fields::put_in_force(&query.offers(), query.at(), resources);
+            fields::put_in_force(&query.provider_tables(), query.at(), resources);
             Ok(())
         }
         _ => Ok(()),

@@ -214,8 +214,8 @@ impl PermittedQuery {
     }
 
     /// Providers, their keys and prices, as the tables have or had them.
-    pub fn offers(&self) -> Arc<Tables> {
-        self.past.as_ref().map_or_else(|| self.state.tables.load(), |past| past.views.offers())
+    pub fn provider_tables(&self) -> Arc<Tables> {
+        self.past.as_ref().map_or_else(|| self.state.tables.load(), |past| past.views.provider_tables())
     }
 
     /// The header with the position of an answer of an earlier state; none for others.

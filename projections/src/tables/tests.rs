@@ -11,7 +11,7 @@ use events::routing::{Candidate, Features, choose};
 use events::time::{from_micros, parse_rfc3339};
 use uuid::Uuid;
 
-use super::offers_at::types;
+use super::providers_at::types;
 use super::*;
 
 fn noon() -> DateTime<Utc> {
@@ -285,7 +285,7 @@ fn events_other_than_administration_only_move_the_position() {
 
 /// Holds: query.as-of
 #[test]
-fn the_offers_as_of_a_position_are_read_in_pages_up_to_it() {
+fn the_providers_as_of_a_position_are_read_in_pages_up_to_it() {
     let facts = with(owners(), vec![Event::from(Change::created(price(5, noon())))]);
     let facts: Vec<_> = (1_u64..).zip(facts).map(|(position, event)| recorded(position, event)).collect();
     let head = facts.len() as u64;
@@ -309,7 +309,7 @@ fn the_offers_as_of_a_position_are_read_in_pages_up_to_it() {
 }
 
 #[test]
-fn the_offers_are_folded_from_events_of_owners_providers_keys_and_prices_alone() {
+fn providers_and_their_prices_are_folded_from_their_own_events_and_those_of_owners_alone() {
     let types = types();
     let has = |name: &str| types.iter().any(|(one, _)| one == name);
     for kind in StreamKind::ALL {

@@ -2,7 +2,7 @@
 //! builds on a thread of its own, one after the other, and which stays for the next queries of that position.
 //!
 //! A query that finds no file waits for it. If that takes too long, it is refused, and the file is there when it is repeated. Tenants
-//! share the thread and the files, and the platform comes before them: `queue.rs` says what is built next, `kept.rs` which few files
+//! share the thread and the files, and the platform comes before them: `queue.rs` says what is built next, `kept_files.rs` which few files
 //! stay, and `failures.rs` what is not tried again for a while.
 //!
 //! The files are named as [snapshots](super::snapshots), so that a build begins with the nearest one of either folder.
@@ -10,11 +10,11 @@
 //! [`replay`]: super::replay::replay
 
 mod build_error;
+mod cache;
 mod failures;
 mod holders;
-mod kept;
+mod kept_files;
 mod queue;
-mod shelf;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -40,9 +40,9 @@ use super::{AsOf, Question, StartError, VIEWS_FILE, ViewsError};
 use crate::tables::Tables;
 
 use build_error::BuildError;
-use shelf::Shelf;
+use cache::PastViewsCache;
 
-pub use shelf::PastViewsHandle;
+pub use cache::PastViewsHandle;
 
 /// The folder with the files, in the data folder. It is emptied at the start.
 pub const PAST_FOLDER: &str = "as-of";
@@ -58,7 +58,7 @@ pub struct PastViews {
     snapshot: Snapshot,
     pool: Arc<Pool>,
     /// What there was of providers, their keys and prices.
-    offers: Arc<Tables>,
+    provider_tables: Arc<Tables>,
 }
 
 impl PastViews {
@@ -75,8 +75,8 @@ impl PastViews {
     }
 
     /// Providers, their keys and prices as of the position.
-    pub fn offers(&self) -> Arc<Tables> {
-        Arc::clone(&self.offers)
+    pub fn provider_tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.provider_tables)
     }
 
     /// Answers as [`super::ViewsHandle::ask`] would have at the position.
@@ -132,7 +132,7 @@ pub fn start(
         log: log.reader()?,
         clock,
         version,
-        shelf: handle.shelf(),
+        cache: handle.cache(),
         stopped,
     };
     let thread = std::thread::Builder::new().name("views-as-of".to_owned()).spawn(move || builder.run())?;
@@ -147,7 +147,7 @@ struct Builder {
     log: Box<dyn Reader>,
     clock: Arc<dyn Clock>,
     version: &'static str,
-    shelf: Arc<Shelf>,
+    cache: Arc<PastViewsCache>,
     /// Disconnected once the thread has to end.
     stopped: Receiver<()>,
 }
@@ -155,7 +155,7 @@ struct Builder {
 impl Drop for Builder {
     fn drop(&mut self) {
         // Whatever ends the thread, nobody waits for it in vain.
-        self.shelf.close();
+        self.cache.close();
     }
 }
 
@@ -163,7 +163,7 @@ impl Builder {
     fn run(self) {
         thread_priority::lower_by(NICENESS);
         while !self.is_stopped() {
-            if let Some(position) = self.shelf.next(LOOK_AGAIN_AFTER) {
+            if let Some(position) = self.cache.next(LOOK_AGAIN_AFTER) {
                 self.build(position);
             }
         }
@@ -186,7 +186,7 @@ impl Builder {
             }
             error.for_queries(position)
         });
-        self.shelf.put(built.map(Arc::new));
+        self.cache.put(built.map(Arc::new));
     }
 
     fn try_build(&self, position: u64) -> Result<PastViews, BuildError> {
@@ -217,8 +217,8 @@ impl Builder {
         let pool = Arc::new(Pool::of_file(&snapshot.path));
         let recorded_at = replayed.recorded_at;
         // From here on, the file is deleted with these.
-        let mut views = PastViews { recorded_at, snapshot, pool, offers: Arc::default() };
-        views.offers = Arc::new(Tables::offers_at(&*self.log, position)?);
+        let mut views = PastViews { recorded_at, snapshot, pool, provider_tables: Arc::default() };
+        views.provider_tables = Arc::new(Tables::of_providers_at(&*self.log, position)?);
         let (bytes, began_at) = (views.bytes(), replayed.began_at);
         tracing::info!(position, bytes, began_at, "built the views as of an earlier position");
         Ok(views)
@@ -228,7 +228,7 @@ impl Builder {
     fn make_room(&self) -> Result<(), BuildError> {
         let bytes = fs::metadata(&self.views)?.len();
         match must_have_room(&self.folder, bytes) {
-            Err(NoRoom::DiskNearlyFull { free, needed }) if self.shelf.drop_to_free(needed.saturating_sub(free)) => {
+            Err(NoRoom::DiskNearlyFull { free, needed }) if self.cache.drop_to_free(needed.saturating_sub(free)) => {
                 Ok(must_have_room(&self.folder, bytes)?)
             }
             checked => Ok(checked?),

@@ -1,5 +1,5 @@
 //! The positions whose views are asked for and not built yet, and which of them is built next: those of the platform first, then those
-//! of the tenant whose last turn was the longest ago.
+//! of the tenant whose last turn was the longest ago. Whoever has none here takes the place of somebody's second one if it is full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,8 @@ pub struct Queued {
 }
 
 impl Queue {
-    /// Queues a position unless it is there, and returns where its outcome will be; `None` if there is no room for one more.
+    /// Queues a position unless it is there, and returns where its outcome will be; `None` if there is no room for one more. Who asks
+    /// for a position that makes way for it is told so.
     pub fn ask(&mut self, position: u64, holder: Holder, now: Duration) -> Option<watch::Receiver<Outcome>> {
         self.forget(now);
         let mut queued = self.waiting.iter_mut().chain(&mut self.building);
@@ -60,7 +61,8 @@ impl Queue {
             return Some(queued.outcome.subscribe());
         }
         if !self.has_room(holder) {
-            return None;
+            let second = self.second_that_makes_way(holder)?;
+            self.waiting.remove(second).outcome.send_replace(Some(Err(PastError::Busy)));
         }
         let (sender, outcome) = watch::channel(None);
         self.waiting.push(Queued { position, holder, asked_at: now, outcome: sender });
@@ -107,11 +109,32 @@ impl Queue {
 
     /// Whether the holder may have one more position here.
     fn has_room(&self, holder: Holder) -> bool {
-        let holders = || self.waiting.iter().chain(&self.building).map(|queued| queued.holder);
-        let of_tenants = holders().filter(|holder| is_tenant(*holder)).count();
-        holders().count() < LEN_MAX
-            && holders().filter(|other| *other == holder).count() < OF_ONE_MAX
+        let of_tenants = self.holders().filter(|holder| is_tenant(*holder)).count();
+        self.holders().count() < LEN_MAX
+            && self.count_of(holder) < OF_ONE_MAX
             && (!is_tenant(holder) || of_tenants < OF_TENANTS_MAX)
+    }
+
+    /// The index of the waiting position that is the last to be built of those whose holders have another one; `None` if the holder who
+    /// asks has one already, or nobody has two. A tenant takes no place of the platform.
+    fn second_that_makes_way(&self, asking: Holder) -> Option<usize> {
+        if self.count_of(asking) > 0 {
+            return None;
+        }
+        let makes_way =
+            |queued: &Queued| self.count_of(queued.holder) > 1 && (is_tenant(queued.holder) || !is_tenant(asking));
+        let seconds = self.waiting.iter().enumerate().filter(|(_, queued)| makes_way(queued));
+        // Of equals, the last: the one that was asked for last.
+        seconds.max_by_key(|(_, queued)| self.turn(queued.holder)).map(|(index, _)| index)
+    }
+
+    /// Whose positions are here.
+    fn holders(&self) -> impl Iterator<Item = Holder> {
+        self.waiting.iter().chain(&self.building).map(|queued| queued.holder)
+    }
+
+    fn count_of(&self, holder: Holder) -> usize {
+        self.holders().filter(|other| *other == holder).count()
     }
 }
 
@@ -194,6 +217,34 @@ mod tests {
         must_have_asked(&mut queue, &[(1, tenant(1)), (2, tenant(2)), (2, Holder::Operator), (2, tenant(3))]);
         assert_eq!(queue.next(NOW), Some(2));
         assert_eq!(queue.end().map(|queued| queued.holder), Some(Holder::Operator));
+    }
+
+    #[test]
+    fn whoever_has_none_here_takes_the_place_of_a_second_one_and_its_clients_are_told() {
+        let mut queue = Queue::default();
+        must_have_asked(&mut queue, &[(1, tenant(1)), (2, tenant(1)), (3, tenant(2)), (4, tenant(2)), (5, tenant(3))]);
+        let made_way = queue.ask(6, tenant(3), NOW).expect("room");
+        assert!(queue.ask(7, tenant(3), NOW).is_none(), "it has two");
+        must_have_asked(&mut queue, &[(7, tenant(4))]);
+        assert!(matches!(*made_way.borrow(), Some(Err(PastError::Busy))));
+        assert!(queue.ask(8, tenant(4), NOW).is_none(), "it has one");
+        must_have_asked(&mut queue, &[(8, tenant(5)), (9, tenant(6))]);
+        assert!(queue.ask(10, tenant(7), NOW).is_none(), "six have one each");
+        assert_eq!(built(&mut queue, NOW), [1, 3, 5, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_tenant_takes_no_place_of_the_platform_and_the_platform_takes_one_of_a_tenant() {
+        let mut queue = Queue::default();
+        must_have_asked(
+            &mut queue,
+            &[(1, platform_key(1)), (2, platform_key(1)), (3, platform_key(2)), (4, platform_key(2))],
+        );
+        must_have_asked(&mut queue, &[(5, platform_key(3)), (6, platform_key(4)), (7, tenant(1)), (8, tenant(1))]);
+        assert!(queue.ask(9, tenant(1), NOW).is_none());
+        must_have_asked(&mut queue, &[(9, tenant(2)), (10, Holder::Operator)]);
+        assert!(queue.ask(11, tenant(3), NOW).is_none(), "the second ones are the platform's");
+        assert_eq!(built(&mut queue, NOW), [1, 3, 5, 6, 10, 2, 7, 9]);
     }
 
     #[test]

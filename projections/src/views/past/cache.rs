@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use super::PastViews;
 use super::failures::Failures;
 use super::holders::holder_of;
-use super::kept::{Kept, KeptFile};
+use super::kept_files::{KeptFile, KeptFiles};
 use super::queue::{Outcome, Queue};
 use crate::views::past_error::PastError;
 
-pub struct Shelf {
+pub struct PastViewsCache {
     contents: Mutex<Contents>,
     /// Notified when a position is queued.
     queued: Condvar,
@@ -23,14 +23,14 @@ pub struct Shelf {
 
 #[derive(Default)]
 struct Contents {
-    kept: Kept<Arc<PastViews>>,
+    kept: KeptFiles<Arc<PastViews>>,
     queue: Queue,
     failures: Failures,
     /// True once nothing is built any more.
     is_closed: bool,
 }
 
-impl Shelf {
+impl PastViewsCache {
     fn new(clock: Arc<dyn Clock>) -> Self {
         Self { contents: Mutex::default(), queued: Condvar::new(), clock }
     }
@@ -86,7 +86,7 @@ impl Shelf {
 /// Access to the views as of earlier positions. Cheap to clone.
 #[derive(Clone)]
 pub struct PastViewsHandle {
-    shelf: Arc<Shelf>,
+    cache: Arc<PastViewsCache>,
 }
 
 /// The views as of a position, or what becomes of them.
@@ -97,11 +97,11 @@ enum BuiltOrQueued {
 
 impl PastViewsHandle {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { shelf: Arc::new(Shelf::new(clock)) }
+        Self { cache: Arc::new(PastViewsCache::new(clock)) }
     }
 
-    pub(super) fn shelf(&self) -> Arc<Shelf> {
-        Arc::clone(&self.shelf)
+    pub(super) fn cache(&self) -> Arc<PastViewsCache> {
+        Arc::clone(&self.cache)
     }
 
     /// The views as of a position that the log has, as soon as they are built. Waits for at most [`QUERY_MAX`]; the building goes
@@ -120,8 +120,8 @@ impl PastViewsHandle {
     }
 
     fn find(&self, position: u64, requester: Requester) -> Result<BuiltOrQueued, PastError> {
-        let (holder, now) = (holder_of(requester), self.shelf.clock.monotonic());
-        let mut contents = self.shelf.lock();
+        let (holder, now) = (holder_of(requester), self.cache.clock.monotonic());
+        let mut contents = self.cache.lock();
         if let Some(views) = contents.kept.find(position, holder) {
             return Ok(BuiltOrQueued::Built(Arc::clone(views)));
         }
@@ -133,7 +133,7 @@ impl PastViewsHandle {
         }
         let outcome = contents.queue.ask(position, holder, now).ok_or(PastError::Busy)?;
         drop(contents);
-        self.shelf.queued.notify_one();
+        self.cache.queued.notify_one();
         Ok(BuiltOrQueued::Queued(outcome))
     }
 }
@@ -153,7 +153,7 @@ mod tests {
 
     /// The positions that would be built by now.
     fn queued(past: &PastViewsHandle) -> Vec<u64> {
-        std::iter::from_fn(|| past.shelf.next(Duration::ZERO)).collect()
+        std::iter::from_fn(|| past.cache.next(Duration::ZERO)).collect()
     }
 
     fn key_of(tenant: u128, key: u128) -> Requester {
@@ -185,21 +185,22 @@ mod tests {
         }
         assert!(is_busy(3, key_of(1, 3)).await, "a third one of its tenant");
         assert!(!is_busy(1, key_of(1, 3)).await, "one that is there");
-        for (position, tenant) in [(3, 2), (4, 2), (5, 3), (6, 3)] {
+        for (position, tenant) in [(3, 2), (4, 3), (5, 4), (6, 5)] {
             assert!(!is_busy(position, key_of(tenant, 1)).await, "{position}");
         }
-        assert!(is_busy(7, key_of(4, 1)).await, "tenants have six");
-        for position in [7, 8] {
+        assert!(!is_busy(7, key_of(6, 1)).await, "one has two");
+        assert!(is_busy(8, key_of(7, 1)).await, "tenants have six");
+        for position in [8, 9] {
             assert!(!is_busy(position, Requester::Operator).await, "{position}");
         }
-        assert!(is_busy(9, Requester::PlatformKey(KeyId::from(Uuid::from_u128(9)))).await, "there are eight");
+        assert!(is_busy(10, Requester::Operator).await, "there are eight");
     }
 
     /// What becomes of a query of position 7 that waits while the build fails.
     async fn told_of(past: &PastViewsHandle, error: &PastError) -> Option<PastError> {
         let (told, ()) = tokio::join!(ask(past, 7, Requester::Operator), async {
-            assert_eq!(past.shelf.next(Duration::ZERO), Some(7));
-            past.shelf.put(Err(error.clone()));
+            assert_eq!(past.cache.next(Duration::ZERO), Some(7));
+            past.cache.put(Err(error.clone()));
         });
         told
     }
@@ -227,7 +228,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_query_is_told_when_the_thread_ends_or_has_ended() {
         let past = unserved();
-        let (told, ()) = tokio::join!(ask(&past, 7, Requester::Operator), async { past.shelf.close() });
+        let (told, ()) = tokio::join!(ask(&past, 7, Requester::Operator), async { past.cache.close() });
         assert_eq!(told, Some(PastError::Stopping));
         assert_eq!(ask(&past, 8, Requester::Operator).await, Some(PastError::Stopping));
     }

@@ -10,7 +10,7 @@ const PAGE_EVENTS: usize = 1000;
 
 impl Tables {
     /// What there was of providers, their keys and prices as of a position, with the owners of these. Reads the log in pages.
-    pub fn offers_at(log: &dyn Reader, position: u64) -> Result<Self, LogError> {
+    pub fn of_providers_at(log: &dyn Reader, position: u64) -> Result<Self, LogError> {
         let filter = EventFilter { types: Some(types()), ..EventFilter::default() };
         Self::of_pages(position, |after| log.filtered(&filter, after, PAGE_EVENTS))
     }
@@ -36,14 +36,14 @@ impl Tables {
 
 /// The types of the events that are folded.
 pub(super) fn types() -> Vec<(String, u32)> {
-    let kinds = StreamKind::ALL.iter().filter(|kind| is_about_offers(**kind));
+    let kinds = StreamKind::ALL.iter().filter(|kind| is_about_providers(**kind));
     let names: Vec<&str> = kinds.flat_map(|kind| Resource::names_on(*kind)).copied().collect();
     let types = Resource::TYPES.iter().filter(|(name, _)| names.contains(name));
     types.map(|(name, version)| ((*name).to_owned(), *version)).collect()
 }
 
 /// Whether events on streams of this kind change which providers, keys of them and prices there are.
-const fn is_about_offers(kind: StreamKind) -> bool {
+const fn is_about_providers(kind: StreamKind) -> bool {
     match kind {
         StreamKind::Partner
         | StreamKind::Tenant

@@ -14,7 +14,7 @@ const OF_ONE_MAX: usize = 2;
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Files, each with the views that are read from it.
-pub struct Kept<Views> {
+pub struct KeptFiles<Views> {
     /// The least recently used one first.
     files: Vec<KeptFile<Views>>,
 }
@@ -27,13 +27,13 @@ pub struct KeptFile<Views> {
     pub views: Views,
 }
 
-impl<Views> Default for Kept<Views> {
+impl<Views> Default for KeptFiles<Views> {
     fn default() -> Self {
         Self { files: Vec::new() }
     }
 }
 
-impl<Views> Kept<Views> {
+impl<Views> KeptFiles<Views> {
     /// The views as of a position, which are the most recently used ones from then on.
     pub fn find(&mut self, position: u64, holder: Holder) -> Option<&Views> {
         let index = self.files.iter().position(|file| file.position == position)?;
@@ -122,8 +122,8 @@ mod tests {
     }
 
     /// Small files at positions 1, 2, 3 …, which fit.
-    fn kept(holders: &[Holder]) -> Kept<u64> {
-        let mut kept = Kept::default();
+    fn kept(holders: &[Holder]) -> KeptFiles<u64> {
+        let mut kept = KeptFiles::default();
         for (position, holder) in (1..).zip(holders) {
             assert_eq!(kept.add(file(position, *holder, 1)), NONE);
         }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn no_more_files_go_than_the_bytes_need_and_none_if_all_are_not_enough() {
         let some = || {
-            let mut kept = Kept::default();
+            let mut kept = KeptFiles::default();
             for (position, holder) in [(1, Holder::Operator), (2, tenant(1)), (3, tenant(1)), (4, tenant(2))] {
                 assert_eq!(kept.add(file(position, holder, GIB)), NONE);
             }
