@@ -12,6 +12,7 @@ from started import HERE, Gateway, run
 
 GOLDEN = HERE.parent / "golden/siem/ocsf.lines"
 ALL = "category=administration,money,access,inference,reads"
+ACCOUNT_CHANGE = 3001
 TYPES_MIN, CLIENT_SECONDS, SOON_SECONDS = 25, 60, 30
 RSYSLOG = """
 global(maxMessageSize="128k" workDirectory="{folder}")
@@ -105,8 +106,11 @@ def check_stream(rsyslog, lines):
             yield f"rsyslog reads {app} and {kind} from {line}"
     for line in lines:
         event = json.loads(line)
-        for named in (event["actor"]["user"], *event["resources"]):
-            named.pop("name", None)
+        named = [event.get("actor", {}).get("user"), *event.get("resources", [])]
+        if event["class_uid"] == ACCOUNT_CHANGE:
+            named.append(event["user"])
+        for each in filter(None, named):
+            each.pop("name", None)
         if event["metadata"]["sequence"] >= min(came) and came.get(event["metadata"]["sequence"]) != event:
             yield f"rsyslog has {came.get(event['metadata']['sequence'])} for {event}"
 

@@ -1,5 +1,6 @@
-//! OCSF 1.3.0: every entry is an event of the class API Activity, so that one rule of a SIEM reads them all. What the class has no
-//! field for is in `unmapped`.
+//! OCSF 1.3.0: an entry is an event of the class that fits it. What the class has no field for is in `unmapped`.
+
+mod class;
 
 use events::time::rfc3339;
 use projections::views::audit::Severity;
@@ -7,10 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::record::{AuditRecord, OPERATOR, PRODUCT};
 
+use class::{Activity, Class};
+
 const SCHEMA_VERSION: &str = "1.3.0";
-const CATEGORY: u32 = 6;
-const CLASS: u32 = 6003;
-const CLASS_NAME: &str = "API Activity";
 /// The longest line. What an entry changed can be longer, and is left out then: its position says where it is.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -22,35 +22,52 @@ pub fn line(record: &AuditRecord<'_>) -> String {
 /// The event of an entry. Without its changes, it says that they were left out.
 fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
     let entry = record.entry;
-    let activity = activity(record);
-    let activity_name = activity.name(record.verb());
+    let class = Class::of(record);
+    let activity = Activity::of(class, record);
+    let (category_id, category_name) = class.category();
     let (severity_id, severity) = severity(&entry.severity);
     let (status_id, status) = if record.is_denied() { (2, "Failure") } else { (1, "Success") };
     let mut event = object([
-        ("activity_id", activity.id().into()),
-        ("activity_name", activity_name.into()),
-        ("actor", json!({ "user": user(record) })),
-        ("api", api(record).into()),
-        ("category_name", "Application Activity".into()),
-        ("category_uid", CATEGORY.into()),
-        ("class_name", CLASS_NAME.into()),
-        ("class_uid", CLASS.into()),
+        ("activity_id", activity.id.into()),
+        ("activity_name", activity.name.into()),
+        ("category_name", category_name.into()),
+        ("category_uid", category_id.into()),
+        ("class_name", class.name().into()),
+        ("class_uid", class.uid().into()),
         ("message", format!("{} of {} by {}", entry.action, entry.resource, entry.actor).into()),
         ("metadata", metadata(record).into()),
-        ("resources", json!([resource(record)])),
         ("severity", severity.into()),
         ("severity_id", severity_id.into()),
         ("src_endpoint", source(record)),
         ("status", status.into()),
         ("status_id", status_id.into()),
         ("time", entry.recorded_at.timestamp_millis().into()),
-        ("type_name", format!("{CLASS_NAME}: {activity_name}").into()),
-        ("type_uid", (CLASS * 100 + activity.id()).into()),
-        ("unmapped", unmapped(record, changes).into()),
+        ("type_name", format!("{}: {}", class.name(), activity.name).into()),
+        ("type_uid", (class.uid() * 100 + activity.id).into()),
     ]);
     put(&mut event, "count", record.count());
     put(&mut event, "status_code", record.code());
     put(&mut event, "http_request", record.user_agent().map(|agent| json!({ "user_agent": agent })));
+    let mut unmapped = unmapped(record, changes);
+    match class {
+        Class::ApiActivity => {
+            put(&mut event, "actor", Some(json!({ "user": actor(record) })));
+            put(&mut event, "api", Some(api(record)));
+            put(&mut event, "resources", Some(json!([resource(record)])));
+        }
+        Class::AccountChange => {
+            put(&mut event, "actor", Some(json!({ "user": actor(record) })));
+            put(&mut event, "user", Some(changed_user(record)));
+            put(&mut unmapped, "request_id", record.entry.request_id.map(|id| id.to_string()));
+        }
+        Class::Authentication => {
+            put(&mut event, "is_remote", Some(true));
+            put(&mut event, "service", Some(json!({ "name": PRODUCT })));
+            // Nobody knows who had no valid key.
+            put(&mut event, "user", Some(json!({ "name": "unknown", "type_id": 0, "type": "Unknown" })));
+        }
+    }
+    put(&mut event, "unmapped", Some(unmapped));
     event.into()
 }
 
@@ -64,56 +81,6 @@ fn put(object: &mut Map<String, Value>, name: &str, value: Option<impl Into<Valu
     }
 }
 
-/// What the class calls the kinds of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Activity {
-    Create,
-    Read,
-    Update,
-    Delete,
-    Other,
-}
-
-impl Activity {
-    const fn id(self) -> u32 {
-        match self {
-            Self::Create => 1,
-            Self::Read => 2,
-            Self::Update => 3,
-            Self::Delete => 4,
-            Self::Other => 99,
-        }
-    }
-
-    /// `Other` is named as the source names it.
-    const fn name(self, verb: &str) -> &str {
-        match self {
-            Self::Create => "Create",
-            Self::Read => "Read",
-            Self::Update => "Update",
-            Self::Delete => "Delete",
-            Self::Other => verb,
-        }
-    }
-}
-
-fn activity(record: &AuditRecord<'_>) -> Activity {
-    match record.verb() {
-        "created" | "opened" => Activity::Create,
-        "read" => Activity::Read,
-        "changed" | "rotated" | "replaced" | "revalued" | "imported" | "set_aside" | "restored" => Activity::Update,
-        "ended" | "revoked" | "closed" | "erased" => Activity::Delete,
-        // What was to be done.
-        "rejected" => match record.entry.changes.get("method").and_then(Value::as_str) {
-            Some("POST") => Activity::Create,
-            Some("PATCH") => Activity::Update,
-            Some("DELETE") => Activity::Delete,
-            _ => Activity::Other,
-        },
-        _ => Activity::Other,
-    }
-}
-
 fn severity(severity: &str) -> (u32, &'static str) {
     match Severity::parse(severity) {
         Some(Severity::Info) => (1, "Informational"),
@@ -123,7 +90,7 @@ fn severity(severity: &str) -> (u32, &'static str) {
     }
 }
 
-fn user(record: &AuditRecord<'_>) -> Map<String, Value> {
+fn actor(record: &AuditRecord<'_>) -> Map<String, Value> {
     let actor = record.entry.actor.as_str();
     let (type_id, kind) = match actor {
         OPERATOR => (2, "Admin"),
@@ -133,6 +100,13 @@ fn user(record: &AuditRecord<'_>) -> Map<String, Value> {
     };
     let mut user = object([("uid", actor.into()), ("type_id", type_id.into()), ("type", kind.into())]);
     put(&mut user, "name", record.actor_name);
+    user
+}
+
+fn changed_user(record: &AuditRecord<'_>) -> Map<String, Value> {
+    let (_, id) = record.resource();
+    let mut user = object([("uid", id.into()), ("type_id", 1.into()), ("type", "User".into())]);
+    put(&mut user, "name", record.resource_name);
     user
 }
 
@@ -165,7 +139,7 @@ fn resource(record: &AuditRecord<'_>) -> Map<String, Value> {
     resource
 }
 
-/// The class asks for it, also where no client is known.
+/// API Activity asks for it, also where no client is known.
 fn source(record: &AuditRecord<'_>) -> Value {
     match record.client {
         Some(client) => json!({ "ip": client.ip }),
@@ -191,7 +165,6 @@ fn unmapped(record: &AuditRecord<'_>, changes: Value) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use events::event::Event;
     use projections::views::audit::Entry;
 
     use super::*;
@@ -231,22 +204,22 @@ mod tests {
         let event = of(&entry);
         assert_eq!((&event["status_id"], &event["severity_id"]), (&json!(2), &json!(3)));
         assert_eq!((&event["status_code"], &event["count"]), (&entry.changes["code"], &entry.changes["count"]));
-        assert_eq!((&event["activity_id"], &event["activity_name"]), (&json!(99), &json!("denied")));
+        assert_eq!((&event["type_uid"], &event["type_name"]), (&json!(300_201), &json!("Authentication: Logon")));
+        assert_eq!((&event["user"]["name"], event.get("actor")), (&json!("unknown"), None));
         assert_eq!(event["src_endpoint"], json!({ "name": "unknown" }));
     }
 
-    /// A new type has to be given an activity, or to be one of these.
     #[test]
-    fn every_audited_type_has_an_activity() {
-        let others: Vec<&str> = Event::types()
-            .filter_map(|(name, version)| audited(name, version).map(|entry| (name, entry)))
-            .filter(|(_, entry)| activity(&bare(entry)) == Activity::Other)
-            .map(|(name, _)| name)
-            .collect();
-        let wanted = [
-            "inference.refused", "access.denied", "access.rate_limited", "access.limits_local", "access.limits_shared",
-        ];
-        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>(), wanted.iter().collect());
+    fn a_change_of_a_user_has_the_user_and_who_made_it() {
+        let mut entry = audited("user.erased", 1).expect("it is audited");
+        entry.resource = "user/usr_1".to_owned();
+        entry.request_id = Some("req_00000000000000000000000000000001".parse().expect("an id"));
+        let event = of(&entry);
+        assert_eq!((&event["type_uid"], &event["type_name"]), (&json!(300_106), &json!("Account Change: Delete")));
+        assert_eq!(event["user"], json!({ "uid": "usr_1", "type_id": 1, "type": "User" }));
+        assert_eq!(event["actor"]["user"]["uid"], "operator");
+        assert_eq!(event["unmapped"]["request_id"], "req_00000000000000000000000000000001");
+        assert_eq!((event.get("api"), event.get("resources")), (None, None));
     }
 
     #[test]
