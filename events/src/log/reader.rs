@@ -12,7 +12,7 @@ use super::{
     RegisteredNode, SealedSecret, StoredReply, TenantKey,
 };
 use crate::event::{Recorded, Stream};
-use crate::ids::{KeyId, RequestId, UserId};
+use crate::ids::{KeyId, RequestId, TenantId, UserId};
 use crate::ledger::Balances;
 
 /// A process of a shared log that has run longer than another one.
@@ -42,7 +42,12 @@ pub struct RunningNode {
 impl RunningNode {
     /// True for one that was given a Redis, and says so.
     pub const fn has_redis(&self) -> bool {
-        matches!(self.limit_sharing, Some(LimitSharing::Starting | LimitSharing::Unreached)) || self.shares_limits()
+        self.is_starting() || matches!(self.limit_sharing, Some(LimitSharing::Unreached)) || self.shares_limits()
+    }
+
+    /// True for one that was given a Redis, and does not serve yet.
+    pub const fn is_starting(&self) -> bool {
+        matches!(self.limit_sharing, Some(LimitSharing::Starting))
     }
 
     /// True for one that shares its counts of rate limits, or will when its Redis is back.
@@ -120,6 +125,9 @@ pub trait Reader: RawReader + Send {
 
     /// The subjects among `subjects` that have a secret which can still be opened.
     fn subjects_with_secret(&self, subjects: Vec<String>) -> Result<HashSet<String>, LogError>;
+
+    /// The tenants in which a user has keys of sealed content.
+    fn tenants_with_content_keys_of(&self, user: UserId) -> Result<Vec<TenantId>, LogError>;
 
     /// The data of those subjects that have not been erased.
     fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError>;

@@ -101,6 +101,7 @@ impl SharedLimitsTask {
     pub async fn run(self) {
         let Self { limiter, mirror, conductor } = self;
         limiter.link.end_start();
+        let _disconnects = limiter.link.disconnect_on_drop();
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }
 }

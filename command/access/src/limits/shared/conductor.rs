@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
@@ -38,10 +38,9 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
+const IN_DOUBT: &str = "an answer of Redis was lost while the nodes began to share their counts";
 /// After how long it is said which nodes are waited for, and how often a changed cause of a local period is said.
 const SAID_EVERY: Duration = Duration::from_secs(10);
-/// The most that the clocks of a node and of the database may differ.
-const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
 /// Leads a node through outages.
 pub struct Conductor {
@@ -50,6 +49,8 @@ pub struct Conductor {
     shared_since: Option<Duration>,
     /// Before the node says that it is ready.
     pause: Duration,
+    /// Whether it has ever counted anything: before that, Redis lacks nothing of it.
+    has_counted: bool,
     /// The beginning of the local period that this node knows of.
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
@@ -99,6 +100,7 @@ impl Conductor {
             limiter,
             shared_since: None,
             pause: Duration::ZERO,
+            has_counted: false,
             known_period: None,
             declared: None,
             cause: LastMessage::default(),
@@ -152,39 +154,60 @@ impl Conductor {
             let mut known = self.limiter.modes.subscribe();
             let failure = tokio::select! {
                 failure = self.limiter.link.failure(turn, wait) => failure,
-                _ = known.wait_for(|known| known.mode.turn() != turn) => return,
+                _ = known.wait_for(|known| known.mode.turn() != turn) => return self.note_unsteadiness(),
             };
             if let Some(failure) = failure {
                 self.limiter.link.set_connection(None);
                 self.record_local(&failure.reason, self.limiter.parts.clock.now()).await;
                 return;
             }
-            self.renew(turn).await;
+            if let Some(connection) = self.connection_in(turn).await {
+                self.renew(turn, &connection).await;
+            }
             wait = RENEW_EVERY;
         }
     }
 
-    /// Asks whether Redis is there, and claims the places of running requests again.
-    async fn renew(&self, turn: u64) {
-        // Without one, others have gone on without what this node counts: it puts that in a period of its own.
-        let Some(connection) = self.limiter.link.connection() else {
-            return self.limiter.fail(turn, "not connected to Redis");
+    /// The connection of a turn in which counts are shared. Without one, the turn fails.
+    async fn connection_in(&mut self, turn: u64) -> Option<CounterConnection> {
+        let found = match self.limiter.link.connection() {
+            Some(connection) => Ok(connection),
+            // Others have gone on without what this node counts: it puts that in a period of its own.
+            None if self.has_counted => Err("not connected to Redis".to_owned()),
+            // Counts are shared again since it could not use Redis at its start.
+            None => self.limiter.open().await.map_err(|error| error.to_string()),
         };
+        match found {
+            Ok(connection) => {
+                self.has_counted = true;
+                self.limiter.link.set_connection(Some(connection.clone()));
+                Some(connection)
+            }
+            Err(reason) => {
+                self.limiter.fail(turn, &reason);
+                None
+            }
+        }
+    }
+
+    /// Asks whether Redis is there, and claims the places of running requests again.
+    async fn renew(&self, turn: u64, connection: &CounterConnection) {
         // An outage begins when Redis goes, not with the next request.
         if let Err(error) = connection.check().await {
             return self.limiter.fail(turn, &error.to_string());
         }
         self.limiter.link.show_connected();
-        let tell = |group: Arc<Group>| {
-            let connection = &connection;
-            async move {
-                let is_claimed = self.limiter.tell(connection, &group, turn, &[]).await;
-                is_claimed.then_some(()).ok_or(NotClaimed)
-            }
+        let tell = |group: Arc<Group>| async move {
+            let is_claimed = self.limiter.tell(connection, &group, turn, &[]).await;
+            is_claimed.then_some(()).ok_or(NotClaimed)
         };
         let running = stream::iter(self.limiter.groups.running()).map(Ok);
         // Each call may take half a second: after a failure, the others would only delay what is recorded.
         let _ = running.try_for_each_concurrent(GROUPS_AT_A_TIME, tell).await;
+        if self.limiter.corrections.are_any_in_doubt() {
+            // Of a call that ended after the turn in which it was made.
+            self.limiter.fail(turn, IN_DOUBT);
+        }
     }
 
     /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
@@ -194,7 +217,7 @@ impl Conductor {
         let known = self.limiter.modes.known();
         let listed = match self.serving_nodes().await {
             // One that starts records itself before it admits anything alone, and may never serve.
-            Ok(listed) => listed.into_iter().filter(|running| !is_starting(running)).map(|running| running.node_id),
+            Ok(listed) => listed.into_iter().filter(|running| !running.is_starting()).map(|running| running.node_id),
             Err(error) => return self.wait_for_ledger(&error).await,
         };
         let own = self.limiter.parts.node.clone();
@@ -251,6 +274,7 @@ impl Conductor {
     /// Tries once to come back. It ends with another turn, or with a failure.
     async fn return_from(&mut self, period: &LocalPeriod) {
         let turn = period.turn;
+        self.has_counted = true;
         let returned = self.put_all_and_wait(period).await;
         if self.limiter.modes.mode().turn() != turn {
             if self.declared != Some(turn) {
@@ -337,13 +361,7 @@ impl Conductor {
             return Err(ReturnError::Link(LOST.to_owned()));
         }
         let mut missing = self.serving_nodes().await?;
-        // One that started in the period, and has no share, has admitted nothing, and may never be ready: a node that cannot use
-        // Redis starts again and again. One that is older may have been suspended when the period began.
-        let last_start = period.beginning.recorded_at + CLOCKS_DIFFER_MAX;
-        let has_admitted = |node: &RunningNode| {
-            period.members.contains(&node.node_id) || node.started_at <= last_start && !is_starting(node)
-        };
-        missing.retain(|node| has_admitted(node) && !ready.nodes.contains(&node.node_id));
+        missing.retain(|node| period.may_have_admitted(node) && !ready.nodes.contains(&node.node_id));
         if missing.is_empty() {
             self.record_shared(period).await;
         }
@@ -485,13 +503,19 @@ impl SharedLimiter {
                     None => by_group.push((pending.group, vec![key], vec![call])),
                 }
             }
-            for (group, keys, calls) in by_group {
+            let has_failed = &AtomicBool::new(false);
+            let (connection, turn) = (&connection, *turn);
+            let tell = |(group, keys, calls): (Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)| async move {
                 for (keys, calls) in keys.chunks(LIMITS_PER_CALL).zip(calls.chunks(LIMITS_PER_CALL)) {
-                    if !self.tell(&connection, &group, *turn, calls).await {
+                    let is_told =
+                        !has_failed.load(Ordering::Relaxed) && self.tell(connection, &group, turn, calls).await;
+                    if !is_told {
+                        has_failed.store(true, Ordering::Relaxed);
                         self.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(&group))));
                     }
                 }
-            }
+            };
+            stream::iter(by_group).for_each_concurrent(GROUPS_AT_A_TIME, tell).await;
         }
     }
 
@@ -523,10 +547,6 @@ impl SharedLimiter {
         }
         false
     }
-}
-
-fn is_starting(node: &RunningNode) -> bool {
-    node.limit_sharing == Some(LimitSharing::Starting)
 }
 
 #[cfg(test)]

@@ -67,6 +67,10 @@ impl Corrections {
         self.doubts().extend(limits);
     }
 
+    pub fn are_any_in_doubt(&self) -> bool {
+        !self.doubts().is_empty()
+    }
+
     /// The group of a limit that has to be put.
     pub fn group_of(&self, key: SlotKey) -> Option<Arc<Group>> {
         let of_pending = self.locked().get(&key).map(|of_limit| Arc::clone(&of_limit.group));

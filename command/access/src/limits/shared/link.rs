@@ -28,6 +28,14 @@ pub struct LinkFailure {
     pub reason: String,
 }
 
+struct DisconnectOnDrop(LimitSharingSign);
+
+impl Drop for DisconnectOnDrop {
+    fn drop(&mut self) {
+        self.0.show(LimitSharing::Disconnected);
+    }
+}
+
 pub struct Link {
     connection: Mutex<Option<CounterConnection>>,
     /// For other nodes.
@@ -74,10 +82,15 @@ impl Link {
         }
     }
 
-    /// Tells other nodes that this one has begun to serve.
+    /// Tells other nodes that this one has begun to serve. A connection of its start may have broken since.
     pub fn end_start(&self) {
-        let is_connected = self.connection().is_some();
-        self.sign.show(if is_connected { LimitSharing::Connected } else { LimitSharing::Unreached });
+        let was_connected = self.was_connected.load(Ordering::Relaxed);
+        self.sign.show(if was_connected { LimitSharing::Disconnected } else { LimitSharing::Unreached });
+    }
+
+    /// Tells other nodes, once this is dropped, that this one no longer asks Redis anything.
+    pub fn disconnect_on_drop(&self) -> impl Drop + use<> {
+        DisconnectOnDrop(self.sign.clone())
     }
 
     pub fn phase(&self) -> Phase {

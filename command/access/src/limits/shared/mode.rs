@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use events::event::{Access, Event, Recorded};
 use events::log::{LogError, Reader, RunningNode};
 use tokio::sync::watch;
@@ -16,6 +16,8 @@ pub const KEPT_MAX: Duration = Duration::from_hours(25);
 /// How long a node that recorded an event keeps its share although the register does not list it: as long as the register lists one
 /// that died.
 const RECORDED_LATELY: Duration = Duration::from_secs(10);
+/// The most that the clocks of a node and of the database may differ.
+const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::seconds(5);
 
 /// How limits are counted since the last event of `access-limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +158,13 @@ impl Mode {
 }
 
 impl LocalPeriod {
+    /// Whether a node may have admitted something in it. One that started in it and has no share has not, and may never be ready: a node
+    /// that cannot use Redis starts again and again. One that is older may have been suspended when it began.
+    pub fn may_have_admitted(&self, node: &RunningNode) -> bool {
+        let last_start = self.beginning.recorded_at + CLOCKS_DIFFER_MAX;
+        self.members.contains(&node.node_id) || (node.started_at <= last_start && !node.is_starting())
+    }
+
     /// Into how many shares a limit is divided whose window is this long: one for each time in the window that a node was given a
     /// share. What a node has admitted still counts when another one has taken its place, and a node that had none for a while
     /// begins anew.
@@ -283,6 +292,7 @@ impl Modes {
 mod tests {
     use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
     use events::event::{Actor, Context};
+    use events::log::LimitSharing;
     use events::time::from_micros;
 
     use super::*;
@@ -365,6 +375,28 @@ mod tests {
         );
         modes.apply(&recorded(11, 4, local(&["a", "c", "d"])), 0);
         assert_eq!(period(&modes).member_since, Some(11), "it begins anew");
+    }
+
+    #[test]
+    fn nodes_with_a_share_have_admitted_something_and_older_ones_that_serve_may_have() {
+        let modes = Modes::new("a");
+        modes.apply(&recorded(7, 1, local(&["a", "member"])), 0);
+        let period = period(&modes);
+        let (before, after) = (from_micros(1), from_micros(7) + CLOCKS_DIFFER_MAX + TimeDelta::microseconds(1));
+        let may = |id: &str, started_at, limit_sharing| {
+            period.may_have_admitted(&RunningNode {
+                node_id: id.to_owned(),
+                address: String::new(),
+                started_at,
+                seen_at: after,
+                serves_requests: true,
+                limit_sharing: Some(limit_sharing),
+            })
+        };
+        let (starting, serving) = (LimitSharing::Starting, LimitSharing::Disconnected);
+        assert!(may("member", after, starting), "its row may be a second old");
+        assert!(may("member", after, serving) && may("other", before, serving));
+        assert!(!may("other", before, starting) && !may("other", after, serving));
     }
 
     #[test]

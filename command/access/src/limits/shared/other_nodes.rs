@@ -3,14 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use events::log::{LimitSharing, Log, LogError, RunningNode};
 use tokio::time::Instant;
 
 /// The register lists a node for ten seconds after it died, by the database's clock; two more for the checks.
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
-/// How long a node that starts may take until it says that it is connected.
-const STARTS_MAX: TimeDelta = TimeDelta::seconds(10);
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A node that shares its counts while this one cannot.
@@ -80,10 +78,9 @@ impl Nodes {
         self.others.iter().filter(|other| other.has_redis())
     }
 
-    /// Whether a node has begun to start so lately that it may still connect.
-    pub fn does_one_start(&self) -> bool {
-        let is_new = |other: &RunningNode| other.started_at + STARTS_MAX > self.own.seen_at && self.runs(other);
-        self.others.iter().any(|other| other.limit_sharing == Some(LimitSharing::Starting) && is_new(other))
+    /// Those that start, and may connect to their Redis or have done so.
+    pub fn starting(&self) -> impl Iterator<Item = &RunningNode> {
+        self.others.iter().filter(|other| other.is_starting() && self.runs(other))
     }
 
     /// Whether a node was seen since this one started. If not, it has died, as far as anybody can know.
@@ -102,23 +99,27 @@ pub struct Looks<'a> {
     own: &'a str,
     until: Instant,
     has_looked: bool,
+    has_seen: bool,
 }
 
 impl<'a> Looks<'a> {
     pub fn begin(log: &'a Log, own: &'a str) -> Self {
-        Self { log, own, until: Instant::now() + DEAD_NODE_LISTED_MAX, has_looked: false }
+        Self { log, own, until: Instant::now() + DEAD_NODE_LISTED_MAX, has_looked: false, has_seen: false }
     }
 
     /// `None` once it is over.
+    ///
+    /// Errors: the log cannot be read; or this node was not listed in all this time, so that it knows nothing of others.
     pub async fn next(&mut self) -> Result<Option<Nodes>, LogError> {
         loop {
             if std::mem::replace(&mut self.has_looked, true) {
                 tokio::time::sleep(LOOK_EVERY).await;
                 if Instant::now() >= self.until {
-                    return Ok(None);
+                    return if self.has_seen { Ok(None) } else { Err(LogError::TimedOut(DEAD_NODE_LISTED_MAX)) };
                 }
             }
             if let Some(nodes) = Nodes::listed(self.log, self.own).await? {
+                self.has_seen = true;
                 return Ok(Some(nodes));
             }
         }
@@ -207,16 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_has_just_started_may_still_connect() {
-        let second = 1_000_000;
-        let beside = |started_at: i64, sharing| {
-            let own = node("own", 10 * second, 20 * second, Some(Starting));
-            let other = node("other", started_at * second, 20 * second, Some(sharing));
-            Nodes::of("own", vec![own, other]).expect("it is listed").does_one_start()
-        };
-        assert!(beside(11, Starting) && beside(19, Starting));
-        assert!(!beside(10, Starting), "it has had its time");
-        assert!(!beside(19, Unreached) && !beside(19, Disconnected) && !beside(19, Off));
+    fn a_node_that_runs_and_starts_may_connect_however_long_its_start_takes() {
+        let starts = |seen_at, sharing| beside(&[node("other", 1, seen_at, Some(sharing))]).starting().count() == 1;
+        assert!(starts(11, Starting));
+        assert!(!starts(10, Starting), "it may have died");
+        assert!(!starts(11, Unreached) && !starts(11, Disconnected) && !starts(11, Off));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub async fn node_that_shares(log: &Log, own: &str) -> Result<Option<SharingNode
         match nodes.verdict_without_redis() {
             Verdict::Serve => return Ok(None),
             Verdict::End(other) => return Ok(Some(other.into())),
-            Verdict::Unclear => may_share = nodes.sharing().next().map(SharingNode::from),
+            Verdict::Unclear => may_share = nodes.sharing().chain(nodes.starting()).next().map(SharingNode::from),
         }
         if !std::mem::replace(&mut is_said, true) {
             tracing::info!("waiting for up to twelve seconds: nodes with a Redis may run, or may be about to use it");
@@ -119,7 +119,7 @@ impl SharedLimiter {
         while let Some(nodes) = looks.next().await? {
             if Instant::now() >= noticed_by {
                 match connected.look(&nodes) {
-                    OthersReach::Nobody if !nodes.does_one_start() => return Ok(false),
+                    OthersReach::Nobody if nodes.starting().next().is_none() => return Ok(false),
                     OthersReach::Certainly => return Ok(true),
                     OthersReach::Nobody | OthersReach::Perhaps => {}
                 }
