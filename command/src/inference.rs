@@ -65,7 +65,7 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use access_tokens::AccessTokens;
-pub use content::SealedContent;
+pub use content::ContentKeeper;
 pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
 pub use gateway::{Gateway, LeafOf};
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};

@@ -2,7 +2,7 @@
 //! object store. The text itself is in no event.
 //!
 //! The digest of an answer is salted, and its salt is in no event either: it is derived for each request from a secret of the
-//! installation, or, if the text is kept, from the key that seals it. So who reads the log cannot guess a short answer, and who has
+//! installation, or, if the text is kept, from the key that seals it. Whoever reads the log cannot guess a short answer, and whoever has
 //! the answer can prove it with the salt that `content:read` shows.
 
 use std::fmt;
@@ -22,13 +22,13 @@ named! {
         /// Digests of the prompt and of the answer.
         #[default]
         Digest = "digest",
-        /// Digests in the record, and the prompt and the answer in the object store, sealed under a key of their subject.
+        /// Digests in the log, and the prompt and the answer in the object store, sealed under a key of the user.
         Sealed = "sealed",
     }
 }
 
 impl ContentPolicy {
-    /// True for what events leave out.
+    /// True if events leave the field out, as they did before it existed.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -44,13 +44,20 @@ named! {
 
 /// Whose key seals the content of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ContentSubject {
+pub enum ContentKeyOwner {
     User(UserId),
     /// Of requests without a user: those of the operator.
     Tenant(TenantId),
 }
 
-impl fmt::Display for ContentSubject {
+impl ContentKeyOwner {
+    /// Of the requests of a user in a tenant, or without a user.
+    pub fn of(tenant: TenantId, user: Option<UserId>) -> Self {
+        user.map_or(Self::Tenant(tenant), Self::User)
+    }
+}
+
+impl fmt::Display for ContentKeyOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(user) => user.fmt(f),
@@ -59,14 +66,26 @@ impl fmt::Display for ContentSubject {
     }
 }
 
-/// What the sealed secrets of a subject's keys are called: one for each tenant in which it has asked for something.
-pub fn content_key_name(subject: ContentSubject, tenant: TenantId) -> String {
-    format!("{}{tenant}", content_key_prefix(subject))
+/// The name under which a content key is stored among the sealed secrets: one for each owner and tenant.
+pub fn content_key_name(owner: ContentKeyOwner, tenant: TenantId) -> String {
+    format!("{}{tenant}", prefix_of(owner))
 }
 
-/// What the names of all content keys of a subject begin with.
-pub fn content_key_prefix(subject: ContentSubject) -> String {
-    format!("{CONTENT_KEYS}{subject} ")
+/// The names of all content keys of an owner: from the first text on, and before the second one.
+pub fn content_key_names_of(owner: ContentKeyOwner) -> (String, String) {
+    let first = prefix_of(owner);
+    // No id has a byte above `~`.
+    let after = format!("{first}~");
+    (first, after)
+}
+
+/// The tenant in the name of a content key; `None` if it is none.
+pub fn tenant_of_content_key(name: &str) -> Option<TenantId> {
+    name.strip_prefix(CONTENT_KEYS)?.rsplit(' ').next()?.parse().ok()
+}
+
+fn prefix_of(owner: ContentKeyOwner) -> String {
+    format!("{CONTENT_KEYS}{owner} ")
 }
 
 /// True for the name of a content key, among those of sealed secrets.
@@ -108,7 +127,7 @@ pub struct ContentSalt(Digest);
 
 impl ContentSalt {
     /// In hex, for whoever may read the content.
-    pub fn shown(&self) -> String {
+    pub fn to_hex(&self) -> String {
         hex::lower(self.0.as_ref())
     }
 
@@ -218,7 +237,7 @@ mod tests {
         let salt = ContentSalts::new(b"secret").salt(request(1));
         let mut answer = salt.answer();
         ["Hello", "", " world"].iter().for_each(|piece| answer.add(piece));
-        let salt: [u8; 32] = hex::parse(&salt.shown()).expect("a salt in hex");
+        let salt: [u8; 32] = hex::parse(&salt.to_hex()).expect("a salt in hex");
         let expected = digest(&SHA256, &[&salt[..], b"Hello world"].concat());
         assert_eq!(answer.digest(), Some(hex::lower(expected.as_ref())));
     }
@@ -248,28 +267,32 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_a_subject_have_names_of_their_own() {
+    fn the_keys_of_an_owner_have_names_of_their_own() {
         let (user, tenant) = (UserId::from(uuid::Uuid::from_u128(1)), TenantId::from(uuid::Uuid::from_u128(2)));
-        let name = content_key_name(ContentSubject::User(user), tenant);
+        let name = content_key_name(ContentKeyOwner::User(user), tenant);
         assert_eq!(name, format!("content {user} {tenant}"));
         assert!(is_content_key(&name) && !is_content_key(&user.to_string()));
-        assert!(name.starts_with(&content_key_prefix(ContentSubject::User(user))));
-        assert!(!name.starts_with(&content_key_prefix(ContentSubject::Tenant(tenant))));
+        assert_eq!((tenant_of_content_key(&name), tenant_of_content_key(&user.to_string())), (Some(tenant), None));
+        let is_of = |owner| {
+            let (first, after) = content_key_names_of(owner);
+            (first..after).contains(&name)
+        };
+        assert!(is_of(ContentKeyOwner::User(user)) && !is_of(ContentKeyOwner::Tenant(tenant)));
     }
 
     /// So that other programs can derive it.
     #[test]
     fn a_salt_is_sha_256_of_the_secret_and_of_the_id() {
         let expected = digest(&SHA256, &[&[7; 32][..], request(1).uuid().as_bytes()].concat());
-        assert_eq!(ContentSalts::new(&[7; 32]).salt(request(1)).shown(), hex::lower(expected.as_ref()));
+        assert_eq!(ContentSalts::new(&[7; 32]).salt(request(1)).to_hex(), hex::lower(expected.as_ref()));
     }
 
     #[test]
     fn each_request_of_each_installation_has_its_own_salt() {
-        let shown = |secret: &[u8], number| ContentSalts::new(secret).salt(request(number)).shown();
-        assert_eq!(shown(b"a", 1), shown(b"a", 1));
-        assert_ne!(shown(b"a", 1), shown(b"a", 2));
-        assert_ne!(shown(b"a", 1), shown(b"b", 1));
+        let hex_of = |secret: &[u8], number| ContentSalts::new(secret).salt(request(number)).to_hex();
+        assert_eq!(hex_of(b"a", 1), hex_of(b"a", 1));
+        assert_ne!(hex_of(b"a", 1), hex_of(b"a", 2));
+        assert_ne!(hex_of(b"a", 1), hex_of(b"b", 1));
     }
 
     #[test]

@@ -230,10 +230,14 @@ impl Tables {
         self.tenants.values().filter(|tenant| tenant.is_live() && tenant.value.legal_hold).map(|tenant| &*tenant.value)
     }
 
-    /// The tenants that keep sealed content for a number of days, with it, in no particular order. None that is under legal hold.
-    pub fn content_days(&self) -> impl Iterator<Item = (TenantId, u32)> {
-        let kept = self.tenants.values().filter(|tenant| !tenant.value.legal_hold);
-        kept.filter_map(|tenant| Some((tenant.value.tenant_id, tenant.value.content_days?)))
+    /// The tenants with [`Self::retention_days`], in no particular order.
+    pub fn tenants_with_retention(&self) -> impl Iterator<Item = TenantId> {
+        self.tenants.values().filter_map(|tenant| retention_days(&tenant.value).map(|_| tenant.value.tenant_id))
+    }
+
+    /// After how many days a tenant's sealed content is deleted; `None` if it is never, or the tenant is under legal hold.
+    pub fn retention_days(&self, id: TenantId) -> Option<u32> {
+        self.tenant(id).and_then(|tenant| retention_days(&tenant.value))
     }
 
     /// The chains of the live tenants with this slug: at most one per partner.
@@ -397,6 +401,10 @@ fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
     let (key, user) = (chain.key.map(Scope::Key), chain.user.map(Scope::User));
     let (tenant, partner) = (chain.tenant.map(Scope::Tenant), chain.partner.map(Scope::Partner));
     [key, user, tenant, partner].into_iter().flatten()
+}
+
+fn retention_days(tenant: &Tenant) -> Option<u32> {
+    tenant.content_days.filter(|_| !tenant.legal_hold)
 }
 
 /// Compiles a key's allow list. One that cannot be compiled, which intake refuses, keeps its literal names: it fails closed.

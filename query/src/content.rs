@@ -5,10 +5,10 @@ use std::fmt::Display;
 use std::slice;
 
 use axum::extract::Path;
-use content_store::retention::is_over;
-use content_store::{ContentAddress, Opened};
+use content_store::retention::is_past_retention;
+use content_store::{ContentAddress, ReadOutcome};
 use events::concurrency::QUERY_MAX;
-use events::content::{ContentPart, ContentPolicy, ContentSubject};
+use events::content::{ContentKeyOwner, ContentPart, ContentPolicy};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::event::{Event, Inference, Recorded};
@@ -92,12 +92,12 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
             }
             kept
         }
-        ContentPolicy::None | ContentPolicy::Digest => KeptText::default(),
+        ContentPolicy::None | ContentPolicy::Digest => OpenedContent::default(),
     };
     let salt = match recorded.policy {
         ContentPolicy::Sealed => kept.salt,
         ContentPolicy::None => None,
-        ContentPolicy::Digest => recorded.answer_digest.map(|_| context.state.content_salts.salt(request).shown()),
+        ContentPolicy::Digest => recorded.answer_digest.map(|_| context.state.content_salts.salt(request).to_hex()),
     };
     query.record_read(ReadKind::Content);
     Ok(Json(json!({
@@ -125,7 +125,7 @@ struct RecordedContent<'a> {
 
 /// The text that is kept sealed.
 #[derive(Default)]
-struct KeptText {
+struct OpenedContent {
     prompt: Option<String>,
     answer: Option<String>,
     missing: Vec<ContentPart>,
@@ -153,8 +153,8 @@ impl<'a> RecordedContent<'a> {
     }
 
     /// The prompt, and the answer if it had text.
-    async fn opened(&self, state: &QueryState) -> Result<KeptText, QueryError> {
-        let mut kept = KeptText::default();
+    async fn opened(&self, state: &QueryState) -> Result<OpenedContent, QueryError> {
+        let mut kept = OpenedContent::default();
         kept.prompt = self.part(state, ContentPart::Prompt, &mut kept).await?;
         if self.answer_digest.is_some() {
             kept.answer = self.part(state, ContentPart::Answer, &mut kept).await?;
@@ -163,34 +163,32 @@ impl<'a> RecordedContent<'a> {
     }
 
     /// True if nothing of it is there, and its tenant keeps it no longer.
-    fn is_expired(&self, kept: &KeptText, state: &QueryState) -> bool {
-        let tables = state.tables.load();
-        let tenant = self.begin.context.tenant_id.and_then(|tenant| tables.tenant(tenant));
-        let days = tenant.and_then(|tenant| tenant.value.content_days);
+    fn is_expired(&self, kept: &OpenedContent, state: &QueryState) -> bool {
+        let days = self.begin.context.tenant_id.and_then(|tenant| state.tables.load().retention_days(tenant));
         let (day, today) = (self.begin.recorded_at.date_naive(), state.clock.now().date_naive());
-        kept.prompt.is_none() && kept.answer.is_none() && days.is_some_and(|days| is_over(day, days, today))
+        kept.prompt.is_none() && kept.answer.is_none() && days.is_some_and(|days| is_past_retention(day, days, today))
     }
 
     async fn part(
         &self,
         state: &QueryState,
         part: ContentPart,
-        kept: &mut KeptText,
+        kept: &mut OpenedContent,
     ) -> Result<Option<String>, QueryError> {
         let context = &self.begin.context;
         let (Some(reader), Some(tenant)) = (&state.content, context.tenant_id) else { return Err(no_store().into()) };
-        let subject = context.user_id.map_or(ContentSubject::Tenant(tenant), ContentSubject::User);
+        let owner = ContentKeyOwner::of(tenant, context.user_id);
         let address = ContentAddress { tenant, admitted_at: self.begin.recorded_at, request: self.request, part };
-        match reader.read(&address, subject).await {
-            Ok(Opened::Text { text, salt }) => {
+        match reader.read(&address, owner).await {
+            Ok(ReadOutcome::Text { text, salt }) => {
                 kept.salt = Some(salt);
                 Ok(Some(String::from_utf8_lossy(&text).into_owned()))
             }
-            Ok(Opened::Missing) => {
+            Ok(ReadOutcome::Missing) => {
                 kept.missing.push(part);
                 Ok(None)
             }
-            Ok(Opened::Erased) => Err(erased().into()),
+            Ok(ReadOutcome::Erased) => Err(erased().into()),
             Err(error) => Err(unreadable(error).into()),
         }
     }
@@ -201,16 +199,16 @@ fn unreadable(error: impl Display) -> Refusal {
 }
 
 fn no_store() -> Refusal {
-    let message = "this node has no store of content: ask one that was started with LEDGERWAY_CONTENT_URL";
-    Refusal::new(ErrorCode::ContentUnavailable, message)
+    let message = "this node has no content store: ask a node that was started with LEDGERWAY_CONTENT_URL";
+    Refusal::new(ErrorCode::ContentUnavailable, message).try_again()
 }
 
 fn expired() -> Refusal {
-    let message = "the content was deleted: the days are over for which its tenant keeps it";
+    let message = "the content was deleted: its tenant's content_days are over";
     Refusal::new(ErrorCode::ContentGone, message).with("reason", "expired")
 }
 
 fn erased() -> Refusal {
-    let message = "the content was erased: whom it was of, or the tenant, is gone";
+    let message = "the content was erased together with its user or its tenant";
     Refusal::new(ErrorCode::ContentGone, message).with("reason", "erased")
 }

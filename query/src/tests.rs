@@ -3,6 +3,7 @@
 mod answers;
 mod as_of;
 mod bounds;
+mod content;
 mod described;
 mod forms;
 mod listening;

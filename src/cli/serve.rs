@@ -37,7 +37,7 @@ use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone,
 use crate::in_flight::InFlight;
 use crate::metrics;
 use archived::ConfiguredArchive;
-use content::OpenedContent;
+use content::ContentParts;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
 use roles::{AuditStream, Publisher, RoleSinks};
@@ -184,7 +184,7 @@ fn role_sinks(
     engines: &Engines,
     archive: Option<ConfiguredArchive>,
     publisher: Option<Publisher>,
-    content: Option<&OpenedContent>,
+    content: Option<&ContentParts>,
 ) -> Result<RoleSinks, ServeError> {
     let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
     let audit_stream = config.audit_stream.take().map(audit_stream).transpose()?;

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use http::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::{MockUpstream, TEXT};
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::sealed_content::{content, files_with, gateway_with_store, objects_in, seal, url_of};
+use crate::sealed_content::{files_with, gateway_with_store, objects_in, seal, stored_content, url_of};
+use crate::secrets::{Place, collect};
 use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::{NATIVE, Tenant, made, text};
 
@@ -37,7 +39,7 @@ impl Person {
         let own = own.with("x-tenant-id", &tenant.id);
         let body = json!({ "model": tenant.model("ok"), "messages": [{ "role": "user", "content": PROMPT }] });
         let request = own.send(Method::POST, NATIVE, body.to_string()).await.expect("an answer").must(200).request_id();
-        content(gateway, operator, &request).await;
+        stored_content(gateway, operator, &request).await;
         operator.delete(&format!("/v1/admin/users/{id}")).await.must(200);
         Self { id, request }
     }
@@ -49,6 +51,23 @@ impl Person {
     fn content(&self) -> String {
         format!("/v1/inferences/{}/content", self.request)
     }
+}
+
+/// The key of a person's content as it is in the ledger, which alone opens what is in the store.
+fn sealed_key_of(data: &Path, user: &str) -> Vec<u8> {
+    let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");
+    let name = format!("content {user} %");
+    ledger
+        .query_row("SELECT sealed FROM sealed_secrets WHERE subject LIKE ?1", [name], |row| row.get(0))
+        .expect("one key")
+}
+
+/// The files of a folder that have these bytes.
+fn files_with_bytes(folder: &Path, bytes: &[u8]) -> Vec<String> {
+    let mut places = Vec::<Place>::new();
+    collect(folder, &mut places);
+    let has = |place: &Place| place.bytes.windows(bytes.len()).any(|window| window == bytes);
+    places.into_iter().filter(has).map(|place| place.name).collect()
 }
 
 async fn must_be_erased(reader: &Client, path: &str) {
@@ -63,17 +82,19 @@ async fn after_an_erasure_no_byte_of_the_content_or_the_name_is_anywhere_and_ver
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let other = tenant.chat("ok").await.must(200).request_id();
-    content(&gateway, gateway.operator(), &other).await;
+    stored_content(&gateway, gateway.operator(), &other).await;
     let person = Person::who_has_asked_and_left(&gateway, &tenant, &tenant.id).await;
     assert!(!files_with(&[&gateway.data()], &[NAME]).is_empty(), "the name is nowhere before");
+    let key = sealed_key_of(&gateway.data(), &person.id);
+    assert!(!files_with_bytes(&gateway.data(), &key).is_empty(), "the key is nowhere before");
     let before = gateway.books().await;
     gateway.operator().post(&person.erase(), &json!({})).await.must(200);
     must_be_erased(gateway.operator(), &person.content()).await;
-    assert_eq!(content(&gateway, gateway.operator(), &other).await["answer"], TEXT, "of somebody else");
+    assert_eq!(stored_content(&gateway, gateway.operator(), &other).await["answer"], TEXT, "of somebody else");
     assert_eq!(format!("{:?}", gateway.books().await.balances), format!("{:?}", before.balances), "money adds up");
     let began = Instant::now();
     let data = gateway.data();
-    let left = || files_with(&[store.path(), &data], &[NAME, PROMPT, TEXT]);
+    let left = || [files_with(&[store.path(), &data], &[NAME, PROMPT, TEXT]), files_with_bytes(&data, &key)].concat();
     while !left().is_empty() {
         assert!(began.elapsed() < SOON, "{:?}", left());
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -94,7 +115,7 @@ async fn the_content_of_a_tenant_ends_with_it() {
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     seal(&gateway, &tenant).await;
     let request = tenant.chat("ok").await.must(200).request_id();
-    content(&gateway, gateway.operator(), &request).await;
+    stored_content(&gateway, gateway.operator(), &request).await;
     gateway.operator().delete(&format!("/v1/admin/tenants/{}", tenant.id)).await.must(200);
     must_be_erased(gateway.operator(), &format!("/v1/inferences/{request}/content")).await;
 }
@@ -150,7 +171,7 @@ async fn under_legal_hold_nothing_of_a_tenant_is_deleted_or_erased() {
         gateway.operator().get(&format!("/v1/events?after={head}&types=user.erased.v1,tenant.ended.v1")).await;
     assert!(changes.must(200).body.is_empty(), "nothing was erased or ended");
     for person in [&person, &guest] {
-        assert!(text(&content(&gateway, operator, &person.request).await["prompt"]).contains(PROMPT));
+        assert!(text(&stored_content(&gateway, operator, &person.request).await["prompt"]).contains(PROMPT));
     }
     operator.patch(&path, &json!({ "legal_hold": false })).await.must(200);
     for person in [&person, &guest] {
@@ -185,7 +206,7 @@ async fn content_is_deleted_after_its_days_unless_it_is_held() {
         let path = format!("/v1/admin/tenants/{}", tenant.id);
         assert_eq!(gateway.operator().patch(&path, &fields).await.must(200).json()["content_days"], json!(days));
         let request = tenant.chat("ok").await.must(200).request_id();
-        content(&gateway, gateway.operator(), &request).await;
+        stored_content(&gateway, gateway.operator(), &request).await;
         tenants.push((tenant, request));
     }
     let path = format!("/v1/admin/tenants/{}", tenants[0].0.id);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::{MockUpstream, TEXT};
 
+use crate::abandoned::until_metric_is;
 use crate::client::Client;
 use crate::content::salted;
 use crate::embeddings::{EMBEDDINGS, tenant_with};
@@ -43,7 +44,7 @@ fn ask(tenant: &Tenant, streamed: bool) -> String {
 }
 
 /// What is shown once everything is in the store.
-pub async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
+pub async fn stored_content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
     let (path, began) =
         (format!("/v1/inferences/{request}/content?min_position={}", gateway.head().await), Instant::now());
     loop {
@@ -81,7 +82,7 @@ async fn sealed_content_is_shown_with_its_permission_and_is_in_no_file() {
     for (path, streamed) in [(NATIVE, false), (OPENAI, true)] {
         let body = ask(&tenant, streamed);
         let reply = tenant.app.send(Method::POST, path, body.clone()).await.expect("an answer").must(200);
-        let kept = content(&gateway, &reader, &reply.request_id()).await;
+        let kept = stored_content(&gateway, &reader, &reply.request_id()).await;
         assert_eq!((&kept["content_policy"], &kept["body_sha256"]), (&json!("sealed"), &Value::Null), "{kept}");
         assert_eq!((&kept["prompt"], &kept["answer"]), (&json!(body), &json!(TEXT)), "{kept}");
         assert_eq!(kept["prompt_digest"], salted(&kept["salt"], &body), "{kept}");
@@ -105,7 +106,7 @@ async fn sealed_content_is_shown_with_its_permission_and_is_in_no_file() {
     let operator = gateway.operator().clone().with("x-tenant-id", &tenant.id);
     let body = ask(&tenant, false);
     let reply = operator.send(Method::POST, NATIVE, body.clone()).await.expect("an answer").must(200);
-    assert_eq!(content(&gateway, &reader, &reply.request_id()).await["prompt"], json!(body));
+    assert_eq!(stored_content(&gateway, &reader, &reply.request_id()).await["prompt"], json!(body));
     gateway.stop();
     assert_eq!(objects_in(store.path()), 6);
     let found = files_with(&[store.path(), &gateway.data()], &[CANARY, TEXT]);
@@ -121,7 +122,7 @@ async fn a_prompt_that_was_sent_is_kept_although_its_request_fails() {
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
     seal(&gateway, &tenant).await;
     let request = tenant.chat("e500").await.request_id();
-    let kept = content(&gateway, gateway.operator(), &request).await;
+    let kept = stored_content(&gateway, gateway.operator(), &request).await;
     assert!(kept["prompt"].as_str().is_some_and(|prompt| prompt.contains("hello")), "{kept}");
     assert_eq!((&kept["answer"], &kept["answer_digest"]), (&Value::Null, &Value::Null), "{kept}");
 }
@@ -136,11 +137,34 @@ async fn the_prompt_of_embeddings_is_kept_and_nothing_is_lost() {
     seal(&gateway, &tenant).await;
     let asked = json!({ "model": tenant.model("ok"), "input": CANARY });
     let request = tenant.app.post(EMBEDDINGS, &asked).await.must(200).request_id();
-    let kept = content(&gateway, gateway.operator(), &request).await;
+    let kept = stored_content(&gateway, gateway.operator(), &request).await;
     assert!(text(&kept["prompt"]).contains(CANARY), "{kept}");
     assert_eq!((&kept["answer"], &kept["answer_digest"]), (&Value::Null, &Value::Null), "{kept}");
     let life = gateway.life(&request).await;
     assert!(life.iter().all(|event| event["data"].get("content_lost").is_none()), "{life:?}");
+}
+
+/// The client has the whole answer.
+///
+/// Holds: content.sealed-store
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_long_to_be_kept_is_recorded_and_counted_as_lost() {
+    let ((gateway, _store), upstream) = (gateway_with_store(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["said"]).await;
+    seal(&gateway, &tenant).await;
+    let answer = json!({ "id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "x".repeat(5 * 1024 * 1024) }, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 } });
+    upstream.says("application/json", answer.to_string());
+    let request = tenant.chat("said").await.must(200).request_id();
+    let life = gateway.life(&request).await;
+    let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("its end");
+    assert_eq!(end["data"]["content_lost"], json!(["answer"]), "{end}");
+    until_metric_is(&gateway, "ledgerway_content_lost_total", 1).await;
+    let path = format!("/v1/inferences/{request}/content?min_position={}", gateway.head().await);
+    let kept = gateway.operator().get(&path).await.must(200).json();
+    assert_eq!((&kept["answer"], kept["answer_digest"].is_string()), (&Value::Null, true), "{kept}");
+    assert!(kept["missing"].as_array().is_some_and(|missing| missing.contains(&json!("answer"))), "{kept}");
 }
 
 /// Holds: content.sealed-store
@@ -173,7 +197,7 @@ async fn requests_are_answered_while_the_store_is_away_and_content_follows_when_
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     fs::remove_file(&store).expect("it goes");
     fs::rename(&away, &store).expect("it comes back");
-    assert_eq!(content(&gateway, gateway.operator(), &request).await["answer"], TEXT);
+    assert_eq!(stored_content(&gateway, gateway.operator(), &request).await["answer"], TEXT);
 }
 
 /// Holds: content.sealed
@@ -198,7 +222,7 @@ async fn every_node_opens_what_one_has_sealed() {
     for (reply, body) in [(first, body), (second, other)] {
         let request = reply.expect("an answer").must(200).request_id();
         for node in [&one, &two] {
-            assert_eq!(content(node, node.operator(), &request).await["prompt"], json!(body));
+            assert_eq!(stored_content(node, node.operator(), &request).await["prompt"], json!(body));
         }
         let path = format!("/v1/inferences/{request}/content?min_position={}", one.head().await);
         bare.operator().get(&path).await.must_be(503, "CONTENT_UNAVAILABLE");

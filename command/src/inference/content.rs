@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use content_store::{Content, ContentAddress, ContentKey, ContentWriter};
 use dialects::Metered;
-use events::content::{AnswerText, ContentPart, ContentPolicy, ContentSalt, ContentSalts, ContentSubject};
+use events::content::{AnswerText, ContentKeyOwner, ContentPart, ContentPolicy, ContentSalt, ContentSalts};
 use events::event::Context;
 use events::ids::{RequestId, TenantId};
 use events::refusal::{ErrorCode, Refusal};
@@ -21,13 +21,13 @@ use crate::ledger_unavailable::ledger_unavailable;
 const KEYS_MAX: usize = 10_000;
 
 /// Seals the content of requests, and stores it.
-pub struct SealedContent {
+pub struct ContentKeeper {
     vault: Arc<Vault>,
     writer: ContentWriter,
-    keys: Mutex<HashMap<(TenantId, ContentSubject), Arc<ContentKey>>>,
+    keys: Mutex<HashMap<(TenantId, ContentKeyOwner), Arc<ContentKey>>>,
 }
 
-impl SealedContent {
+impl ContentKeeper {
     pub fn new(vault: Arc<Vault>, writer: ContentWriter) -> Self {
         Self { vault, writer, keys: Mutex::default() }
     }
@@ -38,22 +38,22 @@ impl SealedContent {
     async fn key(
         &self,
         tenant: TenantId,
-        subject: ContentSubject,
+        owner: ContentKeyOwner,
         known_until: u64,
     ) -> Result<Arc<ContentKey>, ContentKeyError> {
-        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant, subject)).cloned();
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&(tenant, owner)).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let opened = self.vault.content_key(tenant, subject, known_until).await?;
-        let key = Arc::new(ContentKey::new(subject, opened.generation, &opened.secret));
+        let opened = self.vault.content_key_or_new(tenant, owner, known_until).await?;
+        let key = Arc::new(ContentKey::new(owner, opened.generation, &opened.secret));
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX
             && let Some(any) = keys.keys().next().copied()
         {
             keys.remove(&any);
         }
-        keys.insert((tenant, subject), Arc::clone(&key));
+        keys.insert((tenant, owner), Arc::clone(&key));
         Ok(key)
     }
 }
@@ -69,7 +69,7 @@ pub enum RequestContent {
 /// A request whose prompt and answer are kept sealed.
 #[derive(Clone)]
 pub struct SealedRequest {
-    keeper: Arc<SealedContent>,
+    keeper: Arc<ContentKeeper>,
     key: Arc<ContentKey>,
     tenant: TenantId,
     request: RequestId,
@@ -80,9 +80,9 @@ impl RequestContent {
     /// By the policy that the tables have at `known_until`.
     ///
     /// Errors: the policy is to keep content sealed, and this node cannot.
-    pub async fn by(
+    pub async fn for_policy(
         policy: ContentPolicy,
-        (salts, keeper): (&ContentSalts, Option<&Arc<SealedContent>>),
+        (salts, keeper): (&ContentSalts, Option<&Arc<ContentKeeper>>),
         request: RequestId,
         context: &Context,
         known_until: u64,
@@ -91,8 +91,8 @@ impl RequestContent {
             (ContentPolicy::None, _) => Ok(Self::Nothing),
             (ContentPolicy::Sealed, Some(tenant)) => {
                 let keeper = keeper.ok_or_else(no_store)?;
-                let subject = context.user_id.map_or(ContentSubject::Tenant(tenant), ContentSubject::User);
-                let key = keeper.key(tenant, subject, known_until).await.map_err(no_key)?;
+                let owner = ContentKeyOwner::of(tenant, context.user_id);
+                let key = keeper.key(tenant, owner, known_until).await.map_err(no_key)?;
                 let salt = key.salts().salt(request);
                 Ok(Self::Sealed(SealedRequest { keeper: Arc::clone(keeper), key, tenant, request, salt }))
             }
@@ -140,7 +140,7 @@ impl RequestContent {
             Some([]) => None,
             Some(text) => sealed.keep(ContentPart::Answer, admitted_at, Bytes::copy_from_slice(text)),
             None => {
-                sealed.keeper.writer.lose(ContentPart::Answer);
+                sealed.keeper.writer.count_lost(ContentPart::Answer);
                 Some(ContentPart::Answer)
             }
         }
@@ -150,7 +150,7 @@ impl RequestContent {
 impl SealedRequest {
     fn keep(&self, part: ContentPart, admitted_at: DateTime<Utc>, text: Bytes) -> Option<ContentPart> {
         let address = ContentAddress { tenant: self.tenant, admitted_at, request: self.request, part };
-        let is_kept = self.keeper.writer.keep(Content { address, key: Arc::clone(&self.key), text });
+        let is_kept = self.keeper.writer.try_enqueue(Content { address, key: Arc::clone(&self.key), text });
         (!is_kept).then_some(part)
     }
 }

@@ -21,7 +21,7 @@ use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
-use super::content::{RequestContent, SealedContent};
+use super::content::{ContentKeeper, RequestContent};
 use super::large_bodies::LargeBodies;
 use super::provider_keys::ProviderKeys;
 use crate::body::memory::BodyMemory;
@@ -48,7 +48,7 @@ pub struct Gateway {
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,
     /// `None` if this node keeps no content.
-    pub sealed_content: Option<Arc<SealedContent>>,
+    pub content_keeper: Option<Arc<ContentKeeper>>,
     /// `None` if the log is not published.
     pub leaf_of: Option<LeafOf>,
     /// `None` if traces are not exported.
@@ -94,8 +94,8 @@ impl Gateway {
         request: RequestId,
         known_until: u64,
     ) -> Result<RequestContent, Refusal> {
-        let means = (&self.content_salts, self.sealed_content.as_ref());
-        RequestContent::by(policy, means, request, context, known_until).await
+        let means = (&self.content_salts, self.content_keeper.as_ref());
+        RequestContent::for_policy(policy, means, request, context, known_until).await
     }
 
     /// The time that an event would get if it were appended now.

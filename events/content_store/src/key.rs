@@ -1,11 +1,11 @@
-//! The key of a subject within a tenant, and what is sealed under it: XChaCha20-Poly1305, with the object's name and the subject as
+//! The key of an owner within a tenant, and what is sealed under it: XChaCha20-Poly1305, with the object's name and the owner as
 //! associated data, so that no object opens in the place of another.
 
 use std::fmt;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use events::content::{ContentSalts, ContentSubject};
+use events::content::{ContentKeyOwner, ContentSalts};
 use ring::hmac;
 
 use crate::address::ContentAddress;
@@ -18,24 +18,24 @@ const GENERATION_LEN: usize = 4;
 /// How much longer an object is than its text.
 pub(crate) const OVERHEAD: usize = 1 + GENERATION_LEN + NONCE_LEN + TAG_LEN;
 
-/// Seals and opens the content of one subject, and gives the salts of its digests. Shown nowhere.
+/// Seals and opens the content of one owner, and gives the salts of its digests. Shown nowhere.
 #[derive(Clone)]
 pub struct ContentKey {
     generation: u32,
-    subject: ContentSubject,
+    owner: ContentKeyOwner,
     cipher: XChaCha20Poly1305,
     salts: ContentSalts,
 }
 
 impl ContentKey {
-    /// From the secret of this generation: a subject can have several.
-    pub fn new(subject: ContentSubject, generation: u32, secret: &[u8; 32]) -> Self {
+    /// From the secret of this generation: an owner can have several.
+    pub fn new(owner: ContentKeyOwner, generation: u32, secret: &[u8; 32]) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = |purpose: &str| hmac::sign(&secret, purpose.as_bytes());
         let sealing = derived("ledgerway content seal");
         Self {
             generation,
-            subject,
+            owner,
             cipher: XChaCha20Poly1305::new(sealing.as_ref().into()),
             salts: ContentSalts::new(derived("ledgerway content salt").as_ref()),
         }
@@ -45,13 +45,13 @@ impl ContentKey {
         &self.salts
     }
 
-    pub const fn subject(&self) -> ContentSubject {
-        self.subject
+    pub const fn owner(&self) -> ContentKeyOwner {
+        self.owner
     }
 
     /// The object for this text. `None` only for a text that is too long for the cipher: 256 GiB.
     pub(crate) fn seal(&self, address: &ContentAddress, nonce: [u8; NONCE_LEN], text: &[u8]) -> Option<Vec<u8>> {
-        let payload = Payload { msg: text, aad: &context(address, self.subject) };
+        let payload = Payload { msg: text, aad: &context(address, self.owner) };
         let sealed = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
         let mut object = Vec::with_capacity(text.len() + OVERHEAD);
         object.push(FORM);
@@ -67,7 +67,7 @@ impl ContentKey {
             return None;
         }
         let (nonce, sealed) = object.get(1 + GENERATION_LEN..)?.split_at_checked(NONCE_LEN)?;
-        let payload = Payload { msg: sealed, aad: &context(address, self.subject) };
+        let payload = Payload { msg: sealed, aad: &context(address, self.owner) };
         self.cipher.decrypt(XNonce::from_slice(nonce), payload).ok()
     }
 }
@@ -79,13 +79,13 @@ pub(crate) fn generation_of(object: &[u8]) -> Option<u32> {
     (*form == FORM).then(|| u32::from_be_bytes(generation))
 }
 
-fn context(address: &ContentAddress, subject: ContentSubject) -> Vec<u8> {
-    format!("ledgerway content\n{address}\n{subject}").into_bytes()
+fn context(address: &ContentAddress, owner: ContentKeyOwner) -> Vec<u8> {
+    format!("ledgerway content\n{address}\n{owner}").into_bytes()
 }
 
 impl fmt::Debug for ContentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContentKey({} of {})", self.generation, self.subject)
+        write!(f, "ContentKey({} of {})", self.generation, self.owner)
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
         format!("{prefix}{number:032x}").parse().expect("an id")
     }
 
-    fn ada() -> ContentSubject {
-        ContentSubject::User(id::<UserId>("usr_", 3))
+    fn ada() -> ContentKeyOwner {
+        ContentKeyOwner::User(id::<UserId>("usr_", 3))
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(key.open(&other_tenant, &object), None);
         assert_eq!(ContentKey::new(ada(), 7, &[2; 32]).open(&prompt, &object), None);
         assert_eq!(ContentKey::new(ada(), 8, &[1; 32]).open(&prompt, &object), None);
-        let of_tenant = ContentSubject::Tenant(prompt.tenant);
+        let of_tenant = ContentKeyOwner::Tenant(prompt.tenant);
         assert_eq!(ContentKey::new(of_tenant, 7, &[1; 32]).open(&prompt, &object), None);
         for length in [0, 1, 5, 20, object.len() - 1] {
             assert_eq!(key.open(&prompt, &object[..length]), None, "{length}");

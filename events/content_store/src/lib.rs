@@ -1,14 +1,16 @@
-//! Prompts and answers of tenants whose policy is `sealed` (ADR-0029): one object for each, encrypted under a key of the person
-//! that the request was for. The key is in the ledger's database, never here: whoever deletes it has deleted the content, in every
+//! Prompts and answers of tenants whose policy is `sealed` (ADR-0029): one object for each, encrypted under a key of the user
+//! that the request was for, or of the tenant if it had none. The key is in the ledger's database, never here: whoever deletes it has deleted the content, in every
 //! copy of the store.
 //!
 //! - `address`: what an object is called.
-//! - `key`: the key of a subject, and what is sealed under it.
+//! - `figures`: metrics.
+//! - `key`: the key of an owner, and what is sealed under it.
 //! - `store`: puts and reads objects, and `reader` opens them.
 //! - `retention`: deletes what tenants keep no longer.
 //! - `writer`: puts them beside the requests: no request waits for the store.
 
 mod address;
+mod figures;
 mod key;
 mod reader;
 pub mod retention;
@@ -16,7 +18,8 @@ mod store;
 mod writer;
 
 pub use address::{ContentAddress, FOLDER};
+pub use figures::ContentFigures;
 pub use key::ContentKey;
-pub use reader::{ContentReader, OpenKey, Opened};
+pub use reader::{ContentReader, KeyOpener, ReadOutcome};
 pub use store::{ContentStore, ReadError, StoredObject};
-pub use writer::{Content, ContentFigures, ContentWriter};
+pub use writer::{Content, ContentWriter};

@@ -12,8 +12,8 @@ use events::time::Clock;
 use objects::StoreError;
 use tokio::time::{Instant, sleep};
 
+use crate::figures::ContentFigures;
 use crate::store::ContentStore;
-use crate::writer::ContentFigures;
 
 /// The pause between two looks at everything.
 const PASS_EVERY: Duration = Duration::from_secs(3600);
@@ -25,17 +25,17 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const NAMES_MAX: usize = 1000;
 
 /// What tenants say of their content: see `Tenant::content_days`.
-pub struct KeptDays {
+pub struct RetentionRules {
     /// The tenants that keep content for a number of days.
     pub tenants: Box<dyn Fn() -> Vec<TenantId> + Send + Sync>,
     /// For how many days a tenant does; `None` if nothing of it is deleted. Asked again for each object: a legal hold may have begun.
-    pub of: Box<dyn Fn(TenantId) -> Option<u32> + Send + Sync>,
+    pub days_of: Box<dyn Fn(TenantId) -> Option<u32> + Send + Sync>,
 }
 
 /// What the role needs.
 pub struct RetentionParts {
     pub store: ContentStore,
-    pub kept: KeptDays,
+    pub rules: RetentionRules,
     pub figures: ContentFigures,
     pub log: Log,
     pub status: RoleStatus,
@@ -58,9 +58,9 @@ pub async fn run(parts: RetentionParts) {
 impl RetentionParts {
     async fn work(&self, lease: &Lease, backoff: &mut Backoff) -> Result<LeaseWorkEnd, StoreError> {
         loop {
-            for tenant in (self.kept.tenants)() {
-                let deleted = delete_expired(&self.store, tenant, &self.kept, || self.today(lease)).await?;
-                self.figures.expired(deleted);
+            for tenant in (self.rules.tenants)() {
+                let deleted = delete_expired(&self.store, tenant, &self.rules, || self.today(lease)).await?;
+                self.figures.count_expired(deleted);
                 if deleted > 0 {
                     tracing::info!(%tenant, objects = deleted, "sealed content was deleted after its days");
                 }
@@ -85,7 +85,7 @@ impl RetentionParts {
 }
 
 /// Whether content of that day is kept no longer, if it is kept for so many days.
-pub fn is_over(day: NaiveDate, days: u32, today: NaiveDate) -> bool {
+pub fn is_past_retention(day: NaiveDate, days: u32, today: NaiveDate) -> bool {
     today.checked_sub_days(Days::new(days.into())).is_some_and(|first_kept| day < first_kept)
 }
 
@@ -93,10 +93,11 @@ pub fn is_over(day: NaiveDate, days: u32, today: NaiveDate) -> bool {
 async fn delete_expired(
     store: &ContentStore,
     tenant: TenantId,
-    kept: &KeptDays,
+    rules: &RetentionRules,
     today: impl Fn() -> Option<NaiveDate>,
 ) -> Result<u64, StoreError> {
-    let is_expired = |day| today().zip((kept.of)(tenant)).is_some_and(|(today, days)| is_over(day, days, today));
+    let is_expired =
+        |day| today().zip((rules.days_of)(tenant)).is_some_and(|(today, days)| is_past_retention(day, days, today));
     let mut deleted = 0;
     loop {
         let names = store.names_of(tenant, NAMES_MAX, is_expired).await?;
@@ -147,15 +148,15 @@ mod tests {
         // 0: nothing is deleted.
         static DAYS: AtomicU32 = AtomicU32::new(0);
         let of = |_| Some(DAYS.load(Ordering::SeqCst)).filter(|days| *days > 0);
-        let kept = KeptDays { tenants: Box::new(Vec::new), of: Box::new(of) };
+        let rules = RetentionRules { tenants: Box::new(Vec::new), days_of: Box::new(of) };
         let today = || NaiveDate::from_ymd_opt(2026, 11, 25);
         for (days, deleted) in [(0, 0), (3, 1), (3, 0), (2, 1), (36_500, 0)] {
             DAYS.store(days, Ordering::SeqCst);
-            assert_eq!(delete_expired(&store, tenant(1), &kept, today).await.expect("it deletes"), deleted, "{days}");
+            assert_eq!(delete_expired(&store, tenant(1), &rules, today).await.expect("it deletes"), deleted, "{days}");
         }
         DAYS.store(1, Ordering::SeqCst);
         assert_eq!(
-            delete_expired(&store, tenant(1), &kept, || None).await.expect("it deletes"),
+            delete_expired(&store, tenant(1), &rules, || None).await.expect("it deletes"),
             0,
             "without the lease"
         );

@@ -21,7 +21,7 @@ pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It is damaged, or somebody else has put it there.
-    #[error("{name} in {store} is not what was sealed for it")]
+    #[error("{name} in {store} is damaged or was not written by this gateway")]
     Foreign { name: String, store: String },
     #[error("cannot open the key of content: {0}")]
     Key(String),

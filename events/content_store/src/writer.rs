@@ -1,5 +1,5 @@
 //! Puts sealed content beside the requests. No request waits for the store: what there is no room for is lost, and so is what the
-//! store has not taken after [`AGE_MAX`]. Requests record the first, and a metric counts both.
+//! store has not taken [`GIVEN_UP_AFTER`] it was queued. Requests record the first, and a metric counts both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use bytes::Bytes;
 use events::backoff::Backoff;
 use events::content::ContentPart;
 use events::ids::IdMaker;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::address::ContentAddress;
+use crate::figures::ContentFigures;
 use crate::key::ContentKey;
 use crate::store::{ContentStore, TEXT_BYTES_MAX};
 
 /// The memory of all that is on its way to the store, in KiB.
-const ROOM_KIB: u32 = 64 * 1024;
+const QUEUE_KIB_MAX: u32 = 64 * 1024;
 /// The most objects that are on their way.
 const OBJECTS_MAX: usize = 4096;
 /// How many of them are put at a time.
 const PUTS_MAX: usize = 32;
-/// How long an object is put again if the store fails.
-const AGE_MAX: Duration = Duration::from_secs(300);
+/// How long after it was queued an object is put again if the store fails.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(300);
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
@@ -34,45 +34,6 @@ pub struct Content {
     pub address: ContentAddress,
     pub key: Arc<ContentKey>,
     pub text: Bytes,
-}
-
-/// Metrics of the writer.
-#[derive(Clone)]
-pub struct ContentFigures {
-    kept: IntCounterVec,
-    lost: IntCounterVec,
-    expired: IntCounter,
-    pending: IntGauge,
-}
-
-impl ContentFigures {
-    /// Counts objects that were deleted after their days.
-    pub(crate) fn expired(&self, objects: u64) {
-        self.expired.inc_by(objects);
-    }
-
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounterVec::new(Opts::new(name, help), &["part"])?;
-            registry.register(Box::new(counter.clone()))?;
-            ContentPart::words().for_each(|part| drop(counter.with_label_values(&[part])));
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let pending = IntGauge::new("ledgerway_content_pending", "Prompts and answers on their way to the store")?;
-        registry.register(Box::new(pending.clone()))?;
-        let help = "Prompts and answers that were deleted because their tenants keep them no longer";
-        let expired = IntCounter::new("ledgerway_content_expired_total", help)?;
-        registry.register(Box::new(expired.clone()))?;
-        Ok(Self {
-            kept: counter("ledgerway_content_kept_total", "Prompts and answers that were sealed and stored")?,
-            lost: counter(
-                "ledgerway_content_lost_total",
-                "Prompts and answers that were to be kept, and were not: the store was too slow or did not take them",
-            )?,
-            expired,
-            pending,
-        })
-    }
 }
 
 /// The way to the store. Cheap to clone.
@@ -85,7 +46,7 @@ struct WriterState {
     store: ContentStore,
     ids: IdMaker,
     figures: ContentFigures,
-    room: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
     objects: Arc<Semaphore>,
     puts: Semaphore,
     tasks: TaskTracker,
@@ -94,7 +55,7 @@ struct WriterState {
 }
 
 /// What one object takes of the writer's memory, until it is stored or lost.
-struct Room {
+struct QueuePermits {
     _memory: OwnedSemaphorePermit,
     _object: OwnedSemaphorePermit,
 }
@@ -106,7 +67,7 @@ impl ContentWriter {
             store,
             ids,
             figures,
-            room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
+            memory: Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize)),
             objects: Arc::new(Semaphore::new(OBJECTS_MAX)),
             puts: Semaphore::new(PUTS_MAX),
             tasks: TaskTracker::new(),
@@ -115,27 +76,28 @@ impl ContentWriter {
         Self { state: Arc::new(state) }
     }
 
-    /// Seals and stores the text, without a wait. False if there is no room for it, or it is too long: it is lost.
+    /// Queues the text to be sealed and stored. False if there is no room for it, or it is too long: it is lost.
     #[must_use]
-    pub fn keep(&self, content: Content) -> bool {
+    pub fn try_enqueue(&self, content: Content) -> bool {
         let state = Arc::clone(&self.state);
-        let Some(room) = state.room_for(content.text.len()) else {
-            self.lose(content.address.part);
+        let Some(permits) = state.permits_for(content.text.len()) else {
+            self.count_lost(content.address.part);
             return false;
         };
-        state.figures.pending.inc();
+        state.figures.pending().inc();
+        let give_up_at = Instant::now() + GIVEN_UP_AFTER;
         let put = async move {
-            state.put(content).await;
-            state.figures.pending.dec();
-            drop(room);
+            state.put(content, give_up_at).await;
+            state.figures.pending().dec();
+            drop(permits);
         };
         self.state.tasks.spawn_on(put, &self.state.runtime);
         true
     }
 
     /// Counts a text as lost that could not be kept.
-    pub fn lose(&self, part: ContentPart) {
-        self.state.figures.lost.with_label_values(&[part.as_str()]).inc();
+    pub fn count_lost(&self, part: ContentPart) {
+        self.state.figures.count_lost(part);
     }
 
     /// Waits until everything is stored or lost, at most this long. Returns how many objects are left.
@@ -148,22 +110,26 @@ impl ContentWriter {
 
 impl WriterState {
     /// Twice the text: for as long as it is put, the sealed copy is there as well.
-    fn room_for(&self, bytes: usize) -> Option<Room> {
+    fn permits_for(&self, bytes: usize) -> Option<QueuePermits> {
         if bytes > TEXT_BYTES_MAX {
             return None;
         }
-        let kib = u32::try_from(bytes.div_ceil(512)).ok()?.clamp(1, ROOM_KIB);
-        Some(Room {
-            _memory: Arc::clone(&self.room).try_acquire_many_owned(kib).ok()?,
+        let kib = u32::try_from(bytes.div_ceil(512)).ok()?.clamp(1, QUEUE_KIB_MAX);
+        Some(QueuePermits {
+            _memory: Arc::clone(&self.memory).try_acquire_many_owned(kib).ok()?,
             _object: Arc::clone(&self.objects).try_acquire_owned().ok()?,
         })
     }
 
-    async fn put(&self, content: Content) {
+    async fn put(&self, content: Content, give_up_at: Instant) {
         let Content { address, key, text } = content;
-        let part = address.part.as_str();
-        // It is never closed.
-        let Ok(_permit) = self.puts.acquire().await else { return };
+        let part = address.part;
+        // While the store is down, objects wait here for the attempts of others, which end when these are given up.
+        let Ok(Ok(_permit)) = timeout_at(give_up_at, self.puts.acquire()).await else {
+            self.figures.count_lost(part);
+            tracing::error!(request_id = %address.request, part = part.as_str(), "sealed content is lost: the store is too slow");
+            return;
+        };
         let nonce = self.ids.bytes();
         let sealed = if text.len() > SEALED_AT_ONCE_MAX {
             tokio::task::spawn_blocking(move || key.seal(&address, nonce, &text)).await.ok().flatten()
@@ -171,23 +137,23 @@ impl WriterState {
             key.seal(&address, nonce, &text)
         };
         let Some(object) = sealed.map(Bytes::from) else {
-            self.figures.lost.with_label_values(&[part]).inc();
+            self.figures.count_lost(part);
             return;
         };
-        let (until, mut backoff) = (Instant::now() + AGE_MAX, Backoff::new(RETRY_MIN, RETRY_MAX));
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             match self.store.put(&address, object.clone()).await {
                 Ok(()) => {
-                    self.figures.kept.with_label_values(&[part]).inc();
+                    self.figures.count_kept(part);
                     return;
                 }
-                Err(error) if Instant::now() >= until => {
-                    self.figures.lost.with_label_values(&[part]).inc();
-                    tracing::error!(%error, request_id = %address.request, part, "sealed content is lost");
+                Err(error) if Instant::now() >= give_up_at => {
+                    self.figures.count_lost(part);
+                    tracing::error!(%error, request_id = %address.request, part = part.as_str(), "sealed content is lost");
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, request_id = %address.request, part, "sealed content is not stored yet");
+                    tracing::warn!(%error, request_id = %address.request, part = part.as_str(), "sealed content is not stored yet");
                     backoff.wait().await;
                 }
             }
@@ -200,9 +166,11 @@ const SEALED_AT_ONCE_MAX: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use events::content::ContentSubject;
+    use events::content::ContentKeyOwner;
     use events::ids::SystemRandom;
     use events::time::{SystemClock, parse_rfc3339};
+
+    use prometheus::Registry;
 
     use super::*;
     use crate::store::tests::store_in;
@@ -221,7 +189,7 @@ mod tests {
             request: "req_00000000000000000000000000000002".parse().expect("an id"),
             part: ContentPart::Prompt,
         };
-        let key = ContentKey::new(ContentSubject::Tenant(address.tenant), 7, &[1; 32]);
+        let key = ContentKey::new(ContentKeyOwner::Tenant(address.tenant), 7, &[1; 32]);
         Content { address, key: Arc::new(key), text: text.into() }
     }
 
@@ -230,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (writer, store) = writer(folder.path());
         let Content { address, key, .. } = content(Vec::new());
-        assert!(writer.keep(content(vec![b'x'; 300_000])));
+        assert!(writer.try_enqueue(content(vec![b'x'; 300_000])));
         assert_eq!(writer.drain(Duration::from_secs(20)).await, 0);
         let found = store.get(&address).await.expect("it reads").expect("an object");
         assert_eq!(key.open(&address, &found.bytes), Some(vec![b'x'; 300_000]));
@@ -241,13 +209,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (writer, _) = writer(folder.path());
         let mebibytes = |count: usize| content(vec![0; count * 1024 * 1024]);
-        assert!(!writer.keep(content(vec![0; TEXT_BYTES_MAX + 1])), "it is too long");
+        assert!(!writer.try_enqueue(content(vec![0; TEXT_BYTES_MAX + 1])), "it is too long");
         // Nothing is put before this test waits.
-        assert!(writer.keep(mebibytes(20)));
-        assert!(!writer.keep(mebibytes(20)) && writer.keep(mebibytes(5)));
-        let lost = writer.state.figures.lost.with_label_values(&["prompt"]).get();
-        assert_eq!((lost, writer.state.figures.pending.get()), (2, 2));
+        assert!(writer.try_enqueue(mebibytes(20)));
+        assert!(!writer.try_enqueue(mebibytes(20)) && writer.try_enqueue(mebibytes(5)));
+        let lost = writer.state.figures.lost(ContentPart::Prompt);
+        assert_eq!((lost, writer.state.figures.pending().get()), (2, 2));
         assert_eq!(writer.drain(Duration::from_secs(60)).await, 0);
-        assert_eq!(writer.state.room.available_permits(), ROOM_KIB as usize);
+        assert_eq!(writer.state.memory.available_permits(), QUEUE_KIB_MAX as usize);
     }
 }

@@ -178,6 +178,7 @@ fn answers(reader: &dyn Reader) -> Vec<(String, String)> {
     let subjects = ["prv_b", "prv_B", "prv_c"].map(str::to_owned).to_vec();
     let open = reader.subjects_with_secret(subjects);
     answers.note_map("subjects", open.map(|open| open.into_iter().map(|subject| (subject, ()))));
+    answers.note("content keys", reader.tenants_with_content_keys_of(id::<UserId>(1)));
     for scope in ["a", "b"] {
         answers.note(format!("wrapped {scope}"), reader.wrapped_key(scope));
     }

@@ -7,7 +7,7 @@ use events::log::{LEDGER_FILE, SealedSecret, SideRow, TenantKey};
 use events::time::Period;
 use tempfile::TempDir;
 
-use events::content::{ContentSubject, content_key_name};
+use events::content::{ContentKeyOwner, content_key_name};
 
 use crate::facts::{append, budget, clock, id, opened};
 use crate::log_steps::{must_verify, open, open_budget};
@@ -104,12 +104,12 @@ async fn the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner
 
 async fn the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other(test_log: TestLog) {
     let log = test_log.open(&clock());
-    let user = |number: u128| ContentSubject::User(id(number));
+    let user = |number: u128| ContentKeyOwner::User(id(number));
     let names = [
         content_key_name(user(1), id(1)),
         content_key_name(user(1), id(2)),
         content_key_name(user(2), id(1)),
-        content_key_name(ContentSubject::Tenant(id(1)), id(1)),
+        content_key_name(ContentKeyOwner::Tenant(id(1)), id(1)),
         "prv_1".to_owned(),
     ];
     let change = |side: Vec<SideRow>| {
@@ -129,7 +129,10 @@ async fn the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other
     let reader = log.reader().expect("a reader");
     assert_eq!(reader.sealed_secret_of(&names[0], 7).expect("it reads"), Some(secret(&names[0], 7)));
     assert_eq!(reader.sealed_secret_of(&names[0], 8).expect("it reads"), None);
+    let tenants_of = |user| reader.tenants_with_content_keys_of(id(user)).expect("it reads");
+    assert_eq!((tenants_of(1), tenants_of(2), tenants_of(3)), (vec![id(1), id(2)], vec![id(1)], vec![]));
     change(vec![SideRow::DropContentKeys(id(1))]).await.expect("it is written");
+    assert_eq!(tenants_of(1), []);
     let left = reader.sealed_secrets().expect("secrets").into_iter().map(|secret| secret.subject);
     let mut expected: Vec<String> = names[2..].iter().flat_map(|name| [name.clone(), name.clone()]).collect();
     expected.sort();

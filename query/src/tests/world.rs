@@ -26,6 +26,7 @@ use ::projections::{tables, views};
 use access_log::{AccessLog, AccessLogSettings, ViewSettings};
 use axum::Router;
 use axum::body::Body;
+use content_store::ContentReader;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use openapi::refusals::NATIVE;
@@ -141,6 +142,11 @@ impl World {
 
     /// The same, by this clock.
     pub async fn by(clock: Arc<dyn Clock>) -> Self {
+        Self::with_content(clock, None).await
+    }
+
+    /// The same, with this store of sealed content.
+    pub async fn with_content(clock: Arc<dyn Clock>, content: Option<ContentReader>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let log = Log::open(dir.path(), LogOptions::new(clock.clone())).expect("the log opens");
         let (tables, tables_task) = tables::start(&log).await.expect("the tables start");
@@ -163,7 +169,7 @@ impl World {
             access_log: access_log.view(),
             published: None,
             content_salts: ContentSalts::new(&[7; 32]),
-            content: None,
+            content,
             clock,
             is_current: Arc::new(move || knows.load(Ordering::Relaxed)),
             closing: closes,
@@ -294,6 +300,17 @@ impl World {
 
     /// One that is let in, with a hold of a minute.
     pub async fn admits(&self, house: House, request: u128, metadata: &[(&str, &str)]) -> OpenHold {
+        self.admits_by(house, request, metadata, ContentPolicy::default()).await
+    }
+
+    /// One that is let in under this policy.
+    pub async fn admits_by(
+        &self,
+        house: House,
+        request: u128,
+        metadata: &[(&str, &str)],
+        content_policy: ContentPolicy,
+    ) -> OpenHold {
         let request_id: RequestId = id(request);
         let context = Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id);
         let admitted = InferenceAdmitted {
@@ -305,7 +322,7 @@ impl World {
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             prompt_digest: None,
-            content_policy: ContentPolicy::default(),
+            content_policy,
             metadata: metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             versions: Versions::default(),
             would_have_refused: Vec::new(),

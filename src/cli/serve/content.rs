@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use content_store::retention::KeptDays;
-use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, OpenKey};
+use content_store::retention::RetentionRules;
+use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, KeyOpener};
 use events::ids::IdMaker;
 use objects::Opening;
 use projections::tables::TablesHandle;
@@ -21,46 +21,44 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 
 /// The store of sealed content, and the way there.
 #[derive(Clone)]
-pub struct OpenedContent {
+pub struct ContentParts {
     pub store: ContentStore,
     pub writer: ContentWriter,
     figures: ContentFigures,
 }
 
-impl OpenedContent {
+impl ContentParts {
     /// What deletes content after its days, which these tables have.
     pub fn retention(&self, tables: &TablesHandle) -> ContentRetention {
         let (of_all, of_one) = (tables.clone(), tables.clone());
-        let kept = KeptDays {
-            tenants: Box::new(move || of_all.load().content_days().map(|(tenant, _)| tenant).collect()),
-            of: Box::new(move |tenant| {
-                let tables = of_one.load();
-                tables.tenant(tenant).filter(|tenant| !tenant.value.legal_hold)?.value.content_days
-            }),
+        let rules = RetentionRules {
+            tenants: Box::new(move || of_all.load().tenants_with_retention().collect()),
+            days_of: Box::new(move |tenant| of_one.load().retention_days(tenant)),
         };
-        ContentRetention { store: self.store.clone(), figures: self.figures.clone(), kept }
+        ContentRetention { store: self.store.clone(), figures: self.figures.clone(), rules }
     }
 }
 
 /// Opens the store of the configuration; `None` if there is none.
 ///
 /// Errors: the folder cannot be used, or the settings of a bucket are wrong. Content that is to be kept would be lost.
-pub async fn open(config: &Config, registry: &Registry, ids: &IdMaker) -> Result<Option<OpenedContent>, ServeError> {
+pub async fn open(config: &Config, registry: &Registry, ids: &IdMaker) -> Result<Option<ContentParts>, ServeError> {
     let Some(address) = &config.content else { return Ok(None) };
     let objects = Opening::new(objects_opener(address, &[FOLDER])?).within(OPEN_MAX).await?;
     let store = ContentStore::new(objects);
     let figures = ContentFigures::register(registry)?;
     let writer = ContentWriter::new(store.clone(), ids.clone(), figures.clone());
-    Ok(Some(OpenedContent { store, writer, figures }))
+    Ok(Some(ContentParts { store, writer, figures }))
 }
 
 pub fn reader(store: ContentStore, vault: &Arc<Vault>) -> ContentReader {
     let vault = Arc::clone(vault);
-    let open_key: OpenKey = Arc::new(move |tenant, subject, generation| {
+    let open_key: KeyOpener = Arc::new(move |tenant, owner, generation| {
         let vault = Arc::clone(&vault);
         Box::pin(async move {
-            let secret = vault.content_key_of(tenant, subject, generation).await.map_err(|error| error.to_string())?;
-            Ok(secret.map(|opened| ContentKey::new(subject, opened.generation, &opened.secret)))
+            let secret =
+                vault.content_key_of_generation(tenant, owner, generation).await.map_err(|error| error.to_string())?;
+            Ok(secret.map(|opened| ContentKey::new(owner, opened.generation, &opened.secret)))
         })
     });
     ContentReader::new(store, open_key)

@@ -11,7 +11,7 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, Gateway, LargeBodies, LeafOf, ProviderKeys, SealedContent,
+    self, AbandonedCalls, AccessTokens, ContentKeeper, Gateway, LargeBodies, LeafOf, ProviderKeys,
 };
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
@@ -27,7 +27,7 @@ use secrets::{Secret, Vault, operator_key};
 use transparency::PublishedPlace;
 
 use super::ServeError;
-use super::content::{self, OpenedContent};
+use super::content::{self, ContentParts};
 use super::engines::{Engines, metrics_of};
 use super::vault::{OpenedVault, open_vault};
 use crate::config::Config;
@@ -53,7 +53,7 @@ pub async fn open_door(
     ids: &IdMaker,
     (in_flight, abandoned): (&InFlight, &AbandonedCalls),
     tracer: Option<Arc<Tracer>>,
-    content: Option<&OpenedContent>,
+    content: Option<&ContentParts>,
 ) -> Result<OpenedDoor, ServeError> {
     let (log, tables) = (&engines.log, &engines.tables);
     let OpenedVault { vault, served, key_check, tenancy } = open_vault(config, engines, ids).await?;
@@ -63,8 +63,8 @@ pub async fn open_door(
         tracing::warn!(path = %path.display(), "created the operator's key");
     }
     let content_salts = key_check.content_salts();
-    let keeper = |content: &OpenedContent| SealedContent::new(Arc::clone(&vault), content.writer.clone());
-    let sealed_content = content.map(|content| Arc::new(keeper(content)));
+    let keeper = |content: &ContentParts| ContentKeeper::new(Arc::clone(&vault), content.writer.clone());
+    let content_keeper = content.map(|content| Arc::new(keeper(content)));
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let (importer, imports) = ImportQueue::new();
     let admin = AdminState {
@@ -107,7 +107,7 @@ pub async fn open_door(
         provider_keys: Arc::clone(&provider_keys),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
-        sealed_content,
+        content_keeper,
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         tracer,

@@ -6,7 +6,7 @@ use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::ArchiverParts;
 use archive::{Archive, SegmentLimits};
-use content_store::retention::{self, KeptDays, RetentionParts};
+use content_store::retention::{self, RetentionParts, RetentionRules};
 use content_store::{ContentFigures, ContentStore};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
@@ -37,7 +37,7 @@ pub struct RoleSinks {
 pub struct ContentRetention {
     pub store: ContentStore,
     pub figures: ContentFigures,
-    pub kept: KeptDays,
+    pub rules: RetentionRules,
 }
 
 /// The receiver of the audit, and the way there.
@@ -143,8 +143,8 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                 }
             }
             Role::Content => {
-                if let Some(ContentRetention { store, figures, kept }) = content.take() {
-                    serving.spawn(retention::run(RetentionParts { store, kept, figures, log, status, clock }));
+                if let Some(ContentRetention { store, figures, rules }) = content.take() {
+                    serving.spawn(retention::run(RetentionParts { store, rules, figures, log, status, clock }));
                 }
             }
             Role::Analysts => {

@@ -4,7 +4,7 @@
 //! Two processes may make a key for the same subject at the same time. Each draws its generation, so that both are stored, and each
 //! object names the generation that opens it.
 
-use events::content::{ContentSubject, content_key_name};
+use events::content::{ContentKeyOwner, content_key_name};
 use events::event::{Stream, StreamKind};
 use events::ids::TenantId;
 use events::log::{AppendError, Basis, LogError, SealedSecret, SideRow};
@@ -37,20 +37,20 @@ pub struct ContentSecret {
 }
 
 impl Vault {
-    /// The newest key of a subject in a tenant, which is made if there is none.
+    /// The newest key of an owner in a tenant, which is made if there is none.
     ///
-    /// Errors: the subject or the tenant has changed after `known_until`, and may have ended; the log cannot be read; the key does
+    /// Errors: the owner or the tenant has changed after `known_until`, and may have ended; the log cannot be read; the key does
     /// not open.
-    pub async fn content_key(
+    pub async fn content_key_or_new(
         &self,
         tenant: TenantId,
-        subject: ContentSubject,
+        owner: ContentKeyOwner,
         known_until: u64,
     ) -> Result<ContentSecret, ContentKeyError> {
         // Held until the key is appended, so that this process makes one and no two.
         let permit = timeout(SEALING_WAIT_MAX, self.sealing.lock()).await;
         let _permit = permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?;
-        let name = content_key_name(subject, tenant);
+        let name = content_key_name(owner, tenant);
         let stored = self.log.read({
             let name = name.clone();
             move |reader| reader.sealed_secret(&name)
@@ -66,9 +66,9 @@ impl Vault {
         let sealed = sealed.ok_or_else(|| VaultError::Unsealable { subject: name.clone() })?;
         rows.push(SideRow::SealedSecret(SealedSecret { subject: name, key_scope, generation, sealed }));
         // Nothing is made for a person after the erasure.
-        let of_user = match subject {
-            ContentSubject::User(user) => Some(Stream::new(StreamKind::User, user)),
-            ContentSubject::Tenant(_) => None,
+        let of_user = match owner {
+            ContentKeyOwner::User(user) => Some(Stream::new(StreamKind::User, user)),
+            ContentKeyOwner::Tenant(_) => None,
         };
         let streams = of_user.into_iter().chain([Stream::new(StreamKind::Tenant, tenant)]).collect();
         match self.store_on(rows, Basis { streams, known_until }).await {
@@ -79,14 +79,14 @@ impl Vault {
         }
     }
 
-    /// The key of a subject in a tenant of this generation; `None` if it was erased, or the tenant was ended.
-    pub async fn content_key_of(
+    /// The key of an owner in a tenant of this generation; `None` if it was erased, or the tenant was ended.
+    pub async fn content_key_of_generation(
         &self,
         tenant: TenantId,
-        subject: ContentSubject,
+        owner: ContentKeyOwner,
         generation: u32,
     ) -> Result<Option<ContentSecret>, VaultError> {
-        let name = content_key_name(subject, tenant);
+        let name = content_key_name(owner, tenant);
         match self.log.read(move |reader| reader.sealed_secret_of(&name, generation)).await? {
             Some(sealed) => self.opened_content_key(tenant, sealed).await.map(Some),
             None => Ok(None),
@@ -143,8 +143,8 @@ mod tests {
             Vault::new(key, self.log.clone(), self.ids.clone(), EnvironmentKeys::default())
         }
 
-        fn subject(&self) -> ContentSubject {
-            ContentSubject::User(self.user)
+        fn owner(&self) -> ContentKeyOwner {
+            ContentKeyOwner::User(self.user)
         }
 
         async fn append(&self, events: Vec<Event>, side: Vec<SideRow>) {
@@ -164,17 +164,19 @@ mod tests {
     #[tokio::test]
     async fn a_subject_keeps_its_key_until_it_is_erased() {
         let lab = Lab::new();
-        let made = lab.vault(1).content_key(lab.tenant, lab.subject(), 0).await.unwrap();
-        let known = lab.vault(1).content_key(lab.tenant, lab.subject(), 0).await.unwrap();
+        let made = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
+        let known = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
         assert_eq!((known.generation, known.secret), (made.generation, made.secret));
-        let of_tenant = lab.vault(1).content_key(lab.tenant, ContentSubject::Tenant(lab.tenant), 0).await.unwrap();
+        let of_tenant =
+            lab.vault(1).content_key_or_new(lab.tenant, ContentKeyOwner::Tenant(lab.tenant), 0).await.unwrap();
         assert_ne!(of_tenant.secret, made.secret);
-        let opened = async || lab.vault(1).content_key_of(lab.tenant, lab.subject(), made.generation).await.unwrap();
+        let opened =
+            async || lab.vault(1).content_key_of_generation(lab.tenant, lab.owner(), made.generation).await.unwrap();
         assert_eq!(opened().await.map(|opened| opened.secret), Some(made.secret));
         lab.append(Vec::new(), vec![SideRow::DropContentKeys(lab.user)]).await;
         assert!(opened().await.is_none());
         // It is not derived: another one is another one.
-        let another = lab.vault(1).content_key(lab.tenant, lab.subject(), 0).await.unwrap();
+        let another = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
         assert_ne!(another.secret, made.secret);
     }
 
@@ -182,21 +184,23 @@ mod tests {
     async fn no_key_is_made_for_a_tenant_that_has_changed() {
         let lab = Lab::new();
         lab.append(vec![Change::created(Tenant::new(lab.tenant, lab.ids.make(), "t")).into()], Vec::new()).await;
-        let made = lab.vault(1).content_key(lab.tenant, lab.subject(), 0).await;
+        let made = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await;
         assert!(matches!(made, Err(ContentKeyError::Outdated)));
-        assert!(lab.vault(1).content_key(lab.tenant, lab.subject(), lab.log.head().position).await.is_ok());
+        assert!(lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), lab.log.head().position).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_key_survives_a_new_key_of_the_node_and_is_dropped_if_that_was_lost() {
         let lab = Lab::new();
         lab.vault(1).key_check().await.unwrap();
-        let made = lab.vault(1).content_key(lab.tenant, lab.subject(), 0).await.unwrap();
+        let made = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
         lab.reseal(PreviousKey::Known(&NodeKey::from_bytes(&[1; 32])), 2).await;
-        let opened = lab.vault(2).content_key_of(lab.tenant, lab.subject(), made.generation).await.unwrap();
+        let opened = lab.vault(2).content_key_of_generation(lab.tenant, lab.owner(), made.generation).await.unwrap();
         assert_eq!(opened.map(|opened| opened.secret), Some(made.secret));
         lab.reseal(PreviousKey::Lost, 3).await;
-        assert!(lab.vault(3).content_key_of(lab.tenant, lab.subject(), made.generation).await.unwrap().is_none());
-        assert_ne!(lab.vault(3).content_key(lab.tenant, lab.subject(), 0).await.unwrap().secret, made.secret);
+        assert!(
+            lab.vault(3).content_key_of_generation(lab.tenant, lab.owner(), made.generation).await.unwrap().is_none()
+        );
+        assert_ne!(lab.vault(3).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap().secret, made.secret);
     }
 }

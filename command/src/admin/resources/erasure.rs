@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use events::content::{ContentSubject, content_key_name};
+use events::content::{ContentKeyOwner, content_key_name};
 use events::event::admin::{Tenant, User, UserErased};
 use events::event::{Actor, Change, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::{KeyId, RequestId, TenantId, UserId};
@@ -71,7 +71,7 @@ async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminReques
 async fn require_no_hold(cx: &AdminContext<'_>, state: &User) -> Result<Vec<Stream>, CommandError> {
     let (subject, own) = (state.user_id, state.tenant_id);
     let held: Vec<TenantId> = cx.tables.tenants_under_legal_hold().map(|held| held.tenant_id).collect();
-    let key = |tenant| content_key_name(ContentSubject::User(subject), tenant);
+    let key = |tenant| content_key_name(ContentKeyOwner::User(subject), tenant);
     let keys: Vec<String> = held.iter().map(|tenant| key(*tenant)).collect();
     let with_content = cx.admin.log.read(move |reader| reader.subjects_with_secret(keys)).await?;
     match held.into_iter().find(|tenant| *tenant == own || with_content.contains(&key(*tenant))) {

@@ -52,12 +52,12 @@ const OWN_PROVIDERS: &str = "own_providers";
 const CONTENT_POLICY: &str = "content_policy";
 const LEGAL_HOLD: &str = "legal_hold";
 const HOLD_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's legal_hold";
-const NO_STORE: &str = "`sealed` needs a store, and this gateway has none: set LEDGERWAY_CONTENT_URL where it starts";
+const NO_STORE: &str = "`sealed` needs an object store: set LEDGERWAY_CONTENT_URL and restart the gateway";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
 /// The handles say whom the partner bills, and a conflict would reveal the handles of other tenants.
 const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
 /// Nobody may loosen what binds itself.
-const POLICY_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
+const OWN_PROVIDERS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
@@ -115,7 +115,7 @@ impl Administered for Tenant {
             require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }
         if given.has(OWN_PROVIDERS) {
-            require_above_tenants(cx, POLICY_FROM_ABOVE)?;
+            require_above_tenants(cx, OWN_PROVIDERS_FROM_ABOVE)?;
         }
         if given.has(LEGAL_HOLD) {
             require_above_tenants(cx, HOLD_FROM_ABOVE)?;

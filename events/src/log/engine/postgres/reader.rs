@@ -15,8 +15,9 @@ use super::database::DatabaseAddress;
 use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::state::read_state;
 use super::{running_nodes, schema};
+use crate::content::{ContentKeyOwner, content_key_names_of, tenant_of_content_key};
 use crate::event::{Recorded, Resource, Stream};
-use crate::ids::{KeyId, RequestId, UserId};
+use crate::ids::{KeyId, RequestId, TenantId, UserId};
 use crate::ledger::Balances;
 use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::interrupt::Interrupt;
@@ -241,6 +242,16 @@ impl Reader for PostgresReader {
         self.read(async |connection| {
             let found: Vec<String> = sqlx::query_scalar(SQL).bind(&subjects).fetch_all(connection).await?;
             Ok(found.into_iter().collect())
+        })
+    }
+
+    fn tenants_with_content_keys_of(&self, user: UserId) -> Result<Vec<TenantId>, LogError> {
+        const SQL: &str =
+            "SELECT DISTINCT subject FROM ledger.sealed_secrets WHERE subject >= $1 AND subject < $2 ORDER BY subject";
+        let (first, after) = content_key_names_of(ContentKeyOwner::User(user));
+        self.read(async |connection| {
+            let names: Vec<String> = sqlx::query_scalar(SQL).bind(&first).bind(&after).fetch_all(connection).await?;
+            Ok(names.iter().filter_map(|name| tenant_of_content_key(name)).collect())
         })
     }
 

@@ -5,7 +5,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, query};
 
 use super::read::signed;
-use crate::content::{ContentSubject, content_key_prefix};
+use crate::content::{ContentKeyOwner, content_key_names_of};
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT INTO ledger.names (kind, scope, name, owner) VALUES ($1, $2, $3, $4)
@@ -86,9 +86,7 @@ pub(super) async fn write(row: &SideRow, connection: &mut PgConnection) -> Resul
             query(RELEASE_WITHIN).bind(kind.as_str()).bind(scope)
         }
         SideRow::DropContentKeys(user) => {
-            let first = content_key_prefix(ContentSubject::User(*user));
-            // No id has a byte above `~`.
-            let after = format!("{first}~");
+            let (first, after) = content_key_names_of(ContentKeyOwner::User(*user));
             query(DROP_SEALED_FROM).bind(first).bind(after)
         }
         SideRow::WrappedKey { scope, wrapped } => query(PUT_WRAPPED).bind(scope).bind(wrapped),

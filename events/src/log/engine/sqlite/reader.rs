@@ -13,8 +13,9 @@ use super::read::{
     SELECT_ADMINISTRATION, SELECT_EVENTS, after, all, checkpoint, head, idempotent_reply, one, recorded, signed, stream,
 };
 use super::state::read_state;
+use crate::content::{ContentKeyOwner, content_key_names_of, tenant_of_content_key};
 use crate::event::{Recorded, Resource, Stream};
-use crate::ids::{KeyId, RequestId, UserId};
+use crate::ids::{KeyId, RequestId, TenantId, UserId};
 use crate::ledger::Balances;
 use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
 use crate::log::interrupt::Interrupt;
@@ -266,6 +267,14 @@ impl Reader for SqliteReader {
             }
         }
         Ok(found)
+    }
+
+    fn tenants_with_content_keys_of(&self, user: UserId) -> Result<Vec<TenantId>, LogError> {
+        const SQL: &str =
+            "SELECT DISTINCT subject FROM sealed_secrets WHERE subject >= ?1 AND subject < ?2 ORDER BY subject";
+        let (first, after) = content_key_names_of(ContentKeyOwner::User(user));
+        let names: Vec<String> = all(&self.connection, SQL, [first, after], |row| Ok(row.get(0)?))?;
+        Ok(names.iter().filter_map(|name| tenant_of_content_key(name)).collect())
     }
 
     fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError> {

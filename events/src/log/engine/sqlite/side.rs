@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::content::{ContentSubject, content_key_prefix};
+use crate::content::{ContentKeyOwner, content_key_names_of};
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
@@ -61,9 +61,8 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
             run(RELEASE_WITHIN, params![kind.as_str(), scope])
         }
         SideRow::DropContentKeys(user) => {
-            let first = content_key_prefix(ContentSubject::User(*user));
-            // No id has a byte above `~`.
-            run(DROP_SEALED_FROM, params![first, format!("{first}~")])
+            let (first, after) = content_key_names_of(ContentKeyOwner::User(*user));
+            run(DROP_SEALED_FROM, params![first, after])
         }
         SideRow::WrappedKey { scope, wrapped } => run(PUT_WRAPPED, params![scope, wrapped]),
         SideRow::DropWrappedKey { scope } => run("DELETE FROM wrapped_keys WHERE scope = ?1", params![scope]),
