@@ -1,11 +1,10 @@
-//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data and the content of a user that has ended. The log keeps its digests, which nobody
-//! can compare with a guess any more, and so every proof and every sum.
+//! `POST /v1/admin/subjects/{id}/erase`: erases the personal data and the content of a user that has ended. The log keeps its
+//! digests, which nobody can compare with a guess any more, and so every proof and every sum.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use events::content::{ContentKeyOwner, content_key_name};
 use events::event::admin::{Tenant, User, UserErased};
 use events::event::{Actor, Change, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::{KeyId, RequestId, TenantId, UserId};
@@ -26,8 +25,8 @@ pub fn described_erasure() -> Operation {
     let answer = Answer::json("The user without personal data", schema::reference(&declared.name())).recorded();
     described::on_one(declared, described::command("erase_subject", "Erases the personal data of a user"))
         .says(
-            "Its name and e-mail address, the addresses from which its keys changed something, and the keys of its sealed content. Delete the user first: 409 while it is \
-             live. It cannot be undone.",
+            "Its name and e-mail address, the addresses from which its keys changed something, and the keys of its sealed content. \
+             Delete the user first: 409 while it is live. It cannot be undone.",
         )
         .may_take(object().closed())
         .answers(StatusCode::OK, answer)
@@ -65,18 +64,16 @@ async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminReques
     Ok(CommandPlan::of(command, state, cx).with_side(erased).based_on(not_held))
 }
 
-/// The streams of tenants that must not be under legal hold by the time that it is recorded.
+/// The streams of the tenants that must not be under legal hold, and must not have changed by the time that it is recorded.
 ///
 /// Errors: the user's own tenant is, or one in which it has content.
 async fn require_no_hold(cx: &AdminContext<'_>, state: &User) -> Result<Vec<Stream>, CommandError> {
-    let (subject, own) = (state.user_id, state.tenant_id);
-    let held: Vec<TenantId> = cx.tables.tenants_under_legal_hold().map(|held| held.tenant_id).collect();
-    let key = |tenant| content_key_name(ContentKeyOwner::User(subject), tenant);
-    let keys: Vec<String> = held.iter().map(|tenant| key(*tenant)).collect();
-    let with_content = cx.admin.log.read(move |reader| reader.subjects_with_secret(keys)).await?;
-    match held.into_iter().find(|tenant| *tenant == own || with_content.contains(&key(*tenant))) {
-        Some(tenant) => Err(CommandError::LegalHold { tenant }),
-        None => Ok(vec![Stream::new(Tenant::KIND, own)]),
+    let subject = state.user_id;
+    let with_content = cx.admin.log.read(move |reader| reader.tenants_with_content_keys_of(subject)).await?;
+    let tenants: BTreeSet<TenantId> = with_content.into_iter().chain([state.tenant_id]).collect();
+    match cx.tables.tenants_under_legal_hold().find(|held| tenants.contains(&held.tenant_id)) {
+        Some(held) => Err(CommandError::LegalHold { tenant: held.tenant_id }),
+        None => Ok(tenants.into_iter().map(|tenant| Stream::new(Tenant::KIND, tenant)).collect()),
     }
 }
 
