@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testing::s3::{ACCESS_KEY, S3Server};
 use testing::upstream::{MockUpstream, TEXT};
 
 use crate::abandoned::until_metric_is;
@@ -198,6 +199,38 @@ async fn requests_are_answered_while_the_store_is_away_and_content_follows_when_
     fs::remove_file(&store).expect("it goes");
     fs::rename(&away, &store).expect("it comes back");
     assert_eq!(stored_content(&gateway, gateway.operator(), &request).await["answer"], TEXT);
+}
+
+/// Holds: content.sealed, content.sealed-store
+#[tokio::test(flavor = "multi_thread")]
+async fn content_in_s3_is_sealed_as_well_and_follows_after_an_outage() {
+    let mut server = tokio::task::block_in_place(S3Server::start);
+    let url = server.url_with_key("kept");
+    let (mut gateway, upstream) =
+        (Gateway::start_with(&[("LEDGERWAY_CONTENT_URL", &url)]), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    seal(&gateway, &tenant).await;
+    let mut requests = Vec::new();
+    for is_away in [false, true] {
+        if is_away {
+            tokio::task::block_in_place(|| server.kill());
+        }
+        let asked = tenant.app.send(Method::POST, NATIVE, ask(&tenant, false)).await.expect("an answer");
+        requests.push(asked.must(200).request_id());
+        if is_away {
+            tokio::task::block_in_place(|| server.start_again());
+        }
+        for request in &requests {
+            let kept = stored_content(&gateway, gateway.operator(), request).await;
+            assert_eq!((&kept["prompt"], &kept["answer"]), (&json!(ask(&tenant, false)), &json!(TEXT)), "{kept}");
+        }
+    }
+    gateway.stop();
+    let bucket = server.bucket();
+    assert!(objects_in(&bucket) >= 4, "two of each request");
+    assert_eq!(files_with(&[&bucket, &gateway.data()], &[CANARY, TEXT]), Vec::<String>::new());
+    let words = [gateway.stdout(), gateway.stderr()].concat();
+    assert!(!words.contains(ACCESS_KEY.1), "the access key is in the log");
 }
 
 /// Holds: content.sealed
