@@ -23,7 +23,7 @@ use crate::reply::{CountReply, PutReply};
 /// How long it may take to connect. What is tried then may take as long as answers may.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer may take. Requests wait for it.
-const ANSWER_MAX: Duration = Duration::from_millis(500);
+pub const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How long the set of ready nodes is kept.
 const READY_KEPT_S: i64 = 3_600;
 /// The first version whose scripts may write after they have asked for the time.

@@ -12,6 +12,6 @@ mod reply;
 
 pub use address::{AddressError, RedisAddress};
 pub use call::{BucketState, Correction, Count, LimitCall, LimitState, NodeState, WindowState};
-pub use connection::{CounterConnection, ReadyNodes};
+pub use connection::{ANSWER_MAX, CounterConnection, ReadyNodes};
 pub use error::{CounterError, CounterErrorKind};
 pub use reply::{Answer, CountReply, PutReply, Shortage, Standing};

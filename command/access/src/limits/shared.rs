@@ -100,7 +100,7 @@ impl SharedLimiter {
 impl SharedLimitsTask {
     pub async fn run(self) {
         let Self { limiter, mirror, conductor } = self;
-        limiter.link.end_start();
+        limiter.link.end_start().await;
         let _disconnects = limiter.link.disconnect_on_drop();
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }

@@ -14,7 +14,9 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply};
+use shared_limits::{
+    ANSWER_MAX, CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply,
+};
 
 use super::group::Group;
 use super::link::{LOST, Phase};
@@ -47,6 +49,8 @@ pub struct Conductor {
     limiter: Arc<SharedLimiter>,
     /// Since when counts are shared, by the monotonic clock.
     shared_since: Option<Duration>,
+    /// The last turn in which counts were shared.
+    kept_turn: Option<u64>,
     /// Before the node says that it is ready.
     pause: Duration,
     /// Whether it has ever counted anything: before that, Redis lacks nothing of it.
@@ -99,6 +103,7 @@ impl Conductor {
         Self {
             limiter,
             shared_since: None,
+            kept_turn: None,
             pause: Duration::ZERO,
             has_counted: false,
             known_period: None,
@@ -145,7 +150,10 @@ impl Conductor {
 
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
-        self.shared_since = Some(self.limiter.parts.clock.monotonic());
+        // While its end cannot be recorded, it is the same turn again and again.
+        if self.kept_turn.replace(turn) != Some(turn) {
+            self.shared_since = Some(self.limiter.parts.clock.monotonic());
+        }
         self.cause = LastMessage::default();
         self.limiter.link.set_phase(Phase::Away);
         // A start that could not use Redis has said so.
@@ -154,9 +162,10 @@ impl Conductor {
             let mut known = self.limiter.modes.subscribe();
             let failure = tokio::select! {
                 failure = self.limiter.link.failure(turn, wait) => failure,
-                _ = known.wait_for(|known| known.mode.turn() != turn) => return self.note_unsteadiness(),
+                _ = known.wait_for(|known| known.mode.turn() != turn) => return self.forget_pause_if_steady(),
             };
             if let Some(failure) = failure {
+                self.has_counted |= self.limiter.link.connection().is_some();
                 self.limiter.link.set_connection(None);
                 self.record_local(&failure.reason, self.limiter.parts.clock.now()).await;
                 return;
@@ -226,13 +235,27 @@ impl Conductor {
         self.record(event.into(), known.sequence).await;
     }
 
+    /// Notes an outage that this node has noticed.
     fn note_unsteadiness(&mut self) {
-        let Some(since) = self.shared_since.take() else { return };
-        let lasted = self.limiter.parts.clock.monotonic().saturating_sub(since);
-        self.pause = match lasted < STEADY_AFTER {
-            true => (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX),
-            false => Duration::ZERO,
-        };
+        if self.take_steadiness() == Some(false) {
+            self.pause = (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX);
+        }
+    }
+
+    /// Notes an outage that another node has noticed first: whether its outages follow each other is known there.
+    fn forget_pause_if_steady(&mut self) {
+        let _ = self.take_steadiness();
+    }
+
+    /// Whether counts have been shared for long enough to forget earlier outages, which it does. `None` if they were not shared since the
+    /// last one.
+    fn take_steadiness(&mut self) -> Option<bool> {
+        let since = self.shared_since.take()?;
+        let is_steady = self.limiter.parts.clock.monotonic().saturating_sub(since) >= STEADY_AFTER;
+        if is_steady {
+            self.pause = Duration::ZERO;
+        }
+        Some(is_steady)
     }
 
     /// Appends to the stream, unless it has moved on, and waits until that is known here.
@@ -313,7 +336,8 @@ impl Conductor {
         self.limiter.link.set_phase(Phase::Putting { turn });
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
-        let ready_at = self.limiter.parts.clock.monotonic() + self.pause;
+        // By then, nobody waits any more for an answer to a call of the turn before: its end would be in doubt.
+        let ready_at = self.limiter.parts.clock.monotonic() + self.pause.max(ANSWER_MAX);
         loop {
             // What was corrected meanwhile, and what nobody knows.
             self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;

@@ -7,7 +7,7 @@ use events::event::Chain;
 use events::ids::PartnerId;
 use events::limit::Measure;
 use projections::tables::Tables;
-use shared_limits::{CountReply, LimitCall, NodeState};
+use shared_limits::{CountReply, CounterConnection, LimitCall, NodeState};
 
 use super::asking::{Asking, GroupCount, NotCounted, Reply};
 use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
@@ -164,6 +164,14 @@ impl SharedLimiter {
         }
     }
 
+    /// The connection that the conductor makes at the beginning of a turn, unless it ends the turn.
+    async fn connection_soon(&self, turn: u64) -> Option<CounterConnection> {
+        tokio::select! {
+            connection = self.link.connected() => connection,
+            _ = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX) => None,
+        }
+    }
+
     async fn count_shared(
         self: &Arc<Self>,
         replaced: &mut PreviousCount<'_>,
@@ -171,9 +179,9 @@ impl SharedLimiter {
         turn: u64,
     ) -> Result<Counted, NotCounted> {
         let limits = replaced.limits;
-        let Some(connection) = self.link.connection() else {
-            self.fail(turn, "not connected to Redis");
-            return Err(NotCounted::InThisTurn);
+        let connection = match self.link.connection() {
+            Some(connection) => connection,
+            None => self.connection_soon(turn).await.ok_or(NotCounted::InThisTurn)?,
         };
         let now_micros = self.now_micros();
         let (counted, calls) = match limits.count_for_redis(demand, replaced.take().as_ref(), turn, now_micros) {

@@ -28,16 +28,16 @@ pub struct LinkFailure {
     pub reason: String,
 }
 
-struct DisconnectOnDrop(LimitSharingSign);
+struct DisconnectOnDrop<'a>(&'a Link);
 
-impl Drop for DisconnectOnDrop {
+impl Drop for DisconnectOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.show(LimitSharing::Disconnected);
+        self.0.set_connection(None);
     }
 }
 
 pub struct Link {
-    connection: Mutex<Option<CounterConnection>>,
+    connection: watch::Sender<Option<CounterConnection>>,
     /// For other nodes.
     sign: LimitSharingSign,
     /// Whether there ever was a connection.
@@ -50,7 +50,7 @@ pub struct Link {
 impl Link {
     pub fn new(sign: LimitSharingSign) -> Self {
         Self {
-            connection: Mutex::new(None),
+            connection: watch::Sender::new(None),
             sign,
             was_connected: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Away),
@@ -60,13 +60,20 @@ impl Link {
     }
 
     pub fn connection(&self) -> Option<CounterConnection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connection.borrow().clone()
+    }
+
+    /// Waits for a connection.
+    pub async fn connected(&self) -> Option<CounterConnection> {
+        let mut connection = self.connection.subscribe();
+        let found = connection.wait_for(Option::is_some).await.ok()?;
+        found.clone()
     }
 
     /// Other nodes are told of the end of a connection, and of a new one only by [`show_connected`](Self::show_connected).
     pub fn set_connection(&self, connection: Option<CounterConnection>) {
         let is_connected = connection.is_some();
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        self.connection.send_replace(connection);
         if is_connected {
             self.was_connected.store(true, Ordering::Relaxed);
         } else if self.was_connected.load(Ordering::Relaxed) {
@@ -83,14 +90,18 @@ impl Link {
     }
 
     /// Tells other nodes that this one has begun to serve. A connection of its start may have broken since.
-    pub fn end_start(&self) {
-        let was_connected = self.was_connected.load(Ordering::Relaxed);
-        self.sign.show(if was_connected { LimitSharing::Disconnected } else { LimitSharing::Unreached });
+    pub async fn end_start(&self) {
+        let sharing = match self.connection() {
+            None => LimitSharing::Unreached,
+            Some(connection) if connection.check().await.is_ok() => LimitSharing::Connected,
+            Some(_) => LimitSharing::Disconnected,
+        };
+        self.sign.show(sharing);
     }
 
     /// Tells other nodes, once this is dropped, that this one no longer asks Redis anything.
-    pub fn disconnect_on_drop(&self) -> impl Drop + use<> {
-        DisconnectOnDrop(self.sign.clone())
+    pub const fn disconnect_on_drop(&self) -> impl Drop {
+        DisconnectOnDrop(self)
     }
 
     pub fn phase(&self) -> Phase {

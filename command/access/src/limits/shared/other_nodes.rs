@@ -11,9 +11,9 @@ use tokio::time::Instant;
 const DEAD_NODE_LISTED_MAX: Duration = Duration::from_secs(12);
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// A node that shares its counts while this one cannot.
+/// A node that shares its counts while this one cannot, or may do so once it has started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("node {node} (connected from {address}) shares its counts of rate limits")]
+#[error("node {node} (connected from {address}) shares its counts of rate limits, or may do so after its start")]
 pub struct SharingNode {
     pub node: String,
     pub address: String,
