@@ -102,8 +102,10 @@ async fn queried(operator: &Client, from: u64, to: u64) -> BTreeMap<u64, Value> 
     let text = String::from_utf8(lines.body.to_vec()).expect("UTF-8");
     let events = text.lines().map(|line| {
         let mut event: Value = serde_json::from_str(line).expect("JSON");
-        for named in ["/actor/user", "/resources/0"] {
-            event.pointer_mut(named).and_then(Value::as_object_mut).expect("an object").remove("name");
+        for named in ["/actor/user", "/resources/0", "/user"] {
+            // Who has no uid is not named, but called unknown.
+            let named = event.pointer_mut(named).and_then(Value::as_object_mut);
+            named.filter(|named| named.contains_key("uid")).map(|named| named.remove("name"));
         }
         (position(&event), event)
     });
