@@ -3,11 +3,13 @@
 
 mod entries;
 mod format;
+mod saved_search;
 
 use axum::response::{IntoResponse, Response};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
-use events::ids::RequestId;
+use events::ids::{AuditSearchId, RequestId};
+use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -23,6 +25,7 @@ use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use entries::Origins;
 use format::{AuditFormat, siem_lines};
+use saved_search::SEARCH;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/audit", list, described_list)
@@ -82,6 +85,12 @@ fn described_list() -> Operation {
             schema::parameter(),
             "Text to find in actor, action, resource or changes; ignores the case of ASCII letters",
         )
+        .query(
+            SEARCH,
+            schema::id(AuditSearchId::PREFIX),
+            "Only what this saved search finds, by the filter that it has now. A filter that it sets cannot be given beside it",
+        )
+        .refuses(&[ErrorCode::NotFound])
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
         .defines("AuditEntry", entry)
@@ -99,6 +108,7 @@ fn severities() -> openapi::Shape {
 async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::AuditRead)?;
     let format = AuditFormat::take(&mut parameters)?;
+    saved_search::put_filter(&mut context, &mut parameters).await?;
     names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
     let filter = Filter::read(|name| parameters.text(name))?;
     let requested = PageRequest::take(&mut parameters, "audit")?;
