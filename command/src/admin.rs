@@ -1,5 +1,5 @@
-//! The write side of administration: the ten resources (partners, tenants, users, keys, providers, their keys, models, prices, budgets,
-//! rate limits) that decide inference requests, and the routes that change them.
+//! The write side of administration: the eleven resources (partners, tenants, users, keys, providers, their keys, models, prices,
+//! budgets and rate limits, which decide inference requests, and searches of the audit), and the routes that change them.
 //!
 //! It guarantees four things. Every change is a command to an aggregate, and all that remains of it is events and side
 //! rows, appended in one batch. The in-memory tables of this node contain the change before the reply is sent, so the
@@ -8,7 +8,7 @@
 //! event has changed them meanwhile, the command is decided anew.
 //!
 //! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
-//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all ten resources share
+//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all eleven resources share
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
@@ -39,7 +39,9 @@ use std::sync::Arc;
 use access::auth::hashing::KeyHasher;
 use events::concurrency::ConcurrencyLimiter;
 use events::event::StreamKind;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
+use events::event::admin::{
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+};
 use events::ids::IdMaker;
 use events::log::Log;
 use events::time::Clock;
@@ -113,6 +115,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(changes_of(StreamKind::Import, prices_import))
         .merge(resource_routes::<Budget>())
         .merge(resource_routes::<RateLimit>())
+        .merge(resource_routes::<AuditSearch>())
         .merge(changes_of(StreamKind::LogKey, log_key_rotation))
         .with_state(state)
 }

@@ -235,6 +235,8 @@ ids! {
     BudgetId "bud_";
     /// A rate limit.
     LimitId "lim_";
+    /// A saved search of the audit.
+    AuditSearchId "asr_";
     /// One request to the gateway.
     RequestId "req_";
 }

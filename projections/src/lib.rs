@@ -6,6 +6,7 @@ pub mod caller;
 pub mod figures;
 pub mod last_use;
 pub mod model_globs;
+pub mod parameter_text;
 pub mod reach;
 pub mod resource;
 pub mod tables;

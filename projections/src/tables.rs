@@ -155,7 +155,9 @@ impl Tables {
                     self.log_keys.push((**key).clone());
                 }
             }
-            Resource::UserErased(_)
+            // No request is decided by a search of the audit.
+            Resource::AuditSearch(_)
+            | Resource::UserErased(_)
             | Resource::NodeKeyReplaced(_)
             | Resource::PriceRevalued(_)
             | Resource::CatalogueImported(_) => {}

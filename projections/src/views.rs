@@ -39,11 +39,13 @@ mod touched;
 // One folder for each view: its projector, its questions and the SQL of both.
 pub mod audit {
     mod entry;
+    mod filter;
     pub(super) mod projector;
     mod questions;
     pub use entry::Entry;
+    pub use filter::Filter;
     pub use projector::{Category, Outcome, Severity};
-    pub use questions::{Filter, List};
+    pub use questions::List;
 }
 pub mod budgets {
     pub(super) mod projector;

@@ -26,7 +26,7 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
 use crate::query_context::{PermittedQuery, QueryContext};
 
 /// Path segment, kind, and the word for one.
-const PATHS: [(&str, StreamKind, &str); 10] = [
+const PATHS: [(&str, StreamKind, &str); 11] = [
     ("partners", StreamKind::Partner, "partner"),
     ("tenants", StreamKind::Tenant, "tenant"),
     ("users", StreamKind::User, "user"),
@@ -37,6 +37,7 @@ const PATHS: [(&str, StreamKind, &str); 10] = [
     ("prices", StreamKind::Price, "price"),
     ("budgets", StreamKind::Budget, "budget"),
     ("rate-limits", StreamKind::RateLimit, "rate limit"),
+    ("audit-searches", StreamKind::AuditSearch, "audit search"),
 ];
 
 pub fn routes() -> Api<QueryState> {
@@ -51,11 +52,19 @@ pub fn routes() -> Api<QueryState> {
     })
 }
 
+/// The permission to read resources of a kind. Searches are for whoever reads the audit.
+const fn permission(kind: StreamKind) -> Permission {
+    match kind {
+        StreamKind::AuditSearch => Permission::AuditRead,
+        _ => Permission::AdminAccess,
+    }
+}
+
 const TAG: &str = "Administration";
 
 fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
     let id = format!("list_{}", segment.replace('-', "_"));
-    let list = described::permitted(&id, TAG, &format!("Every {what} within reach"), Permission::AdminAccess)
+    let list = described::permitted(&id, TAG, &format!("Every {what} within reach"), permission(kind))
         .query("partner_id", schema::id(PartnerId::PREFIX), "Only of this partner")
         .query("tenant_id", schema::id(TenantId::PREFIX), "Only of this tenant")
         .query("user_id", schema::id(UserId::PREFIX), "Only of this user")
@@ -80,7 +89,7 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
 
 fn described_one(kind: StreamKind, what: &str) -> Operation {
     let (id, name) = (format!("get_{}", kind.as_str()), schema::resource_name(kind.as_str()));
-    let one = described::permitted(&id, TAG, &format!("One {what}"), Permission::AdminAccess);
+    let one = described::permitted(&id, TAG, &format!("One {what}"), permission(kind));
     described::as_of(one)
         .says("Returns ended ones as well.")
         .path("id", schema::string(), &format!("Id of the {what}"))
@@ -95,7 +104,7 @@ async fn list(
     (segment, kind): (&'static str, StreamKind),
     mut context: QueryContext,
 ) -> Result<Json<Page>, QueryError> {
-    let (mut parameters, min_position) = context.begin_as_of(Permission::AdminAccess).await?;
+    let (mut parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     let filter = resources::filter(&mut parameters, kind)?;
     let requested = PageRequest::take(&mut parameters, segment)?;
     parameters.finish()?;
@@ -114,7 +123,7 @@ async fn one(
     mut context: QueryContext,
     Path(id): Path<String>,
 ) -> Result<(HeaderMap, Json<Value>), QueryError> {
-    let (parameters, min_position) = context.begin_as_of(Permission::AdminAccess).await?;
+    let (parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
     let answer = query.ask(One { visible: Visible::within_reach(&query.caller), kind, id }).await?;

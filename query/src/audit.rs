@@ -3,12 +3,13 @@
 
 mod entries;
 mod format;
+mod saved_search;
 
 use axum::response::{IntoResponse, Response};
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
-use events::ids::RequestId;
-use events::refusal::Refusal;
+use events::ids::{AuditSearchId, RequestId};
+use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -20,11 +21,11 @@ use crate::error::QueryError;
 use crate::format::Format;
 use crate::names::{self, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
-use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use entries::Origins;
 use format::{AuditFormat, siem_lines};
+use saved_search::SEARCH;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/audit", list, described_list)
@@ -84,6 +85,12 @@ fn described_list() -> Operation {
             schema::parameter(),
             "Text to find in actor, action, resource or changes; ignores the case of ASCII letters",
         )
+        .query(
+            SEARCH,
+            schema::id(AuditSearchId::PREFIX),
+            "Only what this saved search finds, by the filter that it has now. A filter that it sets cannot be given beside it",
+        )
+        .refuses(&[ErrorCode::NotFound])
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, answer)
         .defines("AuditEntry", entry)
@@ -101,8 +108,9 @@ fn severities() -> openapi::Shape {
 async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::AuditRead)?;
     let format = AuditFormat::take(&mut parameters)?;
+    saved_search::put_filter(&mut context, &mut parameters).await?;
     names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
-    let filter = filter(&mut parameters)?;
+    let filter = Filter::read(|name| parameters.text(name))?;
     let requested = PageRequest::take(&mut parameters, "audit")?;
     parameters.finish()?;
     let list = |visible| List { visible, filter, page: requested.bounds };
@@ -138,33 +146,4 @@ async fn origins(query: &PermittedQuery, entries: &[Entry]) -> Result<Origins, Q
         return Ok(Origins::new());
     }
     Ok(query.read(move |reader| reader.client_addresses(&requests)).await?)
-}
-
-/// The categories of a list that names neither categories nor an action. Whoever looks at the audit again and again would find
-/// little but that.
-fn all_but_reads() -> Vec<Category> {
-    Category::ALL.iter().copied().filter(|category| *category != Category::Reads).collect()
-}
-
-fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
-    let (resource, resource_id) = match parameters.text("resource") {
-        None => (None, None),
-        Some(text) => match text.split_once('/').map(|(_, id)| id.to_owned()) {
-            None => (None, Some(text)),
-            Some(id) => (Some(text), Some(id)),
-        },
-    };
-    let action = parameters.text("action");
-    let categories = parameters.words("category", Category::NAMED)?;
-    Ok(Filter {
-        from: parameters.time("from")?,
-        to: parameters.time("to")?,
-        actor: parameters.text("actor"),
-        categories: categories.or_else(|| action.is_none().then(all_but_reads)),
-        action,
-        resource,
-        resource_id,
-        severity: parameters.word("severity", Severity::NAMED)?,
-        text: parameters.text("q"),
-    })
 }

@@ -8,7 +8,7 @@ use crate::page::PageRequest;
 use crate::parameters::Parameters;
 use crate::tests::world::{World, operator, text};
 
-const QUERIES: [(&str, &str); 11] = [
+const QUERIES: [(&str, &str); 12] = [
     (
         "/v1/usage",
         "group_by=tenant,day,model,metadata.team&from=2026-11-20&to=2026-11-21T00:00:00Z&limit=10&metadata.env=a&model=sim",
@@ -20,6 +20,7 @@ const QUERIES: [(&str, &str); 11] = [
     ("/v1/budgets", "limit=5&cursor=standings-7&include_ended=true"),
     ("/v1/audit", "from=2026-11-20&actor=operator&action=key.created&resource=key/key_1&severity=info&q=a&format=json"),
     ("/v1/audit", "format=csv&limit=1000&cursor=audit-9223372036854775807&q=%C3%A9%25_"),
+    ("/v1/audit", "search=asr_1&severity=info"),
     (
         "/v1/inferences",
         "status=completed&tenant=ten_00000000000000000000000000000003&provider=sim&backend=sim/echo&format=ndjson",

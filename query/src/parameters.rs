@@ -1,17 +1,17 @@
 //! The query string, parsed strictly: an unknown, repeated or malformed parameter is a 400 that names it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::extract::Query;
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use events::event::inference::Payer;
 use events::log::Head;
 use events::nearest_name::did_you_mean;
 use events::refusal::{ErrorCode, Refusal};
-use events::time::parse_rfc3339;
 use http::Uri;
+use projections::parameter_text;
 use projections::views::RequestFilter;
 
 /// The parameter that asks for the answer as of an earlier position.
@@ -108,10 +108,7 @@ impl Parameters {
 
     /// An RFC 3339 time, or a date: the instant at which it begins in UTC.
     pub fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, Refusal> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        let at = parse_rfc3339(&text).or_else(|| Some(date(&text)?.and_time(NaiveTime::MIN).and_utc()));
-        let reason = "must be an RFC 3339 time such as 2026-11-20T08:00:00Z, or a date such as 2026-11-20";
-        at.map(Some).ok_or_else(|| Refusal::invalid(name, reason))
+        self.text(name).map(|text| parameter_text::time(name, &text)).transpose()
     }
 
     /// `true` or `false`; absent is `false`.
@@ -131,15 +128,7 @@ impl Parameters {
 
     /// One of these words.
     pub fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
-        self.text(name).map(|text| one_of(name, &text, words)).transpose()
-    }
-
-    /// A list of these words, comma-separated.
-    pub fn words<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<Vec<T>>, Refusal> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        // Each once, however often it is named.
-        let named: BTreeSet<&str> = text.split(',').map(str::trim).collect();
-        named.into_iter().map(|word| one_of(name, word, words)).collect::<Result<_, _>>().map(Some)
+        self.text(name).map(|text| parameter_text::word(name, &text, words)).transpose()
     }
 
     /// Refuses parameters that were not taken.
@@ -191,21 +180,6 @@ pub fn refuse_as_of_among_others(query: &str, instead: &str) -> Result<(), Refus
         return Err(Refusal::invalid(AS_OF, format!("is not a parameter of this path; {instead} takes it")));
     }
     Ok(())
-}
-
-/// `2026-11-20` and no other form: years are written with four digits.
-pub fn date(text: &str) -> Option<NaiveDate> {
-    let date: NaiveDate = text.parse().ok()?;
-    (text.len() == 10 && date.to_string() == text).then_some(date)
-}
-
-/// Errors: it is none of the words.
-fn one_of<T: Copy>(name: &str, text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
-    let known = words.iter().find(|(word, _)| *word == text);
-    known.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        Refusal::invalid(name, format!("must be one of {}", words.join(", ")))
-    })
 }
 
 /// The parameters that handlers asked for, compared with those that are described.

@@ -20,8 +20,9 @@ struct Asked {
     answers: Vec<(String, Reply)>,
 }
 
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "partners", "tenants", "users", "keys", "providers", "provider-keys", "models", "prices", "budgets", "rate-limits",
+    "audit-searches",
 ];
 
 /// The paths of lists that take `as_of`, and of single things of this tenant; each ends where a parameter may be added.
@@ -141,7 +142,10 @@ async fn an_answer_as_of_a_position_is_the_one_that_was_given_then() {
     made(gateway.operator(), "/provider-keys", key).await;
     let limit = json!({ "scope": { "tenant_id": tenant.id }, "concurrent_requests": 100 });
     made(gateway.operator(), "/rate-limits", limit).await;
-    let (_, auditor) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read", "admin:access"] })).await;
+    let search = json!({ "name": "refusals", "tenant_id": tenant.id, "filter": { "severity": "warning" } });
+    made(gateway.operator(), "/audit-searches", search).await;
+    let all = json!({ "permissions": ["usage:read", "audit:read", "admin:access"] });
+    let (_, auditor) = tenant.new_key(&gateway, all).await;
     let mut then = Vec::new();
     for _ in 0..3 {
         then.push(ask_now(&gateway, gateway.operator(), paths(&tenant)).await);

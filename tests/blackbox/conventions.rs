@@ -8,7 +8,7 @@ use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
 
 const TIMES: [&str; 4] = ["effective_from", "period_start", "previous_until", "window_start"];
-const PREFIXES: [&str; 10] = ["par", "ten", "usr", "key", "prv", "mdl", "prc", "bud", "lim", "req"];
+const PREFIXES: [&str; 11] = ["par", "ten", "usr", "key", "prv", "mdl", "prc", "bud", "lim", "asr", "req"];
 
 fn is_money(text: &str) -> bool {
     let Some((whole, fraction)) = text.trim_start_matches('-').split_once('.') else { return false };

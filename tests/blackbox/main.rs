@@ -24,6 +24,7 @@ mod analysts;
 mod answers;
 mod archive;
 mod as_of;
+mod audit_searches;
 mod audit_stream;
 mod bad_input;
 mod bad_upstreams;

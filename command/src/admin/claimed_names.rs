@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use events::event::admin::{Handles, Model, Partner, Provider, ProviderKey, Tenant, User};
+use events::event::admin::{AuditSearch, Handles, Model, Partner, Provider, ProviderKey, Tenant, User};
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::log::{Name, SideRow};
 
@@ -48,6 +48,9 @@ impl ClaimedNames {
             Resource::Model(change) => self.change(change, |model: &Model| {
                 let claim = claim(Model::KIND, model.model_id, &model.name, model.tenant_id);
                 Some(claim).filter(|_| model.origin.is_none())
+            }),
+            Resource::AuditSearch(change) => self.change(change, |search: &AuditSearch| {
+                Some(claim(AuditSearch::KIND, search.audit_search_id, &search.name, search.tenant_id))
             }),
             Resource::Key(_)
             | Resource::UserErased(_)

@@ -213,6 +213,14 @@ impl Declaration {
         self.kind.as_str().replace('_', " ")
     }
 
+    /// The same with its article: `a rate limit`, `an audit search`.
+    pub fn one(&self) -> String {
+        let words = self.words();
+        // A user has the sound of a consonant.
+        let article = if words.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+        format!("{article} {words}")
+    }
+
     /// The schema of the body that creates the resource.
     pub fn creation(&self) -> Shape {
         self.members.creation().closed()

@@ -60,7 +60,7 @@ pub enum CommandError {
     #[error("the id of the {} is in use", kind.as_str())]
     IdInUse { kind: StreamKind },
     /// The name is in use beside the resource's siblings, or among what the same keys can see.
-    #[error("there is already a {} with that {field}", kind.as_str())]
+    #[error("another {} has that {field}", kind.as_str())]
     NameTaken { kind: StreamKind, field: &'static str },
     /// An owner of the resource has ended: the resource can still be ended, but not changed.
     #[error("its {} has ended", owner.as_str())]
@@ -198,7 +198,7 @@ impl CommandError {
         match error {
             AppendError::OptimisticLock | AppendError::Outdated { .. } => Self::Contended { kind },
             AppendError::NameTaken { kind, .. } => {
-                let is_named = matches!(kind, StreamKind::Model | StreamKind::Provider);
+                let is_named = matches!(kind, StreamKind::Model | StreamKind::Provider | StreamKind::AuditSearch);
                 Self::NameTaken { kind, field: if is_named { "name" } else { "slug" } }
             }
             AppendError::IdempotencyKeyReused => Self::IdempotencyKeyReused,

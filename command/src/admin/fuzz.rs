@@ -15,7 +15,7 @@ use super::resources::base_url::{is_forbidden, normal_form, same_origin};
 use super::tests::lab::{Lab, json_type};
 
 /// Collections, valid bodies, and the fields of the reply that a body can have.
-const RESOURCES: [(&str, &str, &[&str]); 10] = [
+const RESOURCES: [(&str, &str, &[&str]); 11] = [
     ("partners", r#"{"name":"House & Co"}"#, &["name"]),
     ("tenants", r#"{"partner_id":"par_P","name":"Kunde é"}"#, &["partner_id", "name"]),
     (
@@ -64,6 +64,11 @@ const RESOURCES: [(&str, &str, &[&str]); 10] = [
             "tokens_per_day", "concurrent_requests",
         ],
     ),
+    (
+        "audit-searches",
+        r#"{"name":"refusals é","tenant_id":"ten_T","filter":{"category":"access,money","severity":"warning","from":"2026-11-20","action":"key.created","q":"a"}}"#,
+        &["name", "tenant_id", "filter"],
+    ),
 ];
 
 /// The longest text of a refusal, in bytes.
@@ -106,13 +111,13 @@ fn a_reply_is_a_body_that_creates_the_same_resource() {
             return;
         };
         matches_the_body(&made, &body, fields);
-        // Names of live providers are unique.
+        // Names of live providers and searches are unique.
         let end = |id: &Value| {
             let one = format!("{path}/{}", id.as_str().expect("an id"));
             runtime.block_on(lab.send(&operator, "DELETE", &one, &serde_json::json!({}))).must(200)
         };
         // A provider has a bounded number of keys, of which no reply shows the secret.
-        if matches!(collection, "providers" | "provider-keys") {
+        if matches!(collection, "providers" | "provider-keys" | "audit-searches") {
             end(&made["id"]);
         }
         if collection == "provider-keys" {
@@ -124,7 +129,7 @@ fn a_reply_is_a_body_that_creates_the_same_resource() {
         }
         let again = post(&path, Value::Object(said.clone()).to_string().into_bytes());
         assert_eq!(again.status, 201, "{:?} for {} of {}", again.refusal, Value::Object(said), shown(&body));
-        if collection == "providers" {
+        if matches!(collection, "providers" | "audit-searches") {
             end(&again.body["id"]);
         }
         for (name, value) in said {
@@ -138,7 +143,7 @@ fn matches_the_body(made: &Map<String, Value>, body: &[u8], fields: &[&str]) {
     let Ok(Value::Object(asked)) = serde_json::from_slice(body) else { return };
     for (name, value) in asked.iter().filter(|(name, value)| fields.contains(&&***name) && !value.is_null()) {
         match (value.as_str(), name.as_str()) {
-            (_, "base_url" | "headers" | "expires_at" | "effective_from" | "permissions" | "scope") => {}
+            (_, "base_url" | "headers" | "expires_at" | "effective_from" | "permissions" | "scope" | "filter") => {}
             (Some(text), name) if name.ends_with("_usd") || name.ends_with("_mtok") => {
                 let nanos = text.parse::<NanoUsd>().expect("it was taken for money");
                 assert_eq!(made[name], nanos.to_string(), "{name} of {}", shown(body));

@@ -1,5 +1,5 @@
 //! Claims to unique names. Names of models and of providers are unique among those that all tenants share, and among each
-//! tenant's own.
+//! tenant's own; names of searches of the audit among the platform's, and among each tenant's.
 
 use std::fmt::Display;
 
@@ -7,10 +7,10 @@ use events::event::StreamKind;
 use events::ids::TenantId;
 use events::log::{Name, SideRow};
 
-/// The scope of names that all tenants share.
+/// The scope of names without a tenant.
 const SHARED: &str = "shared";
 
-/// Claims a name for a shared resource (`None`) or a tenant's own.
+/// Claims a name for a shared resource, or one of the platform's (`None`), or a tenant's own.
 pub fn claim(kind: StreamKind, id: impl Display, name: &str, tenant: Option<TenantId>) -> SideRow {
     match tenant {
         Some(tenant) => claim_among(tenant, kind, id, name),

@@ -1,10 +1,11 @@
-//! The ten resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
+//! The eleven resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
 //! have, and the callers that may change it.
 
 pub mod base_url;
 pub mod handles;
 pub mod person;
 
+mod audit_search;
 mod budget;
 mod erasure;
 mod key;

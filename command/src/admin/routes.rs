@@ -1,4 +1,4 @@
-//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all ten
+//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all eleven
 //! resources. Each resource implements [`Administered`] for what is special to it.
 
 use std::future::Future;
@@ -44,13 +44,14 @@ const BEFORE: &str = "before";
 /// A planned command, or the reason why the caller may not give it.
 pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
 
-/// What is special to the administration of one of the ten resources.
+/// What is special to the administration of one of the eleven resources.
 pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;
     const DECLARATION: &'static LazyLock<Declaration>;
 
-    /// The owners of the resource and the resource itself; empty for a resource that all tenants share.
+    /// The owners of the resource and the resource itself; empty for a resource that all tenants share, or that is the
+    /// platform's alone.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;
 
     /// The user whose name and e-mail are added to the reply.

@@ -1,5 +1,6 @@
-//! The states of the ten resources, as administration's events carry them. None contains a person's name or e-mail.
+//! The states of the eleven resources, as administration's events carry them. None contains a person's name or e-mail.
 
+mod audit_search;
 mod provider_key;
 mod provider_kind_name;
 mod scope;
@@ -21,6 +22,7 @@ use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
+pub use audit_search::AuditSearch;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use scope::Scope;

@@ -1,4 +1,4 @@
-//! Events of administration. Stream `{kind}-{id}`. Each of the ten resources is created once, changed while it lives, and
+//! Events of administration. Stream `{kind}-{id}`. Each of the eleven resources is created once, changed while it lives, and
 //! ended once. [`Change`] is one of these three for any resource, and code that treats all resources alike calls one generic
 //! function through [`on_change`](crate::on_change). A resource's other events are variants of their own.
 //!
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::admin::{
-    Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
-    RateLimit, Tenant, User, UserErased,
+    AuditSearch, Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored,
+    ProviderKeySetAside, RateLimit, Tenant, User, UserErased,
 };
 use super::catalogue_imported::CatalogueImported;
 use super::log_key::LogKeyCreated;
@@ -21,10 +21,11 @@ use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{
-    BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId, TenantId, UserId,
+    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId,
+    TenantId, UserId,
 };
 
-/// The state of one of the ten resources, as its events carry it.
+/// The state of one of the eleven resources, as its events carry it.
 pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
     type Id: Prefixed;
     /// The kind of its stream.
@@ -291,6 +292,8 @@ resources! {
         Price by PriceId, price_id in set 1: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
         Budget by BudgetId, budget_id in set 1: "budget.opened" v 1, "budget.changed" v 1, "budget.closed" v 1;
         RateLimit by LimitId, limit_id in set 1: "rate_limit.created" v 1, "rate_limit.changed" v 1, "rate_limit.ended" v 1;
+        AuditSearch by AuditSearchId, audit_search_id in set 1: "audit_search.created" v 1, "audit_search.changed" v 1,
+            "audit_search.ended" v 1;
     }
     others {
         /// Secrets at rest are sealed under another node's key from here on. A key that was used before can be used again.
@@ -320,6 +323,7 @@ macro_rules! on_change {
             $crate::event::Resource::Price($change) => Some($done),
             $crate::event::Resource::Budget($change) => Some($done),
             $crate::event::Resource::RateLimit($change) => Some($done),
+            $crate::event::Resource::AuditSearch($change) => Some($done),
             $crate::event::Resource::UserErased(_)
             | $crate::event::Resource::KeyRotated(_)
             | $crate::event::Resource::ProviderKeySetAside(_)

@@ -22,6 +22,7 @@ named! {
         Price = "price",
         Budget = "budget",
         RateLimit = "rate_limit",
+        AuditSearch = "audit_search",
         NodeKey = "node_key",
         LogKey = "log_key",
         Revaluation = "revaluation",

@@ -11,9 +11,9 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price, Provider,
-    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role, RoleGrant, Scope,
-    SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
+    AuditSearch, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price,
+    Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role,
+    RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -205,6 +205,10 @@ fn samples() -> Vec<(Stream, Event)> {
         tokens_per_day: Some(5_000_000),
         concurrent_requests: Some(8),
     };
+    let filter = [("category", "access,inference"), ("severity", "warning")];
+    let filter = filter.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let search = AuditSearch::new(id(31), "refusals", filter.into());
+    let of_tenant = AuditSearch { tenant_id: Some(id(1)), ..search.clone() };
     let partner = Partner::new(id(31), "Acme");
     let name = "Acme Labs".to_owned();
     let tenant = Tenant::new(id(31), id(1), name);
@@ -361,6 +365,9 @@ fn samples() -> Vec<(Stream, Event)> {
             Event::from(Change::changed(RateLimit { bounds: every_measure, ..limit })),
         ),
         resource(StreamKind::RateLimit, "lim", Event::Resource(Resource::RateLimit(Change::Ended(id(31))))),
+        resource(StreamKind::AuditSearch, "asr", Event::from(Change::created(search))),
+        resource(StreamKind::AuditSearch, "asr", Event::from(Change::changed(of_tenant))),
+        resource(StreamKind::AuditSearch, "asr", Event::Resource(Resource::AuditSearch(Change::Ended(id(31))))),
         (
             Stream::new(StreamKind::NodeKey, "27bb8e6627a5b5db"),
             Event::Resource(Resource::NodeKeyReplaced(Box::new(NodeKeyReplaced {

@@ -57,6 +57,7 @@ const fn is_about_providers(kind: StreamKind) -> bool {
         | StreamKind::Model
         | StreamKind::Budget
         | StreamKind::RateLimit
+        | StreamKind::AuditSearch
         | StreamKind::NodeKey
         | StreamKind::LogKey
         | StreamKind::Revaluation

@@ -128,7 +128,7 @@ async fn resources_are_read_as_they_were_just_written() {
     for path in ["partners", "tenants", "keys", "budgets"] {
         assert_eq!(world.items(&operator(), &format!("/v1/admin/{path}")).await.len(), 2, "{path}");
     }
-    for path in ["providers", "models", "prices", "rate-limits"] {
+    for path in ["providers", "models", "prices", "rate-limits", "audit-searches"] {
         assert_eq!(world.items(&operator(), &format!("/v1/admin/{path}")).await.len(), 0, "{path}");
     }
     let stream = Stream::new(StreamKind::Key, OURS.key());

@@ -3,9 +3,10 @@
 use chrono::{NaiveDate, NaiveTime};
 use events::refusal::Refusal;
 use events::time::{from_micros, rfc3339};
+use projections::parameter_text::date;
 use projections::views::usage_by_hour::{MICROS_PER_HOUR, Range, monday_of};
 
-use crate::parameters::{Parameters, date};
+use crate::parameters::Parameters;
 
 /// The last instant of the year 9999, the end of RFC 3339's range.
 const MICROS_MAX: i64 = 253_402_300_799_999_999;

@@ -22,6 +22,7 @@ pub struct House {
     pub price: String,
     pub budget: String,
     pub limit: String,
+    pub search: String,
     pub request: String,
     /// What nobody else may be shown of it.
     pub marks: Vec<String>,
@@ -60,6 +61,9 @@ impl House {
         let budget = made(operator, "/budgets", budget).await;
         let limit = json!({ "scope": { "tenant_id": tenant }, "requests_per_minute": 1_000_000 });
         let limit = made(operator, "/rate-limits", limit).await;
+        let filter = json!({ "resource": format!("tenant/{tenant}") });
+        let search = json!({ "name": format!("Search {name}"), "tenant_id": tenant, "filter": filter });
+        let search = made(operator, "/audit-searches", search).await;
         let app = gateway.client(key["secret"].as_str());
         let ask = json!({ "model": model_name, "messages": [{ "role": "user", "content": "hello" }] });
         let request = app.post("/v1/inference/chat", &ask).await.must(200).request_id();
@@ -77,6 +81,7 @@ impl House {
             price,
             budget,
             limit,
+            search,
             request,
             marks: vec![],
         };
@@ -85,11 +90,11 @@ impl House {
     }
 
     fn marked(&self, name: &str, external: &str) -> Vec<String> {
-        let named =
-            ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key"].map(|what| format!("{what} {name}"));
+        let named = ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key", "Search"]
+            .map(|what| format!("{what} {name}"));
         let ids = [
             &self.tenant, &self.user, &self.key, &self.provider, &self.provider_key, &self.model, &self.price,
-            &self.budget, &self.limit, &self.request, &self.model_name,
+            &self.budget, &self.limit, &self.search, &self.request, &self.model_name,
         ];
         let marks = ids.into_iter().cloned().chain(named);
         marks.chain([format!("{name}@example.com"), format!("user-{name}"), external.to_owned()]).collect()

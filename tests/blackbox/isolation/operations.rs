@@ -63,6 +63,9 @@ impl Operation {
         if self.path.ends_with("/content") {
             return Some("content:read");
         }
+        if self.method == "GET" && self.path.starts_with("/v1/admin/audit-searches") {
+            return Some("audit:read");
+        }
         let needs = [
             ("/v1/admin/", "admin:access"),
             ("/v1/projections", "admin:access"),
@@ -103,6 +106,7 @@ impl Operation {
             ("prices", "id") => &house.price,
             ("budgets", "id") => &house.budget,
             ("rate-limits", "id") => &house.limit,
+            ("audit-searches", "id") => &house.search,
             ("inferences", "request_id") => &house.request,
             // A view is the platform's.
             ("views", "name") => return "budgets".to_owned(),
@@ -146,6 +150,7 @@ impl Operation {
                 .into_iter()
                 .chain(called("User", &house.slug))
                 .collect(),
+            "search" => one(&house.search),
             "action" => one("tenant.created"),
             "category" => vec!["reads".to_owned(), "administration,access".to_owned()],
             "severity" => one("notice"),
@@ -230,6 +235,7 @@ impl Operation {
             "api_key" => vec![json!("k")],
             "model" => vec![json!("echo")],
             "limit_usd" | "input_usd_per_mtok" | "output_usd_per_mtok" => vec![json!("1")],
+            "filter" => vec![json!({ "actor": of.key, "q": of.slug })],
             "period" => vec![json!("total")],
             "requests_per_minute" => vec![json!(1)],
             // Neither needed nor somebody's.

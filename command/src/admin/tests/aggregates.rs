@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventStore;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
+use events::event::admin::{
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+};
 use events::event::{Actor, Chain, Context, Event, Resource};
 use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
@@ -110,4 +112,5 @@ async fn the_repository_of_postgres_es_finds_every_resource_as_the_gateway_does(
     ledger.told::<Price>().await;
     ledger.told::<Budget>().await;
     ledger.told::<RateLimit>().await;
+    ledger.told::<AuditSearch>().await;
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use events::event::StreamKind;
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
+use events::event::admin::{
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+};
 use openapi::Shape;
 use serde_json::{Value, json};
 
@@ -27,6 +29,7 @@ fn declarations() -> Vec<(&'static str, &'static Declaration)> {
         of::<Price>(),
         of::<Budget>(),
         of::<RateLimit>(),
+        of::<AuditSearch>(),
     ]
 }
 
@@ -34,13 +37,17 @@ fn properties(shape: &Shape) -> Value {
     serde_json::to_value(shape).unwrap()["properties"].clone()
 }
 
-/// The names of an object's fields, and those of the objects in its lists.
+/// The names of an object's fields, and those of the objects in it and in its lists. A scope, whose only field chooses its kind,
+/// is read as a whole.
 fn published(shape: &Shape) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (name, field) in properties(shape).as_object().unwrap() {
         names.insert(name.clone());
         if let Some(items) = field["items"]["properties"].as_object() {
             names.extend(items.keys().map(|item| format!("{name}[].{item}")));
+        }
+        if let Some(members) = field["properties"].as_object().filter(|_| field.get("maxProperties").is_none()) {
+            names.extend(members.keys().map(|member| format!("{name}.{member}")));
         }
     }
     names

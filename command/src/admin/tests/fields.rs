@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::lab::{Lab, json_type};
 use crate::admin::fields::Fields;
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "/partners", "/tenants", "/users", "/keys", "/providers", "/provider-keys", "/models", "/prices", "/budgets",
-    "/rate-limits",
+    "/rate-limits", "/audit-searches",
 ];
 
 /// Holds: http.unknown-fields, http.invalid-request, http.money
@@ -100,6 +100,10 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "concurrent_requests": 1.5}), "concurrent_requests"),
         ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "tokens_per_hour": 9}), "tokens_per_hour"),
         ("/rate-limits", json!({"scope": {"tenant_id": tenant}, "requests_per_day": null}), ""),
+        ("/audit-searches", json!({"name": "s", "filter": {}}), "filter"),
+        ("/audit-searches", json!({"name": "s", "filter": {"severity": "loud"}}), "filter.severity"),
+        ("/audit-searches", json!({"name": "s", "filter": {"q": "x", "limit": "5"}}), "filter.limit"),
+        ("/audit-searches", json!({"name": "s", "filter": {"q": "x"}, "tenant_id": "par_1"}), "tenant_id"),
     ];
     let before = lab.events().await.len();
     for (path, body, field) in cases {
@@ -114,7 +118,8 @@ async fn every_wrong_field_is_a_400_that_names_it() {
 #[tokio::test]
 async fn an_empty_body_lacks_the_first_required_field() {
     let lab = Lab::new().await;
-    let fields = ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope"];
+    let fields =
+        ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope", "name"];
     for (path, field) in PATHS.iter().zip(fields) {
         let reply = lab.send(&lab.operator(), "POST", &format!("/v1/admin{path}"), &json!({})).await;
         assert_eq!(reply.wrong_field(), field, "{path}");

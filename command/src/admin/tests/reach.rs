@@ -80,6 +80,7 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         json!({"name": name, "targets": [{"provider_id": provider, "model": "echo"}],
                "tenant_id": tenant.map(|tenant| tenant.id.clone())})
     };
+    let search = |name: &str, tenant: Option<&Tenant>| json!({"name": name, "filter": {"q": "x"}, "tenant_id": tenant.map(|tenant| tenant.id.clone())});
     // The statuses for the platform, the partner and the tenant.
     let rows: Vec<(&str, String, Value, [u16; 3])> = vec![
         ("POST", "/partners".into(), name.clone(), [201, 403, 403]),
@@ -118,6 +119,10 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         ("POST", "/models".into(), model("shared", None), [201, 403, 403]),
         ("POST", "/models".into(), model("a", Some(own)), [201, 409, 409]),
         ("POST", "/models".into(), model("b", Some(stranger)), [201, 404, 404]),
+        ("POST", "/audit-searches".into(), search("a", None), [201, 403, 403]),
+        ("POST", "/audit-searches".into(), search("a", Some(own)), [201, 409, 409]),
+        ("POST", "/audit-searches".into(), search("a", Some(sister)), [201, 409, 404]),
+        ("POST", "/audit-searches".into(), search("a", Some(stranger)), [201, 404, 404]),
         ("DELETE", format!("/tenants/{}", own.id), json!({}), [0, 0, 403]),
     ];
     let callers = house.callers().await;

@@ -46,6 +46,11 @@ async fn examples(lab: &Lab) -> Vec<(&'static str, Value, Value)> {
             json!({"scope": {"tenant_id": tenant}, "requests_per_minute": 3}),
             json!({"requests_per_minute": 4}),
         ),
+        (
+            "/audit-searches",
+            json!({"name": "refusals", "tenant_id": tenant, "filter": {"severity": "warning"}}),
+            json!({"filter": {"action": "access.denied", "from": "2026-11-20"}}),
+        ),
     ]
 }
 

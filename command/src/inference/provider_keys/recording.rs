@@ -63,6 +63,7 @@ impl RecordedKey {
             | Resource::Price(_)
             | Resource::Budget(_)
             | Resource::RateLimit(_)
+            | Resource::AuditSearch(_)
             | Resource::NodeKeyReplaced(_)
             | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)

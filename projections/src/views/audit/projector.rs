@@ -1,8 +1,8 @@
 //! `audit`: who changed what, who was refused, and who read what. Reads administration, `access.*`, `admin.rejected` and
 //! `inference.refused`. Rebuild: from the log.
 //!
-//! The severity of an entry: `info` for reads and ordinary changes; `notice` for changes of access or money, for deletions and
-//! for refusals; `warning` for bad keys and missing permissions, and for keys that a provider does not accept. Its category is
+//! The severity of an entry: `info` for reads and ordinary changes; `notice` for changes of access or money or of what auditors look
+//! for, for deletions and for refusals; `warning` for bad keys and missing permissions, and for keys that a provider does not accept. Its category is
 //! what it is about, whatever its severity.
 
 use std::sync::Arc;
@@ -132,6 +132,7 @@ const fn category(change: &Resource) -> Category {
         | Resource::ProviderKeyRestored(_)
         | Resource::Model(_)
         | Resource::RateLimit(_)
+        | Resource::AuditSearch(_)
         | Resource::NodeKeyReplaced(_)
         | Resource::LogKeyCreated(_)
         | Resource::CatalogueImported(_) => Category::Administration,
@@ -157,6 +158,7 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::ProviderKeyRestored(_)
         | Resource::Price(_)
         | Resource::Budget(_)
+        | Resource::AuditSearch(_)
         | Resource::NodeKeyReplaced(_)
         | Resource::LogKeyCreated(_)
         | Resource::PriceRevalued(_)

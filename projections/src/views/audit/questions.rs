@@ -1,10 +1,10 @@
 //! Questions about the audit: a list of its entries.
 
-use chrono::{DateTime, Utc};
 use events::time::{parse_rfc3339, rfc3339};
 use rusqlite::{Connection, Row, named_params};
 
 use super::entry::Entry;
+use super::filter::Filter;
 use super::projector::{Category, Severity};
 use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
@@ -15,24 +15,6 @@ pub struct List {
     pub visible: Visible,
     pub filter: Filter,
     pub page: PageBounds,
-}
-
-/// The filter of entries. A field that is `None` matches every entry.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    pub from: Option<DateTime<Utc>>,
-    pub to: Option<DateTime<Utc>>,
-    pub actor: Option<String>,
-    pub action: Option<String>,
-    /// Kind and id, such as `key/key_…`.
-    pub resource: Option<String>,
-    /// The resource's id: the part after the slash.
-    pub resource_id: Option<String>,
-    /// Any of these; `None` for all.
-    pub categories: Option<Vec<Category>>,
-    pub severity: Option<Severity>,
-    /// Text to find in actor, action, resource or changes. The case of ASCII letters is ignored; SQLite folds no others.
-    pub text: Option<String>,
 }
 
 /// Entries that one page scans at most.

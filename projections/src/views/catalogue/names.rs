@@ -4,7 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use events::event::StreamKind;
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
+use events::ids::{
+    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId,
+};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::views::page::one_more_than;
@@ -19,7 +21,7 @@ pub const MATCHES_MAX: usize = 100;
 /// Users whose names are searched for a caller below the platform.
 pub const USERS_MAX: usize = 10_000;
 /// The prefix of the ids of each kind.
-pub const ID_PREFIXES: [(&str, StreamKind); 10] = [
+pub const ID_PREFIXES: [(&str, StreamKind); 11] = [
     (PartnerId::PREFIX, StreamKind::Partner),
     (TenantId::PREFIX, StreamKind::Tenant),
     (UserId::PREFIX, StreamKind::User),
@@ -30,6 +32,7 @@ pub const ID_PREFIXES: [(&str, StreamKind); 10] = [
     (PriceId::PREFIX, StreamKind::Price),
     (BudgetId::PREFIX, StreamKind::Budget),
     (LimitId::PREFIX, StreamKind::RateLimit),
+    (AuditSearchId::PREFIX, StreamKind::AuditSearch),
 ];
 
 /// The kind of a text that has the prefix and the length of an id.

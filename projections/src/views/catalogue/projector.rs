@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
+use events::event::admin::{
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
+};
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::on_change;
@@ -64,7 +66,8 @@ fn is_of_a_row(resource: &Resource) -> bool {
         | Resource::Model(_)
         | Resource::Price(_)
         | Resource::Budget(_)
-        | Resource::RateLimit(_) => true,
+        | Resource::RateLimit(_)
+        | Resource::AuditSearch(_) => true,
         // A provider's own key has none.
         Resource::ProviderKeySetAside(_) | Resource::ProviderKeyRestored(_) => {
             !resource.id().starts_with(ProviderId::PREFIX)
@@ -181,6 +184,12 @@ impl CatalogueResource for Budget {
 impl CatalogueResource for RateLimit {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         scoped(self.scope, about)
+    }
+}
+
+impl CatalogueResource for AuditSearch {
+    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
+        Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
     }
 }
 

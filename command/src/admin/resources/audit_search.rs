@@ -1,0 +1,179 @@
+//! A saved search: a named filter of the audit, so that whoever reads it uses one definition, whose changes are on record. It is
+//! the platform's or a tenant's, which never changes. Names are unique among those of each. Whoever manages a search need not be
+//! able to read the audit.
+
+use std::sync::LazyLock;
+
+use events::event::admin::AuditSearch;
+use events::event::{Chain, ResourceState};
+use events::ids::{AuditSearchId, TenantId};
+use openapi::Shape;
+use openapi::schema;
+use projections::tables::Tables;
+use projections::views::audit::{Category, Filter, Severity};
+use serde_json::json;
+
+use super::NAME_LEN_MAX;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Declaration, Members, optional, required};
+use crate::admin::field_type::{FieldType, id, text};
+use crate::admin::field_values::FieldValues;
+use crate::admin::fields::{Field, FieldError};
+use crate::admin::lifecycle::{Command, RuleError, Rules};
+use crate::admin::names::{claim, release};
+use crate::admin::routes::{Administered, CommandPlan, Planned};
+
+/// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
+const FILTER_LEN_MAX: usize = 1024;
+
+static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
+    let members = vec![
+        required("name", text(NAME_LEN_MAX))
+            .meaning("Unique among the live searches of the platform, and among those of each tenant"),
+        optional("tenant_id", id::<TenantId>())
+            .fixed()
+            .meaning("The tenant whose auditors see it; null for a search that only the platform's auditors see"),
+        required("filter", filter()).shown_as(parameters().creation().open()).meaning(
+            "At least one filter of `GET /v1/audit`, each as in its query string. A change replaces the whole filter. Events contain \
+             it, so use no personal data: name people by their ids",
+        ),
+    ];
+    let example = json!({ "name": "refusals", "filter": { "category": "access,inference", "severity": "warning" } });
+    Declaration::of::<AuditSearch>(members, example)
+});
+
+fn filter() -> FieldType {
+    let parameters = parameters();
+    FieldType::new(parameters.creation().closed(), move |field| {
+        parameters.read_creation(field.object()?.refuse_unknown(&parameters.names())?)
+    })
+}
+
+/// The parameters of the audit that filter.
+fn parameters() -> Members {
+    Members(Filter::PARAMETERS.map(|name| optional(name, parameter(name))).to_vec())
+}
+
+fn parameter(name: &'static str) -> FieldType {
+    FieldType::new(shape(name), move |field| {
+        let text = field.text(FILTER_LEN_MAX)?;
+        accepted_by_the_audit(&field, name, &text)?;
+        Ok(text)
+    })
+}
+
+/// Errors: the audit would refuse a request whose parameter has this text.
+fn accepted_by_the_audit(field: &Field, name: &str, text: &str) -> Result<(), FieldError> {
+    let read = Filter::read(|asked| (asked == name).then(|| text.to_owned()));
+    read.map(drop).map_err(|refusal| field.error(refusal.details["reason"].as_str().unwrap_or_default()))
+}
+
+fn shape(name: &str) -> Shape {
+    match name {
+        "from" | "to" => schema::either([schema::time(), schema::date()]),
+        "severity" => schema::one_of(Severity::words()),
+        "category" => {
+            let one = Category::words().collect::<Vec<_>>().join("|");
+            schema::described(schema::formed(&format!("^({one})(,({one}))*$")), "Categories, separated by commas")
+        }
+        _ => schema::text(FILTER_LEN_MAX),
+    }
+}
+
+impl Rules for AuditSearch {
+    type State = Self;
+
+    /// Without a filter, it would be the whole audit under another name.
+    fn validated(self) -> Result<Self, RuleError> {
+        if self.filter.is_empty() { Err(without_a_filter()) } else { Ok(self) }
+    }
+}
+
+fn without_a_filter() -> RuleError {
+    let names = Filter::PARAMETERS.join(", ");
+    RuleError::of_field("filter", format!("must have at least one of: {names}"))
+}
+
+impl Administered for AuditSearch {
+    const PATH: &'static str = "/v1/admin/audit-searches";
+    const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
+
+    /// Empty for a search of the platform's.
+    fn chain(state: &AuditSearch, tables: &Tables) -> Chain {
+        state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
+    }
+
+    async fn create(cx: &AdminContext<'_>, id: AuditSearchId, given: FieldValues) -> Planned<Self> {
+        let made: Self = Self::of_values(id, given)?;
+        let chain = cx.owner(made.tenant_id)?;
+        let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
+        Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
+    }
+
+    async fn change(cx: &AdminContext<'_>, state: &AuditSearch, given: FieldValues) -> Planned<Self> {
+        let (id, tenant) = (state.audit_search_id, state.tenant_id);
+        let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
+        let plan = CommandPlan::of(Command::Change(given), state, cx);
+        Ok(plan.with_side(renamed.into_iter().flatten()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::Resource;
+
+    use super::*;
+    use crate::admin::fields::Fields;
+    use crate::admin::lifecycle::Command::{Create, End};
+    use crate::admin::lifecycle::spec::{self, changed, created, ended, id};
+    use crate::admin::tests::change;
+
+    fn given(facts: impl IntoIterator<Item = Resource>) -> spec::Given<AuditSearch> {
+        spec::given(facts)
+    }
+
+    fn search(filter: &[(&str, &str)]) -> AuditSearch {
+        let filter = filter.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        AuditSearch::new(id(1), "refusals", filter)
+    }
+
+    fn read(filter: &serde_json::Value) -> Result<FieldValues, FieldError> {
+        let body = json!({ "name": "s", "filter": filter }).to_string();
+        DECLARATION.members.read_creation(Fields::of_body(body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_change_replaces_the_whole_filter_and_none_is_left_without_one() {
+        let (before, after) = (search(&[("severity", "warning"), ("q", "x")]), search(&[("q", "y")]));
+        let to = |filter: &serde_json::Value| change(&json!({ "filter": filter }));
+        given([]).when(Create(before.clone())).then([created(before.clone())]);
+        given([created(before.clone())]).when(to(&json!({ "q": "y" }))).then([changed(after)]);
+        given([created(before.clone())]).when(to(&json!({}))).then_refused(without_a_filter());
+        given([]).when(Create(search(&[]))).then_refused(without_a_filter());
+        let ended = || ended::<AuditSearch>(id(1));
+        given([created(before.clone())]).when(End).then([ended()]);
+        given([created(before), ended()]).when(to(&json!({ "q": "z" }))).then_refused(RuleError::Ended);
+    }
+
+    #[test]
+    fn what_the_audit_would_refuse_cannot_be_saved() {
+        for (filter, field) in [
+            (json!({ "severity": "loud" }), "filter.severity"),
+            (json!({ "category": "money,moneys" }), "filter.category"),
+            (json!({ "from": "tomorrow" }), "filter.from"),
+            (json!({ "to": "2026-11-31" }), "filter.to"),
+            (json!({ "actor": 1 }), "filter.actor"),
+            (json!({ "q": "x".repeat(FILTER_LEN_MAX + 1) }), "filter.q"),
+            (json!({ "limit": "5" }), "filter.limit"),
+            (json!({ "search": "asr_00000000000000000000000000000001" }), "filter.search"),
+            (json!("severity=warning"), "filter"),
+        ] {
+            assert_eq!(read(&filter).unwrap_err().field, field, "{filter}");
+        }
+        let texts =
+            ["2026-11-20", "2026-11-21T08:00:00Z", "operator", "key.created", "key/a", "money,access", "info", "x"];
+        let every: serde_json::Map<_, _> =
+            Filter::PARAMETERS.into_iter().zip(texts).map(|(name, text)| (name.to_owned(), json!(text))).collect();
+        assert_eq!(read(&json!(every)).unwrap().get("filter"), Ok(Some(json!(every))));
+    }
+}

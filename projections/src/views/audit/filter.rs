@@ -1,0 +1,90 @@
+//! The filter of the audit, and the parameters that say it.
+
+use chrono::{DateTime, Utc};
+use events::refusal::Refusal;
+
+use super::projector::{Category, Severity};
+use crate::parameter_text;
+
+/// The filter of entries. A field that is `None` matches every entry.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    /// Kind and id, such as `key/key_…`.
+    pub resource: Option<String>,
+    /// The resource's id: the part after the slash.
+    pub resource_id: Option<String>,
+    /// Any of these; `None` for all.
+    pub categories: Option<Vec<Category>>,
+    pub severity: Option<Severity>,
+    /// Text to find in actor, action, resource or changes. The case of ASCII letters is ignored; SQLite folds no others.
+    pub text: Option<String>,
+}
+
+impl Filter {
+    /// The parameters that filter entries. A saved search has some of them.
+    pub const PARAMETERS: [&str; 8] = ["from", "to", "actor", "action", "resource", "category", "severity", "q"];
+
+    /// Reads the filter from the texts of its parameters: `text` gives that of one by its name.
+    ///
+    /// Errors: the first parameter whose text is not one of its values.
+    pub fn read(mut text: impl FnMut(&str) -> Option<String>) -> Result<Self, Refusal> {
+        let (resource, resource_id) = match text("resource") {
+            None => (None, None),
+            Some(text) => match text.split_once('/').map(|(_, id)| id.to_owned()) {
+                None => (None, Some(text)),
+                Some(id) => (Some(text), Some(id)),
+            },
+        };
+        let action = text("action");
+        let categories = text("category").map(|text| parameter_text::words("category", &text, Category::NAMED));
+        Ok(Self {
+            from: text("from").map(|text| parameter_text::time("from", &text)).transpose()?,
+            to: text("to").map(|text| parameter_text::time("to", &text)).transpose()?,
+            actor: text("actor"),
+            categories: categories.transpose()?.or_else(|| action.is_none().then(all_but_reads)),
+            action,
+            resource,
+            resource_id,
+            severity: text("severity")
+                .map(|text| parameter_text::word("severity", &text, Severity::NAMED))
+                .transpose()?,
+            text: text("q"),
+        })
+    }
+}
+
+/// The categories of a list that names neither categories nor an action. Whoever looks at the audit again and again would find
+/// little but reads.
+fn all_but_reads() -> Vec<Category> {
+    Category::ALL.iter().copied().filter(|category| *category != Category::Reads).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_parameters_that_are_named_are_those_that_are_read() {
+        let mut asked = BTreeSet::new();
+        let read = Filter::read(|name| {
+            asked.insert(name.to_owned());
+            None
+        });
+        assert!(read.is_ok());
+        assert_eq!(asked, Filter::PARAMETERS.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_text_that_is_no_value_of_its_parameter_is_refused_by_name() {
+        for (wrong, text) in [("from", "tomorrow"), ("to", "2026-1-2"), ("category", "moneys"), ("severity", "loud")] {
+            let read = Filter::read(|name| (name == wrong).then(|| text.to_owned()));
+            assert_eq!(read.expect_err(wrong).details["field"], wrong);
+        }
+    }
+}
