@@ -58,7 +58,7 @@ def refused(gateway, *call, **more):
 
 
 def change_everything(gateway):
-    """Each kind of resource, made, changed and ended; and refusals of each kind."""
+    """Kinds of resources, made, changed and ended; and refusals of each kind, of a key that has ended too."""
     made = {}
 
     def make(path, **body):
@@ -73,6 +73,7 @@ def change_everything(gateway):
     make("/models", name="echo", targets=[{"provider_id": provider, "model": "echo"}])
     make("/budgets", scope={"tenant_id": tenant}, limit_usd="0.000000001", period="total")
     make("/rate-limits", scope={"tenant_id": tenant}, requests_per_minute=3)
+    make("/audit-searches", tenant_id=tenant, name="keys", filter={"action": "key.created"})
     key = gateway.make("/keys", user_id=user, name="app", permissions=["models:use"])
     made["/keys"] = key["id"]
     chat = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 16}
@@ -83,10 +84,13 @@ def change_everything(gateway):
     gateway.call("POST", f"/v1/admin/keys/{key['id']}/rotate", {})
     for path, change in (("/partners", {"name": "p"}), ("/tenants", {"name": "t"}), ("/users", {"name": "Ada"}),
                          ("/keys", {"name": "k"}), ("/providers", {"timeout_ms": 1000}), ("/models", {"name": "e"}),
-                         ("/budgets", {"limit_usd": "1"}), ("/rate-limits", {"requests_per_minute": 4})):
+                         ("/budgets", {"limit_usd": "1"}), ("/rate-limits", {"requests_per_minute": 4}),
+                         ("/audit-searches", {"name": "k"})):
         gateway.call("PATCH", f"/v1/admin{path}/{made[path]}", change)
-    for path in ("/keys", "/models", "/prices", "/providers", "/budgets", "/rate-limits", "/users", "/tenants", "/partners"):
+    for path in ("/keys", "/models", "/prices", "/providers", "/budgets", "/rate-limits", "/audit-searches", "/users", "/tenants",
+                 "/partners"):
         gateway.call("DELETE", f"/v1/admin{path}/{made[path]}")
+    refused(gateway, "GET", "/v1/usage", key=key["secret"])
     gateway.call("GET", "/v1/audit")
 
 

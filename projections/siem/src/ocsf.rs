@@ -38,7 +38,7 @@ fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
         ("metadata", metadata(record).into()),
         ("severity", severity.into()),
         ("severity_id", severity_id.into()),
-        ("src_endpoint", source(record)),
+        ("src_endpoint", source(record, class)),
         ("status", status.into()),
         ("status_id", status_id.into()),
         ("time", entry.recorded_at.timestamp_millis().into()),
@@ -63,8 +63,7 @@ fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
         Class::Authentication => {
             put(&mut event, "is_remote", Some(true));
             put(&mut event, "service", Some(json!({ "name": PRODUCT })));
-            // Nobody knows who had no valid key.
-            put(&mut event, "user", Some(json!({ "name": "unknown", "type_id": 0, "type": "Unknown" })));
+            put(&mut event, "user", Some(client_of(record)));
         }
     }
     put(&mut event, "unmapped", Some(unmapped));
@@ -103,6 +102,14 @@ fn actor(record: &AuditRecord<'_>) -> Map<String, Value> {
     user
 }
 
+/// Whose key was refused: one that has ended, if the gateway knows it.
+fn client_of(record: &AuditRecord<'_>) -> Map<String, Value> {
+    match record.entry.actor.starts_with("key_") {
+        true => actor(record),
+        false => object([("name", "unknown".into()), ("type_id", 0.into()), ("type", "Unknown".into())]),
+    }
+}
+
 fn changed_user(record: &AuditRecord<'_>) -> Map<String, Value> {
     let (_, id) = record.resource();
     let mut user = object([("uid", id.into()), ("type_id", 1.into()), ("type", "User".into())]);
@@ -139,11 +146,11 @@ fn resource(record: &AuditRecord<'_>) -> Map<String, Value> {
     resource
 }
 
-/// API Activity asks for it, also where no client is known.
-fn source(record: &AuditRecord<'_>) -> Value {
+/// API Activity requires it, also where no client is known.
+fn source(record: &AuditRecord<'_>, class: Class) -> Value {
     match record.client {
         Some(client) => json!({ "ip": client.ip }),
-        None if record.is_by_system() => json!({ "svc_name": PRODUCT }),
+        None if record.is_by_system() && class != Class::Authentication => json!({ "svc_name": PRODUCT }),
         None => json!({ "name": "unknown" }),
     }
 }
@@ -200,13 +207,26 @@ mod tests {
 
     #[test]
     fn a_refusal_fails_with_its_code_and_its_count() {
-        let entry = audited("access.denied", 1).expect("it is audited");
+        let mut entry = audited("access.denied", 1).expect("it is audited");
+        entry.actor = "system:gateway".to_owned();
         let event = of(&entry);
         assert_eq!((&event["status_id"], &event["severity_id"]), (&json!(2), &json!(3)));
         assert_eq!((&event["status_code"], &event["count"]), (&entry.changes["code"], &entry.changes["count"]));
         assert_eq!((&event["type_uid"], &event["type_name"]), (&json!(300_201), &json!("Authentication: Logon")));
         assert_eq!((&event["user"]["name"], event.get("actor")), (&json!("unknown"), None));
-        assert_eq!(event["src_endpoint"], json!({ "name": "unknown" }));
+        assert_eq!(event["src_endpoint"], json!({ "name": "unknown" }), "the gateway is not who asks");
+    }
+
+    #[test]
+    fn a_key_that_has_ended_and_is_used_is_named() {
+        let entry = Entry {
+            actor: "key_00000000000000000000000000000005".to_owned(),
+            ..audited("access.denied", 1).expect("one")
+        };
+        let record = AuditRecord { actor_name: Some("leaked"), ..bare(&entry) };
+        let event: Value = serde_json::from_str(&line(&record)).expect("JSON");
+        assert_eq!(event["class_uid"], 3002);
+        assert_eq!(event["user"], json!({ "uid": entry.actor, "name": "leaked", "type_id": 99, "type": "API key" }));
     }
 
     #[test]
