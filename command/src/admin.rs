@@ -1,5 +1,5 @@
 //! The write side of administration: the eleven resources (partners, tenants, users, keys, providers, their keys, models, prices,
-//! budgets and rate limits, which decide inference requests, and searches of the audit), and the routes that change them.
+//! budgets and rate limits, which decide inference requests, and saved searches of the audit), and the routes that change them.
 //!
 //! It guarantees four things. Every change is a command to an aggregate, and all that remains of it is events and side
 //! rows, appended in one batch. The in-memory tables of this node contain the change before the reply is sent, so the
@@ -8,7 +8,7 @@
 //! event has changed them meanwhile, the command is decided anew.
 //!
 //! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
-//! Nine separate handlers were rejected: each would repeat authority, idempotency and retries. So all eleven resources share
+//! Separate handlers were rejected: each would repeat authority, idempotency and retries. So all eleven resources share
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 

@@ -43,7 +43,7 @@ pub mod audit {
     pub(super) mod projector;
     mod questions;
     pub use entry::Entry;
-    pub use filter::Filter;
+    pub use filter::{Filter, is_actor_a_name, name_in_resource};
     pub use projector::{Category, Outcome, Severity};
     pub use questions::List;
 }

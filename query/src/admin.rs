@@ -37,7 +37,7 @@ const PATHS: [(&str, StreamKind, &str); 11] = [
     ("prices", StreamKind::Price, "price"),
     ("budgets", StreamKind::Budget, "budget"),
     ("rate-limits", StreamKind::RateLimit, "rate limit"),
-    ("audit-searches", StreamKind::AuditSearch, "audit search"),
+    ("audit-searches", StreamKind::AuditSearch, "saved search"),
 ];
 
 pub fn routes() -> Api<QueryState> {
@@ -52,7 +52,7 @@ pub fn routes() -> Api<QueryState> {
     })
 }
 
-/// The permission to read resources of a kind. Searches are for whoever reads the audit.
+/// The permission to read resources of a kind. Reading saved searches takes `audit:read`.
 const fn permission(kind: StreamKind) -> Permission {
     match kind {
         StreamKind::AuditSearch => Permission::AuditRead,

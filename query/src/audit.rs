@@ -108,7 +108,7 @@ fn severities() -> openapi::Shape {
 async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::AuditRead)?;
     let format = AuditFormat::take(&mut parameters)?;
-    saved_search::put_filter(&mut context, &mut parameters).await?;
+    saved_search::apply_saved_search(&mut context, &mut parameters).await?;
     names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
     let filter = Filter::read(|name| parameters.text(name))?;
     let requested = PageRequest::take(&mut parameters, "audit")?;

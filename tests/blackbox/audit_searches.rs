@@ -151,7 +151,9 @@ async fn a_search_is_used_as_it_is_now_and_every_change_of_it_is_an_event() {
     assert_eq!(told[1]["data"], json!({ "audit_search_id": id, "name": "partners", "filter": filter }));
     let entries = format!("/v1/audit?resource=audit_search/{id}&min_position={}", gateway.head().await);
     let entries = operator.get(&entries).await.must(200).json();
-    for entry in entries["items"].as_array().expect("items") {
+    let entries = entries["items"].as_array().expect("items");
+    assert!(entries.len() >= 3, "{entries:?}");
+    for entry in entries {
         let shown = [&entry["category"], &entry["severity"], &entry["resource_name"]];
         assert_eq!(shown, ["administration", "notice", "partners"], "{entry}");
     }
@@ -190,7 +192,7 @@ async fn a_search_has_the_filters_of_the_audit_and_none_that_the_audit_would_ref
     assert_eq!(wrong(operator.post(SEARCHES, &json!({ "name": "s", "filter": {} })).await).0, "filter");
     let every = json!({
         "from": "2026-11-20", "to": "2100-01-01T00:00:00+01:00", "actor": "operator", "action": "key.created",
-        "resource": "key/none", "category": "money, access,money", "severity": "info", "q": "é%_&=+",
+        "resource": "key/key_00000000000000000000000000000009", "category": "money, access,money", "severity": "info", "q": "é%_&=+",
     });
     let id = save(operator, &json!({ "name": "every", "filter": every })).await;
     assert_eq!(operator.get(&format!("{SEARCHES}/{id}")).await.must(200).json()["filter"], every);

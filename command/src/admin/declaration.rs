@@ -214,7 +214,7 @@ impl Declaration {
     }
 
     /// The same with its article: `a rate limit`, `an audit search`.
-    pub fn one(&self) -> String {
+    pub fn with_article(&self) -> String {
         let words = self.words();
         // A user has the sound of a consonant.
         let article = if words.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };

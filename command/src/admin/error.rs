@@ -60,7 +60,7 @@ pub enum CommandError {
     #[error("the id of the {} is in use", kind.as_str())]
     IdInUse { kind: StreamKind },
     /// The name is in use beside the resource's siblings, or among what the same keys can see.
-    #[error("another {} has that {field}", kind.as_str())]
+    #[error("another {} has that {field}", kind.as_str().replace('_', " "))]
     NameTaken { kind: StreamKind, field: &'static str },
     /// An owner of the resource has ended: the resource can still be ended, but not changed.
     #[error("its {} has ended", owner.as_str())]

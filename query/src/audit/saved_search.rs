@@ -20,7 +20,7 @@ pub const SEARCH: &str = "search";
 /// Adds the filter of the search that is named, as it is now.
 ///
 /// Errors: 404 if the caller sees no such search, or it has ended; 400 for a parameter that the search sets as well.
-pub async fn put_filter(context: &mut QueryContext, parameters: &mut Parameters) -> Result<(), QueryError> {
+pub async fn apply_saved_search(context: &mut QueryContext, parameters: &mut Parameters) -> Result<(), QueryError> {
     let Some(id) = parameters.id::<AuditSearchId>(SEARCH)? else { return Ok(()) };
     for (name, text) in filter_of(context, id).await? {
         if parameters.peek(&name).is_some() {
@@ -40,6 +40,6 @@ async fn filter_of(context: &mut QueryContext, id: AuditSearchId) -> Result<BTre
     let visible = Visible::within_reach(&query.caller);
     let found = query.ask(One { visible, kind: StreamKind::AuditSearch, id: id.to_string() }).await?.value;
     let live = found.filter(|search| search.lifetime.ended_at.is_none());
-    let mut search = live.ok_or(QueryError::NotFound("audit search"))?;
+    let mut search = live.ok_or(QueryError::NotFound("saved search"))?;
     Ok(serde_json::from_value(search.body["filter"].take())?)
 }

@@ -2,10 +2,11 @@
 
 use events::event::StreamKind;
 use events::event::admin::Permission;
-use events::ids::{RequestId, UserId};
+use events::ids::UserId;
 use events::refusal::Refusal;
 use projections::views::View;
-use projections::views::catalogue::{ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, USERS_MAX, kind_of};
+use projections::views::audit::{is_actor_a_name, name_in_resource};
+use projections::views::catalogue::{IdMatches, IdsByText, MATCHES_MAX, USERS_MAX, kind_of};
 use projections::visible::Visible;
 
 use super::name_scope;
@@ -41,18 +42,12 @@ pub async fn resolve_actor_and_resource(
     context: &mut QueryContext,
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
-    let is_key = |text: &&str| *text != "operator" && !text.starts_with("system:") && kind_of(text).is_none();
-    if let Some(text) = parameters.peek("actor").filter(is_key).map(str::to_owned) {
+    if let Some(text) = parameters.peek("actor").filter(|text| is_actor_a_name(text)).map(str::to_owned) {
         resolve(context, parameters, "actor", (vec![StreamKind::Key], &text)).await?;
     }
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
-    let of_kind = text.split_once('/').and_then(|(kind, rest)| Some((Some(StreamKind::parse(kind)?), rest)));
-    let (wanted, text) = of_kind.unwrap_or((None, &text));
-    let kinds = ID_PREFIXES.iter().map(|(_, kind)| *kind);
-    let kinds: Vec<StreamKind> = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)).collect();
-    let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
-    if !kinds.is_empty() && !is_id {
-        resolve(context, parameters, "resource", (kinds, text)).await?;
+    if let Some(named) = name_in_resource(&text) {
+        resolve(context, parameters, "resource", named).await?;
     }
     Ok(())
 }

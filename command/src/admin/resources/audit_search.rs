@@ -1,6 +1,6 @@
-//! A saved search: a named filter of the audit, so that whoever reads it uses one definition, whose changes are on record. It is
-//! the platform's or a tenant's, which never changes. Names are unique among those of each. Whoever manages a search need not be
-//! able to read the audit.
+//! A saved search: a named filter of the audit, so that auditors share one definition, whose changes are in the log. It is the
+//! platform's or a tenant's, which never changes. Names are unique among those of each. Managing a search takes `admin:access`, not
+//! `audit:read`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use events::ids::{AuditSearchId, TenantId};
 use openapi::Shape;
 use openapi::schema;
 use projections::tables::Tables;
-use projections::views::audit::{Category, Filter, Severity};
+use projections::views::audit::{Category, Filter, Severity, is_actor_a_name, name_in_resource};
 use serde_json::json;
 
 use super::NAME_LEN_MAX;
@@ -25,6 +25,8 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 /// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
 const FILTER_LEN_MAX: usize = 1024;
+const ACTOR_IS_NAME: &str = "must be the id of a key, operator or system:…: a name can change";
+const RESOURCE_IS_NAME: &str = "must be an id, or a kind and an id such as key/key_…: a name can change";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
@@ -35,7 +37,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("The tenant whose auditors see it; null for a search that only the platform's auditors see"),
         required("filter", filter()).shown_as(parameters().creation().open()).meaning(
             "At least one filter of `GET /v1/audit`, each as in its query string. A change replaces the whole filter. Events contain \
-             it, so use no personal data: name people by their ids",
+             it. Actor and resource are ids: names change",
         ),
     ];
     let example = json!({ "name": "refusals", "filter": { "category": "access,inference", "severity": "warning" } });
@@ -62,10 +64,16 @@ fn parameter(name: &'static str) -> FieldType {
     })
 }
 
-/// Errors: the audit would refuse a request whose parameter has this text.
+/// Errors: the audit would refuse a request whose parameter has this text; or it is a name, which others can change.
 fn accepted_by_the_audit(field: &Field, name: &str, text: &str) -> Result<(), FieldError> {
     let read = Filter::read(|asked| (asked == name).then(|| text.to_owned()));
-    read.map(drop).map_err(|refusal| field.error(refusal.details["reason"].as_str().unwrap_or_default()))
+    read.map(drop).map_err(|refusal| field.error(refusal.details["reason"].as_str().unwrap_or_default()))?;
+    // Whoever may rename something, or name another thing so, could keep the search from finding it.
+    match name {
+        "actor" if is_actor_a_name(text) => Err(field.error(ACTOR_IS_NAME)),
+        "resource" if name_in_resource(text).is_some() => Err(field.error(RESOURCE_IS_NAME)),
+        _ => Ok(()),
+    }
 }
 
 fn shape(name: &str) -> Shape {
@@ -74,7 +82,10 @@ fn shape(name: &str) -> Shape {
         "severity" => schema::one_of(Severity::words()),
         "category" => {
             let one = Category::words().collect::<Vec<_>>().join("|");
-            schema::described(schema::formed(&format!("^({one})(,({one}))*$")), "Categories, separated by commas")
+            schema::described(
+                schema::formed(&format!("^ *({one})( *, *({one}))* *$")),
+                "Categories, separated by commas",
+            )
         }
         _ => schema::text(FILTER_LEN_MAX),
     }
@@ -163,6 +174,9 @@ mod tests {
             (json!({ "from": "tomorrow" }), "filter.from"),
             (json!({ "to": "2026-11-31" }), "filter.to"),
             (json!({ "actor": 1 }), "filter.actor"),
+            (json!({ "actor": "deploy" }), "filter.actor"),
+            (json!({ "resource": "deploy" }), "filter.resource"),
+            (json!({ "resource": "key/deploy" }), "filter.resource"),
             (json!({ "q": "x".repeat(FILTER_LEN_MAX + 1) }), "filter.q"),
             (json!({ "limit": "5" }), "filter.limit"),
             (json!({ "search": "asr_00000000000000000000000000000001" }), "filter.search"),
@@ -170,8 +184,11 @@ mod tests {
         ] {
             assert_eq!(read(&filter).unwrap_err().field, field, "{filter}");
         }
-        let texts =
-            ["2026-11-20", "2026-11-21T08:00:00Z", "operator", "key.created", "key/a", "money,access", "info", "x"];
+        for resource in ["key/key_00000000000000000000000000000001", "access/anonymous"] {
+            assert!(read(&json!({ "resource": resource })).is_ok(), "{resource}");
+        }
+        let key = "key_00000000000000000000000000000001";
+        let texts = ["2026-11-20", "2026-11-21T08:00:00Z", "operator", "key.created", key, "money,access", "info", "x"];
         let every: serde_json::Map<_, _> =
             Filter::PARAMETERS.into_iter().zip(texts).map(|(name, text)| (name.to_owned(), json!(text))).collect();
         assert_eq!(read(&json!(every)).unwrap().get("filter"), Ok(Some(json!(every))));

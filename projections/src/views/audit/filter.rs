@@ -1,10 +1,13 @@
 //! The filter of the audit, and the parameters that say it.
 
 use chrono::{DateTime, Utc};
+use events::event::StreamKind;
+use events::ids::RequestId;
 use events::refusal::Refusal;
 
 use super::projector::{Category, Severity};
 use crate::parameter_text;
+use crate::views::catalogue::{ID_PREFIXES, kind_of};
 
 /// The filter of entries. A field that is `None` matches every entry.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +58,22 @@ impl Filter {
             text: text("q"),
         })
     }
+}
+
+/// Whether a value of `actor` is the name of a key, which can change, and not an id.
+pub fn is_actor_a_name(actor: &str) -> bool {
+    actor != "operator" && !actor.starts_with("system:") && kind_of(actor).is_none()
+}
+
+/// The name in a value of `resource`, and the kinds of what it may name; `None` if the value is an id, or a kind without names and
+/// something of it.
+pub fn name_in_resource(resource: &str) -> Option<(Vec<StreamKind>, &str)> {
+    let of_kind = resource.split_once('/').and_then(|(kind, rest)| Some((Some(StreamKind::parse(kind)?), rest)));
+    let (wanted, text) = of_kind.unwrap_or((None, resource));
+    let kinds = ID_PREFIXES.iter().map(|(_, kind)| *kind);
+    let kinds: Vec<StreamKind> = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)).collect();
+    let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
+    (!kinds.is_empty() && !is_id).then_some((kinds, text))
 }
 
 /// The categories of a list that names neither categories nor an action. Whoever looks at the audit again and again would find
