@@ -457,7 +457,8 @@ async fn slow_and_large_requests_do_not_keep_a_witness_from_answering() {
         assert_eq!(wire.response().await.expect("an answer").status, status, "{bytes} bytes");
     }
     let mut slow = Vec::new();
-    for _ in 0..REQUESTS_MAX {
+    // More than there are places: one of the requests above may still have one for a moment.
+    for _ in 0..REQUESTS_MAX + 4 {
         let mut wire = witness.wire().await;
         assert!(wire.send(head(100) + "old 0").await);
         slow.push(wire);
@@ -467,9 +468,12 @@ async fn slow_and_large_requests_do_not_keep_a_witness_from_answering() {
         assert!(began.elapsed() < READY_MAX, "it takes more requests at a time");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let mut statuses = Vec::new();
     for wire in &mut slow {
-        assert_eq!(wire.response().await.expect("an answer").status, 408);
+        statuses.push(wire.response().await.expect("an answer").status);
     }
+    let of = |status| statuses.iter().filter(|answered| **answered == status).count();
+    assert_eq!((of(408), of(503)), (REQUESTS_MAX, 4), "{statuses:?}");
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     // They have let go of their places. It may have been answered before all places were taken.
     let old = match witness.ask(&log.request(0, 7)).await {
