@@ -24,7 +24,9 @@ pub struct BuiltLedger {
 pub enum NotBuilt {
     #[error(transparent)]
     Archive(#[from] ReadError),
-    #[error("there is no archive in {0}")]
+    #[error(
+        "there is no archive in {0}: make one with `ledgerway archive`, or start the gateway with LEDGERWAY_ARCHIVING=true"
+    )]
     NoArchive(String),
     #[error("cannot build a ledger in {}: {reason}", folder.display())]
     Folder { folder: PathBuf, reason: String },
