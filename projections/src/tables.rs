@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use events::content::ContentPolicy;
 use events::event::admin::{
     Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
 };
@@ -230,6 +231,13 @@ impl Tables {
     /// The live tenants of which nothing may be deleted or erased, in no particular order.
     pub fn tenants_under_legal_hold(&self) -> impl Iterator<Item = &Tenant> {
         self.tenants.values().filter(|tenant| tenant.is_live() && tenant.value.legal_hold).map(|tenant| &*tenant.value)
+    }
+
+    /// The live tenants whose prompts and answers are kept sealed, in no particular order.
+    pub fn tenants_with_sealed_content(&self) -> impl Iterator<Item = &Tenant> {
+        let is_sealed =
+            |tenant: &&Entry<Tenant>| tenant.is_live() && tenant.value.content_policy == ContentPolicy::Sealed;
+        self.tenants.values().filter(is_sealed).map(|tenant| &*tenant.value)
     }
 
     /// The tenants with [`Self::retention_days`], in no particular order.

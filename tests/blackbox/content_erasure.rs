@@ -165,6 +165,10 @@ async fn under_legal_hold_nothing_of_a_tenant_is_deleted_or_erased() {
         let refused = operator.post(&erase, &json!({})).await.must_be(409, "LEGAL_HOLD").json();
         assert_eq!(refused["error"]["details"]["tenant_id"], tenant.id, "{refused}");
     }
+    // Nobody has to delete a person to learn that.
+    let live = made(operator, "/users", json!({ "tenant_id": tenant.id, "name": "live" })).await;
+    let erase = format!("/v1/admin/subjects/{live}/erase");
+    operator.post(&erase, &json!({})).await.must_be(409, "LEGAL_HOLD");
     operator.delete(&path).await.must_be(409, "LEGAL_HOLD");
     operator.delete(&format!("/v1/admin/partners/{}", tenant.partner)).await.must_be(409, "LEGAL_HOLD");
     let changes =

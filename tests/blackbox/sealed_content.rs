@@ -261,6 +261,11 @@ async fn every_node_opens_what_one_has_sealed() {
         bare.operator().get(&path).await.must_be(503, "CONTENT_UNAVAILABLE");
     }
     // A node without a store sends nothing whose content would not be kept.
-    bare.client(Some(&tenant.secret)).post(NATIVE, &tenant.ask("ok")).await.must_be(503, "CONTENT_UNAVAILABLE");
+    let refused = bare.client(Some(&tenant.secret)).post(NATIVE, &tenant.ask("ok")).await;
+    let refused = refused.must_be(503, "CONTENT_UNAVAILABLE").json();
+    assert!(text(&refused["error"]["message"]).contains("set LEDGERWAY_CONTENT_URL"), "{refused}");
+    drop(bare);
+    let bare = node(&url, without.path(), &[]);
+    assert!(bare.stderr().contains("this node refuses their requests"), "{}", bare.stderr());
     assert_eq!(database.number("SELECT count(*) FROM ledger.events WHERE payload LIKE '%canary prompt%'"), 0);
 }

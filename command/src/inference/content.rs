@@ -156,8 +156,8 @@ impl SealedRequest {
 }
 
 fn no_store() -> Refusal {
-    let message =
-        "the tenant's content is kept sealed, and this node has no store for it: nothing was sent to a provider";
+    let message = "the tenant's content is kept sealed, and this node has no store for it, so nothing was sent to a provider: set \
+                   LEDGERWAY_CONTENT_URL where the gateway starts";
     Refusal::new(ErrorCode::ContentUnavailable, message).try_again()
 }
 

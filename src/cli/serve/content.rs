@@ -7,7 +7,7 @@ use content_store::retention::RetentionRules;
 use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, KeyOpener};
 use events::ids::IdMaker;
 use objects::Opening;
-use projections::tables::TablesHandle;
+use projections::tables::{Tables, TablesHandle};
 use prometheus::Registry;
 use secrets::Vault;
 
@@ -49,6 +49,17 @@ pub async fn open(config: &Config, registry: &Registry, ids: &IdMaker) -> Result
     let figures = ContentFigures::register(registry)?;
     let writer = ContentWriter::new(store.clone(), ids.clone(), figures.clone());
     Ok(Some(ContentParts { store, writer, figures }))
+}
+
+/// Says that requests of tenants are refused whose content is to be kept, on a node without a store.
+pub fn warn_without_store(tables: &Tables) {
+    let tenants = tables.tenants_with_sealed_content().count();
+    if tenants > 0 {
+        tracing::warn!(
+            tenants,
+            "the content of tenants is kept sealed, and LEDGERWAY_CONTENT_URL is not set: this node refuses their requests"
+        );
+    }
 }
 
 pub fn reader(store: ContentStore, vault: &Arc<Vault>) -> ContentReader {

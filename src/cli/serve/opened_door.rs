@@ -65,6 +65,9 @@ pub async fn open_door(
     let content_salts = key_check.content_salts();
     let keeper = |content: &ContentParts| ContentKeeper::new(Arc::clone(&vault), content.writer.clone());
     let content_keeper = content.map(|content| Arc::new(keeper(content)));
+    if content_keeper.is_none() && config.mode.serves_requests() {
+        content::warn_without_store(&tables.load());
+    }
     let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
     let (importer, imports) = ImportQueue::new();
     let admin = AdminState {

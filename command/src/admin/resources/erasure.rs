@@ -44,6 +44,8 @@ pub async fn erase(
 async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminRequest) -> Planned<User> {
     request.fields()?.finish()?;
     let subject = state.user_id;
+    // Before all else: whoever deletes a person to erase it cannot undo that.
+    let not_held = require_no_hold(cx, state).await?;
     if cx.tables.user(subject).is_none_or(|user| user.is_live()) {
         return Err(CommandError::StillLive { kind: User::KIND });
     }
@@ -53,7 +55,6 @@ async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminReques
         // It was erased before: the end of what has ended changes nothing.
         return Ok(CommandPlan::of(Command::End, state, cx));
     }
-    let not_held = require_no_hold(cx, state).await?;
     let changes = changes_by(subject, log.administration_after(created).await?);
     let command = Command::RecordAtAnyTime(Resource::UserErased(Box::new(UserErased { user_id: subject })));
     let erased = [
