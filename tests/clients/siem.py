@@ -12,7 +12,6 @@ from started import HERE, Gateway, run
 
 GOLDEN = HERE.parent / "golden/siem/ocsf.lines"
 ALL = "category=administration,money,access,inference,reads"
-ACCOUNT_CHANGE = 3001
 TYPES_MIN, CLIENT_SECONDS, SOON_SECONDS = 25, 60, 30
 RSYSLOG = """
 global(maxMessageSize="128k" workDirectory="{folder}")
@@ -110,11 +109,9 @@ def check_stream(rsyslog, lines):
             yield f"rsyslog reads {app} and {kind} from {line}"
     for line in lines:
         event = json.loads(line)
-        named = [event.get("actor", {}).get("user"), *event.get("resources", [])]
-        if event["class_uid"] == ACCOUNT_CHANGE:
-            named.append(event["user"])
-        for each in filter(None, named):
-            each.pop("name", None)
+        for named in (event.get("actor", {}).get("user", {}), *event.get("resources", []), event.get("user", {})):
+            if "uid" in named:
+                named.pop("name", None)
         if event["metadata"]["sequence"] >= min(came) and came.get(event["metadata"]["sequence"]) != event:
             yield f"rsyslog has {came.get(event['metadata']['sequence'])} for {event}"
 
