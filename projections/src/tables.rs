@@ -156,7 +156,7 @@ impl Tables {
                     self.log_keys.push((**key).clone());
                 }
             }
-            // No request is decided by a search of the audit.
+            // No request is decided by a saved search.
             Resource::AuditSearch(_)
             | Resource::UserErased(_)
             | Resource::NodeKeyReplaced(_)

@@ -51,7 +51,7 @@ impl<'a> AdminContext<'a> {
     }
 
     /// Checks that the caller reaches a resource of `kind` that belongs to `chain`. An empty chain means a resource that all
-    /// tenants share: everybody sees it, and the platform manages it. A search of the audit is shared with nobody.
+    /// tenants share: everybody sees it, and the platform manages it. A saved search is shared with nobody.
     pub fn require_visible(&self, kind: StreamKind, chain: &Chain) -> Result<(), CommandError> {
         if reach::contains(self.caller.reach, chain) {
             Ok(())

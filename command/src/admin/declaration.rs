@@ -210,15 +210,7 @@ impl Declaration {
 
     /// The name of the resource in texts: `rate limit`.
     pub fn words(&self) -> String {
-        self.kind.as_str().replace('_', " ")
-    }
-
-    /// The same with its article: `a rate limit`, `an audit search`.
-    pub fn with_article(&self) -> String {
-        let words = self.words();
-        // A user has the sound of a consonant.
-        let article = if words.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
-        format!("{article} {words}")
+        self.kind.in_text()
     }
 
     /// The schema of the body that creates the resource.

@@ -51,7 +51,7 @@ pub fn creation(declared: &Declaration) -> Operation {
     let (name, shape) = creation_reply(declared);
     let answer = Answer::json(&format!("The new {words}"), schema::reference(&name)).recorded();
     let creation = format!("New{}", declared.name());
-    command(&format!("create_{}", declared.kind.as_str()), &format!("Creates {}", declared.with_article()))
+    command(&format!("create_{}", declared.kind.as_str()), &format!("Creates a {words}"))
         .takes(schema::reference(&creation), declared.example.clone())
         .answers(StatusCode::CREATED, answer)
         .defines(&name, shape)
@@ -62,15 +62,12 @@ pub fn change(declared: &Declaration) -> Operation {
     let words = declared.words();
     let answer = Answer::json(&format!("The {words} after the change"), schema::reference(&declared.name())).recorded();
     let change = format!("{}Change", declared.name());
-    on_one(
-        declared,
-        command(&format!("change_{}", declared.kind.as_str()), &format!("Changes {}", declared.with_article())),
-    )
-    .says("Fields that the body omits keep their values; `null` removes an optional field.")
-    .takes(schema::reference(&change), json!({}))
-    .answers(StatusCode::OK, answer)
-    .defines(&declared.name(), declared.reply())
-    .defines(&change, declared.change())
+    on_one(declared, command(&format!("change_{}", declared.kind.as_str()), &format!("Changes a {words}")))
+        .says("Fields that the body omits keep their values; `null` removes an optional field.")
+        .takes(schema::reference(&change), json!({}))
+        .answers(StatusCode::OK, answer)
+        .defines(&declared.name(), declared.reply())
+        .defines(&change, declared.change())
 }
 
 pub fn end(declared: &Declaration) -> Operation {
@@ -82,10 +79,7 @@ pub fn end(declared: &Declaration) -> Operation {
         StreamKind::Budget => "Closes",
         _ => "Deletes",
     };
-    on_one(
-        declared,
-        command(&format!("end_{}", declared.kind.as_str()), &format!("{verb} {}", declared.with_article())),
-    )
-    .says("Its history is kept.")
-    .answers(StatusCode::OK, answer)
+    on_one(declared, command(&format!("end_{}", declared.kind.as_str()), &format!("{verb} a {words}")))
+        .says("Its history is kept.")
+        .answers(StatusCode::OK, answer)
 }

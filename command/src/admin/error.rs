@@ -46,27 +46,27 @@ pub enum CommandError {
     #[error("{reason}")]
     MadeByGateway { reason: String },
     /// The resource does not exist, or the caller cannot see it.
-    #[error("no such {}", kind.as_str())]
+    #[error("no such {}", kind.in_text())]
     NotFound { kind: StreamKind },
     /// The body names a resource that does not exist, or that the caller cannot see.
-    #[error("{field}: no such {}", kind.as_str())]
+    #[error("{field}: no such {}", kind.in_text())]
     ReferenceNotFound { field: String, kind: StreamKind },
     /// The body names a resource that has ended.
-    #[error("{field}: that {} has ended", kind.as_str())]
+    #[error("{field}: that {} has ended", kind.in_text())]
     ReferenceEnded { field: String, kind: StreamKind },
-    #[error("the {} has ended", kind.as_str())]
+    #[error("the {} has ended", kind.in_text())]
     Ended { kind: StreamKind },
     /// A new id is in use already: the generator is broken.
-    #[error("the id of the {} is in use", kind.as_str())]
+    #[error("the id of the {} is in use", kind.in_text())]
     IdInUse { kind: StreamKind },
     /// The name is in use beside the resource's siblings, or among what the same keys can see.
-    #[error("another {} has that {field}", kind.as_str().replace('_', " "))]
+    #[error("another {} has that {field}", kind.in_text())]
     NameTaken { kind: StreamKind, field: &'static str },
     /// An owner of the resource has ended: the resource can still be ended, but not changed.
-    #[error("its {} has ended", owner.as_str())]
+    #[error("its {} has ended", owner.in_text())]
     OwnerEnded { owner: StreamKind },
     /// Only what has ended can be erased.
-    #[error("the {} is live: delete it first", kind.as_str())]
+    #[error("the {} is live: delete it first", kind.in_text())]
     StillLive { kind: StreamKind },
     /// Nothing of the tenant is deleted or erased.
     #[error("the tenant {tenant} is under legal hold: nothing of it can be deleted or erased until the hold is lifted")]
@@ -76,7 +76,7 @@ pub enum CommandError {
     #[error("the key has been rotated too often")]
     GenerationsExhausted,
     /// Other commands changed the resource during every attempt.
-    #[error("the {} was changed by other requests at the same time: try again", kind.as_str())]
+    #[error("the {} was changed by other requests at the same time: try again", kind.in_text())]
     Contended { kind: StreamKind },
     /// Providers are checked one time after the other.
     #[error("another check of the providers is running: try again when it has ended")]

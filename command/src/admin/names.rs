@@ -1,5 +1,5 @@
 //! Claims to unique names. Names of models and of providers are unique among those that all tenants share, and among each
-//! tenant's own; names of searches of the audit among the platform's, and among each tenant's.
+//! tenant's own; names of saved searches among the platform's, and among each tenant's.
 
 use std::fmt::Display;
 

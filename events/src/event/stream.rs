@@ -37,6 +37,14 @@ impl StreamKind {
     pub const fn is_administration(self) -> bool {
         !matches!(self, Self::Inference | Self::Hold | Self::Access | Self::Alert)
     }
+
+    /// Its name in texts for people: `rate limit`.
+    pub fn in_text(self) -> String {
+        match self {
+            Self::AuditSearch => "saved search".to_owned(),
+            named => named.as_str().replace('_', " "),
+        }
+    }
 }
 
 /// A stream: `{kind}-{id}`. Its sequences are 1, 2, 3 …

@@ -72,7 +72,7 @@ impl RecentChanges {
 }
 
 /// True if changes of this kind can change rights, routes or prices. Budgets are the ledger's own, and limits are counted before
-/// the ledger is asked; how they are counted is told apart. No request of a model depends on a search of the audit.
+/// the ledger is asked; how they are counted is told apart. No request of a model depends on a saved search.
 const fn can_change_plans(kind: StreamKind) -> bool {
     match kind {
         StreamKind::Partner
