@@ -15,7 +15,7 @@ use crate::tenant::Tenant;
 /// Of a proxy in each direction: an answer then takes longer than the half second that a request waits for it.
 const LATE: ProxyMode = ProxyMode::Slow(Duration::from_millis(300));
 /// An answer then takes less.
-const IN_TIME: ProxyMode = ProxyMode::Slow(Duration::from_millis(100));
+const IN_TIME: ProxyMode = ProxyMode::Slow(Duration::from_millis(150));
 
 /// What a server is told so that it accepts no writes, and so that it does again.
 const CAUSES: [(&[&str], &[&str], &str); 2] = [

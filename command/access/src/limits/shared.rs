@@ -19,6 +19,7 @@ mod mirror;
 mod mode;
 mod other_nodes;
 mod permit;
+mod return_pause;
 mod start;
 mod state;
 #[cfg(test)]

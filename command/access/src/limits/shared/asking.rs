@@ -19,6 +19,8 @@ pub(super) enum NotCounted {
     Refused(LimitRefusal),
     /// In this turn, it cannot: how limits are counted is about to change.
     InThisTurn,
+    /// Nor is there a connection, which the conductor makes or ends the turn.
+    NotConnected,
 }
 
 impl From<RateLimited> for NotCounted {

@@ -21,6 +21,7 @@ use shared_limits::{
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
+use super::return_pause::ReturnPause;
 use super::state::SharedLimiter;
 use crate::limits::binding::locked;
 use crate::limits::slots::SlotKey;
@@ -35,10 +36,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const GROUPS_AT_A_TIME: usize = 32;
 /// The limits of one call.
 const LIMITS_PER_CALL: usize = 32;
-/// An outage that follows the last one so soon lets the node wait before it says again that it is ready.
-const STEADY_AFTER: Duration = Duration::from_secs(60);
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
 const REASON_CHARS_MAX: usize = 300;
 const IN_DOUBT: &str = "an answer of Redis was lost while the nodes began to share their counts";
 /// After how long it is said which nodes are waited for, and how often a changed cause of a local period is said.
@@ -47,12 +44,8 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 /// Leads a node through outages.
 pub struct Conductor {
     limiter: Arc<SharedLimiter>,
-    /// Since when counts are shared, by the monotonic clock.
-    shared_since: Option<Duration>,
-    /// The last turn in which counts were shared.
-    kept_turn: Option<u64>,
     /// Before the node says that it is ready.
-    pause: Duration,
+    pause: ReturnPause,
     /// Whether it has ever counted anything: before that, Redis lacks nothing of it.
     has_counted: bool,
     /// The beginning of the local period that this node knows of.
@@ -102,9 +95,7 @@ impl Conductor {
     pub fn new(limiter: Arc<SharedLimiter>) -> Self {
         Self {
             limiter,
-            shared_since: None,
-            kept_turn: None,
-            pause: Duration::ZERO,
+            pause: ReturnPause::default(),
             has_counted: false,
             known_period: None,
             declared: None,
@@ -150,10 +141,7 @@ impl Conductor {
 
     /// Keeps what runs claimed, until the turn ends.
     async fn keep_shared(&mut self, turn: u64) {
-        // While its end cannot be recorded, it is the same turn again and again.
-        if self.kept_turn.replace(turn) != Some(turn) {
-            self.shared_since = Some(self.limiter.parts.clock.monotonic());
-        }
+        self.pause.begin_shared(turn, self.limiter.parts.clock.monotonic());
         self.cause = LastMessage::default();
         self.limiter.link.set_phase(Phase::Away);
         // A start that could not use Redis has said so.
@@ -162,7 +150,9 @@ impl Conductor {
             let mut known = self.limiter.modes.subscribe();
             let failure = tokio::select! {
                 failure = self.limiter.link.failure(turn, wait) => failure,
-                _ = known.wait_for(|known| known.mode.turn() != turn) => return self.forget_pause_if_steady(),
+                _ = known.wait_for(|known| known.mode.turn() != turn) => {
+                    return self.pause.note_outage_of_another(self.limiter.parts.clock.monotonic());
+                }
             };
             if let Some(failure) = failure {
                 self.has_counted |= self.limiter.link.connection().is_some();
@@ -179,24 +169,22 @@ impl Conductor {
 
     /// The connection of a turn in which counts are shared. Without one, the turn fails.
     async fn connection_in(&mut self, turn: u64) -> Option<CounterConnection> {
-        let found = match self.limiter.link.connection() {
-            Some(connection) => Ok(connection),
-            // Others have gone on without what this node counts: it puts that in a period of its own.
-            None if self.has_counted => Err("not connected to Redis".to_owned()),
-            // Counts are shared again since it could not use Redis at its start.
-            None => self.limiter.open().await.map_err(|error| error.to_string()),
-        };
-        match found {
-            Ok(connection) => {
-                self.has_counted = true;
-                self.limiter.link.set_connection(Some(connection.clone()));
-                Some(connection)
-            }
-            Err(reason) => {
-                self.limiter.fail(turn, &reason);
-                None
+        if self.limiter.link.connection().is_none() {
+            let opened = if self.has_counted {
+                // Others have gone on without what this node counts: it puts that in a period of its own.
+                Err("not connected to Redis".to_owned())
+            } else {
+                // Counts are shared again since it could not use Redis at its start.
+                self.limiter.open().await.map_err(|error| error.to_string())
+            };
+            match opened {
+                Ok(connection) => self.limiter.link.set_connection(Some(connection)),
+                Err(reason) => self.limiter.fail(turn, &reason),
             }
         }
+        let connection = self.limiter.link.connection();
+        self.has_counted |= connection.is_some();
+        connection
     }
 
     /// Asks whether Redis is there, and claims the places of running requests again.
@@ -222,7 +210,7 @@ impl Conductor {
     /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
     async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>) {
         let reason = shown_text(reason, REASON_CHARS_MAX);
-        self.note_unsteadiness();
+        self.pause.note_outage(self.limiter.parts.clock.monotonic());
         let known = self.limiter.modes.known();
         let listed = match self.serving_nodes().await {
             // One that starts records itself before it admits anything alone, and may never serve.
@@ -233,29 +221,6 @@ impl Conductor {
         let nodes = known.mode.nodes_to_record(&own, listed, self.limiter.now_micros());
         let event = AccessLimitsLocal { node: own, nodes, began_at, reason };
         self.record(event.into(), known.sequence).await;
-    }
-
-    /// Notes an outage that this node has noticed.
-    fn note_unsteadiness(&mut self) {
-        if self.take_steadiness() == Some(false) {
-            self.pause = (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX);
-        }
-    }
-
-    /// Notes an outage that another node has noticed first: whether its outages follow each other is known there.
-    fn forget_pause_if_steady(&mut self) {
-        let _ = self.take_steadiness();
-    }
-
-    /// Whether counts have been shared for long enough to forget earlier outages, which it does. `None` if they were not shared since the
-    /// last one.
-    fn take_steadiness(&mut self) -> Option<bool> {
-        let since = self.shared_since.take()?;
-        let is_steady = self.limiter.parts.clock.monotonic().saturating_sub(since) >= STEADY_AFTER;
-        if is_steady {
-            self.pause = Duration::ZERO;
-        }
-        Some(is_steady)
     }
 
     /// Appends to the stream, unless it has moved on, and waits until that is known here.
@@ -334,10 +299,10 @@ impl Conductor {
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
         self.limiter.link.set_phase(Phase::Putting { turn });
+        // Those that were under way will have had their answer by then, or their end will be in doubt.
+        let ready_at = self.limiter.parts.clock.monotonic() + self.pause.get().max(ANSWER_MAX);
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
-        // By then, nobody waits any more for an answer to a call of the turn before: its end would be in doubt.
-        let ready_at = self.limiter.parts.clock.monotonic() + self.pause.max(ANSWER_MAX);
         loop {
             // What was corrected meanwhile, and what nobody knows.
             self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;

@@ -7,7 +7,7 @@ use events::event::Chain;
 use events::ids::PartnerId;
 use events::limit::Measure;
 use projections::tables::Tables;
-use shared_limits::{CountReply, CounterConnection, LimitCall, NodeState};
+use shared_limits::{CountReply, LimitCall, NodeState};
 
 use super::asking::{Asking, GroupCount, NotCounted, Reply};
 use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
@@ -142,7 +142,8 @@ impl SharedLimiter {
                 Ok(counted) => return Ok((mode.turn(), counted)),
                 Err(NotCounted::Refused(refused)) => return Err(refused),
                 Err(NotCounted::InThisTurn) if self.changes_soon(&mode).await => {}
-                Err(NotCounted::InThisTurn) => break,
+                Err(NotCounted::NotConnected) if self.connects_soon(mode.turn()).await => {}
+                Err(NotCounted::InThisTurn | NotCounted::NotConnected) => break,
             }
         }
         Err(LimitRefusal::Unavailable(LimitsUnavailable::new(None)))
@@ -164,11 +165,11 @@ impl SharedLimiter {
         }
     }
 
-    /// The connection that the conductor makes at the beginning of a turn, unless it ends the turn.
-    async fn connection_soon(&self, turn: u64) -> Option<CounterConnection> {
+    /// Waits until the conductor has connected, or has ended this turn. Returns false if that takes too long.
+    async fn connects_soon(&self, turn: u64) -> bool {
         tokio::select! {
-            connection = self.link.connected() => connection,
-            _ = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX) => None,
+            () = self.link.connected() => true,
+            has_changed = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX) => has_changed,
         }
     }
 
@@ -179,10 +180,7 @@ impl SharedLimiter {
         turn: u64,
     ) -> Result<Counted, NotCounted> {
         let limits = replaced.limits;
-        let connection = match self.link.connection() {
-            Some(connection) => connection,
-            None => self.connection_soon(turn).await.ok_or(NotCounted::InThisTurn)?,
-        };
+        let connection = self.link.connection().ok_or(NotCounted::NotConnected)?;
         let now_micros = self.now_micros();
         let (counted, calls) = match limits.count_for_redis(demand, replaced.take().as_ref(), turn, now_micros) {
             Ok(counted) => counted,

@@ -63,11 +63,10 @@ impl Link {
         self.connection.borrow().clone()
     }
 
-    /// Waits for a connection.
-    pub async fn connected(&self) -> Option<CounterConnection> {
-        let mut connection = self.connection.subscribe();
-        let found = connection.wait_for(Option::is_some).await.ok()?;
-        found.clone()
+    /// Waits until there is a connection.
+    pub async fn connected(&self) {
+        // It ends with this, and this is borrowed.
+        let _ = self.connection.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Other nodes are told of the end of a connection, and of a new one only by [`show_connected`](Self::show_connected).
