@@ -1,7 +1,7 @@
-//! The keys that seal prompts and answers (ADR-0029): for each subject one in each tenant, sealed under the tenant's key as an API
+//! The keys that seal prompts and answers (ADR-0029): for each owner one in each tenant, sealed under the tenant's key as an API
 //! key of a provider is. They are drawn and never derived: who deletes a row has deleted the content.
 //!
-//! Two processes may make a key for the same subject at the same time. Each draws its generation, so that both are stored, and each
+//! Two processes may make a key for the same owner at the same time. Each draws its generation, so that both are stored, and each
 //! object names the generation that opens it.
 
 use events::content::{ContentKeyOwner, content_key_name};
@@ -18,7 +18,7 @@ use crate::sealed_box::{self, secret_context};
 #[derive(Debug, thiserror::Error)]
 pub enum ContentKeyError {
     /// Who asks may have lost its right by now: look again.
-    #[error("make a key for content: its subject or its tenant was changed meanwhile")]
+    #[error("make a key for content: its owner or its tenant was changed meanwhile")]
     Outdated,
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -30,7 +30,7 @@ impl From<LogError> for ContentKeyError {
     }
 }
 
-/// A subject's key in one generation.
+/// A key of an owner in one generation.
 pub struct ContentSecret {
     pub generation: u32,
     pub secret: [u8; 32],
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subject_keeps_its_key_until_it_is_erased() {
+    async fn an_owner_keeps_its_key_until_it_is_erased() {
         let lab = Lab::new();
         let made = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
         let known = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
