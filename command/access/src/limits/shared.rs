@@ -3,7 +3,8 @@
 //! *local period*, each node counts by itself, with a share of what was left, and all put everything into Redis before counts are
 //! *shared* again.
 //!
-//! `limiter` counts a request, `mode` says how, `conductor` leads through outages, and `mirror` reads the log. By what
+//! `limiter` counts a request, `mode` says how, `conductor` leads through outages (`return_pause` says how long it waits before it
+//! returns from one), and `mirror` reads the log. By what
 //! `other_nodes` say of themselves, `start` decides whether a node may serve that cannot use Redis.
 
 mod asking;

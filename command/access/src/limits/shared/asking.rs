@@ -17,9 +17,9 @@ use crate::limits::rate_limited::{LimitRefusal, RateLimited};
 /// Why a request could not be counted.
 pub(super) enum NotCounted {
     Refused(LimitRefusal),
-    /// In this turn, it cannot: how limits are counted is about to change.
-    InThisTurn,
-    /// Nor is there a connection, which the conductor makes or ends the turn.
+    /// How limits are counted is about to change.
+    TurnEnds,
+    /// There is no connection yet. The conductor makes one, or ends the turn.
     NotConnected,
 }
 
@@ -58,9 +58,9 @@ impl Asking {
     }
 
     pub async fn answer(mut self) -> Result<Counted, NotCounted> {
-        let Some((_, call)) = &mut self.asked else { return Err(NotCounted::InThisTurn) };
+        let Some((_, call)) = &mut self.asked else { return Err(NotCounted::TurnEnds) };
         let reply = call.await;
-        let Some((provisional, _)) = self.asked.take() else { return Err(NotCounted::InThisTurn) };
+        let Some((provisional, _)) = self.asked.take() else { return Err(NotCounted::TurnEnds) };
         self.limiter.conclude(provisional, self.turn, reply).map(|provisional| provisional.counted)
     }
 }
@@ -103,7 +103,7 @@ impl SharedLimiter {
                 for (group, reply) in answers {
                     let PutReply::Put(answer) = reply else {
                         provisional.undo();
-                        return Err(NotCounted::InThisTurn);
+                        return Err(NotCounted::TurnEnds);
                     };
                     group.learn_marker(&answer.marker, self.now_micros());
                 }
@@ -112,7 +112,7 @@ impl SharedLimiter {
             Err(error) => {
                 provisional.undo();
                 self.fail(turn, &error.to_string());
-                Err(NotCounted::InThisTurn)
+                Err(NotCounted::TurnEnds)
             }
         }
     }
@@ -144,7 +144,7 @@ impl SharedLimiter {
                 CountReply::Lost => return Err(self.lost(provisional, turn)),
                 CountReply::Superseded => {
                     provisional.undo();
-                    return Err(NotCounted::InThisTurn);
+                    return Err(NotCounted::TurnEnds);
                 }
             }
         }
@@ -156,7 +156,7 @@ impl SharedLimiter {
     fn lost(&self, provisional: Provisional, turn: u64) -> NotCounted {
         provisional.undo();
         self.fail(turn, LOST);
-        NotCounted::InThisTurn
+        NotCounted::TurnEnds
     }
 
     /// It is taken back where it was counted before another group refused it.
@@ -173,7 +173,7 @@ impl SharedLimiter {
             Some(exceeded) => RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into(),
             None => {
                 self.fail(turn, "Redis refused without a reason");
-                NotCounted::InThisTurn
+                NotCounted::TurnEnds
             }
         }
     }

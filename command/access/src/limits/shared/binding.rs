@@ -121,7 +121,7 @@ pub type Grouped<T> = Vec<(Arc<Group>, Vec<T>)>;
 /// Why Redis is not asked.
 pub(in crate::limits) enum NotForRedis<'a> {
     /// A local period has begun after this turn.
-    InThisTurn,
+    TurnEnds,
     /// Whatever Redis would say, the log has too much.
     Exceeded(LimitExceeded<'a>),
 }
@@ -241,7 +241,7 @@ impl SharedLimits {
             self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
         }
         if !are_shared {
-            return Err(NotForRedis::InThisTurn);
+            return Err(NotForRedis::TurnEnds);
         }
         let by_log = |index: usize, measure, bound, amount| slots[index].shortage_by_log((measure, bound), amount);
         if let Some(exceeded) = self.exceeded(demand, by_log) {

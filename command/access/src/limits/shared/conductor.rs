@@ -17,6 +17,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared_limits::{
     ANSWER_MAX, CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply,
 };
+use tokio::time::timeout;
 
 use super::group::Group;
 use super::link::{LOST, Phase};
@@ -28,6 +29,8 @@ use crate::limits::slots::SlotKey;
 
 /// How often a node in a local period tries to reach Redis, and asks who is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// How long a node that has no connection in a turn in which counts are shared may take to make one: requests wait for two seconds.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(1500);
 /// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +49,10 @@ pub struct Conductor {
     limiter: Arc<SharedLimiter>,
     /// Before the node says that it is ready.
     pause: ReturnPause,
-    /// Whether it has ever counted anything: before that, Redis lacks nothing of it.
-    has_counted: bool,
+    /// Whether it may have counted anything: before that, Redis lacks nothing of it.
+    may_have_counted: bool,
+    /// The outage that is to be recorded, as it was first seen.
+    unrecorded_outage: Option<Outage>,
     /// The beginning of the local period that this node knows of.
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
@@ -55,7 +60,17 @@ pub struct Conductor {
     /// Why the local period lasts.
     cause: LastMessage,
     /// Why it cannot be recorded how limits are counted.
-    unrecorded: LastMessage,
+    not_recorded: LastMessage,
+}
+
+/// Why counts cannot be shared from this turn on.
+#[derive(Clone, Debug)]
+struct Outage {
+    turn: u64,
+    reason: String,
+    began_at: DateTime<Utc>,
+    /// When it was noticed, by the monotonic clock.
+    noticed: Duration,
 }
 
 /// The last message of a kind that was logged, and when, by the monotonic clock: attempts follow each other several times a second.
@@ -72,6 +87,14 @@ impl LastMessage {
         }
         replaces
     }
+}
+
+/// Who has recorded how limits are counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recorder {
+    ThisNode,
+    /// It was faster.
+    Another,
 }
 
 /// A node's places could not be claimed again: why, [`SharedLimiter::tell`] has noted.
@@ -96,11 +119,12 @@ impl Conductor {
         Self {
             limiter,
             pause: ReturnPause::default(),
-            has_counted: false,
+            may_have_counted: false,
+            unrecorded_outage: None,
             known_period: None,
             declared: None,
             cause: LastMessage::default(),
-            unrecorded: LastMessage::default(),
+            not_recorded: LastMessage::default(),
         }
     }
 
@@ -111,7 +135,8 @@ impl Conductor {
             match &*mode {
                 Mode::Shared { turn } => self.keep_shared(*turn).await,
                 Mode::Local(period) if period.member_since.is_none() => {
-                    self.record_local("a node was not given a share yet", period.began_at).await;
+                    let reason = "a node was not given a share yet".to_owned();
+                    self.record_local(self.outage(period.turn, reason, period.began_at)).await;
                 }
                 Mode::Local(period) => self.return_from(period).await,
             }
@@ -149,15 +174,21 @@ impl Conductor {
         loop {
             let mut known = self.limiter.modes.subscribe();
             let failure = tokio::select! {
-                failure = self.limiter.link.failure(turn, wait) => failure,
+                biased;
+                // Another node may have recorded the outage that has failed a call here.
                 _ = known.wait_for(|known| known.mode.turn() != turn) => {
                     return self.pause.note_outage_of_another(self.limiter.parts.clock.monotonic());
                 }
+                failure = self.limiter.link.failure(turn, wait) => failure,
             };
             if let Some(failure) = failure {
-                self.has_counted |= self.limiter.link.connection().is_some();
+                self.may_have_counted |= self.limiter.link.connection().is_some();
                 self.limiter.link.set_connection(None);
-                self.record_local(&failure.reason, self.limiter.parts.clock.now()).await;
+                // What is seen while it cannot be recorded follows from it.
+                let first = self.unrecorded_outage.take().filter(|first| first.turn == turn);
+                let seen = first.unwrap_or_else(|| self.outage(turn, failure.reason, self.limiter.parts.clock.now()));
+                self.unrecorded_outage = Some(seen.clone());
+                self.record_local(seen).await;
                 return;
             }
             if let Some(connection) = self.connection_in(turn).await {
@@ -167,24 +198,42 @@ impl Conductor {
         }
     }
 
-    /// The connection of a turn in which counts are shared. Without one, the turn fails.
+    fn outage(&self, turn: u64, reason: String, began_at: DateTime<Utc>) -> Outage {
+        Outage { turn, reason, began_at, noticed: self.limiter.parts.clock.monotonic() }
+    }
+
+    /// The connection of a turn in which counts are shared. Without one, the turn fails, unless it has ended.
     async fn connection_in(&mut self, turn: u64) -> Option<CounterConnection> {
         if self.limiter.link.connection().is_none() {
-            let opened = if self.has_counted {
-                // Others have gone on without what this node counts: it puts that in a period of its own.
-                Err("not connected to Redis".to_owned())
-            } else {
-                // Counts are shared again since it could not use Redis at its start.
-                self.limiter.open().await.map_err(|error| error.to_string())
-            };
-            match opened {
+            match self.open_in(turn).await? {
                 Ok(connection) => self.limiter.link.set_connection(Some(connection)),
                 Err(reason) => self.limiter.fail(turn, &reason),
             }
         }
         let connection = self.limiter.link.connection();
-        self.has_counted |= connection.is_some();
+        self.may_have_counted |= connection.is_some();
         connection
+    }
+
+    /// Connects in a turn in which counts are shared; `None` if it ends meanwhile.
+    async fn open_in(&self, turn: u64) -> Option<Result<CounterConnection, String>> {
+        if self.may_have_counted {
+            // Others have gone on without what this node counts: it puts that in a period of its own.
+            return Some(Err("not connected to Redis".to_owned()));
+        }
+        // Counts are shared again since it could not use Redis at its start.
+        let mut known = self.limiter.modes.subscribe();
+        tokio::select! {
+            _ = known.wait_for(|known| known.mode.turn() != turn) => None,
+            opened = timeout(CONNECTED_WITHIN, self.limiter.open()) => Some(match opened {
+                Ok(opened) => opened.map_err(|error| error.to_string()),
+                Err(_) => Err(format!(
+                    "{} has not answered all that a new connection asks within {} ms",
+                    self.limiter.parts.address.shown(),
+                    CONNECTED_WITHIN.as_millis()
+                )),
+            }),
+        }
     }
 
     /// Asks whether Redis is there, and claims the places of running requests again.
@@ -208,10 +257,13 @@ impl Conductor {
     }
 
     /// Records that each node counts by itself from here on, and waits until it is known here. Another node may be faster.
-    async fn record_local(&mut self, reason: &str, began_at: DateTime<Utc>) {
+    async fn record_local(&mut self, outage: Outage) {
+        let Outage { turn, reason, began_at, noticed } = outage;
         let reason = shown_text(reason, REASON_CHARS_MAX);
-        self.pause.note_outage(self.limiter.parts.clock.monotonic());
         let known = self.limiter.modes.known();
+        if known.mode.turn() != turn {
+            return self.pause.note_outage_of_another(noticed);
+        }
         let listed = match self.serving_nodes().await {
             // One that starts records itself before it admits anything alone, and may never serve.
             Ok(listed) => listed.into_iter().filter(|running| !running.is_starting()).map(|running| running.node_id),
@@ -220,11 +272,15 @@ impl Conductor {
         let own = self.limiter.parts.node.clone();
         let nodes = known.mode.nodes_to_record(&own, listed, self.limiter.now_micros());
         let event = AccessLimitsLocal { node: own, nodes, began_at, reason };
-        self.record(event.into(), known.sequence).await;
+        match self.record(event.into(), known.sequence).await {
+            Some(Recorder::ThisNode) => self.pause.note_outage(noticed),
+            Some(Recorder::Another) => self.pause.note_outage_of_another(noticed),
+            None => {}
+        }
     }
 
-    /// Appends to the stream, unless it has moved on, and waits until that is known here.
-    async fn record(&mut self, event: Event, known_sequence: u64) {
+    /// Appends to the stream, unless it has moved on, and waits until that is known here. `None` if nobody could record anything.
+    async fn record(&mut self, event: Event, known_sequence: u64) -> Option<Recorder> {
         let append = Append {
             stream: Access::limits_stream(),
             expected_sequence: known_sequence,
@@ -234,18 +290,22 @@ impl Conductor {
             idempotency: None,
             basis: Basis::default(),
         };
-        match self.limiter.parts.log.append(append).await {
-            Ok(_) | Err(AppendError::OptimisticLock) => {
-                self.unrecorded = LastMessage::default();
-                self.limiter.modes.wait_for(|known| known.sequence > known_sequence, RENEW_EVERY).await;
+        let recorder = match self.limiter.parts.log.append(append).await {
+            Ok(_) => Recorder::ThisNode,
+            Err(AppendError::OptimisticLock) => Recorder::Another,
+            Err(error) => {
+                self.wait_for_ledger(&error).await;
+                return None;
             }
-            Err(error) => self.wait_for_ledger(&error).await,
-        }
+        };
+        self.not_recorded = LastMessage::default();
+        self.limiter.modes.wait_for(|known| known.sequence > known_sequence, RENEW_EVERY).await;
+        Some(recorder)
     }
 
     async fn wait_for_ledger(&mut self, error: &(dyn std::error::Error + Sync)) {
         let error = shown_text(error, REASON_CHARS_MAX);
-        if self.unrecorded.replace_if_new(&error, self.limiter.parts.clock.monotonic()) {
+        if self.not_recorded.replace_if_new(&error, self.limiter.parts.clock.monotonic()) {
             tracing::warn!(error, "cannot record how rate limits are counted: trying again");
         }
         tokio::time::sleep(PROBE_EVERY).await;
@@ -262,7 +322,7 @@ impl Conductor {
     /// Tries once to come back. It ends with another turn, or with a failure.
     async fn return_from(&mut self, period: &LocalPeriod) {
         let turn = period.turn;
-        self.has_counted = true;
+        self.may_have_counted = true;
         let returned = self.put_all_and_wait(period).await;
         if self.limiter.modes.mode().turn() != turn {
             if self.declared != Some(turn) {
@@ -277,7 +337,7 @@ impl Conductor {
             self.say_cause(&error);
             if self.declared == Some(turn) {
                 // Others rely on it that this node tells Redis of all that it admits, until another turn begins.
-                return self.record_local(&error.to_string(), period.began_at).await;
+                return self.record_local(self.outage(turn, error.to_string(), period.began_at)).await;
             }
         }
         self.limiter.link.set_phase(Phase::Away);
@@ -299,7 +359,7 @@ impl Conductor {
         self.limiter.link.set_connection(Some(connection.clone()));
         // From here on, every request is told to Redis. Those before it are in the slots.
         self.limiter.link.set_phase(Phase::Putting { turn });
-        // Those that were under way will have had their answer by then, or their end will be in doubt.
+        // Calls of the turn before have been answered or lost by then, but for the second one of a request under limits of two partners.
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause.get().max(ANSWER_MAX);
         let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);

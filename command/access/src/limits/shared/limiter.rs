@@ -22,9 +22,9 @@ use crate::limits::later;
 use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
 use crate::limits::remaining::{RemainingLimit, TightestLimit};
 
-/// How long a request waits until it is known how limits are counted.
+/// How long a request waits until it is known how limits are counted, or for a connection.
 const MODE_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often a request is counted, if that changes meanwhile.
+/// How often a request is counted, if one of these changes meanwhile.
 const MODES_TRIED_MAX: u32 = 4;
 
 impl SharedLimiter {
@@ -141,9 +141,9 @@ impl SharedLimiter {
             match counted {
                 Ok(counted) => return Ok((mode.turn(), counted)),
                 Err(NotCounted::Refused(refused)) => return Err(refused),
-                Err(NotCounted::InThisTurn) if self.changes_soon(&mode).await => {}
+                Err(NotCounted::TurnEnds) if self.changes_soon(&mode).await => {}
                 Err(NotCounted::NotConnected) if self.connects_soon(mode.turn()).await => {}
-                Err(NotCounted::InThisTurn | NotCounted::NotConnected) => break,
+                Err(NotCounted::TurnEnds | NotCounted::NotConnected) => break,
             }
         }
         Err(LimitRefusal::Unavailable(LimitsUnavailable::new(None)))
@@ -184,7 +184,7 @@ impl SharedLimiter {
         let now_micros = self.now_micros();
         let (counted, calls) = match limits.count_for_redis(demand, replaced.take().as_ref(), turn, now_micros) {
             Ok(counted) => counted,
-            Err(NotForRedis::InThisTurn) => return Err(NotCounted::InThisTurn),
+            Err(NotForRedis::TurnEnds) => return Err(NotCounted::TurnEnds),
             Err(NotForRedis::Exceeded(exceeded)) => {
                 return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
             }
@@ -237,7 +237,7 @@ impl SharedLimiter {
             self.figures.decided_locally(false);
             return Err(NotCounted::Refused(LimitRefusal::Unavailable(LimitsUnavailable::new(Some(name)))));
         }
-        let Some(member_since) = period.member_since else { return Err(NotCounted::InThisTurn) };
+        let Some(member_since) = period.member_since else { return Err(NotCounted::TurnEnds) };
         let instants = self.instants();
         let replaced = replaced.take();
         let counted = match limits.count_locally(demand, replaced.as_ref(), (period, member_since), instants) {
@@ -270,7 +270,7 @@ impl SharedLimiter {
         let Some(connection) = self.link.connection() else {
             provisional.undo();
             self.fail(turn, "not connected to Redis");
-            return Err(NotCounted::InThisTurn);
+            return Err(NotCounted::TurnEnds);
         };
         let states = limits.states(self.now_micros());
         let limiter = Arc::clone(self);

@@ -65,7 +65,7 @@ impl Link {
 
     /// Waits until there is a connection.
     pub async fn connected(&self) {
-        // It ends with this, and this is borrowed.
+        // The sender lives as long as `self`, so that waiting cannot fail.
         let _ = self.connection.subscribe().wait_for(Option::is_some).await;
     }
 
@@ -90,12 +90,12 @@ impl Link {
 
     /// Tells other nodes that this one has begun to serve. A connection of its start may have broken since.
     pub async fn end_start(&self) {
-        let sharing = match self.connection() {
-            None => LimitSharing::Unreached,
-            Some(connection) if connection.check().await.is_ok() => LimitSharing::Connected,
-            Some(_) => LimitSharing::Disconnected,
-        };
-        self.sign.show(sharing);
+        match self.connection() {
+            None => self.sign.show(LimitSharing::Unreached),
+            Some(connection) if connection.check().await.is_ok() => self.sign.show(LimitSharing::Connected),
+            // So that another one is made before anything is counted.
+            Some(_) => self.set_connection(None),
+        }
     }
 
     /// Tells other nodes, once this is dropped, that this one no longer asks Redis anything.

@@ -1,5 +1,5 @@
-//! How long a node waits, when Redis is back, before it says that it is ready: not at all after an outage that stands alone, and longer
-//! each time after outages that follow each other.
+//! How long a node waits, when Redis is back, before it says that it is ready: longer each time after outages that follow each other, and
+//! no longer than its calls take after an outage that stands alone.
 
 use std::time::Duration;
 
@@ -83,6 +83,9 @@ mod tests {
             let mut pause = after(&[5, 5]);
             pause.begin_shared(9, second(100));
             pause.note_outage_of_another(second(100 + shared_for));
+            assert_eq!(pause.get(), second(expected));
+            // The event did not list this node, which records itself.
+            pause.note_outage(second(100 + shared_for));
             assert_eq!(pause.get(), second(expected));
         }
     }

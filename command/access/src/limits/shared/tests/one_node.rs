@@ -15,11 +15,13 @@ use prometheus::Registry;
 use tempfile::TempDir;
 use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisServer};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::limits::binding::locked;
 use crate::limits::shared::counts::SharedCounts;
+use crate::limits::shared::link::Phase;
 use crate::limits::slots::SlotKey;
 use crate::limits::{
     BindingLimits, Counting, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
@@ -56,7 +58,7 @@ fn ask(redis: &RedisServer, words: &[&str]) -> String {
 struct Start {
     redis: String,
     clock: Arc<dyn Clock>,
-    /// With this event in the log, a node takes a while until it does anything about it.
+    /// With this event in the log, a node does nothing about it until it is told to [begin](LimitedNode::begin).
     recorded: Option<AccessLimitsLocal>,
 }
 
@@ -78,6 +80,7 @@ struct LimitedNode {
     limiter: RateLimiter,
     tables: Tables,
     log: Log,
+    begins: Arc<Notify>,
     _work: JoinSet<()>,
     _folder: TempDir,
 }
@@ -91,9 +94,10 @@ impl LimitedNode {
     async fn start_with(name: &str, start: Start, limits: &[(Scope, Bounds)]) -> Self {
         let (folder, Start { redis, clock, recorded }) = (tempfile::tempdir().expect("a folder"), start);
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
-        let pause = if recorded.is_some() { Duration::from_millis(300) } else { Duration::ZERO };
-        if let Some(local) = recorded {
-            record_mode(&log, local.into()).await;
+        let begins = Arc::new(Notify::new());
+        match recorded {
+            Some(local) => record_mode(&log, local.into()).await,
+            None => begins.notify_one(),
         }
         let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
@@ -108,11 +112,12 @@ impl LimitedNode {
         let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
         let mut work = JoinSet::new();
+        let told = Arc::clone(&begins);
         work.spawn(async move {
-            tokio::time::sleep(pause).await;
+            told.notified().await;
             task.run().await;
         });
-        let mut node = Self { limiter, tables: Tables::default(), log, _work: work, _folder: folder };
+        let mut node = Self { limiter, tables: Tables::default(), log, begins, _work: work, _folder: folder };
         for number in [1, 2] {
             node.happens(Change::created(Partner::new(id(number), "partner")).into());
             node.happens(Change::created(Tenant::new(id(number), id(number), "tenant")).into());
@@ -144,6 +149,11 @@ impl LimitedNode {
     fn shared(&self) -> &SharedLimiter {
         let Counting::Shared(limiter) = &self.limiter.counting else { panic!("it counts in one process") };
         limiter
+    }
+
+    /// Begins to do something about what its log had at its start.
+    fn begin(&self) {
+        self.begins.notify_one();
     }
 
     /// As requests under other limits do in the course of time.
@@ -407,7 +417,60 @@ async fn a_request_waits_until_its_node_has_a_share() {
     let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
     let start = Start { recorded: Some(local), ..Start::with(&redis) };
     let node = LimitedNode::start_with("a", start, &limits).await;
-    assert!(node.limiter.acquire(&node.limits(&chain())).await.is_ok());
+    let limits = node.limits(&chain());
+    let begins = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        node.begin();
+    };
+    let (admitted, ()) = tokio::join!(node.limiter.acquire(&limits), begins);
+    assert!(admitted.is_ok());
+}
+
+/// The others share their counts again before it has done anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_could_not_connect_at_its_start_connects_and_ends_nothing() {
+    let (redis, began_at) = (redis(), SystemClock::new().now());
+    let (proxy, node) = (proxy_of(&redis), "x".to_owned());
+    proxy.set(ProxyMode::Refused);
+    let local = AccessLimitsLocal { node: node.clone(), nodes: vec![node.clone()], began_at, reason: String::new() };
+    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
+    let start = Start { recorded: Some(local), ..Start::behind(&proxy, &redis) };
+    let started = LimitedNode::start_with("a", start, &limits).await;
+    let ends = started.shared().modes.mode().turn();
+    let shared = AccessLimitsShared { node, ends, began_at, ended_at: began_at, admitted: 0, refused: 0 };
+    record_mode(&started.log, shared.into()).await;
+    proxy.set(ProxyMode::Open);
+    let limits = started.limits(&chain());
+    let asked = async {
+        started.shared().modes.wait_for(|known| known.mode.is_shared(), SOON).await;
+        started.limiter.acquire(&limits).await
+    };
+    let (admitted, ()) = tokio::join!(asked, async { started.begin() });
+    assert!(admitted.is_ok(), "it waits for the connection");
+    let recorded = started.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
+    assert_eq!(recorded.len(), 2, "it has recorded no outage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_ready_half_a_second_after_it_began_to_put_and_a_second_after_an_outage_that_follows_its_start() {
+    for (shared_for, ready_after) in [(61, Duration::from_millis(500)), (1, Duration::from_secs(1))] {
+        let (redis, clock) = (redis(), manual_clock());
+        let node = node_with_clock(&clock, Start::with(&redis), &[]).await;
+        // By then it has noted since when counts are shared.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        clock.advance(Duration::from_secs(shared_for));
+        node.shared().fail(0, "an outage");
+        node.wait_until(Sharing::Local).await;
+        let is_putting = |phase: &Phase| matches!(phase, Phase::Putting { .. });
+        node.shared().link.watch_phase().wait_for(is_putting).await.expect("it is watched");
+        // Its clock stands still from here on; it looks at it four times a second.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        clock.advance(ready_after - Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(node.limiter.sharing(), Sharing::Local, "after {shared_for} seconds");
+        clock.advance(Duration::from_millis(1));
+        node.wait_until(Sharing::Shared).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
