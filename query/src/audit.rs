@@ -67,7 +67,7 @@ fn described_list() -> Operation {
             "Default: `json`. `ocsf` has an event of OCSF 1.3.0 per line, `cef` one of the Common Event Format",
         )
         .query("actor", schema::parameter(), "`key_…` or the name of a key, `operator` or `system:NAME`")
-        .query("action", schema::parameter(), "`key.created`")
+        .query("action", schema::parameter(), "An event type without its version: `key.created`. Others are a 400")
         .query(
             "resource",
             schema::parameter(),

@@ -1,8 +1,9 @@
 //! The filter of the audit, and the parameters that say it.
 
 use chrono::{DateTime, Utc};
-use events::event::StreamKind;
+use events::event::{Event, StreamKind};
 use events::ids::RequestId;
+use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 
 use super::projector::{Category, Severity};
@@ -42,7 +43,7 @@ impl Filter {
                 Some(id) => (Some(text), Some(id)),
             },
         };
-        let action = text("action");
+        let action = text("action").map(known_action).transpose()?;
         let categories = text("category").map(|text| parameter_text::words("category", &text, Category::NAMED));
         Ok(Self {
             from: text("from").map(|text| parameter_text::time("from", &text)).transpose()?,
@@ -58,6 +59,16 @@ impl Filter {
             text: text("q"),
         })
     }
+}
+
+/// Unknown actions are refused, so that a typo is not an audit in which nothing happened.
+fn known_action(text: String) -> Result<String, Refusal> {
+    let mut known = Event::types().map(|(name, _)| name);
+    if known.any(|name| name == text) {
+        return Ok(text);
+    }
+    let near = did_you_mean(&text, Event::types().map(|(name, _)| name));
+    Err(Refusal::invalid("action", format!("must be an event type without its version, such as key.created{near}")))
 }
 
 /// Whether a value of `actor` is the name of a key, which can change, and not an id.
@@ -101,9 +112,20 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_value_of_its_parameter_is_refused_by_name() {
-        for (wrong, text) in [("from", "tomorrow"), ("to", "2026-1-2"), ("category", "moneys"), ("severity", "loud")] {
+        let texts =
+            [("from", "tomorrow"), ("to", "2026-1-2"), ("category", "moneys"), ("severity", "loud"), ("action", "x")];
+        for (wrong, text) in texts {
             let read = Filter::read(|name| (name == wrong).then(|| text.to_owned()));
             assert_eq!(read.expect_err(wrong).details["field"], wrong);
+        }
+    }
+
+    #[test]
+    fn an_unknown_action_names_the_one_that_was_meant() {
+        for typed in ["key.create", "key.creatd", "key.created.v1"] {
+            let read = Filter::read(|name| (name == "action").then(|| typed.to_owned()));
+            let reason = read.expect_err(typed).details["reason"].to_string();
+            assert!(reason.ends_with("; did you mean key.created?\""), "{typed}: {reason}");
         }
     }
 }
