@@ -16,8 +16,12 @@ impl TimeRange {
     /// Refuses a range that is empty, or that has not passed.
     pub fn read(from: Option<&str>, to: Option<&str>) -> Result<Self, Failure> {
         let (from, to) = (time("--from", from)?, time("--to", to)?);
-        if to.is_some_and(|to| to > SystemClock::new().now()) {
+        let now = SystemClock::new().now();
+        if to.is_some_and(|to| to > now) {
             return Err(Failure::NotBegun("--to is in the future: leave it out for all events up to now".to_owned()));
+        }
+        if from.is_some_and(|from| from > now) {
+            return Err(Failure::NotBegun("--from is in the future: no events are in the range".to_owned()));
         }
         if from.zip(to).is_some_and(|(from, to)| to <= from) {
             return Err(Failure::NotBegun("--to must be after --from".to_owned()));

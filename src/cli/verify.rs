@@ -4,6 +4,7 @@ mod archive;
 mod bundle;
 mod checkpoint;
 mod proven;
+mod receipt;
 mod signers;
 
 use std::path::Path;
@@ -61,10 +62,11 @@ enum Fault {
 }
 
 pub fn run(args: &VerifyArgs, flags: &Flags) -> ExitCode {
-    exit(match (&args.bundle, &args.archive) {
-        (Some(file), _) => bundle::check(file, args, flags),
-        (None, Some(_)) => archive::check(args, flags),
-        (None, None) => check(args, flags),
+    exit(match (&args.bundle, &args.receipt, &args.archive) {
+        (Some(file), ..) => bundle::check(file, args, flags),
+        (None, Some(file), _) => receipt::check(file, args, flags),
+        (None, None, Some(_)) => archive::check(args, flags),
+        (None, None, None) => check(args, flags),
     })
 }
 
@@ -173,6 +175,11 @@ impl Fault {
     fn at(position: u64, reason: String) -> Self {
         let sentence = format!("position {position}: {reason}");
         Self::Broken { position, reason, sentence }
+    }
+
+    /// Of a checkpoint, or of the root of a tree. Any event may be the one that differs, so that the position is the first one.
+    fn of_checkpoint(reason: String) -> Self {
+        Self::Broken { position: 1, sentence: reason.clone(), reason }
     }
 
     /// Prints what is broken. The error is that of the command.

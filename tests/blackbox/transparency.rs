@@ -168,6 +168,52 @@ async fn a_receipt_verifies_without_the_gateway() {
     gateway.client(None).get(&path).await.must_be(401, "UNAUTHENTICATED");
 }
 
+/// Holds: log.receipt-changes
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_was_changed_is_refused_with_the_position() {
+    let gateway = Gateway::start_with(&[PUBLISHED, ("LEDGERWAY_DEV", "true")]);
+    let dev = fs::read_to_string(gateway.data().join("dev.key")).expect("the app key");
+    let ask = json!({ "model": "sim-small", "messages": [{ "role": "user", "content": "hello" }] });
+    let app = gateway.client(Some(dev.trim()));
+    let [reply, other] = [app.post("/v1/inference/chat", &ask).await, app.post("/v1/inference/chat", &ask).await];
+    let (reply, other) = (reply.must(200), other.must(200));
+    let key = key(gateway.operator()).await;
+    checkpoint_of(gateway.operator(), &key, other.position()).await;
+    let receipt =
+        gateway.operator().get(&format!("/v1/inferences/{}/receipt", reply.request_id())).await.must(200).json();
+    let others =
+        gateway.operator().get(&format!("/v1/inferences/{}/receipt", other.request_id())).await.must(200).json();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("request.receipt").display().to_string();
+    let verify = |code: i32, receipt: &serde_json::Value| {
+        fs::write(&file, receipt.to_string()).expect("written");
+        run(code, &["verify", "--receipt", &file, "--checkpoint-key", &key])
+    };
+    let words = verify(0, &receipt);
+    let cost = reply.header("x-ledgerway-cost-usd");
+    assert!(words.contains(&format!("4 events of {}", reply.request_id())) && words.contains(cost), "{words}");
+    let at = |index: usize| receipt["entries"][index]["position"].as_u64().expect("a position");
+    let with = |index: usize, member: &str, value: serde_json::Value| {
+        let mut changed = receipt.clone();
+        changed["entries"][index][member] = value;
+        verify(1, &changed)
+    };
+    let entry = receipt["entries"][3]["entry"].as_str().expect("text");
+    let found = with(3, "entry", json!(entry.replace("charged_usd\":\"0", "charged_usd\":\"1")));
+    assert!(found.contains(&format!("broken: position {}: ", at(3))), "a charge: {found}");
+    let found = with(2, "proof", receipt["entries"][3]["proof"].clone());
+    assert!(found.contains(&format!("position {}: ", at(2))), "another proof: {found}");
+    let found = with(3, "position", json!(at(3) + 1));
+    assert!(found.contains("it is another event"), "another position: {found}");
+    let found = verify(1, &json!({ "request_id": reply.request_id(), "entries": others["entries"] }));
+    assert!(found.contains("and not of the request"), "another request: {found}");
+    let twice = json!({ "request_id": reply.request_id(), "entries": [receipt["entries"][0], receipt["entries"][0]] });
+    assert!(verify(1, &twice).contains("not after the event before"));
+    assert!(verify(2, &json!({ "request_id": reply.request_id(), "entries": [] })).contains("no events"));
+    assert!(verify(2, &json!([])).contains("/receipt"));
+    assert!(run(2, &["verify", "--receipt", &file]).contains("--checkpoint-key"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_setting_there_is_no_published_log() {
     let gateway = Gateway::start();

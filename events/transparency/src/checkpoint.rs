@@ -48,7 +48,7 @@ impl LogKeys {
         &self.origin
     }
 
-    pub(crate) fn verifiers(&self) -> &[VerifierKey] {
+    pub fn verifiers(&self) -> &[VerifierKey] {
         &self.keys
     }
 

@@ -6,6 +6,7 @@
 //! - [`PublishedLog`] answers from the files: tiles, proofs, the newest checkpoint.
 //! - [`KeyHistory`] has the keys of a log, and says which of them sign a checkpoint and which checkpoints count.
 //! - [`compare_with_ledger`] refuses a ledger that does not extend the newest checkpoint.
+//! - [`Receipt`] has the events of one request with their proofs.
 //! - [`verify`](verify()) derives the tree anew from a ledger, and compares it with a checkpoint.
 //!
 //! A checkpoint is published in this order: its tiles and bundles, durably; then it is signed; then remembered in the ledger's
@@ -20,6 +21,7 @@ mod ledger;
 mod place;
 mod publication;
 mod published;
+mod receipt;
 pub mod role;
 mod signing;
 mod verify;
@@ -33,6 +35,7 @@ pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
 pub use place::{PublishedPlace, ReaderKind, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
+pub use receipt::{ProvenEvent, Receipt, ReceiptEntry, ReceiptEvent, ReceiptFault, ReceiptRefused};
 pub use signing::{OpenSigner, SignerNotOpened};
 pub use verify::{TreeDiffers, verify};
 pub use witnesses::{WITNESS_RETRY_AFTER, WITNESSES_MAX, WitnessAddress, WrongWitness};

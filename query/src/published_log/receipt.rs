@@ -13,9 +13,8 @@ use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Json, Operation};
 use projections::views::inferences::One;
-use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, TlogProof};
-use transparency::PublishedLog;
+use transparency::{PublishedLog, Receipt, ReceiptEntry};
 
 use super::{NOTHING, TAG, read_published, reader};
 use crate::described;
@@ -45,7 +44,7 @@ pub fn described_receipt() -> Operation {
 }
 
 /// Errors: 404 if the caller cannot see the request, or the log is not published.
-pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
+pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Receipt>, QueryError> {
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let id: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
@@ -59,7 +58,7 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let entries = read_published(&context.state, reader(&context.caller), |log| prove(log, positions, events)).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Inferences);
-    Ok(Json(json!({ "request_id": id.to_string(), "entries": entries })))
+    Ok(Json(Receipt { request_id: id, entries }))
 }
 
 /// The events at these positions, in order, each with its proof.
@@ -67,7 +66,7 @@ async fn prove(
     log: PublishedLog,
     positions: Vec<u64>,
     events: HashMap<u64, Recorded>,
-) -> Result<Vec<Value>, QueryError> {
+) -> Result<Vec<ReceiptEntry>, QueryError> {
     let newest = log.checkpoint().await?.ok_or(NOTHING)?;
     let size = newest.head.size;
     if positions.last().is_some_and(|last| *last > size) {
@@ -85,7 +84,7 @@ async fn prove(
         let hashes = log.inclusion_proof(position - 1, size).await?;
         let proof = TlogProof { extra: Vec::new(), index: position - 1, hashes, checkpoint: checkpoint.clone() };
         let entry = String::from_utf8(entry).map_err(|error| QueryError::Answer(error.to_string()))?;
-        entries.push(json!({ "position": position, "entry": entry, "proof": proof.to_string() }));
+        entries.push(ReceiptEntry { position, entry, proof: proof.to_string() });
     }
     Ok(entries)
 }

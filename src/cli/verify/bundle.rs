@@ -44,12 +44,12 @@ fn verify(file: &Path, signers: &Signers) -> Result<(Verified, Vec<Cosigned>), F
     let verified = bundle::verify(&mut opened, &signers.keys, &mut |position, last| progress.at(position, last));
     let verified = verified.map_err(|error| match error {
         VerifyError::File(_) | VerifyError::NotABundle | VerifyError::EmptyRange => unreadable(&error),
-        VerifyError::Checkpoint(_) | VerifyError::OtherRoot { .. } => Fault::at(1, error.to_string()),
+        VerifyError::Checkpoint(_) | VerifyError::OtherRoot { .. } => Fault::of_checkpoint(error.to_string()),
         VerifyError::Line { position, line, reason } => Fault::at(position, format!("line {line}: {reason}")),
         VerifyError::Event { position, reason } => Fault::at(position, reason),
     })?;
     progress.done();
-    let cosigned = signers.cosigned(verified.header.checkpoint.as_bytes()).map_err(|why| Fault::at(1, why))?;
+    let cosigned = signers.cosigned(verified.header.checkpoint.as_bytes()).map_err(Fault::of_checkpoint)?;
     Ok((verified, cosigned))
 }
 

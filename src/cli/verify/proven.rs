@@ -72,6 +72,18 @@ impl Proven {
         Self { proven, not_proven }
     }
 
+    /// Of a receipt, whose checkpoint has this many events.
+    pub fn of_receipt(origin: &str, size: u64) -> Self {
+        let inclusion = format!("each event is in {origin}, as it was when a checkpoint with {size} events was signed");
+        let mut not_proven = vec![
+            claim("completeness", "that the request has no other events, such as a later correction of its charge"),
+            claim("costs", "that its cost follows from its tokens and a price: verify --bundle"),
+            claim("budgets", "that its admission was within its budgets: verify --archive"),
+        ];
+        not_proven.extend(never_proven());
+        Self { proven: vec![claim("inclusion", inclusion)], not_proven }
+    }
+
     /// A table for people.
     pub fn table(&self) -> String {
         let rows = |head: &str, claims: &[Claim]| {

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use events::time::rfc3339;
 use serde_json::{Value, json};
-use tlog::{KeyKind, SignedCheckpoint, VerifierKey};
+use tlog::{KeyKind, LogPolicy, SignedCheckpoint, VerifierKey};
 use transparency::LogKeys;
 
 use super::super::Failure;
@@ -33,9 +33,23 @@ impl Signers {
         !self.witnesses.is_empty()
     }
 
+    /// Whose proofs are accepted. The witnesses are checked by [`Self::cosigned_of`].
+    pub fn log_policy(&self) -> LogPolicy {
+        LogPolicy {
+            origin: self.keys.origin().to_owned(),
+            log_keys: self.keys.verifiers().to_vec(),
+            witnesses: Vec::new(),
+            cosignatures_min: 0,
+        }
+    }
+
     /// The cosignatures of a checkpoint, if each of the witnesses has cosigned it.
     pub fn cosigned(&self, checkpoint: &[u8]) -> Result<Vec<Cosigned>, String> {
-        let signed = SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?;
+        self.cosigned_of(&SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?)
+    }
+
+    /// The same of a checkpoint that was read.
+    pub fn cosigned_of(&self, signed: &SignedCheckpoint) -> Result<Vec<Cosigned>, String> {
         let of_one = |witness: &VerifierKey| {
             let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;
             let cosignature =

@@ -147,7 +147,7 @@ pub struct VerifyArgs {
     pub database: DatabaseArg,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Print one JSON object: sound, events, open_holds, views, copy, checkpoint, bundle, proven, not_proven, broken
+    /// Print one JSON object: sound, events, open_holds, views, copy, checkpoint, bundle, receipt, proven, not_proven, broken
     #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
     /// Check only the log and the ledger, which is faster
@@ -161,6 +161,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
         conflicts_with_all = ["archive", "copy", "checkpoint"])]
     pub bundle: Option<PathBuf>,
+    /// Check a receipt of a request instead of a ledger: only the file and --checkpoint-key are needed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
+        conflicts_with_all = ["archive", "bundle", "copy", "checkpoint"])]
+    pub receipt: Option<PathBuf>,
     /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,
@@ -170,8 +174,8 @@ pub struct VerifyArgs {
     pub copy: Option<String>,
     /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
     /// /v1/log/key. Earlier keys of the log can be given as well, as lines or several times. The published log is beside the
-    /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder. With --bundle: the key that must have signed the checkpoint in
-    /// the file
+    /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder. With --bundle or --receipt: the key that must have signed the
+    /// checkpoint in the file
     #[arg(long, value_name = "KEY", conflicts_with = "shallow")]
     pub checkpoint_key: Vec<String>,
     /// A checkpoint that was kept, as a file, which the events must agree with as well; can be given several times

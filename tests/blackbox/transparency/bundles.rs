@@ -263,6 +263,7 @@ async fn what_cannot_be_bundled_or_checked_is_said() {
     assert!(bundle(2, &["--tenant", mine, "--from", "yesterday"]).contains("--from is \"yesterday\""));
     let backwards = ["--tenant", mine, "--from", "2026-11-02T00:00:00Z", "--to", "2026-11-01T00:00:00Z"];
     assert!(bundle(2, &backwards).contains("--to must be after --from"));
+    assert!(bundle(2, &["--tenant", mine, "--from", "2999-01-01T00:00:00Z"]).contains("--from is in the future"));
     fs::write(published.path("other.bundle"), "hello\n").expect("written");
     let other = published.path("other.bundle");
     let verify = |code: i32, file: &str, key: &str| run(code, &["verify", "--bundle", file, "--checkpoint-key", key]);
