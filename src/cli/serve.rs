@@ -123,9 +123,6 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let connection_threads = ConnectionThreads::start()
         .map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
-    if let Some(limits) = engines.limits_task.take() {
-        serving.spawn(limits.run());
-    }
     let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
@@ -144,6 +141,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         connections_max -= of_grpc;
         tracing::info!(address = %server.address()?, "gRPC is served on a separate address");
         serving.spawn(server.serve_at_most(of_grpc, door, connection_threads.runtimes()));
+    }
+    if let Some(mut limits) = engines.limits_task.take() {
+        limits.end_start().await;
+        serving.spawn(limits.run());
     }
     serving.spawn(server.serve_at_most(connections_max, door, connection_threads.runtimes()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {

@@ -99,7 +99,7 @@ fn every_flag_has_a_variable() {
         let is_setting = |flag: &str| {
             !matches!(
                 (command.as_str(), flag),
-                ("verify", "bundle" | "checkpoint" | "checkpoint-key" | "copy" | "shallow" | "witness-key")
+                ("verify", "bundle" | "checkpoint" | "checkpoint-key" | "copy" | "receipt" | "shallow" | "witness-key")
                     | ("replay", "as-of" | "into")
                     | (_, "archive")
             )

@@ -177,8 +177,8 @@ async fn a_receipt_that_was_changed_is_refused_with_the_position() {
     let app = gateway.client(Some(dev.trim()));
     let [reply, other] = [app.post("/v1/inference/chat", &ask).await, app.post("/v1/inference/chat", &ask).await];
     let (reply, other) = (reply.must(200), other.must(200));
-    let key = key(gateway.operator()).await;
-    checkpoint_of(gateway.operator(), &key, other.position()).await;
+    let of_log = key(gateway.operator()).await;
+    checkpoint_of(gateway.operator(), &of_log, other.position()).await;
     let receipt =
         gateway.operator().get(&format!("/v1/inferences/{}/receipt", reply.request_id())).await.must(200).json();
     let others =
@@ -187,7 +187,7 @@ async fn a_receipt_that_was_changed_is_refused_with_the_position() {
     let file = folder.path().join("request.receipt").display().to_string();
     let verify = |code: i32, receipt: &serde_json::Value| {
         fs::write(&file, receipt.to_string()).expect("written");
-        run(code, &["verify", "--receipt", &file, "--checkpoint-key", &key])
+        run(code, &["verify", "--receipt", &file, "--checkpoint-key", &of_log])
     };
     let words = verify(0, &receipt);
     let cost = reply.header("x-ledgerway-cost-usd");
@@ -206,12 +206,25 @@ async fn a_receipt_that_was_changed_is_refused_with_the_position() {
     let found = with(3, "position", json!(at(3) + 1));
     assert!(found.contains("it is another event"), "another position: {found}");
     let found = verify(1, &json!({ "request_id": reply.request_id(), "entries": others["entries"] }));
-    assert!(found.contains("and not of the request"), "another request: {found}");
+    assert!(found.contains("and not to the request"), "another request: {found}");
     let twice = json!({ "request_id": reply.request_id(), "entries": [receipt["entries"][0], receipt["entries"][0]] });
     assert!(verify(1, &twice).contains("not after the event before"));
     assert!(verify(2, &json!({ "request_id": reply.request_id(), "entries": [] })).contains("no events"));
     assert!(verify(2, &json!([])).contains("/receipt"));
     assert!(run(2, &["verify", "--receipt", &file]).contains("--checkpoint-key"));
+    let mut later = receipt.clone();
+    let next = gateway.operator().post("/v1/admin/partners", &json!({ "name": "one" })).await.must(201).position();
+    checkpoint_of(gateway.operator(), &of_log, next).await;
+    let path = format!("/v1/inferences/{}/receipt", reply.request_id());
+    later["entries"][3] = gateway.operator().get(&path).await.must(200).json()["entries"][3].clone();
+    let found = verify(1, &later);
+    assert!(found.contains("another checkpoint"), "the events of two checkpoints: {found}");
+    fs::write(&file, receipt.to_string()).expect("written");
+    let of_another_log = key(Gateway::start_with(&[PUBLISHED]).operator()).await;
+    run(1, &["verify", "--receipt", &file, "--checkpoint-key", &of_another_log]);
+    let witness = "witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO";
+    let cosigned = ["verify", "--receipt", &file, "--checkpoint-key", &of_log, "--witness-key", witness];
+    assert!(run(1, &cosigned).contains("has not cosigned the checkpoint"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

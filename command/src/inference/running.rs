@@ -207,12 +207,12 @@ impl Running {
         BodyOwner::of(self.owner(), context.and_then(|context| context.key_id))
     }
 
-    /// True if a call has begun, so that something may have been sent to a provider.
     /// The target of the call that is under way.
     pub fn target(&self) -> Option<&PlannedTarget> {
         self.target.as_deref()
     }
 
+    /// True if a call has begun, so that something may have been sent to a provider.
     pub const fn has_called(&self) -> bool {
         self.calls > 0
     }

@@ -35,7 +35,7 @@ pub use ledger::{Differs, NewestLeaves, compare_with_ledger};
 pub use place::{PublishedPlace, ReaderKind, Reading};
 pub use publication::{AddError, Publication};
 pub use published::{PublishedError, PublishedLog};
-pub use receipt::{ProvenEvent, Receipt, ReceiptEntry, ReceiptEvent, ReceiptFault, ReceiptRefused};
+pub use receipt::{ProvenEvents, Receipt, ReceiptEntry, ReceiptEvent, ReceiptFault, ReceiptRefused};
 pub use signing::{OpenSigner, SignerNotOpened};
 pub use verify::{TreeDiffers, verify};
 pub use witnesses::{WITNESS_RETRY_AFTER, WITNESSES_MAX, WitnessAddress, WrongWitness};

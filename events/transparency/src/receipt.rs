@@ -2,6 +2,7 @@
 //! check it without the gateway.
 
 use events::ids::RequestId;
+use events::plain_json;
 use events::shown_text::shown_text;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,11 +27,11 @@ pub struct ReceiptEntry {
     pub proof: String,
 }
 
-/// An event of a receipt that is in the log.
+/// The events of a receipt that are in the log.
 #[derive(Clone, PartialEq, Debug)]
-pub struct ProvenEvent {
-    pub event: ReceiptEvent,
-    /// The one that its proof is of. Only the log's signature was checked.
+pub struct ProvenEvents {
+    pub events: Vec<ReceiptEvent>,
+    /// The checkpoint that has them all. Of its signatures, only the log's was checked.
     pub checkpoint: SignedCheckpoint,
 }
 
@@ -42,13 +43,24 @@ pub struct ReceiptEvent {
     #[serde(rename = "type")]
     pub kind: String,
     pub stream: String,
-    pub data: Value,
+    /// An entry that is too long has only its hash.
+    #[serde(default, deserialize_with = "plain_json::option")]
+    pub data: Option<Value>,
 }
 
 impl ReceiptEvent {
-    /// The charge of a hold's end, or the signed correction of one.
+    /// The charge of a hold's end.
     pub fn charged_usd(&self) -> Option<&str> {
-        self.data.get("charged_usd").or_else(|| self.data.get("delta_usd"))?.as_str()
+        self.amount("charged_usd")
+    }
+
+    /// The signed correction of an earlier charge.
+    pub fn delta_usd(&self) -> Option<&str> {
+        self.amount("delta_usd")
+    }
+
+    fn amount(&self, name: &str) -> Option<&str> {
+        self.data.as_ref()?.get(name)?.as_str()
     }
 }
 
@@ -68,27 +80,41 @@ pub enum ReceiptFault {
     Proof(#[from] MalformedTlogProof),
     #[error(transparent)]
     Refused(#[from] TlogProofRefused),
-    #[error("its entry is no event of a ledger: {0}")]
+    #[error("its proof is of another checkpoint than that of the first event")]
+    OtherCheckpoint,
+    #[error("its entry is not a ledger event: {0}")]
     Entry(#[from] serde_json::Error),
     #[error("it is another event: its proof is of position {proven}, and it says {said}")]
     OtherEvent { proven: u64, said: u64 },
-    #[error("it is of the stream {}, and not of the request", shown_text(.stream, STREAM_CHARS_MAX))]
+    #[error("it belongs to the stream {}, and not to the request", shown_text(.stream, STREAM_CHARS_MAX))]
     OtherRequest { stream: String },
 }
 
 impl Receipt {
-    /// Checks that each of its events is one of the request, and in the log. Whether the request has others, it cannot show.
-    pub fn verify(&self, policy: &LogPolicy) -> Result<Vec<ProvenEvent>, ReceiptRefused> {
-        let mut before = 0;
-        let proven = |entry: &ReceiptEntry| {
-            let position = entry.position;
-            let proven = self.proven(entry, std::mem::replace(&mut before, position), policy);
-            proven.map_err(|reason| ReceiptRefused { position, reason })
-        };
-        self.entries.iter().map(proven).collect()
+    /// Checks that each of its events is one of the request, and in the log at one checkpoint. It cannot show whether the request has
+    /// other events. `None` if it has none.
+    pub fn verify(&self, policy: &LogPolicy) -> Result<Option<ProvenEvents>, ReceiptRefused> {
+        let (mut before, mut proven): (_, Option<ProvenEvents>) = (0, None);
+        for entry in &self.entries {
+            let refused = |reason| ReceiptRefused { position: entry.position, reason };
+            let (event, checkpoint) = self.proven(entry, before, policy).map_err(refused)?;
+            before = entry.position;
+            let all = proven.get_or_insert_with(|| ProvenEvents { events: Vec::new(), checkpoint: checkpoint.clone() });
+            // Each is of a tree that the log has signed. Of two that do not continue each other, it may not show one event each.
+            if checkpoint.unverified().head() != all.checkpoint.unverified().head() {
+                return Err(refused(ReceiptFault::OtherCheckpoint));
+            }
+            all.events.push(event);
+        }
+        Ok(proven)
     }
 
-    fn proven(&self, entry: &ReceiptEntry, before: u64, policy: &LogPolicy) -> Result<ProvenEvent, ReceiptFault> {
+    fn proven(
+        &self,
+        entry: &ReceiptEntry,
+        before: u64,
+        policy: &LogPolicy,
+    ) -> Result<(ReceiptEvent, SignedCheckpoint), ReceiptFault> {
         if entry.position <= before {
             return Err(ReceiptFault::Order);
         }
@@ -102,6 +128,24 @@ impl Receipt {
         if ["inference", "hold"].iter().all(|kind| event.stream != format!("{kind}-{}", self.request_id)) {
             return Err(ReceiptFault::OtherRequest { stream: event.stream });
         }
-        Ok(ProvenEvent { event, checkpoint: proof.checkpoint })
+        Ok((event, proof.checkpoint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As provider and client may name their members, and as entries are that are too long.
+    #[test]
+    fn an_event_is_read_whatever_its_data_is() {
+        let event = |data: &str| {
+            let text = format!("{{{data}\"position\":1,\"recorded_at\":\"\",\"stream\":\"s\",\"type\":\"t\"}}");
+            serde_json::from_str::<ReceiptEvent>(&text).expect("an event")
+        };
+        let reserved = "\"data\":{\"$serde_json::private::RawValue\":\"x\",\"charged_usd\":\"0.5\"},";
+        assert_eq!(event(reserved).charged_usd(), Some("0.5"));
+        assert_eq!(event("\"data_sha256\":\"ab\",").charged_usd(), None);
+        assert_eq!(event("\"data\":{\"delta_usd\":\"-1\"},").delta_usd(), Some("-1"));
     }
 }

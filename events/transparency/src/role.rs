@@ -37,7 +37,7 @@ const PUBLISH_AFTER: Duration = Duration::from_millis(500);
 const COLLECT: Duration = Duration::from_millis(100);
 /// After work of a certain time, the publisher rests for so many times as long: it takes at most a ninth of a core.
 const REST: u32 = 8;
-/// The same while it is behind, with a page of events or more to add: it takes at most a third of a core until it has caught up.
+/// The same while it is behind, with a page of events or more to add: until it has caught up, adding takes at most a third of a core.
 const REST_BEHIND: u32 = 2;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(400);

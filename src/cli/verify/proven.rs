@@ -72,7 +72,7 @@ impl Proven {
         Self { proven, not_proven }
     }
 
-    /// Of a receipt, whose checkpoint has this many events.
+    /// What a sound receipt proves, whose checkpoint has this many events.
     pub fn of_receipt(origin: &str, size: u64) -> Self {
         let inclusion = format!("each event is in {origin}, as it was when a checkpoint with {size} events was signed");
         let mut not_proven = vec![

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use events::ids::RequestId;
 use serde_json::{Value, json};
-use transparency::{Receipt, ReceiptEvent};
+use transparency::{ProvenEvents, Receipt, ReceiptEvent};
 
 use super::super::printable_text::printable_line;
 use super::super::table::aligned;
@@ -28,9 +28,8 @@ const SHOWN_CHARS_MAX: usize = 64;
 struct Verified {
     request_id: RequestId,
     events: Vec<ReceiptEvent>,
-    /// How many events the smallest of its checkpoints has.
+    /// How many events its checkpoint has.
     size: u64,
-    /// The cosignatures of the first of its checkpoints.
     cosigned: Vec<Cosigned>,
 }
 
@@ -66,20 +65,17 @@ fn read(file: &Path) -> Result<Receipt, Fault> {
     let receipt: Receipt = serde_json::from_slice(&bytes).map_err(|error| {
         unreadable(&format!("it is not the answer of /v1/inferences/{{request_id}}/receipt: {error}"))
     })?;
-    if receipt.entries.is_empty() { Err(unreadable(&"it is a receipt of no events")) } else { Ok(receipt) }
+    Ok(receipt)
 }
 
 fn verify(receipt: &Receipt, signers: &Signers) -> Result<Verified, Fault> {
     let proven = receipt.verify(&signers.log_policy());
     let proven = proven.map_err(|refused| Fault::at(refused.position, refused.reason.to_string()))?;
-    let (mut size, mut cosigned) = (u64::MAX, None);
-    for one in &proven {
-        let cosignatures = signers.cosigned_of(&one.checkpoint);
-        cosigned.get_or_insert(cosignatures.map_err(|why| Fault::at(one.event.position, why))?);
-        size = size.min(one.checkpoint.unverified().head().size);
-    }
-    let events = proven.into_iter().map(|one| one.event).collect();
-    Ok(Verified { request_id: receipt.request_id, events, size, cosigned: cosigned.unwrap_or_default() })
+    let ProvenEvents { events, checkpoint } =
+        proven.ok_or_else(|| Fault::Unreadable("it is a receipt of no events".to_owned()))?;
+    let cosigned = signers.cosigned_of(&checkpoint).map_err(Fault::of_checkpoint)?;
+    let size = checkpoint.unverified().head().size;
+    Ok(Verified { request_id: receipt.request_id, events, size, cosigned })
 }
 
 fn sentence(Verified { request_id, events, size, cosigned }: &Verified, origin: &str) -> String {
@@ -89,11 +85,12 @@ fn sentence(Verified { request_id, events, size, cosigned }: &Verified, origin: 
 
 /// The events as a table, with what they charge.
 fn rows(events: &[ReceiptEvent]) -> Vec<Vec<String>> {
-    let head = ["position", "recorded at", "event", "charged USD"].map(str::to_owned).to_vec();
+    let head = ["position", "recorded at", "event", "charged USD", "corrected by USD"].map(str::to_owned).to_vec();
     let shown = |text: &str| printable_line(text, SHOWN_CHARS_MAX);
     let row = |event: &ReceiptEvent| {
-        let charged = event.charged_usd().unwrap_or_default();
-        vec![event.position.to_string(), shown(&event.recorded_at), shown(&event.kind), shown(charged)]
+        let amounts = [event.charged_usd(), event.delta_usd()].map(|amount| shown(amount.unwrap_or_default()));
+        let said = [event.position.to_string(), shown(&event.recorded_at), shown(&event.kind)];
+        said.into_iter().chain(amounts).collect()
     };
     std::iter::once(head).chain(events.iter().map(row)).collect()
 }
@@ -105,6 +102,7 @@ fn as_json(Verified { request_id, events, size, cosigned }: &Verified, origin: &
             "recorded_at": event.recorded_at,
             "type": event.kind,
             "charged_usd": event.charged_usd(),
+            "delta_usd": event.delta_usd(),
         })
     };
     json!({

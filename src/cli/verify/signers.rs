@@ -48,7 +48,7 @@ impl Signers {
         self.cosigned_of(&SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?)
     }
 
-    /// The same of a checkpoint that was read.
+    /// As [`Self::cosigned`], for a checkpoint that has been parsed.
     pub fn cosigned_of(&self, signed: &SignedCheckpoint) -> Result<Vec<Cosigned>, String> {
         let of_one = |witness: &VerifierKey| {
             let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;

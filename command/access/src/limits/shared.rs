@@ -100,9 +100,14 @@ impl SharedLimiter {
 }
 
 impl SharedLimitsTask {
+    /// Tells other nodes that this one serves from now on, and gives up a connection that has broken since it was made. Call it before
+    /// the first request is counted.
+    pub async fn end_start(&mut self) {
+        self.limiter.link.end_start().await;
+    }
+
     pub async fn run(self) {
         let Self { limiter, mirror, conductor } = self;
-        limiter.link.end_start().await;
         let _disconnects = limiter.link.disconnect_on_drop();
         tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
     }

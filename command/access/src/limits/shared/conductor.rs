@@ -51,8 +51,7 @@ pub struct Conductor {
     pause: ReturnPause,
     /// Whether it may have counted anything: before that, Redis lacks nothing of it.
     may_have_counted: bool,
-    /// The outage that is to be recorded, as it was first seen.
-    unrecorded_outage: Option<Outage>,
+    unrecorded: FirstSeen,
     /// The beginning of the local period that this node knows of.
     known_period: Option<u64>,
     /// The last turn in which it has said that it is ready.
@@ -71,6 +70,17 @@ struct Outage {
     began_at: DateTime<Utc>,
     /// When it was noticed, by the monotonic clock.
     noticed: Duration,
+}
+
+/// The outage that is to be recorded, as it was first seen: what is seen while it cannot be recorded follows from it.
+#[derive(Debug, Default)]
+struct FirstSeen(Option<Outage>);
+
+impl FirstSeen {
+    fn first_of(&mut self, seen: Outage) -> Outage {
+        let first = self.0.take().filter(|first| first.turn == seen.turn).unwrap_or(seen);
+        self.0.insert(first).clone()
+    }
 }
 
 /// The last message of a kind that was logged, and when, by the monotonic clock: attempts follow each other several times a second.
@@ -120,7 +130,7 @@ impl Conductor {
             limiter,
             pause: ReturnPause::default(),
             may_have_counted: false,
-            unrecorded_outage: None,
+            unrecorded: FirstSeen::default(),
             known_period: None,
             declared: None,
             cause: LastMessage::default(),
@@ -184,11 +194,9 @@ impl Conductor {
             if let Some(failure) = failure {
                 self.may_have_counted |= self.limiter.link.connection().is_some();
                 self.limiter.link.set_connection(None);
-                // What is seen while it cannot be recorded follows from it.
-                let first = self.unrecorded_outage.take().filter(|first| first.turn == turn);
-                let seen = first.unwrap_or_else(|| self.outage(turn, failure.reason, self.limiter.parts.clock.now()));
-                self.unrecorded_outage = Some(seen.clone());
-                self.record_local(seen).await;
+                let seen = self.outage(turn, failure.reason, self.limiter.parts.clock.now());
+                let first = self.unrecorded.first_of(seen);
+                self.record_local(first).await;
                 return;
             }
             if let Some(connection) = self.connection_in(turn).await {
@@ -206,7 +214,10 @@ impl Conductor {
     async fn connection_in(&mut self, turn: u64) -> Option<CounterConnection> {
         if self.limiter.link.connection().is_none() {
             match self.open_in(turn).await? {
-                Ok(connection) => self.limiter.link.set_connection(Some(connection)),
+                Ok(connection) => {
+                    self.unrecorded = FirstSeen::default();
+                    self.limiter.link.set_connection(Some(connection));
+                }
                 Err(reason) => self.limiter.fail(turn, &reason),
             }
         }
@@ -600,7 +611,23 @@ impl SharedLimiter {
 
 #[cfg(test)]
 mod tests {
+    use events::time::from_micros;
+
     use super::*;
+
+    #[test]
+    fn an_outage_is_recorded_as_it_was_first_seen() {
+        let seen = |turn, reason: &str| Outage {
+            turn,
+            reason: reason.to_owned(),
+            began_at: from_micros(0),
+            noticed: Duration::ZERO,
+        };
+        let mut first = FirstSeen::default();
+        let reasons = [(7, "refused"), (7, "not connected"), (9, "no answer"), (9, "not connected")]
+            .map(|(turn, reason)| first.first_of(seen(turn, reason)).reason);
+        assert_eq!(reasons, ["refused", "refused", "no answer", "no answer"]);
+    }
 
     #[test]
     fn what_lasts_is_said_once_and_what_changes_at_most_every_ten_seconds() {

@@ -93,7 +93,7 @@ impl Link {
         match self.connection() {
             None => self.sign.show(LimitSharing::Unreached),
             Some(connection) if connection.check().await.is_ok() => self.sign.show(LimitSharing::Connected),
-            // So that another one is made before anything is counted.
+            // The conductor makes another one.
             Some(_) => self.set_connection(None),
         }
     }

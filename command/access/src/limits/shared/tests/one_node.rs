@@ -109,12 +109,13 @@ impl LimitedNode {
             clock: Arc::clone(&clock),
             defaults: DefaultLimits::default(),
         };
-        let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
+        let (limiter, mut task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
         let mut work = JoinSet::new();
         let told = Arc::clone(&begins);
         work.spawn(async move {
             told.notified().await;
+            task.end_start().await;
             task.run().await;
         });
         let mut node = Self { limiter, tables: Tables::default(), log, begins, _work: work, _folder: folder };
@@ -426,29 +427,73 @@ async fn a_request_waits_until_its_node_has_a_share() {
     assert!(admitted.is_ok());
 }
 
-/// The others share their counts again before it has done anything.
+/// A node that has done nothing yet when the others share their counts again.
+struct Unbegun {
+    node: LimitedNode,
+    proxy: Proxy,
+    _redis: RedisServer,
+}
+
+impl Unbegun {
+    /// It starts with the proxy like this.
+    async fn start(mode: ProxyMode) -> Self {
+        let (redis, began_at) = (redis(), SystemClock::new().now());
+        let (proxy, x) = (proxy_of(&redis), "x".to_owned());
+        proxy.set(mode);
+        let local = AccessLimitsLocal { node: x.clone(), nodes: vec![x.clone()], began_at, reason: String::new() };
+        let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
+        let start = Start { recorded: Some(local), ..Start::behind(&proxy, &redis) };
+        let node = LimitedNode::start_with("a", start, &limits).await;
+        let ends = node.shared().modes.mode().turn();
+        let shared = AccessLimitsShared { node: x, ends, began_at, ended_at: began_at, admitted: 0, refused: 0 };
+        record_mode(&node.log, shared.into()).await;
+        Self { node, proxy, _redis: redis }
+    }
+
+    /// Begins, and asks as soon as counts are shared.
+    async fn begin_and_ask(&self) -> bool {
+        let limits = self.node.limits(&chain());
+        let asked = async {
+            self.node.shared().modes.wait_for(|known| known.mode.is_shared(), SOON).await;
+            self.node.limiter.acquire(&limits).await.is_ok()
+        };
+        let (is_admitted, ()) = tokio::join!(asked, async { self.node.begin() });
+        is_admitted
+    }
+
+    async fn recorded(&self) -> Vec<Recorded> {
+        self.node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer")
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_could_not_connect_at_its_start_connects_and_ends_nothing() {
-    let (redis, began_at) = (redis(), SystemClock::new().now());
-    let (proxy, node) = (proxy_of(&redis), "x".to_owned());
-    proxy.set(ProxyMode::Refused);
-    let local = AccessLimitsLocal { node: node.clone(), nodes: vec![node.clone()], began_at, reason: String::new() };
-    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
-    let start = Start { recorded: Some(local), ..Start::behind(&proxy, &redis) };
-    let started = LimitedNode::start_with("a", start, &limits).await;
-    let ends = started.shared().modes.mode().turn();
-    let shared = AccessLimitsShared { node, ends, began_at, ended_at: began_at, admitted: 0, refused: 0 };
-    record_mode(&started.log, shared.into()).await;
-    proxy.set(ProxyMode::Open);
-    let limits = started.limits(&chain());
-    let asked = async {
-        started.shared().modes.wait_for(|known| known.mode.is_shared(), SOON).await;
-        started.limiter.acquire(&limits).await
+    let unbegun = Unbegun::start(ProxyMode::Refused).await;
+    unbegun.proxy.set(ProxyMode::Open);
+    assert!(unbegun.begin_and_ask().await, "it waits for the connection");
+    assert_eq!(unbegun.recorded().await.len(), 2, "it has recorded no outage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_during_the_start_is_made_again_and_ends_nothing() {
+    let unbegun = Unbegun::start(ProxyMode::Open).await;
+    unbegun.proxy.set(ProxyMode::Refused);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    unbegun.proxy.set(ProxyMode::Open);
+    assert!(unbegun.begin_and_ask().await, "it waits for the connection");
+    assert_eq!(unbegun.recorded().await.len(), 2, "it has recorded no outage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_longer_than_requests_wait_ends_the_turn_before_they_are_refused() {
+    let unbegun = Unbegun::start(ProxyMode::Refused).await;
+    unbegun.proxy.set(ProxyMode::Slow(Duration::from_millis(400)));
+    assert!(unbegun.begin_and_ask().await, "it is admitted by the node's share");
+    let recorded = unbegun.recorded().await;
+    let Some(Event::Access(Access::LimitsLocal(local))) = recorded.get(2).map(|recorded| &recorded.event) else {
+        panic!("no outage: {recorded:?}");
     };
-    let (admitted, ()) = tokio::join!(asked, async { started.begin() });
-    assert!(admitted.is_ok(), "it waits for the connection");
-    let recorded = started.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
-    assert_eq!(recorded.len(), 2, "it has recorded no outage");
+    assert!(local.reason.contains("within 1500 ms"), "{}", local.reason);
 }
 
 #[tokio::test(flavor = "multi_thread")]
