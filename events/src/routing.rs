@@ -4,14 +4,18 @@
 //!
 //! A strategy is a file below this one and a line of the table (docs/adding-a-strategy.md). It orders all candidates,
 //! including those that cannot serve, which are left out afterwards: the order of the others does not depend on them. It
-//! cannot lose or repeat a candidate, because all it gets is a slice to sort. It gives a reason for each rank, which
-//! becomes text only when it is logged.
+//! cannot lose or repeat a candidate, because all it gets is a slice to sort. It works in two steps: it gives each candidate figures, from
+//! what it knows of it, and orders them by these alone. So the log needs only the figures to show the order again.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::RequestId;
-use crate::money::Tariff;
+use crate::money::{PromptBound, Tariff};
 use crate::named;
+
+mod draws;
 
 macro_rules! strategies {
     ($($module:ident => $name:ident = $literal:literal,)+) => {
@@ -23,9 +27,24 @@ macro_rules! strategies {
         }
 
         impl Strategy {
-            fn arrange(self, ranking: &mut [Ranked<'_>], features: &Features) {
+            /// What its first figure is: `priority`.
+            const fn what(self) -> &'static str {
                 match self {
-                    $(Self::$name => $module::arrange(ranking, features),)+
+                    $(Self::$name => $module::WHAT,)+
+                }
+            }
+
+            /// Gives each candidate its figures.
+            fn rate(self, ranking: &mut [Ranked<'_>], features: &Features) {
+                match self {
+                    $(Self::$name => $module::rate(ranking, features),)+
+                }
+            }
+
+            /// Orders the candidates by their figures.
+            fn arrange(self, ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
+                match self {
+                    $(Self::$name => $module::arrange(ranking, request),)+
                 }
             }
         }
@@ -35,17 +54,60 @@ macro_rules! strategies {
 strategies! {
     priority => Priority = "priority",
     weighted => Weighted = "weighted",
+    cost => Cost = "cost",
+    latency => Latency = "latency",
+    balanced => Balanced = "balanced",
+    quality => Quality = "quality",
+}
+
+impl Strategy {
+    /// What administration accepts: other gateways call `latency` so.
+    pub const ACCEPTED: &'static [(&'static str, Self)] = &[
+        ("priority", Self::Priority),
+        ("weighted", Self::Weighted),
+        ("cost", Self::Cost),
+        ("latency", Self::Latency),
+        ("performance", Self::Latency),
+        ("balanced", Self::Balanced),
+        ("quality", Self::Quality),
+    ];
+
+    /// Whether it goes by what the node has measured of the targets.
+    pub const fn needs_observations(self) -> bool {
+        matches!(self, Self::Latency | Self::Balanced)
+    }
 }
 
 /// A target, as strategies see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Candidate<'a> {
     pub priority: u32,
     pub weight: u32,
+    /// The operator's score, from 0 to 100.
+    pub quality: u32,
     /// `None` if it has no price in force.
     pub tariff: Option<&'a Tariff>,
+    pub observed: Observed,
     /// Why it cannot serve; `None` if it can.
     pub left_out: Option<LeftOut>,
+}
+
+/// What a node has measured of a target lately, in microseconds; 0 where it knows nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub first_token_us: u64,
+    /// Of each token after the first one.
+    pub token_us: u64,
+    /// The calls that are under way.
+    pub in_flight: u32,
+}
+
+impl Observed {
+    /// How long an answer of so many tokens is expected to take behind those that are under way.
+    pub const fn expected_us(&self, tokens: u64) -> u64 {
+        let one = self.first_token_us.saturating_add(self.token_us.saturating_mul(tokens));
+        one.saturating_mul((self.in_flight as u64).saturating_add(1))
+    }
 }
 
 /// Why a target cannot serve a request.
@@ -90,19 +152,51 @@ impl fmt::Display for LeftOut {
 pub struct Features {
     /// `None` for no request in particular: the order is then that of most requests.
     pub request: Option<RequestId>,
-    /// The upper bound of the prompt.
-    pub input_tokens: u64,
-    /// The client's own cap, for all answers together; `None` if it gave none.
+    /// The prompt, with an estimate of its tokens.
+    pub prompt: PromptBound,
+    /// The answers that the client wants; 0 counts as one.
+    pub choices: u64,
+    /// The client's own cap of each answer; `None` if it gave none.
     pub output_tokens: Option<u64>,
+}
+
+/// The tokens of an answer whose length nobody knows. Caps are often far above what is written.
+const OUTPUT_TOKENS_EXPECTED: u64 = 500;
+
+impl Features {
+    /// How many tokens each answer is expected to have.
+    fn output_tokens_expected(&self) -> u64 {
+        self.output_tokens.map_or(OUTPUT_TOKENS_EXPECTED, |cap| cap.min(OUTPUT_TOKENS_EXPECTED))
+    }
 }
 
 /// A candidate in the order.
 #[derive(Debug)]
 pub struct Ranked<'a> {
     pub candidate: Candidate<'a>,
-    pub reason: Reason,
+    pub figures: Figures,
     /// The candidate's index in the input.
     index: usize,
+}
+
+/// What a candidate's rank follows from: the second figure decides among equals of the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "[u64; 2]", into = "[u64; 2]")]
+pub struct Figures {
+    pub first: u64,
+    pub second: u64,
+}
+
+impl From<[u64; 2]> for Figures {
+    fn from([first, second]: [u64; 2]) -> Self {
+        Self { first, second }
+    }
+}
+
+impl From<Figures> for [u64; 2] {
+    fn from(Figures { first, second }: Figures) -> Self {
+        [first, second]
+    }
 }
 
 /// The reason for a candidate's rank: `priority 1`.
@@ -115,7 +209,7 @@ pub struct Reason {
 /// The candidates in the order in which they are tried, and those that are left out.
 #[derive(Debug)]
 pub struct Order<'a> {
-    strategy: Strategy,
+    pub strategy: Strategy,
     ranking: Vec<Ranked<'a>>,
 }
 
@@ -126,15 +220,35 @@ pub fn choose<'a>(
     features: &Features,
 ) -> Order<'a> {
     let mut ranking = ranked(candidates);
-    strategy.arrange(&mut ranking, features);
+    strategy.rate(&mut ranking, features);
+    strategy.arrange(&mut ranking, features.request);
+    Order { strategy, ranking }
+}
+
+/// Orders the candidates of a request again, by the figures that were recorded for each.
+pub fn choose_again<'a>(
+    strategy: Strategy,
+    candidates: impl IntoIterator<Item = (Candidate<'a>, Figures)>,
+    request: RequestId,
+) -> Order<'a> {
+    let (candidates, figures): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
+    let mut ranking = ranked(candidates);
+    for (ranked, figures) in ranking.iter_mut().zip(figures) {
+        ranked.figures = figures;
+    }
+    strategy.arrange(&mut ranking, Some(request));
     Order { strategy, ranking }
 }
 
 /// The candidates in the order of the input.
 fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked<'a>> {
-    let ranked =
-        |(index, candidate)| Ranked { candidate, reason: Reason { what: "rank", figure: index as u64 }, index };
+    let ranked = |(index, candidate)| Ranked { candidate, figures: Figures::default(), index };
     candidates.into_iter().enumerate().map(ranked).collect()
+}
+
+/// The lowest figures first; equals keep their order.
+fn lowest_first(ranking: &mut [Ranked<'_>]) {
+    ranking.sort_by_key(|ranked| ranked.figures);
 }
 
 impl Order<'_> {
@@ -148,9 +262,14 @@ impl Order<'_> {
         self.ranking.iter().filter_map(|ranked| Some((ranked.index, ranked.candidate.left_out?)))
     }
 
+    /// The figures of the candidate with this index.
+    pub fn figures(&self, index: usize) -> Option<Figures> {
+        self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.figures)
+    }
+
     /// The reason for the rank of the candidate with this index.
     pub fn reason(&self, index: usize) -> Option<Reason> {
-        self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.reason)
+        self.figures(index).map(|figures| Reason { what: self.strategy.what(), figure: figures.first })
     }
 
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.
@@ -160,7 +279,7 @@ impl Order<'_> {
             for (at, ranked) in self.ranking.iter().filter(|ranked| ranked.candidate.left_out.is_none()).enumerate() {
                 f.write_str(if at == 0 { ": " } else { ", " })?;
                 name(ranked.index, f)?;
-                write!(f, " ({} {})", ranked.reason.what, ranked.reason.figure)?;
+                write!(f, " ({} {})", self.strategy.what(), ranked.figures.first)?;
             }
             for (at, (index, why)) in self.left_out().enumerate() {
                 f.write_str(if at == 0 { "; left out: " } else { ", " })?;

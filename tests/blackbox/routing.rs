@@ -10,7 +10,7 @@ const ASKED: usize = 120;
 
 async fn weighted(gateway: &Gateway, tenant: &Tenant, name: &str, backends: [(&str, u32); 2]) {
     let target = |(backend, weight): (&str, u32)| {
-        json!({ "provider_id": tenant.provider, "model": backend, "weight": weight, "priority": 100 - weight,
+        json!({ "provider_id": tenant.provider, "model": backend, "weight": weight,
                 "max_output_tokens": 64 })
     };
     let targets: Vec<_> = backends.into_iter().map(target).collect();

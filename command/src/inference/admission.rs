@@ -122,6 +122,7 @@ impl AdmissionRequest<'_> {
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),
             rate_limited_tokens: self.rate_limited_tokens,
+            route: plan.route.clone(),
         };
         Admission {
             request_id: self.id,

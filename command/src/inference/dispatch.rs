@@ -192,6 +192,7 @@ async fn call_target(
         calls += 1;
         gateway.figures.ignored.count(target.kind, &ignored);
         running.call_begins(target, request, &ignored);
+        running.observed = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
         } else {

@@ -160,6 +160,12 @@ impl CallFailure {
         matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch(_) | Cause::NotWritten { .. })
     }
 
+    /// True if the target is to blame, or the way to it: neither the client, nor this gateway, nor a limit of how often it may be asked.
+    pub fn is_of_target(&self) -> bool {
+        let is_unsent = matches!(self.cause, Cause::Untranslatable | Cause::Withdrawn);
+        !(self.is_rejection() || self.is_of_gateway() || self.rate_limited().is_some() || is_unsent)
+    }
+
     /// True if the upstream says that it did no work, so that nothing can be billed.
     pub const fn was_refused(&self) -> bool {
         matches!(

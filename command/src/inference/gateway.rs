@@ -23,6 +23,7 @@ use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
 use super::content::{ContentKeeper, RequestContent};
 use super::large_bodies::LargeBodies;
+use super::observed_targets::ObservedTargets;
 use super::provider_keys::ProviderKeys;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
@@ -44,6 +45,7 @@ pub struct Gateway {
     pub served: ServedTenants,
     pub access_tokens: Arc<AccessTokens>,
     pub provider_keys: Arc<ProviderKeys>,
+    pub observed: ObservedTargets,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,

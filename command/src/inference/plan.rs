@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
-use events::event::admin::{Model, Target, Tokenizer};
-use events::event::inference::Versions;
+use events::event::admin::{Model, Strategy, Target, Tokenizer};
+use events::event::inference::{Route, Versions};
 use events::ids::RequestId;
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Features, LeftOut, Order, choose};
+use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
 use super::model_mode::{for_another_api, is_for_another_api};
+use super::observed_targets::ObservedTargets;
 use super::target::{PlannedTarget, allowed_for_price};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
@@ -35,6 +36,8 @@ pub struct Plan {
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<CostLine>,
+    /// What the order of its targets follows from, if the log does not show that otherwise.
+    pub route: Option<Box<Route>>,
 }
 
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
@@ -50,6 +53,7 @@ pub fn plan(
     request: &ClientRequest,
     request_id: RequestId,
     now: DateTime<Utc>,
+    observed: &ObservedTargets,
 ) -> Result<Plan, Refusal> {
     let model =
         tables.route(caller.chain.tenant, &request.facts.model).ok_or_else(|| model_not_found(&request.facts.model))?;
@@ -64,12 +68,20 @@ pub fn plan(
     let targets = &model.value.targets;
     let considered: Vec<_> =
         targets.iter().map(|target| evaluate(tables, caller, request, &model.value, target, now)).collect();
+    let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
+    let strategy = model.value.strategy;
     let features = Features {
         request: Some(request_id),
-        input_tokens: prompt_bytes,
-        output_tokens: requested_output_tokens(request).map(|tokens| tokens.saturating_mul(choices)),
+        prompt: PromptBound {
+            tokens: prompt_tokens_estimate,
+            images: request.facts.images.count,
+            service_tier: request.facts.service_tier(),
+        },
+        choices,
+        output_tokens: requested_output_tokens(request),
     };
-    let order = choose(model.value.strategy, considered.iter().map(EvaluatedTarget::candidate), &features);
+    let candidates = considered.iter().map(|considered| candidate(considered, strategy, observed));
+    let order = choose(strategy, candidates, &features);
     let order_in_words = order.explained(|at, f| match targets.get(at) {
         Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
         None => Ok(()),
@@ -101,10 +113,34 @@ pub fn plan(
         model_version: model.version,
         output_cap,
         prompt_bytes,
-        prompt_tokens_estimate: request.input_tokens_estimate(prompt_bytes),
+        prompt_tokens_estimate,
         bound,
         excluded,
+        route: route(&model.value, &order),
     })
+}
+
+/// A target as its model's strategy sees it.
+fn candidate<'a>(considered: &EvaluatedTarget<'a>, strategy: Strategy, observed: &ObservedTargets) -> Candidate<'a> {
+    let target = considered.target;
+    let observed = match strategy.needs_observations() {
+        true => observed.get(target.provider_id, &target.model),
+        false => Observed::default(),
+    };
+    Candidate { observed, ..considered.candidate() }
+}
+
+/// What an order follows from, unless the model's row and the request's id show it.
+fn route(model: &Model, order: &Order<'_>) -> Option<Box<Route>> {
+    let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
+    match order.strategy {
+        Strategy::Priority => return None,
+        Strategy::Weighted if is_one_level() => return None,
+        Strategy::Weighted | Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::Quality => {}
+    }
+    let figures = model.targets.iter().enumerate();
+    let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
+    Some(Box::new(Route { strategy: order.strategy, figures }))
 }
 
 impl Plan {

@@ -145,7 +145,7 @@ async fn plan_and_admit(
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
-        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now());
+        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), &gateway.observed);
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
         let content_policy = tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default();
@@ -347,6 +347,7 @@ mod tests {
     use super::*;
     use crate::admin::tests::lab::Lab;
     use crate::body::memory::{BodyBounds, BodyMemory};
+    use crate::inference::observed_targets::ObservedTargets;
 
     /// Holds: http.large-bodies
     #[tokio::test(start_paused = true)]
@@ -385,9 +386,10 @@ mod tests {
         let model = format!("/v1/admin/models/{}", lab.make("/models", model).await);
         let body = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "hello" }] });
         let (request, _) = parse(Surface::OpenAi, body.to_string().into()).unwrap();
+        let observed = ObservedTargets::new(Arc::clone(&lab.admin.clock));
         let planned = || {
             let (tables, now) = (lab.admin.tables.load(), lab.admin.clock.now());
-            plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now).unwrap()
+            plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now, &observed).unwrap()
         };
         let mut stale = planned();
         lab.make("/prices", price(&first, "echo", "2")).await;

@@ -36,6 +36,7 @@ use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
 use super::gateway::Gateway;
 use super::measured::{Measured, Meter};
+use super::observed_targets::ObservedCall;
 use super::plan::Plan;
 use super::provider_keys::KeyAttempts;
 use super::target::PlannedTarget;
@@ -115,6 +116,8 @@ pub struct Running {
     pub keys: KeyAttempts,
     /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
+    /// What is measured of it.
+    pub observed: Option<ObservedCall>,
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     call_began: Instant,
@@ -164,6 +167,7 @@ impl Running {
             calls: 0,
             keys: KeyAttempts::new(),
             target: None,
+            observed: None,
             transmission: Transmission::default(),
             call_began: now,
             last_backend: None,
@@ -244,6 +248,10 @@ impl Running {
     /// did no work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
+        let observed = self.observed.take().filter(|_| failure.is_of_target());
+        if let Some(observed) = observed {
+            observed.failed();
+        }
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {
@@ -294,6 +302,9 @@ impl Running {
 
     pub fn first_token(&mut self) {
         self.timeline.answer_begins();
+        if let Some(observed) = &mut self.observed {
+            observed.first_token();
+        }
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
     }
 
@@ -302,6 +313,9 @@ impl Running {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.timeline.call_ends(None);
         let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
+        if let Some(observed) = self.observed.take() {
+            observed.completed(measured.usage.tokens.output());
+        }
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);

@@ -189,6 +189,7 @@ impl World {
                 versions,
                 would_have_refused: Vec::new(),
                 rate_limited_tokens: None,
+                route: None,
             }),
         }
     }

@@ -386,11 +386,19 @@ pub struct Target {
     /// The tokenizer that the backend is known to use; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,
+    /// The operator's score, from 0 to 100, for the strategy `quality`; without one, it is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u32>,
 }
 
 impl Target {
     /// The most tokens that any of its limits can say.
     pub const TOKENS_MAX: u64 = 100_000_000;
+
+    /// `provider_id/model`, as events name it.
+    pub fn backend(&self) -> String {
+        format!("{}/{}", self.provider_id, self.model)
+    }
 
     /// A target without limits given.
     pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
@@ -404,6 +412,7 @@ impl Target {
             max_output_tokens: None,
             default_max_output_tokens: None,
             tokenizer: None,
+            quality: None,
         }
     }
 }

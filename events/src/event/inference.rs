@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::admin::{Provider, Scope};
+use super::admin::{Provider, Scope, Strategy};
 use super::family::family;
 use crate::content::{ContentPart, ContentPolicy};
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
@@ -15,6 +15,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
+use crate::routing::Figures;
 use crate::time::wire;
 use crate::usage::Usage;
 
@@ -80,6 +81,18 @@ pub struct InferenceAdmitted {
     /// not count together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limited_tokens: Option<u64>,
+    /// How its targets were ordered; absent if that follows from the model's row alone, as by `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<Route>>,
+}
+
+/// The inputs of an order of targets that the log does not have elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub strategy: Strategy,
+    /// What the strategy went by, of each target of the model, by `provider_id/model`. Two numbers: the second one decides among
+    /// equals of the first.
+    pub figures: BTreeMap<String, Figures>,
 }
 
 impl InferenceAdmitted {
@@ -99,6 +112,7 @@ impl InferenceAdmitted {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            route: None,
         }
     }
 

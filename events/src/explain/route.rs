@@ -3,10 +3,11 @@
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
-use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
+use crate::event::admin::{Model, Target};
+use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
-use crate::ids::ProviderId;
-use crate::routing::{Candidate, Features, LeftOut, Order, Reason, Strategy, choose};
+use crate::ids::{ProviderId, RequestId};
+use crate::routing::{Candidate, Features, Figures, LeftOut, Order, Reason, Strategy, choose, choose_again};
 
 /// The targets and the calls of a request, and whether the calls follow the order.
 #[derive(Clone, Debug)]
@@ -70,20 +71,17 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         check.verdict.differ(recorded.position, "versions.model", admitted.versions.model, NO_MODEL);
         return check;
     };
-    check.strategy = Some(model.strategy);
+    check.strategy = Some(admitted.route.as_ref().map_or(model.strategy, |route| route.strategy));
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&format!("{}/{}", target.provider_id, target.model)).copied()
     };
-    let candidates = model.targets.iter().enumerate().map(|(at, target)| Candidate {
-        priority: target.priority,
-        weight: target.weight,
-        tariff: None,
-        // Of a target that is not among the prices, the log does not have the reason.
-        left_out: version(at).is_none().then_some(LeftOut::NoPrice),
-    });
-    let order =
-        choose(model.strategy, candidates, &Features { request: Some(evidence.request), ..Features::default() });
+    // Of a target that is not among the prices, the log does not have the reason.
+    let left_out = |at: usize| version(at).is_none().then_some(LeftOut::NoPrice);
+    let order = match &admitted.route {
+        Some(route) => order_by(route, &model, evidence.request, left_out, &mut check.verdict, recorded.position),
+        None => order_without_figures(&model, evidence.request, left_out),
+    };
     for (at, rank) in ranks(&order) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
         let is_it =
@@ -105,6 +103,58 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     }
     must_follow(&mut check);
     check
+}
+
+/// The order by the figures that the admission has.
+fn order_by<'a>(
+    route: &Route,
+    model: &Model,
+    request: RequestId,
+    left_out: impl Fn(usize) -> Option<LeftOut>,
+    verdict: &mut Verdict,
+    position: u64,
+) -> Order<'a> {
+    verdict.compare(position, "route.strategy", route.strategy.as_str(), model.strategy.as_str());
+    let figures_of = |target: &Target| {
+        let name = format!("{}/{}", target.provider_id, target.model);
+        let figures = route.figures.get(&name).copied();
+        if figures.is_none() {
+            verdict.differ(position, "route.figures", "nothing", &name);
+        }
+        figures.unwrap_or_default()
+    };
+    let figures: Vec<Figures> = model.targets.iter().map(figures_of).collect();
+    for (target, figures) in model.targets.iter().zip(&figures) {
+        // The others are of prices, estimates and measurements that the log does not have.
+        match route.strategy {
+            Strategy::Weighted => {
+                verdict.compare(position, "route.figures", figures.first, target.weight.into());
+                verdict.compare(position, "route.figures", figures.second, target.priority.into());
+            }
+            Strategy::Quality => {
+                verdict.compare(position, "route.figures", figures.first, target.quality.unwrap_or_default().into());
+            }
+            Strategy::Priority | Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
+        }
+    }
+    let candidate = |at: usize| Candidate { left_out: left_out(at), ..Candidate::default() };
+    let candidates = figures.iter().enumerate().map(|(at, figures)| (candidate(at), *figures));
+    choose_again(route.strategy, candidates, request)
+}
+
+/// The order that follows from the model's row. Admissions without figures are by `priority`, or older than levels of weights.
+fn order_without_figures<'a>(
+    model: &Model,
+    request: RequestId,
+    left_out: impl Fn(usize) -> Option<LeftOut>,
+) -> Order<'a> {
+    let candidates = model.targets.iter().enumerate().map(|(at, target)| Candidate {
+        priority: if model.strategy == Strategy::Weighted { 0 } else { target.priority },
+        weight: target.weight,
+        left_out: left_out(at),
+        ..Candidate::default()
+    });
+    choose(model.strategy, candidates, &Features { request: Some(request), ..Features::default() })
 }
 
 /// The indexes of the targets: first those that could serve, with their ranks.

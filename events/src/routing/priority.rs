@@ -1,10 +1,16 @@
-//! The lowest priority number first. Candidates with the same number keep the order of the input.
+//! The target with the lowest priority comes first; targets of one priority keep the order that administration gave them.
 
-use super::{Features, Ranked, Reason};
+use super::{Features, Figures, Ranked, lowest_first};
+use crate::ids::RequestId;
 
-pub fn arrange(ranking: &mut [Ranked<'_>], _: &Features) {
-    for ranked in ranking.iter_mut() {
-        ranked.reason = Reason { what: "priority", figure: ranked.candidate.priority.into() };
+pub const WHAT: &str = "priority";
+
+pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
+    for ranked in ranking {
+        ranked.figures = Figures { first: ranked.candidate.priority.into(), second: 0 };
     }
-    ranking.sort_by_key(|ranked| ranked.candidate.priority);
+}
+
+pub fn arrange(ranking: &mut [Ranked<'_>], _: Option<RequestId>) {
+    lowest_first(ranking);
 }

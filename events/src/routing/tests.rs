@@ -3,10 +3,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::*;
-use crate::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
+use crate::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
 
 fn candidate(priority: u32, weight: u32) -> Candidate<'static> {
-    Candidate { priority, weight, tariff: None, left_out: None }
+    Candidate { priority, weight, ..Candidate::default() }
 }
 
 /// Orders targets given as names, priorities and weights, and returns the names.
@@ -33,7 +33,7 @@ fn the_lowest_number_comes_first_and_equals_keep_their_order() {
 /// Holds: admin.strategies
 #[test]
 fn weights_are_shares_of_the_first_try_and_of_the_second() {
-    let targets = [("one", 0, 1), ("six", 5, 6), ("three", 9, 3)];
+    let targets = [("one", 0, 1), ("six", 0, 6), ("three", 0, 3)];
     let mut seen: BTreeMap<Vec<&str>, u32> = BTreeMap::new();
     for number in 0..20_000 {
         *seen.entry(order(Strategy::Weighted, &targets, request(number))).or_default() += 1;
@@ -63,9 +63,9 @@ fn an_id_draws_the_order_that_it_always_drew() {
 }
 
 #[test]
-fn a_target_without_weight_is_tried_after_all_others() {
-    let targets = [("spare", 0, 0), ("a", 0, 1), ("b", 0, 1)];
-    assert!((0..200).all(|number| order(Strategy::Weighted, &targets, request(number))[2] == "spare"));
+fn a_target_without_weight_is_tried_after_all_others_of_its_priority() {
+    let targets = [("spare", 0, 0), ("later", 1, 9), ("a", 0, 1), ("b", 0, 1)];
+    assert!((0..200).all(|number| order(Strategy::Weighted, &targets, request(number))[2..] == ["spare", "later"]));
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn one_request_has_one_order() {
 fn the_target_that_most_requests_try_first_comes_first() {
     let targets = [("c", 2, 9), ("a", 1, 0), ("b", 1, 5)];
     assert_eq!(order(Strategy::Priority, &targets, None), ["a", "b", "c"]);
-    let targets = [("one", 0, 1), ("six", 5, 6), ("three", 9, 3)];
-    assert_eq!(order(Strategy::Weighted, &targets, None), ["six", "three", "one"]);
+    let targets = [("one", 0, 1), ("last", 5, 9), ("six", 0, 6), ("three", 0, 3)];
+    assert_eq!(order(Strategy::Weighted, &targets, None), ["six", "three", "one", "last"]);
 }
 
 #[test]
@@ -110,11 +110,11 @@ fn an_order_explains_itself() {
     let name = |index: usize, f: &mut fmt::Formatter<'_>| f.write_str(["a", "b", "c", "d"][index]);
     let left_out = |why| Candidate { left_out: Some(why), ..candidate(9, 1) };
     let candidates =
-        [candidate(2, 6), left_out(LeftOut::CapAbove { maximum: 100 }), candidate(1, 0), left_out(LeftOut::NoPrice)];
+        [candidate(1, 6), left_out(LeftOut::CapAbove { maximum: 100 }), candidate(1, 0), left_out(LeftOut::NoPrice)];
     let features = Features { request: Some(Uuid::from_u128(7).into()), ..Features::default() };
     assert_eq!(
         choose(Strategy::Priority, candidates, &features).explained(name).to_string(),
-        "priority: c (priority 1), a (priority 2); left out: b (accepts at most 100 output tokens), d (no price in force)"
+        "priority: a (priority 1), c (priority 1); left out: b (accepts at most 100 output tokens), d (no price in force)"
     );
     let drawn = choose(Strategy::Weighted, candidates, &features).explained(name).to_string();
     assert!(drawn.starts_with("weighted: a (weight 6), c (weight 0); left out: "), "{drawn}");
@@ -126,26 +126,170 @@ fn an_order_explains_itself() {
     );
 }
 
-/// A strategy gets enough to order by prices and by the request.
-#[test]
-fn a_strategy_can_order_by_what_a_request_costs_at_most() {
-    let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("a price");
-    let tariff = |input, output| Tariff::new(GivenRates::new(price(input), price(output)));
-    fn cheapest(ranking: &mut [Ranked<'_>], features: &Features) {
-        let bound = |candidate: &Candidate<'_>| {
-            let prompt = PromptBound { tokens: features.input_tokens, ..PromptBound::default() };
-            let line = CostLine::of(candidate.tariff?, prompt, 1)?;
-            line.at(features.output_tokens.unwrap_or(features.input_tokens))
+/// A random catalogue: figures are small, so that equals are frequent.
+fn catalogue(draws: &mut impl FnMut(u64) -> u64) -> Vec<Target> {
+    let one = |draws: &mut dyn FnMut(u64) -> u64| Target {
+        priority: draws(3),
+        weight: draws(4),
+        quality: draws(3),
+        input: draws(4),
+        output: draws(4),
+        has_price: draws(8) > 0,
+        first_token_us: draws(5) * 100,
+        token_us: draws(3),
+        in_flight: draws(3),
+    };
+    (0..1 + draws(8)).map(|_| one(draws)).collect()
+}
+
+struct Target {
+    priority: u64,
+    weight: u64,
+    quality: u64,
+    /// Dollars per million tokens.
+    input: u64,
+    output: u64,
+    has_price: bool,
+    first_token_us: u64,
+    token_us: u64,
+    in_flight: u64,
+}
+
+impl Target {
+    fn tariff(&self) -> Tariff {
+        let price = |dollars: u64| {
+            let nanos = i64::try_from(dollars * 1_000_000_000).expect("an amount");
+            NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("a price")
         };
-        ranking.sort_by_key(|ranked| bound(&ranked.candidate).map_or((true, NanoUsd::ZERO), |bound| (false, bound)));
+        Tariff::new(GivenRates::new(price(self.input), price(self.output)))
     }
-    let (reads_cheaply, writes_cheaply) = (tariff(1_000_000_000, 9_000_000_000), tariff(5_000_000_000, 6_000_000_000));
-    let priced = |tariff| Candidate { tariff: Some(tariff), ..candidate(0, 1) };
-    let candidates = [candidate(0, 1), priced(&writes_cheaply), priced(&reads_cheaply)];
-    for (input_tokens, output_tokens, wanted) in [(1_000, Some(10), [2, 1, 0]), (10, Some(1_000), [1, 2, 0])] {
-        let features = Features { request: None, input_tokens, output_tokens };
-        let mut ranking = ranked(candidates);
-        cheapest(&mut ranking, &features);
-        assert_eq!(ranking.iter().map(|ranked| ranked.index).collect::<Vec<_>>(), wanted);
+
+    /// By its definition: a dollar per million tokens is a thousand nano-dollars a token.
+    fn nanos(&self, input_tokens: u64, output_tokens: u64) -> u64 {
+        if self.has_price { 1000 * (self.input * input_tokens + self.output * output_tokens) } else { u64::MAX }
+    }
+
+    fn micros(&self, output_tokens: u64) -> u64 {
+        (self.first_token_us + self.token_us * output_tokens) * (self.in_flight + 1)
+    }
+}
+
+/// What each strategy says of a catalogue, against its definition in docs/routing.md.
+/// Holds: admin.strategies
+#[test]
+fn each_strategy_orders_random_catalogues_by_its_definition() {
+    let mut state = 1;
+    let mut draws = |below: u64| {
+        state = u64::wrapping_add(state, 0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 33) % below
+    };
+    for number in 0..100_000 {
+        let targets = catalogue(&mut draws);
+        let tariffs: Vec<Tariff> = targets.iter().map(Target::tariff).collect();
+        let (input, cap) = (draws(2_000), if draws(2) == 0 { None } else { Some(1 + draws(2_000)) });
+        // A cap that is lower than most answers, or 500 tokens.
+        let output = if cap.is_some_and(|cap| cap < 500) { cap.expect("a cap") } else { 500 };
+        let request = request(number).filter(|_| draws(10) > 0);
+        let candidates: Vec<Candidate<'_>> = targets
+            .iter()
+            .zip(&tariffs)
+            .map(|(target, tariff)| Candidate {
+                priority: u32::try_from(target.priority).expect("small"),
+                weight: u32::try_from(target.weight).expect("small"),
+                quality: u32::try_from(target.quality).expect("small"),
+                tariff: target.has_price.then_some(tariff),
+                observed: Observed {
+                    first_token_us: target.first_token_us,
+                    token_us: target.token_us,
+                    in_flight: u32::try_from(target.in_flight).expect("small"),
+                },
+                left_out: None,
+            })
+            .collect();
+        let prompt = PromptBound { tokens: input, ..PromptBound::default() };
+        let features = Features { request, prompt, choices: 1, output_tokens: cap };
+        let order = |strategy| choose(strategy, candidates.iter().copied(), &features).tried().collect::<Vec<_>>();
+        let sorted = |key: &dyn Fn(&Target) -> (u64, u64)| {
+            let mut indexes: Vec<usize> = (0..targets.len()).collect();
+            indexes.sort_by_key(|index| key(&targets[*index]));
+            indexes
+        };
+        assert_eq!(order(Strategy::Priority), sorted(&|target| (target.priority, 0)));
+        let nanos = |target: &Target| target.nanos(input, output);
+        assert_eq!(order(Strategy::Cost), sorted(&|target| (nanos(target), target.priority)));
+        assert_eq!(order(Strategy::Quality), sorted(&|target| (100 - target.quality, nanos(target))));
+        let by_latency = sorted(&|target| (target.micros(output), target.priority));
+        is_the_better_of_two(&order(Strategy::Latency), &by_latency, request);
+        let cheapest = targets.iter().map(nanos).min().expect("a target");
+        let shortest = targets.iter().map(|target| target.micros(output)).min().expect("a target");
+        let times =
+            |figure: u64, lowest: u64| ((u128::from(figure) + 1) * 1000 / (u128::from(lowest) + 1)).min(100_000) as u64;
+        let balance = |target: &Target| times(nanos(target), cheapest) + times(target.micros(output), shortest);
+        let by_balance = sorted(&|target| (balance(target), target.priority));
+        is_the_better_of_two(&order(Strategy::Balanced), &by_balance, request);
+        // Whatever is drawn, the levels follow each other, and targets without a weight are the last of theirs.
+        let weighted = order(Strategy::Weighted);
+        assert!(weighted.is_sorted_by_key(|index| (targets[*index].priority, targets[*index].weight == 0)));
+    }
+}
+
+/// The first one moves up from its place among the sorted ones, and is not the last of them: it won against another.
+fn is_the_better_of_two(order: &[usize], sorted: &[usize], request: Option<RequestId>) {
+    let moved = sorted.iter().position(|index| *index == order[0]).expect("it is one of them");
+    let mut wanted = sorted.to_vec();
+    wanted[..=moved].rotate_right(1);
+    assert_eq!(order, wanted);
+    let last = sorted.len() - 1;
+    assert!(moved == 0 || request.is_some() && last > 1 && moved < last, "{order:?} of {sorted:?}");
+}
+
+#[test]
+fn of_many_targets_each_but_the_slowest_is_tried_first_at_times_and_the_faster_ones_more_often() {
+    let candidates = (0..4).map(|at| Candidate {
+        observed: Observed { first_token_us: 1_000 * (at + 1), ..Observed::default() },
+        ..candidate(0, 1)
+    });
+    let candidates: Vec<_> = candidates.collect();
+    let mut firsts = [0_u32; 4];
+    for number in 0..12_000 {
+        let features = Features { request: request(number), ..Features::default() };
+        let order = choose(Strategy::Latency, candidates.iter().copied(), &features);
+        firsts[order.tried().next().expect("a target")] += 1;
+    }
+    // Of the six pairs, the fastest is in three, the next one is the better of two, and so on.
+    for (found, expected) in firsts.into_iter().zip([6_000_u32, 4_000, 2_000, 0]) {
+        assert!(found.abs_diff(expected) < 250, "{firsts:?}");
+    }
+}
+
+#[test]
+fn weights_of_one_priority_are_met_within_a_percent() {
+    let targets = [("one", 0, 1), ("six", 0, 6), ("three", 0, 3), ("spare", 1, 90)];
+    let mut firsts: BTreeMap<&str, u32> = BTreeMap::new();
+    for number in 0..100_000 {
+        *firsts.entry(order(Strategy::Weighted, &targets, request(number))[0]).or_default() += 1;
+    }
+    for (name, expected) in [("one", 10_000_u32), ("six", 60_000), ("three", 30_000)] {
+        assert!(firsts[name].abs_diff(expected) < 1_000, "{firsts:?}");
+    }
+}
+
+/// As the log shows the order of a request.
+#[test]
+fn the_figures_alone_give_the_order_again() {
+    for (_, strategy) in Strategy::NAMED {
+        for number in 0..1_000 {
+            let observed = |first_token_us| Observed { first_token_us, ..Observed::default() };
+            let all = [(3, 1, 7), (1, 2, 5), (1, 0, 9), (2, 3, 5)].map(|(priority, weight, first_token_us)| {
+                Candidate { observed: observed(first_token_us), ..candidate(priority, weight) }
+            });
+            let features = Features { request: request(number), ..Features::default() };
+            let order = choose(*strategy, all, &features);
+            let figures = |index| order.figures(index).expect("a candidate");
+            let recorded = (0..all.len()).map(|index| (Candidate::default(), figures(index)));
+            let again = choose_again(*strategy, recorded, request(number).expect("an id"));
+            assert_eq!(again.tried().collect::<Vec<_>>(), order.tried().collect::<Vec<_>>(), "{strategy:?}");
+        }
     }
 }

@@ -1,54 +1,47 @@
-//! A random order for each request: targets are drawn one after the other, each by its share of the remaining weights.
-//! Targets without weight come last. For no request in particular, the highest weight comes first.
+//! Each target gets the share of first tries that its weight is of all weights of its priority; what is left of them is drawn for the
+//! second try, and so on. Targets of a higher priority number come after all of a lower one. A target without a weight is tried after
+//! the others of its priority. The bits of the request's id draw, so that the log shows the order of each request.
 
 use std::cmp::Reverse;
 
-use super::{Features, Ranked, Reason};
+use super::draws::Draws;
+use super::{Features, Figures, Ranked};
 use crate::ids::RequestId;
 
-pub fn arrange(ranking: &mut [Ranked<'_>], features: &Features) {
-    for ranked in ranking.iter_mut() {
-        ranked.reason = Reason { what: "weight", figure: ranked.candidate.weight.into() };
-    }
-    match features.request {
-        None => ranking.sort_by_key(|ranked| Reverse(ranked.candidate.weight)),
-        Some(request) => draw(ranking, Draws::of(request)),
+pub const WHAT: &str = "weight";
+
+pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
+    for ranked in ranking {
+        let candidate = &ranked.candidate;
+        ranked.figures = Figures { first: candidate.weight.into(), second: candidate.priority.into() };
     }
 }
 
-fn draw(ranking: &mut [Ranked<'_>], mut draws: Draws) {
-    ranking.sort_by_key(|ranked| ranked.candidate.weight == 0);
-    let with_weight = ranking.partition_point(|ranked| ranked.candidate.weight > 0);
+pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
+    ranking.sort_by_key(|ranked| ranked.figures.second);
+    let mut draws = request.map(Draws::of);
+    for level in ranking.chunk_by_mut(|a, b| a.figures.second == b.figures.second) {
+        match &mut draws {
+            None => level.sort_by_key(|ranked| Reverse(ranked.figures.first)),
+            Some(draws) => draw(level, draws),
+        }
+    }
+}
+
+fn draw(level: &mut [Ranked<'_>], draws: &mut Draws) {
+    level.sort_by_key(|ranked| ranked.figures.first == 0);
+    let with_weight = level.partition_point(|ranked| ranked.figures.first > 0);
     for first in 0..with_weight {
-        let left = &mut ranking[first..with_weight];
-        let total = left.iter().map(|ranked| u64::from(ranked.candidate.weight)).sum();
+        let left = &mut level[first..with_weight];
+        let total = left.iter().map(|ranked| ranked.figures.first).fold(0, u64::saturating_add);
         let mut point = draws.below(total);
         let hit = left.iter_mut().position(|ranked| {
-            let weight = u64::from(ranked.candidate.weight);
+            let weight = ranked.figures.first;
             let is_hit = point < weight;
             point = point.saturating_sub(weight);
             is_hit
         });
         // The targets in front of it keep their order.
         left[..=hit.unwrap_or_default()].rotate_right(1);
-    }
-}
-
-/// Pseudo-random numbers seeded by an id: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-struct Draws(u64);
-
-impl Draws {
-    fn of(request: RequestId) -> Self {
-        let (high, low) = request.uuid().as_u64_pair();
-        Self(high ^ low)
-    }
-
-    /// A number below `bound`, which is not zero. Weights are so small that the modulo's bias is negligible.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 }

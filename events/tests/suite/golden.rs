@@ -247,6 +247,7 @@ fn samples() -> Vec<(Stream, Event)> {
                 resets_at: Some(start()),
             }],
             rate_limited_tokens: None,
+            route: None,
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,

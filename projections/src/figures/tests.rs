@@ -47,6 +47,7 @@ fn asked(number: u128) -> Vec<Recorded> {
         versions: Versions::default(),
         would_have_refused: Vec::new(),
         rate_limited_tokens: None,
+        route: None,
     };
     let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
     let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Candidate, Features, LeftOut, choose};
+use events::routing::{Candidate, Features, LeftOut, Observed, choose};
 
 use super::{Entry, Tables, TargetLimits};
 
@@ -33,7 +33,9 @@ impl<'a> EvaluatedTarget<'a> {
         Candidate {
             priority: self.target.priority,
             weight: self.target.weight,
+            quality: self.target.quality.unwrap_or_default(),
             tariff: self.offer.map(|offer| &offer.price.value.tariff),
+            observed: Observed::default(),
             left_out: self.left_out,
         }
     }

@@ -135,8 +135,7 @@ fn targets_of_one_priority_are_tried_in_the_order_of_their_names() {
         let candidates = model.targets.iter().map(|target| Candidate {
             priority: target.priority,
             weight: target.weight,
-            tariff: None,
-            left_out: None,
+            ..Candidate::default()
         });
         let order = choose(model.strategy, candidates, &Features::default());
         order.tried().map(|index| model.targets[index].provider_id).collect::<Vec<ProviderId>>()

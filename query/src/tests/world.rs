@@ -327,6 +327,7 @@ impl World {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            route: None,
         };
         let admission = Admission {
             request_id,

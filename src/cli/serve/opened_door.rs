@@ -11,7 +11,7 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, ContentKeeper, Gateway, LargeBodies, LeafOf, ProviderKeys,
+    self, AbandonedCalls, AccessTokens, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets, ProviderKeys,
 };
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
@@ -108,6 +108,7 @@ pub async fn open_door(
         served,
         access_tokens: Arc::clone(&access_tokens),
         provider_keys: Arc::clone(&provider_keys),
+        observed: ObservedTargets::new(Arc::clone(clock)),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
         content_keeper,

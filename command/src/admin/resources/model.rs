@@ -26,11 +26,13 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
+const QUALITY_MAX: u64 = 100;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required("name", slug()).meaning("The name that clients send as model. It may contain /, but no white space"),
-        defaulting("strategy", one_of(Strategy::NAMED), json!("priority")),
+        defaulting("strategy", one_of(Strategy::ACCEPTED), json!("priority"))
+            .meaning("The order in which targets are tried; performance is another word for latency"),
         required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
         optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
         optional("tenant_id", id::<TenantId>())
@@ -71,6 +73,7 @@ fn target() -> Members {
                 "The tokenizer that the backend counts with, if it is known. In a model of a tenant's, a target on a shared provider has \
                  that of shared models instead",
             ),
+        optional("quality", whole(0, QUALITY_MAX)).meaning("Your score, for the strategy quality: the highest is tried first"),
     ])
 }
 

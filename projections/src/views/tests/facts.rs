@@ -140,6 +140,7 @@ impl Story {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            route: None,
         };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Admitted(Box::new(admitted))));

@@ -1,0 +1,37 @@
+//! Cost and speed together: a target's cost as a multiple of the cheapest one's, plus its expected time as a multiple of the shortest one,
+//! in thousandths. The lowest sum comes first, mostly: of two that are drawn as by `latency`, the one with the lower sum.
+
+use super::{Features, Figures, Ranked, cost, latency, lowest_first};
+use crate::ids::RequestId;
+
+pub const WHAT: &str = "balance";
+
+/// A ratio above this counts as this, so that one figure alone cannot decide for ever.
+const RATIO_MAX: u64 = 100_000;
+
+pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
+    let tokens = features.output_tokens_expected();
+    let (mut cheapest, mut shortest) = (u64::MAX, u64::MAX);
+    for ranked in ranking.iter_mut() {
+        let nanos = cost::expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
+        let micros = ranked.candidate.observed.expected_us(tokens);
+        (cheapest, shortest) = (cheapest.min(nanos), shortest.min(micros));
+        ranked.figures = Figures { first: nanos, second: micros };
+    }
+    for ranked in ranking {
+        let Figures { first: nanos, second: micros } = ranked.figures;
+        let first = ratio(nanos, cheapest) + ratio(micros, shortest);
+        ranked.figures = Figures { first, second: ranked.candidate.priority.into() };
+    }
+}
+
+/// In thousandths. One more in both, because the lowest may be nothing.
+fn ratio(figure: u64, lowest: u64) -> u64 {
+    let ratio = (u128::from(figure) + 1) * 1000 / (u128::from(lowest) + 1);
+    u64::try_from(ratio).unwrap_or(RATIO_MAX).min(RATIO_MAX)
+}
+
+pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
+    lowest_first(ranking);
+    latency::better_of_two(ranking, request);
+}

@@ -1,0 +1,25 @@
+//! The cheapest target comes first: by the prices in force, for the estimated prompt of this request and an answer that is no longer
+//! than most are. Of equals, the lowest priority.
+
+use super::{Candidate, Features, Figures, Ranked, lowest_first};
+use crate::ids::RequestId;
+use crate::money::CostLine;
+
+pub const WHAT: &str = "nano-dollars";
+
+pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
+    for ranked in ranking {
+        let first = expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
+        ranked.figures = Figures { first, second: ranked.candidate.priority.into() };
+    }
+}
+
+pub fn arrange(ranking: &mut [Ranked<'_>], _: Option<RequestId>) {
+    lowest_first(ranking);
+}
+
+/// What the request is expected to cost there; `None` without a price.
+pub fn expected_nanos(candidate: &Candidate<'_>, features: &Features) -> Option<u64> {
+    let line = CostLine::of(candidate.tariff?, features.prompt, features.choices.max(1))?;
+    u64::try_from(line.at(features.output_tokens_expected())?.nanos()).ok()
+}
