@@ -9,6 +9,7 @@ mod archiving;
 pub mod arguments;
 mod audit_logging;
 mod audit_streaming;
+mod breakers;
 pub mod environment;
 mod keys;
 pub mod log_filter;
@@ -35,6 +36,7 @@ use access::limits::{DefaultLimits, RedisAddress};
 use access_log::AccessLogSettings;
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
+use command::inference::BreakerSettings;
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
@@ -112,6 +114,8 @@ pub struct Config {
     pub views: bool,
     /// Whether views are copied for analysts.
     pub analytics: bool,
+    /// When a target is left alone.
+    pub breakers: BreakerSettings,
     /// How snapshots of the views are made; `None` if none are.
     pub snapshots: Option<SnapshotSettings>,
     /// The tenants that this node serves.
@@ -224,6 +228,7 @@ impl Config {
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
+            breakers: breakers::read(args, flags)?,
             snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -313,6 +318,8 @@ mod tests {
             providers_from_env: "true".to_owned(),
             views: "true".to_owned(),
             analytics: "true".to_owned(),
+            breaker_failures: "5".to_owned(),
+            breaker_seconds: "60".to_owned(),
             snapshot_events: "0".to_owned(),
             snapshot_gib: "10".to_owned(),
             bedrock: "false".to_owned(),

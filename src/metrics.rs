@@ -89,6 +89,11 @@ impl Metrics {
             self.tables.load().keys_set_aside(),
         );
         text.gauge(
+            "ledgerway_breakers_open",
+            "Targets that get no requests for a while, because they have failed again and again",
+            self.tables.load().shared_open_breakers(self.clock.now()),
+        );
+        text.gauge(
             "ledgerway_draining",
             "1 while the gateway accepts no new requests",
             u8::from(self.in_flight.is_draining()),

@@ -73,7 +73,7 @@ fn candidate(number: u64, tariff: &Tariff) -> Candidate<'_> {
         weight: below(10),
         quality: below(100),
         tariff: Some(tariff),
-        observed: Observed { first_token_us: spread(number) % 1_000_000, token_us: 10_000, in_flight: below(4) },
+        observed: Observed { first_token_us: Some(spread(number) % 1_000_000), token_us: 10_000, in_flight: below(4) },
         left_out: None,
     }
 }

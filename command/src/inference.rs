@@ -18,6 +18,7 @@ mod access_tokens;
 mod admission;
 mod answer_permit;
 mod bound;
+mod breakers;
 mod call;
 mod content;
 mod count_tokens;
@@ -66,6 +67,7 @@ use timeline::RequestTimeline;
 
 pub use abandoned::AbandonedCalls;
 pub use access_tokens::AccessTokens;
+pub use breakers::{BreakerSettings, Breakers};
 pub use content::ContentKeeper;
 pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
 pub use gateway::{Gateway, LeafOf};

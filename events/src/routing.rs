@@ -3,7 +3,7 @@
 //! and is the same each time.
 //!
 //! A strategy is a file below this one and a line of the table (docs/adding-a-strategy.md). It orders all candidates,
-//! including those that cannot serve, which are left out afterwards: the order of the others does not depend on them. It
+//! including those that cannot serve, which are left out afterwards. It
 //! cannot lose or repeat a candidate, because all it gets is a slice to sort. It works in two steps: it gives each candidate figures, from
 //! what it knows of it, and orders them by these alone. So the log needs only the figures to show the order again.
 
@@ -92,10 +92,11 @@ pub struct Candidate<'a> {
     pub left_out: Option<LeftOut>,
 }
 
-/// What a node has measured of a target lately, in microseconds; 0 where it knows nothing.
+/// What a node has measured of a target lately, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    pub first_token_us: u64,
+    /// `None` if nothing is known of it.
+    pub first_token_us: Option<u64>,
     /// Of each token after the first one.
     pub token_us: u64,
     /// The calls that are under way.
@@ -103,10 +104,20 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// How long an answer of so many tokens is expected to take behind those that are under way.
+    /// What a target counts as of which nothing is known while a call measures it: one call at a time is enough for that.
+    const UNKNOWN_US: u64 = 15_000_000;
+
+    /// How long an answer of so many tokens is expected to take behind those that are under way. A target of which nothing is known
+    /// counts as the fastest, so that it is measured.
     pub const fn expected_us(&self, tokens: u64) -> u64 {
-        let one = self.first_token_us.saturating_add(self.token_us.saturating_mul(tokens));
-        one.saturating_mul((self.in_flight as u64).saturating_add(1))
+        let in_flight = self.in_flight as u64;
+        match self.first_token_us {
+            None => Self::UNKNOWN_US.saturating_mul(in_flight),
+            Some(first) => {
+                let one = first.saturating_add(self.token_us.saturating_mul(tokens));
+                one.saturating_mul(in_flight.saturating_add(1))
+            }
+        }
     }
 }
 
@@ -130,6 +141,25 @@ pub enum LeftOut {
     },
     /// The request has documents, which may fill the target's context, whose length is unknown.
     ContextUnknown,
+    /// Its breaker is open, and another target may serve.
+    BreakerOpen,
+}
+
+impl LeftOut {
+    /// The word that is recorded, and so can never change.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoProvider => "no_provider",
+            Self::NoPrice => "no_price",
+            Self::KindUnknown => "kind_unknown",
+            Self::NoSuchApi => "no_such_api",
+            Self::ForAnotherApi => "for_another_api",
+            Self::FieldNotAllowed => "field_not_allowed",
+            Self::CapAbove { .. } => "cap_above",
+            Self::ContextUnknown => "context_unknown",
+            Self::BreakerOpen => "breaker_open",
+        }
+    }
 }
 
 impl fmt::Display for LeftOut {
@@ -143,6 +173,7 @@ impl fmt::Display for LeftOut {
             Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
+            Self::BreakerOpen => f.write_str("its breaker is open"),
         }
     }
 }
@@ -178,6 +209,9 @@ pub struct Ranked<'a> {
     /// The candidate's index in the input.
     index: usize,
 }
+
+/// No figure is above what JSON can express exactly in a number: what is beyond it is a text in the canonical form of an event.
+const FIGURE_MAX: u64 = (1 << 53) - 1;
 
 /// What a candidate's rank follows from: the second figure decides among equals of the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -221,6 +255,10 @@ pub fn choose<'a>(
 ) -> Order<'a> {
     let mut ranking = ranked(candidates);
     strategy.rate(&mut ranking, features);
+    for ranked in &mut ranking {
+        let Figures { first, second } = ranked.figures;
+        ranked.figures = Figures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
+    }
     strategy.arrange(&mut ranking, features.request);
     Order { strategy, ranking }
 }
@@ -255,6 +293,11 @@ impl Order<'_> {
     /// Indexes of the candidates that are tried, the first one first.
     pub fn tried(&self) -> impl Iterator<Item = usize> {
         self.ranking.iter().filter(|ranked| ranked.candidate.left_out.is_none()).map(|ranked| ranked.index)
+    }
+
+    /// Indexes of all candidates, in their order.
+    pub fn all(&self) -> impl Iterator<Item = usize> {
+        self.ranking.iter().map(|ranked| ranked.index)
     }
 
     /// Indexes of the candidates that are left out, with the reasons, in the same order.

@@ -10,6 +10,7 @@
 //! rebuild, and admission must not depend on that.
 
 mod backends;
+mod breakers;
 mod indexes;
 mod lag;
 mod offers;
@@ -33,6 +34,8 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 use crate::model_globs::ModelGlobs;
 
 pub use backends::TargetLimits;
+pub use breakers::OpenBreaker;
+use breakers::OpenBreakers;
 use indexes::{IndexChange, Indexed, Indexes, Namespace};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use set_aside::KeysSetAside;
@@ -88,6 +91,7 @@ pub struct Tables {
     providers: SharedMap<ProviderId, Entry<Provider>>,
     provider_keys: SharedMap<ProviderKeyId, Entry<ProviderKey>>,
     set_aside: KeysSetAside,
+    open_breakers: OpenBreakers,
     models: SharedMap<ModelId, Entry<Model>>,
     prices: SharedMap<PriceId, Entry<Price>>,
     budgets: SharedMap<BudgetId, Entry<Budget>>,
@@ -143,7 +147,12 @@ impl Tables {
             Resource::User(change) => self.apply(change, recorded),
             Resource::Key(change) => self.apply_to_key(change, recorded),
             Resource::KeyRotated(rotated) => self.rotate_key(rotated, recorded),
-            Resource::Provider(change) => self.apply(change, recorded),
+            Resource::Provider(change) => {
+                self.forget_breakers_of(change.id());
+                self.apply(change, recorded);
+            }
+            Resource::BreakerOpened(fact) => self.fold_breaker_opened(fact),
+            Resource::BreakerClosed(fact) => self.fold_breaker_closed(fact),
             Resource::ProviderKey(change) => self.apply(change, recorded),
             Resource::ProviderKeySetAside(fact) => self.fold_set_aside(fact, recorded),
             Resource::ProviderKeyRestored(fact) => self.fold_restored(fact),

@@ -65,6 +65,8 @@ settings! {
     PROVIDERS_FROM_ENV = switch("false"),
     VIEWS = switch("false"),
     ANALYTICS = switch("false"),
+    BREAKER_FAILURES = with_value("5"),
+    BREAKER_SECONDS = with_value("60"),
     SNAPSHOT_EVENTS = with_value("100000"),
     SNAPSHOT_GIB = with_value("10"),
     BEDROCK = switch("true"),

@@ -3,7 +3,7 @@
 
 mod check;
 mod load;
-mod nodes;
+pub mod nodes;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -30,6 +30,7 @@ mod bad_input;
 mod bad_upstreams;
 mod beyond_the_hold;
 mod billing;
+mod breakers;
 mod budgets;
 mod cluster;
 mod commands;

@@ -1,6 +1,6 @@
 //! Which target of a model is asked.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
@@ -57,4 +57,82 @@ async fn a_large_body_reaches_the_target_after_the_one_that_fails() {
             assert!(call.body.to_string().contains(&"a line\\n".repeat(100_000)), "{}", call.model());
         }
     }
+}
+
+/// The model of a tenant with a strategy, and these targets of its provider.
+async fn model(gateway: &Gateway, tenant: &Tenant, name: &str, strategy: &str, targets: Value) -> String {
+    let body = json!({ "name": tenant.model(name), "strategy": strategy, "targets": targets });
+    made(gateway.operator(), "/models", body).await
+}
+
+/// The backends that serve requests for a model, and what the last one says of its route.
+async fn routed(gateway: &Gateway, tenant: &Tenant, name: &str, requests: usize) -> (Vec<String>, Value) {
+    let (mut backends, mut last) = (Vec::new(), String::new());
+    for _ in 0..requests {
+        let reply = tenant.chat(name).await.must(200);
+        last = reply.request_id();
+        let backend = reply.header("x-ledgerway-backend").rsplit('/').next().unwrap_or_default().to_owned();
+        backends.push(backend);
+    }
+    let explained = gateway.operator().get(&format!("/v1/inferences/{last}/explain")).await.must(200).json();
+    assert_eq!(explained["route"]["follows"], true, "{explained}");
+    (backends, explained["route"].clone())
+}
+
+/// Holds: admin.strategies
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cheapest_the_fastest_and_the_best_target_serve_by_these_strategies() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-1", "slow-2000"]).await;
+    let cheap = json!({ "provider_id": tenant.provider, "model": "slow-2", "input_usd_per_mtok": "1",
+                        "output_usd_per_mtok": "5" });
+    made(gateway.operator(), "/prices", cheap).await;
+    let target = |backend: &str, quality: u32| {
+        json!({ "provider_id": tenant.provider, "model": backend, "quality": quality,
+                "default_max_output_tokens": 64 })
+    };
+    let targets = json!([target("ok", 10), target("slow-1", 90), target("slow-2", 10)]);
+    model(&gateway, &tenant, "cost", "cost", targets.clone()).await;
+    let (backends, route) = routed(&gateway, &tenant, "cost", 3).await;
+    assert_eq!(backends, ["slow-2"; 3]);
+    assert!(
+        route["targets"][0]["reason"].as_str().is_some_and(|reason| reason.starts_with("nano-dollars ")),
+        "{route}"
+    );
+    model(&gateway, &tenant, "quality", "quality", targets.clone()).await;
+    let (backends, route) = routed(&gateway, &tenant, "quality", 3).await;
+    assert_eq!(backends, ["slow-1"; 3]);
+    let reasons: Vec<&str> = (0..3).filter_map(|at| route["targets"][at]["reason"].as_str()).collect();
+    assert_eq!(reasons, ["quality 90", "quality 10", "quality 10"], "the cheaper of equals is the second");
+    assert_eq!(route["targets"][1]["model"], "slow-2");
+
+    let two = json!([target("slow-2000", 0), target("ok", 0)]);
+    let id = model(&gateway, &tenant, "fast", "performance", two).await;
+    let shown = gateway.operator().get(&format!("/v1/admin/models/{id}")).await.must(200).json();
+    assert_eq!(shown["strategy"], "latency");
+    let (backends, route) = routed(&gateway, &tenant, "fast", 50).await;
+    let slow = backends.iter().filter(|backend| *backend == "slow-2000").count();
+    assert!(slow <= 5, "once both are measured, the faster one serves: {backends:?}");
+    assert!(backends.ends_with(&["ok".to_owned(), "ok".to_owned()]), "{backends:?}");
+    assert_eq!(route["strategy"], "latency");
+    model(&gateway, &tenant, "balanced", "balanced", targets).await;
+    routed(&gateway, &tenant, "balanced", 6).await;
+}
+
+/// Holds: admin.strategies
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_of_a_higher_priority_number_wait_for_all_of_a_lower_one_whatever_they_weigh() {
+    // One that is left alone is no longer in the order.
+    let gateway = Gateway::start_with(&[("LEDGERWAY_BREAKER_FAILURES", "0")]);
+    let upstream = MockUpstream::start().await;
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e503", "slow-1"]).await;
+    let target = |backend: &str, priority: u32, weight: u32| {
+        json!({ "provider_id": tenant.provider, "model": backend, "priority": priority, "weight": weight,
+                "default_max_output_tokens": 64 })
+    };
+    let targets = json!([target("slow-1", 1, 900), target("ok", 0, 1), target("e503", 0, 1)]);
+    model(&gateway, &tenant, "levels", "weighted", targets).await;
+    let (backends, route) = routed(&gateway, &tenant, "levels", 12).await;
+    assert_eq!(backends, ["ok"; 12], "the other one of its level fails, and the next level is not needed");
+    assert_eq!(route["targets"][2]["model"], "slow-1");
 }

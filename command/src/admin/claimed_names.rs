@@ -55,6 +55,8 @@ impl ClaimedNames {
             Resource::Key(_)
             | Resource::UserErased(_)
             | Resource::KeyRotated(_)
+            | Resource::BreakerOpened(_)
+            | Resource::BreakerClosed(_)
             | Resource::ProviderKeySetAside(_)
             | Resource::ProviderKeyRestored(_)
             | Resource::Price(_)

@@ -116,13 +116,17 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
-    let mut failures = Vec::new();
+    let (is_measured, others_are_open) = (plan.is_measured, plan.has_open_breakers);
+    let (mut failures, mut last_called) = (Vec::new(), None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     for (at, target) in targets.iter().enumerate() {
         let is_last = at + 1 == targets.len();
+        // One of them is called, whatever their breakers are.
+        let is_only = targets.len() == 1 || is_last && failures.is_empty();
+        let terms = CallTerms { is_last, is_only, is_measured };
         let answer;
-        (running, answer) = Box::pin(call_target(gateway, &mut source, target, is_last, &request_id, running)).await;
+        (running, answer) = Box::pin(call_target(gateway, &mut source, target, terms, &request_id, running)).await;
         let ignored = running.ignored.take();
         match answer {
             Ok(TargetAnswer::Whole(answer)) => {
@@ -133,7 +137,12 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
                 let response = stream::respond(gateway, running, target, surface, first, body, permit);
                 return Ok(with_ignored_header(response, ignored));
             }
-            Err(failure) => failures.push(failure),
+            Err(Some(failure)) => {
+                failures.push(failure);
+                last_called = Some(target);
+            }
+            // It was left alone.
+            Err(None) => continue,
         }
         // Another target would fail in the same way, and its call would cost money.
         let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_of_gateway();
@@ -141,8 +150,8 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             break;
         }
     }
-    let refusal = refusal_of(&failures, targets.len());
-    let refusal = match failures.len().checked_sub(1).and_then(|last| targets.get(last)) {
+    let refusal = refusal_of(&failures, targets.len(), others_are_open);
+    let refusal = match last_called {
         Some(target) => target.named_in(refusal),
         None => refusal,
     };
@@ -165,34 +174,55 @@ async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id:
     }
 }
 
+/// How one target is called among the others.
+#[derive(Clone, Copy)]
+struct CallTerms {
+    is_last: bool,
+    /// No other target can be called in its place.
+    is_only: bool,
+    /// The strategy of its model goes by what is measured of the call.
+    is_measured: bool,
+}
+
 /// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not.
-/// The source is dropped as soon as no further call can need it.
+/// The source is dropped as soon as no further call can need it. The failure is `None` if the target was not called, because its
+/// breaker has opened.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,
     target: &Arc<PlannedTarget>,
-    is_last: bool,
+    CallTerms { is_last, is_only, is_measured }: CallTerms,
     request_id: &str,
     mut running: Box<Running>,
-) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
+) -> (Box<Running>, Result<TargetAnswer, Option<CallFailure>>) {
     running.keys.begin_target();
-    let mut calls = 0;
+    running.breaker_call = None;
+    let (mut calls, mut last_failure) = (0, None);
     loop {
+        // With another key, it is still the same try.
+        if running.breaker_call.is_none() {
+            running.breaker_call = gateway.breakers.begin(target, running.owner(), !is_only);
+        }
+        if running.breaker_call.is_none() {
+            return (running, Err(last_failure));
+        }
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
         let WrittenBody { bytes: body, ignored, calls: kept_calls } = match taken {
             Ok(body) => body,
             Err(failure) => {
                 log_failure(&failure, target, request_id, &running);
-                return (running, Err(failure));
+                return (running, Err(Some(failure)));
             }
         };
         let Some(RequestSource { request, .. }) = source else {
-            return (running, Err(CallFailure::of(Cause::Untranslatable)));
+            return (running, Err(Some(CallFailure::of(Cause::Untranslatable))));
         };
         calls += 1;
         gateway.figures.ignored.count(target.kind, &ignored);
         running.call_begins(target, request, &ignored);
-        running.observed = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
+        if is_measured {
+            running.observed = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
+        }
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
         } else {
@@ -218,22 +248,28 @@ async fn call_target(
         log_failure(&failure, target, request_id, &running);
         if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
             // The upstream did not fail: what it did for this request is unknown, and not free.
-            return (running, Err(failure));
+            return (running, Err(Some(failure)));
         }
         running.call_failed(&failure);
-        match running.keys.failed(failure.of_key()) {
+        let next_key = running.keys.failed(failure.of_key());
+        if next_key != NextKey::Another {
+            running.judge(&failure);
+        }
+        match next_key {
             NextKey::Another if !running.is_out_of_time() => {
                 calls -= 1;
+                last_failure = Some(failure);
                 continue;
             }
-            NextKey::AtLimit(wait) => return (running, Err(CallFailure::of(Cause::KeysAtLimit(wait)))),
+            NextKey::AtLimit(wait) => return (running, Err(Some(CallFailure::of(Cause::KeysAtLimit(wait))))),
             NextKey::Another | NextKey::None => {}
         }
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.retry_after(calls, jitter) {
             Some(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
-            Some(_) | None => return (running, Err(failure)),
+            Some(_) | None => return (running, Err(Some(failure))),
         }
+        last_failure = Some(failure);
         running.keys.again();
     }
 }

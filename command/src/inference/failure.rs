@@ -33,6 +33,17 @@ pub struct CallFailure {
     pub status: Option<u16>,
 }
 
+/// What a failure says about other requests to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// They will probably fail as well.
+    Target,
+    /// They may have to wait: it is not to be asked more often now.
+    Limit,
+    /// Nothing: the client, this gateway or nobody knows who is to blame.
+    Nobody,
+}
+
 #[derive(Clone, Debug)]
 pub enum Cause {
     /// The request cannot be expressed in the target's dialect.
@@ -160,10 +171,43 @@ impl CallFailure {
         matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch(_) | Cause::NotWritten { .. })
     }
 
-    /// True if the target is to blame, or the way to it: neither the client, nor this gateway, nor a limit of how often it may be asked.
-    pub fn is_of_target(&self) -> bool {
-        let is_unsent = matches!(self.cause, Cause::Untranslatable | Cause::Withdrawn);
-        !(self.is_rejection() || self.is_of_gateway() || self.rate_limited().is_some() || is_unsent)
+    /// Who is to blame, as far as that says something about other requests to the target.
+    pub fn blame(&self) -> Blame {
+        match &self.cause {
+            _ if self.is_loop() || self.is_rejection() => Blame::Nobody,
+            Cause::Refused(UpstreamRefusal { kind, key_blame, .. }) => match kind {
+                UpstreamRefusalKind::Transient { .. } => Blame::Target,
+                // Of others, the request may be to blame.
+                UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => match key_blame {
+                    KeyBlame::Likely | KeyBlame::Certain => Blame::Target,
+                    KeyBlame::None | KeyBlame::ByWords => Blame::Nobody,
+                },
+                UpstreamRefusalKind::RateLimited { .. } => Blame::Limit,
+                UpstreamRefusalKind::Rejected(_) | UpstreamRefusalKind::BadRequest | UpstreamRefusalKind::Other => {
+                    Blame::Nobody
+                }
+            },
+            Cause::Send(SendError::Busy) | Cause::KeysAtLimit(_) => Blame::Limit,
+            Cause::Send(SendError::Forbidden) => Blame::Nobody,
+            Cause::Send(_) | Cause::Timeout => Blame::Target,
+            Cause::Fault(
+                UpstreamFault::Malformed(_) | UpstreamFault::Truncated | UpstreamFault::InBandError { .. },
+            ) => Blame::Target,
+            Cause::Fault(UpstreamFault::TooLarge | UpstreamFault::Rejected(_))
+            | Cause::Rejected(_)
+            // Of this node's own settings, which other nodes need not have.
+            | Cause::NoCredentials
+            | Cause::NoVariable
+            | Cause::WrongKey(_)
+            | Cause::NoToken(_)
+            | Cause::WrongSettings
+            | Cause::Untranslatable
+            | Cause::Withdrawn
+            | Cause::NoMemory(_)
+            | Cause::NotRead(_)
+            | Cause::AskedTooMuch(_)
+            | Cause::NotWritten { .. } => Blame::Nobody,
+        }
     }
 
     /// True if the upstream says that it did no work, so that nothing can be billed.
@@ -412,13 +456,16 @@ impl CallFailure {
 }
 
 /// The refusal for a request whose last target has failed.
-pub fn refusal_of(failures: &[CallFailure], targets: usize) -> Refusal {
+///
+/// `others_are_open` if there are more targets, which were not called because their breakers are open.
+pub fn refusal_of(failures: &[CallFailure], targets: usize, others_are_open: bool) -> Refusal {
     let Some(last) = failures.last() else {
-        return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be called");
+        return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be called").try_again();
     };
     // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
     // for all targets.
-    if targets == 1 || failures.len() == 1 || last.is_rejection() || last.is_of_gateway() {
+    let is_single = (targets == 1 || failures.len() == 1) && !others_are_open;
+    if is_single || last.is_rejection() || last.is_of_gateway() {
         return last.refusal_alone();
     }
     // The shortest wait: its target may serve then.

@@ -21,9 +21,11 @@ use upstream::UpstreamClients;
 
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
+use super::breakers::Breakers;
 use super::content::{ContentKeeper, RequestContent};
 use super::large_bodies::LargeBodies;
 use super::observed_targets::ObservedTargets;
+use super::plan::KnownOfTargets;
 use super::provider_keys::ProviderKeys;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
@@ -46,6 +48,7 @@ pub struct Gateway {
     pub access_tokens: Arc<AccessTokens>,
     pub provider_keys: Arc<ProviderKeys>,
     pub observed: ObservedTargets,
+    pub breakers: Arc<Breakers>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,
@@ -84,6 +87,10 @@ impl Gateway {
         }
         let message = "this node does not serve the tenant of the request: send it to one that does";
         Err(Refusal::new(ErrorCode::TenantNotServed, message))
+    }
+
+    pub(super) fn known_of_targets(&self) -> KnownOfTargets<'_> {
+        KnownOfTargets { observed: &self.observed, breakers: &self.breakers }
     }
 
     /// What is kept of a request, by its tenant's policy as the tables have it at `known_until`.

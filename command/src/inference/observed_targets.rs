@@ -1,9 +1,9 @@
-//! What this node measures of targets: how long the first token takes, how long each token after it, and how many calls are under way.
-//! Strategies that look for the fastest target go by it. It is no part of the log, because each node measures its own way to a target;
-//! the figures that an order followed from are in the admission.
+//! What this node measures of targets, in the calls of models whose strategies go by it: how long the first token takes, how long each
+//! token after it, and how many calls are under way. It is no part of the log, because each node measures its own way to a target; the
+//! figures that an order followed from are in the admission.
 //!
-//! Averages forget with time, and rise at once to whatever is higher (*peak EWMA*). So a target that has become slow is left at its
-//! first slow answer, and is tried again when its figures have fallen below those of the others.
+//! An average rises at once to whatever is higher (*peak EWMA*), and falls the faster the older it is. What is older than half a minute is
+//! not known any more: so a target that has become slow is left at its first slow answer, and is measured again by one call.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,10 +16,16 @@ use events::time::Clock;
 
 /// After this time, a sample counts for half.
 const HALVED_IN: Duration = Duration::from_secs(5);
-/// No sample is longer: a target that took minutes would be left for minutes more. A failed call counts as this.
+/// After this time, nothing is known of a target.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+/// No sample is longer. A failed call counts as this.
 const SAMPLE_MAX: Duration = Duration::from_secs(15);
-/// The least tokens of a stream from which the time of each is measured: few may come all at once.
-const TOKENS_MIN: u64 = 8;
+/// No sample is shorter, so that something is known.
+const SAMPLE_MIN: Duration = Duration::from_micros(1);
+/// A client that leaves after so long has waited for the target.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+/// The least tokens after the first one of a stream from which the time of each is measured: few may come all at once.
+const TOKENS_MIN: u64 = 16;
 /// So many targets are kept; beyond that, those without a call under way are forgotten.
 const TARGETS_MAX: usize = 10_000;
 
@@ -63,8 +69,9 @@ impl PeakAverage {
         begun.checked_shr(u32::try_from(age / half).unwrap_or(u32::MAX)).unwrap_or(0)
     }
 
-    fn value(&self, now: Duration) -> u64 {
-        self.value * self.weight(now) / WHOLE
+    /// `None` if nothing is known.
+    fn value(&self, now: Duration) -> Option<u64> {
+        (self.value > 0 && now.saturating_sub(self.at) < KNOWN_FOR).then_some(self.value)
     }
 
     fn add(&mut self, sample: u64, now: Duration) {
@@ -91,7 +98,14 @@ impl ObservedTargets {
         let target = self.target(provider, model);
         target.in_flight.fetch_add(1, Ordering::Relaxed);
         let began = self.clock.monotonic();
-        ObservedCall { target, clock: Arc::clone(&self.clock), began, first_token: None }
+        ObservedCall {
+            target,
+            clock: Arc::clone(&self.clock),
+            began,
+            is_measured: false,
+            first_token: began,
+            waited: Duration::ZERO,
+        }
     }
 
     fn target(&self, provider: ProviderId, model: &str) -> Arc<ObservedTarget> {
@@ -115,8 +129,8 @@ impl ObservedTarget {
     fn observed(&self, now: Duration) -> Observed {
         let averages = *self.averages.lock().unwrap_or_else(PoisonError::into_inner);
         Observed {
-            first_token_us: averages.first_token.value(now) / 1000,
-            token_us: averages.token.value(now) / 1000,
+            first_token_us: averages.first_token.value(now).map(|nanos| nanos / 1000),
+            token_us: averages.token.value(now).unwrap_or(0) / 1000,
             in_flight: self.in_flight.load(Ordering::Relaxed),
         }
     }
@@ -126,54 +140,84 @@ impl ObservedTarget {
     }
 }
 
-/// A call that is under way. Dropped, it has ended without saying anything about its target: the client has left, or was wrong.
+/// A call that is under way. Dropped before its first token, it has taken at least so long.
 pub struct ObservedCall {
     target: Arc<ObservedTarget>,
     clock: Arc<dyn Clock>,
     began: Duration,
-    /// When the first token came.
-    first_token: Option<Duration>,
+    /// Whether its first token has come, or it has failed.
+    is_measured: bool,
+    /// When its first token came.
+    first_token: Duration,
+    /// How long the upstream was waited for after the first token.
+    waited: Duration,
 }
 
 impl ObservedCall {
+    /// The first token of a stream has come.
     pub fn first_token(&mut self) {
-        self.first_token.get_or_insert_with(|| self.clock.monotonic());
+        if !std::mem::replace(&mut self.is_measured, true) {
+            self.first_token = self.clock.monotonic();
+            self.took(self.first_token.saturating_sub(self.began));
+        }
+    }
+
+    /// The upstream was waited for, for so long: a client that reads slowly does not make it slower.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited = self.waited.saturating_add(time);
     }
 
     /// The answer is complete, with so many tokens.
-    pub fn completed(self, tokens: u64) {
+    pub fn completed(mut self, tokens: u64) {
         let now = self.clock.monotonic();
-        self.target.update(|averages| match self.first_token {
-            Some(first) => {
-                averages.first_token.add(sample(first.saturating_sub(self.began)), now);
-                if tokens >= TOKENS_MIN {
-                    averages.token.add(sample(now.saturating_sub(first)) / (tokens - 1), now);
-                }
+        if self.is_measured {
+            // While nobody read it, the answer went on: how long that would have been waited for, nobody knows.
+            let is_read_at_once = self.waited >= now.saturating_sub(self.first_token) / 2;
+            if let Some(others @ TOKENS_MIN..) = tokens.checked_sub(1).filter(|_| is_read_at_once) {
+                let of_each = self.waited / u32::try_from(others).unwrap_or(u32::MAX);
+                self.target.update(|averages| averages.token.add(sample(of_each), now));
             }
-            // Of a whole answer, nobody knows when its first token came: its tokens take as long as those of streams.
-            None => {
-                let all = sample(now.saturating_sub(self.began));
-                let of_tokens = averages.token.value(now).saturating_mul(tokens);
-                averages.first_token.add(all.saturating_sub(of_tokens), now);
-            }
-        });
+            return;
+        }
+        // Of a whole answer, nobody knows when its first token came: its tokens take as long as those of streams.
+        self.is_measured = true;
+        let of_tokens = Duration::from_micros(self.target.observed(now).token_us.saturating_mul(tokens));
+        self.took(now.saturating_sub(self.began).saturating_sub(of_tokens));
     }
 
-    /// The target has failed.
-    pub fn failed(self) {
+    /// The target has failed, or may not be asked now.
+    pub fn failed(mut self) {
+        self.is_measured = true;
+        self.took(SAMPLE_MAX);
+    }
+
+    fn took(&self, time: Duration) {
         let now = self.clock.monotonic();
-        self.target.update(|averages| averages.first_token.add(sample(SAMPLE_MAX), now));
+        self.target.update(|averages| averages.first_token.add(sample(time), now));
     }
 }
 
 impl Drop for ObservedCall {
     fn drop(&mut self) {
         self.target.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_measured {
+            return;
+        }
+        // Its client has left.
+        let now = self.clock.monotonic();
+        let waited = now.saturating_sub(self.began);
+        let at_least = sample(waited);
+        self.target.update(|averages| {
+            // A client that leaves at once says nothing.
+            if averages.first_token.value(now).map_or(waited >= LONG_WAIT, |known| known < at_least) {
+                averages.first_token.add(at_least, now);
+            }
+        });
     }
 }
 
 fn sample(took: Duration) -> u64 {
-    nanos(took.min(SAMPLE_MAX))
+    nanos(took.clamp(SAMPLE_MIN, SAMPLE_MAX))
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -201,47 +245,85 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_measures_its_first_token_and_those_after_it() {
+    fn a_stream_measures_its_first_token_and_those_after_it_whatever_its_client_does() {
         let (clock, targets) = targets();
         let mut call = targets.begin(provider(), "m");
-        assert_eq!(targets.get(provider(), "m").in_flight, 1);
+        assert_eq!(targets.get(provider(), "m"), Observed { in_flight: 1, ..Observed::default() });
         clock.advance(ms(200));
         call.first_token();
-        clock.advance(ms(1000));
-        call.completed(101);
+        assert_eq!(targets.get(provider(), "m").first_token_us, Some(200_000), "as soon as it is there");
+        call.waited(ms(40_000));
+        clock.advance(ms(41_000));
+        call.completed(2001);
         let found = targets.get(provider(), "m");
-        assert_eq!((found.first_token_us, found.token_us, found.in_flight), (200_000, 10_000, 0));
-        assert_eq!(found.expected_us(100), 1_200_000);
+        assert_eq!((found.first_token_us, found.token_us, found.in_flight), (None, 20_000, 0), "the first is long ago");
+        let mut read_slowly = targets.begin(provider(), "m");
+        read_slowly.first_token();
+        read_slowly.waited(ms(100));
+        clock.advance(ms(4_000));
+        read_slowly.completed(101);
+        assert_eq!(targets.get(provider(), "m").token_us, 20_000, "it says nothing");
+        assert!((2_000_000..2_001_000).contains(&targets.get(provider(), "m").expected_us(100)));
         assert_eq!(targets.get(provider(), "other"), Observed::default());
     }
 
     #[test]
-    fn a_slower_sample_counts_at_once_and_a_faster_one_with_time() {
+    fn of_a_whole_answer_what_its_tokens_take_is_not_the_time_of_the_first() {
+        let (clock, targets) = targets();
+        let mut stream = targets.begin(provider(), "m");
+        stream.first_token();
+        stream.waited(ms(1000));
+        clock.advance(ms(1000));
+        stream.completed(101);
+        let whole = targets.begin(provider(), "m");
+        clock.advance(ms(1_500));
+        whole.completed(100);
+        assert_eq!(targets.get(provider(), "m").first_token_us, Some(500_000));
+    }
+
+    #[test]
+    fn a_slower_sample_counts_at_once_a_faster_one_with_time_and_none_after_half_a_minute() {
         let (clock, targets) = targets();
         let answer = |took: Duration| {
             let call = targets.begin(provider(), "m");
             clock.advance(took);
             call.completed(1);
         };
+        let first = || targets.get(provider(), "m").first_token_us;
         answer(ms(100));
         answer(ms(5_000));
-        assert_eq!(targets.get(provider(), "m").first_token_us, 5_000_000);
+        assert_eq!(first(), Some(5_000_000));
         answer(ms(100));
-        let soon = targets.get(provider(), "m").first_token_us;
-        assert!((4_800_000..5_000_000).contains(&soon), "{soon}");
-        clock.advance(Duration::from_secs(30));
-        let later = targets.get(provider(), "m").first_token_us;
-        assert!(later.abs_diff(soon / 64) <= 1, "nobody has asked for six times as long as it takes to halve: {later}");
+        assert!(first().is_some_and(|first| (4_900_000..5_000_000).contains(&first)), "{:?}", first());
+        clock.advance(ms(4_900));
+        answer(ms(100));
+        assert!(first().is_some_and(|first| (2_400_000..2_600_000).contains(&first)), "half of it: {:?}", first());
+        clock.advance(ms(29_999));
+        assert!(first().is_some());
+        clock.advance(ms(1));
+        assert_eq!(first(), None);
     }
 
-    /// The longest sample is forgotten within a minute where the others answer in 20 ms.
     #[test]
-    fn a_failed_target_is_tried_again_within_a_minute() {
+    fn a_call_that_failed_or_whose_client_left_counts_as_slow() {
         let (clock, targets) = targets();
-        targets.begin(provider(), "m").failed();
-        assert_eq!(targets.get(provider(), "m").first_token_us, 15_000_000);
-        clock.advance(Duration::from_secs(55));
-        assert!(targets.get(provider(), "m").first_token_us < 20_000);
+        targets.begin(provider(), "failed").failed();
+        assert_eq!(targets.get(provider(), "failed").first_token_us, Some(15_000_000));
+        let call = targets.begin(provider(), "left");
+        clock.advance(ms(10));
+        call.completed(1);
+        let left = targets.begin(provider(), "left");
+        clock.advance(ms(9_000));
+        drop(left);
+        assert_eq!(targets.get(provider(), "left").first_token_us, Some(9_000_000));
+        let unknown = targets.begin(provider(), "unknown");
+        assert_eq!(targets.get(provider(), "unknown").expected_us(1), 15_000_000, "one call at a time measures it");
+        drop(unknown);
+        assert_eq!(targets.get(provider(), "unknown").expected_us(1), 0);
+        let hung = targets.begin(provider(), "unknown");
+        clock.advance(ms(5_000));
+        drop(hung);
+        assert_eq!(targets.get(provider(), "unknown").first_token_us, Some(5_000_000));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The plan of a request: which targets may serve it, in which order, and what it may cost. It is made once, from one
 //! snapshot of the tables, before the ledger is asked. Pure, apart from a debug log line that explains the order.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
+use super::breakers::Breakers;
 use super::model_mode::{for_another_api, is_for_another_api};
 use super::observed_targets::ObservedTargets;
 use super::target::{PlannedTarget, allowed_for_price};
@@ -38,6 +40,17 @@ pub struct Plan {
     excluded: Option<CostLine>,
     /// What the order of its targets follows from, if the log does not show that otherwise.
     pub route: Option<Box<Route>>,
+    /// Whether its strategy goes by what is measured of its calls.
+    pub is_measured: bool,
+    /// Whether there are targets whose breakers are open.
+    pub has_open_breakers: bool,
+}
+
+/// What this node knows of targets beyond the tables.
+#[derive(Clone, Copy)]
+pub struct KnownOfTargets<'a> {
+    pub observed: &'a ObservedTargets,
+    pub breakers: &'a Breakers,
 }
 
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
@@ -53,7 +66,7 @@ pub fn plan(
     request: &ClientRequest,
     request_id: RequestId,
     now: DateTime<Utc>,
-    observed: &ObservedTargets,
+    known: KnownOfTargets<'_>,
 ) -> Result<Plan, Refusal> {
     let model =
         tables.route(caller.chain.tenant, &request.facts.model).ok_or_else(|| model_not_found(&request.facts.model))?;
@@ -66,8 +79,13 @@ pub fn plan(
     let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
     let choices = request.facts.choices;
     let targets = &model.value.targets;
-    let considered: Vec<_> =
+    let mut considered: Vec<_> =
         targets.iter().map(|target| evaluate(tables, caller, request, &model.value, target, now)).collect();
+    let open = match targets.len() {
+        // Its answer is the only one that there is.
+        0 | 1 => Vec::new(),
+        _ => set_aside_open_breakers(&mut considered, tables, known.breakers),
+    };
     let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
     let strategy = model.value.strategy;
     let features = Features {
@@ -80,7 +98,7 @@ pub fn plan(
         choices,
         output_tokens: requested_output_tokens(request),
     };
-    let candidates = considered.iter().map(|considered| candidate(considered, strategy, observed));
+    let candidates = considered.iter().map(|considered| candidate(considered, strategy, known.observed));
     let order = choose(strategy, candidates, &features);
     let order_in_words = order.explained(|at, f| match targets.get(at) {
         Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
@@ -92,7 +110,7 @@ pub fn plan(
         let offer = (*offer)?;
         Some((ProviderKind::named(&offer.provider.kind)?, *target, offer))
     };
-    let tried = || order.tried().filter_map(offered);
+    let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
     if tried().next().is_none() {
         return Err(no_target(request, &order, &considered));
     }
@@ -117,7 +135,25 @@ pub fn plan(
         bound,
         excluded,
         route: route(&model.value, &order),
+        is_measured: strategy.needs_observations(),
+        has_open_breakers: !open.is_empty(),
     })
+}
+
+/// Leaves the targets out of the order whose breakers are open. They are returned, the one last that is to be tried again first: they
+/// follow all others, and the last target of all is called if no other one could be.
+fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, breakers: &Breakers) -> Vec<usize> {
+    let mut open = Vec::new();
+    let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
+    for (at, considered) in able {
+        let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
+        if !state.may_call() {
+            considered.left_out = Some(LeftOut::BreakerOpen);
+            open.push((state.until(), at));
+        }
+    }
+    open.sort_by_key(|(until, at)| (Reverse(*until), *at));
+    open.into_iter().map(|(_, at)| at).collect()
 }
 
 /// A target as its model's strategy sees it.
@@ -130,17 +166,26 @@ fn candidate<'a>(considered: &EvaluatedTarget<'a>, strategy: Strategy, observed:
     Candidate { observed, ..considered.candidate() }
 }
 
-/// What an order follows from, unless the model's row and the request's id show it.
+/// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
 fn route(model: &Model, order: &Order<'_>) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
-    match order.strategy {
-        Strategy::Priority => return None,
-        Strategy::Weighted if is_one_level() => return None,
-        Strategy::Weighted | Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::Quality => {}
+    let is_in_the_log = match order.strategy {
+        Strategy::Priority => true,
+        Strategy::Weighted => is_one_level(),
+        Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::Quality => false,
+    };
+    if is_in_the_log && !has_open_breakers(order) {
+        return None;
     }
-    let figures = model.targets.iter().enumerate();
+    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
+    let left_out = order.left_out().filter_map(named).collect();
+    let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
-    Some(Box::new(Route { strategy: order.strategy, figures }))
+    Some(Box::new(Route { strategy: order.strategy, figures, left_out }))
+}
+
+fn has_open_breakers(order: &Order<'_>) -> bool {
+    order.left_out().any(|(_, why)| why == LeftOut::BreakerOpen)
 }
 
 impl Plan {

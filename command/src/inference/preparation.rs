@@ -145,7 +145,7 @@ async fn plan_and_admit(
     loop {
         let context = caller.context().in_request(received.id);
         let at = tables.position;
-        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), &gateway.observed);
+        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), gateway.known_of_targets());
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
         let content_policy = tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default();
@@ -341,13 +341,17 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use events::event::Chain;
     use serde_json::json;
 
     use super::*;
     use crate::admin::tests::lab::Lab;
     use crate::body::memory::{BodyBounds, BodyMemory};
+    use crate::inference::breakers::{BreakerSettings, Breakers};
     use crate::inference::observed_targets::ObservedTargets;
+    use crate::inference::plan::KnownOfTargets;
 
     /// Holds: http.large-bodies
     #[tokio::test(start_paused = true)]
@@ -386,10 +390,14 @@ mod tests {
         let model = format!("/v1/admin/models/{}", lab.make("/models", model).await);
         let body = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "hello" }] });
         let (request, _) = parse(Surface::OpenAi, body.to_string().into()).unwrap();
-        let observed = ObservedTargets::new(Arc::clone(&lab.admin.clock));
+        let clock = || Arc::clone(&lab.admin.clock);
+        let observed = ObservedTargets::new(clock());
+        let settings = BreakerSettings { failures: 5, open: Duration::from_secs(60) };
+        let breakers = Breakers::new(settings, lab.admin.log.clone(), lab.admin.tables.clone(), clock());
+        let known = KnownOfTargets { observed: &observed, breakers: &breakers };
         let planned = || {
             let (tables, now) = (lab.admin.tables.load(), lab.admin.clock.now());
-            plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now, &observed).unwrap()
+            plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now, known).unwrap()
         };
         let mut stale = planned();
         lab.make("/prices", price(&first, "echo", "2")).await;

@@ -31,9 +31,10 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use upstream::{Owner, Transmission};
 
+use super::breakers::{BreakerCall, FailedCall};
 use super::content::RequestContent;
 use super::failed_calls::FailedCalls;
-use super::failure::CallFailure;
+use super::failure::{Blame, CallFailure};
 use super::gateway::Gateway;
 use super::measured::{Measured, Meter};
 use super::observed_targets::ObservedCall;
@@ -47,6 +48,8 @@ use crate::figures::Stage;
 
 /// The reason recorded for a request whose client has left.
 const CLIENT_CLOSED: &str = "client_closed";
+/// A client that leaves after so long without a token has waited for the target.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 /// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
 const REPORT_DEPTH_MAX: usize = 32;
 
@@ -118,6 +121,8 @@ pub struct Running {
     target: Option<Arc<PlannedTarget>>,
     /// What is measured of it.
     pub observed: Option<ObservedCall>,
+    /// What becomes of it for the target's breaker.
+    pub breaker_call: Option<BreakerCall>,
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     call_began: Instant,
@@ -168,6 +173,7 @@ impl Running {
             keys: KeyAttempts::new(),
             target: None,
             observed: None,
+            breaker_call: None,
             transmission: Transmission::default(),
             call_began: now,
             last_backend: None,
@@ -248,10 +254,6 @@ impl Running {
     /// did no work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
-        let observed = self.observed.take().filter(|_| failure.is_of_target());
-        if let Some(observed) = observed {
-            observed.failed();
-        }
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {
@@ -269,6 +271,29 @@ impl Running {
             latency_ms: millis(self.call_began.elapsed()),
             reported,
         });
+    }
+
+    /// The target has given a whole answer of so many tokens.
+    fn target_answered(&mut self, tokens: u64) {
+        if let Some(observed) = self.observed.take() {
+            observed.completed(tokens);
+        }
+        if let Some(breaker_call) = self.breaker_call.take() {
+            breaker_call.succeeded();
+        }
+    }
+
+    /// What a failure says of the target that was called.
+    pub fn judge(&mut self, failure: &CallFailure) {
+        let (observed, breaker_call) = (self.observed.take(), self.breaker_call.take());
+        // The gateway itself may have ended it, because all the time of the request was over.
+        let blame = if failure.is_timeout() && self.is_out_of_time() { Blame::Nobody } else { failure.blame() };
+        if let Some(observed) = observed.filter(|_| blame != Blame::Nobody) {
+            observed.failed();
+        }
+        if let Some(breaker_call) = breaker_call.filter(|_| blame == Blame::Target) {
+            breaker_call.failed(FailedCall { reason: failure.reason(), status: failure.status });
+        }
     }
 
     /// The target, with the key that it was called with.
@@ -302,7 +327,8 @@ impl Running {
 
     pub fn first_token(&mut self) {
         self.timeline.answer_begins();
-        if let Some(observed) = &mut self.observed {
+        // Of a whole answer, all of it has come.
+        if let Some(observed) = self.observed.as_mut().filter(|_| self.streamed) {
             observed.first_token();
         }
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
@@ -313,9 +339,7 @@ impl Running {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         self.timeline.call_ends(None);
         let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
-        if let Some(observed) = self.observed.take() {
-            observed.completed(measured.usage.tokens.output());
-        }
+        self.target_answered(measured.usage.tokens.output());
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
@@ -369,7 +393,13 @@ impl Running {
     /// provider reports is charged.
     pub fn end_abandoned(mut self: Box<Self>, answer: Result<WholeAnswer, CallFailure>) {
         match answer {
-            Ok(answer) => self.abort(CLIENT_CLOSED, Some(&answer.metered)),
+            Ok(answer) => {
+                let tokens = self.target().map(|target| {
+                    self.meter.measure(target.usage_terms(), &answer.metered, NanoUsd::ZERO).usage.tokens.output()
+                });
+                self.target_answered(tokens.unwrap_or(0));
+                self.abort(CLIENT_CLOSED, Some(&answer.metered));
+            }
             Err(failure) => {
                 tracing::warn!(
                     request_id = %self.request_id,
@@ -379,6 +409,7 @@ impl Running {
                     status = failure.status,
                     "a call to an upstream failed after its client had left"
                 );
+                self.judge(&failure);
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
@@ -392,6 +423,10 @@ impl Running {
 
     fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
+        let is_unanswered = self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT;
+        if let Some(breaker_call) = self.breaker_call.take().filter(|_| is_unanswered) {
+            breaker_call.failed(FailedCall { reason, status: None });
+        }
         let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
     }

@@ -2,6 +2,8 @@
 //! terminal marker leaves only when the settlement is durable. When the client goes, the body is dropped, and the request
 //! with it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -142,7 +144,7 @@ impl StreamRelay {
         }
         loop {
             let piece = if out.is_empty() {
-                self.body.next_piece().await
+                self.awaited_piece().await
             } else if out.len() < GATHERED_BYTES_MAX
                 && let Some(piece) = self.body.next_if_ready().await
             {
@@ -161,6 +163,15 @@ impl StreamRelay {
                 }
             }
         }
+    }
+
+    /// The next piece of the upstream, for which it is waited.
+    async fn awaited_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        let Some(observed) = &mut self.running.observed else { return self.body.next_piece().await };
+        let began = Instant::now();
+        let piece = self.body.next_piece().await;
+        observed.waited(began.elapsed());
+        piece
     }
 
     /// Passes the piece on once there is memory for it, beside what is buffered and what is on its way to the client.
@@ -225,10 +236,11 @@ impl StreamRelay {
     /// own dialect, after the bytes in `before`.
     async fn abort(self, before: Bytes, failure: &CallFailure) -> Bytes {
         let events = self.events();
-        let Self { running, surface, body, permit, .. } = self;
+        let Self { mut running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
         let request_id = running.request_id.to_string();
+        running.judge(failure);
         let refusal = failure.refusal_alone();
         let refusal = match running.target() {
             Some(target) => target.named_in(refusal),

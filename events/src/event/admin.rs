@@ -1,6 +1,7 @@
 //! The states of the eleven resources, as administration's events carry them. None contains a person's name or e-mail.
 
 mod audit_search;
+mod breaker;
 mod provider_key;
 mod provider_kind_name;
 mod scope;
@@ -23,6 +24,7 @@ use crate::time::{Period, wire};
 
 pub use crate::routing::Strategy;
 pub use audit_search::AuditSearch;
+pub use breaker::{BreakerClosed, BreakerOpened};
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use scope::Scope;

@@ -81,7 +81,7 @@ pub struct InferenceAdmitted {
     /// not count together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limited_tokens: Option<u64>,
-    /// How its targets were ordered; absent if that follows from the model's row alone, as by `priority`.
+    /// How its targets were ordered, if that does not follow from the model's row, and which ones were left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Box<Route>>,
 }
@@ -91,8 +91,13 @@ pub struct InferenceAdmitted {
 pub struct Route {
     pub strategy: Strategy,
     /// What the strategy went by, of each target of the model, by `provider_id/model`. Two numbers: the second one decides among
-    /// equals of the first.
+    /// equals of the first. Absent if they follow from the model's row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, Figures>,
+    /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown` or `breaker_open`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, String>,
 }
 
 impl InferenceAdmitted {

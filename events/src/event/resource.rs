@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::admin::{
-    AuditSearch, Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, ProviderKeyRestored,
-    ProviderKeySetAside, RateLimit, Tenant, User, UserErased,
+    AuditSearch, BreakerClosed, BreakerOpened, Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey,
+    ProviderKeyRestored, ProviderKeySetAside, RateLimit, Tenant, User, UserErased,
 };
 use super::catalogue_imported::CatalogueImported;
 use super::log_key::LogKeyCreated;
@@ -281,7 +281,12 @@ resources! {
             /// The key has a new secret; the previous one works until `previous_until`.
             KeyRotated(KeyRotated) "key.rotated" v 1 in set 1 at Later,
             "key.revoked" v 1;
-        Provider by ProviderId, provider_id in set 1: "provider.created" v 1, "provider.changed" v 1, "provider.ended" v 1;
+        Provider by ProviderId, provider_id in set 1: "provider.created" v 1, "provider.changed" v 1,
+            /// One of its models failed again and again: requests go to other targets for a while.
+            BreakerOpened(BreakerOpened) "provider.breaker_opened" v 1 in set 1 at Later,
+            /// The model has answered again.
+            BreakerClosed(BreakerClosed) "provider.breaker_closed" v 1 in set 1 at Later,
+            "provider.ended" v 1;
         ProviderKey by ProviderKeyId, provider_key_id in set 1: "provider_key.created" v 1, "provider_key.changed" v 1,
             /// The provider does not accept the key. Also of a provider's own key, whose stream has no other events.
             ProviderKeySetAside(ProviderKeySetAside) "provider_key.set_aside" v 1 in set 1 at Anywhere,
@@ -326,6 +331,8 @@ macro_rules! on_change {
             $crate::event::Resource::AuditSearch($change) => Some($done),
             $crate::event::Resource::UserErased(_)
             | $crate::event::Resource::KeyRotated(_)
+            | $crate::event::Resource::BreakerOpened(_)
+            | $crate::event::Resource::BreakerClosed(_)
             | $crate::event::Resource::ProviderKeySetAside(_)
             | $crate::event::Resource::ProviderKeyRestored(_)
             | $crate::event::Resource::NodeKeyReplaced(_)

@@ -25,8 +25,11 @@ pub struct RouteCheck {
 pub struct RouteTarget {
     pub provider_id: ProviderId,
     pub model: String,
-    /// Its place in the order, from 1. `None` if it could not serve the request: the log does not say why.
+    /// Its place in the order, from 1. `None` if it could not serve the request.
     pub rank: Option<usize>,
+    /// Why it was left out of the order, if the admission says so: one whose breaker was open was to be called only if no other one could
+    /// be.
+    pub left_out: Option<String>,
     /// What its place follows from.
     pub reason: Reason,
     pub price_version: Option<u64>,
@@ -74,15 +77,15 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     check.strategy = Some(admitted.route.as_ref().map_or(model.strategy, |route| route.strategy));
     let version = |at: usize| {
         let target = model.targets.get(at)?;
-        admitted.versions.prices.get(&format!("{}/{}", target.provider_id, target.model)).copied()
+        admitted.versions.prices.get(&target.backend()).copied()
     };
-    // Of a target that is not among the prices, the log does not have the reason.
-    let left_out = |at: usize| version(at).is_none().then_some(LeftOut::NoPrice);
     let order = match &admitted.route {
-        Some(route) => order_by(route, &model, evidence.request, left_out, &mut check.verdict, recorded.position),
-        None => order_without_figures(&model, evidence.request, left_out),
+        Some(route) if !route.figures.is_empty() => {
+            order_by(route, &model, evidence.request, &mut check.verdict, recorded.position)
+        }
+        Some(_) | None => order_without_figures(&model, evidence.request),
     };
-    for (at, rank) in ranks(&order) {
+    for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
         let is_it =
             |call: &RouteCall| call.backend().provider_id == target.provider_id && call.backend().model == target.model;
@@ -90,6 +93,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             provider_id: target.provider_id,
             model: target.model.clone(),
             rank,
+            left_out: admitted.route.as_ref().and_then(|route| route.left_out.get(&target.backend()).cloned()),
             reason,
             price_version: version(at),
             was_called: check.calls.iter().any(is_it),
@@ -106,17 +110,10 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
 }
 
 /// The order by the figures that the admission has.
-fn order_by<'a>(
-    route: &Route,
-    model: &Model,
-    request: RequestId,
-    left_out: impl Fn(usize) -> Option<LeftOut>,
-    verdict: &mut Verdict,
-    position: u64,
-) -> Order<'a> {
+fn order_by<'a>(route: &Route, model: &Model, request: RequestId, verdict: &mut Verdict, position: u64) -> Order<'a> {
     verdict.compare(position, "route.strategy", route.strategy.as_str(), model.strategy.as_str());
     let figures_of = |target: &Target| {
-        let name = format!("{}/{}", target.provider_id, target.model);
+        let name = target.backend();
         let figures = route.figures.get(&name).copied();
         if figures.is_none() {
             verdict.differ(position, "route.figures", "nothing", &name);
@@ -137,30 +134,28 @@ fn order_by<'a>(
             Strategy::Priority | Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
         }
     }
-    let candidate = |at: usize| Candidate { left_out: left_out(at), ..Candidate::default() };
-    let candidates = figures.iter().enumerate().map(|(at, figures)| (candidate(at), *figures));
+    // For which reason, makes no difference to the order.
+    let left_out = |target: &Target| route.left_out.contains_key(&target.backend()).then_some(LeftOut::NoPrice);
+    let candidate = |target| Candidate { left_out: left_out(target), ..Candidate::default() };
+    let candidates = model.targets.iter().zip(&figures).map(|(target, figures)| (candidate(target), *figures));
     choose_again(route.strategy, candidates, request)
 }
 
 /// The order that follows from the model's row. Admissions without figures are by `priority`, or older than levels of weights.
-fn order_without_figures<'a>(
-    model: &Model,
-    request: RequestId,
-    left_out: impl Fn(usize) -> Option<LeftOut>,
-) -> Order<'a> {
-    let candidates = model.targets.iter().enumerate().map(|(at, target)| Candidate {
+fn order_without_figures<'a>(model: &Model, request: RequestId) -> Order<'a> {
+    let candidates = model.targets.iter().map(|target| Candidate {
         priority: if model.strategy == Strategy::Weighted { 0 } else { target.priority },
         weight: target.weight,
-        left_out: left_out(at),
         ..Candidate::default()
     });
     choose(model.strategy, candidates, &Features { request: Some(request), ..Features::default() })
 }
 
 /// The indexes of the targets: first those that could serve, with their ranks.
-fn ranks(order: &Order<'_>) -> Vec<(usize, Option<usize>)> {
-    let tried = order.tried().enumerate().map(|(rank, at)| (at, Some(rank + 1)));
-    tried.chain(order.left_out().map(|(at, _)| (at, None))).collect()
+fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, Option<usize>)> {
+    let (able, unable): (Vec<_>, Vec<_>) = order.all().partition(|at| could_serve(*at));
+    let able = able.into_iter().enumerate().map(|(rank, at)| (at, Some(rank + 1)));
+    able.chain(unable.into_iter().map(|at| (at, None))).collect()
 }
 
 /// No call goes back in the order. A target that was passed over could not be sent the request: the log does not say why.

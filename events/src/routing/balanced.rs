@@ -1,5 +1,6 @@
 //! Cost and speed together: a target's cost as a multiple of the cheapest one's, plus its expected time as a multiple of the shortest one,
-//! in thousandths. The lowest sum comes first, mostly: of two that are drawn as by `latency`, the one with the lower sum.
+//! in thousandths. The lowest sum comes first, mostly: of two that are drawn as by `latency`, the one with the lower sum. Only targets that can
+//! serve are compared. One of which nothing is known counts as the fastest: its cost decides whether it is measured.
 
 use super::{Features, Figures, Ranked, cost, latency, lowest_first};
 use crate::ids::RequestId;
@@ -13,14 +14,19 @@ pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     let tokens = features.output_tokens_expected();
     let (mut cheapest, mut shortest) = (u64::MAX, u64::MAX);
     for ranked in ranking.iter_mut() {
+        let observed = ranked.candidate.observed;
         let nanos = cost::expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
-        let micros = ranked.candidate.observed.expected_us(tokens);
-        (cheapest, shortest) = (cheapest.min(nanos), shortest.min(micros));
+        // Nothing known: the shortest, whatever that is.
+        let micros = if observed.first_token_us.is_none() { 0 } else { observed.expected_us(tokens) };
+        if ranked.candidate.left_out.is_none() {
+            cheapest = cheapest.min(nanos);
+            shortest = if micros == 0 { shortest } else { shortest.min(micros) };
+        }
         ranked.figures = Figures { first: nanos, second: micros };
     }
     for ranked in ranking {
         let Figures { first: nanos, second: micros } = ranked.figures;
-        let first = ratio(nanos, cheapest) + ratio(micros, shortest);
+        let first = ratio(nanos, cheapest) + ratio(micros.max(shortest), shortest);
         ranked.figures = Figures { first, second: ranked.candidate.priority.into() };
     }
 }

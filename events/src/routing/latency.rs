@@ -1,6 +1,6 @@
-//! The fastest target comes first, mostly: of two that the bits of the request's id draw, the one whose answer is expected earlier, then
-//! all others from the fastest on. If every node sent everything to the fastest one, it would be the slowest a moment later. A target
-//! that nothing is known of counts as the fastest, and so is measured.
+//! The fastest target comes first, mostly: of two that can serve and that the bits of the request's id draw, the one whose answer is
+//! expected earlier, then all others from the fastest on. If every node sent everything to the fastest one, it would be the slowest
+//! a moment later.
 
 use super::draws::Draws;
 use super::{Features, Figures, Ranked, lowest_first};
@@ -21,13 +21,16 @@ pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
     better_of_two(ranking, request);
 }
 
-/// Moves the better one of two that are drawn to the front. Of two in all, that is the best.
+/// Moves the better one of two to the front that are drawn among those that can serve. Of two in all, that is the best.
 pub fn better_of_two(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
-    let (Some(request), count @ 3..) = (request, ranking.len() as u64) else { return };
+    let can_serve = |(_, ranked): &(usize, &Ranked<'_>)| ranked.candidate.left_out.is_none();
+    let count = ranking.iter().enumerate().filter(can_serve).count() as u64;
+    let (Some(request), 3..) = (request, count) else { return };
     let mut draws = Draws::of(request);
     let first = draws.below(count);
     let other = draws.below(count - 1);
     let second = if other < first { other } else { other + 1 };
     let better = usize::try_from(first.min(second)).unwrap_or_default();
-    ranking[..=better].rotate_right(1);
+    let at = ranking.iter().enumerate().filter(can_serve).nth(better).map_or(0, |(at, _)| at);
+    ranking[..=at].rotate_right(1);
 }

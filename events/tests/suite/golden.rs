@@ -11,9 +11,9 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    AuditSearch, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin, OutputCapField, Partner, Price,
-    Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Role,
-    RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
+    AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin,
+    OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName,
+    RateLimit, Reach, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -170,6 +170,15 @@ fn samples() -> Vec<(Stream, Event)> {
         status: 429,
         secret_generation: 2,
     };
+    let opened = BreakerOpened {
+        provider_id: id(31),
+        model: "gpt-9".to_owned(),
+        failures: 5,
+        reason: "status".to_owned(),
+        status: Some(503),
+        until: parse_rfc3339("2026-11-20T08:16:30.000000Z").expect("a time"),
+    };
+    let closed = BreakerClosed { provider_id: id(31), model: "gpt-9".to_owned() };
     let restored = ProviderKeyRestored { provider_id: id(11), provider_key_id: Some(id(31)) };
     let model = Model {
         system_prefix: Some("Be brief.".to_owned()),
@@ -331,6 +340,8 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Key, "key", Event::Resource(Resource::Key(Change::Ended(id(31))))),
         resource(StreamKind::Provider, "prv", Event::from(Change::created(provider.clone()))),
         resource(StreamKind::Provider, "prv", Event::from(Change::changed(of_environment))),
+        resource(StreamKind::Provider, "prv", Event::Resource(Resource::BreakerOpened(Box::new(opened)))),
+        resource(StreamKind::Provider, "prv", Event::Resource(Resource::BreakerClosed(Box::new(closed)))),
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::Provider(Change::Ended(id(31))))),
         resource(StreamKind::ProviderKey, "pky", Event::from(Change::created(provider_key.clone()))),
         resource(StreamKind::ProviderKey, "pky", Event::from(Change::changed(limited_key))),

@@ -180,6 +180,7 @@ pub fn route_shape() -> Shape {
         .required("provider_id", schema::id(ProviderId::PREFIX))
         .required("model", schema::string())
         .required("rank", schema::nullable(schema::count()))
+        .required("left_out", schema::nullable(schema::string()))
         .required("reason", schema::nullable(schema::string()))
         .required("price_version", schema::nullable(schema::count()))
         .required("was_called", schema::boolean())
@@ -207,6 +208,7 @@ fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
         "provider_id": of.provider_id.to_string(),
         "model": of.model,
         "rank": of.rank,
+        "left_out": of.left_out,
         "reason": has_reason.then(|| format!("{} {}", of.reason.what, of.reason.figure)),
         "price_version": of.price_version,
         "was_called": of.was_called,

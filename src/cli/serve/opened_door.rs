@@ -11,7 +11,8 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets, ProviderKeys,
+    self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
+    ProviderKeys,
 };
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
@@ -109,6 +110,7 @@ pub async fn open_door(
         access_tokens: Arc::clone(&access_tokens),
         provider_keys: Arc::clone(&provider_keys),
         observed: ObservedTargets::new(Arc::clone(clock)),
+        breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
         content_keeper,

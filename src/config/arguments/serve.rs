@@ -46,6 +46,12 @@ pub struct ServeArgs {
     /// GiB that all snapshots of the views may take together
     #[arg(long, env = "LEDGERWAY_SNAPSHOT_GIB", value_name = "GIB", default_value = "10")]
     pub snapshot_gib: String,
+    /// Failures in a row after which a target gets no requests for a while, if its model has another one; 0 turns breakers off
+    #[arg(long, env = "LEDGERWAY_BREAKER_FAILURES", value_name = "NUMBER", default_value = "5")]
+    pub breaker_failures: String,
+    /// Seconds after which one request tries such a target again
+    #[arg(long, env = "LEDGERWAY_BREAKER_SECONDS", value_name = "SECONDS", default_value = "60")]
+    pub breaker_seconds: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,

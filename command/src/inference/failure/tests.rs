@@ -70,9 +70,9 @@ fn a_single_failure_is_shown_as_it_is_and_several_are_summed_up() {
         (vec![broken, not_written], 3, ErrorCode::Overloaded),
         (vec![], 2, ErrorCode::AllProvidersUnavailable),
     ] {
-        assert_eq!(refusal_of(&failures, targets).code, code, "{failures:?} of {targets}");
+        assert_eq!(refusal_of(&failures, targets, false).code, code, "{failures:?} of {targets}");
     }
-    let limited = refusal_of(&[limited(7), limited(3)], 2);
+    let limited = refusal_of(&[limited(7), limited(3)], 2, false);
     assert_eq!((limited.retry_after, &limited.details["retry_after"]), (Some(Duration::from_secs(3)), &3.into()));
 }
 
@@ -83,7 +83,7 @@ fn a_rejection_speaks_for_all_targets_and_no_other_is_called() {
     let failure = CallFailure { cause: Cause::Rejected(Box::new(rejection)), status: Some(422) };
     assert_eq!((failure.is_rejection(), failure.retry_after(1, 0), failure.reason()), (true, None, "status"));
     let broken = CallFailure::of(Cause::Send(SendError::Closed));
-    let refusal = refusal_of(&[broken, failure.clone()], 3);
+    let refusal = refusal_of(&[broken, failure.clone()], 3, false);
     assert_eq!((refusal.code, &*refusal.message), (ErrorCode::UpstreamRejected, "too long"));
     assert_eq!(
         serde_json::Value::Object(refusal.details),
@@ -117,7 +117,7 @@ fn messages_tell_the_operator_what_to_check() {
         (rejected_with(400), "refused the request"),
         (rejected_with(413), "too large"),
     ] {
-        let message = refusal_of(std::slice::from_ref(&failure), 1).message;
+        let message = refusal_of(std::slice::from_ref(&failure), 1, false).message;
         assert!(message.contains(hint), "{failure:?}: {message}");
     }
 }

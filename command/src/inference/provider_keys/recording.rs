@@ -59,6 +59,8 @@ impl RecordedKey {
             | Resource::UserErased(_)
             | Resource::KeyRotated(_)
             | Resource::Provider(_)
+            | Resource::BreakerOpened(_)
+            | Resource::BreakerClosed(_)
             | Resource::Model(_)
             | Resource::Price(_)
             | Resource::Budget(_)

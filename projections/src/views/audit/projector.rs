@@ -127,6 +127,8 @@ const fn category(change: &Resource) -> Category {
         | Resource::Key(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
+        | Resource::BreakerOpened(_)
+        | Resource::BreakerClosed(_)
         | Resource::ProviderKey(_)
         | Resource::ProviderKeySetAside(_)
         | Resource::ProviderKeyRestored(_)
@@ -154,6 +156,7 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::Key(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
+        | Resource::BreakerClosed(_)
         | Resource::ProviderKey(_)
         | Resource::ProviderKeyRestored(_)
         | Resource::Price(_)
@@ -163,7 +166,7 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::LogKeyCreated(_)
         | Resource::PriceRevalued(_)
         | Resource::CatalogueImported(_) => Severity::Notice,
-        Resource::UserErased(_) | Resource::ProviderKeySetAside(_) => Severity::Warning,
+        Resource::UserErased(_) | Resource::BreakerOpened(_) | Resource::ProviderKeySetAside(_) => Severity::Warning,
     }
 }
 

@@ -62,6 +62,8 @@ fn is_of_a_row(resource: &Resource) -> bool {
         | Resource::UserErased(_)
         | Resource::KeyRotated(_)
         | Resource::Provider(_)
+        | Resource::BreakerOpened(_)
+        | Resource::BreakerClosed(_)
         | Resource::ProviderKey(_)
         | Resource::Model(_)
         | Resource::Price(_)

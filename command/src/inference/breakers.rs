@@ -1,0 +1,341 @@
+//! Circuit breakers. A target that fails again and again is left alone for a while where another one can serve the request; then one
+//! request tries it, and what becomes of that decides.
+//!
+//! Which breakers are open is an event, once however many requests meet the failures, and is read from the tables: so it is the same
+//! for all nodes and survives a restart. What leads to it stays in this node's memory.
+
+mod recording;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use events::ids::ProviderId;
+use events::log::Log;
+use events::time::Clock;
+use projections::tables::{OpenBreaker, Tables, TablesHandle};
+use tokio_util::task::TaskTracker;
+use upstream::Owner;
+
+use super::target::PlannedTarget;
+
+/// Failures are compared with the calls of so long.
+const WINDOW: Duration = Duration::from_secs(60);
+/// The least calls of a window of which half may fail.
+const CALLS_MIN: u32 = 20;
+/// So many targets are watched; beyond that, those are forgotten whose breakers are closed.
+const TARGETS_MAX: usize = 10_000;
+/// So many tenants are remembered of a target.
+const OWNERS_MAX: usize = 16;
+
+/// When a breaker opens, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// It opens after so many failures one after the other. With 0, no breaker opens.
+    pub failures: u32,
+    pub open: Duration,
+}
+
+/// The breakers of all targets. One for the whole process.
+pub struct Breakers {
+    settings: BreakerSettings,
+    log: Log,
+    tables: TablesHandle,
+    clock: Arc<dyn Clock>,
+    watched: Mutex<WatchedTargets>,
+    /// Each recording is a task of its own, so that it outlives the request that met the failure.
+    recordings: TaskTracker,
+}
+
+/// By provider and its name of the model.
+type WatchedTargets = HashMap<ProviderId, HashMap<Box<str>, Watched>>;
+
+/// What this node knows of a target.
+#[derive(Debug, Default)]
+struct Watched {
+    counts: Counts,
+    /// Since when a request tries the target.
+    probed_since: Option<Duration>,
+    /// Until when it is open by what was seen here, while that is not in the tables yet.
+    opened_here: Option<DateTime<Utc>>,
+}
+
+/// The calls of a target while its breaker is closed.
+#[derive(Debug, Default)]
+struct Counts {
+    in_a_row: u32,
+    /// Since when the others are counted.
+    since: Duration,
+    calls: u32,
+    failed: u32,
+    /// Whose calls have failed, and whose have not, the latter also in the minute before; some of them, if they are many.
+    owners_failed: BTreeSet<Owner>,
+    owners_served: BTreeSet<Owner>,
+    owners_before: BTreeSet<Owner>,
+}
+
+/// What is recorded of the call that opens a breaker.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedCall<'a> {
+    pub reason: &'a str,
+    pub status: Option<u16>,
+}
+
+/// Whether a target may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    /// Nobody calls it until then.
+    Open {
+        until: DateTime<Utc>,
+    },
+    /// A request is trying it.
+    Probed,
+    /// It was open: the next request tries it.
+    HalfOpen,
+}
+
+impl BreakerState {
+    pub const fn may_call(self) -> bool {
+        matches!(self, Self::Closed | Self::HalfOpen)
+    }
+
+    /// Until when nobody is to call it.
+    pub const fn until(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Open { until } => Some(until),
+            Self::Closed | Self::Probed | Self::HalfOpen => None,
+        }
+    }
+}
+
+impl Counts {
+    /// Counts a call that is not the target's fault to have failed, or its fault.
+    fn count(&mut self, owner: Owner, has_failed: bool, now: Duration) {
+        if now.saturating_sub(self.since) >= WINDOW {
+            let owners_before = std::mem::take(&mut self.owners_served);
+            *self = Self { in_a_row: self.in_a_row, since: now, owners_before, ..Self::default() };
+        }
+        self.calls = self.calls.saturating_add(1);
+        self.failed = self.failed.saturating_add(u32::from(has_failed));
+        self.in_a_row = if has_failed { self.in_a_row.saturating_add(1) } else { 0 };
+        let owners = if has_failed { &mut self.owners_failed } else { &mut self.owners_served };
+        if owners.len() < OWNERS_MAX {
+            owners.insert(owner);
+        }
+    }
+
+    /// The breaker opens: what led to that is over.
+    fn begin_anew(&mut self, now: Duration) {
+        *self = Self { since: now, owners_before: std::mem::take(&mut self.owners_served), ..Self::default() };
+    }
+
+    /// The failures for which the breaker opens; `None` if it stays closed.
+    fn opens_for(&self, failures: u32) -> Option<u32> {
+        let by_rate = self.calls >= CALLS_MIN && self.failed >= self.calls.div_ceil(2);
+        // One tenant whose requests alone fail may bring that about itself.
+        let mut served = self.owners_served.union(&self.owners_before);
+        let is_of_one = self.owners_failed.len() == 1 && served.any(|owner| !self.owners_failed.contains(owner));
+        ((self.in_a_row >= failures || by_rate) && !is_of_one).then_some(self.in_a_row.max(self.failed))
+    }
+}
+
+impl Breakers {
+    pub fn new(settings: BreakerSettings, log: Log, tables: TablesHandle, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { settings, log, tables, clock, watched: Mutex::default(), recordings: TaskTracker::new() })
+    }
+
+    /// Whether a target may be called, by these tables and by what this node has seen since.
+    pub fn state(&self, tables: &Tables, provider: ProviderId, model: &str) -> BreakerState {
+        let in_tables = tables.open_breaker(provider, model);
+        let watched = self.watched();
+        self.state_of(in_tables, watched.get(&provider).and_then(|models| models.get(model)))
+    }
+
+    fn state_of(&self, in_tables: Option<OpenBreaker>, known: Option<&Watched>) -> BreakerState {
+        let opened_here = known.and_then(|known| known.opened_here);
+        let until = in_tables.map(|open| open.until).max(opened_here).filter(|_| self.settings.failures > 0);
+        // A probe that takes longer than the breaker was open does not keep others waiting.
+        let is_current = |since: Duration| self.clock.monotonic().saturating_sub(since) < self.settings.open;
+        match until {
+            None => BreakerState::Closed,
+            Some(until) if self.clock.now() < until => BreakerState::Open { until },
+            Some(_) if known.and_then(|known| known.probed_since).is_some_and(is_current) => BreakerState::Probed,
+            Some(_) => BreakerState::HalfOpen,
+        }
+    }
+
+    /// A call begins. `None` if the target may not be called any more. One that no other target can replace is called in any case.
+    pub fn begin(
+        self: &Arc<Self>,
+        target: &Arc<PlannedTarget>,
+        owner: Owner,
+        can_be_replaced: bool,
+    ) -> Option<BreakerCall> {
+        let (provider, model) = (target.backend.provider_id, &*target.backend.model);
+        let in_tables = self.tables.load().open_breaker(provider, model);
+        let mut watched = self.watched();
+        let known = watched.get(&provider).and_then(|models| models.get(model));
+        let state = self.state_of(in_tables, known);
+        if can_be_replaced && !state.may_call() {
+            return None;
+        }
+        let is_probe = state == BreakerState::HalfOpen;
+        if is_probe {
+            let known = watched.entry(provider).or_default().entry(model.into()).or_default();
+            known.probed_since = Some(self.clock.monotonic());
+        }
+        drop(watched);
+        let (breakers, target, began) = (Arc::clone(self), Arc::clone(target), self.clock.now());
+        Some(BreakerCall { breakers, target, owner, began, is_probe, is_decided: false })
+    }
+
+    fn call_succeeded(self: &Arc<Self>, call: &BreakerCall) {
+        let BreakerCall { target, owner, began, is_probe, .. } = call;
+        let (provider, model) = (target.backend.provider_id, &*target.backend.model);
+        let now = self.clock.monotonic();
+        self.with(provider, model, |known| {
+            if *is_probe {
+                known.probed_since = None;
+            }
+            known.counts.count(*owner, false, now);
+        });
+        // An answer to a call of before its time was over says nothing about what comes after it.
+        if self.tables.load().open_breaker(provider, model).is_some_and(|open| *began >= open.until) {
+            self.record_closed(target);
+        }
+    }
+
+    fn call_failed(self: &Arc<Self>, call: &BreakerCall, failed: FailedCall<'_>) {
+        if self.settings.failures == 0 {
+            return;
+        }
+        let BreakerCall { target, owner, is_probe, .. } = call;
+        let (provider, model) = (target.backend.provider_id, &*target.backend.model);
+        let (now, until) = (self.clock.monotonic(), self.clock.now() + self.settings.open);
+        let is_closed = self.state(&self.tables.load(), provider, model) == BreakerState::Closed;
+        let failures = self.with(provider, model, |known| {
+            if *is_probe {
+                known.probed_since = None;
+            }
+            let failures = match (is_closed, is_probe) {
+                (true, _) => {
+                    known.counts.count(*owner, true, now);
+                    known.counts.opens_for(self.settings.failures)?
+                }
+                (false, true) => 1,
+                // A call of before it opened, or one that no other target could replace.
+                (false, false) => return None,
+            };
+            known.counts.begin_anew(now);
+            known.opened_here = Some(until);
+            Some(failures)
+        });
+        if let Some(failures) = failures {
+            self.record_opened(target, failed, failures, until);
+        }
+    }
+
+    fn with<T>(&self, provider: ProviderId, model: &str, change: impl FnOnce(&mut Watched) -> T) -> T {
+        let mut watched = self.watched();
+        if let Some(known) = watched.get_mut(&provider).and_then(|models| models.get_mut(model)) {
+            return change(known);
+        }
+        if watched.values().map(HashMap::len).sum::<usize>() >= TARGETS_MAX {
+            watched.retain(|_, models| {
+                models.retain(|_, known| known.probed_since.is_some() || known.opened_here.is_some());
+                !models.is_empty()
+            });
+        }
+        change(watched.entry(provider).or_default().entry(model.into()).or_default())
+    }
+
+    fn watched(&self) -> MutexGuard<'_, WatchedTargets> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that is under way. Dropped, it has ended without saying anything about its target: the client has left, or was wrong.
+pub struct BreakerCall {
+    breakers: Arc<Breakers>,
+    target: Arc<PlannedTarget>,
+    owner: Owner,
+    began: DateTime<Utc>,
+    is_probe: bool,
+    is_decided: bool,
+}
+
+impl BreakerCall {
+    pub fn succeeded(mut self) {
+        self.is_decided = true;
+        Arc::clone(&self.breakers).call_succeeded(&self);
+    }
+
+    pub fn failed(mut self, failed: FailedCall<'_>) {
+        self.is_decided = true;
+        Arc::clone(&self.breakers).call_failed(&self, failed);
+    }
+}
+
+impl Drop for BreakerCall {
+    fn drop(&mut self) {
+        if self.is_probe && !self.is_decided {
+            let backend = &self.target.backend;
+            self.breakers.with(backend.provider_id, &backend.model, |known| known.probed_since = None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const fn second(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn owner(number: u128) -> Owner {
+        Some(Uuid::from_u128(number).into())
+    }
+
+    /// After these calls, each in its second: whose it is, and whether it fails.
+    fn after(calls: impl IntoIterator<Item = (u64, u128, bool)>) -> Counts {
+        let mut counts = Counts::default();
+        for (at, of, has_failed) in calls {
+            counts.count(owner(of), has_failed, second(at));
+        }
+        counts
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_a_success_in_between_begins_anew() {
+        let failures = |count: usize| std::iter::repeat_n((1, 1, true), count);
+        assert_eq!(after(failures(4)).opens_for(5), None);
+        assert_eq!(after(failures(5)).opens_for(5), Some(5));
+        let interrupted = failures(4).chain([(1, 1, false)]).chain(failures(4));
+        assert_eq!(after(interrupted.clone()).opens_for(5), None);
+        assert_eq!(after(interrupted.chain(failures(1))).opens_for(5), Some(9), "all of the minute are said");
+    }
+
+    #[test]
+    fn half_of_twenty_calls_of_a_minute_open_it() {
+        let half = |calls: u64, every: u64| (0..calls).map(move |number| (number * every, 1, number % 2 == 0));
+        assert_eq!(after(half(19, 1)).opens_for(5), None);
+        assert_eq!(after(half(20, 1)).opens_for(5), Some(10));
+        assert_eq!(after(half(40, 10)).opens_for(5), None, "six calls a minute");
+    }
+
+    #[test]
+    fn a_tenant_whose_requests_alone_fail_opens_no_breaker_for_the_others() {
+        let mine = |count: usize| std::iter::repeat_n((1, 1, true), count);
+        assert_eq!(after([(1, 2, false)].into_iter().chain(mine(30))).opens_for(5), None);
+        let next_minute = (0..5).map(|second| (62 + second, 1, true));
+        assert_eq!(after([(1, 2, false)].into_iter().chain(next_minute)).opens_for(5), None);
+        assert_eq!(after(mine(5)).opens_for(5), Some(5), "nobody else has asked");
+        let of_two = [(1, 2, false)].into_iter().chain(mine(4)).chain([(1, 3, true)]);
+        assert_eq!(after(of_two).opens_for(5), Some(5));
+    }
+}

@@ -1,0 +1,43 @@
+//! Events of circuit breakers. A target that fails again and again is left alone for a while, by all nodes: its breaker is open.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::ProviderId;
+use crate::time::wire;
+
+/// A provider's model has failed so often that requests go to other targets until then. Then one request tries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerOpened {
+    pub provider_id: ProviderId,
+    /// The provider's name for the model.
+    pub model: String,
+    /// The failed calls that counted.
+    pub failures: u32,
+    /// Of the last one, as in `inference.attempt_failed`.
+    pub reason: String,
+    /// The HTTP status of the last one, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(with = "wire")]
+    pub until: DateTime<Utc>,
+}
+
+impl BreakerOpened {
+    pub const fn stream_id(&self) -> ProviderId {
+        self.provider_id
+    }
+}
+
+/// A provider's model has answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerClosed {
+    pub provider_id: ProviderId,
+    pub model: String,
+}
+
+impl BreakerClosed {
+    pub const fn stream_id(&self) -> ProviderId {
+        self.provider_id
+    }
+}
