@@ -29,6 +29,7 @@ mod expiring_slot;
 mod failed_calls;
 mod failure;
 mod gateway;
+mod gateway_facts;
 mod headers;
 mod large_bodies;
 mod ledger_failure;

@@ -1,5 +1,5 @@
-//! Circuit breakers. A target that fails again and again is left alone for a while where another one can serve the request; then one
-//! request tries it, and what becomes of that decides.
+//! Circuit breakers. A target that fails again and again comes after all others for a while; then one request tries it, and what
+//! becomes of that decides.
 //!
 //! Which breakers are open is an event, once however many requests meet the failures, and is read from the tables: so it is the same
 //! for all nodes and survives a restart. What leads to it stays in this node's memory.
@@ -32,7 +32,7 @@ const OWNERS_MAX: usize = 16;
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// It opens after so many failures one after the other. With 0, no breaker opens.
+    /// It opens after so many failures in a row. With 0, no breaker opens.
     pub failures: u32,
     pub open: Duration,
 }
@@ -111,7 +111,7 @@ impl BreakerState {
 }
 
 impl Counts {
-    /// Counts a call that is not the target's fault to have failed, or its fault.
+    /// Counts a call: whether it has failed by the target's fault, or succeeded.
     fn count(&mut self, owner: Owner, has_failed: bool, now: Duration) {
         if now.saturating_sub(self.since) >= WINDOW {
             let owners_before = std::mem::take(&mut self.owners_served);

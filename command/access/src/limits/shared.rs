@@ -4,7 +4,7 @@
 //! *shared* again.
 //!
 //! `limiter` counts a request, `mode` says how, `conductor` leads through outages (`return_pause` says how long it waits before it
-//! returns from one), and `mirror` reads the log. By what
+//! returns from one), `putting` and `telling` say what Redis gets besides, and `mirror` reads the log. By what
 //! `other_nodes` say of themselves, `start` decides whether a node may serve that cannot use Redis.
 
 mod asking;
@@ -20,9 +20,11 @@ mod mirror;
 mod mode;
 mod other_nodes;
 mod permit;
+mod putting;
 mod return_pause;
 mod start;
 mod state;
+mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{BreakerClosed, BreakerOpened};
-use events::event::{Actor, Context, Resource, Stream, StreamKind};
+use events::event::{Actor, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::log::{Append, AppendError, Basis, LogError};
+use events::log::LogError;
 use projections::tables::Tables;
 
 use super::{Breakers, FailedCall};
+use crate::inference::gateway_facts;
 use crate::inference::target::PlannedTarget;
 
 const ACTOR: Actor = Actor::System("breakers");
@@ -78,21 +79,9 @@ impl Breakers {
                 return Ok(None);
             }
             let Some(row) = tables.live_provider(provider) else { return Ok(None) };
-            let owners = row.value.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default();
-            let append = Append {
-                stream,
-                expected_sequence: sequence,
-                events: vec![fact.clone().into()],
-                context: Context::about(ACTOR, owners),
-                side: Vec::new(),
-                idempotency: None,
-                basis: Basis::default(),
-            };
-            match self.log.append(append).await {
-                Ok(appended) => return Ok(Some(appended.last)),
-                Err(AppendError::OptimisticLock) => {}
-                Err(AppendError::Unavailable(error)) => return Err(error),
-                Err(error) => return Err(LogError::Append(error.to_string())),
+            let (at, of) = ((stream, sequence), (&*row.value, &*tables));
+            if let Some(position) = gateway_facts::append(&self.log, ACTOR, at, fact, of).await? {
+                return Ok(Some(position));
             }
         }
         Err(LogError::Append("other changes of the provider came before".to_owned()))

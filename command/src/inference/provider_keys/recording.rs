@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::admin::{Provider, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
-use events::event::{Actor, Change, Context, Event, Recorded, Resource};
-use events::log::{Append, AppendError, Basis, LogError};
+use events::event::{Actor, Change, Event, Recorded, Resource};
+use events::log::LogError;
 
 use super::attempts::NotAccepted;
 use super::{ProviderKeys, remedy};
+use crate::inference::gateway_facts;
 
 const ACTOR: Actor = Actor::System("provider_keys");
 /// How often a recording is decided at most, if others change the key meanwhile.
@@ -150,21 +151,9 @@ impl ProviderKeys {
             {
                 return Ok(None);
             }
-            let owners = provider.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default();
-            let append = Append {
-                stream: key.stream(),
-                expected_sequence: recorded.sequence,
-                events: vec![fact.clone().into()],
-                context: Context::about(ACTOR, owners),
-                side: Vec::new(),
-                idempotency: None,
-                basis: Basis::default(),
-            };
-            match self.log.append(append).await {
-                Ok(appended) => return Ok(Some(appended.last)),
-                Err(AppendError::OptimisticLock) => {}
-                Err(AppendError::Unavailable(error)) => return Err(error),
-                Err(error) => return Err(LogError::Append(error.to_string())),
+            let (at, of) = ((key.stream(), recorded.sequence), (provider, &*tables));
+            if let Some(position) = gateway_facts::append(&self.log, ACTOR, at, fact, of).await? {
+                return Ok(Some(position));
             }
         }
         Err(LogError::Append("other changes of the key came before".to_owned()))

@@ -5,7 +5,7 @@
 //! it, and says that it is ready. When all running nodes are that were given a share, one of them records `access.limits_shared`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,18 +14,16 @@ use events::event::{Access, Actor, Context, Event};
 use events::log::{Append, AppendError, Basis, LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use shared_limits::{
-    ANSWER_MAX, CountReply, CounterConnection, CounterError, LimitCall, LimitState, NodeState, PutReply,
-};
+use shared_limits::{ANSWER_MAX, CounterConnection, CounterError};
 use tokio::time::timeout;
 
 use super::group::Group;
 use super::link::{LOST, Phase};
 use super::mode::{LocalPeriod, Mode};
+use super::putting::PutError;
 use super::return_pause::ReturnPause;
 use super::state::SharedLimiter;
-use crate::limits::binding::locked;
-use crate::limits::slots::SlotKey;
+use super::telling::GROUPS_AT_A_TIME;
 
 /// How often a node in a local period tries to reach Redis, and asks who is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
@@ -34,11 +32,6 @@ const CONNECTED_WITHIN: Duration = Duration::from_millis(1500);
 /// How often a node whose counts are shared asks whether Redis is there, and claims the places of running requests again;
 /// they are freed after five seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// The partners whose limits are told to Redis at a time: answered one after the other, many calls would take longer than the places of
-/// running requests are kept.
-const GROUPS_AT_A_TIME: usize = 32;
-/// The limits of one call.
-const LIMITS_PER_CALL: usize = 32;
 const REASON_CHARS_MAX: usize = 300;
 const IN_DOUBT: &str = "an answer of Redis was lost while the nodes began to share their counts";
 /// After how long it is said which nodes are waited for, and how often a changed cause of a local period is said.
@@ -117,8 +110,8 @@ enum ReturnError {
     Redis(#[from] CounterError),
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("another turn has begun")]
-    Superseded,
+    #[error(transparent)]
+    Put(#[from] PutError),
     /// Redis has failed another call, or has lost data.
     #[error("{0}")]
     Link(String),
@@ -372,14 +365,15 @@ impl Conductor {
         self.limiter.link.set_phase(Phase::Putting { turn });
         // Calls of the turn before have been answered or lost by then, but for the second one of a request under limits of two partners.
         let ready_at = self.limiter.parts.clock.monotonic() + self.pause.get().max(ANSWER_MAX);
-        let restored = self.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
+        let restored =
+            self.limiter.put(&connection, turn, self.limiter.slots.all().into_iter().map(|(key, _)| key)).await?;
         self.limiter.figures.restored.inc_by(restored);
         loop {
             // What was corrected meanwhile, and what nobody knows.
-            self.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;
+            self.limiter.put(&connection, turn, self.limiter.corrections.limits().into_iter()).await?;
             let renew = |group: Arc<Group>| {
-                let (conductor, connection) = (&*self, &connection);
-                async move { conductor.put_states(connection, turn, &group, &[]).await }
+                let (limiter, connection) = (&*self.limiter, &connection);
+                async move { limiter.put_states(connection, turn, &group, &[]).await }
             };
             let running = stream::iter(self.limiter.groups.running()).map(Ok);
             running.try_for_each_concurrent(GROUPS_AT_A_TIME, renew).await?;
@@ -443,169 +437,6 @@ impl Conductor {
             refused: figures.refused_locally.load(Ordering::Relaxed),
         };
         self.record(event.into(), known.sequence).await;
-    }
-
-    /// Puts all that this node counts of these limits. Returns their number.
-    async fn put(
-        &self,
-        connection: &CounterConnection,
-        turn: u64,
-        keys: impl Iterator<Item = SlotKey>,
-    ) -> Result<u64, ReturnError> {
-        let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>)> = Vec::new();
-        let mut count = 0;
-        for key in keys {
-            let slot = self.limiter.slots.get(key);
-            let group = slot.map(|slot| Arc::clone(&locked(&slot).group));
-            let Some(group) = group.or_else(|| self.limiter.corrections.group_of(key)) else { continue };
-            count += 1;
-            match by_group.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &group)) {
-                Some((_, keys)) => keys.push(key),
-                None => by_group.push((group, vec![key])),
-            }
-        }
-        let has_failed = &AtomicBool::new(false);
-        let put = |(group, keys): (Arc<Group>, Vec<SlotKey>)| async move {
-            let put = self.put_group(connection, turn, (&group, &keys), has_failed).await;
-            has_failed.fetch_or(put.is_err(), Ordering::Relaxed);
-            put
-        };
-        // Each is awaited, so that what one of them leaves in doubt is known.
-        let all: Vec<Result<(), ReturnError>> =
-            stream::iter(by_group).map(put).buffer_unordered(GROUPS_AT_A_TIME).collect().await;
-        all.into_iter().collect::<Result<(), ReturnError>>()?;
-        Ok(count)
-    }
-
-    /// Puts all that this node counts of these limits of a group, until something fails.
-    async fn put_group(
-        &self,
-        connection: &CounterConnection,
-        turn: u64,
-        (group, keys): (&Arc<Group>, &[SlotKey]),
-        has_failed: &AtomicBool,
-    ) -> Result<(), ReturnError> {
-        for keys in keys.chunks(LIMITS_PER_CALL) {
-            if has_failed.load(Ordering::Relaxed) {
-                break;
-            }
-            let states: Vec<LimitState> = keys.iter().map(|key| self.state_of(*key)).collect();
-            let put = self.put_states(connection, turn, group, &states).await;
-            if put.is_err() {
-                self.limiter.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(group))));
-            }
-            put?;
-        }
-        Ok(())
-    }
-
-    /// What this node counts of a limit. Corrections that were not told yet are part of it.
-    fn state_of(&self, key: SlotKey) -> LimitState {
-        // If it has no slot yet, the states of one that is made now have higher numbers.
-        let number = self.limiter.next_state();
-        let Some(slot) = self.limiter.slots.get(key) else {
-            // Nothing of it counts any more, but Redis may have a request that still ran when it was told last.
-            self.limiter.corrections.drop_for_state(key);
-            return LimitState { limit: key.to_string(), number, ..LimitState::default() };
-        };
-        let mut slot = locked(&slot);
-        self.limiter.corrections.drop_for_state(key);
-        slot.state(key.to_string(), self.limiter.next_state(), self.limiter.now_micros())
-    }
-
-    async fn put_states(
-        &self,
-        connection: &CounterConnection,
-        turn: u64,
-        group: &Group,
-        states: &[LimitState],
-    ) -> Result<(), ReturnError> {
-        let new_marker = self.limiter.new_marker();
-        let put = connection.put(&self.limiter.putting(group, turn, &new_marker), states).await;
-        match put? {
-            PutReply::Put(answer) => {
-                group.learn_marker(&answer.marker, self.limiter.now_micros());
-                Ok(())
-            }
-            PutReply::Superseded => Err(ReturnError::Superseded),
-        }
-    }
-}
-
-impl SharedLimiter {
-    /// Tells Redis the corrections of requests until the process ends.
-    pub(super) async fn tell_corrections(&self) {
-        let mut known = self.modes.subscribe();
-        let mut last_turn = 0;
-        loop {
-            tokio::select! {
-                () = self.corrections.added() => {}
-                known = known.wait_for(|known| known.mode.turn() != last_turn) => match known {
-                    Ok(known) => last_turn = known.mode.turn(),
-                    Err(_) => return,
-                },
-            }
-            // In a local period, the states that are put contain them.
-            let (Mode::Shared { turn }, Some(connection)) = (&*self.modes.mode(), self.link.connection()) else {
-                continue;
-            };
-            let mut by_group: Vec<(Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)> = Vec::new();
-            for (key, pending) in self.corrections.take() {
-                let slot = self.slots.get(key);
-                let must_be_there = slot.is_some_and(|slot| locked(&slot).must_be_in_redis(self.now_micros()));
-                let (limit, corrections) = (key.to_string(), pending.list());
-                let call = LimitCall { limit, must_be_there, corrections, counts: Vec::new() };
-                match by_group.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &pending.group)) {
-                    Some((_, keys, calls)) => {
-                        keys.push(key);
-                        calls.push(call);
-                    }
-                    None => by_group.push((pending.group, vec![key], vec![call])),
-                }
-            }
-            let has_failed = &AtomicBool::new(false);
-            let (connection, turn) = (&connection, *turn);
-            let tell = |(group, keys, calls): (Arc<Group>, Vec<SlotKey>, Vec<LimitCall>)| async move {
-                for (keys, calls) in keys.chunks(LIMITS_PER_CALL).zip(calls.chunks(LIMITS_PER_CALL)) {
-                    let is_told =
-                        !has_failed.load(Ordering::Relaxed) && self.tell(connection, &group, turn, calls).await;
-                    if !is_told {
-                        has_failed.store(true, Ordering::Relaxed);
-                        self.corrections.doubt(keys.iter().map(|key| (*key, Arc::clone(&group))));
-                    }
-                }
-            };
-            stream::iter(by_group).for_each_concurrent(GROUPS_AT_A_TIME, tell).await;
-        }
-    }
-
-    /// Tells Redis something that it does not have to decide. Returns false if nobody knows whether it has heard it: a failure ends
-    /// the turn, and what is put then contains it.
-    pub(super) async fn tell(
-        &self,
-        connection: &CounterConnection,
-        group: &Group,
-        turn: u64,
-        calls: &[LimitCall],
-    ) -> bool {
-        let (marker, new_marker) = (group.marker(self.now_micros()), self.new_marker());
-        let state = NodeState {
-            group: &group.name,
-            turn,
-            marker: marker.as_deref(),
-            new_marker: &new_marker,
-            has_running: group.has_running(),
-        };
-        match connection.count(&state, calls).await {
-            Ok(CountReply::Counted(answer) | CountReply::Refused(answer)) => {
-                group.learn_marker(&answer.marker, self.now_micros());
-                return true;
-            }
-            Ok(CountReply::Superseded) => {}
-            Ok(CountReply::Lost) => self.fail(turn, LOST),
-            Err(error) => self.fail(turn, &error.to_string()),
-        }
-        false
     }
 }
 
