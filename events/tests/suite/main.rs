@@ -6,6 +6,7 @@ mod bounded_reads;
 mod changes;
 mod costs;
 mod damage;
+mod erased_people;
 mod eventually;
 mod explained;
 mod facts;

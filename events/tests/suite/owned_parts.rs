@@ -99,7 +99,9 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
             "DROP TRIGGER events_are_never_changed; UPDATE events SET metadata = {WHOLE_CONTEXT}; DROP TABLE contexts;
              DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced;
              ALTER TABLE events ADD COLUMN tenant_id TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL;
-             PRAGMA user_version = 3",
+             DROP VIEW personal_data; DROP VIEW client_addresses; DROP VIEW sealed_secrets;
+             DROP TABLE erasable_personal_data; DROP TABLE erasable_client_addresses; DROP TABLE erasable_sealed_secrets;
+             PRAGMA user_version = 2",
         ))
         .expect("an older ledger");
     drop(ledger);

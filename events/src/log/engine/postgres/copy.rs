@@ -40,10 +40,12 @@ const COPIED_OTHERWISE: [&str; 3] = ["events", "ledger_checkpoint", "revaluation
 /// The number of a context, instead of which the shared ledger has a name.
 const NUMBER: (&str, &str) = ("contexts", "number");
 
-/// The tables of the embedded ledger with their columns.
+/// The tables of the embedded ledger with their columns. Those with erased rows are read through views, which leave these out.
 const EMBEDDED_COLUMNS: &str = "
     SELECT tables.name, columns.name FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns
-    WHERE tables.type = 'table' AND tables.name NOT GLOB 'sqlite_*' ORDER BY tables.name, columns.cid";
+    WHERE tables.type IN ('table', 'view') AND tables.name NOT GLOB 'sqlite_*'
+          AND tables.name NOT GLOB 'erasable_*'
+    ORDER BY tables.name, columns.cid";
 const SHARED_COLUMNS: &str = "
     SELECT table_name::text, column_name::text, data_type::text FROM information_schema.columns
     WHERE table_schema = 'ledger' ORDER BY table_name, ordinal_position";

@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (10, include_str!("../../../../../migrations/sqlite/ledger/0010_revaluation.sql")),
     (11, include_str!("../../../../../migrations/sqlite/ledger/0011_tenant_keys.sql")),
     (12, include_str!("../../../../../migrations/sqlite/ledger/0012_sums_beyond_64_bits.sql")),
+    (13, include_str!("../../../../../migrations/sqlite/ledger/0013_erasable_rows.sql")),
 ];
 
 /// The schema version of this program.
@@ -95,6 +96,31 @@ mod tests {
             .expect("the new index");
         assert_eq!(found, 4);
         assert_eq!(migrate(&mut ledger).expect("nothing to do"), NEWEST);
+    }
+
+    /// Holds: bin.migrate
+    #[test]
+    fn people_and_secrets_of_an_older_ledger_are_there_after_it_is_migrated() {
+        let mut ledger = Connection::open_in_memory().expect("a database");
+        bring_to_four(&ledger);
+        ledger
+            .execute_batch(
+                "INSERT INTO personal_data VALUES ('b', 'Bo', NULL, x'01'), ('a', 'Ada', 'a@example.com', x'02');
+                 INSERT INTO client_addresses VALUES ('r', '192.0.2.1', NULL);
+                 INSERT INTO sealed_secrets VALUES ('p', 1, 'platform', x'03'), ('p', 2, 'platform', x'')",
+            )
+            .expect("side rows");
+        assert_eq!(migrate(&mut ledger).expect("migrated"), NEWEST);
+        let rows = |sql: &str| -> String { ledger.query_row(sql, [], |row| row.get(0)).expect("rows") };
+        assert_eq!(
+            rows("SELECT group_concat(format('%s %s %s %s', subject, name, email, hex(salt))) FROM personal_data"),
+            "a Ada a@example.com 02,b Bo  01"
+        );
+        assert_eq!(rows("SELECT format('%s %s %s', request_id, ip, user_agent) FROM client_addresses"), "r 192.0.2.1 ");
+        assert_eq!(
+            rows("SELECT group_concat(format('%s %d %s', subject, generation, hex(sealed))) FROM sealed_secrets"),
+            "p 1 03,p 2 "
+        );
     }
 
     #[test]

@@ -6,14 +6,14 @@ use crate::content::{ContentKeyOwner, content_key_names_of};
 use crate::log::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
-const PUT_PERSON: &str = "INSERT OR REPLACE INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
+/// Replaces what there is, as the two below do: see the views of `0013_erasable_rows.sql`.
+const PUT_PERSON: &str = "INSERT INTO personal_data (subject, name, email, salt) VALUES (?1, ?2, ?3, ?4)";
 /// A fingerprint is a digest of a body that named the person: it could be compared with a guess. A retry is then refused.
 const FORGET_BODIES: &str = "UPDATE idempotency SET fingerprint = zeroblob(32) WHERE instr(body, ?1) > 0";
 const PUT_KEY_SECRET: &str =
     "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash) VALUES (?1, ?2, ?3, ?4)";
 const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
-const PUT_SEALED: &str =
-    "INSERT OR REPLACE INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
+const PUT_SEALED: &str = "INSERT INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
 const DROP_SEALED_WITHIN: &str =
     "DELETE FROM sealed_secrets WHERE subject IN (SELECT name FROM names WHERE kind = ?1 AND scope = ?2)";
 const DROP_SEALED_FROM: &str = "DELETE FROM sealed_secrets WHERE subject >= ?1 AND subject < ?2";
@@ -27,7 +27,7 @@ const WITH_SECRETS_OF_PARTNER: &str = "
                         UNION SELECT scope FROM wrapped_keys)
     WHERE EXISTS (SELECT 1 FROM events WHERE aggregate_id = tenant AND aggregate_type = 'tenant' AND sequence = 1
                   AND payload ->> '$.partner_id' = ?1)";
-const PUT_ADDRESS: &str = "INSERT OR REPLACE INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
+const PUT_ADDRESS: &str = "INSERT INTO client_addresses (request_id, ip, user_agent) VALUES (?1, ?2, ?3)";
 
 pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);

@@ -17,8 +17,18 @@ const SELECT_PAGE: &str = include_str!("sql/select_page.sql");
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
 /// The side tables, whose rows cannot be computed from events.
 const TABLES: [&str; 12] = [
-    "idempotency", "inference_keys", "names", "personal_data", "client_addresses", "key_secrets", "sealed_secrets",
-    "wrapped_keys", "tenant_keys", "nodes", "contexts", "revaluation_begins",
+    "idempotency",
+    "inference_keys",
+    "names",
+    "erasable_personal_data",
+    "erasable_client_addresses",
+    "key_secrets",
+    "erasable_sealed_secrets",
+    "wrapped_keys",
+    "tenant_keys",
+    "nodes",
+    "contexts",
+    "revaluation_begins",
 ];
 
 impl RawReader for SqliteReader {
