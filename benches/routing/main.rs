@@ -1,23 +1,31 @@
-//! The cost of choosing among the targets of a model, by each strategy. Nothing but the choice is measured: no tables, no network.
+//! The cost of choosing among the targets of a model, by each strategy, and of what rules go by. Nothing but that is measured: no
+//! tables, no network.
 //!
 //! `cargo bench --bench routing` prints medians, beside what it takes to sort as many numbers, measured in the same run.
 //! `ROUTING_TARGETS` (50) changes how many targets there are.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use chrono::DateTime;
+use command::inference::features_of;
+use dialects::{ClientRequest, Surface};
 use events::ids::RequestId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
-use events::routing::{Candidate, Features, Observed, Strategy, choose};
+use events::routing::{Candidate, ConditionSubject, Features, Observed, RoutingRule, RoutingRules, Strategy, choose};
 use harness::figures::{hundredths, per_mille};
 use harness::verdict::exit_code;
 use harness::{settings, table};
+use serde_json::json;
 use uuid::Uuid;
 
 /// Choices measured for each strategy, after as many that warm up.
 const CHOICES: u64 = 20_000;
+const PROMPT_BYTES: usize = 10 * 1024;
 
 fn main() -> ExitCode {
     exit_code(run().map(|()| true))
@@ -49,7 +57,43 @@ fn measure(out: &mut impl Write, count: u64) -> io::Result<()> {
             black_box(order.tried().next());
         })?;
     }
+    writeln!(out, "\nRules, µs\n")?;
+    table::header(out, &["what", "p50", "p99"])?;
+    let (request, now) = (prompt(PROMPT_BYTES), DateTime::UNIX_EPOCH);
+    row(out, "features of a prompt of 10 KiB", |_| {
+        black_box(features_of(black_box(&request), PROMPT_BYTES as u64 / 4, now));
+    })?;
+    let features = features_of(&request, PROMPT_BYTES as u64 / 4, now);
+    let metadata = BTreeMap::from([("team".to_owned(), "search".to_owned())]);
+    let subject = ConditionSubject { features: &features, metadata: &metadata, tenant: None };
+    for count in [1, 8, 32] {
+        let rules = rules(count);
+        row(out, &format!("the last of {count}"), |_| {
+            black_box(rules.first_that_holds(black_box(&subject)));
+        })?;
+    }
     Ok(())
+}
+
+/// A chat whose only message is English text.
+fn prompt(bytes: usize) -> ClientRequest {
+    let text = "The committee met on Tuesday to discuss the report, and asked for more time. ".repeat(bytes / 77 + 1);
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": text[..bytes] }] });
+    let parsed = ClientRequest::parse(Surface::OpenAi, Bytes::from(body.to_string()));
+    parsed.unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+/// Rules of which only the last one holds.
+fn rules(count: usize) -> RoutingRules {
+    let rule = |at: usize| RoutingRule {
+        when: match at + 1 == count {
+            true => r#"language == "en" && input_tokens > 100 && metadata.team == "search""#.to_owned(),
+            false => format!(r#"language == "de" || (input_tokens > {} && request_type == "code")"#, at * 100),
+        },
+        targets: Vec::new(),
+        strategy: Some(Strategy::Cost),
+    };
+    (0..count).map(rule).collect::<Vec<_>>().into()
 }
 
 fn row(out: &mut impl Write, name: &str, mut call: impl FnMut(u64)) -> io::Result<()> {

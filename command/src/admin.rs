@@ -53,6 +53,7 @@ use crate::body::memory::BodyMemory;
 pub(crate) use admin_context::AdminContext;
 pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
+pub(crate) use fields::{FieldError, Fields};
 pub use import::{ImportQueue, Importer};
 pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;

@@ -9,6 +9,7 @@ pub mod figures;
 pub mod idempotency;
 pub mod inference;
 mod ledger_unavailable;
+pub mod model_explain;
 pub mod opened_keys;
 mod provider_get;
 pub mod revaluation;

@@ -16,6 +16,7 @@ use crate::money::{PromptBound, Tariff};
 use crate::named;
 
 mod draws;
+mod request_features;
 
 macro_rules! strategies {
     ($($module:ident => $name:ident = $literal:literal,)+) => {
@@ -58,7 +59,11 @@ strategies! {
     latency => Latency = "latency",
     balanced => Balanced = "balanced",
     quality => Quality = "quality",
+    rules => Rules = "rules",
 }
+
+pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
+pub use rules::{CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules};
 
 impl Strategy {
     /// What administration accepts: other gateways call `latency` so.
@@ -70,7 +75,11 @@ impl Strategy {
         ("performance", Self::Latency),
         ("balanced", Self::Balanced),
         ("quality", Self::Quality),
+        ("rules", Self::Rules),
     ];
+
+    /// What a rule can choose.
+    pub const OF_RULES: &'static [(&'static str, Self)] = Self::ACCEPTED.split_last().expect("it has some").1;
 
     /// Whether it goes by what the node has measured of the targets.
     pub const fn needs_observations(self) -> bool {
@@ -143,6 +152,8 @@ pub enum LeftOut {
     ContextUnknown,
     /// Its breaker is open, and another target may serve.
     BreakerOpen,
+    /// The rule that holds for the request does not name it.
+    NotInRule,
 }
 
 impl LeftOut {
@@ -158,6 +169,7 @@ impl LeftOut {
             Self::CapAbove { .. } => "cap_above",
             Self::ContextUnknown => "context_unknown",
             Self::BreakerOpen => "breaker_open",
+            Self::NotInRule => "not_in_rule",
         }
     }
 }
@@ -174,6 +186,7 @@ impl fmt::Display for LeftOut {
             Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
             Self::BreakerOpen => f.write_str("its breaker is open"),
+            Self::NotInRule => f.write_str("the rule that holds does not name it"),
         }
     }
 }

@@ -95,6 +95,7 @@ mod reseal;
 mod responses;
 mod retries;
 mod routing;
+mod routing_rules;
 mod sealed_content;
 mod secrets;
 mod settings;

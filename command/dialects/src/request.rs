@@ -95,6 +95,14 @@ impl ClientRequest {
         &self.body
     }
 
+    /// The request in the hub's form. `None` if it is no chat, or has none.
+    pub fn chat(&self) -> Option<Cow<'_, ChatRequest>> {
+        match &self.request {
+            ParsedRequest::Chat(request) => request.chat(&self.body).ok(),
+            ParsedRequest::Embeddings(_) => None,
+        }
+    }
+
     /// What the response repeats of the request, in the form of its surface. It is short, and empty on most surfaces.
     pub fn echo(&self) -> Bytes {
         match &self.request {

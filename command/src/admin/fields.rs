@@ -174,6 +174,11 @@ impl Field {
         }
     }
 
+    /// The members of an object, whatever they are.
+    pub fn members(self) -> Result<Map<String, Value>, FieldError> {
+        self.object().map(|fields| fields.left)
+    }
+
     /// A list of at most `len_max` items, each read by `read`.
     pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> Result<T, FieldError>) -> Result<Vec<T>, FieldError> {
         let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be an array")) };

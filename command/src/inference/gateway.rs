@@ -89,7 +89,7 @@ impl Gateway {
         Err(Refusal::new(ErrorCode::TenantNotServed, message))
     }
 
-    pub(super) fn known_of_targets(&self) -> KnownOfTargets<'_> {
+    pub(crate) fn known_of_targets(&self) -> KnownOfTargets<'_> {
         KnownOfTargets { observed: &self.observed, breakers: &self.breakers }
     }
 

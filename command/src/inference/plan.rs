@@ -1,7 +1,9 @@
 //! The plan of a request: which targets may serve it, in which order, and what it may cost. It is made once, from one
 //! snapshot of the tables, before the ledger is asked. Pure, apart from a debug log line that explains the order.
 
-use std::cmp::Reverse;
+mod decided;
+mod ordered;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,15 +15,16 @@ use events::ids::RequestId;
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
+use events::routing::{LeftOut, Order};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
 use super::bound::Bound;
-use super::breakers::Breakers;
-use super::model_mode::{for_another_api, is_for_another_api};
-use super::observed_targets::ObservedTargets;
+use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
+
+use decided::Decided;
+pub use ordered::{KnownOfTargets, Ordered};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -46,13 +49,6 @@ pub struct Plan {
     pub has_open_breakers: bool,
 }
 
-/// What this node knows of targets beyond the tables.
-#[derive(Clone, Copy)]
-pub struct KnownOfTargets<'a> {
-    pub observed: &'a ObservedTargets,
-    pub breakers: &'a Breakers,
-}
-
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 
@@ -73,38 +69,10 @@ pub fn plan(
     if !caller.allows_model(&request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
-    // Only a prompt with an output has a system message.
-    let prefix = model.value.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some());
-    let prefix_bytes = prefix.map_or(0, String::len) as u64;
-    let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
     let choices = request.facts.choices;
-    let targets = &model.value.targets;
-    let mut considered: Vec<_> =
-        targets.iter().map(|target| evaluate(tables, caller, request, &model.value, target, now)).collect();
-    let open = match targets.len() {
-        // Its answer is the only one that there is.
-        0 | 1 => Vec::new(),
-        _ => set_aside_open_breakers(&mut considered, tables, known.breakers),
-    };
-    let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
-    let strategy = model.value.strategy;
-    let features = Features {
-        request: Some(request_id),
-        prompt: PromptBound {
-            tokens: prompt_tokens_estimate,
-            images: request.facts.images.count,
-            service_tier: request.facts.service_tier(),
-        },
-        choices,
-        output_tokens: requested_output_tokens(request),
-    };
-    let candidates = considered.iter().map(|considered| candidate(considered, strategy, known.observed));
-    let order = choose(strategy, candidates, &features);
-    let order_in_words = order.explained(|at, f| match targets.get(at) {
-        Some(target) => write!(f, "{}/{}", target.provider_id, target.model),
-        None => Ok(()),
-    });
-    tracing::debug!(%request_id, model = &request.facts.model, order = %order_in_words, "targets are chosen");
+    let ordered = Ordered::of(tables, caller, &model.value, request, request_id, now, known);
+    tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
+    let Ordered { considered, order, decided, open, prompt_bytes, prompt_tokens_estimate } = ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -134,45 +102,19 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order),
-        is_measured: strategy.needs_observations(),
+        route: route(&model.value, &order, decided),
+        is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
-/// Leaves the targets out of the order whose breakers are open. They are returned, the one last that is to be tried again first: they
-/// follow all others, and the last target of all is called if no other one could be.
-fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, breakers: &Breakers) -> Vec<usize> {
-    let mut open = Vec::new();
-    let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
-    for (at, considered) in able {
-        let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
-        if !state.may_call() {
-            considered.left_out = Some(LeftOut::BreakerOpen);
-            open.push((state.until(), at));
-        }
-    }
-    open.sort_by_key(|(until, at)| (Reverse(*until), *at));
-    open.into_iter().map(|(_, at)| at).collect()
-}
-
-/// A target as its model's strategy sees it.
-fn candidate<'a>(considered: &EvaluatedTarget<'a>, strategy: Strategy, observed: &ObservedTargets) -> Candidate<'a> {
-    let target = considered.target;
-    let observed = match strategy.needs_observations() {
-        true => observed.get(target.provider_id, &target.model),
-        false => Observed::default(),
-    };
-    Candidate { observed, ..considered.candidate() }
-}
-
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(model: &Model, order: &Order<'_>) -> Option<Box<Route>> {
+fn route(model: &Model, order: &Order<'_>, decided: Decided<'_>) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
-    let is_in_the_log = match order.strategy {
-        Strategy::Priority => true,
-        Strategy::Weighted => is_one_level(),
-        Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::Quality => false,
+    let is_in_the_log = match &decided {
+        Decided::ByModel(Strategy::Priority) => true,
+        Decided::ByModel(Strategy::Weighted) => is_one_level(),
+        Decided::ByModel(_) | Decided::ByRules { .. } => false,
     };
     if is_in_the_log && !has_open_breakers(order) {
         return None;
@@ -181,7 +123,11 @@ fn route(model: &Model, order: &Order<'_>) -> Option<Box<Route>> {
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out }))
+    let (features, rule) = match decided {
+        Decided::ByModel(_) => (None, None),
+        Decided::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
+    };
+    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {
@@ -310,40 +256,6 @@ fn prompt_bound(request: &ClientRequest, text_tokens: u64, context_window: Optio
         _ => text_tokens,
     };
     PromptBound { tokens, images: request.facts.images.count, service_tier: request.facts.service_tier() }
-}
-
-/// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
-fn evaluate<'a>(
-    tables: &'a Tables,
-    caller: &Caller,
-    request: &ClientRequest,
-    model: &Model,
-    target: &'a Target,
-    now: DateTime<Utc>,
-) -> EvaluatedTarget<'a> {
-    let mut considered = tables.evaluate(caller.chain.tenant, model, target, now);
-    if let Some(offer) = considered.offer {
-        let kind = ProviderKind::named(&offer.provider.kind);
-        considered.left_out = if kind.is_none() {
-            Some(LeftOut::KindUnknown)
-        } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
-            Some(LeftOut::NoSuchApi)
-        } else if is_for_another_api(request.api(), target, offer.provider) {
-            Some(LeftOut::ForAnotherApi)
-        } else if unpriced_at(request, offer).is_some() {
-            // Nobody vouches for the cost of this field.
-            Some(LeftOut::FieldNotAllowed)
-        } else if request.has_documents() && offer.limits.context_window.is_none() {
-            Some(LeftOut::ContextUnknown)
-        } else {
-            // The client's own cap is kept; a default is lowered to the target's.
-            let above = requested_output_tokens(request)
-                .zip(offer.limits.max_output_tokens)
-                .filter(|(cap, maximum)| cap > maximum);
-            above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
-        };
-    }
-    considered
 }
 
 /// The refusal of the first field that changes the cost and that the offer's provider does not allow.

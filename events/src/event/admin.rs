@@ -22,7 +22,7 @@ use crate::money::{GivenRates, NanoUsd, Tariff};
 use crate::named;
 use crate::time::{Period, wire};
 
-pub use crate::routing::Strategy;
+pub use crate::routing::{RoutingRule, RoutingRules, Strategy};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
@@ -435,6 +435,9 @@ pub struct Model {
     pub name: String,
     pub strategy: Strategy,
     pub targets: Vec<Target>,
+    /// What the strategy `rules` goes by.
+    #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
+    pub rules: RoutingRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prefix: Option<String>,
     /// The tenant that owns it; absent for a model shared by all.
@@ -462,12 +465,15 @@ impl Model {
     /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
-        Self { model_id, name, strategy, targets, system_prefix: None, tenant_id: None, origin: None }
+        let rules = RoutingRules::default();
+        Self { model_id, name, strategy, targets, rules, system_prefix: None, tenant_id: None, origin: None }
     }
 }
 
 impl Shown for Model {
-    const NULLABLE: &'static [&'static str] = &["system_prefix", "tenant_id", "origin"];
+    fn left_out() -> Value {
+        json!({ "rules": [], "system_prefix": null, "tenant_id": null, "origin": null })
+    }
 }
 
 /// A price. It is in force from `effective_from` until a later one of the same backend is.

@@ -15,7 +15,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::Figures;
+use crate::routing::{Figures, RequestFeatures};
 use crate::time::wire;
 use crate::usage::Usage;
 
@@ -95,9 +95,15 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, Figures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
-    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown` or `breaker_open`.
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open` or `not_in_rule`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
+    /// What the rules of the model went by; absent if it has another strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<RequestFeatures>,
+    /// The rule that held, from 0; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u64>,
 }
 
 impl InferenceAdmitted {

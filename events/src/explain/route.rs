@@ -7,7 +7,10 @@ use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
 use crate::ids::{ProviderId, RequestId};
-use crate::routing::{Candidate, Features, Figures, LeftOut, Order, Reason, Strategy, choose, choose_again};
+use crate::routing::{
+    Candidate, ConditionSubject, Features, Figures, LeftOut, Order, Reason, RequestFeatures, RoutingRule, Strategy,
+    choose, choose_again,
+};
 
 /// The targets and the calls of a request, and whether the calls follow the order.
 #[derive(Clone, Debug)]
@@ -15,6 +18,9 @@ pub struct RouteCheck {
     pub verdict: Verdict,
     /// `None` if the log does not have the version of the model.
     pub strategy: Option<Strategy>,
+    /// The rule of the model that held, from 0, and what its rules went by, as the admission says.
+    pub rule: Option<u64>,
+    pub features: Option<RequestFeatures>,
     /// The targets that could serve in the order in which they are tried, then the others.
     pub targets: Vec<RouteTarget>,
     pub calls: Vec<RouteCall>,
@@ -68,20 +74,28 @@ impl RouteCall {
 const NO_MODEL: &str = "the log does not have the version of the model that its admission names";
 
 pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &InferenceAdmitted) -> RouteCheck {
-    let mut check =
-        RouteCheck { verdict: Verdict::default(), strategy: None, targets: Vec::new(), calls: calls(&evidence.life) };
+    let recorded_route = admitted.route.as_deref();
+    let mut check = RouteCheck {
+        verdict: Verdict::default(),
+        strategy: None,
+        rule: recorded_route.and_then(|route| route.rule),
+        features: recorded_route.and_then(|route| route.features.clone()),
+        targets: Vec::new(),
+        calls: calls(&evidence.life),
+    };
     let Some(model) = evidence.model(admitted.versions.model) else {
         check.verdict.differ(recorded.position, "versions.model", admitted.versions.model, NO_MODEL);
         return check;
     };
-    check.strategy = Some(admitted.route.as_ref().map_or(model.strategy, |route| route.strategy));
+    check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.backend()).copied()
     };
-    let order = match &admitted.route {
+    let order = match recorded_route {
         Some(route) if !route.figures.is_empty() => {
-            order_by(route, &model, evidence.request, &mut check.verdict, recorded.position)
+            let decided = decided(route, &model, recorded, admitted, &mut check.verdict);
+            order_by(route, &model, decided, evidence.request, &mut check.verdict, recorded.position)
         }
         Some(_) | None => order_without_figures(&model, evidence.request),
     };
@@ -93,7 +107,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             provider_id: target.provider_id,
             model: target.model.clone(),
             rank,
-            left_out: admitted.route.as_ref().and_then(|route| route.left_out.get(&target.backend()).cloned()),
+            left_out: recorded_route.and_then(|route| route.left_out.get(&target.backend()).cloned()),
             reason,
             price_version: version(at),
             was_called: check.calls.iter().any(is_it),
@@ -109,9 +123,55 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     check
 }
 
+/// The rule of the model that holds for the request, by the features that the admission has. Compares it, its strategy, and which
+/// targets it leaves out.
+fn decided<'a>(
+    route: &Route,
+    model: &'a Model,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    verdict: &mut Verdict,
+) -> Option<&'a RoutingRule> {
+    let position = recorded.position;
+    let found = match (&route.features, model.strategy) {
+        (Some(features), Strategy::Rules) => {
+            let tenant = recorded.context.tenant_id;
+            model.rules.first_that_holds(&ConditionSubject { features, metadata: &admitted.metadata, tenant })
+        }
+        (None, Strategy::Rules) => {
+            verdict.differ(position, "route.features", "nothing", "what the rules of the model go by");
+            None
+        }
+        _ => None,
+    };
+    let (index, rule) = found.unzip();
+    let shown = |index: Option<u64>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+    verdict.compare(position, "route.rule", shown(route.rule), shown(index.map(|index| index as u64)));
+    let strategy = rule.and_then(|rule| rule.strategy).unwrap_or(model.strategy);
+    verdict.compare(position, "route.strategy", route.strategy.as_str(), strategy.as_str());
+    for target in &model.targets {
+        let backend = target.backend();
+        let why = route.left_out.get(&backend);
+        let is_named = rule.is_none_or(|rule| rule.place_of(&backend).is_some());
+        if !is_named && why.is_none() {
+            verdict.differ(position, "route.left_out", "nothing", format!("{backend}, which the rule does not name"));
+        }
+        if is_named && why.is_some_and(|why| why == LeftOut::NotInRule.as_str()) {
+            verdict.differ(position, "route.left_out", &backend, "the rule names it");
+        }
+    }
+    rule
+}
+
 /// The order by the figures that the admission has.
-fn order_by<'a>(route: &Route, model: &Model, request: RequestId, verdict: &mut Verdict, position: u64) -> Order<'a> {
-    verdict.compare(position, "route.strategy", route.strategy.as_str(), model.strategy.as_str());
+fn order_by<'a>(
+    route: &Route,
+    model: &Model,
+    rule: Option<&RoutingRule>,
+    request: RequestId,
+    verdict: &mut Verdict,
+    position: u64,
+) -> Order<'a> {
     let figures_of = |target: &Target| {
         let name = target.backend();
         let figures = route.figures.get(&name).copied();
@@ -131,7 +191,19 @@ fn order_by<'a>(route: &Route, model: &Model, request: RequestId, verdict: &mut 
             Strategy::Quality => {
                 verdict.compare(position, "route.figures", figures.first, target.quality.unwrap_or_default().into());
             }
-            Strategy::Priority | Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
+            Strategy::Rules => {
+                let place = rule.filter(|rule| !rule.targets.is_empty()).map(|rule| rule.place_of(&target.backend()));
+                // One that the rule does not name is left out, wherever it stands.
+                if let Some(wanted) =
+                    place.map_or(Some(u64::from(target.priority)), |place| place.map(|place| place as u64))
+                {
+                    verdict.compare(position, "route.figures", figures.first, wanted);
+                }
+            }
+            Strategy::Priority => {
+                verdict.compare(position, "route.figures", figures.first, target.priority.into());
+            }
+            Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
         }
     }
     // For which reason, makes no difference to the order.

@@ -23,7 +23,7 @@ use events::event::hold::{
 };
 use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, Payer,
-    ReportedByFailedCall, Versions,
+    ReportedByFailedCall, Route, Versions,
 };
 use events::event::log_key::LogKeyCreated;
 use events::event::node_key::NodeKeyReplaced;
@@ -32,6 +32,7 @@ use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Res
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
+use events::routing::{RequestFeatures, RequestType, RoutingRule, Strategy};
 use events::time::{Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
@@ -52,6 +53,30 @@ fn usd(nanos: i64) -> NanoUsd {
 
 fn rate(nanos: i64) -> NanoUsdPerMtok {
     NanoUsdPerMtok::new(usd(nanos)).expect("a price is not negative")
+}
+
+/// By a rule with a strategy of its own.
+fn route() -> Route {
+    let [one, two] = ["gpt-4o", "gpt-4o-mini"].map(|model| format!("prv_0000000000000000000000000000000b/{model}"));
+    let features = RequestFeatures {
+        input_tokens: 120,
+        language: "de".to_owned(),
+        request_type: RequestType::Summary,
+        complexity: 15,
+        images: 0,
+        documents: 0,
+        tools: false,
+        structured_output: false,
+        streaming: true,
+        hour: 8,
+    };
+    Route {
+        strategy: Strategy::Cost,
+        figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
+        left_out: [(two, "not_in_rule".to_owned())].into(),
+        features: Some(features),
+        rule: Some(1),
+    }
 }
 
 fn backend() -> Backend {
@@ -256,7 +281,7 @@ fn samples() -> Vec<(Stream, Event)> {
                 resets_at: Some(start()),
             }],
             rate_limited_tokens: None,
-            route: None,
+            route: Some(Box::new(route())),
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,
@@ -352,7 +377,17 @@ fn samples() -> Vec<(Stream, Event)> {
         resource(
             StreamKind::Model,
             "mdl",
-            Event::from(Change::changed(Model { origin: Some(Origin::Discovered), ..named_target })),
+            Event::from(Change::changed(Model {
+                origin: Some(Origin::Discovered),
+                strategy: Strategy::Rules,
+                rules: vec![RoutingRule {
+                    when: "input_tokens > 4000".to_owned(),
+                    targets: vec!["prv_0000000000000000000000000000000b/gpt-4o".to_owned()],
+                    strategy: Some(Strategy::Cost),
+                }]
+                .into(),
+                ..named_target
+            })),
         ),
         resource(StreamKind::Model, "mdl", Event::Resource(Resource::Model(Change::Ended(id(31))))),
         resource(StreamKind::Price, "prc", Event::from(Change::created(price.clone()))),

@@ -169,6 +169,8 @@ pub fn route(of: &RouteCheck, rights: Rights) -> Value {
     let part = json!({
         "is_visible": is_whole,
         "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
+        "rule": of.rule.filter(|_| is_whole),
+        "features": of.features,
         "targets": targets.map(|target| route_target(target, is_whole)).collect::<Vec<_>>(),
         "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
     });
@@ -198,6 +200,14 @@ pub fn route_shape() -> Shape {
     verdict(object())
         .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
         .required("strategy", schema::nullable(schema::string()))
+        .required(
+            "rule",
+            schema::described(
+                schema::nullable(schema::count()),
+                "The rule that held, from 0, where the model's strategy is rules",
+            ),
+        )
+        .required("features", schema::described(schema::nullable(object().open()), "What the rules went by"))
         .required("targets", schema::list(target, None))
         .required("calls", schema::list(call, None))
         .open()

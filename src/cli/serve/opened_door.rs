@@ -14,6 +14,7 @@ use command::inference::{
     self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
     ProviderKeys,
 };
+use command::model_explain::{self, ModelExplainer};
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
@@ -159,11 +160,13 @@ pub async fn open_door(
     let grpc = config.grpc_listen.as_ref().map(|_| grpc_routes(queries.clone(), Arc::clone(&health))).transpose()?;
     let gateway = Arc::new(gateway);
     let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
+    let explainer = ModelExplainer::new(admin.clone(), Arc::clone(&gateway));
     let mut api = health_routes(health);
     if config.mode.serves_requests() {
         api = inference::routes(gateway)
             .merge(admin::routes(admin))
             .merge(doctor::routes(doctor))
+            .merge(model_explain::routes(explainer))
             .merge(query::routes(queries, MODELS_WORDING))
             .merge(api);
     }

@@ -231,6 +231,8 @@ impl Operation {
                 json!([{ "role": "auditor", "scope": { "partner_id": of.partner } }]),
             ],
             "targets" => vec![target],
+            "rules" => vec![json!([{ "when": "true", "strategy": "cost" }])],
+            "request" => vec![json!({ "messages": [{ "role": "user", "content": "hello" }] })],
             "kind" => vec![json!("simulator")],
             "api_key" => vec![json!("k")],
             "model" => vec![json!("echo")],
@@ -262,6 +264,7 @@ impl Operation {
             | "region"
             | "strategy"
             | "system_prefix"
+            | "path"
             | "request_usd"
             | "search_usd"
             | "input_image_usd"

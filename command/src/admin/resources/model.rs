@@ -8,6 +8,7 @@ use dialects::{ProviderKind, upstreams};
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
+use events::routing::{CONDITION_BYTES_MAX, Condition};
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
@@ -27,6 +28,9 @@ const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
 const QUALITY_MAX: u64 = 100;
+const RULES_LEN_MAX: usize = 32;
+/// `prv_…/` and the longest name of a model.
+const BACKEND_LEN_MAX: usize = NAME_LEN_MAX + 40;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
@@ -34,6 +38,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         defaulting("strategy", one_of(Strategy::ACCEPTED), json!("priority"))
             .meaning("The order in which targets are tried; performance is another word for latency"),
         required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
+        defaulting("rules", rules(), json!([]))
+            .shown_as(schema::list(rule().creation().open(), None))
+            .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
         optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
         optional("tenant_id", id::<TenantId>())
             .fixed()
@@ -44,7 +51,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         ),
     ];
     let target = json!({ "provider_id": "prv_0000000000000000000000000000000b", "model": "echo" });
-    let example = json!({ "name": "gpt", "targets": [target] });
+    let rule = json!({ "when": "input_tokens > 4000", "targets": ["prv_0000000000000000000000000000000b/echo"] });
+    let example = json!({ "name": "gpt", "strategy": "rules", "targets": [target], "rules": [rule] });
     Declaration::of::<Model>(members, example)
 });
 
@@ -83,6 +91,52 @@ fn targets() -> FieldType {
     FieldType::new(shape, move |field| {
         field.list(TARGETS_LEN_MAX, |item| target.read_creation(item.object()?.refuse_unknown(&target.names())?))
     })
+}
+
+fn rule() -> Members {
+    Members(vec![
+        required("when", text(CONDITION_BYTES_MAX)).meaning(
+            "A condition in the Common Expression Language, such as input_tokens > 4000 && language == \"de\"",
+        ),
+        defaulting("targets", text(BACKEND_LEN_MAX).list(TARGETS_LEN_MAX), json!([])).meaning(
+            "The targets that may serve, as provider_id/model, the one that is tried first in front; all if empty",
+        ),
+        optional("strategy", one_of(Strategy::OF_RULES))
+            .meaning("Orders these targets; null for the order in which they are named"),
+    ])
+}
+
+fn rules() -> FieldType {
+    let rule = rule();
+    let shape = schema::list(rule.creation().closed(), Some(RULES_LEN_MAX));
+    FieldType::new(shape, move |field| {
+        field.list(RULES_LEN_MAX, |item| rule.read_creation(item.object()?.refuse_unknown(&rule.names())?))
+    })
+}
+
+/// Refuses rules that name no target of the model, or whose conditions cannot be read.
+fn check_rules(model: &Model) -> Result<(), RuleError> {
+    if model.strategy == Strategy::Rules && model.rules.is_empty() {
+        return Err(RuleError::of_field("rules", "must have at least one rule, because the strategy is rules"));
+    }
+    for (index, rule) in model.rules.iter().enumerate() {
+        if let Err(error) = Condition::compile(&rule.when) {
+            return Err(RuleError::of_field(format!("rules[{index}].when"), error.to_string()));
+        }
+        if rule.targets.is_empty() && rule.strategy.is_none() {
+            return Err(RuleError::of_field(format!("rules[{index}]"), "must have targets or a strategy"));
+        }
+        for (place, backend) in rule.targets.iter().enumerate() {
+            let field = || format!("rules[{index}].targets[{place}]");
+            if !model.targets.iter().any(|target| target.backend() == *backend) {
+                return Err(RuleError::of_field(field(), "is no target of the model: write provider_id/model"));
+            }
+            if rule.targets[..place].contains(backend) {
+                return Err(RuleError::of_field(field(), "is named twice"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn slug() -> FieldType {
@@ -139,6 +193,7 @@ impl Rules for Model {
                 return Err(RuleError::of_field(field, "must not be above max_output_tokens"));
             }
         }
+        check_rules(&self)?;
         Ok(self)
     }
 }
@@ -177,6 +232,7 @@ impl Administered for Model {
 #[cfg(test)]
 mod tests {
     use events::event::Resource;
+    use serde_json::Value;
 
     use super::*;
     use crate::admin::lifecycle::Command::{Create, End};
@@ -240,6 +296,40 @@ mod tests {
             "targets",
             "must have a target with a weight above 0, because the strategy is weighted",
         ));
+    }
+
+    #[test]
+    fn rules_name_targets_of_the_model_and_have_conditions_that_can_be_read() {
+        let by_rules = |rules: Value| Model {
+            strategy: Strategy::Rules,
+            rules: serde_json::from_value(rules).expect("rules"),
+            ..model(&[target(1), target(2)])
+        };
+        let [one, two] = [1, 2].map(|provider| target(provider).backend());
+        let sound = json!([
+            { "when": "tools", "targets": [two, one] },
+            { "when": "input_tokens > 4000", "strategy": "cost" },
+            { "when": "true", "targets": [one], "strategy": "latency" },
+        ]);
+        given([]).when(Create(by_rules(sound.clone()))).then([created(by_rules(sound))]);
+        let other = target(3).backend();
+        for (rules, field, reason) in [
+            (json!([]), "rules", "must have at least one rule, because the strategy is rules"),
+            (json!([{ "when": "tools" }]), "rules[0]", "must have targets or a strategy"),
+            (
+                json!([{ "when": "tools", "targets": [one, other] }]),
+                "rules[0].targets[1]",
+                "is no target of the model: write provider_id/model",
+            ),
+            (json!([{ "when": "tools", "targets": [one, one] }]), "rules[0].targets[1]", "is named twice"),
+            (
+                json!([{ "when": "true", "targets": [one] }, { "when": "input_tokens", "targets": [one] }]),
+                "rules[1].when",
+                "must be true or false",
+            ),
+        ] {
+            given([]).when(Create(by_rules(rules))).then_refused(RuleError::of_field(field, reason));
+        }
     }
 
     #[test]

@@ -1,0 +1,77 @@
+//! Who decides in which order the targets of a model are tried: its strategy, or the first of its rules that holds for the request.
+
+use chrono::{DateTime, Utc};
+use dialects::ClientRequest;
+use events::event::admin::{Model, Strategy, Target};
+use events::routing::{ConditionSubject, LeftOut, RequestFeatures, RoutingRule};
+use projections::caller::Caller;
+use projections::tables::EvaluatedTarget;
+
+use crate::inference::request_features::features_of;
+
+/// How the targets of a model are ordered for one request.
+pub enum Decided<'a> {
+    ByModel(Strategy),
+    ByRules {
+        features: RequestFeatures,
+        /// The rule that holds, with its index.
+        rule: Option<(usize, &'a RoutingRule)>,
+    },
+}
+
+impl<'a> Decided<'a> {
+    pub fn of(
+        model: &'a Model,
+        request: &ClientRequest,
+        caller: &Caller,
+        input_tokens: u64,
+        now: DateTime<Utc>,
+    ) -> Self {
+        if model.strategy != Strategy::Rules {
+            return Self::ByModel(model.strategy);
+        }
+        let features = features_of(request, input_tokens, now);
+        let (metadata, tenant) = (&request.facts.metadata, caller.chain.tenant);
+        let rule = model.rules.first_that_holds(&ConditionSubject { features: &features, metadata, tenant });
+        Self::ByRules { rule, features }
+    }
+
+    const fn rule(&self) -> Option<&'a RoutingRule> {
+        match self {
+            Self::ByRules { rule: Some((_, rule)), .. } => Some(rule),
+            Self::ByRules { rule: None, .. } | Self::ByModel(_) => None,
+        }
+    }
+
+    /// The rule that holds, from 0, and what the rules went by. `None` for a model without rules.
+    pub fn by_rules(&self) -> Option<(Option<usize>, &RequestFeatures)> {
+        match self {
+            Self::ByModel(_) => None,
+            Self::ByRules { features, rule } => Some((rule.map(|(index, _)| index), features)),
+        }
+    }
+
+    pub fn strategy(&self) -> Strategy {
+        match self {
+            Self::ByModel(strategy) => *strategy,
+            Self::ByRules { .. } => self.rule().and_then(|rule| rule.strategy).unwrap_or(Strategy::Rules),
+        }
+    }
+
+    /// Leaves out the targets that the rule does not name.
+    pub fn leave_out(&self, considered: &mut [EvaluatedTarget<'_>]) {
+        let Some(rule) = self.rule() else { return };
+        for considered in considered.iter_mut().filter(|considered| considered.left_out.is_none()) {
+            if rule.place_of(&considered.target.backend()).is_none() {
+                considered.left_out = Some(LeftOut::NotInRule);
+            }
+        }
+    }
+
+    /// The place of a target in the rule, if the rule has an order of its own.
+    pub fn place_of(&self, target: &Target) -> Option<u32> {
+        let rule = self.rule().filter(|rule| rule.strategy.is_none() && !rule.targets.is_empty())?;
+        // One that is not named is left out, wherever it stands.
+        Some(rule.place_of(&target.backend()).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX))
+    }
+}

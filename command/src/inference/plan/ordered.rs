@@ -1,0 +1,151 @@
+//! The targets of a model in the order in which they are tried for one request, with what each was left out for.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use dialects::{ClientRequest, ProviderKind, upstreams};
+use events::event::admin::{Model, Target};
+use events::ids::RequestId;
+use events::money::PromptBound;
+use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
+use projections::caller::Caller;
+use projections::tables::{EvaluatedTarget, Tables};
+
+use super::decided::Decided;
+use super::{requested_output_tokens, unpriced_at};
+use crate::inference::breakers::Breakers;
+use crate::inference::model_mode::is_for_another_api;
+use crate::inference::observed_targets::ObservedTargets;
+
+/// What this node knows of targets beyond the tables.
+#[derive(Clone, Copy)]
+pub struct KnownOfTargets<'a> {
+    pub observed: &'a ObservedTargets,
+    pub breakers: &'a Breakers,
+}
+
+/// The order of a request's targets, and what it follows from.
+pub struct Ordered<'a> {
+    /// In the order of the model's row.
+    pub considered: Vec<EvaluatedTarget<'a>>,
+    pub order: Order<'a>,
+    pub decided: Decided<'a>,
+    /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
+    pub open: Vec<usize>,
+    /// The prompt's bytes, which bound its tokens unless it has documents.
+    pub prompt_bytes: u64,
+    pub prompt_tokens_estimate: u64,
+}
+
+impl<'a> Ordered<'a> {
+    pub fn of(
+        tables: &'a Tables,
+        caller: &Caller,
+        model: &'a Model,
+        request: &ClientRequest,
+        request_id: RequestId,
+        now: DateTime<Utc>,
+        known: KnownOfTargets<'_>,
+    ) -> Self {
+        // Only a prompt with an output has a system message.
+        let prefix = model.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some());
+        let prefix_bytes = prefix.map_or(0, String::len) as u64;
+        let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
+        let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
+        let decided = Decided::of(model, request, caller, prompt_tokens_estimate, now);
+        let mut considered: Vec<_> =
+            model.targets.iter().map(|target| evaluate(tables, caller, request, model, target, now)).collect();
+        decided.leave_out(&mut considered);
+        let open = match model.targets.len() {
+            // Its answer is the only one that there is.
+            0 | 1 => Vec::new(),
+            _ => set_aside_open_breakers(&mut considered, tables, known.breakers),
+        };
+        let features = Features {
+            request: Some(request_id),
+            prompt: PromptBound {
+                tokens: prompt_tokens_estimate,
+                images: request.facts.images.count,
+                service_tier: request.facts.service_tier(),
+            },
+            choices: request.facts.choices,
+            output_tokens: requested_output_tokens(request),
+        };
+        let candidates = considered.iter().map(|considered| candidate(considered, &decided, known.observed));
+        let order = choose(decided.strategy(), candidates, &features);
+        Self { considered, order, decided, open, prompt_bytes, prompt_tokens_estimate }
+    }
+
+    /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.
+    pub fn in_words(&self, tables: &Tables) -> impl fmt::Display {
+        self.order.explained(move |at, f| {
+            let Some(EvaluatedTarget { target, .. }) = self.considered.get(at) else { return Ok(()) };
+            match tables.provider(target.provider_id) {
+                Some(provider) => write!(f, "{}/{}", provider.value.name, target.model),
+                None => write!(f, "{}/{}", target.provider_id, target.model),
+            }
+        })
+    }
+}
+
+/// Leaves the targets out of the order whose breakers are open. They are returned, the one last that is to be tried again first: they
+/// follow all others, and the last target of all is called if no other one could be.
+fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, breakers: &Breakers) -> Vec<usize> {
+    let mut open = Vec::new();
+    let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
+    for (at, considered) in able {
+        let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
+        if !state.may_call() {
+            considered.left_out = Some(LeftOut::BreakerOpen);
+            open.push((state.until(), at));
+        }
+    }
+    open.sort_by_key(|(until, at)| (Reverse(*until), *at));
+    open.into_iter().map(|(_, at)| at).collect()
+}
+
+/// A target as the strategy sees it.
+fn candidate<'a>(considered: &EvaluatedTarget<'a>, decided: &Decided<'_>, observed: &ObservedTargets) -> Candidate<'a> {
+    let target = considered.target;
+    let observed = match decided.strategy().needs_observations() {
+        true => observed.get(target.provider_id, &target.model),
+        false => Observed::default(),
+    };
+    let priority = decided.place_of(target).unwrap_or(target.priority);
+    Candidate { observed, priority, ..considered.candidate() }
+}
+
+/// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
+fn evaluate<'a>(
+    tables: &'a Tables,
+    caller: &Caller,
+    request: &ClientRequest,
+    model: &Model,
+    target: &'a Target,
+    now: DateTime<Utc>,
+) -> EvaluatedTarget<'a> {
+    let mut considered = tables.evaluate(caller.chain.tenant, model, target, now);
+    if let Some(offer) = considered.offer {
+        let kind = ProviderKind::named(&offer.provider.kind);
+        considered.left_out = if kind.is_none() {
+            Some(LeftOut::KindUnknown)
+        } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
+            Some(LeftOut::NoSuchApi)
+        } else if is_for_another_api(request.api(), target, offer.provider) {
+            Some(LeftOut::ForAnotherApi)
+        } else if unpriced_at(request, offer).is_some() {
+            // Nobody vouches for the cost of this field.
+            Some(LeftOut::FieldNotAllowed)
+        } else if request.has_documents() && offer.limits.context_window.is_none() {
+            Some(LeftOut::ContextUnknown)
+        } else {
+            // The client's own cap is kept; a default is lowered to the target's.
+            let above = requested_output_tokens(request)
+                .zip(offer.limits.max_output_tokens)
+                .filter(|(cap, maximum)| cap > maximum);
+            above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
+        };
+    }
+    considered
+}

@@ -1,0 +1,99 @@
+use bytes::Bytes;
+use dialects::Surface;
+use events::time::parse_rfc3339;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn features(surface: Surface, body: &Value) -> RequestFeatures {
+    let request = ClientRequest::parse(surface, Bytes::from(body.to_string())).expect("a request");
+    let tokens = request.input_tokens_estimate(request.body().len() as u64);
+    features_of(&request, tokens, parse_rfc3339("2026-03-04T23:59:00Z").expect("a time"))
+}
+
+fn of_text(text: &str) -> RequestFeatures {
+    features(Surface::Native, &json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }))
+}
+
+#[test]
+fn the_language_is_that_of_the_last_message_of_the_user() {
+    for (text, language) in [
+        ("What is the weather like in Lisbon today?", "en"),
+        ("Wie wird das Wetter heute in Lissabon? Bitte kurz.", "de"),
+        ("Quel temps fait-il aujourd'hui à Lisbonne ?", "fr"),
+        ("¿Qué tiempo hace hoy en Lisboa y mañana en Madrid?", "es"),
+        ("今日のリスボンの天気はどうですか", "ja"),
+        ("今天里斯本的天气怎么样", "zh"),
+        ("Какая сегодня погода в Лиссабоне?", "ru"),
+        ("ok", "und"),
+        ("1 + 1 = ?", "und"),
+        ("", "und"),
+        ("```\nfn main() { println!(\"hello\"); }\n```", "und"),
+    ] {
+        assert_eq!(of_text(text).language, language, "{text}");
+    }
+    let conversation = json!({ "model": "m", "messages": [
+        { "role": "user", "content": "What is the weather like in Lisbon today?" },
+        { "role": "assistant", "content": "It is sunny in Lisbon today, with a light wind." },
+        { "role": "user", "content": "Danke! Und wie wird es morgen in der Stadt?" },
+    ] });
+    assert_eq!(features(Surface::Native, &conversation).language, "de");
+}
+
+#[test]
+fn the_type_follows_from_words_and_then_from_the_form() {
+    for (text, wanted) in [
+        ("Hello there", RequestType::Chat),
+        ("Please TRANSLATE this to German: fn main() {}", RequestType::Translation),
+        ("Übersetze das bitte", RequestType::Translation),
+        ("Summarise the report, then extract all names", RequestType::Summary),
+        ("Extract the invoice number", RequestType::Extraction),
+        ("Why does this fail?\n```\nlet x = 1;\n```", RequestType::Code),
+        ("Think step by step: is 97 prime?", RequestType::Reasoning),
+    ] {
+        assert_eq!(of_text(text).request_type, wanted, "{text}");
+    }
+    let long = |instruction: &str| format!("{} {instruction}", "lorem ipsum ".repeat(1000));
+    assert_eq!(of_text(&long("Now summarize it.")).request_type, RequestType::Summary);
+    let form = json!({ "model": "m", "messages": [{ "role": "user", "content": "Ada, 36, London" }],
+                       "response_format": { "type": "json_object" } });
+    let seen = features(Surface::OpenAi, &form);
+    assert_eq!((seen.request_type, seen.structured_output, seen.tools), (RequestType::Extraction, true, false));
+}
+
+/// As docs/routing.md counts.
+#[test]
+fn complexity_is_the_sum_of_its_points() {
+    assert_eq!(of_text("Hello there").complexity, 0);
+    // 20 for code, and 10 for the length.
+    assert_eq!(of_text(&format!("Debug this: {}", "x ".repeat(400))).complexity, 30);
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+    let body = json!({ "model": "m", "tools": [tool], "reasoning_effort": "high", "stream": true, "messages": [
+        { "role": "user", "content": "Hi" },
+        { "role": "assistant", "content": "Hi" },
+        { "role": "user", "content": "Prove that there are infinitely many primes." },
+    ] });
+    let seen = features(Surface::OpenAi, &body);
+    // 30 for reasoning, 10 each for tools and the effort, 1 for an answer before.
+    assert_eq!((seen.complexity, seen.tools, seen.streaming, seen.hour), (51, true, true, 23));
+}
+
+/// What any dialect says of the same request is the same.
+#[test]
+fn the_surface_makes_no_difference() {
+    let messages =
+        json!([{ "role": "user", "content": "Bitte schreibe eine Zusammenfassung in drei Sätzen: Es war einmal." }]);
+    let native = features(Surface::Native, &json!({ "model": "m", "messages": messages }));
+    let openai = features(Surface::OpenAi, &json!({ "model": "m", "messages": messages }));
+    let anthropic = features(Surface::Anthropic, &json!({ "model": "m", "max_tokens": 9, "messages": messages }));
+    for other in [openai, anthropic] {
+        assert_eq!((&other.language, other.request_type), (&native.language, native.request_type));
+    }
+    assert_eq!((native.language.as_str(), native.request_type), ("de", RequestType::Summary));
+}
+
+#[test]
+fn of_a_long_body_only_the_counts_are_known() {
+    let seen = of_text(&"Please translate this. ".repeat(20_000));
+    assert_eq!((seen.language.as_str(), seen.request_type, seen.complexity), ("und", RequestType::Chat, 40));
+}

@@ -1,0 +1,171 @@
+//! `POST /v1/admin/models/{id}/explain`: in which order the targets of a model would be tried for a request now, and why. Nothing is
+//! sent, held or recorded. It asks what a request asks (`Ordered`), with what this node knows of the targets.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Path, Request, State};
+use bytes::Bytes;
+use dialects::{ClientRequest, Surface};
+use events::event::admin::{Model, Permission};
+use events::event::{ResourceState, StreamKind};
+use events::ids::{ModelId, ProviderId};
+use events::refusal::{ErrorCode, Refusal};
+use events::routing::LeftOut;
+use http::StatusCode;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Api, Entrance, Json, Operation};
+use projections::caller::Caller;
+use projections::tables::{EvaluatedTarget, Tables};
+use serde_json::{Map, Value, json};
+
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields};
+use crate::inference::{Gateway, Ordered};
+
+/// What explains models.
+pub struct ModelExplainer {
+    admin: AdminState,
+    gateway: Arc<Gateway>,
+}
+
+impl ModelExplainer {
+    pub fn new(admin: AdminState, gateway: Arc<Gateway>) -> Arc<Self> {
+        Arc::new(Self { admin, gateway })
+    }
+}
+
+/// The longest path of a surface is far below.
+const PATH_LEN_MAX: usize = 100;
+/// The surface of a request for which none is named.
+const NATIVE_PATH: &str = "/v1/inference/chat";
+
+pub fn routes(explainer: Arc<ModelExplainer>) -> Api {
+    Api::of(Entrance::Administration).post("/v1/admin/models/{id}/explain", explain, described).with_state(explainer)
+}
+
+fn described() -> Operation {
+    let body = object()
+        .required("request", schema::described(object().open(), "The body of a request; its model is that of the path"))
+        .optional(
+            "path",
+            schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
+        );
+    let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
+    Operation::new("explain_model", "Administration", "Says in which order the targets of a model would be tried")
+        .says(
+            "Nothing is sent or recorded. It is decided with what the answering node knows now: prices, open breakers, how fast targets \
+             have been. For a model that all tenants share, the tenant is the caller's, or the one that X-Tenant-ID names.",
+        )
+        .needs(Permission::AdminAccess)
+        .path("id", schema::id(ModelId::PREFIX), "Id of the model")
+        .takes(body.closed(), example)
+        .refuses(&[
+            ErrorCode::InvalidRequest,
+            ErrorCode::PayloadTooLarge,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::Overloaded,
+            ErrorCode::NotFound,
+        ])
+        .answers(StatusCode::OK, Answer::json("The order", schema::reference("ExplainedOrder")))
+        .defines("ExplainedOrder", shape())
+}
+
+fn shape() -> Shape {
+    let target = object()
+        .required("provider_id", schema::id(ProviderId::PREFIX))
+        .required("provider", schema::nullable(schema::string()))
+        .required("model", schema::string())
+        .required(
+            "rank",
+            schema::described(schema::nullable(schema::count()), "From 1; null if it would not be called"),
+        )
+        .required("reason", schema::described(schema::string(), "What its place follows from"))
+        .required(
+            "left_out",
+            schema::described(
+                schema::nullable(schema::string()),
+                "Why it would not be called, or only after all others",
+            ),
+        )
+        .open();
+    object()
+        .required("model", schema::string())
+        .required("strategy", schema::string())
+        .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
+        .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
+        .required("targets", schema::list(target, None))
+        .required("in_words", schema::string())
+        .open()
+}
+
+/// Errors: 404 for a model that the caller does not manage or that has ended; `INVALID_REQUEST` for a request that would be refused
+/// before a target is chosen.
+async fn explain(
+    State(explainer): State<Arc<ModelExplainer>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, CommandError> {
+    let request = AdminRequest::from_request(request, &explainer.admin).await?;
+    let cx = AdminContext::new(&explainer.admin, &request.caller)?;
+    let not_found = || CommandError::NotFound { kind: StreamKind::Model };
+    let id: ModelId = id.parse().map_err(|_| not_found())?;
+    let entry = cx.tables.model(id).filter(|entry| entry.is_live()).ok_or_else(not_found)?;
+    let model = &entry.value;
+    let owner = model.tenant_id.map(|tenant| cx.tables.chain_of_tenant(tenant).ok_or_else(not_found)).transpose()?;
+    cx.require_visible(Model::KIND, &owner.unwrap_or_default())?;
+    let asked = asked(request.fields()?, model)?;
+    let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
+    let known = explainer.gateway.known_of_targets();
+    let ordered = Ordered::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
+    Ok(Json(shown(model, &ordered, &cx.tables)))
+}
+
+/// The request of a body, for this model.
+fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandError> {
+    let path = fields.optional("path", |field| field.text(PATH_LEN_MAX))?;
+    let mut body: Map<String, Value> = fields.required("request", |field| field.members())?;
+    fields.finish()?;
+    let path = path.as_deref().unwrap_or(NATIVE_PATH);
+    let is_there = |surface: &&Surface| surface.spec().paths.iter().any(|(there, _)| *there == path);
+    let Some(surface) = Surface::ALL.iter().find(is_there) else {
+        return Err(FieldError::new("path", "is no path that requests for models are sent to").into());
+    };
+    body.insert("model".to_owned(), json!(model.name));
+    let parsed = ClientRequest::parse(*surface, Bytes::from(Value::Object(body).to_string()));
+    parsed.map_err(|refusal| in_body(&refusal).into())
+}
+
+/// A refusal of the request, as one of the field that has it.
+fn in_body(refusal: &Refusal) -> FieldError {
+    let detail = |name: &str| refusal.details.get(name).and_then(Value::as_str);
+    match (detail("field").filter(|field| !field.is_empty()), detail("reason")) {
+        (Some(field), Some(reason)) => FieldError::new(format!("request.{field}"), reason),
+        _ => FieldError::new("request", &*refusal.message),
+    }
+}
+
+fn shown(model: &Model, ordered: &Ordered<'_>, tables: &Tables) -> Value {
+    let called: Vec<usize> = ordered.order.tried().chain(ordered.open.iter().copied()).collect();
+    let rank = |at: usize| called.iter().position(|called| *called == at).map(|place| place + 1);
+    let others = ordered.order.all().filter(|at| !called.contains(at));
+    let target = |at: usize| {
+        let EvaluatedTarget { target, left_out, .. } = ordered.considered.get(at)?;
+        let reason = ordered.order.reason(at)?;
+        Some(json!({
+            "provider_id": target.provider_id.to_string(),
+            "provider": tables.provider(target.provider_id).map(|provider| &provider.value.name),
+            "model": target.model,
+            "rank": rank(at),
+            "reason": format!("{} {}", reason.what, reason.figure),
+            "left_out": left_out.map(LeftOut::as_str),
+        }))
+    };
+    let by_rules = ordered.decided.by_rules();
+    json!({
+        "model": model.name,
+        "strategy": ordered.order.strategy.as_str(),
+        "rule": by_rules.and_then(|(rule, _)| rule),
+        "features": by_rules.map(|(_, features)| features),
+        "targets": called.iter().copied().chain(others).filter_map(target).collect::<Vec<_>>(),
+        "in_words": ordered.in_words(tables).to_string(),
+    })
+}

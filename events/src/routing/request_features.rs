@@ -1,0 +1,40 @@
+//! What rules know of a request. It is computed once from what the request says, without a model, and recorded with the admission, so
+//! that the log shows which rule applied. docs/routing.md says how each feature is found.
+
+use serde::{Deserialize, Serialize};
+
+use crate::named;
+
+/// The features of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestFeatures {
+    /// An estimate of the prompt's tokens.
+    pub input_tokens: u64,
+    /// The language of the last message of the user, as in ISO 639-1; [`UNKNOWN_LANGUAGE`] if it is none of those that are told apart.
+    pub language: String,
+    pub request_type: RequestType,
+    /// From 0 to 100.
+    pub complexity: u64,
+    pub images: u64,
+    pub documents: u64,
+    pub tools: bool,
+    pub structured_output: bool,
+    pub streaming: bool,
+    /// From 0 to 23, in UTC.
+    pub hour: u64,
+}
+
+/// The code of ISO 639-2 for a language that was not determined.
+pub const UNKNOWN_LANGUAGE: &str = "und";
+
+named! {
+    /// What a request is for. The word is recorded, and so can never change.
+    pub enum RequestType {
+        Chat = "chat",
+        Code = "code",
+        Extraction = "extraction",
+        Translation = "translation",
+        Summary = "summary",
+        Reasoning = "reasoning",
+    }
+}

@@ -1,0 +1,118 @@
+//! The first rule whose condition holds decides: for the targets that it names, in its order or in that of a strategy. Where no rule
+//! holds, the order is that of `priority`.
+
+mod condition;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use condition::{CONDITION_BYTES_MAX, Condition, ConditionError};
+
+use super::{Features, Ranked, RequestFeatures, Strategy, priority};
+use crate::ids::{RequestId, TenantId};
+
+/// Without a rule that holds, and in the order of one that names targets alone.
+pub const WHAT: &str = priority::WHAT;
+
+pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
+    priority::rate(ranking, features);
+}
+
+pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
+    priority::arrange(ranking, request);
+}
+
+/// What a model does with the requests for which a condition holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingRule {
+    /// An expression of the Common Expression Language.
+    pub when: String,
+    /// The targets that may serve, as `provider_id/model`; all if it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// How they are ordered; absent for the order in which they are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+}
+
+impl RoutingRule {
+    /// The place of a target among those that it names; `None` if it may not serve. All have the same place where it names none.
+    pub fn place_of(&self, backend: &str) -> Option<usize> {
+        if self.targets.is_empty() { Some(0) } else { self.targets.iter().position(|target| target == backend) }
+    }
+}
+
+/// The rules of a model, which are compiled when the first request needs them.
+#[derive(Clone, Debug, Default)]
+pub struct RoutingRules {
+    rules: Vec<RoutingRule>,
+    /// `None` for one that this version cannot read: it never holds.
+    conditions: OnceLock<Vec<Option<Condition>>>,
+}
+
+/// What conditions are about.
+#[derive(Clone, Copy, Debug)]
+pub struct ConditionSubject<'a> {
+    pub features: &'a RequestFeatures,
+    pub metadata: &'a BTreeMap<String, String>,
+    pub tenant: Option<TenantId>,
+}
+
+impl RoutingRules {
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub const fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &RoutingRule> {
+        self.rules.iter()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&RoutingRule> {
+        self.rules.get(index)
+    }
+
+    /// The first rule whose condition holds, with its index.
+    pub fn first_that_holds(&self, subject: &ConditionSubject<'_>) -> Option<(usize, &RoutingRule)> {
+        let compile = |rule: &RoutingRule| Condition::compile(&rule.when).ok();
+        let conditions = self.conditions.get_or_init(|| self.rules.iter().map(compile).collect());
+        let holds =
+            |condition: &Option<Condition>| condition.as_ref().is_some_and(|condition| condition.holds(subject));
+        let index = conditions.iter().position(holds)?;
+        Some((index, self.rules.get(index)?))
+    }
+}
+
+impl From<Vec<RoutingRule>> for RoutingRules {
+    fn from(rules: Vec<RoutingRule>) -> Self {
+        Self { rules, conditions: OnceLock::new() }
+    }
+}
+
+impl PartialEq for RoutingRules {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
+
+impl Eq for RoutingRules {}
+
+impl Serialize for RoutingRules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.rules.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoutingRules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(|rules: Vec<RoutingRule>| rules.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;
