@@ -65,5 +65,13 @@ async fn change_a_limit(gateway: &Gateway, draws: &mut Draws) {
 
 async fn change_a_model(gateway: &Gateway, draws: &mut Draws) {
     let Some(one) = any_of(gateway, "models", draws).await else { return };
-    patch(gateway, "models", &one, &json!({ "strategy": draws.of(&["priority", "weighted"]) })).await;
+    let strategy = draws.of(&["priority", "weighted", "cost", "latency", "balanced", "quality", "rules"]);
+    let first = &one["targets"][0];
+    let first = format!("{}/{}", text(&first["provider_id"]), text(&first["model"]));
+    let rules = json!([
+        { "when": "streaming", "strategy": draws.of(&["cost", "weighted", "latency"]) },
+        { "when": "language == \"und\" || input_tokens > 300", "targets": [first] },
+        { "when": "hour < 24 && !tools", "targets": [first], "strategy": "quality" },
+    ]);
+    patch(gateway, "models", &one, &json!({ "strategy": strategy, "rules": rules })).await;
 }
