@@ -53,8 +53,8 @@ struct RequestSource {
     plan: Box<Plan>,
     /// Of the body as received.
     body_bytes: usize,
-    /// The body for the first target, until it is sent.
-    first_body: Option<WrittenBody>,
+    /// The body for the first target, until it is sent, or another target is called.
+    first_body: Option<(Arc<PlannedTarget>, WrittenBody)>,
     permit: Arc<BodyPermit>,
 }
 
@@ -62,7 +62,7 @@ impl RequestSource {
     /// The body for one call. It is made anew each time: a body kept for a retry would take memory for the whole first call.
     fn body(&mut self, target: &PlannedTarget) -> Result<WrittenBody, CallFailure> {
         let made = match self.first_body.take() {
-            Some(made) => made,
+            Some((_, made)) => made,
             None => {
                 let made = self.plan.body(&self.request, target);
                 made.map_err(|_| CallFailure::of(Cause::Untranslatable))?
@@ -79,6 +79,10 @@ impl RequestSource {
         running: &Running,
     ) -> Result<WrittenBody, CallFailure> {
         let Some(mut taken) = source.take() else { return Err(CallFailure::of(Cause::Untranslatable)) };
+        // The first target was left alone: its breaker has opened since the plan was made. The body names its model, in its dialect.
+        if taken.first_body.as_ref().is_some_and(|(first, _)| !Arc::ptr_eq(first, target)) {
+            taken.first_body = None;
+        }
         let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes) {
             let (permit, target) = (Arc::clone(&taken.permit), Arc::clone(target));
             let written = large_bodies.run(&permit, move || {
@@ -119,6 +123,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     let (is_measured, others_are_open) = (plan.is_measured, plan.has_open_breakers);
     let (mut failures, mut last_called) = (Vec::new(), None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
+    let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     for (at, target) in targets.iter().enumerate() {
         let is_last = at + 1 == targets.len();
