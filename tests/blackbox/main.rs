@@ -51,6 +51,7 @@ mod explain_forgeries;
 mod explain_rights;
 mod explain_search;
 mod failed_calls;
+mod failover_under_fire;
 mod fair_queries;
 mod families;
 mod file_modes;

@@ -4,7 +4,7 @@
 //! What is asked, what the family is sent for it, what the family answers and what is measured of that are golden files. The
 //! tables are in [`scenarios`] and [`families`].
 
-mod answer;
+pub mod answer;
 mod documented;
 mod embeddings;
 mod families;

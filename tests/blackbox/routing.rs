@@ -1,10 +1,15 @@
 //! Which target of a model is asked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use testing::upstream::MockUpstream;
+use testing::upstream::{MockUpstream, Seen};
+use tokio::time::Instant;
 
 use crate::gateway::Gateway;
-use crate::tenant::{OPENAI, Setup, Tenant, made};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
 
 const ASKED: usize = 120;
 
@@ -135,4 +140,75 @@ async fn targets_of_a_higher_priority_number_wait_for_all_of_a_lower_one_whateve
     let (backends, route) = routed(&gateway, &tenant, "levels", 12).await;
     assert_eq!(backends, ["ok"; 12], "the other one of its level fails, and the next level is not needed");
     assert_eq!(route["targets"][2]["model"], "slow-1");
+}
+
+/// Two targets, how long each takes now, and a model that goes by it.
+struct Race {
+    gateway: Gateway,
+    tenant: Tenant,
+    upstream: MockUpstream,
+    swift_ms: Arc<AtomicU64>,
+}
+
+impl Race {
+    /// More than anything takes on a busy machine.
+    const STEADY_MS: u64 = 1000;
+
+    async fn new() -> Self {
+        let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+        let tenant = Tenant::new(&gateway, &upstream, &["swift", "steady"]).await;
+        let target = |backend: &str| json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 });
+        model(&gateway, &tenant, "race", "latency", json!([target("steady"), target("swift")])).await;
+        let swift_ms = Arc::<AtomicU64>::default();
+        let of_swift = Arc::clone(&swift_ms);
+        upstream.on_request(move |seen: Seen| {
+            let ms = if seen.model() == "swift" { of_swift.load(Ordering::SeqCst) } else { Self::STEADY_MS };
+            tokio::time::sleep(Duration::from_millis(ms))
+        });
+        Self { gateway, tenant, upstream, swift_ms }
+    }
+
+    fn swift_takes(&self, ms: u64) {
+        self.swift_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// How many of these requests, half of them streamed, are sent to the target `swift`.
+    async fn to_swift(&self, requests: usize) -> usize {
+        let before = self.upstream.seen_of("swift");
+        for number in 0..requests {
+            if number % 2 == 0 {
+                self.tenant.chat("race").await.must(200);
+            } else {
+                self.tenant.stream(NATIVE, "race").await.rest().await;
+            }
+        }
+        self.upstream.seen_of("swift") - before
+    }
+}
+
+/// Holds: inf.latency
+#[tokio::test(flavor = "multi_thread")]
+async fn the_faster_target_is_found_within_fifty_requests_and_again_within_a_minute_after_it_was_slow() {
+    let mut race = Race::new().await;
+    race.to_swift(50).await;
+    let fast = race.to_swift(50).await;
+    assert!(fast >= 45, "{fast} of 50 go to the faster target");
+
+    race.swift_takes(3 * Race::STEADY_MS);
+    let slow = race.to_swift(10).await;
+    assert!((1..=2).contains(&slow), "{slow} of 10 go to the target that has become slow");
+
+    race.swift_takes(0);
+    let recovered = Instant::now();
+    // As long as nothing is known of it but how slow it was, the other one serves.
+    while race.to_swift(2).await < 2 {
+        assert!(recovered.elapsed() < Duration::from_secs(60), "it does not come back");
+    }
+    let fast = race.to_swift(50).await;
+    assert!(fast >= 45, "{fast} of 50 go to the faster target after {:?}", recovered.elapsed());
+    assert!(recovered.elapsed() < Duration::from_secs(60), "after {:?}", recovered.elapsed());
+    println!("back within {:?}", recovered.elapsed());
+    race.gateway.stop();
+    let (code, words) = race.gateway.verify();
+    assert_eq!(code, Some(0), "{words}");
 }
