@@ -16,6 +16,7 @@ pub(crate) mod import;
 pub(crate) mod import_error;
 pub mod setup;
 
+mod addressed_provider;
 mod admin_context;
 mod claimed_names;
 mod declaration;
@@ -50,6 +51,7 @@ use projections::tables::TablesHandle;
 use secrets::{KeyCheck, Vault};
 
 use crate::body::memory::BodyMemory;
+pub(crate) use addressed_provider::{AddressedProvider, Purpose};
 pub(crate) use admin_context::AdminContext;
 pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
@@ -58,7 +60,8 @@ pub use import::{ImportQueue, Importer};
 pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;
 pub(crate) use resources::base_url;
-use routes::{changes_of, resource_routes};
+use routes::resource_routes;
+pub(crate) use routes::{changes_of, reply, wait_until_current, wait_until_in_force};
 
 /// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! `POST /v1/admin/doctor`: checks every provider and every target without spending money. It runs inside the gateway, because
+//! `POST /v1/admin/doctor`: checks every provider and every target without spending money; `one_provider.rs` checks one. It runs inside the gateway, because
 //! keys are sealed, and connects from where requests will.
 //!
 //! A key goes to the address of the same version of the provider's row, as in a request. No key is in the report, and what a
@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod key;
 mod message;
+mod one_provider;
 mod provider;
 mod report;
 mod schedule;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
 use crate::environment::{self, NamedProviders};
 use crate::inference::Gateway;
+use one_provider::CheckedTenants;
 use report::{CheckedProvider, Report};
 use schedule::Schedule;
 use target::{Known, Retirements};
@@ -45,9 +47,13 @@ pub struct Doctor {
     named: Option<Arc<NamedProviders>>,
     /// The data folder, which has another catalogue if one was taken without a database.
     data: PathBuf,
-    /// One check at a time, whoever asks.
+    /// One check of providers that all tenants share at a time, whoever asks.
     turn: Semaphore,
+    tenants: CheckedTenants,
 }
+
+/// The name of the schema of a provider with its findings.
+const CHECKED_PROVIDER: &str = "CheckedProvider";
 
 impl Doctor {
     pub fn new(
@@ -56,12 +62,15 @@ impl Doctor {
         named: Option<Arc<NamedProviders>>,
         data: PathBuf,
     ) -> Arc<Self> {
-        Arc::new(Self { admin, gateway, named, data, turn: Semaphore::new(1) })
+        Arc::new(Self { admin, gateway, named, data, turn: Semaphore::new(1), tenants: CheckedTenants::default() })
     }
 }
 
 pub fn routes(doctor: Arc<Doctor>) -> Api {
-    Api::of(Entrance::Administration).post("/v1/admin/doctor", check, described).with_state(doctor)
+    Api::of(Entrance::Administration)
+        .post("/v1/admin/doctor", check, described)
+        .post("/v1/admin/providers/{id}/test", one_provider::check, one_provider::described)
+        .with_state(doctor)
 }
 
 fn described() -> Operation {
@@ -81,6 +90,7 @@ fn described() -> Operation {
         ])
         .answers(StatusCode::OK, Answer::json("What was found", schema::reference("DoctorReport")))
         .defines("DoctorReport", report::shape())
+        .defines(CHECKED_PROVIDER, report::provider_shape())
 }
 
 /// Errors: 403 for a caller that does not reach the platform; 409 while another check runs.
@@ -118,7 +128,7 @@ async fn run(doctor: &Doctor, catalogue: &Catalogue) -> Report {
     let providers: Vec<_> = tables.providers().map(|entry| &entry.value).filter(is_live).cloned().collect();
     let (schedule, left_out) = Schedule::of(providers);
     let known = Known { catalogue, named: doctor.named.as_deref() };
-    let (targets, mut retirements) = target::check(&tables, &known, now);
+    let (targets, mut retirements) = target::check(&tables, &known, now, None);
     // Checks take up to a minute; the tables change meanwhile.
     drop(tables);
     let check = |provider: Arc<Provider>, until| {

@@ -12,6 +12,7 @@ mod ledger_unavailable;
 pub mod model_explain;
 pub mod opened_keys;
 mod provider_get;
+pub mod provider_health;
 pub mod revaluation;
 mod service_account;
 pub mod tokens;

@@ -34,8 +34,8 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 use crate::model_globs::ModelGlobs;
 
 pub use backends::TargetLimits;
-pub use breakers::OpenBreaker;
 use breakers::OpenBreakers;
+pub use breakers::{OpenBreaker, RecordedBreaker};
 use indexes::{IndexChange, Indexed, Indexes, Namespace};
 pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use set_aside::KeysSetAside;
@@ -151,7 +151,7 @@ impl Tables {
                 self.forget_breakers_of(change.id());
                 self.apply(change, recorded);
             }
-            Resource::BreakerOpened(fact) => self.fold_breaker_opened(fact),
+            Resource::BreakerOpened(fact) => self.fold_breaker_opened(fact, recorded.recorded_at),
             Resource::BreakerClosed(fact) => self.fold_breaker_closed(fact),
             Resource::ProviderKey(change) => self.apply(change, recorded),
             Resource::ProviderKeySetAside(fact) => self.fold_set_aside(fact, recorded),

@@ -83,6 +83,7 @@ mod output_caps;
 mod own_providers;
 mod prices;
 mod promises;
+mod provider_health;
 mod provider_keys;
 mod provider_names;
 mod provider_pages;

@@ -179,7 +179,7 @@ pub fn resource_routes<R: Administered>() -> Api<AdminState> {
 }
 
 /// The same routes, whose refusals say that they are about a resource of this kind.
-pub fn changes_of(kind: StreamKind, routes: Api<AdminState>) -> Api<AdminState> {
+pub fn changes_of<S: Clone + Send + Sync + 'static>(kind: StreamKind, routes: Api<S>) -> Api<S> {
     routes.layer(from_fn(move |request: Request, next: Next| noted(kind, request, next)))
 }
 
@@ -272,7 +272,7 @@ where
 /// should be tried once more. `seen` is the position of the tables in which it was looked for.
 ///
 /// Errors: the command's error, or that nobody knows what others have made.
-async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) -> Result<(), CommandError> {
+pub async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) -> Result<(), CommandError> {
     if !matches!(error, CommandError::NotFound { .. } | CommandError::ReferenceNotFound { .. }) {
         return Err(error);
     }

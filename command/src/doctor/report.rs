@@ -200,8 +200,7 @@ impl Report {
     }
 }
 
-/// The schema of a report.
-pub fn shape() -> Shape {
+fn findings() -> Shape {
     let finding = object()
         .required("check", described(schema::one_of(Check::words()), "What was looked at"))
         .required(
@@ -211,8 +210,12 @@ pub fn shape() -> Shape {
         .required("detail", described(schema::string(), "What was found. Words of providers are redacted"))
         .required("advice", described(nullable(schema::string()), "What to do about it"))
         .open();
-    let findings = || schema::list(finding.clone(), None);
-    let provider = object()
+    schema::list(finding, None)
+}
+
+/// The schema of a provider with its findings.
+pub fn provider_shape() -> Shape {
+    object()
         .required("provider_id", described(schema::id(ProviderId::PREFIX), "The provider"))
         .required("name", described(schema::string(), "Its name"))
         .required("kind", described(schema::string(), "The API that it speaks"))
@@ -222,7 +225,11 @@ pub fn shape() -> Shape {
             described(nullable(schema::id(TenantId::PREFIX)), "The tenant that owns it; null for all tenants"),
         )
         .required("findings", described(findings(), "One for each check, in the order of the checks"))
-        .open();
+        .open()
+}
+
+/// The schema of a report.
+pub fn shape() -> Shape {
     let target = object()
         .required("backend", described(schema::string(), "The target, as `provider/model`"))
         .required(
@@ -249,7 +256,7 @@ pub fn shape() -> Shape {
     object()
         .required("ok", described(schema::boolean(), "False if any verdict is `problem`, except of tenants' own providers and models, or if there is no provider"))
         .required("checked_at", described(schema::time(), "When the check began"))
-        .required("providers", described(schema::list(provider, None), "Every provider, by name; those of tenants last"))
+        .required("providers", described(schema::list(schema::reference(super::CHECKED_PROVIDER), None), "Every provider, by name; those of tenants last"))
         .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))
         .required("targets", described(targets, "The targets of all models"))
         .required(

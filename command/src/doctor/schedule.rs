@@ -25,6 +25,11 @@ const OWN_MAX: Duration = Duration::from_secs(10);
 /// How long all of them may take.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
 
+/// How long the check of a provider may take.
+pub const fn longest_check(provider: &Provider) -> Duration {
+    if provider.tenant_id.is_none() { SHARED_MAX } else { OWN_MAX }
+}
+
 /// The providers to check, in the order of their turns.
 #[derive(Default)]
 pub struct Schedule {
@@ -109,8 +114,8 @@ impl Schedule {
                 && Instant::now() < deadline
                 && let Some(provider) = self.next()
             {
-                let longest = if provider.tenant_id.is_none() { SHARED_MAX } else { OWN_MAX };
-                let checking = check(Arc::clone(&provider), deadline.min(Instant::now() + longest));
+                let until = Instant::now() + longest_check(&provider);
+                let checking = check(Arc::clone(&provider), deadline.min(until));
                 running.spawn(async move { (provider, checking.await) });
             }
             match running.join_next().await {

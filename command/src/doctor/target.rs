@@ -63,13 +63,14 @@ impl Retirements {
     }
 }
 
-/// The findings of targets; and by provider, the retirements of models that nobody has chosen.
+/// The findings of targets, or only of those of one provider; and by provider, the retirements of models that nobody has chosen.
 pub fn check(
     tables: &Tables,
     known: &Known<'_>,
     now: DateTime<Utc>,
+    only: Option<ProviderId>,
 ) -> (CheckedTargets, BTreeMap<ProviderId, Retirements>) {
-    let uses = uses(tables, now);
+    let uses = uses(tables, now, only);
     let mut checked = CheckedTargets { checked: uses.len(), ..CheckedTargets::default() };
     let mut retirements: BTreeMap<ProviderId, Retirements> = BTreeMap::new();
     for ((tenant, provider, backend), mut used) in uses {
@@ -107,14 +108,15 @@ pub fn check(
 /// The targets of live models, each with the models of one owner that have it: those that all tenants share come first.
 type Uses<'a> = BTreeMap<(Option<TenantId>, ProviderId, &'a str), Use<'a>>;
 
-fn uses(tables: &Tables, now: DateTime<Utc>) -> Uses<'_> {
+fn uses(tables: &Tables, now: DateTime<Utc>, only: Option<ProviderId>) -> Uses<'_> {
     let mut uses = Uses::new();
     for model in tables.models().filter(|entry| is_in_use(tables, entry)).map(|entry| &*entry.value) {
         let is_priced = |target: &events::event::admin::Target| {
             tables.price_in_force(target.provider_id, &target.model, now).is_some()
         };
         let has_price = model.targets.iter().any(is_priced);
-        for target in &model.targets {
+        let is_asked_for = |target: &&events::event::admin::Target| only.is_none_or(|only| target.provider_id == only);
+        for target in model.targets.iter().filter(is_asked_for) {
             let used = uses.entry((model.tenant_id, target.provider_id, target.model.as_str())).or_default();
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;

@@ -237,6 +237,11 @@ impl Breakers {
         }
     }
 
+    /// Forgets what this node has seen of a provider's targets.
+    pub fn forget(&self, provider: ProviderId) {
+        self.watched().remove(&provider);
+    }
+
     fn with<T>(&self, provider: ProviderId, model: &str, change: impl FnOnce(&mut Watched) -> T) -> T {
         let mut watched = self.watched();
         if let Some(known) = watched.get_mut(&provider).and_then(|models| models.get_mut(model)) {

@@ -102,6 +102,9 @@ pub async fn call(
     let mut body = UpstreamBody { source, idle, first_until, deadline, arrives_fast: false, rest, sent };
     let is_success = (200..300).contains(&status);
     running.keys.answered(&headers, is_success, &*gateway.clock);
+    if let Some(measured_call) = &running.observers.health {
+        measured_call.learn(&headers, is_success);
+    }
     if !is_success {
         let refusal = body.refusal_body().await;
         let mut refusal = read_refusal(target.kind, status, &headers, &refusal, gateway.clock.now());

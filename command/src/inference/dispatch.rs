@@ -201,14 +201,14 @@ async fn call_target(
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, Option<CallFailure>>) {
     running.keys.begin_target();
-    running.breaker_call = None;
+    running.observers.breaker = None;
     let (mut calls, mut last_failure) = (0, None);
     loop {
         // With another key, it is still the same try.
-        if running.breaker_call.is_none() {
-            running.breaker_call = gateway.breakers.begin(target, running.owner(), !is_only);
+        if running.observers.breaker.is_none() {
+            running.observers.breaker = gateway.breakers.begin(target, running.owner(), !is_only);
         }
-        if running.breaker_call.is_none() {
+        if running.observers.breaker.is_none() {
             return (running, Err(last_failure));
         }
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
@@ -224,9 +224,9 @@ async fn call_target(
         };
         calls += 1;
         gateway.figures.ignored.count(target.kind, &ignored);
-        running.call_begins(target, request, &ignored);
+        running.call_begins(&gateway.health, target, request, &ignored);
         if is_measured {
-            running.observed = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
+            running.observers.figures = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         }
         let answer = if request.facts.streamed {
             begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
@@ -280,12 +280,14 @@ async fn call_target(
 }
 
 /// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
-/// make one: it is logged at `debug`.
+/// make one: it is logged at `debug`. So is a failure of a provider that is known to fail.
 fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
     let (trace_id, backend, reason, status) =
         (running.timeline.trace_id(), &target.name, failure.reason(), failure.status);
     if failure.is_rejection() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
+    } else if running.observers.know_of_failing_provider() {
+        tracing::debug!(request_id, trace_id, backend, reason, status, "a call to an upstream failed");
     } else {
         let used = running.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
         let look_at = &*failure.operator_advice(&target.provider, used);

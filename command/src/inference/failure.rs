@@ -44,6 +44,17 @@ pub enum Blame {
     Nobody,
 }
 
+/// Whether a provider has answered a request that was not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It has: the request is to blame.
+    Request,
+    /// It has not, or has refused the gateway.
+    Failed,
+    /// Nothing was asked of it, or the gateway lost its answer.
+    Unasked,
+}
+
 #[derive(Clone, Debug)]
 pub enum Cause {
     /// The request cannot be expressed in the target's dialect.
@@ -207,6 +218,33 @@ impl CallFailure {
             | Cause::NotRead(_)
             | Cause::AskedTooMuch(_)
             | Cause::NotWritten { .. } => Blame::Nobody,
+        }
+    }
+
+    /// Whether the provider has answered, for what is shown of its health. What keeps this gateway from calling it counts as its
+    /// failure: an operator has to mend either.
+    pub const fn answered(&self) -> Answered {
+        match &self.cause {
+            Cause::Rejected(_) | Cause::Fault(UpstreamFault::Rejected(_)) => Answered::Request,
+            Cause::Untranslatable
+            | Cause::Withdrawn
+            | Cause::Fault(UpstreamFault::TooLarge)
+            | Cause::NoMemory(_)
+            | Cause::NotRead(_)
+            | Cause::AskedTooMuch(_)
+            | Cause::NotWritten { .. } => Answered::Unasked,
+            Cause::NoCredentials
+            | Cause::NoVariable
+            | Cause::WrongKey(_)
+            | Cause::KeysAtLimit(_)
+            | Cause::WrongSettings
+            | Cause::NoToken(_)
+            | Cause::Send(_)
+            | Cause::Timeout
+            | Cause::Refused(_)
+            | Cause::Fault(
+                UpstreamFault::Malformed(_) | UpstreamFault::Truncated | UpstreamFault::InBandError { .. },
+            ) => Answered::Failed,
         }
     }
 

@@ -23,6 +23,7 @@ use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
 use super::breakers::Breakers;
 use super::content::{ContentKeeper, RequestContent};
+use super::health::ProviderHealth;
 use super::large_bodies::LargeBodies;
 use super::observed_targets::ObservedTargets;
 use super::plan::KnownOfTargets;
@@ -49,6 +50,7 @@ pub struct Gateway {
     pub provider_keys: Arc<ProviderKeys>,
     pub observed: ObservedTargets,
     pub breakers: Arc<Breakers>,
+    pub health: Arc<ProviderHealth>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,

@@ -31,13 +31,13 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 use upstream::{Owner, Transmission};
 
-use super::breakers::{BreakerCall, FailedCall};
+use super::call_observers::CallObservers;
 use super::content::RequestContent;
 use super::failed_calls::FailedCalls;
-use super::failure::{Blame, CallFailure};
+use super::failure::CallFailure;
 use super::gateway::Gateway;
+use super::health::ProviderHealth;
 use super::measured::{Measured, Meter};
-use super::observed_targets::ObservedCall;
 use super::plan::Plan;
 use super::provider_keys::KeyAttempts;
 use super::target::PlannedTarget;
@@ -119,10 +119,8 @@ pub struct Running {
     pub keys: KeyAttempts,
     /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
-    /// What is measured of it.
-    pub observed: Option<ObservedCall>,
-    /// What becomes of it for the target's breaker.
-    pub breaker_call: Option<BreakerCall>,
+    /// Who is told what becomes of it.
+    pub observers: CallObservers,
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     call_began: Instant,
@@ -172,8 +170,7 @@ impl Running {
             calls: 0,
             keys: KeyAttempts::new(),
             target: None,
-            observed: None,
-            breaker_call: None,
+            observers: CallObservers::default(),
             transmission: Transmission::default(),
             call_began: now,
             last_backend: None,
@@ -227,7 +224,13 @@ impl Running {
         self.calls > 0
     }
 
-    pub fn call_begins(&mut self, target: &Arc<PlannedTarget>, request: &ClientRequest, ignored: &Ignored) {
+    pub fn call_begins(
+        &mut self,
+        health: &ProviderHealth,
+        target: &Arc<PlannedTarget>,
+        request: &ClientRequest,
+        ignored: &Ignored,
+    ) {
         self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
         self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
@@ -237,6 +240,7 @@ impl Running {
         self.payer = Some(Payer::of(&target.provider));
         self.upstream_request_id = None;
         self.call_began = self.timeline.call_begins(target);
+        self.observers.health = health.begin(target, self.call_began);
     }
 
     /// Keeps the usage that a failed whole answer reports, for [`Running::call_failed`].
@@ -273,27 +277,9 @@ impl Running {
         });
     }
 
-    /// The target has given a whole answer of so many tokens.
-    fn target_answered(&mut self, tokens: u64) {
-        if let Some(observed) = self.observed.take() {
-            observed.completed(tokens);
-        }
-        if let Some(breaker_call) = self.breaker_call.take() {
-            breaker_call.succeeded();
-        }
-    }
-
     /// What a failure says of the target that was called.
     pub fn judge(&mut self, failure: &CallFailure) {
-        let (observed, breaker_call) = (self.observed.take(), self.breaker_call.take());
-        // The gateway itself may have ended it, because all the time of the request was over.
-        let blame = if failure.is_timeout() && self.is_out_of_time() { Blame::Nobody } else { failure.blame() };
-        if let Some(observed) = observed.filter(|_| blame != Blame::Nobody) {
-            observed.failed();
-        }
-        if let Some(breaker_call) = breaker_call.filter(|_| blame == Blame::Target) {
-            breaker_call.failed(FailedCall { reason: failure.reason(), status: failure.status });
-        }
+        self.observers.failed(failure, self.is_out_of_time(), self.call_began.elapsed());
     }
 
     /// The target, with the key that it was called with.
@@ -322,13 +308,15 @@ impl Running {
 
     pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
         self.upstream_request_id = upstream_request_id;
-        self.timeline.call_answered();
+        if let (Some(took), Some(measured_call)) = (self.timeline.call_answered(), &mut self.observers.health) {
+            measured_call.head(took);
+        }
     }
 
     pub fn first_token(&mut self) {
         self.timeline.answer_begins();
         // Of a whole answer, all of it has come.
-        if let Some(observed) = self.observed.as_mut().filter(|_| self.streamed) {
+        if let Some(observed) = self.observers.figures.as_mut().filter(|_| self.streamed) {
             observed.first_token();
         }
         self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
@@ -337,9 +325,9 @@ impl Running {
     /// Settles what the answer cost. The settlement is durable when this returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
-        self.timeline.call_ends(None);
+        let took = self.timeline.call_ends(None).unwrap_or_default();
         let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
-        self.target_answered(measured.usage.tokens.output());
+        self.observers.answered(measured.usage.tokens.output(), took);
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
@@ -384,7 +372,7 @@ impl Running {
 
     /// Ends a request whose answer nobody takes any more. What went through is counted, and settled as soon as the ledger
     /// can.
-    pub fn give_up(mut self: Box<Self>, reason: &str) {
+    pub fn give_up(mut self: Box<Self>, reason: &'static str) {
         let metered = self.metered_so_far();
         self.abort(reason, metered.as_ref());
     }
@@ -397,18 +385,19 @@ impl Running {
                 let tokens = self.target().map(|target| {
                     self.meter.measure(target.usage_terms(), &answer.metered, NanoUsd::ZERO).usage.tokens.output()
                 });
-                self.target_answered(tokens.unwrap_or(0));
+                self.observers.answered(tokens.unwrap_or(0), self.call_began.elapsed());
                 self.abort(CLIENT_CLOSED, Some(&answer.metered));
             }
             Err(failure) => {
-                tracing::warn!(
-                    request_id = %self.request_id,
-                    trace_id = self.timeline.trace_id(),
-                    backend = self.target.as_ref().map(|target| &*target.name),
-                    reason = failure.reason(),
-                    status = failure.status,
-                    "a call to an upstream failed after its client had left"
-                );
+                let backend = self.target.as_ref().map(|target| &*target.name);
+                let (request_id, trace_id) = (self.request_id, self.timeline.trace_id());
+                let (reason, status) = (failure.reason(), failure.status);
+                let message = "a call to an upstream failed after its client had left";
+                if self.observers.know_of_failing_provider() {
+                    tracing::debug!(%request_id, trace_id, backend, reason, status, "{message}");
+                } else {
+                    tracing::warn!(%request_id, trace_id, backend, reason, status, "{message}");
+                }
                 self.judge(&failure);
                 if failure.was_refused() {
                     self.call_failed(&failure);
@@ -421,11 +410,11 @@ impl Running {
         }
     }
 
-    fn abort(&mut self, reason: &str, metered: Option<&Metered>) {
+    fn abort(&mut self, reason: &'static str, metered: Option<&Metered>) {
         let Some(hold) = self.hold.take() else { return };
         let is_unanswered = self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT;
-        if let Some(breaker_call) = self.breaker_call.take().filter(|_| is_unanswered) {
-            breaker_call.failed(FailedCall { reason, status: None });
+        if is_unanswered {
+            self.observers.unanswered(reason);
         }
         let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
         hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);

@@ -167,7 +167,7 @@ impl StreamRelay {
 
     /// The next piece of the upstream, for which it is waited.
     async fn awaited_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        let Some(observed) = &mut self.running.observed else { return self.body.next_piece().await };
+        let Some(observed) = &mut self.running.observers.figures else { return self.body.next_piece().await };
         let began = Instant::now();
         let piece = self.body.next_piece().await;
         observed.waited(began.elapsed());

@@ -141,11 +141,12 @@ impl RequestTimeline {
         }
     }
 
-    /// The head of the upstream's answer has arrived.
-    pub fn call_answered(&self) {
-        if let Some(call) = &self.call {
-            call.figures.first_byte.observe(call.began.elapsed().as_secs_f64());
-        }
+    /// The head of the upstream's answer has arrived. Returns how long that took; `None` without a call.
+    pub fn call_answered(&self) -> Option<Duration> {
+        let call = self.call.as_ref()?;
+        let took = call.began.elapsed();
+        call.figures.first_byte.observe(took.as_secs_f64());
+        Some(took)
     }
 
     /// The first part of the answer has arrived.
@@ -165,15 +166,18 @@ impl RequestTimeline {
         }
     }
 
-    /// The call is over; `error` if it ended early.
-    pub fn call_ends(&mut self, error: Option<&str>) {
+    /// The call is over; `error` if it ended early. Returns how long it took; `None` without a call.
+    pub fn call_ends(&mut self, error: Option<&str>) -> Option<Duration> {
         self.end_stage(if self.is_relaying { Stage::Relay } else { Stage::Dispatch });
-        if let Some(call) = &self.call {
-            call.figures.whole.observe(call.began.elapsed().as_secs_f64());
-        }
+        let took = self.call.as_ref().map(|call| {
+            let took = call.began.elapsed();
+            call.figures.whole.observe(took.as_secs_f64());
+            took
+        });
         if let Some(recording) = self.trace.recording() {
             recording.end_call(error);
         }
+        took
     }
 
     /// Puts the recorded end of the request into its trace.

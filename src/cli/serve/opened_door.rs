@@ -12,9 +12,10 @@ use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
     self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
-    ProviderKeys,
+    ProviderHealth, ProviderKeys,
 };
 use command::model_explain::{self, ModelExplainer};
+use command::provider_health;
 use command::tokens::TokenCounter;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
@@ -111,6 +112,7 @@ pub async fn open_door(
         access_tokens: Arc::clone(&access_tokens),
         provider_keys: Arc::clone(&provider_keys),
         observed: ObservedTargets::new(Arc::clone(clock)),
+        health: ProviderHealth::new(Arc::clone(clock)),
         breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
@@ -161,12 +163,14 @@ pub async fn open_door(
     let gateway = Arc::new(gateway);
     let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
     let explainer = ModelExplainer::new(admin.clone(), Arc::clone(&gateway));
+    let health_of_providers = provider_health::routes(admin.clone(), Arc::clone(&gateway));
     let mut api = health_routes(health);
     if config.mode.serves_requests() {
         api = inference::routes(gateway)
             .merge(admin::routes(admin))
             .merge(doctor::routes(doctor))
             .merge(model_explain::routes(explainer))
+            .merge(health_of_providers)
             .merge(query::routes(queries, MODELS_WORDING))
             .merge(api);
     }

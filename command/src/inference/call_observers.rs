@@ -1,0 +1,70 @@
+//! Who wants to know what becomes of a call: the figures that orders go by, the breaker of its target, and the health of its provider.
+//! Each is told once.
+
+use std::time::Duration;
+
+use super::breakers::{BreakerCall, FailedCall};
+use super::failure::{Answered, Blame, CallFailure};
+use super::health::{CallError, MeasuredCall};
+use super::observed_targets::ObservedCall;
+
+#[derive(Default)]
+pub struct CallObservers {
+    /// What is measured of it for the order of targets.
+    pub figures: Option<ObservedCall>,
+    /// What becomes of it for the target's breaker.
+    pub breaker: Option<BreakerCall>,
+    /// What becomes of it for the health of its provider.
+    pub health: Option<MeasuredCall>,
+}
+
+impl CallObservers {
+    /// The target has given a whole answer of so many tokens, so long after the call.
+    pub fn answered(&mut self, tokens: u64, took: Duration) {
+        if let Some(figures) = self.figures.take() {
+            figures.completed(tokens);
+        }
+        if let Some(breaker) = self.breaker.take() {
+            breaker.succeeded();
+        }
+        if let Some(health) = self.health.take() {
+            health.served(took);
+        }
+    }
+
+    /// What a failure says of the target that was called. If `is_out_of_time`, the gateway itself has ended the call, because all the
+    /// time of the request was over.
+    pub fn failed(&mut self, failure: &CallFailure, is_out_of_time: bool, took: Duration) {
+        let Self { figures, breaker, health } = std::mem::take(self);
+        let is_ended_here = failure.is_timeout() && is_out_of_time;
+        if let Some(health) = health.filter(|_| !is_ended_here) {
+            match failure.answered() {
+                Answered::Request => health.served(took),
+                Answered::Failed => health.failed(CallError { reason: failure.reason(), status: failure.status }),
+                Answered::Unasked => {}
+            }
+        }
+        let blame = if is_ended_here { Blame::Nobody } else { failure.blame() };
+        if let Some(figures) = figures.filter(|_| blame != Blame::Nobody) {
+            figures.failed();
+        }
+        if let Some(breaker) = breaker.filter(|_| blame == Blame::Target) {
+            breaker.failed(FailedCall { reason: failure.reason(), status: failure.status });
+        }
+    }
+
+    /// The client has left, after it had waited long for an answer.
+    pub fn unanswered(&mut self, reason: &'static str) {
+        if let Some(breaker) = self.breaker.take() {
+            breaker.failed(FailedCall { reason, status: None });
+        }
+        if let Some(health) = self.health.take() {
+            health.failed(CallError { reason, status: None });
+        }
+    }
+
+    /// Whether the call that is under way is one of many that its provider has failed, which was said once.
+    pub fn know_of_failing_provider(&self) -> bool {
+        self.health.as_ref().is_some_and(MeasuredCall::is_of_failing_provider)
+    }
+}
