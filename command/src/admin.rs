@@ -12,6 +12,7 @@
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
+pub mod body_format;
 pub(crate) mod import;
 pub(crate) mod import_error;
 pub mod setup;
@@ -55,7 +56,8 @@ pub(crate) use addressed_provider::{AddressedProvider, Purpose};
 pub(crate) use admin_context::AdminContext;
 pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
-pub(crate) use fields::{FieldError, Fields};
+pub use fields::FieldError;
+pub(crate) use fields::Fields;
 pub use import::{ImportQueue, Importer};
 pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;

@@ -161,6 +161,19 @@ impl Members {
         self.readable().map(|(member, _)| member.name).collect()
     }
 
+    /// The names of the fields that replies show as a creation sets them.
+    pub fn shown_names(&self) -> Vec<&'static str> {
+        self.readable().filter(|(member, _)| member.shown.is_some()).map(|(member, _)| member.name).collect()
+    }
+
+    /// The names of the fields that only a creation can set.
+    pub fn fixed_names(&self) -> Vec<&'static str> {
+        self.readable()
+            .filter(|(member, _)| member.on_change == OnChange::Fixed)
+            .map(|(member, _)| member.name)
+            .collect()
+    }
+
     /// Reads the body of a creation.
     pub fn read_creation(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
         let mut values = FieldValues::default();

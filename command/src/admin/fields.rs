@@ -61,6 +61,11 @@ impl Fields {
         Field { path: String::new(), value }.object()
     }
 
+    /// The fields of a body that was parsed before.
+    pub fn of_members(members: Map<String, Value>) -> Self {
+        Self { path: String::new(), left: members, known: Vec::new() }
+    }
+
     /// Reads a field that must be present.
     pub fn required<T>(
         &mut self,

@@ -50,6 +50,12 @@ pub trait Administered: Rules {
     const PATH: &'static str;
     const DECLARATION: &'static LazyLock<Declaration>;
 
+    /// Completes the values of a creation, so that a state follows from them without a gateway. Returns the fields that the
+    /// state does not have: they are kept beside it, or depend on when the resource is created.
+    fn complete(_: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+        Ok(Map::new())
+    }
+
     /// The owners of the resource and the resource itself; empty for a resource that all tenants share, or that is the
     /// platform's alone.
     fn chain(state: &Self::State, tables: &Tables) -> Chain;

@@ -34,6 +34,7 @@ use crate::revaluation::concerned::Known;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
 const REVALUES_FROM: &str = "revalues_from";
+const EFFECTIVE_FROM: &str = "effective_from";
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let rate = |name| required(name, amount()).shown_as(schema::money());
@@ -72,7 +73,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             ),
         replied("defaulted", defaulted)
             .meaning("The prices that are absent, and so follow the input price, the output price, or are 0"),
-        defaulting("effective_from", time(), Value::Null)
+        defaulting(EFFECTIVE_FROM, time(), Value::Null)
             .meaning(
                 "The price is in force from this time until a later price of the same model is. Default: now. A time in the past, \
                  and any change of a price that has begun, also re-values the requests that were admitted since: signed \
@@ -158,6 +159,16 @@ impl Administered for Price {
     const PATH: &'static str = "/v1/admin/prices";
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
+    /// Without a time, the price is in force from its creation on.
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+        let mut beside = Map::new();
+        if !given.has(EFFECTIVE_FROM) {
+            given.put(EFFECTIVE_FROM, rfc3339(DateTime::UNIX_EPOCH));
+            beside.insert(EFFECTIVE_FROM.to_owned(), Value::Null);
+        }
+        Ok(beside)
+    }
+
     /// The owners of the provider; empty for a shared one.
     fn chain(state: &Price, tables: &Tables) -> Chain {
         let tenant = tables.provider(state.provider_id).and_then(|entry| entry.value.tenant_id);
@@ -169,8 +180,8 @@ impl Administered for Price {
     }
 
     async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Planned<Self> {
-        if !given.has("effective_from") {
-            given.put("effective_from", rfc3339(cx.now));
+        if !given.has(EFFECTIVE_FROM) {
+            given.put(EFFECTIVE_FROM, rfc3339(cx.now));
         }
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.priced_provider(made.provider_id, "provider_id")?;

@@ -143,6 +143,13 @@ impl Administered for Provider {
     const PATH: &'static str = "/v1/admin/providers";
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
+    /// No state has the API key.
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+        let has_key = matches!(take_api_key(given)?, Patch::Set(_));
+        given.put("secret_generation", u32::from(has_key));
+        Ok(Map::new())
+    }
+
     fn chain(state: &Provider, tables: &Tables) -> Chain {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }

@@ -10,7 +10,7 @@ use events::log::{PersonalData, SideRow};
 use openapi::schema::{self, object};
 use projections::tables::Tables;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
@@ -66,6 +66,12 @@ struct NamedRole {
     scope: Option<Reach>,
 }
 
+impl NamedRole {
+    fn resolved(&self, tenant: TenantId) -> RoleGrant {
+        RoleGrant { role: self.role, scope: self.scope.unwrap_or(Reach::Tenant(tenant)) }
+    }
+}
+
 fn role(field: Field) -> Result<NamedRole, FieldError> {
     if field.is_text() {
         return Ok(NamedRole { role: named_role(field)?, scope: None });
@@ -96,8 +102,7 @@ fn reach(field: Field) -> Result<Reach, FieldError> {
 /// Fills in the scopes of the roles that the body names. Errors: the caller may not grant one of them.
 fn resolve_roles(cx: &AdminContext<'_>, given: &mut FieldValues, tenant: TenantId) -> Result<(), CommandError> {
     let Some(roles) = given.get::<Vec<NamedRole>>("roles")? else { return Ok(()) };
-    let scope = |named: &NamedRole| named.scope.unwrap_or(Reach::Tenant(tenant));
-    let roles: Vec<_> = roles.iter().map(|named| RoleGrant { role: named.role, scope: scope(named) }).collect();
+    let roles: Vec<_> = roles.iter().map(|named| named.resolved(tenant)).collect();
     cx.may_grant_roles(tenant, &roles, "roles")?;
     given.put("roles", roles);
     Ok(())
@@ -114,6 +119,22 @@ impl Rules for User {
 impl Administered for User {
     const PATH: &'static str = "/v1/admin/users";
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
+
+    /// Scopes of roles are filled in, and names are kept beside the events.
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+        let tenant: TenantId = given.get("tenant_id")?.ok_or_else(|| FieldError::new("tenant_id", "is required"))?;
+        let roles = given.get::<Vec<NamedRole>>("roles")?.unwrap_or_default();
+        let roles = roles.iter().map(|named| named.resolved(tenant)).collect::<Vec<_>>();
+        given.put("roles", roles);
+        let mut beside = Map::new();
+        for (field, digest) in [("name", "name_digest"), ("email", "email_digest")] {
+            if let Patch::Set(text) = given.take::<String>(field)? {
+                beside.insert(field.to_owned(), text.into());
+            }
+            given.put(digest, "");
+        }
+        Ok(beside)
+    }
 
     fn chain(state: &User, tables: &Tables) -> Chain {
         let owners = tables.chain_of_tenant(state.tenant_id).unwrap_or_default();
