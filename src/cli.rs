@@ -1,7 +1,8 @@
 //! The commands. Exit codes: 0 done, 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check;
-//! `rebuild`, `replay`, `bundle`, `what-if`, `reseal`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not
-//! start).
+//! `rebuild`, `replay`, `bundle`, `what-if`, `reseal`, `apply`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could
+//! not start).
 
+mod apply;
 mod archive;
 mod archived_ledger;
 mod bundle;
@@ -52,7 +53,7 @@ use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;
 
 use self::printable_text::printable_line;
-use crate::config::arguments::{Cli, Command, DataArgs, is_address};
+use crate::config::arguments::{Cli, Command, DataArgs, ExportCommand, is_address};
 use crate::config::{Flags, SecretFiles, WrongConfig, environment, setting};
 
 /// The exit code of what was not begun, for example because of wrong configuration.
@@ -89,7 +90,10 @@ pub fn run() -> ExitCode {
         Command::Move(args) => move_ledger::run(&args),
         Command::Archive(args) => archive::run(&args, &flags),
         Command::Restore(args) => restore::run(&args),
-        Command::Export(args) => export::run(&args, &flags),
+        Command::Export(args) => match &args.command {
+            Some(ExportCommand::Config(args)) => apply::export_config(args, &flags),
+            None => export::run(&args, &flags),
+        },
         Command::Bundle(args) => bundle::run(&args, &flags),
         Command::WhatIf(args) => what_if::run(&args, &flags),
         Command::Verify(args) => verify::run(&args, &flags),
@@ -98,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Reseal(args) => reseal::run(&args, &flags),
         Command::Status(args) => status::run(&args, &flags),
         Command::Catalogue(args) => catalogue::run(&args, &flags),
+        Command::Apply(args) => apply::run(&args, &flags),
         Command::Models(args) => models::run(&args, &flags),
         Command::Doctor(args) => doctor::run(&args, &flags),
         Command::Health(args) => health::run(&args, &flags),

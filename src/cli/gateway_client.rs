@@ -8,7 +8,7 @@ use events::event::admin::Permission;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use secrets::Secret;
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Sends requests to one gateway.
 pub struct GatewayClient {
@@ -46,6 +47,17 @@ pub struct Refused {
     pub status: u16,
     /// The member `error` of its body; null if it has none, as from a server that is no gateway.
     pub error: Value,
+}
+
+impl GatewayError {
+    /// True if the same command could succeed if it is sent again: it may not have arrived, or the gateway could not carry it out.
+    pub const fn may_be_retried(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::Refused { refused, .. } => refused.status >= 500,
+            Self::NotPrepared(_) => false,
+        }
+    }
 }
 
 impl Refused {
@@ -97,9 +109,25 @@ impl GatewayClient {
         self.exchange(Method::POST, path, Some(document)).await
     }
 
+    /// Sends a command with an `Idempotency-Key`, so that it may be sent again, and returns the body of a successful response.
+    pub async fn command(
+        &self,
+        method: Method,
+        path: &str,
+        document: String,
+        idempotency_key: &str,
+    ) -> Result<Value, GatewayError> {
+        let request = self.prepared(method, path, Some(document)).header(IDEMPOTENCY_KEY, idempotency_key);
+        self.answer(request).await
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, GatewayError> {
+        self.answer(self.prepared(method, path, body)).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, GatewayError> {
         let exchange = async {
-            let response = self.send(method, path, body).await?;
+            let response = request.send().await.map_err(|error| self.unreachable(&error))?;
             let status = response.status();
             let body = self.body(response).await?;
             match status.is_success() {
@@ -112,16 +140,19 @@ impl GatewayClient {
 
     /// Sends a request, with a body if there is one, and returns the response as soon as its head is complete.
     pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Response, GatewayError> {
+        self.prepared(method, path, body).send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    fn prepared(&self, method: Method, path: &str, body: Option<String>) -> RequestBuilder {
         let request = self.http.request(method, [&self.url, path].concat());
         let request = match &self.key {
             Some(key) => request.bearer_auth(key.reveal()),
             None => request,
         };
-        let request = match body {
+        match body {
             Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
             None => request,
-        };
-        request.send().await.map_err(|error| self.unreachable(&error))
+        }
     }
 
     /// The whole body of a response, if it is not longer than any of a gateway.

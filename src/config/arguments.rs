@@ -1,5 +1,6 @@
 //! The command line: its commands, and what their arguments have in common.
 
+mod apply;
 mod catalogue;
 mod gateway;
 mod ledger;
@@ -13,11 +14,12 @@ use clap::{Arg, Args, Parser, Subcommand, ValueHint};
 
 use super::BOOLEANS;
 use super::one_of::OneOf;
+pub use apply::{ApplyArgs, ExportConfigArgs};
 pub use catalogue::{CatalogueArgs, CatalogueCommand, ListArgs, UpdateArgs};
 pub use gateway::{DoctorArgs, GatewayArgs, HealthArgs, ListModelsArgs, ModelsArgs, ModelsCommand, TryArgs};
 pub use ledger::{
-    ArchiveArgs, BundleArgs, ExportArgs, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs, RestoreArgs,
-    StatusArgs, VerifyArgs, WhatIfArgs,
+    ArchiveArgs, BundleArgs, ExportArgs, ExportCommand, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs,
+    RestoreArgs, StatusArgs, VerifyArgs, WhatIfArgs,
 };
 use ledger::{BUNDLE_EXAMPLES, POSITION_OR_TIME, REPLAY_EXAMPLES, WHAT_IF_EXAMPLES};
 use serve::SECRETS;
@@ -45,7 +47,7 @@ pub enum Command {
     Archive(ArchiveArgs),
     /// Build a ledger anew from an archive, in a folder without one or in an empty one in PostgreSQL, and verify it
     Restore(RestoreArgs),
-    /// Print the events of a range of positions, from a ledger or an archive
+    /// Print the events of a range of positions, from a ledger or an archive, or the configuration of a running gateway
     Export(ExportArgs),
     /// Write one tenant's events in a time range to a file that proves that they are in the published log, without showing other
     /// tenants' events; also while a gateway runs
@@ -70,6 +72,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the providers, models and list prices that the gateway knows by itself, or take newer ones
     Catalogue(CatalogueArgs),
+    /// Bring partners, tenants, users, providers, models, prices, budgets and rate limits of a running gateway to what YAML files
+    /// ask for; exit code 0: done, 1: stopped in the middle, 2: a mistake in a file, or not begun
+    Apply(ApplyArgs),
     /// Use the models of a running gateway
     Models(ModelsArgs),
     /// Check the providers, keys, prices and models of a running gateway, without spending money; exit code 0: all is well,
@@ -92,12 +97,13 @@ impl Command {
             Self::Catalogue(args) => Some(args.command.data()),
             Self::Models(args) => Some(&args.command.gateway().data),
             Self::Doctor(args) => Some(&args.gateway.data),
+            Self::Apply(args) => Some(&args.gateway.data),
+            Self::Export(args) => args.folder_alone(),
             Self::Health(args) => Some(&args.data),
             Self::Migrate(_)
             | Self::Move(_)
             | Self::Archive(_)
             | Self::Restore(_)
-            | Self::Export(_)
             | Self::Bundle(_)
             | Self::WhatIf(_)
             | Self::Replay(_)

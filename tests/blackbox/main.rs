@@ -22,6 +22,7 @@ mod alerts;
 mod amplification;
 mod analysts;
 mod answers;
+mod apply;
 mod archive;
 mod as_of;
 mod audit_searches;

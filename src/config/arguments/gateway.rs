@@ -25,7 +25,7 @@ pub struct GatewayArgs {
 const KEY_OF_MODELS: &str =
     "The key is the one in --key-file, LEDGERWAY_KEY or LEDGERWAY_ADMIN_KEY, or else admin.key or dev.key in the
 data folder.";
-const KEY_OF_ADMINISTRATION: &str =
+pub(super) const KEY_OF_ADMINISTRATION: &str =
     "The key is the one in --key-file or LEDGERWAY_ADMIN_KEY, or else admin.key in the data folder.";
 
 #[derive(Args)]

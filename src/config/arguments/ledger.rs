@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueHint};
+use clap::{Args, Subcommand, ValueHint};
 use projections::views::View;
 
 use super::super::EXPORT_FORMATS;
 use super::super::one_of::OneOf;
-use super::{BOOL, DataArgs, DatabaseArg, OutputArgs};
+use super::{BOOL, DataArgs, DatabaseArg, ExportConfigArgs, OutputArgs};
 
 #[derive(Args)]
 pub struct MigrateArgs {
@@ -59,6 +59,7 @@ pub struct RestoreArgs {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ExportArgs {
     #[command(flatten)]
     pub database: DatabaseArg,
@@ -77,6 +78,25 @@ pub struct ExportArgs {
     /// JSON Lines, as /v1/events has them, or CSV
     #[arg(long, default_value = "jsonl", value_parser = OneOf::new(EXPORT_FORMATS))]
     pub format: String,
+    #[command(subcommand)]
+    pub command: Option<ExportCommand>,
+}
+
+#[derive(Subcommand)]
+pub enum ExportCommand {
+    /// Print partners, tenants, users, providers, models, prices, budgets and rate limits of a running gateway as a YAML file for
+    /// `ledgerway apply`
+    Config(ExportConfigArgs),
+}
+
+impl ExportArgs {
+    /// The data folder of a command that does not take the address of a database in its place.
+    pub(super) const fn folder_alone(&self) -> Option<&DataArgs> {
+        match &self.command {
+            Some(ExportCommand::Config(args)) => Some(&args.gateway.data),
+            None => None,
+        }
+    }
 }
 
 /// What is in the help of `bundle`.

@@ -1,0 +1,87 @@
+//! Carries a plan out: one request after the other, each with an `Idempotency-Key`, so that one whose answer was lost can be sent
+//! again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+
+use super::super::gateway_client::{GatewayClient, GatewayError};
+use super::plan::{Action, Plan, Step};
+
+/// Attempts of one request.
+const ATTEMPTS: usize = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A step that failed, and how many before it were carried out.
+#[derive(Debug)]
+pub struct Stopped<'a> {
+    pub done: usize,
+    pub at: &'a Step,
+    pub error: GatewayError,
+}
+
+/// The ids of new resources, by those that stood for them in the plan.
+#[derive(Default)]
+struct NewIds(BTreeMap<String, String>);
+
+/// Carries out every step. `run` tells this run from all others.
+///
+/// Errors: the first step that fails; those after it are not carried out.
+pub async fn carry_out<'a>(plan: &'a Plan, gateway: &GatewayClient, run: &str) -> Result<(), Stopped<'a>> {
+    let mut new_ids = NewIds::default();
+    for (done, step) in plan.steps.iter().enumerate() {
+        let answer = send(step, gateway, &format!("apply-{run}-{done}"), &new_ids).await;
+        let answer = answer.map_err(|error| Stopped { done, at: step, error })?;
+        new_ids.note(step, &answer);
+    }
+    Ok(())
+}
+
+async fn send(
+    step: &Step,
+    gateway: &GatewayClient,
+    idempotency_key: &str,
+    new_ids: &NewIds,
+) -> Result<Value, GatewayError> {
+    let collection = step.desired.kind.format().path;
+    let (method, path) = match &step.action {
+        Action::Create => (Method::POST, collection.to_owned()),
+        Action::Change { id, .. } => (Method::PATCH, format!("{collection}/{id}")),
+    };
+    let mut body = Value::Object(step.body());
+    new_ids.put_into(&mut body);
+    let body = body.to_string();
+    let mut attempt = 1;
+    loop {
+        match gateway.command(method.clone(), &path, body.clone(), idempotency_key).await {
+            Err(error) if attempt < ATTEMPTS && error.may_be_retried() => {
+                attempt += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+impl NewIds {
+    fn note(&mut self, step: &Step, answer: &Value) {
+        if let (Action::Create, Some(stand_in), Some(id)) = (&step.action, &step.desired.id, answer["id"].as_str()) {
+            self.0.insert(stand_in.clone(), id.to_owned());
+        }
+    }
+
+    fn put_into(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Some(id) = self.0.get(text) {
+                    text.clone_from(id);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.put_into(item)),
+            Value::Object(members) => members.values_mut().for_each(|member| self.put_into(member)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a gateway has, as far as the key sees it.
+
+use http::Method;
+use serde_json::Value;
+
+use command::admin::body_format::Body;
+
+use super::super::gateway_client::{GatewayClient, GatewayError};
+use super::kind::Kind;
+use super::names::{Name, Names};
+
+/// Small enough for pages of models with long prefixes.
+const PAGE_ITEMS: usize = 100;
+const RESOURCES_MAX: usize = 200_000;
+
+/// A live resource.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub kind: Kind,
+    pub id: String,
+    /// The body that would create it, in its normal form.
+    pub normal: Body,
+    /// The gateway made it itself, and keeps it as it is.
+    pub is_made_by_gateway: bool,
+    /// It has an API key of its own.
+    pub has_api_key: bool,
+    /// Requests are charged at this price now.
+    pub is_in_force: bool,
+}
+
+/// Everything that is live, of each kind the newest first.
+pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        let (path, mut cursor) = (kind.format().path, String::new());
+        loop {
+            let page = gateway.request(Method::GET, &format!("{path}?limit={PAGE_ITEMS}{cursor}")).await?;
+            let items = page["items"].as_array().ok_or_else(|| gateway.unexpected("its response is no list"))?;
+            found.extend(items.iter().filter_map(|item| live(kind, item)));
+            if found.len() > RESOURCES_MAX {
+                return Err(gateway.unexpected(&format!("it has more than {RESOURCES_MAX} resources")));
+            }
+            match page["next_cursor"].as_str() {
+                // Cursors consist of letters and digits, and need no encoding.
+                Some(next) if !items.is_empty() => cursor = format!("&cursor={next}"),
+                _ => break,
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn live(kind: Kind, item: &Value) -> Option<Live> {
+    let format = kind.format();
+    let body = format.body_of(item);
+    Some(Live {
+        kind,
+        id: item["id"].as_str()?.to_owned(),
+        // One that another version made may break a rule of this version, and is compared as it is.
+        normal: format.normal(&body).unwrap_or(body),
+        is_made_by_gateway: item["origin"].is_string(),
+        has_api_key: item["api_key_set"] == true,
+        is_in_force: item["in_force"] == true,
+    })
+}
+
+/// The names of what has one.
+pub fn names(live: &[Live]) -> Names {
+    let mut names = Names::default();
+    for kind in [Kind::Partner, Kind::Tenant, Kind::User, Kind::Provider] {
+        for one in live.iter().filter(|one| one.kind == kind) {
+            if let Some(name) = name(one, &names) {
+                names.insert(name, &*one.id);
+            }
+        }
+    }
+    names
+}
+
+/// The name of a partner, tenant, user or provider; `None` for one without a slug, or of an owner without one. An owner that the
+/// key does not see is left out of it.
+fn name(one: &Live, names: &Names) -> Option<Name> {
+    let text = |field: &str| one.normal.get(field).and_then(Value::as_str);
+    let (own, owner) = match one.kind {
+        Kind::Partner => ("slug", None),
+        Kind::Tenant => ("slug", Some("partner_id")),
+        Kind::User => ("slug", Some("tenant_id")),
+        Kind::Provider => ("name", text("tenant_id").map(|_| "tenant_id")),
+        Kind::Budget | Kind::RateLimit | Kind::Price | Kind::Model => return None,
+    };
+    let owner = match owner.and_then(text) {
+        None => &[][..],
+        Some(id) => match names.name_of(id) {
+            Some(name) => &name.path[..],
+            None if one.kind == Kind::Tenant => &[],
+            None => return None,
+        },
+    };
+    Some(Name::new(one.kind, owner, text(own)?))
+}

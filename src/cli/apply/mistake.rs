@@ -1,0 +1,33 @@
+//! What is wrong in a file, and where.
+
+use std::fmt;
+use std::rc::Rc;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: Rc<str>,
+    pub line: usize,
+}
+
+/// Something that must be corrected before anything is changed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    pub place: Place,
+    /// The path of the field, `models[2].name`; empty for the file as a whole.
+    pub field: String,
+    pub reason: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, field, reason } = self;
+        if field.is_empty() { write!(f, "{place}: {reason}") } else { write!(f, "{place}: {field}: {reason}") }
+    }
+}

@@ -1,0 +1,247 @@
+//! Compares what files ask for with what the gateway has.
+//!
+//! A resource in a file is all of it: a field that the file omits has its default, as on creation. Two fields are exceptions. An API
+//! key that is not mentioned stays, because it cannot be read back to be compared. A price without a time is the one in force:
+//! another one replaces it from now on, and what was charged before stays.
+
+use std::collections::BTreeMap;
+
+use command::admin::body_format::Body;
+use secrets::Secret;
+use serde_json::Value;
+
+use super::desired::{Desired, identity};
+use super::kind::Kind;
+use super::live::Live;
+use super::mistake::Mistake;
+use super::secret_source::{API_KEY, ApiKey};
+
+const BASE_URL: &str = "base_url";
+const EFFECTIVE_FROM: &str = "effective_from";
+
+/// When API keys are sent to providers that have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretsSent {
+    WhereNeeded,
+    All,
+}
+
+/// What is done, in this order.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// How many resources are as the files ask.
+    pub unchanged: usize,
+}
+
+/// A change of one resource.
+#[derive(Debug)]
+pub struct Step {
+    pub desired: Desired,
+    pub action: Action,
+    pub api_key: ApiKeyChange,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Create,
+    Change { id: String, fields: Vec<FieldChange> },
+}
+
+/// A field with its value before and after; `None` for none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldChange {
+    pub name: String,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ApiKeyChange {
+    Kept,
+    Removed,
+    Set(Secret),
+}
+
+impl Plan {
+    /// Errors: what no change can bring about.
+    pub fn of(desired: Vec<Desired>, live: &[Live], sent: SecretsSent) -> Result<Self, Vec<Mistake>> {
+        let index = Index::of(live);
+        let asked = alike(&desired);
+        let (mut plan, mut mistakes) = (Self::default(), Vec::new());
+        for one in desired {
+            let has_others = asked.get(&key_of(&one)).is_some_and(|count| *count > 1);
+            match index.counterpart(&one, has_others).and_then(|live| step(one, live, sent)) {
+                Ok(Some(step)) => plan.steps.push(step),
+                Ok(None) => plan.unchanged += 1,
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+    }
+
+    pub fn created(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Create)).count()
+    }
+
+    pub fn changed(&self) -> usize {
+        self.steps.len() - self.created()
+    }
+}
+
+type Key = (Kind, Vec<String>);
+
+fn key_of(one: &Desired) -> Key {
+    (one.kind, identity(one.kind, &one.normal))
+}
+
+/// How many resources in the files share each identity.
+fn alike(desired: &[Desired]) -> BTreeMap<Key, usize> {
+    let mut counts = BTreeMap::new();
+    for one in desired {
+        *counts.entry(key_of(one)).or_default() += 1;
+    }
+    counts
+}
+
+/// Live resources by what tells them apart.
+struct Index<'a>(BTreeMap<Key, Vec<&'a Live>>);
+
+impl<'a> Index<'a> {
+    fn of(live: &'a [Live]) -> Self {
+        let mut index: BTreeMap<Key, Vec<&Live>> = BTreeMap::new();
+        // What the gateway makes by itself gives way to models and prices of the same name.
+        let gives_way = |one: &Live| one.is_made_by_gateway && matches!(one.kind, Kind::Model | Kind::Price);
+        for one in live.iter().filter(|one| !gives_way(one)) {
+            index.entry((one.kind, identity(one.kind, &one.normal))).or_default().push(one);
+        }
+        Self(index)
+    }
+
+    /// The live resource that is meant.
+    fn counterpart(&self, one: &Desired, has_others: bool) -> Result<Option<&'a Live>, Mistake> {
+        let found = self.0.get(&key_of(one)).map_or(&[][..], Vec::as_slice);
+        match one.kind {
+            Kind::Price => Ok(price(one, found)),
+            Kind::Budget if has_others || found.len() > 1 => {
+                let has_same = |live: &&&Live| live.normal.get("enforcement") == one.normal.get("enforcement");
+                single(one, &found.iter().filter(has_same).copied().collect::<Vec<_>>())
+            }
+            Kind::Partner
+            | Kind::Tenant
+            | Kind::User
+            | Kind::Budget
+            | Kind::RateLimit
+            | Kind::Provider
+            | Kind::Model => single(one, found),
+        }
+    }
+}
+
+fn single<'a>(one: &Desired, found: &[&'a Live]) -> Result<Option<&'a Live>, Mistake> {
+    match found {
+        [] => Ok(None),
+        [live] => Ok(Some(live)),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|live| live.id.as_str()).collect();
+            let reason = format!("the gateway has several of it: end all but one of {}", ids.join(", "));
+            Err(one.mistake("", reason))
+        }
+    }
+}
+
+/// The price with the same time, or else the one in force. Of several with one time, the newest is in force.
+fn price<'a>(one: &Desired, found: &[&'a Live]) -> Option<&'a Live> {
+    let from = one.normal.get(EFFECTIVE_FROM);
+    let mut matching = found.iter().filter(|live| match from {
+        Some(from) => live.normal.get(EFFECTIVE_FROM) == Some(from),
+        None => live.is_in_force,
+    });
+    let newest = matching.clone().next();
+    matching.find(|live| live.is_in_force).or(newest).copied()
+}
+
+/// What is done for one resource; `None` if it is as the file asks.
+fn step(desired: Desired, live: Option<&Live>, sent: SecretsSent) -> Result<Option<Step>, Mistake> {
+    let Some(live) = live else {
+        let api_key = api_key(&desired, None, sent)?;
+        return Ok(Some(Step { desired, action: Action::Create, api_key }));
+    };
+    if live.is_made_by_gateway {
+        let reason = "the gateway made a provider of this name from its environment: choose another name";
+        return Err(desired.mistake("name", reason));
+    }
+    let fields = changes(&desired, live);
+    if desired.kind == Kind::Price && !desired.normal.contains_key(EFFECTIVE_FROM) && !fields.is_empty() {
+        return Ok(Some(Step { desired, action: Action::Create, api_key: ApiKeyChange::Kept }));
+    }
+    let fixed = desired.kind.format().fixed_fields();
+    if let Some(change) = fields.iter().find(|change| fixed.contains(&change.name.as_str())) {
+        let before = change.before.as_ref().map_or("nothing".to_owned(), Value::to_string);
+        return Err(desired.mistake(&change.name, format!("cannot be changed: it is {before}")));
+    }
+    let moves = fields.iter().any(|change| change.name == BASE_URL);
+    let api_key = api_key(&desired, Some((live, moves)), sent)?;
+    if fields.is_empty() && matches!(api_key, ApiKeyChange::Kept) {
+        return Ok(None);
+    }
+    Ok(Some(Step { desired, action: Action::Change { id: live.id.clone(), fields }, api_key }))
+}
+
+fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
+    let (before, after) = (&live.normal, &desired.normal);
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let is_compared = |name: &&&String| {
+        name.as_str() != EFFECTIVE_FROM || desired.kind != Kind::Price || after.contains_key(EFFECTIVE_FROM)
+    };
+    let changes = names.iter().filter(is_compared).map(|name| FieldChange {
+        name: (*name).clone(),
+        before: before.get(*name).cloned(),
+        after: after.get(*name).cloned(),
+    });
+    changes.filter(|change| change.before != change.after).collect()
+}
+
+/// What becomes of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
+fn api_key(desired: &Desired, live: Option<(&Live, bool)>, sent: SecretsSent) -> Result<ApiKeyChange, Mistake> {
+    let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || sent == SecretsSent::All);
+    match &desired.api_key {
+        ApiKey::From(source) if is_sent => {
+            let read = source.read().map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
+            check(desired, &read)?;
+            Ok(ApiKeyChange::Set(read))
+        }
+        ApiKey::Removed if live.is_some_and(|(live, _)| live.has_api_key) => Ok(ApiKeyChange::Removed),
+        ApiKey::Removed | ApiKey::Unsaid | ApiKey::From(_) => Ok(ApiKeyChange::Kept),
+    }
+}
+
+/// Errors: no provider takes such a key. The reason does not repeat it.
+fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
+    let mut body = desired.body.clone();
+    body.insert(API_KEY.to_owned(), key.reveal().into());
+    match desired.kind.format().normal(&body) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(desired.mistake(API_KEY, error.reason)),
+    }
+}
+
+impl Step {
+    /// The body that is sent, with the ids of [`super::names::Names`].
+    pub fn body(&self) -> Body {
+        let mut body = match &self.action {
+            Action::Create => self.desired.body.clone(),
+            Action::Change { fields, .. } => {
+                let given = |change: &FieldChange| self.desired.body.get(&change.name).cloned();
+                let value = |change: &FieldChange| given(change).or_else(|| change.after.clone());
+                fields.iter().map(|change| (change.name.clone(), value(change).unwrap_or_default())).collect()
+            }
+        };
+        match &self.api_key {
+            ApiKeyChange::Kept => {}
+            ApiKeyChange::Removed => drop(body.insert(API_KEY.to_owned(), Value::Null)),
+            ApiKeyChange::Set(secret) => drop(body.insert(API_KEY.to_owned(), secret.reveal().into())),
+        }
+        body
+    }
+}

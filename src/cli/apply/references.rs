@@ -1,0 +1,344 @@
+//! Where bodies have ids, and files names: `provider` in a file is `provider_id` in a body. The places follow from the schemas of
+//! the bodies, so that a new one cannot be forgotten.
+
+use std::collections::BTreeMap;
+
+use command::admin::FieldError;
+use serde_json::{Map, Value};
+
+use super::kind::Kind;
+use super::names::{Names, NotNamed};
+use super::yaml::{Member, Node, NodeValue};
+
+/// A field of files that names a resource, the field of bodies with its id, and its kind.
+pub struct Reference {
+    pub field: &'static str,
+    pub id_field: &'static str,
+    pub kind: Kind,
+}
+
+pub const REFERENCES: [Reference; 4] = [
+    Reference { field: "partner", id_field: "partner_id", kind: Kind::Partner },
+    Reference { field: "tenant", id_field: "tenant_id", kind: Kind::Tenant },
+    Reference { field: "user", id_field: "user_id", kind: Kind::User },
+    Reference { field: "provider", id_field: "provider_id", kind: Kind::Provider },
+];
+/// The id of a key, which no file can name.
+pub const KEY_ID: &str = "key_id";
+const NO_KEYS: &str =
+    "files do not have keys, whose secrets are shown once, so they cannot have what belongs to one either";
+const PROVIDER_FORM: &str =
+    "must be the name of a provider, or {name: NAME, tenant: TENANT}; without tenant, one that all tenants share";
+
+/// The fields that a schema has, with those inside them.
+#[derive(Clone, Debug, Default)]
+pub struct FieldTree {
+    fields: BTreeMap<String, Self>,
+    items: Option<Box<Self>>,
+}
+
+impl FieldTree {
+    /// The fields of a JSON Schema, of all its alternatives.
+    pub fn of(schema: &Value) -> Self {
+        let mut tree = Self::default();
+        tree.add(schema);
+        tree
+    }
+
+    fn add(&mut self, schema: &Value) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            self.fields.entry(name.clone()).or_default().add(field);
+        }
+        if schema["items"].is_object() {
+            self.items.get_or_insert_default().add(&schema["items"]);
+        }
+        for alternative in ["oneOf", "anyOf", "allOf"].iter().filter_map(|name| schema[name].as_array()).flatten() {
+            self.add(alternative);
+        }
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
+    fn field(&self, name: &str) -> &Self {
+        self.fields.get(name).unwrap_or(const { &Self::empty() })
+    }
+
+    fn item(&self) -> &Self {
+        self.items.as_deref().unwrap_or(const { &Self::empty() })
+    }
+
+    const fn empty() -> Self {
+        Self { fields: BTreeMap::new(), items: None }
+    }
+}
+
+/// Replaces the names in a file by ids.
+pub struct ToIds<'a> {
+    pub names: &'a Names,
+    /// The tenant that owns the resource: its own providers come first.
+    pub owner: &'a [String],
+}
+
+impl ToIds<'_> {
+    /// The value of a body. Errors: the first name that names nothing, by its path in the file.
+    pub fn value(&self, node: &Node, tree: &FieldTree, path: &str) -> Result<Value, FieldError> {
+        Ok(match &node.value {
+            NodeValue::Null => Value::Null,
+            NodeValue::Boolean(boolean) => Value::Bool(*boolean),
+            NodeValue::Number(number) => Value::Number(number.clone()),
+            NodeValue::Text(text) => Value::String(text.clone()),
+            NodeValue::List(items) => {
+                let items = items.iter().enumerate();
+                let values = items.map(|(index, item)| self.value(item, tree.item(), &format!("{path}[{index}]")));
+                Value::Array(values.collect::<Result<_, _>>()?)
+            }
+            NodeValue::Map(members) => Value::Object(self.members(members, tree, path)?),
+        })
+    }
+
+    fn members(&self, members: &[Member], tree: &FieldTree, path: &str) -> Result<Map<String, Value>, FieldError> {
+        let mut fields = Map::new();
+        for Member { name, node, .. } in members {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            if tree.has(KEY_ID) && (name == KEY_ID || name == "key") {
+                return Err(FieldError::new(path, NO_KEYS));
+            }
+            let is_here = |reference: &&Reference| tree.has(reference.id_field);
+            let mut here = REFERENCES.iter().filter(is_here);
+            if let Some(reference) = here.clone().find(|reference| reference.id_field == name) {
+                let field = reference.field;
+                return Err(FieldError::new(path, format!("files have names in place of ids: give {field}")));
+            }
+            let (name, value) = match here.find(|reference| reference.field == name) {
+                Some(reference) => (reference.id_field, self.id(node, reference.kind, &path)?),
+                None => (&**name, self.value(node, tree.field(name), &path)?),
+            };
+            fields.insert(name.to_owned(), value);
+        }
+        Ok(fields)
+    }
+
+    fn id(&self, node: &Node, kind: Kind, path: &str) -> Result<Value, FieldError> {
+        let wrong = |error: NotNamed| FieldError::new(path, error.to_string());
+        match (&node.value, kind) {
+            (NodeValue::Null, _) => Ok(Value::Null),
+            (NodeValue::Text(named), Kind::Provider) => {
+                let own = self.names.find_provider(self.owner, named);
+                let found = own.or_else(|error| self.names.find_provider(&[], named).map_err(|_| error));
+                found.map(Value::from).map_err(wrong)
+            }
+            (NodeValue::Map(members), Kind::Provider) => self.provider(members, path),
+            (_, Kind::Provider) => Err(FieldError::new(path, PROVIDER_FORM)),
+            (NodeValue::Text(named), kind) => self.names.find(kind, named).map(Value::from).map_err(wrong),
+            (_, kind) => Err(FieldError::new(path, format!("must be the name of a {}", kind.word()))),
+        }
+    }
+
+    /// A provider by its name and its tenant.
+    fn provider(&self, members: &[Member], path: &str) -> Result<Value, FieldError> {
+        let (mut name, mut owner) = (None, Vec::new());
+        for member in members {
+            match (&*member.name, &member.node.value) {
+                ("name", NodeValue::Text(text)) => name = Some(text),
+                ("tenant", NodeValue::Null) => {}
+                ("tenant", NodeValue::Text(named)) => {
+                    let found = self.names.find(Kind::Tenant, named);
+                    let id = found.map_err(|error| FieldError::new(format!("{path}.tenant"), error.to_string()))?;
+                    owner = self.names.name_of(id).map(|name| name.path.clone()).unwrap_or_default();
+                }
+                _ => return Err(FieldError::new(path, PROVIDER_FORM)),
+            }
+        }
+        let name = name.ok_or_else(|| FieldError::new(path, PROVIDER_FORM))?;
+        let found = self.names.find_provider(&owner, name);
+        found.map(Value::from).map_err(|error| FieldError::new(path, error.to_string()))
+    }
+}
+
+/// Replaces the ids in a body by names.
+pub struct ToNames<'a> {
+    pub names: &'a Names,
+    /// The tenant that owns the resource.
+    pub owner: &'a [String],
+}
+
+/// No file can have the resource, because it names one that has no name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it belongs to {id}, which files cannot name")]
+pub struct Nameless {
+    pub id: String,
+}
+
+impl ToNames<'_> {
+    /// The value of a file.
+    pub fn value(&self, value: &Value, tree: &FieldTree) -> Result<Value, Nameless> {
+        Ok(match value {
+            Value::Array(items) => {
+                Value::Array(items.iter().map(|item| self.value(item, tree.item())).collect::<Result<_, _>>()?)
+            }
+            Value::Object(members) => Value::Object(self.members(members, tree)?),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        })
+    }
+
+    pub fn members(&self, members: &Map<String, Value>, tree: &FieldTree) -> Result<Map<String, Value>, Nameless> {
+        let mut fields = Map::new();
+        for (name, value) in members {
+            let nameless = || Nameless { id: value.as_str().unwrap_or_default().to_owned() };
+            if tree.has(KEY_ID) && name == KEY_ID {
+                return Err(nameless());
+            }
+            let reference = REFERENCES.iter().find(|reference| reference.id_field == name && tree.has(name));
+            match (reference, value.as_str()) {
+                (Some(reference), Some(id)) => {
+                    fields.insert(reference.field.to_owned(), self.name(id).ok_or_else(nameless)?);
+                }
+                _ => drop(fields.insert(name.clone(), self.value(value, tree.field(name))?)),
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The name of a resource as the file has it.
+    fn name(&self, id: &str) -> Option<Value> {
+        let name = self.names.name_of(id)?;
+        if name.kind != Kind::Provider {
+            return Some(name.to_string().into());
+        }
+        let (owner, own) = (name.owner(), name.own());
+        let is_found_by_name = match self.names.find_provider(self.owner, own) {
+            Ok(found) => found == id,
+            Err(_) => owner.is_empty(),
+        };
+        Some(match (is_found_by_name, owner) {
+            (true, _) => own.into(),
+            (false, []) => serde_json::json!({ "name": own }),
+            (false, owner) => serde_json::json!({ "name": own, "tenant": owner.join("/") }),
+        })
+    }
+}
+
+/// The path of a field of a body as files have it, and the reason in their words.
+pub fn in_files(error: FieldError) -> FieldError {
+    let FieldError { mut field, mut reason } = error;
+    for Reference { field: name, id_field, .. } in &REFERENCES {
+        field = field.replace(id_field, name);
+        reason = reason.replace(id_field, name);
+    }
+    FieldError { field, reason: reason.replace(&format!(", {KEY_ID}"), "").replace("JSON number", "number") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::names::Name;
+    use super::super::yaml::documents;
+    use super::*;
+
+    fn names() -> Names {
+        let mut names = Names::default();
+        for (kind, path, id) in [
+            (Kind::Tenant, "a/x", "ten_1"),
+            (Kind::Provider, "shared", "prv_1"),
+            (Kind::Provider, "both", "prv_2"),
+            (Kind::Provider, "a/x/both", "prv_3"),
+        ] {
+            names.insert(Name { kind, path: path.split('/').map(str::to_owned).collect() }, id);
+        }
+        names
+    }
+
+    fn tree(kind: Kind) -> FieldTree {
+        FieldTree::of(&kind.format().schema())
+    }
+
+    /// The paths of references in a tree.
+    fn places(tree: &FieldTree, path: &str, found: &mut Vec<String>) {
+        for (name, inside) in &tree.fields {
+            let path = format!("{path}.{name}");
+            if REFERENCES.iter().any(|reference| reference.id_field == name) || name == KEY_ID {
+                found.push(path.clone());
+            }
+            places(inside, &path, found);
+        }
+        if let Some(items) = &tree.items {
+            places(items, &format!("{path}[]"), found);
+        }
+    }
+
+    #[test]
+    fn every_id_in_a_body_is_a_name_in_files() {
+        let mut found = Vec::new();
+        for kind in Kind::IN_FILES {
+            places(&tree(kind), kind.section(), &mut found);
+        }
+        let scope =
+            |section: &str| ["key_id", "partner_id", "tenant_id", "user_id"].map(|id| format!("{section}.scope.{id}"));
+        let mut wanted: Vec<String> = [
+            "tenants.partner_id",
+            "users.roles[].scope.partner_id",
+            "users.roles[].scope.tenant_id",
+            "users.tenant_id",
+            "providers.tenant_id",
+            "models.targets[].provider_id",
+            "models.tenant_id",
+            "prices.provider_id",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        wanted.extend(scope("budgets").into_iter().chain(scope("rate_limits")));
+        assert_eq!(found, wanted);
+        // No other field is one of an id.
+        for kind in Kind::IN_FILES {
+            let schema = kind.format().schema().to_string();
+            let ids = schema.matches("_[0-9a-f]{32}$").count();
+            let (mut places_found, tree) = (Vec::new(), tree(kind));
+            places(&tree, "", &mut places_found);
+            assert_eq!(places_found.len(), ids, "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_tenants_own_provider_comes_first_and_the_others_have_another_form() {
+        let (names, tree) = (names(), tree(Kind::Model));
+        let owner = ["a".to_owned(), "x".to_owned()];
+        let both = |text: &str, owner: &[String]| {
+            let node = documents(text).expect("YAML").remove(0);
+            let body = ToIds { names: &names, owner }.value(&node, &tree, "").expect("names");
+            let back = ToNames { names: &names, owner }.value(&body, &tree).expect("names");
+            (body["targets"][0]["provider_id"].clone(), back["targets"][0]["provider"].clone())
+        };
+        for (named, owner, id) in
+            [("shared", &owner[..], "prv_1"), ("both", &owner[..], "prv_3"), ("both", &[][..], "prv_2")]
+        {
+            assert_eq!(both(&format!("targets: [{{provider: {named}}}]"), owner), (json!(id), json!(named)));
+        }
+        let (id, back) = both("targets: [{provider: {name: both}}]", &owner);
+        assert_eq!((id, back), (json!("prv_2"), json!({ "name": "both" })));
+        let (id, back) = both("targets: [{provider: {name: both, tenant: x}}]", &[]);
+        assert_eq!((id, back), (json!("prv_3"), json!({ "name": "both", "tenant": "a/x" })));
+    }
+
+    #[test]
+    fn what_cannot_be_named_is_refused_by_its_path() {
+        let (names, model, budget) = (names(), tree(Kind::Model), tree(Kind::Budget));
+        let refused = |text: &str, tree: &FieldTree| {
+            let node = documents(text).expect("YAML").remove(0);
+            let error = ToIds { names: &names, owner: &[] }.value(&node, tree, "").expect_err("refused");
+            (error.field, error.reason)
+        };
+        let (field, reason) = refused("targets: [{provider: share}]", &model);
+        assert_eq!(field, "targets[0].provider");
+        assert!(reason.ends_with("; did you mean shared?"), "{reason}");
+        assert_eq!(refused("tenant_id: ten_1", &model).1, "files have names in place of ids: give tenant");
+        assert_eq!(refused("scope: {key: a}", &budget), ("scope.key".to_owned(), NO_KEYS.to_owned()));
+        assert_eq!(refused("tenant: 5", &model).1, "must be the name of a tenant");
+        assert_eq!(refused("targets: [{provider: 5}]", &model).1, PROVIDER_FORM);
+        let scope = json!({ "scope": { "key_id": "key_1" } });
+        let nameless = ToNames { names: &names, owner: &[] }.value(&scope, &budget).expect_err("no name");
+        assert_eq!(nameless.id, "key_1");
+    }
+}

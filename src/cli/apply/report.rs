@@ -1,0 +1,67 @@
+//! A plan as text.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::desired::label;
+use super::names::Names;
+use super::plan::{Action, ApiKeyChange, Plan, Step};
+use super::references::{FieldTree, ToNames};
+use super::text::{flat, shown};
+
+/// The steps, each with its fields: `+` for what is created, `~` for what is changed.
+pub fn steps(plan: &Plan, names: &Names) -> Vec<String> {
+    plan.steps.iter().flat_map(|step| lines(step, names)).collect()
+}
+
+/// `2 to create, 1 to change, 7 unchanged`
+pub fn counts(plan: &Plan) -> String {
+    format!("{} to create, {} to change, {} unchanged", plan.created(), plan.changed(), plan.unchanged)
+}
+
+/// The resource of a step in words.
+pub fn subject(step: &Step, names: &Names) -> String {
+    label(step.desired.kind, &step.desired.normal, names)
+}
+
+fn lines(step: &Step, names: &Names) -> Vec<String> {
+    let (sign, mut fields) = match &step.action {
+        Action::Create => {
+            let fields = flat(&named(step, step.desired.body.clone(), names));
+            ('+', fields.into_iter().map(|(path, value)| format!("    {path}: {}", shown(&value))).collect::<Vec<_>>())
+        }
+        Action::Change { fields, .. } => {
+            let of = |side: fn(&super::plan::FieldChange) -> &Option<Value>| {
+                let values = fields.iter().filter_map(|change| Some((change.name.clone(), side(change).clone()?)));
+                flat(&named(step, values.collect(), names))
+            };
+            ('~', differences(&of(|change| &change.before), &of(|change| &change.after)))
+        }
+    };
+    match &step.api_key {
+        ApiKeyChange::Kept => {}
+        ApiKeyChange::Removed => fields.push("    api_key: removed".to_owned()),
+        ApiKeyChange::Set(_) => fields.push("    api_key: set".to_owned()),
+    }
+    let head = format!("{sign} {}", subject(step, names));
+    [head].into_iter().chain(fields).collect()
+}
+
+fn differences<P: Ord + std::fmt::Display>(before: &BTreeMap<P, String>, after: &BTreeMap<P, String>) -> Vec<String> {
+    let paths: std::collections::BTreeSet<&P> = before.keys().chain(after.keys()).collect();
+    let shown = |value: Option<&String>| value.map_or_else(|| "none".to_owned(), |value| shown(value));
+    let lines = paths.into_iter().map(|path| (path, before.get(path), after.get(path)));
+    lines
+        .filter(|(_, before, after)| before != after)
+        .map(|(path, before, after)| format!("    {path}: {} -> {}", shown(before), shown(after)))
+        .collect()
+}
+
+/// Fields with names in place of ids. What has no name is shown by its id.
+fn named(step: &Step, fields: Map<String, Value>, names: &Names) -> Map<String, Value> {
+    let tree = FieldTree::of(&step.desired.kind.format().schema());
+    let owner = step.desired.normal.get("tenant_id").and_then(Value::as_str).and_then(|id| names.name_of(id));
+    let owner = owner.map(|name| &name.path[..]).unwrap_or_default();
+    ToNames { names, owner }.members(&fields, &tree).unwrap_or(fields)
+}

@@ -1,0 +1,121 @@
+//! The JSON Schema of the files, for editors. It is made of the schemas that the admin API publishes of its bodies.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::Kind;
+use super::references::{KEY_ID, REFERENCES};
+use super::secret_source::{API_KEY, ENV, FILE};
+
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// The schema of a file.
+pub fn schema() -> Value {
+    let sections = Kind::IN_FILES.map(|kind| {
+        let list = json!({ "type": ["array", "null"], "items": item(kind) });
+        (kind.section().to_owned(), list)
+    });
+    json!({
+        "$schema": DIALECT,
+        "title": "Configuration of ledgerway apply",
+        "type": "object",
+        "properties": sections.into_iter().collect::<Map<String, Value>>(),
+        "additionalProperties": false,
+    })
+}
+
+fn item(kind: Kind) -> Value {
+    let mut schema = kind.format().schema();
+    put_names(&mut schema);
+    if schema["properties"][API_KEY].is_object() {
+        let described = schema["properties"][API_KEY]["description"].take();
+        schema["properties"][API_KEY] = api_key(&described);
+    }
+    if let (Some(name), Value::Array(required)) = (kind.required_name(), &mut schema["required"]) {
+        required.push(name.into());
+        schema["properties"][name]["type"] = json!("string");
+    }
+    schema
+}
+
+/// Where the secret is.
+fn api_key(described: &Value) -> Value {
+    let source = |name: &str, meaning: &str| {
+        json!({
+            "type": "object", "required": [name], "additionalProperties": false,
+            "properties": { name: { "type": "string", "minLength": 1, "description": meaning } },
+        })
+    };
+    let variable = source(ENV, "Name of the variable that has it, where apply runs");
+    let file = source(FILE, "Path of the file that has it, from the folder of this file");
+    json!({ "description": described, "oneOf": [variable, file, { "type": "null" }] })
+}
+
+/// Replaces the ids of other resources by their names, at any depth.
+fn put_names(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(put_names),
+        Value::Object(members) => {
+            if let Some(Value::Object(properties)) = members.get_mut("properties") {
+                put_properties(properties);
+            }
+            if let Some(Value::Array(required)) = members.get_mut("required") {
+                for name in required {
+                    let reference = REFERENCES.iter().find(|reference| *name == reference.id_field);
+                    reference.into_iter().for_each(|reference| *name = reference.field.into());
+                }
+            }
+            members.values_mut().for_each(put_names);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn put_properties(properties: &mut Map<String, Value>) {
+    properties.remove(KEY_ID);
+    for reference in &REFERENCES {
+        let Some(id) = properties.remove(reference.id_field) else { continue };
+        let mut name = match reference.kind {
+            Kind::Partner => json!({ "type": "string", "description": "The partner's slug" }),
+            Kind::Tenant => {
+                json!({ "type": "string", "description": "PARTNER/TENANT by their slugs, or the tenant's slug alone" })
+            }
+            Kind::User => {
+                json!({ "type": "string", "description": "PARTNER/TENANT/USER by their slugs, or the user's slug alone" })
+            }
+            _ => provider(),
+        };
+        // Where the id may be null, the name may be.
+        if id["type"].as_array().is_some_and(|types| types.contains(&json!("null"))) && name["type"].is_string() {
+            name["type"] = json!([name["type"], "null"]);
+        }
+        properties.insert(reference.field.to_owned(), name);
+    }
+}
+
+fn provider() -> Value {
+    let by_tenant = json!({
+        "type": "object", "required": ["name"], "additionalProperties": false,
+        "properties": { "name": { "type": "string" }, "tenant": { "type": ["string", "null"] } },
+    });
+    json!({ "description": "The provider's name; or its name and the tenant that owns it", "oneOf": [{ "type": "string" }, by_tenant] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_names_where_bodies_have_ids() {
+        let schema = schema();
+        assert!(!schema.to_string().contains("[0-9a-f]{32}"), "{schema}");
+        let properties = |section: &str| &schema["properties"][section]["items"]["properties"];
+        let target = &properties("models")["targets"]["items"];
+        assert!(target["properties"]["provider"]["oneOf"].is_array(), "{target}");
+        assert_eq!(target["required"], json!(["provider", "model"]));
+        assert_eq!(properties("tenants")["partner"]["type"], json!(["string", "null"]));
+        assert_eq!(properties("providers")["api_key"]["oneOf"][0]["required"], json!(["env"]));
+        assert_eq!(schema["properties"]["partners"]["items"]["required"], json!(["name", "slug"]));
+        let scope = &properties("budgets")["scope"]["properties"];
+        assert_eq!(scope.as_object().map(|scope| scope.len()), Some(3), "{scope}");
+    }
+}
