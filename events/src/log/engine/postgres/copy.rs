@@ -40,11 +40,12 @@ const COPIED_OTHERWISE: [&str; 3] = ["events", "ledger_checkpoint", "revaluation
 /// The number of a context, instead of which the shared ledger has a name.
 const NUMBER: (&str, &str) = ("contexts", "number");
 
-/// The tables of the embedded ledger with their columns. Those with erased rows are read through views, which leave these out.
+/// The tables of the embedded ledger with their columns. Those with erased rows are read through views, which leave these out; an
+/// operator may have made other views.
 const EMBEDDED_COLUMNS: &str = "
     SELECT tables.name, columns.name FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns
-    WHERE tables.type IN ('table', 'view') AND tables.name NOT GLOB 'sqlite_*'
-          AND tables.name NOT GLOB 'erasable_*'
+    WHERE (tables.type = 'table' AND tables.name NOT GLOB 'sqlite_*' AND tables.name NOT GLOB 'erasable_*')
+       OR (tables.type = 'view' AND tables.name IN ('personal_data', 'client_addresses', 'sealed_secrets'))
     ORDER BY tables.name, columns.cid";
 const SHARED_COLUMNS: &str = "
     SELECT table_name::text, column_name::text, data_type::text FROM information_schema.columns

@@ -107,7 +107,8 @@ mod tests {
             .execute_batch(
                 "INSERT INTO personal_data VALUES ('b', 'Bo', NULL, x'01'), ('a', 'Ada', 'a@example.com', x'02');
                  INSERT INTO client_addresses VALUES ('r', '192.0.2.1', NULL);
-                 INSERT INTO sealed_secrets VALUES ('p', 1, 'platform', x'03'), ('p', 2, 'platform', x'')",
+                 INSERT INTO sealed_secrets VALUES ('p', 1, 'platform', x'03'), ('p', 2, 'platform', x'');
+                 CREATE VIEW of_an_operator AS SELECT name FROM personal_data WHERE subject = 'a'",
             )
             .expect("side rows");
         assert_eq!(migrate(&mut ledger).expect("migrated"), NEWEST);
@@ -116,6 +117,7 @@ mod tests {
             rows("SELECT group_concat(format('%s %s %s %s', subject, name, email, hex(salt))) FROM personal_data"),
             "a Ada a@example.com 02,b Bo  01"
         );
+        assert_eq!(rows("SELECT name FROM of_an_operator"), "Ada");
         assert_eq!(rows("SELECT format('%s %s %s', request_id, ip, user_agent) FROM client_addresses"), "r 192.0.2.1 ");
         assert_eq!(
             rows("SELECT group_concat(format('%s %d %s', subject, generation, hex(sealed))) FROM sealed_secrets"),
