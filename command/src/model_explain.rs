@@ -1,5 +1,5 @@
 //! `POST /v1/admin/models/{id}/explain`: in which order the targets of a model would be tried for a request now, and why. Nothing is
-//! sent, held or recorded. It asks what a request asks (`Ordered`), with what this node knows of the targets.
+//! sent, held or recorded. It asks what a request asks (`TargetOrder`), with what this node knows of the targets.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use projections::tables::{EvaluatedTarget, Tables};
 use serde_json::{Map, Value, json};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields};
-use crate::inference::{Gateway, Ordered};
+use crate::inference::{Gateway, TargetOrder};
 
 /// What explains models.
 pub struct ModelExplainer {
@@ -112,11 +112,23 @@ async fn explain(
     let model = &entry.value;
     let owner = model.tenant_id.map(|tenant| cx.tables.chain_of_tenant(tenant).ok_or_else(not_found)).transpose()?;
     cx.require_visible(Model::KIND, &owner.unwrap_or_default())?;
+    if !has_own_providers_alone(model, &cx.tables) {
+        cx.require_platform(SHARED_PROVIDERS)?;
+    }
     let asked = asked(request.fields()?, model)?;
     let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
     let known = explainer.gateway.known_of_targets();
-    let ordered = Ordered::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
+    let ordered = TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
     Ok(Json(shown(model, &ordered, &cx.tables)))
+}
+
+/// What a shared provider costs, how fast it is and whether it fails, is the platform's.
+const SHARED_PROVIDERS: &str =
+    "only the platform may explain a model that has a target on a provider that all tenants share";
+
+fn has_own_providers_alone(model: &Model, tables: &Tables) -> bool {
+    let owner = |provider| tables.provider(provider).and_then(|provider| provider.value.tenant_id);
+    model.tenant_id.is_some() && model.targets.iter().all(|target| owner(target.provider_id) == model.tenant_id)
 }
 
 /// The request of a body, for this model.
@@ -143,7 +155,7 @@ fn in_body(refusal: &Refusal) -> FieldError {
     }
 }
 
-fn shown(model: &Model, ordered: &Ordered<'_>, tables: &Tables) -> Value {
+fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
     let called: Vec<usize> = ordered.order.tried().chain(ordered.open.iter().copied()).collect();
     let rank = |at: usize| called.iter().position(|called| *called == at).map(|place| place + 1);
     let others = ordered.order.all().filter(|at| !called.contains(at));
@@ -159,7 +171,7 @@ fn shown(model: &Model, ordered: &Ordered<'_>, tables: &Tables) -> Value {
             "left_out": left_out.map(LeftOut::as_str),
         }))
     };
-    let by_rules = ordered.decided.by_rules();
+    let by_rules = ordered.source.by_rules();
     json!({
         "model": model.name,
         "strategy": ordered.order.strategy.as_str(),

@@ -63,11 +63,13 @@ strategies! {
 }
 
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
-pub use rules::{CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules};
+pub use rules::{
+    CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules, Variables,
+};
 
 impl Strategy {
-    /// What administration accepts: other gateways call `latency` so.
-    pub const ACCEPTED: &'static [(&'static str, Self)] = &[
+    /// What a rule can choose: other gateways call `latency` so.
+    pub const OF_RULES: &'static [(&'static str, Self)] = &[
         ("priority", Self::Priority),
         ("weighted", Self::Weighted),
         ("cost", Self::Cost),
@@ -75,11 +77,18 @@ impl Strategy {
         ("performance", Self::Latency),
         ("balanced", Self::Balanced),
         ("quality", Self::Quality),
-        ("rules", Self::Rules),
     ];
 
-    /// What a rule can choose.
-    pub const OF_RULES: &'static [(&'static str, Self)] = Self::ACCEPTED.split_last().expect("it has some").1;
+    /// What administration accepts of a model: those, and the rules.
+    pub const ACCEPTED: &'static [(&'static str, Self)] = &{
+        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 1];
+        let mut at = 0;
+        while at < Self::OF_RULES.len() {
+            accepted[at] = Self::OF_RULES[at];
+            at += 1;
+        }
+        accepted
+    };
 
     /// Whether it goes by what the node has measured of the targets.
     pub const fn needs_observations(self) -> bool {

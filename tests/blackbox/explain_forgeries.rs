@@ -47,6 +47,7 @@ impl Story {
         for (name, model) in [("early", "ok"), ("plain", "ok"), ("second", "second"), ("corrected", "usage-10-5-15")] {
             story.ids.insert(name, tenant.chat(model).await.must(200).request_id());
         }
+        story.route_by_rules(&tenant).await;
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
@@ -54,6 +55,20 @@ impl Story {
         story.correct().await;
         story.gateway.stop();
         story
+    }
+
+    async fn route_by_rules(&mut self, tenant: &Tenant) {
+        let target = |backend: &str| json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 });
+        let named = |backend: &str| format!("{}/{backend}", tenant.provider);
+        let model = json!({
+            "name": tenant.model("ruled"), "strategy": "rules",
+            "targets": [target("usage-10-5-15"), target("ok"), target("e500")],
+            "rules": [{ "when": "language == \"de\"", "targets": [named("usage-10-5-15")] },
+                      { "when": "input_tokens > 0", "targets": [named("ok"), named("e500")] }],
+        });
+        made(self.gateway.operator(), "/models", model).await;
+        self.ids.insert("ruled", tenant.chat("ruled").await.must(200).request_id());
+        self.ids.insert("provider", tenant.provider.clone());
     }
 
     async fn observe(&mut self, tenant: &Tenant) {

@@ -69,8 +69,15 @@ async fn the_first_rule_that_holds_decides_and_the_log_shows_why() {
     let (backend, route) = routed.serves(OPENAI, &ask("Refactor this, please: let x = 1;")).await;
     assert_eq!((backend.as_str(), &route["rule"]), ("slow-2", &json!(2)));
     assert_eq!((&route["features"]["request_type"], &route["strategy"]), (&json!("code"), &json!("rules")));
+    // A rule whose strategy is `priority` goes by the targets' own, not by the order in which it names them.
+    let by_priority = json!([{ "when": "true", "targets": [slow_2, slow_1], "strategy": "priority" }]);
+    routed.model("by-priority", by_priority).await;
+    assert_eq!(routed.serves(OPENAI, &tenant.ask("by-priority")).await.0, "slow-1");
+    routed.model("all-by-cost", json!([{ "when": "true", "strategy": "cost" }])).await;
+    let (backend, route) = routed.serves(OPENAI, &tenant.ask("all-by-cost")).await;
+    assert_eq!((backend.as_str(), &route["strategy"], &route["rule"]), ("slow-2", &json!("cost"), &json!(0)));
     let (backend, route) = routed.serves(NATIVE, &ask("Tell me about the weather in Lisbon tomorrow, please.")).await;
-    assert_eq!((backend.as_str(), &route["rule"]), ("ok", &Value::Null), "by priority");
+    assert_eq!((backend.as_str(), &route["rule"], &route["strategy"]), ("ok", &Value::Null, &json!("priority")));
 }
 
 /// Targets that the rule does not name are never asked, even if all that it names fail.
@@ -116,7 +123,7 @@ async fn a_rule_that_cannot_be_read_is_refused_with_its_place() {
             "rules[1].when",
             "names colour",
         ),
-        (json!([{ "when": "true", "targets": ["prv_1/other"] }]), "rules[0].targets[0]", "no target of the model"),
+        (json!([{ "when": "true", "targets": ["prv_1/other"] }]), "rules[0].targets[0]", "not a target of this model"),
         (json!([{ "when": "true", "targets": [ok], "then": 1 }]), "rules[0].then", ""),
         (json!([{ "when": "true", "strategy": "rules" }]), "rules[0].strategy", ""),
     ] {
@@ -159,7 +166,7 @@ async fn a_model_explains_a_request_that_is_not_sent() {
     );
     assert_eq!((&explained["strategy"], &explained["rule"]), (&json!("rules"), &json!(0)), "{explained}");
     let words = format!(
-        "rules: {name}/slow-2 (priority 0), {name}/slow-1 (priority 1); left out: {name}/ok (the rule that holds does not name it)",
+        "rules: {name}/slow-2 (place 0), {name}/slow-1 (place 1); left out: {name}/ok (the rule that holds does not name it)",
         name = tenant.name
     );
     assert_eq!(explained["in_words"], words);
@@ -183,4 +190,45 @@ async fn a_model_explains_a_request_that_is_not_sent() {
     tenant.app.post(&path, &body(true)).await.must(403);
     operator.delete(&format!("/v1/admin/models/{id}")).await.must(200);
     operator.post(&path, &body(true)).await.must(404);
+}
+
+/// What targets lack that the rule does not name is not the client's concern.
+/// Holds: admin.routing-rules
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_without_a_target_that_can_serve_says_so() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let target =
+        |backend: &str, max: u64| json!({ "provider_id": tenant.provider, "model": backend, "max_output_tokens": max });
+    let model = json!({ "name": tenant.model("unpriced"), "strategy": "rules", "targets": [target("ok", 10), target("without-price", 1000)],
+                        "rules": [{ "when": "true", "targets": [format!("{}/without-price", tenant.provider)] }] });
+    made(gateway.operator(), "/models", model).await;
+    let mut body = tenant.ask("unpriced");
+    body["max_tokens"] = json!(100);
+    let refused = tenant.app.post(OPENAI, &body).await.must_be(422, "model_unpriced").json();
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|message| message.starts_with("rules[0] of this model holds")),
+        "{refused}"
+    );
+}
+
+/// Where nothing of the content is kept, nothing that says something of it is.
+/// Holds: content.none
+#[tokio::test(flavor = "multi_thread")]
+async fn without_content_the_log_has_the_rule_and_not_what_it_went_by() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-1", "slow-2"]).await;
+    let routed = Routed { gateway: &gateway, tenant: &tenant };
+    routed.model("ruled", json!([{ "when": "input_tokens > 0", "targets": [routed.target("slow-1")] }])).await;
+    let policy = json!({ "content_policy": "none" });
+    gateway.operator().patch(&format!("/v1/admin/tenants/{}", tenant.id), &policy).await.must(200);
+    let reply = tenant.app.post(OPENAI, &tenant.ask("ruled")).await.must(200);
+    assert!(reply.header("x-ledgerway-backend").ends_with("/slow-1"));
+    let path = format!("/v1/inferences/{}/explain", reply.request_id());
+    let route = gateway.operator().get(&path).await.must(200).json()["route"].clone();
+    assert_eq!(
+        (&route["features"], &route["rule"], &route["follows"]),
+        (&Value::Null, &json!(0), &Value::Null),
+        "{route}"
+    );
 }

@@ -122,7 +122,7 @@ impl AdmissionRequest<'_> {
             versions: plan.versions(self.caller.key_version),
             would_have_refused: Vec::new(),
             rate_limited_tokens: self.rate_limited_tokens,
-            route: plan.route.clone(),
+            route: plan.route.clone().map(|route| self.content.kept_of(route)),
         };
         Admission {
             request_id: self.id,

@@ -10,6 +10,7 @@ use content_store::{Content, ContentAddress, ContentKey, ContentWriter};
 use dialects::Metered;
 use events::content::{AnswerText, ContentKeyOwner, ContentPart, ContentPolicy, ContentSalt, ContentSalts};
 use events::event::Context;
+use events::event::inference::Route;
 use events::ids::{RequestId, TenantId};
 use events::refusal::{ErrorCode, Refusal};
 use secrets::Vault;
@@ -77,6 +78,14 @@ pub struct SealedRequest {
 }
 
 impl RequestContent {
+    /// A route without what says something of the prompt, if nothing of it is kept.
+    pub fn kept_of(&self, mut route: Box<Route>) -> Box<Route> {
+        if matches!(self, Self::Nothing) {
+            route.features = None;
+        }
+        route
+    }
+
     /// By the policy that the tables have at `known_until`.
     ///
     /// Errors: the policy is to keep content sealed, and this node cannot.

@@ -1,8 +1,8 @@
 //! The plan of a request: which targets may serve it, in which order, and what it may cost. It is made once, from one
 //! snapshot of the tables, before the ledger is asked. Pure, apart from a debug log line that explains the order.
 
-mod decided;
-mod ordered;
+mod order_source;
+mod target_order;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use super::bound::Bound;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
-use decided::Decided;
-pub use ordered::{KnownOfTargets, Ordered};
+use order_source::OrderSource;
+pub use target_order::{KnownOfTargets, TargetOrder};
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -70,9 +70,9 @@ pub fn plan(
         return Err(not_allowed(&request.facts.model));
     }
     let choices = request.facts.choices;
-    let ordered = Ordered::of(tables, caller, &model.value, request, request_id, now, known);
+    let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let Ordered { considered, order, decided, open, prompt_bytes, prompt_tokens_estimate } = ordered;
+    let TargetOrder { considered, order, source, open, prompt_bytes, prompt_tokens_estimate } = ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -80,7 +80,7 @@ pub fn plan(
     };
     let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
     if tried().next().is_none() {
-        return Err(no_target(request, &order, &considered));
+        return Err(no_target(request, &order, &considered, &source));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let targets: Vec<_> =
@@ -102,19 +102,19 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, decided),
+        route: route(&model.value, &order, source),
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(model: &Model, order: &Order<'_>, decided: Decided<'_>) -> Option<Box<Route>> {
+fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
-    let is_in_the_log = match &decided {
-        Decided::ByModel(Strategy::Priority) => true,
-        Decided::ByModel(Strategy::Weighted) => is_one_level(),
-        Decided::ByModel(_) | Decided::ByRules { .. } => false,
+    let is_in_the_log = match &source {
+        OrderSource::ByStrategy(Strategy::Priority) => true,
+        OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
+        OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
     if is_in_the_log && !has_open_breakers(order) {
         return None;
@@ -123,9 +123,9 @@ fn route(model: &Model, order: &Order<'_>, decided: Decided<'_>) -> Option<Box<R
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
-    let (features, rule) = match decided {
-        Decided::ByModel(_) => (None, None),
-        Decided::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
+    let (features, rule) = match source {
+        OrderSource::ByStrategy(_) => (None, None),
+        OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
     Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule }))
 }
@@ -271,7 +271,12 @@ fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     found.map(|(field, remedy)| field.refuse(remedy.at(provider)))
 }
 
-fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[EvaluatedTarget<'_>]) -> Refusal {
+fn no_target(
+    request: &ClientRequest,
+    order: &Order<'_>,
+    considered: &[EvaluatedTarget<'_>],
+    source: &OrderSource<'_>,
+) -> Refusal {
     // First: what the request lacks for the other targets says nothing about this one.
     if order.left_out().any(|(_, why)| why == LeftOut::KindUnknown) {
         return kind_unknown();
@@ -281,7 +286,7 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     if let (Some(widest), Some(cap)) = (widest, request.facts.output_cap) {
         return cap.refuse(format!("must be at most {widest} for this model"));
     }
-    let can_serve = |why: LeftOut| !matches!(why, LeftOut::NoSuchApi | LeftOut::ForAnotherApi);
+    let can_serve = |why: LeftOut| !matches!(why, LeftOut::NoSuchApi | LeftOut::ForAnotherApi | LeftOut::NotInRule);
     let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| considered.get(at)?.offer);
     let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
     if let Some(refused) = refused {
@@ -293,9 +298,12 @@ fn no_target(request: &ClientRequest, order: &Order<'_>, considered: &[Evaluated
     if order.left_out().any(|(_, why)| why == LeftOut::NoSuchApi) {
         return no_embeddings(&request.facts.model);
     }
-    match order.left_out().any(|(_, why)| why == LeftOut::ContextUnknown) {
-        true => context_unknown(&request.facts.model),
-        false => unpriced(&request.facts.model),
+    if order.left_out().any(|(_, why)| why == LeftOut::ContextUnknown) {
+        return context_unknown(&request.facts.model);
+    }
+    match source.by_rules() {
+        Some((Some(rule), _)) => rule_without_target(&request.facts.model, rule),
+        Some((None, _)) | None => unpriced(&request.facts.model),
     }
 }
 
@@ -332,6 +340,15 @@ pub fn not_allowed(model: &str) -> Refusal {
 pub fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
+    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
+}
+
+/// The refusal of a request for which a rule holds, of whose targets none can serve.
+fn rule_without_target(model: &str, rule: usize) -> Refusal {
+    let message = format!(
+        "rules[{rule}] of this model holds for the request, and none of the targets that it may use has both a live provider and a \
+         price in force: see why with POST /v1/admin/models/{{id}}/explain"
+    );
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
 }
 

@@ -16,17 +16,19 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 pub fn features_of(request: &ClientRequest, input_tokens: u64, now: DateTime<Utc>) -> RequestFeatures {
     let chat = if request.body().len() <= BODY_BYTES_MAX { request.chat() } else { None };
     let facts = &request.facts;
-    let seen = chat.as_deref().map_or_else(|| Seen { has_tools: facts.has_tools, ..Seen::default() }, Seen::of);
-    let request_type = seen.request_type();
+    let summary = chat
+        .as_deref()
+        .map_or_else(|| ChatSummary { has_tools: facts.has_tools, ..ChatSummary::default() }, ChatSummary::of);
+    let request_type = summary.request_type();
     RequestFeatures {
         input_tokens,
-        language: language::of(seen.text).unwrap_or(UNKNOWN_LANGUAGE).to_owned(),
+        language: language::of(summary.text).unwrap_or(UNKNOWN_LANGUAGE).to_owned(),
         request_type,
-        complexity: seen.complexity(request_type, input_tokens, facts.images.count),
+        complexity: summary.complexity(request_type, input_tokens, facts.images.count),
         images: facts.images.count,
         documents: facts.documents.count,
-        tools: seen.has_tools,
-        structured_output: seen.has_structured_output,
+        tools: summary.has_tools,
+        structured_output: summary.has_structured_output,
         streaming: facts.streamed,
         hour: now.hour().into(),
     }
@@ -34,7 +36,7 @@ pub fn features_of(request: &ClientRequest, input_tokens: u64, now: DateTime<Utc
 
 /// What is read of a chat.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen<'a> {
+struct ChatSummary<'a> {
     /// The first text of the last message of the user.
     text: &'a str,
     /// The answers before it.
@@ -44,7 +46,7 @@ struct Seen<'a> {
     wants_reasoning: bool,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ChatSummary<'a> {
     fn of(chat: &'a ChatRequest) -> Self {
         let of = |role: Role| chat.messages.iter().filter(move |message| message.role == role);
         let text = |message: &'a Message| message.content.iter().find_map(Block::text);

@@ -3,6 +3,7 @@
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
+use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
@@ -94,10 +95,15 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     };
     let order = match recorded_route {
         Some(route) if !route.figures.is_empty() => {
-            let decided = decided(route, &model, recorded, admitted, &mut check.verdict);
-            order_by(route, &model, decided, evidence.request, &mut check.verdict, recorded.position)
+            let rule = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
+            order_by(route, &model, rule, evidence.request, &mut check.verdict, recorded.position)
         }
-        Some(_) | None => order_without_figures(&model, evidence.request),
+        Some(_) | None => {
+            if model.strategy == Strategy::Rules {
+                check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
+            }
+            order_without_figures(&model, evidence.request)
+        }
     };
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
@@ -125,7 +131,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
 
 /// The rule of the model that holds for the request, by the features that the admission has. Compares it, its strategy, and which
 /// targets it leaves out.
-fn decided<'a>(
+fn rule_that_holds<'a>(
     route: &Route,
     model: &'a Model,
     recorded: &Recorded,
@@ -138,16 +144,40 @@ fn decided<'a>(
             let tenant = recorded.context.tenant_id;
             model.rules.first_that_holds(&ConditionSubject { features, metadata: &admitted.metadata, tenant })
         }
+        // Of content that is not kept, features are not either.
+        (None, Strategy::Rules) if admitted.content_policy == ContentPolicy::None => {
+            verdict.undecided.push(
+                "the log does not have what the rules went by, because nothing is kept of the content".to_owned(),
+            );
+            let index = route.rule.and_then(|rule| usize::try_from(rule).ok());
+            index.and_then(|index| Some((index, model.rules.get(index)?)))
+        }
         (None, Strategy::Rules) => {
             verdict.differ(position, "route.features", "nothing", "what the rules of the model go by");
             None
         }
-        _ => None,
+        (Some(_), strategy) => {
+            verdict.differ(
+                position,
+                "route.features",
+                "some",
+                format!("none: the strategy of the model is {strategy}"),
+            );
+            None
+        }
+        (None, _) => None,
     };
+    if let Some(features) = &route.features {
+        verdict.compare(position, "route.features.streaming", features.streaming, admitted.streamed);
+    }
     let (index, rule) = found.unzip();
     let shown = |index: Option<u64>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
     verdict.compare(position, "route.rule", shown(route.rule), shown(index.map(|index| index as u64)));
-    let strategy = rule.and_then(|rule| rule.strategy).unwrap_or(model.strategy);
+    let strategy = match (model.strategy, rule) {
+        (Strategy::Rules, None) => Strategy::Priority,
+        (Strategy::Rules, Some(rule)) => rule.strategy.unwrap_or(Strategy::Rules),
+        (strategy, _) => strategy,
+    };
     verdict.compare(position, "route.strategy", route.strategy.as_str(), strategy.as_str());
     for target in &model.targets {
         let backend = target.backend();
@@ -192,12 +222,9 @@ fn order_by<'a>(
                 verdict.compare(position, "route.figures", figures.first, target.quality.unwrap_or_default().into());
             }
             Strategy::Rules => {
-                let place = rule.filter(|rule| !rule.targets.is_empty()).map(|rule| rule.place_of(&target.backend()));
                 // One that the rule does not name is left out, wherever it stands.
-                if let Some(wanted) =
-                    place.map_or(Some(u64::from(target.priority)), |place| place.map(|place| place as u64))
-                {
-                    verdict.compare(position, "route.figures", figures.first, wanted);
+                if let Some(place) = rule.and_then(|rule| rule.place_of(&target.backend())) {
+                    verdict.compare(position, "route.figures", figures.first, place as u64);
                 }
             }
             Strategy::Priority => {

@@ -1,5 +1,5 @@
 //! The first rule whose condition holds decides: for the targets that it names, in its order or in that of a strategy. Where no rule
-//! holds, the order is that of `priority`.
+//! holds, the strategy is `priority`.
 
 mod condition;
 
@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use condition::{CONDITION_BYTES_MAX, Condition, ConditionError};
+pub use condition::{CONDITION_BYTES_MAX, Condition, ConditionError, Variables};
 
 use super::{Features, Ranked, RequestFeatures, Strategy, priority};
 use crate::ids::{RequestId, TenantId};
 
-/// Without a rule that holds, and in the order of one that names targets alone.
-pub const WHAT: &str = priority::WHAT;
+/// The place in a rule that names targets alone, which callers give as the priority.
+pub const WHAT: &str = "place";
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     priority::rate(ranking, features);
@@ -65,24 +65,21 @@ impl RoutingRules {
         self.rules.is_empty()
     }
 
-    pub const fn len(&self) -> usize {
-        self.rules.len()
+    pub fn get(&self, index: usize) -> Option<&RoutingRule> {
+        self.rules.get(index)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &RoutingRule> {
         self.rules.iter()
     }
 
-    pub fn get(&self, index: usize) -> Option<&RoutingRule> {
-        self.rules.get(index)
-    }
-
     /// The first rule whose condition holds, with its index.
     pub fn first_that_holds(&self, subject: &ConditionSubject<'_>) -> Option<(usize, &RoutingRule)> {
         let compile = |rule: &RoutingRule| Condition::compile(&rule.when).ok();
         let conditions = self.conditions.get_or_init(|| self.rules.iter().map(compile).collect());
+        let variables = Variables::of(subject);
         let holds =
-            |condition: &Option<Condition>| condition.as_ref().is_some_and(|condition| condition.holds(subject));
+            |condition: &Option<Condition>| condition.as_ref().is_some_and(|condition| condition.holds(&variables));
         let index = conditions.iter().position(holds)?;
         Some((index, self.rules.get(index)?))
     }

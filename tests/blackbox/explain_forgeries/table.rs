@@ -393,4 +393,68 @@ pub const FORGERIES: &[Forgery] = &[
         part: "settlement",
         what: "cost_usd",
     },
+    Forgery {
+        name: "what rules went by is gone",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route",
+    },
+    Forgery {
+        name: "another rule held",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.rule', 0) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.rule",
+    },
+    Forgery {
+        name: "the request was in another language",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.features.language', 'de') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.rule",
+    },
+    Forgery {
+        name: "the rule had another strategy",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.strategy', 'cost') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "a target outside of the rule could serve",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.left_out') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
+        name: "a target of the rule was left out",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.left_out', json_object(':provider/e500', 'not_in_rule', ':provider/usage-10-5-15', 'not_in_rule')) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
+        name: "a target of the rule has another place",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.figures', json_object(':provider/ok', json('[1,0]'), ':provider/e500', json('[0,0]'), ':provider/usage-10-5-15', json('[4294967295,0]'))) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.figures",
+    },
+    Forgery {
+        name: "the condition of a rule is another",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_set(payload, '$.rules[0].when', 'true') \
+                    WHERE event_type = 'model.created' AND payload ->> '$.strategy' = 'rules'",
+        part: "route",
+        what: "route.rule",
+    },
 ];

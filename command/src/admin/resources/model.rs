@@ -29,6 +29,8 @@ const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
 const QUALITY_MAX: u64 = 100;
 const RULES_LEN_MAX: usize = 32;
+/// Of all conditions of a model together: a request for which no rule holds evaluates all of them.
+const CONDITIONS_BYTES_MAX: usize = 8192;
 /// `prv_…/` and the longest name of a model.
 const BACKEND_LEN_MAX: usize = NAME_LEN_MAX + 40;
 
@@ -115,9 +117,13 @@ fn rules() -> FieldType {
 }
 
 /// Refuses rules that name no target of the model, or whose conditions cannot be read.
-fn check_rules(model: &Model) -> Result<(), RuleError> {
+fn check_routing_rules(model: &Model) -> Result<(), RuleError> {
     if model.strategy == Strategy::Rules && model.rules.is_empty() {
         return Err(RuleError::of_field("rules", "must have at least one rule, because the strategy is rules"));
+    }
+    if model.rules.iter().map(|rule| rule.when.len()).sum::<usize>() > CONDITIONS_BYTES_MAX {
+        let reason = format!("must have at most {CONDITIONS_BYTES_MAX} bytes of conditions together");
+        return Err(RuleError::of_field("rules", reason));
     }
     for (index, rule) in model.rules.iter().enumerate() {
         if let Err(error) = Condition::compile(&rule.when) {
@@ -129,7 +135,10 @@ fn check_rules(model: &Model) -> Result<(), RuleError> {
         for (place, backend) in rule.targets.iter().enumerate() {
             let field = || format!("rules[{index}].targets[{place}]");
             if !model.targets.iter().any(|target| target.backend() == *backend) {
-                return Err(RuleError::of_field(field(), "is no target of the model: write provider_id/model"));
+                return Err(RuleError::of_field(
+                    field(),
+                    "is not a target of this model: write provider_id/model of one of targets",
+                ));
             }
             if rule.targets[..place].contains(backend) {
                 return Err(RuleError::of_field(field(), "is named twice"));
@@ -193,7 +202,7 @@ impl Rules for Model {
                 return Err(RuleError::of_field(field, "must not be above max_output_tokens"));
             }
         }
-        check_rules(&self)?;
+        check_routing_rules(&self)?;
         Ok(self)
     }
 }
@@ -319,13 +328,13 @@ mod tests {
             (
                 json!([{ "when": "tools", "targets": [one, other] }]),
                 "rules[0].targets[1]",
-                "is no target of the model: write provider_id/model",
+                "is not a target of this model: write provider_id/model of one of targets",
             ),
             (json!([{ "when": "tools", "targets": [one, one] }]), "rules[0].targets[1]", "is named twice"),
             (
                 json!([{ "when": "true", "targets": [one] }, { "when": "input_tokens", "targets": [one] }]),
                 "rules[1].when",
-                "must be true or false",
+                "must be true or false, as input_tokens > 4000 is",
             ),
         ] {
             given([]).when(Create(by_rules(rules))).then_refused(RuleError::of_field(field, reason));

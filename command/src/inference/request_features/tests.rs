@@ -7,7 +7,7 @@ use super::*;
 
 fn features(surface: Surface, body: &Value) -> RequestFeatures {
     let request = ClientRequest::parse(surface, Bytes::from(body.to_string())).expect("a request");
-    let tokens = request.input_tokens_estimate(request.body().len() as u64);
+    let tokens = request.input_tokens_estimate(request.input_tokens_bound());
     features_of(&request, tokens, parse_rfc3339("2026-03-04T23:59:00Z").expect("a time"))
 }
 
@@ -25,6 +25,15 @@ fn the_language_is_that_of_the_last_message_of_the_user() {
         ("今日のリスボンの天気はどうですか", "ja"),
         ("今天里斯本的天气怎么样", "zh"),
         ("Какая сегодня погода в Лиссабоне?", "ru"),
+        ("كيف هو الطقس اليوم في لشبونة وما حولها", "ar"),
+        ("आज लिस्बन में मौसम कैसा है और कल कैसा रहेगा", "hi"),
+        ("Che tempo fa oggi a Lisbona e come sarà domani nella città?", "it"),
+        ("오늘 리스본 날씨가 어떻습니까", "ko"),
+        ("Wat voor weer is het vandaag in Lissabon en hoe wordt het morgen?", "nl"),
+        ("Como está o tempo hoje em Lisboa e como vai estar amanhã?", "pt"),
+        ("Hur är vädret idag i Lissabon och hur blir det i morgon?", "sv"),
+        ("Bugün Lizbon'da hava nasıl ve yarın nasıl olacak?", "tr"),
+        ("Thời tiết hôm nay ở Lisbon như thế nào và ngày mai ra sao?", "vi"),
         ("ok", "und"),
         ("1 + 1 = ?", "und"),
         ("", "und"),
@@ -74,8 +83,50 @@ fn complexity_is_the_sum_of_its_points() {
         { "role": "user", "content": "Prove that there are infinitely many primes." },
     ] });
     let seen = features(Surface::OpenAi, &body);
-    // 30 for reasoning, 10 each for tools and the effort, 1 for an answer before.
-    assert_eq!((seen.complexity, seen.tools, seen.streaming, seen.hour), (51, true, true, 23));
+    // 30 for reasoning, 10 each for tools, the effort, and the length with what tools add to the prompt, 1 for an answer before.
+    assert_eq!((seen.complexity, seen.tools, seen.streaming, seen.hour), (61, true, true, 23));
+}
+
+/// Each row of the table in docs/routing.md.
+#[test]
+fn each_point_of_complexity_counts() {
+    let nothing = ChatSummary::default;
+    let points = |summary: ChatSummary<'_>, of_type, tokens, images| summary.complexity(of_type, tokens, images);
+    for (tokens, wanted) in
+        [(99, 0), (100, 10), (499, 10), (500, 20), (1_999, 20), (2_000, 30), (7_999, 30), (8_000, 40), (u64::MAX, 40)]
+    {
+        assert_eq!(points(nothing(), RequestType::Chat, tokens, 0), wanted, "{tokens}");
+    }
+    for (of_type, wanted) in [
+        (RequestType::Extraction, 5),
+        (RequestType::Translation, 5),
+        (RequestType::Summary, 5),
+        (RequestType::Code, 20),
+        (RequestType::Reasoning, 30),
+    ] {
+        assert_eq!(points(nothing(), of_type, 0, 0), wanted, "{of_type}");
+    }
+    assert_eq!(points(nothing(), RequestType::Chat, 0, 3), 5);
+    for (summary, wanted) in [
+        (ChatSummary { has_tools: true, ..nothing() }, 10),
+        (ChatSummary { has_structured_output: true, ..nothing() }, 5),
+        (ChatSummary { wants_reasoning: true, ..nothing() }, 10),
+        (ChatSummary { answers: 7, ..nothing() }, 7),
+        (ChatSummary { answers: 70, ..nothing() }, 10),
+    ] {
+        assert_eq!(points(summary, RequestType::Chat, 0, 0), wanted);
+    }
+    let all =
+        ChatSummary { answers: 10, has_tools: true, has_structured_output: true, wants_reasoning: true, text: "" };
+    assert_eq!(points(all, RequestType::Reasoning, 8_000, 1), 100);
+}
+
+/// Without a word, the form decides: what the client wants to be reasoned about first.
+#[test]
+fn a_request_for_reasoning_is_reasoning() {
+    let wants =
+        ChatSummary { wants_reasoning: true, has_structured_output: true, text: "Hello", ..ChatSummary::default() };
+    assert_eq!(wants.request_type(), RequestType::Reasoning);
 }
 
 /// What any dialect says of the same request is the same.

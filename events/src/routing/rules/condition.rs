@@ -1,10 +1,12 @@
-//! The condition of a rule, in the Common Expression Language (<https://cel.dev>), without what could take long: loops and regular
-//! expressions. So the work of one is at most a small multiple of its length.
+//! The condition of a rule, in the Common Expression Language (<https://cel.dev>), without what could take long: loops, regular
+//! expressions, additions, which could make texts and lists longer and longer, and metadata as a whole, which would be copied. So the
+//! work of one is at most a small multiple of its length.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{Expr, IdedExpr, LiteralValue};
 use cel::common::types::{CelBool, CelInt, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
@@ -18,6 +20,13 @@ pub const CONDITION_BYTES_MAX: usize = 1024;
 
 /// The functions and methods that a condition may call, besides operators.
 const FUNCTIONS: [&str; 4] = ["contains", "startsWith", "endsWith", "size"];
+/// What CEL calls `+`, `in` and `[]`.
+const ADDITION: &str = "_+_";
+const MEMBERSHIP: &str = "@in";
+const INDEX: &str = "_[_]";
+const METADATA: &str = "metadata";
+/// The longest message of the parser that is shown.
+const MESSAGE_CHARS_MAX: usize = 200;
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -40,9 +49,14 @@ pub enum ConditionError {
     UnknownFunction(String),
     /// `all`, `exists`, `map` or the like.
     Loop,
+    Addition,
+    /// A list that is not to the right of `in`, a map, or a message.
+    Collection,
+    /// Metadata otherwise than by name.
+    WholeMetadata,
     /// What it computes from a request that has all features is no truth value.
     NotABool,
-    /// It compares or adds what cannot be.
+    /// It compares or calls what cannot be.
     TypeMismatch(String),
 }
 
@@ -57,15 +71,22 @@ impl fmt::Display for ConditionError {
                 write!(f, "names {name}, which no request has: use {}", NAMES.join(", "))
             }
             Self::UnknownFunction(name) => {
-                write!(
-                    f,
-                    "calls {name}, which conditions cannot: use operators, has(), {}",
-                    FUNCTIONS.join("(), ") + "()"
-                )
+                let functions = FUNCTIONS.join("(), ");
+                write!(f, "calls {name}, which conditions cannot: use operators, has(), {functions}()")
             }
             Self::Loop => f.write_str("has a loop, such as exists() or map(), which conditions cannot have"),
-            Self::NotABool => f.write_str("must be true or false"),
-            Self::TypeMismatch(message) => write!(f, "cannot be computed: {message}"),
+            Self::Addition => f.write_str("has an addition, which conditions cannot have: compare instead"),
+            Self::Collection => f.write_str(
+                "has a list that is not to the right of in, a map or a message, which conditions cannot have",
+            ),
+            Self::WholeMetadata => {
+                f.write_str("must ask for metadata by name, as in metadata.team or has(metadata.team)")
+            }
+            Self::NotABool => f.write_str("must be true or false, as input_tokens > 4000 is"),
+            Self::TypeMismatch(message) => write!(
+                f,
+                "cannot be computed for a request of 1,000 tokens without images, documents or tools: {message}"
+            ),
         }
     }
 }
@@ -73,12 +94,28 @@ impl fmt::Display for ConditionError {
 /// What a condition can name, in the order of the documentation.
 const NAMES: [&str; 12] = [
     "input_tokens", "language", "request_type", "complexity", "images", "documents", "tools", "structured_output",
-    "streaming", "hour", "metadata", "tenant",
+    "streaming", "hour", METADATA, "tenant",
 ];
 
-impl VariableResolver for ConditionSubject<'_> {
+/// A request as conditions see it: its metadata is converted once for all of them.
+pub struct Variables<'a> {
+    subject: &'a ConditionSubject<'a>,
+    tenant: String,
+    metadata: Option<Box<dyn Val>>,
+}
+
+impl<'a> Variables<'a> {
+    pub fn of(subject: &'a ConditionSubject<'a>) -> Self {
+        let texts = subject.metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let metadata = Box::<dyn Val>::try_from(Value::from(texts.collect::<HashMap<String, Value>>()));
+        let tenant = subject.tenant.map_or_else(String::new, |tenant| tenant.to_string());
+        Self { subject, tenant, metadata: metadata.ok() }
+    }
+}
+
+impl VariableResolver for Variables<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
-        let features = self.features;
+        let features = self.subject.features;
         let whole = |number: u64| CowVal::owned(CelInt::from(i64::try_from(number).unwrap_or(i64::MAX)));
         let truth = |value: bool| CowVal::owned(CelBool::from(value));
         Some(match name {
@@ -92,20 +129,10 @@ impl VariableResolver for ConditionSubject<'_> {
             "structured_output" => truth(features.structured_output),
             "streaming" => truth(features.streaming),
             "hour" => whole(features.hour),
-            "metadata" => return self.metadata_map(),
-            "tenant" => {
-                CowVal::owned(CelString::from(self.tenant.map_or_else(String::new, |tenant| tenant.to_string())))
-            }
+            METADATA => CowVal::Borrowed(self.metadata.as_deref()?),
+            "tenant" => CowVal::owned(CelString::from(self.tenant.as_str())),
             _ => return None,
         })
-    }
-}
-
-impl ConditionSubject<'_> {
-    fn metadata_map(&self) -> Option<CowVal<'static, 'static>> {
-        let map: std::collections::HashMap<String, Value> =
-            self.metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        Box::<dyn Val>::try_from(Value::from(map)).ok().map(CowVal::Owned)
     }
 }
 
@@ -115,31 +142,28 @@ impl Condition {
             return Err(ConditionError::TooLong);
         }
         let program = Program::compile(text).map_err(|errors| syntax(&errors))?;
-        must_be_bounded(program.expression())?;
-        let references = program.references();
-        let mut unknown: Vec<&str> = references.variables().into_iter().filter(|name| !NAMES.contains(name)).collect();
-        unknown.sort_unstable();
-        if let Some(name) = unknown.first() {
-            return Err(ConditionError::UnknownName((*name).to_owned()));
-        }
+        let mut metadata = BTreeMap::new();
+        must_be_bounded(program.expression(), &mut metadata)?;
         let condition = Self(Arc::new(program));
-        condition.must_be_a_bool()?;
+        // Without metadata, and with all that it asks for: each of the two finds what the other one does not reach.
+        condition.must_be_a_bool(&BTreeMap::new())?;
+        condition.must_be_a_bool(&metadata)?;
         Ok(condition)
     }
 
     /// Whether it is true of a request. What cannot be computed is not: metadata that the request does not have, above all.
-    pub fn holds(&self, subject: &ConditionSubject<'_>) -> bool {
-        self.value(subject) == Ok(Value::Bool(true))
+    pub fn holds(&self, variables: &Variables<'_>) -> bool {
+        self.value(variables) == Ok(Value::Bool(true))
     }
 
-    fn value(&self, subject: &ConditionSubject<'_>) -> Result<Value, ExecutionError> {
+    fn value(&self, variables: &Variables<'_>) -> Result<Value, ExecutionError> {
         let mut context = Context::with_env(Arc::clone(&ENV));
-        context.set_variable_resolver(subject);
+        context.set_variable_resolver(variables);
         self.0.execute(&context)
     }
 
     /// Tries it with a request, which finds most mistakes before a request meets them.
-    fn must_be_a_bool(&self) -> Result<(), ConditionError> {
+    fn must_be_a_bool(&self, metadata: &BTreeMap<String, String>) -> Result<(), ConditionError> {
         let features = RequestFeatures {
             input_tokens: 1000,
             language: "en".to_owned(),
@@ -152,12 +176,11 @@ impl Condition {
             streaming: false,
             hour: 12,
         };
-        let subject =
-            ConditionSubject { features: &features, metadata: &std::collections::BTreeMap::new(), tenant: None };
-        match self.value(&subject) {
+        let subject = ConditionSubject { features: &features, metadata, tenant: None };
+        match self.value(&Variables::of(&subject)) {
             Ok(Value::Bool(_)) | Err(ExecutionError::NoSuchKey(_)) => Ok(()),
             Ok(_) => Err(ConditionError::NotABool),
-            Err(error) => Err(ConditionError::TypeMismatch(error.to_string())),
+            Err(error) => Err(ConditionError::TypeMismatch(bounded(&error.to_string()))),
         }
     }
 }
@@ -167,16 +190,19 @@ fn syntax(errors: &cel::ParseErrors) -> ConditionError {
         return ConditionError::Syntax { line: 1, column: 1, message: "it is empty".to_owned() };
     };
     let place = |at: isize| usize::try_from(at).unwrap_or(1).max(1);
-    let message = first.msg.lines().next().unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
+    // What the parser says of nesting is the text of its own types.
+    let is_of_its_types = first.msg.contains("ParseError {");
+    let message = if is_of_its_types { "it is nested too deeply".to_owned() } else { bounded(&first.msg) };
     ConditionError::Syntax { line: place(first.pos.0), column: place(first.pos.1), message }
 }
 
-/// The longest message of the parser that is shown.
-const MESSAGE_CHARS_MAX: usize = 200;
+fn bounded(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect()
+}
 
-/// Refuses loops, and functions that are not known to be fast. The parser has bounded how deep an expression is.
-fn must_be_bounded(expression: &IdedExpr) -> Result<(), ConditionError> {
-    let all = |expressions: &[IdedExpr]| expressions.iter().try_for_each(must_be_bounded);
+/// Refuses what could take long, and names that no request has. Notes the metadata that is asked for. The parser has bounded how deep
+/// an expression is.
+fn must_be_bounded(expression: &IdedExpr, metadata: &mut BTreeMap<String, String>) -> Result<(), ConditionError> {
     match &expression.expr {
         Expr::Comprehension(_) => Err(ConditionError::Loop),
         Expr::Call(call) => {
@@ -184,20 +210,46 @@ fn must_be_bounded(expression: &IdedExpr) -> Result<(), ConditionError> {
             if !is_operator && !FUNCTIONS.contains(&call.func_name.as_str()) {
                 return Err(ConditionError::UnknownFunction(call.func_name.clone()));
             }
-            call.target.as_deref().map_or(Ok(()), must_be_bounded)?;
-            all(&call.args)
+            match (call.func_name.as_str(), &*call.args) {
+                (ADDITION, _) => return Err(ConditionError::Addition),
+                (MEMBERSHIP, [item, of]) => {
+                    must_be_bounded(item, metadata)?;
+                    return match &of.expr {
+                        Expr::List(list) => all_must_be_bounded(&list.elements, metadata),
+                        _ if is_metadata(of) => Ok(()),
+                        _ => must_be_bounded(of, metadata),
+                    };
+                }
+                (INDEX, [of, name]) if is_metadata(of) => {
+                    if let Expr::Literal(LiteralValue::String(name)) = &name.expr {
+                        metadata.insert(name.inner().to_owned(), "x".to_owned());
+                    }
+                    return must_be_bounded(name, metadata);
+                }
+                _ => {}
+            }
+            call.target.as_deref().map_or(Ok(()), |target| must_be_bounded(target, metadata))?;
+            all_must_be_bounded(&call.args, metadata)
         }
-        Expr::List(list) => all(&list.elements),
-        Expr::Select(select) => must_be_bounded(&select.operand),
-        Expr::Map(map) => map.entries.iter().try_for_each(|entry| entry_must_be_bounded(&entry.expr)),
-        Expr::Struct(_) => Err(ConditionError::UnknownFunction("a message".to_owned())),
+        Expr::Select(select) if is_metadata(&select.operand) => {
+            metadata.insert(select.field.clone(), "x".to_owned());
+            Ok(())
+        }
+        Expr::Select(select) => must_be_bounded(&select.operand, metadata),
+        Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => Err(ConditionError::Collection),
+        Expr::Ident(name) if name == METADATA => Err(ConditionError::WholeMetadata),
+        Expr::Ident(name) if !NAMES.contains(&name.as_str()) => Err(ConditionError::UnknownName(name.clone())),
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(()),
     }
 }
 
-fn entry_must_be_bounded(entry: &EntryExpr) -> Result<(), ConditionError> {
-    match entry {
-        EntryExpr::MapEntry(entry) => must_be_bounded(&entry.key).and_then(|()| must_be_bounded(&entry.value)),
-        EntryExpr::StructField(field) => must_be_bounded(&field.value),
-    }
+fn all_must_be_bounded(
+    expressions: &[IdedExpr],
+    metadata: &mut BTreeMap<String, String>,
+) -> Result<(), ConditionError> {
+    expressions.iter().try_for_each(|expression| must_be_bounded(expression, metadata))
+}
+
+fn is_metadata(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name == METADATA)
 }

@@ -24,7 +24,7 @@ fn holds(condition: &str) -> bool {
     let metadata = BTreeMap::from([("team".to_owned(), "search".to_owned())]);
     let tenant = Some(Uuid::from_u128(1).into());
     let subject = ConditionSubject { features: &features(), metadata: &metadata, tenant };
-    Condition::compile(condition).expect("a condition").holds(&subject)
+    Condition::compile(condition).expect("a condition").holds(&Variables::of(&subject))
 }
 
 #[test]
@@ -40,6 +40,8 @@ fn a_condition_holds_for_what_a_request_is() {
         r#"metadata["team"].startsWith("sea") && has(metadata.team) && !has(metadata.other)"#,
         r#"tenant == "ten_00000000000000000000000000000001" && size(tenant) == 36"#,
         r#"metadata.other == "x" || tools"#,
+        r#""team" in metadata && !("other" in metadata)"#,
+        "input_tokens - 1000 >= 2 * 2000 && hour % 2 == 1",
     ] {
         assert!(holds(condition), "{condition}");
     }
@@ -67,14 +69,25 @@ fn what_is_no_condition_is_refused_with_what_is_wrong() {
         ("", "is no expression of CEL: line 1, column 1: "),
         ("true\n  && )", "is no expression of CEL: line 2, column 6: "),
         ("input_token > 1", "names input_token, which no request has: use input_tokens, language, "),
-        ("input_tokens", "must be true or false"),
-        (r#"input_tokens > "many""#, "cannot be computed: "),
+        ("input_tokens", "must be true or false, as"),
+        (r#"input_tokens > "many""#, "cannot be computed for a request of 1,000 tokens without images, "),
         ("[1, 2].exists(x, x == images)", "has a loop"),
         ("metadata.all(name, true)", "has a loop"),
         (r#"language.matches("(a+)+$")"#, "calls matches, which conditions cannot"),
         ("duration('1s') == duration('1s')", "calls duration, which conditions cannot"),
-        ("1 / documents == 1", "cannot be computed: Division by zero"),
-        ("google.protobuf.Value{} == 1", "calls a message, which conditions cannot"),
+        ("1 / documents == 1", "cannot be computed for a request of 1,000 tokens"),
+        ("google.protobuf.Value{} == 1", "has a list that is not to the right of in, a map or a message"),
+        ("size([1, 2]) > images", "has a list that is not to the right of in"),
+        ("{1: 2}[1] == images", "has a list that is not to the right of in, a map"),
+        ("size([metadata] + [metadata]) < 0", "has an addition"),
+        ("language + language == tenant", "has an addition"),
+        ("size(metadata) > 3", "must ask for metadata by name"),
+        ("metadata == metadata", "must ask for metadata by name"),
+        ("tools in [metadata]", "must ask for metadata by name"),
+        ("metadata.a.b.c == 1", "cannot be computed for a request of 1,000 tokens"),
+        ("metadata.team.contains(1)", "cannot be computed for a request of 1,000 tokens"),
+        (r#"metadata["team"] > 1"#, "cannot be computed for a request of 1,000 tokens"),
+        ("metadata.team", "must be true or false"),
     ] {
         let error = error(text);
         assert!(error.starts_with(wanted), "{text}: {error}");
@@ -94,11 +107,12 @@ fn a_hostile_condition_is_refused_or_computed() {
         if let Ok(condition) = Condition::compile(&text) {
             let metadata = BTreeMap::new();
             let subject = ConditionSubject { features: &features(), metadata: &metadata, tenant: None };
-            condition.holds(&subject);
+            condition.holds(&Variables::of(&subject));
         }
     }
-    let long = format!("{}1 == 1", "1 + ".repeat(250));
-    assert_eq!(Condition::compile(&long).map(|_| ()), Ok(()));
+    let deep = format!("{}tools{}", "(".repeat(400), ")".repeat(400));
+    let error = Condition::compile(&deep).expect_err("too deep").to_string();
+    assert_eq!(error, "is no expression of CEL: line 1, column 97: it is nested too deeply");
 }
 
 #[test]
@@ -126,4 +140,20 @@ fn the_first_rule_that_holds_decides() {
     let text = serde_json::to_string(&rules).expect("JSON");
     assert_eq!(serde_json::from_str::<RoutingRules>(&text).expect("rules"), rules);
     assert!(text.starts_with(r#"[{"when":"this is none","targets":["p/z"]},"#), "{text}");
+}
+
+/// It would not end here in time if what the longest conditions do grew with the product of their length and of the metadata.
+#[test]
+fn the_largest_rules_on_the_largest_metadata_are_decided() {
+    let name = |number: usize| format!("{}{number:02}", "n".repeat(62));
+    let metadata: BTreeMap<String, String> = (0..16).map(|number| (name(number), "v".repeat(512))).collect();
+    let part = format!("metadata[\"{}\"] == \"\" || ", name(7));
+    let when = format!("{}false", part.repeat((CONDITION_BYTES_MAX - 5) / part.len()));
+    let rule = RoutingRule { when, targets: Vec::new(), strategy: None };
+    let rules = RoutingRules::from(vec![rule; 8]);
+    let features = features();
+    let subject = ConditionSubject { features: &features, metadata: &metadata, tenant: None };
+    for _ in 0..1_000 {
+        assert_eq!(rules.first_that_holds(&subject), None);
+    }
 }

@@ -10,8 +10,8 @@ use projections::tables::EvaluatedTarget;
 use crate::inference::request_features::features_of;
 
 /// How the targets of a model are ordered for one request.
-pub enum Decided<'a> {
-    ByModel(Strategy),
+pub enum OrderSource<'a> {
+    ByStrategy(Strategy),
     ByRules {
         features: RequestFeatures,
         /// The rule that holds, with its index.
@@ -19,7 +19,7 @@ pub enum Decided<'a> {
     },
 }
 
-impl<'a> Decided<'a> {
+impl<'a> OrderSource<'a> {
     pub fn of(
         model: &'a Model,
         request: &ClientRequest,
@@ -28,7 +28,7 @@ impl<'a> Decided<'a> {
         now: DateTime<Utc>,
     ) -> Self {
         if model.strategy != Strategy::Rules {
-            return Self::ByModel(model.strategy);
+            return Self::ByStrategy(model.strategy);
         }
         let features = features_of(request, input_tokens, now);
         let (metadata, tenant) = (&request.facts.metadata, caller.chain.tenant);
@@ -39,29 +39,32 @@ impl<'a> Decided<'a> {
     const fn rule(&self) -> Option<&'a RoutingRule> {
         match self {
             Self::ByRules { rule: Some((_, rule)), .. } => Some(rule),
-            Self::ByRules { rule: None, .. } | Self::ByModel(_) => None,
+            Self::ByRules { rule: None, .. } | Self::ByStrategy(_) => None,
         }
     }
 
     /// The rule that holds, from 0, and what the rules went by. `None` for a model without rules.
     pub fn by_rules(&self) -> Option<(Option<usize>, &RequestFeatures)> {
         match self {
-            Self::ByModel(_) => None,
+            Self::ByStrategy(_) => None,
             Self::ByRules { features, rule } => Some((rule.map(|(index, _)| index), features)),
         }
     }
 
     pub fn strategy(&self) -> Strategy {
         match self {
-            Self::ByModel(strategy) => *strategy,
-            Self::ByRules { .. } => self.rule().and_then(|rule| rule.strategy).unwrap_or(Strategy::Rules),
+            Self::ByStrategy(strategy) => *strategy,
+            Self::ByRules { .. } => {
+                self.rule().map_or(Strategy::Priority, |rule| rule.strategy.unwrap_or(Strategy::Rules))
+            }
         }
     }
 
     /// Leaves out the targets that the rule does not name.
     pub fn leave_out(&self, considered: &mut [EvaluatedTarget<'_>]) {
         let Some(rule) = self.rule() else { return };
-        for considered in considered.iter_mut().filter(|considered| considered.left_out.is_none()) {
+        // Before any other reason: why else one cannot serve that the rule does not name, makes no difference to the request.
+        for considered in considered {
             if rule.place_of(&considered.target.backend()).is_none() {
                 considered.left_out = Some(LeftOut::NotInRule);
             }

@@ -12,7 +12,7 @@ use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 
-use super::decided::Decided;
+use super::order_source::OrderSource;
 use super::{requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
@@ -26,11 +26,11 @@ pub struct KnownOfTargets<'a> {
 }
 
 /// The order of a request's targets, and what it follows from.
-pub struct Ordered<'a> {
+pub struct TargetOrder<'a> {
     /// In the order of the model's row.
     pub considered: Vec<EvaluatedTarget<'a>>,
     pub order: Order<'a>,
-    pub decided: Decided<'a>,
+    pub source: OrderSource<'a>,
     /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
     pub open: Vec<usize>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
@@ -38,7 +38,7 @@ pub struct Ordered<'a> {
     pub prompt_tokens_estimate: u64,
 }
 
-impl<'a> Ordered<'a> {
+impl<'a> TargetOrder<'a> {
     pub fn of(
         tables: &'a Tables,
         caller: &Caller,
@@ -53,10 +53,10 @@ impl<'a> Ordered<'a> {
         let prefix_bytes = prefix.map_or(0, String::len) as u64;
         let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
         let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
-        let decided = Decided::of(model, request, caller, prompt_tokens_estimate, now);
+        let source = OrderSource::of(model, request, caller, prompt_tokens_estimate, now);
         let mut considered: Vec<_> =
             model.targets.iter().map(|target| evaluate(tables, caller, request, model, target, now)).collect();
-        decided.leave_out(&mut considered);
+        source.leave_out(&mut considered);
         let open = match model.targets.len() {
             // Its answer is the only one that there is.
             0 | 1 => Vec::new(),
@@ -72,9 +72,9 @@ impl<'a> Ordered<'a> {
             choices: request.facts.choices,
             output_tokens: requested_output_tokens(request),
         };
-        let candidates = considered.iter().map(|considered| candidate(considered, &decided, known.observed));
-        let order = choose(decided.strategy(), candidates, &features);
-        Self { considered, order, decided, open, prompt_bytes, prompt_tokens_estimate }
+        let candidates = considered.iter().map(|considered| candidate(considered, &source, known.observed));
+        let order = choose(source.strategy(), candidates, &features);
+        Self { considered, order, source, open, prompt_bytes, prompt_tokens_estimate }
     }
 
     /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.
@@ -106,13 +106,17 @@ fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tabl
 }
 
 /// A target as the strategy sees it.
-fn candidate<'a>(considered: &EvaluatedTarget<'a>, decided: &Decided<'_>, observed: &ObservedTargets) -> Candidate<'a> {
+fn candidate<'a>(
+    considered: &EvaluatedTarget<'a>,
+    source: &OrderSource<'_>,
+    observed: &ObservedTargets,
+) -> Candidate<'a> {
     let target = considered.target;
-    let observed = match decided.strategy().needs_observations() {
+    let observed = match source.strategy().needs_observations() {
         true => observed.get(target.provider_id, &target.model),
         false => Observed::default(),
     };
-    let priority = decided.place_of(target).unwrap_or(target.priority);
+    let priority = source.place_of(target).unwrap_or(target.priority);
     Candidate { observed, priority, ..considered.candidate() }
 }
 
