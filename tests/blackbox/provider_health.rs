@@ -231,6 +231,12 @@ async fn who_reaches_a_provider_sees_its_health() {
     };
     let (shown, reset, test) = paths(&own);
     admin.get(&shown).await.must(200);
+    // As with a change: while the tenant may not have providers of its own, it does nothing with those that it has.
+    for path in [&reset, &test] {
+        admin.post(path, &json!({})).await.must_be(403, "FORBIDDEN");
+    }
+    let allowed = json!({ "own_providers": true });
+    gateway.operator().patch(&format!("/v1/admin/tenants/{}", tenant.id), &allowed).await.must(200);
     assert_eq!(admin.post(&reset, &json!({})).await.must(200).json()["closed_breakers"], json!([]));
     assert_eq!(admin.post(&test, &json!({})).await.must(200).json()["tenant_id"], tenant.id.as_str());
     let nobodys = "prv_00000000000070008000000000000000";

@@ -67,6 +67,7 @@ impl<'a> AddressedProvider<'a> {
                     return Err(CommandError::Ended { kind });
                 }
                 cx.require_live_owners(kind, &owners)?;
+                cx.require_own_providers(entry.value.tenant_id)?;
             }
         }
         Ok(Self { cx, provider: entry.value, owners })

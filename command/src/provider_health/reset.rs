@@ -19,6 +19,8 @@ const KIND: StreamKind = StreamKind::Provider;
 const ATTEMPTS_MAX: usize = 10;
 /// The most breakers that are closed at once.
 const CLOSED_AT_ONCE_MAX: usize = 100;
+/// The most that one reset closes: others may open meanwhile for as long as requests fail.
+const CLOSED_MAX: usize = 1_000;
 
 pub async fn run(state: &HealthState, id: &str, request: &AdminRequest) -> Result<Response, CommandError> {
     let HealthState { admin, gateway } = state;
@@ -30,7 +32,7 @@ pub async fn run(state: &HealthState, id: &str, request: &AdminRequest) -> Resul
         let provider_id = provider.provider_id;
         let open = cx.tables.open_breakers_of(provider_id).take(CLOSED_AT_ONCE_MAX);
         let mut models: Vec<String> = open.map(|open| open.fact.model.clone()).collect();
-        if models.is_empty() {
+        if models.is_empty() || closed.len() >= CLOSED_MAX {
             break found;
         }
         models.sort_unstable();
