@@ -52,7 +52,7 @@ use secrets::file::SecretFileError;
 use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;
 
-use self::printable_text::printable_line;
+use self::printable_text::{printable_line, printable_text};
 use crate::config::arguments::{Cli, Command, DataArgs, ExportCommand, is_address};
 use crate::config::{Flags, SecretFiles, WrongConfig, environment, setting};
 
@@ -236,7 +236,7 @@ fn print_line(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Prints one sentence to stderr.
+/// Prints one sentence to stderr. It may repeat what files and gateways say.
 fn print_error(sentence: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "ledgerway: {sentence}");
+    let _ = writeln!(std::io::stderr().lock(), "ledgerway: {}", printable_text(sentence));
 }

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use chrono::{SecondsFormat, TimeDelta};
+use events::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::MockUpstream;
@@ -242,6 +245,35 @@ async fn a_change_is_shown_field_by_field_and_an_omitted_field_has_its_default()
     assert_eq!(prices, 2);
     let again = apply(&gateway, &files, &[]).must(0);
     assert_eq!(again.out, "nothing to change: 12 unchanged\n");
+}
+
+/// A price that the files announce stays in force once it has begun, however often they are applied.
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_price_is_not_undone_by_the_price_before_it() {
+    let gateway = Gateway::start();
+    let begins =
+        (SystemClock::new().now() + TimeDelta::milliseconds(2500)).to_rfc3339_opts(SecondsFormat::Micros, true);
+    let provider = "providers:\n  - name: p\n    kind: simulator\n";
+    let price = |dollars: u32, more: &str| {
+        format!(
+            "  - provider: p\n    model: echo\n    input_usd_per_mtok: \"{dollars}\"\n    output_usd_per_mtok: \"9\"\n{more}"
+        )
+    };
+    let announced = price(3, &format!("    effective_from: \"{begins}\"\n"));
+    let files = Files::with(&format!("{provider}prices:\n{}{announced}", price(2, "")));
+    apply(&gateway, &files, &[]).must(0);
+    let prices = async || {
+        let page = gateway.operator().get("/v1/admin/prices").await.must(200).json();
+        page["items"].as_array().expect("prices").len()
+    };
+    assert_eq!(
+        (prices().await, apply(&gateway, &files, &[]).must(0).out),
+        (2, "nothing to change: 3 unchanged\n".to_owned())
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = apply(&gateway, &files, &[]).must(0).out;
+    assert_eq!((prices().await, after), (2, "nothing to change: 3 unchanged\n".to_owned()), "it has begun");
 }
 
 /// Holds: bin.apply-mistakes

@@ -3,7 +3,7 @@
 //! A partner is named by its slug, a tenant by `PARTNER/TENANT`, a user by `PARTNER/TENANT/USER`; the beginning may be left out
 //! where the rest matches one resource alone. A provider is named by its name, within the tenant that owns it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::kind::Kind;
@@ -21,6 +21,8 @@ pub struct Name {
 pub struct Names {
     ids: BTreeMap<Name, String>,
     names: BTreeMap<String, Name>,
+    /// Names that several have, as tenants of partners without slugs may: they name nobody.
+    shared: BTreeSet<Name>,
     placeholders: u64,
 }
 
@@ -59,7 +61,9 @@ impl Names {
     pub fn insert(&mut self, name: Name, id: impl Into<String>) {
         let id = id.into();
         self.names.insert(id.clone(), name.clone());
-        self.ids.insert(name, id);
+        if self.ids.insert(name.clone(), id.clone()).is_some_and(|before| before != id) {
+            self.shared.insert(name);
+        }
     }
 
     /// The id of a name in a file. If the gateway has no such resource yet, the id stands for the one that it will be given.
@@ -74,8 +78,9 @@ impl Names {
         id
     }
 
+    /// `None` also for what shares its name.
     pub fn name_of(&self, id: &str) -> Option<&Name> {
-        self.names.get(id)
+        self.names.get(id).filter(|name| !self.shared.contains(name))
     }
 
     pub fn id_of(&self, name: &Name) -> Option<&str> {
@@ -88,7 +93,7 @@ impl Names {
         let of_kind = || self.ids.iter().filter(|(name, _)| name.kind == kind);
         let matching: Vec<_> = of_kind().filter(|(name, _)| name.path.ends_with(&path)).collect();
         match matching[..] {
-            [(_, id)] => Ok(id),
+            [(name, id)] if !self.shared.contains(name) => Ok(id),
             [] => {
                 let known: Vec<String> = of_kind().map(|(name, _)| name.to_string()).collect();
                 let own = of_kind().map(|(name, _)| name.own());

@@ -4,7 +4,7 @@
 //! key that is not mentioned stays, because it cannot be read back to be compared. A price without a time is the one in force:
 //! another one replaces it from now on, and what was charged before stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use command::admin::body_format::Body;
 use secrets::Secret;
@@ -68,10 +68,15 @@ impl Plan {
     pub fn of(desired: Vec<Desired>, live: &[Live], sent: SecretsSent) -> Result<Self, Vec<Mistake>> {
         let index = Index::of(live);
         let asked = alike(&desired);
+        let dated = dated_prices(&desired);
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
             let has_others = asked.get(&key_of(&one)).is_some_and(|count| *count > 1);
-            match index.counterpart(&one, has_others).and_then(|live| step(one, live, sent)) {
+            let done = |live: Option<&Live>| match live {
+                Some(live) if is_followed_by(&one, live, &dated) => Ok(None),
+                live => step(one.clone(), live, sent),
+            };
+            match index.counterpart(&one, has_others).and_then(done) {
                 Ok(Some(step)) => plan.steps.push(step),
                 Ok(None) => plan.unchanged += 1,
                 Err(mistake) => mistakes.push(mistake),
@@ -102,6 +107,19 @@ fn alike(desired: &[Desired]) -> BTreeMap<Key, usize> {
         *counts.entry(key_of(one)).or_default() += 1;
     }
     counts
+}
+
+/// The prices in the files that have a time, each with it.
+fn dated_prices(desired: &[Desired]) -> BTreeSet<(Key, String)> {
+    let dated = |one: &Desired| Some((key_of(one), one.normal.get(EFFECTIVE_FROM)?.to_string()));
+    desired.iter().filter(|one| one.kind == Kind::Price).filter_map(dated).collect()
+}
+
+/// Whether a price without a time has been followed by one of the files that has begun: it was in force until then.
+fn is_followed_by(one: &Desired, in_force: &Live, dated: &BTreeSet<(Key, String)>) -> bool {
+    one.kind == Kind::Price
+        && !one.normal.contains_key(EFFECTIVE_FROM)
+        && in_force.normal.get(EFFECTIVE_FROM).is_some_and(|from| dated.contains(&(key_of(one), from.to_string())))
 }
 
 /// Live resources by what tells them apart.
@@ -190,7 +208,7 @@ fn step(desired: Desired, live: Option<&Live>, sent: SecretsSent) -> Result<Opti
 
 fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
     let (before, after) = (&live.normal, &desired.normal);
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let is_compared = |name: &&&String| {
         name.as_str() != EFFECTIVE_FROM || desired.kind != Kind::Price || after.contains_key(EFFECTIVE_FROM)
     };

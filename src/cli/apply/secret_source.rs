@@ -14,6 +14,8 @@ pub const API_KEY: &str = "api_key";
 pub const ENV: &str = "env";
 pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
+const OF_THE_GATEWAY: &str =
+    "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
@@ -47,6 +49,7 @@ impl ApiKey {
         let text = member.node.text().filter(|text| !text.is_empty() && !text.contains('\0')).ok_or(FORM)?;
         match &*member.name {
             ENV if text.contains('=') => Err(FORM),
+            ENV if text.starts_with("LEDGERWAY_") => Err(OF_THE_GATEWAY),
             ENV => Ok(Self::From(SecretSource::Variable(text.to_owned()))),
             FILE => Ok(Self::From(SecretSource::File(folder.join(text)))),
             _ => Err(FORM),
