@@ -1,6 +1,8 @@
 //! `tests/golden/events/` contains a sample of every event version that was ever written, which must decode for ever.
 //! `UPDATE_GOLDEN=1` writes new samples. A changed sample is a changed meaning, and needs a new version.
 
+mod inference;
+
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -23,7 +25,7 @@ use events::event::hold::{
 };
 use events::event::inference::{
     AttemptFailed, Backend, BudgetShortfall, FinishReason, InferenceAdmitted, InferenceEnded, InferenceRefused, Payer,
-    ReportedByFailedCall, Route, Versions,
+    ReportedByFailedCall, Versions,
 };
 use events::event::log_key::LogKeyCreated;
 use events::event::node_key::NodeKeyReplaced;
@@ -32,11 +34,12 @@ use events::event::{Access, Alert, Change, Event, Hold, Inference, Recorded, Res
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
-use events::routing::{RequestFeatures, RequestType, RoutingRule, Strategy};
+use events::routing::{RoutingRule, Strategy};
 use events::time::{Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use crate::facts::{budget, context, id};
+use inference::{backend, route};
 
 /// The samples are never changed.
 fn start() -> DateTime<Utc> {
@@ -53,34 +56,6 @@ fn usd(nanos: i64) -> NanoUsd {
 
 fn rate(nanos: i64) -> NanoUsdPerMtok {
     NanoUsdPerMtok::new(usd(nanos)).expect("a price is not negative")
-}
-
-/// By a rule with a strategy of its own.
-fn route() -> Route {
-    let [one, two] = ["gpt-4o", "gpt-4o-mini"].map(|model| format!("prv_0000000000000000000000000000000b/{model}"));
-    let features = RequestFeatures {
-        input_tokens: 120,
-        language: "de".to_owned(),
-        request_type: RequestType::Summary,
-        complexity: 15,
-        images: 0,
-        documents: 0,
-        tools: false,
-        structured_output: false,
-        streaming: true,
-        hour: 8,
-    };
-    Route {
-        strategy: Strategy::Cost,
-        figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
-        left_out: [(two, "not_in_rule".to_owned())].into(),
-        features: Some(features),
-        rule: Some(1),
-    }
-}
-
-fn backend() -> Backend {
-    Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned(), provider_key_id: None }
 }
 
 /// Only for changed resources: the samples of created ones are from before there were any.
