@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use events::ids::{IdMaker, RequestId, SystemRandom};
-use events::time::SystemClock;
+use events::time::{Clock, SystemClock};
 
 use super::gateway_access::{FOR_ADMINISTRATION, connect};
 use super::gateway_client::GatewayClient;
@@ -57,7 +57,7 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
     let mut names = live::names(&live);
     let desired = desired::read(&files, &mut names).map_err(|mistakes| refused(&mistakes))?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
-    let plan = Plan::of(desired, &live, sent).map_err(|mistakes| refused(&mistakes))?;
+    let plan = Plan::of(desired, &live, sent, SystemClock::new().now()).map_err(|mistakes| refused(&mistakes))?;
     report::steps(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::counts(&plan)));
@@ -80,7 +80,7 @@ async fn carry_out(plan: &Plan, gateway: &GatewayClient, names: &Names) -> Resul
             Ok(())
         }
         Err(stopped) => Err(Failure::Failed(format!(
-            "{}: stopped at {}: {}; {} of {} changes are carried out: apply again when it is corrected",
+            "{}: stopped at {}: {}; {} of {} changes were carried out; correct it and apply again",
             stopped.at.desired.source.place(),
             report::subject(stopped.at, names),
             stopped.error,

@@ -274,6 +274,12 @@ async fn an_announced_price_is_not_undone_by_the_price_before_it() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = apply(&gateway, &files, &[]).must(0).out;
     assert_eq!((prices().await, after), (2, "nothing to change: 3 unchanged\n".to_owned()), "it has begun");
+
+    // Nor is the price before it made where there is none yet.
+    let empty = Gateway::start();
+    apply(&empty, &files, &[]).must(0);
+    let made = empty.operator().get("/v1/admin/prices").await.must(200).json()["items"].clone();
+    assert_eq!((made.as_array().map(Vec::len), &made[0]["input_usd_per_mtok"]), (Some(1), &json!("3.000000000")));
 }
 
 /// Holds: bin.apply-mistakes
@@ -317,6 +323,11 @@ async fn a_mistake_in_any_line_changes_nothing() {
             "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    api_key: sk-apply-canary-93ad71c2\n",
             40,
             "api_key: must be {env: NAME} or {file: PATH}: a secret does not belong in this file",
+        ),
+        (
+            "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    api_key: {env: LEDGERWAY_ADMIN_KEY}\n",
+            40,
+            "api_key: must not name a variable that begins with LEDGERWAY_",
         ),
         (
             "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    api_key: {env: NO_SUCH_VARIABLE}\n",
@@ -444,7 +455,7 @@ async fn what_files_cannot_name_is_left_out_and_said() {
     made(operator, "/budgets", budget).await;
     let ended = run(&gateway, &["export", "config"], &[]).must(0);
     assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
-    for says in ["it has no slug, by which files name a partner", "it belongs to par_", "it belongs to key_"] {
+    for says in ["it has no slug, by which files name a partner", "it refers to par_", "it refers to key_"] {
         assert!(ended.err.contains(says), "{}", ended.err);
     }
     assert!(!ended.out.contains("budgets:") && ended.out.contains("slug: default"), "{}", ended.out);
@@ -460,7 +471,7 @@ async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues(
     let ended = apply(&gateway, &files, &[]).must(1);
     let says = "stopped at tenant default/t: the gateway at ";
     assert!(ended.err.contains("config.yaml:5: ") && ended.err.contains(says), "{}", ended.err);
-    assert!(ended.err.contains("2 of 3 changes are carried out"), "{}", ended.err);
+    assert!(ended.err.contains("2 of 3 changes were carried out"), "{}", ended.err);
     let mended = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("sealed", "digest");
     files.write("config.yaml", &mended);
     assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 1 created, 0 changed, 2 unchanged");
@@ -496,7 +507,11 @@ async fn budgets_of_one_scope_and_period_are_told_apart_by_their_enforcement() {
     let third = json!({ "scope": { "tenant_id": tenant["id"] }, "limit_usd": "1", "period": "month" });
     made(gateway.operator(), "/budgets", third).await;
     let ended = apply(&gateway, &files, &[]).must(2);
-    assert!(ended.err.contains("the gateway has several of it: end all but one of bud_"), "{}", ended.err);
+    assert!(
+        ended.err.contains("it matches several resources of the gateway: delete all but one of bud_"),
+        "{}",
+        ended.err
+    );
 }
 
 /// Holds: bin.apply

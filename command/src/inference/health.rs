@@ -175,9 +175,9 @@ impl MeasuredCall {
 
     /// The provider has answered: with what was asked for, or with what is wrong with the request.
     pub fn served(self, took: Duration) {
-        let whole_ms = millis(took);
-        let first_byte_ms = self.first_byte_ms.unwrap_or(whole_ms);
-        self.ended(Ok(CallTimes { first_byte_ms, whole_ms }));
+        let latency_ms = millis(took);
+        let first_byte_ms = self.first_byte_ms.unwrap_or(latency_ms);
+        self.ended(Ok(CallTimes { first_byte_ms, latency_ms }));
     }
 
     pub fn failed(self, error: CallError) {
@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    const SERVED: Result<CallTimes, CallError> = Ok(CallTimes { first_byte_ms: 20, whole_ms: 300 });
+    const SERVED: Result<CallTimes, CallError> = Ok(CallTimes { first_byte_ms: 20, latency_ms: 300 });
     const FAILED: Result<CallTimes, CallError> = Err(CallError { reason: "connect", status: None });
 
     fn provider(number: usize) -> ProviderId {

@@ -72,7 +72,7 @@ struct ModelHealth {
     failed: u64,
     failed_per_thousand: Option<u64>,
     first_byte_ms: Option<Times>,
-    whole_ms: Option<Times>,
+    latency_ms: Option<Times>,
     errors: Vec<Errors>,
     limits: Vec<Limit>,
     retry_after: Option<RetryAfter>,
@@ -214,7 +214,7 @@ impl ModelHealth {
             failed,
             failed_per_thousand: per_thousand(failed, calls),
             first_byte_ms: first_byte.percentiles().map(times),
-            whole_ms: whole.percentiles().map(times),
+            latency_ms: whole.percentiles().map(times),
             errors: errors.into_iter().map(Errors::from).collect(),
             limits: limits.quotas().map(limit).collect(),
             retry_after: retry_after.map(|seen| RetryAfter { seconds: seen.value, seen_at: rfc3339(seen.at) }),
@@ -310,7 +310,7 @@ pub fn shape() -> Shape {
             "first_byte_ms",
             times("From a call to the head of its response, of calls that were served; null if none was"),
         )
-        .required("whole_ms", times("From a call to the end of its response"))
+        .required("latency_ms", times("From a call to the end of its response"))
         .required("errors", described(schema::list(errors, None), "The last kinds of failures, the last one first"))
         .required("limits", described(schema::list(limit, None), "What the provider's responses say of its limits"))
         .required("retry_after", described(nullable(retry_after), "The last `retry-after` that was a number"))

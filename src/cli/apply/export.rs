@@ -62,7 +62,7 @@ pub fn export(live: &[Live], names: &Names) -> Exported {
             };
             let distinction = kind.distinction().and_then(|field| one.normal.get(field)).map(Value::to_string);
             if !seen.insert((identity(kind, &one.normal), distinction)) {
-                leave_out(&"files tell it from none of the others");
+                leave_out(&"files cannot tell it apart from another one, which is in the output");
                 continue;
             }
             items.push((Item { label, fields }, one.has_api_key));

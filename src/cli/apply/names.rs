@@ -31,7 +31,7 @@ pub struct Names {
 pub enum NotNamed {
     #[error("there is no {} {named} in the files or in the gateway{hint}", kind.word())]
     Unknown { kind: Kind, named: String, hint: String },
-    #[error("{named} names several: {}", all.join(", "))]
+    #[error("{named} is ambiguous: {}", all.join(", "))]
     Ambiguous { named: String, all: Vec<String> },
 }
 
@@ -138,7 +138,7 @@ mod tests {
         names.insert(name(Kind::Tenant, "b/acme"), "ten_3");
         assert_eq!(names.find(Kind::Tenant, "acme"), Ok("ten_3"));
         assert_eq!(names.find(Kind::Tenant, "a/x"), Ok("ten_1"));
-        assert_eq!(names.find(Kind::Tenant, "x").expect_err("two").to_string(), "\"x\" names several: a/x, b/x");
+        assert_eq!(names.find(Kind::Tenant, "x").expect_err("two").to_string(), "\"x\" is ambiguous: a/x, b/x");
         let unknown = names.find(Kind::Tenant, "acm").expect_err("none").to_string();
         assert_eq!(unknown, "there is no tenant \"acm\" in the files or in the gateway; did you mean acme?");
         assert!(names.find(Kind::User, "acme").is_err());

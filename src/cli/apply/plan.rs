@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
+use events::time::parse_rfc3339;
 use secrets::Secret;
 use serde_json::Value;
 
@@ -65,18 +67,24 @@ pub enum ApiKeyChange {
 
 impl Plan {
     /// Errors: what no change can bring about.
-    pub fn of(desired: Vec<Desired>, live: &[Live], sent: SecretsSent) -> Result<Self, Vec<Mistake>> {
+    pub fn of(
+        desired: Vec<Desired>,
+        live: &[Live],
+        sent: SecretsSent,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Vec<Mistake>> {
         let index = Index::of(live);
         let asked = alike(&desired);
-        let dated = dated_prices(&desired);
+        let begun = begun_prices(&desired, now);
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
             let has_others = asked.get(&key_of(&one)).is_some_and(|count| *count > 1);
-            let done = |live: Option<&Live>| match live {
-                Some(live) if is_followed_by(&one, live, &dated) => Ok(None),
-                live => step(one.clone(), live, sent),
-            };
-            match index.counterpart(&one, has_others).and_then(done) {
+            let is_over = one.kind == Kind::Price && !one.normal.contains_key(EFFECTIVE_FROM);
+            if is_over && begun.contains(&key_of(&one)) {
+                plan.unchanged += 1;
+                continue;
+            }
+            match index.counterpart(&one, has_others).and_then(|live| step(one, live, sent)) {
                 Ok(Some(step)) => plan.steps.push(step),
                 Ok(None) => plan.unchanged += 1,
                 Err(mistake) => mistakes.push(mistake),
@@ -109,17 +117,11 @@ fn alike(desired: &[Desired]) -> BTreeMap<Key, usize> {
     counts
 }
 
-/// The prices in the files that have a time, each with it.
-fn dated_prices(desired: &[Desired]) -> BTreeSet<(Key, String)> {
-    let dated = |one: &Desired| Some((key_of(one), one.normal.get(EFFECTIVE_FROM)?.to_string()));
-    desired.iter().filter(|one| one.kind == Kind::Price).filter_map(dated).collect()
-}
-
-/// Whether a price without a time has been followed by one of the files that has begun: it was in force until then.
-fn is_followed_by(one: &Desired, in_force: &Live, dated: &BTreeSet<(Key, String)>) -> bool {
-    one.kind == Kind::Price
-        && !one.normal.contains_key(EFFECTIVE_FROM)
-        && in_force.normal.get(EFFECTIVE_FROM).is_some_and(|from| dated.contains(&(key_of(one), from.to_string())))
+/// Whose prices in the files have begun by now: one without a time was in force until then.
+fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Key> {
+    let from = |one: &Desired| parse_rfc3339(one.normal.get(EFFECTIVE_FROM)?.as_str()?);
+    let begun = desired.iter().filter(|one| one.kind == Kind::Price && from(one).is_some_and(|from| from <= now));
+    begun.map(key_of).collect()
 }
 
 /// Live resources by what tells them apart.
@@ -162,7 +164,8 @@ fn single<'a>(one: &Desired, found: &[&'a Live]) -> Result<Option<&'a Live>, Mis
         [live] => Ok(Some(live)),
         several => {
             let ids: Vec<&str> = several.iter().map(|live| live.id.as_str()).collect();
-            let reason = format!("the gateway has several of it: end all but one of {}", ids.join(", "));
+            let reason =
+                format!("it matches several resources of the gateway: delete all but one of {}", ids.join(", "));
             Err(one.mistake("", reason))
         }
     }
@@ -195,7 +198,7 @@ fn step(desired: Desired, live: Option<&Live>, sent: SecretsSent) -> Result<Opti
     }
     let fixed = desired.kind.format().fixed_fields();
     if let Some(change) = fields.iter().find(|change| fixed.contains(&change.name.as_str())) {
-        let before = change.before.as_ref().map_or("nothing".to_owned(), Value::to_string);
+        let before = change.before.as_ref().map_or("not set".to_owned(), Value::to_string);
         return Err(desired.mistake(&change.name, format!("cannot be changed: it is {before}")));
     }
     let moves = fields.iter().any(|change| change.name == BASE_URL);

@@ -166,7 +166,7 @@ pub struct ToNames<'a> {
 
 /// No file can have the resource, because it names one that has no name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it belongs to {id}, which files cannot name")]
+#[error("it refers to {id}, which has no name in files")]
 pub struct Nameless {
     pub id: String,
 }

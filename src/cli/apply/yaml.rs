@@ -107,7 +107,7 @@ pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
             return refused("anchors and aliases are not read: write the value out");
         }
         if is_tagged(&event) {
-            return refused("tags are not read: leave it out");
+            return refused("tags are not read: remove the tag");
         }
         if open.len() >= DEPTH_MAX && matches!(event, Event::SequenceStart(..) | Event::MappingStart(..)) {
             return refused(&format!("is nested deeper than {DEPTH_MAX} levels"));
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_could_stand_for_more_than_it_is_is_refused_by_its_line() {
         assert_eq!(refused("a: &x [1]\nb: *x\n").0, 1);
-        assert_eq!(refused("a: 1\nb: !!str 2\n"), (2, "tags are not read: leave it out".to_owned()));
+        assert_eq!(refused("a: 1\nb: !!str 2\n"), (2, "tags are not read: remove the tag".to_owned()));
         assert_eq!(refused("a: 1\nb: 2\na: 3\n"), (3, "\"a\" is given twice: also in line 1".to_owned()));
         assert_eq!(refused("? [1]\n: 2\n").1, "a key must be a word");
         let (_, reason) = refused(&"[".repeat(40));

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn of_the_responses_of_a_second_one_is_read_and_every_failed_one() {
         let (_, record) = record();
-        record.record(Ok(CallTimes { first_byte_ms: 1, whole_ms: 1 }));
+        record.record(Ok(CallTimes { first_byte_ms: 1, latency_ms: 1 }));
         let saying = |remaining: u32| {
             let headers = [("x-ratelimit-remaining-requests", HeaderValue::from(remaining))];
             headers.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), value)).collect::<HeaderMap>()

@@ -22,7 +22,7 @@ pub struct Calls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallTimes {
     pub first_byte_ms: u32,
-    pub whole_ms: u32,
+    pub latency_ms: u32,
 }
 
 /// Calls by the minute in which they ended.
@@ -51,9 +51,9 @@ impl Window {
         let calls = &mut minute.calls;
         calls.calls = calls.calls.saturating_add(1);
         match served {
-            Some(CallTimes { first_byte_ms, whole_ms }) => {
+            Some(CallTimes { first_byte_ms, latency_ms }) => {
                 calls.first_byte.record(first_byte_ms);
-                calls.whole.record(whole_ms);
+                calls.whole.record(latency_ms);
             }
             None => calls.failed = calls.failed.saturating_add(1),
         }
@@ -89,7 +89,7 @@ const fn minute_of(now: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const SERVED: Option<CallTimes> = Some(CallTimes { first_byte_ms: 20, whole_ms: 300 });
+    const SERVED: Option<CallTimes> = Some(CallTimes { first_byte_ms: 20, latency_ms: 300 });
 
     const fn second(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
