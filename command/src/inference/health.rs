@@ -14,7 +14,7 @@ mod window;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use events::ids::{IdMap, ProviderId};
+use events::ids::{IdMap, ProviderId, TenantId};
 use events::time::{Clock, rfc3339};
 use http::HeaderMap;
 
@@ -28,10 +28,11 @@ pub use outage::{Failing, OutageChange};
 pub use target_record::{CallError, ErrorCount, MeasuredTarget};
 pub use window::{CallTimes, Calls, WINDOW};
 
-/// So many targets are measured; beyond that, those are forgotten that were not called lately.
-const TARGETS_MAX: usize = 10_000;
-/// So many of one provider: no tenant's own ones take the room of all others.
-const TARGETS_OF_PROVIDER_MAX: usize = 500;
+/// So many targets of shared providers are measured, and as many of tenants' own; beyond that, those are forgotten that were not called
+/// lately.
+const TARGETS_MAX: usize = 5_000;
+/// So many of one provider, and of all of a tenant's own: nobody takes the room of all others.
+const TARGETS_OF_ONE_MAX: usize = 500;
 /// How often targets are forgotten at most.
 const SWEPT_EVERY: Duration = Duration::from_secs(10);
 
@@ -45,14 +46,18 @@ pub struct ProviderHealth {
 #[derive(Default)]
 struct Records {
     providers: IdMap<ProviderId, ProviderRecord>,
-    /// The targets of all of them.
-    targets: usize,
+    /// The targets of shared providers, and of all of tenants' own.
+    shared: usize,
+    own: usize,
+    /// Those of each tenant.
+    own_of: IdMap<TenantId, usize>,
     /// When targets were forgotten last.
     swept_at: Option<Duration>,
 }
 
-#[derive(Default)]
 struct ProviderRecord {
+    /// The tenant whose own provider it is.
+    owner: Option<TenantId>,
     outage: Arc<Outage>,
     /// By the provider's name of the model. Whoever chooses names that collide slows down the calls of his own provider, by few of them.
     targets: IdMap<Box<str>, Arc<TargetRecord>>,
@@ -72,8 +77,8 @@ impl Records {
     }
 
     /// Makes room for another target of the provider. False if there is none.
-    fn make_room(&mut self, provider: ProviderId, now: Duration) -> bool {
-        if self.has_room(provider) {
+    fn make_room(&mut self, (provider, owner): (ProviderId, Option<TenantId>), now: Duration) -> bool {
+        if self.has_room(provider, owner) {
             return true;
         }
         if self.swept_at.is_some_and(|swept_at| now.saturating_sub(swept_at) < SWEPT_EVERY) {
@@ -85,13 +90,42 @@ impl Records {
             record.targets.retain(|_, target| is_in_use(target));
             !record.targets.is_empty()
         });
-        self.targets = self.providers.values().map(|record| record.targets.len()).sum();
-        self.has_room(provider)
+        self.count();
+        self.has_room(provider, owner)
     }
 
-    fn has_room(&self, provider: ProviderId) -> bool {
-        let of_provider = self.providers.get(&provider).map_or(0, |record| record.targets.len());
-        self.targets < TARGETS_MAX && of_provider < TARGETS_OF_PROVIDER_MAX
+    fn has_room(&self, provider: ProviderId, owner: Option<TenantId>) -> bool {
+        let (of_all, of_one) = match owner {
+            None => (self.shared, self.providers.get(&provider).map_or(0, |record| record.targets.len())),
+            Some(tenant) => (self.own, self.own_of.get(&tenant).copied().unwrap_or(0)),
+        };
+        of_all < TARGETS_MAX && of_one < TARGETS_OF_ONE_MAX
+    }
+
+    /// Counts the targets anew.
+    fn count(&mut self) {
+        (self.shared, self.own) = (0, 0);
+        self.own_of.clear();
+        for record in self.providers.values() {
+            let targets = record.targets.len();
+            match record.owner {
+                None => self.shared += targets,
+                Some(tenant) => {
+                    self.own += targets;
+                    *self.own_of.entry(tenant).or_default() += targets;
+                }
+            }
+        }
+    }
+
+    fn added(&mut self, owner: Option<TenantId>) {
+        match owner {
+            None => self.shared += 1,
+            Some(tenant) => {
+                self.own += 1;
+                *self.own_of.entry(tenant).or_default() += 1;
+            }
+        }
     }
 }
 
@@ -102,12 +136,15 @@ impl ProviderHealth {
 
     /// A call begins. `None` if too many targets are measured already.
     pub fn begin(&self, target: &Arc<PlannedTarget>, began: Instant) -> Option<MeasuredCall> {
-        let record = self.record(target.backend.provider_id, &target.backend.model)?;
+        let of = (target.backend.provider_id, target.provider.tenant_id);
+        let record = self.record(of, &target.backend.model)?;
         let second = began.saturating_duration_since(self.began).as_secs();
         Some(MeasuredCall { record, target: Arc::clone(target), second, first_byte_ms: None })
     }
 
-    fn record(&self, provider: ProviderId, model: &str) -> Option<Arc<TargetRecord>> {
+    /// `of` is the provider, and the tenant whose own it is.
+    fn record(&self, of: (ProviderId, Option<TenantId>), model: &str) -> Option<Arc<TargetRecord>> {
+        let (provider, owner) = of;
         {
             let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(record) = records.get(provider, model) {
@@ -118,13 +155,14 @@ impl ProviderHealth {
         if let Some(record) = records.get(provider, model) {
             return Some(Arc::clone(record));
         }
-        if !records.make_room(provider, self.clock.monotonic()) {
+        if !records.make_room(of, self.clock.monotonic()) {
             return None;
         }
-        let of_provider = records.providers.entry(provider).or_default();
+        let new = || ProviderRecord { owner, outage: Arc::default(), targets: IdMap::default() };
+        let of_provider = records.providers.entry(provider).or_insert_with(new);
         let record = Arc::new(TargetRecord::new(Arc::clone(&self.clock), Arc::clone(&of_provider.outage)));
         of_provider.targets.insert(model.into(), Arc::clone(&record));
-        records.targets += 1;
+        records.added(owner);
         Some(record)
     }
 
@@ -139,8 +177,8 @@ impl ProviderHealth {
     /// Forgets all that was measured of a provider, and what its calls that are under way will have been.
     pub fn forget(&self, provider: ProviderId) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(record) = records.providers.remove(&provider) {
-            records.targets -= record.targets.len();
+        if records.providers.remove(&provider).is_some() {
+            records.count();
         }
     }
 }
@@ -237,7 +275,13 @@ mod tests {
         model: &str,
         outcome: Result<CallTimes, CallError>,
     ) -> Option<OutageChange> {
-        health.record(provider(of), model)?.record(outcome)
+        health.record((provider(of), None), model)?.record(outcome)
+    }
+
+    /// How many targets of shared providers are measured, and of tenants' own.
+    fn targets(health: &ProviderHealth) -> (usize, usize) {
+        let records = health.records.read().unwrap();
+        (records.shared, records.own)
     }
 
     fn counted(health: &ProviderHealth, of: usize) -> Vec<(String, u64, u64)> {
@@ -269,26 +313,52 @@ mod tests {
         health.forget(provider(1));
         health.forget(provider(3));
         assert_eq!(counted(&health, 1), []);
-        assert_eq!(health.records.read().unwrap().targets, 1);
+        assert_eq!(targets(&health), (1, 0));
     }
 
     #[test]
     fn what_is_measured_is_bounded_and_what_was_called_lately_stays() {
         let (clock, health) = health();
-        for number in 0..TARGETS_OF_PROVIDER_MAX + 100 {
+        for number in 0..TARGETS_OF_ONE_MAX + 100 {
             call(&health, 0, &number.to_string(), SERVED);
         }
-        assert_eq!(counted(&health, 0).len(), TARGETS_OF_PROVIDER_MAX);
+        assert_eq!(counted(&health, 0).len(), TARGETS_OF_ONE_MAX);
         for number in 0..TARGETS_MAX {
             call(&health, 1 + number / 100, &number.to_string(), SERVED);
         }
-        assert_eq!(health.records.read().unwrap().targets, TARGETS_MAX);
-        assert_eq!(counted(&health, 0).len(), TARGETS_OF_PROVIDER_MAX);
-        let under_way = health.record(provider(0), "0");
+        assert_eq!(targets(&health), (TARGETS_MAX, 0));
+        assert_eq!(counted(&health, 0).len(), TARGETS_OF_ONE_MAX);
+        let under_way = health.record((provider(0), None), "0");
         clock.advance(WINDOW);
         call(&health, 500, "new", SERVED);
-        assert_eq!((counted(&health, 500).len(), health.records.read().unwrap().targets), (1, 2));
+        assert_eq!((counted(&health, 500).len(), targets(&health)), (1, (2, 0)));
         assert_eq!(health.records.read().unwrap().providers.len(), 2);
         drop(under_way);
+    }
+
+    /// However many providers of its own it has, and the shared ones have room of their own.
+    #[test]
+    fn a_tenant_takes_no_room_of_others() {
+        let (_, health) = health();
+        let of = |tenant: usize, number: usize| {
+            let owner = Some(TenantId::from(Uuid::from_u128(tenant as u128)));
+            let record = health.record((provider(1_000 * tenant + number / 10), owner), &number.to_string());
+            record.map(|record| record.record(SERVED))
+        };
+        for number in 0..TARGETS_OF_ONE_MAX {
+            assert!(of(1, number).is_some());
+        }
+        assert!(of(1, TARGETS_OF_ONE_MAX).is_none() && of(2, 0).is_some());
+        for tenant in 3..=TARGETS_MAX / TARGETS_OF_ONE_MAX + 3 {
+            for number in 0..TARGETS_OF_ONE_MAX {
+                of(tenant, number);
+            }
+        }
+        assert_eq!(targets(&health), (0, TARGETS_MAX));
+        call(&health, 0, "shared", SERVED);
+        assert_eq!(counted(&health, 0).len(), 1);
+        health.forget(provider(1_000));
+        assert_eq!(targets(&health), (1, TARGETS_MAX - 10));
+        assert!(of(1, 0).is_some());
     }
 }

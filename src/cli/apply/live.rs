@@ -35,14 +35,23 @@ pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
         let (path, mut cursor) = (kind.format().path, String::new());
         loop {
             let page = gateway.request(Method::GET, &format!("{path}?limit={PAGE_ITEMS}{cursor}")).await?;
-            let items = page["items"].as_array().ok_or_else(|| gateway.unexpected("its response is no list"))?;
-            found.extend(items.iter().filter_map(|item| live(kind, item)));
+            let items = page["items"].as_array().filter(|items| items.len() <= PAGE_ITEMS);
+            let items = items.ok_or_else(|| gateway.unexpected("its response is no page of a list"))?;
+            let all =
+                items.iter().map(|item| live(kind, item).ok_or_else(|| gateway.unexpected("a resource has no id")));
+            // So each page counts, and there is an end.
+            found.extend(all.collect::<Result<Vec<_>, _>>()?);
             if found.len() > RESOURCES_MAX {
                 return Err(gateway.unexpected(&format!("it has more than {RESOURCES_MAX} resources")));
             }
             match page["next_cursor"].as_str() {
-                // Cursors consist of letters and digits, and need no encoding.
-                Some(next) if !items.is_empty() => cursor = format!("&cursor={next}"),
+                Some(next) if !items.is_empty() => {
+                    // Those of gateways need no encoding.
+                    if !next.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+                        return Err(gateway.unexpected("its cursor is none"));
+                    }
+                    cursor = format!("&cursor={next}");
+                }
                 _ => break,
             }
         }
