@@ -21,7 +21,7 @@ mod addressed_provider;
 mod admin_context;
 mod claimed_names;
 mod declaration;
-mod described;
+pub(crate) mod described;
 mod error;
 mod field_type;
 mod field_values;

@@ -24,14 +24,14 @@ use std::sync::Arc;
 use access::limits::LocalSince;
 use axum::extract::{FromRequest, Request, State};
 use catalogue::Catalogue;
-use events::event::admin::{Permission, Provider};
+use events::event::admin::Provider;
 use events::log::Log;
 use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::{Answer, Api, Entrance, Json, Operation, schema};
 use tokio::sync::Semaphore;
 
-use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError};
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, described};
 use crate::environment::{self, NamedProviders};
 use crate::inference::Gateway;
 use one_provider::CheckedTenants;
@@ -78,16 +78,9 @@ fn described() -> Operation {
                 free of charge. Looks up the price of every target, and what the catalogue knows of its retirement. Nothing is \
                 spent or recorded. Providers that all tenants share come first; what is found of tenants' own providers and \
                 models does not decide `ok`. One check runs at a time.";
-    Operation::new("check_providers", "Administration", "Checks providers, keys, prices and models")
+    described::request("check_providers", "Checks providers, keys, prices and models")
         .says(says)
-        .needs(Permission::AdminAccess)
-        .refuses(&[
-            ErrorCode::InvalidRequest,
-            ErrorCode::PayloadTooLarge,
-            ErrorCode::UnsupportedMediaType,
-            ErrorCode::Overloaded,
-            ErrorCode::Conflict,
-        ])
+        .refuses(&[ErrorCode::Conflict])
         .answers(StatusCode::OK, Answer::json("What was found", schema::reference("DoctorReport")))
         .defines("DoctorReport", report::shape())
         .defines(CHECKED_PROVIDER, report::provider_shape())

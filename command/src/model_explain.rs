@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Path, Request, State};
 use bytes::Bytes;
 use dialects::{ClientRequest, Surface};
-use events::event::admin::{Model, Permission};
+use events::event::admin::Model;
 use events::event::{ResourceState, StreamKind};
 use events::ids::{ModelId, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
@@ -18,7 +18,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields};
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described};
 use crate::inference::{Gateway, TargetOrder};
 
 /// What explains models.
@@ -50,21 +50,14 @@ fn described() -> Operation {
             schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
         );
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
-    Operation::new("explain_model", "Administration", "Says in which order the targets of a model would be tried")
+    described::request("explain_model", "Says in which order the targets of a model would be tried")
         .says(
             "Nothing is sent or recorded. It is decided with what the answering node knows now: prices, open breakers, how fast targets \
              have been. For a model that all tenants share, the tenant is the caller's, or the one that X-Tenant-ID names.",
         )
-        .needs(Permission::AdminAccess)
         .path("id", schema::id(ModelId::PREFIX), "Id of the model")
         .takes(body.closed(), example)
-        .refuses(&[
-            ErrorCode::InvalidRequest,
-            ErrorCode::PayloadTooLarge,
-            ErrorCode::UnsupportedMediaType,
-            ErrorCode::Overloaded,
-            ErrorCode::NotFound,
-        ])
+        .refuses(&[ErrorCode::NotFound])
         .answers(StatusCode::OK, Answer::json("The order", schema::reference("ExplainedOrder")))
         .defines("ExplainedOrder", shape())
 }

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::Response;
 use events::event::StreamKind;
-use events::event::admin::Permission;
 use events::ids::ProviderId;
 use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, described, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 
-use crate::admin::{AddressedProvider, AdminRequest, AdminState, CommandError, Purpose, changes_of};
+use crate::admin::{AddressedProvider, AdminRequest, AdminState, CommandError, Purpose, changes_of, described};
 use crate::inference::Gateway;
 use report::{HealthReport, report_of};
 
@@ -39,17 +38,9 @@ pub fn routes(admin: AdminState, gateway: Arc<Gateway>) -> Api {
 }
 
 fn operation(id: &str, summary: &str) -> Operation {
-    Operation::new(id, "Administration", summary)
-        .needs(Permission::AdminAccess)
+    described::request(id, summary)
         .path("id", schema::id(ProviderId::PREFIX), "Id of the provider")
-        .refuses(&[
-            ErrorCode::InvalidRequest,
-            ErrorCode::PayloadTooLarge,
-            ErrorCode::UnsupportedMediaType,
-            ErrorCode::Overloaded,
-            ErrorCode::NotFound,
-            ErrorCode::ViewBehind,
-        ])
+        .refuses(&[ErrorCode::NotFound, ErrorCode::ViewBehind])
 }
 
 fn described_health() -> Operation {

@@ -17,20 +17,21 @@ const TAG: &str = "Administration";
 const DECIDED: &[ErrorCode] =
     &[ErrorCode::NotFound, ErrorCode::Conflict, ErrorCode::IdempotencyKeyReused, ErrorCode::ViewBehind];
 
+/// The operation of a request to administration, which may have a body, whether it changes something or not.
+pub fn request(id: &str, summary: &str) -> Operation {
+    Operation::new(id, TAG, summary).needs(Permission::AdminAccess).refuses(&[
+        ErrorCode::InvalidRequest,
+        ErrorCode::PayloadTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::Overloaded,
+    ])
+}
+
 /// The operation of a command.
 pub fn command(id: &str, summary: &str) -> Operation {
     let meaning =
         "1 to 255 visible ASCII characters. A retry with the same key gets the same response and changes nothing";
-    Operation::new(id, TAG, summary)
-        .needs(Permission::AdminAccess)
-        .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
-        .refuses(&[
-            ErrorCode::InvalidRequest,
-            ErrorCode::PayloadTooLarge,
-            ErrorCode::UnsupportedMediaType,
-            ErrorCode::Overloaded,
-        ])
-        .refuses(DECIDED)
+    request(id, summary).header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning).refuses(DECIDED)
 }
 
 /// Adds the id in the path.

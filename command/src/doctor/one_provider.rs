@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{FromRequest, Path, Request, State};
-use events::event::admin::{Permission, Provider};
+use events::event::admin::Provider;
 use events::ids::{ProviderId, TenantId};
 use events::refusal::ErrorCode;
 use http::StatusCode;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::report::CheckedProvider;
 use super::target::{self, Known, Retirements};
 use super::{CHECKED_PROVIDER, Doctor, catalogue_in_force, provider, report, schedule};
-use crate::admin::{AddressedProvider, AdminRequest, CommandError, Purpose};
+use crate::admin::{AddressedProvider, AdminRequest, CommandError, Purpose, described};
 
 /// The most tenants whose providers are checked at the same time.
 const TENANTS_AT_A_TIME_MAX: usize = 8;
@@ -27,20 +27,20 @@ const TENANTS_AT_A_TIME_MAX: usize = 8;
 #[derive(Default)]
 pub struct CheckedTenants(Mutex<BTreeSet<TenantId>>);
 
-/// The place of a tenant, until it is dropped.
-struct TenantsTurn<'a> {
+/// Lets a provider of a tenant's be checked, until it is dropped.
+struct TenantCheckPermit<'a> {
     tenants: &'a CheckedTenants,
     tenant: TenantId,
 }
 
 impl CheckedTenants {
-    fn begin(&self, tenant: TenantId) -> Option<TenantsTurn<'_>> {
+    fn begin(&self, tenant: TenantId) -> Option<TenantCheckPermit<'_>> {
         let has_place = {
             let mut checked = self.locked();
             checked.len() < TENANTS_AT_A_TIME_MAX && checked.insert(tenant)
         };
         // Made only with a place: dropped, it gives one back.
-        has_place.then(|| TenantsTurn { tenants: self, tenant })
+        has_place.then(|| TenantCheckPermit { tenants: self, tenant })
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeSet<TenantId>> {
@@ -48,7 +48,7 @@ impl CheckedTenants {
     }
 }
 
-impl Drop for TenantsTurn<'_> {
+impl Drop for TenantCheckPermit<'_> {
     fn drop(&mut self) {
         self.tenants.locked().remove(&self.tenant);
     }
@@ -58,20 +58,11 @@ pub fn described() -> Operation {
     let says = "Connects to it, compares its clock with the gateway's and tries each of its keys with a request that is free of charge, \
                 as `POST /v1/admin/doctor` does with all providers. Nothing is spent or recorded. It takes twenty seconds at most, ten \
                 for a tenant's own provider. One check of a provider that all tenants share runs at a time, and one of each tenant.";
-    Operation::new("test_provider", "Administration", "Checks one provider and its keys")
+    described::request("test_provider", "Checks one provider and its keys")
         .says(says)
-        .needs(Permission::AdminAccess)
         .path("id", schema::id(ProviderId::PREFIX), "Id of the provider")
         .may_take(object().closed())
-        .refuses(&[
-            ErrorCode::InvalidRequest,
-            ErrorCode::PayloadTooLarge,
-            ErrorCode::UnsupportedMediaType,
-            ErrorCode::Overloaded,
-            ErrorCode::NotFound,
-            ErrorCode::Conflict,
-            ErrorCode::ViewBehind,
-        ])
+        .refuses(&[ErrorCode::NotFound, ErrorCode::Conflict, ErrorCode::ViewBehind])
         .answers(StatusCode::OK, Answer::json("What was found", schema::reference(CHECKED_PROVIDER)))
         .defines(CHECKED_PROVIDER, report::provider_shape())
 }
@@ -87,9 +78,9 @@ pub async fn check(
     let found = AddressedProvider::find(&doctor.admin, &request, &id, Purpose::Use).await?;
     let AddressedProvider { provider: checked, .. } = found;
     let running = || CommandError::CheckRunning;
-    let _turn = match checked.tenant_id {
-        Some(tenant) => Turn::OfTenant(doctor.tenants.begin(tenant).ok_or_else(running)?),
-        None => Turn::OfPlatform(doctor.turn.try_acquire().map_err(|_| running())?),
+    let _permit = match checked.tenant_id {
+        Some(tenant) => CheckPermit::OfTenant(doctor.tenants.begin(tenant).ok_or_else(running)?),
+        None => CheckPermit::OfPlatform(doctor.turn.try_acquire().map_err(|_| running())?),
     };
     let until = Instant::now() + schedule::longest_check(&checked);
     let findings = provider::check(&doctor.gateway, &checked, until).await;
@@ -98,9 +89,10 @@ pub async fn check(
     Ok(Json(report))
 }
 
+/// What a check holds until it has ended.
 #[expect(dead_code, reason = "held until it is dropped")]
-enum Turn<'a> {
-    OfTenant(TenantsTurn<'a>),
+enum CheckPermit<'a> {
+    OfTenant(TenantCheckPermit<'a>),
     OfPlatform(tokio::sync::SemaphorePermit<'a>),
 }
 

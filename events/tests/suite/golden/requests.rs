@@ -1,0 +1,87 @@
+//! What the samples of requests have: backend, route, ends.
+
+use events::content::ContentPart;
+use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
+use events::money::NanoUsd;
+use events::routing::{RequestFeatures, RequestType, Strategy};
+use events::usage::{TokenClasses, Usage, UsageSource};
+
+use super::samples::{start, usd};
+use crate::facts::id;
+
+pub fn backend() -> Backend {
+    Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned(), provider_key_id: None }
+}
+
+/// By a rule with a strategy of its own.
+pub fn route() -> Route {
+    let [one, two] = ["gpt-4o", "gpt-4o-mini"].map(|model| format!("prv_0000000000000000000000000000000b/{model}"));
+    let features = RequestFeatures {
+        input_tokens: 120,
+        language: "de".to_owned(),
+        request_type: RequestType::Summary,
+        complexity: 15,
+        images: 0,
+        documents: 0,
+        tools: false,
+        structured_output: false,
+        streaming: true,
+        hour: 8,
+    };
+    Route {
+        strategy: Strategy::Cost,
+        figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
+        left_out: [(two, "not_in_rule".to_owned())].into(),
+        features: Some(features),
+        rule: Some(1),
+    }
+}
+
+pub fn ended() -> Box<InferenceEnded> {
+    let tokens = TokenClasses {
+        input_uncached_tokens: 60,
+        input_cache_read_tokens: 40,
+        input_cache_write_tokens: 7,
+        input_cache_write_by_ttl: [("5m".to_owned(), 7)].into(),
+        output_text_tokens: 30,
+        output_reasoning_tokens: 20,
+        ..TokenClasses::default()
+    };
+    Box::new(InferenceEnded {
+        model: "gpt".to_owned(),
+        admitted_at: start(),
+        backend: Some(backend()),
+        payer: None,
+        usage: Some(Usage::new(tokens, UsageSource::Provider)),
+        provider_usage: Some(serde_json::json!({ "prompt_tokens": 107, "completion_tokens": 50 })),
+        cost_usd: usd(1_042_000),
+        price_version: Some(9),
+        finish_reason: Some(FinishReason::Stop),
+        latency_ms: Some(842),
+        first_token_ms: Some(210),
+        attempts: Some(1),
+        upstream_request_id: Some("chatcmpl-1".to_owned()),
+        answer_digest: None,
+        content_lost: Vec::new(),
+        code: None,
+        reason: None,
+    })
+}
+
+pub fn failed() -> Box<InferenceEnded> {
+    Box::new(InferenceEnded {
+        payer: Some(Payer::Own),
+        usage: None,
+        provider_usage: None,
+        cost_usd: NanoUsd::ZERO,
+        price_version: None,
+        finish_reason: Some(FinishReason::Error),
+        first_token_ms: None,
+        attempts: Some(2),
+        answer_digest: Some("ab".repeat(32)),
+        content_lost: vec![ContentPart::Answer],
+        code: Some("UPSTREAM_ERROR".to_owned()),
+        reason: Some("status".to_owned()),
+        ..*ended()
+    })
+}
