@@ -18,6 +18,7 @@ mod object_store;
 mod one_of;
 mod providers;
 mod publishing;
+mod retries;
 mod secret_files;
 mod serve_mode;
 mod served_tenants;
@@ -36,7 +37,7 @@ use access::limits::{DefaultLimits, RedisAddress};
 use access_log::AccessLogSettings;
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
-use command::inference::BreakerSettings;
+use command::inference::{BreakerSettings, RetrySettings};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
@@ -116,6 +117,8 @@ pub struct Config {
     pub analytics: bool,
     /// When a target is left alone.
     pub breakers: BreakerSettings,
+    /// How many further calls a provider gets after failures.
+    pub retries: RetrySettings,
     /// How snapshots of the views are made; `None` if none are.
     pub snapshots: Option<SnapshotSettings>,
     /// The tenants that this node serves.
@@ -229,6 +232,7 @@ impl Config {
             views,
             analytics,
             breakers: breakers::read(args, flags)?,
+            retries: retries::read(args, flags)?,
             snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -320,6 +324,7 @@ mod tests {
             analytics: "true".to_owned(),
             breaker_failures: "5".to_owned(),
             breaker_seconds: "60".to_owned(),
+            retry_percent: "20".to_owned(),
             snapshot_events: "0".to_owned(),
             snapshot_gib: "10".to_owned(),
             bedrock: "false".to_owned(),

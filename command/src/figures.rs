@@ -1,6 +1,7 @@
 //! Metrics of the request path: times and counts that are not in the log. Metrics that the log can tell are counted from it.
 //! Label lookups happen once, so that a request costs a few additions here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -134,8 +135,12 @@ impl IgnoredFeatures {
 pub struct ProviderFigures {
     /// The provider's name when these handles were made.
     name: String,
-    /// Calls that were started.
-    pub calls: IntCounter,
+    /// Calls that were started, by all providers of the label.
+    calls: IntCounter,
+    /// By this provider alone.
+    own_calls: AtomicU64,
+    /// Further calls that its retry budget forbade.
+    pub retries_forbidden: IntCounter,
     /// Time from the call to the head of the response.
     pub first_byte: Histogram,
     /// Time from the call to the end of the response.
@@ -144,8 +149,21 @@ pub struct ProviderFigures {
     pub implausible_usage: IntCounter,
 }
 
+impl ProviderFigures {
+    pub fn call_begins(&self) {
+        self.calls.inc();
+        self.own_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The calls to the provider that were started since it got its name.
+    pub fn own_calls(&self) -> u64 {
+        self.own_calls.load(Ordering::Relaxed)
+    }
+}
+
 pub struct Providers {
     calls: IntCounterVec,
+    retries_forbidden: IntCounterVec,
     first_byte: HistogramVec,
     whole: HistogramVec,
     implausible_usage: IntCounterVec,
@@ -161,12 +179,17 @@ impl Providers {
         };
         let calls =
             Opts::new("ledgerway_upstream_calls_total", "Calls to a provider, counting each attempt of a request");
+        let forbidden = Opts::new(
+            "ledgerway_retries_forbidden_total",
+            "Further calls of requests that were not made, because the retry budget of the provider was used up",
+        );
         let implausible = Opts::new(
             "ledgerway_implausible_usage_total",
             "Reports of usage far above the bound of the request, which were not believed",
         );
         Ok(Self {
             calls: registered(registry, IntCounterVec::new(calls, &["provider"])?)?,
+            retries_forbidden: registered(registry, IntCounterVec::new(forbidden, &["provider"])?)?,
             first_byte: family(
                 "ledgerway_upstream_first_byte_seconds",
                 "Time from a call to a provider to the head of its response",
@@ -198,6 +221,8 @@ impl Providers {
         ProviderFigures {
             name: provider.name.clone(),
             calls: self.calls.with_label_values(&[label]),
+            own_calls: AtomicU64::default(),
+            retries_forbidden: self.retries_forbidden.with_label_values(&[label]),
             first_byte: self.first_byte.with_label_values(&[label]),
             whole: self.whole.with_label_values(&[label]),
             implausible_usage: self.implausible_usage.with_label_values(&[label]),

@@ -67,6 +67,7 @@ settings! {
     ANALYTICS = switch("false"),
     BREAKER_FAILURES = with_value("5"),
     BREAKER_SECONDS = with_value("60"),
+    RETRY_PERCENT = with_value("20"),
     SNAPSHOT_EVENTS = with_value("100000"),
     SNAPSHOT_GIB = with_value("10"),
     BEDROCK = switch("true"),

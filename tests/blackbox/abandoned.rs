@@ -36,7 +36,7 @@ impl Waiting {
 }
 
 /// The sum of a metric over its labels.
-async fn metric(gateway: &Gateway, name: &str) -> u64 {
+pub async fn metric(gateway: &Gateway, name: &str) -> u64 {
     let metrics = gateway.client(None).get("/metrics").await.must(200);
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));

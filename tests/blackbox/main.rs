@@ -97,6 +97,7 @@ mod replay;
 mod reseal;
 mod responses;
 mod retries;
+mod retry_storms;
 mod routing;
 mod routing_rules;
 mod sealed_content;

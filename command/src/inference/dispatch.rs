@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
 use events::refusal::Refusal;
+use events::routing::LeftOut;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use tokio::time::timeout_at;
 
 use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
-use super::failure::{CallFailure, Cause, refusal_of};
+use super::failure::{Blame, CallFailure, Cause, RetryTerms, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
@@ -25,6 +26,7 @@ use super::ledger_failure::not_ended;
 use super::plan::Plan;
 use super::preparation::{Prepared, authorize_again};
 use super::provider_keys::NextKey;
+use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
 use super::whole::HeldAnswer;
@@ -35,6 +37,10 @@ use crate::ledger_unavailable::ledger_unavailable;
 
 /// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
+
+/// Why a target is passed over: its breaker has opened since the request was planned, or its provider gets no further calls now.
+const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
+const RETRY_BUDGET: &str = "retry_budget";
 
 /// A target's answer: from here on no other target is called.
 enum TargetAnswer {
@@ -155,7 +161,8 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             break;
         }
     }
-    let refusal = refusal_of(&failures, targets.len(), others_are_open);
+    let others_are_left = others_are_open || running.has_passed_over() && targets.len() > 1;
+    let refusal = refusal_of(&failures, targets.len(), others_are_left);
     let refusal = match last_called {
         Some(target) => target.named_in(refusal),
         None => refusal,
@@ -190,8 +197,7 @@ struct CallTerms {
 }
 
 /// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not.
-/// The source is dropped as soon as no further call can need it. The failure is `None` if the target was not called, because its
-/// breaker has opened.
+/// The source is dropped as soon as no further call can need it. The failure is `None` if the target was passed over.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,
@@ -202,6 +208,11 @@ async fn call_target(
 ) -> (Box<Running>, Result<TargetAnswer, Option<CallFailure>>) {
     running.keys.begin_target();
     running.observers.breaker = None;
+    let is_failover = running.has_called();
+    if is_failover && !gateway.allows_retry(target, Retry::Failover) {
+        running.pass_over(target, RETRY_BUDGET);
+        return (running, Err(None));
+    }
     let (mut calls, mut last_failure) = (0, None);
     loop {
         // With another key, it is still the same try.
@@ -209,6 +220,7 @@ async fn call_target(
             running.observers.breaker = gateway.breakers.begin(target, running.owner(), !is_only);
         }
         if running.observers.breaker.is_none() {
+            running.pass_over(target, BREAKER_OPEN);
             return (running, Err(last_failure));
         }
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
@@ -259,6 +271,9 @@ async fn call_target(
         let next_key = running.keys.failed(failure.of_key());
         if next_key != NextKey::Another {
             running.judge(&failure);
+            if is_failover && calls == 1 && failure.blame() != Blame::Nobody {
+                gateway.failover_failed(target);
+            }
         }
         match next_key {
             NextKey::Another if !running.is_out_of_time() => {
@@ -270,8 +285,14 @@ async fn call_target(
             NextKey::Another | NextKey::None => {}
         }
         let [jitter] = gateway.ids.bytes::<1>();
-        match failure.retry_after(calls, jitter) {
-            Some(wait) if !running.is_out_of_time() => tokio::time::sleep(wait).await,
+        match failure.retry_after(RetryTerms { calls, is_last }, jitter) {
+            Some(wait) if !running.is_out_of_time_after(wait) => {
+                if !gateway.allows_retry(target, Retry::SameTarget) {
+                    running.pass_over(target, RETRY_BUDGET);
+                    return (running, Err(Some(failure)));
+                }
+                tokio::time::sleep(wait).await;
+            }
             Some(_) | None => return (running, Err(Some(failure))),
         }
         last_failure = Some(failure);

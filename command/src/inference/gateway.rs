@@ -28,6 +28,8 @@ use super::large_bodies::LargeBodies;
 use super::observed_targets::ObservedTargets;
 use super::plan::KnownOfTargets;
 use super::provider_keys::ProviderKeys;
+use super::retry_budget::{Retry, RetryBudgets};
+use super::target::PlannedTarget;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
 use crate::tokens::TokenCounter;
@@ -50,6 +52,7 @@ pub struct Gateway {
     pub provider_keys: Arc<ProviderKeys>,
     pub observed: ObservedTargets,
     pub breakers: Arc<Breakers>,
+    pub retries: RetryBudgets,
     pub health: Arc<ProviderHealth>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,
@@ -107,6 +110,22 @@ impl Gateway {
     ) -> Result<RequestContent, Refusal> {
         let means = (&self.content_salts, self.content_keeper.as_ref());
         RequestContent::for_policy(policy, means, request, context, known_until).await
+    }
+
+    /// Whether the retry budget of the target's provider allows this call; it is counted if not.
+    pub(super) fn allows_retry(&self, target: &PlannedTarget, retry: Retry) -> bool {
+        let figures = self.figures.providers.of(&target.provider);
+        let is_allowed = self.retries.allows(target.backend.provider_id, figures.own_calls(), retry);
+        if !is_allowed {
+            figures.retries_forbidden.inc();
+        }
+        is_allowed
+    }
+
+    /// A call in the place of another target's has failed as well.
+    pub(super) fn failover_failed(&self, target: &PlannedTarget) {
+        let calls = self.figures.providers.of(&target.provider).own_calls();
+        self.retries.failover_failed(target.backend.provider_id, calls);
     }
 
     /// The time that an event would get if it were appended now.

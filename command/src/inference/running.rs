@@ -11,6 +11,7 @@
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,8 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
+    /// The targets that were not called when it was their turn.
+    passed_over: BTreeMap<String, String>,
     /// The keys that it has been sent with, if its provider has several.
     pub keys: KeyAttempts,
     /// The target of the call that is under way.
@@ -168,6 +171,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
+            passed_over: BTreeMap::new(),
             keys: KeyAttempts::new(),
             target: None,
             observers: CallObservers::default(),
@@ -200,7 +204,23 @@ impl Running {
     }
 
     pub fn is_out_of_time(&self) -> bool {
-        tokio::time::Instant::now() >= self.deadline
+        self.is_out_of_time_after(Duration::ZERO)
+    }
+
+    /// Whether its time is over when it has waited for so long.
+    pub fn is_out_of_time_after(&self, wait: Duration) -> bool {
+        tokio::time::Instant::now() + wait >= self.deadline
+    }
+
+    /// A target is not called, or not once more, although it is its turn.
+    pub fn pass_over(&mut self, target: &PlannedTarget, why: &str) {
+        let Backend { provider_id, model, .. } = &target.backend;
+        self.passed_over.insert(format!("{provider_id}/{model}"), why.to_owned());
+    }
+
+    /// Whether a target was passed over that was not called at all, or would be called once more.
+    pub fn has_passed_over(&self) -> bool {
+        !self.passed_over.is_empty()
     }
 
     /// The tenant that the request belongs to.
@@ -496,6 +516,7 @@ impl Running {
             latency_ms: Some(millis(self.started.elapsed())),
             first_token_ms: self.first_token_ms,
             attempts: Some(self.calls),
+            passed_over: self.passed_over.clone(),
             upstream_request_id: self
                 .upstream_request_id
                 .clone()

@@ -123,7 +123,7 @@ impl RequestTimeline {
         let began = Instant::now();
         let provider_name = target.upstream().telemetry_name;
         let figures = self.figures.providers.of(&target.provider);
-        figures.calls.inc();
+        figures.call_begins();
         self.call = Some(Call { began, provider_name, figures });
         if let Some(recording) = self.trace.recording() {
             let call = recording.begin_call(&format!("call {}", target.name));

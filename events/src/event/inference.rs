@@ -246,6 +246,10 @@ pub struct InferenceEnded {
     /// The number of calls to upstreams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// The targets of the order, as `provider_id/model`, that were not called, or not once more, when it was their turn, and why:
+    /// `breaker_open` or `retry_budget`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passed_over: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
     /// SHA-256 of the request's salt and of the answer's text as far as it arrived: text, refusals, names and arguments of tool
@@ -279,6 +283,7 @@ impl InferenceEnded {
             latency_ms: None,
             first_token_ms: None,
             attempts: None,
+            passed_over: BTreeMap::new(),
             upstream_request_id: None,
             answer_digest: None,
             content_lost: Vec::new(),

@@ -1,6 +1,8 @@
 //! The route: the targets of the model as its admission knew it, in the order that its strategy gives for this request, and the
 //! calls that were made.
 
+use std::collections::BTreeMap;
+
 use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::content::ContentPolicy;
@@ -41,6 +43,8 @@ pub struct RouteTarget {
     pub reason: Reason,
     pub price_version: Option<u64>,
     pub was_called: bool,
+    /// Why it was not called, or not once more, when it was its turn, if the end of the request says so.
+    pub passed_over: Option<String>,
 }
 
 /// A call to a target.
@@ -105,6 +109,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             order_without_figures(&model, evidence.request)
         }
     };
+    let passed_over = passed_over(&evidence.life);
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
         let is_it =
@@ -117,6 +122,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             reason,
             price_version: version(at),
             was_called: check.calls.iter().any(is_it),
+            passed_over: passed_over.and_then(|passed_over| passed_over.get(&target.backend()).cloned()),
         });
     }
     for backend in admitted.versions.prices.keys() {
@@ -257,7 +263,7 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
     able.chain(unable.into_iter().map(|at| (at, None))).collect()
 }
 
-/// No call goes back in the order. A target that was passed over could not be sent the request: the log does not say why.
+/// No call goes back in the order. A target without a call could not be sent the request, or was passed over.
 fn must_follow(check: &mut RouteCheck) {
     let mut last = 1;
     for call in &check.calls {
@@ -283,6 +289,16 @@ fn must_follow(check: &mut RouteCheck) {
             }
         }
     }
+}
+
+/// The targets that the end of the request names as passed over.
+fn passed_over(life: &[Recorded]) -> Option<&BTreeMap<String, String>> {
+    life.iter().find_map(|recorded| match &recorded.event {
+        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
+            Some(&ended.passed_over)
+        }
+        _ => None,
+    })
 }
 
 fn calls(life: &[Recorded]) -> Vec<RouteCall> {

@@ -186,6 +186,10 @@ pub fn route_shape() -> Shape {
         .required("reason", schema::nullable(schema::string()))
         .required("price_version", schema::nullable(schema::count()))
         .required("was_called", schema::boolean())
+        .optional(
+            "passed_over",
+            schema::described(schema::string(), "Why it was not called, or not once more, when it was its turn"),
+        )
         .open();
     let call = object()
         .required("position", schema::count())
@@ -214,7 +218,7 @@ pub fn route_shape() -> Shape {
 }
 
 fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
-    json!({
+    let mut target = json!({
         "provider_id": of.provider_id.to_string(),
         "model": of.model,
         "rank": of.rank,
@@ -222,7 +226,11 @@ fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
         "reason": has_reason.then(|| format!("{} {}", of.reason.what, of.reason.figure)),
         "price_version": of.price_version,
         "was_called": of.was_called,
-    })
+    });
+    if let Some(why) = &of.passed_over {
+        target["passed_over"] = why.as_str().into();
+    }
+    target
 }
 
 fn route_call(of: &RouteCall) -> Value {

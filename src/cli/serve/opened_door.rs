@@ -12,7 +12,7 @@ use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
     self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
-    ProviderHealth, ProviderKeys,
+    ProviderHealth, ProviderKeys, RetryBudgets,
 };
 use command::model_explain::{self, ModelExplainer};
 use command::provider_health;
@@ -114,6 +114,7 @@ pub async fn open_door(
         observed: ObservedTargets::new(Arc::clone(clock)),
         health: ProviderHealth::new(Arc::clone(clock)),
         breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
+        retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
         content_keeper,

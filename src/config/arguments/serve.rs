@@ -52,6 +52,10 @@ pub struct ServeArgs {
     /// Seconds after which one request tries such a target again
     #[arg(long, env = "LEDGERWAY_BREAKER_SECONDS", value_name = "SECONDS", default_value = "60")]
     pub breaker_seconds: String,
+    /// Further calls of requests after failures, for a hundred other calls to the same provider within ten seconds; ten a second are
+    /// always allowed
+    #[arg(long, env = "LEDGERWAY_RETRY_PERCENT", value_name = "PERCENT", default_value = "20")]
+    pub retry_percent: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,

@@ -1,5 +1,8 @@
 use super::*;
 
+/// The first call of a target has failed, and another one is left.
+const FIRST: RetryTerms = RetryTerms { calls: 1, is_last: false };
+
 fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
     let is_limit = matches!(kind, UpstreamRefusalKind::RateLimited { .. });
     blaming(status, kind, if is_limit { KeyBlame::Likely } else { KeyBlame::None })
@@ -81,7 +84,7 @@ fn a_single_failure_is_shown_as_it_is_and_several_are_summed_up() {
 fn a_rejection_speaks_for_all_targets_and_no_other_is_called() {
     let rejection = Rejection { message: Some("too long".into()), code: Some("too_long".into()), param: None };
     let failure = CallFailure { cause: Cause::Rejected(Box::new(rejection)), status: Some(422) };
-    assert_eq!((failure.is_rejection(), failure.retry_after(1, 0), failure.reason()), (true, None, "status"));
+    assert_eq!((failure.is_rejection(), failure.retry_after(FIRST, 0), failure.reason()), (true, None, "status"));
     let broken = CallFailure::of(Cause::Send(SendError::Closed));
     let refusal = refusal_of(&[broken, failure.clone()], 3, false);
     assert_eq!((refusal.code, &*refusal.message), (ErrorCode::UpstreamRejected, "too long"));
@@ -151,7 +154,34 @@ fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
         (rejected_with(400), false),
         (CallFailure::of(Cause::Fault(UpstreamFault::Truncated)), false),
     ] {
-        assert_eq!(failure.retry_after(1, 0).is_some(), again, "{failure:?}");
-        assert_eq!(failure.retry_after(2, 0), None);
+        assert_eq!(failure.retry_after(FIRST, 0).is_some(), again, "{failure:?}");
+        assert_eq!(failure.retry_after(RetryTerms { calls: 2, is_last: false }, 0), None);
+    }
+}
+
+/// Holds: inf.retries
+#[test]
+fn a_target_that_says_when_to_come_back_is_waited_for_longer_and_again_if_no_other_is_left() {
+    let down = |millis: u64| {
+        let retry_after = Some(Duration::from_millis(millis));
+        refused(503, UpstreamRefusalKind::Transient { retry_after })
+    };
+    let at_once = refused(503, UpstreamRefusalKind::Transient { retry_after: None });
+    for (failure, calls, is_last, jitter, wanted) in [
+        (&at_once, 1, true, 0, Some(100)),
+        (&at_once, 1, false, 255, Some(200)),
+        (&at_once, 2, true, 0, None),
+        (&down(0), 1, true, 0, Some(100)),
+        (&down(1000), 1, false, 0, Some(1000)),
+        (&down(1000), 1, false, 255, Some(1250)),
+        (&down(1000), 2, false, 0, None),
+        (&down(1001), 1, false, 0, None),
+        (&down(1001), 1, true, 0, Some(1001)),
+        (&limited(2), 2, true, 255, Some(2500)),
+        (&limited(2), 3, true, 0, None),
+        (&limited(3), 1, true, 0, None),
+    ] {
+        let wait = failure.retry_after(RetryTerms { calls, is_last }, jitter);
+        assert_eq!(wait, wanted.map(Duration::from_millis), "{failure:?} after {calls} calls, last: {is_last}");
     }
 }

@@ -1,5 +1,7 @@
 //! What the samples of requests have: backend, route, ends.
 
+use std::collections::BTreeMap;
+
 use events::content::ContentPart;
 use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
@@ -60,6 +62,7 @@ pub fn ended() -> Box<InferenceEnded> {
         latency_ms: Some(842),
         first_token_ms: Some(210),
         attempts: Some(1),
+        passed_over: BTreeMap::new(),
         upstream_request_id: Some("chatcmpl-1".to_owned()),
         answer_digest: None,
         content_lost: Vec::new(),
@@ -78,6 +81,8 @@ pub fn failed() -> Box<InferenceEnded> {
         finish_reason: Some(FinishReason::Error),
         first_token_ms: None,
         attempts: Some(2),
+        passed_over: [("prv_0000000000000000000000000000000b/gpt-4o-mini".to_owned(), "retry_budget".to_owned())]
+            .into(),
         answer_digest: Some("ab".repeat(32)),
         content_lost: vec![ContentPart::Answer],
         code: Some("UPSTREAM_ERROR".to_owned()),

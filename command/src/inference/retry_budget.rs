@@ -1,0 +1,279 @@
+//! Retry budgets: how many further calls a provider gets when calls fail, so that an outage does not multiply the load of providers
+//! that are in trouble already.
+//!
+//! A budget is of one provider, as this node calls it, and of the last ten seconds. Two kinds of calls take from it: another try at a
+//! target that has just failed, and a call in the place of another target's once it has failed too. A call in another one's place that
+//! is answered takes nothing: it is what moves the load of a target that is down, as its breaker does a moment later, and to forbid it
+//! would show clients errors that another target could have served. First calls of requests are never forbidden.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use events::ids::{IdMap, ProviderId};
+use events::time::Clock;
+
+/// The seconds that a budget is of.
+const WINDOW: usize = 10;
+/// What a budget has at least, so that gateways with few requests always fail over: ten a second.
+const TAKEN_MIN: u64 = 10 * WINDOW as u64;
+/// So many providers are watched. Of further ones, nothing is forbidden.
+const PROVIDERS_MAX: usize = 10_000;
+
+/// How many further calls there may be, beyond the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// For a hundred other calls.
+    pub percent: u32,
+}
+
+/// What a further call of a request is to the provider that gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// In the place of another target's.
+    Failover,
+    /// To the target that has just failed.
+    SameTarget,
+}
+
+/// The budgets of all providers. One for the whole process.
+pub struct RetryBudgets {
+    settings: RetrySettings,
+    clock: Arc<dyn Clock>,
+    /// The second in which the process began to count calls.
+    began: u64,
+    /// Of providers that got a further call lately.
+    windows: Mutex<IdMap<ProviderId, Window>>,
+}
+
+impl RetryBudgets {
+    pub fn new(settings: RetrySettings, clock: Arc<dyn Clock>) -> Self {
+        let began = clock.monotonic().as_secs();
+        Self { settings, clock, began, windows: Mutex::default() }
+    }
+
+    /// Whether the provider may get this call, which takes from its budget at once if it is another try. `calls` is the number of all
+    /// calls that the provider has got from this process.
+    pub fn allows(&self, provider: ProviderId, calls: u64, retry: Retry) -> bool {
+        let mut windows = self.windows();
+        let Some(window) = self.current(&mut windows, provider, calls) else { return true };
+        let is_allowed = window.taken() < self.settings.budget(window.others());
+        if is_allowed && retry == Retry::SameTarget {
+            window.take();
+        }
+        is_allowed
+    }
+
+    /// A call in the place of another target's has failed as well.
+    pub fn failover_failed(&self, provider: ProviderId, calls: u64) {
+        if let Some(window) = self.current(&mut self.windows(), provider, calls) {
+            window.take();
+        }
+    }
+
+    /// The provider's window up to now; `None` if too many are watched.
+    fn current<'w>(
+        &self,
+        windows: &'w mut IdMap<ProviderId, Window>,
+        provider: ProviderId,
+        calls: u64,
+    ) -> Option<&'w mut Window> {
+        let second = self.clock.monotonic().as_secs();
+        if windows.len() >= PROVIDERS_MAX && !windows.contains_key(&provider) {
+            windows.retain(|_, window| second.saturating_sub(window.second) < WINDOW as u64);
+            if windows.len() >= PROVIDERS_MAX {
+                return None;
+            }
+        }
+        let window = windows.entry(provider).or_insert_with(|| Window::since(self.began));
+        window.move_to(second, calls);
+        Some(window)
+    }
+
+    fn windows(&self) -> MutexGuard<'_, IdMap<ProviderId, Window>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RetrySettings {
+    fn budget(self, others: u64) -> u64 {
+        TAKEN_MIN.saturating_add(others.saturating_mul(self.percent.into()) / 100)
+    }
+}
+
+/// The last ten seconds of one provider. It is only looked at when a call has failed: calls cost nothing here.
+struct Window {
+    /// The newest second.
+    second: u64,
+    /// All calls so far, when it was looked at last.
+    calls_seen: u64,
+    /// Calls, and those of them that were taken from the budget. A second has the slot of its remainder.
+    calls: [u64; WINDOW],
+    taken: [u64; WINDOW],
+}
+
+impl Window {
+    const fn since(second: u64) -> Self {
+        Self { second, calls_seen: 0, calls: [0; WINDOW], taken: [0; WINDOW] }
+    }
+
+    /// Moves on to this second. The calls since the last look count evenly in the seconds since then.
+    fn move_to(&mut self, second: u64, calls: u64) {
+        let new = calls.saturating_sub(self.calls_seen);
+        self.calls_seen = calls;
+        let passed = second.saturating_sub(self.second);
+        let each = new.checked_div(passed).unwrap_or(0);
+        for second in (self.second + 1..=second).rev().take(WINDOW) {
+            let slot = slot(second);
+            (self.calls[slot], self.taken[slot]) = (each, 0);
+        }
+        self.second = self.second.max(second);
+        self.calls[slot(self.second)] += new - each * passed;
+    }
+
+    fn take(&mut self) {
+        self.taken[slot(self.second)] += 1;
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.iter().sum()
+    }
+
+    /// The calls that took nothing.
+    fn others(&self) -> u64 {
+        self.calls.iter().sum::<u64>().saturating_sub(self.taken())
+    }
+}
+
+const fn slot(second: u64) -> usize {
+    (second % WINDOW as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A clock whose second the test sets.
+    #[derive(Default)]
+    struct SetClock(Mutex<u64>);
+
+    impl Clock for SetClock {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(*self.0.lock().expect("the second"))
+        }
+    }
+
+    struct Budgets {
+        clock: Arc<SetClock>,
+        budgets: RetryBudgets,
+        calls: u64,
+    }
+
+    impl Budgets {
+        fn of(percent: u32) -> Self {
+            let clock = Arc::new(SetClock::default());
+            let budgets = RetryBudgets::new(RetrySettings { percent }, Arc::clone(&clock) as Arc<dyn Clock>);
+            Self { clock, budgets, calls: 0 }
+        }
+
+        fn at(&self, second: u64) {
+            *self.clock.0.lock().expect("the second") = second;
+        }
+
+        /// Another try, which is a call if it is allowed.
+        fn tries_again(&mut self) -> bool {
+            let is_allowed = self.budgets.allows(provider(1), self.calls, Retry::SameTarget);
+            self.calls += u64::from(is_allowed);
+            is_allowed
+        }
+
+        /// A call in another one's place.
+        fn fails_over(&mut self, is_answered: bool) -> bool {
+            let is_allowed = self.budgets.allows(provider(1), self.calls, Retry::Failover);
+            self.calls += u64::from(is_allowed);
+            if is_allowed && !is_answered {
+                self.budgets.failover_failed(provider(1), self.calls);
+            }
+            is_allowed
+        }
+
+        /// How many further tries are allowed now, at most a million.
+        fn tries_left(&mut self) -> usize {
+            (0..1_000_000).take_while(|_| self.tries_again()).count()
+        }
+    }
+
+    fn provider(number: u128) -> ProviderId {
+        Uuid::from_u128(number).into()
+    }
+
+    #[test]
+    fn ten_a_second_are_always_allowed_and_no_more_without_other_calls() {
+        let mut budgets = Budgets::of(20);
+        assert_eq!(budgets.tries_left(), 100);
+        budgets.at(9);
+        assert_eq!(budgets.tries_left(), 0, "the first ones are nine seconds old");
+        budgets.at(10);
+        assert_eq!(budgets.tries_left(), 100);
+        budgets.at(1_000_000_000);
+        assert_eq!(budgets.tries_left(), 100);
+    }
+
+    #[test]
+    fn a_share_of_the_other_calls_of_the_last_ten_seconds_is_allowed_beyond_that() {
+        for (percent, calls, allowed) in [(20, 1000, 300), (20, 4, 100), (20, 5, 101), (0, 1000, 100), (100, 50, 150)] {
+            let mut budgets = Budgets::of(percent);
+            budgets.at(3);
+            budgets.calls += calls;
+            assert_eq!(budgets.tries_left(), allowed, "{percent} % of {calls}");
+        }
+        // Nobody has looked for a hundred seconds: the calls of a tenth of that time count.
+        let mut budgets = Budgets::of(20);
+        budgets.at(100);
+        budgets.calls += 10_000;
+        assert_eq!(budgets.tries_left(), 300);
+        // They are over ten seconds later, and so is what was taken.
+        budgets.at(110);
+        assert_eq!(budgets.tries_left(), 100);
+    }
+
+    #[test]
+    fn calls_in_the_place_of_others_take_only_if_they_fail() {
+        let mut budgets = Budgets::of(20);
+        assert!((0..10_000).all(|_| budgets.fails_over(true)), "the load of a target that is down moves to another");
+        let failed = (0..100_000).take_while(|_| budgets.fails_over(false)).count();
+        assert_eq!(failed, 100 + 10_000 / 5);
+        assert!(!budgets.fails_over(true), "it is not known before whether it is answered");
+        assert!(!budgets.tries_again());
+        budgets.at(11);
+        assert!(budgets.fails_over(true) && budgets.tries_again());
+    }
+
+    #[test]
+    fn a_provider_has_a_budget_of_its_own() {
+        let mut budgets = Budgets::of(20);
+        assert_eq!(budgets.tries_left(), 100);
+        assert!(budgets.budgets.allows(provider(2), 0, Retry::SameTarget));
+        assert!(!budgets.budgets.allows(provider(1), 100, Retry::SameTarget));
+    }
+
+    #[test]
+    fn providers_beyond_those_that_are_watched_are_forbidden_nothing_until_others_are_quiet() {
+        let budgets = Budgets::of(0);
+        for number in 0..PROVIDERS_MAX as u128 {
+            budgets.budgets.failover_failed(provider(number), 1);
+        }
+        let allowed =
+            || (0..500).take_while(|_| budgets.budgets.allows(provider(1 << 70), 1, Retry::SameTarget)).count();
+        assert_eq!(allowed(), 500);
+        budgets.at(10);
+        assert_eq!((allowed(), budgets.budgets.windows().len()), (100, 1));
+    }
+}
