@@ -70,6 +70,7 @@ use values::{
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
+const KEEP_ALIVE_SECONDS_MAX: u64 = 3_600;
 /// The values of a flag that shells complete; [`boolean`] accepts more.
 pub const BOOLEANS: [&str; 2] = ["true", "false"];
 
@@ -119,6 +120,8 @@ pub struct Config {
     pub breakers: BreakerSettings,
     /// How many further calls a provider gets after failures.
     pub retries: RetrySettings,
+    /// After how long without a word the client of a stream gets one; `None` if it gets none.
+    pub keep_alive: Option<Duration>,
     /// How snapshots of the views are made; `None` if none are.
     pub snapshots: Option<SnapshotSettings>,
     /// The tenants that this node serves.
@@ -233,6 +236,9 @@ impl Config {
             analytics,
             breakers: breakers::read(args, flags)?,
             retries: retries::read(args, flags)?,
+            keep_alive: flags
+                .check(KEEP_ALIVE_SECONDS, seconds(&args.keep_alive_seconds, 0..=KEEP_ALIVE_SECONDS_MAX))
+                .map(|interval| (!interval.is_zero()).then_some(interval))?,
             snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
@@ -325,6 +331,7 @@ mod tests {
             breaker_failures: "5".to_owned(),
             breaker_seconds: "60".to_owned(),
             retry_percent: "20".to_owned(),
+            keep_alive_seconds: "15".to_owned(),
             snapshot_events: "0".to_owned(),
             snapshot_gib: "10".to_owned(),
             bedrock: "false".to_owned(),

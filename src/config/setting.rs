@@ -68,6 +68,7 @@ settings! {
     BREAKER_FAILURES = with_value("5"),
     BREAKER_SECONDS = with_value("60"),
     RETRY_PERCENT = with_value("20"),
+    KEEP_ALIVE_SECONDS = with_value("15"),
     SNAPSHOT_EVENTS = with_value("100000"),
     SNAPSHOT_GIB = with_value("10"),
     BEDROCK = switch("true"),

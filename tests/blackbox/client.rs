@@ -234,6 +234,15 @@ impl Stream {
         }
     }
 
+    /// Everything until the end as it came, comments too.
+    pub async fn raw(mut self) -> String {
+        let mut raw = std::mem::take(&mut self.pending).to_vec();
+        while let Some(frame) = timeout(ANSWER_MAX, self.body.frame()).await.expect("a frame in time") {
+            raw.extend_from_slice(frame.expect("a whole stream").data_ref().map_or(&[][..], |data| data));
+        }
+        String::from_utf8(raw).expect("UTF-8")
+    }
+
     fn take_event(&mut self) -> Option<Sse> {
         loop {
             let end = self.pending.windows(2).position(|pair| pair == b"\n\n")?;

@@ -61,6 +61,7 @@ mod hostile;
 mod http2_upstreams;
 mod inference_keys;
 mod isolation;
+mod keep_alive;
 mod keys;
 mod large_move;
 mod later_versions;

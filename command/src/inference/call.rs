@@ -58,6 +58,8 @@ pub struct UpstreamResponse {
 pub struct UpstreamBody {
     source: Source,
     idle: Duration,
+    /// Since when a chunk is waited for: a wait that is broken off does not begin anew.
+    waits_since: Option<Instant>,
     /// When the first chunk is due.
     first_until: Option<Instant>,
     deadline: Instant,
@@ -99,7 +101,8 @@ pub async fn call(
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
     let (first_until, rest) = (Some(first_until), Bytes::new());
-    let mut body = UpstreamBody { source, idle, first_until, deadline, arrives_fast: false, rest, sent };
+    let mut body =
+        UpstreamBody { source, idle, waits_since: None, first_until, deadline, arrives_fast: false, rest, sent };
     let is_success = (200..300).contains(&status);
     running.keys.answered(&headers, is_success, &*gateway.clock);
     if let Some(measured_call) = &running.observers.health {
@@ -249,34 +252,68 @@ fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
     Some(id.chars().take(UPSTREAM_ID_CHARS_MAX).collect())
 }
 
+/// How long the client of a stream hears nothing before it is told that the stream is alive; without an interval, for ever.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    interval: Option<Duration>,
+    /// Set when the first wait begins.
+    over_at: Option<Instant>,
+}
+
+impl Patience {
+    pub const fn of(interval: Option<Duration>) -> Self {
+        Self { interval, over_at: None }
+    }
+
+    fn until(&mut self, now: Instant) -> Option<Instant> {
+        let interval = self.interval?;
+        Some(*self.over_at.get_or_insert(now + interval))
+    }
+}
+
 impl UpstreamBody {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        self.next_while(&mut Patience::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
+    }
+
+    /// The same, `None` once the client's patience is over, which does not end the wait: it goes on with the next call.
+    async fn next_while(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
         let now = Instant::now();
         // A source that always has something ready would never be seen as late.
         if now >= self.deadline {
-            return Err(CallFailure::of(Cause::Timeout));
+            return Some(Err(CallFailure::of(Cause::Timeout)));
         }
-        let idle_until = now + self.idle;
-        let until = self.first_until.take().map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
+        let idle_until = *self.waits_since.get_or_insert(now) + self.idle;
+        let due = self.first_until.map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
+        let until = patience.until(now).map_or(due, |over| over.min(due));
         match timeout_at(until, self.source.next()).await {
             Ok(Ok(chunk)) => {
+                (self.waits_since, self.first_until) = (None, None);
                 self.arrives_fast = now.elapsed() < FAST;
-                Ok(chunk)
+                Some(Ok(chunk))
             }
-            Ok(Err(cause)) => Err(CallFailure::of(cause)),
-            Err(_) => Err(CallFailure::of(Cause::Timeout)),
+            Ok(Err(cause)) => Some(Err(CallFailure::of(cause))),
+            Err(_) if until < due => None,
+            Err(_) => Some(Err(CallFailure::of(Cause::Timeout))),
         }
     }
 
     /// The next bytes of a stream, at most `PIECE_BYTES_MAX`: a chunk may be as long as the connection's buffer, and many
     /// times longer once it is written for the client.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        self.next_piece_while(&mut Patience::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
+    }
+
+    /// The same, `None` once the client's patience is over.
+    pub async fn next_piece_while(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
         if self.rest.is_empty() {
-            let Some(chunk) = self.next().await? else { return Ok(None) };
-            self.rest = chunk;
+            match self.next_while(patience).await? {
+                Ok(Some(chunk)) => self.rest = chunk,
+                end => return Some(end),
+            }
         }
-        Ok(Some(self.piece_of_rest()))
+        Some(Ok(Some(self.piece_of_rest())))
     }
 
     fn piece_of_rest(&mut self) -> Bytes {

@@ -66,6 +66,8 @@ pub struct Gateway {
     pub access: Arc<AccessRollup>,
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
+    /// After how long without a word the client of a stream gets one; `None` if it gets none.
+    pub keep_alive: Option<Duration>,
     /// The timers of the streams that are being relayed; each ends with its stream.
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,

@@ -1,8 +1,9 @@
 //! Relaying a stream. Bytes are relayed as they arrive, a slow client slows its own upstream and nothing else, and the
-//! terminal marker leaves only when the settlement is durable. When the client goes, the body is dropped, and the request
+//! terminal marker leaves only when the settlement is durable. A client that has heard nothing for a while is told that the stream is
+//! alive, in a form that it ignores: it is neither part of the answer nor a sign of life of the upstream. When the client goes, the body is dropped, and the request
 //! with it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -15,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use projections::figures::GaugeGuard;
 
 use super::answer_permit::AnswerPermit;
-use super::call::UpstreamBody;
+use super::call::{Patience, UpstreamBody};
 use super::expiring_slot::ExpiringSlot;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
@@ -40,7 +41,15 @@ pub fn respond(
     let admitted_position = running.admitted_position;
     let (deadline, request_id) = (running.deadline, running.request_id.to_string());
     let relaying = ExpiringSlot::new(
-        StreamRelay { _open: running.timeline.stream_opens(), running, surface, body, permit, failure: None },
+        StreamRelay {
+            _open: running.timeline.stream_opens(),
+            running,
+            surface,
+            body,
+            permit,
+            keep_alive: gateway.keep_alive,
+            failure: None,
+        },
         deadline,
         &gateway.timers,
         StreamRelay::give_up,
@@ -69,6 +78,8 @@ struct StreamRelay {
     body: UpstreamBody,
     /// Memory for the bytes that are buffered until their event is complete.
     permit: AnswerPermit,
+    /// After how long without a word the client gets one; `None` if it gets none.
+    keep_alive: Option<Duration>,
     /// The failure that ends the stream, once everything that arrived before it has been relayed.
     failure: Option<CallFailure>,
 }
@@ -137,14 +148,18 @@ impl StreamRelay {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let mut out = BytesMut::new();
+        let (mut out, mut patience) = (BytesMut::new(), Patience::of(self.keep_alive));
         // The first bytes may have been the last as well.
         if self.running.relay.as_ref().is_some_and(Relay::ended) {
             return Ok(Relayed::End(out.freeze()));
         }
         loop {
             let piece = if out.is_empty() {
-                self.awaited_piece().await
+                // What was relayed so far are whole events.
+                let Some(piece) = self.awaited_piece(&mut patience).await else {
+                    return Ok(Relayed::Bytes(Bytes::from_static(self.surface.spec().keep_alive.as_bytes())));
+                };
+                piece
             } else if out.len() < GATHERED_BYTES_MAX
                 && let Some(piece) = self.body.next_if_ready().await
             {
@@ -165,11 +180,13 @@ impl StreamRelay {
         }
     }
 
-    /// The next piece of the upstream, for which it is waited.
-    async fn awaited_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        let Some(observed) = &mut self.running.observers.figures else { return self.body.next_piece().await };
+    /// The next piece of the upstream, for which it is waited; `None` once the client's patience is over.
+    async fn awaited_piece(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
+        let Some(observed) = &mut self.running.observers.figures else {
+            return self.body.next_piece_while(patience).await;
+        };
         let began = Instant::now();
-        let piece = self.body.next_piece().await;
+        let piece = self.body.next_piece_while(patience).await;
         observed.waited(began.elapsed());
         piece
     }

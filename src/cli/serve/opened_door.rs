@@ -124,6 +124,7 @@ pub async fn open_door(
         access: Arc::clone(&engines.access),
         clock: Arc::clone(clock),
         ids: ids.clone(),
+        keep_alive: config.keep_alive,
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
         tokens: TokenCounter::default(),

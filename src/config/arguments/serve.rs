@@ -56,6 +56,9 @@ pub struct ServeArgs {
     /// always allowed
     #[arg(long, env = "LEDGERWAY_RETRY_PERCENT", value_name = "PERCENT", default_value = "20")]
     pub retry_percent: String,
+    /// Seconds after which the client of a stream that has heard nothing is told that the stream is alive; 0: it is not
+    #[arg(long, env = "LEDGERWAY_KEEP_ALIVE_SECONDS", value_name = "SECONDS", default_value = "15")]
+    pub keep_alive_seconds: String,
     /// Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for Bedrock
     #[arg(long, env = "LEDGERWAY_BEDROCK", value_name = BOOL, default_value = "false")]
     pub bedrock: String,

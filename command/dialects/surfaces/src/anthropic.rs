@@ -47,6 +47,8 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     answer: write::message,
     field_of,
     put_error,
+    // The dialect has an event for this.
+    keep_alive: "event: ping\ndata: {\"type\": \"ping\"}\n\n",
 };
 
 const fn field_of(feature: Feature) -> Option<&'static str> {

@@ -240,7 +240,12 @@ pub struct SurfaceSpec {
     pub field_of: fn(Feature) -> Option<&'static str>,
     /// Writes the event that ends a stream with an error.
     pub put_error: fn(&Refusal, &BrokenStream<'_>, &mut BytesMut),
+    /// What a client of a stream gets that has heard nothing for a while: nothing that it shows or counts.
+    pub keep_alive: &'static str,
 }
+
+/// A comment: parsers of event streams ignore it.
+const KEEP_ALIVE_COMMENT: &str = ": keep-alive\n\n";
 
 /// The headers of a request that have a meaning in its dialect.
 #[derive(Clone, Debug, Default)]

@@ -34,6 +34,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     answer,
     field_of,
     put_error,
+    keep_alive: crate::KEEP_ALIVE_COMMENT,
 };
 
 const fn field_of(feature: Feature) -> Option<&'static str> {

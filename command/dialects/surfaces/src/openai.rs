@@ -44,6 +44,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     answer: write::completion,
     field_of,
     put_error,
+    keep_alive: crate::KEEP_ALIVE_COMMENT,
 };
 
 const fn field_of(feature: Feature) -> Option<&'static str> {

@@ -35,6 +35,7 @@ pub const SURFACE: SurfaceSpec = SurfaceSpec {
     answer: response::answer,
     field_of,
     put_error,
+    keep_alive: crate::KEEP_ALIVE_COMMENT,
 };
 
 const fn field_of(feature: Feature) -> Option<&'static str> {

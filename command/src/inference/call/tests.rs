@@ -74,6 +74,7 @@ fn body(
     UpstreamBody {
         source: Source::Scripted(Script::of(acts)),
         idle: Duration::from_millis(idle_ms),
+        waits_since: None,
         first_until: first_ms.map(|first| now + Duration::from_millis(first)),
         deadline: now + deadline,
         arrives_fast: false,
@@ -280,6 +281,28 @@ fn is_too_large(answer: Result<Bytes, CallFailure>) -> bool {
 
 fn is_late<T: std::fmt::Debug>(answer: Result<T, CallFailure>) -> bool {
     answer.is_err_and(|failure| failure.is_timeout())
+}
+
+/// The client is told three times that the stream is alive, and the wait for the chunk goes on.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_not_left_without_a_word_and_that_gives_the_upstream_no_more_time() {
+    let told_before = async |body: &mut UpstreamBody| {
+        let mut told = 0;
+        loop {
+            match body.next_piece_while(&mut Patience::of(Some(Duration::from_millis(300)))).await {
+                Some(piece) => return (told, piece),
+                None => told += 1,
+            }
+        }
+    };
+    let mut body = body(None, 1000, LONG, [(950, bytes(1)), (200, bytes(1)), (5000, bytes(1))]);
+    let (told, piece) = told_before(&mut body).await;
+    assert_eq!((told, piece.expect("in time").map(|piece| piece.len())), (3, Some(1)));
+    let (told, piece) = told_before(&mut body).await;
+    assert_eq!((told, piece.is_ok()), (0, true));
+    let began = Instant::now();
+    let (told, piece) = told_before(&mut body).await;
+    assert!(is_late(piece) && told == 3 && began.elapsed() < Duration::from_millis(1100), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
