@@ -114,6 +114,7 @@ mod silent_connections;
 mod snapshots;
 mod ssrf;
 mod structure;
+mod target_places;
 mod tenancy;
 mod traces;
 mod transparency;

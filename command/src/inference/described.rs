@@ -7,6 +7,7 @@ use events::refusal::ErrorCode;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
+use super::headers::PRIORITY_HEADER;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
@@ -34,6 +35,11 @@ fn operation(id: &str, summary: &str) -> Operation {
     Operation::new(id, "Inference", summary)
         .needs(Permission::ModelsUse)
         .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
+        .header(
+            PRIORITY_HEADER.as_str(),
+            schema::one_of(["interactive", "batch"]),
+            "Who is served first where requests wait for a target: interactive if it is not given",
+        )
         .refuses(REFUSALS)
 }
 

@@ -9,8 +9,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
-use events::refusal::Refusal;
-use events::routing::LeftOut;
+use events::refusal::{ErrorCode, Refusal};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
@@ -23,12 +22,15 @@ use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
 use super::ledger_failure::not_ended;
+use super::passed_over::{BREAKER_OPEN, NO_ROOM, RETRY_BUDGET};
 use super::plan::Plan;
 use super::preparation::{Prepared, authorize_again};
 use super::provider_keys::NextKey;
 use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
+use super::target_places::{self, Priority, Waiting};
+use super::turns::{Turn, Turns};
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
 use super::{stream, whole};
@@ -37,10 +39,6 @@ use crate::ledger_unavailable::ledger_unavailable;
 
 /// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
-
-/// Why a target is passed over: its breaker has opened since the request was planned, or its provider gets no further calls now.
-const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
-const RETRY_BUDGET: &str = "retry_budget";
 
 /// A target's answer: from here on no other target is called.
 enum TargetAnswer {
@@ -113,7 +111,16 @@ impl RequestSource {
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
     let allowed = authorize_again(gateway, &prepared).await;
     let Prepared {
-        request, mut plan, body_bytes, first_body, hold, body_permit: permit, content, content_lost, ..
+        request,
+        mut plan,
+        body_bytes,
+        first_body,
+        hold,
+        body_permit: permit,
+        content,
+        content_lost,
+        priority,
+        ..
     } = prepared;
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
@@ -131,14 +138,26 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
-    for (at, target) in targets.iter().enumerate() {
-        let is_last = at + 1 == targets.len();
+    let mut turns = Turns::of(targets.len());
+    while let Some(turn) = turns.next() {
+        let Some(target) = targets.get(turn.at) else { break };
+        if let Some(limit) = target.max_concurrent
+            && !take_place(gateway, target, limit, (turn, priority), &mut running).await
+        {
+            running.passed_over.add(&target.backend, NO_ROOM);
+            turns.had_no_room(turn);
+            continue;
+        }
+        let is_last = turns.are_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
         let terms = CallTerms { is_last, is_only, is_measured };
         let answer;
         (running, answer) = Box::pin(call_target(gateway, &mut source, target, terms, &request_id, running)).await;
         let ignored = running.ignored.take();
+        if answer.is_err() {
+            running.place.give_back();
+        }
         match answer {
             Ok(TargetAnswer::Whole(answer)) => {
                 let response = answer_whole(gateway, running, answer, &request_id).await?;
@@ -161,13 +180,18 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             break;
         }
     }
-    let others_are_left = others_are_open || running.has_passed_over() && targets.len() > 1;
-    let refusal = refusal_of(&failures, targets.len(), others_are_left);
+    let others_are_left = others_are_open || !running.passed_over.is_empty() && targets.len() > 1;
+    let refusal = if failures.is_empty() && running.passed_over.any_for(NO_ROOM) {
+        target_places::no_room()
+    } else {
+        refusal_of(&failures, targets.len(), others_are_left)
+    };
     let refusal = match last_called {
         Some(target) => target.named_in(refusal),
         None => refusal,
     };
-    let reason = failures.last().map_or("no_target", CallFailure::reason);
+    let without_call = if refusal.code == ErrorCode::Overloaded { NO_ROOM } else { "no_target" };
+    let reason = failures.last().map_or(without_call, CallFailure::reason);
     Err(fail(running, refusal, reason, &request_id).await)
 }
 
@@ -176,6 +200,21 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
         response.headers_mut().insert(IGNORED_HEADER, ignored);
     }
     response
+}
+
+/// Takes a place at a target that has a limit. A target that had none before is waited for. Returns false if it has none.
+async fn take_place(
+    gateway: &Gateway,
+    target: &PlannedTarget,
+    limit: u32,
+    (turn, priority): (Turn, Priority),
+    running: &mut Running,
+) -> bool {
+    if !turn.waits {
+        return running.place.take(&gateway.places, &target.backend, limit);
+    }
+    let who = Waiting { owner: running.owner(), priority, deadline: running.deadline };
+    running.place.wait(&gateway.places, &target.backend, limit, who).await
 }
 
 /// Records the failure, and gives the refusal its log position.
@@ -210,7 +249,7 @@ async fn call_target(
     running.observers.breaker = None;
     let is_failover = running.has_called();
     if is_failover && !gateway.allows_retry(target, Retry::Failover) {
-        running.pass_over(target, RETRY_BUDGET);
+        running.passed_over.add(&target.backend, RETRY_BUDGET);
         return (running, Err(None));
     }
     let (mut calls, mut last_failure) = (0, None);
@@ -220,7 +259,7 @@ async fn call_target(
             running.observers.breaker = gateway.breakers.begin(target, running.owner(), !is_only);
         }
         if running.observers.breaker.is_none() {
-            running.pass_over(target, BREAKER_OPEN);
+            running.passed_over.add(&target.backend, BREAKER_OPEN);
             return (running, Err(last_failure));
         }
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
@@ -288,7 +327,7 @@ async fn call_target(
         match failure.retry_after(RetryTerms { calls, is_last }, jitter) {
             Some(wait) if !running.is_out_of_time_after(wait) => {
                 if !gateway.allows_retry(target, Retry::SameTarget) {
-                    running.pass_over(target, RETRY_BUDGET);
+                    running.passed_over.add(&target.backend, RETRY_BUDGET);
                     return (running, Err(Some(failure)));
                 }
                 tokio::time::sleep(wait).await;

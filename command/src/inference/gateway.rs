@@ -30,6 +30,7 @@ use super::plan::KnownOfTargets;
 use super::provider_keys::ProviderKeys;
 use super::retry_budget::{Retry, RetryBudgets};
 use super::target::PlannedTarget;
+use super::target_places::TargetPlaces;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
 use crate::tokens::TokenCounter;
@@ -53,6 +54,7 @@ pub struct Gateway {
     pub observed: ObservedTargets,
     pub breakers: Arc<Breakers>,
     pub retries: RetryBudgets,
+    pub places: TargetPlaces,
     pub health: Arc<ProviderHealth>,
     pub limits: Arc<RateLimiter>,
     pub figures: Arc<RequestFigures>,

@@ -1,4 +1,4 @@
-//! Headers of answers to inference. The request's id and the position are in all of the gateway's answers.
+//! Headers of inference, most of them of answers. The request's id and the position are in all of the gateway's answers.
 
 use http::HeaderName;
 
@@ -9,6 +9,9 @@ pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-pos
 
 /// The settlement's leaf in the published log, if the log is published.
 pub const LEAF_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-leaf-hash");
+
+/// Of a request: who is served first where requests wait.
+pub const PRIORITY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-priority");
 
 /// The fields that the provider was not sent, because its dialect cannot express them.
 pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-ignored");

@@ -26,6 +26,7 @@ use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
 use super::running::UnheldRequest;
+use super::target_places::Priority;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
@@ -57,6 +58,7 @@ pub struct Prepared {
     /// What is kept of it, and what of that is lost.
     pub content: RequestContent,
     pub content_lost: Option<ContentPart>,
+    pub priority: Priority,
 }
 
 pub async fn prepare(
@@ -73,6 +75,7 @@ pub async fn prepare(
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
+    let priority = Priority::of(request.headers())?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -105,7 +108,19 @@ pub async fn prepare(
             None
         }
     };
-    Ok(Prepared { caller, planned_at, request, plan, body_bytes, first_body, body_permit, hold, content, content_lost })
+    Ok(Prepared {
+        caller,
+        planned_at,
+        request,
+        plan,
+        body_bytes,
+        first_body,
+        body_permit,
+        hold,
+        content,
+        content_lost,
+        priority,
+    })
 }
 
 /// What is the same for all plans of a request.

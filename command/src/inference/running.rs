@@ -11,7 +11,6 @@
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,9 +38,11 @@ use super::failure::CallFailure;
 use super::gateway::Gateway;
 use super::health::ProviderHealth;
 use super::measured::{Measured, Meter};
+use super::passed_over::PassedOver;
 use super::plan::Plan;
 use super::provider_keys::KeyAttempts;
 use super::target::PlannedTarget;
+use super::target_places::HeldPlace;
 use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
 use crate::body::memory::BodyOwner;
@@ -116,8 +117,10 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
+    /// At the target of the call that is under way.
+    pub place: HeldPlace,
     /// The targets that were not called when it was their turn.
-    passed_over: BTreeMap<String, String>,
+    pub passed_over: PassedOver,
     /// The keys that it has been sent with, if its provider has several.
     pub keys: KeyAttempts,
     /// The target of the call that is under way.
@@ -171,7 +174,8 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
-            passed_over: BTreeMap::new(),
+            place: HeldPlace::default(),
+            passed_over: PassedOver::default(),
             keys: KeyAttempts::new(),
             target: None,
             observers: CallObservers::default(),
@@ -210,17 +214,6 @@ impl Running {
     /// Whether its time is over when it has waited for so long.
     pub fn is_out_of_time_after(&self, wait: Duration) -> bool {
         tokio::time::Instant::now() + wait >= self.deadline
-    }
-
-    /// A target is not called, or not once more, although it is its turn.
-    pub fn pass_over(&mut self, target: &PlannedTarget, why: &str) {
-        let Backend { provider_id, model, .. } = &target.backend;
-        self.passed_over.insert(format!("{provider_id}/{model}"), why.to_owned());
-    }
-
-    /// Whether a target was passed over that was not called at all, or would be called once more.
-    pub fn has_passed_over(&self) -> bool {
-        !self.passed_over.is_empty()
     }
 
     /// The tenant that the request belongs to.
@@ -348,6 +341,7 @@ impl Running {
         let took = self.timeline.call_ends(None).unwrap_or_default();
         let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
         self.observers.answered(measured.usage.tokens.output(), took);
+        self.place.give_back();
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.failed_calls.cost_with(measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
@@ -516,7 +510,8 @@ impl Running {
             latency_ms: Some(millis(self.started.elapsed())),
             first_token_ms: self.first_token_ms,
             attempts: Some(self.calls),
-            passed_over: self.passed_over.clone(),
+            passed_over: self.passed_over.recorded(),
+            queued_ms: self.place.waited().map(millis),
             upstream_request_id: self
                 .upstream_request_id
                 .clone()

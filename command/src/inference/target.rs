@@ -37,6 +37,8 @@ pub struct PlannedTarget {
     pub tokenizer: Option<Tokenizer>,
     input_tokens_believed: u64,
     output_tokens_believed: u64,
+    /// How many calls it may have under way from one node; `None` without a limit.
+    pub max_concurrent: Option<u32>,
 }
 
 /// What the usage at a target is measured by.
@@ -71,6 +73,7 @@ impl PlannedTarget {
             input_tokens_believed: limits.input_tokens_believed,
             output_tokens_believed: limits.output_tokens_believed,
             server: upstreams::server_of(provider),
+            max_concurrent: limits.max_concurrent,
         }
     }
 

@@ -391,6 +391,9 @@ pub struct Target {
     /// The operator's score, from 0 to 100, for the strategy `quality`; without one, it is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<u32>,
+    /// How many calls the backend may have under way from one node; absent without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
 }
 
 impl Target {
@@ -415,6 +418,7 @@ impl Target {
             default_max_output_tokens: None,
             tokenizer: None,
             quality: None,
+            max_concurrent: None,
         }
     }
 }

@@ -247,9 +247,12 @@ pub struct InferenceEnded {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// The targets of the order, as `provider_id/model`, that were not called, or not once more, when it was their turn, and why:
-    /// `breaker_open` or `retry_budget`.
+    /// `breaker_open`, `retry_budget` or `no_room`. One that had no room may have been called after the others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub passed_over: BTreeMap<String, String>,
+    /// How long it waited for a target to have room, in milliseconds; absent if it did not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
     /// SHA-256 of the request's salt and of the answer's text as far as it arrived: text, refusals, names and arguments of tool
@@ -284,6 +287,7 @@ impl InferenceEnded {
             first_token_ms: None,
             attempts: None,
             passed_over: BTreeMap::new(),
+            queued_ms: None,
             upstream_request_id: None,
             answer_digest: None,
             content_lost: Vec::new(),

@@ -263,16 +263,17 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
     able.chain(unable.into_iter().map(|at| (at, None))).collect()
 }
 
-/// No call goes back in the order. A target without a call could not be sent the request, or was passed over.
+/// No call goes back in the order, except to a target that had no room before. A target without a call could not be sent the request, or was passed over.
 fn must_follow(check: &mut RouteCheck) {
     let mut last = 1;
     for call in &check.calls {
         let backend = call.backend();
         let name = format!("{}/{}", backend.provider_id, backend.model);
-        let ranks = check.targets.iter().filter(|target| {
+        let called = check.targets.iter().filter(|target| {
             target.provider_id == backend.provider_id && target.model == backend.model && target.rank.is_some()
         });
-        let ranks: Vec<usize> = ranks.filter_map(|target| target.rank).collect();
+        let had_no_room = called.clone().any(|target| target.passed_over.as_deref() == Some("no_room"));
+        let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
         match ranks.iter().find(|rank| **rank >= last) {
             Some(rank) => last = *rank,
             None if ranks.is_empty() => {
@@ -283,6 +284,8 @@ fn must_follow(check: &mut RouteCheck) {
                     "it is not a target that could serve the request",
                 );
             }
+            // It had no room when it was its turn, and was waited for when the others had failed, or had none either.
+            None if had_no_room => {}
             None => {
                 let follows = format!("a target from place {last} of the order on");
                 check.verdict.differ(call.position(), "backend", name, follows);

@@ -5,7 +5,7 @@
 //! shared models' targets on the same backend, including the models that the gateway makes from its catalogue. They are gathered
 //! when a shared model changes, and come from the log alone, so that every node and every release bounds a request alike.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use events::event::admin::{Model, Provider, Target, Tokenizer};
@@ -22,6 +22,8 @@ pub struct TargetLimits {
     /// Reports of up to so many tokens are believed, whatever the request; 0 if nothing is known.
     pub input_tokens_believed: u64,
     pub output_tokens_believed: u64,
+    /// How many calls it may have under way from one node.
+    pub max_concurrent: Option<u32>,
 }
 
 /// What the targets of all shared models say of one backend.
@@ -33,11 +35,17 @@ struct Facts {
     max_output_tokens: Option<u64>,
     /// The one that they agree on.
     tokenizer: Option<Tokenizer>,
+    /// The lowest.
+    max_concurrent: Option<u32>,
 }
 
 /// The backends of shared models.
 #[derive(Clone, Default)]
-pub struct Backends(IdMap<ProviderId, Arc<HashMap<String, Backend>>>);
+pub struct Backends {
+    by_provider: IdMap<ProviderId, Arc<HashMap<String, Backend>>>,
+    /// The models that limit the calls to one of their backends.
+    limiting: Arc<BTreeSet<ModelId>>,
+}
 
 #[derive(Clone, Default)]
 struct Backend {
@@ -49,8 +57,11 @@ struct Backend {
 impl Backends {
     /// Counts what a shared model's targets say.
     pub fn add(&mut self, model: &Model) {
+        if model.targets.iter().any(|target| target.max_concurrent.is_some()) {
+            Arc::make_mut(&mut self.limiting).insert(model.model_id);
+        }
         for target in &model.targets {
-            let backends = Arc::make_mut(self.0.entry(target.provider_id).or_default());
+            let backends = Arc::make_mut(self.by_provider.entry(target.provider_id).or_default());
             let backend = backends.entry(target.model.clone()).or_default();
             backend.said.insert(model.model_id, Facts::of(target));
             backend.together = Facts::together(backend.said.values());
@@ -59,8 +70,11 @@ impl Backends {
 
     /// Counts it no longer.
     pub fn remove(&mut self, model: &Model) {
+        if self.limiting.contains(&model.model_id) {
+            Arc::make_mut(&mut self.limiting).remove(&model.model_id);
+        }
         for target in &model.targets {
-            let Some(backends) = self.0.get_mut(&target.provider_id).map(Arc::make_mut) else { continue };
+            let Some(backends) = self.by_provider.get_mut(&target.provider_id).map(Arc::make_mut) else { continue };
             let Some(backend) = backends.get_mut(&target.model) else { continue };
             backend.said.remove(&model.model_id);
             backend.together = Facts::together(backend.said.values());
@@ -68,26 +82,33 @@ impl Backends {
                 backends.remove(&target.model);
             }
             if backends.is_empty() {
-                self.0.remove(&target.provider_id);
+                self.by_provider.remove(&target.provider_id);
             }
         }
     }
 
     /// The limits of a model's target at this provider.
     pub fn limits(&self, model: &Model, target: &Target, provider: &Provider) -> TargetLimits {
-        if model.tenant_id.is_none() || provider.tenant_id.is_some() {
+        if provider.tenant_id.is_some() || model.tenant_id.is_none() && self.limiting.is_empty() {
             return TargetLimits::as_given(target);
         }
-        let backend = self.0.get(&target.provider_id).and_then(|backends| backends.get(&target.model));
-        let facts = backend.map_or_else(Facts::default, |backend| backend.together);
+        let facts = self.facts(target);
+        if model.tenant_id.is_none() {
+            return TargetLimits { max_concurrent: facts.max_concurrent, ..TargetLimits::as_given(target) };
+        }
         TargetLimits::of_tenants_target(target, facts)
+    }
+
+    fn facts(&self, target: &Target) -> Facts {
+        let backend = self.by_provider.get(&target.provider_id).and_then(|backends| backends.get(&target.model));
+        backend.map_or_else(Facts::default, |backend| backend.together)
     }
 }
 
 impl Facts {
     fn of(target: &Target) -> Self {
-        let Target { context_window, max_output_tokens, tokenizer, .. } = *target;
-        Self { context_window, max_output_tokens, tokenizer }
+        let Target { context_window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
+        Self { context_window, max_output_tokens, tokenizer, max_concurrent }
     }
 
     fn together<'a>(said: impl Iterator<Item = &'a Self> + Clone) -> Self {
@@ -100,6 +121,7 @@ impl Facts {
                 .reduce(|one, other| Some(one?.max(other?)))
                 .flatten(),
             tokenizer: known().next().filter(|first| known().all(|other| other == *first)),
+            max_concurrent: said.filter_map(|facts| facts.max_concurrent).min(),
         }
     }
 }
@@ -107,26 +129,28 @@ impl Facts {
 impl TargetLimits {
     /// Those of a target whose author answers for what it says: the platform, or the tenant that pays the provider.
     fn as_given(target: &Target) -> Self {
-        let Target { context_window, max_output_tokens, tokenizer, .. } = *target;
+        let Target { context_window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
         Self {
             context_window,
             max_output_tokens,
             tokenizer,
             input_tokens_believed: context_window.unwrap_or(0),
             output_tokens_believed: max_output_tokens.unwrap_or(0),
+            max_concurrent,
         }
     }
 
     /// Those of a tenant's target at a shared provider: its own maximum may be lower than the platform's, and nothing else
     /// that it says counts. Where the platform says nothing, its provider is believed.
     fn of_tenants_target(target: &Target, facts: Facts) -> Self {
-        let Facts { context_window, max_output_tokens, tokenizer } = facts;
+        let Facts { context_window, max_output_tokens, tokenizer, max_concurrent } = facts;
         Self {
             context_window,
             max_output_tokens: target.max_output_tokens.into_iter().chain(max_output_tokens).min(),
             tokenizer,
             input_tokens_believed: context_window.unwrap_or(Target::TOKENS_MAX),
             output_tokens_believed: max_output_tokens.unwrap_or(Target::TOKENS_MAX),
+            max_concurrent,
         }
     }
 }
@@ -207,6 +231,31 @@ mod tests {
             let model = model(2, owner, given.clone());
             assert_eq!(figures(backends.limits(&model, &given, &provider)), wanted);
         }
+    }
+
+    #[test]
+    fn the_lowest_concurrency_that_a_shared_model_states_counts_for_all_models_on_its_backend() {
+        let limited = |max_concurrent| Target { max_concurrent, ..target(None, None, None) };
+        let mut backends = Backends::default();
+        let (wide, narrow, free) =
+            (model(10, None, limited(Some(9))), model(11, None, limited(Some(4))), model(12, None, limited(None)));
+        let own = model(2, Some(id(3)), limited(Some(1)));
+        let seen = |backends: &Backends| {
+            let of = |model: &Model, provider| backends.limits(model, &model.targets[0], &provider).max_concurrent;
+            [of(&free, provider(None)), of(&wide, provider(None)), of(&own, provider(None))]
+        };
+        backends.add(&free);
+        assert_eq!(seen(&backends)[..1], [None]);
+        backends.add(&wide);
+        backends.add(&narrow);
+        assert_eq!(seen(&backends), [Some(4); 3]);
+        backends.remove(&narrow);
+        assert_eq!(seen(&backends), [Some(9); 3]);
+        backends.remove(&wide);
+        assert_eq!(seen(&backends), [None, Some(9), None], "without any, each has what it states");
+        // On a tenant's own provider, its model has what it states.
+        backends.add(&narrow);
+        assert_eq!(backends.limits(&own, &own.targets[0], &provider(Some(id(3)))).max_concurrent, Some(1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
     self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
-    ProviderHealth, ProviderKeys, RetryBudgets,
+    ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces,
 };
 use command::model_explain::{self, ModelExplainer};
 use command::provider_health;
@@ -115,6 +115,7 @@ pub async fn open_door(
         health: ProviderHealth::new(Arc::clone(clock)),
         breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
         retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
+        places: TargetPlaces::register(&engines.registry)?,
         limits: Arc::clone(&limits),
         content_salts: content_salts.clone(),
         content_keeper,

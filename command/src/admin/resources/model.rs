@@ -27,6 +27,8 @@ use crate::admin::routes::{Administered, CommandPlan, Planned};
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
 const RANK_MAX: u64 = 1_000_000;
+/// The most calls under way that a target can be limited to.
+const CONCURRENT_MAX: u64 = 1_000_000;
 const QUALITY_MAX: u64 = 100;
 const RULES_LEN_MAX: usize = 32;
 /// Of all conditions of a model together: a request for which no rule holds evaluates all of them.
@@ -84,6 +86,10 @@ fn target() -> Members {
                  that of shared models instead",
             ),
         optional("quality", whole(0, QUALITY_MAX)).meaning("Your score, for the strategy quality: the highest is tried first"),
+        optional("max_concurrent", whole(1, CONCURRENT_MAX)).meaning(
+            "How many calls the backend may have under way from one node; further requests go to other targets, or wait. The lowest of \
+             all shared models counts, also for tenants' models on a shared provider",
+        ),
     ])
 }
 

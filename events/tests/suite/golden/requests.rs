@@ -63,6 +63,7 @@ pub fn ended() -> Box<InferenceEnded> {
         first_token_ms: Some(210),
         attempts: Some(1),
         passed_over: BTreeMap::new(),
+        queued_ms: None,
         upstream_request_id: Some("chatcmpl-1".to_owned()),
         answer_digest: None,
         content_lost: Vec::new(),
@@ -81,6 +82,7 @@ pub fn failed() -> Box<InferenceEnded> {
         finish_reason: Some(FinishReason::Error),
         first_token_ms: None,
         attempts: Some(2),
+        queued_ms: Some(1250),
         passed_over: [("prv_0000000000000000000000000000000b/gpt-4o-mini".to_owned(), "retry_budget".to_owned())]
             .into(),
         answer_digest: Some("ab".repeat(32)),

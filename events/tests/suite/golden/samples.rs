@@ -132,6 +132,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     };
     let mut named_target = model.clone();
     named_target.targets[0].name = Some("1-primary".to_owned());
+    named_target.targets[0].max_concurrent = Some(64);
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
