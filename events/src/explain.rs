@@ -11,6 +11,7 @@
 mod admission;
 mod bound;
 mod evidence;
+mod maintenance;
 mod refusal;
 mod route;
 mod settlement;

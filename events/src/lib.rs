@@ -6,6 +6,7 @@
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
+//! - `maintenance`: when providers and targets are not called.
 //! - `role`: what one process at a time does for all, and how it reports.
 //! - `backoff`: the pauses between attempts.
 //! - `shown_text`: what other programs say, as people are shown it.
@@ -28,6 +29,7 @@ pub mod ids;
 pub mod ledger;
 pub mod limit;
 pub mod log;
+pub mod maintenance;
 pub mod money;
 pub mod named;
 pub mod nearest_name;

@@ -9,11 +9,13 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RequestId;
 use crate::money::{PromptBound, Tariff};
 use crate::named;
+use crate::time::rfc3339;
 
 mod draws;
 mod request_features;
@@ -163,6 +165,10 @@ pub enum LeftOut {
     BreakerOpen,
     /// The rule that holds for the request does not name it.
     NotInRule,
+    /// It, or its provider, is under maintenance.
+    Maintenance {
+        until: DateTime<Utc>,
+    },
 }
 
 impl LeftOut {
@@ -179,6 +185,7 @@ impl LeftOut {
             Self::ContextUnknown => "context_unknown",
             Self::BreakerOpen => "breaker_open",
             Self::NotInRule => "not_in_rule",
+            Self::Maintenance { .. } => "maintenance",
         }
     }
 }
@@ -196,6 +203,7 @@ impl fmt::Display for LeftOut {
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
             Self::BreakerOpen => f.write_str("its breaker is open"),
             Self::NotInRule => f.write_str("the rule that holds does not name it"),
+            Self::Maintenance { until } => write!(f, "under maintenance until {}", rfc3339(*until)),
         }
     }
 }

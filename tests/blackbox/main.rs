@@ -67,6 +67,7 @@ mod large_move;
 mod later_versions;
 mod limits;
 mod loops;
+mod maintenance;
 mod matrix;
 mod me;
 mod messages;

@@ -12,6 +12,7 @@ mod key;
 mod key_secret;
 mod key_state;
 mod made_by_gateway;
+mod maintenance;
 mod model;
 mod partner;
 mod price;

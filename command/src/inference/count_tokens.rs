@@ -102,7 +102,9 @@ async fn counted(
     let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
-    let upstream = match kind {
+    let windows = (&target.maintenance, &offer.provider.maintenance);
+    let is_in_service = windows.0.until_with(windows.1, gateway.now()).is_none();
+    let upstream = match kind.filter(|_| is_in_service) {
         Some(kind) => {
             let counting = CountTarget {
                 model: &target.model,

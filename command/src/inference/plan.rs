@@ -1,6 +1,7 @@
 //! The plan of a request: which targets may serve it, in which order, and what it may cost. It is made once, from one
 //! snapshot of the tables, before the ledger is asked. Pure, apart from a debug log line that explains the order.
 
+mod maintenance;
 mod order_source;
 mod target_order;
 
@@ -11,7 +12,7 @@ use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
-use events::ids::RequestId;
+use events::ids::{ProviderId, RequestId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
@@ -23,6 +24,7 @@ use super::bound::Bound;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
+use maintenance::NearMaintenance;
 use order_source::OrderSource;
 pub use target_order::{KnownOfTargets, TargetOrder};
 
@@ -32,6 +34,8 @@ pub struct Plan {
     pub targets: Vec<PlannedTarget>,
     model: Arc<Model>,
     model_version: u64,
+    /// Of the providers that have a maintenance window near.
+    provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
     pub output_cap: Option<OutputCap>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
@@ -55,7 +59,7 @@ const NAMED_CAP_BYTES: u64 = 48;
 /// Plans a request.
 ///
 /// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
-/// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers.
+/// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers, or all that could serve are under maintenance.
 pub fn plan(
     tables: &Tables,
     caller: &Caller,
@@ -72,7 +76,7 @@ pub fn plan(
     let choices = request.facts.choices;
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { considered, order, source, open, prompt_bytes, prompt_tokens_estimate } = ordered;
+    let TargetOrder { considered, order, source, maintenance, open, prompt_bytes, prompt_tokens_estimate } = ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -80,7 +84,8 @@ pub fn plan(
     };
     let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
     if tried().next().is_none() {
-        return Err(no_target(request, &order, &considered, &source));
+        let in_maintenance = maintenance::refusal(&request.facts.model, &order, now);
+        return Err(in_maintenance.unwrap_or_else(|| no_target(request, &order, &considered, &source)));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let targets: Vec<_> =
@@ -102,21 +107,28 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, source),
+        route: route(&model.value, &order, source, &maintenance),
+        provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>) -> Option<Box<Route>> {
+fn route(
+    model: &Model,
+    order: &Order<'_>,
+    source: OrderSource<'_>,
+    maintenance: &NearMaintenance,
+) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy(Strategy::Priority) => true,
         OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
         OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && !has_open_breakers(order) {
+    let decided_at = maintenance.decided_at;
+    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() {
         return None;
     }
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
@@ -127,7 +139,7 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>) -> Option<Bo
         OrderSource::ByStrategy(_) => (None, None),
         OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule }))
+    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, decided_at }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {
@@ -158,6 +170,7 @@ impl Plan {
             key,
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),
+            providers: self.provider_versions.clone(),
         }
     }
 

@@ -50,6 +50,7 @@ pub struct HealthReport {
     state: &'static str,
     at: String,
     window_seconds: u64,
+    maintenance_until: Option<String>,
     calls: u64,
     failed: u64,
     failed_per_thousand: Option<u64>,
@@ -148,6 +149,7 @@ pub fn report_of(gateway: &Gateway, tables: &Tables, provider: &Provider, now: D
         state: verdict(&figures).as_str(),
         at: rfc3339(now),
         window_seconds: WINDOW.as_secs(),
+        maintenance_until: provider.maintenance.until(now).map(rfc3339),
         calls,
         failed,
         failed_per_thousand: per_thousand(failed, calls),
@@ -325,6 +327,7 @@ pub fn shape() -> Shape {
         .required("state", described(schema::one_of(HealthVerdict::words()), "What follows from the rest"))
         .required("at", described(schema::time(), "Now"))
         .required("window_seconds", described(schema::count(), "How long calls count, up to a minute less"))
+        .required("maintenance_until", time("Until when the provider is under maintenance; null if it is not"))
         .required("calls", described(schema::count(), "Calls of all its models in that time, on this node"))
         .required("failed", described(schema::count(), "Those of them that failed"))
         .required("failed_per_thousand", described(rate(), "Of a thousand calls; null without a call"))

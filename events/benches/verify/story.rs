@@ -166,6 +166,7 @@ impl World {
             key: Some(self.keys[customer]),
             prices: [(format!("{}/echo", self.provider), self.price)].into(),
             budgets: Default::default(),
+            providers: Default::default(),
         };
         Admission {
             request_id,

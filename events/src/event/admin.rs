@@ -2,6 +2,7 @@
 
 mod audit_search;
 mod breaker;
+mod price;
 mod provider_key;
 mod provider_kind_name;
 mod scope;
@@ -11,20 +12,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Shown;
 use crate::content::ContentPolicy;
 use crate::fraction::Fraction;
-use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, TenantId, UserId};
+use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, ProviderId, TenantId, UserId};
 use crate::limit::{Bounds, Measure};
-use crate::money::{GivenRates, NanoUsd, Tariff};
+use crate::maintenance::MaintenanceWindows;
+use crate::money::NanoUsd;
 use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::{RoutingRule, RoutingRules, Strategy};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
+pub use price::Price;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use scope::Scope;
@@ -304,6 +307,9 @@ pub struct Provider {
     /// The variable of the environment that has its API key; absent if the key, if any, is sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_variable: Option<String>,
+    /// When none of its models is called.
+    #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
+    pub maintenance: MaintenanceWindows,
     /// Rises with every new API key, so that every node reads the key again.
     pub secret_generation: u32,
 }
@@ -335,6 +341,7 @@ impl Provider {
             discover_models: false,
             origin: None,
             key_variable: None,
+            maintenance: MaintenanceWindows::default(),
             secret_generation: 0,
         }
     }
@@ -351,7 +358,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "discover_models": false, "origin": null, "key_variable": null })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "discover_models": false, "origin": null, "key_variable": null, "maintenance": [] })
     }
 
     fn in_full(&self) -> Self {
@@ -394,6 +401,9 @@ pub struct Target {
     /// How many calls the backend may have under way from one node; absent without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
+    /// When it is not called.
+    #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
+    pub maintenance: MaintenanceWindows,
 }
 
 impl Target {
@@ -419,6 +429,7 @@ impl Target {
             tokenizer: None,
             quality: None,
             max_concurrent: None,
+            maintenance: MaintenanceWindows::default(),
         }
     }
 }
@@ -477,46 +488,6 @@ impl Model {
 impl Shown for Model {
     fn left_out() -> Value {
         json!({ "rules": [], "system_prefix": null, "tenant_id": null, "origin": null })
-    }
-}
-
-/// A price. It is in force from `effective_from` until a later one of the same backend is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Price {
-    pub price_id: PriceId,
-    pub provider_id: ProviderId,
-    pub model: String,
-    #[serde(flatten)]
-    pub tariff: Tariff,
-    #[serde(with = "wire")]
-    pub effective_from: DateTime<Utc>,
-    /// What made it; absent if it was created by a command. A price that was made so yields to any other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-}
-
-impl Price {
-    pub fn new(
-        (price_id, provider_id): (PriceId, ProviderId),
-        model: impl Into<String>,
-        given: GivenRates,
-        effective_from: DateTime<Utc>,
-    ) -> Self {
-        let tariff = Tariff::new(given);
-        Self { price_id, provider_id, model: model.into(), tariff, effective_from, origin: None }
-    }
-}
-
-impl Shown for Price {
-    fn left_out() -> Value {
-        let absent = Tariff::left_out_where_absent().chain(["origin"]);
-        let mut members: Map<_, _> = absent.map(|name| (name.to_owned(), Value::Null)).collect();
-        members.insert("tiers".to_owned(), json!([]));
-        Value::Object(members)
-    }
-
-    fn in_full(&self) -> Self {
-        Self { tariff: self.tariff.clone().saying_what_was_left_out(), ..self.clone() }
     }
 }
 

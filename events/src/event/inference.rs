@@ -47,6 +47,9 @@ pub struct Versions {
     /// The price of every target that may serve, by `provider_id/model`.
     pub prices: BTreeMap<String, u64>,
     pub budgets: BTreeMap<BudgetId, u64>,
+    /// The providers of its targets that have a maintenance window about that time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<ProviderId, u64>,
 }
 
 /// A request was admitted; it is sent upstream only after this is durable.
@@ -95,7 +98,7 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, Figures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
-    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open` or `not_in_rule`.
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule` or `maintenance`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
     /// What the rules of the model went by; absent if it has another strategy.
@@ -104,6 +107,9 @@ pub struct Route {
     /// The rule that held, from 0; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u64>,
+    /// The time that it was decided by; absent if no maintenance window of a target or its provider is about that time.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]
+    pub decided_at: Option<DateTime<Utc>>,
 }
 
 impl InferenceAdmitted {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
-use crate::event::admin::{Budget, Model, Price, RateLimit, Reach};
+use crate::event::admin::{Budget, Model, Price, Provider, RateLimit, Reach};
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind};
@@ -18,7 +18,7 @@ pub(super) struct Evidence {
     pub bounds: ReadBounds,
     /// Its own events, in order.
     pub life: Vec<Recorded>,
-    /// The versions of its model and its key that its admission names, in order.
+    /// The versions of its model, its key and providers that its admission names, in order.
     named: Vec<Recorded>,
     /// The changes that concern it, in order: of the prices of its backends, and of the budgets and rate limits of its chain.
     pub prices: Vec<Recorded>,
@@ -49,8 +49,8 @@ impl Evidence {
         let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
         let (until, mut named) = (last.position, Vec::new());
         if let Event::Inference(Inference::Admitted(admitted)) = &begin.event {
-            let versions: Vec<u64> =
-                [Some(admitted.versions.model), admitted.versions.key].into_iter().flatten().collect();
+            let named_versions = [Some(admitted.versions.model), admitted.versions.key].into_iter().flatten();
+            let versions: Vec<u64> = named_versions.chain(admitted.versions.providers.values().copied()).collect();
             named.extend(reader.at(&versions)?.into_values());
         }
         let mut evidence = Self {
@@ -199,6 +199,15 @@ impl Evidence {
         let mut model = change.state()?.clone();
         model.sort_targets();
         Some(model)
+    }
+
+    /// A version of a provider that its admission names.
+    pub(super) fn provider(&self, version: u64) -> Option<&Provider> {
+        let named = self.named.iter().find(|recorded| recorded.position == version)?;
+        match &named.event {
+            Event::Resource(Resource::Provider(change)) => change.state(),
+            _ => None,
+        }
     }
 
     /// A version of a price, with the event that it is of.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
+use super::maintenance;
 use super::verdict::Verdict;
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
@@ -92,6 +93,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         check.verdict.differ(recorded.position, "versions.model", admitted.versions.model, NO_MODEL);
         return check;
     };
+    maintenance::check(evidence, &model, (recorded, admitted), &mut check.verdict);
     check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));
     let version = |at: usize| {
         let target = model.targets.get(at)?;

@@ -39,6 +39,11 @@ impl<'a> EvaluatedTarget<'a> {
             left_out: self.left_out,
         }
     }
+
+    /// Until when it, or its provider, is under maintenance; `None` if neither is, or it has no offer.
+    pub fn maintenance_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.target.maintenance.until_with(&self.offer?.provider.maintenance, now)
+    }
 }
 
 impl Tables {
@@ -71,7 +76,8 @@ impl Tables {
         Ok(Offer { provider, price, limits })
     }
 
-    /// The target that most of this tenant's requests for a model try first; `None` if no target can serve them.
+    /// The target that most of this tenant's requests for a model try first; `None` if no target can serve them. While all are under
+    /// maintenance, it is the one that is tried first afterwards.
     pub fn first_offer<'a>(
         &'a self,
         tenant: Option<TenantId>,
@@ -80,7 +86,9 @@ impl Tables {
     ) -> Option<(&'a Target, Offer<'a>)> {
         let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, model, target, now)).collect();
         let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
-        let first = targets.get(order.tried().next()?)?;
+        let able = || order.tried().filter_map(|at| targets.get(at));
+        let in_service = able().find(|target| target.maintenance_until(now).is_none());
+        let first = in_service.or_else(|| able().next())?;
         Some((first.target, first.offer?))
     }
 }

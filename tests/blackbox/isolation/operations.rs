@@ -264,6 +264,7 @@ impl Operation {
             | "region"
             | "strategy"
             | "system_prefix"
+            | "maintenance"
             | "path"
             | "request_usd"
             | "search_usd"

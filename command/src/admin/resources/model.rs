@@ -13,6 +13,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
+use super::maintenance::maintenance;
 use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
@@ -90,6 +91,7 @@ fn target() -> Members {
             "How many calls the backend may have under way from one node; further requests go to other targets, or wait. The lowest of \
              all shared models counts, also for tenants' models on a shared provider",
         ),
+        maintenance("When the target is not called, as times in UTC"),
     ])
 }
 

@@ -18,6 +18,7 @@ use secrets::Secret;
 use serde_json::{Map, Value, json};
 
 use super::key_state::{STATES, set_aside};
+use super::maintenance::maintenance;
 use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
@@ -96,11 +97,13 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
              have a price or a model of yours. Only for a local server (allow_private_network) without tenant_id, of kind \
              ollama, or of kind openai with server vllm, sglang or llama_cpp",
         ),
+        maintenance("When no target at this provider is called, as times in UTC"),
         made_by_gateway::origin("environment if the gateway made it from its environment; null if a command created it"),
         replied("key_variable", schema::nullable(schema::string()))
             .meaning("The variable of the gateway's environment that has the API key; null if the key, if any, was set here"),
     ];
-    let example = json!({ "name": "sim", "kind": "simulator" });
+    let window = json!({ "from": "2026-11-20T08:00:00Z", "to": "2026-11-20T12:00:00Z" });
+    let example = json!({ "name": "sim", "kind": "simulator", "maintenance": [window] });
     Declaration::of::<Provider>(members, example)
 });
 

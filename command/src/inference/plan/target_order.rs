@@ -12,6 +12,7 @@ use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 
+use super::maintenance::{self, NearMaintenance};
 use super::order_source::OrderSource;
 use super::{requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
@@ -31,6 +32,7 @@ pub struct TargetOrder<'a> {
     pub considered: Vec<EvaluatedTarget<'a>>,
     pub order: Order<'a>,
     pub source: OrderSource<'a>,
+    pub maintenance: NearMaintenance,
     /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
     pub open: Vec<usize>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
@@ -57,6 +59,7 @@ impl<'a> TargetOrder<'a> {
         let mut considered: Vec<_> =
             model.targets.iter().map(|target| evaluate(tables, caller, request, model, target, now)).collect();
         source.leave_out(&mut considered);
+        let maintenance = maintenance::leave_out(&mut considered, tables, now);
         let open = match model.targets.len() {
             // Its answer is the only one that there is.
             0 | 1 => Vec::new(),
@@ -74,7 +77,7 @@ impl<'a> TargetOrder<'a> {
         };
         let candidates = considered.iter().map(|considered| candidate(considered, &source, known.observed));
         let order = choose(source.strategy(), candidates, &features);
-        Self { considered, order, source, open, prompt_bytes, prompt_tokens_estimate }
+        Self { considered, order, source, maintenance, open, prompt_bytes, prompt_tokens_estimate }
     }
 
     /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.

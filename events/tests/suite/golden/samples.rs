@@ -22,6 +22,7 @@ use events::event::node_key::NodeKeyReplaced;
 use events::event::price_revalued::PriceRevalued;
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
+use events::maintenance::MaintenanceWindow;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
 use events::routing::{RoutingRule, Strategy};
@@ -75,7 +76,9 @@ pub fn samples() -> Vec<(Stream, Event)> {
         secret_generation: 1,
         ..Provider::new(id(31), "openai-eu", ProviderKindName::literal("openai"))
     };
+    let night = MaintenanceWindow { from: start(), to: parse_rfc3339("2026-11-20T12:00:00Z").expect("a time") };
     let of_environment = Provider {
+        maintenance: vec![night].into(),
         origin: Some(Origin::Environment),
         discover_models: true,
         key_variable: Some("OPENAI_API_KEY".to_owned()),
@@ -133,6 +136,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     let mut named_target = model.clone();
     named_target.targets[0].name = Some("1-primary".to_owned());
     named_target.targets[0].max_concurrent = Some(64);
+    named_target.targets[0].maintenance = vec![night].into();
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
@@ -182,6 +186,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 key: Some(6),
                 prices: [("prv_0000000000000000000000000000000b/gpt-4o".to_owned(), 9)].into(),
                 budgets: [(id(21), 7)].into(),
+                providers: [(id(11), 3)].into(),
             },
             would_have_refused: vec![BudgetShortfall {
                 budget_id: id(22),

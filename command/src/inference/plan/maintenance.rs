@@ -1,0 +1,53 @@
+//! Targets under maintenance: nobody calls them until it is over, even if no other one can serve.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use events::event::admin::Model;
+use events::ids::ProviderId;
+use events::refusal::{ErrorCode, Refusal};
+use events::routing::{LeftOut, Order};
+use events::time::rfc3339;
+use projections::tables::{EvaluatedTarget, Tables};
+
+/// What the log needs, to show which targets were under maintenance.
+#[derive(Debug, Default)]
+pub struct NearMaintenance {
+    /// The time that was decided by; `None` if no window is near.
+    pub decided_at: Option<DateTime<Utc>>,
+    /// The versions of the providers that have a window near.
+    pub providers: BTreeMap<ProviderId, u64>,
+}
+
+/// Leaves out the targets that could serve and are under maintenance.
+pub fn leave_out(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, now: DateTime<Utc>) -> NearMaintenance {
+    let mut near = NearMaintenance::default();
+    for considered in considered {
+        let (target, offer) = (considered.target, considered.offer);
+        if target.maintenance.is_near(now) {
+            near.decided_at = Some(now);
+        }
+        let Some(provider) = offer.map(|offer| offer.provider) else { continue };
+        if provider.maintenance.is_near(now) {
+            near.decided_at = Some(now);
+            let entry = tables.provider(provider.provider_id);
+            near.providers.extend(entry.map(|entry| (provider.provider_id, entry.version)));
+        }
+        if considered.left_out.is_none() {
+            considered.left_out = considered.maintenance_until(now).map(|until| LeftOut::Maintenance { until });
+        }
+    }
+    near
+}
+
+/// The refusal of a request that only targets under maintenance could serve; `None` if there are none.
+pub fn refusal(model: &str, order: &Order<'_>, now: DateTime<Utc>) -> Option<Refusal> {
+    let until = |why| if let LeftOut::Maintenance { until } = why { Some(until) } else { None };
+    let first_back = order.left_out().filter_map(|(_, why)| until(why)).min()?;
+    let shown = Model::bounded_name(model);
+    let until = rfc3339(first_back);
+    let message = format!("what could serve this request of the model {shown} is under maintenance until {until}");
+    let refusal = Refusal::new(ErrorCode::AllProvidersUnavailable, message).with("model", shown);
+    let wait = (first_back - now).to_std().unwrap_or(Refusal::TRY_AGAIN_AFTER);
+    Some(refusal.with("maintenance_until", until).retry_after(wait))
+}
