@@ -10,6 +10,7 @@
 
 mod admission;
 mod bound;
+mod decision_time;
 mod evidence;
 mod maintenance;
 mod refusal;

@@ -24,6 +24,13 @@ pub fn parse<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The bytes of digits of either case, of which there are two for each.
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -33,5 +40,7 @@ mod tests {
         for wrong in ["", "001af9f", "001af9ff0", "001af9fg", "001af9é"] {
             assert_eq!(super::parse::<4>(wrong), None, "{wrong}");
         }
+        assert_eq!(super::bytes("001aF9ff"), Some(vec![0x00, 0x1a, 0xf9, 0xff]));
+        assert_eq!(["0", "0g", "+1"].map(super::bytes), [None, None, None]);
     }
 }

@@ -6,6 +6,7 @@
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
+//! - `decision_time`: how near a date must be for a decision to record its time.
 //! - `maintenance`: when providers and targets are not called.
 //! - `role`: what one process at a time does for all, and how it reports.
 //! - `backoff`: the pauses between attempts.
@@ -19,6 +20,7 @@ pub mod canonical;
 mod compact_json;
 pub mod concurrency;
 pub mod content;
+pub mod decision_time;
 mod digits;
 pub mod event;
 pub mod explain;

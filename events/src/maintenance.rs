@@ -1,8 +1,9 @@
 //! Maintenance windows: the spans of time in which a provider, or a target of a model, is not called. An operator plans them.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::decision_time::NEAR;
 use crate::time::wire;
 
 /// One span, with its beginning and without its end.
@@ -18,10 +19,6 @@ pub struct MaintenanceWindow {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MaintenanceWindows(Vec<MaintenanceWindow>);
-
-/// How near a window must be for a request to record what it was decided by. It is far above the time between the decision and its
-/// record, so that a request that records nothing was decided while no window was in force.
-pub const NEAR: TimeDelta = TimeDelta::hours(1);
 
 impl MaintenanceWindow {
     fn is_in_force(&self, at: DateTime<Utc>) -> bool {

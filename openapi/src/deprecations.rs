@@ -1,7 +1,7 @@
 //! Deprecated routes: one table, from which come the headers `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of every
 //! response of such a route, and `deprecated` in the document. `docs/versioning.md` has the policy.
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// The deprecated routes; there are none.
@@ -28,11 +28,17 @@ impl Deprecation {
 
     /// `@1767225600`, and `Thu, 01 Jan 2026 00:00:00 GMT`.
     pub fn headers(&self) -> HeaderMap {
-        let since = format!("@{}", self.since.and_time(NaiveTime::MIN).and_utc().timestamp());
-        let sunset = self.sunset.and_time(NaiveTime::MIN).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let headers = [(DEPRECATION_HEADER, since), (SUNSET_HEADER, sunset)].into_iter();
-        headers.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
+        let [since, sunset] = [self.since, self.sunset].map(|day| day.and_time(NaiveTime::MIN).and_utc());
+        deprecation_headers(since, Some(sunset))
     }
+}
+
+/// The headers of what is deprecated since then, with the time from which it may be gone, if that is known.
+pub fn deprecation_headers(since: DateTime<Utc>, sunset: Option<DateTime<Utc>>) -> HeaderMap {
+    let since = (DEPRECATION_HEADER, format!("@{}", since.timestamp()));
+    let sunset = sunset.map(|sunset| (SUNSET_HEADER, sunset.format("%a, %d %b %Y %H:%M:%S GMT").to_string()));
+    let headers = [since].into_iter().chain(sunset);
+    headers.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
 }
 
 #[cfg(test)]

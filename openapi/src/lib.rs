@@ -23,7 +23,7 @@ pub mod schema;
 
 pub use answer::Answer;
 pub use api::{Api, Described, Route};
-pub use deprecations::{DEPRECATIONS, Deprecation};
+pub use deprecations::{DEPRECATIONS, Deprecation, deprecation_headers};
 pub use entrance::Entrance;
 pub use json::Json;
 pub use operation::Operation;

@@ -37,7 +37,7 @@ pub use backends::TargetLimits;
 use breakers::OpenBreakers;
 pub use breakers::{OpenBreaker, RecordedBreaker};
 use indexes::{IndexChange, Indexed, Indexes, Namespace};
-pub use offers::{EvaluatedTarget, Offer, model_not_found};
+pub use offers::{EvaluatedTarget, Offer, model_not_found, model_retired};
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
 use shared_map::SharedMap;

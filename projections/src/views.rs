@@ -70,6 +70,7 @@ pub mod inferences {
     pub use search::{Filter, ROWS_SCANNED_MAX};
 }
 pub mod usage_by_hour {
+    mod callers;
     mod latency;
     pub(super) mod projector;
     mod questions;
@@ -77,9 +78,10 @@ pub mod usage_by_hour {
     mod selection;
     mod statements;
     mod sums;
+    pub use callers::{CallerKey, Callers, ModelCaller};
     pub use latency::Histogram;
     pub use questions::{Refused, Usage};
-    pub use range::{MICROS_PER_HOUR, Range, calendar, monday_of};
+    pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
     pub use sums::{COUNTS, Groups, Sums};
 }

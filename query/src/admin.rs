@@ -2,6 +2,7 @@
 //! recorded before the request, so that callers read their own writes. Names and e-mail addresses of users are joined from
 //! the erasable side table.
 
+mod callers;
 mod fields;
 mod keys;
 mod resources;
@@ -12,7 +13,7 @@ use events::event::admin::Permission;
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use http::{HeaderMap, StatusCode};
 use openapi::schema;
-use openapi::{Answer, Api, Entrance, Json, Operation};
+use openapi::{Answer, Api, Json, Operation};
 use projections::views::View;
 use projections::views::catalogue::{List, One};
 use projections::visible::Visible;
@@ -41,7 +42,8 @@ const PATHS: [(&str, StreamKind, &str); 11] = [
 ];
 
 pub fn routes() -> Api<QueryState> {
-    PATHS.into_iter().fold(Api::of(Entrance::Administration), |router, (segment, kind, what)| {
+    let of_models = callers::routes();
+    PATHS.into_iter().fold(of_models, |router, (segment, kind, what)| {
         let many = move |context| list((segment, kind), context);
         let single = move |context, id| one((kind, what), context, id);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(

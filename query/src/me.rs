@@ -13,7 +13,7 @@ use projections::tables::Tables;
 use projections::views::budgets::Each;
 use projections::views::{AsOf, View};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::QueryState;
 use crate::budgets;
@@ -49,11 +49,19 @@ fn shape() -> Shape {
         .required("permissions", schema::list(schema::one_of(Permission::words()), None))
         .required("scope", schema::described(reach, "How far every permission reaches"))
         .required("models", schema::list(schema::string(), None))
+        .required(
+            "deprecated_models",
+            schema::described(schema::list(deprecated(), None), "Those of them that are deprecated"),
+        )
         .required("limits", schema::list(limit(), None))
         .required("budgets", schema::list(schema::reference("BudgetStanding"), None))
         .required("expires_at", described::nullable_time())
         .required("as_of_position", schema::described(schema::count(), "The log position that the budgets reflect"))
         .open()
+}
+
+fn deprecated() -> Shape {
+    models::with_retirement(object().required("id", schema::string())).open()
 }
 
 fn owner(prefix: &str) -> Shape {
@@ -98,6 +106,8 @@ struct Me {
     scope: Reach,
     /// Names of the models that it may use.
     models: Vec<String>,
+    /// Those of them that are deprecated, with what is planned.
+    deprecated_models: Vec<Value>,
     /// The rate limits that bind it, one item per measure, with what is left now.
     limits: Vec<Value>,
     /// The budgets that its requests are charged to, with what is left in the current window.
@@ -133,19 +143,37 @@ async fn me(mut context: QueryContext) -> Result<Json<Me>, QueryError> {
     let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();
     name_scopes(&query, budgets.iter_mut().collect()).await?;
     let limits = (query.state.limits_left)(&caller.chain);
-    let models = usable_models(caller, &tables, now);
+    let models = UsableModels::of(caller, &tables, now);
     Ok(Json(render(caller, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
-/// The names that `/v1/models` lists.
-fn usable_models(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Vec<String> {
-    if !caller.may(Permission::ModelsUse) {
-        return Vec::new();
-    }
-    models::usable(tables, caller, now).into_iter().map(|usable| usable.model.value.name.clone()).collect()
+/// What `/v1/models` lists.
+#[derive(Default)]
+struct UsableModels {
+    names: Vec<String>,
+    deprecated: Vec<Value>,
 }
 
-fn render(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {
+impl UsableModels {
+    fn of(caller: &Caller, tables: &Tables, now: DateTime<Utc>) -> Self {
+        let mut models = Self::default();
+        if !caller.may(Permission::ModelsUse) {
+            return models;
+        }
+        for usable in models::usable(tables, caller, now) {
+            let model = &usable.model.value;
+            if model.retirement.deprecated_since(now).is_some() {
+                let mut item = json!({ "id": model.name });
+                models::put_retirement(&mut item, &model.retirement);
+                models.deprecated.push(item);
+            }
+            models.names.push(model.name.clone());
+        }
+        models
+    }
+}
+
+fn render(caller: &Caller, tables: &Tables, models: UsableModels, limits: Vec<Value>, budgets: AsOf<Vec<Value>>) -> Me {
     let Chain { partner, tenant, user, key } = caller.chain;
     let key = key.and_then(|id| tables.key(id));
     Me {
@@ -161,7 +189,8 @@ fn render(caller: &Caller, tables: &Tables, models: Vec<String>, limits: Vec<Val
         }),
         permissions: caller.permissions.iter().map(|permission| permission.as_str()).collect(),
         scope: caller.reach,
-        models,
+        models: models.names,
+        deprecated_models: models.deprecated,
         limits,
         budgets: budgets.value,
         expires_at: key.and_then(|entry| entry.key.expires_at).map(rfc3339),

@@ -6,15 +6,16 @@
 
 use axum::extract::Path;
 use chrono::{DateTime, SecondsFormat, Utc};
-use events::event::admin::{Model, Permission, Provider, Target};
+use events::event::admin::{Model, Permission, Provider, Retirement, Target};
 use events::money::Tariff;
 use events::refusal::{ErrorCode, Refusal};
+use events::time::rfc3339;
 use http::{HeaderMap, StatusCode};
 use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
-use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found};
+use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found, model_retired};
 use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ fn shape() -> Shape {
         .required("request_usd", schema::money());
     let price = Tariff::left_out_where_absent().fold(price, |price, name| price.optional(name, schema::money()));
     let price = price.optional("tiers", schema::list(object().open(), None));
-    object()
+    let item = object()
         .required("id", schema::string())
         .required("object", schema::one_of(["model"]))
         .required("created", schema::count())
@@ -86,8 +87,8 @@ fn shape() -> Shape {
         .required("context_window", tokens())
         .required("max_output_tokens", tokens())
         .required("price", price.open())
-        .optional(CAPABILITIES, schema::described(schema::list(schema::string(), None), CAPABILITIES_MEANING))
-        .open()
+        .optional(CAPABILITIES, schema::described(schema::list(schema::string(), None), CAPABILITIES_MEANING));
+    with_retirement(item).open()
 }
 
 /// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
@@ -118,8 +119,13 @@ async fn one(
     context.look_up_again()?;
     let QueryContext { state, caller, .. } = &context;
     let tables = state.tables.load();
-    let model = tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name));
-    let model = model.and_then(|model| Usable::of(&tables, model, caller, now(state)));
+    let (model, now) = (tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name)), now(state));
+    if let Some(model) = model
+        && let Some(since) = model.value.retirement.retired_since(now)
+    {
+        return Err(model_retired(&model.value, since).into());
+    }
+    let model = model.and_then(|model| Usable::of(&tables, model, caller, now));
     let item = model.map(|model| model.item(Form::of(&headers), &state.capabilities));
     item.map(Json).ok_or_else(|| model_not_found(&name).into())
 }
@@ -173,7 +179,7 @@ pub struct Usable<'a> {
     tariff: &'a Tariff,
 }
 
-/// The models that this caller may use: those with a provider and a price.
+/// The models that this caller may use: those with a provider and a price that are not retired.
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
     let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
@@ -182,6 +188,9 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
+        if model.value.retirement.retired_since(now).is_some() {
+            return None;
+        }
         let (target, Offer { provider, price, limits }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
         Some(Self { model, target, provider, limits, tariff: &price.value.tariff })
     }
@@ -206,11 +215,33 @@ impl<'a> Usable<'a> {
             "max_output_tokens": self.limits.max_output_tokens,
             "price": shown(self.tariff),
         });
+        put_retirement(&mut item, &self.model.value.retirement);
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();
         }
         item
     }
+}
+
+/// Adds what is planned for the end of a model.
+pub fn put_retirement(item: &mut Value, retirement: &Retirement) {
+    let Retirement { deprecated_at, retires_at, successor } = retirement;
+    for (name, date) in [("deprecated_at", deprecated_at), ("retires_at", retires_at)] {
+        if let Some(date) = date {
+            item[name] = rfc3339(*date).into();
+        }
+    }
+    if let Some(successor) = successor {
+        item["successor"] = successor.as_str().into();
+    }
+}
+
+/// The fields of it.
+pub fn with_retirement(item: schema::Fields) -> schema::Fields {
+    let date = |says| schema::described(schema::time(), says);
+    item.optional("deprecated_at", date("When the model is deprecated; absent if that is not planned"))
+        .optional("retires_at", date("From when on it does not answer; absent if that is not planned"))
+        .optional("successor", schema::described(schema::string(), "The model to use instead"))
 }
 
 /// The prices as they are billed; which of them were given is for administration.

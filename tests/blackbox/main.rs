@@ -98,6 +98,7 @@ mod rejections;
 mod replay;
 mod reseal;
 mod responses;
+mod retirement;
 mod retries;
 mod retry_storms;
 mod routing;

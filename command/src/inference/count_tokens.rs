@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use openapi::refusals;
 use projections::caller::Caller;
-use projections::tables::{CatchUp, model_not_found};
+use projections::tables::{CatchUp, model_not_found, model_retired};
 use tokio::time::timeout;
 use upstream::{LoopEntries, RequestBody, SendError, Transmission};
 
@@ -98,12 +98,16 @@ async fn counted(
     if !caller.allows_model(request.model()) {
         return Err(not_allowed(request.model()));
     }
-    let offered = tables.first_offer(tenant, &model.value, gateway.now());
+    let now = gateway.now();
+    if let Some(since) = model.value.retirement.retired_since(now) {
+        return Err(model_retired(&model.value, since));
+    }
+    let offered = tables.first_offer(tenant, &model.value, now);
     let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
     let windows = (&target.maintenance, &offer.provider.maintenance);
-    let is_in_service = windows.0.until_with(windows.1, gateway.now()).is_none();
+    let is_in_service = windows.0.until_with(windows.1, now).is_none();
     let upstream = match kind.filter(|_| is_in_service) {
         Some(kind) => {
             let counting = CountTarget {

@@ -71,6 +71,8 @@ fn with_headers(answer: Answer) -> Answer {
             "The hash of the settlement as a leaf of the published log, in base64; absent on streams, and where the log is not \
              published",
         ))
+        .with_header(("deprecation", schema::string, "For a deprecated model: since when, as `@` and seconds since 1970"))
+        .with_header(("sunset", schema::string, "For a deprecated model: when it is retired, as an HTTP date, if that is known"))
         .with_header((
             "x-ledgerway-ignored",
             schema::string,

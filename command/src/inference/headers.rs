@@ -1,6 +1,9 @@
 //! Headers of inference, most of them of answers. The request's id and the position are in all of the gateway's answers.
 
-use http::HeaderName;
+use chrono::{DateTime, Utc};
+use events::event::admin::Retirement;
+use http::{HeaderMap, HeaderName};
+use openapi::deprecation_headers;
 
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-backend");
 pub const COST_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-cost-usd");
@@ -18,3 +21,9 @@ pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-igno
 
 /// The output cap, if budgets had not enough left for the requested one.
 pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");
+
+/// The headers of an answer of a deprecated model; `None` if it is not deprecated.
+pub fn deprecation(retirement: &Retirement, now: DateTime<Utc>) -> Option<HeaderMap> {
+    let since = retirement.deprecated_since(now)?;
+    Some(deprecation_headers(since, retirement.retires_at))
+}

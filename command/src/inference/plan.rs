@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
-use events::event::admin::{Model, Strategy, Target, Tokenizer};
+use events::decision_time::is_near;
+use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
 use events::ids::{ProviderId, RequestId};
 use events::money::{CostLine, PromptBound};
@@ -18,13 +19,12 @@ use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrink
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{LeftOut, Order};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
+use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found, model_retired};
 
 use super::bound::Bound;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
-use maintenance::NearMaintenance;
 use order_source::OrderSource;
 pub use target_order::{KnownOfTargets, TargetOrder};
 
@@ -73,7 +73,11 @@ pub fn plan(
     if !caller.allows_model(&request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
+    if let Some(since) = model.value.retirement.retired_since(now) {
+        return Err(model_retired(&model.value, since));
+    }
     let choices = request.facts.choices;
+    let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
     let TargetOrder { considered, order, source, maintenance, open, prompt_bytes, prompt_tokens_estimate } = ordered;
@@ -98,6 +102,7 @@ pub fn plan(
         let prompt = prompt(offer.limits.context_window);
         Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
     });
+    let decided_at = maintenance.decided_at.or_else(|| is_near(model.value.retirement.retires_at).then_some(now));
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -107,7 +112,7 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, source, &maintenance),
+        route: route(&model.value, &order, source, decided_at),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
@@ -119,7 +124,7 @@ fn route(
     model: &Model,
     order: &Order<'_>,
     source: OrderSource<'_>,
-    maintenance: &NearMaintenance,
+    decided_at: Option<DateTime<Utc>>,
 ) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
@@ -127,7 +132,6 @@ fn route(
         OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
         OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
-    let decided_at = maintenance.decided_at;
     if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() {
         return None;
     }
@@ -147,6 +151,11 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 }
 
 impl Plan {
+    /// The end of the model's life.
+    pub fn retirement(&self) -> &Retirement {
+        &self.model.retirement
+    }
+
     /// The most tokens that the request can consume at any of its targets.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
         self.bound.input_tokens.saturating_add(self.output_tokens_max().saturating_mul(choices))

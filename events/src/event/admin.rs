@@ -5,6 +5,7 @@ mod breaker;
 mod price;
 mod provider_key;
 mod provider_kind_name;
+mod retirement;
 mod scope;
 mod server_name;
 
@@ -30,6 +31,7 @@ pub use breaker::{BreakerClosed, BreakerOpened};
 pub use price::Price;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
+pub use retirement::Retirement;
 pub use scope::Scope;
 pub use server_name::ServerName;
 
@@ -455,6 +457,8 @@ pub struct Model {
     pub rules: RoutingRules,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prefix: Option<String>,
+    #[serde(flatten)]
+    pub retirement: Retirement,
     /// The tenant that owns it; absent for a model shared by all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
@@ -480,14 +484,23 @@ impl Model {
     /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
-        let rules = RoutingRules::default();
-        Self { model_id, name, strategy, targets, rules, system_prefix: None, tenant_id: None, origin: None }
+        Self {
+            model_id,
+            name,
+            strategy,
+            targets,
+            rules: RoutingRules::default(),
+            system_prefix: None,
+            retirement: Retirement::default(),
+            tenant_id: None,
+            origin: None,
+        }
     }
 }
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "rules": [], "system_prefix": null, "tenant_id": null, "origin": null })
+        json!({ "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
     }
 }
 

@@ -107,7 +107,8 @@ pub struct Route {
     /// The rule that held, from 0; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u64>,
-    /// The time that it was decided by; absent if no maintenance window of a target or its provider is about that time.
+    /// The time that it was decided by; absent if neither a date of the model nor a maintenance
+    /// window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]
     pub decided_at: Option<DateTime<Utc>>,
 }

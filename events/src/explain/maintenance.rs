@@ -1,14 +1,15 @@
 //! Which targets were under maintenance when the request was admitted, by the versions of its model and of its providers, and
 //! whether the admission left out these and no others for it.
 
+use chrono::{DateTime, Utc};
+
 use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::Recorded;
 use crate::event::admin::{Model, Provider, Target};
 use crate::event::inference::InferenceAdmitted;
-use crate::maintenance::{MaintenanceWindows, NEAR};
+use crate::maintenance::MaintenanceWindows;
 use crate::routing::LeftOut;
-use crate::time::rfc3339;
 
 /// The word for a target under maintenance, and the one for a target that may be called although it was left out.
 const MAINTENANCE: &str = "maintenance";
@@ -18,15 +19,11 @@ pub(super) fn check(
     evidence: &Evidence,
     model: &Model,
     (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    at: DateTime<Utc>,
     verdict: &mut Verdict,
 ) {
     let position = recorded.position;
     let route = admitted.route.as_deref();
-    // Where nothing is recorded, no window was in force for an hour before and after.
-    let at = route.and_then(|route| route.decided_at).unwrap_or(recorded.recorded_at);
-    if (recorded.recorded_at - at).abs() > NEAR {
-        verdict.differ(position, "route.decided_at", rfc3339(at), "a time within an hour of the admission");
-    }
     for (provider, version) in &admitted.versions.providers {
         if evidence.provider(*version).is_none_or(|named| named.provider_id != *provider) {
             verdict.differ(position, "versions.providers", version, format!("a version of {provider}"));

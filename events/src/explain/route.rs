@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::decision_time;
 use super::evidence::Evidence;
 use super::maintenance;
 use super::verdict::Verdict;
@@ -93,7 +94,9 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         check.verdict.differ(recorded.position, "versions.model", admitted.versions.model, NO_MODEL);
         return check;
     };
-    maintenance::check(evidence, &model, (recorded, admitted), &mut check.verdict);
+    let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
+    decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
+    maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
     check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));
     let version = |at: usize| {
         let target = model.targets.get(at)?;

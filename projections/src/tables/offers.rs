@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Model, Price, Provider, Target};
+use events::event::admin::{Model, Price, Provider, Retirement, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Candidate, Features, LeftOut, Observed, choose};
+use events::time::rfc3339;
 
 use super::{Entry, Tables, TargetLimits};
 
@@ -90,6 +91,21 @@ impl Tables {
         let in_service = able().find(|target| target.maintenance_until(now).is_none());
         let first = in_service.or_else(|| able().next())?;
         Some((first.target, first.offer?))
+    }
+}
+
+/// A 404 for a model that answered until then.
+pub fn model_retired(model: &Model, since: DateTime<Utc>) -> Refusal {
+    let Model { name, retirement: Retirement { successor, .. }, .. } = model;
+    let since = rfc3339(since);
+    let mut message = format!("the model {name} was retired at {since}");
+    if let Some(successor) = successor {
+        message.push_str(&format!(": use {successor}"));
+    }
+    let refusal = Refusal::new(ErrorCode::ModelNotFound, message).with("model", &**name).with("retired_at", since);
+    match successor {
+        Some(successor) => refusal.with("successor", &**successor),
+        None => refusal,
     }
 }
 

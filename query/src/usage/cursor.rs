@@ -22,16 +22,11 @@ pub fn write(by: &[String], after: &GroupKey) -> Result<String, serde_json::Erro
 }
 
 pub fn read(by: &[String], text: &str) -> Result<GroupKey, Refusal> {
-    let bytes = text.strip_prefix(LIST).and_then(bytes_of).ok_or_else(foreign)?;
+    let bytes = text.strip_prefix(LIST).and_then(hex::bytes).ok_or_else(foreign)?;
     let cursor: Cursor = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
     // A cursor of this query is the same when it is written again.
     let is_ours = write(by, &cursor.after).is_ok_and(|written| written == text);
     if is_ours { Ok(cursor.after) } else { Err(foreign()) }
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let pairs = hex.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]

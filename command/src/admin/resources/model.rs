@@ -1,6 +1,8 @@
 //! A frontend model: a name that clients request, and the backends that can serve it. Names are unique among the shared models
 //! and among each tenant's own. The log keeps the claims to names beside the events.
 
+mod retirement;
+
 use std::sync::LazyLock;
 
 use catalogue::MODEL_NAME_CHARS_MAX;
@@ -47,6 +49,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
         optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
+        retirement::deprecated_at(),
+        retirement::retires_at(),
+        retirement::successor(),
         optional("tenant_id", id::<TenantId>())
             .fixed()
             .meaning("The tenant that owns it; null if all tenants share it"),
@@ -211,6 +216,7 @@ impl Rules for Model {
             }
         }
         check_routing_rules(&self)?;
+        retirement::check(&self)?;
         Ok(self)
     }
 }

@@ -9,7 +9,7 @@ use events::event::access::{
 use events::event::admin::{
     AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin,
     OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName,
-    RateLimit, Reach, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
+    RateLimit, Reach, Retirement, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -137,6 +137,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.targets[0].name = Some("1-primary".to_owned());
     named_target.targets[0].max_concurrent = Some(64);
     named_target.targets[0].maintenance = vec![night].into();
+    named_target.retirement = Retirement {
+        deprecated_at: Some(night.from),
+        retires_at: Some(night.to),
+        successor: Some("gpt-next".to_owned()),
+    };
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),

@@ -161,9 +161,11 @@ impl<'a> BatchUpdates<'a> {
     }
 }
 
-/// The model that a refusal counts under. Empty if no model has the name: a client could make up any number of names.
+/// The model that a refusal counts under. Empty if no model has the name: a client could make up any number of names. One that was
+/// retired has it.
 pub fn refused_model(refused: &InferenceRefused) -> &str {
-    if refused.code == ErrorCode::ModelNotFound { "" } else { &refused.model }
+    let is_retired = || refused.details.contains_key("retired_at");
+    if refused.code == ErrorCode::ModelNotFound && !is_retired() { "" } else { &refused.model }
 }
 
 const fn is_single(refused: &InferenceRefused) -> bool {

@@ -1,0 +1,13 @@
+//! What of a decision depends on its time is recorded only near the dates that it depends on.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How near a date must be for a request to record the time that it was decided by. It is far above the time between a decision and
+/// its record, so that a request that records none was decided as at the time of its record.
+pub const NEAR: TimeDelta = TimeDelta::hours(1);
+
+/// Whether a date is near.
+pub fn is_near(date: DateTime<Utc>, at: DateTime<Utc>) -> bool {
+    // The difference of two instants never overflows, unlike an instant that is moved.
+    (date - at).abs() <= NEAR
+}

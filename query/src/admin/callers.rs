@@ -1,0 +1,175 @@
+//! `GET /v1/admin/models/{id}/callers`: who calls a model, to be asked before it is retired. Reads the view `usage_by_hour`.
+
+use std::sync::Arc;
+
+use axum::extract::Path;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::event::admin::{Model, Permission};
+use events::hex;
+use events::ids::{KeyId, ModelId, TenantId, UserId};
+use events::refusal::Refusal;
+use events::time::{from_micros, rfc3339};
+use http::StatusCode;
+use openapi::schema::{self, Shape, object};
+use openapi::{Answer, Api, Entrance, Json, Operation};
+use projections::views::View;
+use projections::views::usage_by_hour::{CallerKey, Callers, ModelCaller, Span};
+use projections::visible::Visible;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::TAG;
+use crate::QueryState;
+use crate::described;
+use crate::error::QueryError;
+use crate::names::Names;
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, foreign};
+use crate::parameters::Parameters;
+use crate::query_context::{PermittedQuery, QueryContext};
+
+/// What is counted if no `from` is given.
+const DAYS: i64 = 30;
+const SECONDS_PER_HOUR: i64 = 3600;
+const LIST: &str = "callers-";
+/// Fields with ids, and the fields for their names.
+const NAMED: [(&str, &str); 3] = [("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
+
+pub fn routes() -> Api<QueryState> {
+    Api::of(Entrance::Administration).get("/v1/admin/models/{id}/callers", callers, described_callers)
+}
+
+fn described_callers() -> Operation {
+    let operation = described::permitted("list_model_callers", TAG, "Who calls a model", Permission::AdminAccess)
+        .says(
+            "By key, those with requests for the model's name in the last 30 days, or between `from` and `to`, which are extended to \
+             whole hours. Each administrator sees the callers within reach.",
+        )
+        .path("id", schema::id(ModelId::PREFIX), "Id of the model")
+        .paged(LIMIT_DEFAULT, LIMIT_MAX);
+    described::between(operation)
+        .answers(StatusCode::OK, Answer::json("The callers", page()))
+        .defines("ModelCaller", shape())
+}
+
+fn page() -> Shape {
+    object()
+        .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
+        .required("from", schema::described(schema::time(), "The first hour that is counted"))
+        .required("to", schema::described(schema::time(), "The end of the last one"))
+        .required("items", schema::list(schema::reference("ModelCaller"), None))
+        .required("next_cursor", schema::nullable(schema::string()))
+        .open()
+}
+
+fn shape() -> Shape {
+    let name = || schema::nullable(schema::string());
+    object()
+        .required("tenant_id", described::nullable_id(TenantId::PREFIX))
+        .required("tenant_name", name())
+        .required("user_id", described::nullable_id(UserId::PREFIX))
+        .required("user_name", name())
+        .required("key_id", described::nullable_id(KeyId::PREFIX))
+        .required("key_name", name())
+        .required("requests", schema::described(schema::count(), "Admitted requests, with those that failed"))
+        .required("failed", schema::count())
+        .required("refused", schema::described(schema::count(), "Refused requests, such as those after it was retired"))
+        .required("last_hour", schema::described(schema::time(), "The hour of its last request"))
+        .open()
+}
+
+#[derive(Debug, Serialize)]
+struct CallersPage {
+    as_of_position: u64,
+    from: String,
+    to: String,
+    items: Vec<Value>,
+    next_cursor: Option<String>,
+}
+
+/// Errors: 404 for a model that the caller does not see; 400 for a range that ends before it begins.
+async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Json<CallersPage>, QueryError> {
+    let (mut parameters, min_position) = context.begin(Permission::AdminAccess)?;
+    let hours = hours(&mut parameters, context.state.clock.now())?;
+    let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
+    let after = parameters.text("cursor").map(|text| after(&text)).transpose()?;
+    parameters.finish()?;
+    context.wait_for(View::UsageByHour, min_position).await?;
+    let query = context.admit().await?;
+    let model = visible_model(&query, &id).ok_or(QueryError::NotFound("model"))?;
+    let question = Callers {
+        visible: Visible::for_caller(&query.caller),
+        model: model.name.clone(),
+        tenant: model.tenant_id.map(|tenant| tenant.to_string()),
+        hours,
+        after,
+        limit,
+    };
+    let answer = query.ask(question).await?;
+    let mut rows = answer.value;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| has_more).map(|last| cursor(&last.key)).transpose()?;
+    let mut items: Vec<Value> = rows.iter().map(item).collect();
+    Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
+    let [from, to] = [hours.from, hours.to].map(shown);
+    Ok(Json(CallersPage { as_of_position: answer.position, from, to, items, next_cursor }))
+}
+
+/// The model, also an ended one, if the caller may know of it: everybody may use those that all tenants share.
+fn visible_model(query: &PermittedQuery, id: &str) -> Option<Arc<Model>> {
+    let tables = query.state.tables.load();
+    let model = &tables.model(id.parse().ok()?)?.value;
+    let is_visible = match model.tenant_id {
+        None => true,
+        Some(owner) => Visible::within_reach(&query.caller).includes(&tables.chain_of_tenant(owner)?),
+    };
+    is_visible.then(|| Arc::clone(model))
+}
+
+/// The whole hours between `from` and `to`.
+fn hours(parameters: &mut Parameters, now: DateTime<Utc>) -> Result<Span, Refusal> {
+    let to = parameters.time("to")?.unwrap_or(now);
+    let from = parameters.time("from")?.unwrap_or_else(|| to.checked_sub_signed(TimeDelta::days(DAYS)).unwrap_or(to));
+    if from >= to {
+        return Err(Refusal::invalid("from", "must be before to"));
+    }
+    let from = from.timestamp().div_euclid(SECONDS_PER_HOUR);
+    let whole = to.timestamp_micros().div_euclid(SECONDS_PER_HOUR * 1_000_000);
+    let ends_on_the_hour = to.timestamp_micros().rem_euclid(SECONDS_PER_HOUR * 1_000_000) == 0;
+    let to = whole + i64::from(!ends_on_the_hour);
+    Ok(Span { from: from * SECONDS_PER_HOUR, to: to * SECONDS_PER_HOUR })
+}
+
+fn shown(seconds: i64) -> String {
+    rfc3339(from_micros(seconds.saturating_mul(1_000_000)))
+}
+
+fn item(caller: &ModelCaller) -> Value {
+    let [_, tenant, user, key] = &caller.key;
+    let known = |id: &String| (!id.is_empty()).then(|| id.clone());
+    json!({
+        "tenant_id": known(tenant),
+        "user_id": known(user),
+        "key_id": known(key),
+        "requests": count(caller.requests),
+        "failed": count(caller.failed),
+        "refused": count(caller.refused),
+        "last_hour": shown(caller.last_hour),
+    })
+}
+
+fn count(sum: i128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
+/// The last caller of a page, as JSON in hexadecimal digits.
+fn cursor(last: &CallerKey) -> Result<String, serde_json::Error> {
+    Ok(LIST.to_owned() + &hex::lower(&serde_json::to_vec(last)?))
+}
+
+fn after(text: &str) -> Result<CallerKey, Refusal> {
+    let bytes = text.strip_prefix(LIST).and_then(hex::bytes).ok_or_else(foreign)?;
+    let last = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
+    // A cursor of this list is the same when it is written again.
+    if cursor(&last).is_ok_and(|written| written == text) { Ok(last) } else { Err(foreign()) }
+}
