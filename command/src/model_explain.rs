@@ -82,6 +82,10 @@ fn shape() -> Shape {
         .open();
     object()
         .required("model", schema::string())
+        .required(
+            "stands_for",
+            schema::described(schema::nullable(schema::string()), "For an alias: the model that it stands for now"),
+        )
         .required("strategy", schema::string())
         .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
         .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
@@ -102,26 +106,33 @@ async fn explain(
     let not_found = || CommandError::NotFound { kind: StreamKind::Model };
     let id: ModelId = id.parse().map_err(|_| not_found())?;
     let entry = cx.tables.model(id).filter(|entry| entry.is_live()).ok_or_else(not_found)?;
-    let model = &entry.value;
-    let owner = model.tenant_id.map(|tenant| cx.tables.chain_of_tenant(tenant).ok_or_else(not_found)).transpose()?;
+    let named = &entry.value;
+    let owner = named.tenant_id.map(|tenant| cx.tables.chain_of_tenant(tenant).ok_or_else(not_found)).transpose()?;
     cx.require_visible(Model::KIND, &owner.unwrap_or_default())?;
-    if !has_own_providers_alone(model, &cx.tables) {
+    let Some(behind) = cx.tables.behind(entry, cx.now) else {
+        return Err(FieldError::new("id", "is an alias of a model that does not exist").into());
+    };
+    let model = &behind.serving.value;
+    if !has_own_providers_alone(named, model, &cx.tables) {
         cx.require_platform(SHARED_PROVIDERS)?;
     }
-    let asked = asked(request.fields()?, model)?;
+    let asked = asked(request.fields()?, named)?;
     let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
     let known = explainer.gateway.known_of_targets();
     let ordered = TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
-    Ok(Json(shown(model, &ordered, &cx.tables)))
+    let mut shown = shown(model, &ordered, &cx.tables);
+    shown["model"] = named.name.as_str().into();
+    shown["stands_for"] = behind.alias().map(|_| model.name.as_str()).into();
+    Ok(Json(shown))
 }
 
 /// What a shared provider costs, how fast it is and whether it fails, is the platform's.
 const SHARED_PROVIDERS: &str =
     "only the platform may explain a model that has a target on a provider that all tenants share";
 
-fn has_own_providers_alone(model: &Model, tables: &Tables) -> bool {
+fn has_own_providers_alone(named: &Model, model: &Model, tables: &Tables) -> bool {
     let owner = |provider| tables.provider(provider).and_then(|provider| provider.value.tenant_id);
-    model.tenant_id.is_some() && model.targets.iter().all(|target| owner(target.provider_id) == model.tenant_id)
+    named.tenant_id.is_some() && model.targets.iter().all(|target| owner(target.provider_id) == named.tenant_id)
 }
 
 /// The request of a body, for this model.

@@ -9,6 +9,7 @@
 //! began. Where that is too much, or the log does not have what a decision was made of, the answer says so instead of a guess.
 
 mod admission;
+mod alias;
 mod bound;
 mod decision_time;
 mod evidence;

@@ -9,6 +9,7 @@
 //! events and rows still refer to them. The tables are not read from `views.db`, because a view may lag, stop or be under
 //! rebuild, and admission must not depend on that.
 
+mod aliases;
 mod backends;
 mod breakers;
 mod indexes;
@@ -33,6 +34,7 @@ use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provide
 
 use crate::model_globs::ModelGlobs;
 
+pub use aliases::NamedModel;
 pub use backends::TargetLimits;
 use breakers::OpenBreakers;
 pub use breakers::{OpenBreaker, RecordedBreaker};

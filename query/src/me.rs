@@ -162,9 +162,9 @@ impl UsableModels {
         }
         for usable in models::usable(tables, caller, now) {
             let model = &usable.model.value;
-            if model.retirement.deprecated_since(now).is_some() {
+            if usable.retirement().deprecated_since(now).is_some() {
                 let mut item = json!({ "id": model.name });
-                models::put_retirement(&mut item, &model.retirement);
+                models::put_retirement(&mut item, usable.retirement());
                 models.deprecated.push(item);
             }
             models.names.push(model.name.clone());

@@ -15,7 +15,7 @@ use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
-use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found, model_retired};
+use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found};
 use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
@@ -88,7 +88,8 @@ fn shape() -> Shape {
         .required("max_output_tokens", tokens())
         .required("price", price.open())
         .optional(CAPABILITIES, schema::described(schema::list(schema::string(), None), CAPABILITIES_MEANING));
-    with_retirement(item).open()
+    let stands_for = schema::described(schema::string(), "For an alias: the model that it stands for now");
+    with_retirement(item).optional("stands_for", stands_for).open()
 }
 
 /// Errors: 400 if `min_position` is beyond the end of the log; 503 `VIEW_BEHIND` if the tables do not reach it in time.
@@ -120,10 +121,8 @@ async fn one(
     let QueryContext { state, caller, .. } = &context;
     let tables = state.tables.load();
     let (model, now) = (tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name)), now(state));
-    if let Some(model) = model
-        && let Some(since) = model.value.retirement.retired_since(now)
-    {
-        return Err(model_retired(&model.value, since).into());
+    if let Some(named) = model.and_then(|model| tables.behind(model, now)) {
+        named.require_in_service(now)?;
     }
     let model = model.and_then(|model| Usable::of(&tables, model, caller, now));
     let item = model.map(|model| model.item(Form::of(&headers), &state.capabilities));
@@ -173,6 +172,8 @@ async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
 /// A model that a caller may use, and the target that is tried first.
 pub struct Usable<'a> {
     pub model: &'a Entry<Model>,
+    /// The one that it stands for, or itself.
+    serving: &'a Entry<Model>,
     target: &'a Target,
     provider: &'a Provider,
     limits: TargetLimits,
@@ -188,11 +189,17 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
-        if model.value.retirement.retired_since(now).is_some() {
-            return None;
-        }
-        let (target, Offer { provider, price, limits }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
-        Some(Self { model, target, provider, limits, tariff: &price.value.tariff })
+        let named = tables.behind(model, now)?.require_in_service(now).ok()?;
+        let serving = named.serving;
+        let (target, Offer { provider, price, limits }) =
+            tables.first_offer(caller.chain.tenant, &serving.value, now)?;
+        Some(Self { model, serving, target, provider, limits, tariff: &price.value.tariff })
+    }
+
+    /// What is planned for it, or else for the model that it stands for.
+    pub fn retirement(&self) -> &Retirement {
+        let own = &self.model.value.retirement;
+        if own.deprecated_at.is_some() { own } else { &self.serving.value.retirement }
     }
 
     /// The entry of the list; its figures are those of the target that is tried first.
@@ -215,7 +222,10 @@ impl<'a> Usable<'a> {
             "max_output_tokens": self.limits.max_output_tokens,
             "price": shown(self.tariff),
         });
-        put_retirement(&mut item, &self.model.value.retirement);
+        put_retirement(&mut item, self.retirement());
+        if !self.model.value.alias.is_empty() {
+            item["stands_for"] = self.serving.value.name.as_str().into();
+        }
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();
         }

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use events::explain::{Difference, Explanation, ReadBounds, Verdict, explain};
 use events::log::{LEDGER_FILE, open_reader};
+use events::time::{Clock, SystemClock, rfc3339};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
@@ -48,6 +50,7 @@ impl Story {
             story.ids.insert(name, tenant.chat(model).await.must(200).request_id());
         }
         story.route_by_rules(&tenant).await;
+        story.plan_and_alias(&tenant).await;
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
@@ -69,6 +72,22 @@ impl Story {
         made(self.gateway.operator(), "/models", model).await;
         self.ids.insert("ruled", tenant.chat("ruled").await.must(200).request_id());
         self.ids.insert("provider", tenant.provider.clone());
+    }
+
+    async fn plan_and_alias(&mut self, tenant: &Tenant) {
+        let now = SystemClock::new().now();
+        let at = |seconds| rfc3339(now + TimeDelta::seconds(seconds));
+        let window = json!({ "from": at(-60), "to": at(3000) });
+        let target = |backend: &str| json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 });
+        let mut planned = target("usage-10-5-15");
+        planned["maintenance"] = json!([window]);
+        let model = json!({ "name": tenant.model("planned"), "targets": [planned, target("ok")] });
+        made(self.gateway.operator(), "/models", model).await;
+        let alias = json!({ "name": tenant.model("alias"), "alias": [{ "model": tenant.model("ok") }] });
+        made(self.gateway.operator(), "/models", alias).await;
+        for (name, model) in [("planned", "planned"), ("aliased", "alias")] {
+            self.ids.insert(name, tenant.chat(model).await.must(200).request_id());
+        }
     }
 
     async fn observe(&mut self, tenant: &Tenant) {

@@ -19,6 +19,7 @@ mod abandoned;
 mod access_log;
 mod access_tokens;
 mod alerts;
+mod aliases;
 mod amplification;
 mod analysts;
 mod answers;

@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
 use openapi::refusals;
 use projections::caller::Caller;
-use projections::tables::{CatchUp, model_not_found, model_retired};
+use projections::tables::CatchUp;
 use tokio::time::timeout;
 use upstream::{LoopEntries, RequestBody, SendError, Transmission};
 
@@ -94,14 +94,12 @@ async fn counted(
     }
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
-    let model = tables.route(tenant, request.model()).ok_or_else(|| model_not_found(request.model()))?;
+    let now = gateway.now();
+    let named = tables.named_model(tenant, request.model(), now)?;
     if !caller.allows_model(request.model()) {
         return Err(not_allowed(request.model()));
     }
-    let now = gateway.now();
-    if let Some(since) = model.value.retirement.retired_since(now) {
-        return Err(model_retired(&model.value, since));
-    }
+    let model = named.require_in_service(now)?.serving;
     let offered = tables.first_offer(tenant, &model.value, now);
     let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
     let prefix = model.value.system_prefix.clone();

@@ -19,7 +19,7 @@ use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrink
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{LeftOut, Order};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found, model_retired};
+use projections::tables::{EvaluatedTarget, Offer, Tables};
 
 use super::bound::Bound;
 use super::model_mode::for_another_api;
@@ -34,6 +34,8 @@ pub struct Plan {
     pub targets: Vec<PlannedTarget>,
     model: Arc<Model>,
     model_version: u64,
+    /// The alias that was asked for, with its version.
+    alias: Option<(Arc<Model>, u64)>,
     /// Of the providers that have a maintenance window near.
     provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
@@ -68,14 +70,12 @@ pub fn plan(
     now: DateTime<Utc>,
     known: KnownOfTargets<'_>,
 ) -> Result<Plan, Refusal> {
-    let model =
-        tables.route(caller.chain.tenant, &request.facts.model).ok_or_else(|| model_not_found(&request.facts.model))?;
+    let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?;
     if !caller.allows_model(&request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
-    if let Some(since) = model.value.retirement.retired_since(now) {
-        return Err(model_retired(&model.value, since));
-    }
+    let named = named.require_in_service(now)?;
+    let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
     let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
@@ -102,37 +102,45 @@ pub fn plan(
         let prompt = prompt(offer.limits.context_window);
         Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
     });
-    let decided_at = maintenance.decided_at.or_else(|| is_near(model.value.retirement.retires_at).then_some(now));
+    let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
+    let retires = is_near(model.value.retirement.retires_at);
+    let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
+    let dates = RecordedDates { decided_at, stands_for: alias.map(|_| model.value.name.clone()) };
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
         model_version: model.version,
+        alias: alias.map(|alias| (Arc::clone(&alias.value), alias.version)),
         output_cap,
         prompt_bytes,
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, source, decided_at),
+        route: route(&model.value, &order, source, dates),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
-/// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(
-    model: &Model,
-    order: &Order<'_>,
-    source: OrderSource<'_>,
+/// What of a decision depends on its time.
+struct RecordedDates {
+    /// `None` if no date is near.
     decided_at: Option<DateTime<Utc>>,
-) -> Option<Box<Route>> {
+    /// The model that an alias stands for.
+    stands_for: Option<String>,
+}
+
+/// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
+fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, dates: RecordedDates) -> Option<Box<Route>> {
+    let RecordedDates { decided_at, stands_for } = dates;
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy(Strategy::Priority) => true,
         OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
         OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() {
+    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() && stands_for.is_none() {
         return None;
     }
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
@@ -143,7 +151,7 @@ fn route(
         OrderSource::ByStrategy(_) => (None, None),
         OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, decided_at }))
+    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, decided_at, stands_for }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {
@@ -151,9 +159,10 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 }
 
 impl Plan {
-    /// The end of the model's life.
-    pub fn retirement(&self) -> &Retirement {
-        &self.model.retirement
+    /// The ends of the lives of what was asked for and of what serves it.
+    pub fn retirements(&self) -> impl Iterator<Item = &Retirement> {
+        let alias = self.alias.as_ref().map(|(alias, _)| &alias.retirement);
+        alias.into_iter().chain([&self.model.retirement])
     }
 
     /// The most tokens that the request can consume at any of its targets.
@@ -176,6 +185,7 @@ impl Plan {
         };
         Versions {
             model: self.model_version,
+            alias: self.alias.as_ref().map(|(_, version)| *version),
             key,
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),

@@ -163,6 +163,7 @@ impl World {
         let actor = chain.key.map_or(Actor::Operator, Actor::Key);
         let versions = Versions {
             model: self.model,
+            alias: None,
             key: Some(self.keys[customer]),
             prices: [(format!("{}/echo", self.provider), self.price)].into(),
             budgets: Default::default(),

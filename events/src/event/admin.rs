@@ -1,5 +1,6 @@
 //! The states of the eleven resources, as administration's events carry them. None contains a person's name or e-mail.
 
+mod alias;
 mod audit_search;
 mod breaker;
 mod price;
@@ -26,6 +27,7 @@ use crate::named;
 use crate::time::{Period, wire};
 
 pub use crate::routing::{RoutingRule, RoutingRules, Strategy};
+pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
 pub use price::Price;
@@ -451,7 +453,11 @@ pub struct Model {
     /// The frontend name that clients request.
     pub name: String,
     pub strategy: Strategy,
+    /// Empty for an alias.
     pub targets: Vec<Target>,
+    /// For which model it stands, if it has no targets.
+    #[serde(default, skip_serializing_if = "Alias::is_empty")]
+    pub alias: Alias,
     /// What the strategy `rules` goes by.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
@@ -489,6 +495,7 @@ impl Model {
             name,
             strategy,
             targets,
+            alias: Alias::default(),
             rules: RoutingRules::default(),
             system_prefix: None,
             retirement: Retirement::default(),
@@ -500,7 +507,7 @@ impl Model {
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
+        json!({ "alias": [], "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
     }
 }
 

@@ -40,7 +40,11 @@ family! {
 /// The versions, as log positions, of everything that was in force when the request was admitted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Versions {
+    /// Of the model that served; for an alias, of the one that it stood for.
     pub model: u64,
+    /// Of the alias that was asked for; absent for a model with targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<u64>,
     /// Absent for the operator's own inference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<u64>,
@@ -107,6 +111,9 @@ pub struct Route {
     /// The rule that held, from 0; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u64>,
+    /// The name of the model that the requested alias stood for; absent for a model with targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
     /// The time that it was decided by; absent if neither a date of the model nor a maintenance
     /// window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]

@@ -49,7 +49,8 @@ impl Evidence {
         let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
         let (until, mut named) = (last.position, Vec::new());
         if let Event::Inference(Inference::Admitted(admitted)) = &begin.event {
-            let named_versions = [Some(admitted.versions.model), admitted.versions.key].into_iter().flatten();
+            let named_versions = [Some(admitted.versions.model), admitted.versions.alias, admitted.versions.key];
+            let named_versions = named_versions.into_iter().flatten();
             let versions: Vec<u64> = named_versions.chain(admitted.versions.providers.values().copied()).collect();
             named.extend(reader.at(&versions)?.into_values());
         }

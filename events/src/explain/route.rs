@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::decision_time;
 use super::evidence::Evidence;
 use super::maintenance;
 use super::verdict::Verdict;
+use super::{alias, decision_time};
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
@@ -95,6 +95,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         return check;
     };
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
+    alias::check(evidence, (recorded, admitted), at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
     maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
     check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));

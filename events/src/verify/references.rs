@@ -42,8 +42,19 @@ impl References {
     /// The versions that an admission names exist, match its model, key and targets, and are in force.
     pub(super) fn must_fit(&self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
         let versions = &admitted.versions;
-        if self.models.get(&versions.model) != Some(&admitted.model) {
-            return Err(format!("there is no model {} at position {}", admitted.model, versions.model));
+        let stood_for = admitted.route.as_ref().and_then(|route| route.stands_for.as_ref());
+        if versions.alias.is_some() != stood_for.is_some() {
+            return Err(
+                "it names the version of an alias without the model that this stood for, or the other way round"
+                    .to_owned(),
+            );
+        }
+        let named = [versions.alias.map(|version| (version, &admitted.model))];
+        let served = (versions.model, stood_for.unwrap_or(&admitted.model));
+        for (version, name) in named.into_iter().flatten().chain([served]) {
+            if self.models.get(&version) != Some(name) {
+                return Err(format!("there is no model {name} at position {version}"));
+            }
         }
         self.key_and_prices_must_fit(recorded, admitted)
     }

@@ -457,4 +457,61 @@ pub const FORGERIES: &[Forgery] = &[
         part: "route",
         what: "route.rule",
     },
+    Forgery {
+        name: "a target under maintenance could serve",
+        of: "planned",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.left_out') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':planned'",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
+        name: "no maintenance was planned",
+        of: "planned",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.targets[0].maintenance') \
+                    WHERE event_type = 'model.created' AND payload ->> '$.name' LIKE '%/planned'",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
+        name: "maintenance was decided by another time",
+        of: "planned",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.decided_at', '2026-01-01T00:00:00.000000Z') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':planned'",
+        part: "route",
+        what: "route.decided_at",
+    },
+    Forgery {
+        name: "the model was retired",
+        of: "planned",
+        statement: "UPDATE events SET payload = json_set(payload, '$.deprecated_at', '2026-01-01T00:00:00.000000Z', \
+                    '$.retires_at', '2026-01-02T00:00:00.000000Z') \
+                    WHERE event_type = 'model.created' AND payload ->> '$.name' LIKE '%/planned'",
+        part: "route",
+        what: "model",
+    },
+    Forgery {
+        name: "the alias stood for another model",
+        of: "aliased",
+        statement: "UPDATE events SET payload = json_set(payload, '$.alias[0].model', 'another') \
+                    WHERE event_type = 'model.created' AND payload ->> '$.name' LIKE '%/alias'",
+        part: "route",
+        what: "route.stands_for",
+    },
+    Forgery {
+        name: "the request was for another alias",
+        of: "aliased",
+        statement: "UPDATE events SET payload = json_set(payload, '$.versions.alias', (payload ->> '$.versions.model') + 0) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':aliased'",
+        part: "route",
+        what: "route.stands_for",
+    },
+    Forgery {
+        name: "an alias was asked for, and its version is not named",
+        of: "aliased",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.versions.alias') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':aliased'",
+        part: "life",
+        what: "alias",
+    },
 ];

@@ -265,6 +265,7 @@ impl Operation {
             | "strategy"
             | "system_prefix"
             | "maintenance"
+            | "alias"
             | "deprecated_at"
             | "retires_at"
             | "successor"

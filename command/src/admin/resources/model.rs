@@ -1,6 +1,7 @@
 //! A frontend model: a name that clients request, and the backends that can serve it. Names are unique among the shared models
 //! and among each tenant's own. The log keeps the claims to names beside the events.
 
+mod alias;
 mod retirement;
 
 use std::sync::LazyLock;
@@ -44,7 +45,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         required("name", slug()).meaning("The name that clients send as model. It may contain /, but no white space"),
         defaulting("strategy", one_of(Strategy::ACCEPTED), json!("priority"))
             .meaning("The order in which targets are tried; performance is another word for latency"),
-        required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
+        defaulting("targets", targets(), json!([])).shown_as(schema::list(target().creation().open(), None)).meaning("At least one, unless the model is an alias"),
+        alias::alias(),
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
@@ -102,7 +104,7 @@ fn target() -> Members {
 
 fn targets() -> FieldType {
     let target = target();
-    let shape = schema::filled_list(target.creation().closed(), Some(TARGETS_LEN_MAX));
+    let shape = schema::list(target.creation().closed(), Some(TARGETS_LEN_MAX));
     FieldType::new(shape, move |field| {
         field.list(TARGETS_LEN_MAX, |item| target.read_creation(item.object()?.refuse_unknown(&target.names())?))
     })
@@ -191,9 +193,7 @@ impl Rules for Model {
     type State = Self;
 
     fn validated(self) -> Result<Self, RuleError> {
-        if self.targets.is_empty() {
-            return Err(RuleError::of_field("targets", "must have at least one target"));
-        }
+        alias::check(&self)?;
         if self.strategy == Strategy::Weighted && self.targets.iter().all(|target| target.weight == 0) {
             let reason = "must have a target with a weight above 0, because the strategy is weighted";
             return Err(RuleError::of_field("targets", reason));
@@ -239,6 +239,7 @@ impl Administered for Model {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
+        alias::check_names(cx, (made.alias.steps(), made.tenant_id))?;
         let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
         Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
     }
@@ -246,6 +247,7 @@ impl Administered for Model {
     async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> Planned<Self> {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
+        alias::check_names(cx, (&given.get::<Vec<_>>("alias")?.unwrap_or_default(), tenant))?;
         let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
         let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(renamed.into_iter().flatten()))

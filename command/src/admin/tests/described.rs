@@ -77,7 +77,14 @@ async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
         let body = example(&lab, declared).await;
         read_paths::take();
         let made = lab.send(&operator, "POST", path, &body).await.must(201);
-        assert_eq!(read_paths::take(), published(&declared.creation()), "POST {path}");
+        let mut read = read_paths::take();
+        if declared.kind == StreamKind::Model {
+            // No model has both targets and an alias.
+            let alias = json!({ "name": "alias", "alias": [{ "model": body["name"] }] });
+            lab.send(&operator, "POST", path, &alias).await.must(201);
+            read.extend(read_paths::take());
+        }
+        assert_eq!(read, published(&declared.creation()), "POST {path}");
         let mut replied = always(&declared.reply());
         replied.extend((declared.kind == StreamKind::Key).then(|| "secret".to_owned()));
         assert_eq!(keys(&made), replied, "POST {path}");

@@ -36,6 +36,7 @@ pub fn route() -> Route {
         left_out: [(two, "not_in_rule".to_owned())].into(),
         features: Some(features),
         rule: Some(1),
+        stands_for: Some("gpt-4o".to_owned()),
         decided_at: Some(start()),
     }
 }

@@ -7,7 +7,7 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin,
+    AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin,
     OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName,
     RateLimit, Reach, Retirement, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
@@ -137,6 +137,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.targets[0].name = Some("1-primary".to_owned());
     named_target.targets[0].max_concurrent = Some(64);
     named_target.targets[0].maintenance = vec![night].into();
+    named_target.alias = vec![
+        AliasStep { model: "gpt-4o".to_owned(), from: None },
+        AliasStep { model: "gpt-5".to_owned(), from: Some(night.to) },
+    ]
+    .into();
     named_target.retirement = Retirement {
         deprecated_at: Some(night.from),
         retires_at: Some(night.to),
@@ -191,6 +196,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 key: Some(6),
                 prices: [("prv_0000000000000000000000000000000b/gpt-4o".to_owned(), 9)].into(),
                 budgets: [(id(21), 7)].into(),
+                alias: Some(5),
                 providers: [(id(11), 3)].into(),
             },
             would_have_refused: vec![BudgetShortfall {

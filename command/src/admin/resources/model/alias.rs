@@ -1,0 +1,89 @@
+//! The field `alias`: a model that stands for another one.
+
+use events::event::admin::{AliasStep, Model, Strategy};
+use openapi::schema;
+use serde_json::json;
+
+use super::slug;
+use crate::admin::admin_context::AdminContext;
+use crate::admin::declaration::{Member, Members, defaulting, optional, required};
+use crate::admin::error::CommandError;
+use crate::admin::field_type::{FieldType, time};
+use crate::admin::fields::FieldError;
+use crate::admin::lifecycle::RuleError;
+
+const STEPS_LEN_MAX: usize = 32;
+
+pub fn alias() -> Member {
+    defaulting("alias", steps(), json!([])).shown_as(schema::list(step().creation().open(), None)).meaning(
+        "Instead of targets: the model that it stands for, and from further times on other ones. The last one whose time has come \
+         counts. No alias stands for an alias",
+    )
+}
+
+fn step() -> Members {
+    Members(vec![
+        required("model", slug()).meaning("The name of a model with targets, as the alias's owner sees it"),
+        optional("from", time()).meaning("Absent for the first one; after that of the one before"),
+    ])
+}
+
+fn steps() -> FieldType {
+    let step = step();
+    let shape = schema::list(step.creation().closed(), Some(STEPS_LEN_MAX));
+    FieldType::new(shape, move |field| {
+        field.list(STEPS_LEN_MAX, |item| step.read_creation(item.object()?.refuse_unknown(&step.names())?))
+    })
+}
+
+/// The rules of a model that is an alias, or has targets.
+pub fn check(model: &Model) -> Result<(), RuleError> {
+    let steps = model.alias.steps();
+    if steps.is_empty() {
+        let has_targets = !model.targets.is_empty();
+        return if has_targets { Ok(()) } else { Err(RuleError::of_field("targets", "must have at least one target")) };
+    }
+    if !model.targets.is_empty() {
+        return Err(RuleError::of_field("targets", "must be empty, because the model is an alias"));
+    }
+    if model.strategy != Strategy::Priority || !model.rules.is_empty() {
+        return Err(RuleError::of_field("strategy", "must be that of the model that the alias stands for"));
+    }
+    if model.system_prefix.is_some() {
+        return Err(RuleError::of_field("system_prefix", "must be that of the model that the alias stands for"));
+    }
+    for (index, step) in steps.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| steps.get(before));
+        let refused = match (before, step.from) {
+            (None, Some(_)) => Some("must be absent for the first one, which counts until the second one does"),
+            (Some(_), None) => Some("is required"),
+            (Some(before), Some(from)) if before.from.is_some_and(|before| before >= from) => {
+                Some("must be after that of the one before")
+            }
+            _ => None,
+        };
+        if let Some(reason) = refused {
+            return Err(RuleError::of_field(format!("alias[{index}].from"), reason));
+        }
+        if step.model == model.name {
+            return Err(RuleError::of_field(format!("alias[{index}].model"), "must be another model"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a step to a model that is an alias now. One that is not there yet may be made until then.
+pub fn check_names(
+    cx: &AdminContext<'_>,
+    model: (&[AliasStep], Option<events::ids::TenantId>),
+) -> Result<(), CommandError> {
+    let (steps, tenant) = model;
+    for (index, step) in steps.iter().enumerate() {
+        if cx.tables.route(tenant, &step.model).is_some_and(|entry| !entry.value.alias.is_empty()) {
+            return Err(
+                FieldError::new(format!("alias[{index}].model"), "is an alias: name the model with targets").into()
+            );
+        }
+    }
+    Ok(())
+}
