@@ -45,6 +45,7 @@ mod provider_keys;
 mod request_features;
 mod retry_budget;
 mod running;
+mod session;
 mod stream;
 mod target;
 mod target_places;

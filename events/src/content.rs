@@ -100,12 +100,25 @@ const CONTENT_KEYS: &str = "content ";
 #[derive(Clone)]
 pub struct ContentSalts(Context);
 
+/// Of the digest of a session: enough to tell sessions apart.
+const SESSION_DIGITS: usize = 32;
+
 impl ContentSalts {
     /// The salts of an installation, from a secret of 32 bytes that outlives the keys of its nodes, or of a key that seals content.
     pub fn new(secret: &[u8]) -> Self {
         let mut begun = Context::new(&SHA256);
         begun.update(secret);
         Self(begun)
+    }
+
+    /// The digest of a session of a tenant's, or of the operator's: the same for each request, and another one for each tenant.
+    pub fn session_digest(&self, tenant: Option<TenantId>, session: &str) -> String {
+        let mut context = self.0.clone();
+        context.update(b"session");
+        context.update(tenant.map(|tenant| *tenant.uuid().as_bytes()).unwrap_or_default().as_slice());
+        let mut digest = ContentSalt(context.finish()).digest(session.as_bytes());
+        digest.truncate(SESSION_DIGITS);
+        digest
     }
 
     pub fn salt(&self, request: RequestId) -> ContentSalt {
@@ -285,6 +298,22 @@ mod tests {
     fn a_salt_is_sha_256_of_the_secret_and_of_the_id() {
         let expected = digest(&SHA256, &[&[7; 32][..], request(1).uuid().as_bytes()].concat());
         assert_eq!(ContentSalts::new(&[7; 32]).salt(request(1)).to_hex(), hex::lower(expected.as_ref()));
+    }
+
+    #[test]
+    fn a_session_has_one_digest_for_each_tenant_of_each_installation() {
+        let tenant = |number| Some(TenantId::from(uuid::Uuid::from_u128(number)));
+        let digest = |secret: &[u8], tenant, session: &str| ContentSalts::new(secret).session_digest(tenant, session);
+        let first = digest(b"a", tenant(1), "s");
+        assert_eq!((first.len(), &first), (32, &digest(b"a", tenant(1), "s")));
+        for other in [
+            digest(b"b", tenant(1), "s"),
+            digest(b"a", tenant(2), "s"),
+            digest(b"a", None, "s"),
+            digest(b"a", tenant(1), "t"),
+        ] {
+            assert_ne!(other, first);
+        }
     }
 
     #[test]

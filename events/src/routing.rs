@@ -17,6 +17,7 @@ use crate::money::{PromptBound, Tariff};
 use crate::named;
 use crate::time::rfc3339;
 
+mod affinity;
 mod draws;
 mod request_features;
 
@@ -64,6 +65,7 @@ strategies! {
     rules => Rules = "rules",
 }
 
+pub use affinity::Affinity;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{
     CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules, Variables,

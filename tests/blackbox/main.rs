@@ -18,6 +18,7 @@ mod test_log;
 mod abandoned;
 mod access_log;
 mod access_tokens;
+mod affinity;
 mod alerts;
 mod aliases;
 mod amplification;

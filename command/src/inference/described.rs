@@ -8,6 +8,7 @@ use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
 use super::headers::PRIORITY_HEADER;
+use super::session::SESSION_HEADER;
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
@@ -39,6 +40,11 @@ fn operation(id: &str, summary: &str) -> Operation {
             PRIORITY_HEADER.as_str(),
             schema::one_of(["interactive", "batch"]),
             "Who is served first where requests wait for a target: interactive if it is not given",
+        )
+        .header(
+            SESSION_HEADER,
+            schema::formed("^[!-~]{1,256}$"),
+            "For a model with `affinity` `session`: requests with the same value go first to the same of several equal targets",
         )
         .refuses(REFUSALS)
 }

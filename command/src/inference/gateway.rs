@@ -99,7 +99,7 @@ impl Gateway {
     }
 
     pub(crate) fn known_of_targets(&self) -> KnownOfTargets<'_> {
-        KnownOfTargets { observed: &self.observed, breakers: &self.breakers }
+        KnownOfTargets { observed: &self.observed, breakers: &self.breakers, salts: &self.content_salts }
     }
 
     /// What is kept of a request, by its tenant's policy as the tables have it at `known_until`.

@@ -80,7 +80,8 @@ pub fn plan(
     let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { considered, order, source, maintenance, open, prompt_bytes, prompt_tokens_estimate } = ordered;
+    let TargetOrder { considered, order, source, maintenance, session, open, prompt_bytes, prompt_tokens_estimate } =
+        ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -105,7 +106,7 @@ pub fn plan(
     let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
     let retires = is_near(model.value.retirement.retires_at);
     let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
-    let dates = RecordedDates { decided_at, stands_for: alias.map(|_| model.value.name.clone()) };
+    let recorded = RecordedInputs { decided_at, stands_for: alias.map(|_| model.value.name.clone()), session };
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -116,31 +117,33 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, source, dates),
+        route: route(&model.value, &order, source, recorded),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
-/// What of a decision depends on its time.
-struct RecordedDates {
+/// What is recorded of a decision beside figures.
+struct RecordedInputs {
     /// `None` if no date is near.
     decided_at: Option<DateTime<Utc>>,
     /// The model that an alias stands for.
     stands_for: Option<String>,
+    /// The digest of the session that was gone by.
+    session: Option<String>,
 }
 
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, dates: RecordedDates) -> Option<Box<Route>> {
-    let RecordedDates { decided_at, stands_for } = dates;
+fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> Option<Box<Route>> {
+    let RecordedInputs { decided_at, stands_for, session } = recorded;
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy(Strategy::Priority) => true,
         OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
         OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() && stands_for.is_none() {
+    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() && stands_for.is_none() && session.is_none() {
         return None;
     }
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
@@ -151,7 +154,16 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, dates: Recor
         OrderSource::ByStrategy(_) => (None, None),
         OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, decided_at, stands_for }))
+    Some(Box::new(Route {
+        strategy: order.strategy,
+        figures,
+        left_out,
+        features,
+        rule,
+        stands_for,
+        session,
+        decided_at,
+    }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {

@@ -26,6 +26,7 @@ use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
 use super::running::UnheldRequest;
+use super::session::session_of;
 use super::target_places::Priority;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
@@ -76,6 +77,7 @@ pub async fn prepare(
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let priority = Priority::of(request.headers())?;
+    let session = session_of(request.headers())?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -88,6 +90,9 @@ pub async fn prepare(
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
+    if session.is_some() {
+        request.facts.session = session;
+    }
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -358,6 +363,7 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
 mod tests {
     use std::time::Duration;
 
+    use events::content::ContentSalts;
     use events::event::Chain;
     use serde_json::json;
 
@@ -409,7 +415,8 @@ mod tests {
         let observed = ObservedTargets::new(clock());
         let settings = BreakerSettings { failures: 5, open: Duration::from_secs(60) };
         let breakers = Breakers::new(settings, lab.admin.log.clone(), lab.admin.tables.clone(), clock());
-        let known = KnownOfTargets { observed: &observed, breakers: &breakers };
+        let salts = ContentSalts::new(b"secret");
+        let known = KnownOfTargets { observed: &observed, breakers: &breakers, salts: &salts };
         let planned = || {
             let (tables, now) = (lab.admin.tables.load(), lab.admin.clock.now());
             plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now, known).unwrap()

@@ -26,7 +26,7 @@ use crate::money::NanoUsd;
 use crate::named;
 use crate::time::{Period, wire};
 
-pub use crate::routing::{RoutingRule, RoutingRules, Strategy};
+pub use crate::routing::{Affinity, RoutingRule, RoutingRules, Strategy};
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
@@ -458,6 +458,8 @@ pub struct Model {
     /// For which model it stands, if it has no targets.
     #[serde(default, skip_serializing_if = "Alias::is_empty")]
     pub alias: Alias,
+    #[serde(default, skip_serializing_if = "Affinity::is_none")]
+    pub affinity: Affinity,
     /// What the strategy `rules` goes by.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
@@ -496,6 +498,7 @@ impl Model {
             strategy,
             targets,
             alias: Alias::default(),
+            affinity: Affinity::None,
             rules: RoutingRules::default(),
             system_prefix: None,
             retirement: Retirement::default(),
@@ -507,7 +510,7 @@ impl Model {
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "alias": [], "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
+        json!({ "alias": [], "affinity": "none", "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
     }
 }
 

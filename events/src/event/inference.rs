@@ -114,6 +114,9 @@ pub struct Route {
     /// The name of the model that the requested alias stood for; absent for a model with targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<String>,
+    /// The salted digest of the session whose target comes first; absent without one, or if the model has no affinity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The time that it was decided by; absent if neither a date of the model nor a maintenance
     /// window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]

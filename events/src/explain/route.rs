@@ -112,10 +112,11 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
-            order_without_figures(&model, evidence.request)
+            order_without_figures(&model, recorded_route, evidence.request)
         }
     };
     let passed_over = passed_over(&evidence.life);
+    let order = with_session(order, &model, recorded_route, (&mut check.verdict, recorded.position));
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
         let is_it =
@@ -245,18 +246,39 @@ fn order_by<'a>(
             Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
         }
     }
-    // For which reason, makes no difference to the order.
-    let left_out = |target: &Target| route.left_out.contains_key(&target.backend()).then_some(LeftOut::NoPrice);
-    let candidate = |target| Candidate { left_out: left_out(target), ..Candidate::default() };
+    let candidate = |target| Candidate { left_out: left_out(route, target), ..Candidate::default() };
     let candidates = model.targets.iter().zip(&figures).map(|(target, figures)| (candidate(target), *figures));
     choose_again(route.strategy, candidates, request)
 }
 
+/// Whether a target was left out. For which reason, makes no difference to the order.
+fn left_out(route: &Route, target: &Target) -> Option<LeftOut> {
+    route.left_out.contains_key(&target.backend()).then_some(LeftOut::NoPrice)
+}
+
+/// The order with the target of the session in front.
+fn with_session<'a>(
+    mut order: Order<'a>,
+    model: &Model,
+    route: Option<&Route>,
+    (verdict, position): (&mut Verdict, u64),
+) -> Order<'a> {
+    if let Some(session) = route.and_then(|route| route.session.as_deref()) {
+        if model.affinity.is_none() {
+            verdict.differ(position, "route.session", session, "nothing: the model has no affinity");
+        } else {
+            order.prefer(session, |at| model.targets.get(at).map(Target::backend));
+        }
+    }
+    order
+}
+
 /// The order that follows from the model's row. Admissions without figures are by `priority`, or older than levels of weights.
-fn order_without_figures<'a>(model: &Model, request: RequestId) -> Order<'a> {
+fn order_without_figures<'a>(model: &Model, route: Option<&Route>, request: RequestId) -> Order<'a> {
     let candidates = model.targets.iter().map(|target| Candidate {
         priority: if model.strategy == Strategy::Weighted { 0 } else { target.priority },
         weight: target.weight,
+        left_out: route.and_then(|route| left_out(route, target)),
         ..Candidate::default()
     });
     choose(model.strategy, candidates, &Features { request: Some(request), ..Features::default() })

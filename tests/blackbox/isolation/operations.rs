@@ -265,6 +265,7 @@ impl Operation {
             | "strategy"
             | "system_prefix"
             | "maintenance"
+            | "affinity"
             | "alias"
             | "deprecated_at"
             | "retires_at"

@@ -28,6 +28,8 @@ pub struct Facts {
     pub has_logprobs: bool,
     /// At most 16 pairs.
     pub metadata: BTreeMap<String, String>,
+    /// What the client says that requests with the same beginning of a prompt have in common.
+    pub session: Option<String>,
     pub images: Images,
     pub documents: Documents,
     /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself.
@@ -54,6 +56,7 @@ impl Facts {
             choices: chat.choices,
             has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),
+            session: None,
             images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
             documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),
             added_tokens: 0,

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use catalogue::MODEL_NAME_CHARS_MAX;
 use dialects::{ProviderKind, upstreams};
-use events::event::admin::{Model, Strategy, Target, Tokenizer};
+use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
 use events::routing::{CONDITION_BYTES_MAX, Condition};
@@ -47,6 +47,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("The order in which targets are tried; performance is another word for latency"),
         defaulting("targets", targets(), json!([])).shown_as(schema::list(target().creation().open(), None)).meaning("At least one, unless the model is an alias"),
         alias::alias(),
+        defaulting("affinity", one_of(Affinity::NAMED), json!("none")).meaning(
+            "session: requests of one session (x-ledgerway-session, or prompt_cache_key of Chat Completions) go first to the same one of \
+             the targets that the strategy ranks equally",
+        ),
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, upstreams};
+use events::content::ContentSalts;
 use events::event::admin::{Model, Target};
 use events::ids::RequestId;
 use events::money::PromptBound;
@@ -24,6 +25,7 @@ use crate::inference::observed_targets::ObservedTargets;
 pub struct KnownOfTargets<'a> {
     pub observed: &'a ObservedTargets,
     pub breakers: &'a Breakers,
+    pub salts: &'a ContentSalts,
 }
 
 /// The order of a request's targets, and what it follows from.
@@ -33,6 +35,8 @@ pub struct TargetOrder<'a> {
     pub order: Order<'a>,
     pub source: OrderSource<'a>,
     pub maintenance: NearMaintenance,
+    /// The digest of the session, if the model goes by it.
+    pub session: Option<String>,
     /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
     pub open: Vec<usize>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
@@ -76,8 +80,13 @@ impl<'a> TargetOrder<'a> {
             output_tokens: requested_output_tokens(request),
         };
         let candidates = considered.iter().map(|considered| candidate(considered, &source, known.observed));
-        let order = choose(source.strategy(), candidates, &features);
-        Self { considered, order, source, maintenance, open, prompt_bytes, prompt_tokens_estimate }
+        let mut order = choose(source.strategy(), candidates, &features);
+        let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
+        let session = session.map(|session| known.salts.session_digest(caller.chain.tenant, session));
+        if let Some(session) = &session {
+            order.prefer(session, |at| model.targets.get(at).map(Target::backend));
+        }
+        Self { considered, order, source, maintenance, session, open, prompt_bytes, prompt_tokens_estimate }
     }
 
     /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.

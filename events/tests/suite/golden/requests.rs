@@ -37,6 +37,7 @@ pub fn route() -> Route {
         features: Some(features),
         rule: Some(1),
         stands_for: Some("gpt-4o".to_owned()),
+        session: Some("5b".repeat(16)),
         decided_at: Some(start()),
     }
 }

@@ -7,9 +7,10 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated, Model, Origin,
-    OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName,
-    RateLimit, Reach, Retirement, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
+    Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated,
+    Model, Origin, OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
+    ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User,
+    UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -142,6 +143,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
         AliasStep { model: "gpt-5".to_owned(), from: Some(night.to) },
     ]
     .into();
+    named_target.affinity = Affinity::Session;
     named_target.retirement = Retirement {
         deprecated_at: Some(night.from),
         retires_at: Some(night.to),

@@ -74,6 +74,7 @@ impl SurfaceRequest for BodyPositions {
             choices: 1,
             has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
+            session: None,
             images: totals.images,
             documents: totals.documents,
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),

@@ -98,6 +98,10 @@ impl SurfaceRequest for BodyPositions {
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             has_logprobs,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
+            // Servers differ in what they accept here: what is no text says nothing.
+            session: given("prompt_cache_key")
+                .and_then(|value| serde_json::from_str(value).ok())
+                .filter(|session: &String| !session.is_empty()),
             images,
             documents,
             added_tokens: 0,

@@ -69,6 +69,7 @@ impl Request {
             choices: 1,
             has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
+            session: None,
             images: Images::default(),
             documents: Documents::default(),
             added_tokens: 0,
