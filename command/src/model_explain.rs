@@ -18,7 +18,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described};
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
 use crate::inference::{Gateway, TargetOrder};
 
 /// What explains models.
@@ -48,7 +48,8 @@ fn described() -> Operation {
         .optional(
             "path",
             schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
-        );
+        )
+        .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"));
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
     described::request("explain_model", "Says in which order the targets of a model would be tried")
         .says(
@@ -85,6 +86,13 @@ fn shape() -> Shape {
         .required("strategy", schema::string())
         .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
         .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
+        .required(
+            "terms",
+            schema::described(
+                schema::nullable(object().open()),
+                "What the tenant and the request require of each target",
+            ),
+        )
         .required("targets", schema::list(target, None))
         .required("in_words", schema::string())
         .open()
@@ -128,6 +136,7 @@ fn has_own_providers_alone(model: &Model, tables: &Tables) -> bool {
 fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandError> {
     let path = fields.optional("path", |field| field.text(PATH_LEN_MAX))?;
     let mut body: Map<String, Value> = fields.required("request", |field| field.members())?;
+    let terms = fields.optional("terms", terms::read_required)?.unwrap_or_default();
     fields.finish()?;
     let path = path.as_deref().unwrap_or(NATIVE_PATH);
     let is_there = |surface: &&Surface| surface.spec().paths.iter().any(|(there, _)| *there == path);
@@ -136,7 +145,11 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     };
     body.insert("model".to_owned(), json!(model.name));
     let parsed = ClientRequest::parse(*surface, Bytes::from(Value::Object(body).to_string()));
-    parsed.map_err(|refusal| in_body(&refusal).into())
+    let mut parsed = parsed.map_err(|refusal| in_body(&refusal))?;
+    let of_body = std::mem::take(&mut parsed.facts.required_terms);
+    let contradicts = || FieldError::new("terms.residency", "contradicts terms.residency of the request");
+    parsed.facts.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
+    Ok(parsed)
 }
 
 /// A refusal of the request, as one of the field that has it.
@@ -170,6 +183,8 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
         "strategy": ordered.order.strategy.as_str(),
         "rule": by_rules.and_then(|(rule, _)| rule),
         "features": by_rules.map(|(_, features)| features),
+        "terms": (!ordered.required.are_none())
+            .then(|| json!({ "tenant": ordered.required.tenant, "request": ordered.required.request })),
         "targets": called.iter().copied().chain(others).filter_map(target).collect::<Vec<_>>(),
         "in_words": ordered.in_words(tables).to_string(),
     })

@@ -15,6 +15,7 @@ mod refusal;
 mod route;
 mod settlement;
 mod spending;
+mod terms;
 mod verdict;
 
 use chrono::{DateTime, Utc};

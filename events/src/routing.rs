@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::RequestId;
 use crate::money::{PromptBound, Tariff};
 use crate::named;
+use crate::terms::Term;
 
 mod draws;
 mod request_features;
@@ -163,6 +164,8 @@ pub enum LeftOut {
     BreakerOpen,
     /// The rule that holds for the request does not name it.
     NotInRule,
+    /// A term that the tenant or the request requires is not stated of it.
+    TermNotMet(Term),
 }
 
 impl LeftOut {
@@ -179,6 +182,9 @@ impl LeftOut {
             Self::ContextUnknown => "context_unknown",
             Self::BreakerOpen => "breaker_open",
             Self::NotInRule => "not_in_rule",
+            Self::TermNotMet(Term::Residency) => "residency_not_met",
+            Self::TermNotMet(Term::ZeroRetention) => "zero_retention_not_met",
+            Self::TermNotMet(Term::Training) => "training_not_met",
         }
     }
 }
@@ -196,6 +202,7 @@ impl fmt::Display for LeftOut {
             Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
             Self::BreakerOpen => f.write_str("its breaker is open"),
             Self::NotInRule => f.write_str("the rule that holds does not name it"),
+            Self::TermNotMet(term) => write!(f, "does not meet the required {term}"),
         }
     }
 }

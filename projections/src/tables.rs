@@ -17,6 +17,8 @@ mod offers;
 mod providers_at;
 mod set_aside;
 mod shared_map;
+mod shared_terms;
+mod tenant_settings;
 mod updater;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub use offers::{EvaluatedTarget, Offer, model_not_found};
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
 use shared_map::SharedMap;
+pub use shared_terms::TargetTerms;
+pub use tenant_settings::TenantSettings;
 pub use updater::{CatchUp, TablesHandle, start};
 
 /// A resource in its latest state.
@@ -192,7 +196,7 @@ impl Tables {
             Change::Ended(_) => entries.update(&id, |entry| (entry.ended_at, entry.version) = (Some(at), version)),
         }
         if let Some(state) = change.state() {
-            state.index(indexes, IndexChange::Add);
+            state.index(indexes, IndexChange::Add { version });
         }
     }
 

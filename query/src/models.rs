@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use events::event::admin::{Model, Permission, Provider, Target};
 use events::money::Tariff;
 use events::refusal::{ErrorCode, Refusal};
+use events::terms::{RequiredTerms, Requirements};
 use http::{HeaderMap, StatusCode};
 use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
@@ -173,7 +174,7 @@ pub struct Usable<'a> {
     tariff: &'a Tariff,
 }
 
-/// The models that this caller may use: those with a provider and a price.
+/// The models that this caller may use: those with a provider and a price, and with a target that meets the tenant's terms.
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
     let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
@@ -182,7 +183,9 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
-        let (target, Offer { provider, price, limits }) = tables.first_offer(caller.chain.tenant, &model.value, now)?;
+        let tenant = caller.chain.tenant;
+        let required = Requirements { tenant: tables.required_terms(tenant), request: &RequiredTerms::NONE };
+        let (target, Offer { provider, price, limits }) = tables.first_offer(tenant, &model.value, now, required)?;
         Some(Self { model, target, provider, limits, tariff: &price.value.tariff })
     }
 

@@ -48,6 +48,7 @@ impl Story {
             story.ids.insert(name, tenant.chat(model).await.must(200).request_id());
         }
         story.route_by_rules(&tenant).await;
+        story.require_terms(&upstream).await;
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
@@ -69,6 +70,25 @@ impl Story {
         made(self.gateway.operator(), "/models", model).await;
         self.ids.insert("ruled", tenant.chat("ruled").await.must(200).request_id());
         self.ids.insert("provider", tenant.provider.clone());
+    }
+
+    /// A request of a tenant that requires a region, and one to a model of its own on a shared provider.
+    async fn require_terms(&mut self, upstream: &MockUpstream) {
+        let setup = Setup { required_terms: json!({ "residency": "eu" }), ..Setup::default() };
+        let tenant = Tenant::with(&self.gateway, upstream, &[], setup).await;
+        let target = |backend: &str, region: &str| json!({ "provider_id": tenant.provider, "model": backend, "region": region, "default_max_output_tokens": 64 });
+        for backend in ["e500", "ok"] {
+            tenant.price(backend).await;
+        }
+        let targets = [target("e500", "us"), target("ok", "eu-west-3")];
+        let shared = json!({ "name": tenant.model("termed"), "targets": targets });
+        let shared = made(self.gateway.operator(), "/models", shared).await;
+        let owned = json!({ "name": tenant.model("owned"), "tenant_id": tenant.id, "targets": [target("ok", "eu")] });
+        let owned = made(self.gateway.operator(), "/models", owned).await;
+        for name in ["termed", "owned"] {
+            self.ids.insert(name, tenant.chat(name).await.must(200).request_id());
+        }
+        self.ids.extend([("shared-model", shared), ("own-model", owned), ("strict", tenant.id.clone())]);
     }
 
     async fn observe(&mut self, tenant: &Tenant) {

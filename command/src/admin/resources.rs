@@ -20,6 +20,7 @@ mod provider_key;
 mod rate_limit;
 mod scope;
 mod tenant;
+pub mod terms;
 mod user;
 
 pub use erasure::{described_erasure, erase};

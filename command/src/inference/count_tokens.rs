@@ -17,6 +17,7 @@ use dialects::{
 use events::event::admin::{Permission, Provider};
 use events::ids::RequestId;
 use events::refusal::Refusal;
+use events::terms::Requirements;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
@@ -31,11 +32,12 @@ use super::credentials::Credentials;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
-use super::plan::{not_allowed, unpriced};
+use super::plan::{no_offer, not_allowed};
 use super::preparation::{authorize, not_current, read_body, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
+use super::wishes::RequestWishes;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
 use crate::figures::TokenCount;
@@ -81,6 +83,7 @@ async fn counted(
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
+    let wishes = RequestWishes::of(request.headers())?;
     let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
@@ -98,8 +101,10 @@ async fn counted(
     if !caller.allows_model(request.model()) {
         return Err(not_allowed(request.model()));
     }
-    let offered = tables.first_offer(tenant, &model.value, gateway.now());
-    let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
+    let required = Requirements { tenant: tables.required_terms(tenant), request: &wishes.terms };
+    let offered = tables.first_offer(tenant, &model.value, gateway.now(), required);
+    let refused = || no_offer(&tables, (tenant, request.model()), &model.value, gateway.now(), required);
+    let (target, offer) = offered.ok_or_else(refused)?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
     let upstream = match kind {

@@ -3,6 +3,7 @@
 
 mod order_source;
 mod target_order;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
 use events::event::admin::{Model, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
-use events::ids::RequestId;
+use events::ids::{RequestId, TenantId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{LeftOut, Order};
+use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
 
@@ -41,6 +43,8 @@ pub struct Plan {
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<CostLine>,
+    /// What its tenant required of its targets.
+    pub tenant_terms: RequiredTerms,
     /// What the order of its targets follows from, if the log does not show that otherwise.
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
@@ -54,7 +58,7 @@ const NAMED_CAP_BYTES: u64 = 48;
 
 /// Plans a request.
 ///
-/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
+/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
 /// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers.
 pub fn plan(
     tables: &Tables,
@@ -72,7 +76,7 @@ pub fn plan(
     let choices = request.facts.choices;
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { considered, order, source, open, prompt_bytes, prompt_tokens_estimate } = ordered;
+    let TargetOrder { considered, order, source, required, open, prompt_bytes, prompt_tokens_estimate } = ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -80,6 +84,10 @@ pub fn plan(
     };
     let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
     if tried().next().is_none() {
+        let for_terms = order.left_out().find(|(_, why)| matches!(why, LeftOut::TermNotMet(_)));
+        if let Some(left_out) = for_terms.and_then(|(at, _)| considered.get(at)) {
+            return Err(terms::not_met(tables, &model.value, required, left_out, &request.facts.model));
+        }
         return Err(no_target(request, &order, &considered, &source));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
@@ -93,6 +101,8 @@ pub fn plan(
         let prompt = prompt(offer.limits.context_window);
         Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
     });
+    let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
+    let terms = terms::admitted(tables, &model.value, required, called);
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -102,21 +112,27 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        route: route(&model.value, &order, source),
+        tenant_terms: terms.as_ref().map_or(RequiredTerms::NONE, |terms| terms.tenant.clone()),
+        route: route(&model.value, &order, source, terms),
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
     })
 }
 
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
-fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>) -> Option<Box<Route>> {
+fn route(
+    model: &Model,
+    order: &Order<'_>,
+    source: OrderSource<'_>,
+    terms: Option<AdmittedTerms>,
+) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy(Strategy::Priority) => true,
         OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
         OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && !has_open_breakers(order) {
+    if is_in_the_log && terms.is_none() && !has_open_breakers(order) {
         return None;
     }
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
@@ -127,7 +143,7 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>) -> Option<Bo
         OrderSource::ByStrategy(_) => (None, None),
         OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule }))
+    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, terms }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {
@@ -336,8 +352,23 @@ pub fn not_allowed(model: &str) -> Refusal {
     Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
 }
 
+/// The refusal of a model, by the name that was requested, of which no target can serve the tenant.
+pub fn no_offer(
+    tables: &Tables,
+    (tenant, requested): (Option<TenantId>, &str),
+    model: &Model,
+    now: DateTime<Utc>,
+    required: Requirements<'_>,
+) -> Refusal {
+    let mut considered = model.targets.iter().map(|target| tables.evaluate(tenant, model, target, now, required));
+    match considered.find(|considered| matches!(considered.left_out, Some(LeftOut::TermNotMet(_)))) {
+        Some(left_out) => terms::not_met(tables, model, required, &left_out, requested),
+        None => unpriced(requested),
+    }
+}
+
 /// The refusal of a model without a target that can serve.
-pub fn unpriced(model: &str) -> Refusal {
+fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)

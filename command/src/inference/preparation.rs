@@ -27,6 +27,7 @@ use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
 use super::running::UnheldRequest;
 use super::target_places::Priority;
+use super::wishes::{RequestWishes, terms_of_both};
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
@@ -76,6 +77,7 @@ pub async fn prepare(
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let priority = Priority::of(request.headers())?;
+    let wishes = RequestWishes::of(request.headers())?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -88,6 +90,7 @@ pub async fn prepare(
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
+    request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -326,7 +329,12 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
     if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
         return Err(not_current());
     }
-    let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
+    let tables = gateway.tables.load();
+    let caller = authorize(&tables, &prepared.caller, gateway.clock.now())?;
+    // Sent again, it is planned by what the tenant requires now.
+    if *tables.required_terms(caller.chain.tenant) != prepared.plan.tenant_terms {
+        return Err(not_current());
+    }
     let model = &prepared.request.facts.model;
     if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }

@@ -20,6 +20,7 @@ use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, Provider
 use crate::limit::{Bounds, Measure};
 use crate::money::{GivenRates, NanoUsd, Tariff};
 use crate::named;
+use crate::terms::{RequiredTerms, StatedTerms};
 use crate::time::{Period, wire};
 
 pub use crate::routing::{RoutingRule, RoutingRules, Strategy};
@@ -91,6 +92,9 @@ pub struct Tenant {
     /// True while nothing of it may be deleted or erased, whatever else says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legal_hold: bool,
+    /// What is required of each target that its requests are sent to.
+    #[serde(default, skip_serializing_if = "RequiredTerms::is_empty")]
+    pub required_terms: RequiredTerms,
 }
 
 impl Tenant {
@@ -107,6 +111,7 @@ impl Tenant {
             content_policy: ContentPolicy::default(),
             content_days: None,
             legal_hold: false,
+            required_terms: RequiredTerms::NONE,
         }
     }
 }
@@ -114,7 +119,7 @@ impl Tenant {
 impl Shown for Tenant {
     fn left_out() -> Value {
         json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
-                "content_days": null, "legal_hold": false })
+                "content_days": null, "legal_hold": false, "required_terms": {} })
     }
 }
 
@@ -394,6 +399,8 @@ pub struct Target {
     /// How many calls the backend may have under way from one node; absent without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
+    #[serde(flatten)]
+    pub terms: StatedTerms,
 }
 
 impl Target {
@@ -419,6 +426,7 @@ impl Target {
             tokenizer: None,
             quality: None,
             max_concurrent: None,
+            terms: StatedTerms::NONE,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
 use crate::routing::{Figures, RequestFeatures};
+use crate::terms::AdmittedTerms;
 use crate::time::wire;
 use crate::usage::Usage;
 
@@ -95,7 +96,8 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, Figures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
-    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open` or `not_in_rule`.
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule`, or the term that one
+    /// does not meet: `residency_not_met`, `zero_retention_not_met` or `training_not_met`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
     /// What the rules of the model went by; absent if it has another strategy.
@@ -104,6 +106,9 @@ pub struct Route {
     /// The rule that held, from 0; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u64>,
+    /// Which terms were required of each target, and by whom; absent if none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<AdmittedTerms>,
 }
 
 impl InferenceAdmitted {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
+use super::terms;
 use super::verdict::Verdict;
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
@@ -14,6 +15,7 @@ use crate::routing::{
     Candidate, ConditionSubject, Features, Figures, LeftOut, Order, Reason, RequestFeatures, RoutingRule, Strategy,
     choose, choose_again,
 };
+use crate::terms::AdmittedTerms;
 
 /// The targets and the calls of a request, and whether the calls follow the order.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct RouteCheck {
     /// The rule of the model that held, from 0, and what its rules went by, as the admission says.
     pub rule: Option<u64>,
     pub features: Option<RequestFeatures>,
+    /// What was required of each target; `None` if nothing was.
+    pub terms: Option<AdmittedTerms>,
     /// The targets that could serve in the order in which they are tried, then the others.
     pub targets: Vec<RouteTarget>,
     pub calls: Vec<RouteCall>,
@@ -85,6 +89,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         strategy: None,
         rule: recorded_route.and_then(|route| route.rule),
         features: recorded_route.and_then(|route| route.features.clone()),
+        terms: recorded_route.and_then(|route| route.terms.clone()),
         targets: Vec::new(),
         calls: calls(&evidence.life),
     };
@@ -93,6 +98,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         return check;
     };
     check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));
+    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.backend()).copied()

@@ -7,8 +7,9 @@ use events::event::admin::{Model, Price, Provider, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Candidate, Features, LeftOut, Observed, choose};
+use events::terms::{RequiredTerms, Requirements};
 
-use super::{Entry, Tables, TargetLimits};
+use super::{Entry, Tables, TargetLimits, TargetTerms, TenantSettings};
 
 /// A live provider that the tenant may use, the price in force, and the limits of the target.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +43,40 @@ impl<'a> EvaluatedTarget<'a> {
 }
 
 impl Tables {
-    /// Evaluates whether a model's target can serve a client of `tenant` now.
+    /// What a tenant has set for all of its requests; `None` if nothing.
+    pub fn tenant_settings(&self, tenant: Option<TenantId>) -> Option<&TenantSettings> {
+        let settings = &self.indexes.tenant_settings;
+        if settings.is_empty() { None } else { settings.get(&tenant?).map(|settings| &**settings) }
+    }
+
+    /// What a tenant requires of each target that its requests are sent to.
+    pub fn required_terms(&self, tenant: Option<TenantId>) -> &RequiredTerms {
+        self.tenant_settings(tenant).map_or(&RequiredTerms::NONE, |settings| &settings.required_terms)
+    }
+
+    /// What is stated of a model's target at this provider.
+    pub fn stated_terms<'a>(&'a self, model: &Model, target: &'a Target, provider: &Provider) -> TargetTerms<'a> {
+        self.indexes.shared_terms.of(model, target, provider)
+    }
+
+    /// Evaluates whether a model's target can serve a client of `tenant` now, of which this is required.
     pub fn evaluate<'a>(
         &'a self,
         tenant: Option<TenantId>,
         model: &Model,
         target: &'a Target,
         now: DateTime<Utc>,
+        required: Requirements<'_>,
     ) -> EvaluatedTarget<'a> {
         match self.offer(tenant, model, target, now) {
-            Ok(offer) => EvaluatedTarget { target, offer: Some(offer), left_out: None },
+            Ok(offer) => {
+                let unmet = match required.are_none() {
+                    true => None,
+                    false => required.unmet_by(self.stated_terms(model, target, offer.provider).terms),
+                };
+                let left_out = unmet.map(|(term, _)| LeftOut::TermNotMet(term));
+                EvaluatedTarget { target, offer: Some(offer), left_out }
+            }
             Err(why) => EvaluatedTarget { target, offer: None, left_out: Some(why) },
         }
     }
@@ -77,8 +102,10 @@ impl Tables {
         tenant: Option<TenantId>,
         model: &'a Model,
         now: DateTime<Utc>,
+        required: Requirements<'_>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, model, target, now)).collect();
+        let evaluate = |target| self.evaluate(tenant, model, target, now, required);
+        let targets: Vec<_> = model.targets.iter().map(evaluate).collect();
         let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
         let first = targets.get(order.tried().next()?)?;
         Some((first.target, first.offer?))

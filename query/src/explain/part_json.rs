@@ -171,6 +171,7 @@ pub fn route(of: &RouteCheck, rights: Rights) -> Value {
         "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
         "rule": of.rule.filter(|_| is_whole),
         "features": of.features,
+        "terms": of.terms.as_ref().map(|terms| json!({ "tenant": terms.tenant, "request": terms.request })),
         "targets": targets.map(|target| route_target(target, is_whole)).collect::<Vec<_>>(),
         "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
     });
@@ -212,6 +213,13 @@ pub fn route_shape() -> Shape {
             ),
         )
         .required("features", schema::described(schema::nullable(object().open()), "What the rules went by"))
+        .required(
+            "terms",
+            schema::described(
+                schema::nullable(object().open()),
+                "What the tenant and the request required of each target",
+            ),
+        )
         .required("targets", schema::list(target, None))
         .required("calls", schema::list(call, None))
         .open()

@@ -246,6 +246,8 @@ impl Operation {
             | "external_id"
             | "own_providers"
             | "content_policy"
+            | "required_terms"
+            | "terms"
             | "content_days"
             | "permissions"
             | "models"

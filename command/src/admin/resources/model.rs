@@ -13,7 +13,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::{NAME_LEN_MAX, made_by_gateway};
+use super::{NAME_LEN_MAX, made_by_gateway, terms};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -62,7 +62,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 
 fn target() -> Members {
     let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, Target::TOKENS_MAX));
-    Members(vec![
+    let members = vec![
         required("provider_id", id::<ProviderId>()),
         required("model", text(NAME_LEN_MAX)),
         optional("name", text(NAME_LEN_MAX)).meaning(
@@ -90,7 +90,8 @@ fn target() -> Members {
             "How many calls the backend may have under way from one node; further requests go to other targets, or wait. The lowest of \
              all shared models counts, also for tenants' models on a shared provider",
         ),
-    ])
+    ];
+    Members(members.into_iter().chain(terms::stated()).collect())
 }
 
 fn targets() -> FieldType {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
+use super::terms;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -43,14 +44,22 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "True while nothing of the tenant is deleted or erased: neither the tenant, nor people who have content in it, nor content after \
          its days. Only the platform or the tenant's partner can change it",
     );
-    let members =
-        members.into_iter().chain(handles::members()).chain([own_providers, content_policy, content_days, legal_hold]);
-    Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
+    let required_terms = defaulting(REQUIRED_TERMS, terms::required(), json!({}))
+        .shown_as(terms::required_shape())
+        .reset_by_null()
+        .meaning(
+            "What each target must meet that its requests are sent to: residency, zero_retention, training. The tenant's own \
+             administrators can only add to it",
+        );
+    let own = [own_providers, content_policy, content_days, legal_hold, required_terms];
+    let members = members.into_iter().chain(handles::members()).chain(own);
+    Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
 });
 
 const OWN_PROVIDERS: &str = "own_providers";
 const CONTENT_POLICY: &str = "content_policy";
 const LEGAL_HOLD: &str = "legal_hold";
+const REQUIRED_TERMS: &str = "required_terms";
 const HOLD_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's legal_hold";
 const NO_STORE: &str = "`sealed` needs an object store: set LEDGERWAY_CONTENT_URL and restart the gateway";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
@@ -58,6 +67,8 @@ const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can 
 const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
 /// Nobody may loosen what binds itself.
 const OWN_PROVIDERS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
+const TERMS_FROM_ABOVE: &str =
+    "only the platform or the tenant's partner can take anything out of a tenant's required_terms";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
@@ -116,6 +127,9 @@ impl Administered for Tenant {
         }
         if given.has(OWN_PROVIDERS) {
             require_above_tenants(cx, OWN_PROVIDERS_FROM_ABOVE)?;
+        }
+        if given.has(REQUIRED_TERMS) && !state.changed_by(&given)?.required_terms.includes(&state.required_terms) {
+            require_above_tenants(cx, TERMS_FROM_ABOVE)?;
         }
         if given.has(LEGAL_HOLD) {
             require_above_tenants(cx, HOLD_FROM_ABOVE)?;

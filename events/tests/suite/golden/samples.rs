@@ -25,9 +25,10 @@ use events::limit::{Bounds, LimitName, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
 use events::routing::{RoutingRule, Strategy};
+use events::terms::{RequiredTerms, StatedTerms};
 use events::time::{Period, parse_rfc3339};
 
-use super::requests::{backend, ended, failed, route};
+use super::requests::{backend, ended, failed, region, route};
 use crate::facts::{budget, id};
 
 /// The samples are never changed.
@@ -133,6 +134,8 @@ pub fn samples() -> Vec<(Stream, Event)> {
     let mut named_target = model.clone();
     named_target.targets[0].name = Some("1-primary".to_owned());
     named_target.targets[0].max_concurrent = Some(64);
+    named_target.targets[0].terms =
+        StatedTerms { region: Some(region("eu-central-1")), zero_retention: true, training: Some(false) };
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
@@ -259,6 +262,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 content_policy: ContentPolicy::None,
                 content_days: Some(30),
                 legal_hold: true,
+                required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
                 ..tenant
             })),
         ),
