@@ -430,14 +430,10 @@ fn retention_days(tenant: &Tenant) -> Option<u32> {
     tenant.content_days.filter(|_| !tenant.legal_hold)
 }
 
-/// Compiles a key's allow list. One that cannot be compiled, which intake refuses, keeps its literal names: it fails closed.
+/// Compiles a key's allow list.
 fn compile_allow_list(key: &Key) -> Option<Arc<ModelGlobs>> {
     let patterns = key.models.as_ref()?;
-    let globs = ModelGlobs::compile(patterns).unwrap_or_else(|error| {
-        tracing::error!(key_id = %key.key_id, %error, "an allow list cannot be compiled: it matches its literal names only");
-        ModelGlobs::literal(patterns)
-    });
-    Some(Arc::new(globs))
+    Some(Arc::new(ModelGlobs::of_recorded(patterns, &key.key_id)))
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ async fn one(
     context.look_up_again()?;
     let QueryContext { state, caller, .. } = &context;
     let tables = state.tables.load();
-    let model = tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name));
+    let model = tables.route(caller.chain.tenant, &name).filter(|_| caller.may_use_model(&tables, &name));
     let model = model.and_then(|model| Usable::of(&tables, model, caller, now(state)));
     let item = model.map(|model| model.item(Form::of(&headers), &state.capabilities));
     item.map(Json).ok_or_else(|| model_not_found(&name).into())
@@ -177,7 +177,7 @@ pub struct Usable<'a> {
 /// The models that this caller may use: those with a provider and a price, and with a target that meets the tenant's terms.
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
-    let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
+    let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.may_use_model(tables, &model.value.name));
     allowed.filter_map(|model| Usable::of(tables, model, caller, now)).collect()
 }
 

@@ -116,6 +116,7 @@ mod ssrf;
 mod structure;
 mod target_places;
 mod tenancy;
+mod tenants_models;
 mod terms;
 mod traces;
 mod transparency;

@@ -13,6 +13,7 @@ mod key_secret;
 mod key_state;
 mod made_by_gateway;
 mod model;
+mod model_patterns;
 mod partner;
 mod price;
 mod provider;

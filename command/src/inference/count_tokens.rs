@@ -98,7 +98,7 @@ async fn counted(
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
     let model = tables.route(tenant, request.model()).ok_or_else(|| model_not_found(request.model()))?;
-    if !caller.allows_model(request.model()) {
+    if !caller.may_use_model(&tables, request.model()) {
         return Err(not_allowed(request.model()));
     }
     let required = Requirements { tenant: tables.required_terms(tenant), request: &wishes.terms };

@@ -70,7 +70,7 @@ pub fn plan(
 ) -> Result<Plan, Refusal> {
     let model =
         tables.route(caller.chain.tenant, &request.facts.model).ok_or_else(|| model_not_found(&request.facts.model))?;
-    if !caller.allows_model(&request.facts.model) {
+    if !caller.may_use_model(tables, &request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
     let choices = request.facts.choices;
@@ -345,10 +345,11 @@ fn output_cap<'a>(
         .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
 }
 
-/// The refusal of a model that the key may not use.
+/// The refusal of a model that the key or its tenant may not use.
 pub fn not_allowed(model: &str) -> Refusal {
     let shown = Model::bounded_name(model);
-    let message = format!("the key may not use the model {shown}: GET /v1/models lists those that it may use");
+    let message =
+        format!("the key, or its tenant, may not use the model {shown}: GET /v1/models lists those that it may use");
     Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
 }
 

@@ -336,7 +336,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
         return Err(not_current());
     }
     let model = &prepared.request.facts.model;
-    if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
+    if caller.may_use_model(&tables, model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.

@@ -95,6 +95,9 @@ pub struct Tenant {
     /// What is required of each target that its requests are sent to.
     #[serde(default, skip_serializing_if = "RequiredTerms::is_empty")]
     pub required_terms: RequiredTerms,
+    /// Frontend names and globs that bind all of its keys; absent for every model that it can see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
 }
 
 impl Tenant {
@@ -112,6 +115,7 @@ impl Tenant {
             content_days: None,
             legal_hold: false,
             required_terms: RequiredTerms::NONE,
+            models: None,
         }
     }
 }
@@ -119,7 +123,7 @@ impl Tenant {
 impl Shown for Tenant {
     fn left_out() -> Value {
         json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
-                "content_days": null, "legal_hold": false, "required_terms": {} })
+                "content_days": null, "legal_hold": false, "required_terms": {}, "models": null })
     }
 }
 

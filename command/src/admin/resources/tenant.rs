@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
+use super::model_patterns::patterns;
 use super::terms;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
@@ -51,7 +52,11 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             "What each target must meet that its requests are sent to: residency, zero_retention, training. The tenant's own \
              administrators can only add to it",
         );
-    let own = [own_providers, content_policy, content_days, legal_hold, required_terms];
+    let models = optional(MODELS, patterns()).meaning(
+        "Names of models that the tenant's requests may use; * matches any text. null allows every model. Each key may have a narrower \
+         list. Only the platform or the tenant's partner can change it",
+    );
+    let own = [own_providers, content_policy, content_days, legal_hold, required_terms, models];
     let members = members.into_iter().chain(handles::members()).chain(own);
     Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
 });
@@ -60,6 +65,7 @@ const OWN_PROVIDERS: &str = "own_providers";
 const CONTENT_POLICY: &str = "content_policy";
 const LEGAL_HOLD: &str = "legal_hold";
 const REQUIRED_TERMS: &str = "required_terms";
+const MODELS: &str = "models";
 const HOLD_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's legal_hold";
 const NO_STORE: &str = "`sealed` needs an object store: set LEDGERWAY_CONTENT_URL and restart the gateway";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
@@ -69,6 +75,8 @@ const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can 
 const OWN_PROVIDERS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
 const TERMS_FROM_ABOVE: &str =
     "only the platform or the tenant's partner can take anything out of a tenant's required_terms";
+
+const MODELS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's models";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
@@ -130,6 +138,9 @@ impl Administered for Tenant {
         }
         if given.has(REQUIRED_TERMS) && !state.changed_by(&given)?.required_terms.includes(&state.required_terms) {
             require_above_tenants(cx, TERMS_FROM_ABOVE)?;
+        }
+        if given.has(MODELS) {
+            require_above_tenants(cx, MODELS_FROM_ABOVE)?;
         }
         if given.has(LEGAL_HOLD) {
             require_above_tenants(cx, HOLD_FROM_ABOVE)?;

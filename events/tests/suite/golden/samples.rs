@@ -263,6 +263,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 content_days: Some(30),
                 legal_hold: true,
                 required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
+                models: Some(vec!["gpt*".to_owned()]),
                 ..tenant
             })),
         ),
