@@ -10,7 +10,7 @@ use events::event::admin::Model;
 use events::event::{ResourceState, StreamKind};
 use events::ids::{ModelId, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::LeftOut;
+use events::routing::{ChosenBy, LeftOut, Strategy};
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -49,7 +49,11 @@ fn described() -> Operation {
             "path",
             schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
         )
-        .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"));
+        .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"))
+        .optional(
+            "strategy",
+            schema::described(schema::one_of_names(Strategy::OF_RULES), "The strategy that its header would ask for"),
+        );
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
     described::request("explain_model", "Says in which order the targets of a model would be tried")
         .says(
@@ -84,6 +88,7 @@ fn shape() -> Shape {
     object()
         .required("model", schema::string())
         .required("strategy", schema::string())
+        .required("chosen_by", schema::described(schema::one_of(ChosenBy::words()), "Who chose the strategy"))
         .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
         .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
         .required(
@@ -137,6 +142,7 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     let path = fields.optional("path", |field| field.text(PATH_LEN_MAX))?;
     let mut body: Map<String, Value> = fields.required("request", |field| field.members())?;
     let terms = fields.optional("terms", terms::read_required)?.unwrap_or_default();
+    let strategy = fields.optional("strategy", |field| field.one_of(Strategy::OF_RULES))?;
     fields.finish()?;
     let path = path.as_deref().unwrap_or(NATIVE_PATH);
     let is_there = |surface: &&Surface| surface.spec().paths.iter().any(|(there, _)| *there == path);
@@ -149,6 +155,7 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     let of_body = std::mem::take(&mut parsed.facts.required_terms);
     let contradicts = || FieldError::new("terms.residency", "contradicts terms.residency of the request");
     parsed.facts.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
+    parsed.facts.wished_strategy = strategy;
     Ok(parsed)
 }
 
@@ -181,6 +188,7 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
     json!({
         "model": model.name,
         "strategy": ordered.order.strategy.as_str(),
+        "chosen_by": ordered.source.chosen_by().as_str(),
         "rule": by_rules.and_then(|(rule, _)| rule),
         "features": by_rules.map(|(_, features)| features),
         "terms": (!ordered.required.are_none())

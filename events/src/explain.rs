@@ -15,6 +15,7 @@ mod refusal;
 mod route;
 mod settlement;
 mod spending;
+mod strategy;
 mod terms;
 mod verdict;
 

@@ -61,6 +61,26 @@ strategies! {
     balanced => Balanced = "balanced",
     quality => Quality = "quality",
     rules => Rules = "rules",
+    tenant_default => TenantDefault = "tenant_default",
+}
+
+named! {
+    /// Who chose the strategy of a request.
+    #[derive(Default)]
+    pub enum ChosenBy {
+        /// The model, or one of its rules.
+        #[default]
+        Model = "model",
+        /// The tenant, for a model that leaves it to the tenant.
+        Tenant = "tenant",
+        Request = "request",
+    }
+}
+
+impl ChosenBy {
+    pub const fn is_model(&self) -> bool {
+        matches!(self, Self::Model)
+    }
 }
 
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
@@ -69,7 +89,7 @@ pub use rules::{
 };
 
 impl Strategy {
-    /// What a rule can choose: other gateways call `latency` so.
+    /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
     pub const OF_RULES: &'static [(&'static str, Self)] = &[
         ("priority", Self::Priority),
         ("weighted", Self::Weighted),
@@ -80,9 +100,10 @@ impl Strategy {
         ("quality", Self::Quality),
     ];
 
-    /// What administration accepts of a model: those, and the rules.
+    /// What administration accepts of a model: those, the rules, and the choice of the tenant.
     pub const ACCEPTED: &'static [(&'static str, Self)] = &{
-        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 1];
+        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 2];
+        accepted[Self::OF_RULES.len() + 1] = ("tenant_default", Self::TenantDefault);
         let mut at = 0;
         while at < Self::OF_RULES.len() {
             accepted[at] = Self::OF_RULES[at];

@@ -49,6 +49,7 @@ impl Story {
         }
         story.route_by_rules(&tenant).await;
         story.require_terms(&upstream).await;
+        story.choose(&upstream).await;
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
@@ -89,6 +90,25 @@ impl Story {
             self.ids.insert(name, tenant.chat(name).await.must(200).request_id());
         }
         self.ids.extend([("shared-model", shared), ("own-model", owned), ("strict", tenant.id.clone())]);
+    }
+
+    /// A request that goes by its tenant's strategy, and one by a strategy of its own.
+    async fn choose(&mut self, upstream: &MockUpstream) {
+        let setup = Setup { default_strategy: json!("quality"), ..Setup::default() };
+        let tenant = Tenant::with(&self.gateway, upstream, &[], setup).await;
+        let target = |(quality, backend): (u32, &str)| json!({ "provider_id": tenant.provider, "model": backend, "quality": quality, "default_max_output_tokens": 64 });
+        for backend in ["ok", "e500"] {
+            tenant.price(backend).await;
+        }
+        let targets: Vec<Value> = [(9, "ok"), (1, "e500")].into_iter().map(target).collect();
+        let model = json!({ "name": tenant.model("left"), "strategy": "tenant_default", "targets": targets });
+        made(self.gateway.operator(), "/models", model).await;
+        self.ids.insert("chosen", tenant.chat("left").await.must(200).request_id());
+        let permissions = json!({ "permissions": ["models:use", "routing:choose"] });
+        let (key, chooser) = tenant.new_key(&self.gateway, permissions).await;
+        let wished = chooser.with("x-ledgerway-strategy", "cost").post(NATIVE, &tenant.ask("left")).await;
+        self.ids.insert("wished", wished.must(200).request_id());
+        self.ids.extend([("wishing-key", key), ("defaulting", tenant.id)]);
     }
 
     async fn observe(&mut self, tenant: &Tenant) {

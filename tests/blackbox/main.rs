@@ -33,6 +33,7 @@ mod beyond_the_hold;
 mod billing;
 mod breakers;
 mod budgets;
+mod chosen_strategies;
 mod cluster;
 mod commands;
 mod completions;

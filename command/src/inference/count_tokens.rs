@@ -33,7 +33,7 @@ use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
 use super::plan::{no_offer, not_allowed};
-use super::preparation::{authorize, not_current, read_body, work_on};
+use super::preparation::{authorize, not_current, read_body, require_choice, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
@@ -84,6 +84,7 @@ async fn counted(
     gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let wishes = RequestWishes::of(request.headers())?;
+    require_choice(caller, wishes.strategy)?;
     let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;

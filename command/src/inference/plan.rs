@@ -16,7 +16,7 @@ use events::ids::{RequestId, TenantId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{LeftOut, Order};
+use events::routing::{ChosenBy, LeftOut, Order};
 use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables, model_not_found};
@@ -128,9 +128,9 @@ fn route(
 ) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
-        OrderSource::ByStrategy(Strategy::Priority) => true,
-        OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
-        OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
+        OrderSource::ByStrategy { strategy: Strategy::Priority, chosen_by: ChosenBy::Model } => true,
+        OrderSource::ByStrategy { strategy: Strategy::Weighted, chosen_by: ChosenBy::Model } => is_one_level(),
+        OrderSource::ByStrategy { .. } | OrderSource::ByRules { .. } => false,
     };
     if is_in_the_log && terms.is_none() && !has_open_breakers(order) {
         return None;
@@ -139,11 +139,12 @@ fn route(
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
+    let (strategy, chosen_by) = (order.strategy, source.chosen_by());
     let (features, rule) = match source {
-        OrderSource::ByStrategy(_) => (None, None),
-        OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
+        OrderSource::ByStrategy { .. } => (None, None),
+        OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    Some(Box::new(Route { strategy: order.strategy, figures, left_out, features, rule, terms }))
+    Some(Box::new(Route { strategy, chosen_by, figures, left_out, features, rule, terms }))
 }
 
 fn has_open_breakers(order: &Order<'_>) -> bool {

@@ -13,6 +13,7 @@ use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::Strategy;
 use projections::caller::Caller;
 use projections::tables::{CatchUp, Tables};
 use ring::digest::{Digest, SHA256, digest};
@@ -78,6 +79,7 @@ pub async fn prepare(
     let headers = (surface.spec().read_headers)(request.headers())?;
     let priority = Priority::of(request.headers())?;
     let wishes = RequestWishes::of(request.headers())?;
+    require_choice(caller, wishes.strategy)?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -88,9 +90,11 @@ pub async fn prepare(
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
+    require_choice(&caller, wishes.strategy)?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
     request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
+    request.facts.wished_strategy = wishes.strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -124,6 +128,11 @@ pub async fn prepare(
         content_lost,
         priority,
     })
+}
+
+/// Errors: `FORBIDDEN`, if the caller wishes for a strategy and may not choose any.
+pub fn require_choice(caller: &Caller, wished: Option<Strategy>) -> Result<(), Refusal> {
+    wished.map_or(Ok(()), |_| caller.require(Permission::RoutingChoose))
 }
 
 /// What is the same for all plans of a request.

@@ -1,6 +1,7 @@
 //! What a request asks of its routing by headers, which every surface takes: the body of most surfaces has no room for it.
 
 use events::refusal::Refusal;
+use events::routing::Strategy;
 use events::terms::{Region, RequiredTerms};
 use http::{HeaderMap, HeaderName};
 
@@ -9,12 +10,14 @@ const OWN_PREFIX: &str = "x-ledgerway-";
 
 pub const RESIDENCY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-residency");
 pub const ZERO_RETENTION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-zero-retention");
+pub const STRATEGY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-strategy");
 pub const TRAINING_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-training");
 
 /// The wishes in the headers of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestWishes {
     pub terms: RequiredTerms,
+    pub strategy: Option<Strategy>,
 }
 
 impl RequestWishes {
@@ -30,7 +33,7 @@ impl RequestWishes {
             zero_retention: read(headers, &ZERO_RETENTION_HEADER, boolean)?.unwrap_or(false),
             training: read(headers, &TRAINING_HEADER, boolean)?.unwrap_or(true),
         };
-        Ok(Self { terms })
+        Ok(Self { terms, strategy: read(headers, &STRATEGY_HEADER, strategy)? })
     }
 }
 
@@ -44,6 +47,11 @@ pub fn terms_of_both(body: RequiredTerms, headers: RequiredTerms) -> Result<Requ
     body.and(headers).ok_or_else(|| {
         Refusal::invalid(RESIDENCY_HEADER.as_str(), "contradicts terms.residency of the body: no region is within both")
     })
+}
+
+fn strategy(text: &str) -> Result<Strategy, &'static str> {
+    let named = Strategy::OF_RULES.iter().find(|(word, _)| *word == text).map(|(_, strategy)| *strategy);
+    named.ok_or("must be priority, weighted, cost, latency, performance, balanced or quality")
 }
 
 fn boolean(text: &str) -> Result<bool, &'static str> {
@@ -97,11 +105,23 @@ mod tests {
             ("x-ledgerway-residency", b"\xff"),
             ("x-ledgerway-zero-retention", b"yes"),
             ("x-ledgerway-training", b"0"),
+            ("x-ledgerway-strategy", b"rules"),
+            ("x-ledgerway-strategy", b"tenant_default"),
         ] {
             assert_eq!(read(&[(name, value)]), Err(name.to_owned()));
         }
         let twice = [("x-ledgerway-residency", &b"eu"[..]), ("x-ledgerway-residency", b"us")];
         assert_eq!(read(&twice), Err("x-ledgerway-residency".to_owned()));
+    }
+
+    #[test]
+    fn a_strategy_has_the_words_that_rules_have() {
+        for (word, strategy) in
+            [("cost", Strategy::Cost), ("latency", Strategy::Latency), ("performance", Strategy::Latency)]
+        {
+            let wishes = read(&[("x-ledgerway-strategy", word.as_bytes())]).expect("a wish");
+            assert_eq!(wishes.strategy, Some(strategy));
+        }
     }
 
     #[test]

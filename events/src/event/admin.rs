@@ -98,6 +98,9 @@ pub struct Tenant {
     /// Frontend names and globs that bind all of its keys; absent for every model that it can see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
+    /// The strategy of models that leave it to the tenant; absent for `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_strategy: Option<Strategy>,
 }
 
 impl Tenant {
@@ -116,6 +119,7 @@ impl Tenant {
             legal_hold: false,
             required_terms: RequiredTerms::NONE,
             models: None,
+            default_strategy: None,
         }
     }
 }
@@ -123,7 +127,8 @@ impl Tenant {
 impl Shown for Tenant {
     fn left_out() -> Value {
         json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
-                "content_days": null, "legal_hold": false, "required_terms": {}, "models": null })
+                "content_days": null, "legal_hold": false, "required_terms": {}, "models": null,
+                "default_strategy": null })
     }
 }
 
@@ -194,6 +199,7 @@ named! {
         EventsRead = "events:read",
         ContentRead = "content:read",
         AdminAccess = "admin:access",
+        RoutingChoose = "routing:choose",
     }
 }
 

@@ -15,7 +15,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::{Figures, RequestFeatures};
+use crate::routing::{ChosenBy, Figures, RequestFeatures};
 use crate::terms::AdmittedTerms;
 use crate::time::wire;
 use crate::usage::Usage;
@@ -91,6 +91,9 @@ pub struct InferenceAdmitted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub strategy: Strategy,
+    /// Who chose it; absent if the model did.
+    #[serde(default, skip_serializing_if = "ChosenBy::is_model")]
+    pub chosen_by: ChosenBy,
     /// What the strategy went by, of each target of the model, by `provider_id/model`. Two numbers: the second one decides among
     /// equals of the first. Absent if they follow from the model's row.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
 use super::terms::TermsEvidence;
-use crate::event::admin::{Budget, Model, Price, RateLimit, Reach};
+use crate::event::admin::{Budget, Key, Model, Price, RateLimit, Reach};
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind};
@@ -207,6 +207,15 @@ impl Evidence {
         let mut model = change.state()?.clone();
         model.sort_targets();
         Some(model)
+    }
+
+    /// The version of its key that its admission names; `None` if that one was a rotation.
+    pub(super) fn key(&self, version: u64) -> Option<&Key> {
+        let named = self.named.iter().find(|recorded| recorded.position == version)?;
+        match &named.event {
+            Event::Resource(Resource::Key(change)) => change.state(),
+            _ => None,
+        }
     }
 
     /// A version of a price, with the event that it is of.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::verdict::Verdict;
-use crate::event::admin::{Model, Target};
+use crate::event::admin::{Model, Target, Tenant};
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
 use crate::ids::ProviderId;
@@ -22,8 +22,8 @@ const KNOWN_BEFORE: Duration = Duration::from_secs(15);
 /// What the log has about the terms of a request.
 #[derive(Default)]
 pub(super) struct TermsEvidence {
-    /// What the tenant has required since when, in order.
-    of_tenant: Vec<(DateTime<Utc>, RequiredTerms)>,
+    /// What the tenant has been since when, in order.
+    of_tenant: Vec<(DateTime<Utc>, Tenant)>,
     /// The versions of models that are named for stating the terms of targets.
     stating: Vec<Recorded>,
     /// The providers of the model that belong to a tenant.
@@ -44,7 +44,7 @@ impl TermsEvidence {
                 if let Event::Resource(Resource::Tenant(of_tenant)) = &change.event
                     && let Some(state) = of_tenant.state()
                 {
-                    evidence.of_tenant.push((change.recorded_at, state.required_terms.clone()));
+                    evidence.of_tenant.push((change.recorded_at, state.clone()));
                 }
             }
         }
@@ -65,18 +65,23 @@ impl TermsEvidence {
         Ok(evidence)
     }
 
-    /// Whether the tenant required this when the request was planned.
-    fn has_required(&self, terms: &RequiredTerms, admitted_at: DateTime<Utc>) -> bool {
+    /// Whether the tenant had these settings when the request was planned.
+    pub(super) fn tenant_had(&self, admitted_at: DateTime<Utc>, has: impl Fn(&Tenant) -> bool) -> bool {
         let known_from = admitted_at - KNOWN_BEFORE;
-        for (since, required) in self.of_tenant.iter().rev() {
-            if required == terms {
+        for (since, tenant) in self.of_tenant.iter().rev() {
+            if has(tenant) {
                 return true;
             }
             if *since < known_from {
                 return false;
             }
         }
-        self.of_tenant.is_empty() && terms.is_empty()
+        false
+    }
+
+    /// The tenant at the time of the admission; `None` if the log has none.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        self.of_tenant.last().map(|(_, tenant)| tenant)
     }
 
     /// What is stated of a target: by the model's row, or by shared models. `None` if that is nowhere in the log.
@@ -109,8 +114,12 @@ pub(super) fn check(
     let route = admitted.route.as_deref();
     let nothing = AdmittedTerms::default();
     let terms = route.and_then(|route| route.terms.as_ref()).unwrap_or(&nothing);
-    if !evidence.has_required(&terms.tenant, recorded.recorded_at) {
-        let required = evidence.of_tenant.last().map_or(&RequiredTerms::NONE, |(_, required)| required);
+    let has_required = match evidence.tenant() {
+        Some(_) => evidence.tenant_had(recorded.recorded_at, |tenant| tenant.required_terms == terms.tenant),
+        None => terms.tenant.is_empty(),
+    };
+    if !has_required {
+        let required = evidence.tenant().map_or(&RequiredTerms::NONE, |tenant| &tenant.required_terms);
         verdict.differ(position, "route.terms.tenant", json!(terms.tenant), json!(required));
     }
     let required = terms.requirements();

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Candidate, Features, LeftOut, Observed, choose};
+use events::routing::{Candidate, ChosenBy, Features, LeftOut, Observed, Strategy, choose};
 use events::terms::{RequiredTerms, Requirements};
 
 use super::{Entry, Tables, TargetLimits, TargetTerms, TenantSettings};
@@ -52,6 +52,17 @@ impl Tables {
     /// What a tenant requires of each target that its requests are sent to.
     pub fn required_terms(&self, tenant: Option<TenantId>) -> &RequiredTerms {
         self.tenant_settings(tenant).map_or(&RequiredTerms::NONE, |settings| &settings.required_terms)
+    }
+
+    /// The strategy of a model for a tenant, and who chose it.
+    pub fn strategy_for(&self, tenant: Option<TenantId>, model: &Model) -> (Strategy, ChosenBy) {
+        if model.strategy != Strategy::TenantDefault {
+            return (model.strategy, ChosenBy::Model);
+        }
+        match self.tenant_settings(tenant).and_then(|settings| settings.default_strategy) {
+            Some(strategy) => (strategy, ChosenBy::Tenant),
+            None => (Strategy::Priority, ChosenBy::Model),
+        }
     }
 
     /// What is stated of a model's target at this provider.
@@ -106,7 +117,8 @@ impl Tables {
     ) -> Option<(&'a Target, Offer<'a>)> {
         let evaluate = |target| self.evaluate(tenant, model, target, now, required);
         let targets: Vec<_> = model.targets.iter().map(evaluate).collect();
-        let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
+        let (strategy, _) = self.strategy_for(tenant, model);
+        let order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
         let first = targets.get(order.tried().next()?)?;
         Some((first.target, first.offer?))
     }

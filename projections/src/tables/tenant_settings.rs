@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use events::event::admin::Tenant;
 use events::ids::{IdMap, TenantId};
+use events::routing::Strategy;
 use events::terms::RequiredTerms;
 
 use crate::model_globs::ModelGlobs;
@@ -15,17 +16,19 @@ pub struct TenantSettings {
     pub required_terms: RequiredTerms,
     /// The models that it may use; `None` for every model that it can see.
     models: Option<ModelGlobs>,
+    /// The strategy of models that leave it to the tenant.
+    pub default_strategy: Option<Strategy>,
 }
 
 impl TenantSettings {
     /// `None` if the tenant has set nothing.
     pub fn of(tenant: &Tenant) -> Option<Self> {
-        let Tenant { required_terms, models, .. } = tenant;
-        if required_terms.is_empty() && models.is_none() {
+        let Tenant { required_terms, models, default_strategy, .. } = tenant;
+        if required_terms.is_empty() && models.is_none() && default_strategy.is_none() {
             return None;
         }
         let models = models.as_ref().map(|patterns| ModelGlobs::of_recorded(patterns, &tenant.tenant_id));
-        Some(Self { required_terms: required_terms.clone(), models })
+        Some(Self { required_terms: required_terms.clone(), models, default_strategy: *default_strategy })
     }
 
     pub const fn has_allow_list(&self) -> bool {

@@ -169,6 +169,7 @@ pub fn route(of: &RouteCheck, rights: Rights) -> Value {
     let part = json!({
         "is_visible": is_whole,
         "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
+        "chosen_by": of.chosen_by.filter(|_| is_whole).map(|by| by.as_str()),
         "rule": of.rule.filter(|_| is_whole),
         "features": of.features,
         "terms": of.terms.as_ref().map(|terms| json!({ "tenant": terms.tenant, "request": terms.request })),
@@ -205,6 +206,13 @@ pub fn route_shape() -> Shape {
     verdict(object())
         .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
         .required("strategy", schema::nullable(schema::string()))
+        .required(
+            "chosen_by",
+            schema::described(
+                schema::nullable(schema::string()),
+                "Who chose the strategy: `model`, `tenant` or `request`",
+            ),
+        )
         .required(
             "rule",
             schema::described(

@@ -79,6 +79,46 @@ pub const FORGERIES: &[Forgery] = &[
         what: "route.terms",
     },
     Forgery {
+        name: "another strategy was the tenant's",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.strategy', 'cost') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':chosen'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the tenant had chosen another one",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_set(payload, '$.default_strategy', 'cost') \
+                    WHERE event_type = 'tenant.created' AND aggregate_id = ':defaulting'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the tenant's strategy was the model's",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.chosen_by') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':chosen'",
+        part: "route",
+        what: "route.chosen_by",
+    },
+    Forgery {
+        name: "the wish was the tenant's",
+        of: "wished",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.chosen_by', 'tenant') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':wished'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the key could not choose",
+        of: "wished",
+        statement: "UPDATE events SET payload = json_set(payload, '$.permissions', json_array('models:use')) \
+                    WHERE event_type = 'key.created' AND aggregate_id = ':wishing-key'",
+        part: "route",
+        what: "route.chosen_by",
+    },
+    Forgery {
         name: "the charge alone is less",
         of: "plain",
         statement: "UPDATE events SET payload = json_set(payload, '$.charged_usd', '0.000000001') \

@@ -247,6 +247,7 @@ impl Operation {
             | "own_providers"
             | "content_policy"
             | "required_terms"
+            | "default_strategy"
             | "terms"
             | "content_days"
             | "permissions"

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use events::event::admin::Provider;
 use events::money::TokenRate;
 use events::refusal::Refusal;
+use events::routing::Strategy;
 use events::terms::RequiredTerms;
 use events::usage::ServiceTier;
 
@@ -39,6 +40,8 @@ pub struct Facts {
     pub unpriced: Vec<Unpriced>,
     /// What it requires of each target.
     pub required_terms: RequiredTerms,
+    /// How it wants its targets ordered.
+    pub wished_strategy: Option<Strategy>,
 }
 
 impl Facts {
@@ -63,6 +66,7 @@ impl Facts {
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             unpriced: Vec::new(),
             required_terms: RequiredTerms::NONE,
+            wished_strategy: None,
         }
     }
 

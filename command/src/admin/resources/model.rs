@@ -40,7 +40,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required("name", slug()).meaning("The name that clients send as model. It may contain /, but no white space"),
         defaulting("strategy", one_of(Strategy::ACCEPTED), json!("priority"))
-            .meaning("The order in which targets are tried; performance is another word for latency"),
+            .meaning(
+            "The order in which targets are tried; performance is another word for latency, and tenant_default is the tenant's default_strategy",
+        ),
         required("targets", targets()).shown_as(schema::list(target().creation().open(), None)),
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use events::content::ContentPolicy;
 use events::event::Chain;
-use events::event::admin::{Reach, Tenant};
+use events::event::admin::{Reach, Strategy, Tenant};
 use events::ids::{PartnerId, TenantId};
 use events::log::SideRow;
 use projections::tables::Tables;
@@ -56,7 +56,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "Names of models that the tenant's requests may use; * matches any text. null allows every model. Each key may have a narrower \
          list. Only the platform or the tenant's partner can change it",
     );
-    let own = [own_providers, content_policy, content_days, legal_hold, required_terms, models];
+    let default_strategy = optional("default_strategy", one_of(Strategy::OF_RULES))
+        .meaning("The strategy of models whose own is tenant_default; null for priority");
+    let own = [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy];
     let members = members.into_iter().chain(handles::members()).chain(own);
     Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
 });

@@ -56,7 +56,7 @@ impl<'a> TargetOrder<'a> {
         let prefix_bytes = prefix.map_or(0, String::len) as u64;
         let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
         let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
-        let source = OrderSource::of(model, request, caller, prompt_tokens_estimate, now);
+        let source = OrderSource::of(tables, model, request, caller, prompt_tokens_estimate, now);
         let required =
             Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
         let evaluate = |target| {

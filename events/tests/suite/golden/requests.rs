@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use events::content::ContentPart;
 use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
-use events::routing::{RequestFeatures, RequestType, Strategy};
+use events::routing::{ChosenBy, RequestFeatures, RequestType, Strategy};
 use events::terms::{AdmittedTerms, Region, RequiredTerms};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
@@ -38,6 +38,7 @@ pub fn route() -> Route {
     let stated = one.clone();
     Route {
         strategy: Strategy::Cost,
+        chosen_by: ChosenBy::Request,
         figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
         left_out: [(two, "not_in_rule".to_owned())].into(),
         features: Some(features),

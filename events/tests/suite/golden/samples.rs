@@ -264,6 +264,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 legal_hold: true,
                 required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
                 models: Some(vec!["gpt*".to_owned()]),
+                default_strategy: Some(Strategy::Cost),
                 ..tenant
             })),
         ),
