@@ -62,6 +62,7 @@ pub use import::{ImportQueue, Importer};
 pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;
 pub(crate) use resources::base_url;
+pub(crate) use resources::terms;
 use routes::resource_routes;
 pub(crate) use routes::{changes_of, reply, wait_until_current, wait_until_in_force};
 

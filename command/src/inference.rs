@@ -55,6 +55,7 @@ mod too_much;
 mod turns;
 mod whole;
 mod whole_body;
+mod wishes;
 mod yield_to_runtime;
 
 use std::sync::Arc;

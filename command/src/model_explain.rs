@@ -10,7 +10,7 @@ use events::event::admin::Model;
 use events::event::{ResourceState, StreamKind};
 use events::ids::{ModelId, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::LeftOut;
+use events::routing::{ChosenBy, LeftOut, Strategy};
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -18,7 +18,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described};
+use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
 use crate::inference::{Gateway, TargetOrder};
 
 /// What explains models.
@@ -48,6 +48,11 @@ fn described() -> Operation {
         .optional(
             "path",
             schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
+        )
+        .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"))
+        .optional(
+            "strategy",
+            schema::described(schema::one_of_names(Strategy::OF_RULES), "The strategy that its header would ask for"),
         );
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
     described::request("explain_model", "Says in which order the targets of a model would be tried")
@@ -87,8 +92,16 @@ fn shape() -> Shape {
             schema::described(schema::nullable(schema::string()), "For an alias: the model that it stands for now"),
         )
         .required("strategy", schema::string())
+        .required("chosen_by", schema::described(schema::one_of(ChosenBy::words()), "Who chose the strategy"))
         .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
         .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
+        .required(
+            "terms",
+            schema::described(
+                schema::nullable(object().open()),
+                "What the tenant and the request require of each target",
+            ),
+        )
         .required("targets", schema::list(target, None))
         .required("in_words", schema::string())
         .open()
@@ -139,6 +152,8 @@ fn has_own_providers_alone(named: &Model, model: &Model, tables: &Tables) -> boo
 fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandError> {
     let path = fields.optional("path", |field| field.text(PATH_LEN_MAX))?;
     let mut body: Map<String, Value> = fields.required("request", |field| field.members())?;
+    let terms = fields.optional("terms", terms::read_required)?.unwrap_or_default();
+    let strategy = fields.optional("strategy", |field| field.one_of(Strategy::OF_RULES))?;
     fields.finish()?;
     let path = path.as_deref().unwrap_or(NATIVE_PATH);
     let is_there = |surface: &&Surface| surface.spec().paths.iter().any(|(there, _)| *there == path);
@@ -147,7 +162,12 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     };
     body.insert("model".to_owned(), json!(model.name));
     let parsed = ClientRequest::parse(*surface, Bytes::from(Value::Object(body).to_string()));
-    parsed.map_err(|refusal| in_body(&refusal).into())
+    let mut parsed = parsed.map_err(|refusal| in_body(&refusal))?;
+    let of_body = std::mem::take(&mut parsed.facts.required_terms);
+    let contradicts = || FieldError::new("terms.residency", "contradicts terms.residency of the request");
+    parsed.facts.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
+    parsed.facts.wished_strategy = strategy;
+    Ok(parsed)
 }
 
 /// A refusal of the request, as one of the field that has it.
@@ -179,8 +199,11 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
     json!({
         "model": model.name,
         "strategy": ordered.order.strategy.as_str(),
+        "chosen_by": ordered.source.chosen_by().as_str(),
         "rule": by_rules.and_then(|(rule, _)| rule),
         "features": by_rules.map(|(_, features)| features),
+        "terms": (!ordered.required.are_none())
+            .then(|| json!({ "tenant": ordered.required.tenant, "request": ordered.required.request })),
         "targets": called.iter().copied().chain(others).filter_map(target).collect::<Vec<_>>(),
         "in_words": ordered.in_words(tables).to_string(),
     })

@@ -18,6 +18,8 @@ mod refusal;
 mod route;
 mod settlement;
 mod spending;
+mod strategy;
+mod terms;
 mod verdict;
 
 use chrono::{DateTime, Utc};

@@ -42,6 +42,7 @@ pub mod refusal;
 pub mod role;
 pub mod routing;
 pub mod shown_text;
+pub mod terms;
 mod text_on_the_wire;
 pub mod thread_priority;
 pub mod time;

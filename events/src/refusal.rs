@@ -19,8 +19,11 @@ named! {
         Unauthenticated = "UNAUTHENTICATED",
         /// The key lacks a permission or the reach.
         Forbidden = "FORBIDDEN",
-        /// The key's allow list does not name the model.
+        /// The allow list of the key, or that of its tenant, does not name the model.
         ModelNotAllowed = "MODEL_NOT_ALLOWED",
+        /// No target that could serve the request meets a term that its tenant or the request requires; details: `term`,
+        /// `required`, `required_by`.
+        TermsNotMet = "TERMS_NOT_MET",
         /// There is no such resource or path that the key can see.
         NotFound = "NOT_FOUND",
         /// There is no such model that the key can see.

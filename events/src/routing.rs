@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::RequestId;
 use crate::money::{PromptBound, Tariff};
 use crate::named;
+use crate::terms::Term;
 use crate::time::rfc3339;
 
 mod affinity;
@@ -63,6 +64,26 @@ strategies! {
     balanced => Balanced = "balanced",
     quality => Quality = "quality",
     rules => Rules = "rules",
+    tenant_default => TenantDefault = "tenant_default",
+}
+
+named! {
+    /// Who chose the strategy of a request.
+    #[derive(Default)]
+    pub enum ChosenBy {
+        /// The model, or one of its rules.
+        #[default]
+        Model = "model",
+        /// The tenant, for a model that leaves it to the tenant.
+        Tenant = "tenant",
+        Request = "request",
+    }
+}
+
+impl ChosenBy {
+    pub const fn is_model(&self) -> bool {
+        matches!(self, Self::Model)
+    }
 }
 
 pub use affinity::Affinity;
@@ -72,7 +93,7 @@ pub use rules::{
 };
 
 impl Strategy {
-    /// What a rule can choose: other gateways call `latency` so.
+    /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
     pub const OF_RULES: &'static [(&'static str, Self)] = &[
         ("priority", Self::Priority),
         ("weighted", Self::Weighted),
@@ -83,9 +104,10 @@ impl Strategy {
         ("quality", Self::Quality),
     ];
 
-    /// What administration accepts of a model: those, and the rules.
+    /// What administration accepts of a model: those, the rules, and the choice of the tenant.
     pub const ACCEPTED: &'static [(&'static str, Self)] = &{
-        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 1];
+        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 2];
+        accepted[Self::OF_RULES.len() + 1] = ("tenant_default", Self::TenantDefault);
         let mut at = 0;
         while at < Self::OF_RULES.len() {
             accepted[at] = Self::OF_RULES[at];
@@ -171,6 +193,8 @@ pub enum LeftOut {
     Maintenance {
         until: DateTime<Utc>,
     },
+    /// A term that the tenant or the request requires is not stated of it.
+    TermNotMet(Term),
 }
 
 impl LeftOut {
@@ -188,6 +212,9 @@ impl LeftOut {
             Self::BreakerOpen => "breaker_open",
             Self::NotInRule => "not_in_rule",
             Self::Maintenance { .. } => "maintenance",
+            Self::TermNotMet(Term::Residency) => "residency_not_met",
+            Self::TermNotMet(Term::ZeroRetention) => "zero_retention_not_met",
+            Self::TermNotMet(Term::Training) => "training_not_met",
         }
     }
 }
@@ -206,6 +233,7 @@ impl fmt::Display for LeftOut {
             Self::BreakerOpen => f.write_str("its breaker is open"),
             Self::NotInRule => f.write_str("the rule that holds does not name it"),
             Self::Maintenance { until } => write!(f, "under maintenance until {}", rfc3339(*until)),
+            Self::TermNotMet(term) => write!(f, "does not meet the required {term}"),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
+use events::terms::{RequiredBy, Term};
 use http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Response};
@@ -17,7 +18,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidRequest | ErrorCode::UpstreamRejected => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => StatusCode::FORBIDDEN,
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed | ErrorCode::TermsNotMet => StatusCode::FORBIDDEN,
         ErrorCode::NotFound | ErrorCode::ModelNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused | ErrorCode::LegalHold => StatusCode::CONFLICT,
@@ -102,6 +103,12 @@ pub fn details(code: ErrorCode) -> Shape {
         }
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
+        ErrorCode::TermsNotMet => {
+            let required = schema::either([text(), schema::boolean()]);
+            let fields = object().required("model", text()).required("term", schema::one_of(Term::words()));
+            let required = schema::described(required, "What is required of the term");
+            fields.required("required", required).required("required_by", schema::one_of(RequiredBy::words()))
+        }
         ErrorCode::ModelUnpriced => {
             object().optional("model", text()).optional("field", text()).optional("reason", text())
         }

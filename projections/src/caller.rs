@@ -75,7 +75,7 @@ impl Caller {
         Err(Refusal::new(ErrorCode::Forbidden, message).with("permission", permission.as_str()))
     }
 
-    /// Whether the allow list matches the frontend model `name`.
+    /// Whether its own allow list matches the frontend model `name`: see [`Self::may_use_model`].
     pub fn allows_model(&self, name: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.matches(name))
     }

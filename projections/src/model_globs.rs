@@ -1,6 +1,7 @@
-//! The allow list of a key: the models that it may use.
+//! The allow list of a key or a tenant: the models that it may use.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -30,9 +31,13 @@ impl ModelGlobs {
         Ok(Self { names: patterns.iter().cloned().collect(), globs })
     }
 
-    /// A list of literal names without globs. It replaces a list with an invalid pattern, so that it fails closed.
-    pub fn literal(patterns: &[String]) -> Self {
-        Self { names: patterns.iter().cloned().collect(), globs: GlobSet::empty() }
+    /// A recorded list, whose `owner` is named in the gateway's log if it cannot be compiled. Intake refuses such a list; this one keeps
+    /// its literal names, so that it fails closed.
+    pub fn of_recorded(patterns: &[String], owner: &dyn fmt::Display) -> Self {
+        Self::compile(patterns).unwrap_or_else(|error| {
+            tracing::error!(%owner, %error, "an allow list cannot be compiled: it matches its literal names only");
+            Self { names: patterns.iter().cloned().collect(), globs: GlobSet::empty() }
+        })
     }
 
     pub fn matches(&self, name: &str) -> bool {

@@ -11,7 +11,7 @@ pub const GRANTS: &[(Role, &[Permission])] = &[
     (Role::TenantAdmin, Permission::ALL),
     (Role::Auditor, &[Permission::UsageRead, Permission::AuditRead, Permission::EventsRead]),
     (Role::Analyst, &[Permission::UsageRead]),
-    (Role::Member, &[Permission::ModelsUse]),
+    (Role::Member, &[Permission::ModelsUse, Permission::RoutingChoose]),
 ];
 
 /// Whether the role grants the permission within its scope.

@@ -18,6 +18,8 @@ mod offers;
 mod providers_at;
 mod set_aside;
 mod shared_map;
+mod shared_terms;
+mod tenant_settings;
 mod updater;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,8 @@ pub use offers::{EvaluatedTarget, Offer, model_not_found, model_retired};
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
 use shared_map::SharedMap;
+pub use shared_terms::TargetTerms;
+pub use tenant_settings::TenantSettings;
 pub use updater::{CatchUp, TablesHandle, start};
 
 /// A resource in its latest state.
@@ -194,7 +198,7 @@ impl Tables {
             Change::Ended(_) => entries.update(&id, |entry| (entry.ended_at, entry.version) = (Some(at), version)),
         }
         if let Some(state) = change.state() {
-            state.index(indexes, IndexChange::Add);
+            state.index(indexes, IndexChange::Add { version });
         }
     }
 
@@ -428,14 +432,10 @@ fn retention_days(tenant: &Tenant) -> Option<u32> {
     tenant.content_days.filter(|_| !tenant.legal_hold)
 }
 
-/// Compiles a key's allow list. One that cannot be compiled, which intake refuses, keeps its literal names: it fails closed.
+/// Compiles a key's allow list.
 fn compile_allow_list(key: &Key) -> Option<Arc<ModelGlobs>> {
     let patterns = key.models.as_ref()?;
-    let globs = ModelGlobs::compile(patterns).unwrap_or_else(|error| {
-        tracing::error!(key_id = %key.key_id, %error, "an allow list cannot be compiled: it matches its literal names only");
-        ModelGlobs::literal(patterns)
-    });
-    Some(Arc::new(globs))
+    Some(Arc::new(ModelGlobs::of_recorded(patterns, &key.key_id)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use events::event::admin::{Model, Permission, Provider, Retirement, Target};
 use events::money::Tariff;
 use events::refusal::{ErrorCode, Refusal};
+use events::terms::{RequiredTerms, Requirements};
 use events::time::rfc3339;
 use http::{HeaderMap, StatusCode};
 use openapi::refusals::Wording;
@@ -120,7 +121,8 @@ async fn one(
     context.look_up_again()?;
     let QueryContext { state, caller, .. } = &context;
     let tables = state.tables.load();
-    let (model, now) = (tables.route(caller.chain.tenant, &name).filter(|_| caller.allows_model(&name)), now(state));
+    let (model, now) =
+        (tables.route(caller.chain.tenant, &name).filter(|_| caller.may_use_model(&tables, &name)), now(state));
     if let Some(named) = model.and_then(|model| tables.behind(model, now)) {
         named.require_in_service(now)?;
     }
@@ -180,10 +182,11 @@ pub struct Usable<'a> {
     tariff: &'a Tariff,
 }
 
-/// The models that this caller may use: those with a provider and a price that are not retired.
+/// The models that this caller may use: those with a provider and a price that are not retired, and with a target that meets the
+/// tenant's terms.
 pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Vec<Usable<'a>> {
     let tenant = caller.chain.tenant;
-    let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.allows_model(&model.value.name));
+    let allowed = tables.models_for(tenant).into_iter().filter(|model| caller.may_use_model(tables, &model.value.name));
     allowed.filter_map(|model| Usable::of(tables, model, caller, now)).collect()
 }
 
@@ -191,8 +194,9 @@ impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
         let named = tables.behind(model, now)?.require_in_service(now).ok()?;
         let serving = named.serving;
-        let (target, Offer { provider, price, limits }) =
-            tables.first_offer(caller.chain.tenant, &serving.value, now)?;
+        let tenant = caller.chain.tenant;
+        let required = Requirements { tenant: tables.required_terms(tenant), request: &RequiredTerms::NONE };
+        let (target, Offer { provider, price, limits }) = tables.first_offer(tenant, &serving.value, now, required)?;
         Some(Self { model, serving, target, provider, limits, tariff: &price.value.tariff })
     }
 

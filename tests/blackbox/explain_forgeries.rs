@@ -51,6 +51,8 @@ impl Story {
         }
         story.route_by_rules(&tenant).await;
         story.plan_and_alias(&tenant).await;
+        story.require_terms(&upstream).await;
+        story.choose(&upstream).await;
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
@@ -88,6 +90,44 @@ impl Story {
         for (name, model) in [("planned", "planned"), ("aliased", "alias")] {
             self.ids.insert(name, tenant.chat(model).await.must(200).request_id());
         }
+    }
+
+    /// A request of a tenant that requires a region, and one to a model of its own on a shared provider.
+    async fn require_terms(&mut self, upstream: &MockUpstream) {
+        let setup = Setup { required_terms: json!({ "residency": "eu" }), ..Setup::default() };
+        let tenant = Tenant::with(&self.gateway, upstream, &[], setup).await;
+        let target = |backend: &str, region: &str| json!({ "provider_id": tenant.provider, "model": backend, "region": region, "default_max_output_tokens": 64 });
+        for backend in ["e500", "ok"] {
+            tenant.price(backend).await;
+        }
+        let targets = [target("e500", "us"), target("ok", "eu-west-3")];
+        let shared = json!({ "name": tenant.model("termed"), "targets": targets });
+        let shared = made(self.gateway.operator(), "/models", shared).await;
+        let owned = json!({ "name": tenant.model("owned"), "tenant_id": tenant.id, "targets": [target("ok", "eu")] });
+        let owned = made(self.gateway.operator(), "/models", owned).await;
+        for name in ["termed", "owned"] {
+            self.ids.insert(name, tenant.chat(name).await.must(200).request_id());
+        }
+        self.ids.extend([("shared-model", shared), ("own-model", owned), ("strict", tenant.id.clone())]);
+    }
+
+    /// A request that goes by its tenant's strategy, and one by a strategy of its own.
+    async fn choose(&mut self, upstream: &MockUpstream) {
+        let setup = Setup { default_strategy: json!("quality"), ..Setup::default() };
+        let tenant = Tenant::with(&self.gateway, upstream, &[], setup).await;
+        let target = |(quality, backend): (u32, &str)| json!({ "provider_id": tenant.provider, "model": backend, "quality": quality, "default_max_output_tokens": 64 });
+        for backend in ["ok", "e500"] {
+            tenant.price(backend).await;
+        }
+        let targets: Vec<Value> = [(9, "ok"), (1, "e500")].into_iter().map(target).collect();
+        let model = json!({ "name": tenant.model("left"), "strategy": "tenant_default", "targets": targets });
+        made(self.gateway.operator(), "/models", model).await;
+        self.ids.insert("chosen", tenant.chat("left").await.must(200).request_id());
+        let permissions = json!({ "permissions": ["models:use", "routing:choose"] });
+        let (key, chooser) = tenant.new_key(&self.gateway, permissions).await;
+        let wished = chooser.with("x-ledgerway-strategy", "cost").post(NATIVE, &tenant.ask("left")).await;
+        self.ids.insert("wished", wished.must(200).request_id());
+        self.ids.extend([("wishing-key", key), ("defaulting", tenant.id)]);
     }
 
     async fn observe(&mut self, tenant: &Tenant) {

@@ -16,11 +16,21 @@ pub struct Setup {
     pub kind: &'static str,
     pub limit_usd: &'static str,
     pub timeout_ms: u64,
+    /// The tenant's `required_terms`, from its creation on.
+    pub required_terms: Value,
+    /// The tenant's `default_strategy`, from its creation on.
+    pub default_strategy: Value,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { kind: "openai", limit_usd: "5", timeout_ms: 8000 }
+        Self {
+            kind: "openai",
+            limit_usd: "5",
+            timeout_ms: 8000,
+            required_terms: json!({}),
+            default_strategy: Value::Null,
+        }
     }
 }
 
@@ -46,7 +56,9 @@ impl Tenant {
     pub async fn with(gateway: &Gateway, upstream: &MockUpstream, backends: &[&str], setup: Setup) -> Self {
         let (name, operator) = (gateway.next_name(), gateway.operator().clone());
         let partner = made(&operator, "/partners", json!({ "name": name })).await;
-        let tenant = made(&operator, "/tenants", json!({ "partner_id": partner, "name": name })).await;
+        let tenant = json!({ "partner_id": partner, "name": name, "required_terms": setup.required_terms,
+                             "default_strategy": setup.default_strategy });
+        let tenant = made(&operator, "/tenants", tenant).await;
         let user = json!({ "tenant_id": tenant, "name": name, "email": format!("{name}@example.com") });
         let user = made(&operator, "/users", user).await;
         let provider = json!({

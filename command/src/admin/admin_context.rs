@@ -11,7 +11,7 @@ use events::ids::{PartnerId, ProviderId, TenantId, UserId};
 use events::log::Basis;
 use projections::caller::Caller;
 use projections::reach;
-use projections::tables::{Entry, Tables};
+use projections::tables::{Entry, Tables, TenantSettings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -186,10 +186,13 @@ impl<'a> AdminContext<'a> {
 
     /// Checks that the caller may create, change and end models: its key has no allow list of them. A list consists of names, and
     /// what a name stands for depends on other models too: with a new model, a new name or the end of a model, the key could reach
-    /// what it was not given.
+    /// what it was not given. The same holds for the administrators of a tenant that has such a list.
     pub fn may_manage_models(&self) -> Result<(), CommandError> {
         let reason = "your key has an allow list of models, so it cannot create, change or delete any";
-        require(self.caller.models.is_none(), reason)
+        require(self.caller.models.is_none(), reason)?;
+        let reason = "your tenant has an allow list of models, so only the platform or its partner can create, change or delete its models";
+        let Reach::Tenant(tenant) = self.caller.reach else { return Ok(()) };
+        require(!self.tables.tenant_settings(Some(tenant)).is_some_and(TenantSettings::has_allow_list), reason)
     }
 
     /// Checks that the caller may manage a user and the user's keys: it reaches as far as each of the user's roles.

@@ -14,6 +14,7 @@ mod key_state;
 mod made_by_gateway;
 mod maintenance;
 mod model;
+mod model_patterns;
 mod partner;
 mod price;
 mod provider;
@@ -21,6 +22,7 @@ mod provider_key;
 mod rate_limit;
 mod scope;
 mod tenant;
+pub mod terms;
 mod user;
 
 pub use erasure::{described_erasure, erase};

@@ -3,6 +3,7 @@
 use catalogue::{Capability, Catalogue, Mode};
 use events::event::admin::Model;
 use events::money::NanoUsd;
+use events::terms::Requirements;
 use events::usage::TokenClasses;
 use projections::tables::Tables;
 
@@ -33,7 +34,7 @@ impl Environment {
         let named = self.named.as_ref()?;
         let now = self.parts.clock.now();
         let costs = models.iter().filter_map(|model| {
-            let (target, offer) = tables.first_offer(None, model, now)?;
+            let (target, offer) = tables.first_offer(None, model, now, Requirements::NONE)?;
             let known = named.described(catalogue, offer.provider, &target.model)?;
             let is_good = known.mode == Mode::Chat
                 && known.capabilities.contains(&Capability::Tools)

@@ -91,14 +91,18 @@ fn with_affordable_cap(mut refusal: Refusal, request: &ClientRequest) -> Refusal
 }
 
 impl AdmissionRequest<'_> {
-    /// The idempotency key, with a fingerprint of the surface, of the headers that go on to providers, and of the body:
-    /// equal fingerprints are equal requests.
+    /// The idempotency key, with a fingerprint of the surface, of the headers that go on to providers, of the terms and the
+    /// strategy that it asks for, and of the body: equal fingerprints are equal requests.
     fn key(&self, body_sha256: &str) -> Option<InferenceKey> {
         let (tenant, key) = (self.context.tenant_id?, self.idempotency_key?.to_owned());
         let mut parts = vec!["inference", self.request.surface().spec().name];
         for (name, value) in self.request.forwarded_headers() {
             parts.extend([name.as_str(), value.to_str().unwrap_or_default()]);
         }
+        let terms = &self.request.facts.required_terms;
+        let terms = if terms.is_empty() { None } else { serde_json::to_string(terms).ok() };
+        parts.extend(terms.iter().flat_map(|terms| ["terms", terms.as_str()]));
+        parts.extend(self.request.facts.wished_strategy.into_iter().flat_map(|wish| ["strategy", wish.as_str()]));
         let fingerprint = fingerprint(&parts, body_sha256.as_bytes());
         Some(InferenceKey { tenant, key, fingerprint })
     }

@@ -17,6 +17,7 @@ use dialects::{
 use events::event::admin::{Permission, Provider};
 use events::ids::RequestId;
 use events::refusal::Refusal;
+use events::terms::Requirements;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Limited};
@@ -31,11 +32,12 @@ use super::credentials::Credentials;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
-use super::plan::{not_allowed, unpriced};
-use super::preparation::{authorize, not_current, read_body, work_on};
+use super::plan::{no_offer, not_allowed};
+use super::preparation::{authorize, not_current, read_body, require_choice, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
+use super::wishes::RequestWishes;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
 use crate::figures::TokenCount;
@@ -81,6 +83,8 @@ async fn counted(
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
+    let wishes = RequestWishes::of(request.headers())?;
+    require_choice(caller, wishes.strategy)?;
     let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
@@ -96,12 +100,14 @@ async fn counted(
     let tenant = caller.chain.tenant;
     let now = gateway.now();
     let named = tables.named_model(tenant, request.model(), now)?;
-    if !caller.allows_model(request.model()) {
+    if !caller.may_use_model(&tables, request.model()) {
         return Err(not_allowed(request.model()));
     }
     let model = named.require_in_service(now)?.serving;
-    let offered = tables.first_offer(tenant, &model.value, now);
-    let (target, offer) = offered.ok_or_else(|| unpriced(request.model()))?;
+    let required = Requirements { tenant: tables.required_terms(tenant), request: &wishes.terms };
+    let offered = tables.first_offer(tenant, &model.value, now, required);
+    let refused = || no_offer(&tables, (tenant, request.model()), &model.value, now, required);
+    let (target, offer) = offered.ok_or_else(refused)?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
     let windows = (&target.maintenance, &offer.provider.maintenance);

@@ -16,6 +16,7 @@ const EVENTS: &str = "text/event-stream";
 /// The error codes of an inference, besides those of any request with a body.
 const REFUSALS: &[ErrorCode] = &[
     ErrorCode::ModelNotAllowed,
+    ErrorCode::TermsNotMet,
     ErrorCode::ModelNotFound,
     ErrorCode::TenantNotServed,
     ErrorCode::Conflict,
@@ -91,6 +92,7 @@ pub fn token_counting(counting: &TokenCounting) -> Operation {
     let operation = Operation::new(counting.operation, "Inference", "Counts the tokens of a prompt");
     (counting.describe)(operation.needs(Permission::ModelsUse).refuses(&[
         ErrorCode::ModelNotAllowed,
+        ErrorCode::TermsNotMet,
         ErrorCode::ModelNotFound,
         ErrorCode::TenantNotServed,
         ErrorCode::ModelUnpriced,

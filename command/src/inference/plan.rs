@@ -4,6 +4,7 @@
 mod maintenance;
 mod order_source;
 mod target_order;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, Writte
 use events::decision_time::is_near;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
-use events::ids::{ProviderId, RequestId};
+use events::ids::{ProviderId, RequestId, TenantId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{LeftOut, Order};
+use events::routing::{ChosenBy, LeftOut, Order};
+use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
 
@@ -47,6 +49,8 @@ pub struct Plan {
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<CostLine>,
+    /// What its tenant required of its targets.
+    pub tenant_terms: RequiredTerms,
     /// What the order of its targets follows from, if the log does not show that otherwise.
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
@@ -60,7 +64,7 @@ const NAMED_CAP_BYTES: u64 = 48;
 
 /// Plans a request.
 ///
-/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
+/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
 /// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers, or all that could serve are under maintenance.
 pub fn plan(
     tables: &Tables,
@@ -71,7 +75,7 @@ pub fn plan(
     known: KnownOfTargets<'_>,
 ) -> Result<Plan, Refusal> {
     let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?;
-    if !caller.allows_model(&request.facts.model) {
+    if !caller.may_use_model(tables, &request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
     let named = named.require_in_service(now)?;
@@ -80,8 +84,17 @@ pub fn plan(
     let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { considered, order, source, maintenance, session, open, prompt_bytes, prompt_tokens_estimate } =
-        ordered;
+    let TargetOrder {
+        considered,
+        order,
+        source,
+        maintenance,
+        session,
+        required,
+        open,
+        prompt_bytes,
+        prompt_tokens_estimate,
+    } = ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -89,8 +102,15 @@ pub fn plan(
     };
     let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
     if tried().next().is_none() {
-        let in_maintenance = maintenance::refusal(&request.facts.model, &order, now);
-        return Err(in_maintenance.unwrap_or_else(|| no_target(request, &order, &considered, &source)));
+        // What is under maintenance meets the terms.
+        if let Some(refusal) = maintenance::refusal(&request.facts.model, &order, now) {
+            return Err(refusal);
+        }
+        let for_terms = order.left_out().find(|(_, why)| matches!(why, LeftOut::TermNotMet(_)));
+        if let Some(left_out) = for_terms.and_then(|(at, _)| considered.get(at)) {
+            return Err(terms::not_met(tables, &model.value, required, left_out, &request.facts.model));
+        }
+        return Err(no_target(request, &order, &considered, &source));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let targets: Vec<_> =
@@ -106,7 +126,11 @@ pub fn plan(
     let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
     let retires = is_near(model.value.retirement.retires_at);
     let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
-    let recorded = RecordedInputs { decided_at, stands_for: alias.map(|_| model.value.name.clone()), session };
+    let stands_for = alias.map(|_| model.value.name.clone());
+    let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
+    let terms = terms::admitted(tables, &model.value, required, called);
+    let tenant_terms = terms.as_ref().map_or(RequiredTerms::NONE, |terms| terms.tenant.clone());
+    let recorded = RecordedInputs { decided_at, stands_for, session, terms };
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -117,6 +141,7 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
+        tenant_terms,
         route: route(&model.value, &order, source, recorded),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
@@ -132,30 +157,40 @@ struct RecordedInputs {
     stands_for: Option<String>,
     /// The digest of the session that was gone by.
     session: Option<String>,
+    /// What was required of each target.
+    terms: Option<AdmittedTerms>,
+}
+
+impl RecordedInputs {
+    const fn is_nothing(&self) -> bool {
+        self.decided_at.is_none() && self.stands_for.is_none() && self.session.is_none() && self.terms.is_none()
+    }
 }
 
 /// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
 fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> Option<Box<Route>> {
-    let RecordedInputs { decided_at, stands_for, session } = recorded;
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
-        OrderSource::ByStrategy(Strategy::Priority) => true,
-        OrderSource::ByStrategy(Strategy::Weighted) => is_one_level(),
-        OrderSource::ByStrategy(_) | OrderSource::ByRules { .. } => false,
+        OrderSource::ByStrategy { strategy: Strategy::Priority, chosen_by: ChosenBy::Model } => true,
+        OrderSource::ByStrategy { strategy: Strategy::Weighted, chosen_by: ChosenBy::Model } => is_one_level(),
+        OrderSource::ByStrategy { .. } | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && !has_open_breakers(order) && decided_at.is_none() && stands_for.is_none() && session.is_none() {
+    if is_in_the_log && recorded.is_nothing() && !has_open_breakers(order) {
         return None;
     }
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
+    let (strategy, chosen_by) = (order.strategy, source.chosen_by());
     let (features, rule) = match source {
-        OrderSource::ByStrategy(_) => (None, None),
-        OrderSource::ByRules { features, rule } => (Some(features), rule.map(|(index, _)| index as u64)),
+        OrderSource::ByStrategy { .. } => (None, None),
+        OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
+    let RecordedInputs { decided_at, stands_for, session, terms } = recorded;
     Some(Box::new(Route {
-        strategy: order.strategy,
+        strategy,
+        chosen_by,
         figures,
         left_out,
         features,
@@ -163,6 +198,7 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
         stands_for,
         session,
         decided_at,
+        terms,
     }))
 }
 
@@ -373,15 +409,31 @@ fn output_cap<'a>(
         .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
 }
 
-/// The refusal of a model that the key may not use.
+/// The refusal of a model that the key or its tenant may not use.
 pub fn not_allowed(model: &str) -> Refusal {
     let shown = Model::bounded_name(model);
-    let message = format!("the key may not use the model {shown}: GET /v1/models lists those that it may use");
+    let message =
+        format!("the key, or its tenant, may not use the model {shown}: GET /v1/models lists those that it may use");
     Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
 }
 
+/// The refusal of a model, by the name that was requested, of which no target can serve the tenant.
+pub fn no_offer(
+    tables: &Tables,
+    (tenant, requested): (Option<TenantId>, &str),
+    model: &Model,
+    now: DateTime<Utc>,
+    required: Requirements<'_>,
+) -> Refusal {
+    let mut considered = model.targets.iter().map(|target| tables.evaluate(tenant, model, target, now, required));
+    match considered.find(|considered| matches!(considered.left_out, Some(LeftOut::TermNotMet(_)))) {
+        Some(left_out) => terms::not_met(tables, model, required, &left_out, requested),
+        None => unpriced(requested),
+    }
+}
+
 /// The refusal of a model without a target that can serve.
-pub fn unpriced(model: &str) -> Refusal {
+fn unpriced(model: &str) -> Refusal {
     let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
          bounded: create a price with POST /v1/admin/prices";
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)

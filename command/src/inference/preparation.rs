@@ -13,6 +13,7 @@ use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::Strategy;
 use projections::caller::Caller;
 use projections::tables::{CatchUp, Tables};
 use ring::digest::{Digest, SHA256, digest};
@@ -28,6 +29,7 @@ use super::plan::{self, Plan};
 use super::running::UnheldRequest;
 use super::session::session_of;
 use super::target_places::Priority;
+use super::wishes::{RequestWishes, terms_of_both};
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
@@ -78,6 +80,8 @@ pub async fn prepare(
     let headers = (surface.spec().read_headers)(request.headers())?;
     let priority = Priority::of(request.headers())?;
     let session = session_of(request.headers())?;
+    let wishes = RequestWishes::of(request.headers())?;
+    require_choice(caller, wishes.strategy)?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -88,11 +92,14 @@ pub async fn prepare(
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
+    require_choice(&caller, wishes.strategy)?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
     if session.is_some() {
         request.facts.session = session;
     }
+    request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
+    request.facts.wished_strategy = wishes.strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -126,6 +133,11 @@ pub async fn prepare(
         content_lost,
         priority,
     })
+}
+
+/// Errors: `FORBIDDEN`, if the caller wishes for a strategy and may not choose any.
+pub fn require_choice(caller: &Caller, wished: Option<Strategy>) -> Result<(), Refusal> {
+    wished.map_or(Ok(()), |_| caller.require(Permission::RoutingChoose))
 }
 
 /// What is the same for all plans of a request.
@@ -331,9 +343,14 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
     if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
         return Err(not_current());
     }
-    let caller = authorize(&gateway.tables.load(), &prepared.caller, gateway.clock.now())?;
+    let tables = gateway.tables.load();
+    let caller = authorize(&tables, &prepared.caller, gateway.clock.now())?;
+    // Sent again, it is planned by what the tenant requires now.
+    if *tables.required_terms(caller.chain.tenant) != prepared.plan.tenant_terms {
+        return Err(not_current());
+    }
     let model = &prepared.request.facts.model;
-    if caller.allows_model(model) { Ok(()) } else { Err(plan::not_allowed(model)) }
+    if caller.may_use_model(&tables, model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.

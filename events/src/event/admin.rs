@@ -24,6 +24,7 @@ use crate::limit::{Bounds, Measure};
 use crate::maintenance::MaintenanceWindows;
 use crate::money::NanoUsd;
 use crate::named;
+use crate::terms::{RequiredTerms, StatedTerms};
 use crate::time::{Period, wire};
 
 pub use crate::routing::{Affinity, RoutingRule, RoutingRules, Strategy};
@@ -98,6 +99,15 @@ pub struct Tenant {
     /// True while nothing of it may be deleted or erased, whatever else says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legal_hold: bool,
+    /// What is required of each target that its requests are sent to.
+    #[serde(default, skip_serializing_if = "RequiredTerms::is_empty")]
+    pub required_terms: RequiredTerms,
+    /// Frontend names and globs that bind all of its keys; absent for every model that it can see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// The strategy of models that leave it to the tenant; absent for `priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_strategy: Option<Strategy>,
 }
 
 impl Tenant {
@@ -114,6 +124,9 @@ impl Tenant {
             content_policy: ContentPolicy::default(),
             content_days: None,
             legal_hold: false,
+            required_terms: RequiredTerms::NONE,
+            models: None,
+            default_strategy: None,
         }
     }
 }
@@ -121,7 +134,8 @@ impl Tenant {
 impl Shown for Tenant {
     fn left_out() -> Value {
         json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
-                "content_days": null, "legal_hold": false })
+                "content_days": null, "legal_hold": false, "required_terms": {}, "models": null,
+                "default_strategy": null })
     }
 }
 
@@ -192,6 +206,7 @@ named! {
         EventsRead = "events:read",
         ContentRead = "content:read",
         AdminAccess = "admin:access",
+        RoutingChoose = "routing:choose",
     }
 }
 
@@ -408,6 +423,8 @@ pub struct Target {
     /// When it is not called.
     #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
     pub maintenance: MaintenanceWindows,
+    #[serde(flatten)]
+    pub terms: StatedTerms,
 }
 
 impl Target {
@@ -434,6 +451,7 @@ impl Target {
             quality: None,
             max_concurrent: None,
             maintenance: MaintenanceWindows::default(),
+            terms: StatedTerms::NONE,
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::{Figures, RequestFeatures};
+use crate::routing::{ChosenBy, Figures, RequestFeatures};
+use crate::terms::AdmittedTerms;
 use crate::time::wire;
 use crate::usage::Usage;
 
@@ -97,12 +98,16 @@ pub struct InferenceAdmitted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub strategy: Strategy,
+    /// Who chose it; absent if the model did.
+    #[serde(default, skip_serializing_if = "ChosenBy::is_model")]
+    pub chosen_by: ChosenBy,
     /// What the strategy went by, of each target of the model, by `provider_id/model`. Two numbers: the second one decides among
     /// equals of the first. Absent if they follow from the model's row.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, Figures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
-    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule` or `maintenance`.
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule`, `maintenance`, or the term
+    /// that one does not meet: `residency_not_met`, `zero_retention_not_met` or `training_not_met`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
     /// What the rules of the model went by; absent if it has another strategy.
@@ -121,6 +126,9 @@ pub struct Route {
     /// window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]
     pub decided_at: Option<DateTime<Utc>>,
+    /// Which terms were required of each target, and by whom; absent if none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<AdmittedTerms>,
 }
 
 impl InferenceAdmitted {

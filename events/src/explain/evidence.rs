@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
-use crate::event::admin::{Budget, Model, Price, Provider, RateLimit, Reach};
+use super::terms::TermsEvidence;
+use crate::event::admin::{Budget, Key, Model, Price, Provider, RateLimit, Reach};
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind};
@@ -24,6 +25,8 @@ pub(super) struct Evidence {
     pub prices: Vec<Recorded>,
     pub budgets: Vec<Recorded>,
     pub limits: Vec<Recorded>,
+    /// What it required of its targets, and what is stated of these.
+    pub terms: TermsEvidence,
     /// Whether its user may have used its keys in other tenants.
     pub acts_elsewhere: bool,
     /// False if there are too many changes to read them all.
@@ -62,9 +65,14 @@ impl Evidence {
             prices: Vec::new(),
             budgets: Vec::new(),
             limits: Vec::new(),
+            terms: TermsEvidence::default(),
             acts_elsewhere: false,
             is_whole: true,
         };
+        if let Some((recorded, admitted)) = evidence.admission() {
+            let model = evidence.model(admitted.versions.model);
+            evidence.terms = TermsEvidence::read(reader, recorded, admitted, model.as_ref())?;
+        }
         evidence.read_changes(reader, &mut wanted, until)?;
         Ok(Some(evidence))
     }
@@ -211,11 +219,29 @@ impl Evidence {
         }
     }
 
+    /// The version of its key that its admission names; `None` if that one was a rotation.
+    pub(super) fn key(&self, version: u64) -> Option<&Key> {
+        let named = self.named.iter().find(|recorded| recorded.position == version)?;
+        match &named.event {
+            Event::Resource(Resource::Key(change)) => change.state(),
+            _ => None,
+        }
+    }
+
     /// A version of a price, with the event that it is of.
     pub(super) fn price(&self, version: u64) -> Option<(&Recorded, &Price)> {
         let recorded = self.prices.iter().find(|recorded| recorded.position == version)?;
         match &recorded.event {
             Event::Resource(Resource::Price(change)) => Some((recorded, change.state()?)),
+            _ => None,
+        }
+    }
+
+    /// Its admission, if it was admitted.
+    fn admission(&self) -> Option<(&Recorded, &InferenceAdmitted)> {
+        let recorded = self.life.first()?;
+        match &recorded.event {
+            Event::Inference(Inference::Admitted(admitted)) => Some((recorded, admitted)),
             _ => None,
         }
     }

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
-use super::maintenance;
 use super::verdict::Verdict;
-use super::{alias, decision_time};
+use super::{alias, decision_time, maintenance, strategy, terms};
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
 use crate::ids::{ProviderId, RequestId};
 use crate::routing::{
-    Candidate, ConditionSubject, Features, Figures, LeftOut, Order, Reason, RequestFeatures, RoutingRule, Strategy,
-    choose, choose_again,
+    Candidate, ChosenBy, ConditionSubject, Features, Figures, LeftOut, Order, Reason, RequestFeatures, RoutingRule,
+    Strategy, choose, choose_again,
 };
+use crate::terms::AdmittedTerms;
 
 /// The targets and the calls of a request, and whether the calls follow the order.
 #[derive(Clone, Debug)]
@@ -23,9 +23,13 @@ pub struct RouteCheck {
     pub verdict: Verdict,
     /// `None` if the log does not have the version of the model.
     pub strategy: Option<Strategy>,
+    /// Who chose it, as the admission says.
+    pub chosen_by: Option<ChosenBy>,
     /// The rule of the model that held, from 0, and what its rules went by, as the admission says.
     pub rule: Option<u64>,
     pub features: Option<RequestFeatures>,
+    /// What was required of each target; `None` if nothing was.
+    pub terms: Option<AdmittedTerms>,
     /// The targets that could serve in the order in which they are tried, then the others.
     pub targets: Vec<RouteTarget>,
     pub calls: Vec<RouteCall>,
@@ -85,8 +89,10 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     let mut check = RouteCheck {
         verdict: Verdict::default(),
         strategy: None,
+        chosen_by: None,
         rule: recorded_route.and_then(|route| route.rule),
         features: recorded_route.and_then(|route| route.features.clone()),
+        terms: recorded_route.and_then(|route| route.terms.clone()),
         targets: Vec::new(),
         calls: calls(&evidence.life),
     };
@@ -98,25 +104,35 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     alias::check(evidence, (recorded, admitted), at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
     maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
-    check.strategy = Some(recorded_route.map_or(model.strategy, |route| route.strategy));
+    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.backend()).copied()
     };
     let order = match recorded_route {
         Some(route) if !route.figures.is_empty() => {
-            let rule = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
+            let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
+            let about = (recorded, admitted);
+            let strategy = strategy::follows(evidence, about, Some(route), of_model, &mut check.verdict);
+            check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             order_by(route, &model, rule, evidence.request, &mut check.verdict, recorded.position)
         }
         Some(_) | None => {
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
+            let about = (recorded, admitted);
+            let strategy = strategy::follows(evidence, about, recorded_route, model.strategy, &mut check.verdict);
+            if let Some(route) = recorded_route {
+                check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
+            }
             order_without_figures(&model, recorded_route, evidence.request)
         }
     };
     let passed_over = passed_over(&evidence.life);
     let order = with_session(order, &model, recorded_route, (&mut check.verdict, recorded.position));
+    check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
+    check.chosen_by = Some(recorded_route.map_or(ChosenBy::Model, |route| route.chosen_by));
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
         let is_it =
@@ -142,15 +158,15 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     check
 }
 
-/// The rule of the model that holds for the request, by the features that the admission has. Compares it, its strategy, and which
-/// targets it leaves out.
+/// The rule of the model that holds for the request, by the features that the admission has, and the strategy that model and rule say.
+/// Compares the rule, and which targets it leaves out.
 fn rule_that_holds<'a>(
     route: &Route,
     model: &'a Model,
     recorded: &Recorded,
     admitted: &InferenceAdmitted,
     verdict: &mut Verdict,
-) -> Option<&'a RoutingRule> {
+) -> (Option<&'a RoutingRule>, Strategy) {
     let position = recorded.position;
     let found = match (&route.features, model.strategy) {
         (Some(features), Strategy::Rules) => {
@@ -191,7 +207,6 @@ fn rule_that_holds<'a>(
         (Strategy::Rules, Some(rule)) => rule.strategy.unwrap_or(Strategy::Rules),
         (strategy, _) => strategy,
     };
-    verdict.compare(position, "route.strategy", route.strategy.as_str(), strategy.as_str());
     for target in &model.targets {
         let backend = target.backend();
         let why = route.left_out.get(&backend);
@@ -203,7 +218,7 @@ fn rule_that_holds<'a>(
             verdict.differ(position, "route.left_out", &backend, "the rule names it");
         }
     }
-    rule
+    (rule, strategy)
 }
 
 /// The order by the figures that the admission has.
@@ -243,7 +258,7 @@ fn order_by<'a>(
             Strategy::Priority => {
                 verdict.compare(position, "route.figures", figures.first, target.priority.into());
             }
-            Strategy::Cost | Strategy::Latency | Strategy::Balanced => {}
+            Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::TenantDefault => {}
         }
     }
     let candidate = |target| Candidate { left_out: left_out(route, target), ..Candidate::default() };
@@ -281,7 +296,8 @@ fn order_without_figures<'a>(model: &Model, route: Option<&Route>, request: Requ
         left_out: route.and_then(|route| left_out(route, target)),
         ..Candidate::default()
     });
-    choose(model.strategy, candidates, &Features { request: Some(request), ..Features::default() })
+    let strategy = if model.strategy == Strategy::TenantDefault { Strategy::Priority } else { model.strategy };
+    choose(strategy, candidates, &Features { request: Some(request), ..Features::default() })
 }
 
 /// The indexes of the targets: first those that could serve, with their ranks.

@@ -32,6 +32,12 @@ impl Caller {
         caller.has_not_expired(now).then_some(caller)
     }
 
+    /// Whether its own allow list and that of its tenant match the frontend model `name`.
+    pub fn may_use_model(&self, tables: &Tables, name: &str) -> bool {
+        self.allows_model(name)
+            && tables.tenant_settings(self.chain.tenant).is_none_or(|settings| settings.allows_model(name))
+    }
+
     /// Whether its secret has not expired at `now`. Only the tables tell whether it was revoked.
     pub fn has_not_expired(&self, now: DateTime<Utc>) -> bool {
         self.valid_until.is_none_or(|until| now < until)

@@ -8,6 +8,8 @@ use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey,
 use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId};
 
 use super::backends::Backends;
+use super::shared_terms::SharedTerms;
+use super::tenant_settings::{SettingsByTenant, TenantSettings};
 
 /// Ids of budgets or limits by the scope that they bind.
 type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
@@ -49,6 +51,8 @@ pub struct Indexes {
     pub routes: Arc<Routes>,
     pub price_lists: Arc<PriceLists>,
     pub backends: Arc<Backends>,
+    pub shared_terms: Arc<SharedTerms>,
+    pub tenant_settings: Arc<SettingsByTenant>,
     pub budgets_by_scope: Arc<ByScope<BudgetId>>,
     pub limits_by_scope: Arc<ByScope<LimitId>>,
     /// Live provider keys of the providers that have some.
@@ -58,8 +62,8 @@ pub struct Indexes {
 /// What happens to a state in the indexes.
 #[derive(Clone, Copy)]
 pub enum IndexChange {
-    /// It is the newest state.
-    Add,
+    /// It is the newest state, of the event at this position.
+    Add { version: u64 },
     /// It is no longer the newest one.
     Remove,
 }
@@ -83,6 +87,12 @@ impl Indexed for Tenant {
         if let Some(slug) = &self.handles.slug {
             bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id, change);
         }
+        let Some(settings) = TenantSettings::of(self) else { return };
+        let by_tenant = Arc::make_mut(&mut indexes.tenant_settings);
+        match change {
+            IndexChange::Add { .. } => drop(by_tenant.insert(self.tenant_id, Arc::new(settings))),
+            IndexChange::Remove => drop(by_tenant.remove(&self.tenant_id)),
+        }
     }
 }
 
@@ -90,14 +100,21 @@ impl Indexed for Model {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         if self.tenant_id.is_none() {
             let backends = Arc::make_mut(&mut indexes.backends);
+            let terms = Arc::make_mut(&mut indexes.shared_terms);
             match change {
-                IndexChange::Add => backends.add(self),
-                IndexChange::Remove => backends.remove(self),
+                IndexChange::Add { version } => {
+                    backends.add(self);
+                    terms.add(self, version);
+                }
+                IndexChange::Remove => {
+                    backends.remove(self);
+                    terms.remove(self);
+                }
             }
         }
         let routes = Arc::make_mut(&mut indexes.routes).entry(Namespace::of(self)).or_default();
         match change {
-            IndexChange::Add => drop(routes.insert(self.name.clone(), self.model_id)),
+            IndexChange::Add { .. } => drop(routes.insert(self.name.clone(), self.model_id)),
             IndexChange::Remove if routes.get(&self.name) == Some(&self.model_id) => drop(routes.remove(&self.name)),
             IndexChange::Remove => {}
         }
@@ -116,7 +133,7 @@ impl Indexed for Price {
         let list = Arc::make_mut(&mut indexes.price_lists).entry(self.provider_id).or_default();
         let prices = list.entry(self.model.clone()).or_default();
         match change {
-            IndexChange::Add => prices.push(self.price_id),
+            IndexChange::Add { .. } => prices.push(self.price_id),
             IndexChange::Remove => prices.retain(|listed| *listed != self.price_id),
         }
     }
@@ -149,7 +166,7 @@ where
 {
     let index = Arc::make_mut(index);
     match change {
-        IndexChange::Add => drop(index.entry(key).or_default().insert(id)),
+        IndexChange::Add { .. } => drop(index.entry(key).or_default().insert(id)),
         IndexChange::Remove => {
             let Some(ids) = index.get_mut(&key) else { return };
             ids.remove(&id);

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Retirement, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Candidate, Features, LeftOut, Observed, choose};
+use events::routing::{Candidate, ChosenBy, Features, LeftOut, Observed, Strategy, choose};
+use events::terms::{RequiredTerms, Requirements};
 use events::time::rfc3339;
 
-use super::{Entry, Tables, TargetLimits};
+use super::{Entry, Tables, TargetLimits, TargetTerms, TenantSettings};
 
 /// A live provider that the tenant may use, the price in force, and the limits of the target.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +49,51 @@ impl<'a> EvaluatedTarget<'a> {
 }
 
 impl Tables {
-    /// Evaluates whether a model's target can serve a client of `tenant` now.
+    /// What a tenant has set for all of its requests; `None` if nothing.
+    pub fn tenant_settings(&self, tenant: Option<TenantId>) -> Option<&TenantSettings> {
+        let settings = &self.indexes.tenant_settings;
+        if settings.is_empty() { None } else { settings.get(&tenant?).map(|settings| &**settings) }
+    }
+
+    /// What a tenant requires of each target that its requests are sent to.
+    pub fn required_terms(&self, tenant: Option<TenantId>) -> &RequiredTerms {
+        self.tenant_settings(tenant).map_or(&RequiredTerms::NONE, |settings| &settings.required_terms)
+    }
+
+    /// The strategy of a model for a tenant, and who chose it.
+    pub fn strategy_for(&self, tenant: Option<TenantId>, model: &Model) -> (Strategy, ChosenBy) {
+        if model.strategy != Strategy::TenantDefault {
+            return (model.strategy, ChosenBy::Model);
+        }
+        match self.tenant_settings(tenant).and_then(|settings| settings.default_strategy) {
+            Some(strategy) => (strategy, ChosenBy::Tenant),
+            None => (Strategy::Priority, ChosenBy::Model),
+        }
+    }
+
+    /// What is stated of a model's target at this provider.
+    pub fn stated_terms<'a>(&'a self, model: &Model, target: &'a Target, provider: &Provider) -> TargetTerms<'a> {
+        self.indexes.shared_terms.of(model, target, provider)
+    }
+
+    /// Evaluates whether a model's target can serve a client of `tenant` now, of which this is required.
     pub fn evaluate<'a>(
         &'a self,
         tenant: Option<TenantId>,
         model: &Model,
         target: &'a Target,
         now: DateTime<Utc>,
+        required: Requirements<'_>,
     ) -> EvaluatedTarget<'a> {
         match self.offer(tenant, model, target, now) {
-            Ok(offer) => EvaluatedTarget { target, offer: Some(offer), left_out: None },
+            Ok(offer) => {
+                let unmet = match required.are_none() {
+                    true => None,
+                    false => required.unmet_by(self.stated_terms(model, target, offer.provider).terms),
+                };
+                let left_out = unmet.map(|(term, _)| LeftOut::TermNotMet(term));
+                EvaluatedTarget { target, offer: Some(offer), left_out }
+            }
             Err(why) => EvaluatedTarget { target, offer: None, left_out: Some(why) },
         }
     }
@@ -84,9 +120,12 @@ impl Tables {
         tenant: Option<TenantId>,
         model: &'a Model,
         now: DateTime<Utc>,
+        required: Requirements<'_>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        let targets: Vec<_> = model.targets.iter().map(|target| self.evaluate(tenant, model, target, now)).collect();
-        let order = choose(model.strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
+        let evaluate = |target| self.evaluate(tenant, model, target, now, required);
+        let targets: Vec<_> = model.targets.iter().map(evaluate).collect();
+        let (strategy, _) = self.strategy_for(tenant, model);
+        let order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
         let able = || order.tried().filter_map(|at| targets.get(at));
         let in_service = able().find(|target| target.maintenance_until(now).is_none());
         let first = in_service.or_else(|| able().next())?;

@@ -33,7 +33,7 @@ const fn code(code: ErrorCode) -> Code {
             Code::InvalidArgument
         }
         ErrorCode::Unauthenticated => Code::Unauthenticated,
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => Code::PermissionDenied,
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed | ErrorCode::TermsNotMet => Code::PermissionDenied,
         ErrorCode::NotFound | ErrorCode::ModelNotFound | ErrorCode::ContentGone => Code::NotFound,
         ErrorCode::MethodNotAllowed => Code::Unimplemented,
         ErrorCode::Conflict | ErrorCode::IdempotencyKeyReused => Code::Aborted,

@@ -169,8 +169,10 @@ pub fn route(of: &RouteCheck, rights: Rights) -> Value {
     let part = json!({
         "is_visible": is_whole,
         "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
+        "chosen_by": of.chosen_by.filter(|_| is_whole).map(|by| by.as_str()),
         "rule": of.rule.filter(|_| is_whole),
         "features": of.features,
+        "terms": of.terms.as_ref().map(|terms| json!({ "tenant": terms.tenant, "request": terms.request })),
         "targets": targets.map(|target| route_target(target, is_whole)).collect::<Vec<_>>(),
         "calls": of.calls.iter().map(route_call).collect::<Vec<_>>(),
     });
@@ -205,6 +207,13 @@ pub fn route_shape() -> Shape {
         .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
         .required("strategy", schema::nullable(schema::string()))
         .required(
+            "chosen_by",
+            schema::described(
+                schema::nullable(schema::string()),
+                "Who chose the strategy: `model`, `tenant` or `request`",
+            ),
+        )
+        .required(
             "rule",
             schema::described(
                 schema::nullable(schema::count()),
@@ -212,6 +221,13 @@ pub fn route_shape() -> Shape {
             ),
         )
         .required("features", schema::described(schema::nullable(object().open()), "What the rules went by"))
+        .required(
+            "terms",
+            schema::described(
+                schema::nullable(object().open()),
+                "What the tenant and the request required of each target",
+            ),
+        )
         .required("targets", schema::list(target, None))
         .required("calls", schema::list(call, None))
         .open()

@@ -22,6 +22,103 @@ pub const FORGERIES: &[Forgery] = &[
         what: "cost_usd",
     },
     Forgery {
+        name: "a target was in another region",
+        of: "termed",
+        statement: "UPDATE events SET payload = json_set(payload, '$.targets[1].region', 'us') \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':shared-model'",
+        part: "route",
+        what: "route.terms",
+    },
+    Forgery {
+        name: "the target that was left out met the terms",
+        of: "termed",
+        statement: "UPDATE events SET payload = json_set(payload, '$.targets[0].region', 'eu') \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':shared-model'",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
+        name: "the tenant required nothing",
+        of: "termed",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.terms') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':termed'",
+        part: "route",
+        what: "route.terms.tenant",
+    },
+    Forgery {
+        name: "the tenant requires something else",
+        of: "termed",
+        statement: "UPDATE events SET payload = json_set(payload, '$.required_terms.residency', 'us') \
+                    WHERE event_type = 'tenant.created' AND aggregate_id = ':strict'",
+        part: "route",
+        what: "route.terms.tenant",
+    },
+    Forgery {
+        name: "no shared model stated the terms",
+        of: "owned",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.terms.stated_by') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':owned'",
+        part: "route",
+        what: "route.terms",
+    },
+    Forgery {
+        name: "the shared model stated another region",
+        of: "owned",
+        statement: "UPDATE events SET payload = json_set(payload, '$.targets[1].region', 'us') \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':shared-model'",
+        part: "route",
+        what: "route.terms",
+    },
+    Forgery {
+        name: "the model is the tenant's own claim",
+        of: "owned",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.terms.stated_by', (SELECT json_group_object(key, \
+                    json_array(json_extract(payload, '$.versions.model'))) FROM json_each(payload, '$.route.terms.stated_by'))) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':owned'",
+        part: "route",
+        what: "route.terms",
+    },
+    Forgery {
+        name: "another strategy was the tenant's",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.strategy', 'cost') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':chosen'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the tenant had chosen another one",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_set(payload, '$.default_strategy', 'cost') \
+                    WHERE event_type = 'tenant.created' AND aggregate_id = ':defaulting'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the tenant's strategy was the model's",
+        of: "chosen",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.chosen_by') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':chosen'",
+        part: "route",
+        what: "route.chosen_by",
+    },
+    Forgery {
+        name: "the wish was the tenant's",
+        of: "wished",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.chosen_by', 'tenant') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':wished'",
+        part: "route",
+        what: "route.strategy",
+    },
+    Forgery {
+        name: "the key could not choose",
+        of: "wished",
+        statement: "UPDATE events SET payload = json_set(payload, '$.permissions', json_array('models:use')) \
+                    WHERE event_type = 'key.created' AND aggregate_id = ':wishing-key'",
+        part: "route",
+        what: "route.chosen_by",
+    },
+    Forgery {
         name: "the charge alone is less",
         of: "plain",
         statement: "UPDATE events SET payload = json_set(payload, '$.charged_usd', '0.000000001') \

@@ -111,7 +111,8 @@ pub struct Stranger {
     pub reaches_partner: bool,
 }
 
-const ALL: &[&str] = &["models:use", "usage:read", "audit:read", "events:read", "content:read", "admin:access"];
+const ALL: &[&str] =
+    &["models:use", "usage:read", "audit:read", "events:read", "content:read", "admin:access", "routing:choose"];
 
 impl Stranger {
     /// One of each role that lives in `house`, and nobody.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use events::event::admin::Provider;
 use events::money::TokenRate;
 use events::refusal::Refusal;
+use events::routing::Strategy;
+use events::terms::RequiredTerms;
 use events::usage::ServiceTier;
 
 use crate::chat::read::CACHE_CONTROL;
@@ -38,6 +40,10 @@ pub struct Facts {
     pub has_tools: bool,
     /// Fields that change the cost, in the order of the body.
     pub unpriced: Vec<Unpriced>,
+    /// What it requires of each target.
+    pub required_terms: RequiredTerms,
+    /// How it wants its targets ordered.
+    pub wished_strategy: Option<Strategy>,
 }
 
 impl Facts {
@@ -62,6 +68,8 @@ impl Facts {
             added_tokens: 0,
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             unpriced: Vec::new(),
+            required_terms: RequiredTerms::NONE,
+            wished_strategy: None,
         }
     }
 

@@ -15,13 +15,13 @@ use events::time::{parse_rfc3339, rfc3339};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
-use projections::model_globs::ModelGlobs;
 use projections::tables::Tables;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::key_secret::issue_secret;
+use super::model_patterns::patterns;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, in_some_replies, optional, required};
@@ -35,7 +35,6 @@ use crate::admin::request::AdminRequest;
 use crate::admin::routes::{Administered, CommandPlan, Planned, execute_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
-const PATTERNS_LEN_MAX: usize = 200;
 /// 30 days.
 const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
 /// An hour, to distribute the new secret. To stop a leaked secret at once, pass 0.
@@ -74,18 +73,6 @@ fn permissions() -> FieldType {
         permissions.sort_unstable();
         permissions.dedup();
         Ok(permissions)
-    })
-}
-
-fn patterns() -> FieldType {
-    let shape = schema::list(schema::text(NAME_LEN_MAX), Some(PATTERNS_LEN_MAX));
-    FieldType::new(shape, |field| {
-        let path = field.path().to_owned();
-        let patterns = field.list(PATTERNS_LEN_MAX, |field| field.text(NAME_LEN_MAX))?;
-        match ModelGlobs::compile(&patterns) {
-            Ok(_) => Ok(patterns),
-            Err(error) => Err(FieldError::new(path, format!("{:?} is not a valid glob", error.pattern))),
-        }
     })
 }
 

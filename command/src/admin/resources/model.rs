@@ -17,7 +17,7 @@ use projections::tables::Tables;
 use serde_json::json;
 
 use super::maintenance::maintenance;
-use super::{NAME_LEN_MAX, made_by_gateway};
+use super::{NAME_LEN_MAX, made_by_gateway, terms};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -44,7 +44,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required("name", slug()).meaning("The name that clients send as model. It may contain /, but no white space"),
         defaulting("strategy", one_of(Strategy::ACCEPTED), json!("priority"))
-            .meaning("The order in which targets are tried; performance is another word for latency"),
+            .meaning(
+                "The order in which targets are tried; performance is another word for latency, and tenant_default is the tenant's default_strategy",
+            ),
         defaulting("targets", targets(), json!([])).shown_as(schema::list(target().creation().open(), None)).meaning("At least one, unless the model is an alias"),
         alias::alias(),
         defaulting("affinity", one_of(Affinity::NAMED), json!("none")).meaning(
@@ -74,7 +76,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 
 fn target() -> Members {
     let (rank, tokens) = (|| whole(0, RANK_MAX), || whole(1, Target::TOKENS_MAX));
-    Members(vec![
+    let members = vec![
         required("provider_id", id::<ProviderId>()),
         required("model", text(NAME_LEN_MAX)),
         optional("name", text(NAME_LEN_MAX)).meaning(
@@ -103,7 +105,8 @@ fn target() -> Members {
              all shared models counts, also for tenants' models on a shared provider",
         ),
         maintenance("When the target is not called, as times in UTC"),
-    ])
+    ];
+    Members(members.into_iter().chain(terms::stated()).collect())
 }
 
 fn targets() -> FieldType {

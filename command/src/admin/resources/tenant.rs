@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use events::content::ContentPolicy;
 use events::event::Chain;
-use events::event::admin::{Reach, Tenant};
+use events::event::admin::{Reach, Strategy, Tenant};
 use events::ids::{PartnerId, TenantId};
 use events::log::SideRow;
 use projections::tables::Tables;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
+use super::model_patterns::patterns;
+use super::terms;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -43,14 +45,29 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "True while nothing of the tenant is deleted or erased: neither the tenant, nor people who have content in it, nor content after \
          its days. Only the platform or the tenant's partner can change it",
     );
-    let members =
-        members.into_iter().chain(handles::members()).chain([own_providers, content_policy, content_days, legal_hold]);
-    Declaration::of::<Tenant>(members, json!({ "name": "customer" }))
+    let required_terms = defaulting(REQUIRED_TERMS, terms::required(), json!({}))
+        .shown_as(terms::required_shape())
+        .reset_by_null()
+        .meaning(
+            "What each target must meet that its requests are sent to: residency, zero_retention, training. The tenant's own \
+             administrators can only add to it",
+        );
+    let models = optional(MODELS, patterns()).meaning(
+        "Names of models that the tenant's requests may use; * matches any text. null allows every model. Each key may have a narrower \
+         list. Only the platform or the tenant's partner can change it",
+    );
+    let default_strategy = optional("default_strategy", one_of(Strategy::OF_RULES))
+        .meaning("The strategy of models whose own is tenant_default; null for priority");
+    let own = [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy];
+    let members = members.into_iter().chain(handles::members()).chain(own);
+    Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
 });
 
 const OWN_PROVIDERS: &str = "own_providers";
 const CONTENT_POLICY: &str = "content_policy";
 const LEGAL_HOLD: &str = "legal_hold";
+const REQUIRED_TERMS: &str = "required_terms";
+const MODELS: &str = "models";
 const HOLD_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's legal_hold";
 const NO_STORE: &str = "`sealed` needs an object store: set LEDGERWAY_CONTENT_URL and restart the gateway";
 const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can create or end a tenant";
@@ -58,6 +75,10 @@ const CREATED_FROM_ABOVE: &str = "only the platform or the tenant's partner can 
 const HANDLES_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's slug and external_id";
 /// Nobody may loosen what binds itself.
 const OWN_PROVIDERS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's own_providers";
+const TERMS_FROM_ABOVE: &str =
+    "only the platform or the tenant's partner can take anything out of a tenant's required_terms";
+
+const MODELS_FROM_ABOVE: &str = "only the platform or the tenant's partner can change a tenant's models";
 
 /// Errors: the caller reaches no further than a tenant.
 fn require_above_tenants(cx: &AdminContext<'_>, reason: &'static str) -> Result<(), CommandError> {
@@ -116,6 +137,12 @@ impl Administered for Tenant {
         }
         if given.has(OWN_PROVIDERS) {
             require_above_tenants(cx, OWN_PROVIDERS_FROM_ABOVE)?;
+        }
+        if given.has(REQUIRED_TERMS) && !state.changed_by(&given)?.required_terms.includes(&state.required_terms) {
+            require_above_tenants(cx, TERMS_FROM_ABOVE)?;
+        }
+        if given.has(MODELS) {
+            require_above_tenants(cx, MODELS_FROM_ABOVE)?;
         }
         if given.has(LEGAL_HOLD) {
             require_above_tenants(cx, HOLD_FROM_ABOVE)?;

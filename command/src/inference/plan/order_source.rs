@@ -1,59 +1,79 @@
-//! Who decides in which order the targets of a model are tried: its strategy, or the first of its rules that holds for the request.
+//! Who decides in which order the targets of a model are tried: its strategy or that of the tenant, the first of its rules that holds for
+//! the request, or the request itself.
 
 use chrono::{DateTime, Utc};
 use dialects::ClientRequest;
 use events::event::admin::{Model, Strategy, Target};
-use events::routing::{ConditionSubject, LeftOut, RequestFeatures, RoutingRule};
+use events::routing::{ChosenBy, ConditionSubject, LeftOut, RequestFeatures, RoutingRule};
 use projections::caller::Caller;
-use projections::tables::EvaluatedTarget;
+use projections::tables::{EvaluatedTarget, Tables};
 
 use crate::inference::request_features::features_of;
 
 /// How the targets of a model are ordered for one request.
 pub enum OrderSource<'a> {
-    ByStrategy(Strategy),
+    ByStrategy {
+        strategy: Strategy,
+        chosen_by: ChosenBy,
+    },
     ByRules {
         features: RequestFeatures,
         /// The rule that holds, with its index.
         rule: Option<(usize, &'a RoutingRule)>,
+        /// How the request wants the targets ordered that the rule permits.
+        wish: Option<Strategy>,
     },
 }
 
 impl<'a> OrderSource<'a> {
     pub fn of(
+        tables: &Tables,
         model: &'a Model,
         request: &ClientRequest,
         caller: &Caller,
         input_tokens: u64,
         now: DateTime<Utc>,
     ) -> Self {
+        let wish = request.facts.wished_strategy;
         if model.strategy != Strategy::Rules {
-            return Self::ByStrategy(model.strategy);
+            let (strategy, chosen_by) = match wish {
+                Some(wish) => (wish, ChosenBy::Request),
+                None => tables.strategy_for(caller.chain.tenant, model),
+            };
+            return Self::ByStrategy { strategy, chosen_by };
         }
         let features = features_of(request, input_tokens, now);
         let (metadata, tenant) = (&request.facts.metadata, caller.chain.tenant);
         let rule = model.rules.first_that_holds(&ConditionSubject { features: &features, metadata, tenant });
-        Self::ByRules { rule, features }
+        Self::ByRules { rule, features, wish }
     }
 
     const fn rule(&self) -> Option<&'a RoutingRule> {
         match self {
             Self::ByRules { rule: Some((_, rule)), .. } => Some(rule),
-            Self::ByRules { rule: None, .. } | Self::ByStrategy(_) => None,
+            Self::ByRules { rule: None, .. } | Self::ByStrategy { .. } => None,
         }
     }
 
     /// The rule that holds, from 0, and what the rules went by. `None` for a model without rules.
     pub fn by_rules(&self) -> Option<(Option<usize>, &RequestFeatures)> {
         match self {
-            Self::ByStrategy(_) => None,
-            Self::ByRules { features, rule } => Some((rule.map(|(index, _)| index), features)),
+            Self::ByStrategy { .. } => None,
+            Self::ByRules { features, rule, .. } => Some((rule.map(|(index, _)| index), features)),
+        }
+    }
+
+    pub const fn chosen_by(&self) -> ChosenBy {
+        match self {
+            Self::ByStrategy { chosen_by, .. } => *chosen_by,
+            Self::ByRules { wish: Some(_), .. } => ChosenBy::Request,
+            Self::ByRules { wish: None, .. } => ChosenBy::Model,
         }
     }
 
     pub fn strategy(&self) -> Strategy {
         match self {
-            Self::ByStrategy(strategy) => *strategy,
+            Self::ByStrategy { strategy, .. } | Self::ByRules { wish: Some(strategy), .. } => *strategy,
             Self::ByRules { .. } => {
                 self.rule().map_or(Strategy::Priority, |rule| rule.strategy.unwrap_or(Strategy::Rules))
             }
@@ -73,7 +93,8 @@ impl<'a> OrderSource<'a> {
 
     /// The place of a target in the rule, if the rule has an order of its own.
     pub fn place_of(&self, target: &Target) -> Option<u32> {
-        let rule = self.rule().filter(|rule| rule.strategy.is_none() && !rule.targets.is_empty())?;
+        let is_by_place = self.strategy() == Strategy::Rules;
+        let rule = self.rule().filter(|rule| is_by_place && !rule.targets.is_empty())?;
         // One that is not named is left out, wherever it stands.
         Some(rule.place_of(&target.backend()).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX))
     }

@@ -10,6 +10,7 @@ use events::event::admin::{Model, Target};
 use events::ids::RequestId;
 use events::money::PromptBound;
 use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
+use events::terms::Requirements;
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
 
@@ -37,6 +38,8 @@ pub struct TargetOrder<'a> {
     pub maintenance: NearMaintenance,
     /// The digest of the session, if the model goes by it.
     pub session: Option<String>,
+    /// What is required of each target.
+    pub required: Requirements<'a>,
     /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
     pub open: Vec<usize>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
@@ -49,7 +52,7 @@ impl<'a> TargetOrder<'a> {
         tables: &'a Tables,
         caller: &Caller,
         model: &'a Model,
-        request: &ClientRequest,
+        request: &'a ClientRequest,
         request_id: RequestId,
         now: DateTime<Utc>,
         known: KnownOfTargets<'_>,
@@ -59,9 +62,14 @@ impl<'a> TargetOrder<'a> {
         let prefix_bytes = prefix.map_or(0, String::len) as u64;
         let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
         let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
-        let source = OrderSource::of(model, request, caller, prompt_tokens_estimate, now);
-        let mut considered: Vec<_> =
-            model.targets.iter().map(|target| evaluate(tables, caller, request, model, target, now)).collect();
+        let source = OrderSource::of(tables, model, request, caller, prompt_tokens_estimate, now);
+        let required =
+            Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
+        let evaluate = |target| {
+            let considered = tables.evaluate(caller.chain.tenant, model, target, now, required);
+            for_request(considered, request)
+        };
+        let mut considered: Vec<_> = model.targets.iter().map(evaluate).collect();
         source.leave_out(&mut considered);
         let maintenance = maintenance::leave_out(&mut considered, tables, now);
         let open = match model.targets.len() {
@@ -86,7 +94,7 @@ impl<'a> TargetOrder<'a> {
         if let Some(session) = &session {
             order.prefer(session, |at| model.targets.get(at).map(Target::backend));
         }
-        Self { considered, order, source, maintenance, session, open, prompt_bytes, prompt_tokens_estimate }
+        Self { considered, order, source, maintenance, session, required, open, prompt_bytes, prompt_tokens_estimate }
     }
 
     /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.
@@ -132,19 +140,12 @@ fn candidate<'a>(
     Candidate { observed, priority, ..considered.candidate() }
 }
 
-/// Evaluates a target for this caller and request: its offer, or the reason why it is left out.
-fn evaluate<'a>(
-    tables: &'a Tables,
-    caller: &Caller,
-    request: &ClientRequest,
-    model: &Model,
-    target: &'a Target,
-    now: DateTime<Utc>,
-) -> EvaluatedTarget<'a> {
-    let mut considered = tables.evaluate(caller.chain.tenant, model, target, now);
+/// The target with the reason why it cannot serve this request, if there is one. That it does not meet a term comes last: such a target
+/// lacks nothing else.
+fn for_request<'a>(mut considered: EvaluatedTarget<'a>, request: &ClientRequest) -> EvaluatedTarget<'a> {
     if let Some(offer) = considered.offer {
-        let kind = ProviderKind::named(&offer.provider.kind);
-        considered.left_out = if kind.is_none() {
+        let (kind, target) = (ProviderKind::named(&offer.provider.kind), considered.target);
+        let of_request = if kind.is_none() {
             Some(LeftOut::KindUnknown)
         } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
             Some(LeftOut::NoSuchApi)
@@ -162,6 +163,7 @@ fn evaluate<'a>(
                 .filter(|(cap, maximum)| cap > maximum);
             above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
         };
+        considered.left_out = of_request.or(considered.left_out);
     }
     considered
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use events::content::ContentPart;
 use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
-use events::routing::{RequestFeatures, RequestType, Strategy};
+use events::routing::{ChosenBy, RequestFeatures, RequestType, Strategy};
+use events::terms::{AdmittedTerms, Region, RequiredTerms};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
 use super::samples::{start, usd};
@@ -13,6 +14,10 @@ use crate::facts::id;
 
 pub fn backend() -> Backend {
     Backend { provider_id: id(11), provider: "openai-eu".to_owned(), model: "gpt-4o".to_owned(), provider_key_id: None }
+}
+
+pub fn region(text: &str) -> Region {
+    text.parse().expect("a region")
 }
 
 /// By a rule with a strategy of its own.
@@ -30,8 +35,10 @@ pub fn route() -> Route {
         streaming: true,
         hour: 8,
     };
+    let stated = one.clone();
     Route {
         strategy: Strategy::Cost,
+        chosen_by: ChosenBy::Request,
         figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
         left_out: [(two, "not_in_rule".to_owned())].into(),
         features: Some(features),
@@ -39,6 +46,11 @@ pub fn route() -> Route {
         stands_for: Some("gpt-4o".to_owned()),
         session: Some("5b".repeat(16)),
         decided_at: Some(start()),
+        terms: Some(AdmittedTerms {
+            tenant: RequiredTerms { residency: Some(region("eu")), ..RequiredTerms::NONE },
+            request: RequiredTerms { training: false, ..RequiredTerms::NONE },
+            stated_by: [(stated, vec![4])].into(),
+        }),
     }
 }
 

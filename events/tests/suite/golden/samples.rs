@@ -27,9 +27,10 @@ use events::maintenance::MaintenanceWindow;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
 use events::routing::{RoutingRule, Strategy};
+use events::terms::{RequiredTerms, StatedTerms};
 use events::time::{Period, parse_rfc3339};
 
-use super::requests::{backend, ended, failed, route};
+use super::requests::{backend, ended, failed, region, route};
 use crate::facts::{budget, id};
 
 /// The samples are never changed.
@@ -149,6 +150,8 @@ pub fn samples() -> Vec<(Stream, Event)> {
         retires_at: Some(night.to),
         successor: Some("gpt-next".to_owned()),
     };
+    named_target.targets[0].terms =
+        StatedTerms { region: Some(region("eu-central-1")), zero_retention: true, training: Some(false) };
     let user = User {
         roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
@@ -277,6 +280,9 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 content_policy: ContentPolicy::None,
                 content_days: Some(30),
                 legal_hold: true,
+                required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
+                models: Some(vec!["gpt*".to_owned()]),
+                default_strategy: Some(Strategy::Cost),
                 ..tenant
             })),
         ),

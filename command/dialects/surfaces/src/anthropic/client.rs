@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use hub::chat::ChatRequest;
 use hub::chat::read::{self, OUTPUT_TOKENS_MAX};
 use hub::facts::{Facts, RequestedCap};
@@ -80,6 +81,8 @@ impl SurfaceRequest for BodyPositions {
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
             added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
+            required_terms: RequiredTerms::NONE,
+            wished_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

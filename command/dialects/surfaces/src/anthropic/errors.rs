@@ -32,7 +32,7 @@ fn shape(code: ErrorCode) -> Shape {
 fn error_type(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Unauthenticated => "authentication_error",
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => "permission_error",
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed | ErrorCode::TermsNotMet => "permission_error",
         ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
         ErrorCode::PayloadTooLarge => "request_too_large",
         ErrorCode::BudgetExceeded | ErrorCode::RateLimited => "rate_limit_error",

@@ -1,6 +1,7 @@
 //! The native request and response in `/openapi.json`.
 
 use events::event::admin::Model;
+use events::terms::Region;
 use events::usage::{ServiceTier, TokenClasses};
 use http::StatusCode;
 use hub::chat::read::{
@@ -76,6 +77,19 @@ pub fn request() -> Shape {
         .optional("metadata", said(maybe(metadata), kept))
         .optional("user", said(maybe(schema::string()), "The client's name for its own user, sent upstream"))
         .optional("service_tier", said(maybe(schema::one_of(TIERS)), TIERS_MEANING))
+        .optional(
+            "terms",
+            said(maybe(terms()), "What the request requires of each target, besides what its tenant does"),
+        )
+        .closed()
+}
+
+fn terms() -> Shape {
+    let region = schema::formed_within(Region::LEN_MAX, Region::FORM);
+    object()
+        .optional("residency", said(maybe(region), "The region that the target must be in, such as eu"))
+        .optional("zero_retention", said(maybe(schema::boolean()), "True: the provider must keep nothing"))
+        .optional("training", said(maybe(schema::boolean()), "False: the provider must not train on it"))
         .closed()
 }
 

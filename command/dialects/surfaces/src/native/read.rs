@@ -5,6 +5,7 @@ mod message;
 use std::borrow::Cow;
 
 use events::refusal::Refusal;
+use events::terms::{Region, RequiredTerms, Term};
 use hub::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop,
 };
@@ -18,10 +19,10 @@ use crate::priceable::{SERVICE_TIER, service_tier, tier_of_chat, tool};
 
 const CAP_FIELD: &str = "max_output_tokens";
 #[rustfmt::skip]
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 24] = [
     "model", "messages", CAP_FIELD, "temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty",
     "logit_bias", "logprobs", "top_logprobs", "n", "stop", "stream", "tools", "tool_choice", "parallel_tool_calls",
-    "response_format", "reasoning", "metadata", "user", SERVICE_TIER,
+    "response_format", "reasoning", "metadata", "user", SERVICE_TIER, "terms",
 ];
 /// Names that the APIs of OpenAI and Anthropic have for some of the fields.
 const OTHER_APIS: [(&str, &str); 4] = [
@@ -37,8 +38,9 @@ pub struct Request(Box<ChatRequest>);
 impl SurfaceRequest for Request {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
-        let (chat, output_cap) = read(text)?;
-        let facts = Facts { unpriced: tier_of_chat(&chat).into_iter().collect(), ..Facts::of_chat(&chat, output_cap) };
+        let (chat, output_cap, required_terms) = read(text)?;
+        let unpriced = tier_of_chat(&chat).into_iter().collect();
+        let facts = Facts { unpriced, required_terms, ..Facts::of_chat(&chat, output_cap) };
         Ok((facts, Self(Box::new(chat))))
     }
 
@@ -48,7 +50,7 @@ impl SurfaceRequest for Request {
 }
 
 /// Reads a body that was checked to be JSON of bounded depth.
-fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
+fn read(text: &str) -> Result<(ChatRequest, RequestedCap, RequiredTerms), Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?.refuse_unknown(&FIELDS, &OTHER_APIS)?;
     let (model, messages) = (model(&mut fields)?, message::read_all(&mut fields)?);
     let tokens = fields.count(CAP_FIELD, OUTPUT_TOKENS_MAX)?;
@@ -70,7 +72,24 @@ fn read(text: &str) -> Result<(ChatRequest, RequestedCap), Refusal> {
         service_tier: service_tier(&mut fields)?,
         left_out: Vec::new(),
     };
-    Ok((request, RequestedCap { field: CAP_FIELD, tokens }))
+    let terms = required_terms(&mut fields)?;
+    Ok((request, RequestedCap { field: CAP_FIELD, tokens }, terms))
+}
+
+fn required_terms(fields: &mut Fields<'_, '_>) -> Result<RequiredTerms, Refusal> {
+    let path = fields.path().field("terms");
+    let Some(value) = fields.raw("terms") else { return Ok(RequiredTerms::NONE) };
+    let names: Vec<&str> = Term::words().collect();
+    let mut terms = Fields::read(value, &path)?.refuse_unknown(&names, &[])?;
+    let residency = terms.string(Term::Residency.as_str())?;
+    let region = |text: Cow<'_, str>| {
+        text.parse::<Region>().map_err(|reason| path.field(Term::Residency.as_str()).refuse(reason))
+    };
+    Ok(RequiredTerms {
+        residency: residency.map(region).transpose()?,
+        zero_retention: terms.boolean(Term::ZeroRetention.as_str())?.unwrap_or(false),
+        training: terms.boolean(Term::Training.as_str())?.unwrap_or(true),
+    })
 }
 
 fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use hub::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use hub::chat::{ChatRequest, ImageUrl};
 use hub::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
@@ -107,6 +108,8 @@ impl SurfaceRequest for BodyPositions {
             added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             unpriced,
+            required_terms: RequiredTerms::NONE,
+            wished_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

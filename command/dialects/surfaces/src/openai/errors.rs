@@ -49,7 +49,7 @@ fn type_and_code(refusal: &Refusal) -> (&'static str, Option<String>) {
         ErrorCode::ModelNotFound => ("invalid_request_error", openai("model_not_found")),
         ErrorCode::BudgetExceeded => ("insufficient_quota", openai("insufficient_quota")),
         ErrorCode::RateLimited => (limited_by(refusal), openai("rate_limit_exceeded")),
-        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed => ("permission_error", gateway()),
+        ErrorCode::Forbidden | ErrorCode::ModelNotAllowed | ErrorCode::TermsNotMet => ("permission_error", gateway()),
         _ if refusals::status(refusal.code).is_server_error() => ("server_error", gateway()),
         _ => ("invalid_request_error", gateway()),
     }

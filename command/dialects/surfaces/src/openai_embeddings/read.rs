@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use hub::chat::read;
 use hub::embeddings::{
     DIMENSIONS_MAX, EmbeddingsRequest, Encoding, ExpectedVectors, INPUT_TEMPLATE_TOKENS_MAX, INPUTS_MAX, Inputs,
@@ -75,6 +76,8 @@ impl Request {
             added_tokens: 0,
             has_tools: false,
             unpriced,
+            required_terms: RequiredTerms::NONE,
+            wished_strategy: None,
         };
         // A server may put what it does not share with others before each text.
         let is_foreign = |member: &&Member<'_>| !OWN.contains(&member.name());

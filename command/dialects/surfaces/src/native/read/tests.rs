@@ -3,7 +3,7 @@ use hub::chat::{Block, ImageSource};
 use super::*;
 
 fn read(text: &str) -> Result<ChatRequest, Refusal> {
-    super::read(text).map(|(chat, _)| chat)
+    super::read(text).map(|(chat, ..)| chat)
 }
 
 #[cfg(debug_assertions)]

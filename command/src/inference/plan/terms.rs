@@ -1,0 +1,53 @@
+//! The terms of a plan: what is required of its targets, what the admission records of that, and the refusal if no target meets it.
+
+use std::collections::BTreeMap;
+
+use events::event::admin::{Model, Target};
+use events::refusal::{ErrorCode, Refusal};
+use events::terms::{AdmittedTerms, RequiredBy, Requirements, StatedTerms, Term};
+use projections::tables::{EvaluatedTarget, Tables};
+
+/// What the admission of a request records for targets that it can be sent to; `None` if nothing is required.
+pub fn admitted<'a>(
+    tables: &Tables,
+    model: &Model,
+    required: Requirements<'_>,
+    tried: impl Iterator<Item = &'a EvaluatedTarget<'a>>,
+) -> Option<AdmittedTerms> {
+    if required.are_none() {
+        return None;
+    }
+    let stated_by = tried.filter_map(|EvaluatedTarget { target, offer, .. }| {
+        let found = tables.stated_terms(model, target, (*offer)?.provider);
+        let is_elsewhere = !found.stated_by.is_empty();
+        is_elsewhere.then(|| (target.backend(), found.stated_by.to_vec()))
+    });
+    let stated_by: BTreeMap<_, _> = stated_by.collect();
+    Some(AdmittedTerms { tenant: required.tenant.clone(), request: required.request.clone(), stated_by })
+}
+
+/// The refusal of a request for which a target is left out for its terms alone.
+pub fn not_met(
+    tables: &Tables,
+    model: &Model,
+    required: Requirements<'_>,
+    left_out: &EvaluatedTarget<'_>,
+    requested: &str,
+) -> Refusal {
+    let target: &Target = left_out.target;
+    let stated = left_out.offer.map(|offer| tables.stated_terms(model, target, offer.provider).terms);
+    let unmet = required.unmet_by(stated.unwrap_or(&StatedTerms::NONE));
+    let (term, by) = unmet.unwrap_or((Term::Residency, RequiredBy::Tenant));
+    let value = required.of(by).required_of(term);
+    let shown = Model::bounded_name(requested);
+    let shown_value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let message = format!(
+        "the {by} requires {term} {shown_value}, and no target of {shown} that could serve the request is stated to meet that and \
+         what else is required: nothing was sent to a provider"
+    );
+    Refusal::new(ErrorCode::TermsNotMet, message)
+        .with("model", shown)
+        .with("term", term.as_str())
+        .with("required", value)
+        .with("required_by", by.as_str())
+}

@@ -1,0 +1,43 @@
+//! The strategy of a request, by whoever chose it: the model, its tenant or the request itself.
+
+use super::evidence::Evidence;
+use super::verdict::Verdict;
+use crate::event::Recorded;
+use crate::event::admin::{Permission, Strategy};
+use crate::event::inference::{InferenceAdmitted, Route};
+use crate::routing::ChosenBy;
+
+const MAY_NOT_CHOOSE: &str = "the key that the admission names lacks routing:choose";
+
+/// The strategy that follows for a request, where the model or its rule says this one. Compares what the log has of the one who chose it.
+pub(super) fn follows(
+    evidence: &Evidence,
+    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    route: Option<&Route>,
+    of_model: Strategy,
+    verdict: &mut Verdict,
+) -> Strategy {
+    let chosen_by = route.map_or(ChosenBy::Model, |route| route.chosen_by);
+    let said = route.map(|route| route.strategy);
+    if chosen_by == ChosenBy::Request {
+        let key = admitted.versions.key.and_then(|version| evidence.key(version));
+        if key.is_some_and(|key| !key.permissions.contains(&Permission::RoutingChoose)) {
+            verdict.differ(recorded.position, "route.chosen_by", chosen_by, MAY_NOT_CHOOSE);
+        }
+        // Which one it wished for, only the admission says.
+        let can_be_wished = |said: &Strategy| Strategy::OF_RULES.iter().any(|(_, strategy)| strategy == said);
+        return said.filter(can_be_wished).unwrap_or(of_model);
+    }
+    if of_model != Strategy::TenantDefault {
+        verdict.compare(recorded.position, "route.chosen_by", chosen_by, ChosenBy::Model);
+        return of_model;
+    }
+    let chosen = said.filter(|_| chosen_by == ChosenBy::Tenant);
+    if evidence.terms.tenant_had(recorded.recorded_at, |tenant| tenant.default_strategy == chosen) {
+        return chosen.unwrap_or(Strategy::Priority);
+    }
+    let of_tenant = evidence.terms.tenant().and_then(|tenant| tenant.default_strategy);
+    let by = if of_tenant.is_some() { ChosenBy::Tenant } else { ChosenBy::Model };
+    verdict.compare(recorded.position, "route.chosen_by", chosen_by, by);
+    of_tenant.unwrap_or(Strategy::Priority)
+}
