@@ -60,6 +60,7 @@ mod yield_to_runtime;
 
 use std::sync::Arc;
 
+use access::limits::BindingLimits;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use dialects::Surface;
@@ -128,11 +129,11 @@ async fn infer(
 ) -> Response {
     let context = caller.context().in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface, request.extensions().get::<Arrival>());
-    let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
+    let mut limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
     let response = match gateway.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
-            serve(&gateway, surface, id, &caller, request, UnheldRequest { permit, timeline }).await
+            serve(&gateway, surface, id, &caller, request, (UnheldRequest { permit, timeline }, &mut limits)).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
@@ -154,10 +155,10 @@ async fn serve(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    mut unheld: UnheldRequest,
+    (mut unheld, limits): (UnheldRequest, &mut BindingLimits),
 ) -> Result<Response, Refusal> {
     // Boxed one by one, as `infer`: a future of more than 4 KiB is slow to move into its box.
-    match Box::pin(prepare(gateway, surface, id, caller, request, &mut unheld)).await {
+    match Box::pin(prepare(gateway, surface, id, caller, request, (&mut unheld, limits))).await {
         Ok(prepared) => {
             let lowered_cap = prepared.hold.lowered_cap;
             let deprecation = headers::deprecation(prepared.plan.retirements(), gateway.now());

@@ -15,6 +15,7 @@ pub mod node_key;
 pub mod price_revalued;
 pub mod resource;
 
+mod bound_request;
 mod context;
 mod event_set;
 mod family;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 pub use access::Access;
 pub use alert::Alert;
+pub use bound_request::BoundRequest;
 pub use context::{Actor, Chain, Context};
 pub use event_set::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 pub use family::{EventType, SequenceRule};

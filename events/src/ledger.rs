@@ -32,12 +32,13 @@ use serde::{Deserialize, Serialize};
 use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
-use crate::event::{Chain, Context, Event, Stream};
+use crate::event::{BoundRequest, Context, Event, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
+use crate::scope_index::ScopeIndex;
 
 pub use admit::BudgetRoom;
 use journal::Undo;
@@ -91,7 +92,7 @@ pub struct Hold {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balances {
     budgets: IdMap<BudgetId, BudgetInForce>,
-    by_scope: IdMap<Scope, Vec<BudgetId>>,
+    by_scope: ScopeIndex<BudgetId>,
     windows: IdMap<BudgetWindow, Amounts>,
     /// The fractions announced per window; a window without any has no entry.
     announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
@@ -119,7 +120,8 @@ pub struct Changes {
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub request_id: RequestId,
-    /// The requester; every budget of its partner, tenant, user and key binds the request.
+    /// The requester; every budget of its partner, tenant, user and key binds the request, if its scope
+    /// includes the model and the metadata of `admitted`.
     pub context: Context,
     /// The log position of the rights, prices and routes that it was planned on. It is not decided on if any of these may have
     /// changed since.
@@ -314,26 +316,21 @@ impl Balances {
         self.announced.retain(|window, _| self.windows.contains_key(window));
     }
 
-    /// The windows in which a request of this chain counts at `now`.
-    pub fn windows_that_bind(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<BudgetWindow> {
-        self.windows_of(chain, now).into_iter().map(|(window, _)| window).collect()
+    /// The windows in which a request counts at `now`.
+    pub fn windows_that_bind(&self, request: &BoundRequest<'_>, now: DateTime<Utc>) -> Vec<BudgetWindow> {
+        self.windows_of(request, now).into_iter().map(|(window, _)| window).collect()
     }
 
     /// The budgets that bind a request, in a fixed order, each with its window at `now`.
-    fn windows_of(&self, chain: &Chain, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
-        let scopes = [
-            chain.partner.map(Scope::Partner),
-            chain.tenant.map(Scope::Tenant),
-            chain.user.map(Scope::User),
-            chain.key.map(Scope::Key),
-        ];
-        let ids = scopes.into_iter().flatten().filter_map(|scope| self.by_scope.get(&scope)).flatten();
-        ids.filter_map(|id| {
-            let in_force = self.budgets.get(id)?;
-            let window = BudgetWindow { budget_id: *id, window_start: in_force.budget.period.window_start(now) };
-            Some((window, in_force))
-        })
-        .collect()
+    fn windows_of(&self, request: &BoundRequest<'_>, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
+        let of = |owner| self.by_scope.whole(owner).chain(self.by_scope.narrowed(owner, request));
+        let in_force = Scope::all_of(&request.chain).flat_map(of).filter_map(|id| Some((id, self.budgets.get(&id)?)));
+        let binding = in_force.filter(|(_, in_force)| in_force.budget.scope.includes(request));
+        let with_window = |(budget_id, in_force): (BudgetId, &'_ BudgetInForce)| BudgetWindow {
+            budget_id,
+            window_start: in_force.budget.period.window_start(now),
+        };
+        binding.map(|binding| (with_window(binding), binding.1)).collect()
     }
 
     /// Moves every window by the same amounts.

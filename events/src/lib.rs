@@ -41,6 +41,7 @@ pub mod private;
 pub mod refusal;
 pub mod role;
 pub mod routing;
+pub mod scope_index;
 pub mod shown_text;
 pub mod terms;
 mod text_on_the_wire;

@@ -209,10 +209,15 @@ fn rate_limit() -> Fields {
         .optional("resets_at", schema::nullable(schema::time()))
 }
 
-/// The owner that a budget or a rate limit binds.
+/// The owner that a budget or a rate limit binds, and conditions that narrow it.
 pub fn scope() -> Shape {
+    let model = "Only requests for this frontend name";
+    let conditions =
+        "Exactly one of the ids. A member `metadata.NAME` binds only requests with that value of that name";
     let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));
-    fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_")).exactly_one()
+    let fields = fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_"));
+    let fields = fields.optional("model", schema::described(schema::string(), model));
+    schema::described(fields.filled_with_others(schema::string(), 6), conditions)
 }
 
 /// Schemas and responses that operations refer to.

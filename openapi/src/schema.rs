@@ -258,6 +258,11 @@ impl Fields {
         object.min_properties(Some(1)).max_properties(Some(1)).into()
     }
 
+    /// The object, which has one to `len_max` fields, and whose other fields are all of this form.
+    pub fn filled_with_others(self, value: Shape, len_max: usize) -> Shape {
+        self.object.additional_properties(Some(value)).min_properties(Some(1)).max_properties(Some(len_max)).into()
+    }
+
     /// The object, which may have other fields.
     pub fn open(self) -> Shape {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()

@@ -28,10 +28,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::content::ContentPolicy;
 use events::event::admin::{
-    Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
+    Budget, Key, KeyRotated, Model, NarrowedScope, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant,
+    User,
 };
 use events::event::log_key::LogKeyCreated;
-use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState};
+use events::event::{BoundRequest, Chain, Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 
 use crate::model_globs::ModelGlobs;
@@ -48,6 +49,9 @@ use shared_map::SharedMap;
 pub use shared_terms::TargetTerms;
 pub use tenant_settings::TenantSettings;
 pub use updater::{CatchUp, TablesHandle, start};
+
+/// The narrowed budgets, and the narrowed rate limits, of a key that are shown to it: its tenant may have thousands.
+pub const NARROWED_SHOWN_MAX: usize = 100;
 
 /// A resource in its latest state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,16 +374,46 @@ impl Tables {
             .max_by_key(|price| (price.value.origin.is_none(), price.value.effective_from, price.version))
     }
 
-    /// The live rate limits that bind a request of `chain`: those of its key, user, tenant and partner.
+    /// The live rate limits that bind every request of `chain`: those of its key, user, tenant and partner.
     pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
-        let ids = scopes_of(chain).filter_map(|scope| self.indexes.limits_by_scope.get(&scope)).flatten();
-        ids.filter_map(|id| Some((*id, &*self.rate_limits.get(id)?.value))).collect()
+        let ids = scopes_of(chain).flat_map(|scope| self.indexes.limits_by_scope.whole(scope));
+        ids.filter_map(|id| Some((id, &*self.rate_limits.get(&id)?.value))).collect()
     }
 
-    /// The live budgets that bind a request of `chain`: those of its key, user, tenant and partner.
+    /// The live rate limits that bind a request because of its model or its metadata.
+    pub fn narrowed_rate_limits(&self, request: &BoundRequest<'_>) -> impl Iterator<Item = &RateLimit> {
+        let ids = Scope::all_of(&request.chain).flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
+        let limits = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value));
+        limits.filter(|limit| limit.scope.includes(request))
+    }
+
+    /// The live rate limits that bind some requests of `chain`, oldest first.
+    pub fn all_narrowed_rate_limits(&self, chain: &Chain) -> Vec<&RateLimit> {
+        let ids = scopes_of(chain).flat_map(|scope| self.indexes.limits_by_scope.all_narrowed(scope));
+        let mut limits: Vec<_> = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value)).collect();
+        limits.sort_unstable_by_key(|limit| limit.limit_id);
+        limits
+    }
+
+    /// How many live rate limits may bind a request together with one of this scope.
+    pub fn rate_limits_beside(&self, scope: &NarrowedScope) -> usize {
+        self.indexes.limits_by_scope.beside(scope)
+    }
+
+    /// The live budgets that bind requests of `chain`: those of its key, user, tenant and partner; of those that bind some requests,
+    /// the oldest [`NARROWED_SHOWN_MAX`].
     pub fn budgets_for(&self, chain: &Chain) -> Vec<&Entry<Budget>> {
-        let ids = scopes_of(chain).filter_map(|scope| self.indexes.budgets_by_scope.get(&scope)).flatten();
-        ids.filter_map(|id| self.budgets.get(id)).collect()
+        let index = &self.indexes.budgets_by_scope;
+        let mut narrowed: Vec<BudgetId> = scopes_of(chain).flat_map(|scope| index.all_narrowed(scope)).collect();
+        narrowed.sort_unstable();
+        narrowed.truncate(NARROWED_SHOWN_MAX);
+        let ids = scopes_of(chain).flat_map(|scope| index.whole(scope)).chain(narrowed);
+        ids.filter_map(|id| self.budgets.get(&id)).collect()
+    }
+
+    /// How many live budgets may bind a request together with one of this scope.
+    pub fn budgets_beside(&self, scope: &NarrowedScope) -> usize {
+        self.indexes.budgets_by_scope.beside(scope)
     }
 
     fn apply_to_key(&mut self, change: &Change<Key>, recorded: &Recorded) {
@@ -423,9 +457,7 @@ impl Tables {
 
 /// The scopes of a chain, from the narrowest to the widest.
 fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
-    let (key, user) = (chain.key.map(Scope::Key), chain.user.map(Scope::User));
-    let (tenant, partner) = (chain.tenant.map(Scope::Tenant), chain.partner.map(Scope::Partner));
-    [key, user, tenant, partner].into_iter().flatten()
+    Scope::all_of(chain).rev()
 }
 
 fn retention_days(tenant: &Tenant) -> Option<u32> {

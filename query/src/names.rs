@@ -6,7 +6,7 @@ mod reference;
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::event::admin::Permission;
+use events::event::admin::{NarrowedScope, Permission};
 use projections::views::catalogue::{NameScope, NamesById, ResolvedNames};
 use projections::visible::Visible;
 use serde_json::Value;
@@ -69,10 +69,7 @@ impl Names {
 
 /// Adds `scope_name` beside the `scope` of each of these budgets or limits.
 pub async fn name_scopes(query: &PermittedQuery, bound: Vec<&mut Value>) -> Result<(), QueryError> {
-    let owner = |one: &Value| {
-        let owner = one["scope"].as_object().and_then(|scope| scope.values().next());
-        owner.and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
+    let owner = |one: &Value| NarrowedScope::owner_in(&one["scope"]).map_or_else(String::new, |(_, id)| id.to_owned());
     let names = Names::find(query, bound.iter().map(|one| owner(one)).collect()).await?;
     for one in bound {
         one["scope_name"] = names.get(&owner(one)).into();

@@ -123,14 +123,15 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
     let owners: Vec<(StreamKind, String)> =
-        near.iter().map(|budget| (budget.scope.kind(), budget.scope.to_string())).collect();
+        near.iter().map(|budget| (budget.scope.kind(), budget.scope.owner.to_string())).collect();
     // Again, for the names of these owners, who are only known now.
     views_summary = read_views(views_folder.shown, &owners)?;
-    let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope { Some(id) } else { None });
+    let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope.owner { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
-        let known = views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&budget.scope.to_string()));
-        budget.scope_name = match budget.scope {
+        let known =
+            views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&budget.scope.owner.to_string()));
+        budget.scope_name = match budget.scope.owner {
             Scope::User(id) => people.get(&id).map(|person| person.name.clone()),
             Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
         };

@@ -1,6 +1,7 @@
 //! Counters of responses: every request by area and class of status, every refusal by code and reason.
 
 use dialects::Surface;
+use events::event::admin::NarrowedScope;
 use events::refusal::{ErrorCode, Refusal};
 use projections::figures::{GaugeGuard, registered};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -88,8 +89,7 @@ fn reason(refusal: &Refusal) -> &str {
 
 /// The owner that the budget binds.
 fn scope(refusal: &Refusal) -> &str {
-    let scope = refusal.details.get("scope").and_then(Value::as_object);
-    let owner = scope.and_then(|scope| scope.keys().next()).map_or("", String::as_str);
+    let owner = refusal.details.get("scope").and_then(NarrowedScope::owner_in).map_or("", |(owner, _)| owner);
     owner.strip_suffix("_id").unwrap_or(owner)
 }
 
@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_reason_is_ours_and_not_a_clients() {
-        let budget = Refusal::new(ErrorCode::BudgetExceeded, "").with("scope", json!({ "tenant_id": "ten_1" }));
+        let budget = Refusal::new(ErrorCode::BudgetExceeded, "")
+            .with("scope", json!({ "tenant_id": "ten_1", "metadata.project": "theirs" }));
         let limit = Refusal::new(ErrorCode::RateLimited, "").with("measure", "requests_per_minute");
         let field = Refusal::invalid("their_field", "their words");
         let upstream = Refusal::new(ErrorCode::UpstreamError, "").with("reason", "tls");

@@ -82,6 +82,7 @@ mod models_try;
 mod modes;
 mod move_ledger;
 mod moved_providers;
+mod narrowed_scopes;
 mod nats;
 mod one_request;
 mod openapi;

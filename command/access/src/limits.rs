@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::event::Chain;
-use events::event::admin::{Scope, WhenUnshared};
-use events::ids::KeyId;
+use events::event::admin::{RateLimit, Scope, WhenUnshared};
+use events::event::{BoundRequest, Chain};
+use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
-use projections::tables::Tables;
+use projections::tables::{NARROWED_SHOWN_MAX, Tables};
 
 pub use binding::LimitHolder;
 use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
@@ -48,23 +48,41 @@ impl DefaultLimits {
     /// The limits that apply to inference by `chain`, with the default if the key has none of its own.
     fn applicable(self, tables: &Tables, chain: &Chain) -> Vec<ApplicableLimit> {
         let limits = tables.rate_limits(chain);
-        let created = limits.iter().map(|(id, limit)| ApplicableLimit {
-            key: SlotKey::Limit(*id),
-            name: LimitName::Configured(*id),
-            holder: LimitHolder::Scope(limit.scope),
-            bounds: limit.bounds,
-            when_unshared: limit.when_unshared,
-        });
-        let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope == Scope::Key(*key));
+        let created = limits.iter().map(|(id, limit)| ApplicableLimit::created(*id, limit));
+        let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope.owner == Scope::Key(*key));
         let default = self.requests_per_hour.zip(chain.key.filter(|key| !has_its_own(key)));
         let default = default.map(|(number, key)| ApplicableLimit {
             key: SlotKey::DefaultOf(key),
             name: LimitName::Default,
-            holder: LimitHolder::Scope(Scope::Key(key)),
+            holder: LimitHolder::Scope(Scope::Key(key).into()),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
             when_unshared: WhenUnshared::Local,
         });
         created.chain(default).collect()
+    }
+
+    /// The limits that apply to a request of which everything is known.
+    fn applicable_to(self, tables: &Tables, request: &BoundRequest<'_>) -> Vec<ApplicableLimit> {
+        let mut limits = self.applicable(tables, &request.chain);
+        limits.extend(narrowed(tables, request));
+        limits
+    }
+}
+
+/// The narrowed limits that apply to a request.
+fn narrowed(tables: &Tables, request: &BoundRequest<'_>) -> impl Iterator<Item = ApplicableLimit> {
+    tables.narrowed_rate_limits(request).map(|limit| ApplicableLimit::created(limit.limit_id, limit))
+}
+
+impl ApplicableLimit {
+    fn created(id: LimitId, limit: &RateLimit) -> Self {
+        Self {
+            key: SlotKey::Limit(id),
+            name: LimitName::Configured(id),
+            holder: LimitHolder::Scope(limit.scope.clone()),
+            bounds: limit.bounds,
+            when_unshared: limit.when_unshared,
+        }
     }
 }
 
@@ -106,7 +124,12 @@ impl Sharing {
 
 /// All limits that bind a request; often none. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct BindingLimits(Bound);
+pub struct BindingLimits {
+    /// Known from the head of the request.
+    whole: Bound,
+    /// Known from its body.
+    narrowed: Bound,
+}
 
 #[derive(Clone, Default)]
 enum Bound {
@@ -119,7 +142,10 @@ enum Bound {
 /// An admitted request. It counts as running until this is dropped, and its tokens count as reserved until they are settled.
 /// If it is dropped before that, its tokens are given back.
 #[derive(Default)]
-pub struct RateLimitPermit(Permit);
+pub struct RateLimitPermit {
+    whole: Permit,
+    narrowed: Permit,
+}
 
 #[derive(Default)]
 enum Permit {
@@ -132,34 +158,76 @@ enum Permit {
 
 impl BindingLimits {
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Bound::Nothing)
+        self.all().all(|bound| matches!(bound, Bound::Nothing))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Bound> {
+        [&self.whole, &self.narrowed].into_iter()
     }
 }
 
 impl RateLimitPermit {
     /// Replaces the reservation by the tokens used, which count from when the request was admitted.
     pub fn settle(&mut self, tokens: u64) {
-        match &mut self.0 {
-            Permit::Free => {}
-            Permit::OneProcess(permit) => permit.settle(tokens),
-            Permit::Shared(permit) => permit.settle(tokens),
-        }
+        self.all().for_each(|permit| permit.settle(tokens));
     }
 
     /// Counts the reservation as used, because the usage is unknown.
     pub fn keep_reserved(&mut self) {
-        match &mut self.0 {
-            Permit::Free => {}
-            Permit::OneProcess(permit) => permit.keep_reserved(),
-            Permit::Shared(permit) => permit.keep_reserved(),
-        }
+        self.all().for_each(Permit::keep_reserved);
     }
 
     /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
     pub fn shared_tokens(&self) -> Option<u64> {
-        match &self.0 {
-            Permit::Free | Permit::OneProcess(_) => None,
-            Permit::Shared(permit) => permit.reserved(),
+        self.whole.shared_tokens().or_else(|| self.narrowed.shared_tokens())
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Permit> {
+        [&mut self.whole, &mut self.narrowed].into_iter()
+    }
+
+    fn take_back(&mut self) {
+        self.all().for_each(Permit::take_back);
+    }
+}
+
+impl Permit {
+    fn settle(&mut self, tokens: u64) {
+        match self {
+            Self::Free => {}
+            Self::OneProcess(permit) => permit.settle(tokens),
+            Self::Shared(permit) => permit.settle(tokens),
+        }
+    }
+
+    fn keep_reserved(&mut self) {
+        match self {
+            Self::Free => {}
+            Self::OneProcess(permit) => permit.keep_reserved(),
+            Self::Shared(permit) => permit.keep_reserved(),
+        }
+    }
+
+    fn shared_tokens(&self) -> Option<u64> {
+        match self {
+            Self::Free | Self::OneProcess(_) => None,
+            Self::Shared(permit) => permit.reserved(),
+        }
+    }
+
+    fn known_at(&self) -> u64 {
+        match self {
+            Self::Free | Self::OneProcess(_) => u64::MAX,
+            Self::Shared(permit) => permit.limiter().known_position(),
+        }
+    }
+
+    /// The request counts no longer, as if it had never been counted.
+    fn take_back(&mut self) {
+        match self {
+            Self::Free => {}
+            Self::OneProcess(permit) => permit.take_back(),
+            Self::Shared(permit) => permit.take_back(),
         }
     }
 }
@@ -183,10 +251,11 @@ impl RateLimiter {
         }
     }
 
-    /// The limits that bind inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
+    /// The limits that bind all inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
     /// none of its own.
     pub fn binding(&self, tables: &Tables, chain: &Chain) -> BindingLimits {
-        self.bind(self.defaults.applicable(tables, chain), chain, tables)
+        let whole = self.bind(self.defaults.applicable(tables, chain), chain, tables);
+        BindingLimits { whole, narrowed: Bound::Nothing }
     }
 
     /// The limits that bind administration by `chain`: only the default.
@@ -195,37 +264,77 @@ impl RateLimiter {
         let default = ApplicableLimit {
             key: SlotKey::AdminDefaultOf(chain.key),
             name: LimitName::AdminDefault,
-            holder: chain.key.map_or(LimitHolder::Operator, |key| LimitHolder::Scope(Scope::Key(key))),
+            holder: chain.key.map_or(LimitHolder::Operator, |key| LimitHolder::Scope(Scope::Key(key).into())),
             bounds: Bounds::of(Measure::RequestsPerHour, number),
             when_unshared: WhenUnshared::Local,
         };
-        self.bind(vec![default], chain, tables)
+        BindingLimits { whole: self.bind(vec![default], chain, tables), narrowed: Bound::Nothing }
     }
 
     /// Counts one request against all of `limits` or, if one of them has nothing left, against none.
     ///
     /// Errors: the limit that has nothing left; of several, the one with the longest wait.
     pub async fn acquire(&self, limits: &BindingLimits) -> Result<RateLimitPermit, LimitRefusal> {
-        match &limits.0 {
-            Bound::Nothing => Ok(RateLimitPermit::default()),
-            Bound::OneProcess(limits) => self.acquire_in_process(limits).map_err(LimitRefusal::RateLimited),
-            // Boxed, so that requests without shared limits need no room for it.
-            Bound::Shared(limits) => {
-                let permit = Box::pin(limits.limiter().acquire(limits)).await?;
-                Ok(RateLimitPermit(Permit::Shared(Box::new(permit))))
+        let whole = self.count(&limits.whole).await?;
+        Ok(RateLimitPermit { whole, narrowed: Permit::Free })
+    }
+
+    /// Adds the narrowed limits that bind a request, once its body is known. Returns whether there are any.
+    pub fn add_narrowed(&self, limits: &mut BindingLimits, tables: &Tables, request: &BoundRequest<'_>) -> bool {
+        limits.narrowed = self.bind(narrowed(tables, request).collect(), &request.chain, tables);
+        !matches!(limits.narrowed, Bound::Nothing)
+    }
+
+    /// Counts a request against its narrowed limits too. If one has nothing left, the request no longer counts against any limit.
+    pub async fn acquire_narrowed(
+        &self,
+        limits: &BindingLimits,
+        permit: &mut RateLimitPermit,
+    ) -> Result<(), LimitRefusal> {
+        match self.count(&limits.narrowed).await {
+            Ok(counted) => {
+                permit.narrowed = counted;
+                Ok(())
+            }
+            Err(refused) => {
+                permit.take_back();
+                Err(refused)
             }
         }
     }
 
-    fn acquire_in_process(&self, limits: &ProcessLimits) -> Result<RateLimitPermit, RateLimited> {
+    async fn count(&self, limits: &Bound) -> Result<Permit, LimitRefusal> {
+        match limits {
+            Bound::Nothing => Ok(Permit::Free),
+            Bound::OneProcess(limits) => self.count_in_process(limits).map_err(LimitRefusal::RateLimited),
+            // Boxed, so that requests without shared limits need no room for it.
+            Bound::Shared(limits) => {
+                let permit = Box::pin(limits.limiter().acquire(limits)).await?;
+                Ok(Permit::Shared(Box::new(permit)))
+            }
+        }
+    }
+
+    fn count_in_process(&self, limits: &ProcessLimits) -> Result<Permit, RateLimited> {
         let permit = ProcessPermit::count(limits, self.now_micros());
         let permit = permit.map_err(|exceeded| RateLimited::of(&exceeded, 1, self.clock.now()))?;
-        Ok(RateLimitPermit(Permit::OneProcess(permit)))
+        Ok(Permit::OneProcess(permit))
     }
 
     /// Reserves the most tokens that a request can take. If they are refused, the request no longer counts either.
     pub async fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefusal> {
-        match &mut permit.0 {
+        let mut reserved = self.reserve(&mut permit.whole, bound).await;
+        if reserved.is_ok() {
+            reserved = self.reserve(&mut permit.narrowed, bound).await;
+        }
+        if reserved.is_err() {
+            permit.take_back();
+        }
+        reserved
+    }
+
+    async fn reserve(&self, permit: &mut Permit, bound: u64) -> Result<(), LimitRefusal> {
+        match permit {
             Permit::Free => Ok(()),
             Permit::OneProcess(permit) => {
                 let reserved = permit.reserve(bound, self.now_micros());
@@ -242,10 +351,7 @@ impl RateLimiter {
     /// The log position up to which it is known how limits are counted. Read before a request is counted, it is what the ledger
     /// compares with: the request is not admitted if that has changed since.
     pub fn known_at(&self, permit: &RateLimitPermit) -> u64 {
-        match &permit.0 {
-            Permit::Free | Permit::OneProcess(_) => u64::MAX,
-            Permit::Shared(permit) => permit.limiter().known_position(),
-        }
+        permit.whole.known_at().min(permit.narrowed.known_at())
     }
 
     /// Waits until it is known how limits are counted as of this position. Returns false if that takes longer than `deadline`.
@@ -258,17 +364,24 @@ impl RateLimiter {
 
     /// Counts a request from when it was admitted, if that was much later than it was counted.
     pub async fn admitted(&self, permit: &mut RateLimitPermit) {
-        if matches!(&permit.0, Permit::Shared(shared) if shared.was_counted_long_ago())
-            && let Permit::Shared(shared) = std::mem::take(&mut permit.0)
-            && let Some(shared) = shared.into_admitted().await
-        {
-            permit.0 = Permit::Shared(shared);
+        for permit in permit.all() {
+            if matches!(permit, Permit::Shared(shared) if shared.was_counted_long_ago())
+                && let Permit::Shared(shared) = std::mem::take(permit)
+                && let Some(shared) = shared.into_admitted().await
+            {
+                *permit = Permit::Shared(shared);
+            }
         }
     }
 
     /// The tightest of `limits`: the one with the smallest share left. `None` if there are none.
     pub fn tightest(&self, limits: &BindingLimits) -> Option<TightestLimit> {
-        let limits = match &limits.0 {
+        let tightest = limits.all().filter_map(|bound| self.tightest_of(bound));
+        tightest.reduce(TightestLimit::tighter)
+    }
+
+    fn tightest_of(&self, limits: &Bound) -> Option<TightestLimit> {
+        let limits = match limits {
             Bound::Nothing => return None,
             Bound::OneProcess(limits) => limits,
             Bound::Shared(limits) => return limits.limiter().tightest(limits),
@@ -286,9 +399,12 @@ impl RateLimiter {
         tightest
     }
 
-    /// The rest of every limit that binds inference by `chain`, measure by measure. Counts nothing and creates no slots.
+    /// The rest of every limit that binds inference by `chain`, or some of it, measure by measure; of narrowed limits, at most
+    /// [`NARROWED_SHOWN_MAX`]. Counts nothing and creates no slots.
     pub fn remaining(&self, tables: &Tables, chain: &Chain) -> Vec<RemainingLimit> {
-        let applicable = self.defaults.applicable(tables, chain);
+        let mut applicable = self.defaults.applicable(tables, chain);
+        let of_some = tables.all_narrowed_rate_limits(chain).into_iter().take(NARROWED_SHOWN_MAX);
+        applicable.extend(of_some.map(|limit| ApplicableLimit::created(limit.limit_id, limit)));
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,
             Counting::Shared(limiter) => return limiter.remaining(applicable),
@@ -304,26 +420,26 @@ impl RateLimiter {
             for (measure, limit) in bounds.iter() {
                 let (remaining, more_in) = slot.as_ref().map_or((limit, None), |slot| slot.remaining(measure, limit));
                 let resets_at = more_in.filter(|wait| !wait.is_zero()).and_then(|wait| later(now, wait));
-                all.push(RemainingLimit { name, holder, measure, limit, remaining, resets_at });
+                all.push(RemainingLimit { name, holder: holder.clone(), measure, limit, remaining, resets_at });
             }
         }
         all
     }
 
-    fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> BindingLimits {
+    fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> Bound {
         if limits.is_empty() {
-            return BindingLimits::default();
+            return Bound::Nothing;
         }
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,
-            Counting::Shared(limiter) => return BindingLimits(Bound::Shared(limiter.bind(chain, limits, tables))),
+            Counting::Shared(limiter) => return Bound::Shared(limiter.bind(chain, limits, tables)),
         };
         let now_micros = self.now_micros();
         let bind = |limit: ApplicableLimit| Binding {
             slot: slots.get_or_make(limit.key, tables, now_micros, Slot::default),
             limit,
         };
-        BindingLimits(Bound::OneProcess(ProcessLimits::of(limits.into_iter().map(bind).collect())))
+        Bound::OneProcess(ProcessLimits::of(limits.into_iter().map(bind).collect()))
     }
 
     fn now_micros(&self) -> i64 {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use access::limits::BindingLimits;
 use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface, WrittenBody};
 use events::content::{ContentPart, ContentPolicy};
-use events::event::Context;
 use events::event::admin::{Model, Permission};
+use events::event::{BoundRequest, Context};
 use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
@@ -70,7 +71,7 @@ pub async fn prepare(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    unheld: &mut UnheldRequest,
+    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
 ) -> Result<Prepared, Refusal> {
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
@@ -101,6 +102,11 @@ pub async fn prepare(
     request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
     request.facts.wished_strategy = wishes.strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
+    let bound = BoundRequest { chain: caller.chain, model: &request.facts.model, metadata: &request.facts.metadata };
+    if gateway.limits.add_narrowed(limits, &tables, &bound) {
+        let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
+        counted.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
+    }
     let received = Received {
         id,
         body_sha256,
@@ -369,7 +375,7 @@ pub async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> 
 /// Records a refusal that needed no ledger decision. If it cannot be recorded, the client gets `LEDGER_UNAVAILABLE` instead.
 async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, model: &str, refusal: Refusal) -> Refusal {
     let model = Model::bounded_name(model);
-    let refused = RefusedRequest { request_id: id, context, model, refusal: refusal.clone() };
+    let refused = RefusedRequest { request_id: id, context, model, scoped_by: None, refusal: refusal.clone() };
     match gateway.log.refuse(refused).await {
         Ok(position) => refusal.at(position),
         Err(error) => not_admitted(&id.to_string(), &error),

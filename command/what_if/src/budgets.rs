@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use events::event::admin::Budget;
 use events::event::hold::BudgetWindow;
-use events::event::{Chain, Change};
+use events::event::{BoundRequest, Change};
 use events::ids::BudgetId;
 use events::ledger::Balances;
 
@@ -52,14 +52,13 @@ impl BudgetRules {
         rule.map_or_else(|| budget.clone(), |rule| rule.applied_to(&budget))
     }
 
-    /// The windows of added budgets in which a request of this chain counts that was admitted then.
+    /// The windows of added budgets in which a request counts that was admitted then.
     pub(crate) fn added_windows(
         &self,
-        chain: &Chain,
+        request: &BoundRequest<'_>,
         admitted_at: DateTime<Utc>,
     ) -> impl Iterator<Item = BudgetWindow> {
-        let chain = *chain;
-        let binds = move |budget: &&Budget| budget.scope.binds(&chain);
+        let binds = move |budget: &&Budget| budget.scope.binds(request);
         self.add.iter().filter(binds).map(move |budget| BudgetWindow {
             budget_id: budget.budget_id,
             window_start: budget.period.window_start(admitted_at),

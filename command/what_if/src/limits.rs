@@ -9,8 +9,8 @@ use std::sync::Arc;
 use access::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, RateLimiter};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::AccessRateLimited;
-use events::event::admin::RateLimit;
-use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
+use events::event::admin::{NarrowedScope, RateLimit};
+use events::event::{Actor, BoundRequest, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::LimitId;
 use events::limit::{Bounds, LimitName, LimitedMeasure, Measure};
 use events::time::{Clock, ManualClock};
@@ -112,12 +112,16 @@ impl<'r> Limits<'r> {
     /// Counts a request, and its tokens if they are known.
     pub(crate) fn count(
         &self,
-        chain: &Chain,
+        request: &BoundRequest<'_>,
         tables: &Tables,
         tokens: Option<u64>,
     ) -> Result<RateLimitPermit, Refuser> {
-        let binding = self.limiter.binding(tables, chain);
+        let mut binding = self.limiter.binding(tables, &request.chain);
         let mut permit = at_once(self.limiter.acquire(&binding)).map_err(|refusal| self.reached(&refusal))?;
+        if self.limiter.add_narrowed(&mut binding, tables, request) {
+            let counted = at_once(self.limiter.acquire_narrowed(&binding, &mut permit));
+            counted.map_err(|refusal| self.reached(&refusal))?;
+        }
         if let Some(tokens) = tokens {
             at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(|refusal| self.reached(&refusal))?;
         }
@@ -127,8 +131,8 @@ impl<'r> Limits<'r> {
     fn reached(&self, refusal: &LimitRefusal) -> Refuser {
         match refusal {
             LimitRefusal::RateLimited(limited) => {
-                let scope = match limited.holder {
-                    LimitHolder::Scope(scope) => Some(scope),
+                let scope = match &limited.holder {
+                    LimitHolder::Scope(scope) => Some(scope.clone()),
                     LimitHolder::Operator => None,
                 };
                 Refuser { rule: self.rule(limited.name, limited.measure), scope }
@@ -147,6 +151,12 @@ impl<'r> Limits<'r> {
                 unreachable!("only limits of the rules are counted")
             }
         }
+    }
+
+    /// The scope of a limit that is recorded to have refused requests: they meet its conditions.
+    pub(crate) fn scope_of(&self, limited: &AccessRateLimited) -> Option<&NarrowedScope> {
+        let LimitName::Configured(id) = limited.limit_id else { return None };
+        self.recorded.get(&id).map(|limit| &limit.scope)
     }
 
     /// What becomes of requests that a limit is recorded to have refused.

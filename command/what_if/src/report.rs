@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::event::Context;
-use events::event::admin::{Model, Scope};
+use events::event::admin::{Model, NarrowedScope};
 use events::ids::{BudgetId, LimitId, TenantId, UserId};
 use events::limit::Measure;
 use events::money::{NanoUsd, NanoUsdSum};
@@ -71,16 +71,16 @@ pub enum RefusingRule {
 }
 
 /// A rule that has refused a request, and whom it binds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refuser {
     pub(crate) rule: RefusingRule,
-    pub(crate) scope: Option<Scope>,
+    pub(crate) scope: Option<NarrowedScope>,
 }
 
 /// How many requests that were recorded as admitted a rule refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedBy {
-    pub scope: Option<Scope>,
+    pub scope: Option<NarrowedScope>,
     pub requests: u64,
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::hash::Hash;
 
-use events::event::admin::{Budget, Enforcement, RateLimit, Scope, WhenShort};
+use events::event::admin::{Budget, Enforcement, NarrowedScope, RateLimit, WhenShort};
 use events::event::{Stream, StreamKind};
 use events::ids::{BudgetId, LimitId, ProviderId};
 use events::limit::{Bounds, Measure};
@@ -124,13 +124,13 @@ impl Rules {
         };
         let budget = |id: &BudgetId| Stream::new(StreamKind::Budget, id);
         let limit = |id: &LimitId| Stream::new(StreamKind::RateLimit, id);
-        let scope = |scope: Scope| Stream::new(scope.kind(), scope);
+        let scope = |scope: &NarrowedScope| Stream::new(scope.kind(), scope.owner);
         let provider = |id: ProviderId| Stream::new(StreamKind::Provider, id);
         add("budgets.change", &mut budgets.change.iter().map(|rule| budget(&rule.budget_id)));
-        add("budgets.add", &mut budgets.add.iter().map(|budget| scope(budget.scope)));
+        add("budgets.add", &mut budgets.add.iter().map(|budget| scope(&budget.scope)));
         add("budgets.remove", &mut budgets.remove.iter().map(budget));
         add("rate_limits.change", &mut rate_limits.change.iter().map(|rule| limit(&rule.limit_id)));
-        add("rate_limits.add", &mut rate_limits.add.iter().map(|limit| scope(limit.scope)));
+        add("rate_limits.add", &mut rate_limits.add.iter().map(|limit| scope(&limit.scope)));
         add("rate_limits.remove", &mut rate_limits.remove.iter().map(limit));
         add("prices", &mut prices.iter().map(|rule| provider(rule.provider_id)));
         add("routes", &mut routes.iter().map(|rule| provider(rule.provider_id)));
@@ -182,8 +182,10 @@ fn added_budget(value: &Value, path: &str) -> Result<Budget, RulesError> {
     let fields = Fields::of(value, path, &["scope", "limit_usd", "period", "when_short", "enforcement"])?;
     let (limit, period) = (fields.required("limit_usd")?, fields.required("period")?);
     fields.must_not_be_negative("limit_usd", Some(limit))?;
-    let budget = Budget::new(added_id(0), fields.required("scope")?, limit, period);
+    let scope: NarrowedScope = fields.required("scope")?;
+    let budget = Budget::new(added_id(0), scope.owner, limit, period);
     Ok(Budget {
+        scope,
         when_short: fields.optional("when_short")?.unwrap_or(budget.when_short),
         enforcement: fields.optional("enforcement")?.unwrap_or(budget.enforcement),
         ..budget
@@ -231,7 +233,8 @@ fn added_limit(value: &Value, path: &str) -> Result<RateLimit, RulesError> {
     let fields = Fields::of(value, path, &known)?;
     let mut bounds = Bounds::default();
     measures(&fields)?.into_iter().for_each(|(measure, bound)| bounds.set(measure, bound));
-    Ok(RateLimit::new(added_id(0), fields.required("scope")?, bounds))
+    let scope: NarrowedScope = fields.required("scope")?;
+    Ok(RateLimit { scope: scope.clone(), ..RateLimit::new(added_id(0), scope.owner, bounds) })
 }
 
 impl PriceRule {

@@ -206,8 +206,8 @@ fn price_of(recorded: &Recorded) -> Option<(PriceId, (ProviderId, &str))> {
 
 fn scope_of(recorded: &Recorded) -> Option<Scope> {
     match &recorded.event {
-        Event::Resource(Resource::Budget(change)) => change.state().map(|budget| budget.scope),
-        Event::Resource(Resource::RateLimit(change)) => change.state().map(|limit| limit.scope),
+        Event::Resource(Resource::Budget(change)) => change.state().map(|budget| budget.scope.owner),
+        Event::Resource(Resource::RateLimit(change)) => change.state().map(|limit| limit.scope.owner),
         _ => None,
     }
 }

@@ -35,7 +35,7 @@ pub use price::Price;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use retirement::Retirement;
-pub use scope::Scope;
+pub use scope::{NarrowedScope, Narrowing, Scope};
 pub use server_name::ServerName;
 
 pub const SLUG_LEN_MAX: usize = 63;
@@ -551,7 +551,7 @@ named! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     pub budget_id: BudgetId,
-    pub scope: Scope,
+    pub scope: NarrowedScope,
     pub limit_usd: NanoUsd,
     pub period: Period,
     /// In ascending order, without repeats.
@@ -564,6 +564,7 @@ impl Budget {
     /// A budget that refuses what exceeds it, without alerts.
     pub const fn new(budget_id: BudgetId, scope: Scope, limit_usd: NanoUsd, period: Period) -> Self {
         let (when_short, enforcement) = (WhenShort::Refuse, Enforcement::Hard);
+        let scope = NarrowedScope::of(scope);
         Self { budget_id, scope, limit_usd, period, alert_at: Vec::new(), when_short, enforcement }
     }
 }
@@ -591,7 +592,7 @@ impl WhenUnshared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     pub limit_id: LimitId,
-    pub scope: Scope,
+    pub scope: NarrowedScope,
     #[serde(flatten)]
     pub bounds: Bounds,
     #[serde(default, skip_serializing_if = "WhenUnshared::is_local")]
@@ -600,7 +601,7 @@ pub struct RateLimit {
 
 impl RateLimit {
     pub const fn new(limit_id: LimitId, scope: Scope, bounds: Bounds) -> Self {
-        Self { limit_id, scope, bounds, when_unshared: WhenUnshared::Local }
+        Self { limit_id, scope: NarrowedScope::of(scope), bounds, when_unshared: WhenUnshared::Local }
     }
 }
 

@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::admin::{Provider, Scope, Strategy};
+use super::admin::{NarrowedScope, Provider, Strategy};
+use super::bound_request::BoundRequest;
+use super::context::Context;
 use super::family::family;
 use crate::content::{ContentPart, ContentPolicy};
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
@@ -132,8 +134,15 @@ pub struct Route {
 }
 
 impl InferenceAdmitted {
-    /// The admission of a request that was refused, of which no more is recorded than its model.
-    pub fn of_refused(model: &str) -> Self {
+    /// The admission of a request that was refused, of which only that is recorded which decides what binds it.
+    pub fn of_refused(refused: &InferenceRefused) -> Self {
+        let scoped_by = refused.scoped_by.as_deref().cloned().unwrap_or_default();
+        let model = scoped_by.model.as_deref().unwrap_or(&refused.model);
+        Self { metadata: scoped_by.metadata, ..Self::of_model(model) }
+    }
+
+    /// An admission of which no more is known than its model.
+    pub fn of_model(model: &str) -> Self {
         Self {
             model: model.to_owned(),
             dialect: String::new(),
@@ -152,6 +161,11 @@ impl InferenceAdmitted {
         }
     }
 
+    /// What decides which budgets and limits bind it, with the context of the event.
+    pub const fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
+        BoundRequest { chain: context.chain(), model: self.model.as_str(), metadata: &self.metadata }
+    }
+
     /// Replaces the output cap by a lower one.
     pub fn lower(&mut self, cap: LoweredCap) {
         self.max_output_tokens = cap.tokens();
@@ -163,7 +177,7 @@ impl InferenceAdmitted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetShortfall {
     pub budget_id: BudgetId,
-    pub scope: Scope,
+    pub scope: NarrowedScope,
     pub limit_usd: NanoUsd,
     pub settled_usd: NanoUsdSum,
     pub held_usd: NanoUsdSum,
@@ -190,10 +204,46 @@ pub struct InferenceRefused {
     pub model: String,
     /// The number of refusals that this stands for.
     pub count: u64,
+    /// What decided, beside its parties and its model, which budgets bound it. Only for a refusal by a budget, and absent if there
+    /// was nothing; of several, that of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoped_by: Option<Box<ScopedBy>>,
     /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`,
     /// `remaining_usd`, and `affordable_max_output_tokens` if a lower output cap would fit.
     #[serde(flatten)]
     pub details: Map<String, Value>,
+}
+
+impl InferenceRefused {
+    /// What decided which budgets bound it, as far as that is recorded, with the context of the event.
+    pub fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
+        let chain = context.chain();
+        match &self.scoped_by {
+            None => BoundRequest::unmarked(chain, &self.model),
+            Some(scoped_by) => {
+                let model = scoped_by.model.as_ref().unwrap_or(&self.model);
+                BoundRequest { chain, model, metadata: &scoped_by.metadata }
+            }
+        }
+    }
+}
+
+/// What narrowed scopes of budgets are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopedBy {
+    /// The model's name, if the event has another one because it stands for several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl ScopedBy {
+    /// What an admission says of it; `None` if that is nothing.
+    pub fn of(admitted: &InferenceAdmitted) -> Option<Box<Self>> {
+        let scoped_by = Self { model: None, metadata: admitted.metadata.clone() };
+        (scoped_by != Self::default()).then(|| Box::new(scoped_by))
+    }
 }
 
 /// The target that served a request, or was called for it.

@@ -103,7 +103,7 @@ pub(super) fn check(
         (None, _) => {}
     }
     check.wanted = Some(admission.held);
-    check.budgets = budgets(&spending, evidence, now, (recorded, admission.held));
+    check.budgets = budgets(&spending, evidence, now, admission.held);
     if spending.has_unread() {
         check.verdict.undecided.push(evidence.too_much_spending());
         return Ok(check);
@@ -140,13 +140,13 @@ pub(super) fn budgets(
     spending: &Spending<'_>,
     evidence: &Evidence,
     moment: Moment,
-    (recorded, wanted): (&Recorded, NanoUsd),
+    wanted: NanoUsd,
 ) -> Vec<BindingBudget> {
-    let rooms = spending.balances(moment).rooms(&recorded.context.chain(), wanted, moment.at);
+    let rooms = spending.balances(moment).rooms(&evidence.bound_request(), wanted, moment.at);
     let binding = rooms.into_iter().map(|room| {
         let version = room.in_force.version;
         let change = evidence.budgets.iter().find(|change| change.position == version);
-        let scope = room.in_force.budget.scope;
+        let scope = &room.in_force.budget.scope;
         let owners = change.map_or_else(Chain::default, |change| scope.owners(&change.context));
         BindingBudget { is_known: !spending.is_unread(room.window.budget_id), room, owners }
     });

@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
 use super::terms::TermsEvidence;
-use crate::event::admin::{Budget, Key, Model, Price, Provider, RateLimit, Reach};
+use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach};
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
-use crate::event::{Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind};
+use crate::event::{
+    BoundRequest, Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind,
+};
 use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, UserId};
 use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 use crate::money::NanoUsd;
@@ -148,6 +150,7 @@ impl Evidence {
 
     fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
         let Event::Resource(resource) = &recorded.event else { return };
+        let binds = |scope: &NarrowedScope| scope.binds(&self.bound_request());
         match resource {
             Resource::Price(change) => {
                 if let Some(price) = change.state()
@@ -160,7 +163,7 @@ impl Evidence {
                 }
             }
             Resource::Budget(change) => {
-                if change.state().is_some_and(|budget| budget.scope.binds(&wanted.chain)) {
+                if change.state().is_some_and(|budget| binds(&budget.scope)) {
                     wanted.budgets.insert(change.id());
                 }
                 if wanted.budgets.contains(&change.id()) {
@@ -168,7 +171,7 @@ impl Evidence {
                 }
             }
             Resource::RateLimit(change) => {
-                if change.state().is_some_and(|limit| limit.scope.binds(&wanted.chain)) {
+                if change.state().is_some_and(|limit| binds(&limit.scope)) {
                     wanted.limits.insert(change.id());
                 }
                 if wanted.limits.contains(&change.id()) {
@@ -176,6 +179,16 @@ impl Evidence {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What decides which budgets and limits bound it: its first event says it.
+    pub(super) fn bound_request(&self) -> BoundRequest<'_> {
+        match self.life.first().map(|begin| (&begin.context, &begin.event)) {
+            Some((context, Event::Inference(Inference::Admitted(admitted)))) => admitted.bound_request(context),
+            Some((context, Event::Inference(Inference::Refused(refused)))) => refused.bound_request(context),
+            Some((context, _)) => BoundRequest::of_chain(context.chain()),
+            None => BoundRequest::of_chain(Chain::default()),
         }
     }
 

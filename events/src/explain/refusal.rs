@@ -55,11 +55,11 @@ pub(super) fn check(
     (check.wanted, check.refused_by) = (Some(wanted), Some(shortfall.budget_id));
     let spending = Spending::read(reader, evidence, recorded, DecidedAt::OrBefore)?;
     if spending.has_unread() {
-        check.budgets = budgets(&spending, evidence, now, (recorded, wanted));
+        check.budgets = budgets(&spending, evidence, now, wanted);
         check.verdict.undecided.push(evidence.too_much_spending());
         return Ok(check);
     }
-    let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), &refused.model, wanted, moment);
+    let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), refused, wanted, moment);
     let mut found = None;
     for moment in spending.moments(recorded) {
         reader.check_interrupt()?;
@@ -69,7 +69,7 @@ pub(super) fn check(
         }
     }
     check.decided_before = found.unwrap_or(now).before;
-    check.budgets = budgets(&spending, evidence, found.unwrap_or(now), (recorded, wanted));
+    check.budgets = budgets(&spending, evidence, found.unwrap_or(now), wanted);
     if found.is_none() && spending.may_have_been_earlier(recorded) {
         check.verdict.undecided.push(MAYBE_EARLIER.to_owned());
         return Ok(check);
@@ -97,7 +97,7 @@ pub(super) fn check(
 fn decided(
     spending: &Spending<'_>,
     (request, recorded): (RequestId, &Recorded),
-    model: &str,
+    refused: &InferenceRefused,
     wanted: NanoUsd,
     moment: Moment,
 ) -> Option<BudgetShortfall> {
@@ -109,7 +109,7 @@ fn decided(
         held: wanted,
         ttl: std::time::Duration::ZERO,
         if_short: IfShort::Refuse,
-        admitted: Box::new(InferenceAdmitted::of_refused(model)),
+        admitted: Box::new(InferenceAdmitted::of_refused(refused)),
     };
     match spending.balances(moment).admit(&admission, moment.at) {
         AdmitDecision::Refused(RefuseDecision::Now(decided) | RefuseDecision::NextSecond(decided)) => {

@@ -118,7 +118,7 @@ impl<'a> Spending<'a> {
     ) -> Result<HashMap<Scan, (u64, BTreeSet<BudgetId>)>, LogError> {
         let mut scans: HashMap<Scan, (u64, BTreeSet<BudgetId>)> = HashMap::new();
         for budget in self.budgets_before(now.before, since) {
-            let scan = match (budget.scope, self.chain.tenant) {
+            let scan = match (budget.scope.owner, self.chain.tenant) {
                 (Scope::Partner(partner), _) => Scan::Partner(partner),
                 (Scope::Tenant(tenant), _) => Scan::Tenant(tenant),
                 (Scope::User(_) | Scope::Key(_), Some(tenant)) if !acts_elsewhere => Scan::Tenant(tenant),

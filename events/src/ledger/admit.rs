@@ -8,7 +8,7 @@ use super::{Admission, AdmitDecision, Amounts, Balances, BudgetInForce, Emitted,
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
-use crate::event::{self, Chain, Inference, Stream};
+use crate::event::{self, BoundRequest, Inference, Stream};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
@@ -65,8 +65,8 @@ impl Balances {
         }
     }
 
-    /// The budgets that bind a request of this chain at `now`, in the order in which they are asked, and whether it fits.
-    pub fn rooms(&self, chain: &Chain, wanted: NanoUsd, now: DateTime<Utc>) -> Vec<BudgetRoom> {
+    /// The budgets that bind a request at `now`, in the order in which they are asked, and whether it fits.
+    pub fn rooms(&self, request: &BoundRequest<'_>, wanted: NanoUsd, now: DateTime<Utc>) -> Vec<BudgetRoom> {
         let room = |binding: Binding<'_>| BudgetRoom {
             window: binding.0,
             in_force: binding.1.clone(),
@@ -75,11 +75,11 @@ impl Balances {
             resets_at: binding.1.budget.period.window(now).end,
             fits: self.has_room(&binding, wanted),
         };
-        self.windows_of(chain, now).into_iter().map(room).collect()
+        self.windows_of(request, now).into_iter().map(room).collect()
     }
 
     fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
-        let windows = self.windows_of(&admission.context.chain(), now);
+        let windows = self.windows_of(&admission.admitted.bound_request(&admission.context), now);
         let (held, lowered_cap) = self.grant(&windows, admission).map_err(|binding| Short {
             shortfall: Box::new(self.shortfall(binding, admission.held, now)),
             has_some_left: self.left(binding) > NanoUsdSum::ZERO,
@@ -168,7 +168,7 @@ impl Balances {
         let amounts = self.amounts(window);
         BudgetShortfall {
             budget_id: window.budget_id,
-            scope: budget.scope,
+            scope: budget.scope.clone(),
             limit_usd: budget.limit_usd,
             settled_usd: amounts.settled,
             held_usd: amounts.held,

@@ -39,7 +39,7 @@ impl Balances {
             return events;
         }
         for window in windows {
-            let Some(scope) = self.budgets.get(&window.budget_id).map(|in_force| in_force.budget.scope) else {
+            let Some(scope) = self.budgets.get(&window.budget_id).map(|in_force| in_force.budget.scope.owner) else {
                 continue;
             };
             for fraction in self.unannounced(window).collect::<Vec<_>>() {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::journal::Undo;
 use super::{Balances, BudgetInForce, Hold};
-use crate::event::admin::{Budget, Scope};
+use crate::event::admin::Budget;
 use crate::event::hold::{BudgetWindow, Movement};
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
 use crate::ids::BudgetId;
@@ -36,7 +36,7 @@ impl Balances {
                 }
                 self.budgets
                     .insert(budget.budget_id, BudgetInForce { budget: budget.as_ref().clone(), version: position });
-                self.by_scope.entry(budget.scope).or_default().push(budget.budget_id);
+                self.by_scope.push(&budget.scope, budget.budget_id);
                 self.journal.note(|| Undo::NoBudget(budget.budget_id));
             }
             Change::Ended(budget) => {
@@ -49,17 +49,9 @@ impl Balances {
     fn forget_budget(&mut self, id: BudgetId) -> Option<NanoUsd> {
         let in_force = self.budgets.remove(&id)?;
         let limit = in_force.budget.limit_usd;
-        let place = self.without_id(in_force.budget.scope, id);
+        let place = self.by_scope.remove(&in_force.budget.scope, id);
         self.journal.note(|| Undo::Budget { budget_id: id, in_force, place });
         Some(limit)
-    }
-
-    /// Removes a budget from its scope's list, and returns its index there.
-    pub(super) fn without_id(&mut self, scope: Scope, id: BudgetId) -> usize {
-        let Some(ids) = self.by_scope.get_mut(&scope) else { return 0 };
-        let place = ids.iter().position(|other| *other == id).unwrap_or(ids.len());
-        ids.retain(|other| *other != id);
-        place
     }
 
     /// Folds any recorded event. Every event of a hold or an alert has to be named here; of the other families only those

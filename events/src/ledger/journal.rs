@@ -114,13 +114,12 @@ impl Balances {
                 self.open.insert(request, hold);
             }
             Undo::Budget { budget_id, in_force, place } => {
-                let ids = self.by_scope.entry(in_force.budget.scope).or_default();
-                ids.insert(place.min(ids.len()), budget_id);
+                self.by_scope.insert(&in_force.budget.scope, budget_id, place);
                 self.budgets.insert(budget_id, in_force);
             }
             Undo::NoBudget(budget_id) => {
                 if let Some(opened) = self.budgets.remove(&budget_id) {
-                    self.without_id(opened.budget.scope, budget_id);
+                    self.by_scope.remove(&opened.budget.scope, budget_id);
                 }
             }
             Undo::Refusals { actor, second } => self.refusals.restore(actor, second),

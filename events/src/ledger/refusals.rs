@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::{Admission, Emitted};
-use crate::event::inference::InferenceRefused;
+use crate::event::inference::{InferenceRefused, ScopedBy};
 use crate::event::{Actor, Context, Event, Inference, Stream};
 use crate::ids::RequestId;
-use crate::refusal::Refusal;
+use crate::refusal::{ErrorCode, Refusal};
 
 /// The models of one actor and second that are rolled up separately; all others count under [`OTHER_MODELS`].
 const ROLLED_UP_MODELS_MAX: usize = 16;
@@ -22,6 +22,8 @@ pub struct RefusedRequest {
     pub request_id: RequestId,
     pub context: Context,
     pub model: String,
+    /// Of one that a budget refuses.
+    pub scoped_by: Option<Box<ScopedBy>>,
     pub refusal: Refusal,
 }
 
@@ -32,6 +34,7 @@ impl RefusedRequest {
             request_id: admission.request_id,
             context: admission.context.clone(),
             model: admission.admitted.model.clone(),
+            scoped_by: ScopedBy::of(&admission.admitted),
             refusal,
         }
     }
@@ -82,7 +85,10 @@ impl SecondOfRefusals {
         if self.rest.len() >= ROLLED_UP_MODELS_MAX && !self.rest.contains_key(&slot) {
             slot.1 = OTHER_MODELS.to_owned();
         }
-        let last = RefusedRequest { model: slot.1.clone(), ..refused.clone() };
+        let mut last = RefusedRequest { model: slot.1.clone(), ..refused.clone() };
+        if last.model != refused.model && last.refusal.code == ErrorCode::BudgetExceeded {
+            last.scoped_by.get_or_insert_default().model = Some(refused.model.clone());
+        }
         let count = self.rest.get(&slot).map_or(1, |(count, _)| count + 1);
         self.rest.insert(slot, (count, last));
     }
@@ -101,8 +107,9 @@ impl SecondOfRefusals {
 pub(super) fn refusal_event(refused: &RefusedRequest, count: u64) -> Emitted {
     let mut details = refused.refusal.details.clone();
     // These are fields of the event itself.
-    details.retain(|name, _| !["code", "model", "count"].contains(&name.as_str()));
-    let event = InferenceRefused { code: refused.refusal.code, model: refused.model.clone(), count, details };
+    details.retain(|name, _| !["code", "model", "count", "scoped_by"].contains(&name.as_str()));
+    let RefusedRequest { model, scoped_by, .. } = refused.clone();
+    let event = InferenceRefused { code: refused.refusal.code, model, count, scoped_by, details };
     let request_id = Some(refused.request_id);
     Emitted {
         stream: Stream::inference(refused.request_id),

@@ -23,14 +23,14 @@ impl Books {
         }
     }
 
-    /// A hold names exactly the budgets of its chain, in the versions in force and the windows of that time.
+    /// A hold names exactly the budgets that bind it, in the versions in force and the windows of that time.
     pub(super) fn must_bind_all(
         &self,
         recorded: &Recorded,
         reserved: &BudgetReserved,
         request: &OpenRequest,
     ) -> Result<(), String> {
-        let mut wanted = self.balances.windows_that_bind(&recorded.context.chain(), recorded.recorded_at);
+        let mut wanted = self.balances.windows_that_bind(&request.bound_request(), recorded.recorded_at);
         let mut named = reserved.budgets.clone();
         named.sort_unstable();
         wanted.sort_unstable();
@@ -68,7 +68,7 @@ impl Books {
         let is_short = budget.enforcement == Enforcement::Observe && used > budget.limit_usd.into();
         is_short.then(|| BudgetShortfall {
             budget_id: window.budget_id,
-            scope: budget.scope,
+            scope: budget.scope.clone(),
             limit_usd: budget.limit_usd,
             settled_usd: settled,
             held_usd: held,

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Depth;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
 use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use crate::event::{Actor, Context, Event, Hold, Inference, Recorded};
+use crate::event::{Actor, BoundRequest, Context, Event, Hold, Inference, Recorded};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
@@ -25,6 +25,7 @@ pub(super) struct OpenRequest {
     admitted_at: DateTime<Utc>,
     /// The frontend name of the model.
     model: String,
+    metadata: BTreeMap<String, String>,
     context: Context,
     /// Positions of the prices that its admission names.
     pub(super) prices: Vec<u64>,
@@ -65,6 +66,13 @@ impl Stage {
     }
 }
 
+impl OpenRequest {
+    /// What decides which budgets bind it.
+    pub(super) fn bound_request(&self) -> BoundRequest<'_> {
+        BoundRequest { chain: self.context.chain(), model: &self.model, metadata: &self.metadata }
+    }
+}
+
 /// The open requests, by id.
 #[derive(Default)]
 pub(super) struct OpenRequests {
@@ -94,6 +102,7 @@ impl OpenRequests {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
             model: admitted.model.clone(),
+            metadata: admitted.metadata.clone(),
             context: recorded.context.clone(),
             prices: admitted.versions.prices.values().copied().collect(),
             budget_versions: admitted.versions.budgets.clone(),

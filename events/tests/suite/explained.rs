@@ -38,7 +38,7 @@ async fn open_budgets(log: &Log) {
         budget(4, Scope::Tenant(id(9)), 1, Period::Total),
     ];
     for budget in budgets {
-        let partner = if budget.scope == Scope::Tenant(id(9)) { 9 } else { 1 };
+        let partner = if budget.scope.owner == Scope::Tenant(id(9)) { 9 } else { 1 };
         open(log, budget, partner).await;
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use events::event::admin::{Budget, Enforcement, Scope, WhenShort};
+use events::event::admin::{Budget, Enforcement, NarrowedScope, Narrowing, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{
@@ -26,25 +26,64 @@ const WATCHES: [&[i64]; 4] = [&[], &[500], &[1, 500, 1000], &[333, 800]];
 
 #[derive(Clone, Debug)]
 enum Move {
-    Open { budget: u128, limit: i64, period: Period, level: u8, watch: usize, shrinks: bool, observes: bool },
-    Close { budget: u128 },
-    Admit { request: u128, key: u128, held: i64, ttl_minutes: i64 },
-    End { request: u128, charged: Option<i64> },
+    Open {
+        budget: u128,
+        limit: i64,
+        period: Period,
+        level: u8,
+        conditions: Conditions,
+        watch: usize,
+        shrinks: bool,
+        observes: bool,
+    },
+    Close {
+        budget: u128,
+    },
+    Admit {
+        request: u128,
+        key: u128,
+        conditions: Conditions,
+        held: i64,
+        ttl_minutes: i64,
+    },
+    End {
+        request: u128,
+        charged: Option<i64>,
+    },
     Sweep,
-    Wait { minutes: i64 },
+    Wait {
+        minutes: i64,
+    },
+}
+
+/// The model, the project and the team that a request has, or that a budget is narrowed to; `None` is another model, or no such
+/// metadata.
+type Conditions = [Option<u8>; 3];
+
+/// Mostly not narrowed, and few values, so that budgets and requests often meet.
+fn conditions() -> impl Strategy<Value = Conditions> {
+    let value = || proptest::option::weighted(0.3, 0u8..2);
+    [value(), value(), value()]
+}
+
+fn narrowing([model, project, team]: Conditions) -> Narrowing {
+    let metadata = [("project", project), ("team", team)];
+    let metadata = metadata.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
+    Narrowing { model: model.map(|model| model.to_string()), metadata: metadata.collect() }
 }
 
 fn moves() -> impl Strategy<Value = Move> {
     let period = prop_oneof![Just(Period::Total), Just(Period::Day), Just(Period::Week), Just(Period::Month)];
     prop_oneof![
-        3 => (0..BUDGETS, 0i64..60, period, 0u8..4, 0..WATCHES.len(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
-            |(budget, limit, period, level, watch, shrinks, observes)| {
-                Move::Open { budget, limit, period, level, watch, shrinks, observes }
+        3 => (0..BUDGETS, 0i64..60, period, 0u8..4, conditions(), 0..WATCHES.len(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
+            |(budget, limit, period, level, conditions, watch, shrinks, observes)| {
+                Move::Open { budget, limit, period, level, conditions, watch, shrinks, observes }
             }
         ),
         1 => (0..BUDGETS).prop_map(|budget| Move::Close { budget }),
-        12 => (0..REQUESTS, 0..KEYS, 0i64..25, 1i64..90)
-            .prop_map(|(request, key, held, ttl_minutes)| Move::Admit { request, key, held, ttl_minutes }),
+        12 => (0..REQUESTS, 0..KEYS, conditions(), 0i64..25, 1i64..90).prop_map(
+            |(request, key, conditions, held, ttl_minutes)| Move::Admit { request, key, conditions, held, ttl_minutes }
+        ),
         8 => (0..REQUESTS, proptest::option::of(0i64..40)).prop_map(|(request, charged)| Move::End { request, charged }),
         2 => Just(Move::Sweep),
         3 => (1i64..3000).prop_map(|minutes| Move::Wait { minutes }),
@@ -76,6 +115,7 @@ struct ModelBudget {
     limit: i64,
     period: Period,
     scope: Scope,
+    conditions: Conditions,
     watch: &'static [i64],
     shrinks: bool,
     observes: bool,
@@ -131,12 +171,22 @@ impl Model {
         charges.map(|(_, _, nanos)| nanos).sum()
     }
 
-    fn admit(&mut self, request: u128, key: u128, asked: i64, now: DateTime<Utc>, ttl: TimeDelta) -> Verdict {
+    fn admit(
+        &mut self,
+        request: u128,
+        (key, has): (u128, Conditions),
+        asked: i64,
+        now: DateTime<Utc>,
+        ttl: TimeDelta,
+    ) -> Verdict {
         if self.holds.iter().any(|hold| hold.request == request) {
             return Verdict::Repeated;
         }
         let binds = |scope: &Scope| !matches!(scope, Scope::Key(of) if *of != id(key));
-        let bound: Vec<_> = self.budgets.iter().filter(|budget| binds(&budget.scope)).cloned().collect();
+        let meets =
+            |wanted: &Conditions| wanted.iter().zip(&has).all(|(wanted, has)| wanted.is_none() || wanted == has);
+        let binding = self.budgets.iter().filter(|budget| binds(&budget.scope) && meets(&budget.conditions));
+        let bound: Vec<_> = binding.cloned().collect();
         let left = |budget: &ModelBudget| budget.limit - self.used(budget.number, &window(budget.period, now));
         let short: Vec<_> = bound.iter().filter(|budget| !budget.observes && left(budget) < asked).collect();
         let cap = if short.is_empty() {
@@ -373,11 +423,13 @@ fn play(moves: &[Move]) {
     for step in moves {
         match step {
             Move::Wait { minutes } => now += TimeDelta::minutes(*minutes),
-            Move::Open { budget: number, limit, period, level, watch, shrinks, observes } => {
+            Move::Open { budget: number, limit, period, level, conditions, watch, shrinks, observes } => {
                 let (scope, watch) = (scope(*level, *number), WATCHES[*watch]);
                 let (number, limit, period, shrinks, observes) = (*number, *limit, *period, *shrinks, *observes);
-                model.open(ModelBudget { number, limit, period, scope, watch, shrinks, observes }, now);
+                let conditions = *conditions;
+                model.open(ModelBudget { number, limit, period, scope, conditions, watch, shrinks, observes }, now);
                 let whole = Budget {
+                    scope: NarrowedScope::narrowed(scope, narrowing(conditions)),
                     alert_at: watch.iter().map(|thousandths| fraction(*thousandths)).collect(),
                     when_short: if shrinks { WhenShort::Shrink } else { WhenShort::Refuse },
                     enforcement: if observes { Enforcement::Observe } else { Enforcement::Hard },
@@ -389,11 +441,15 @@ fn play(moves: &[Move]) {
                 model.budgets.retain(|other| other.number != *budget);
                 ledger.budget_event(Change::Ended(id(*budget)), now);
             }
-            Move::Admit { request, key, held, ttl_minutes } => {
+            Move::Admit { request, key, conditions, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
-                let asked = admission(*request, *key, *held, Duration::from_secs(ttl.num_seconds().unsigned_abs()));
+                let ttl_s = Duration::from_secs(ttl.num_seconds().unsigned_abs());
+                let mut asked = admission(*request, *key, *held, ttl_s);
+                let Narrowing { model: name, metadata } = narrowing(*conditions);
+                asked.admitted.model = name.unwrap_or_else(|| "m".to_owned());
+                asked.admitted.metadata = metadata;
                 let decision = ledger.admit(&asked, now);
-                let wanted = model.admit(*request, *key, *held, now, ttl);
+                let wanted = model.admit(*request, (*key, *conditions), *held, now, ttl);
                 let got = match decision {
                     AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
                         let lowered_to = lowered_cap.map(LoweredCap::tokens);

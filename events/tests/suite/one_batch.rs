@@ -312,7 +312,7 @@ async fn rows_and_times_of_others_are_taken_in_with_their_events() {
 
 fn refusal(request: u128) -> RefusedRequest {
     let refusal = Refusal::new(ErrorCode::ModelNotAllowed, "the key may not use it");
-    RefusedRequest { request_id: id(request), context: context(1), model: "m".to_owned(), refusal }
+    RefusedRequest { request_id: id(request), context: context(1), model: "m".to_owned(), scoped_by: None, refusal }
 }
 
 #[tokio::test]
@@ -399,7 +399,7 @@ async fn refusals_whose_count_somebody_else_has_recorded_are_not_recorded_again(
     let refuse = |log: &Log, number| {
         let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
         let (log, request_id, model) = (log.clone(), id(number), "m".to_owned());
-        async move { log.refuse(RefusedRequest { request_id, context: context(1), model, refusal }).await }
+        async move { log.refuse(RefusedRequest { request_id, context: context(1), model, scoped_by: None, refusal }).await }
     };
     let log = world.log.clone();
     let mut waiting = JoinSet::new();

@@ -302,8 +302,13 @@ async fn a_count_of_refusals_whose_commit_is_unknown_is_recorded_once() {
     let mut refuse = |numbers: std::ops::RangeInclusive<u128>| {
         for number in numbers {
             let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
-            let refused =
-                RefusedRequest { request_id: id(number), context: context(1), model: "m".to_owned(), refusal };
+            let refused = RefusedRequest {
+                request_id: id(number),
+                context: context(1),
+                model: "m".to_owned(),
+                scoped_by: None,
+                refusal,
+            };
             let log = log.clone();
             refusing.spawn(async move { log.refuse(refused).await });
         }

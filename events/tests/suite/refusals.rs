@@ -19,7 +19,7 @@ const WAITING_KEYS: u128 = 100;
 
 fn refused(request: u128, key: u128, model: &str) -> RefusedRequest {
     let refusal = Refusal::new(ErrorCode::BudgetExceeded, "nothing is left");
-    RefusedRequest { request_id: id(request), context: context(key), model: model.to_owned(), refusal }
+    RefusedRequest { request_id: id(request), context: context(key), model: model.to_owned(), scoped_by: None, refusal }
 }
 
 /// The model and the count of each recorded refusal; empty if it waits.

@@ -125,6 +125,7 @@ fn refuse(log: &Log, count: u64) {
             code: ErrorCode::ModelNotFound,
             model: "unheard-of".into(),
             count: 1,
+            scoped_by: None,
             details: serde_json::Map::new(),
         };
         let stream = Stream::inference(id(u128::from(number)));

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User};
+use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
 use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId};
+use events::scope_index::ScopeIndex;
 
 use super::backends::Backends;
 use super::shared_terms::SharedTerms;
 use super::tenant_settings::{SettingsByTenant, TenantSettings};
 
-/// Ids of budgets or limits by the scope that they bind.
-type ByScope<I> = IdMap<Scope, BTreeSet<I>>;
 /// Live models by their namespace and frontend name.
 type Routes = IdMap<Namespace, BTreeMap<String, ModelId>>;
 /// Prices by provider and the provider's own model name.
@@ -53,8 +52,8 @@ pub struct Indexes {
     pub backends: Arc<Backends>,
     pub shared_terms: Arc<SharedTerms>,
     pub tenant_settings: Arc<SettingsByTenant>,
-    pub budgets_by_scope: Arc<ByScope<BudgetId>>,
-    pub limits_by_scope: Arc<ByScope<LimitId>>,
+    pub budgets_by_scope: Arc<ScopeIndex<BudgetId>>,
+    pub limits_by_scope: Arc<ScopeIndex<LimitId>>,
     /// Live provider keys of the providers that have some.
     pub keys_by_provider: Arc<IdMap<ProviderId, BTreeSet<ProviderKeyId>>>,
 }
@@ -147,13 +146,21 @@ impl Indexed for ProviderKey {
 
 impl Indexed for Budget {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
-        bind(&mut indexes.budgets_by_scope, self.scope, self.budget_id, change);
+        let index = Arc::make_mut(&mut indexes.budgets_by_scope);
+        match change {
+            IndexChange::Add => index.push(&self.scope, self.budget_id),
+            IndexChange::Remove => drop(index.remove(&self.scope, self.budget_id)),
+        }
     }
 }
 
 impl Indexed for RateLimit {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
-        bind(&mut indexes.limits_by_scope, self.scope, self.limit_id, change);
+        let index = Arc::make_mut(&mut indexes.limits_by_scope);
+        match change {
+            IndexChange::Add => index.push(&self.scope, self.limit_id),
+            IndexChange::Remove => drop(index.remove(&self.scope, self.limit_id)),
+        }
     }
 }
 

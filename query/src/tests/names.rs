@@ -32,6 +32,7 @@ async fn visits(world: &World, guest: House, host: House, request: u128) -> u64 
         request_id,
         context: Context::about(Actor::Key(guest.key()), chain).in_request(request_id),
         model: "large".into(),
+        scoped_by: None,
         refusal: Refusal::new(ErrorCode::ModelUnpriced, "no price"),
     };
     world.log.refuse(refused).await.expect("refused").expect("a position")

@@ -275,6 +275,7 @@ impl World {
             request_id,
             context: Context::about(Actor::Key(house.key()), house.chain()).in_request(request_id),
             model: "large".into(),
+            scoped_by: None,
             refusal: Refusal::new(ErrorCode::ModelUnpriced, "no price"),
         };
         self.log.refuse(refused).await.expect("refused").expect("a position")

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use command::admin::FieldError;
 use command::admin::body_format::Body;
+use events::event::admin::NarrowedScope;
 use events::nearest_name::did_you_mean;
 use serde_json::{Value, json};
 
@@ -264,9 +265,12 @@ pub fn label(kind: Kind, normal: &Body, names: &Names) -> String {
     };
     let own = |field: &str| text(field).unwrap_or_default();
     let of_scope = || {
-        let scope = normal.get("scope").and_then(Value::as_object).and_then(|scope| scope.iter().next());
-        let (field, id) = scope.map_or(("", ""), |(field, id)| (field.as_str(), id.as_str().unwrap_or_default()));
-        format!("of {} {}", field.trim_end_matches("_id"), named(id))
+        let scope = normal.get("scope").unwrap_or(&Value::Null);
+        let (field, id) = NarrowedScope::owner_in(scope).unwrap_or_default();
+        let read = serde_json::from_value::<NarrowedScope>(scope.clone());
+        let narrowing = read.ok().and_then(|scope| scope.narrowing);
+        let narrowing = narrowing.map(|conditions| format!(" with {conditions}")).unwrap_or_default();
+        format!("of {} {}{narrowing}", field.trim_end_matches("_id"), named(id))
     };
     let label = match kind {
         Kind::Partner => own("slug").to_owned(),

@@ -116,6 +116,6 @@ mod tests {
         assert_eq!(properties("providers")["api_key"]["oneOf"][0]["required"], json!(["env"]));
         assert_eq!(schema["properties"]["partners"]["items"]["required"], json!(["name", "slug"]));
         let scope = &properties("budgets")["scope"]["properties"];
-        assert_eq!(scope.as_object().map(|scope| scope.len()), Some(3), "{scope}");
+        assert_eq!(scope.as_object().map(|scope| scope.len()), Some(4), "{scope}");
     }
 }

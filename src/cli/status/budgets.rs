@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Budget, Scope};
+use events::event::admin::{Budget, NarrowedScope};
 use events::event::hold::BudgetWindow;
 use events::event::{Event, Inference, Recorded};
 use events::ids::{BudgetId, IdMap};
@@ -21,7 +21,7 @@ const NEAR_PERCENT: i128 = 80;
 /// A budget whose window is nearly used up, or that has refused requests today.
 pub struct NearLimit {
     pub budget: BudgetId,
-    pub scope: Scope,
+    pub scope: NarrowedScope,
     /// The owner's name, if known.
     pub scope_name: Option<String>,
     pub limit: NanoUsd,
@@ -70,7 +70,7 @@ fn standing(balances: &Balances, budget: &Budget, refused_today: u64, now: DateT
     let limit = i128::from(budget.limit_usd.nanos());
     NearLimit {
         budget: budget.budget_id,
-        scope: budget.scope,
+        scope: budget.scope.clone(),
         scope_name: None,
         limit: budget.limit_usd,
         settled: amounts.settled,

@@ -160,8 +160,10 @@ fn near_limits(status: &Status) -> Vec<String> {
     let budget = status.near.iter().map(|near| {
         let resets = near.resets_at.map(|at| format!(", resets at {}", rfc3339(at))).unwrap_or_default();
         let (settled, held, limit) = (near.settled, near.held, near.limit);
-        let owner = near.scope_name.as_deref().map_or_else(|| near.scope.to_string(), printable);
-        let of = format!("{} of {} {owner}", near.budget, near.scope.kind());
+        let owner = near.scope_name.as_deref().map_or_else(|| near.scope.owner.to_string(), printable);
+        let narrowing = near.scope.narrowing.as_ref();
+        let narrowing = narrowing.map(|conditions| format!(" with {}", printable(&conditions.to_string())));
+        let of = format!("{} of {} {owner}{}", near.budget, near.scope.kind(), narrowing.unwrap_or_default());
         let refused = match near.refused_today {
             0 => String::new(),
             1 => ", refused 1 request today".to_owned(),

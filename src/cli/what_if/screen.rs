@@ -63,7 +63,7 @@ fn refused_by(report: &Report) -> String {
             RefusingRule::AddedRateLimit(number, measure) => (added_limit(*number), Some(measure)),
         };
         let measure = measure.map(ToString::to_string).unwrap_or_default();
-        let of = by.scope.map(|scope| scope.to_string()).unwrap_or_default();
+        let of = by.scope.as_ref().map(|scope| printable(&scope.to_string())).unwrap_or_default();
         vec![rule, measure, of, by.requests.to_string()]
     });
     aligned([header].into_iter().chain(rows).collect())

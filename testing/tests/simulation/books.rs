@@ -178,7 +178,7 @@ impl Books {
         self.budgets.retain(|other| other.id != id);
         let thresholds = budget.alert_at.iter().map(|fraction| threshold(fraction.to_string())).collect();
         let observes = budget.enforcement == Enforcement::Observe;
-        self.budgets.push(OpenBudget { id, limit, period, scope: budget.scope, thresholds, observes });
+        self.budgets.push(OpenBudget { id, limit, period, scope: budget.scope.owner, thresholds, observes });
     }
 
     /// Records that the settled amounts of these windows changed.

@@ -85,7 +85,13 @@ pub fn budget(number: usize, scope: Scope, limit: i64, period: Period) -> Budget
 pub fn refused(request: usize, key: usize) -> RefusedRequest {
     let request_id: RequestId = id(request);
     let refusal = Refusal::new(ErrorCode::ModelNotFound, "there is no such model");
-    RefusedRequest { request_id, context: context(key).in_request(request_id), model: "?".to_owned(), refusal }
+    RefusedRequest {
+        request_id,
+        context: context(key).in_request(request_id),
+        model: "?".to_owned(),
+        scoped_by: None,
+        refusal,
+    }
 }
 
 pub fn denied(key: usize) -> Note {

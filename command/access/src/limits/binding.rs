@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::event::admin::{Scope, WhenUnshared};
+use events::event::admin::{NarrowedScope, WhenUnshared};
 use events::limit::{Bounds, LimitName, Measure};
 use serde::Serialize;
 
@@ -11,9 +11,9 @@ use super::slots::SlotKey;
 use super::window::BucketNumber;
 
 /// The owner that a limit binds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitHolder {
-    Scope(Scope),
+    Scope(NarrowedScope),
     /// The operator, whose key is not in the log. Only the default of administration binds it.
     Operator,
 }
@@ -146,6 +146,13 @@ impl ProcessPermit {
                 Err(exceeded)
             }
         }
+    }
+
+    /// The request counts no longer, as if it had never been counted.
+    pub(super) fn take_back(&mut self) {
+        self.settle(0);
+        let requests = std::mem::take(&mut self.requests);
+        self.correct(&requests, 1, 0);
     }
 
     pub(super) fn settle(&mut self, tokens: u64) {

@@ -46,7 +46,7 @@ impl RateLimited {
                 RetryAdvice::At { wait: *wait, resets_at: later(now, *wait).unwrap_or(now) }
             }
         };
-        Self { name: limit.name, holder: limit.holder, measure: *measure, limit: *bound, requested, advice }
+        Self { name: limit.name, holder: limit.holder.clone(), measure: *measure, limit: *bound, requested, advice }
     }
 
     fn message(&self) -> String {
@@ -112,7 +112,7 @@ impl From<&RateLimited> for Refusal {
         };
         let refusal = Self::new(ErrorCode::RateLimited, limited.message())
             .with("limit_id", limited.name.to_string())
-            .with("scope", serde_json::to_value(limited.holder).unwrap_or(Value::Null))
+            .with("scope", serde_json::to_value(&limited.holder).unwrap_or(Value::Null))
             .with("measure", limited.measure.as_str())
             .with("limit", limited.limit)
             .with("requested", limited.requested)

@@ -133,12 +133,12 @@ impl<C: Counts> Shard<C> {
 fn is_live(key: SlotKey, tables: &Tables) -> bool {
     let key_is_live = |id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none());
     match key {
-        SlotKey::Limit(id) => {
-            tables.rate_limit(id).filter(|entry| Entry::is_live(entry)).is_some_and(|entry| match entry.value.scope {
+        SlotKey::Limit(id) => tables.rate_limit(id).filter(|entry| Entry::is_live(entry)).is_some_and(|entry| {
+            match entry.value.scope.owner {
                 Scope::Key(id) => key_is_live(id),
                 Scope::Partner(_) | Scope::Tenant(_) | Scope::User(_) => true,
-            })
-        }
+            }
+        }),
         SlotKey::DefaultOf(id) | SlotKey::AdminDefaultOf(Some(id)) => key_is_live(id),
         SlotKey::AdminDefaultOf(None) => true,
     }

@@ -1,7 +1,7 @@
 use std::pin::pin;
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use events::event::admin::{Key, RateLimit, Scope};
+use events::event::admin::{Key, NarrowedScope, Narrowing, RateLimit, Scope};
 use events::event::{Actor, Change, Context, Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::refusal::{ErrorCode, Refusal};
@@ -104,6 +104,17 @@ impl Limits {
 
     fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let mut permit = self.ask()?;
+        at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(limited)?;
+        Ok(permit)
+    }
+
+    /// A request for a model, once its body is known.
+    fn ask_model(&self, model: &str, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
+        let (mut limits, mut permit) = (self.binding(), self.ask()?);
+        let request = BoundRequest { chain: chain(), model, metadata: &std::collections::BTreeMap::new() };
+        if self.limiter.add_narrowed(&mut limits, &self.tables, &request) {
+            at_once(self.limiter.acquire_narrowed(&limits, &mut permit)).map_err(limited)?;
+        }
         at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(limited)?;
         Ok(permit)
     }
@@ -456,4 +467,34 @@ fn concurrent_requests_get_exactly_what_the_limits_allow() {
         |measure| day.iter().filter(|left| left.measure == measure).map(|left| left.remaining).collect::<Vec<_>>();
     assert_eq!((left(Measure::RequestsPerDay), left(Measure::RequestsPerMinute)), (vec![0], vec![50]));
     assert_eq!((left(Measure::TokensPerMinute), left(Measure::ConcurrentRequests)), (vec![6_500, 500], vec![400]));
+}
+
+#[test]
+fn a_narrowed_limit_counts_its_own_requests_and_what_it_refuses_counts_against_no_limit() {
+    let bounds =
+        |requests, tokens| Bounds { tokens_per_day: Some(tokens), ..Bounds::of(Measure::RequestsPerDay, requests) };
+    let mut all = Limits::new(&[(of_tenant(), bounds(4, 100))]);
+    let narrowing = Narrowing { model: Some("large".to_owned()), ..Narrowing::default() };
+    let narrowed = RateLimit {
+        scope: NarrowedScope::narrowed(of_tenant(), narrowing),
+        ..RateLimit::new(id(9), of_tenant(), bounds(2, 30))
+    };
+    all.happens(Event::from(Change::created(narrowed)));
+    // Of requests and of tokens of both, the narrowed one last.
+    assert_eq!(all.remaining(), [4, 100, 2, 30]);
+    assert!(all.ask_model("large", 31).is_err(), "more tokens than its whole limit");
+    assert!(all.ask_model("small", 101).is_err(), "more tokens than the whole limit of all");
+    assert_eq!(all.remaining(), [4, 100, 2, 30]);
+    let mut first = all.ask_model("large", 20).expect("admitted");
+    assert_eq!(all.remaining(), [3, 80, 1, 10]);
+    first.settle(5);
+    drop(first);
+    let mut second = all.ask_model("large", 20).expect("admitted");
+    second.keep_reserved();
+    drop(second);
+    assert_eq!(all.remaining(), [2, 75, 0, 5]);
+    assert!(all.ask_model("large", 1).is_err(), "the third of two");
+    assert_eq!(all.remaining(), [2, 75, 0, 5]);
+    drop(all.ask_model("small", 1).expect("admitted"));
+    assert_eq!(all.remaining(), [1, 75, 0, 5]);
 }

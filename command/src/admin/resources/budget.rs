@@ -13,7 +13,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::scope::{scope, scope_name};
+use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
@@ -72,16 +72,17 @@ impl Administered for Budget {
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &Budget, tables: &Tables) -> Chain {
-        tables.chain_of_scope(state.scope).unwrap_or_default()
+        tables.chain_of_scope(state.scope.owner).unwrap_or_default()
     }
 
     fn may_manage(cx: &AdminContext<'_>, state: &Budget) -> Result<(), CommandError> {
-        cx.require_wider_reach(state.scope)
+        cx.require_wider_reach(state.scope.owner)
     }
 
     async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Planned<Self> {
         let opened: Self = Self::of_values(id, given)?;
-        let chain = cx.scope(opened.scope, "scope")?;
+        let chain = cx.scope(opened.scope.owner, "scope")?;
+        require_room(&opened.scope, cx.tables.budgets_beside(&opened.scope), "budgets")?;
         Ok(CommandPlan::new(Command::Create(opened), chain))
     }
 }

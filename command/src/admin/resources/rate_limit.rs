@@ -10,7 +10,7 @@ use events::limit::Measure;
 use projections::tables::Tables;
 use serde_json::json;
 
-use super::scope::{scope, scope_name};
+use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
@@ -57,16 +57,17 @@ impl Administered for RateLimit {
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     fn chain(state: &RateLimit, tables: &Tables) -> Chain {
-        tables.chain_of_scope(state.scope).unwrap_or_default()
+        tables.chain_of_scope(state.scope.owner).unwrap_or_default()
     }
 
     fn may_manage(cx: &AdminContext<'_>, state: &RateLimit) -> Result<(), CommandError> {
-        cx.require_wider_reach(state.scope)
+        cx.require_wider_reach(state.scope.owner)
     }
 
     async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Planned<Self> {
         let made: Self = Self::of_values(id, given)?;
-        let chain = cx.scope(made.scope, "scope")?;
+        let chain = cx.scope(made.scope.owner, "scope")?;
+        require_room(&made.scope, cx.tables.rate_limits_beside(&made.scope), "rate limits")?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
 }

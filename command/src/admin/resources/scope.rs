@@ -1,31 +1,140 @@
-//! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`.
+//! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`, and conditions that
+//! narrow it: `model`, and `metadata.NAME` for names of metadata.
 
-use events::event::admin::Scope;
+use catalogue::MODEL_NAME_CHARS_MAX;
+use events::event::admin::{NarrowedScope, Narrowing, Scope};
 use openapi::{refusals, schema};
 
 use crate::admin::declaration::{Member, in_some_replies};
+use crate::admin::error::CommandError;
 use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
 
-const NAMES: &str = "partner_id, tenant_id, user_id, key_id";
+const OWNERS: &str = "partner_id, tenant_id, user_id, key_id";
+/// An owner, a model, and metadata.
+const MEMBERS_MAX: usize = 2 + METADATA_MAX;
+/// Bounded because they are in every refusal.
+const METADATA_MAX: usize = 4;
+/// As in requests.
+const METADATA_NAME_LEN_MAX: usize = 64;
+const METADATA_VALUE_LEN_MAX: usize = 512;
+/// The live budgets, or rate limits, of an owner under one condition: all of them may bind one request.
+const NARROWED_MAX: usize = 32;
 
 pub fn scope() -> FieldType {
-    FieldType::new(refusals::scope(), named)
+    FieldType::new(refusals::scope(), narrowed)
 }
 
-fn named(field: Field) -> Result<Scope, FieldError> {
-    let (name, id) = field.object()?.only(NAMES)?;
-    match name.as_str() {
-        "partner_id" => Ok(Scope::Partner(id.parsed()?)),
-        "tenant_id" => Ok(Scope::Tenant(id.parsed()?)),
-        "user_id" => Ok(Scope::User(id.parsed()?)),
-        "key_id" => Ok(Scope::Key(id.parsed()?)),
-        _ => Err(id.error(format!("must be one of {NAMES}"))),
+enum ScopeMember {
+    Owner(Scope),
+    Model(String),
+    Metadata(String, String),
+}
+
+fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
+    let path = field.path().to_owned();
+    let (mut owners, mut conditions) = (Vec::new(), Narrowing::default());
+    let members = field.map(MEMBERS_MAX, |_, member| Ok(member))?;
+    if members.iter().filter(|(name, _)| NarrowedScope::OWNERS.contains(&name.as_str())).count() > 1 {
+        return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
     }
+    for (name, value) in members {
+        match member(&name, value)? {
+            ScopeMember::Owner(owner) => owners.push(owner),
+            ScopeMember::Model(model) => conditions.model = Some(model),
+            ScopeMember::Metadata(name, value) => drop(conditions.metadata.insert(name, value)),
+        }
+    }
+    let [owner] = owners[..] else {
+        return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
+    };
+    if conditions.metadata.len() > METADATA_MAX {
+        return Err(FieldError::new(path, format!("must have at most {METADATA_MAX} names of metadata")));
+    }
+    Ok(NarrowedScope::narrowed(owner, conditions))
+}
+
+fn member(name: &str, value: Field) -> Result<ScopeMember, FieldError> {
+    match name {
+        "partner_id" => Ok(ScopeMember::Owner(Scope::Partner(value.parsed()?))),
+        "tenant_id" => Ok(ScopeMember::Owner(Scope::Tenant(value.parsed()?))),
+        "user_id" => Ok(ScopeMember::Owner(Scope::User(value.parsed()?))),
+        "key_id" => Ok(ScopeMember::Owner(Scope::Key(value.parsed()?))),
+        NarrowedScope::MODEL => Ok(ScopeMember::Model(value.text(MODEL_NAME_CHARS_MAX)?)),
+        _ => metadata(name, &value),
+    }
+}
+
+fn metadata(member: &str, value: &Field) -> Result<ScopeMember, FieldError> {
+    let Some(name) = member.strip_prefix(NarrowedScope::METADATA) else {
+        return Err(value.error(format!("must be one of {OWNERS}, model, metadata.NAME")));
+    };
+    let is_name = (1..=METADATA_NAME_LEN_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if !is_name {
+        let reason = format!("must have a name of 1 to {METADATA_NAME_LEN_MAX} characters, without control characters");
+        return Err(value.error(reason));
+    }
+    Ok(ScopeMember::Metadata(name.to_owned(), value.text(METADATA_VALUE_LEN_MAX)?))
+}
+
+/// Errors: a narrowed scope, of whose owner there are too many under the same condition. It is counted in the tables, which lack what
+/// is being created now.
+pub fn require_room(scope: &NarrowedScope, beside: usize, what: &str) -> Result<(), CommandError> {
+    if scope.narrowing.is_none() || beside < NARROWED_MAX {
+        return Ok(());
+    }
+    let reason = format!(
+        "the owner has {NARROWED_MAX} {what} with the same condition already (the same metadata, or the same model), which \
+         could all bind one request: delete one of them first"
+    );
+    Err(FieldError::new("scope", reason).into())
 }
 
 /// The name of the scope's owner, in reads only.
 pub fn scope_name() -> Member {
     in_some_replies("scope_name", schema::nullable(schema::string()))
         .meaning("The name of the scope; null if you may not see it")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admin::fields::Fields;
+
+    const TENANT: &str = "ten_00000000000000000000000000000001";
+
+    fn read(scope: Value) -> Result<NarrowedScope, FieldError> {
+        let body = json!({ "scope": scope }).to_string();
+        Fields::of_body(body.as_bytes()).expect("a body").required("scope", narrowed)
+    }
+
+    #[test]
+    fn what_is_no_scope_is_refused_where_it_is() {
+        let many: serde_json::Map<_, _> = (0..5).map(|number| (format!("metadata.{number}"), json!("x"))).collect();
+        let mut too_many = Value::Object(many);
+        too_many["tenant_id"] = json!(TENANT);
+        for (scope, field) in [
+            (json!({ "model": "large" }), "scope"),
+            (json!({ "tenant_id": TENANT, "key_id": "key_00000000000000000000000000000001" }), "scope"),
+            (json!({ "tenant_id": TENANT, "modell": "large" }), "scope.modell"),
+            (json!({ "tenant_id": TENANT, "model": "" }), "scope.model"),
+            (json!({ "tenant_id": TENANT, "metadata.": "x" }), "scope.metadata."),
+            (json!({ "tenant_id": TENANT, "metadata.project": 5 }), "scope.metadata.project"),
+            (too_many, "scope"),
+        ] {
+            let refused = read(scope.clone()).expect_err(&scope.to_string());
+            assert_eq!(refused.field, field, "{scope}: {refused}");
+        }
+    }
+
+    #[test]
+    fn only_narrowed_scopes_need_room() {
+        let whole = read(json!({ "tenant_id": TENANT })).expect("a scope");
+        let narrowed = read(json!({ "tenant_id": TENANT, "model": "large" })).expect("a scope");
+        assert!(require_room(&whole, NARROWED_MAX, "budgets").is_ok());
+        assert!(require_room(&narrowed, NARROWED_MAX - 1, "budgets").is_ok());
+        assert!(require_room(&narrowed, NARROWED_MAX, "budgets").is_err());
+    }
 }

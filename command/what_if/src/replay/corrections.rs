@@ -1,11 +1,11 @@
 //! Corrections of what requests were charged, which may be recorded long after their end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetWindow};
-use events::event::inference::Backend;
-use events::event::{Context, Event, Inference, Recorded};
+use events::event::inference::{Backend, InferenceAdmitted};
+use events::event::{BoundRequest, Context, Event, Inference, Recorded};
 use events::ids::RequestId;
 use events::ledger::{Charge, EndedHold, Ending};
 use events::money::NanoUsd;
@@ -63,6 +63,7 @@ pub(super) struct Corrected {
     pub(super) admitted_at: DateTime<Utc>,
     pub(super) context: Context,
     pub(super) model: String,
+    pub(super) metadata: BTreeMap<String, String>,
     pub(super) backend: Option<Backend>,
 }
 
@@ -73,7 +74,8 @@ impl Corrected {
         for Recorded { recorded_at, context, event, .. } in life {
             match (event, &mut corrected) {
                 (Event::Inference(Inference::Admitted(admitted)), none @ None) => {
-                    *none = Some(Self { admitted_at: recorded_at, context, model: admitted.model, backend: None });
+                    let InferenceAdmitted { model, metadata, .. } = *admitted;
+                    *none = Some(Self { admitted_at: recorded_at, context, model, metadata, backend: None });
                 }
                 (
                     Event::Inference(Inference::Completed(end) | Inference::Failed(end) | Inference::Aborted(end)),
@@ -130,7 +132,9 @@ impl Replay<'_> {
         }
         let mut windows = adjusted.budgets.clone();
         if is_counted {
-            windows.extend(self.rules.budgets.added_windows(&recorded.context.chain(), corrected.admitted_at));
+            let (chain, model) = (recorded.context.chain(), corrected.model.as_str());
+            let request = BoundRequest { chain, model, metadata: &corrected.metadata };
+            windows.extend(self.rules.budgets.added_windows(&request, corrected.admitted_at));
         }
         let (late, hold) = late_end(adjusted, &recorded.context, windows, ruled);
         if let Some(balances) = &mut self.ruled {

@@ -62,7 +62,7 @@ impl Replay<'_> {
         }
         Err(refused_by.map(|id| Refuser {
             rule: self.rules.budgets.rule(id),
-            scope: ruled.budget(id).map(|in_force| in_force.budget.scope),
+            scope: ruled.budget(id).map(|in_force| in_force.budget.scope.clone()),
         }))
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::event::Recorded;
 use events::event::access::AccessRateLimited;
 use events::event::admin::{Budget, Enforcement};
 use events::event::hold::BudgetWindow;
 use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
+use events::event::{BoundRequest, Recorded};
 use events::ledger::Charge;
 use events::limit::{LimitName, LimitedMeasure};
 use events::money::{NanoUsd, NanoUsdSum};
@@ -38,14 +38,15 @@ impl Replay<'_> {
         if shortfall.is_none() && !counts {
             return;
         }
-        let (chain, mut at_most, mut admitted) = (recorded.context.chain(), NanoUsdSum::ZERO, 0);
+        let (mut at_most, mut admitted) = (NanoUsdSum::ZERO, 0);
+        let bound_request = refused.bound_request(&recorded.context);
         for _ in 0..refused.count.min(ROLLED_UP_MAX) {
             // A request counts against the limits before its budgets are asked. The others of this instant would be refused too.
-            if counts && self.limits.count(&chain, &self.tables, None).is_err() {
+            if counts && self.limits.count(&bound_request, &self.tables, None).is_err() {
                 break;
             }
             let Some(requested) = shortfall.as_ref().map(|shortfall| shortfall.requested_usd) else { continue };
-            match self.admit_refused(recorded, &refused.model, requested) {
+            match self.admit_refused(recorded, refused, requested) {
                 Some(held) => (at_most, admitted) = (at_most + held.into(), admitted + 1),
                 None if counts => shortfall = None,
                 None => break,
@@ -72,7 +73,10 @@ impl Replay<'_> {
         let period = in_force.as_ref().map_or(events::time::Period::Total, |budget| budget.period);
         let recorded = Budget {
             limit_usd: shortfall.limit_usd,
-            ..in_force.unwrap_or_else(|| Budget::new(id, shortfall.scope, shortfall.limit_usd, period))
+            ..in_force.unwrap_or_else(|| Budget {
+                scope: shortfall.scope.clone(),
+                ..Budget::new(id, shortfall.scope.owner, shortfall.limit_usd, period)
+            })
         };
         let budget = self.rules.budgets.applied_to(recorded);
         let window = BudgetWindow { budget_id: id, window_start: period.window_start(now) };
@@ -84,10 +88,15 @@ impl Replay<'_> {
 
     /// Asks the ledger for a request that was refused. If it is admitted, its whole bound is charged, as for any request whose cost
     /// is unknown. Returns the bound.
-    fn admit_refused(&mut self, recorded: &Recorded, model: &str, requested: NanoUsd) -> Option<NanoUsd> {
+    fn admit_refused(
+        &mut self,
+        recorded: &Recorded,
+        refused: &InferenceRefused,
+        requested: NanoUsd,
+    ) -> Option<NanoUsd> {
         let request_id = recorded.context.request_id?;
         let bound = Bound { held: requested, shrinking: None };
-        let (ttl, admitted) = (Duration::ZERO, Box::new(InferenceAdmitted::of_refused(model)));
+        let (ttl, admitted) = (Duration::ZERO, Box::new(InferenceAdmitted::of_refused(refused)));
         let asked = Asked { request_id, context: &recorded.context, bound, ttl, admitted };
         let Ok(Standing::Held { held, .. }) = self.ask(asked, recorded.recorded_at) else { return None };
         let ending = ending(request_id, &recorded.context, Charge::Settle(held));
@@ -107,9 +116,10 @@ impl Replay<'_> {
             Fate::StillRefused | Fate::Undecided => 0,
             Fate::Counted if !self.limits.counts(recorded.recorded_at) => limited.count,
             Fate::Counted => {
-                let chain = recorded.context.chain();
+                let (chain, scope) = (recorded.context.chain(), self.limits.scope_of(limited));
+                let request = scope.map_or_else(|| BoundRequest::of_chain(chain), |of| of.request_of(chain));
                 let all = 0..limited.count.min(ROLLED_UP_MAX);
-                all.take_while(|_| self.limits.count(&chain, &self.tables, None).is_ok()).count() as u64
+                all.take_while(|_| self.limits.count(&request, &self.tables, None).is_ok()).count() as u64
             }
         };
         let undecided = if fate == Fate::Undecided { limited.count } else { 0 };

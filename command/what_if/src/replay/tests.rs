@@ -90,6 +90,24 @@ fn an_added_budget_counts_from_the_beginning_of_the_period_and_one_that_shrinks_
     assert!(shrinking.cost_usd.nanos() < 2 * i128::from(bound) && shrinking.cost_usd.nanos() > i128::from(bound));
 }
 
+/// Holds: bin.what-if, admin.narrowed
+#[test]
+fn added_rules_that_are_narrowed_bind_the_requests_that_they_include() {
+    let mut history = History::new();
+    for _ in 0..3 {
+        assert!(history.ask(3, 100, 100, 20));
+        history.end(0, false);
+    }
+    let scope = |model: &str| json!({ "user_id": id::<UserId>(2), "model": model });
+    let budget = |scope| json!({ "budgets": { "add": [{ "scope": scope, "limit_usd": "0", "period": "day" }] } });
+    let limit = |scope| json!({ "rate_limits": { "add": [{ "scope": scope, "requests_per_hour": 1 }] } });
+    let refused = |given| history.replay(&rules(given), Period::default()).total.newly_refused;
+    assert_eq!((refused(budget(scope(MODEL))), refused(budget(scope("another")))), (3, 0));
+    assert_eq!((refused(limit(scope(MODEL))), refused(limit(scope("another")))), (2, 0));
+    let of_project = json!({ "user_id": id::<UserId>(2), "metadata.project": "apollo" });
+    assert_eq!((refused(budget(of_project.clone())), refused(limit(of_project))), (0, 0));
+}
+
 /// Holds: bin.what-if
 #[test]
 fn a_limit_that_is_changed_counts_what_came_before_the_period() {

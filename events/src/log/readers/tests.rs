@@ -86,7 +86,7 @@ async fn an_explanation_that_nobody_waits_for_ends_between_its_statements() {
     let log = open(&folder);
     let request = RequestId::from(Uuid::from_u128(1));
     let (code, model) = (ErrorCode::BudgetExceeded, "m".to_owned());
-    let refused = InferenceRefused { code, model, count: 1, details: Map::new() };
+    let refused = InferenceRefused { code, model, count: 1, scoped_by: None, details: Map::new() };
     let append = Append {
         stream: Stream::inference(request),
         expected_sequence: 0,

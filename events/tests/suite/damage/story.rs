@@ -148,7 +148,9 @@ pub async fn a_flood_of_refusals(folder: &Path) {
         let (log, refusal) = (log.clone(), Refusal::new(ErrorCode::ModelNotFound, "no such model"));
         let (request_id, model) = (id(request), "m".to_owned());
         let context = context(1).in_request(request_id);
-        refused.spawn(async move { log.refuse(RefusedRequest { request_id, context, model, refusal }).await });
+        refused.spawn(async move {
+            log.refuse(RefusedRequest { request_id, context, model, scoped_by: None, refusal }).await
+        });
     }
     refused.join_all().await;
     log.close();

@@ -8,15 +8,16 @@ use events::event::access::{
 };
 use events::event::admin::{
     Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated,
-    Model, Origin, OutputCapField, Partner, Price, Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside,
-    ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope, SetAsideReason, Target, Tenant, User,
-    UserErased, WhenShort,
+    Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
+    ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope,
+    SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
-    AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall, Versions,
+    AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
+    ScopedBy, Versions,
 };
 use events::event::log_key::LogKeyCreated;
 use events::event::node_key::NodeKeyReplaced;
@@ -49,6 +50,14 @@ fn rate(nanos: i64) -> NanoUsdPerMtok {
 /// Only for changed resources: the samples of created ones are from before there were any.
 fn handles() -> Handles {
     Handles { slug: Some("acme-labs".to_owned()), external_id: Some("C-1001/7".to_owned()) }
+}
+
+fn narrowing() -> Narrowing {
+    Narrowing { model: Some("gpt".to_owned()), metadata: [("team".to_owned(), "red".to_owned())].into() }
+}
+
+fn narrowed_scope() -> NarrowedScope {
+    NarrowedScope::narrowed(Scope::Tenant(id(1)), narrowing())
 }
 
 fn windows() -> Vec<BudgetWindow> {
@@ -182,6 +191,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
         alert_at: ["0.5", "0.8", "1"].map(|fraction| fraction.parse().expect("a fraction")).into(),
         when_short: WhenShort::Shrink,
         enforcement: Enforcement::Observe,
+        scope: narrowed_scope(),
         ..money.clone()
     };
     vec![
@@ -206,7 +216,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             },
             would_have_refused: vec![BudgetShortfall {
                 budget_id: id(22),
-                scope: Scope::Tenant(id(1)),
+                scope: narrowed_scope(),
                 limit_usd: usd(5_000_000_000),
                 settled_usd: usd(4_990_000_000).into(),
                 held_usd: usd(9_000_000).into(),
@@ -220,6 +230,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             code: ErrorCode::BudgetExceeded,
             model: "gpt".to_owned(),
             count: 1,
+            scoped_by: Some(Box::new(ScopedBy { model: None, metadata: narrowing().metadata })),
             details,
         })))),
         inference(Event::Inference(Inference::Completed(ended()))),
@@ -345,7 +356,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
         resource(
             StreamKind::RateLimit,
             "lim",
-            Event::from(Change::changed(RateLimit { bounds: every_measure, ..limit })),
+            Event::from(Change::changed(RateLimit { bounds: every_measure, scope: narrowed_scope(), ..limit })),
         ),
         resource(StreamKind::RateLimit, "lim", Event::Resource(Resource::RateLimit(Change::Ended(id(31))))),
         resource(StreamKind::AuditSearch, "asr", Event::from(Change::created(search))),

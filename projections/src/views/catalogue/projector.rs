@@ -179,13 +179,13 @@ impl CatalogueResource for Price {
 
 impl CatalogueResource for Budget {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        scoped(self.scope, about)
+        scoped(self.scope.owner, about)
     }
 }
 
 impl CatalogueResource for RateLimit {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        scoped(self.scope, about)
+        scoped(self.scope.owner, about)
     }
 }
 

@@ -233,7 +233,13 @@ impl Story {
         let context = Context { request_id: number.map(id), ..Context::about(Actor::Key(key()), chain()) };
         let mut details = Map::new();
         details.insert("budget_id".into(), Value::String(budget().to_string()));
-        let refused = InferenceRefused { code: ErrorCode::BudgetExceeded, model: "large".into(), count, details };
+        let refused = InferenceRefused {
+            code: ErrorCode::BudgetExceeded,
+            model: "large".into(),
+            count,
+            scoped_by: None,
+            details,
+        };
         let stream = Stream::inference(id(number.unwrap_or(999)));
         self.add(stream, context, Event::Inference(Inference::Refused(Box::new(refused))));
     }

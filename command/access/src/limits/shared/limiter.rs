@@ -316,7 +316,7 @@ impl SharedLimiter {
                 let (remaining, more_in) = remaining.unwrap_or((limit, None));
                 let resets_at = more_in.filter(|wait| !wait.is_zero() && remaining < limit);
                 let resets_at = resets_at.and_then(|wait| later(now, wait));
-                all.push(RemainingLimit { name, holder, measure, limit, remaining, resets_at });
+                all.push(RemainingLimit { name, holder: holder.clone(), measure, limit, remaining, resets_at });
             }
         }
         all
@@ -339,8 +339,8 @@ impl SharedLimiter {
 
 /// The partner that a limit belongs to: also if its key asks in a tenant of another one.
 fn partner_of(limit: &ApplicableLimit, chain: &Chain, tables: &Tables) -> Option<PartnerId> {
-    match limit.holder {
-        LimitHolder::Scope(scope) => tables.chain_of_scope(scope).map_or(chain.partner, |owners| owners.partner),
+    match &limit.holder {
+        LimitHolder::Scope(scope) => tables.chain_of_scope(scope.owner).map_or(chain.partner, |owners| owners.partner),
         LimitHolder::Operator => None,
     }
 }

@@ -67,7 +67,7 @@ impl SharedPermit {
     }
 
     /// The request counts no longer, as if it had never been admitted.
-    pub(super) fn take_back(&mut self) {
+    pub fn take_back(&mut self) {
         self.settle(0);
         let requests = std::mem::take(&mut self.requests);
         self.limits.correct(&requests, |_| 0, Told::Redis);

@@ -131,7 +131,7 @@ impl History {
         self.requests += 1;
         let request_id: RequestId = id(self.requests);
         let prices = [(format!("{}/{BACKEND}", id::<ProviderId>(1)), self.price)].into_iter().collect();
-        let mut admitted = InferenceAdmitted::of_refused(MODEL);
+        let mut admitted = InferenceAdmitted::of_model(MODEL);
         (admitted.input_tokens_bound, admitted.max_output_tokens) = (bound, CAP);
         admitted.versions = Versions { prices, ..Versions::default() };
         let admission = Admission {

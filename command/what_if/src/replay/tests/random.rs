@@ -59,7 +59,7 @@ fn history_of(steps: Vec<Step>) -> History {
                     2 => Scope::User(id(1)),
                     _ => Scope::Key(id(number)),
                 };
-                let before = history.ledger.budget(id(number)).map(|in_force| in_force.budget.scope);
+                let before = history.ledger.budget(id(number)).map(|in_force| in_force.budget.scope.owner);
                 let mut budget = Budget::new(id(number), before.unwrap_or(scope), NanoUsd::new(limit), period);
                 budget.enforcement = if observes { Enforcement::Observe } else { Enforcement::Hard };
                 budget.when_short = if shrinks { WhenShort::Shrink } else { WhenShort::Refuse };
@@ -172,7 +172,7 @@ proptest! {
         prop_assert_eq!((report.total.newly_refused, report.total.newly_admitted), (refused, 0));
         prop_assert_eq!(report.total.recorded_cost_usd.nanos(), i128::from(recorded));
         prop_assert_eq!(report.total.cost_usd.nanos(), i128::from(spent));
-        let by = RefusedBy { scope: Some(Scope::Tenant(id(1))), requests: refused };
+        let by = RefusedBy { scope: Some(Scope::Tenant(id(1)).into()), requests: refused };
         let expected = (refused > 0).then_some((RefusingRule::Budget(id(1)), by));
         prop_assert_eq!(report.refused_by.into_iter().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
         prop_assert_eq!(report.models[MODEL].newly_refused, refused);

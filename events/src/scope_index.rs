@@ -1,0 +1,203 @@
+//! The budgets, or the rate limits, of each owner, so that those that bind a request are found without a look at the others:
+//! an owner may have one for each of thousands of projects.
+
+use std::collections::HashMap;
+
+use crate::event::BoundRequest;
+use crate::event::admin::{NarrowedScope, Scope};
+use crate::ids::IdMap;
+
+/// Ids by the scope that they bind. Lists are in the order in which their ids were added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeIndex<I> {
+    /// Those that bind all requests of an owner.
+    whole: IdMap<Scope, Vec<I>>,
+    /// The others, of the owners that have some.
+    narrowed: IdMap<Scope, Narrowed<I>>,
+}
+
+/// The narrowed ones of an owner, each under one of its conditions: the first one of metadata, or else its model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Narrowed<I> {
+    by_model: HashMap<String, Vec<I>>,
+    /// By name and value.
+    by_metadata: HashMap<String, HashMap<String, Vec<I>>>,
+}
+
+impl<I> Default for ScopeIndex<I> {
+    fn default() -> Self {
+        Self { whole: IdMap::default(), narrowed: IdMap::default() }
+    }
+}
+
+impl<I> Default for Narrowed<I> {
+    fn default() -> Self {
+        Self { by_model: HashMap::new(), by_metadata: HashMap::new() }
+    }
+}
+
+impl<I: Copy + Eq> ScopeIndex<I> {
+    pub fn push(&mut self, scope: &NarrowedScope, id: I) {
+        self.insert(scope, id, usize::MAX);
+    }
+
+    /// Adds an id at this place of its list, or at the end.
+    pub fn insert(&mut self, scope: &NarrowedScope, id: I, place: usize) {
+        let list = match &scope.narrowing {
+            None => self.whole.entry(scope.owner).or_default(),
+            Some(conditions) => {
+                let narrowed = self.narrowed.entry(scope.owner).or_default();
+                match (conditions.metadata.first_key_value(), &conditions.model) {
+                    (Some((name, value)), _) => {
+                        narrowed.by_metadata.entry(name.clone()).or_default().entry(value.clone()).or_default()
+                    }
+                    (None, model) => narrowed.by_model.entry(model.clone().unwrap_or_default()).or_default(),
+                }
+            }
+        };
+        list.insert(place.min(list.len()), id);
+    }
+
+    /// Removes an id, and returns its place.
+    pub fn remove(&mut self, scope: &NarrowedScope, id: I) -> usize {
+        let Some(conditions) = &scope.narrowing else {
+            let place = self.whole.get_mut(&scope.owner).map_or(0, |list| taken_out(list, id));
+            self.whole.retain_if(scope.owner, |list| !list.is_empty());
+            return place;
+        };
+        let Some(narrowed) = self.narrowed.get_mut(&scope.owner) else { return 0 };
+        let place = match (conditions.metadata.first_key_value(), &conditions.model) {
+            (Some((name, value)), _) => {
+                let Some(values) = narrowed.by_metadata.get_mut(name) else { return 0 };
+                let place = values.get_mut(value).map_or(0, |list| taken_out(list, id));
+                if values.get(value).is_some_and(Vec::is_empty) {
+                    values.remove(value);
+                }
+                if values.is_empty() {
+                    narrowed.by_metadata.remove(name);
+                }
+                place
+            }
+            (None, model) => {
+                let model = model.as_deref().unwrap_or_default();
+                let place = narrowed.by_model.get_mut(model).map_or(0, |list| taken_out(list, id));
+                if narrowed.by_model.get(model).is_some_and(Vec::is_empty) {
+                    narrowed.by_model.remove(model);
+                }
+                place
+            }
+        };
+        self.narrowed
+            .retain_if(scope.owner, |narrowed| !narrowed.by_model.is_empty() || !narrowed.by_metadata.is_empty());
+        place
+    }
+
+    /// Those that bind all requests of an owner.
+    pub fn whole(&self, owner: Scope) -> impl Iterator<Item = I> {
+        self.whole.get(&owner).into_iter().flatten().copied()
+    }
+
+    /// The narrowed ones of an owner that may bind the request: whether they do, their scopes say.
+    pub fn narrowed(&self, owner: Scope, request: &BoundRequest<'_>) -> impl Iterator<Item = I> {
+        let narrowed = self.narrowed.get(&owner);
+        let of_model = narrowed.and_then(|of| of.by_model.get(request.model)).into_iter().flatten();
+        let metadata = request.metadata;
+        let of_metadata = narrowed.into_iter().flat_map(move |of| {
+            metadata.iter().filter_map(move |(name, value)| of.by_metadata.get(name)?.get(value)).flatten()
+        });
+        of_model.chain(of_metadata).copied()
+    }
+
+    /// All of the narrowed ones of an owner, in no particular order.
+    pub fn all_narrowed(&self, owner: Scope) -> impl Iterator<Item = I> {
+        self.narrowed.get(&owner).into_iter().flat_map(|of| {
+            of.by_model.values().chain(of.by_metadata.values().flat_map(HashMap::values)).flatten().copied()
+        })
+    }
+
+    /// How many are under the same condition as this scope: all of these may bind one request.
+    pub fn beside(&self, scope: &NarrowedScope) -> usize {
+        let list = match &scope.narrowing {
+            None => self.whole.get(&scope.owner),
+            Some(conditions) => self.narrowed.get(&scope.owner).and_then(|narrowed| {
+                match (conditions.metadata.first_key_value(), &conditions.model) {
+                    (Some((name, value)), _) => narrowed.by_metadata.get(name)?.get(value),
+                    (None, model) => narrowed.by_model.get(model.as_deref().unwrap_or_default()),
+                }
+            }),
+        };
+        list.map_or(0, Vec::len)
+    }
+}
+
+/// Takes an id out of a list, and returns its place.
+fn taken_out<I: Eq>(list: &mut Vec<I>, id: I) -> usize {
+    let place = list.iter().position(|other| *other == id).unwrap_or(list.len());
+    list.retain(|other| *other != id);
+    place
+}
+
+trait RetainIf<V> {
+    /// Removes the owner if its value is not to be kept.
+    fn retain_if(&mut self, owner: Scope, is_kept: impl Fn(&V) -> bool);
+}
+
+impl<V> RetainIf<V> for IdMap<Scope, V> {
+    fn retain_if(&mut self, owner: Scope, is_kept: impl Fn(&V) -> bool) {
+        if self.get(&owner).is_some_and(|value| !is_kept(value)) {
+            self.remove(&owner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::event::Chain;
+    use crate::event::admin::Narrowing;
+    use crate::ids::TenantId;
+
+    fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
+        of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn narrowed_ones_are_found_by_their_conditions_and_leave_nothing_when_they_are_removed() {
+        let tenant = TenantId::from(uuid::Uuid::from_u128(1));
+        let owner = Scope::Tenant(tenant);
+        let scope = |model: Option<&str>, metadata: &[(&str, &str)]| {
+            let conditions = Narrowing { model: model.map(str::to_owned), metadata: pairs(metadata) };
+            NarrowedScope::narrowed(owner, conditions)
+        };
+        let scopes = [
+            scope(None, &[]),
+            scope(Some("large"), &[]),
+            scope(None, &[("project", "apollo")]),
+            scope(Some("large"), &[("project", "apollo"), ("team", "a")]),
+            scope(None, &[("project", "gemini")]),
+        ];
+        let mut index = ScopeIndex::default();
+        scopes.iter().enumerate().for_each(|(number, scope)| index.push(scope, number));
+        let chain = Chain { tenant: Some(tenant), ..Chain::default() };
+        let found = |index: &ScopeIndex<usize>, model: &str, metadata: &[(&str, &str)]| {
+            let metadata = pairs(metadata);
+            let request = BoundRequest { chain, model, metadata: &metadata };
+            let mut found: Vec<usize> = index.narrowed(owner, &request).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(index.whole(owner).collect::<Vec<_>>(), [0]);
+        assert_eq!(found(&index, "large", &[("project", "apollo"), ("team", "a")]), [1, 2, 3]);
+        assert_eq!(found(&index, "small", &[("project", "gemini")]), [4]);
+        assert_eq!(found(&index, "small", &[]), [0; 0]);
+        assert_eq!((index.beside(&scopes[2]), index.beside(&scopes[4]), index.beside(&scopes[0])), (2, 1, 1));
+        assert_eq!(index.all_narrowed(owner).count(), 4);
+        assert_eq!(index.remove(&scopes[3], 3), 1);
+        for (number, scope) in scopes.iter().enumerate().filter(|(number, _)| *number != 3) {
+            assert_eq!(index.remove(scope, number), 0);
+        }
+        assert_eq!(index, ScopeIndex::default());
+    }
+}
