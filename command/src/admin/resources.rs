@@ -11,6 +11,7 @@ mod erasure;
 mod key;
 mod key_secret;
 mod key_state;
+mod labels;
 mod made_by_gateway;
 mod maintenance;
 mod model;

@@ -3,12 +3,14 @@
 mod alias;
 mod audit_search;
 mod breaker;
+mod labels;
 mod price;
 mod provider_key;
 mod provider_kind_name;
 mod retirement;
 mod scope;
 mod server_name;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,12 +33,14 @@ pub use crate::routing::{Affinity, RoutingRule, RoutingRules, Strategy};
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
+pub use labels::Labels;
 pub use price::Price;
 pub use provider_key::{ProviderKey, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 pub use provider_kind_name::ProviderKindName;
 pub use retirement::Retirement;
 pub use scope::{NarrowedScope, Narrowing, Scope};
 pub use server_name::ServerName;
+pub use user::{Reach, Role, RoleGrant, User, UserErased};
 
 pub const SLUG_LEN_MAX: usize = 63;
 
@@ -58,26 +62,26 @@ pub struct Handles {
     pub external_id: Option<String>,
 }
 
-impl Handles {
-    const NULLABLE: &'static [&'static str] = &["slug", "external_id"];
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partner {
     pub partner_id: PartnerId,
     pub name: String,
     #[serde(flatten)]
     pub handles: Handles,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Partner {
     pub fn new(partner_id: PartnerId, name: impl Into<String>) -> Self {
-        Self { partner_id, name: name.into(), handles: Handles::default() }
+        Self { partner_id, name: name.into(), handles: Handles::default(), labels: Labels::none() }
     }
 }
 
 impl Shown for Partner {
-    const NULLABLE: &'static [&'static str] = Handles::NULLABLE;
+    fn left_out() -> Value {
+        json!({ "slug": null, "external_id": null, "labels": {} })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +112,8 @@ pub struct Tenant {
     /// The strategy of models that leave it to the tenant; absent for `priority`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_strategy: Option<Strategy>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Tenant {
@@ -127,6 +133,7 @@ impl Tenant {
             required_terms: RequiredTerms::NONE,
             models: None,
             default_strategy: None,
+            labels: Labels::none(),
         }
     }
 }
@@ -135,65 +142,8 @@ impl Shown for Tenant {
     fn left_out() -> Value {
         json!({ "slug": null, "external_id": null, "own_providers": false, "content_policy": ContentPolicy::default(),
                 "content_days": null, "legal_hold": false, "required_terms": {}, "models": null,
-                "default_strategy": null })
+                "default_strategy": null, "labels": {} })
     }
-}
-
-/// A user. Name and e-mail are in the erasable side table; here are their digests, salted per user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    pub user_id: UserId,
-    pub tenant_id: TenantId,
-    pub roles: Vec<RoleGrant>,
-    /// SHA-256 of salt and name, in hex.
-    pub name_digest: String,
-    /// SHA-256 of salt and e-mail, in hex; absent if no e-mail was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email_digest: Option<String>,
-    #[serde(flatten)]
-    pub handles: Handles,
-}
-
-impl User {
-    /// A user without roles and without an e-mail.
-    pub fn new(user_id: UserId, tenant_id: TenantId, name_digest: impl Into<String>) -> Self {
-        let (name_digest, handles) = (name_digest.into(), Handles::default());
-        Self { user_id, tenant_id, roles: Vec::new(), name_digest, email_digest: None, handles }
-    }
-}
-
-impl Shown for User {
-    const HIDDEN: &'static [&'static str] = &["name_digest", "email_digest"];
-    const NULLABLE: &'static [&'static str] = &["name", "email", "slug", "external_id"];
-}
-
-named! {
-    #[derive(PartialOrd, Ord)]
-    pub enum Role {
-        PartnerAdmin = "partner_admin",
-        TenantAdmin = "tenant_admin",
-        Auditor = "auditor",
-        Analyst = "analyst",
-        Member = "member",
-    }
-}
-
-/// The reach of a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reach {
-    #[serde(rename = "platform")]
-    Platform,
-    #[serde(rename = "partner_id")]
-    Partner(PartnerId),
-    #[serde(rename = "tenant_id")]
-    Tenant(TenantId),
-}
-
-/// A role and its reach: `{"role":"auditor","scope":{"tenant_id":"ten_…"}}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RoleGrant {
-    pub role: Role,
-    pub scope: Reach,
 }
 
 named! {
@@ -251,18 +201,6 @@ pub struct KeyRotated {
 impl KeyRotated {
     pub const fn stream_id(&self) -> KeyId {
         self.key_id
-    }
-}
-
-/// The personal data of a user was erased, with the addresses from which its keys changed something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserErased {
-    pub user_id: UserId,
-}
-
-impl UserErased {
-    pub const fn stream_id(&self) -> UserId {
-        self.user_id
     }
 }
 
@@ -331,6 +269,8 @@ pub struct Provider {
     pub maintenance: MaintenanceWindows,
     /// Rises with every new API key, so that every node reads the key again.
     pub secret_generation: u32,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Provider {
@@ -362,6 +302,7 @@ impl Provider {
             key_variable: None,
             maintenance: MaintenanceWindows::default(),
             secret_generation: 0,
+            labels: Labels::none(),
         }
     }
 
@@ -377,7 +318,7 @@ impl Shown for Provider {
     const HIDDEN: &'static [&'static str] = &["secret_generation"];
 
     fn left_out() -> Value {
-        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "discover_models": false, "origin": null, "key_variable": null, "maintenance": [] })
+        json!({ "base_url": null, "tenant_id": null, "output_cap_field_given": false, "allowed_fields": [], "api_version": null, "server": null, "region": null, "discover_models": false, "origin": null, "key_variable": null, "maintenance": [], "labels": {} })
     }
 
     fn in_full(&self) -> Self {
@@ -491,6 +432,8 @@ pub struct Model {
     /// What made it; absent if it was created by a command. A model that was made so yields its name to any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Model {
@@ -522,13 +465,14 @@ impl Model {
             retirement: Retirement::default(),
             tenant_id: None,
             origin: None,
+            labels: Labels::none(),
         }
     }
 }
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "alias": [], "affinity": "none", "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null })
+        json!({ "alias": [], "affinity": "none", "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
     }
 }
 
@@ -558,6 +502,8 @@ pub struct Budget {
     pub alert_at: Vec<Fraction>,
     pub when_short: WhenShort,
     pub enforcement: Enforcement,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Budget {
@@ -565,11 +511,16 @@ impl Budget {
     pub const fn new(budget_id: BudgetId, scope: Scope, limit_usd: NanoUsd, period: Period) -> Self {
         let (when_short, enforcement) = (WhenShort::Refuse, Enforcement::Hard);
         let scope = NarrowedScope::of(scope);
-        Self { budget_id, scope, limit_usd, period, alert_at: Vec::new(), when_short, enforcement }
+        let labels = Labels::none();
+        Self { budget_id, scope, limit_usd, period, alert_at: Vec::new(), when_short, enforcement, labels }
     }
 }
 
-impl Shown for Budget {}
+impl Shown for Budget {
+    fn left_out() -> Value {
+        json!({ "labels": {} })
+    }
+}
 
 named! {
     /// What a rate limit does while nodes cannot count together.
@@ -597,17 +548,21 @@ pub struct RateLimit {
     pub bounds: Bounds,
     #[serde(default, skip_serializing_if = "WhenUnshared::is_local")]
     pub when_unshared: WhenUnshared,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl RateLimit {
     pub const fn new(limit_id: LimitId, scope: Scope, bounds: Bounds) -> Self {
-        Self { limit_id, scope: NarrowedScope::of(scope), bounds, when_unshared: WhenUnshared::Local }
+        let scope = NarrowedScope::of(scope);
+        Self { limit_id, scope, bounds, when_unshared: WhenUnshared::Local, labels: Labels::none() }
     }
 }
 
 impl Shown for RateLimit {
     fn left_out() -> Value {
         let measures = Measure::words().map(|word| (word.to_owned(), Value::Null));
-        measures.chain([("when_unshared".to_owned(), WhenUnshared::Local.as_str().into())]).collect()
+        let others = [("when_unshared", WhenUnshared::Local.as_str().into()), ("labels", json!({}))];
+        measures.chain(others.map(|(name, value)| (name.to_owned(), value))).collect()
     }
 }

@@ -148,7 +148,7 @@ impl Indexed for Budget {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         let index = Arc::make_mut(&mut indexes.budgets_by_scope);
         match change {
-            IndexChange::Add => index.push(&self.scope, self.budget_id),
+            IndexChange::Add { .. } => index.push(&self.scope, self.budget_id),
             IndexChange::Remove => drop(index.remove(&self.scope, self.budget_id)),
         }
     }
@@ -158,7 +158,7 @@ impl Indexed for RateLimit {
     fn index(&self, indexes: &mut Indexes, change: IndexChange) {
         let index = Arc::make_mut(&mut indexes.limits_by_scope);
         match change {
-            IndexChange::Add => index.push(&self.scope, self.limit_id),
+            IndexChange::Add { .. } => index.push(&self.scope, self.limit_id),
             IndexChange::Remove => drop(index.remove(&self.scope, self.limit_id)),
         }
     }

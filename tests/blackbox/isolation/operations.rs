@@ -244,6 +244,7 @@ impl Operation {
             "email"
             | "slug"
             | "external_id"
+            | "labels"
             | "own_providers"
             | "content_policy"
             | "required_terms"

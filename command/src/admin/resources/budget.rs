@@ -13,6 +13,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
+use super::labels::labels;
 use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
@@ -39,6 +40,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning("refuse rejects the request; shrink lowers its output cap to what is left"),
         defaulting("enforcement", one_of(Enforcement::NAMED), json!("hard"))
             .meaning("observe refuses nothing, but records what hard would have refused"),
+        labels(),
         scope_name(),
     ];
     let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });

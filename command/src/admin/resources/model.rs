@@ -16,6 +16,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
 
+use super::labels::labels;
 use super::maintenance::maintenance;
 use super::{NAME_LEN_MAX, made_by_gateway, terms};
 use crate::admin::admin_context::AdminContext;
@@ -63,6 +64,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("tenant_id", id::<TenantId>())
             .fixed()
             .meaning("The tenant that owns it; null if all tenants share it"),
+        labels(),
         made_by_gateway::origin(
             "catalogue if the gateway made it for a provider of its environment, discovered if it found it at a local server; \
              null if a command created it, which then takes precedence over one of the same name that the gateway made",

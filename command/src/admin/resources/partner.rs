@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use super::handles::{self, PLATFORM};
+use super::labels::labels;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, required};
 use crate::admin::error::CommandError;
@@ -21,7 +22,7 @@ use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, Planned};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members());
+    let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain([labels()]);
     Declaration::of::<Partner>(members, json!({ "name": "reseller" }))
 });
 

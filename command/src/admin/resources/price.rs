@@ -18,6 +18,7 @@ use openapi::schema;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
+use super::labels::labels;
 use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
@@ -83,6 +84,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             "catalogue if the gateway made it from its price list, discovered if it is the one of a model at a local server; null \
              if a command created it, which then takes precedence while it is live",
         ),
+        labels(),
         in_some_replies(REVALUES_FROM, schema::time()).meaning(
             "The change re-values the requests since this time for which the price is or was in force: their corrections follow \
              in the background. Absent if it concerns later requests alone",

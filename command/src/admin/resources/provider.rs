@@ -18,6 +18,7 @@ use secrets::Secret;
 use serde_json::{Map, Value, json};
 
 use super::key_state::{STATES, set_aside};
+use super::labels::labels;
 use super::maintenance::maintenance;
 use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
@@ -98,6 +99,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
              ollama, or of kind openai with server vllm, sglang or llama_cpp",
         ),
         maintenance("When no target at this provider is called, as times in UTC"),
+        labels(),
         made_by_gateway::origin("environment if the gateway made it from its environment; null if a command created it"),
         replied("key_variable", schema::nullable(schema::string()))
             .meaning("The variable of the gateway's environment that has the API key; null if the key, if any, was set here"),

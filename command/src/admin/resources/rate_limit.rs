@@ -10,6 +10,7 @@ use events::limit::Measure;
 use projections::tables::Tables;
 use serde_json::json;
 
+use super::labels::labels;
 use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
@@ -31,7 +32,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let when_unshared = defaulting("when_unshared", one_of(WhenUnshared::NAMED), json!("local")).meaning(
         "While nodes cannot count together: local admits an equal share on each node, closed refuses every request",
     );
-    let others = [when_unshared, scope_name()];
+    let others = [when_unshared, labels(), scope_name()];
     let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain(others);
     let scope = json!({ "tenant_id": "ten_00000000000000000000000000000001" });
     let example = json!({ "scope": scope, "requests_per_minute": 60 });

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
+use super::labels::labels;
 use super::model_patterns::patterns;
 use super::terms;
 use crate::admin::admin_context::AdminContext;
@@ -58,7 +59,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     );
     let default_strategy = optional("default_strategy", one_of(Strategy::OF_RULES))
         .meaning("The strategy of models whose own is tenant_default; null for priority");
-    let own = [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy];
+    let own =
+        [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy, labels()];
     let members = members.into_iter().chain(handles::members()).chain(own);
     Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
 });

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::NAME_LEN_MAX;
 use super::handles;
+use super::labels::labels;
 use super::person::digest;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
@@ -56,7 +57,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         .shown_as(schema::list(shown, None)),
     ];
     let example = json!({ "name": "Ada", "email": "ada@example.com", "roles": ["analyst"] });
-    Declaration::of::<User>(members.into_iter().chain(handles::members()), example)
+    let members = members.into_iter().chain(handles::members()).chain([labels()]);
+    Declaration::of::<User>(members, example)
 });
 
 /// A role as the body names it. Without a scope, it is for the user's own tenant.

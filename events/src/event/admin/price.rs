@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Origin;
+use super::{Labels, Origin};
 use crate::event::Shown;
 use crate::ids::{PriceId, ProviderId};
 use crate::money::{GivenRates, Tariff};
@@ -23,6 +23,8 @@ pub struct Price {
     /// What made it; absent if it was created by a command. A price that was made so yields to any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 impl Price {
@@ -32,8 +34,8 @@ impl Price {
         given: GivenRates,
         effective_from: DateTime<Utc>,
     ) -> Self {
-        let tariff = Tariff::new(given);
-        Self { price_id, provider_id, model: model.into(), tariff, effective_from, origin: None }
+        let (tariff, labels) = (Tariff::new(given), Labels::none());
+        Self { price_id, provider_id, model: model.into(), tariff, effective_from, origin: None, labels }
     }
 }
 
@@ -42,6 +44,7 @@ impl Shown for Price {
         let absent = Tariff::left_out_where_absent().chain(["origin"]);
         let mut members: Map<_, _> = absent.map(|name| (name.to_owned(), Value::Null)).collect();
         members.insert("tiers".to_owned(), json!([]));
+        members.insert("labels".to_owned(), json!({}));
         Value::Object(members)
     }
 

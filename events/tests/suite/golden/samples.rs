@@ -8,7 +8,7 @@ use events::event::access::{
 };
 use events::event::admin::{
     Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated,
-    Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
+    Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
     ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope,
     SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
 };
@@ -60,6 +60,10 @@ fn narrowed_scope() -> NarrowedScope {
     NarrowedScope::narrowed(Scope::Tenant(id(1)), narrowing())
 }
 
+fn labels() -> Labels {
+    [("managed-by".to_owned(), "git".to_owned())].into_iter().collect()
+}
+
 fn windows() -> Vec<BudgetWindow> {
     let total = BudgetWindow { budget_id: id(21), window_start: None };
     vec![total, BudgetWindow { budget_id: id(22), window_start: Period::Day.window_start(start()) }]
@@ -75,11 +79,18 @@ pub fn samples() -> Vec<(Stream, Event)> {
     let details = details.as_object().cloned().unwrap_or_default();
     let given =
         GivenRates::new(rate(2_500_000_000), rate(10_000_000_000)).with(TokenRate::CacheRead, rate(1_250_000_000));
-    let changed_price =
-        Price { origin: Some(Origin::Catalogue), ..Price::new((id(31), id(11)), "gpt-4o", given, start()) };
+    let changed_price = Price {
+        origin: Some(Origin::Catalogue),
+        labels: labels(),
+        ..Price::new((id(31), id(11)), "gpt-4o", given, start())
+    };
     // As in versions that did not record which rates were left out.
-    let price =
-        Price { tariff: changed_price.tariff.clone().as_first_recorded(), origin: None, ..changed_price.clone() };
+    let price = Price {
+        tariff: changed_price.tariff.clone().as_first_recorded(),
+        origin: None,
+        labels: Labels::none(),
+        ..changed_price.clone()
+    };
     let provider = Provider {
         base_url: Some("https://api.openai.com/v1".to_owned()),
         headers: [("openai-organization".to_owned(), "org-1".to_owned())].into(),
@@ -93,6 +104,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
         origin: Some(Origin::Environment),
         discover_models: true,
         key_variable: Some("OPENAI_API_KEY".to_owned()),
+        labels: labels(),
         ..provider.clone()
     };
     let provider_key = ProviderKey {
@@ -192,6 +204,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
         when_short: WhenShort::Shrink,
         enforcement: Enforcement::Observe,
         scope: narrowed_scope(),
+        labels: labels(),
         ..money.clone()
     };
     vec![
@@ -279,7 +292,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
             request: None,
         })))),
         resource(StreamKind::Partner, "par", Event::from(Change::created(partner.clone()))),
-        resource(StreamKind::Partner, "par", Event::from(Change::changed(Partner { handles: handles(), ..partner }))),
+        resource(
+            StreamKind::Partner,
+            "par",
+            Event::from(Change::changed(Partner { handles: handles(), labels: labels(), ..partner })),
+        ),
         resource(StreamKind::Partner, "par", Event::Resource(Resource::Partner(Change::Ended(id(31))))),
         resource(StreamKind::Tenant, "ten", Event::from(Change::created(tenant.clone()))),
         resource(
@@ -294,12 +311,17 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
                 models: Some(vec!["gpt*".to_owned()]),
                 default_strategy: Some(Strategy::Cost),
+                labels: labels(),
                 ..tenant
             })),
         ),
         resource(StreamKind::Tenant, "ten", Event::Resource(Resource::Tenant(Change::Ended(id(31))))),
         resource(StreamKind::User, "usr", Event::from(Change::created(user.clone()))),
-        resource(StreamKind::User, "usr", Event::from(Change::changed(User { handles: handles(), ..user }))),
+        resource(
+            StreamKind::User,
+            "usr",
+            Event::from(Change::changed(User { handles: handles(), labels: labels(), ..user })),
+        ),
         resource(StreamKind::User, "usr", Event::Resource(Resource::User(Change::Ended(id(31))))),
         resource(
             StreamKind::User,
@@ -333,6 +355,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                     strategy: Some(Strategy::Cost),
                 }]
                 .into(),
+                labels: labels(),
                 ..named_target
             })),
         ),
@@ -356,7 +379,12 @@ pub fn samples() -> Vec<(Stream, Event)> {
         resource(
             StreamKind::RateLimit,
             "lim",
-            Event::from(Change::changed(RateLimit { bounds: every_measure, scope: narrowed_scope(), ..limit })),
+            Event::from(Change::changed(RateLimit {
+                bounds: every_measure,
+                scope: narrowed_scope(),
+                labels: labels(),
+                ..limit
+            })),
         ),
         resource(StreamKind::RateLimit, "lim", Event::Resource(Resource::RateLimit(Change::Ended(id(31))))),
         resource(StreamKind::AuditSearch, "asr", Event::from(Change::created(search))),
