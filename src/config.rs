@@ -5,6 +5,7 @@ mod access_log_output;
 mod access_logging;
 mod address;
 mod alerting;
+mod applied_files;
 mod archiving;
 pub mod arguments;
 mod audit_logging;
@@ -12,6 +13,7 @@ mod audit_streaming;
 mod breakers;
 pub mod environment;
 mod keys;
+mod label;
 pub mod log_filter;
 mod nats;
 mod object_store;
@@ -48,11 +50,13 @@ use siem::SiemFormat;
 
 use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
+pub use applied_files::AppliedFiles;
 pub use archiving::Archiving;
 use arguments::ServeArgs;
 pub use audit_streaming::AuditStreamSettings;
 pub use keys::node_key;
 use keys::{admin_key, require_keys_of_cluster};
+pub use label::Label;
 pub use nats::NatsSettings;
 pub use object_store::{OBJECTS_FOLDER, object_store};
 use providers::providers;
@@ -116,6 +120,8 @@ pub struct Config {
     pub views: bool,
     /// Whether views are copied for analysts.
     pub analytics: bool,
+    /// The files that this process applies to itself; `None` if it applies none.
+    pub applied_files: Option<AppliedFiles>,
     /// When a target is left alone.
     pub breakers: BreakerSettings,
     /// How many further calls a provider gets after failures.
@@ -234,6 +240,7 @@ impl Config {
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
+            applied_files: applied_files::read(args, flags, mode)?,
             breakers: breakers::read(args, flags)?,
             retries: retries::read(args, flags)?,
             keep_alive: flags
@@ -328,6 +335,9 @@ mod tests {
             providers_from_env: "true".to_owned(),
             views: "true".to_owned(),
             analytics: "true".to_owned(),
+            apply: None,
+            apply_prune: None,
+            enable_hot_reload: "false".to_owned(),
             breaker_failures: "5".to_owned(),
             breaker_seconds: "60".to_owned(),
             retry_percent: "20".to_owned(),

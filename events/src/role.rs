@@ -29,6 +29,8 @@ crate::named! {
         AuditWebhook = "audit_webhook",
         /// Deletes sealed content that its tenants keep no longer.
         Content = "content",
+        /// Applies files of configuration. A process has it only while it does so.
+        Configuration = "configuration",
     }
 }
 

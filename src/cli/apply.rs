@@ -3,13 +3,15 @@
 
 mod carry_out;
 mod desired;
+mod document_labels;
 mod export;
-mod files;
+pub mod files;
 mod kind;
 mod live;
 mod mistake;
 mod names;
 mod plan;
+mod prune;
 mod references;
 mod report;
 mod schema;
@@ -18,20 +20,23 @@ mod text;
 mod yaml;
 mod yaml_writer;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use events::ids::{IdMaker, RequestId, SystemRandom};
 use events::time::{Clock, SystemClock};
 
-use super::gateway_access::{FOR_ADMINISTRATION, connect};
+use super::gateway_access::{FOR_ADMINISTRATION, connect, of_operator};
 use super::gateway_client::GatewayClient;
 use super::{Failure, exit, print_error, print_line, single_threaded_runtime};
-use crate::config::Flags;
 use crate::config::arguments::{ApplyArgs, ExportConfigArgs};
+use crate::config::{Flags, Label};
+use files::SourceFile;
 use mistake::Mistake;
 use names::Names;
 use plan::{Plan, SecretsSent};
+use prune::has_label;
 
 /// The most resources that are named as left out of a file.
 const LEFT_OUT_SHOWN_MAX: usize = 20;
@@ -49,43 +54,65 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
         print_line(&serde_json::to_string_pretty(&schema::schema()).map_err(Failure::failed)?);
         return Ok(());
     }
+    let prune = args.prune.as_deref().map(str::parse::<Label>).transpose();
+    let prune = prune.map_err(|error| Failure::NotBegun(format!("--prune {error}")))?;
     let path = args.file.as_deref().ok_or_else(|| Failure::NotBegun("give a file or a folder with -f".to_owned()))?;
     let files = files::read(path).map_err(Failure::NotBegun)?;
     let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
     let runtime = single_threaded_runtime()?;
-    let live = runtime.block_on(live::read(&gateway)).map_err(Failure::not_begun)?;
-    let mut names = live::names(&live);
-    let desired = desired::read(&files, &mut names).map_err(|mistakes| refused(&mistakes))?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
-    let plan = Plan::of(desired, &live, sent, SystemClock::new().now()).map_err(|mistakes| refused(&mistakes))?;
-    report::steps(&plan, &names).iter().for_each(|line| print_line(line));
+    let (plan, names) = runtime.block_on(planned(&files, &gateway, sent, prune.as_ref()))?;
+    report::changes(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
-        print_line(&format!("dry run, nothing was changed: {}", report::counts(&plan)));
+        print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
         return Ok(());
     }
-    if plan.steps.is_empty() {
-        print_line(&format!("nothing to change: {} unchanged", plan.unchanged));
-        return Ok(());
-    }
-    runtime.block_on(carry_out(&plan, &gateway, &names))
+    let done = runtime.block_on(carry_out(&plan, &gateway, &names))?;
+    print_line(&done);
+    Ok(())
 }
 
-async fn carry_out(plan: &Plan, gateway: &GatewayClient, names: &Names) -> Result<(), Failure> {
+/// Applies the files to the gateway at `url`, which has this data folder, with the operator's key. Returns what was done, in words.
+pub async fn apply_to(url: &str, data: &Path, path: &Path, prune: Option<&Label>) -> Result<String, Failure> {
+    let files = files::read(path).map_err(Failure::NotBegun)?;
+    let gateway = of_operator(url, data)?;
+    let (plan, names) = planned(&files, &gateway, SecretsSent::WhereNeeded, prune).await?;
+    carry_out(&plan, &gateway, &names).await
+}
+
+/// What the files change in what the gateway has.
+async fn planned(
+    files: &[SourceFile],
+    gateway: &GatewayClient,
+    sent: SecretsSent,
+    prune: Option<&Label>,
+) -> Result<(Plan, Names), Failure> {
+    let live = live::read(gateway).await.map_err(Failure::not_begun)?;
+    let mut names = live::names(&live);
+    let desired = desired::read(files, &mut names).map_err(|mistakes| refused(&mistakes))?;
+    if let Some(label) = prune.filter(|label| !desired.iter().any(|one| has_label(&one.normal, label))) {
+        return Err(Failure::NotBegun(format!(
+            "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
+        )));
+    }
+    let plan = Plan::of(desired, &live, (sent, prune), SystemClock::new().now());
+    Ok((plan.map_err(|mistakes| refused(&mistakes))?, names))
+}
+
+async fn carry_out(plan: &Plan, gateway: &GatewayClient, names: &Names) -> Result<String, Failure> {
+    if plan.is_empty() {
+        return Ok(format!("nothing to change: {} unchanged", plan.unchanged));
+    }
     let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let run = ids.make::<RequestId>().to_string();
     match carry_out::carry_out(plan, gateway, &run).await {
-        Ok(()) => {
-            let (created, changed) = (plan.created(), plan.changed());
-            print_line(&format!("done: {created} created, {changed} changed, {} unchanged", plan.unchanged));
-            Ok(())
-        }
+        Ok(()) => Ok(format!("done: {}", report::done(plan))),
         Err(stopped) => Err(Failure::Failed(format!(
-            "{}: stopped at {}: {}; {} of {} changes were carried out; correct it and apply again",
-            stopped.at.desired.source.place(),
-            report::subject(stopped.at, names),
+            "{}: {}; {} of {} changes were carried out; correct it and apply again",
+            report::stopped_at(stopped.at, names),
             stopped.error,
             stopped.done,
-            plan.steps.len()
+            plan.len()
         ))),
     }
 }

@@ -114,10 +114,10 @@ impl GatewayClient {
         &self,
         method: Method,
         path: &str,
-        document: String,
+        document: Option<String>,
         idempotency_key: &str,
     ) -> Result<Value, GatewayError> {
-        let request = self.prepared(method, path, Some(document)).header(IDEMPOTENCY_KEY, idempotency_key);
+        let request = self.prepared(method, path, document).header(IDEMPOTENCY_KEY, idempotency_key);
         self.answer(request).await
     }
 

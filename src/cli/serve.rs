@@ -1,5 +1,6 @@
 //! `ledgerway serve`: starts the engines and the server, and shuts them down in the right order.
 
+mod applied_files;
 mod archived;
 mod content;
 mod engines;
@@ -36,6 +37,7 @@ use crate::config::{AuditStreamSettings, Config, Flags, ListenAddress, ServeMode
 use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
+use applied_files::{FilesApplier, OwnGateway};
 use archived::ConfiguredArchive;
 use content::ContentParts;
 use engines::{Engines, check_data_folder, metrics_of, start_engines};
@@ -128,6 +130,11 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
+    let applier = config
+        .applied_files
+        .take()
+        .map(|files| FilesApplier::new(files, &engines.log, &engines.registry))
+        .transpose()?;
     let sinks = role_sinks(&mut config, &engines, archive, publisher, content.as_ref())?;
     roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {
@@ -168,6 +175,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     };
     welcome.lines().iter().for_each(|line| print_line(line));
     drop(tables);
+    if let Some(applier) = applier {
+        let own = OwnGateway { url: format!("http://{}", reachable(address)), data: config.data.clone() };
+        serving.spawn(applier.run(own));
+    }
     let kept_imports = environment.kept_imports();
     if config.mode.serves_requests() {
         serving.spawn(environment.follow(imports));

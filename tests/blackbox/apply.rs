@@ -1,6 +1,9 @@
 //! `ledgerway apply` and `ledgerway export config`: what files ask for comes about, once; a mistake changes nothing; and no secret is
 //! shown.
 
+mod prune;
+mod running;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

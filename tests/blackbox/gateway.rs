@@ -146,7 +146,12 @@ impl Gateway {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        terminate(self.process.id());
+        signal(self.process.id(), "TERM");
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        signal(self.process.id(), "HUP");
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -300,14 +305,14 @@ pub fn serve_until_it_says(said: &str, data: &Path, env: &[(&'static str, String
     let mut process = serve_command(data, env).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut log = BufReader::new(process.stderr.take().expect("its log")).lines();
     assert!(log.any(|line| line.expect("a line").contains(said)), "it never says {said:?}");
-    terminate(process.id());
+    signal(process.id(), "TERM");
     let started = Instant::now();
     log.for_each(drop);
     (process.wait().expect("its end").code(), started.elapsed())
 }
 
-fn terminate(pid: u32) {
-    let kill = format!("kill -TERM {pid}");
+fn signal(pid: u32, name: &str) {
+    let kill = format!("kill -{name} {pid}");
     let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
     assert!(status.success(), "{kill}");
 }

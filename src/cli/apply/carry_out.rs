@@ -9,17 +9,25 @@ use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError};
 use super::plan::{Action, Plan, Step};
+use super::prune::Deletion;
 
 /// Attempts of one request.
 const ATTEMPTS: usize = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A step that failed, and how many before it were carried out.
+/// A change that failed, and how many before it were carried out.
 #[derive(Debug)]
 pub struct Stopped<'a> {
     pub done: usize,
-    pub at: &'a Step,
+    pub at: Change<'a>,
     pub error: GatewayError,
+}
+
+/// One of the changes of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    Step(&'a Step),
+    Deletion(&'a Deletion),
 }
 
 /// The ids of new resources, by those that stood for them in the plan.
@@ -31,20 +39,23 @@ struct NewIds(BTreeMap<String, String>);
 /// Errors: the first step that fails; those after it are not carried out.
 pub async fn carry_out<'a>(plan: &'a Plan, gateway: &GatewayClient, run: &str) -> Result<(), Stopped<'a>> {
     let mut new_ids = NewIds::default();
-    for (done, step) in plan.steps.iter().enumerate() {
-        let answer = send(step, gateway, &format!("apply-{run}-{done}"), &new_ids).await;
-        let answer = answer.map_err(|error| Stopped { done, at: step, error })?;
-        new_ids.note(step, &answer);
+    let steps = plan.steps.iter().map(Change::Step);
+    for (done, change) in steps.chain(plan.deletions.iter().map(Change::Deletion)).enumerate() {
+        let (method, path, body) = request(change, &new_ids);
+        let answer = send(gateway, (method, &path, body), &format!("apply-{run}-{done}")).await;
+        let answer = answer.map_err(|error| Stopped { done, at: change, error })?;
+        new_ids.note(change, &answer);
     }
     Ok(())
 }
 
-async fn send(
-    step: &Step,
-    gateway: &GatewayClient,
-    idempotency_key: &str,
-    new_ids: &NewIds,
-) -> Result<Value, GatewayError> {
+fn request(change: Change<'_>, new_ids: &NewIds) -> (Method, String, Option<String>) {
+    let step = match change {
+        Change::Deletion(Deletion { kind, id, .. }) => {
+            return (Method::DELETE, format!("{}/{id}", kind.format().path), None);
+        }
+        Change::Step(step) => step,
+    };
     let collection = step.desired.kind.format().path;
     let (method, path) = match &step.action {
         Action::Create => (Method::POST, collection.to_owned()),
@@ -52,10 +63,17 @@ async fn send(
     };
     let mut body = Value::Object(step.body());
     new_ids.put_into(&mut body);
-    let body = body.to_string();
+    (method, path, Some(body.to_string()))
+}
+
+async fn send(
+    gateway: &GatewayClient,
+    (method, path, body): (Method, &str, Option<String>),
+    idempotency_key: &str,
+) -> Result<Value, GatewayError> {
     let mut attempt = 1;
     loop {
-        match gateway.command(method.clone(), &path, body.clone(), idempotency_key).await {
+        match gateway.command(method.clone(), path, body.clone(), idempotency_key).await {
             Err(error) if attempt < ATTEMPTS && error.may_be_retried() => {
                 attempt += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -66,7 +84,8 @@ async fn send(
 }
 
 impl NewIds {
-    fn note(&mut self, step: &Step, answer: &Value) {
+    fn note(&mut self, change: Change<'_>, answer: &Value) {
+        let Change::Step(step) = change else { return };
         if let (Action::Create, Some(stand_in), Some(id)) = (&step.action, &step.desired.id, answer["id"].as_str()) {
             self.0.insert(stand_in.clone(), id.to_owned());
         }

@@ -11,6 +11,7 @@ use events::nearest_name::did_you_mean;
 use serde_json::{Value, json};
 
 use super::super::printable_text::printable_line;
+use super::document_labels::{self, LABELS};
 use super::files::SourceFile;
 use super::kind::Kind;
 use super::mistake::{Mistake, Place};
@@ -124,7 +125,16 @@ fn entries(file: &SourceFile, mistakes: &mut Vec<Mistake>) -> Vec<Entry> {
             wrong(document.line, "", "must be a mapping with lists such as providers and models".to_owned());
             continue;
         };
+        let labels = sections.iter().find(|section| section.name == LABELS).map(|section| section.node.clone());
+        if let Some(labels) =
+            labels.as_ref().filter(|labels| !matches!(labels.value, NodeValue::Map(_) | NodeValue::Null))
+        {
+            wrong(labels.line, LABELS, "must be a mapping of names and values".to_owned());
+        }
         for section in sections {
+            if section.name == LABELS {
+                continue;
+            }
             let Some(kind) = Kind::of_section(&section.name) else {
                 wrong(section.line, &section.name.chars().take(64).collect::<String>(), unknown_section(&section.name));
                 continue;
@@ -137,7 +147,7 @@ fn entries(file: &SourceFile, mistakes: &mut Vec<Mistake>) -> Vec<Entry> {
                     continue;
                 }
             };
-            for node in items {
+            for mut node in items {
                 // Counted through all documents of the file, so that a path is one place.
                 let count = counts.entry(kind).or_default();
                 let path = format!("{}[{count}]", kind.section());
@@ -146,6 +156,7 @@ fn entries(file: &SourceFile, mistakes: &mut Vec<Mistake>) -> Vec<Entry> {
                     wrong(node.line, &path, "must be a mapping of fields".to_owned());
                     continue;
                 }
+                labels.iter().for_each(|labels| document_labels::put(&mut node, labels));
                 let source = Source { file: Rc::clone(&file.name), node: Rc::new(node) };
                 entries.push(Entry { kind, path, source, folder: Rc::clone(&folder) });
             }
@@ -158,8 +169,8 @@ fn unknown_section(name: &str) -> String {
     match name {
         "keys" => NO_KEYS.to_owned(),
         _ => {
-            let known = Kind::IN_FILES.map(Kind::section);
-            format!("unknown field{}; there are {}", did_you_mean(name, known), known.join(", "))
+            let known = [LABELS].into_iter().chain(Kind::IN_FILES.map(Kind::section)).collect::<Vec<_>>();
+            format!("unknown field{}; there are {}", did_you_mean(name, known.iter().copied()), known.join(", "))
         }
     }
 }

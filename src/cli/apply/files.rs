@@ -28,20 +28,27 @@ pub fn read(path: &Path) -> Result<Vec<SourceFile>, String> {
         let text = text_of(io::stdin().lock()).map_err(|reason| format!("standard input {reason}"))?;
         return Ok(vec![SourceFile { name: "standard input".into(), folder: PathBuf::from("."), text }]);
     }
-    if !path.is_dir() {
-        return Ok(vec![read_file(path)?]);
-    }
-    let paths = yaml_files(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    match paths.len() {
-        0 => return Err(format!("{} has no file that ends in .yaml or .yml", path.display())),
-        count if count > FILES_MAX => return Err(format!("{} has more than {FILES_MAX} files", path.display())),
-        _ => {}
-    }
+    let paths = paths(path)?;
     let files: Vec<SourceFile> = paths.iter().map(|path| read_file(path)).collect::<Result<_, _>>()?;
     if files.iter().map(|file| file.text.len()).sum::<usize>() > FILES_BYTES_MAX {
         return Err(format!("the files in {} have more than {} MiB", path.display(), FILES_BYTES_MAX >> 20));
     }
     Ok(files)
+}
+
+/// The files that are read: the file, or those of the folder.
+///
+/// Errors: a sentence.
+pub fn paths(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let paths = yaml_files(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    match paths.len() {
+        0 => Err(format!("{} has no file that ends in .yaml or .yml", path.display())),
+        count if count > FILES_MAX => Err(format!("{} has more than {FILES_MAX} files", path.display())),
+        _ => Ok(paths),
+    }
 }
 
 fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -16,10 +16,12 @@ use super::desired::{Desired, identity};
 use super::kind::Kind;
 use super::live::Live;
 use super::mistake::Mistake;
+use super::prune::{Deletion, InFiles, deletions};
 use super::secret_source::{API_KEY, ApiKey};
+use crate::config::Label;
 
 const BASE_URL: &str = "base_url";
-const EFFECTIVE_FROM: &str = "effective_from";
+pub const EFFECTIVE_FROM: &str = "effective_from";
 
 /// When API keys are sent to providers that have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub enum SecretsSent {
 #[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    pub deletions: Vec<Deletion>,
     /// How many resources are as the files ask.
     pub unchanged: usize,
 }
@@ -70,11 +73,12 @@ impl Plan {
     pub fn of(
         desired: Vec<Desired>,
         live: &[Live],
-        sent: SecretsSent,
+        (sent, prune): (SecretsSent, Option<&Label>),
         now: DateTime<Utc>,
     ) -> Result<Self, Vec<Mistake>> {
         let index = Index::of(live);
         let asked = alike(&desired);
+        let mut ids = BTreeSet::new();
         let begun = begun_prices(&desired, now);
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
@@ -84,13 +88,28 @@ impl Plan {
                 plan.unchanged += 1;
                 continue;
             }
-            match index.counterpart(&one, has_others).and_then(|live| step(one, live, sent)) {
+            let counterpart = index.counterpart(&one, has_others);
+            ids.extend(counterpart.iter().flatten().map(|live| &*live.id));
+            match counterpart.and_then(|live| step(one, live, sent)) {
                 Ok(Some(step)) => plan.steps.push(step),
                 Ok(None) => plan.unchanged += 1,
                 Err(mistake) => mistakes.push(mistake),
             }
         }
+        if let Some(label) = prune {
+            let files = InFiles { ids, identities: asked.into_keys().collect() };
+            plan.deletions = deletions(live, label, &files, now);
+        }
         if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.deletions.is_empty()
+    }
+
+    /// How many requests it takes.
+    pub const fn len(&self) -> usize {
+        self.steps.len() + self.deletions.len()
     }
 
     pub fn created(&self) -> usize {
@@ -102,14 +121,19 @@ impl Plan {
     }
 }
 
-type Key = (Kind, Vec<String>);
+/// What tells a resource from others; several prices or budgets may share it.
+pub type Identity = (Kind, Vec<String>);
 
-fn key_of(one: &Desired) -> Key {
-    (one.kind, identity(one.kind, &one.normal))
+pub fn identity_of(kind: Kind, normal: &Body) -> Identity {
+    (kind, identity(kind, normal))
+}
+
+fn key_of(one: &Desired) -> Identity {
+    identity_of(one.kind, &one.normal)
 }
 
 /// How many resources in the files share each identity.
-fn alike(desired: &[Desired]) -> BTreeMap<Key, usize> {
+fn alike(desired: &[Desired]) -> BTreeMap<Identity, usize> {
     let mut counts = BTreeMap::new();
     for one in desired {
         *counts.entry(key_of(one)).or_default() += 1;
@@ -118,22 +142,22 @@ fn alike(desired: &[Desired]) -> BTreeMap<Key, usize> {
 }
 
 /// Whose prices in the files have begun by now: one without a time was in force until then.
-fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Key> {
+fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Identity> {
     let from = |one: &Desired| parse_rfc3339(one.normal.get(EFFECTIVE_FROM)?.as_str()?);
     let begun = desired.iter().filter(|one| one.kind == Kind::Price && from(one).is_some_and(|from| from <= now));
     begun.map(key_of).collect()
 }
 
 /// Live resources by what tells them apart.
-struct Index<'a>(BTreeMap<Key, Vec<&'a Live>>);
+struct Index<'a>(BTreeMap<Identity, Vec<&'a Live>>);
 
 impl<'a> Index<'a> {
     fn of(live: &'a [Live]) -> Self {
-        let mut index: BTreeMap<Key, Vec<&Live>> = BTreeMap::new();
+        let mut index: BTreeMap<Identity, Vec<&Live>> = BTreeMap::new();
         // What the gateway makes by itself gives way to models and prices of the same name.
         let gives_way = |one: &Live| one.is_made_by_gateway && matches!(one.kind, Kind::Model | Kind::Price);
         for one in live.iter().filter(|one| !gives_way(one)) {
-            index.entry((one.kind, identity(one.kind, &one.normal))).or_default().push(one);
+            index.entry(identity_of(one.kind, &one.normal)).or_default().push(one);
         }
         Self(index)
     }

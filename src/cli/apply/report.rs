@@ -4,24 +4,48 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::carry_out::Change;
 use super::desired::label;
 use super::names::Names;
 use super::plan::{Action, ApiKeyChange, Plan, Step};
 use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown};
 
-/// The steps, each with its fields: `+` for what is created, `~` for what is changed.
-pub fn steps(plan: &Plan, names: &Names) -> Vec<String> {
-    plan.steps.iter().flat_map(|step| lines(step, names)).collect()
+/// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
+pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
+    let steps = plan.steps.iter().flat_map(|step| lines(step, names));
+    let deletions = plan.deletions.iter().map(|one| format!("- {}", label(one.kind, &one.normal, names)));
+    steps.chain(deletions).collect()
 }
 
 /// `2 to create, 1 to change, 7 unchanged`
-pub fn counts(plan: &Plan) -> String {
-    format!("{} to create, {} to change, {} unchanged", plan.created(), plan.changed(), plan.unchanged)
+pub fn planned(plan: &Plan) -> String {
+    counts(plan, ["to create", "to change", "to delete"])
 }
 
-/// The resource of a step in words.
-pub fn subject(step: &Step, names: &Names) -> String {
+/// `2 created, 1 changed, 7 unchanged`
+pub fn done(plan: &Plan) -> String {
+    counts(plan, ["created", "changed", "deleted"])
+}
+
+/// What is deleted is counted if there is any.
+fn counts(plan: &Plan, [created, changed, deleted]: [&str; 3]) -> String {
+    let deleted = match plan.deletions.len() {
+        0 => String::new(),
+        count => format!(" {count} {deleted},"),
+    };
+    format!("{} {created}, {} {changed},{deleted} {} unchanged", plan.created(), plan.changed(), plan.unchanged)
+}
+
+/// `config.yaml:5: stopped at tenant default/acme`; no file asks for a deletion.
+pub fn stopped_at(change: Change<'_>, names: &Names) -> String {
+    match change {
+        Change::Step(step) => format!("{}: stopped at {}", step.desired.source.place(), subject_of(step, names)),
+        Change::Deletion(one) => format!("stopped at the deletion of {}", label(one.kind, &one.normal, names)),
+    }
+}
+
+fn subject_of(step: &Step, names: &Names) -> String {
     label(step.desired.kind, &step.desired.normal, names)
 }
 
@@ -44,7 +68,7 @@ fn lines(step: &Step, names: &Names) -> Vec<String> {
         ApiKeyChange::Removed => fields.push("    api_key: removed".to_owned()),
         ApiKeyChange::Set(_) => fields.push("    api_key: set".to_owned()),
     }
-    let head = format!("{sign} {}", subject(step, names));
+    let head = format!("{sign} {}", subject_of(step, names));
     [head].into_iter().chain(fields).collect()
 }
 

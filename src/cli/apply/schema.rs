@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::document_labels::LABELS;
 use super::kind::Kind;
 use super::references::{KEY_ID, REFERENCES};
 use super::secret_source::{API_KEY, ENV, FILE};
@@ -14,11 +15,14 @@ pub fn schema() -> Value {
         let list = json!({ "type": ["array", "null"], "items": item(kind) });
         (kind.section().to_owned(), list)
     });
+    let mut labels = Kind::Model.format().schema()["properties"][LABELS].take();
+    labels["description"] = json!("The labels of each resource of this document, beside its own");
+    let properties: Map<String, Value> = [(LABELS.to_owned(), labels)].into_iter().chain(sections).collect();
     json!({
         "$schema": DIALECT,
         "title": "Configuration of ledgerway apply",
         "type": "object",
-        "properties": sections.into_iter().collect::<Map<String, Value>>(),
+        "properties": properties,
         "additionalProperties": false,
     })
 }

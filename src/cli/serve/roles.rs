@@ -78,6 +78,8 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
         Role::AuditStream => config.audit_stream.is_some(),
         Role::AuditWebhook => config.audit_webhook.is_some(),
         Role::Content => config.content.is_some(),
+        // Each process takes it when it applies files, and there is nothing to report in between.
+        Role::Configuration => false,
     };
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
@@ -147,6 +149,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
                     serving.spawn(retention::run(RetentionParts { store, rules, figures, log, status, clock }));
                 }
             }
+            Role::Configuration => {}
             Role::Analysts => {
                 if let Some(AnalystsCopy { views, copied, place }) = copy.take() {
                     serving.spawn(analysts::run(CopierParts { log, views, copied, place, status, clock }));

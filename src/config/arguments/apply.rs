@@ -21,6 +21,9 @@ pub struct ApplyArgs {
     /// Also send the API keys of providers that have one: it cannot be read back, so a new one is not noticed otherwise
     #[arg(long)]
     pub rotate_secrets: bool,
+    /// Delete resources that have this label and are in no file any more
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub prune: Option<String>,
     /// Print the JSON Schema of the files, for editors
     #[arg(long)]
     pub schema: bool,

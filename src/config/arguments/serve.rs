@@ -1,6 +1,9 @@
 //! The arguments of `serve`, and the variables that have no flag.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueHint};
 use events::ledger::UnknownUsage;
 use siem::SiemFormat;
 
@@ -46,6 +49,16 @@ pub struct ServeArgs {
     /// GiB that all snapshots of the views may take together
     #[arg(long, env = "LEDGERWAY_SNAPSHOT_GIB", value_name = "GIB", default_value = "10")]
     pub snapshot_gib: String,
+    /// File or folder of configuration that this gateway applies to itself at its start and at SIGHUP, as `ledgerway apply` does
+    #[arg(long, env = "LEDGERWAY_APPLY", value_name = "PATH",
+        value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::AnyPath)]
+    pub apply: Option<PathBuf>,
+    /// Delete resources that have this label and are in none of these files any more
+    #[arg(long, env = "LEDGERWAY_APPLY_PRUNE", value_name = "NAME=VALUE")]
+    pub apply_prune: Option<String>,
+    /// Also apply these files whenever they change
+    #[arg(long, env = "LEDGERWAY_ENABLE_HOT_RELOAD", value_name = BOOL, default_value = "false")]
+    pub enable_hot_reload: String,
     /// Failures in a row after which a target gets no requests for a while, if its model has another one; 0 turns breakers off
     #[arg(long, env = "LEDGERWAY_BREAKER_FAILURES", value_name = "NUMBER", default_value = "5")]
     pub breaker_failures: String,

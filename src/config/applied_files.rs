@@ -1,0 +1,84 @@
+//! Files of configuration that the gateway applies to itself: where they are, what is pruned, and when they are applied again.
+
+use std::path::PathBuf;
+
+use super::arguments::ServeArgs;
+use super::label::Label;
+use super::setting::{APPLY, APPLY_PRUNE, ENABLE_HOT_RELOAD};
+use super::{Flags, ServeMode, WrongConfig, boolean};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedFiles {
+    /// A file, or a folder.
+    pub path: PathBuf,
+    /// What has this label and is in no file is deleted.
+    pub prune: Option<Label>,
+    /// Whether a changed file is noticed, without a signal.
+    pub hot_reload: bool,
+}
+
+/// Reads the settings; `None` if no files are applied.
+pub fn read(args: &ServeArgs, flags: &Flags, mode: ServeMode) -> Result<Option<AppliedFiles>, WrongConfig> {
+    let hot_reload = flags.check(ENABLE_HOT_RELOAD, boolean(&args.enable_hot_reload))?;
+    let prune = args
+        .apply_prune
+        .as_deref()
+        .map(|text| flags.check(APPLY_PRUNE, text.parse::<Label>().map_err(|error| error.to_string())));
+    let prune = prune.transpose()?;
+    let Some(path) = &args.apply else {
+        let needless = [(hot_reload, ENABLE_HOT_RELOAD), (prune.is_some(), APPLY_PRUNE)];
+        return match needless.into_iter().find(|(is_set, _)| *is_set) {
+            Some((_, setting)) => {
+                Err(flags.wrong(setting, format!("is set without {}, which names the files", APPLY.variable)))
+            }
+            None => Ok(None),
+        };
+    };
+    if !mode.serves_requests() {
+        let problem = "is set for a process that serves no requests: only one that does can apply files";
+        return Err(flags.wrong(APPLY, problem));
+    }
+    if !path.exists() {
+        return Err(flags.wrong(APPLY, format!("is {}, where there is nothing", path.display())));
+    }
+    Ok(Some(AppliedFiles { path: path.clone(), prune, hot_reload }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::args;
+    use super::*;
+
+    fn read_as(
+        path: Option<&str>,
+        prune: Option<&str>,
+        hot_reload: &str,
+        mode: ServeMode,
+    ) -> Result<Option<AppliedFiles>, String> {
+        let args = ServeArgs {
+            apply: path.map(PathBuf::from),
+            apply_prune: prune.map(str::to_owned),
+            enable_hot_reload: hot_reload.to_owned(),
+            ..args()
+        };
+        read(&args, &Flags::default(), mode).map_err(|wrong| wrong.name)
+    }
+
+    #[test]
+    fn files_are_applied_where_requests_are_served_and_the_rest_needs_files() {
+        let wrong = |setting: crate::config::Setting| Err(setting.variable.to_owned());
+        let folder = AppliedFiles {
+            path: "/".into(),
+            prune: Some("managed-by=git".parse().expect("a label")),
+            hot_reload: true,
+        };
+        assert_eq!(read_as(Some("/"), Some("managed-by=git"), "true", ServeMode::All), Ok(Some(folder)));
+        assert_eq!(read_as(None, None, "false", ServeMode::Worker), Ok(None));
+        assert_eq!(read_as(None, None, "true", ServeMode::All), wrong(ENABLE_HOT_RELOAD));
+        assert_eq!(read_as(None, Some("a=b"), "false", ServeMode::All), wrong(APPLY_PRUNE));
+        assert_eq!(read_as(Some("/"), Some("a"), "false", ServeMode::All), wrong(APPLY_PRUNE));
+        assert_eq!(read_as(Some("/"), None, "perhaps", ServeMode::All), wrong(ENABLE_HOT_RELOAD));
+        assert_eq!(read_as(Some("/"), None, "false", ServeMode::Worker), wrong(APPLY));
+        assert_eq!(read_as(Some("/no/such/place"), None, "false", ServeMode::All), wrong(APPLY));
+    }
+}
