@@ -131,7 +131,7 @@ mod tests {
         let expected = json!({
             "id": format!("bud_{ID}"), "scope": { "tenant_id": format!("ten_{ID}") }, "limit_usd": "5.000000000",
             "period": "total", "alert_at": ["0.5"], "when_short": "refuse", "enforcement": "hard",
-            "created_at": "1970-01-01T00:00:00.000001Z", "ended_at": null,
+            "labels": {}, "created_at": "1970-01-01T00:00:00.000001Z", "ended_at": null,
         });
         assert_eq!(resource_json(&budget, lifetime), expected);
     }
@@ -154,7 +154,7 @@ mod tests {
             body,
             json!({
                 "id": format!("usr_{ID}"), "tenant_id": tenant, "name": "Ada", "email": null, "roles": [],
-                "slug": null, "external_id": null,
+                "slug": null, "external_id": null, "labels": {},
             })
         );
     }

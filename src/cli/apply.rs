@@ -24,6 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use command::admin::body_format::Body;
 use events::ids::{IdMaker, RequestId, SystemRandom};
 use events::time::{Clock, SystemClock};
 
@@ -33,12 +34,13 @@ use super::{Failure, exit, print_error, print_line, single_threaded_runtime};
 use crate::config::arguments::{ApplyArgs, ExportConfigArgs};
 use crate::config::{Flags, Label};
 use files::SourceFile;
+use kind::Kind;
 use mistake::Mistake;
 use names::Names;
-use plan::{Plan, SecretsSent};
-use prune::has_label;
+use plan::{Plan, SecretsSent, Wanted};
+use prune::{InUse, has_label};
 
-/// The most resources that are named as left out of a file.
+/// The most resources that are named as left out of a file, or as still used.
 const LEFT_OUT_SHOWN_MAX: usize = 20;
 
 pub fn run(args: &ApplyArgs, flags: &Flags) -> ExitCode {
@@ -61,51 +63,61 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
     let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
     let runtime = single_threaded_runtime()?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
-    let (plan, names) = runtime.block_on(planned(&files, &gateway, sent, prune.as_ref()))?;
+    let wanted = Wanted { sent, prune: prune.as_ref(), data: &args.gateway.data.dir };
+    let (plan, names) = runtime.block_on(planned(&files, &gateway, &wanted))?;
     report::changes(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
         return Ok(());
     }
-    let done = runtime.block_on(carry_out(&plan, &gateway, &names))?;
+    let done = runtime.block_on(carry_out(&plan, &gateway, &names, || true))?;
     print_line(&done);
     Ok(())
 }
 
-/// Applies the files to the gateway at `url`, which has this data folder, with the operator's key. Returns what was done, in words.
-pub async fn apply_to(url: &str, data: &Path, path: &Path, prune: Option<&Label>) -> Result<String, Failure> {
-    let files = files::read(path).map_err(Failure::NotBegun)?;
+/// Applies the files to the gateway at `url`, which has this data folder, with the operator's key, for as long as `may_go_on`. Returns
+/// what was done, in words.
+pub async fn apply_to(
+    (url, data): (&str, &Path),
+    files: &[SourceFile],
+    prune: Option<&Label>,
+    may_go_on: impl Fn() -> bool,
+) -> Result<String, Failure> {
     let gateway = of_operator(url, data)?;
-    let (plan, names) = planned(&files, &gateway, SecretsSent::WhereNeeded, prune).await?;
-    carry_out(&plan, &gateway, &names).await
+    let (plan, names) = planned(files, &gateway, &Wanted { sent: SecretsSent::WhereNeeded, prune, data }).await?;
+    carry_out(&plan, &gateway, &names, may_go_on).await
 }
 
 /// What the files change in what the gateway has.
-async fn planned(
-    files: &[SourceFile],
-    gateway: &GatewayClient,
-    sent: SecretsSent,
-    prune: Option<&Label>,
-) -> Result<(Plan, Names), Failure> {
+async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<'_>) -> Result<(Plan, Names), Failure> {
     let live = live::read(gateway).await.map_err(Failure::not_begun)?;
     let mut names = live::names(&live);
     let desired = desired::read(files, &mut names).map_err(|mistakes| refused(&mistakes))?;
-    if let Some(label) = prune.filter(|label| !desired.iter().any(|one| has_label(&one.normal, label))) {
+    if let Some(label) = wanted.prune.filter(|label| !desired.iter().any(|one| has_label(&one.normal, label))) {
         return Err(Failure::NotBegun(format!(
             "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
         )));
     }
-    let plan = Plan::of(desired, &live, (sent, prune), SystemClock::new().now());
-    Ok((plan.map_err(|mistakes| refused(&mistakes))?, names))
+    let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
+    let plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    match &plan.in_use[..] {
+        [] => Ok((plan, names)),
+        in_use => Err(still_used(in_use, &names)),
+    }
 }
 
-async fn carry_out(plan: &Plan, gateway: &GatewayClient, names: &Names) -> Result<String, Failure> {
+async fn carry_out(
+    plan: &Plan,
+    gateway: &GatewayClient,
+    names: &Names,
+    may_go_on: impl Fn() -> bool,
+) -> Result<String, Failure> {
     if plan.is_empty() {
         return Ok(format!("nothing to change: {} unchanged", plan.unchanged));
     }
     let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let run = ids.make::<RequestId>().to_string();
-    match carry_out::carry_out(plan, gateway, &run).await {
+    match carry_out::carry_out(plan, gateway, &run, may_go_on).await {
         Ok(()) => Ok(format!("done: {}", report::done(plan))),
         Err(stopped) => Err(Failure::Failed(format!(
             "{}: {}; {} of {} changes were carried out; correct it and apply again",
@@ -115,6 +127,17 @@ async fn carry_out(plan: &Plan, gateway: &GatewayClient, names: &Names) -> Resul
             plan.len()
         ))),
     }
+}
+
+fn still_used(in_use: &[InUse], names: &Names) -> Failure {
+    let line = |one: &InUse| {
+        let place = one.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let label = |(kind, body): &(Kind, Body)| desired::label(*kind, body, names);
+        format!("  {place}{} uses {}", label(&one.user), label(&one.used))
+    };
+    let lines: Vec<String> = in_use.iter().take(LEFT_OUT_SHOWN_MAX).map(line).collect();
+    let lines = lines.join("\n");
+    Failure::NotBegun(format!("nothing was changed, because what would be deleted is still used:\n{lines}"))
 }
 
 fn refused(mistakes: &[Mistake]) -> Failure {

@@ -75,6 +75,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let ids = IdMaker::new(Arc::clone(&clock), Arc::new(SystemRandom));
     let mut signals = Signals::listen()?;
+    let hangup = config.applied_files.is_some().then(applied_files::hangup).transpose()?;
     // Bound first: if the address is in use, nothing has been migrated yet.
     let server = bind(&config, LISTEN, &config.listen).await?;
     let metrics_server = match &config.metrics_listen {
@@ -133,7 +134,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let applier = config
         .applied_files
         .take()
-        .map(|files| FilesApplier::new(files, &engines.log, &engines.registry))
+        .zip(hangup)
+        .map(|(files, hangup)| FilesApplier::new(files, hangup, &engines.log, &engines.registry))
         .transpose()?;
     let sinks = role_sinks(&mut config, &engines, archive, publisher, content.as_ref())?;
     roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);

@@ -555,7 +555,7 @@ fn the_schema_names_every_list_and_no_id() {
     let schema: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     let sections: BTreeSet<&str> =
         schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
-    let wanted = ["budgets", "models", "partners", "prices", "providers", "rate_limits", "tenants", "users"];
+    let wanted = ["budgets", "labels", "models", "partners", "prices", "providers", "rate_limits", "tenants", "users"];
     assert_eq!(sections, BTreeSet::from(wanted));
     for id in ["partner_id", "tenant_id", "user_id", "provider_id", "key_id"] {
         assert!(!schema.to_string().contains(&format!("\"{id}\"")), "{id} in {schema}");

@@ -169,11 +169,15 @@ async fn metrics_count_known_traffic_exactly_and_money_as_the_ledger_does() {
 async fn every_metric_is_on_the_page_and_everything_on_the_page_is_a_metric() {
     let redis = RedisServer::start(Durability::Forgets);
     let content = tempfile::tempdir().expect("a folder");
+    let config = content.path().join("config.yaml");
+    std::fs::write(&config, "tenants: []\n").expect("a file");
     let (redis_url, content_url) = (redis.url(), format!("file://{}", content.path().display()));
+    let config = config.display().to_string();
     let settings = [
         ("LEDGERWAY_REDIS_URL", &*redis_url),
         ("LEDGERWAY_ACCESS_LOG", "view"),
         ("LEDGERWAY_CONTENT_URL", &*content_url),
+        ("LEDGERWAY_APPLY", &*config),
     ];
     let (gateway, upstream) = (Gateway::start_with(&settings), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;

@@ -122,6 +122,7 @@ async fn a_provider_that_fails_is_said_once_and_a_reset_closes_its_breaker_on_th
     let upstream = MockUpstream::start().await;
     let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-0"]).await;
     let provider = tenant.provider.clone();
+    // So long that nobody waits for another try: each request is one call.
     upstream.refuses_key(PROVIDER_SECRET, 503, "{}", &[("retry-after", "7")]);
     for _ in 0..20 {
         tenant.chat("ok").await.must(502);
@@ -135,9 +136,9 @@ async fn a_provider_that_fails_is_said_once_and_a_reset_closes_its_breaker_on_th
     let down = health(gateway.operator(), &provider).await;
     assert_eq!(
         (&down["state"], &down["calls"], &down["failed_per_thousand"]),
-        (&json!("down"), &json!(80), &json!(1000))
+        (&json!("down"), &json!(40), &json!(1000))
     );
-    assert_eq!(down["failing"]["calls"], 80);
+    assert_eq!(down["failing"]["calls"], 40);
     let failing = model(&down, "ok");
     let breaker = &failing["breaker"];
     assert_eq!(
@@ -147,7 +148,7 @@ async fn a_provider_that_fails_is_said_once_and_a_reset_closes_its_breaker_on_th
     assert!(breaker["since"].is_string() && breaker["until"].as_str() > breaker["since"].as_str(), "{breaker}");
     let opened = &breaker_events(&gateway).await[0];
     assert_eq!(breaker["failures"], opened["data"]["failures"]);
-    assert_eq!((&failing["errors"][0]["count"], &failing["retry_after"]["seconds"]), (&json!(40), &json!(7)));
+    assert_eq!((&failing["errors"][0]["count"], &failing["retry_after"]["seconds"]), (&json!(20), &json!(7)));
     // Of eighty failed calls, the first ones have a line each, and all together have one.
     assert_eq!(said(&gateway, "a provider fails: none of its last calls was served"), 1, "{}", gateway.stderr());
     assert_eq!(said(&gateway, "a call to an upstream failed"), 5, "{}", gateway.stderr());

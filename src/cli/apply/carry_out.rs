@@ -13,6 +13,7 @@ use super::prune::Deletion;
 
 /// Attempts of one request.
 const ATTEMPTS: usize = 3;
+const OTHERS_TURN: &str = "another gateway applies its files now";
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A change that failed, and how many before it were carried out.
@@ -34,13 +35,21 @@ pub enum Change<'a> {
 #[derive(Default)]
 struct NewIds(BTreeMap<String, String>);
 
-/// Carries out every step. `run` tells this run from all others.
+/// Carries out every change for as long as `may_go_on`. `run` tells this run from all others.
 ///
 /// Errors: the first step that fails; those after it are not carried out.
-pub async fn carry_out<'a>(plan: &'a Plan, gateway: &GatewayClient, run: &str) -> Result<(), Stopped<'a>> {
+pub async fn carry_out<'a>(
+    plan: &'a Plan,
+    gateway: &GatewayClient,
+    run: &str,
+    may_go_on: impl Fn() -> bool,
+) -> Result<(), Stopped<'a>> {
     let mut new_ids = NewIds::default();
     let steps = plan.steps.iter().map(Change::Step);
     for (done, change) in steps.chain(plan.deletions.iter().map(Change::Deletion)).enumerate() {
+        if !may_go_on() {
+            return Err(Stopped { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
+        }
         let (method, path, body) = request(change, &new_ids);
         let answer = send(gateway, (method, &path, body), &format!("apply-{run}-{done}")).await;
         let answer = answer.map_err(|error| Stopped { done, at: change, error })?;

@@ -250,7 +250,7 @@ fn repeated(desired: &[Desired]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for one in desired {
         let distinction = one.kind.distinction().and_then(|field| one.normal.get(field));
-        let key = (one.kind, identity(one.kind, &one.normal), distinction.map(Value::to_string));
+        let key = (identity(one.kind, &one.normal), distinction.map(Value::to_string));
         match seen.get(&key) {
             None => drop(seen.insert(key, one.source.place())),
             Some(place) => {
@@ -261,9 +261,11 @@ fn repeated(desired: &[Desired]) -> Vec<Mistake> {
     mistakes
 }
 
-/// What tells a resource from others of its kind.
-pub fn identity(kind: Kind, normal: &Body) -> Vec<String> {
-    kind.identity().iter().map(|field| normal.get(*field).unwrap_or(&Value::Null).to_string()).collect()
+/// What tells a resource from all others; several prices or budgets may share it.
+pub type Identity = (Kind, Vec<String>);
+
+pub fn identity(kind: Kind, normal: &Body) -> Identity {
+    (kind, kind.identity().iter().map(|field| normal.get(*field).unwrap_or(&Value::Null).to_string()).collect())
 }
 
 /// The resource in words: `tenant default/acme`.

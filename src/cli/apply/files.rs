@@ -11,7 +11,7 @@ const FILES_BYTES_MAX: usize = 32 * 1024 * 1024;
 const STDIN: &str = "-";
 
 /// A file that was read.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// As it is shown.
     pub name: Rc<str>,

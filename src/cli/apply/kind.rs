@@ -2,6 +2,9 @@
 
 use command::admin::body_format::{self, BodyFormat};
 
+/// The field of a price from when on it is in force.
+pub const EFFECTIVE_FROM: &str = "effective_from";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Partner,
@@ -102,7 +105,7 @@ impl Kind {
     /// The field that tells resources apart whose identity is the same.
     pub const fn distinction(self) -> Option<&'static str> {
         match self {
-            Self::Price => Some("effective_from"),
+            Self::Price => Some(EFFECTIVE_FROM),
             Self::Budget => Some("enforcement"),
             Self::Partner | Self::Tenant | Self::User | Self::RateLimit | Self::Provider | Self::Model => None,
         }

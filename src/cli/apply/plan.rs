@@ -5,6 +5,7 @@
 //! another one replaces it from now on, and what was charged before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
@@ -12,16 +13,15 @@ use events::time::parse_rfc3339;
 use secrets::Secret;
 use serde_json::Value;
 
-use super::desired::{Desired, identity};
-use super::kind::Kind;
+use super::desired::{Desired, Identity, identity};
+use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
 use super::mistake::Mistake;
-use super::prune::{Deletion, InFiles, deletions};
+use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
 use super::secret_source::{API_KEY, ApiKey};
 use crate::config::Label;
 
 const BASE_URL: &str = "base_url";
-pub const EFFECTIVE_FROM: &str = "effective_from";
 
 /// When API keys are sent to providers that have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,23 @@ pub enum SecretsSent {
     All,
 }
 
+/// How the files are applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub sent: SecretsSent,
+    /// What has this label and is in no file is deleted.
+    pub prune: Option<&'a Label>,
+    /// The data folder of the gateway, from which nothing is sent to providers.
+    pub data: &'a Path,
+}
+
 /// What is done, in this order.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
     pub deletions: Vec<Deletion>,
+    /// What of these cannot be deleted.
+    pub in_use: Vec<InUse>,
     /// How many resources are as the files ask.
     pub unchanged: usize,
 }
@@ -73,13 +85,14 @@ impl Plan {
     pub fn of(
         desired: Vec<Desired>,
         live: &[Live],
-        (sent, prune): (SecretsSent, Option<&Label>),
+        wanted: &Wanted<'_>,
         now: DateTime<Utc>,
     ) -> Result<Self, Vec<Mistake>> {
         let index = Index::of(live);
         let asked = alike(&desired);
         let mut ids = BTreeSet::new();
         let begun = begun_prices(&desired, now);
+        let in_files = wanted.prune.map(|_| desired.clone());
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
             let has_others = asked.get(&key_of(&one)).is_some_and(|count| *count > 1);
@@ -90,15 +103,16 @@ impl Plan {
             }
             let counterpart = index.counterpart(&one, has_others);
             ids.extend(counterpart.iter().flatten().map(|live| &*live.id));
-            match counterpart.and_then(|live| step(one, live, sent)) {
+            match counterpart.and_then(|live| step(one, live, wanted)) {
                 Ok(Some(step)) => plan.steps.push(step),
                 Ok(None) => plan.unchanged += 1,
                 Err(mistake) => mistakes.push(mistake),
             }
         }
-        if let Some(label) = prune {
+        if let Some(label) = wanted.prune {
             let files = InFiles { ids, identities: asked.into_keys().collect() };
             plan.deletions = deletions(live, label, &files, now);
+            plan.in_use = in_use(&plan.deletions, in_files.as_deref().unwrap_or_default(), live, &files);
         }
         if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
     }
@@ -121,15 +135,8 @@ impl Plan {
     }
 }
 
-/// What tells a resource from others; several prices or budgets may share it.
-pub type Identity = (Kind, Vec<String>);
-
-pub fn identity_of(kind: Kind, normal: &Body) -> Identity {
-    (kind, identity(kind, normal))
-}
-
 fn key_of(one: &Desired) -> Identity {
-    identity_of(one.kind, &one.normal)
+    identity(one.kind, &one.normal)
 }
 
 /// How many resources in the files share each identity.
@@ -157,7 +164,7 @@ impl<'a> Index<'a> {
         // What the gateway makes by itself gives way to models and prices of the same name.
         let gives_way = |one: &Live| one.is_made_by_gateway && matches!(one.kind, Kind::Model | Kind::Price);
         for one in live.iter().filter(|one| !gives_way(one)) {
-            index.entry(identity_of(one.kind, &one.normal)).or_default().push(one);
+            index.entry(identity(one.kind, &one.normal)).or_default().push(one);
         }
         Self(index)
     }
@@ -207,9 +214,9 @@ fn price<'a>(one: &Desired, found: &[&'a Live]) -> Option<&'a Live> {
 }
 
 /// What is done for one resource; `None` if it is as the file asks.
-fn step(desired: Desired, live: Option<&Live>, sent: SecretsSent) -> Result<Option<Step>, Mistake> {
+fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Option<Step>, Mistake> {
     let Some(live) = live else {
-        let api_key = api_key(&desired, None, sent)?;
+        let api_key = api_key(&desired, None, wanted)?;
         return Ok(Some(Step { desired, action: Action::Create, api_key }));
     };
     if live.is_made_by_gateway {
@@ -226,7 +233,7 @@ fn step(desired: Desired, live: Option<&Live>, sent: SecretsSent) -> Result<Opti
         return Err(desired.mistake(&change.name, format!("cannot be changed: it is {before}")));
     }
     let moves = fields.iter().any(|change| change.name == BASE_URL);
-    let api_key = api_key(&desired, Some((live, moves)), sent)?;
+    let api_key = api_key(&desired, Some((live, moves)), wanted)?;
     if fields.is_empty() && matches!(api_key, ApiKeyChange::Kept) {
         return Ok(None);
     }
@@ -248,11 +255,12 @@ fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
 }
 
 /// What becomes of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
-fn api_key(desired: &Desired, live: Option<(&Live, bool)>, sent: SecretsSent) -> Result<ApiKeyChange, Mistake> {
-    let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || sent == SecretsSent::All);
+fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) -> Result<ApiKeyChange, Mistake> {
+    let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || wanted.sent == SecretsSent::All);
     match &desired.api_key {
         ApiKey::From(source) if is_sent => {
-            let read = source.read().map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
+            let read =
+                source.read(wanted.data).map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
             check(desired, &read)?;
             Ok(ApiKeyChange::Set(read))
         }

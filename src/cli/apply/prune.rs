@@ -7,10 +7,11 @@ use command::admin::body_format::Body;
 use events::time::parse_rfc3339;
 use serde_json::Value;
 
+use super::desired::{Desired, Identity, identity};
 use super::document_labels::LABELS;
-use super::kind::Kind;
+use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
-use super::plan::{EFFECTIVE_FROM, Identity, identity_of};
+use super::mistake::Place;
 use crate::config::Label;
 
 /// Whether a resource has the label.
@@ -50,11 +51,57 @@ pub fn deletions(live: &[Live], label: &Label, files: &InFiles<'_>, now: DateTim
     deleted.into_iter().map(deletion).collect()
 }
 
+/// Something that would be deleted although what stays uses it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Where the files have what uses it; `None` for what is in no file.
+    pub place: Option<Place>,
+    pub user: (Kind, Body),
+    pub used: (Kind, Body),
+}
+
+/// What uses something that is deleted: resources of the files, as the files have them, and other live ones that stay. A price is of
+/// no use without its provider, and what the gateway made for a provider ends with it.
+pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files: &InFiles<'_>) -> Vec<InUse> {
+    let deleted: BTreeSet<&str> = deletions.iter().map(|one| &*one.id).collect();
+    let stays = |one: &&Live| {
+        let id = &*one.id;
+        !deleted.contains(id) && !files.ids.contains(id) && !one.is_made_by_gateway && one.kind != Kind::Price
+    };
+    let of_files = desired.iter().map(|one| (Some(one.source.place()), one.kind, &one.normal));
+    let mut found = Vec::new();
+    for (place, kind, body) in of_files.chain(live.iter().filter(stays).map(|one| (None, one.kind, &one.normal))) {
+        let mut texts = BTreeSet::new();
+        body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
+        found.extend(deletions.iter().filter(|one| is_named(one, kind, &texts)).map(|one| InUse {
+            place: place.clone(),
+            user: (kind, body.clone()),
+            used: (one.kind, one.normal.clone()),
+        }));
+    }
+    found
+}
+
+/// By its id, or, for a model that an alias stands for, by its name.
+fn is_named(deleted: &Deletion, by: Kind, texts: &BTreeSet<&str>) -> bool {
+    let name = || deleted.normal.get("name").and_then(Value::as_str).unwrap_or_default();
+    texts.contains(&*deleted.id) || (deleted.kind == Kind::Model && by == Kind::Model && texts.contains(name()))
+}
+
+fn add_texts<'a>(value: &'a Value, texts: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::String(text) => drop(texts.insert(text)),
+        Value::Array(items) => items.iter().for_each(|item| add_texts(item, texts)),
+        Value::Object(members) => members.values().for_each(|member| add_texts(member, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// A price that has begun, of a model whose price is still in the files: requests were charged by it, and it stays in the history.
 fn is_past_price(one: &Live, files: &InFiles<'_>, now: DateTime<Utc>) -> bool {
     let begins = || parse_rfc3339(one.normal.get(EFFECTIVE_FROM)?.as_str()?);
     one.kind == Kind::Price
-        && files.identities.contains(&identity_of(one.kind, &one.normal))
+        && files.identities.contains(&identity(one.kind, &one.normal))
         && begins().is_none_or(|begins| begins <= now)
 }
 
@@ -97,6 +144,39 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_keeps_what_it_uses() {
+        let labels = json!({ "managed-by": "git" });
+        let target = |provider: &str| json!([{ "provider_id": provider, "model": "echo" }]);
+        let all = [
+            live(Kind::Tenant, "tenant", &json!({ "slug": "t", "labels": labels })),
+            live(Kind::Provider, "provider", &json!({ "name": "p", "labels": labels })),
+            live(Kind::Model, "gone", &json!({ "name": "gone", "targets": target("provider"), "labels": labels })),
+            live(
+                Kind::Model,
+                "changed",
+                &json!({ "name": "changed", "targets": target("provider"), "labels": labels }),
+            ),
+            live(Kind::Model, "by-hand", &json!({ "name": "by-hand", "targets": target("provider") })),
+            live(Kind::Model, "alias", &json!({ "name": "alias", "alias": [{ "model": "gone" }] })),
+            live(Kind::Price, "price", &json!({ "provider_id": "provider", "model": "echo" })),
+            live(Kind::Budget, "budget", &json!({ "scope": { "tenant_id": "tenant" } })),
+        ];
+        // As the files have it now, it uses another provider.
+        let files = InFiles { ids: ["changed"].into(), identities: BTreeSet::new() };
+        let deletions = deletions(&all, &"managed-by=git".parse().expect("a label"), &files, now());
+        let slug = |body: &Body, names: [&str; 3]| {
+            names.iter().find_map(|name| body.get(*name)?.as_str()).unwrap_or("budget").to_owned()
+        };
+        let found = in_use(&deletions, &[], &all, &files);
+        let pairs: Vec<(String, String)> = found
+            .iter()
+            .map(|one| (slug(&one.user.1, ["name", "slug", "x"]), slug(&one.used.1, ["name", "slug", "x"])))
+            .collect();
+        let pair = |user: &str, used: &str| (user.to_owned(), used.to_owned());
+        assert_eq!(pairs, [pair("by-hand", "p"), pair("alias", "gone"), pair("budget", "t")]);
+    }
+
+    #[test]
     fn a_price_that_requests_were_charged_by_stays_while_files_have_another_one() {
         let price = |id: &str, from: &str| {
             let labels = json!({ "managed-by": "git" });
@@ -107,7 +187,7 @@ mod tests {
             )
         };
         let all = [price("past", "2026-11-20T07:00:00.000000Z"), price("announced", "2026-11-20T09:00:00.000000Z")];
-        let identities = BTreeSet::from([identity_of(Kind::Price, &all[0].normal)]);
+        let identities = BTreeSet::from([identity(Kind::Price, &all[0].normal)]);
         assert_eq!(deleted(&all, &InFiles { ids: BTreeSet::new(), identities }), ["announced"]);
         let none = InFiles { ids: BTreeSet::new(), identities: BTreeSet::new() };
         assert_eq!(deleted(&all, &none), ["past", "announced"]);

@@ -16,6 +16,7 @@ pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
+const OF_THE_DATA_FOLDER: &str = "is in the gateway's data folder, whose keys must not be sent to a provider";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
@@ -58,13 +59,16 @@ impl ApiKey {
 }
 
 impl SecretSource {
+    /// `data` is the data folder of the gateway.
+    ///
     /// Errors: there is none. The reason names where it was looked for, never what is there.
-    pub fn read(&self) -> Result<Secret, String> {
+    pub fn read(&self, data: &Path) -> Result<Secret, String> {
         let found = match self {
             Self::Variable(name) => match std::env::var_os(name) {
                 None => return Err("is not set".to_owned()),
                 Some(value) => value.into_string().map_err(|_| "is not UTF-8".to_owned())?,
             },
+            Self::File(path) if is_within(path, data) => return Err(OF_THE_DATA_FOLDER.to_owned()),
             Self::File(path) => file_text(path)?,
         };
         match found.trim() {
@@ -72,6 +76,12 @@ impl SecretSource {
             secret => Ok(Secret::new(secret)),
         }
     }
+}
+
+/// Whether the file is in the folder, by whatever way it is named.
+fn is_within(path: &Path, folder: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    whole(path).zip(whole(folder)).is_some_and(|(path, folder)| path.starts_with(folder))
 }
 
 fn file_text(path: &Path) -> Result<String, String> {
@@ -126,16 +136,26 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| SecretSource::File(folder.path().join(name));
         std::fs::write(folder.path().join("key"), "sk-1\n").expect("a file");
+        // The gateway's own keys, by whatever way.
+        std::os::unix::fs::symlink(folder.path().join("key"), folder.path().join("link")).expect("a link");
+        for name in ["key", "link", "../".repeat(20).as_str()] {
+            let source = if name.starts_with('.') {
+                SecretSource::File(folder.path().join(name).join(&folder.path().join("key").display().to_string()[1..]))
+            } else {
+                file(name)
+            };
+            assert_eq!(source.read(folder.path()).expect_err("refused"), OF_THE_DATA_FOLDER);
+        }
         std::fs::write(folder.path().join("empty"), " \n").expect("a file");
         std::fs::write(folder.path().join("large"), vec![b'k'; 65 * 1024]).expect("a file");
-        assert_eq!(file("key").read().expect("a secret").reveal(), "sk-1");
+        assert_eq!(file("key").read(Path::new("/no/such/folder")).expect("a secret").reveal(), "sk-1");
         for (source, reason) in [
             (file("empty"), "is empty"),
             (file("large"), "has more than 64 KiB"),
             (SecretSource::File(folder.path().to_owned()), "is not a file"),
             (SecretSource::Variable("NO_SUCH_VARIABLE_OF_TESTS".to_owned()), "is not set"),
         ] {
-            assert_eq!(source.read().expect_err("refused"), reason);
+            assert_eq!(source.read(Path::new("/no/such/folder")).expect_err("refused"), reason);
         }
     }
 }

@@ -73,6 +73,14 @@ budgets:
     assert_eq!((live("prices").await, live("providers").await, live("tenants").await), (2, 2, 2));
     assert_eq!(live("models").await, 1);
 
+    // What stays keeps what it uses: the model without the label still has its target at the provider.
+    files.write("config.yaml", "labels: {managed-by: git}\ntenants:\n  - {slug: acme, name: Acme}\n");
+    let before = gateway.head().await;
+    let used = apply(&gateway, &files, &["--prune", "managed-by=git"]).must(2);
+    assert!(used.err.contains("  model unlabelled uses provider p"), "{}", used.err);
+    assert_eq!(gateway.head().await, before);
+    files.write("config.yaml", &smaller);
+
     // A label that no file has would delete everything that has it.
     for (label, says) in [
         ("managed-by=hand", "no resource of the files has the label managed-by=hand"),
