@@ -1,7 +1,7 @@
 //! The budgets, or the rate limits, of each owner, so that those that bind a request are found without a look at the others:
 //! an owner may have one for each of thousands of projects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::event::BoundRequest;
 use crate::event::admin::{NarrowedScope, Scope};
@@ -19,6 +19,8 @@ pub struct ScopeIndex<I> {
 /// The narrowed ones of an owner, each under one of its conditions: the first one of metadata, or else its model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Narrowed<I> {
+    /// All of them.
+    ids: BTreeSet<I>,
     by_model: HashMap<String, Vec<I>>,
     /// By name and value.
     by_metadata: HashMap<String, HashMap<String, Vec<I>>>,
@@ -32,11 +34,11 @@ impl<I> Default for ScopeIndex<I> {
 
 impl<I> Default for Narrowed<I> {
     fn default() -> Self {
-        Self { by_model: HashMap::new(), by_metadata: HashMap::new() }
+        Self { ids: BTreeSet::new(), by_model: HashMap::new(), by_metadata: HashMap::new() }
     }
 }
 
-impl<I: Copy + Eq> ScopeIndex<I> {
+impl<I: Copy + Ord> ScopeIndex<I> {
     pub fn push(&mut self, scope: &NarrowedScope, id: I) {
         self.insert(scope, id, usize::MAX);
     }
@@ -47,6 +49,7 @@ impl<I: Copy + Eq> ScopeIndex<I> {
             None => self.whole.entry(scope.owner).or_default(),
             Some(conditions) => {
                 let narrowed = self.narrowed.entry(scope.owner).or_default();
+                narrowed.ids.insert(id);
                 match (conditions.metadata.first_key_value(), &conditions.model) {
                     (Some((name, value)), _) => {
                         narrowed.by_metadata.entry(name.clone()).or_default().entry(value.clone()).or_default()
@@ -66,6 +69,7 @@ impl<I: Copy + Eq> ScopeIndex<I> {
             return place;
         };
         let Some(narrowed) = self.narrowed.get_mut(&scope.owner) else { return 0 };
+        narrowed.ids.remove(&id);
         let place = match (conditions.metadata.first_key_value(), &conditions.model) {
             (Some((name, value)), _) => {
                 let Some(values) = narrowed.by_metadata.get_mut(name) else { return 0 };
@@ -87,8 +91,7 @@ impl<I: Copy + Eq> ScopeIndex<I> {
                 place
             }
         };
-        self.narrowed
-            .retain_if(scope.owner, |narrowed| !narrowed.by_model.is_empty() || !narrowed.by_metadata.is_empty());
+        self.narrowed.retain_if(scope.owner, |narrowed| !narrowed.ids.is_empty());
         place
     }
 
@@ -108,11 +111,18 @@ impl<I: Copy + Eq> ScopeIndex<I> {
         of_model.chain(of_metadata).copied()
     }
 
-    /// All of the narrowed ones of an owner, in no particular order.
-    pub fn all_narrowed(&self, owner: Scope) -> impl Iterator<Item = I> {
-        self.narrowed.get(&owner).into_iter().flat_map(|of| {
-            of.by_model.values().chain(of.by_metadata.values().flat_map(HashMap::values)).flatten().copied()
-        })
+    /// Whether there are any narrowed ones, of whatever owner.
+    pub fn has_narrowed(&self) -> bool {
+        !self.narrowed.is_empty()
+    }
+
+    /// The narrowed ones of these owners, in the order of their ids: at most so many, whatever there is.
+    pub fn first_narrowed(&self, owners: impl Iterator<Item = Scope>, max: usize) -> Vec<I> {
+        let of_owner = |owner| self.narrowed.get(&owner).into_iter().flat_map(|of| of.ids.iter().copied().take(max));
+        let mut first: Vec<I> = owners.flat_map(of_owner).collect();
+        first.sort_unstable();
+        first.truncate(max);
+        first
     }
 
     /// How many are under the same condition as this scope: all of these may bind one request.
@@ -193,7 +203,9 @@ mod tests {
         assert_eq!(found(&index, "small", &[("project", "gemini")]), [4]);
         assert_eq!(found(&index, "small", &[]), [0; 0]);
         assert_eq!((index.beside(&scopes[2]), index.beside(&scopes[4]), index.beside(&scopes[0])), (2, 1, 1));
-        assert_eq!(index.all_narrowed(owner).count(), 4);
+        let first =
+            |max| index.first_narrowed([owner, Scope::Partner(uuid::Uuid::from_u128(1).into())].into_iter(), max);
+        assert_eq!((first(9), first(2)), (vec![1, 2, 3, 4], vec![1, 2]));
         assert_eq!(index.remove(&scopes[3], 3), 1);
         for (number, scope) in scopes.iter().enumerate().filter(|(number, _)| *number != 3) {
             assert_eq!(index.remove(scope, number), 0);

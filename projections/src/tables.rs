@@ -380,6 +380,11 @@ impl Tables {
         ids.filter_map(|id| Some((id, &*self.rate_limits.get(&id)?.value))).collect()
     }
 
+    /// Whether any rate limit binds only some requests of its owner.
+    pub fn has_narrowed_rate_limits(&self) -> bool {
+        self.indexes.limits_by_scope.has_narrowed()
+    }
+
     /// The live rate limits that bind a request because of its model or its metadata.
     pub fn narrowed_rate_limits(&self, request: &BoundRequest<'_>) -> impl Iterator<Item = &RateLimit> {
         let ids = Scope::all_of(&request.chain).flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
@@ -387,12 +392,10 @@ impl Tables {
         limits.filter(|limit| limit.scope.includes(request))
     }
 
-    /// The live rate limits that bind some requests of `chain`, oldest first.
-    pub fn all_narrowed_rate_limits(&self, chain: &Chain) -> Vec<&RateLimit> {
-        let ids = scopes_of(chain).flat_map(|scope| self.indexes.limits_by_scope.all_narrowed(scope));
-        let mut limits: Vec<_> = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value)).collect();
-        limits.sort_unstable_by_key(|limit| limit.limit_id);
-        limits
+    /// The live rate limits of these owners that bind only some of their requests: the oldest [`NARROWED_SHOWN_MAX`].
+    pub fn narrowed_rate_limits_of(&self, owners: impl Iterator<Item = Scope>) -> impl Iterator<Item = &RateLimit> {
+        let ids = self.indexes.limits_by_scope.first_narrowed(owners, NARROWED_SHOWN_MAX);
+        ids.into_iter().filter_map(|id| Some(&*self.rate_limits.get(&id)?.value))
     }
 
     /// How many live rate limits may bind a request together with one of this scope.
@@ -400,13 +403,11 @@ impl Tables {
         self.indexes.limits_by_scope.beside(scope)
     }
 
-    /// The live budgets that bind requests of `chain`: those of its key, user, tenant and partner; of those that bind some requests,
-    /// the oldest [`NARROWED_SHOWN_MAX`].
-    pub fn budgets_for(&self, chain: &Chain) -> Vec<&Entry<Budget>> {
+    /// The live budgets that bind requests of `chain`: those of its key, user, tenant and partner, that bind all of them; and of those of
+    /// the owners `narrowed_of` that bind only some, the oldest [`NARROWED_SHOWN_MAX`].
+    pub fn budgets_for(&self, chain: &Chain, narrowed_of: impl Iterator<Item = Scope>) -> Vec<&Entry<Budget>> {
         let index = &self.indexes.budgets_by_scope;
-        let mut narrowed: Vec<BudgetId> = scopes_of(chain).flat_map(|scope| index.all_narrowed(scope)).collect();
-        narrowed.sort_unstable();
-        narrowed.truncate(NARROWED_SHOWN_MAX);
+        let narrowed = index.first_narrowed(narrowed_of, NARROWED_SHOWN_MAX);
         let ids = scopes_of(chain).flat_map(|scope| index.whole(scope)).chain(narrowed);
         ids.filter_map(|id| self.budgets.get(&id)).collect()
     }

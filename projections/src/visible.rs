@@ -2,7 +2,7 @@
 //! forgotten.
 
 use events::event::Chain;
-use events::event::admin::Reach;
+use events::event::admin::{Permission, Reach, Scope};
 use events::ids::{PartnerId, TenantId};
 
 use crate::caller::Caller;
@@ -37,6 +37,19 @@ impl Visible {
             Self::Partner(id) => owners.partner == Some(id),
             Self::Tenant(id) => owners.tenant == Some(id),
         }
+    }
+
+    /// The owners of the caller's requests whose narrowed budgets and rate limits it may see: those that this bound includes, if it may
+    /// read usage, and always its key, its user and its tenant. Those of a partner have the metadata of other tenants.
+    pub fn owners_of_narrowed(caller: &Caller) -> impl Iterator<Item = Scope> {
+        let visible = caller.may(Permission::UsageRead).then(|| Self::for_caller(caller));
+        Scope::all_of(&caller.chain).filter(move |owner| match owner {
+            Scope::Partner(id) => {
+                let owners = Chain { partner: Some(*id), ..Chain::default() };
+                visible.is_some_and(|visible| visible.includes(&owners))
+            }
+            Scope::Tenant(_) | Scope::User(_) | Scope::Key(_) => true,
+        })
     }
 
     /// The value for `:visible_partner`; `None` leaves partners unbound.

@@ -44,7 +44,6 @@ use std::sync::Arc;
 use ::access_log::View;
 use ::events::concurrency::ConcurrencyLimiter;
 use ::events::content::ContentSalts;
-use ::events::event::Chain;
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Provider;
 use ::events::log::LogQueries;
@@ -69,8 +68,8 @@ pub use unread_bytes::count as count_unread_bytes;
 pub use usage::report::{GroupDimension, UsageGroup, UsageReport, ValueName};
 pub use usage::usage_report;
 
-/// What is left of every rate limit that binds a chain, as `/v1/me` shows it. `command` counts them.
-pub type LimitsLeft = Arc<dyn Fn(&Chain) -> Vec<Value> + Send + Sync>;
+/// What is left of every rate limit that binds the requests of a caller, as `/v1/me` shows it. `command` counts them.
+pub type LimitsLeft = Arc<dyn Fn(&Caller) -> Vec<Value> + Send + Sync>;
 
 /// What the model behind a provider's name for it can do, if that is known. `command` asks its catalogue.
 pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;

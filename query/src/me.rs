@@ -12,6 +12,7 @@ use projections::caller::Caller;
 use projections::tables::Tables;
 use projections::views::budgets::Each;
 use projections::views::{AsOf, View};
+use projections::visible::Visible;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -138,11 +139,12 @@ async fn me(mut context: QueryContext) -> Result<Json<Me>, QueryError> {
     context.state.views.wait_for(View::Budgets, min_position).await?;
     let query = context.admit().await?;
     let (caller, tables, now) = (&query.caller, query.state.tables.load(), query.state.clock.now());
-    let binding = tables.budgets_for(&caller.chain).into_iter().map(|budget| budget.value.budget_id).collect();
+    let binding = tables.budgets_for(&caller.chain, Visible::owners_of_narrowed(caller));
+    let binding = binding.into_iter().map(|budget| budget.value.budget_id).collect();
     let AsOf { position, value } = query.ask(Each { budgets: binding, at: now }).await?;
     let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();
     name_scopes(&query, budgets.iter_mut().collect()).await?;
-    let limits = (query.state.limits_left)(&caller.chain);
+    let limits = (query.state.limits_left)(caller);
     let models = UsableModels::of(caller, &tables, now);
     Ok(Json(render(caller, &tables, models, limits, AsOf { position, value: budgets })))
 }

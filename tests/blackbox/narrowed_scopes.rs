@@ -123,6 +123,79 @@ async fn a_narrowed_limit_counts_its_requests_alone_and_what_it_refuses_counts_n
     assert!(shown.iter().all(|limit| limit["scope"] == scope));
 }
 
+/// Holds: admin.narrowed, admin.aliases, query.explain
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_narrowed_to_a_model_binds_its_aliases_too() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "other"]).await;
+    let alias = json!({ "name": tenant.model("current"), "alias": [{ "model": tenant.model("ok") }] });
+    made(gateway.operator(), "/models", alias).await;
+    let scope = json!({ "tenant_id": tenant.id, "model": tenant.model("ok") });
+    let budget = json!({ "scope": scope, "limit_usd": "10", "period": "total" });
+    let budget = made(gateway.operator(), "/budgets", budget).await;
+    let admitted = tenant.chat("current").await.must(200);
+    let cost = admitted.json()["cost_usd"].clone();
+    assert_eq!(gateway.budget(&budget).await["settled_usd"], cost);
+    let path = format!("/v1/admin/budgets/{budget}");
+    gateway.operator().patch(&path, &json!({ "limit_usd": "0" })).await.must(200);
+    let refused = tenant.chat("current").await.must_be(429, "BUDGET_EXCEEDED");
+    assert_eq!(refused.json()["error"]["details"]["scope"], scope);
+    let recorded = gateway.life(&refused.request_id()).await[0]["data"].clone();
+    assert_eq!(recorded["scoped_by"], json!({ "stands_for": tenant.model("ok") }), "{recorded}");
+    for reply in [&admitted, &refused] {
+        let said = explained(&gateway, &reply.request_id()).await;
+        assert_eq!(said["follows"], true, "{said:#}");
+    }
+    tenant.chat("other").await.must(200);
+    gateway.operator().delete(&path).await.must(200);
+
+    let limit = made(gateway.operator(), "/rate-limits", json!({ "scope": scope, "requests_per_day": 1 })).await;
+    tenant.chat("current").await.must(200);
+    for model in ["current", "ok"] {
+        let refused = tenant.chat(model).await.must_be(429, "RATE_LIMITED").json();
+        assert_eq!(refused["error"]["details"]["limit_id"], limit.as_str(), "{model}");
+    }
+    tenant.chat("other").await.must(200);
+    gateway.stop();
+    let (code, said) = gateway.verify();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// What a partner narrows has metadata of other tenants: only those see it who may see the partner's budgets.
+/// Holds: admin.narrowed
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_partner_narrows_is_shown_to_nobody_below_it() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let scope = json!({ "partner_id": tenant.partner, "metadata.project": "of-another-tenant" });
+    let budget = json!({ "scope": scope, "limit_usd": "1", "period": "day" });
+    made(gateway.operator(), "/budgets", budget).await;
+    made(gateway.operator(), "/rate-limits", json!({ "scope": scope, "requests_per_day": 9 })).await;
+    let own = json!({ "scope": apollo_on(&tenant, "ok"), "limit_usd": "1", "period": "day" });
+    made(gateway.operator(), "/budgets", own).await;
+    let key = |role: &str, scope: Value| {
+        let user = json!({ "tenant_id": tenant.id, "name": role, "roles": [{ "role": role, "scope": scope }] });
+        let gateway = &gateway;
+        async move {
+            let user = made(gateway.operator(), "/users", user).await;
+            let key = json!({ "user_id": user, "name": "reads", "permissions": ["usage:read"] });
+            let key = gateway.operator().post("/v1/admin/keys", &key).await.must(201).json();
+            gateway.client(key["secret"].as_str())
+        }
+    };
+    let of_tenant = key("tenant_admin", json!({ "tenant_id": tenant.id })).await;
+    let of_partner = key("partner_admin", json!({ "partner_id": tenant.partner })).await;
+    for (client, partners_shown) in [(&tenant.app, false), (&of_tenant, false), (&of_partner, true)] {
+        let me = client.get("/v1/me").await.must(200).json();
+        for list in ["budgets", "limits"] {
+            let mut shown = me[list].as_array().expect("a list").iter();
+            assert_eq!(shown.any(|shown| shown["scope"] == scope), partners_shown, "{me:#}");
+        }
+        let mut shown = me["budgets"].as_array().expect("budgets").iter();
+        assert!(shown.any(|shown| shown["scope"] == apollo_on(&tenant, "ok")), "{me:#}");
+    }
+}
+
 /// Holds: admin.narrowed
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_has_few_budgets_under_one_condition_and_many_under_different_ones() {

@@ -20,7 +20,9 @@ use events::event::{BoundRequest, Chain};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
-use projections::tables::{NARROWED_SHOWN_MAX, Tables};
+use projections::caller::Caller;
+use projections::tables::Tables;
+use projections::visible::Visible;
 
 pub use binding::LimitHolder;
 use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
@@ -399,11 +401,11 @@ impl RateLimiter {
         tightest
     }
 
-    /// The rest of every limit that binds inference by `chain`, or some of it, measure by measure; of narrowed limits, at most
-    /// [`NARROWED_SHOWN_MAX`]. Counts nothing and creates no slots.
-    pub fn remaining(&self, tables: &Tables, chain: &Chain) -> Vec<RemainingLimit> {
-        let mut applicable = self.defaults.applicable(tables, chain);
-        let of_some = tables.all_narrowed_rate_limits(chain).into_iter().take(NARROWED_SHOWN_MAX);
+    /// The rest of every limit that binds inference by the caller, or some of it as far as the caller may see that, measure by measure.
+    /// Counts nothing and creates no slots.
+    pub fn remaining(&self, tables: &Tables, caller: &Caller) -> Vec<RemainingLimit> {
+        let mut applicable = self.defaults.applicable(tables, &caller.chain);
+        let of_some = tables.narrowed_rate_limits_of(Visible::owners_of_narrowed(caller));
         applicable.extend(of_some.map(|limit| ApplicableLimit::created(limit.limit_id, limit)));
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,

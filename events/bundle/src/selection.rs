@@ -1,14 +1,16 @@
 //! The events that a bundle has: those of its tenant in a range of time; the earlier ones of requests that began before it; the
 //! tenant's administration; and the prices, and the budgets and rate limits of its partner, from their beginnings on, so that a
-//! gap between two of their changes is found.
+//! gap between two of their changes is found. Narrowed ones of the partner have the metadata of other tenants: only those are in it
+//! that bind a request in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use events::event::admin::Scope;
+use events::event::admin::{NarrowedScope, Scope};
 use events::event::{Change, Event, Inference, Recorded, Resource, Stream};
 use events::ids::{PartnerId, PriceId, ProviderId, RequestId, TenantId};
 use events::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
+use events::scope_index::ScopeIndex;
 
 /// Whose events, and of which time.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +48,14 @@ impl Selection {
     pub fn of(log: &dyn Reader, range: TenantRange, published: u64) -> Result<Self, SelectError> {
         let end = end(log, range, published)?;
         let mut selection = Self { range, end, outside_range: BTreeMap::new() };
+        let mut administration = log.administration_after(0)?;
+        administration.retain(|recorded| recorded.position <= end);
+        let partner = administration.iter().find_map(|recorded| partner_of(range.tenant, recorded));
+        let partner = partner.ok_or(SelectError::NoTenant(range.tenant))?;
+        let mut scoped = PartnersScopes::of(&administration, partner);
         let (mut admitted, mut begun_before, mut prices) = (HashSet::new(), BTreeSet::new(), BTreeSet::new());
         selection.each_of_tenant(log, &mut |recorded| {
+            scoped.note_request(&recorded);
             if let Some(request) = request_of(&recorded) {
                 if let Event::Inference(Inference::Admitted(_)) = &recorded.event {
                     admitted.insert(request);
@@ -62,28 +70,24 @@ impl Selection {
             for stream in [Stream::inference(request), Stream::hold(request)] {
                 let events = log.stream(&stream)?.into_iter();
                 for recorded in events.filter(|recorded| recorded.position <= end) {
+                    scoped.note_request(&recorded);
                     prices.extend(prices_of(&recorded));
                     selection.outside_range.insert(recorded.position, recorded);
                 }
             }
         }
-        selection.add_administration(log, &prices)?;
+        let shared = SharedTerms::of(&administration, scoped, &prices);
+        selection.add_administration(administration, &shared);
         Ok(selection)
     }
 
-    fn add_administration(&mut self, log: &dyn Reader, prices: &BTreeSet<u64>) -> Result<(), SelectError> {
+    fn add_administration(&mut self, all: Vec<Recorded>, shared: &SharedTerms) {
         let tenant = self.range.tenant;
-        let mut all = log.administration_after(0)?;
-        all.retain(|recorded| recorded.position <= self.end);
-        let partner = all.iter().find_map(|recorded| partner_of(tenant, recorded));
-        let partner = partner.ok_or(SelectError::NoTenant(tenant))?;
-        let shared = SharedTerms::of(&all, partner, prices);
         let is_selected = |recorded: &Recorded| match recorded.context.tenant_id {
             Some(of) => of == tenant,
             None => shared.have(&recorded.event),
         };
         self.outside_range.extend(all.into_iter().filter(is_selected).map(|recorded| (recorded.position, recorded)));
-        Ok(())
     }
 
     /// Calls `each` with the events in the order of their positions. Blocking.
@@ -166,6 +170,48 @@ fn partner_of(tenant: TenantId, recorded: &Recorded) -> Option<PartnerId> {
     change.state().filter(|state| state.tenant_id == tenant).map(|state| state.partner_id)
 }
 
+/// The budgets and rate limits of a partner, and which of them bind requests of its tenant.
+struct PartnersScopes {
+    partner: Scope,
+    /// The narrowed ones, with their scopes.
+    narrowed: Vec<(String, NarrowedScope)>,
+    /// Their places in the list.
+    index: ScopeIndex<usize>,
+    /// The ids of those that bind all requests, and of narrowed ones that bind a request.
+    binding: HashSet<String>,
+}
+
+impl PartnersScopes {
+    fn of(administration: &[Recorded], partner: PartnerId) -> Self {
+        let partner = Scope::Partner(partner);
+        let mut scopes = Self { partner, narrowed: Vec::new(), index: ScopeIndex::default(), binding: HashSet::new() };
+        let mut seen = HashSet::new();
+        for recorded in administration {
+            let Some(scope) = scope_of(recorded).filter(|scope| scope.owner == partner) else { continue };
+            let id = &recorded.stream.id;
+            if scope.narrowing.is_none() {
+                scopes.binding.insert(id.clone());
+            } else if seen.insert(id) {
+                scopes.index.push(scope, scopes.narrowed.len());
+                scopes.narrowed.push((id.clone(), scope.clone()));
+            }
+        }
+        scopes
+    }
+
+    /// Notes what binds a request that was admitted or refused.
+    fn note_request(&mut self, recorded: &Recorded) {
+        let request = match &recorded.event {
+            Event::Inference(Inference::Admitted(admitted)) => admitted.bound_request(&recorded.context),
+            Event::Inference(Inference::Refused(refused)) => refused.bound_request(&recorded.context),
+            _ => return,
+        };
+        let found = self.index.narrowed(self.partner, &request).filter_map(|at| self.narrowed.get(at));
+        let binding = found.filter(|(_, scope)| scope.binds(&request)).map(|(id, _)| id.clone());
+        self.binding.extend(binding);
+    }
+}
+
 /// What was in force for the tenant without being its own, by ids.
 struct SharedTerms {
     prices: HashSet<PriceId>,
@@ -173,17 +219,13 @@ struct SharedTerms {
 }
 
 impl SharedTerms {
-    /// All prices of the backends that these ones are of, and the partner's budgets and rate limits.
-    fn of(administration: &[Recorded], partner: PartnerId, prices: &BTreeSet<u64>) -> Self {
+    /// All prices of the backends that these ones are of, and the partner's budgets and rate limits that bind the requests.
+    fn of(administration: &[Recorded], scoped: PartnersScopes, prices: &BTreeSet<u64>) -> Self {
         let states = || administration.iter().filter_map(|recorded| Some((recorded.position, price_of(recorded)?)));
         let named = states().filter(|(position, _)| prices.contains(position));
         let backends: HashSet<(ProviderId, &str)> = named.map(|(_, (_, backend))| backend).collect();
         let of_backends = states().filter(|(_, (_, backend))| backends.contains(backend));
-        let of_partner = administration.iter().filter(|recorded| scope_of(recorded) == Some(Scope::Partner(partner)));
-        Self {
-            prices: of_backends.map(|(_, (price, _))| price).collect(),
-            budgets_and_limits: of_partner.map(|recorded| recorded.stream.id.clone()).collect(),
-        }
+        Self { prices: of_backends.map(|(_, (price, _))| price).collect(), budgets_and_limits: scoped.binding }
     }
 
     fn have(&self, event: &Event) -> bool {
@@ -204,10 +246,10 @@ fn price_of(recorded: &Recorded) -> Option<(PriceId, (ProviderId, &str))> {
     Some((price.price_id, (price.provider_id, price.model.as_str())))
 }
 
-fn scope_of(recorded: &Recorded) -> Option<Scope> {
+fn scope_of(recorded: &Recorded) -> Option<&NarrowedScope> {
     match &recorded.event {
-        Event::Resource(Resource::Budget(change)) => change.state().map(|budget| budget.scope.owner),
-        Event::Resource(Resource::RateLimit(change)) => change.state().map(|limit| limit.scope.owner),
+        Event::Resource(Resource::Budget(change)) => change.state().map(|budget| &budget.scope),
+        Event::Resource(Resource::RateLimit(change)) => change.state().map(|limit| &limit.scope),
         _ => None,
     }
 }

@@ -210,8 +210,8 @@ fn read_record(config: &Config, engines: &Engines) -> ReadRecord {
 
 fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
     let (limits, tables) = (Arc::clone(limits), tables.clone());
-    Arc::new(move |chain| {
-        let left = limits.remaining(&tables.load(), chain);
+    Arc::new(move |caller| {
+        let left = limits.remaining(&tables.load(), caller);
         left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
     })
 }

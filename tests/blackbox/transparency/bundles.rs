@@ -14,7 +14,7 @@ use super::{CHECKPOINT_MAX, PUBLISHED, checkpoint_of, key, make_partners};
 use crate::archive::run;
 use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{OPENAI, Tenant, text};
+use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
 
 /// What checks a bundle without the gateway's code.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/bundle/verify.py");
@@ -112,6 +112,27 @@ async fn until_corrected(gateway: &Gateway, charges: usize) {
         assert!(began.elapsed() < CHECKPOINT_MAX, "the requests are not charged by the corrected price");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Holds: log.bundle
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_has_what_its_partner_narrowed_only_if_that_binds_its_requests() {
+    let published = Published::with_requests(1).await;
+    let (mine, operator) = (&published.mine, published.gateway.operator());
+    for project in ["of-mine", "of-another-tenant"] {
+        let scope = json!({ "partner_id": mine.partner, "metadata.project": project });
+        made(operator, "/budgets", json!({ "scope": scope, "limit_usd": "1", "period": "day" })).await;
+        made(operator, "/rate-limits", json!({ "scope": scope, "requests_per_day": 9 })).await;
+    }
+    let mut body = mine.ask("ok");
+    body["metadata"] = json!({ "project": "of-mine" });
+    mine.app.post(NATIVE, &body).await.must(200);
+    published.wait().await;
+    let file = published.bundle("narrowed.bundle", &[]);
+    published.verified(&file);
+    let content = fs::read_to_string(&file).expect("text");
+    assert!(!content.contains("of-another-tenant"), "another tenant's project is in the bundle");
+    assert_eq!(content.matches(r#""metadata.project":"of-mine""#).count(), 2, "a budget and a limit");
 }
 
 /// Holds: log.bundle

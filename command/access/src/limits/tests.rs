@@ -124,7 +124,7 @@ impl Limits {
     }
 
     fn remaining(&self) -> Vec<u64> {
-        self.limiter.remaining(&self.tables, &chain()).iter().map(|left| left.remaining).collect()
+        self.limiter.remaining(&self.tables, &Caller::operator(chain())).iter().map(|left| left.remaining).collect()
     }
 
     fn slots(&self) -> usize {
@@ -389,7 +389,8 @@ fn reading_what_remains_counts_nothing_and_creates_no_slots() {
     assert_eq!(limits.remaining(), [3, 70, 4]);
     assert_eq!(limits.slots(), 0);
     let _permit = limits.ask_for(10).expect("room");
-    let left = serde_json::to_value(limits.limiter.remaining(&limits.tables, &chain())).expect("JSON");
+    let left =
+        serde_json::to_value(limits.limiter.remaining(&limits.tables, &Caller::operator(chain()))).expect("JSON");
     let (limit_id, scope) = ("lim_00000000000000000000000000000001", json!({ "key_id": id::<KeyId>(KEY) }));
     let one = |measure: &str, limit: u64, remaining: u64, resets_in: Option<i64>| {
         let resets_at = resets_in.map(|seconds| rfc3339(from_micros((START_S + seconds) * 1_000_000)));
@@ -462,7 +463,7 @@ fn concurrent_requests_get_exactly_what_the_limits_allow() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<usize>()
     });
     assert_eq!(admitted, 250);
-    let day = limits.limiter.remaining(&limits.tables, &chain());
+    let day = limits.limiter.remaining(&limits.tables, &Caller::operator(chain()));
     let left =
         |measure| day.iter().filter(|left| left.measure == measure).map(|left| left.remaining).collect::<Vec<_>>();
     assert_eq!((left(Measure::RequestsPerDay), left(Measure::RequestsPerMinute)), (vec![0], vec![50]));

@@ -66,7 +66,7 @@ async fn a_second_dev_start_adds_nothing_while_its_key_works() {
         let target = &route.value.targets[0];
         assert!(tables.price_in_force(target.provider_id, &target.model, lab.admin.clock.now()).is_some(), "{model}");
     }
-    let budgets = tables.budgets_for(&caller.chain);
+    let budgets = tables.budgets_for(&caller.chain, std::iter::empty());
     assert_eq!(budgets.iter().map(|budget| budget.value.limit_usd.to_string()).collect::<Vec<_>>(), ["5.000000000"]);
     let events = lab.events().await.len();
     assert_eq!(ensure_dev(&lab.admin, &lab.tenancy, lab.folder.path()).await.unwrap(), dev);
