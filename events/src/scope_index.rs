@@ -103,7 +103,9 @@ impl<I: Copy + Ord> ScopeIndex<I> {
     /// The narrowed ones of an owner that may bind the request: whether they do, their scopes say.
     pub fn narrowed(&self, owner: Scope, request: &BoundRequest<'_>) -> impl Iterator<Item = I> {
         let narrowed = self.narrowed.get(&owner);
-        let of_model = narrowed.and_then(|of| of.by_model.get(request.model)).into_iter().flatten();
+        let aliased = request.stands_for.filter(|aliased| *aliased != request.model);
+        let models = [Some(request.model), aliased].into_iter().flatten();
+        let of_model = models.filter_map(move |model| narrowed?.by_model.get(model)).flatten();
         let metadata = request.metadata;
         let of_metadata = narrowed.into_iter().flat_map(move |of| {
             metadata.iter().filter_map(move |(name, value)| of.by_metadata.get(name)?.get(value)).flatten()
@@ -193,7 +195,7 @@ mod tests {
         let chain = Chain { tenant: Some(tenant), ..Chain::default() };
         let found = |index: &ScopeIndex<usize>, model: &str, metadata: &[(&str, &str)]| {
             let metadata = pairs(metadata);
-            let request = BoundRequest { chain, model, metadata: &metadata };
+            let request = BoundRequest { chain, model, stands_for: None, metadata: &metadata };
             let mut found: Vec<usize> = index.narrowed(owner, &request).collect();
             found.sort_unstable();
             found
@@ -202,6 +204,10 @@ mod tests {
         assert_eq!(found(&index, "large", &[("project", "apollo"), ("team", "a")]), [1, 2, 3]);
         assert_eq!(found(&index, "small", &[("project", "gemini")]), [4]);
         assert_eq!(found(&index, "small", &[]), [0; 0]);
+        let of_alias = BoundRequest { stands_for: Some("large"), ..BoundRequest::unmarked(chain, "current") };
+        assert_eq!(index.narrowed(owner, &of_alias).collect::<Vec<_>>(), [1]);
+        let of_itself = BoundRequest { stands_for: Some("large"), ..BoundRequest::unmarked(chain, "large") };
+        assert_eq!(index.narrowed(owner, &of_itself).collect::<Vec<_>>(), [1]);
         assert_eq!((index.beside(&scopes[2]), index.beside(&scopes[4]), index.beside(&scopes[0])), (2, 1, 1));
         let first =
             |max| index.first_narrowed([owner, Scope::Partner(uuid::Uuid::from_u128(1).into())].into_iter(), max);

@@ -211,7 +211,7 @@ fn rate_limit() -> Fields {
 
 /// The owner that a budget or a rate limit binds, and conditions that narrow it.
 pub fn scope() -> Shape {
-    let model = "Only requests for this frontend name";
+    let model = "Only requests for the model of this name, by that name or by an alias of it";
     let conditions =
         "Exactly one of the ids. A member `metadata.NAME` binds only requests with that value of that name";
     let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));

@@ -102,7 +102,10 @@ pub async fn prepare(
     request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
     request.facts.wished_strategy = wishes.strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
-    let bound = BoundRequest { chain: caller.chain, model: &request.facts.model, metadata: &request.facts.metadata };
+    let model = &request.facts.model;
+    let stands_for =
+        if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
+    let bound = BoundRequest { chain: caller.chain, model, stands_for, metadata: &request.facts.metadata };
     if gateway.limits.add_narrowed(limits, &tables, &bound) {
         let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
         counted.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
@@ -144,6 +147,13 @@ pub async fn prepare(
 /// Errors: `FORBIDDEN`, if the caller wishes for a strategy and may not choose any.
 pub fn require_choice(caller: &Caller, wished: Option<Strategy>) -> Result<(), Refusal> {
     wished.map_or(Ok(()), |_| caller.require(Permission::RoutingChoose))
+}
+
+/// The name of the model that an alias stands for now; `None` for a model with targets, and for a name that the caller may not use.
+fn stands_for<'a>(tables: &'a Tables, caller: &Caller, model: &str, now: DateTime<Utc>) -> Option<&'a str> {
+    let named =
+        caller.may_use_model(tables, model).then(|| tables.named_model(caller.chain.tenant, model, now))?.ok()?;
+    named.alias().map(|_| named.serving.value.name.as_str())
 }
 
 /// What is the same for all plans of a request.

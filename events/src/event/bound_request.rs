@@ -12,13 +12,20 @@ pub struct BoundRequest<'a> {
     pub chain: Chain,
     /// The frontend name that the client asks for.
     pub model: &'a str,
+    /// The name of the model that serves it, if the client asks for an alias of that.
+    pub stands_for: Option<&'a str>,
     pub metadata: &'a BTreeMap<String, String>,
 }
 
 impl<'a> BoundRequest<'a> {
-    /// A request without metadata.
+    /// Whether it is one for the model of this name: by that name, or by an alias.
+    pub fn is_for(&self, model: &str) -> bool {
+        self.model == model || self.stands_for == Some(model)
+    }
+
+    /// A request without metadata, for a model with targets.
     pub fn unmarked(chain: Chain, model: &'a str) -> Self {
-        Self { chain, model, metadata: &NO_METADATA }
+        Self { chain, model, stands_for: None, metadata: &NO_METADATA }
     }
 
     /// A request of which no more is known than its parties: no narrowed scope includes it.

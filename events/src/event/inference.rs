@@ -138,7 +138,8 @@ impl InferenceAdmitted {
     pub fn of_refused(refused: &InferenceRefused) -> Self {
         let scoped_by = refused.scoped_by.as_deref().cloned().unwrap_or_default();
         let model = scoped_by.model.as_deref().unwrap_or(&refused.model);
-        Self { metadata: scoped_by.metadata, ..Self::of_model(model) }
+        let route = scoped_by.stands_for.map(|stands_for| Box::new(Route::of_alias(stands_for)));
+        Self { metadata: scoped_by.metadata, route, ..Self::of_model(model) }
     }
 
     /// An admission of which no more is known than its model.
@@ -162,14 +163,38 @@ impl InferenceAdmitted {
     }
 
     /// What decides which budgets and limits bind it, with the context of the event.
-    pub const fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
-        BoundRequest { chain: context.chain(), model: self.model.as_str(), metadata: &self.metadata }
+    pub fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
+        let (chain, stands_for) = (context.chain(), self.stood_for());
+        BoundRequest { chain, model: &self.model, stands_for, metadata: &self.metadata }
+    }
+
+    /// The model that the requested alias stood for.
+    pub fn stood_for(&self) -> Option<&str> {
+        self.route.as_ref()?.stands_for.as_deref()
     }
 
     /// Replaces the output cap by a lower one.
     pub fn lower(&mut self, cap: LoweredCap) {
         self.max_output_tokens = cap.tokens();
         self.requested_max_output_tokens = Some(cap.requested());
+    }
+}
+
+impl Route {
+    /// The route of an alias of which no more is known than the model that it stood for.
+    fn of_alias(stands_for: String) -> Self {
+        Self {
+            strategy: Strategy::Priority,
+            chosen_by: ChosenBy::Model,
+            figures: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            features: None,
+            rule: None,
+            stands_for: Some(stands_for),
+            session: None,
+            decided_at: None,
+            terms: None,
+        }
     }
 }
 
@@ -222,7 +247,8 @@ impl InferenceRefused {
             None => BoundRequest::unmarked(chain, &self.model),
             Some(scoped_by) => {
                 let model = scoped_by.model.as_ref().unwrap_or(&self.model);
-                BoundRequest { chain, model, metadata: &scoped_by.metadata }
+                let stands_for = scoped_by.stands_for.as_deref();
+                BoundRequest { chain, model, stands_for, metadata: &scoped_by.metadata }
             }
         }
     }
@@ -234,6 +260,9 @@ pub struct ScopedBy {
     /// The model's name, if the event has another one because it stands for several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The model that the requested alias stood for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
 }
@@ -241,7 +270,8 @@ pub struct ScopedBy {
 impl ScopedBy {
     /// What an admission says of it; `None` if that is nothing.
     pub fn of(admitted: &InferenceAdmitted) -> Option<Box<Self>> {
-        let scoped_by = Self { model: None, metadata: admitted.metadata.clone() };
+        let stands_for = admitted.stood_for().map(str::to_owned);
+        let scoped_by = Self { model: None, stands_for, metadata: admitted.metadata.clone() };
         (scoped_by != Self::default()).then(|| Box::new(scoped_by))
     }
 }

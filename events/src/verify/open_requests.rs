@@ -25,6 +25,8 @@ pub(super) struct OpenRequest {
     admitted_at: DateTime<Utc>,
     /// The frontend name of the model.
     model: String,
+    /// The model that it stood for, if it is an alias.
+    stands_for: Option<String>,
     metadata: BTreeMap<String, String>,
     context: Context,
     /// Positions of the prices that its admission names.
@@ -69,7 +71,8 @@ impl Stage {
 impl OpenRequest {
     /// What decides which budgets bind it.
     pub(super) fn bound_request(&self) -> BoundRequest<'_> {
-        BoundRequest { chain: self.context.chain(), model: &self.model, metadata: &self.metadata }
+        let (chain, stands_for) = (self.context.chain(), self.stands_for.as_deref());
+        BoundRequest { chain, model: &self.model, stands_for, metadata: &self.metadata }
     }
 }
 
@@ -102,6 +105,7 @@ impl OpenRequests {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
             model: admitted.model.clone(),
+            stands_for: admitted.stood_for().map(str::to_owned),
             metadata: admitted.metadata.clone(),
             context: recorded.context.clone(),
             prices: admitted.versions.prices.values().copied().collect(),

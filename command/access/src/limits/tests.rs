@@ -111,7 +111,8 @@ impl Limits {
     /// A request for a model, once its body is known.
     fn ask_model(&self, model: &str, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let (mut limits, mut permit) = (self.binding(), self.ask()?);
-        let request = BoundRequest { chain: chain(), model, metadata: &std::collections::BTreeMap::new() };
+        let request =
+            BoundRequest { chain: chain(), model, stands_for: None, metadata: &std::collections::BTreeMap::new() };
         if self.limiter.add_narrowed(&mut limits, &self.tables, &request) {
             at_once(self.limiter.acquire_narrowed(&limits, &mut permit)).map_err(limited)?;
         }

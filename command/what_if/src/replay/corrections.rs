@@ -63,6 +63,8 @@ pub(super) struct Corrected {
     pub(super) admitted_at: DateTime<Utc>,
     pub(super) context: Context,
     pub(super) model: String,
+    /// The model that it stood for, if it is an alias.
+    pub(super) stands_for: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) backend: Option<Backend>,
 }
@@ -74,8 +76,10 @@ impl Corrected {
         for Recorded { recorded_at, context, event, .. } in life {
             match (event, &mut corrected) {
                 (Event::Inference(Inference::Admitted(admitted)), none @ None) => {
+                    let stands_for = admitted.stood_for().map(str::to_owned);
                     let InferenceAdmitted { model, metadata, .. } = *admitted;
-                    *none = Some(Self { admitted_at: recorded_at, context, model, metadata, backend: None });
+                    *none =
+                        Some(Self { admitted_at: recorded_at, context, model, stands_for, metadata, backend: None });
                 }
                 (
                     Event::Inference(Inference::Completed(end) | Inference::Failed(end) | Inference::Aborted(end)),
@@ -133,7 +137,12 @@ impl Replay<'_> {
         let mut windows = adjusted.budgets.clone();
         if is_counted {
             let (chain, model) = (recorded.context.chain(), corrected.model.as_str());
-            let request = BoundRequest { chain, model, metadata: &corrected.metadata };
+            let request = BoundRequest {
+                chain,
+                model,
+                stands_for: corrected.stands_for.as_deref(),
+                metadata: &corrected.metadata,
+            };
             windows.extend(self.rules.budgets.added_windows(&request, corrected.admitted_at));
         }
         let (late, hold) = late_end(adjusted, &recorded.context, windows, ruled);

@@ -72,7 +72,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The scope of a budget or a limit: the requests of an owner, or only those with a name of a model, or with metadata.
+/// The scope of a budget or a limit: the requests of an owner, or only those for a model, or with metadata.
 /// `{"tenant_id":"ten_…","model":"large","metadata.project":"apollo"}` on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NarrowedScope {
@@ -84,7 +84,7 @@ pub struct NarrowedScope {
 /// The conditions that a request must meet, all of them; at least one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Narrowing {
-    /// The frontend name that the client asks for.
+    /// A model by its frontend name: requests for it, and for the aliases that stand for it.
     pub model: Option<String>,
     pub metadata: BTreeMap<String, String>,
 }
@@ -122,7 +122,7 @@ impl NarrowedScope {
     pub fn request_of(&self, chain: Chain) -> BoundRequest<'_> {
         let Some(conditions) = &self.narrowing else { return BoundRequest::of_chain(chain) };
         let model = conditions.model.as_deref().unwrap_or_default();
-        BoundRequest { chain, model, metadata: &conditions.metadata }
+        BoundRequest { chain, model, stands_for: None, metadata: &conditions.metadata }
     }
 
     /// Whom a budget or a limit of this scope belongs to, by the context of its event.
@@ -142,7 +142,7 @@ impl NarrowedScope {
 
 impl Narrowing {
     fn hold(&self, request: &BoundRequest<'_>) -> bool {
-        self.model.as_ref().is_none_or(|model| model == request.model)
+        self.model.as_ref().is_none_or(|model| request.is_for(model))
             && self.metadata.iter().all(|(name, value)| request.metadata.get(name) == Some(value))
     }
 }

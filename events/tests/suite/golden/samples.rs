@@ -243,7 +243,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
             code: ErrorCode::BudgetExceeded,
             model: "gpt".to_owned(),
             count: 1,
-            scoped_by: Some(Box::new(ScopedBy { model: None, metadata: narrowing().metadata })),
+            scoped_by: Some(Box::new(ScopedBy {
+                model: None,
+                stands_for: Some("gpt-4o".to_owned()),
+                metadata: narrowing().metadata,
+            })),
             details,
         })))),
         inference(Event::Inference(Inference::Completed(ended()))),
