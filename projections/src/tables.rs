@@ -297,10 +297,16 @@ impl Tables {
     }
 
     /// The live model with this name for a client of `tenant`: the tenant's own model shadows a shared one, and both shadow one
-    /// that the gateway made itself.
+    /// that the gateway made itself. A tenant with an allow list has no models of its own: the list consists of names, which the
+    /// tenant could have given to them before.
     pub fn route(&self, tenant: Option<TenantId>, name: &str) -> Option<&Entry<Model>> {
-        let id = Namespace::seen_by(tenant).find_map(|seen| self.indexes.routes.get(&seen)?.get(name))?;
+        let id = self.namespaces_of(tenant).find_map(|seen| self.indexes.routes.get(&seen)?.get(name))?;
         self.models.get(id)
+    }
+
+    fn namespaces_of(&self, tenant: Option<TenantId>) -> impl DoubleEndedIterator<Item = Namespace> {
+        let has_list = self.tenant_settings(tenant).is_some_and(TenantSettings::has_allow_list);
+        Namespace::seen_by(tenant.filter(|_| !has_list))
     }
 
     /// Whether there is any live model, whoever can name it.
@@ -311,7 +317,7 @@ impl Tables {
     /// Every live model that a client of `tenant` can name, by name, shadowing applied.
     pub fn models_for(&self, tenant: Option<TenantId>) -> Vec<&Entry<Model>> {
         let mut named: BTreeMap<&str, ModelId> = BTreeMap::new();
-        for seen in Namespace::seen_by(tenant).rev() {
+        for seen in self.namespaces_of(tenant).rev() {
             let routes = self.indexes.routes.get(&seen).into_iter().flatten();
             named.extend(routes.map(|(name, id)| (name.as_str(), *id)));
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
+use crate::client::Reply;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, made};
 
@@ -76,4 +77,29 @@ async fn a_tenant_cannot_widen_its_list() {
     let rename = json!({ "name": tenant.model("named") });
     admin.patch(&format!("/v1/admin/models/{before}"), &rename).await.must_be(403, "FORBIDDEN");
     operator.post("/v1/admin/models", &own("named")).await.must(201);
+}
+
+/// Whoever made them, and whenever: a name of the list means the model that the platform shares.
+/// Holds: admin.tenants-models
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_a_tenants_list_are_not_those_of_its_own_models() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "other"]).await;
+    let operator = gateway.operator();
+    let own = |name: &str| {
+        let target = json!({ "provider_id": tenant.provider, "model": "other", "default_max_output_tokens": 64 });
+        json!({ "name": tenant.model(name), "tenant_id": tenant.id, "targets": [target] })
+    };
+    for name in ["ok", "taken"] {
+        made(operator, "/models", own(name)).await;
+    }
+    let served_by = |reply: Reply| reply.header("x-ledgerway-backend").rsplit('/').next().map(str::to_owned);
+    assert_eq!(served_by(tenant.chat("ok").await.must(200)).as_deref(), Some("other"));
+    let path = format!("/v1/admin/tenants/{}", tenant.id);
+    operator.patch(&path, &json!({ "models": [tenant.model("ok"), tenant.model("taken")] })).await.must(200);
+    assert_eq!(served_by(tenant.chat("ok").await.must(200)).as_deref(), Some("ok"));
+    tenant.chat("taken").await.must_be(404, "MODEL_NOT_FOUND");
+    assert_eq!(names(&tenant.app.get("/v1/models").await.must(200).json()), [tenant.model("ok")]);
+    operator.patch(&path, &json!({ "models": null })).await.must(200);
+    assert_eq!(served_by(tenant.chat("ok").await.must(200)).as_deref(), Some("other"));
 }
