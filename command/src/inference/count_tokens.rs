@@ -99,11 +99,10 @@ async fn counted(
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
     let now = gateway.now();
-    let named = tables.named_model(tenant, request.model(), now)?;
     if !caller.may_use_model(&tables, request.model()) {
         return Err(not_allowed(request.model()));
     }
-    let model = named.require_in_service(now)?.serving;
+    let model = tables.named_model(tenant, request.model(), now)?.require_in_service(now)?.serving;
     let required = Requirements { tenant: tables.required_terms(tenant), request: &wishes.terms };
     let offered = tables.first_offer(tenant, &model.value, now, required);
     let refused = || no_offer(&tables, (tenant, request.model()), &model.value, now, required);

@@ -74,11 +74,11 @@ pub fn plan(
     now: DateTime<Utc>,
     known: KnownOfTargets<'_>,
 ) -> Result<Plan, Refusal> {
-    let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?;
+    // First, since what a name stands for is not told to those who may not use it.
     if !caller.may_use_model(tables, &request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
-    let named = named.require_in_service(now)?;
+    let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_in_service(now)?;
     let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
     let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
