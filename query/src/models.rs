@@ -16,7 +16,7 @@ use openapi::refusals::Wording;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
-use projections::tables::{Entry, Offer, Tables, TargetLimits, model_not_found};
+use projections::tables::{Entry, NamedModel, Offer, Tables, TargetLimits, model_not_found};
 use projections::views::VIEW_WAIT_MAX;
 use serde_json::{Value, json};
 
@@ -174,8 +174,8 @@ async fn wait_for(state: &QueryState, position: u64) -> Result<(), Refusal> {
 /// A model that a caller may use, and the target that is tried first.
 pub struct Usable<'a> {
     pub model: &'a Entry<Model>,
-    /// The one that it stands for, or itself.
-    serving: &'a Entry<Model>,
+    /// With the one that it stands for.
+    named: NamedModel<'a>,
     target: &'a Target,
     provider: &'a Provider,
     limits: TargetLimits,
@@ -197,13 +197,12 @@ impl<'a> Usable<'a> {
         let tenant = caller.chain.tenant;
         let required = Requirements { tenant: tables.required_terms(tenant), request: &RequiredTerms::NONE };
         let (target, Offer { provider, price, limits }) = tables.first_offer(tenant, &serving.value, now, required)?;
-        Some(Self { model, serving, target, provider, limits, tariff: &price.value.tariff })
+        Some(Self { model, named, target, provider, limits, tariff: &price.value.tariff })
     }
 
     /// What is planned for it, or else for the model that it stands for.
     pub fn retirement(&self) -> &Retirement {
-        let own = &self.model.value.retirement;
-        if own.deprecated_at.is_some() { own } else { &self.serving.value.retirement }
+        self.named.retirement()
     }
 
     /// The entry of the list; its figures are those of the target that is tried first.
@@ -228,7 +227,7 @@ impl<'a> Usable<'a> {
         });
         put_retirement(&mut item, self.retirement());
         if !self.model.value.alias.is_empty() {
-            item["stands_for"] = self.serving.value.name.as_str().into();
+            item["stands_for"] = self.named.serving.value.name.as_str().into();
         }
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();

@@ -77,10 +77,24 @@ async fn an_alias_is_served_by_the_model_that_it_stands_for_under_its_own_name()
     let dates = json!({ "deprecated_at": "2026-01-01T00:00:00Z", "retires_at": "2126-01-01T00:00:00Z" });
     gateway.operator().patch(&of, &dates).await.must(200);
     assert_eq!(tenant.chat("current").await.must(200).header("deprecation"), "@1767225600");
-    assert_eq!(item(name).await["retires_at"], "2126-01-01T00:00:00.000000Z");
+    assert_eq!(item(name.clone()).await["retires_at"], "2126-01-01T00:00:00.000000Z");
+    // Dates of its own take the place of those of the model, all of them; near one, the time of the decision is recorded.
+    let own = format!("/v1/admin/models/{id}");
+    let dates = json!({ "deprecated_at": at(900), "retires_at": at(1800) });
+    gateway.operator().patch(&own, &dates).await.must(200);
+    let reply = tenant.openai("current").await.must(200);
+    assert_eq!(
+        (reply.header("deprecation"), &item(name.clone()).await["deprecated_at"]),
+        ("", &dates["deprecated_at"])
+    );
+    assert_ne!(admitted(&gateway, &reply).await["route"]["decided_at"], Value::Null);
+    gateway.operator().patch(&own, &json!({ "deprecated_at": null, "retires_at": null })).await.must(200);
     gateway.operator().patch(&of, &json!({ "retires_at": at(-1) })).await.must(200);
     let refused = tenant.chat("current").await.must_be(404, "MODEL_NOT_FOUND").json();
-    assert_eq!(refused["error"]["details"]["model"], tenant.model("ok"), "{refused}");
+    let details = &refused["error"]["details"];
+    let said = [&details["model"], &details["stands_for"]];
+    assert_eq!(said, [&json!(tenant.model("current")), &json!(tenant.model("ok"))], "{refused}");
+    assert_ne!(details["retired_at"], Value::Null);
     gateway.stop();
     assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
 }
@@ -126,12 +140,15 @@ async fn an_alias_stands_for_one_model_with_targets_that_its_owner_sees() {
     with_prefix["system_prefix"] = json!("Be brief.");
     let mut with_strategy = steps(json!([{ "model": ok }]));
     with_strategy["strategy"] = json!("cost");
+    let mut with_affinity = steps(json!([{ "model": ok }]));
+    with_affinity["affinity"] = json!("session");
     let (early, late) = ("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
     for (body, field) in [
         (steps(json!([])), "targets"),
         (with_targets, "targets"),
         (with_prefix, "system_prefix"),
         (with_strategy, "strategy"),
+        (with_affinity, "affinity"),
         (steps(json!([{ "model": ok, "from": early }])), "alias[0].from"),
         (steps(json!([{ "model": ok }, { "model": "x" }])), "alias[1].from"),
         (
@@ -186,5 +203,11 @@ async fn an_alias_stands_for_one_model_with_targets_that_its_owner_sees() {
     of_alias.post(OPENAI, &tenant.ask("first")).await.must(200);
     of_alias.post(OPENAI, &tenant.ask("ok")).await.must(403);
     let (_, of_target) = tenant.new_key(&gateway, json!({ "models": [ok] })).await;
-    of_target.post(OPENAI, &tenant.ask("first")).await.must(403);
+    // What a name stands for is not told to those who may not use it.
+    for name in ["first", "early"] {
+        for path in [OPENAI, "/v1/messages/count_tokens"] {
+            let refused = of_target.post(path, &tenant.ask(name)).await.must(403);
+            assert!(!refused.json().to_string().contains(&tenant.model("later")), "{name}");
+        }
+    }
 }

@@ -22,11 +22,8 @@ pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-igno
 /// The output cap, if budgets had not enough left for the requested one.
 pub const MAX_OUTPUT_TOKENS_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-max-output-tokens");
 
-/// The headers of an answer of a deprecated model; `None` if it is not deprecated. Of an alias and what it stands for, the first one
-/// that is.
-pub fn deprecation<'a>(mut retirements: impl Iterator<Item = &'a Retirement>, now: DateTime<Utc>) -> Option<HeaderMap> {
-    retirements.find_map(|retirement| {
-        let since = retirement.deprecated_since(now)?;
-        Some(deprecation_headers(since, retirement.retires_at))
-    })
+/// The headers of an answer of a deprecated model; `None` if it is not deprecated.
+pub fn deprecation(retirement: &Retirement, now: DateTime<Utc>) -> Option<HeaderMap> {
+    let since = retirement.deprecated_since(now)?;
+    Some(deprecation_headers(since, retirement.retires_at))
 }

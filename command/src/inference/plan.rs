@@ -36,8 +36,10 @@ pub struct Plan {
     pub targets: Vec<PlannedTarget>,
     model: Arc<Model>,
     model_version: u64,
-    /// The alias that was asked for, with its version.
-    alias: Option<(Arc<Model>, u64)>,
+    /// Of the alias that was asked for.
+    alias_version: Option<u64>,
+    /// What is told of the end of the life of what was asked for.
+    pub retirement: Retirement,
     /// Of the providers that have a maintenance window near.
     provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
@@ -81,7 +83,6 @@ pub fn plan(
     let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_in_service(now)?;
     let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
-    let is_near = |date: Option<DateTime<Utc>>| date.is_some_and(|date| is_near(date, now));
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
     let TargetOrder {
@@ -124,7 +125,7 @@ pub fn plan(
         Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
     });
     let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
-    let retires = is_near(model.value.retirement.retires_at);
+    let retires = named.retirements().filter_map(|of| of.retires_at).any(|date| is_near(date, now));
     let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
     let stands_for = alias.map(|_| model.value.name.clone());
     let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
@@ -135,7 +136,8 @@ pub fn plan(
         targets,
         model: Arc::clone(&model.value),
         model_version: model.version,
-        alias: alias.map(|alias| (Arc::clone(&alias.value), alias.version)),
+        alias_version: alias.map(|alias| alias.version),
+        retirement: named.retirement().clone(),
         output_cap,
         prompt_bytes,
         prompt_tokens_estimate,
@@ -207,12 +209,6 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 }
 
 impl Plan {
-    /// The ends of the lives of what was asked for and of what serves it.
-    pub fn retirements(&self) -> impl Iterator<Item = &Retirement> {
-        let alias = self.alias.as_ref().map(|(alias, _)| &alias.retirement);
-        alias.into_iter().chain([&self.model.retirement])
-    }
-
     /// The most tokens that the request can consume at any of its targets.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
         self.bound.input_tokens.saturating_add(self.output_tokens_max().saturating_mul(choices))
@@ -233,7 +229,7 @@ impl Plan {
         };
         Versions {
             model: self.model_version,
-            alias: self.alias.as_ref().map(|(_, version)| *version),
+            alias: self.alias_version,
             key,
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),

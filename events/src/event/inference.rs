@@ -124,8 +124,8 @@ pub struct Route {
     /// The salted digest of the session whose target comes first; absent without one, or if the model has no affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The time that it was decided by; absent if neither a date of the model nor a maintenance
-    /// window is about that time.
+    /// The time that it was decided by; absent if no date of the requested name or of the model that it stood for, no
+    /// switch of an alias, and no maintenance window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]
     pub decided_at: Option<DateTime<Utc>>,
     /// Which terms were required of each target, and by whom; absent if none were.

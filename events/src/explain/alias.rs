@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::decision_time;
 use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::Recorded;
@@ -21,5 +22,6 @@ pub(super) fn check(
         verdict.differ(position, "versions.alias", version, "a version of the alias that was asked for");
         return;
     };
+    decision_time::must_not_be_retired(recorded, &alias, at, verdict);
     verdict.compare(position, "route.stands_for", recorded_name, alias.alias.stands_for(at).unwrap_or("nothing"));
 }

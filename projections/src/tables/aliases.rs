@@ -1,7 +1,7 @@
 //! Which model a name means at a time: one with targets, or an alias, which stands for another model.
 
 use chrono::{DateTime, Utc};
-use events::event::admin::Model;
+use events::event::admin::{Model, Retirement};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 
@@ -21,14 +21,28 @@ impl<'a> NamedModel<'a> {
         (!self.named.value.alias.is_empty()).then_some(self.named)
     }
 
+    /// The ends of the lives of both, by each of which a request is refused.
+    pub fn retirements(&self) -> impl Iterator<Item = &'a Retirement> {
+        let of_serving = self.alias().map(|_| &self.serving.value.retirement);
+        [&self.named.value.retirement].into_iter().chain(of_serving)
+    }
+
+    /// What clients are told of the end of its life: the dates of the alias, or if it has none, those of the model that it stands for.
+    pub fn retirement(&self) -> &'a Retirement {
+        let own = &self.named.value.retirement;
+        if own.has_dates() { own } else { &self.serving.value.retirement }
+    }
+
     /// Errors: `MODEL_NOT_FOUND` if the model, or the one that it stands for, is retired.
     pub fn require_in_service(self, now: DateTime<Utc>) -> Result<Self, Refusal> {
-        for entry in [self.named, self.serving] {
-            if let Some(since) = entry.value.retirement.retired_since(now) {
-                return Err(model_retired(&entry.value, since));
-            }
+        if let Some(since) = self.named.value.retirement.retired_since(now) {
+            return Err(model_retired(&self.named.value, since));
         }
-        Ok(self)
+        let serving = &self.serving.value;
+        match serving.retirement.retired_since(now) {
+            Some(since) => Err(stands_for_retired(&self.named.value.name, serving, since)),
+            None => Ok(self),
+        }
     }
 }
 
@@ -53,6 +67,13 @@ impl Tables {
         let serving = self.route(named.value.tenant_id, name).filter(|entry| entry.value.alias.is_empty())?;
         Some(NamedModel { named, serving })
     }
+}
+
+/// A 404 for an alias of a model that answered until then.
+fn stands_for_retired(alias: &str, serving: &Model, since: DateTime<Utc>) -> Refusal {
+    let refusal = model_retired(serving, since);
+    let message = format!("the model {alias} stands for {}: {}", serving.name, refusal.message);
+    Refusal { message, ..refusal }.with("model", alias).with("stands_for", &*serving.name)
 }
 
 fn alias_of_nothing(alias: &Model, now: DateTime<Utc>) -> Refusal {

@@ -20,6 +20,11 @@ pub struct Retirement {
 }
 
 impl Retirement {
+    /// Whether a date of it is known.
+    pub const fn has_dates(&self) -> bool {
+        self.deprecated_at.is_some() || self.retires_at.is_some()
+    }
+
     /// Since when it is deprecated; `None` if it is not yet.
     pub fn deprecated_since(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.deprecated_at.filter(|since| *since <= at)

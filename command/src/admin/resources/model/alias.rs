@@ -49,6 +49,9 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
     if model.strategy != Strategy::Priority || !model.rules.is_empty() {
         return Err(RuleError::of_field("strategy", "must be that of the model that the alias stands for"));
     }
+    if !model.affinity.is_none() {
+        return Err(RuleError::of_field("affinity", "must be that of the model that the alias stands for"));
+    }
     if model.system_prefix.is_some() {
         return Err(RuleError::of_field("system_prefix", "must be that of the model that the alias stands for"));
     }
