@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use events::event::admin::NarrowedScope;
 use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use events::terms::{RequiredBy, Term};
@@ -102,7 +103,15 @@ pub fn details(code: ErrorCode) -> Shape {
             fields.optional("position", schema::count())
         }
         ErrorCode::Forbidden => object().optional("permission", text()),
-        ErrorCode::ModelNotAllowed | ErrorCode::ModelNotFound => object().optional("model", text()),
+        ErrorCode::ModelNotAllowed => object().optional("model", text()),
+        ErrorCode::ModelNotFound => {
+            let stands_for = "The model that it stands for, of an alias of one that is retired or not there";
+            object()
+                .optional("model", text())
+                .optional("retired_at", schema::time())
+                .optional("successor", schema::described(text(), "The model to use instead of a retired one"))
+                .optional("stands_for", schema::described(text(), stands_for))
+        }
         ErrorCode::TermsNotMet => {
             let required = schema::either([text(), schema::boolean()]);
             let fields = object().required("model", text()).required("term", schema::one_of(Term::words()));
@@ -157,14 +166,17 @@ pub fn details(code: ErrorCode) -> Shape {
         }
         ErrorCode::ContentGone => object().required("reason", schema::one_of(["erased", "expired"])),
         ErrorCode::LegalHold => object().required("tenant_id", schema::id("ten_")),
-        ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway"])),
+        ErrorCode::AllProvidersUnavailable => {
+            let until = "When what could serve the request comes back from maintenance";
+            object().optional("model", text()).optional("maintenance_until", schema::described(schema::time(), until))
+        }
+        ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway", "target"])),
         ErrorCode::Unauthenticated
         | ErrorCode::PayloadTooLarge
         | ErrorCode::UnsupportedMediaType
         | ErrorCode::RequestHeaderFieldsTooLarge
         | ErrorCode::Internal
         | ErrorCode::QueryTimeout
-        | ErrorCode::AllProvidersUnavailable
         | ErrorCode::Draining
         | ErrorCode::UpstreamTimeout
         | ErrorCode::TenantNotServed
@@ -217,7 +229,7 @@ pub fn scope() -> Shape {
     let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));
     let fields = fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_"));
     let fields = fields.optional("model", schema::described(schema::string(), model));
-    schema::described(fields.filled_with_others(schema::string(), 6), conditions)
+    schema::described(fields.filled_with_others(schema::string(), NarrowedScope::MEMBERS_MAX), conditions)
 }
 
 /// Schemas and responses that operations refer to.

@@ -4,11 +4,13 @@ use dialects::Surface;
 use dialects::surfaces::TokenCounting;
 use events::event::admin::Permission;
 use events::refusal::ErrorCode;
+use events::routing::Strategy;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
 use super::headers::PRIORITY_HEADER;
 use super::session::SESSION_HEADER;
+use super::wishes::{RESIDENCY_HEADER, STRATEGY_HEADER, TRAINING_HEADER, ZERO_RETENTION_HEADER};
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
@@ -34,8 +36,8 @@ const REFUSALS: &[ErrorCode] = &[
 fn operation(id: &str, summary: &str) -> Operation {
     let meaning = "1 to 255 visible ASCII characters. A retry with the same key and body is refused while the request is \
                    being answered, and after it was charged";
-    Operation::new(id, "Inference", summary)
-        .needs(Permission::ModelsUse)
+    let operation = Operation::new(id, "Inference", summary).needs(Permission::ModelsUse);
+    with_wishes(operation)
         .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
         .header(
             PRIORITY_HEADER.as_str(),
@@ -48,6 +50,21 @@ fn operation(id: &str, summary: &str) -> Operation {
             "For a model with `affinity` `session`: requests with the same value go first to the same of several equal targets",
         )
         .refuses(REFUSALS)
+}
+
+/// Adds the headers by which a request says which targets it wants.
+fn with_wishes(operation: Operation) -> Operation {
+    let truth = || schema::one_of(["true", "false"]);
+    let strategies = schema::one_of_names(Strategy::OF_RULES);
+    operation
+        .header(
+            RESIDENCY_HEADER.as_str(),
+            schema::formed("^[a-z0-9]+(-[a-z0-9]+)*$"),
+            "The region that targets must be stated to be in, such as eu or eu-central-1",
+        )
+        .header(ZERO_RETENTION_HEADER.as_str(), truth(), "true: only targets that are stated to keep nothing")
+        .header(TRAINING_HEADER.as_str(), truth(), "false: only targets that are stated not to train on it")
+        .header(STRATEGY_HEADER.as_str(), strategies, "The order in which targets are tried. Needs routing:choose")
 }
 
 fn backend() -> Shape {
@@ -90,7 +107,7 @@ fn with_headers(answer: Answer) -> Answer {
 /// The description of a request that counts tokens.
 pub fn token_counting(counting: &TokenCounting) -> Operation {
     let operation = Operation::new(counting.operation, "Inference", "Counts the tokens of a prompt");
-    (counting.describe)(operation.needs(Permission::ModelsUse).refuses(&[
+    (counting.describe)(with_wishes(operation.needs(Permission::ModelsUse)).refuses(&[
         ErrorCode::ModelNotAllowed,
         ErrorCode::TermsNotMet,
         ErrorCode::ModelNotFound,

@@ -11,10 +11,8 @@ use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
 
 const OWNERS: &str = "partner_id, tenant_id, user_id, key_id";
-/// An owner, a model, and metadata.
-const MEMBERS_MAX: usize = 2 + METADATA_MAX;
 /// Bounded because they are in every refusal.
-const METADATA_MAX: usize = 4;
+const METADATA_MAX: usize = NarrowedScope::METADATA_MAX;
 /// As in requests.
 const METADATA_NAME_LEN_MAX: usize = 64;
 const METADATA_VALUE_LEN_MAX: usize = 512;
@@ -34,7 +32,7 @@ enum ScopeMember {
 fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
     let path = field.path().to_owned();
     let (mut owners, mut conditions) = (Vec::new(), Narrowing::default());
-    let members = field.map(MEMBERS_MAX, |_, member| Ok(member))?;
+    let members = field.map(NarrowedScope::MEMBERS_MAX, |_, member| Ok(member))?;
     if members.iter().filter(|(name, _)| NarrowedScope::OWNERS.contains(&name.as_str())).count() > 1 {
         return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
     }

@@ -98,6 +98,10 @@ impl NarrowedScope {
     /// The members with an owner, of which a scope has exactly one.
     pub const OWNERS: [&'static str; 4] = ["partner_id", "tenant_id", "user_id", "key_id"];
 
+    /// The most names of metadata, and the most members: an owner, a model and these.
+    pub const METADATA_MAX: usize = 4;
+    pub const MEMBERS_MAX: usize = 2 + Self::METADATA_MAX;
+
     /// The member with the owner, in the JSON of a scope.
     pub fn owner_in(scope: &Value) -> Option<(&'static str, &str)> {
         Self::OWNERS.iter().find_map(|name| Some((*name, scope.get(name)?.as_str()?)))
