@@ -13,6 +13,7 @@ mod alias;
 mod bound;
 mod decision_time;
 mod evidence;
+mod in_force;
 mod maintenance;
 mod refusal;
 mod route;

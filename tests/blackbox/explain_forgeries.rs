@@ -84,7 +84,10 @@ impl Story {
         let mut planned = target("usage-10-5-15");
         planned["maintenance"] = json!([window]);
         let model = json!({ "name": tenant.model("planned"), "targets": [planned, target("ok")] });
-        made(self.gateway.operator(), "/models", model).await;
+        let planned = made(self.gateway.operator(), "/models", model).await;
+        let later = json!({ "deprecated_at": "2126-01-01T00:00:00Z" });
+        self.gateway.operator().patch(&format!("/v1/admin/models/{planned}"), &later).await.must(200);
+        self.ids.insert("model-planned", planned);
         let alias = json!({ "name": tenant.model("alias"), "alias": [{ "model": tenant.model("ok") }] });
         made(self.gateway.operator(), "/models", alias).await;
         for (name, model) in [("planned", "planned"), ("aliased", "alias")] {
@@ -103,12 +106,19 @@ impl Story {
         let targets = [target("e500", "us"), target("ok", "eu-west-3")];
         let shared = json!({ "name": tenant.model("termed"), "targets": targets });
         let shared = made(self.gateway.operator(), "/models", shared).await;
+        let spare = json!({ "name": tenant.model("spare"), "targets": [target("e500", "us")] });
+        let spare = made(self.gateway.operator(), "/models", spare).await;
         let owned = json!({ "name": tenant.model("owned"), "tenant_id": tenant.id, "targets": [target("ok", "eu")] });
         let owned = made(self.gateway.operator(), "/models", owned).await;
         for name in ["termed", "owned"] {
             self.ids.insert(name, tenant.chat(name).await.must(200).request_id());
         }
-        self.ids.extend([("shared-model", shared), ("own-model", owned), ("strict", tenant.id.clone())]);
+        self.ids.extend([
+            ("shared-model", shared),
+            ("spare-model", spare),
+            ("own-model", owned),
+            ("strict", tenant.id.clone()),
+        ]);
     }
 
     /// A request that goes by its tenant's strategy, and one by a strategy of its own.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
+use super::in_force::was_in_force;
 use super::terms::TermsEvidence;
 use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach};
 use crate::event::hold::BudgetReserved;
@@ -23,6 +24,8 @@ pub(super) struct Evidence {
     pub life: Vec<Recorded>,
     /// The versions of its model, its key and providers that its admission names, in order.
     named: Vec<Recorded>,
+    /// The versions of models among them that had been replaced, or had ended, when the request was planned.
+    out_of_force: Vec<u64>,
     /// The changes that concern it, in order: of the prices of its backends, and of the budgets and rate limits of its chain.
     pub prices: Vec<Recorded>,
     pub budgets: Vec<Recorded>,
@@ -64,6 +67,7 @@ impl Evidence {
             bounds,
             life,
             named,
+            out_of_force: Vec::new(),
             prices: Vec::new(),
             budgets: Vec::new(),
             limits: Vec::new(),
@@ -73,7 +77,14 @@ impl Evidence {
         };
         if let Some((recorded, admitted)) = evidence.admission() {
             let model = evidence.model(admitted.versions.model);
-            evidence.terms = TermsEvidence::read(reader, recorded, admitted, model.as_ref())?;
+            let terms = TermsEvidence::read(reader, recorded, admitted, model.as_ref())?;
+            let mut out_of_force = Vec::new();
+            for version in evidence.named.iter().filter(|named| named.stream.kind == StreamKind::Model) {
+                if !was_in_force(reader, version, recorded)? {
+                    out_of_force.push(version.position);
+                }
+            }
+            (evidence.terms, evidence.out_of_force) = (terms, out_of_force);
         }
         evidence.read_changes(reader, &mut wanted, until)?;
         Ok(Some(evidence))
@@ -221,6 +232,11 @@ impl Evidence {
         let mut model = change.state()?.clone();
         model.sort_targets();
         Some(model)
+    }
+
+    /// Whether this version of a model was in force when the request was planned.
+    pub(super) fn was_in_force(&self, version: u64) -> bool {
+        !self.out_of_force.contains(&version)
     }
 
     /// A version of a provider that its admission names.

@@ -100,6 +100,13 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         check.verdict.differ(recorded.position, "versions.model", admitted.versions.model, NO_MODEL);
         return check;
     };
+    for (what, version) in
+        [("versions.model", Some(admitted.versions.model)), ("versions.alias", admitted.versions.alias)]
+    {
+        if let Some(version) = version.filter(|version| !evidence.was_in_force(*version)) {
+            check.verdict.differ(recorded.position, what, version, "a version that was in force");
+        }
+    }
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
     alias::check(evidence, (recorded, admitted), at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);

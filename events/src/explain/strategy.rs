@@ -8,6 +8,7 @@ use crate::event::inference::{InferenceAdmitted, Route};
 use crate::routing::ChosenBy;
 
 const MAY_NOT_CHOOSE: &str = "the key that the admission names lacks routing:choose";
+const KEY_WAS_ROTATED: &str = "the version of the key that the admission names is a rotation, which does not say whether the key has routing:choose";
 
 /// The strategy that follows for a request, where the model or its rule says this one. Compares what the log has of the one who chose it.
 pub(super) fn follows(
@@ -20,9 +21,13 @@ pub(super) fn follows(
     let chosen_by = route.map_or(ChosenBy::Model, |route| route.chosen_by);
     let said = route.map(|route| route.strategy);
     if chosen_by == ChosenBy::Request {
-        let key = admitted.versions.key.and_then(|version| evidence.key(version));
-        if key.is_some_and(|key| !key.permissions.contains(&Permission::RoutingChoose)) {
-            verdict.differ(recorded.position, "route.chosen_by", chosen_by, MAY_NOT_CHOOSE);
+        match admitted.versions.key.map(|version| evidence.key(version)) {
+            Some(Some(key)) if !key.permissions.contains(&Permission::RoutingChoose) => {
+                verdict.differ(recorded.position, "route.chosen_by", chosen_by, MAY_NOT_CHOOSE);
+            }
+            Some(None) => verdict.undecided.push(KEY_WAS_ROTATED.to_owned()),
+            // The operator may.
+            Some(Some(_)) | None => {}
         }
         // Which one it wished for, only the admission says.
         let can_be_wished = |said: &Strategy| Strategy::OF_RULES.iter().any(|(_, strategy)| strategy == said);

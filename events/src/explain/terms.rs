@@ -2,12 +2,13 @@
 //! meet that.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::in_force::was_in_force;
 use super::verdict::Verdict;
+use crate::decision_time::may_have_known;
 use crate::event::admin::{Model, Target, Tenant};
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Event, Recorded, Resource, Stream, StreamKind};
@@ -16,9 +17,6 @@ use crate::log::{LogError, Reader};
 use crate::routing::LeftOut;
 use crate::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms, Term};
 
-/// A request may be planned so long before its admission is recorded: the ledger has ten seconds for that.
-const KNOWN_BEFORE: Duration = Duration::from_secs(15);
-
 /// What the log has about the terms of a request.
 #[derive(Default)]
 pub(super) struct TermsEvidence {
@@ -26,6 +24,8 @@ pub(super) struct TermsEvidence {
     of_tenant: Vec<(DateTime<Utc>, Tenant)>,
     /// The versions of models that are named for stating the terms of targets.
     stating: Vec<Recorded>,
+    /// Those of them that had been replaced, or had ended, when the request was planned.
+    out_of_force: Vec<u64>,
     /// The providers of the model that belong to a tenant.
     tenants_own: HashSet<ProviderId>,
 }
@@ -50,7 +50,12 @@ impl TermsEvidence {
         }
         let Some(terms) = admitted.route.as_ref().and_then(|route| route.terms.as_ref()) else { return Ok(evidence) };
         let named: Vec<u64> = terms.stated_by.values().flatten().copied().collect();
-        evidence.stating = reader.at(&named)?.into_values().collect();
+        for stating in reader.at(&named)?.into_values() {
+            if !was_in_force(reader, &stating, recorded)? {
+                evidence.out_of_force.push(stating.position);
+            }
+            evidence.stating.push(stating);
+        }
         let Some(model) = model.filter(|model| model.tenant_id.is_some()) else { return Ok(evidence) };
         for target in &model.targets {
             let changes = reader.stream(&Stream::new(StreamKind::Provider, target.provider_id))?;
@@ -67,12 +72,11 @@ impl TermsEvidence {
 
     /// Whether the tenant had these settings when the request was planned.
     pub(super) fn tenant_had(&self, admitted_at: DateTime<Utc>, has: impl Fn(&Tenant) -> bool) -> bool {
-        let known_from = admitted_at - KNOWN_BEFORE;
         for (since, tenant) in self.of_tenant.iter().rev() {
             if has(tenant) {
                 return true;
             }
-            if *since < known_from {
+            if !may_have_known(*since, admitted_at) {
                 return false;
             }
         }
@@ -121,6 +125,9 @@ pub(super) fn check(
     if !has_required {
         let required = evidence.tenant().map_or(&RequiredTerms::NONE, |tenant| &tenant.required_terms);
         verdict.differ(position, "route.terms.tenant", json!(terms.tenant), json!(required));
+    }
+    for version in &evidence.out_of_force {
+        verdict.differ(position, "route.terms.stated_by", version, "a version of a model that was in force");
     }
     let required = terms.requirements();
     for target in &model.targets {

@@ -2,26 +2,37 @@
 
 use std::collections::HashMap;
 
-use crate::event::admin::Price;
+use chrono::{DateTime, Utc};
+
+use crate::decision_time::may_have_known;
+use crate::event::admin::{Model, Price};
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Change, Recorded, Resource};
-use crate::ids::KeyId;
+use crate::ids::{KeyId, ModelId};
 
 /// All versions that a request can name, by the position at which they were recorded.
 #[derive(Default)]
 pub(super) struct References {
-    /// The frontend names of models.
-    models: HashMap<u64, String>,
+    models: HashMap<u64, ModelVersion>,
+    /// Those of them that are in force.
+    newest_models: HashMap<ModelId, u64>,
     keys: HashMap<u64, KeyId>,
     prices: HashMap<u64, Box<Price>>,
 }
 
+/// A version of a model.
+struct ModelVersion {
+    /// The frontend name.
+    name: String,
+    /// When the next version was recorded, or its end.
+    replaced_at: Option<DateTime<Utc>>,
+}
+
 impl References {
-    pub(super) fn record(&mut self, position: u64, fact: &Resource) {
+    pub(super) fn record(&mut self, recorded: &Recorded, fact: &Resource) {
+        let position = recorded.position;
         match fact {
-            Resource::Model(Change::Created(model) | Change::Changed(model)) => {
-                self.models.insert(position, model.name.clone());
-            }
+            Resource::Model(change) => self.record_model(recorded, change),
             Resource::Key(Change::Created(key) | Change::Changed(key)) => {
                 self.keys.insert(position, key.key_id);
             }
@@ -32,6 +43,31 @@ impl References {
                 self.prices.insert(position, price.clone());
             }
             _ => {}
+        }
+    }
+
+    fn record_model(&mut self, recorded: &Recorded, change: &Change<Model>) {
+        let replaced = match change.state() {
+            Some(_) => self.newest_models.insert(change.id(), recorded.position),
+            None => self.newest_models.remove(&change.id()),
+        };
+        if let Some(replaced) = replaced.and_then(|version| self.models.get_mut(&version)) {
+            replaced.replaced_at = Some(recorded.recorded_at);
+        }
+        if let Some(model) = change.state() {
+            self.models.insert(recorded.position, ModelVersion { name: model.name.clone(), replaced_at: None });
+        }
+    }
+
+    /// Errors: there is no version of a model of this name at that position, or another one was in force when the request was planned.
+    fn model_must_fit(&self, recorded: &Recorded, version: u64, name: &str) -> Result<(), String> {
+        let named = self.models.get(&version).filter(|model| model.name == name);
+        let named = named.ok_or_else(|| format!("there is no model {name} at position {version}"))?;
+        match named.replaced_at {
+            Some(at) if !may_have_known(at, recorded.recorded_at) => {
+                Err(format!("the model {name} at position {version} was no longer in force"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -52,9 +88,7 @@ impl References {
         let named = [versions.alias.map(|version| (version, &admitted.model))];
         let served = (versions.model, stood_for.unwrap_or(&admitted.model));
         for (version, name) in named.into_iter().flatten().chain([served]) {
-            if self.models.get(&version) != Some(name) {
-                return Err(format!("there is no model {name} at position {version}"));
-            }
+            self.model_must_fit(recorded, version, name)?;
         }
         self.key_and_prices_must_fit(recorded, admitted)
     }

@@ -53,7 +53,7 @@ impl RequestRules {
     }
 
     fn record(&mut self, recorded: &Recorded, fact: &Resource) -> Result<(), String> {
-        self.references.record(recorded.position, fact);
+        self.references.record(recorded, fact);
         self.revaluations.record(recorded, fact)
     }
 

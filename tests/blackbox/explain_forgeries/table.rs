@@ -22,6 +22,24 @@ pub const FORGERIES: &[Forgery] = &[
         what: "cost_usd",
     },
     Forgery {
+        name: "the version of the model had been replaced",
+        of: "planned",
+        statement: "UPDATE events SET recorded_at = recorded_at - iif(aggregate_type = 'model', 60000000, 0), \
+                    payload = iif(aggregate_type = 'model', payload, json_set(payload, '$.versions.model', (SELECT position \
+                    FROM events WHERE event_type = 'model.created' AND aggregate_id = ':model-planned'))) \
+                    WHERE aggregate_id = ':model-planned' OR (aggregate_id = ':planned' AND event_type = 'inference.admitted')",
+        part: "route",
+        what: "versions.model",
+    },
+    Forgery {
+        name: "the shared model that stated the terms had been replaced",
+        of: "owned",
+        statement: "UPDATE events SET aggregate_id = ':shared-model', sequence = 2, event_type = 'model.changed', \
+                    recorded_at = recorded_at - 60000000 WHERE aggregate_id = ':spare-model'",
+        part: "route",
+        what: "route.terms.stated_by",
+    },
+    Forgery {
         name: "a target was in another region",
         of: "termed",
         statement: "UPDATE events SET payload = json_set(payload, '$.targets[1].region', 'us') \
@@ -566,7 +584,7 @@ pub const FORGERIES: &[Forgery] = &[
         name: "no maintenance was planned",
         of: "planned",
         statement: "UPDATE events SET payload = json_remove(payload, '$.targets[0].maintenance') \
-                    WHERE event_type = 'model.created' AND payload ->> '$.name' LIKE '%/planned'",
+                    WHERE event_type = 'model.changed' AND payload ->> '$.name' LIKE '%/planned'",
         part: "route",
         what: "route.left_out",
     },
@@ -583,7 +601,7 @@ pub const FORGERIES: &[Forgery] = &[
         of: "planned",
         statement: "UPDATE events SET payload = json_set(payload, '$.deprecated_at', '2026-01-01T00:00:00.000000Z', \
                     '$.retires_at', '2026-01-02T00:00:00.000000Z') \
-                    WHERE event_type = 'model.created' AND payload ->> '$.name' LIKE '%/planned'",
+                    WHERE event_type = 'model.changed' AND payload ->> '$.name' LIKE '%/planned'",
         part: "route",
         what: "model",
     },
