@@ -232,8 +232,10 @@ impl AgreedTerms {
     pub fn of<'a>(stated: impl Iterator<Item = (&'a StatedTerms, u64)> + Clone) -> Self {
         let region = agreed(stated.clone().filter_map(|(terms, by)| Some((terms.region.as_ref()?, by))));
         let training = agreed(stated.clone().filter_map(|(terms, by)| Some((terms.training?, by))));
-        // Its absence says nothing, so that nothing contradicts it.
-        let zero_retention = stated.clone().find(|(terms, _)| terms.zero_retention).map(|(_, by)| by);
+        // One that states other terms, and not this one, contradicts it: the backend may have been changed there and not here.
+        let stating = stated.filter(|(terms, _)| !terms.is_empty());
+        let zero_retention = agreed(stating.map(|(terms, by)| (terms.zero_retention, by)));
+        let zero_retention = zero_retention.filter(|(is_stated, _)| *is_stated).map(|(_, by)| by);
         let by = [region.as_ref().map(|(_, by)| *by), training.map(|(_, by)| by), zero_retention];
         let mut by: Vec<u64> = by.into_iter().flatten().collect();
         by.sort_unstable();
@@ -336,8 +338,14 @@ mod tests {
             (json!({ "region": "eu" }), 2),
             (json!({ "region": "eu", "zero_retention": true, "training": false }), 3),
         ];
-        let together = json!({ "region": "eu", "zero_retention": true, "training": false });
-        assert_eq!(agreed(&said), (together, vec![2, 3]));
+        // The second one states no zero retention.
+        assert_eq!(agreed(&said), (json!({ "region": "eu", "training": false }), vec![2, 3]));
+        let said = [
+            (json!({}), 1),
+            (json!({ "zero_retention": true }), 2),
+            (json!({ "region": "eu", "zero_retention": true }), 3),
+        ];
+        assert_eq!(agreed(&said), (json!({ "region": "eu", "zero_retention": true }), vec![2, 3]));
         let contradicted =
             [(json!({ "region": "eu", "training": false }), 2), (json!({ "region": "us", "training": true }), 3)];
         assert_eq!(agreed(&contradicted), (json!({}), vec![]));
