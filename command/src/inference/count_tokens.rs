@@ -97,6 +97,7 @@ async fn counted(
         }
     }
     let caller = authorize(&tables, caller, gateway.clock.now())?;
+    require_choice(&caller, wishes.strategy)?;
     let tenant = caller.chain.tenant;
     let now = gateway.now();
     if !caller.may_use_model(&tables, request.model()) {

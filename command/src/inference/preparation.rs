@@ -209,6 +209,7 @@ async fn plan_and_admit(
                         CatchUp::FoundMore => {
                             tables = gateway.tables.load();
                             caller = authorize(&tables, &caller, gateway.clock.now())?;
+                            require_choice(&caller, request.facts.wished_strategy)?;
                             continue;
                         }
                         CatchUp::FoundNothing => {}
@@ -274,6 +275,7 @@ async fn plan_and_admit(
         unheld.permit.settle(0);
         tables = gateway.tables.load();
         caller = authorize(&tables, &caller, gateway.clock.now())?;
+        require_choice(&caller, request.facts.wished_strategy)?;
     }
 }
 
@@ -361,6 +363,7 @@ pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(
     }
     let tables = gateway.tables.load();
     let caller = authorize(&tables, &prepared.caller, gateway.clock.now())?;
+    require_choice(&caller, prepared.request.facts.wished_strategy)?;
     // Sent again, it is planned by what the tenant requires now.
     if *tables.required_terms(caller.chain.tenant) != prepared.plan.tenant_terms {
         return Err(not_current());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use events::event::inference::Backend;
 use events::ids::{IdMap, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use projections::figures::{GaugeGuard, registered};
 use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
 use tokio::sync::oneshot;
@@ -36,12 +36,13 @@ pub enum Priority {
 impl Priority {
     /// The one that a request names.
     ///
-    /// Errors: it names another one.
+    /// Errors: it names another one, or several.
     pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        match headers.get(PRIORITY_HEADER).map(|value| value.as_bytes()) {
-            None | Some(b"interactive") => Ok(Self::Interactive),
-            Some(b"batch") => Ok(Self::Batch),
-            Some(_) => Err(Refusal::invalid(PRIORITY_HEADER.as_str(), "must be interactive or batch")),
+        let mut given = headers.get_all(PRIORITY_HEADER).iter().map(HeaderValue::as_bytes);
+        match (given.next(), given.next()) {
+            (None | Some(b"interactive"), None) => Ok(Self::Interactive),
+            (Some(b"batch"), None) => Ok(Self::Batch),
+            _ => Err(Refusal::invalid(PRIORITY_HEADER.as_str(), "must occur once, as interactive or batch")),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a request asks of its routing by headers, which every surface takes: the body of most surfaces has no room for it.
 
+use events::nearest_name::nearest_name;
 use events::refusal::Refusal;
 use events::routing::Strategy;
 use events::terms::{Region, RequiredTerms};
@@ -7,6 +8,10 @@ use http::{HeaderMap, HeaderName};
 
 /// The beginning of the gateway's own headers.
 const OWN_PREFIX: &str = "x-ledgerway-";
+/// All of them that requests can have, without their beginning.
+const KNOWN: [&str; 6] = ["priority", "residency", "session", "strategy", "training", "zero-retention"];
+/// How much of an unknown one a refusal shows.
+const SHOWN_CHARS_MAX: usize = 64;
 
 pub const RESIDENCY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-residency");
 pub const ZERO_RETENTION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-zero-retention");
@@ -21,12 +26,14 @@ pub struct RequestWishes {
 }
 
 impl RequestWishes {
-    /// Errors: `INVALID_REQUEST` for a header that occurs twice, or has a value that it cannot have.
+    /// Errors: `INVALID_REQUEST` for a header that occurs twice, has a value that it cannot have, or is unknown.
     pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         // Few requests have any, and one look at each name is cheaper than to look for each of these.
-        if !headers.keys().any(|name| name.as_str().starts_with(OWN_PREFIX)) {
+        let mut own = headers.keys().filter_map(|name| name.as_str().strip_prefix(OWN_PREFIX)).peekable();
+        if own.peek().is_none() {
             return Ok(Self::default());
         }
+        own.try_for_each(must_be_known)?;
         let region = |text: &str| text.parse::<Region>();
         let terms = RequiredTerms {
             residency: read(headers, &RESIDENCY_HEADER, region)?,
@@ -35,6 +42,17 @@ impl RequestWishes {
         };
         Ok(Self { terms, strategy: read(headers, &STRATEGY_HEADER, strategy)? })
     }
+}
+
+/// A misspelt header must not leave a request without the term that it asks for.
+fn must_be_known(name: &str) -> Result<(), Refusal> {
+    if KNOWN.contains(&name) {
+        return Ok(());
+    }
+    let nearest =
+        nearest_name(name, KNOWN).map_or_else(String::new, |known| format!("; did you mean {OWN_PREFIX}{known}?"));
+    let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    Err(Refusal::invalid(&format!("{OWN_PREFIX}{shown}"), format!("is no header of requests{nearest}")))
 }
 
 /// What the body and the headers of a request require together.
@@ -79,6 +97,9 @@ mod tests {
     use http::HeaderValue;
     use serde_json::json;
 
+    use super::super::headers::PRIORITY_HEADER;
+    use super::super::session::SESSION_HEADER;
+    use super::super::target_places::Priority;
     use super::*;
 
     fn read(given: &[(&'static str, &'static [u8])]) -> Result<RequestWishes, String> {
@@ -112,6 +133,32 @@ mod tests {
         }
         let twice = [("x-ledgerway-residency", &b"eu"[..]), ("x-ledgerway-residency", b"us")];
         assert_eq!(read(&twice), Err("x-ledgerway-residency".to_owned()));
+    }
+
+    #[test]
+    fn an_unknown_header_of_the_gateway_is_refused_with_the_nearest_one() {
+        for name in [RESIDENCY_HEADER, ZERO_RETENTION_HEADER, STRATEGY_HEADER, TRAINING_HEADER, PRIORITY_HEADER] {
+            assert_eq!(must_be_known(name.as_str().strip_prefix(OWN_PREFIX).expect("own")).ok(), Some(()));
+        }
+        assert_eq!(must_be_known(SESSION_HEADER.strip_prefix(OWN_PREFIX).expect("own")).ok(), Some(()));
+        let refused = |name: &'static str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("true"))]);
+            RequestWishes::of(&headers).expect_err(name).message
+        };
+        assert!(refused("x-ledgerway-zero-retntion").ends_with("did you mean x-ledgerway-zero-retention?"));
+        assert!(refused("x-ledgerway-colour").ends_with("is no header of requests"));
+    }
+
+    #[test]
+    fn two_priorities_are_refused() {
+        let of = |values: &[&'static str]| {
+            let named = values.iter().map(|value| (PRIORITY_HEADER, HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            named.for_each(|(name, value)| _ = headers.append(name, value));
+            Priority::of(&headers).ok()
+        };
+        assert_eq!((of(&[]), of(&["batch"])), (Some(Priority::Interactive), Some(Priority::Batch)));
+        assert_eq!((of(&["batch", "interactive"]), of(&["batch", "batch"])), (None, None));
     }
 
     #[test]
