@@ -92,6 +92,28 @@ async fn labels_and_maintenance_to_come_stop_no_request_that_waits() {
     reply.must(200);
 }
 
+/// Those who wait are served by the new limit, without a call that ends.
+///
+/// Holds: inf.concurrency
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_raised_serves_those_who_wait() {
+    let mut house = House::new(1, &["gate"]).await;
+    house.ask("first");
+    house.until_seen(1).await;
+    house.ask("waits");
+    house.until_waiting(1).await;
+    let path = format!("/v1/admin/models/{}", house.model);
+    let mut targets = house.gateway.operator().get(&path).await.must(200).json()["targets"].clone();
+    targets[0]["max_concurrent"] = json!(2);
+    house.gateway.operator().patch(&path, &json!({ "targets": targets })).await.must(200);
+    house.until_seen(2).await;
+    house.upstream.open_gate();
+    for reply in house.all_answered().await {
+        reply.must(200);
+    }
+    house.must_verify();
+}
+
 /// The first target does not answer in time; before that, this is changed of the second one. Returns the explained route.
 async fn while_the_first_target_fails(change: impl AsyncFnOnce(&Gateway, &Tenant, &str, &Value)) -> Value {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

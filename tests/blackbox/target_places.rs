@@ -21,6 +21,8 @@ pub struct House {
     pub gateway: Gateway,
     pub upstream: MockUpstream,
     pub tenant: Tenant,
+    /// Its id.
+    pub model: String,
     pub asked: JoinSet<Reply>,
 }
 
@@ -44,8 +46,9 @@ impl House {
                     "default_max_output_tokens": 64 })
         });
         let targets: Vec<_> = targets.collect();
-        made(gateway.operator(), "/models", json!({ "name": tenant.model("limited"), "targets": targets })).await;
-        Self { gateway, upstream, tenant, asked: JoinSet::new() }
+        let model = json!({ "name": tenant.model("limited"), "targets": targets });
+        let model = made(gateway.operator(), "/models", model).await;
+        Self { gateway, upstream, tenant, model, asked: JoinSet::new() }
     }
 
     /// The model's name is the tenant's of the house, whoever asks.

@@ -9,10 +9,12 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
+use events::ids::ModelId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::PassedOverFor;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use projections::tables::Tables;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
@@ -30,7 +32,7 @@ use super::provider_keys::NextKey;
 use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
-use super::target_places::{self, Priority, Waiting};
+use super::target_places::{self, Limited, LimitsInForce, Priority, Waiting};
 use super::turns::{Turn, Turns};
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
@@ -142,21 +144,35 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
-    let (is_measured, others_are_open) = (plan.is_measured, plan.has_open_breakers);
+    let (is_measured, others_are_open, model_id) = (plan.is_measured, plan.has_open_breakers, plan.model_id());
     let (mut failures, mut last_called, mut left_alone) = (Vec::new(), None, None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     let mut turns = Turns::of(targets.len());
     while let Some(turn) = turns.next() {
-        let Some(target) = targets.get(turn.at) else { break };
-        if let Some(limit) = target.max_concurrent
-            && !take_place(gateway, target, limit, (turn, priority), &mut running).await
-        {
-            running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
-            turns.had_no_room(turn);
-            continue;
-        }
+        let target = match turn {
+            Turn::AtOnce(at) => {
+                let Some(target) = targets.get(at) else { break };
+                let owner = running.owner();
+                if let Some(limited) = limited(target)
+                    && !running.place.take(&gateway.places, limited, owner)
+                {
+                    running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
+                    turns.had_no_room(at);
+                    continue;
+                }
+                target
+            }
+            Turn::Waiting(full) => {
+                let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, targets.get(at)?))).collect();
+                let found = Box::pin(wait_for_place(gateway, &full, model_id, priority, &mut running)).await;
+                let found = found.and_then(|found| full.get(found).copied());
+                turns.has_waited_for(found.map(|(at, _)| at));
+                let Some((_, target)) = found else { break };
+                target
+            }
+        };
         let is_last = turns.are_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
@@ -219,19 +235,30 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
     response
 }
 
-/// Takes a place at a target that has a limit. A target that had none before is waited for. Returns false if it has none.
-async fn take_place(
+/// The target, if it has a limit.
+fn limited(target: &PlannedTarget) -> Option<Limited<'_>> {
+    let (backend, is_shared) = (&target.backend, target.provider.tenant_id.is_none());
+    target.max_concurrent.map(|limit| Limited { backend, limit, is_shared })
+}
+
+/// Waits for the first place at any of these targets, which had none before, and says which of them has it.
+async fn wait_for_place(
     gateway: &Gateway,
-    target: &PlannedTarget,
-    limit: u32,
-    (turn, priority): (Turn, Priority),
+    full: &[(usize, &Arc<PlannedTarget>)],
+    model_id: ModelId,
+    priority: Priority,
     running: &mut Running,
-) -> bool {
-    if !turn.waits {
-        return running.place.take(&gateway.places, &target.backend, limit);
-    }
-    let who = Waiting { owner: running.owner(), priority, deadline: running.deadline };
-    running.place.wait(&gateway.places, &target.backend, limit, who).await
+) -> Option<usize> {
+    let owner = running.owner();
+    let who = Waiting { owner, priority, deadline: running.deadline };
+    let targets: Vec<_> = full.iter().filter_map(|(_, target)| limited(target)).collect();
+    let limits = |tables: &Tables| {
+        let of =
+            |(_, target): &(usize, &Arc<PlannedTarget>)| target.limit_in_force(tables, owner, model_id, gateway.now());
+        full.iter().map(of).collect()
+    };
+    let in_force = LimitsInForce { tables: gateway.tables.clone(), limits: &limits };
+    running.place.wait(&gateway.places, &targets, who, Some(in_force)).await
 }
 
 /// Records the failure, and gives the refusal its log position.
