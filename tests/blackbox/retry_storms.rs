@@ -15,8 +15,8 @@ const BUSY: &str = r#"{"error":{"message":"too many requests","type":"rate_limit
 /// Requests of the storm, and how many are under way at a time.
 const STORM: usize = 400;
 const AT_ONCE: usize = 8;
-/// Calls in the place of others that may fail at a provider without other calls within ten seconds.
-const BUDGET: usize = 100;
+/// Calls of one tenant in the place of others that may fail at a provider without other calls within ten seconds: two thirds of all.
+const BUDGET: usize = 67;
 
 /// A provider, which the upstream tells from others by its key.
 async fn provider(gateway: &Gateway, upstream: &MockUpstream, name: &str) -> String {

@@ -293,7 +293,7 @@ async fn call_target(
     running.keys.begin_target();
     running.observers.breaker = None;
     let is_failover = running.has_called();
-    if is_failover && !gateway.allows_retry(target, Retry::Failover) {
+    if is_failover && !gateway.allows_retry(target, running.owner(), Retry::Failover) {
         running.passed_over.add(&target.backend, PassedOverFor::RetryBudget);
         return (running, Err(NoAnswer::PassedOver(None)));
     }
@@ -369,8 +369,11 @@ async fn call_target(
         let next_key = running.keys.failed(failure.of_key());
         if next_key != NextKey::Another {
             running.judge(&failure);
-            if is_failover && calls == 1 && failure.blame() != Blame::Nobody {
-                gateway.failover_failed(target);
+            if calls > 1 && failure.found_no_room() {
+                gateway.retry_was_not_sent(target, running.owner());
+            }
+            if is_failover && calls == 1 && failure.blame() != Blame::Nobody && !failure.found_no_room() {
+                gateway.failover_failed(target, running.owner());
             }
         }
         match next_key {
@@ -387,7 +390,7 @@ async fn call_target(
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.retry_after(RetryTerms { calls, is_last }, jitter) {
             Some(wait) if !running.is_out_of_time_after(wait) => {
-                if !gateway.allows_retry(target, Retry::SameTarget) {
+                if !gateway.allows_retry(target, running.owner(), Retry::SameTarget) {
                     running.passed_over.add(&target.backend, PassedOverFor::RetryBudget);
                     return (running, Err(NoAnswer::Failed(failure)));
                 }
