@@ -34,6 +34,7 @@ mod gateway_facts;
 mod headers;
 pub(crate) mod health;
 mod large_bodies;
+mod last_look;
 mod ledger_failure;
 mod measured;
 mod model_mode;

@@ -238,6 +238,22 @@ impl fmt::Display for LeftOut {
     }
 }
 
+named! {
+    /// Why a target of the order was not called, or not once more, when it was its turn. The words are recorded, and so can never change.
+    pub enum PassedOverFor {
+        /// Its breaker has opened since the request was planned.
+        BreakerOpen = "breaker_open",
+        /// Its provider gets no further calls now.
+        RetryBudget = "retry_budget",
+        /// It had as many calls under way as it may; it may have been waited for, and called later.
+        NoRoom = "no_room",
+        /// It, or its provider, has come under maintenance since the request was planned.
+        Maintenance = "maintenance",
+        /// What is required of it now, or what is stated of it now, has changed since the request was planned.
+        TermsNotMet = "terms_not_met",
+    }
+}
+
 /// The features of a request that strategies may use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {

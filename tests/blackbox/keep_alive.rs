@@ -28,16 +28,19 @@ async fn a_stream_that_pauses_is_kept_alive_on_every_surface_and_costs_the_same(
             } else if path == MESSAGES {
                 body["max_tokens"] = 100.into();
             }
+            let began = Instant::now();
             let stream = tenant.app.stream(path, &body).await.expect("a stream");
             assert_eq!(stream.status, 200, "{path}");
             let (request, raw) = (stream.request_id(), stream.raw().await);
+            // On a busy machine, any stream may pause.
+            let words = u64::try_from(raw.matches(word).count()).expect("a number");
+            assert!(words <= began.elapsed().as_secs(), "{path}, in {:?}: {raw}", began.elapsed());
             let life = gateway.life(&request).await;
             let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("its end").clone();
             (raw, end["data"].clone())
         };
-        let (fast, of_fast) = ask("ok").await;
+        let (_, of_fast) = ask("ok").await;
         let (slow, of_slow) = ask("paced-1300").await;
-        assert_eq!(fast.matches(word).count(), 0, "{path}: {fast}");
         assert!(slow.matches(word).count() >= 2, "{path}: {slow}");
         // Between whole events.
         for before in slow.split(word) {

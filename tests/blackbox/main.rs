@@ -3,6 +3,7 @@
 
 mod books;
 mod catalogue;
+mod changed_meanwhile;
 mod client;
 mod cors;
 mod foreign_names;

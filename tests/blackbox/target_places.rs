@@ -16,17 +16,24 @@ const WAITING: &str = "ledgerway_requests_waiting_for_target";
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-struct House {
-    gateway: Gateway,
-    upstream: MockUpstream,
-    tenant: Tenant,
-    asked: JoinSet<Reply>,
+/// A tenant's model with a target that has a limit.
+pub struct House {
+    pub gateway: Gateway,
+    pub upstream: MockUpstream,
+    pub tenant: Tenant,
+    /// Its id.
+    pub model: String,
+    pub asked: JoinSet<Reply>,
 }
 
 impl House {
     /// The first of these backends has this limit, and waits until the gate is open.
-    async fn new(limit: u32, backends: &[&str]) -> Self {
-        let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    pub async fn new(limit: u32, backends: &[&str]) -> Self {
+        Self::of(Gateway::start(), limit, backends).await
+    }
+
+    pub async fn of(gateway: Gateway, limit: u32, backends: &[&str]) -> Self {
+        let upstream = MockUpstream::start().await;
         // The gate stays closed for longer than requests wait.
         let setup = Setup { timeout_ms: 60_000, ..Setup::default() };
         let tenant = Tenant::with(&gateway, &upstream, &[], setup).await;
@@ -39,12 +46,13 @@ impl House {
                     "default_max_output_tokens": 64 })
         });
         let targets: Vec<_> = targets.collect();
-        made(gateway.operator(), "/models", json!({ "name": tenant.model("limited"), "targets": targets })).await;
-        Self { gateway, upstream, tenant, asked: JoinSet::new() }
+        let model = json!({ "name": tenant.model("limited"), "targets": targets });
+        let model = made(gateway.operator(), "/models", model).await;
+        Self { gateway, upstream, tenant, model, asked: JoinSet::new() }
     }
 
     /// The model's name is the tenant's of the house, whoever asks.
-    fn body(&self, words: &str) -> Value {
+    pub fn body(&self, words: &str) -> Value {
         json!({ "model": self.tenant.model("limited"), "messages": [{ "role": "user", "content": words }] })
     }
 
@@ -53,13 +61,13 @@ impl House {
         self.asked.spawn(async move { app.post(NATIVE, &body).await })
     }
 
-    fn ask(&mut self, words: &str) -> AbortHandle {
+    pub fn ask(&mut self, words: &str) -> AbortHandle {
         // On a connection of its own, which goes with the client.
         let app = self.gateway.client(Some(&self.tenant.secret));
         self.ask_as(&app, words)
     }
 
-    async fn until_waiting(&self, number: u64) {
+    pub async fn until_waiting(&self, number: u64) {
         let reached = async {
             while metric(&self.gateway, WAITING).await != number {
                 sleep(Duration::from_millis(10)).await;
@@ -68,7 +76,7 @@ impl House {
         timeout(SOON, reached).await.unwrap_or_else(|_| panic!("there are not {number} that wait"));
     }
 
-    async fn until_seen(&self, number: usize) {
+    pub async fn until_seen(&self, number: usize) {
         let seen = async {
             while self.upstream.seen().len() < number {
                 sleep(Duration::from_millis(5)).await;
@@ -83,7 +91,7 @@ impl House {
         self.upstream.seen().iter().map(|seen| words(seen).expect("words")).collect()
     }
 
-    async fn all_answered(&mut self) -> Vec<Reply> {
+    pub async fn all_answered(&mut self) -> Vec<Reply> {
         let mut replies = Vec::new();
         while let Some(reply) = self.asked.join_next().await {
             // One that was aborted has no reply.
@@ -93,13 +101,13 @@ impl House {
     }
 
     /// The end of a request.
-    async fn end(&self, request: &str) -> Value {
+    pub async fn end(&self, request: &str) -> Value {
         let life = self.gateway.life(request).await;
         let is_end = |event: &&Value| ["completed", "failed", "aborted"].iter().any(|end| type_of(event).contains(end));
         life.iter().find(is_end).expect("its end")["data"].clone()
     }
 
-    fn must_verify(mut self) {
+    pub fn must_verify(mut self) {
         self.gateway.stop();
         let (code, words) = self.gateway.verify();
         assert_eq!(code, Some(0), "{words}");
@@ -124,7 +132,7 @@ async fn a_target_has_no_more_calls_under_way_than_it_may_and_the_others_wait() 
         if end.get("queued_ms").is_some() {
             queued += 1;
             assert!(end["queued_ms"].as_u64().is_some_and(|waited| waited >= 300), "{end}");
-            assert_eq!(end["passed_over"], json!({ format!("{}/gate", house.tenant.provider): "no_room" }));
+            assert_eq!(end["passed_over"], json!({ format!("{}/gate", house.tenant.provider): ["no_room"] }));
         }
     }
     assert_eq!((queued, house.upstream.seen().len()), (3, 5));
@@ -142,7 +150,7 @@ async fn another_target_with_room_is_called_and_explained_and_a_full_one_is_wait
     let served = house.tenant.app.post(NATIVE, &house.body("second")).await.must(200);
     assert_eq!(served.header("x-ledgerway-backend"), format!("{}/ok", house.tenant.name));
     let end = house.end(&served.request_id()).await;
-    assert_eq!(end["passed_over"], json!({ format!("{}/gate", house.tenant.provider): "no_room" }));
+    assert_eq!(end["passed_over"], json!({ format!("{}/gate", house.tenant.provider): ["no_room"] }));
     assert_eq!(end.get("queued_ms"), None);
 
     // A model on the same backend shares its places.
@@ -164,7 +172,7 @@ async fn another_target_with_room_is_called_and_explained_and_a_full_one_is_wait
         if end.get("queued_ms").is_some() {
             assert_eq!(
                 (&route["targets"][0]["passed_over"], &end["attempts"]),
-                (&json!("no_room"), &json!(3)),
+                (&json!(["no_room"]), &json!(3)),
                 "{end}"
             );
         }

@@ -233,11 +233,13 @@ fn current(tables: &Tables, planned: &Arc<Provider>) -> Option<Arc<Provider>> {
     fits(newest, planned).then(|| Arc::clone(newest))
 }
 
-/// True if only connection settings have changed: all others went into the plan and the body. So did the server that an
-/// address may stand for, and whether it takes thoughts without a signature.
+/// True if only connection settings have changed, and what no call is made by: all others went into the plan and the body. So did the
+/// server that an address may stand for, and whether it takes thoughts without a signature. Maintenance is looked at before each call.
 fn fits(newest: &Provider, planned: &Provider) -> bool {
     let planned_with_new_connection = Provider {
         name: newest.name.clone(),
+        labels: newest.labels.clone(),
+        maintenance: newest.maintenance.clone(),
         base_url: newest.base_url.clone(),
         allow_private_network: newest.allow_private_network,
         timeout_ms: newest.timeout_ms,
@@ -255,6 +257,9 @@ fn fits(newest: &Provider, planned: &Provider) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
+    use events::maintenance::MaintenanceWindow;
+
     use super::*;
 
     /// Of the kind that has servers.
@@ -267,6 +272,8 @@ mod tests {
 
     #[test]
     fn a_plan_fits_another_address_of_the_same_server_alone() {
+        let labels = [("managed-by".to_owned(), "git".to_owned())].into_iter().collect();
+        let ever = MaintenanceWindow { from: DateTime::<Utc>::MIN_UTC, to: DateTime::<Utc>::MAX_UTC };
         let planned = provider("https://proxy.example.com/v1", None);
         for (newest, wanted) in [
             (provider("https://other.example.com/v1", None), true),
@@ -274,6 +281,8 @@ mod tests {
             (provider("https://api.mistral.ai/v1", Some("other")), false),
             (provider("https://proxy.example.com/v1", Some("mistral")), false),
             (Provider { timeout_ms: 1, ..planned.clone() }, true),
+            (Provider { labels, ..planned.clone() }, true),
+            (Provider { maintenance: vec![ever].into(), ..planned.clone() }, true),
             (Provider { allowed_fields: ["n".to_owned()].into(), ..planned.clone() }, false),
         ] {
             assert_eq!(fits(&newest, &planned), wanted, "{newest:?}");

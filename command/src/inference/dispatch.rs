@@ -9,9 +9,12 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
 use events::event::admin::UpstreamKey;
+use events::ids::ModelId;
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::PassedOverFor;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use projections::tables::Tables;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
@@ -21,15 +24,15 @@ use super::failure::{Blame, CallFailure, Cause, RetryTerms, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
+use super::last_look::{LastLook, NotToBeCalled};
 use super::ledger_failure::not_ended;
-use super::passed_over::{BREAKER_OPEN, NO_ROOM, RETRY_BUDGET};
 use super::plan::Plan;
-use super::preparation::{Prepared, authorize_again};
+use super::preparation::Prepared;
 use super::provider_keys::NextKey;
 use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
-use super::target_places::{self, Priority, Waiting};
+use super::target_places::{self, Limited, LimitsInForce, Priority, Waiting};
 use super::turns::{Turn, Turns};
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
@@ -49,6 +52,16 @@ enum TargetAnswer {
         body: UpstreamBody,
         permit: AnswerPermit,
     },
+}
+
+/// Why a target has not answered.
+enum NoAnswer {
+    /// It was called, and failed.
+    Failed(CallFailure),
+    /// It was left alone. The refusal is for the case that all were, if it says more than that.
+    PassedOver(Option<Box<Refusal>>),
+    /// The request may not be sent to any target any more.
+    NoLongerAllowed(Refusal),
 }
 
 /// The client's request, and the plan by which its body is written for each target.
@@ -109,8 +122,9 @@ impl RequestSource {
 }
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
-    let allowed = authorize_again(gateway, &prepared).await;
     let Prepared {
+        caller,
+        planned_at,
         request,
         mut plan,
         body_bytes,
@@ -120,40 +134,52 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         content,
         content_lost,
         priority,
-        ..
     } = prepared;
+    let mut look = LastLook::since(caller, planned_at);
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
     let mut running = Running::new(gateway, hold, unheld, &plan, &request, (content, content_lost));
-    if let Err(refusal) = allowed {
-        return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
-    }
     if running.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
-    let (is_measured, others_are_open) = (plan.is_measured, plan.has_open_breakers);
-    let (mut failures, mut last_called) = (Vec::new(), None);
+    let (is_measured, others_are_open, model_id) = (plan.is_measured, plan.has_open_breakers, plan.model_id());
+    let (mut failures, mut last_called, mut left_alone) = (Vec::new(), None, None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     let mut turns = Turns::of(targets.len());
     while let Some(turn) = turns.next() {
-        let Some(target) = targets.get(turn.at) else { break };
-        if let Some(limit) = target.max_concurrent
-            && !take_place(gateway, target, limit, (turn, priority), &mut running).await
-        {
-            running.passed_over.add(&target.backend, NO_ROOM);
-            turns.had_no_room(turn);
-            continue;
-        }
+        let target = match turn {
+            Turn::AtOnce(at) => {
+                let Some(target) = targets.get(at) else { break };
+                let owner = running.owner();
+                if let Some(limited) = limited(target)
+                    && !running.place.take(&gateway.places, limited, owner)
+                {
+                    running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
+                    turns.had_no_room(at);
+                    continue;
+                }
+                target
+            }
+            Turn::Waiting(full) => {
+                let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, targets.get(at)?))).collect();
+                let found = Box::pin(wait_for_place(gateway, &full, model_id, priority, &mut running)).await;
+                let found = found.and_then(|found| full.get(found).copied());
+                turns.has_waited_for(found.map(|(at, _)| at));
+                let Some((_, target)) = found else { break };
+                target
+            }
+        };
         let is_last = turns.are_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
         let terms = CallTerms { is_last, is_only, is_measured };
         let answer;
-        (running, answer) = Box::pin(call_target(gateway, &mut source, target, terms, &request_id, running)).await;
+        (running, answer) =
+            Box::pin(call_target(gateway, &mut source, &mut look, target, terms, &request_id, running)).await;
         let ignored = running.ignored.take();
         if answer.is_err() {
             running.place.give_back();
@@ -167,12 +193,17 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
                 let response = stream::respond(gateway, running, target, surface, first, body, permit);
                 return Ok(with_ignored_header(response, ignored));
             }
-            Err(Some(failure)) => {
+            Err(NoAnswer::Failed(failure)) => {
                 failures.push(failure);
                 last_called = Some(target);
             }
-            // It was left alone.
-            Err(None) => continue,
+            Err(NoAnswer::PassedOver(refusal)) => {
+                left_alone = left_alone.or(refusal);
+                continue;
+            }
+            Err(NoAnswer::NoLongerAllowed(refusal)) => {
+                return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
+            }
         }
         // Another target would fail in the same way, and its call would cost money.
         let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_of_gateway();
@@ -181,16 +212,18 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         }
     }
     let others_are_left = others_are_open || !running.passed_over.is_empty() && targets.len() > 1;
-    let refusal = if failures.is_empty() && running.passed_over.any_for(NO_ROOM) {
-        target_places::no_room()
-    } else {
-        refusal_of(&failures, targets.len(), others_are_left)
+    let refusal = match left_alone.filter(|_| failures.is_empty()) {
+        _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {
+            target_places::no_room()
+        }
+        Some(refusal) => *refusal,
+        None => refusal_of(&failures, targets.len(), others_are_left),
     };
     let refusal = match last_called {
         Some(target) => target.named_in(refusal),
         None => refusal,
     };
-    let without_call = if refusal.code == ErrorCode::Overloaded { NO_ROOM } else { "no_target" };
+    let without_call = if refusal.code == ErrorCode::Overloaded { PassedOverFor::NoRoom.as_str() } else { "no_target" };
     let reason = failures.last().map_or(without_call, CallFailure::reason);
     Err(fail(running, refusal, reason, &request_id).await)
 }
@@ -202,19 +235,30 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
     response
 }
 
-/// Takes a place at a target that has a limit. A target that had none before is waited for. Returns false if it has none.
-async fn take_place(
+/// The target, if it has a limit.
+fn limited(target: &PlannedTarget) -> Option<Limited<'_>> {
+    let (backend, is_shared) = (&target.backend, target.provider.tenant_id.is_none());
+    target.max_concurrent.map(|limit| Limited { backend, limit, is_shared })
+}
+
+/// Waits for the first place at any of these targets, which had none before, and says which of them has it.
+async fn wait_for_place(
     gateway: &Gateway,
-    target: &PlannedTarget,
-    limit: u32,
-    (turn, priority): (Turn, Priority),
+    full: &[(usize, &Arc<PlannedTarget>)],
+    model_id: ModelId,
+    priority: Priority,
     running: &mut Running,
-) -> bool {
-    if !turn.waits {
-        return running.place.take(&gateway.places, &target.backend, limit);
-    }
-    let who = Waiting { owner: running.owner(), priority, deadline: running.deadline };
-    running.place.wait(&gateway.places, &target.backend, limit, who).await
+) -> Option<usize> {
+    let owner = running.owner();
+    let who = Waiting { owner, priority, deadline: running.deadline };
+    let targets: Vec<_> = full.iter().filter_map(|(_, target)| limited(target)).collect();
+    let limits = |tables: &Tables| {
+        let of =
+            |(_, target): &(usize, &Arc<PlannedTarget>)| target.limit_in_force(tables, owner, model_id, gateway.now());
+        full.iter().map(of).collect()
+    };
+    let in_force = LimitsInForce { tables: gateway.tables.clone(), limits: &limits };
+    running.place.wait(&gateway.places, &targets, who, Some(in_force)).await
 }
 
 /// Records the failure, and gives the refusal its log position.
@@ -236,42 +280,57 @@ struct CallTerms {
 }
 
 /// Calls one target, and a second time if that may help; again with a few other keys that may be accepted where one was not.
-/// The source is dropped as soon as no further call can need it. The failure is `None` if the target was passed over.
+/// The source is dropped as soon as no further call can need it.
 async fn call_target(
     gateway: &Arc<Gateway>,
     source: &mut Option<RequestSource>,
+    look: &mut LastLook,
     target: &Arc<PlannedTarget>,
     CallTerms { is_last, is_only, is_measured }: CallTerms,
     request_id: &str,
     mut running: Box<Running>,
-) -> (Box<Running>, Result<TargetAnswer, Option<CallFailure>>) {
+) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
     running.keys.begin_target();
     running.observers.breaker = None;
     let is_failover = running.has_called();
-    if is_failover && !gateway.allows_retry(target, Retry::Failover) {
-        running.passed_over.add(&target.backend, RETRY_BUDGET);
-        return (running, Err(None));
+    if is_failover && !gateway.allows_retry(target, running.owner(), Retry::Failover) {
+        running.passed_over.add(&target.backend, PassedOverFor::RetryBudget);
+        return (running, Err(NoAnswer::PassedOver(None)));
     }
     let (mut calls, mut last_failure) = (0, None);
     loop {
+        if let Some(RequestSource { request, plan, .. }) = source {
+            let has_waited = running.place.waited().is_some();
+            match look.before_call(gateway, (request, plan), target, has_waited).await {
+                Ok(()) => {}
+                Err(NotToBeCalled::PassedOver(why, refusal)) => {
+                    running.passed_over.add(&target.backend, why);
+                    let not_called = NoAnswer::PassedOver(Some(refusal));
+                    return (running, Err(last_failure.map_or(not_called, NoAnswer::Failed)));
+                }
+                Err(NotToBeCalled::NoLongerAllowed(refusal)) => {
+                    return (running, Err(NoAnswer::NoLongerAllowed(refusal)));
+                }
+            }
+        }
         // With another key, it is still the same try.
         if running.observers.breaker.is_none() {
             running.observers.breaker = gateway.breakers.begin(target, running.owner(), !is_only);
         }
         if running.observers.breaker.is_none() {
-            running.passed_over.add(&target.backend, BREAKER_OPEN);
-            return (running, Err(last_failure));
+            running.passed_over.add(&target.backend, PassedOverFor::BreakerOpen);
+            return (running, Err(last_failure.map_or(NoAnswer::PassedOver(None), NoAnswer::Failed)));
         }
         let taken = RequestSource::take_body(source, &gateway.large_bodies, target, &running).await;
         let WrittenBody { bytes: body, ignored, calls: kept_calls } = match taken {
             Ok(body) => body,
             Err(failure) => {
                 log_failure(&failure, target, request_id, &running);
-                return (running, Err(Some(failure)));
+                return (running, Err(NoAnswer::Failed(failure)));
             }
         };
         let Some(RequestSource { request, .. }) = source else {
-            return (running, Err(Some(CallFailure::of(Cause::Untranslatable))));
+            return (running, Err(NoAnswer::Failed(CallFailure::of(Cause::Untranslatable))));
         };
         calls += 1;
         gateway.figures.ignored.count(target.kind, &ignored);
@@ -304,14 +363,17 @@ async fn call_target(
         log_failure(&failure, target, request_id, &running);
         if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
             // The upstream did not fail: what it did for this request is unknown, and not free.
-            return (running, Err(Some(failure)));
+            return (running, Err(NoAnswer::Failed(failure)));
         }
         running.call_failed(&failure);
         let next_key = running.keys.failed(failure.of_key());
         if next_key != NextKey::Another {
             running.judge(&failure);
-            if is_failover && calls == 1 && failure.blame() != Blame::Nobody {
-                gateway.failover_failed(target);
+            if calls > 1 && failure.found_no_room() {
+                gateway.retry_was_not_sent(target, running.owner());
+            }
+            if is_failover && calls == 1 && failure.blame() != Blame::Nobody && !failure.found_no_room() {
+                gateway.failover_failed(target, running.owner());
             }
         }
         match next_key {
@@ -320,19 +382,21 @@ async fn call_target(
                 last_failure = Some(failure);
                 continue;
             }
-            NextKey::AtLimit(wait) => return (running, Err(Some(CallFailure::of(Cause::KeysAtLimit(wait))))),
+            NextKey::AtLimit(wait) => {
+                return (running, Err(NoAnswer::Failed(CallFailure::of(Cause::KeysAtLimit(wait)))));
+            }
             NextKey::Another | NextKey::None => {}
         }
         let [jitter] = gateway.ids.bytes::<1>();
         match failure.retry_after(RetryTerms { calls, is_last }, jitter) {
             Some(wait) if !running.is_out_of_time_after(wait) => {
-                if !gateway.allows_retry(target, Retry::SameTarget) {
-                    running.passed_over.add(&target.backend, RETRY_BUDGET);
-                    return (running, Err(Some(failure)));
+                if !gateway.allows_retry(target, running.owner(), Retry::SameTarget) {
+                    running.passed_over.add(&target.backend, PassedOverFor::RetryBudget);
+                    return (running, Err(NoAnswer::Failed(failure)));
                 }
                 tokio::time::sleep(wait).await;
             }
-            Some(_) | None => return (running, Err(Some(failure))),
+            Some(_) | None => return (running, Err(NoAnswer::Failed(failure))),
         }
         last_failure = Some(failure);
         running.keys.again();

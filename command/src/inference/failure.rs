@@ -180,6 +180,11 @@ impl CallFailure {
         }
     }
 
+    /// True if nothing was sent for want of room: the call was no load to the provider.
+    pub const fn found_no_room(&self) -> bool {
+        matches!(self.cause, Cause::Send(SendError::Busy) | Cause::KeysAtLimit(_))
+    }
+
     pub const fn is_timeout(&self) -> bool {
         matches!(self.cause, Cause::Timeout)
     }

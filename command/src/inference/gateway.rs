@@ -17,7 +17,7 @@ use projections::tables::TablesHandle;
 use secrets::ServedTenants;
 use secrets::vault::Vault;
 use tokio_util::task::TaskTracker;
-use upstream::UpstreamClients;
+use upstream::{Owner, UpstreamClients};
 
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
@@ -116,10 +116,10 @@ impl Gateway {
         RequestContent::for_policy(policy, means, request, context, known_until).await
     }
 
-    /// Whether the retry budget of the target's provider allows this call; it is counted if not.
-    pub(super) fn allows_retry(&self, target: &PlannedTarget, retry: Retry) -> bool {
+    /// Whether the retry budget of the target's provider allows this call of an owner; it is counted if not.
+    pub(super) fn allows_retry(&self, target: &PlannedTarget, owner: Owner, retry: Retry) -> bool {
         let figures = self.figures.providers.of(&target.provider);
-        let is_allowed = self.retries.allows(target.backend.provider_id, figures.own_calls(), retry);
+        let is_allowed = self.retries.allows(target.backend.provider_id, figures.own_calls(), owner, retry);
         if !is_allowed {
             figures.retries_forbidden.inc();
         }
@@ -127,9 +127,15 @@ impl Gateway {
     }
 
     /// A call in the place of another target's has failed as well.
-    pub(super) fn failover_failed(&self, target: &PlannedTarget) {
+    pub(super) fn failover_failed(&self, target: &PlannedTarget, owner: Owner) {
         let calls = self.figures.providers.of(&target.provider).own_calls();
-        self.retries.failover_failed(target.backend.provider_id, calls);
+        self.retries.failover_failed(target.backend.provider_id, calls, owner);
+    }
+
+    /// Another try at a target that was allowed was not sent.
+    pub(super) fn retry_was_not_sent(&self, target: &PlannedTarget, owner: Owner) {
+        let calls = self.figures.providers.of(&target.provider).own_calls();
+        self.retries.was_not_sent(target.backend.provider_id, calls, owner);
     }
 
     /// The time that an event would get if it were appended now.

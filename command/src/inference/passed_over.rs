@@ -3,35 +3,33 @@
 use std::collections::BTreeMap;
 
 use events::event::inference::Backend;
-use events::routing::LeftOut;
+use events::routing::PassedOverFor;
 
-/// Its breaker has opened since the request was planned.
-pub const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
-/// Its provider gets no further calls now.
-pub const RETRY_BUDGET: &str = "retry_budget";
-/// It had as many calls under way as it may.
-pub const NO_ROOM: &str = "no_room";
-
-/// Why, by `provider_id/model`.
+/// Why, by `provider_id/model`: each reason once, the first one first.
 #[derive(Clone, Default)]
-pub struct PassedOver(BTreeMap<String, String>);
+pub struct PassedOver(BTreeMap<String, Vec<PassedOverFor>>);
 
 impl PassedOver {
-    pub fn add(&mut self, backend: &Backend, why: &str) {
+    pub fn add(&mut self, backend: &Backend, why: PassedOverFor) {
         let Backend { provider_id, model, .. } = backend;
-        self.0.insert(format!("{provider_id}/{model}"), why.to_owned());
+        let reasons = self.0.entry(format!("{provider_id}/{model}")).or_default();
+        // One that had no room, and failed when it had some, is passed over for another reason as well.
+        if !reasons.contains(&why) {
+            reasons.push(why);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn any_for(&self, why: &str) -> bool {
-        self.0.values().any(|recorded| recorded == why)
+    /// Whether this is the newest reason for one of them.
+    pub fn any_still_for(&self, why: PassedOverFor) -> bool {
+        self.0.values().any(|reasons| reasons.last() == Some(&why))
     }
 
     /// As it is recorded.
-    pub fn recorded(&self) -> BTreeMap<String, String> {
+    pub fn recorded(&self) -> BTreeMap<String, Vec<PassedOverFor>> {
         self.0.clone()
     }
 }

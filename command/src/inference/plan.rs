@@ -14,12 +14,12 @@ use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, Writte
 use events::decision_time::is_near;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
-use events::ids::{ProviderId, RequestId, TenantId};
+use events::ids::{ModelId, ProviderId, RequestId, TenantId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{ChosenBy, LeftOut, Order};
-use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
+use events::terms::{AdmittedTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
 
@@ -27,8 +27,10 @@ use super::bound::Bound;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
+pub use maintenance::refusal_until as under_maintenance;
 use order_source::OrderSource;
 pub use target_order::{KnownOfTargets, TargetOrder};
+pub use terms::refusal as terms_not_met;
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -51,8 +53,8 @@ pub struct Plan {
     pub bound: Bound,
     /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<CostLine>,
-    /// What its tenant required of its targets.
-    pub tenant_terms: RequiredTerms,
+    /// Whether the model's targets, or their providers, have a maintenance window near: within an hour, and no request takes so long.
+    pub is_near_maintenance: bool,
     /// What the order of its targets follows from, if the log does not show that otherwise.
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
@@ -130,7 +132,7 @@ pub fn plan(
     let stands_for = alias.map(|_| model.value.name.clone());
     let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
     let terms = terms::admitted(tables, &model.value, required, called);
-    let tenant_terms = terms.as_ref().map_or(RequiredTerms::NONE, |terms| terms.tenant.clone());
+    let is_near_maintenance = maintenance.decided_at.is_some();
     let recorded = RecordedInputs { decided_at, stands_for, session, terms };
     Ok(Plan {
         targets,
@@ -143,7 +145,7 @@ pub fn plan(
         prompt_tokens_estimate,
         bound,
         excluded,
-        tenant_terms,
+        is_near_maintenance,
         route: route(&model.value, &order, source, recorded),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
@@ -209,6 +211,11 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 }
 
 impl Plan {
+    /// The model that serves.
+    pub fn model_id(&self) -> ModelId {
+        self.model.model_id
+    }
+
     /// The most tokens that the request can consume at any of its targets.
     pub const fn tokens_bound(&self, choices: u64) -> u64 {
         self.bound.input_tokens.saturating_add(self.output_tokens_max().saturating_mul(choices))

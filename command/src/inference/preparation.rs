@@ -38,7 +38,7 @@ use crate::idempotency;
 use crate::ledger_unavailable::ledger_unavailable;
 
 /// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided in any case, so that
-/// somebody who changes prices all the time stops nobody; rights are checked again before the dispatch.
+/// somebody who changes prices all the time stops nobody; rights are checked again before each call.
 const PLANS_MAX: u32 = 3;
 
 /// How often a request asks for its hold. Beyond its plans, it is asked for again only if how rate limits are counted has changed.
@@ -350,26 +350,6 @@ pub fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> R
         return Err(Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted"));
     }
     Ok(caller)
-}
-
-/// Authorizes the caller again when the hold stands, since the ledger may have taken its time: nothing is dispatched for a
-/// right that was withdrawn before that.
-pub async fn authorize_again(gateway: &Gateway, prepared: &Prepared) -> Result<(), Refusal> {
-    if gateway.tables.are_current(prepared.planned_at) {
-        return Ok(());
-    }
-    if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
-        return Err(not_current());
-    }
-    let tables = gateway.tables.load();
-    let caller = authorize(&tables, &prepared.caller, gateway.clock.now())?;
-    require_choice(&caller, prepared.request.facts.wished_strategy)?;
-    // Sent again, it is planned by what the tenant requires now.
-    if *tables.required_terms(caller.chain.tenant) != prepared.plan.tenant_terms {
-        return Err(not_current());
-    }
-    let model = &prepared.request.facts.model;
-    if caller.may_use_model(&tables, model) { Ok(()) } else { Err(plan::not_allowed(model)) }
 }
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.

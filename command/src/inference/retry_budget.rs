@@ -1,15 +1,20 @@
 //! Retry budgets: how many further calls a provider gets when calls fail, so that an outage does not multiply the load of providers
 //! that are in trouble already.
 //!
-//! A budget is of one provider, as this node calls it, and of the last ten seconds. Two kinds of calls take from it: another try at a
-//! target that has just failed, and a call in the place of another target's once it has failed too. A call in another one's place that
-//! is answered takes nothing: it is what moves the load of a target that is down, as its breaker does a moment later, and to forbid it
-//! would show clients errors that another target could have served. First calls of requests are never forbidden.
+//! A budget is of one provider, as this node calls it, and of the last ten seconds. There are two of the same size, so that neither kind
+//! of calls uses up the other's: one for other tries at a target that has just failed, and one for calls in the place of another target's
+//! once they have failed too. A call in another one's place that is answered takes nothing: it is what moves the load of a target that is
+//! down, as its breaker does a moment later, and to forbid it would show clients errors that another target could have served. First calls
+//! of requests are never forbidden, and calls that were not sent take nothing.
+//!
+//! No tenant takes more of a budget than twice what it leaves to the next one ([`share_left`]).
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::ids::{IdMap, ProviderId};
 use events::time::Clock;
+use upstream::Owner;
 
 /// The seconds that a budget is of.
 const WINDOW: usize = 10;
@@ -50,22 +55,32 @@ impl RetryBudgets {
         Self { settings, clock, began, windows: Mutex::default() }
     }
 
-    /// Whether the provider may get this call, which takes from its budget at once if it is another try. `calls` is the number of all
-    /// calls that the provider has got from this process.
-    pub fn allows(&self, provider: ProviderId, calls: u64, retry: Retry) -> bool {
+    /// Whether the provider may get this call of an owner, which takes from its budget at once if it is another try. `calls` is the number
+    /// of all calls that the provider has got from this process.
+    pub fn allows(&self, provider: ProviderId, calls: u64, owner: Owner, retry: Retry) -> bool {
         let mut windows = self.windows();
         let Some(window) = self.current(&mut windows, provider, calls) else { return true };
-        let is_allowed = window.taken() < self.settings.budget(window.others());
+        let budget = self.settings.budget(window.others());
+        let second = window.second;
+        let taken = window.taken_by(retry);
+        let is_allowed = share_left(budget, taken.total(), taken.of(owner)) > 0;
         if is_allowed && retry == Retry::SameTarget {
-            window.take();
+            taken.add(second, owner);
         }
         is_allowed
     }
 
     /// A call in the place of another target's has failed as well.
-    pub fn failover_failed(&self, provider: ProviderId, calls: u64) {
+    pub fn failover_failed(&self, provider: ProviderId, calls: u64, owner: Owner) {
         if let Some(window) = self.current(&mut self.windows(), provider, calls) {
-            window.take();
+            window.failovers.add(window.second, owner);
+        }
+    }
+
+    /// Another try that was allowed was not sent.
+    pub fn was_not_sent(&self, provider: ProviderId, calls: u64, owner: Owner) {
+        if let Some(window) = self.current(&mut self.windows(), provider, calls) {
+            window.tries.give_back(owner);
         }
     }
 
@@ -105,14 +120,72 @@ struct Window {
     second: u64,
     /// All calls so far, when it was looked at last.
     calls_seen: u64,
-    /// Calls, and those of them that were taken from the budget. A second has the slot of its remainder.
+    /// All calls. A second has the slot of its remainder.
     calls: [u64; WINDOW],
-    taken: [u64; WINDOW],
+    /// What was taken from the budget for other tries, and from the one for calls in the place of others.
+    tries: Taken,
+    failovers: Taken,
+}
+
+/// The calls that were taken from one budget, by second and owner.
+#[derive(Default)]
+struct Taken {
+    totals: [u64; WINDOW],
+    by_owner: [HashMap<Owner, u64>; WINDOW],
+}
+
+impl Taken {
+    fn total(&self) -> u64 {
+        self.totals.iter().sum()
+    }
+
+    fn of(&self, owner: Owner) -> u64 {
+        self.by_owner.iter().filter_map(|taken| taken.get(&owner)).sum()
+    }
+
+    fn add(&mut self, second: u64, owner: Owner) {
+        let slot = slot(second);
+        self.totals[slot] += 1;
+        *self.by_owner[slot].entry(owner).or_default() += 1;
+    }
+
+    /// Gives back one of an owner's, if it is not over yet.
+    fn give_back(&mut self, owner: Owner) {
+        let taken = self.by_owner.iter_mut().zip(&mut self.totals);
+        let found =
+            taken.filter_map(|(taken, total)| Some((taken.get_mut(&owner).filter(|taken| **taken > 0)?, total)));
+        if let Some((of_owner, total)) = { found }.next() {
+            *of_owner -= 1;
+            *total -= 1;
+        }
+    }
+
+    fn clear(&mut self, slot: usize) {
+        self.totals[slot] = 0;
+        self.by_owner[slot].clear();
+    }
+}
+
+/// How many more calls an owner may take from a budget of which so many are taken, and so many by itself: it never has more than twice
+/// what it leaves.
+const fn share_left(budget: u64, taken: u64, by_owner: u64) -> u64 {
+    let left = budget.saturating_sub(taken);
+    let most = (left + by_owner).saturating_mul(2).div_ceil(3);
+    let of_owner = most.saturating_sub(by_owner);
+    if of_owner < left { of_owner } else { left }
 }
 
 impl Window {
-    const fn since(second: u64) -> Self {
-        Self { second, calls_seen: 0, calls: [0; WINDOW], taken: [0; WINDOW] }
+    fn since(second: u64) -> Self {
+        let (tries, failovers) = (Taken::default(), Taken::default());
+        Self { second, calls_seen: 0, calls: [0; WINDOW], tries, failovers }
+    }
+
+    const fn taken_by(&mut self, retry: Retry) -> &mut Taken {
+        match retry {
+            Retry::SameTarget => &mut self.tries,
+            Retry::Failover => &mut self.failovers,
+        }
     }
 
     /// Moves on to this second. The calls since the last look count evenly in the seconds since then.
@@ -123,23 +196,17 @@ impl Window {
         let each = new.checked_div(passed).unwrap_or(0);
         for second in (self.second + 1..=second).rev().take(WINDOW) {
             let slot = slot(second);
-            (self.calls[slot], self.taken[slot]) = (each, 0);
+            self.calls[slot] = each;
+            self.tries.clear(slot);
+            self.failovers.clear(slot);
         }
         self.second = self.second.max(second);
         self.calls[slot(self.second)] += new - each * passed;
     }
 
-    fn take(&mut self) {
-        self.taken[slot(self.second)] += 1;
-    }
-
-    fn taken(&self) -> u64 {
-        self.taken.iter().sum()
-    }
-
     /// The calls that took nothing.
     fn others(&self) -> u64 {
-        self.calls.iter().sum::<u64>().saturating_sub(self.taken())
+        self.calls.iter().sum::<u64>().saturating_sub(self.tries.total() + self.failovers.total())
     }
 }
 
@@ -189,17 +256,21 @@ mod tests {
 
         /// Another try, which is a call if it is allowed.
         fn tries_again(&mut self) -> bool {
-            let is_allowed = self.budgets.allows(provider(1), self.calls, Retry::SameTarget);
+            self.tries_again_for(owner(1))
+        }
+
+        fn tries_again_for(&mut self, owner: Owner) -> bool {
+            let is_allowed = self.budgets.allows(provider(1), self.calls, owner, Retry::SameTarget);
             self.calls += u64::from(is_allowed);
             is_allowed
         }
 
         /// A call in another one's place.
         fn fails_over(&mut self, is_answered: bool) -> bool {
-            let is_allowed = self.budgets.allows(provider(1), self.calls, Retry::Failover);
+            let is_allowed = self.budgets.allows(provider(1), self.calls, owner(1), Retry::Failover);
             self.calls += u64::from(is_allowed);
             if is_allowed && !is_answered {
-                self.budgets.failover_failed(provider(1), self.calls);
+                self.budgets.failover_failed(provider(1), self.calls, owner(1));
             }
             is_allowed
         }
@@ -214,16 +285,48 @@ mod tests {
         Uuid::from_u128(number).into()
     }
 
+    fn owner(number: u128) -> Owner {
+        Some(Uuid::from_u128(number).into())
+    }
+
+    /// What one owner has of a budget.
+    fn share(budget: usize) -> usize {
+        (2 * budget).div_ceil(3)
+    }
+
     #[test]
     fn ten_a_second_are_always_allowed_and_no_more_without_other_calls() {
         let mut budgets = Budgets::of(20);
-        assert_eq!(budgets.tries_left(), 100);
+        assert_eq!(budgets.tries_left(), share(100));
         budgets.at(9);
         assert_eq!(budgets.tries_left(), 0, "the first ones are nine seconds old");
         budgets.at(10);
-        assert_eq!(budgets.tries_left(), 100);
+        assert_eq!(budgets.tries_left(), share(100));
         budgets.at(1_000_000_000);
-        assert_eq!(budgets.tries_left(), 100);
+        assert_eq!(budgets.tries_left(), share(100));
+    }
+
+    #[test]
+    fn a_tenant_leaves_half_of_what_it_takes_to_the_next_and_all_together_have_no_more_than_the_budget() {
+        let mut budgets = Budgets::of(0);
+        let mut taken = Vec::new();
+        for number in 1..=40 {
+            taken.push((0..1000).take_while(|_| budgets.tries_again_for(owner(number))).count());
+        }
+        assert_eq!((&taken[..3], taken.iter().sum::<usize>()), (&[67, 22, 8][..], 100));
+    }
+
+    #[test]
+    fn other_tries_leave_the_budget_of_failovers_alone_and_what_was_not_sent_takes_nothing() {
+        let mut budgets = Budgets::of(0);
+        assert_eq!(budgets.tries_left(), share(100));
+        let failed = (0..1000).take_while(|_| budgets.fails_over(false)).count();
+        assert_eq!((failed, budgets.tries_left()), (share(100), 0));
+        budgets.at(5);
+        budgets.budgets.was_not_sent(provider(1), budgets.calls, owner(1));
+        assert_eq!(budgets.tries_left(), 1);
+        budgets.budgets.was_not_sent(provider(1), budgets.calls, owner(2));
+        assert_eq!(budgets.tries_left(), 0, "another one had nothing to give back");
     }
 
     #[test]
@@ -232,16 +335,16 @@ mod tests {
             let mut budgets = Budgets::of(percent);
             budgets.at(3);
             budgets.calls += calls;
-            assert_eq!(budgets.tries_left(), allowed, "{percent} % of {calls}");
+            assert_eq!(budgets.tries_left(), share(allowed), "{percent} % of {calls}");
         }
         // Nobody has looked for a hundred seconds: the calls of a tenth of that time count.
         let mut budgets = Budgets::of(20);
         budgets.at(100);
         budgets.calls += 10_000;
-        assert_eq!(budgets.tries_left(), 300);
+        assert_eq!(budgets.tries_left(), share(300));
         // They are over ten seconds later, and so is what was taken.
         budgets.at(110);
-        assert_eq!(budgets.tries_left(), 100);
+        assert_eq!(budgets.tries_left(), share(100));
     }
 
     #[test]
@@ -249,9 +352,8 @@ mod tests {
         let mut budgets = Budgets::of(20);
         assert!((0..10_000).all(|_| budgets.fails_over(true)), "the load of a target that is down moves to another");
         let failed = (0..100_000).take_while(|_| budgets.fails_over(false)).count();
-        assert_eq!(failed, 100 + 10_000 / 5);
+        assert_eq!(failed, share(100 + 10_000 / 5));
         assert!(!budgets.fails_over(true), "it is not known before whether it is answered");
-        assert!(!budgets.tries_again());
         budgets.at(11);
         assert!(budgets.fails_over(true) && budgets.tries_again());
     }
@@ -259,21 +361,21 @@ mod tests {
     #[test]
     fn a_provider_has_a_budget_of_its_own() {
         let mut budgets = Budgets::of(20);
-        assert_eq!(budgets.tries_left(), 100);
-        assert!(budgets.budgets.allows(provider(2), 0, Retry::SameTarget));
-        assert!(!budgets.budgets.allows(provider(1), 100, Retry::SameTarget));
+        assert_eq!(budgets.tries_left(), share(100));
+        assert!(budgets.budgets.allows(provider(2), 0, owner(1), Retry::SameTarget));
+        assert!(!budgets.budgets.allows(provider(1), 67, owner(1), Retry::SameTarget));
     }
 
     #[test]
     fn providers_beyond_those_that_are_watched_are_forbidden_nothing_until_others_are_quiet() {
         let budgets = Budgets::of(0);
         for number in 0..PROVIDERS_MAX as u128 {
-            budgets.budgets.failover_failed(provider(number), 1);
+            budgets.budgets.failover_failed(provider(number), 1, owner(1));
         }
-        let allowed =
-            || (0..500).take_while(|_| budgets.budgets.allows(provider(1 << 70), 1, Retry::SameTarget)).count();
+        let may = || budgets.budgets.allows(provider(1 << 70), 1, owner(1), Retry::SameTarget);
+        let allowed = || (0..500).take_while(|_| may()).count();
         assert_eq!(allowed(), 500);
         budgets.at(10);
-        assert_eq!((allowed(), budgets.budgets.windows().len()), (100, 1));
+        assert_eq!((allowed(), budgets.budgets.windows().len()), (share(100), 1));
     }
 }

@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use dialects::facts::{self, Unpriced};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::upstreams::{self, Upstream};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Price, Provider, Target, Tokenizer};
 use events::event::inference::Backend;
+use events::ids::{ModelId, TenantId};
 use events::money::Tariff;
 use events::output_cap::OutputCap;
 use events::refusal::{ErrorCode, Refusal};
+use events::terms::Requirements;
 use projections::tables::{Offer, Tables};
 
 /// A target, with its provider and the price that it would be billed at.
@@ -75,6 +78,17 @@ impl PlannedTarget {
             server: upstreams::server_of(provider),
             max_concurrent: limits.max_concurrent,
         }
+    }
+
+    /// How many calls it may have under way now, for a request of this tenant for this model.
+    pub fn limit_in_force(&self, tables: &Tables, tenant: Option<TenantId>, model: ModelId, now: DateTime<Utc>) -> u32 {
+        let Backend { provider_id, model: name, .. } = &self.backend;
+        let in_force = || {
+            let model = &tables.model(model)?.value;
+            let row = model.targets.iter().find(|row| row.provider_id == *provider_id && row.model == *name)?;
+            Some(tables.evaluate(tenant, model, row, now, Requirements::NONE).offer?.limits.max_concurrent)
+        };
+        in_force().unwrap_or(self.max_concurrent).unwrap_or(u32::MAX)
     }
 
     pub fn upstream(&self) -> &'static Upstream {

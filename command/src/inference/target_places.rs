@@ -2,12 +2,18 @@
 //!
 //! Calls are counted by backend (a provider's model), since several models may name one; only those of targets that have a limit. What a
 //! shared backend may have is the lowest limit that shared models state for it: see `projections::tables`. A request waits only if
-//! no other target of its order has room, for a bounded time, in a queue of bounded length that tenants share fairly.
+//! no target of its order has room: for all of them together, for a bounded time, in queues of bounded length that tenants share fairly.
+//!
+//! Once requests of several tenants have come, none of them ever holds all places of a target that they share ([`Shares`]), so that one
+//! whose clients read slowly cannot lock out the others. Before that, its only tenant has them all.
 
 mod queue;
 
 use std::collections::HashMap;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use events::event::inference::Backend;
@@ -15,10 +21,11 @@ use events::ids::{IdMap, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderMap, HeaderValue};
 use projections::figures::{GaugeGuard, registered};
+use projections::tables::{Tables, TablesHandle};
 use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-use upstream::Owner;
+use tokio::time::{Instant, sleep_until};
+use upstream::{Owner, Shares};
 
 use self::queue::{Queue, Ticket};
 use super::headers::PRIORITY_HEADER;
@@ -67,13 +74,58 @@ struct Shared {
     waited: Histogram,
 }
 
-/// By provider and its name of the model. A target without calls and without waiting requests has no entry.
-type Targets = IdMap<ProviderId, HashMap<Box<str>, Target>>;
+#[derive(Default)]
+struct Targets {
+    /// By provider and its name of the model. A target without calls and without waiting requests has no entry.
+    by_backend: IdMap<ProviderId, HashMap<Box<str>, Target>>,
+    askers: Askers,
+}
 
 #[derive(Default)]
 struct Target {
-    calls: u32,
+    /// The calls under way.
+    held: Shares,
     queue: Queue,
+}
+
+/// Who has asked for places since the process began.
+#[derive(Clone, Copy, Default)]
+enum Askers {
+    #[default]
+    Nobody,
+    One(Owner),
+    Several,
+}
+
+impl Askers {
+    fn add(&mut self, owner: Owner) {
+        *self = match *self {
+            Self::Nobody => Self::One(owner),
+            Self::One(known) if known == owner => Self::One(known),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    const fn are_several(self) -> bool {
+        matches!(self, Self::Several)
+    }
+}
+
+/// A target that has a limit.
+#[derive(Clone, Copy)]
+pub struct Limited<'a> {
+    pub backend: &'a Backend,
+    /// The calls that it may have under way.
+    pub limit: u32,
+    /// Whether several tenants may call it.
+    pub is_shared: bool,
+}
+
+/// The limits in force for those that wait: they may have changed since the requests were planned.
+pub struct LimitsInForce<'a> {
+    pub tables: TablesHandle,
+    /// Of the targets that are waited for, in their order.
+    pub limits: &'a (dyn Fn(&Tables) -> Vec<u32> + Sync),
 }
 
 /// A request that wants to call a target.
@@ -98,49 +150,47 @@ impl TargetPlaces {
         })))
     }
 
-    /// Takes a place at the target if there is one, and nobody waits for it.
-    fn take(&self, backend: &Backend, limit: u32) -> Option<Place> {
-        let key = Key::of(self, backend);
+    /// Takes a place at the target if there is one for the owner, and none of its requests wait for it. Those of others that wait may not
+    /// have it: they were served when it got free.
+    fn take(&self, target: Limited<'_>, owner: Owner) -> Option<Place> {
+        let key = Key::of(self, target, owner);
         let mut targets = self.lock();
+        targets.askers.add(owner);
+        let is_shared = key.is_shared_by(targets.askers);
         let known = key.entry(&mut targets);
         // A target that has no room has an entry in any case.
-        if known.calls >= limit || !known.queue.is_empty() {
+        if known.queue.has_any_of(owner) || !has_room(&known.held, owner, target.limit, is_shared) {
             return None;
         }
-        known.calls += 1;
+        known.held.add(owner);
         drop(targets);
         Some(Place(key))
     }
 
-    /// Waits in the queue until there is a place; `None` if there is none in time.
-    async fn wait(&self, (in_queue, served): (InQueue, oneshot::Receiver<()>), until: Instant) -> Option<Place> {
-        let _count = GaugeGuard::of(&self.0.waiting);
-        timeout_at(until, served).await.ok()?.ok()?;
-        in_queue.served()
-    }
-
     /// Joins the queue; `None` if it is full.
-    fn join(&self, backend: &Backend, limit: u32, who: Waiting) -> Option<(InQueue, oneshot::Receiver<()>)> {
-        let key = Key::of(self, backend);
+    fn join(&self, target: Limited<'_>, who: Waiting) -> Option<InQueue> {
+        let key = Key::of(self, target, who.owner);
         let mut targets = self.lock();
+        let is_shared = key.is_shared_by(targets.askers);
         let known = key.entry(&mut targets);
-        let (ticket, served) = known.queue.join(who.priority, who.owner, limit)?;
+        let (ticket, served) = known.queue.join(who.priority, who.owner, target.limit)?;
         // It may have room since it was asked for one.
-        known.serve();
+        known.serve(is_shared);
         drop(targets);
-        Some((InQueue { key: Some(key), ticket }, served))
+        Some(InQueue { key: Some(key), ticket, served })
     }
 
-    fn change(&self, provider: ProviderId, model: &str, change: impl FnOnce(&mut Target)) {
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Target)) {
         let mut targets = self.lock();
-        let Some(models) = targets.get_mut(&provider) else { return };
-        let Some(target) = models.get_mut(model) else { return };
+        let is_shared = key.is_shared_by(targets.askers);
+        let Some(models) = targets.by_backend.get_mut(&key.provider) else { return };
+        let Some(target) = models.get_mut(&key.model) else { return };
         change(target);
-        target.serve();
-        if target.calls == 0 && target.queue.is_empty() {
-            models.remove(model);
+        target.serve(is_shared);
+        if target.held.total() == 0 && target.queue.is_empty() {
+            models.remove(&key.model);
             if models.is_empty() {
-                targets.remove(&provider);
+                targets.by_backend.remove(&key.provider);
             }
         }
     }
@@ -152,13 +202,23 @@ impl TargetPlaces {
 
 impl Target {
     /// Gives free places to those who wait.
-    fn serve(&mut self) {
-        while let Some(served) = self.queue.next(self.calls) {
-            self.calls += 1;
+    fn serve(&mut self, is_shared: bool) {
+        let Self { held, queue } = self;
+        while let Some((owner, served)) = queue.next(|owner, limit| has_room(held, owner, limit, is_shared)) {
+            held.add(owner);
             // One that is leaving gives its place back.
             let _ = served.send(());
         }
     }
+}
+
+/// Whether an owner may have one more call. Of a shared target, nobody holds more than twice what is free, nor all of two places.
+fn has_room(held: &Shares, owner: Owner, limit: u32, is_shared: bool) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX / 4);
+    if held.total() >= limit {
+        return false;
+    }
+    !is_shared || limit == 1 || held.held(owner) + 1 < limit && held.remaining(owner, limit) > 0
 }
 
 /// The refusal for a request for which no target had room in time.
@@ -168,24 +228,31 @@ pub fn no_room() -> Refusal {
     Refusal::new(ErrorCode::Overloaded, message).with("scope", "target").try_again()
 }
 
-/// What a place is of.
+/// What a place is of, and whose it is.
 struct Key {
     places: TargetPlaces,
     provider: ProviderId,
     model: Box<str>,
+    is_shared: bool,
+    owner: Owner,
 }
 
 impl Key {
-    fn of(places: &TargetPlaces, backend: &Backend) -> Self {
-        Self { places: places.clone(), provider: backend.provider_id, model: backend.model.as_str().into() }
+    fn of(places: &TargetPlaces, Limited { backend, is_shared, .. }: Limited<'_>, owner: Owner) -> Self {
+        let model = backend.model.as_str().into();
+        Self { places: places.clone(), provider: backend.provider_id, model, is_shared, owner }
+    }
+
+    const fn is_shared_by(&self, askers: Askers) -> bool {
+        self.is_shared && askers.are_several()
     }
 
     fn entry<'t>(&self, targets: &'t mut Targets) -> &'t mut Target {
-        targets.entry(self.provider).or_default().entry(self.model.clone()).or_default()
+        targets.by_backend.entry(self.provider).or_default().entry(self.model.clone()).or_default()
     }
 
     fn change(&self, change: impl FnOnce(&mut Target)) {
-        self.places.change(self.provider, &self.model, change);
+        self.places.change(self, change);
     }
 }
 
@@ -194,7 +261,7 @@ struct Place(Key);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.change(|target| target.calls = target.calls.saturating_sub(1));
+        self.0.change(|target| target.held.subtract(self.0.owner));
     }
 }
 
@@ -203,6 +270,8 @@ struct InQueue {
     /// `None` once its place was taken over.
     key: Option<Key>,
     ticket: Ticket,
+    /// Closed if it had to make room for another owner's request.
+    served: oneshot::Receiver<()>,
 }
 
 impl InQueue {
@@ -210,17 +279,37 @@ impl InQueue {
     fn served(mut self) -> Option<Place> {
         self.key.take().map(Place)
     }
+
+    fn set_limit(&self, limit: u32) {
+        if let Some(key) = &self.key {
+            key.change(|target| target.queue.set_limit(self.ticket, limit));
+        }
+    }
 }
 
 impl Drop for InQueue {
     fn drop(&mut self) {
-        let (Some(key), ticket) = (&self.key, self.ticket) else { return };
+        let Self { key: Some(key), ticket, served } = self else { return };
         key.change(|target| {
-            if !target.queue.leave(ticket) {
-                target.calls = target.calls.saturating_sub(1);
+            if !target.queue.leave(*ticket) && served.try_recv().is_ok() {
+                target.held.subtract(key.owner);
             }
         });
     }
+}
+
+/// The first of these that has got its place, by its place among them. Those that had to leave their queues are taken out; `None` once
+/// none is left.
+fn first_served(waiting: &mut Vec<(usize, InQueue)>, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    let mut at = 0;
+    while let Some((_, in_queue)) = waiting.get_mut(at) {
+        match Pin::new(&mut in_queue.served).poll(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Some(at)),
+            Poll::Ready(Err(_)) => drop(waiting.remove(at)),
+            Poll::Pending => at += 1,
+        }
+    }
+    if waiting.is_empty() { Poll::Ready(None) } else { Poll::Pending }
 }
 
 /// The place of a request's call at its target, and how long the request has waited for places. Unlimited targets have none.
@@ -233,24 +322,53 @@ pub struct HeldPlace {
 
 impl HeldPlace {
     /// Takes a place if the target has one. Returns false if not.
-    pub fn take(&mut self, places: &TargetPlaces, backend: &Backend, limit: u32) -> bool {
+    pub fn take(&mut self, places: &TargetPlaces, target: Limited<'_>, owner: Owner) -> bool {
         self.give_back();
-        self.place = places.take(backend, limit);
+        self.place = places.take(target, owner);
         self.place.is_some()
     }
 
-    /// The same, and waits for one. Returns false if the queue is full, or there is none in time.
-    pub async fn wait(&mut self, places: &TargetPlaces, backend: &Backend, limit: u32, who: Waiting) -> bool {
+    /// Waits in the queues of all these targets until one of them has a place, and says which. `None` if the queues are full, or there is
+    /// none in time.
+    pub async fn wait(
+        &mut self,
+        places: &TargetPlaces,
+        targets: &[Limited<'_>],
+        who: Waiting,
+        mut in_force: Option<LimitsInForce<'_>>,
+    ) -> Option<usize> {
         self.give_back();
-        let Some(joined) = places.join(backend, limit, who) else { return false };
+        let joined = targets.iter().enumerate().filter_map(|(at, target)| Some((at, places.join(*target, who)?)));
+        let mut waiting: Vec<_> = joined.collect();
+        if waiting.is_empty() {
+            return None;
+        }
+        let _count = GaugeGuard::of(&places.0.waiting);
         let began = Instant::now();
-        self.place = places.wait(joined, who.deadline.min(began + who.priority.wait_max())).await;
+        let until = who.deadline.min(began + who.priority.wait_max());
+        let served = loop {
+            let limits_change = async {
+                match &mut in_force {
+                    Some(in_force) => in_force.tables.changed().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                served = poll_fn(|cx| first_served(&mut waiting, cx)) => break served,
+                () = sleep_until(until) => break None,
+                still_follow = limits_change => match in_force.take_if(|_| !still_follow) {
+                    Some(_) => {}
+                    None => adopt(&waiting, in_force.as_ref()),
+                },
+            }
+        };
         let waited = began.elapsed();
         self.waited = Some(self.waited.unwrap_or_default().saturating_add(waited));
-        if self.place.is_some() {
-            places.0.waited.observe(waited.as_secs_f64());
-        }
-        self.place.is_some()
+        let (at, in_queue) = waiting.swap_remove(served?);
+        self.place = in_queue.served();
+        places.0.waited.observe(waited.as_secs_f64());
+        Some(at)
     }
 
     /// The call is over.
@@ -260,6 +378,17 @@ impl HeldPlace {
 
     pub const fn waited(&self) -> Option<Duration> {
         self.waited
+    }
+}
+
+/// Has those that wait go by the limits in force.
+fn adopt(waiting: &[(usize, InQueue)], in_force: Option<&LimitsInForce<'_>>) {
+    let Some(in_force) = in_force else { return };
+    let limits = (in_force.limits)(&in_force.tables.load());
+    for (at, in_queue) in waiting {
+        if let Some(limit) = limits.get(*at) {
+            in_queue.set_limit(*limit);
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn must_be_known(name: &str) -> Result<(), Refusal> {
     let nearest =
         nearest_name(name, KNOWN).map_or_else(String::new, |known| format!("; did you mean {OWN_PREFIX}{known}?"));
     let shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
-    Err(Refusal::invalid(&format!("{OWN_PREFIX}{shown}"), format!("is no header of requests{nearest}")))
+    Err(Refusal::invalid(format!("{OWN_PREFIX}{shown}"), format!("is no header of requests{nearest}")))
 }
 
 /// What the body and the headers of a request require together.

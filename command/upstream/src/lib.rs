@@ -22,7 +22,7 @@ use hyper_rustls::ConfigBuilderExt;
 use connect::Connector;
 pub use loop_mark::{CDN_LOOP, LoopEntries, LoopMark, Looping};
 use pool::{NoResponse, Origin, Pool};
-pub use pool::{Owner, ResponseBody};
+pub use pool::{Owner, ResponseBody, Shares};
 pub use probe::{CertificateFault, Probe, ProbeFault};
 pub use request_body::{RequestBody, Transmission};
 

@@ -36,6 +36,7 @@ use super::SendError;
 use super::connect::Connector;
 use http1::Http1Connection;
 pub use lease::{Lease, NoResponse, Origin, ResponseBody};
+pub use shares::Shares;
 use state::State;
 
 /// Whose requests share the streams: a tenant's, or the operator's (`None`).

@@ -17,7 +17,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::{ChosenBy, Figures, RequestFeatures};
+use crate::routing::{ChosenBy, Figures, PassedOverFor, RequestFeatures};
 use crate::terms::AdmittedTerms;
 use crate::time::wire;
 use crate::usage::Usage;
@@ -351,10 +351,10 @@ pub struct InferenceEnded {
     /// The number of calls to upstreams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// The targets of the order, as `provider_id/model`, that were not called, or not once more, when it was their turn, and why:
-    /// `breaker_open`, `retry_budget` or `no_room`. One that had no room may have been called after the others.
+    /// The targets of the order, as `provider_id/model`, that were not called, or not once more, when it was their turn, and why: each
+    /// reason once, the first one first. One that had no room may have been called after the others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub passed_over: BTreeMap<String, String>,
+    pub passed_over: BTreeMap<String, Vec<PassedOverFor>>,
     /// How long it waited for a target to have room, in milliseconds; absent if it did not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<u64>,

@@ -12,8 +12,8 @@ use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
 use crate::ids::{ProviderId, RequestId};
 use crate::routing::{
-    Candidate, ChosenBy, ConditionSubject, Features, Figures, LeftOut, Order, Reason, RequestFeatures, RoutingRule,
-    Strategy, choose, choose_again,
+    Candidate, ChosenBy, ConditionSubject, Features, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures,
+    RoutingRule, Strategy, choose, choose_again,
 };
 use crate::terms::AdmittedTerms;
 
@@ -49,8 +49,8 @@ pub struct RouteTarget {
     pub reason: Reason,
     pub price_version: Option<u64>,
     pub was_called: bool,
-    /// Why it was not called, or not once more, when it was its turn, if the end of the request says so.
-    pub passed_over: Option<String>,
+    /// Why it was not called, or not once more, when it was its turn, as the end of the request says; empty if it does not.
+    pub passed_over: Vec<PassedOverFor>,
 }
 
 /// A call to a target.
@@ -152,7 +152,9 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             reason,
             price_version: version(at),
             was_called: check.calls.iter().any(is_it),
-            passed_over: passed_over.and_then(|passed_over| passed_over.get(&target.backend()).cloned()),
+            passed_over: passed_over
+                .and_then(|passed_over| passed_over.get(&target.backend()).cloned())
+                .unwrap_or_default(),
         });
     }
     for backend in admitted.versions.prices.keys() {
@@ -323,7 +325,7 @@ fn must_follow(check: &mut RouteCheck) {
         let called = check.targets.iter().filter(|target| {
             target.provider_id == backend.provider_id && target.model == backend.model && target.rank.is_some()
         });
-        let had_no_room = called.clone().any(|target| target.passed_over.as_deref() == Some("no_room"));
+        let had_no_room = called.clone().any(|target| target.passed_over.contains(&PassedOverFor::NoRoom));
         let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
         match ranks.iter().find(|rank| **rank >= last) {
             Some(rank) => last = *rank,
@@ -346,7 +348,7 @@ fn must_follow(check: &mut RouteCheck) {
 }
 
 /// The targets that the end of the request names as passed over.
-fn passed_over(life: &[Recorded]) -> Option<&BTreeMap<String, String>> {
+fn passed_over(life: &[Recorded]) -> Option<&BTreeMap<String, Vec<PassedOverFor>>> {
     life.iter().find_map(|recorded| match &recorded.event {
         Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
             Some(&ended.passed_over)

@@ -190,7 +190,10 @@ pub fn route_shape() -> Shape {
         .required("was_called", schema::boolean())
         .optional(
             "passed_over",
-            schema::described(schema::string(), "Why it was not called, or not once more, when it was its turn"),
+            schema::described(
+                schema::list(schema::string(), None),
+                "Why it was not called, or not once more, when it was its turn: the first reason first",
+            ),
         )
         .open();
     let call = object()
@@ -243,8 +246,8 @@ fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
         "price_version": of.price_version,
         "was_called": of.was_called,
     });
-    if let Some(why) = &of.passed_over {
-        target["passed_over"] = why.as_str().into();
+    if !of.passed_over.is_empty() {
+        target["passed_over"] = of.passed_over.iter().map(|why| why.as_str()).collect();
     }
     target
 }

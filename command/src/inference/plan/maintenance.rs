@@ -44,10 +44,15 @@ pub fn leave_out(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, now: D
 pub fn refusal(model: &str, order: &Order<'_>, now: DateTime<Utc>) -> Option<Refusal> {
     let until = |why| if let LeftOut::Maintenance { until } = why { Some(until) } else { None };
     let first_back = order.left_out().filter_map(|(_, why)| until(why)).min()?;
+    Some(refusal_until(model, first_back, now))
+}
+
+/// The refusal of a request that nothing can serve before this time.
+pub fn refusal_until(model: &str, first_back: DateTime<Utc>, now: DateTime<Utc>) -> Refusal {
     let shown = Model::bounded_name(model);
     let until = rfc3339(first_back);
     let message = format!("what could serve this request of the model {shown} is under maintenance until {until}");
     let refusal = Refusal::new(ErrorCode::AllProvidersUnavailable, message).with("model", shown);
     let wait = (first_back - now).to_std().unwrap_or(Refusal::TRY_AGAIN_AFTER);
-    Some(refusal.with("maintenance_until", until).retry_after(wait))
+    refusal.with("maintenance_until", until).retry_after(wait)
 }

@@ -36,7 +36,12 @@ pub fn not_met(
 ) -> Refusal {
     let target: &Target = left_out.target;
     let stated = left_out.offer.map(|offer| tables.stated_terms(model, target, offer.provider).terms);
-    let unmet = required.unmet_by(stated.unwrap_or(&StatedTerms::NONE));
+    refusal(required, stated.unwrap_or(&StatedTerms::NONE), requested)
+}
+
+/// The refusal of a request for a target of which this is stated.
+pub fn refusal(required: Requirements<'_>, stated: &StatedTerms, requested: &str) -> Refusal {
+    let unmet = required.unmet_by(stated);
     let (term, by) = unmet.unwrap_or((Term::Residency, RequiredBy::Tenant));
     let value = required.of(by).required_of(term);
     let shown = Model::bounded_name(requested);

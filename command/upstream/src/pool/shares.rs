@@ -1,4 +1,4 @@
-//! Which owner may open another stream when streams are scarce. Pure.
+//! Which owner may open another stream, or take another place of something else, when they are scarce. Pure.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::Owner;
 /// owner, and so on. The rest is free for a newcomer, however long the others hold theirs.
 const TIMES_FREE: usize = 2;
 
-/// The open streams by owner.
+/// The open streams, or other places that are taken, by owner.
 #[derive(Debug, Default)]
 pub struct Shares {
     held: HashMap<Owner, usize>,
@@ -28,7 +28,6 @@ impl Shares {
         self.held.get(&owner).copied().unwrap_or_default()
     }
 
-    #[cfg(test)]
     pub const fn total(&self) -> usize {
         self.total
     }

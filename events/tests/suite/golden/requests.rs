@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use events::content::ContentPart;
 use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
-use events::routing::{ChosenBy, RequestFeatures, RequestType, Strategy};
+use events::routing::{ChosenBy, PassedOverFor, RequestFeatures, RequestType, Strategy};
 use events::terms::{AdmittedTerms, Region, RequiredTerms};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
@@ -98,8 +98,11 @@ pub fn failed() -> Box<InferenceEnded> {
         first_token_ms: None,
         attempts: Some(2),
         queued_ms: Some(1250),
-        passed_over: [("prv_0000000000000000000000000000000b/gpt-4o-mini".to_owned(), "retry_budget".to_owned())]
-            .into(),
+        passed_over: [(
+            "prv_0000000000000000000000000000000b/gpt-4o-mini".to_owned(),
+            vec![PassedOverFor::NoRoom, PassedOverFor::RetryBudget],
+        )]
+        .into(),
         answer_digest: Some("ab".repeat(32)),
         content_lost: vec![ContentPart::Answer],
         code: Some("UPSTREAM_ERROR".to_owned()),

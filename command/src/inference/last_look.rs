@@ -1,0 +1,99 @@
+//! The look before each call of a request at what may have changed since it was planned: its rights, the terms that are required and
+//! those that are stated, and maintenance. A request may have waited for its hold, for a target with room, or for one that failed.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use dialects::ClientRequest;
+use events::event::admin::Target;
+use events::maintenance::MaintenanceWindows;
+use events::refusal::Refusal;
+use events::routing::PassedOverFor;
+use events::terms::{Requirements, StatedTerms};
+use projections::caller::Caller;
+use projections::tables::Tables;
+
+use super::gateway::{Gateway, TABLES_WAIT_MAX};
+use super::plan::{Plan, not_allowed, terms_not_met, under_maintenance};
+use super::preparation::{authorize, not_current, require_choice};
+use super::target::PlannedTarget;
+
+/// Why a target is not called.
+pub enum NotToBeCalled {
+    /// Others may be called; the refusal is for the case that none is.
+    PassedOver(PassedOverFor, Box<Refusal>),
+    /// The request may not be sent to any target any more.
+    NoLongerAllowed(Refusal),
+}
+
+/// What the looks of one request begin from.
+pub struct LastLook {
+    caller: Arc<Caller>,
+    /// The log position of the tables that caller and plan come from.
+    planned_at: u64,
+    is_first: bool,
+}
+
+impl LastLook {
+    pub const fn since(caller: Arc<Caller>, planned_at: u64) -> Self {
+        Self { caller, planned_at, is_first: true }
+    }
+
+    /// Looks before a call to the target. `has_waited`: for a target with room.
+    pub async fn before_call(
+        &mut self,
+        gateway: &Gateway,
+        (request, plan): (&ClientRequest, &Plan),
+        target: &PlannedTarget,
+        has_waited: bool,
+    ) -> Result<(), NotToBeCalled> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        // Nearly all requests: just planned, and nothing has changed.
+        if is_first && !has_waited && !plan.is_near_maintenance && gateway.tables.are_current(self.planned_at) {
+            return Ok(());
+        }
+        if !gateway.tables.catch_up(TABLES_WAIT_MAX).await {
+            return Err(NotToBeCalled::NoLongerAllowed(not_current()));
+        }
+        let tables = gateway.tables.load();
+        let model = &request.facts.model;
+        let caller = authorize(&tables, &self.caller, gateway.clock.now()).map_err(NotToBeCalled::NoLongerAllowed)?;
+        require_choice(&caller, request.facts.wished_strategy).map_err(NotToBeCalled::NoLongerAllowed)?;
+        if !caller.may_use_model(&tables, model) {
+            return Err(NotToBeCalled::NoLongerAllowed(not_allowed(model)));
+        }
+        let required =
+            Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
+        must_serve(&tables, (plan, target), required, model, gateway.now())
+    }
+}
+
+/// Errors: the target, or its provider, is under maintenance now, or is not stated now to meet what is required of it now.
+fn must_serve(
+    tables: &Tables,
+    (plan, target): (&Plan, &PlannedTarget),
+    required: Requirements<'_>,
+    requested: &str,
+    now: DateTime<Utc>,
+) -> Result<(), NotToBeCalled> {
+    let backend = &target.backend;
+    let model = tables.model(plan.model_id()).filter(|model| model.is_live()).map(|entry| &*entry.value);
+    let is_it = |row: &&Target| row.provider_id == backend.provider_id && row.model == backend.model;
+    let row = model.and_then(|model| Some((model, model.targets.iter().find(is_it)?)));
+    let provider = tables.provider(backend.provider_id).map_or(&target.provider, |entry| &entry.value);
+    let (of_target, none) = (row.map(|(_, row)| &row.maintenance), MaintenanceWindows::default());
+    if let Some(until) = provider.maintenance.until_with(of_target.unwrap_or(&none), now) {
+        let refusal = under_maintenance(requested, until, now);
+        return Err(NotToBeCalled::PassedOver(PassedOverFor::Maintenance, Box::new(refusal)));
+    }
+    if required.are_none() {
+        return Ok(());
+    }
+    // A model that is gone, or no longer has the target, states nothing of it.
+    let stated = row.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms);
+    if required.unmet_by(stated).is_none() {
+        return Ok(());
+    }
+    let refusal = terms_not_met(required, stated, requested);
+    Err(NotToBeCalled::PassedOver(PassedOverFor::TermsNotMet, Box::new(refusal)))
+}
