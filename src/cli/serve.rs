@@ -131,12 +131,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
     serving.spawn(revaluation::follow(engines.log.clone(), Arc::clone(&clock)));
-    let applier = config
-        .applied_files
-        .take()
-        .zip(hangup)
-        .map(|(files, hangup)| FilesApplier::new(files, hangup, &engines.log, &engines.registry))
-        .transpose()?;
+    let failing = applied_files::register(&engines.registry)?;
+    let files = config.applied_files.take().zip(hangup);
+    let applier = files.map(|(files, hangup)| FilesApplier::new(files, hangup, &engines.log, failing));
     let sinks = role_sinks(&mut config, &engines, archive, publisher, content.as_ref())?;
     roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
     if let Some(server) = metrics_server {

@@ -58,12 +58,18 @@ pub fn hangup() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
+/// Shows whether files cannot be applied, also of a process that applies none.
+pub fn register(registry: &Registry) -> Result<IntGauge, ServeError> {
+    let help = "1 while the files of LEDGERWAY_APPLY cannot be applied";
+    let failing = IntGauge::new("ledgerway_applied_files_failing", help)?;
+    registry.register(Box::new(failing.clone()))?;
+    Ok(failing)
+}
+
 impl FilesApplier {
-    pub fn new(settings: AppliedFiles, hangup: Signal, log: &Log, registry: &Registry) -> Result<Self, ServeError> {
-        let failing =
-            IntGauge::new("ledgerway_applied_files_failing", "1 while the files of LEDGERWAY_APPLY cannot be applied")?;
-        registry.register(Box::new(failing.clone()))?;
-        Ok(Self { settings, log: log.clone(), hangup, failing })
+    /// `failing` is what [`register`] returned.
+    pub fn new(settings: AppliedFiles, hangup: Signal, log: &Log, failing: IntGauge) -> Self {
+        Self { settings, log: log.clone(), hangup, failing }
     }
 
     /// Never ends.
