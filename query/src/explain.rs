@@ -3,7 +3,6 @@
 
 mod part_json;
 mod request_json;
-mod rights;
 
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Permission;
@@ -22,7 +21,7 @@ use crate::error::QueryError;
 use crate::inferences::REQUEST;
 use crate::lookup;
 use crate::query_context::QueryContext;
-use rights::Rights;
+use crate::request_rights::Rights;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/inferences/{request_id}/explain", one, described_one)

@@ -2,6 +2,7 @@
 //! the end of the hold. Reads the view `inferences`, which has the positions of the events, and then the log.
 
 mod request_json;
+mod route_json;
 mod shortfalls;
 mod table;
 
@@ -17,7 +18,6 @@ use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
-use projections::visible::Visible;
 use serde_json::Value;
 
 use crate::QueryState;
@@ -30,6 +30,7 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
+use crate::request_rights::Rights;
 use request_json::EventsByPosition;
 
 pub fn routes() -> Api<QueryState> {
@@ -77,10 +78,10 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (query, answer) = context.ask(min_position, list).await?;
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
-    let visible = Visible::for_caller(&query.caller);
+    let rights = Rights::of(&query.caller);
     let items = query
         .permit
-        .run(move || requests.iter().map(|one| item(one, &events, visible)).collect::<Result<Vec<Value>, _>>());
+        .run(move || requests.iter().map(|one| item(one, &events, rights)).collect::<Result<Vec<Value>, _>>());
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -107,7 +108,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
-    let mut item = item(&request, &events, Visible::for_caller(&query.caller))?;
+    let mut item = item(&request, &events, Rights::of(&query.caller))?;
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
     Ok(Json(item))
@@ -130,8 +131,8 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
     Ok(read.await?)
 }
 
-fn item(request: &StoredRequest, events: &EventsByPosition, visible: Visible) -> Result<Value, QueryError> {
-    request_json::json(request, events, visible)?
+fn item(request: &StoredRequest, events: &EventsByPosition, rights: Rights) -> Result<Value, QueryError> {
+    request_json::json(request, events, rights)?
         .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 

@@ -35,6 +35,7 @@ mod projections;
 mod published_log;
 mod query_context;
 mod record;
+mod request_rights;
 mod revocable;
 mod unread_bytes;
 mod usage;

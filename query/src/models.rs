@@ -123,8 +123,8 @@ async fn one(
     let tables = state.tables.load();
     let (model, now) =
         (tables.route(caller.chain.tenant, &name).filter(|_| caller.may_use_model(&tables, &name)), now(state));
-    if let Some(named) = model.and_then(|model| tables.behind(model, now)) {
-        named.require_in_service(now)?;
+    if let Some(named) = model.and_then(|model| tables.resolve_alias(model, now)) {
+        named.require_not_retired(now)?;
     }
     let model = model.and_then(|model| Usable::of(&tables, model, caller, now));
     let item = model.map(|model| model.item(Form::of(&headers), &state.capabilities));
@@ -192,7 +192,7 @@ pub fn usable<'a>(tables: &'a Tables, caller: &Caller, now: DateTime<Utc>) -> Ve
 
 impl<'a> Usable<'a> {
     fn of(tables: &'a Tables, model: &'a Entry<Model>, caller: &Caller, now: DateTime<Utc>) -> Option<Self> {
-        let named = tables.behind(model, now)?.require_in_service(now).ok()?;
+        let named = tables.resolve_alias(model, now)?.require_not_retired(now).ok()?;
         let serving = named.serving;
         let tenant = caller.chain.tenant;
         let required = Requirements { tenant: tables.required_terms(tenant), request: &RequiredTerms::NONE };

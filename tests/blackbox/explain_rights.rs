@@ -258,3 +258,27 @@ async fn a_request_is_explained_to_those_who_may_see_it() {
     let (_, stranger) = stranger.new_key(&gateway, reading()).await;
     stranger.get(&path).await.must_be(404, "NOT_FOUND");
 }
+
+/// Holds: query.explain-rights
+#[tokio::test(flavor = "multi_thread")]
+async fn what_targets_were_expected_to_cost_is_for_those_who_see_the_model() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
+    let target =
+        |backend: &str| json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 });
+    let model =
+        json!({ "name": tenant.model("by-cost"), "strategy": "cost", "targets": [target("ok"), target("e500")] });
+    made(gateway.operator(), "/models", model).await;
+    let request = tenant.chat("by-cost").await.must(200).request_id();
+    let (_, own) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    let path = format!("/v1/inferences/{request}?min_position={}", gateway.head().await);
+    let list = format!("/v1/inferences?min_position={}", gateway.head().await);
+    for (client, sees_all) in [(gateway.operator(), true), (&own, false)] {
+        let one = client.get(&path).await.must(200).json();
+        let listed = client.get(&list).await.must(200).json()["items"][0].clone();
+        for route in [&one["route"], &listed["route"]] {
+            let seen = (&route["is_visible"], route["strategy"].is_string(), route["figures"].is_object());
+            assert_eq!(seen, (&json!(sees_all), sees_all, sees_all), "{route}");
+        }
+    }
+}

@@ -11,8 +11,8 @@ use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
 use serde_json::{Map, Value, json};
 
-use super::rights::Rights;
 use crate::described::{nullable_id, nullable_time};
+use crate::request_rights::Rights;
 
 pub fn admission(of: &AdmissionCheck, rights: Rights) -> Value {
     let code = match of.decision {

@@ -7,7 +7,7 @@ use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
 use super::part_json::{self, put_verdict, verdict};
-use super::rights::Rights;
+use crate::request_rights::Rights;
 
 pub fn json(of: &Explanation, rights: Rights) -> Value {
     json!({

@@ -9,11 +9,11 @@ use events::plain_json;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use projections::views::inferences::{Status, StoredRequest};
-use projections::visible::Visible;
 use serde_json::{Map, Value};
 
-use super::shortfalls;
+use super::{route_json, shortfalls};
 use crate::described::{nullable_id, nullable_time};
+use crate::request_rights::Rights;
 
 /// The events of requests and of the budgets that would have refused them, by position.
 pub type EventsByPosition = HashMap<u64, Recorded>;
@@ -23,11 +23,12 @@ pub type EventsByPosition = HashMap<u64, Recorded>;
 pub fn json(
     request: &StoredRequest,
     events: &EventsByPosition,
-    visible: Visible,
+    rights: Rights,
 ) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = events.get(&request.position) else { return Ok(None) };
     let mut fields = data(begin)?;
-    shortfalls::hide(&mut fields, begin, events, visible);
+    shortfalls::hide(&mut fields, begin, events, rights.visible());
+    route_json::hide(&mut fields, rights);
     // The outcome repeats the requested model; its other fields are its own.
     let model = fields.get("model").cloned().unwrap_or_default();
     let at = |position: Option<u64>| position.and_then(|position| events.get(&position));

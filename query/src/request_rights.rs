@@ -1,4 +1,4 @@
-//! What a caller may see of an explanation: what it sees elsewhere of budgets, of administration, and of models.
+//! What a caller may see of a request and of its explanation: what it sees elsewhere of budgets, of administration, and of models.
 
 use ::events::event::Chain;
 use ::events::event::admin::Permission;
@@ -16,6 +16,10 @@ pub struct Rights {
 impl Rights {
     pub fn of(caller: &Caller) -> Self {
         Self { visible: Visible::for_caller(caller), may_administer: caller.may(Permission::AdminAccess) }
+    }
+
+    pub const fn visible(self) -> Visible {
+        self.visible
     }
 
     /// Whether it sees the amounts of a budget of these owners, as in `/v1/budgets`.
