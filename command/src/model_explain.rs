@@ -52,7 +52,7 @@ fn described() -> Operation {
         .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"))
         .optional(
             "strategy",
-            schema::described(schema::one_of_names(Strategy::OF_RULES), "The strategy that its header would ask for"),
+            schema::described(schema::one_of_names(Strategy::CHOOSABLE), "The strategy that its header would ask for"),
         );
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
     described::request("explain_model", "Says in which order the targets of a model would be tried")
@@ -122,10 +122,10 @@ async fn explain(
     let named = &entry.value;
     let owner = named.tenant_id.map(|tenant| cx.tables.chain_of_tenant(tenant).ok_or_else(not_found)).transpose()?;
     cx.require_visible(Model::KIND, &owner.unwrap_or_default())?;
-    let Some(behind) = cx.tables.behind(entry, cx.now) else {
+    let Some(resolved) = cx.tables.resolve_alias(entry, cx.now) else {
         return Err(FieldError::new("id", "is an alias of a model that does not exist").into());
     };
-    let model = &behind.serving.value;
+    let model = &resolved.serving.value;
     if !has_own_providers_alone(named, model, &cx.tables) {
         cx.require_platform(SHARED_PROVIDERS)?;
     }
@@ -135,7 +135,7 @@ async fn explain(
     let ordered = TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
     let mut shown = shown(model, &ordered, &cx.tables);
     shown["model"] = named.name.as_str().into();
-    shown["stands_for"] = behind.alias().map(|_| model.name.as_str()).into();
+    shown["stands_for"] = resolved.alias().map(|_| model.name.as_str()).into();
     Ok(Json(shown))
 }
 
@@ -153,7 +153,7 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     let path = fields.optional("path", |field| field.text(PATH_LEN_MAX))?;
     let mut body: Map<String, Value> = fields.required("request", |field| field.members())?;
     let terms = fields.optional("terms", terms::read_required)?.unwrap_or_default();
-    let strategy = fields.optional("strategy", |field| field.one_of(Strategy::OF_RULES))?;
+    let strategy = fields.optional("strategy", |field| field.one_of(Strategy::CHOOSABLE))?;
     fields.finish()?;
     let path = path.as_deref().unwrap_or(NATIVE_PATH);
     let is_there = |surface: &&Surface| surface.spec().paths.iter().any(|(there, _)| *there == path);
@@ -166,7 +166,7 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     let of_body = std::mem::take(&mut parsed.facts.required_terms);
     let contradicts = || FieldError::new("terms.residency", "contradicts terms.residency of the request");
     parsed.facts.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
-    parsed.facts.wished_strategy = strategy;
+    parsed.facts.requested_strategy = strategy;
     Ok(parsed)
 }
 

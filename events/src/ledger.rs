@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::admin::{Budget, Scope};
 use crate::event::hold::BudgetWindow;
 use crate::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
-use crate::event::{BoundRequest, Context, Event, Stream};
+use crate::event::{Context, Event, ScopeSubject, Stream};
 use crate::fraction::Fraction;
 use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
@@ -317,12 +317,12 @@ impl Balances {
     }
 
     /// The windows in which a request counts at `now`.
-    pub fn windows_that_bind(&self, request: &BoundRequest<'_>, now: DateTime<Utc>) -> Vec<BudgetWindow> {
+    pub fn windows_that_bind(&self, request: &ScopeSubject<'_>, now: DateTime<Utc>) -> Vec<BudgetWindow> {
         self.windows_of(request, now).into_iter().map(|(window, _)| window).collect()
     }
 
     /// The budgets that bind a request, in a fixed order, each with its window at `now`.
-    fn windows_of(&self, request: &BoundRequest<'_>, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
+    fn windows_of(&self, request: &ScopeSubject<'_>, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
         let of = |owner| self.by_scope.whole(owner).chain(self.by_scope.narrowed(owner, request));
         let in_force = Scope::all_of(&request.chain).flat_map(of).filter_map(|id| Some((id, self.budgets.get(&id)?)));
         let binding = in_force.filter(|(_, in_force)| in_force.budget.scope.includes(request));

@@ -42,7 +42,7 @@ impl MaintenanceWindows {
     }
 
     /// Until when these and the other windows are in force without a gap; `None` if none is in force.
-    pub fn until_with(&self, others: &Self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub fn end_together_with(&self, others: &Self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut end = at;
         // Each turn moves the end, so that there are no more turns than windows.
         while let Some(window) = self.0.iter().chain(&others.0).find(|window| window.is_in_force(end)) {
@@ -53,7 +53,7 @@ impl MaintenanceWindows {
 
     /// Until when they are in force without a gap; `None` if none is in force.
     pub fn until(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.until_with(&Self(Vec::new()), at)
+        self.end_together_with(&Self(Vec::new()), at)
     }
 }
 
@@ -89,8 +89,8 @@ mod tests {
         assert_eq!(planned.until(minute(12)), Some(minute(40)));
         assert_eq!(planned.until(minute(40)), None);
         let others = windows(&[(40, 41)]);
-        assert_eq!(planned.until_with(&others, minute(12)), Some(minute(50)));
-        assert_eq!(others.until_with(&planned, minute(12)), Some(minute(50)));
+        assert_eq!(planned.end_together_with(&others, minute(12)), Some(minute(50)));
+        assert_eq!(others.end_together_with(&planned, minute(12)), Some(minute(50)));
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub use rules::{
 
 impl Strategy {
     /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
-    pub const OF_RULES: &'static [(&'static str, Self)] = &[
+    pub const CHOOSABLE: &'static [(&'static str, Self)] = &[
         ("priority", Self::Priority),
         ("weighted", Self::Weighted),
         ("cost", Self::Cost),
@@ -106,11 +106,11 @@ impl Strategy {
 
     /// What administration accepts of a model: those, the rules, and the choice of the tenant.
     pub const ACCEPTED: &'static [(&'static str, Self)] = &{
-        let mut accepted = [("rules", Self::Rules); Self::OF_RULES.len() + 2];
-        accepted[Self::OF_RULES.len() + 1] = ("tenant_default", Self::TenantDefault);
+        let mut accepted = [("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
+        accepted[Self::CHOOSABLE.len() + 1] = ("tenant_default", Self::TenantDefault);
         let mut at = 0;
-        while at < Self::OF_RULES.len() {
-            accepted[at] = Self::OF_RULES[at];
+        while at < Self::CHOOSABLE.len() {
+            accepted[at] = Self::CHOOSABLE[at];
             at += 1;
         }
         accepted

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::event::BoundRequest;
+use crate::event::ScopeSubject;
 use crate::event::admin::{NarrowedScope, Scope};
 use crate::ids::IdMap;
 
@@ -101,7 +101,7 @@ impl<I: Copy + Ord> ScopeIndex<I> {
     }
 
     /// The narrowed ones of an owner that may bind the request: whether they do, their scopes say.
-    pub fn narrowed(&self, owner: Scope, request: &BoundRequest<'_>) -> impl Iterator<Item = I> {
+    pub fn narrowed(&self, owner: Scope, request: &ScopeSubject<'_>) -> impl Iterator<Item = I> {
         let narrowed = self.narrowed.get(&owner);
         let aliased = request.stands_for.filter(|aliased| *aliased != request.model);
         let models = [Some(request.model), aliased].into_iter().flatten();
@@ -128,7 +128,7 @@ impl<I: Copy + Ord> ScopeIndex<I> {
     }
 
     /// How many are under the same condition as this scope: all of these may bind one request.
-    pub fn beside(&self, scope: &NarrowedScope) -> usize {
+    pub fn under_same_condition(&self, scope: &NarrowedScope) -> usize {
         let list = match &scope.narrowing {
             None => self.whole.get(&scope.owner),
             Some(conditions) => self.narrowed.get(&scope.owner).and_then(|narrowed| {
@@ -195,7 +195,7 @@ mod tests {
         let chain = Chain { tenant: Some(tenant), ..Chain::default() };
         let found = |index: &ScopeIndex<usize>, model: &str, metadata: &[(&str, &str)]| {
             let metadata = pairs(metadata);
-            let request = BoundRequest { chain, model, stands_for: None, metadata: &metadata };
+            let request = ScopeSubject { chain, model, stands_for: None, metadata: &metadata };
             let mut found: Vec<usize> = index.narrowed(owner, &request).collect();
             found.sort_unstable();
             found
@@ -204,11 +204,18 @@ mod tests {
         assert_eq!(found(&index, "large", &[("project", "apollo"), ("team", "a")]), [1, 2, 3]);
         assert_eq!(found(&index, "small", &[("project", "gemini")]), [4]);
         assert_eq!(found(&index, "small", &[]), [0; 0]);
-        let of_alias = BoundRequest { stands_for: Some("large"), ..BoundRequest::unmarked(chain, "current") };
+        let of_alias = ScopeSubject { stands_for: Some("large"), ..ScopeSubject::unmarked(chain, "current") };
         assert_eq!(index.narrowed(owner, &of_alias).collect::<Vec<_>>(), [1]);
-        let of_itself = BoundRequest { stands_for: Some("large"), ..BoundRequest::unmarked(chain, "large") };
+        let of_itself = ScopeSubject { stands_for: Some("large"), ..ScopeSubject::unmarked(chain, "large") };
         assert_eq!(index.narrowed(owner, &of_itself).collect::<Vec<_>>(), [1]);
-        assert_eq!((index.beside(&scopes[2]), index.beside(&scopes[4]), index.beside(&scopes[0])), (2, 1, 1));
+        assert_eq!(
+            (
+                index.under_same_condition(&scopes[2]),
+                index.under_same_condition(&scopes[4]),
+                index.under_same_condition(&scopes[0])
+            ),
+            (2, 1, 1)
+        );
         let first =
             |max| index.first_narrowed([owner, Scope::Partner(uuid::Uuid::from_u128(1).into())].into_iter(), max);
         assert_eq!((first(9), first(2)), (vec![1, 2, 3, 4], vec![1, 2]));

@@ -32,7 +32,7 @@ use events::event::admin::{
     User,
 };
 use events::event::log_key::LogKeyCreated;
-use events::event::{BoundRequest, Chain, Change, Event, Recorded, Resource, ResourceState};
+use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState, ScopeSubject};
 use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 
 use crate::model_globs::ModelGlobs;
@@ -392,7 +392,7 @@ impl Tables {
     }
 
     /// The live rate limits that bind a request because of its model or its metadata.
-    pub fn narrowed_rate_limits(&self, request: &BoundRequest<'_>) -> impl Iterator<Item = &RateLimit> {
+    pub fn narrowed_rate_limits(&self, request: &ScopeSubject<'_>) -> impl Iterator<Item = &RateLimit> {
         let ids = Scope::all_of(&request.chain).flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
         let limits = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value));
         limits.filter(|limit| limit.scope.includes(request))
@@ -406,7 +406,7 @@ impl Tables {
 
     /// How many live rate limits may bind a request together with one of this scope.
     pub fn rate_limits_beside(&self, scope: &NarrowedScope) -> usize {
-        self.indexes.limits_by_scope.beside(scope)
+        self.indexes.limits_by_scope.under_same_condition(scope)
     }
 
     /// The live budgets that bind requests of `chain`: those of its key, user, tenant and partner, that bind all of them; and of those of
@@ -419,8 +419,8 @@ impl Tables {
     }
 
     /// How many live budgets may bind a request together with one of this scope.
-    pub fn budgets_beside(&self, scope: &NarrowedScope) -> usize {
-        self.indexes.budgets_by_scope.beside(scope)
+    pub fn budgets_under_same_condition(&self, scope: &NarrowedScope) -> usize {
+        self.indexes.budgets_by_scope.under_same_condition(scope)
     }
 
     fn apply_to_key(&mut self, change: &Change<Key>, recorded: &Recorded) {

@@ -94,32 +94,34 @@ async fn a_request_chooses_where_its_key_may() {
     choosing.model("left", json!({ "strategy": "tenant_default" })).await;
     choosing.set_default(json!("cost")).await;
     for model in ["own", "left"] {
-        for (wish, shown) in [("cost", ["slow-2", "cost", "request"]), ("quality", ["slow-1", "quality", "request"])] {
+        for (strategy, shown) in
+            [("cost", ["slow-2", "cost", "request"]), ("quality", ["slow-1", "quality", "request"])]
+        {
             for path in [NATIVE, OPENAI] {
-                let wishing = chooser.clone().with("x-ledgerway-strategy", wish);
-                assert_eq!(choosing.shown(wishing.post(path, &tenant.ask(model)).await).await, shown, "{path} {model}");
+                let asking = chooser.clone().with("x-ledgerway-strategy", strategy);
+                assert_eq!(choosing.shown(asking.post(path, &tenant.ask(model)).await).await, shown, "{path} {model}");
             }
         }
     }
-    let wishing = |app: &Client, wish: &str| app.clone().with("x-ledgerway-strategy", wish);
-    let reply = wishing(chooser, "weighted").post(NATIVE, &tenant.ask("own")).await;
+    let asking = |app: &Client, strategy: &str| app.clone().with("x-ledgerway-strategy", strategy);
+    let reply = asking(chooser, "weighted").post(NATIVE, &tenant.ask("own")).await;
     assert_eq!(choosing.shown(reply).await, ["ok", "weighted", "request"]);
     let head = choosing.gateway.head().await;
-    let refused = wishing(&tenant.app, "cost").post(NATIVE, &tenant.ask("own")).await.must_be(403, "FORBIDDEN").json();
+    let refused = asking(&tenant.app, "cost").post(NATIVE, &tenant.ask("own")).await.must_be(403, "FORBIDDEN").json();
     assert_eq!(refused["error"]["details"]["permission"], "routing:choose", "{refused}");
-    wishing(&tenant.app, "cost").post(OPENAI, &tenant.ask("own")).await.must_be(403, "forbidden");
+    asking(&tenant.app, "cost").post(OPENAI, &tenant.ask("own")).await.must_be(403, "forbidden");
     let admitted = choosing.gateway.events().await;
     let since = admitted.iter().filter(|event| event["position"].as_u64() > Some(head));
     assert!(since.clone().all(|event| event["type"] != "inference.admitted.v1"));
     for wrong in ["rules", "tenant_default", "COST", ""] {
-        let refused = wishing(chooser, wrong).post(NATIVE, &tenant.ask("own")).await.must_be(400, "INVALID_REQUEST");
+        let refused = asking(chooser, wrong).post(NATIVE, &tenant.ask("own")).await.must_be(400, "INVALID_REQUEST");
         assert_eq!(refused.json()["error"]["details"]["field"], "x-ledgerway-strategy", "{wrong}");
     }
 }
 
 /// Holds: inf.chosen-strategy
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wish_orders_the_targets_that_a_rule_permits() {
+async fn a_requested_strategy_orders_the_targets_that_a_rule_permits() {
     let choosing = Choosing::start().await;
     let tenant = &choosing.tenant;
     let named = |backend: &str| format!("{}/{backend}", tenant.provider);

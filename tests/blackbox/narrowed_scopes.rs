@@ -43,8 +43,8 @@ async fn of_many_at_once_a_narrowed_budget_admits_what_it_holds_and_binds_no_oth
         let (app, body) = (tenant.app.clone(), of_project(&tenant, "gate", project));
         requests.spawn(async move { app.post(NATIVE, &body).await });
     }
-    let (app, unmarked) = (tenant.app.clone(), tenant.ask("gate"));
-    requests.spawn(async move { app.post(OPENAI, &unmarked).await });
+    let (app, without_metadata) = (tenant.app.clone(), tenant.ask("gate"));
+    requests.spawn(async move { app.post(OPENAI, &without_metadata).await });
     // As long as the gate is closed only refusals are answered.
     let refusals = ALL - usize::try_from(FITS).expect("small");
     let mut refused = Vec::new();

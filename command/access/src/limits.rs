@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{RateLimit, Scope, WhenUnshared};
-use events::event::{BoundRequest, Chain};
+use events::event::{Chain, ScopeSubject};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
@@ -64,7 +64,7 @@ impl DefaultLimits {
     }
 
     /// The limits that apply to a request of which everything is known.
-    fn applicable_to(self, tables: &Tables, request: &BoundRequest<'_>) -> Vec<ApplicableLimit> {
+    fn applicable_to(self, tables: &Tables, request: &ScopeSubject<'_>) -> Vec<ApplicableLimit> {
         let mut limits = self.applicable(tables, &request.chain);
         limits.extend(narrowed(tables, request));
         limits
@@ -72,7 +72,7 @@ impl DefaultLimits {
 }
 
 /// The narrowed limits that apply to a request.
-fn narrowed(tables: &Tables, request: &BoundRequest<'_>) -> impl Iterator<Item = ApplicableLimit> {
+fn narrowed(tables: &Tables, request: &ScopeSubject<'_>) -> impl Iterator<Item = ApplicableLimit> {
     tables.narrowed_rate_limits(request).map(|limit| ApplicableLimit::created(limit.limit_id, limit))
 }
 
@@ -282,7 +282,7 @@ impl RateLimiter {
     }
 
     /// Adds the narrowed limits that bind a request, once its body is known. Returns whether there are any.
-    pub fn add_narrowed(&self, limits: &mut BindingLimits, tables: &Tables, request: &BoundRequest<'_>) -> bool {
+    pub fn add_narrowed(&self, limits: &mut BindingLimits, tables: &Tables, request: &ScopeSubject<'_>) -> bool {
         limits.narrowed = self.bind(narrowed(tables, request).collect(), &request.chain, tables);
         !matches!(limits.narrowed, Bound::Nothing)
     }

@@ -102,7 +102,9 @@ impl AdmissionRequest<'_> {
         let terms = &self.request.facts.required_terms;
         let terms = if terms.is_empty() { None } else { serde_json::to_string(terms).ok() };
         parts.extend(terms.iter().flat_map(|terms| ["terms", terms.as_str()]));
-        parts.extend(self.request.facts.wished_strategy.into_iter().flat_map(|wish| ["strategy", wish.as_str()]));
+        parts.extend(
+            self.request.facts.requested_strategy.into_iter().flat_map(|strategy| ["strategy", strategy.as_str()]),
+        );
         let fingerprint = fingerprint(&parts, body_sha256.as_bytes());
         Some(InferenceKey { tenant, key, fingerprint })
     }

@@ -252,33 +252,33 @@ fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
     Some(id.chars().take(UPSTREAM_ID_CHARS_MAX).collect())
 }
 
-/// How long the client of a stream hears nothing before it is told that the stream is alive; without an interval, for ever.
+/// When the client of a stream that hears nothing gets a keep-alive; without an interval, never.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience {
+pub struct KeepAliveTimer {
     interval: Option<Duration>,
     /// Set when the first wait begins.
-    over_at: Option<Instant>,
+    due_at: Option<Instant>,
 }
 
-impl Patience {
+impl KeepAliveTimer {
     pub const fn of(interval: Option<Duration>) -> Self {
-        Self { interval, over_at: None }
+        Self { interval, due_at: None }
     }
 
     fn until(&mut self, now: Instant) -> Option<Instant> {
         let interval = self.interval?;
-        Some(*self.over_at.get_or_insert(now + interval))
+        Some(*self.due_at.get_or_insert(now + interval))
     }
 }
 
 impl UpstreamBody {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        self.next_while(&mut Patience::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
+        self.next_or_keep_alive(&mut KeepAliveTimer::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
     }
 
-    /// The same, `None` once the client's patience is over, which does not end the wait: it goes on with the next call.
-    async fn next_while(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
+    /// The same, `None` when a keep-alive is due, which does not end the wait: it goes on with the next call.
+    async fn next_or_keep_alive(&mut self, timer: &mut KeepAliveTimer) -> Option<Result<Option<Bytes>, CallFailure>> {
         let now = Instant::now();
         // A source that always has something ready would never be seen as late.
         if now >= self.deadline {
@@ -286,7 +286,7 @@ impl UpstreamBody {
         }
         let idle_until = *self.waits_since.get_or_insert(now) + self.idle;
         let due = self.first_until.map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
-        let until = patience.until(now).map_or(due, |over| over.min(due));
+        let until = timer.until(now).map_or(due, |keep_alive| keep_alive.min(due));
         match timeout_at(until, self.source.next()).await {
             Ok(Ok(chunk)) => {
                 (self.waits_since, self.first_until) = (None, None);
@@ -302,13 +302,18 @@ impl UpstreamBody {
     /// The next bytes of a stream, at most `PIECE_BYTES_MAX`: a chunk may be as long as the connection's buffer, and many
     /// times longer once it is written for the client.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        self.next_piece_while(&mut Patience::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
+        self.next_piece_or_keep_alive(&mut KeepAliveTimer::default())
+            .await
+            .unwrap_or(Err(CallFailure::of(Cause::Timeout)))
     }
 
-    /// The same, `None` once the client's patience is over.
-    pub async fn next_piece_while(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
+    /// The same, `None` when a keep-alive is due.
+    pub async fn next_piece_or_keep_alive(
+        &mut self,
+        timer: &mut KeepAliveTimer,
+    ) -> Option<Result<Option<Bytes>, CallFailure>> {
         if self.rest.is_empty() {
-            match self.next_while(patience).await? {
+            match self.next_or_keep_alive(timer).await? {
                 Ok(Some(chunk)) => self.rest = chunk,
                 end => return Some(end),
             }

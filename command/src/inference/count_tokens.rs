@@ -33,11 +33,11 @@ use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::large_bodies::LargeBodies;
 use super::plan::{no_offer, not_allowed};
-use super::preparation::{authorize, not_current, read_body, require_choice, work_on};
+use super::preparation::{authorize, not_current, read_body, require_strategy_choice, work_on};
 use super::provider_keys::{KeyAttempts, NextKey};
+use super::routing_headers::RoutingHeaders;
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
-use super::wishes::RequestWishes;
 use crate::body::HeldBody;
 use crate::body::memory::BodyPermit;
 use crate::figures::TokenCount;
@@ -83,8 +83,8 @@ async fn counted(
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(caller)?;
     let headers = (surface.spec().read_headers)(request.headers())?;
-    let wishes = RequestWishes::of(request.headers())?;
-    require_choice(caller, wishes.strategy)?;
+    let routing = RoutingHeaders::of(request.headers())?;
+    require_strategy_choice(caller, routing.strategy)?;
     let passed = request.extensions().get::<Arrival>().and_then(|arrival| arrival.passed.clone());
     let HeldBody { bytes, permit } = read_body(gateway, caller, request).await?;
     let request = read(&gateway.large_bodies, &permit, surface, bytes).await?;
@@ -97,22 +97,22 @@ async fn counted(
         }
     }
     let caller = authorize(&tables, caller, gateway.clock.now())?;
-    require_choice(&caller, wishes.strategy)?;
+    require_strategy_choice(&caller, routing.strategy)?;
     let tenant = caller.chain.tenant;
     let now = gateway.now();
     if !caller.may_use_model(&tables, request.model()) {
         return Err(not_allowed(request.model()));
     }
-    let model = tables.named_model(tenant, request.model(), now)?.require_in_service(now)?.serving;
-    let required = Requirements { tenant: tables.required_terms(tenant), request: &wishes.terms };
+    let model = tables.named_model(tenant, request.model(), now)?.require_not_retired(now)?.serving;
+    let required = Requirements { tenant: tables.required_terms(tenant), request: &routing.terms };
     let offered = tables.first_offer(tenant, &model.value, now, required);
     let refused = || no_offer(&tables, (tenant, request.model()), &model.value, now, required);
     let (target, offer) = offered.ok_or_else(refused)?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);
     let windows = (&target.maintenance, &offer.provider.maintenance);
-    let is_in_service = windows.0.until_with(windows.1, now).is_none();
-    let upstream = match kind.filter(|_| is_in_service) {
+    let is_available = windows.0.end_together_with(windows.1, now).is_none();
+    let upstream = match kind.filter(|_| is_available) {
         Some(kind) => {
             let counting = CountTarget {
                 model: &target.model,

@@ -8,9 +8,9 @@ use events::routing::Strategy;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
-use super::headers::PRIORITY_HEADER;
-use super::session::SESSION_HEADER;
-use super::wishes::{RESIDENCY_HEADER, STRATEGY_HEADER, TRAINING_HEADER, ZERO_RETENTION_HEADER};
+use super::routing_headers::{
+    PRIORITY_HEADER, RESIDENCY_HEADER, SESSION_HEADER, STRATEGY_HEADER, TRAINING_HEADER, ZERO_RETENTION_HEADER,
+};
 use crate::idempotency::IDEMPOTENCY_HEADER;
 
 const EVENTS: &str = "text/event-stream";
@@ -37,15 +37,15 @@ fn operation(id: &str, summary: &str) -> Operation {
     let meaning = "1 to 255 visible ASCII characters. A retry with the same key and body is refused while the request is \
                    being answered, and after it was charged";
     let operation = Operation::new(id, "Inference", summary).needs(Permission::ModelsUse);
-    with_wishes(operation)
+    with_routing_headers(operation)
         .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
         .header(
             PRIORITY_HEADER.as_str(),
             schema::one_of(["interactive", "batch"]),
-            "Who is served first where requests wait for a target: interactive if it is not given",
+            "interactive (default) or batch: who goes first when requests wait for a target",
         )
         .header(
-            SESSION_HEADER,
+            SESSION_HEADER.as_str(),
             schema::formed("^[!-~]{1,256}$"),
             "For a model with `affinity` `session`: requests with the same value go first to the same of several equal targets",
         )
@@ -53,9 +53,9 @@ fn operation(id: &str, summary: &str) -> Operation {
 }
 
 /// Adds the headers by which a request says which targets it wants.
-fn with_wishes(operation: Operation) -> Operation {
+fn with_routing_headers(operation: Operation) -> Operation {
     let truth = || schema::one_of(["true", "false"]);
-    let strategies = schema::one_of_names(Strategy::OF_RULES);
+    let strategies = schema::one_of_names(Strategy::CHOOSABLE);
     operation
         .header(
             RESIDENCY_HEADER.as_str(),
@@ -107,7 +107,7 @@ fn with_headers(answer: Answer) -> Answer {
 /// The description of a request that counts tokens.
 pub fn token_counting(counting: &TokenCounting) -> Operation {
     let operation = Operation::new(counting.operation, "Inference", "Counts the tokens of a prompt");
-    (counting.describe)(with_wishes(operation.needs(Permission::ModelsUse)).refuses(&[
+    (counting.describe)(with_routing_headers(operation.needs(Permission::ModelsUse)).refuses(&[
         ErrorCode::ModelNotAllowed,
         ErrorCode::TermsNotMet,
         ErrorCode::ModelNotFound,

@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 
 use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
-use super::failure::{Blame, CallFailure, Cause, RetryTerms, refusal_of};
+use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
@@ -32,8 +32,8 @@ use super::provider_keys::NextKey;
 use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
-use super::target_places::{self, Limited, LimitsInForce, Priority, Waiting};
-use super::turns::{Turn, Turns};
+use super::target_places::{self, LimitedTarget, LimitsInForce, Priority, WaitingRequest};
+use super::target_sequence::{NextTarget, TargetSequence};
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
 use super::{stream, whole};
@@ -149,34 +149,34 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
-    let mut turns = Turns::of(targets.len());
-    while let Some(turn) = turns.next() {
-        let target = match turn {
-            Turn::AtOnce(at) => {
+    let mut sequence = TargetSequence::of(targets.len());
+    while let Some(next) = sequence.next() {
+        let target = match next {
+            NextTarget::AtOnce(at) => {
                 let Some(target) = targets.get(at) else { break };
                 let owner = running.owner();
                 if let Some(limited) = limited(target)
                     && !running.place.take(&gateway.places, limited, owner)
                 {
                     running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
-                    turns.had_no_room(at);
+                    sequence.had_no_room(at);
                     continue;
                 }
                 target
             }
-            Turn::Waiting(full) => {
+            NextTarget::Waiting(full) => {
                 let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, targets.get(at)?))).collect();
                 let found = Box::pin(wait_for_place(gateway, &full, model_id, priority, &mut running)).await;
                 let found = found.and_then(|found| full.get(found).copied());
-                turns.has_waited_for(found.map(|(at, _)| at));
+                sequence.has_waited_for(found.map(|(at, _)| at));
                 let Some((_, target)) = found else { break };
                 target
             }
         };
-        let is_last = turns.are_over();
+        let is_last = sequence.is_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
-        let terms = CallTerms { is_last, is_only, is_measured };
+        let terms = CallPosition { is_last, is_only, is_measured };
         let answer;
         (running, answer) =
             Box::pin(call_target(gateway, &mut source, &mut look, target, terms, &request_id, running)).await;
@@ -236,9 +236,9 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
 }
 
 /// The target, if it has a limit.
-fn limited(target: &PlannedTarget) -> Option<Limited<'_>> {
+fn limited(target: &PlannedTarget) -> Option<LimitedTarget<'_>> {
     let (backend, is_shared) = (&target.backend, target.provider.tenant_id.is_none());
-    target.max_concurrent.map(|limit| Limited { backend, limit, is_shared })
+    target.max_concurrent.map(|limit| LimitedTarget { backend, limit, is_shared })
 }
 
 /// Waits for the first place at any of these targets, which had none before, and says which of them has it.
@@ -250,7 +250,7 @@ async fn wait_for_place(
     running: &mut Running,
 ) -> Option<usize> {
     let owner = running.owner();
-    let who = Waiting { owner, priority, deadline: running.deadline };
+    let who = WaitingRequest { owner, priority, deadline: running.deadline };
     let targets: Vec<_> = full.iter().filter_map(|(_, target)| limited(target)).collect();
     let limits = |tables: &Tables| {
         let of =
@@ -271,7 +271,7 @@ async fn fail(running: Box<Running>, refusal: Refusal, reason: &str, request_id:
 
 /// How one target is called among the others.
 #[derive(Clone, Copy)]
-struct CallTerms {
+struct CallPosition {
     is_last: bool,
     /// No other target can be called in its place.
     is_only: bool,
@@ -286,7 +286,7 @@ async fn call_target(
     source: &mut Option<RequestSource>,
     look: &mut LastLook,
     target: &Arc<PlannedTarget>,
-    CallTerms { is_last, is_only, is_measured }: CallTerms,
+    CallPosition { is_last, is_only, is_measured }: CallPosition,
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
@@ -388,7 +388,7 @@ async fn call_target(
             NextKey::Another | NextKey::None => {}
         }
         let [jitter] = gateway.ids.bytes::<1>();
-        match failure.retry_after(RetryTerms { calls, is_last }, jitter) {
+        match failure.retry_after(CallsSoFar { calls, is_last }, jitter) {
             Some(wait) if !running.is_out_of_time_after(wait) => {
                 if !gateway.allows_retry(target, running.owner(), Retry::SameTarget) {
                     running.passed_over.add(&target.backend, PassedOverFor::RetryBudget);

@@ -32,7 +32,7 @@ const JITTER_PART: u32 = 4;
 
 /// The calls so far of a request to one target, of which the last one has failed.
 #[derive(Clone, Copy, Debug)]
-pub struct RetryTerms {
+pub struct CallsSoFar {
     pub calls: u32,
     /// No other target is left.
     pub is_last: bool,
@@ -338,7 +338,7 @@ impl CallFailure {
 
     /// After how long to call the same target again; `None` if that would not help. Only the first failure of a target is retried
     /// there, and one more if the target says when to come back and no other one is left; `jitter` is in 0..=255.
-    pub fn retry_after(&self, RetryTerms { calls, is_last }: RetryTerms, jitter: u8) -> Option<Duration> {
+    pub fn retry_after(&self, CallsSoFar { calls, is_last }: CallsSoFar, jitter: u8) -> Option<Duration> {
         // Each call of a circle makes more of them.
         if self.is_loop() {
             return None;

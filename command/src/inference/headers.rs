@@ -13,9 +13,6 @@ pub const POSITION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-pos
 /// The settlement's leaf in the published log, if the log is published.
 pub const LEAF_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-leaf-hash");
 
-/// Of a request: who is served first where requests wait.
-pub const PRIORITY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-priority");
-
 /// The fields that the provider was not sent, because its dialect cannot express them.
 pub const IGNORED_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-ignored");
 

@@ -15,7 +15,7 @@ use projections::tables::Tables;
 
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::plan::{Plan, not_allowed, terms_not_met, under_maintenance};
-use super::preparation::{authorize, not_current, require_choice};
+use super::preparation::{authorize, not_current, require_strategy_choice};
 use super::target::PlannedTarget;
 
 /// Why a target is not called.
@@ -58,7 +58,7 @@ impl LastLook {
         let tables = gateway.tables.load();
         let model = &request.facts.model;
         let caller = authorize(&tables, &self.caller, gateway.clock.now()).map_err(NotToBeCalled::NoLongerAllowed)?;
-        require_choice(&caller, request.facts.wished_strategy).map_err(NotToBeCalled::NoLongerAllowed)?;
+        require_strategy_choice(&caller, request.facts.requested_strategy).map_err(NotToBeCalled::NoLongerAllowed)?;
         if !caller.may_use_model(&tables, model) {
             return Err(NotToBeCalled::NoLongerAllowed(not_allowed(model)));
         }
@@ -82,7 +82,7 @@ fn must_serve(
     let row = model.and_then(|model| Some((model, model.targets.iter().find(is_it)?)));
     let provider = tables.provider(backend.provider_id).map_or(&target.provider, |entry| &entry.value);
     let (of_target, none) = (row.map(|(_, row)| &row.maintenance), MaintenanceWindows::default());
-    if let Some(until) = provider.maintenance.until_with(of_target.unwrap_or(&none), now) {
+    if let Some(until) = provider.maintenance.end_together_with(of_target.unwrap_or(&none), now) {
         let refusal = under_maintenance(requested, until, now);
         return Err(NotToBeCalled::PassedOver(PassedOverFor::Maintenance, Box::new(refusal)));
     }

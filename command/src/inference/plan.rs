@@ -82,7 +82,7 @@ pub fn plan(
     if !caller.may_use_model(tables, &request.facts.model) {
         return Err(not_allowed(&request.facts.model));
     }
-    let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_in_service(now)?;
+    let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_not_retired(now)?;
     let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface, WrittenBody};
 use events::content::{ContentPart, ContentPolicy};
 use events::event::admin::{Model, Permission};
-use events::event::{BoundRequest, Context};
+use events::event::{Context, ScopeSubject};
 use events::ids::RequestId;
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
@@ -27,10 +27,9 @@ use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
 use super::plan::{self, Plan};
+use super::routing_headers::{RoutingHeaders, terms_of_both};
 use super::running::UnheldRequest;
-use super::session::session_of;
 use super::target_places::Priority;
-use super::wishes::{RequestWishes, terms_of_both};
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::Stage;
@@ -79,10 +78,8 @@ pub async fn prepare(
     let idempotency_key = idempotency::key_of(request.headers())
         .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
-    let priority = Priority::of(request.headers())?;
-    let session = session_of(request.headers())?;
-    let wishes = RequestWishes::of(request.headers())?;
-    require_choice(caller, wishes.strategy)?;
+    let RoutingHeaders { priority, session, strategy, terms } = RoutingHeaders::of(request.headers())?;
+    require_strategy_choice(caller, strategy)?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
         .answers
@@ -93,19 +90,19 @@ pub async fn prepare(
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
-    require_choice(&caller, wishes.strategy)?;
+    require_strategy_choice(&caller, strategy)?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
     if session.is_some() {
         request.facts.session = session;
     }
-    request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), wishes.terms)?;
-    request.facts.wished_strategy = wishes.strategy;
+    request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), terms)?;
+    request.facts.requested_strategy = strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
     let model = &request.facts.model;
     let stands_for =
         if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
-    let bound = BoundRequest { chain: caller.chain, model, stands_for, metadata: &request.facts.metadata };
+    let bound = ScopeSubject { chain: caller.chain, model, stands_for, metadata: &request.facts.metadata };
     if gateway.limits.add_narrowed(limits, &tables, &bound) {
         let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
         counted.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
@@ -144,9 +141,9 @@ pub async fn prepare(
     })
 }
 
-/// Errors: `FORBIDDEN`, if the caller wishes for a strategy and may not choose any.
-pub fn require_choice(caller: &Caller, wished: Option<Strategy>) -> Result<(), Refusal> {
-    wished.map_or(Ok(()), |_| caller.require(Permission::RoutingChoose))
+/// Errors: `FORBIDDEN`, if a strategy is requested and the caller may not choose any.
+pub fn require_strategy_choice(caller: &Caller, requested: Option<Strategy>) -> Result<(), Refusal> {
+    requested.map_or(Ok(()), |_| caller.require(Permission::RoutingChoose))
 }
 
 /// The name of the model that an alias stands for now; `None` for a model with targets, and for a name that the caller may not use.
@@ -209,7 +206,7 @@ async fn plan_and_admit(
                         CatchUp::FoundMore => {
                             tables = gateway.tables.load();
                             caller = authorize(&tables, &caller, gateway.clock.now())?;
-                            require_choice(&caller, request.facts.wished_strategy)?;
+                            require_strategy_choice(&caller, request.facts.requested_strategy)?;
                             continue;
                         }
                         CatchUp::FoundNothing => {}
@@ -275,7 +272,7 @@ async fn plan_and_admit(
         unheld.permit.settle(0);
         tables = gateway.tables.load();
         caller = authorize(&tables, &caller, gateway.clock.now())?;
-        require_choice(&caller, request.facts.wished_strategy)?;
+        require_strategy_choice(&caller, request.facts.requested_strategy)?;
     }
 }
 

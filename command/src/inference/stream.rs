@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use projections::figures::GaugeGuard;
 
 use super::answer_permit::AnswerPermit;
-use super::call::{Patience, UpstreamBody};
+use super::call::{KeepAliveTimer, UpstreamBody};
 use super::expiring_slot::ExpiringSlot;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
@@ -148,7 +148,7 @@ impl StreamRelay {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let (mut out, mut patience) = (BytesMut::new(), Patience::of(self.keep_alive));
+        let (mut out, mut timer) = (BytesMut::new(), KeepAliveTimer::of(self.keep_alive));
         // The first bytes may have been the last as well.
         if self.running.relay.as_ref().is_some_and(Relay::ended) {
             return Ok(Relayed::End(out.freeze()));
@@ -156,7 +156,7 @@ impl StreamRelay {
         loop {
             let piece = if out.is_empty() {
                 // What was relayed so far are whole events.
-                let Some(piece) = self.awaited_piece(&mut patience).await else {
+                let Some(piece) = self.awaited_piece(&mut timer).await else {
                     return Ok(Relayed::Bytes(Bytes::from_static(self.surface.spec().keep_alive.as_bytes())));
                 };
                 piece
@@ -180,13 +180,13 @@ impl StreamRelay {
         }
     }
 
-    /// The next piece of the upstream, for which it is waited; `None` once the client's patience is over.
-    async fn awaited_piece(&mut self, patience: &mut Patience) -> Option<Result<Option<Bytes>, CallFailure>> {
+    /// The next piece of the upstream, for which it is waited; `None` when a keep-alive is due.
+    async fn awaited_piece(&mut self, timer: &mut KeepAliveTimer) -> Option<Result<Option<Bytes>, CallFailure>> {
         let Some(observed) = &mut self.running.observers.figures else {
-            return self.body.next_piece_while(patience).await;
+            return self.body.next_piece_or_keep_alive(timer).await;
         };
         let began = Instant::now();
-        let piece = self.body.next_piece_while(patience).await;
+        let piece = self.body.next_piece_or_keep_alive(timer).await;
         observed.waited(began.elapsed());
         piece
     }

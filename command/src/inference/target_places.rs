@@ -19,7 +19,6 @@ use std::time::Duration;
 use events::event::inference::Backend;
 use events::ids::{IdMap, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
-use http::{HeaderMap, HeaderValue};
 use projections::figures::{GaugeGuard, registered};
 use projections::tables::{Tables, TablesHandle};
 use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
@@ -28,7 +27,6 @@ use tokio::time::{Instant, sleep_until};
 use upstream::{Owner, Shares};
 
 use self::queue::{Queue, Ticket};
-use super::headers::PRIORITY_HEADER;
 
 const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
@@ -41,18 +39,6 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The one that a request names.
-    ///
-    /// Errors: it names another one, or several.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut given = headers.get_all(PRIORITY_HEADER).iter().map(HeaderValue::as_bytes);
-        match (given.next(), given.next()) {
-            (None | Some(b"interactive"), None) => Ok(Self::Interactive),
-            (Some(b"batch"), None) => Ok(Self::Batch),
-            _ => Err(Refusal::invalid(PRIORITY_HEADER.as_str(), "must occur once, as interactive or batch")),
-        }
-    }
-
     /// The longest that a request waits for a target.
     const fn wait_max(self) -> Duration {
         match self {
@@ -64,9 +50,9 @@ impl Priority {
 
 /// The limited targets of all models. One for the whole process. Cheap to clone.
 #[derive(Clone)]
-pub struct TargetPlaces(Arc<Shared>);
+pub struct TargetPlaces(Arc<LimitedTargets>);
 
-struct Shared {
+struct LimitedTargets {
     targets: Mutex<Targets>,
     /// Requests that wait.
     waiting: IntGauge,
@@ -113,7 +99,7 @@ impl Askers {
 
 /// A target that has a limit.
 #[derive(Clone, Copy)]
-pub struct Limited<'a> {
+pub struct LimitedTarget<'a> {
     pub backend: &'a Backend,
     /// The calls that it may have under way.
     pub limit: u32,
@@ -130,7 +116,7 @@ pub struct LimitsInForce<'a> {
 
 /// A request that wants to call a target.
 #[derive(Clone, Copy)]
-pub struct Waiting {
+pub struct WaitingRequest {
     pub owner: Owner,
     pub priority: Priority,
     /// When the request must have ended.
@@ -143,7 +129,7 @@ impl TargetPlaces {
         let waiting = "Requests that wait because all targets of their models have as many calls under way as they may";
         let waited = "How long requests waited for a target that had as many calls under way as it may";
         let waited = HistogramOpts::new("ledgerway_target_wait_seconds", waited).buckets(WAIT_SECONDS.to_vec());
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(LimitedTargets {
             targets: Mutex::default(),
             waiting: registered(registry, IntGauge::new("ledgerway_requests_waiting_for_target", waiting)?)?,
             waited: registered(registry, Histogram::with_opts(waited)?)?,
@@ -152,8 +138,8 @@ impl TargetPlaces {
 
     /// Takes a place at the target if there is one for the owner, and none of its requests wait for it. Those of others that wait may not
     /// have it: they were served when it got free.
-    fn take(&self, target: Limited<'_>, owner: Owner) -> Option<Place> {
-        let key = Key::of(self, target, owner);
+    fn take(&self, target: LimitedTarget<'_>, owner: Owner) -> Option<Place> {
+        let key = PlaceKey::of(self, target, owner);
         let mut targets = self.lock();
         targets.askers.add(owner);
         let is_shared = key.is_shared_by(targets.askers);
@@ -168,8 +154,8 @@ impl TargetPlaces {
     }
 
     /// Joins the queue; `None` if it is full.
-    fn join(&self, target: Limited<'_>, who: Waiting) -> Option<InQueue> {
-        let key = Key::of(self, target, who.owner);
+    fn join(&self, target: LimitedTarget<'_>, who: WaitingRequest) -> Option<InQueue> {
+        let key = PlaceKey::of(self, target, who.owner);
         let mut targets = self.lock();
         let is_shared = key.is_shared_by(targets.askers);
         let known = key.entry(&mut targets);
@@ -180,7 +166,7 @@ impl TargetPlaces {
         Some(InQueue { key: Some(key), ticket, served })
     }
 
-    fn change(&self, key: &Key, change: impl FnOnce(&mut Target)) {
+    fn change(&self, key: &PlaceKey, change: impl FnOnce(&mut Target)) {
         let mut targets = self.lock();
         let is_shared = key.is_shared_by(targets.askers);
         let Some(models) = targets.by_backend.get_mut(&key.provider) else { return };
@@ -229,7 +215,7 @@ pub fn no_room() -> Refusal {
 }
 
 /// What a place is of, and whose it is.
-struct Key {
+struct PlaceKey {
     places: TargetPlaces,
     provider: ProviderId,
     model: Box<str>,
@@ -237,8 +223,8 @@ struct Key {
     owner: Owner,
 }
 
-impl Key {
-    fn of(places: &TargetPlaces, Limited { backend, is_shared, .. }: Limited<'_>, owner: Owner) -> Self {
+impl PlaceKey {
+    fn of(places: &TargetPlaces, LimitedTarget { backend, is_shared, .. }: LimitedTarget<'_>, owner: Owner) -> Self {
         let model = backend.model.as_str().into();
         Self { places: places.clone(), provider: backend.provider_id, model, is_shared, owner }
     }
@@ -257,7 +243,7 @@ impl Key {
 }
 
 /// A place of a call at its target, until it is dropped.
-struct Place(Key);
+struct Place(PlaceKey);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -268,7 +254,7 @@ impl Drop for Place {
 /// A request in the queue. Dropped, it leaves the queue, or gives back the place that it has just got.
 struct InQueue {
     /// `None` once its place was taken over.
-    key: Option<Key>,
+    key: Option<PlaceKey>,
     ticket: Ticket,
     /// Closed if it had to make room for another owner's request.
     served: oneshot::Receiver<()>,
@@ -322,7 +308,7 @@ pub struct HeldPlace {
 
 impl HeldPlace {
     /// Takes a place if the target has one. Returns false if not.
-    pub fn take(&mut self, places: &TargetPlaces, target: Limited<'_>, owner: Owner) -> bool {
+    pub fn take(&mut self, places: &TargetPlaces, target: LimitedTarget<'_>, owner: Owner) -> bool {
         self.give_back();
         self.place = places.take(target, owner);
         self.place.is_some()
@@ -333,8 +319,8 @@ impl HeldPlace {
     pub async fn wait(
         &mut self,
         places: &TargetPlaces,
-        targets: &[Limited<'_>],
-        who: Waiting,
+        targets: &[LimitedTarget<'_>],
+        who: WaitingRequest,
         mut in_force: Option<LimitsInForce<'_>>,
     ) -> Option<usize> {
         self.give_back();

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use events::event::admin::Budget;
 use events::event::hold::BudgetWindow;
-use events::event::{BoundRequest, Change};
+use events::event::{Change, ScopeSubject};
 use events::ids::BudgetId;
 use events::ledger::Balances;
 
@@ -55,7 +55,7 @@ impl BudgetRules {
     /// The windows of added budgets in which a request counts that was admitted then.
     pub(crate) fn added_windows(
         &self,
-        request: &BoundRequest<'_>,
+        request: &ScopeSubject<'_>,
         admitted_at: DateTime<Utc>,
     ) -> impl Iterator<Item = BudgetWindow> {
         let binds = move |budget: &&Budget| budget.scope.binds(request);

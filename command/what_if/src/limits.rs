@@ -10,7 +10,7 @@ use access::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::AccessRateLimited;
 use events::event::admin::{NarrowedScope, RateLimit};
-use events::event::{Actor, BoundRequest, Change, Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Actor, Change, Context, Event, Recorded, ScopeSubject, Stream, StreamKind};
 use events::ids::LimitId;
 use events::limit::{Bounds, LimitName, LimitedMeasure, Measure};
 use events::time::{Clock, ManualClock};
@@ -112,7 +112,7 @@ impl<'r> Limits<'r> {
     /// Counts a request, and its tokens if they are known.
     pub(crate) fn count(
         &self,
-        request: &BoundRequest<'_>,
+        request: &ScopeSubject<'_>,
         tables: &Tables,
         tokens: Option<u64>,
     ) -> Result<RateLimitPermit, Refuser> {

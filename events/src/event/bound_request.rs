@@ -8,7 +8,7 @@ static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
 /// What the scopes of budgets and rate limits are about.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundRequest<'a> {
+pub struct ScopeSubject<'a> {
     pub chain: Chain,
     /// The frontend name that the client asks for.
     pub model: &'a str,
@@ -17,7 +17,7 @@ pub struct BoundRequest<'a> {
     pub metadata: &'a BTreeMap<String, String>,
 }
 
-impl<'a> BoundRequest<'a> {
+impl<'a> ScopeSubject<'a> {
     /// Whether it is one for the model of this name: by that name, or by an alias.
     pub fn is_for(&self, model: &str) -> bool {
         self.model == model || self.stands_for == Some(model)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::admin::{NarrowedScope, Provider, Strategy};
-use super::bound_request::BoundRequest;
+use super::bound_request::ScopeSubject;
 use super::context::Context;
 use super::family::family;
 use crate::content::{ContentPart, ContentPolicy};
@@ -163,9 +163,9 @@ impl InferenceAdmitted {
     }
 
     /// What decides which budgets and limits bind it, with the context of the event.
-    pub fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
+    pub fn bound_request(&self, context: &Context) -> ScopeSubject<'_> {
         let (chain, stands_for) = (context.chain(), self.stood_for());
-        BoundRequest { chain, model: &self.model, stands_for, metadata: &self.metadata }
+        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata }
     }
 
     /// The model that the requested alias stood for.
@@ -241,14 +241,14 @@ pub struct InferenceRefused {
 
 impl InferenceRefused {
     /// What decided which budgets bound it, as far as that is recorded, with the context of the event.
-    pub fn bound_request(&self, context: &Context) -> BoundRequest<'_> {
+    pub fn bound_request(&self, context: &Context) -> ScopeSubject<'_> {
         let chain = context.chain();
         match &self.scoped_by {
-            None => BoundRequest::unmarked(chain, &self.model),
+            None => ScopeSubject::unmarked(chain, &self.model),
             Some(scoped_by) => {
                 let model = scoped_by.model.as_ref().unwrap_or(&self.model);
                 let stands_for = scoped_by.stands_for.as_deref();
-                BoundRequest { chain, model, stands_for, metadata: &scoped_by.metadata }
+                ScopeSubject { chain, model, stands_for, metadata: &scoped_by.metadata }
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, Ra
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{
-    BoundRequest, Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, Stream, StreamKind,
+    Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, ScopeSubject, Stream, StreamKind,
 };
 use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, UserId};
 use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
@@ -194,12 +194,12 @@ impl Evidence {
     }
 
     /// What decides which budgets and limits bound it: its first event says it.
-    pub(super) fn bound_request(&self) -> BoundRequest<'_> {
+    pub(super) fn bound_request(&self) -> ScopeSubject<'_> {
         match self.life.first().map(|begin| (&begin.context, &begin.event)) {
             Some((context, Event::Inference(Inference::Admitted(admitted)))) => admitted.bound_request(context),
             Some((context, Event::Inference(Inference::Refused(refused)))) => refused.bound_request(context),
-            Some((context, _)) => BoundRequest::of_chain(context.chain()),
-            None => BoundRequest::of_chain(Chain::default()),
+            Some((context, _)) => ScopeSubject::of_chain(context.chain()),
+            None => ScopeSubject::of_chain(Chain::default()),
         }
     }
 

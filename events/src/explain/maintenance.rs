@@ -33,7 +33,7 @@ pub(super) fn check(
     for target in &model.targets {
         let provider = provider_of(evidence, target, admitted);
         let of_provider = provider.map_or(&nothing, |provider| &provider.maintenance);
-        let is_under_maintenance = target.maintenance.until_with(of_provider, at).is_some();
+        let is_under_maintenance = target.maintenance.end_together_with(of_provider, at).is_some();
         let backend = target.backend();
         let why = route.and_then(|route| route.left_out.get(&backend)).map(String::as_str);
         if is_under_maintenance && matches!(why, None | Some(BREAKER_OPEN)) {

@@ -291,7 +291,7 @@ fn with_session<'a>(
         if model.affinity.is_none() {
             verdict.differ(position, "route.session", session, "nothing: the model has no affinity");
         } else {
-            order.prefer(session, |at| model.targets.get(at).map(Target::backend));
+            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::backend));
         }
     }
     order

@@ -30,8 +30,8 @@ pub(super) fn follows(
             Some(Some(_)) | None => {}
         }
         // Which one it wished for, only the admission says.
-        let can_be_wished = |said: &Strategy| Strategy::OF_RULES.iter().any(|(_, strategy)| strategy == said);
-        return said.filter(can_be_wished).unwrap_or(of_model);
+        let is_choosable = |said: &Strategy| Strategy::CHOOSABLE.iter().any(|(_, strategy)| strategy == said);
+        return said.filter(is_choosable).unwrap_or(of_model);
     }
     if of_model != Strategy::TenantDefault {
         verdict.compare(recorded.position, "route.chosen_by", chosen_by, ChosenBy::Model);

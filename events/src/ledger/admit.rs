@@ -8,7 +8,7 @@ use super::{Admission, AdmitDecision, Amounts, Balances, BudgetInForce, Emitted,
 use crate::event::admin::{Enforcement, WhenShort};
 use crate::event::hold::{BudgetReserved, BudgetWindow};
 use crate::event::inference::{BudgetShortfall, InferenceAdmitted};
-use crate::event::{self, BoundRequest, Inference, Stream};
+use crate::event::{self, Inference, ScopeSubject, Stream};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
@@ -66,7 +66,7 @@ impl Balances {
     }
 
     /// The budgets that bind a request at `now`, in the order in which they are asked, and whether it fits.
-    pub fn rooms(&self, request: &BoundRequest<'_>, wanted: NanoUsd, now: DateTime<Utc>) -> Vec<BudgetRoom> {
+    pub fn rooms(&self, request: &ScopeSubject<'_>, wanted: NanoUsd, now: DateTime<Utc>) -> Vec<BudgetRoom> {
         let room = |binding: Binding<'_>| BudgetRoom {
             window: binding.0,
             in_force: binding.1.clone(),

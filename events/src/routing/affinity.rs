@@ -25,7 +25,7 @@ impl Affinity {
 impl Order<'_> {
     /// Moves the target of a session to the front: one of those that can serve and are ranked as the first of these. `session` is the
     /// digest of the session, `backend` the name of a target.
-    pub fn prefer(&mut self, session: &str, backend: impl Fn(usize) -> Option<String>) {
+    pub fn put_session_target_first(&mut self, session: &str, backend: impl Fn(usize) -> Option<String>) {
         let strategy = self.strategy;
         let able = || self.ranking.iter().enumerate().filter(|(_, ranked)| ranked.candidate.left_out.is_none());
         let Some((front, first)) = able().next() else { return };
@@ -73,7 +73,7 @@ mod tests {
         });
         let mut order = choose(Strategy::Priority, candidates, &Features::default());
         let before: Vec<usize> = order.tried().collect();
-        order.prefer(&format!("session {session}"), |at| Some(format!("p/{at}")));
+        order.put_session_target_first(&format!("session {session}"), |at| Some(format!("p/{at}")));
         let mut after: Vec<usize> = order.tried().collect();
         let first = after[0];
         after.sort_unstable();
@@ -113,7 +113,7 @@ mod tests {
         for session in 0..200 {
             let candidate = |weight| Candidate { weight, ..Candidate::default() };
             let mut order = choose(Strategy::Weighted, [9, 1, 0].map(candidate), &Features::default());
-            order.prefer(&session.to_string(), |at| Some(at.to_string()));
+            order.put_session_target_first(&session.to_string(), |at| Some(at.to_string()));
             *firsts.entry(order.tried().next().unwrap()).or_insert(0) += 1;
         }
         assert_eq!(firsts.keys().copied().collect::<Vec<_>>(), [0, 1]);

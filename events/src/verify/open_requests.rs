@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Depth;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
 use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use crate::event::{Actor, BoundRequest, Context, Event, Hold, Inference, Recorded};
+use crate::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
@@ -70,9 +70,9 @@ impl Stage {
 
 impl OpenRequest {
     /// What decides which budgets bind it.
-    pub(super) fn bound_request(&self) -> BoundRequest<'_> {
+    pub(super) fn bound_request(&self) -> ScopeSubject<'_> {
         let (chain, stands_for) = (self.context.chain(), self.stands_for.as_deref());
-        BoundRequest { chain, model: &self.model, stands_for, metadata: &self.metadata }
+        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata }
     }
 }
 

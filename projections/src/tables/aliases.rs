@@ -34,7 +34,7 @@ impl<'a> NamedModel<'a> {
     }
 
     /// Errors: `MODEL_NOT_FOUND` if the model, or the one that it stands for, is retired.
-    pub fn require_in_service(self, now: DateTime<Utc>) -> Result<Self, Refusal> {
+    pub fn require_not_retired(self, now: DateTime<Utc>) -> Result<Self, Refusal> {
         if let Some(since) = self.named.value.retirement.retired_since(now) {
             return Err(model_retired(&self.named.value, since));
         }
@@ -57,12 +57,12 @@ impl Tables {
         now: DateTime<Utc>,
     ) -> Result<NamedModel<'_>, Refusal> {
         let named = self.route(tenant, name).ok_or_else(|| model_not_found(name))?;
-        self.behind(named, now).ok_or_else(|| alias_of_nothing(&named.value, now))
+        self.resolve_alias(named, now).ok_or_else(|| alias_of_nothing(&named.value, now))
     }
 
     /// What a live model stands for at a time: itself, or for an alias another one; `None` if there is no such model with targets. An alias
     /// names models as its owner sees them.
-    pub fn behind<'a>(&'a self, named: &'a Entry<Model>, now: DateTime<Utc>) -> Option<NamedModel<'a>> {
+    pub fn resolve_alias<'a>(&'a self, named: &'a Entry<Model>, now: DateTime<Utc>) -> Option<NamedModel<'a>> {
         let Some(name) = named.value.alias.stands_for(now) else { return Some(NamedModel { named, serving: named }) };
         let serving = self.route(named.value.tenant_id, name).filter(|entry| entry.value.alias.is_empty())?;
         Some(NamedModel { named, serving })

@@ -44,7 +44,7 @@ impl<'a> EvaluatedTarget<'a> {
 
     /// Until when it, or its provider, is under maintenance; `None` if neither is, or it has no offer.
     pub fn maintenance_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.target.maintenance.until_with(&self.offer?.provider.maintenance, now)
+        self.target.maintenance.end_together_with(&self.offer?.provider.maintenance, now)
     }
 }
 
@@ -127,8 +127,8 @@ impl Tables {
         let (strategy, _) = self.strategy_for(tenant, model);
         let order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
         let able = || order.tried().filter_map(|at| targets.get(at));
-        let in_service = able().find(|target| target.maintenance_until(now).is_none());
-        let first = in_service.or_else(|| able().next())?;
+        let available = able().find(|target| target.maintenance_until(now).is_none());
+        let first = available.or_else(|| able().next())?;
         Some((first.target, first.offer?))
     }
 }

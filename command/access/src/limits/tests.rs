@@ -112,7 +112,7 @@ impl Limits {
     fn ask_model(&self, model: &str, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let (mut limits, mut permit) = (self.binding(), self.ask()?);
         let request =
-            BoundRequest { chain: chain(), model, stands_for: None, metadata: &std::collections::BTreeMap::new() };
+            ScopeSubject { chain: chain(), model, stands_for: None, metadata: &std::collections::BTreeMap::new() };
         if self.limiter.add_narrowed(&mut limits, &self.tables, &request) {
             at_once(self.limiter.acquire_narrowed(&limits, &mut permit)).map_err(limited)?;
         }

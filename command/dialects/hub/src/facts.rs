@@ -43,7 +43,7 @@ pub struct Facts {
     /// What it requires of each target.
     pub required_terms: RequiredTerms,
     /// How it wants its targets ordered.
-    pub wished_strategy: Option<Strategy>,
+    pub requested_strategy: Option<Strategy>,
 }
 
 impl Facts {
@@ -69,7 +69,7 @@ impl Facts {
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             unpriced: Vec::new(),
             required_terms: RequiredTerms::NONE,
-            wished_strategy: None,
+            requested_strategy: None,
         }
     }
 

@@ -84,7 +84,7 @@ impl Administered for Budget {
     async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Planned<Self> {
         let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope.owner, "scope")?;
-        require_room(&opened.scope, cx.tables.budgets_beside(&opened.scope), "budgets")?;
+        require_room(&opened.scope, cx.tables.budgets_under_same_condition(&opened.scope), "budgets")?;
         Ok(CommandPlan::new(Command::Create(opened), chain))
     }
 }

@@ -127,7 +127,7 @@ fn rule() -> Members {
         defaulting("targets", text(BACKEND_LEN_MAX).list(TARGETS_LEN_MAX), json!([])).meaning(
             "The targets that may serve, as provider_id/model, the one that is tried first in front; all if empty",
         ),
-        optional("strategy", one_of(Strategy::OF_RULES))
+        optional("strategy", one_of(Strategy::CHOOSABLE))
             .meaning("Orders these targets; null for the order in which they are named"),
     ])
 }

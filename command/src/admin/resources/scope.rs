@@ -77,8 +77,8 @@ fn metadata(member: &str, value: &Field) -> Result<ScopeMember, FieldError> {
 
 /// Errors: a narrowed scope, of whose owner there are too many under the same condition. It is counted in the tables, which lack what
 /// is being created now.
-pub fn require_room(scope: &NarrowedScope, beside: usize, what: &str) -> Result<(), CommandError> {
-    if scope.narrowing.is_none() || beside < NARROWED_MAX {
+pub fn require_room(scope: &NarrowedScope, under_same_condition: usize, what: &str) -> Result<(), CommandError> {
+    if scope.narrowing.is_none() || under_same_condition < NARROWED_MAX {
         return Ok(());
     }
     let reason = format!(

@@ -57,7 +57,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         "Names of models that the tenant's requests may use; * matches any text. null allows every model. Each key may have a narrower \
          list. Only the platform or the tenant's partner can change it",
     );
-    let default_strategy = optional("default_strategy", one_of(Strategy::OF_RULES))
+    let default_strategy = optional("default_strategy", one_of(Strategy::CHOOSABLE))
         .meaning("The strategy of models whose own is tenant_default; null for priority");
     let own =
         [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy, labels()];

@@ -289,7 +289,7 @@ async fn a_client_is_not_left_without_a_word_and_that_gives_the_upstream_no_more
     let told_before = async |body: &mut UpstreamBody| {
         let mut told = 0;
         loop {
-            match body.next_piece_while(&mut Patience::of(Some(Duration::from_millis(300)))).await {
+            match body.next_piece_or_keep_alive(&mut KeepAliveTimer::of(Some(Duration::from_millis(300)))).await {
                 Some(piece) => return (told, piece),
                 None => told += 1,
             }

@@ -1,7 +1,7 @@
 use super::*;
 
 /// The first call of a target has failed, and another one is left.
-const FIRST: RetryTerms = RetryTerms { calls: 1, is_last: false };
+const FIRST: CallsSoFar = CallsSoFar { calls: 1, is_last: false };
 
 fn refused(status: u16, kind: UpstreamRefusalKind) -> CallFailure {
     let is_limit = matches!(kind, UpstreamRefusalKind::RateLimited { .. });
@@ -155,7 +155,7 @@ fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
         (CallFailure::of(Cause::Fault(UpstreamFault::Truncated)), false),
     ] {
         assert_eq!(failure.retry_after(FIRST, 0).is_some(), again, "{failure:?}");
-        assert_eq!(failure.retry_after(RetryTerms { calls: 2, is_last: false }, 0), None);
+        assert_eq!(failure.retry_after(CallsSoFar { calls: 2, is_last: false }, 0), None);
     }
 }
 
@@ -181,7 +181,7 @@ fn a_target_that_says_when_to_come_back_is_waited_for_longer_and_again_if_no_oth
         (&limited(2), 3, true, 0, None),
         (&limited(3), 1, true, 0, None),
     ] {
-        let wait = failure.retry_after(RetryTerms { calls, is_last }, jitter);
+        let wait = failure.retry_after(CallsSoFar { calls, is_last }, jitter);
         assert_eq!(wait, wanted.map(Duration::from_millis), "{failure:?} after {calls} calls, last: {is_last}");
     }
 }

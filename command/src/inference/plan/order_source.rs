@@ -21,7 +21,7 @@ pub enum OrderSource<'a> {
         /// The rule that holds, with its index.
         rule: Option<(usize, &'a RoutingRule)>,
         /// How the request wants the targets ordered that the rule permits.
-        wish: Option<Strategy>,
+        requested: Option<Strategy>,
     },
 }
 
@@ -34,10 +34,10 @@ impl<'a> OrderSource<'a> {
         input_tokens: u64,
         now: DateTime<Utc>,
     ) -> Self {
-        let wish = request.facts.wished_strategy;
+        let requested = request.facts.requested_strategy;
         if model.strategy != Strategy::Rules {
-            let (strategy, chosen_by) = match wish {
-                Some(wish) => (wish, ChosenBy::Request),
+            let (strategy, chosen_by) = match requested {
+                Some(requested) => (requested, ChosenBy::Request),
                 None => tables.strategy_for(caller.chain.tenant, model),
             };
             return Self::ByStrategy { strategy, chosen_by };
@@ -45,7 +45,7 @@ impl<'a> OrderSource<'a> {
         let features = features_of(request, input_tokens, now);
         let (metadata, tenant) = (&request.facts.metadata, caller.chain.tenant);
         let rule = model.rules.first_that_holds(&ConditionSubject { features: &features, metadata, tenant });
-        Self::ByRules { rule, features, wish }
+        Self::ByRules { rule, features, requested }
     }
 
     const fn rule(&self) -> Option<&'a RoutingRule> {
@@ -66,14 +66,14 @@ impl<'a> OrderSource<'a> {
     pub const fn chosen_by(&self) -> ChosenBy {
         match self {
             Self::ByStrategy { chosen_by, .. } => *chosen_by,
-            Self::ByRules { wish: Some(_), .. } => ChosenBy::Request,
-            Self::ByRules { wish: None, .. } => ChosenBy::Model,
+            Self::ByRules { requested: Some(_), .. } => ChosenBy::Request,
+            Self::ByRules { requested: None, .. } => ChosenBy::Model,
         }
     }
 
     pub fn strategy(&self) -> Strategy {
         match self {
-            Self::ByStrategy { strategy, .. } | Self::ByRules { wish: Some(strategy), .. } => *strategy,
+            Self::ByStrategy { strategy, .. } | Self::ByRules { requested: Some(strategy), .. } => *strategy,
             Self::ByRules { .. } => {
                 self.rule().map_or(Strategy::Priority, |rule| rule.strategy.unwrap_or(Strategy::Rules))
             }

@@ -92,7 +92,7 @@ impl<'a> TargetOrder<'a> {
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| known.salts.session_digest(caller.chain.tenant, session));
         if let Some(session) = &session {
-            order.prefer(session, |at| model.targets.get(at).map(Target::backend));
+            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::backend));
         }
         Self { considered, order, source, maintenance, session, required, open, prompt_bytes, prompt_tokens_estimate }
     }

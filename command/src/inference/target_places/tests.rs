@@ -13,16 +13,16 @@ fn owner(number: u128) -> Owner {
     Some(Uuid::from_u128(number).into())
 }
 
-fn limited(backend: &Backend, limit: u32) -> Limited<'_> {
-    Limited { backend, limit, is_shared: true }
+fn limited(backend: &Backend, limit: u32) -> LimitedTarget<'_> {
+    LimitedTarget { backend, limit, is_shared: true }
 }
 
 fn places() -> TargetPlaces {
     TargetPlaces::register(&Registry::new()).expect("a new registry")
 }
 
-fn who(priority: Priority, seconds: u64) -> Waiting {
-    Waiting { owner: None, priority, deadline: Instant::now() + Duration::from_secs(seconds) }
+fn who(priority: Priority, seconds: u64) -> WaitingRequest {
+    WaitingRequest { owner: None, priority, deadline: Instant::now() + Duration::from_secs(seconds) }
 }
 
 /// The calls under way, and the entries of targets.
@@ -109,7 +109,7 @@ async fn the_first_place_at_any_of_several_targets_is_taken_and_the_others_are_l
 fn a_tenant_has_all_places_while_it_is_the_only_one_and_of_a_shared_target_never_again() {
     let places = places();
     let backend = backend();
-    let fill = |target: Limited<'_>, owner| {
+    let fill = |target: LimitedTarget<'_>, owner| {
         let mut held = Vec::new();
         while let Some(place) = places.take(target, owner) {
             held.push(place);
@@ -124,18 +124,18 @@ fn a_tenant_has_all_places_while_it_is_the_only_one_and_of_a_shared_target_never
         let first = fill(limited(&backend, limit), owner(1));
         let second = fill(limited(&backend, limit), owner(2));
         assert_eq!([first.len(), second.len()], wanted, "{limit}");
-        let of_its_own = Limited { is_shared: false, ..limited(&own, limit) };
+        let of_its_own = LimitedTarget { is_shared: false, ..limited(&own, limit) };
         assert_eq!(fill(of_its_own, owner(1)).len(), usize::try_from(limit).expect("small"));
     }
     // One that waits at its share does not stop another, whose place is free.
     let _held = fill(limited(&backend, 3), owner(1));
-    let waits = places.join(limited(&backend, 3), Waiting { owner: owner(1), ..who_now() }).expect("room");
+    let waits = places.join(limited(&backend, 3), WaitingRequest { owner: owner(1), ..who_now() }).expect("room");
     assert!(places.take(limited(&backend, 3), owner(2)).is_some());
     drop(waits);
 }
 
-fn who_now() -> Waiting {
-    Waiting { owner: None, priority: Priority::Batch, deadline: Instant::now() }
+fn who_now() -> WaitingRequest {
+    WaitingRequest { owner: None, priority: Priority::Batch, deadline: Instant::now() }
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn one_that_had_to_leave_a_full_queue_gives_back_no_place() {
     let (places, backend) = (places(), backend());
     let mut held = HeldPlace::default();
     assert!(held.take(&places, limited(&backend, LIMIT), owner(1)));
-    let join = |number| places.join(limited(&backend, LIMIT), Waiting { owner: owner(number), ..who_now() });
+    let join = |number| places.join(limited(&backend, LIMIT), WaitingRequest { owner: owner(number), ..who_now() });
     let mut waiting: Vec<_> = (0..1000).map(|at| join(at / 100).expect("room")).collect();
     let newcomer = join(10).expect("room for an eleventh");
     let had_to_leave = waiting.iter_mut().filter_map(|waits| waits.served.try_recv().err());
@@ -151,17 +151,4 @@ async fn one_that_had_to_leave_a_full_queue_gives_back_no_place() {
     drop(waiting);
     drop(newcomer);
     assert_eq!(state(&places), (1, 1));
-}
-
-#[test]
-fn a_priority_is_interactive_or_batch() {
-    let named = |name: &str| {
-        let headers = HeaderMap::from_iter([(PRIORITY_HEADER, http::HeaderValue::try_from(name).expect("a value"))]);
-        Priority::of(&headers).map_err(|refusal| refusal.code)
-    };
-    assert_eq!(Priority::of(&HeaderMap::new()).ok(), Some(Priority::Interactive));
-    assert_eq!((named("interactive"), named("batch")), (Ok(Priority::Interactive), Ok(Priority::Batch)));
-    for wrong in ["", "Batch", "high"] {
-        assert_eq!(named(wrong), Err(ErrorCode::InvalidRequest), "{wrong}");
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetWindow};
 use events::event::inference::{Backend, InferenceAdmitted};
-use events::event::{BoundRequest, Context, Event, Inference, Recorded};
+use events::event::{Context, Event, Inference, Recorded, ScopeSubject};
 use events::ids::RequestId;
 use events::ledger::{Charge, EndedHold, Ending};
 use events::money::NanoUsd;
@@ -137,7 +137,7 @@ impl Replay<'_> {
         let mut windows = adjusted.budgets.clone();
         if is_counted {
             let (chain, model) = (recorded.context.chain(), corrected.model.as_str());
-            let request = BoundRequest {
+            let request = ScopeSubject {
                 chain,
                 model,
                 stands_for: corrected.stands_for.as_deref(),

@@ -7,7 +7,7 @@ use events::event::access::AccessRateLimited;
 use events::event::admin::{Budget, Enforcement};
 use events::event::hold::BudgetWindow;
 use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
-use events::event::{BoundRequest, Recorded};
+use events::event::{Recorded, ScopeSubject};
 use events::ledger::Charge;
 use events::limit::{LimitName, LimitedMeasure};
 use events::money::{NanoUsd, NanoUsdSum};
@@ -117,7 +117,7 @@ impl Replay<'_> {
             Fate::Counted if !self.limits.counts(recorded.recorded_at) => limited.count,
             Fate::Counted => {
                 let (chain, scope) = (recorded.context.chain(), self.limits.scope_of(limited));
-                let request = scope.map_or_else(|| BoundRequest::of_chain(chain), |of| of.request_of(chain));
+                let request = scope.map_or_else(|| ScopeSubject::of_chain(chain), |of| of.request_of(chain));
                 let all = 0..limited.count.min(ROLLED_UP_MAX);
                 all.take_while(|_| self.limits.count(&request, &self.tables, None).is_ok()).count() as u64
             }

@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::event::{BoundRequest, Chain, Context, StreamKind};
+use crate::event::{Chain, Context, ScopeSubject, StreamKind};
 use crate::ids::{KeyId, PartnerId, TenantId, UserId};
 
 /// The owner that a budget or a limit binds: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire, `ten_…` as text.
@@ -123,10 +123,10 @@ impl NarrowedScope {
     }
 
     /// A request of which no more is known than its parties, and that it meets the conditions.
-    pub fn request_of(&self, chain: Chain) -> BoundRequest<'_> {
-        let Some(conditions) = &self.narrowing else { return BoundRequest::of_chain(chain) };
+    pub fn request_of(&self, chain: Chain) -> ScopeSubject<'_> {
+        let Some(conditions) = &self.narrowing else { return ScopeSubject::of_chain(chain) };
         let model = conditions.model.as_deref().unwrap_or_default();
-        BoundRequest { chain, model, stands_for: None, metadata: &conditions.metadata }
+        ScopeSubject { chain, model, stands_for: None, metadata: &conditions.metadata }
     }
 
     /// Whom a budget or a limit of this scope belongs to, by the context of its event.
@@ -134,18 +134,18 @@ impl NarrowedScope {
         self.owner.owners(context)
     }
 
-    pub fn binds(&self, request: &BoundRequest<'_>) -> bool {
+    pub fn binds(&self, request: &ScopeSubject<'_>) -> bool {
         self.owner.binds(&request.chain) && self.includes(request)
     }
 
     /// Whether a request of the owner meets the conditions.
-    pub fn includes(&self, request: &BoundRequest<'_>) -> bool {
+    pub fn includes(&self, request: &ScopeSubject<'_>) -> bool {
         self.narrowing.as_ref().is_none_or(|conditions| conditions.hold(request))
     }
 }
 
 impl Narrowing {
-    fn hold(&self, request: &BoundRequest<'_>) -> bool {
+    fn hold(&self, request: &ScopeSubject<'_>) -> bool {
         self.model.as_ref().is_none_or(|model| request.is_for(model))
             && self.metadata.iter().all(|(name, value)| request.metadata.get(name) == Some(value))
     }

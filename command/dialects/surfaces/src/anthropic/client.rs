@@ -82,7 +82,7 @@ impl SurfaceRequest for BodyPositions {
             added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
             required_terms: RequiredTerms::NONE,
-            wished_strategy: None,
+            requested_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

@@ -109,7 +109,7 @@ impl SurfaceRequest for BodyPositions {
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             unpriced,
             required_terms: RequiredTerms::NONE,
-            wished_strategy: None,
+            requested_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

@@ -77,7 +77,7 @@ impl Request {
             has_tools: false,
             unpriced,
             required_terms: RequiredTerms::NONE,
-            wished_strategy: None,
+            requested_strategy: None,
         };
         // A server may put what it does not share with others before each text.
         let is_foreign = |member: &&Member<'_>| !OWN.contains(&member.name());

@@ -1,0 +1,71 @@
+//! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for together.
+
+/// The targets that are left.
+pub struct TargetSequence {
+    next: usize,
+    len: usize,
+    had_no_room: Vec<usize>,
+}
+
+/// What comes next, by places in the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextTarget {
+    /// This target, if it has room at once.
+    AtOnce(usize),
+    /// The first of these that has room.
+    Waiting(Vec<usize>),
+}
+
+impl TargetSequence {
+    pub const fn of(len: usize) -> Self {
+        Self { next: 0, len, had_no_room: Vec::new() }
+    }
+
+    pub fn next(&mut self) -> Option<NextTarget> {
+        if self.next < self.len {
+            self.next += 1;
+            return Some(NextTarget::AtOnce(self.next - 1));
+        }
+        (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
+    }
+
+    /// It has no room: it comes once more, after all others.
+    pub fn had_no_room(&mut self, at: usize) {
+        self.had_no_room.push(at);
+    }
+
+    /// This one had room when they were waited for; or none had in time, and none is waited for again.
+    pub fn has_waited_for(&mut self, at: Option<usize>) {
+        match at {
+            Some(at) => self.had_no_room.retain(|other| *other != at),
+            None => self.had_no_room.clear(),
+        }
+    }
+
+    /// No other target comes.
+    pub const fn is_over(&self) -> bool {
+        self.next >= self.len && self.had_no_room.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_without_room_are_waited_for_together_after_all_others() {
+        let mut sequence = TargetSequence::of(4);
+        for at in 0..4 {
+            assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::AtOnce(at)), false), "{at}");
+            if at != 1 {
+                sequence.had_no_room(at);
+            }
+        }
+        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0, 2, 3])));
+        sequence.has_waited_for(Some(2));
+        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
+        sequence.has_waited_for(None);
+        assert_eq!((sequence.next(), sequence.is_over()), (None, true));
+        assert!(TargetSequence::of(0).is_over());
+    }
+}
