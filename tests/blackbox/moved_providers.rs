@@ -94,10 +94,17 @@ async fn a_provider_that_moves_while_a_request_is_on_its_way_is_called_where_it_
 /// Holds: admin.own-key
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_ends_while_a_request_is_on_its_way_is_not_called_any_more() {
-    for (was_called, resource) in [(false, Resource::Provider), (true, Resource::Provider), (false, Resource::Tenant)] {
+    let is_unavailable = (503, "ALL_PROVIDERS_UNAVAILABLE");
+    // With its tenant ends the caller's key too.
+    let cases = [
+        (false, Resource::Provider, is_unavailable),
+        (true, Resource::Provider, is_unavailable),
+        (false, Resource::Tenant, (401, "UNAUTHENTICATED")),
+    ];
+    for (was_called, resource, (status, code)) in cases {
         let ended = Moved::new(was_called, |_| (Method::DELETE, resource, json!({}))).await;
         ended.must_not_have_seen_each_others_keys();
-        ended.reply.clone().must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
+        ended.reply.clone().must_be(status, code);
         assert_eq!(ended.old.seen_of("ok"), usize::from(was_called));
     }
 }
