@@ -1,9 +1,9 @@
 //! `Idempotency-Key` recognizes a request that is sent again: by the client's key for it, and by a fingerprint of its content.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The header with which a retry gets the same response, or is not paid for again.
-pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+pub static IDEMPOTENCY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_LEN_MAX: usize = 255;
 
 /// The header's value is not a valid key.
@@ -13,7 +13,7 @@ pub struct MalformedKey;
 
 /// The client's key; `None` if it sent none.
 pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, MalformedKey> {
-    let mut given = headers.get_all(IDEMPOTENCY_HEADER).iter();
+    let mut given = headers.get_all(&IDEMPOTENCY_HEADER).iter();
     let Some(key) = given.next() else { return Ok(None) };
     let is_key = (1..=KEY_LEN_MAX).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     match (key.to_str(), given.next()) {
@@ -44,7 +44,7 @@ mod tests {
     fn keys(values: &[&[u8]]) -> Result<Option<String>, MalformedKey> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(IDEMPOTENCY_HEADER, HeaderValue::from_bytes(value).unwrap());
+            headers.append(&IDEMPOTENCY_HEADER, HeaderValue::from_bytes(value).unwrap());
         }
         key_of(&headers)
     }

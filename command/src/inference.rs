@@ -161,7 +161,8 @@ async fn serve(
     match Box::pin(prepare(gateway, surface, id, caller, request, (&mut unheld, limits))).await {
         Ok(prepared) => {
             let lowered_cap = prepared.hold.lowered_cap;
-            let deprecation = headers::deprecation(&prepared.plan.retirement, gateway.now());
+            let retirement = &prepared.plan.retirement;
+            let deprecation = retirement.has_dates().then(|| headers::deprecation(retirement, gateway.now())).flatten();
             let mut response = Box::pin(dispatch::run(gateway, prepared, unheld)).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));

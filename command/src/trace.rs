@@ -16,7 +16,7 @@ use events::time::Clock;
 use http::HeaderValue;
 
 pub use export::{Exporting, TraceFigures, TraceTarget};
-pub use parent::TraceParent;
+pub use parent::{TRACEPARENT, TRACESTATE, TraceParent};
 pub use span::{Attribute, Kind, Span, SpanId, TraceId};
 
 use export::Queue;

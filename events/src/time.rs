@@ -1,7 +1,7 @@
 //! Time: one clock port, instants in whole microseconds, and the calendar windows that budgets count in.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 
@@ -60,7 +60,9 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> DateTime<Utc> {
-        from_micros(Utc::now().timestamp_micros())
+        // `Utc::now` would compute the date twice: of the time as it is, and of that in microseconds.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        from_micros(i64::try_from(since_1970.as_micros()).unwrap_or_default())
     }
 
     fn monotonic(&self) -> Duration {

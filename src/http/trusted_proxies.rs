@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose `X-Forwarded-For` is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +23,11 @@ impl TrustedProxies {
     /// The address of the client of a request that came from `peer`: the last one that no trusted proxy has. A client can write
     /// what it likes into the header, but not behind what a proxy adds.
     pub fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.has(peer) {
+            return peer;
+        }
         let mut client = peer;
-        let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
+        let lines = headers.get_all(&FORWARDED_FOR).into_iter().rev();
         let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         while self.has(client)
             && let Some(hop) = hops.next().and_then(|hop| address(hop.trim()))
@@ -82,15 +85,12 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).expect("a header"));
+                headers.append(&FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).expect("a header"));
             }
             let expected: IpAddr = client.parse().expect("an address");
             assert_eq!(proxies.client_of(peer.parse().expect("an address"), &headers), expected, "{peer} {lines:?}");
         }
-        let headers = HeaderMap::from_iter([(
-            http::HeaderName::from_static(FORWARDED_FOR),
-            HeaderValue::from_static("192.0.2.1"),
-        )]);
+        let headers = HeaderMap::from_iter([(FORWARDED_FOR.clone(), HeaderValue::from_static("192.0.2.1"))]);
         let peer = IpAddr::from([10, 0, 0, 1]);
         assert_eq!(TrustedProxies::default().client_of(peer, &headers), peer, "nobody is trusted by default");
     }

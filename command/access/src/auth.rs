@@ -26,7 +26,7 @@ use events::log::{KeySecret, Log, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use projections::caller::Caller;
 use projections::tables::{CatchUp, KeyEntry, Tables, TablesHandle};
 use subtle::ConstantTimeEq;
@@ -39,9 +39,9 @@ use token::{Digest, Token};
 use verdict_cache::{Verdict, VerdictCache};
 
 /// The header that selects the tenant of a request.
-pub const TENANT_HEADER: &str = "x-tenant-id";
+pub static TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
 /// The header that can carry a key if there is no `Authorization`.
-pub const KEY_HEADER: &str = "x-api-key";
+pub static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// How long the tables may lack a change that another node has recorded, from when it was recorded.
 const TABLES_LAG_MAX: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ impl Authenticator {
     /// if the key or the tenant cannot be checked now.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
         let caller = self.caller_of_key(headers).await.map_err(Denied::into_refusal)?;
-        match headers.get(TENANT_HEADER) {
+        match headers.get(&TENANT_HEADER) {
             None => Ok(caller),
             Some(tenant) => self.select_tenant(&caller, tenant).await,
         }
@@ -224,7 +224,7 @@ impl Denied {
 
 /// The key in the headers: the bearer token, else `x-api-key`.
 fn key_in(headers: &HeaderMap) -> Result<&str, Denied> {
-    let key = match (headers.get(AUTHORIZATION), headers.get(KEY_HEADER)) {
+    let key = match (headers.get(AUTHORIZATION), headers.get(&KEY_HEADER)) {
         (Some(authorization), _) => {
             let text = authorization.to_str().map_err(|_| Denied::InvalidKey)?;
             let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));

@@ -31,7 +31,7 @@ pub fn request(id: &str, summary: &str) -> Operation {
 pub fn command(id: &str, summary: &str) -> Operation {
     let meaning =
         "1 to 255 visible ASCII characters. A retry with the same key gets the same response and changes nothing";
-    request(id, summary).header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning).refuses(DECIDED)
+    request(id, summary).header(IDEMPOTENCY_HEADER.as_str(), schema::formed("^[!-~]{1,255}$"), meaning).refuses(DECIDED)
 }
 
 /// Adds the id in the path.

@@ -126,7 +126,7 @@ impl CommandError {
         // No wildcard, so that a new variant must choose. What the operator must know of has its cause in the log.
         match self {
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
-            Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER, message),
+            Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER.as_str(), message),
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),
             Self::Body(error) => error.into_refusal(),
             Self::NoRoom(no_room) => no_room.refusal(),

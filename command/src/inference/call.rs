@@ -1,7 +1,7 @@
 //! One call to one target: the head within the provider's time-out, the body chunk by chunk, all of it before the request's
 //! deadline.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::too_much::ANSWER_BYTES_MAX;
 use super::yield_to_runtime::YieldToRuntime;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
-use crate::trace::TraceHeaders;
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceHeaders};
 
 /// The longest wait for a refusal's body.
 const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -162,7 +162,9 @@ async fn send(
     let client = gateway.upstreams.client(&credentials.provider);
     // A time limit that is over would only be noticed once a part of the request has been sent.
     must_be_before(first_until)?;
-    match timeout_at(first_until, client.send(running.owner(), request)).await {
+    // Pinned here: the future is large, and is moved no more.
+    let sent = pin!(client.send(running.owner(), request));
+    match timeout_at(first_until, sent).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
             Ok((credentials, (parts.status.as_u16(), parts.headers, Source::Http(body))))
@@ -227,7 +229,7 @@ impl Outgoing<'_> {
         headers.insert(ACCEPT, HeaderValue::from_static(framing.accept()));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
         headers.insert(REQUEST_ID_HEADER, HeaderValue::try_from(request_id).ok()?);
-        for (name, value) in [("traceparent", trace.parent), ("tracestate", trace.state)] {
+        for (name, value) in [(&TRACEPARENT, trace.parent), (&TRACESTATE, trace.state)] {
             if let Some(value) = value {
                 headers.insert(name, value);
             }

@@ -101,7 +101,8 @@ impl RequestContent {
             (ContentPolicy::Sealed, Some(tenant)) => {
                 let keeper = keeper.ok_or_else(no_store)?;
                 let owner = ContentKeyOwner::of(tenant, context.user_id);
-                let key = keeper.key(tenant, owner, known_until).await.map_err(no_key)?;
+                // Boxed: few requests need it, and all would have its size.
+                let key = Box::pin(keeper.key(tenant, owner, known_until)).await.map_err(no_key)?;
                 let salt = key.salts().salt(request);
                 Ok(Self::Sealed(SealedRequest { keeper: Arc::clone(keeper), key, tenant, request, salt }))
             }

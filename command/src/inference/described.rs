@@ -38,7 +38,7 @@ fn operation(id: &str, summary: &str) -> Operation {
                    being answered, and after it was charged";
     let operation = Operation::new(id, "Inference", summary).needs(Permission::ModelsUse);
     with_routing_headers(operation)
-        .header(IDEMPOTENCY_HEADER, schema::formed("^[!-~]{1,255}$"), meaning)
+        .header(IDEMPOTENCY_HEADER.as_str(), schema::formed("^[!-~]{1,255}$"), meaning)
         .header(
             PRIORITY_HEADER.as_str(),
             schema::one_of(["interactive", "batch"]),

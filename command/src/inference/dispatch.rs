@@ -22,7 +22,7 @@ use super::answer_permit::AnswerPermit;
 use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
 use super::gateway::Gateway;
-use super::headers::{BACKEND_HEADER, COST_HEADER, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
+use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::large_bodies::LargeBodies;
 use super::last_look::{LastLook, NotToBeCalled};
 use super::ledger_failure::not_ended;
@@ -474,6 +474,8 @@ async fn answer_whole(
     let body = WholeBody::new(permit.attach_to(rendered), settled.permit);
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
+    // Room for all at once, also those that are added later.
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(POSITION_HEADER, HeaderValue::from(settled.settled_position));
     if let Ok(name) = HeaderValue::try_from(&settled.target.name) {

@@ -76,7 +76,7 @@ pub async fn prepare(
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(caller)?;
     let idempotency_key = idempotency::key_of(request.headers())
-        .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER, error.to_string()))?;
+        .map_err(|error| Refusal::invalid(idempotency::IDEMPOTENCY_HEADER.as_str(), error.to_string()))?;
     let headers = (surface.spec().read_headers)(request.headers())?;
     let RoutingHeaders { priority, session, strategy, terms } = RoutingHeaders::of(request.headers())?;
     require_strategy_choice(caller, strategy)?;

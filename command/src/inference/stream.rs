@@ -20,7 +20,7 @@ use super::call::{KeepAliveTimer, UpstreamBody};
 use super::expiring_slot::ExpiringSlot;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
-use super::headers::{BACKEND_HEADER, POSITION_HEADER};
+use super::headers::{BACKEND_HEADER, HEADERS, POSITION_HEADER, UNBUFFERED_HEADER};
 use super::ledger_failure::not_ended;
 use super::running::Running;
 use super::target::PlannedTarget;
@@ -61,9 +61,11 @@ pub fn respond(
     });
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
+    // Room for all at once, also those that are added later.
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(UNBUFFERED_HEADER, HeaderValue::from_static("no"));
     headers.insert(POSITION_HEADER, HeaderValue::from(admitted_position));
     if let Ok(name) = HeaderValue::try_from(&target.name) {
         headers.insert(BACKEND_HEADER, name);

@@ -1,10 +1,13 @@
 //! `traceparent` and `tracestate` of W3C Trace Context. A malformed context is ignored without an error.
 
 use events::hex;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::SAMPLED;
 use super::span::{SpanId, TraceId};
+
+pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longer lists need not be forwarded.
 const STATE_BYTES_MAX: usize = 512;
@@ -25,9 +28,9 @@ pub struct TraceParent {
 
 impl TraceParent {
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let header = headers.get("traceparent")?;
+        let header = headers.get(&TRACEPARENT)?;
         // Two headers are ambiguous.
-        if headers.get_all("traceparent").iter().nth(1).is_some() {
+        if headers.get_all(&TRACEPARENT).iter().nth(1).is_some() {
             return None;
         }
         let text = header.to_str().ok()?;
@@ -56,7 +59,7 @@ impl TraceParent {
 
 /// Joins several headers into one list.
 fn state_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut all = headers.get_all("tracestate").iter();
+    let mut all = headers.get_all(&TRACESTATE).iter();
     let first = all.next()?;
     let mut list = first.to_str().ok()?.to_owned();
     for more in all {

@@ -268,7 +268,8 @@ const NAME_CHARS_MAX: usize = 256;
 
 /// Ids and models of responses are recorded, at most so long.
 fn truncated(name: &str) -> String {
-    name.chars().take(NAME_CHARS_MAX).collect()
+    let end = name.char_indices().nth(NAME_CHARS_MAX).map_or(name.len(), |(end, _)| end);
+    name[..end].to_owned()
 }
 
 /// Bounds the id or name of a tool call, which is kept and repeated with each piece of the arguments. A truncated name
