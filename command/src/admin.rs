@@ -1,4 +1,4 @@
-//! The write side of administration: the eleven resources (partners, tenants, users, keys, providers, their keys, models, prices,
+//! The write side of administration: the twelve resources (partners, tenants, users, teams, keys, providers, their keys, models, prices,
 //! budgets and rate limits, which decide inference requests, and saved searches of the audit), and the routes that change them.
 //!
 //! It guarantees four things. Every change is a command to an aggregate, and all that remains of it is events and side
@@ -8,7 +8,7 @@
 //! event has changed them meanwhile, the command is decided anew.
 //!
 //! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
-//! Separate handlers were rejected: each would repeat authority, idempotency and retries. So all eleven resources share
+//! Separate handlers were rejected: each would repeat authority, idempotency and retries. So all twelve resources share
 //! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
@@ -42,7 +42,7 @@ use access::auth::hashing::KeyHasher;
 use events::concurrency::ConcurrencyLimiter;
 use events::event::StreamKind;
 use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
 use events::ids::IdMaker;
 use events::log::Log;
@@ -113,6 +113,7 @@ pub fn routes(state: AdminState) -> Api {
         .merge(resource_routes::<Tenant>())
         .merge(resource_routes::<User>())
         .merge(changes_of(StreamKind::User, erasure))
+        .merge(resource_routes::<Team>())
         .merge(resource_routes::<Key>())
         .merge(changes_of(StreamKind::Key, rotation))
         .merge(resource_routes::<Provider>())

@@ -129,7 +129,9 @@ async fn infer(
 ) -> Response {
     let context = caller.context().in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface, request.extensions().get::<Arrival>());
-    let mut limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
+    let tables = gateway.tables.load();
+    let mut limits = gateway.limits.binding(&tables, &caller.chain, tables.teams_of(&caller.chain));
+    drop(tables);
     let response = match gateway.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);

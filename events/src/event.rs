@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 
 pub use access::Access;
 pub use alert::Alert;
-pub use bound_request::ScopeSubject;
+pub use bound_request::{ScopeSubject, TeamVersions};
 pub use context::{Actor, Chain, Context};
 pub use event_set::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 pub use family::{EventType, SequenceRule};

@@ -221,6 +221,8 @@ ids! {
     TenantId "ten_";
     /// A person or service of a tenant.
     UserId "usr_";
+    /// A group of users of a tenant.
+    TeamId "tea_";
     /// An API key of a user.
     KeyId "key_";
     /// An upstream that serves models.

@@ -120,7 +120,7 @@ pub struct Changes {
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub request_id: RequestId,
-    /// The requester; every budget of its partner, tenant, user and key binds the request, if its scope
+    /// The requester; every budget of its partner, tenant, teams, user and key binds the request, if its scope
     /// includes the model and the metadata of `admitted`.
     pub context: Context,
     /// The log position of the rights, prices and routes that it was planned on. It is not decided on if any of these may have
@@ -324,7 +324,9 @@ impl Balances {
     /// The budgets that bind a request, in a fixed order, each with its window at `now`.
     fn windows_of(&self, request: &ScopeSubject<'_>, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
         let of = |owner| self.by_scope.whole(owner).chain(self.by_scope.narrowed(owner, request));
-        let in_force = Scope::all_of(&request.chain).flat_map(of).filter_map(|id| Some((id, self.budgets.get(&id)?)));
+        let in_force = Scope::all_of(&request.chain, request.teams)
+            .flat_map(of)
+            .filter_map(|id| Some((id, self.budgets.get(&id)?)));
         let binding = in_force.filter(|(_, in_force)| in_force.budget.scope.includes(request));
         let with_window = |(budget_id, in_force): (BudgetId, &'_ BudgetInForce)| BudgetWindow {
             budget_id,

@@ -195,7 +195,7 @@ mod tests {
         let chain = Chain { tenant: Some(tenant), ..Chain::default() };
         let found = |index: &ScopeIndex<usize>, model: &str, metadata: &[(&str, &str)]| {
             let metadata = pairs(metadata);
-            let request = ScopeSubject { chain, model, stands_for: None, metadata: &metadata };
+            let request = ScopeSubject { metadata: &metadata, ..ScopeSubject::unmarked(chain, model) };
             let mut found: Vec<usize> = index.narrowed(owner, &request).collect();
             found.sort_unstable();
             found

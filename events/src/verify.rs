@@ -14,6 +14,7 @@
 mod alerts;
 mod books;
 mod costs;
+mod memberships;
 mod open_requests;
 mod order;
 mod owners;

@@ -227,7 +227,10 @@ pub fn scope() -> Shape {
     let conditions =
         "Exactly one of the ids. A member `metadata.NAME` binds only requests with that value of that name";
     let fields = object().optional("partner_id", schema::id("par_")).optional("tenant_id", schema::id("ten_"));
-    let fields = fields.optional("user_id", schema::id("usr_")).optional("key_id", schema::id("key_"));
+    let fields = fields
+        .optional("team_id", schema::id("tea_"))
+        .optional("user_id", schema::id("usr_"))
+        .optional("key_id", schema::id("key_"));
     let fields = fields.optional("model", schema::described(schema::string(), model));
     schema::described(fields.filled_with_others(schema::string(), NarrowedScope::MEMBERS_MAX), conditions)
 }

@@ -28,12 +28,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use events::content::ContentPolicy;
 use events::event::admin::{
-    Budget, Key, KeyRotated, Model, NarrowedScope, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant,
-    User,
+    Budget, Key, KeyRotated, Model, NarrowedScope, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Team,
+    Tenant, User,
 };
 use events::event::log_key::LogKeyCreated;
-use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState, ScopeSubject};
-use events::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
+use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState, ScopeSubject, TeamVersions};
+use events::ids::{
+    BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId, UserId,
+};
 
 use crate::model_globs::ModelGlobs;
 
@@ -97,6 +99,7 @@ pub struct Tables {
     partners: SharedMap<PartnerId, Entry<Partner>>,
     tenants: SharedMap<TenantId, Entry<Tenant>>,
     users: SharedMap<UserId, Entry<User>>,
+    teams: SharedMap<TeamId, Entry<Team>>,
     keys: SharedMap<KeyId, KeyEntry>,
     providers: SharedMap<ProviderId, Entry<Provider>>,
     provider_keys: SharedMap<ProviderKeyId, Entry<ProviderKey>>,
@@ -138,6 +141,7 @@ table_resources! {
     partners: Partner, partner(PartnerId);
     tenants: Tenant, tenant(TenantId);
     users: User, user(UserId);
+    teams: Team, team(TeamId);
     providers: Provider, provider(ProviderId);
     provider_keys: ProviderKey, provider_key(ProviderKeyId);
     models: Model, model(ModelId);
@@ -155,6 +159,7 @@ impl Tables {
             Resource::Partner(change) => self.apply(change, recorded),
             Resource::Tenant(change) => self.apply(change, recorded),
             Resource::User(change) => self.apply(change, recorded),
+            Resource::Team(change) => self.apply(change, recorded),
             Resource::Key(change) => self.apply_to_key(change, recorded),
             Resource::KeyRotated(rotated) => self.rotate_key(rotated, recorded),
             Resource::Provider(change) => {
@@ -291,6 +296,7 @@ impl Tables {
         match scope {
             Scope::Partner(id) => self.partner(id).map(|_| Chain { partner: Some(id), ..Chain::default() }),
             Scope::Tenant(id) => self.chain_of_tenant(id),
+            Scope::Team(id) => self.team(id).and_then(|team| self.chain_of_tenant(team.value.tenant_id)),
             Scope::User(id) => self.chain_of_user(id),
             Scope::Key(id) => self.key(id).map(|entry| entry.chain),
         }
@@ -380,9 +386,27 @@ impl Tables {
             .max_by_key(|price| (price.value.origin.is_none(), price.value.effective_from, price.version))
     }
 
-    /// The live rate limits that bind every request of `chain`: those of its key, user, tenant and partner.
-    pub fn rate_limits(&self, chain: &Chain) -> Vec<(LimitId, &RateLimit)> {
-        let ids = scopes_of(chain).flat_map(|scope| self.indexes.limits_by_scope.whole(scope));
+    /// The live teams of the chain's user, if they are teams of the chain's tenant: requests in other tenants count for no team.
+    pub fn teams_of(&self, chain: &Chain) -> &TeamVersions {
+        static NONE: TeamVersions = TeamVersions::new();
+        if self.indexes.teams_by_user.is_empty() {
+            return &NONE;
+        }
+        let user =
+            chain.user.filter(|id| self.user(*id).is_some_and(|user| Some(user.value.tenant_id) == chain.tenant));
+        user.map_or(&NONE, |id| self.teams_of_user(id))
+    }
+
+    /// The live teams that a user is in.
+    pub fn teams_of_user(&self, id: UserId) -> &TeamVersions {
+        static NONE: TeamVersions = TeamVersions::new();
+        self.indexes.teams_by_user.get(&id).unwrap_or(&NONE)
+    }
+
+    /// The live rate limits that bind every request of `chain` that counts for these teams: those of its key, user, teams, tenant and
+    /// partner.
+    pub fn rate_limits(&self, chain: &Chain, teams: &TeamVersions) -> Vec<(LimitId, &RateLimit)> {
+        let ids = scopes_of(chain, teams).flat_map(|scope| self.indexes.limits_by_scope.whole(scope));
         ids.filter_map(|id| Some((id, &*self.rate_limits.get(&id)?.value))).collect()
     }
 
@@ -393,7 +417,8 @@ impl Tables {
 
     /// The live rate limits that bind a request because of its model or its metadata.
     pub fn narrowed_rate_limits(&self, request: &ScopeSubject<'_>) -> impl Iterator<Item = &RateLimit> {
-        let ids = Scope::all_of(&request.chain).flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
+        let ids = Scope::all_of(&request.chain, request.teams);
+        let ids = ids.flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
         let limits = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value));
         limits.filter(|limit| limit.scope.includes(request))
     }
@@ -409,12 +434,12 @@ impl Tables {
         self.indexes.limits_by_scope.under_same_condition(scope)
     }
 
-    /// The live budgets that bind requests of `chain`: those of its key, user, tenant and partner, that bind all of them; and of those of
-    /// the owners `narrowed_of` that bind only some, the oldest [`NARROWED_SHOWN_MAX`].
+    /// The live budgets that bind requests of `chain`: those of its key, user, teams, tenant and partner, that bind all of them; and of
+    /// those of the owners `narrowed_of` that bind only some, the oldest [`NARROWED_SHOWN_MAX`].
     pub fn budgets_for(&self, chain: &Chain, narrowed_of: impl Iterator<Item = Scope>) -> Vec<&Entry<Budget>> {
         let index = &self.indexes.budgets_by_scope;
         let narrowed = index.first_narrowed(narrowed_of, NARROWED_SHOWN_MAX);
-        let ids = scopes_of(chain).flat_map(|scope| index.whole(scope)).chain(narrowed);
+        let ids = scopes_of(chain, self.teams_of(chain)).flat_map(|scope| index.whole(scope)).chain(narrowed);
         ids.filter_map(|id| self.budgets.get(&id)).collect()
     }
 
@@ -462,9 +487,9 @@ impl Tables {
     }
 }
 
-/// The scopes of a chain, from the narrowest to the widest.
-fn scopes_of(chain: &Chain) -> impl Iterator<Item = Scope> {
-    Scope::all_of(chain).rev()
+/// The scopes of a chain and its teams, from the narrowest to the widest.
+fn scopes_of<'a>(chain: &Chain, teams: &'a TeamVersions) -> impl Iterator<Item = Scope> + use<'a> {
+    Scope::all_of(chain, teams).rev()
 }
 
 fn retention_days(tenant: &Tenant) -> Option<u32> {

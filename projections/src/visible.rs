@@ -1,8 +1,8 @@
 //! The rows that a caller may see. Every question that its reach bounds takes it as a parameter, so that it cannot be
 //! forgotten.
 
-use events::event::Chain;
 use events::event::admin::{Permission, Reach, Scope};
+use events::event::{Chain, TeamVersions};
 use events::ids::{PartnerId, TenantId};
 
 use crate::caller::Caller;
@@ -41,14 +41,17 @@ impl Visible {
 
     /// The owners of the caller's requests whose narrowed budgets and rate limits it may see: those that this bound includes, if it may
     /// read usage, and always its key, its user and its tenant. Those of a partner have the metadata of other tenants.
-    pub fn owners_of_narrowed(caller: &Caller) -> impl Iterator<Item = Scope> {
+    pub fn owners_of_narrowed<'a>(
+        caller: &'a Caller,
+        teams: &'a TeamVersions,
+    ) -> impl Iterator<Item = Scope> + use<'a> {
         let visible = caller.may(Permission::UsageRead).then(|| Self::for_caller(caller));
-        Scope::all_of(&caller.chain).filter(move |owner| match owner {
+        Scope::all_of(&caller.chain, teams).filter(move |owner| match owner {
             Scope::Partner(id) => {
                 let owners = Chain { partner: Some(*id), ..Chain::default() };
                 visible.is_some_and(|visible| visible.includes(&owners))
             }
-            Scope::Tenant(_) | Scope::User(_) | Scope::Key(_) => true,
+            Scope::Tenant(_) | Scope::Team(_) | Scope::User(_) | Scope::Key(_) => true,
         })
     }
 

@@ -27,10 +27,11 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageRequest};
 use crate::query_context::{PermittedQuery, QueryContext};
 
 /// Path segment, kind, and the word for one.
-const PATHS: [(&str, StreamKind, &str); 11] = [
+const PATHS: [(&str, StreamKind, &str); 12] = [
     ("partners", StreamKind::Partner, "partner"),
     ("tenants", StreamKind::Tenant, "tenant"),
     ("users", StreamKind::User, "user"),
+    ("teams", StreamKind::Team, "team"),
     ("keys", StreamKind::Key, "key"),
     ("providers", StreamKind::Provider, "provider"),
     ("provider-keys", StreamKind::ProviderKey, "provider key"),
@@ -75,7 +76,7 @@ fn described_list(segment: &str, kind: StreamKind, what: &str) -> Operation {
         .paged(LIMIT_DEFAULT, LIMIT_MAX);
     let list = described::as_of(list);
     let list = match kind {
-        StreamKind::Partner | StreamKind::Tenant | StreamKind::User => list
+        StreamKind::Partner | StreamKind::Tenant | StreamKind::User | StreamKind::Team => list
             .query("slug", schema::parameter(), "Only with this slug")
             .query("external_id", schema::parameter(), "Only with this external id"),
         StreamKind::ProviderKey => list.query("provider_id", schema::id(ProviderId::PREFIX), "Only of this provider"),

@@ -83,7 +83,7 @@ fn limit() -> Shape {
     let name = "`lim_…`, or `default` for the configured limit of every key";
     object()
         .required("limit_id", schema::described(schema::string(), name))
-        .required("scope", owner_of(&["partner_id", "tenant_id", "user_id", "key_id"]))
+        .required("scope", owner_of(&["partner_id", "tenant_id", "team_id", "user_id", "key_id"]))
         .required("measure", schema::string())
         .required("limit", schema::count())
         .required("remaining", schema::count())
@@ -139,7 +139,8 @@ async fn me(mut context: QueryContext) -> Result<Json<Me>, QueryError> {
     context.state.views.wait_for(View::Budgets, min_position).await?;
     let query = context.admit().await?;
     let (caller, tables, now) = (&query.caller, query.state.tables.load(), query.state.clock.now());
-    let binding = tables.budgets_for(&caller.chain, Visible::owners_of_narrowed(caller));
+    let binding =
+        tables.budgets_for(&caller.chain, Visible::owners_of_narrowed(caller, tables.teams_of(&caller.chain)));
     let binding = binding.into_iter().map(|budget| budget.value.budget_id).collect();
     let AsOf { position, value } = query.ask(Each { budgets: binding, at: now }).await?;
     let mut budgets: Vec<Value> = value.into_iter().map(budgets::item).collect();

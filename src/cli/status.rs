@@ -133,7 +133,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
             views_summary.as_ref().and_then(|views_summary| views_summary.names.get(&budget.scope.owner.to_string()));
         budget.scope_name = match budget.scope.owner {
             Scope::User(id) => people.get(&id).map(|person| person.name.clone()),
-            Scope::Partner(_) | Scope::Tenant(_) | Scope::Key(_) => known.cloned(),
+            Scope::Partner(_) | Scope::Tenant(_) | Scope::Team(_) | Scope::Key(_) => known.cloned(),
         };
     }
     let keyless = keyless::all(&*reader).map_err(|error| unreadable(ledger, &error))?;

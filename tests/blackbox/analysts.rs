@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use serde_json::json;
 use testing::postgres::TestDatabase;
 use testing::upstream::MockUpstream;
 
 use crate::configuration::said;
 use crate::gateway::{Gateway, ledgerway};
 use crate::shared_ledger::{PASSWORD, command, folders, migrated, node};
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, made};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -45,6 +46,10 @@ async fn chat(tenant: &Tenant, times: usize) {
 async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let team = json!({ "tenant_id": tenant.id, "name": "Search", "user_ids": [tenant.user] });
+    let team = made(gateway.operator(), "/teams", team).await;
+    let budget = json!({ "scope": { "team_id": team }, "limit_usd": "9", "period": "total" });
+    made(gateway.operator(), "/budgets", budget).await;
     chat(&tenant, 5).await;
     let data = gateway.data();
     until(5, || requests_in_file(&data)).await;
@@ -58,6 +63,8 @@ async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
     let [position, lag] = ["position", "lag_events"].map(|name| object["copy"][name].as_u64().expect("a number"));
     assert_eq!(position + lag, object["events"].as_u64().expect("a number"), "{words}");
     let file = Connection::open(data.join("analytics.db")).expect("the file opens");
+    let of_team = "SELECT count(*) FROM budgets WHERE scope = 'team' AND scope_id = ?1";
+    assert_eq!(file.query_row(of_team, [&team], |row| row.get::<_, i64>(0)), Ok(1));
     file.execute(
         "UPDATE rows_requests SET status = 'failed' WHERE position = (SELECT min(position) FROM rows_requests)",
         [],

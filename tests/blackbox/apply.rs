@@ -114,6 +114,14 @@ users:
     name: Ada
     email: ada@example.com
     roles: [analyst, {{role: auditor, scope: {{partner: reseller}}}}]
+  - slug: bo
+    tenant: acme
+    name: Bo
+teams:
+  - slug: search
+    tenant: acme
+    name: Search
+    users: [bo, reseller/acme/ada]
 ---
 providers:
   - name: upstream-main
@@ -159,6 +167,9 @@ budgets:
     period: day
     limit_usd: "5"
     enforcement: observe
+  - scope: {{team: search, model: fast}}
+    period: month
+    limit_usd: "9"
 rate_limits:
   - scope: {{tenant: reseller/acme}}
     requests_per_minute: 600
@@ -173,10 +184,10 @@ async fn what_a_file_asks_for_comes_about_once_and_serves_requests() {
     let files = Files::with(&whole(&upstream.base_url("openai")));
     let before = gateway.head().await;
     let dry = apply(&gateway, &files, &["--dry-run"]).must(0);
-    assert_eq!(summary(&dry), "dry run, nothing was changed: 12 to create, 0 to change, 0 unchanged", "{}", dry.out);
+    assert_eq!(summary(&dry), "dry run, nothing was changed: 15 to create, 0 to change, 0 unchanged", "{}", dry.out);
     assert_eq!(gateway.head().await, before);
     let ended = apply(&gateway, &files, &[]).must(0);
-    assert_eq!(summary(&ended), "done: 12 created, 0 changed, 0 unchanged");
+    assert_eq!(summary(&ended), "done: 15 created, 0 changed, 0 unchanged");
     assert!(
         ended.out.contains("+ tenant reseller/acme\n") && ended.out.contains("    api_key: set\n"),
         "{}",
@@ -188,7 +199,7 @@ async fn what_a_file_asks_for_comes_about_once_and_serves_requests() {
     let position = gateway.head().await;
     assert_eq!(position - before, 12);
     let again = apply(&gateway, &files, &[]).must(0);
-    assert_eq!(again.out, "nothing to change: 12 unchanged\n");
+    assert_eq!(again.out, "nothing to change: 15 unchanged\n");
     assert_eq!(gateway.head().await, position);
 
     let user = live(&gateway, "users", "slug", &json!("ada")).await;
@@ -238,7 +249,7 @@ async fn a_change_is_shown_field_by_field_and_an_omitted_field_has_its_default()
     }
     assert!(!dry.out.contains("context_window") && !dry.out.contains("api_key"), "{}", dry.out);
     let ended = apply(&gateway, &files, &[]).must(0);
-    assert_eq!(summary(&ended), "done: 1 created, 4 changed, 7 unchanged", "{}", ended.out);
+    assert_eq!(summary(&ended), "done: 1 created, 4 changed, 10 unchanged", "{}", ended.out);
     let model = live(&gateway, "models", "name", &json!("fast")).await;
     assert_eq!((&model["strategy"], &model["targets"][0]["max_output_tokens"]), (&json!("priority"), &json!(200)));
     assert_eq!(live(&gateway, "users", "slug", &json!("ada")).await["email"], Value::Null);
@@ -247,7 +258,7 @@ async fn a_change_is_shown_field_by_field_and_an_omitted_field_has_its_default()
     let prices = gateway.operator().get(&path).await.must(200).json()["items"].as_array().expect("a list").len();
     assert_eq!(prices, 2);
     let again = apply(&gateway, &files, &[]).must(0);
-    assert_eq!(again.out, "nothing to change: 12 unchanged\n");
+    assert_eq!(again.out, "nothing to change: 15 unchanged\n");
 }
 
 /// A price that the files announce stays in force once it has begun, however often they are applied.
@@ -438,7 +449,7 @@ async fn what_is_exported_makes_the_same_in_an_empty_gateway() {
     let files = Files::with(&text);
     assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
     let ended = apply(&second, &files, &[]).must(0);
-    assert_eq!(summary(&ended), "done: 12 created, 0 changed, 3 unchanged", "{text}{}", ended.out);
+    assert_eq!(summary(&ended), "done: 15 created, 0 changed, 3 unchanged", "{text}{}", ended.out);
     assert_eq!(export(&second), text);
     let position = second.head().await;
     assert!(apply(&second, &files, &[]).must(0).out.starts_with("nothing to change"));
@@ -555,9 +566,10 @@ fn the_schema_names_every_list_and_no_id() {
     let schema: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     let sections: BTreeSet<&str> =
         schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
-    let wanted = ["budgets", "labels", "models", "partners", "prices", "providers", "rate_limits", "tenants", "users"];
+    let wanted =
+        ["budgets", "labels", "models", "partners", "prices", "providers", "rate_limits", "teams", "tenants", "users"];
     assert_eq!(sections, BTreeSet::from(wanted));
-    for id in ["partner_id", "tenant_id", "user_id", "provider_id", "key_id"] {
+    for id in ["partner_id", "tenant_id", "team_id", "user_id", "user_ids", "provider_id", "key_id"] {
         assert!(!schema.to_string().contains(&format!("\"{id}\"")), "{id} in {schema}");
     }
     let ended = ledgerway().arg("apply").output().expect("the binary starts");

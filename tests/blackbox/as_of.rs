@@ -20,9 +20,9 @@ struct Asked {
     answers: Vec<(String, Reply)>,
 }
 
-const KINDS: [&str; 11] = [
-    "partners", "tenants", "users", "keys", "providers", "provider-keys", "models", "prices", "budgets", "rate-limits",
-    "audit-searches",
+const KINDS: [&str; 12] = [
+    "partners", "tenants", "users", "teams", "keys", "providers", "provider-keys", "models", "prices", "budgets",
+    "rate-limits", "audit-searches",
 ];
 
 /// The paths of lists that take `as_of`, and of single things of this tenant; each ends where a parameter may be added.
@@ -142,6 +142,8 @@ async fn an_answer_as_of_a_position_is_the_one_that_was_given_then() {
     made(gateway.operator(), "/provider-keys", key).await;
     let limit = json!({ "scope": { "tenant_id": tenant.id }, "concurrent_requests": 100 });
     made(gateway.operator(), "/rate-limits", limit).await;
+    let team = json!({ "name": "Search", "tenant_id": tenant.id, "user_ids": [tenant.user] });
+    made(gateway.operator(), "/teams", team).await;
     let search = json!({ "name": "refusals", "tenant_id": tenant.id, "filter": { "severity": "warning" } });
     made(gateway.operator(), "/audit-searches", search).await;
     let all = json!({ "permissions": ["usage:read", "audit:read", "admin:access"] });

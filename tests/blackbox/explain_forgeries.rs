@@ -279,7 +279,8 @@ fn must_show(said: &Value, Forgery { name, part, what, .. }: &Forgery) {
     assert!(*part == "life" || (found["recorded"] != found["follows"] && !found["follows"].is_null()), "{found}");
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies the databases of a data folder.
+pub fn copy(from: &Path, to: &Path) {
     for folder in [from, to] {
         for file in std::fs::read_dir(folder).expect("a folder").flatten() {
             let name = file.file_name();
@@ -297,10 +298,10 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Changes the events, and what follows from them beside them.
-fn change(folder: &Path, statement: &str) {
+pub fn change(folder: &Path, statement: &str) {
     let db = Connection::open(folder.join(LEDGER_FILE)).expect("the ledger");
     db.execute_batch(
-        "DROP TRIGGER events_are_never_changed; DELETE FROM balances; DELETE FROM open_holds; DELETE FROM owner_blocks; \
+        "DROP TRIGGER IF EXISTS events_are_never_changed; DELETE FROM balances; DELETE FROM open_holds; DELETE FROM owner_blocks; \
          UPDATE ledger_checkpoint SET position = 0;",
     )
     .expect("unlocked");

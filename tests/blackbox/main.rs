@@ -122,6 +122,7 @@ mod snapshots;
 mod ssrf;
 mod structure;
 mod target_places;
+mod teams;
 mod tenancy;
 mod tenants_models;
 mod terms;

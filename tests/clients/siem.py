@@ -67,6 +67,7 @@ def change_everything(gateway):
     partner = make("/partners", name="a|b=c\\d")
     tenant = make("/tenants", partner_id=partner, name="north")
     user = make("/users", tenant_id=tenant, name="Grace", email="grace@example.com")
+    make("/teams", tenant_id=tenant, name="search", user_ids=[user])
     provider = make("/providers", name="sim", kind="simulator")
     make("/prices", provider_id=provider, model="echo", input_usd_per_mtok="1", output_usd_per_mtok="2")
     make("/models", name="echo", targets=[{"provider_id": provider, "model": "echo"}])
@@ -81,12 +82,12 @@ def change_everything(gateway):
     refused(gateway, "GET", "/v1/usage", key="sgk_wrong")
     refused(gateway, "POST", "/v1/admin/providers", {"name": "sim", "kind": "simulator"})
     gateway.call("POST", f"/v1/admin/keys/{key['id']}/rotate", {})
-    for path, change in (("/partners", {"name": "p"}), ("/tenants", {"name": "t"}), ("/users", {"name": "Ada"}),
+    for path, change in (("/partners", {"name": "p"}), ("/tenants", {"name": "t"}), ("/users", {"name": "Ada"}), ("/teams", {"user_ids": []}),
                          ("/keys", {"name": "k"}), ("/providers", {"timeout_ms": 1000}), ("/models", {"name": "e"}),
                          ("/budgets", {"limit_usd": "1"}), ("/rate-limits", {"requests_per_minute": 4}),
                          ("/audit-searches", {"name": "k"})):
         gateway.call("PATCH", f"/v1/admin{path}/{made[path]}", change)
-    for path in ("/keys", "/models", "/prices", "/providers", "/budgets", "/rate-limits", "/audit-searches", "/users", "/tenants",
+    for path in ("/keys", "/models", "/prices", "/providers", "/budgets", "/rate-limits", "/audit-searches", "/teams", "/users", "/tenants",
                  "/partners"):
         gateway.call("DELETE", f"/v1/admin{path}/{made[path]}")
     refused(gateway, "GET", "/v1/usage", key=key["secret"])

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{RateLimit, Scope, WhenUnshared};
-use events::event::{Chain, ScopeSubject};
+use events::event::{Chain, ScopeSubject, TeamVersions};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, LimitName, Measure};
 use events::time::Clock;
@@ -47,9 +47,9 @@ pub struct DefaultLimits {
 }
 
 impl DefaultLimits {
-    /// The limits that apply to inference by `chain`, with the default if the key has none of its own.
-    fn applicable(self, tables: &Tables, chain: &Chain) -> Vec<ApplicableLimit> {
-        let limits = tables.rate_limits(chain);
+    /// The limits that apply to inference by `chain` that counts for these teams, with the default if the key has none of its own.
+    fn applicable(self, tables: &Tables, chain: &Chain, teams: &TeamVersions) -> Vec<ApplicableLimit> {
+        let limits = tables.rate_limits(chain, teams);
         let created = limits.iter().map(|(id, limit)| ApplicableLimit::created(*id, limit));
         let has_its_own = |key: &KeyId| limits.iter().any(|(_, limit)| limit.scope.owner == Scope::Key(*key));
         let default = self.requests_per_hour.zip(chain.key.filter(|key| !has_its_own(key)));
@@ -65,7 +65,7 @@ impl DefaultLimits {
 
     /// The limits that apply to a request of which everything is known.
     fn applicable_to(self, tables: &Tables, request: &ScopeSubject<'_>) -> Vec<ApplicableLimit> {
-        let mut limits = self.applicable(tables, &request.chain);
+        let mut limits = self.applicable(tables, &request.chain, request.teams);
         limits.extend(narrowed(tables, request));
         limits
     }
@@ -253,10 +253,10 @@ impl RateLimiter {
         }
     }
 
-    /// The limits that bind all inference by `chain`: those of its key, user, tenant and partner, and the default if the key has
-    /// none of its own.
-    pub fn binding(&self, tables: &Tables, chain: &Chain) -> BindingLimits {
-        let whole = self.bind(self.defaults.applicable(tables, chain), chain, tables);
+    /// The limits that bind all inference by `chain`: those of its key, user, teams, tenant and partner, and the default if the key
+    /// has none of its own.
+    pub fn binding(&self, tables: &Tables, chain: &Chain, teams: &TeamVersions) -> BindingLimits {
+        let whole = self.bind(self.defaults.applicable(tables, chain, teams), chain, tables);
         BindingLimits { whole, narrowed: Bound::Nothing }
     }
 
@@ -404,8 +404,9 @@ impl RateLimiter {
     /// The rest of every limit that binds inference by the caller, or some of it as far as the caller may see that, measure by measure.
     /// Counts nothing and creates no slots.
     pub fn remaining(&self, tables: &Tables, caller: &Caller) -> Vec<RemainingLimit> {
-        let mut applicable = self.defaults.applicable(tables, &caller.chain);
-        let of_some = tables.narrowed_rate_limits_of(Visible::owners_of_narrowed(caller));
+        let mut applicable = self.defaults.applicable(tables, &caller.chain, tables.teams_of(&caller.chain));
+        let of_some =
+            tables.narrowed_rate_limits_of(Visible::owners_of_narrowed(caller, tables.teams_of(&caller.chain)));
         applicable.extend(of_some.map(|limit| ApplicableLimit::created(limit.limit_id, limit)));
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, User};
+use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, User};
 use events::event::{Chain, StreamKind};
-use events::ids::{PartnerId, ProviderId, TenantId, UserId};
+use events::ids::{PartnerId, ProviderId, TeamId, TenantId, UserId};
 use events::log::Basis;
 use projections::caller::Caller;
 use projections::reach;
@@ -122,16 +122,47 @@ impl<'a> AdminContext<'a> {
         let kind = scope.kind();
         let field = format!("{field}.{}_id", kind.as_str());
         let chain = self.live_reference(self.tables.chain_of_scope(scope), kind, &field)?;
+        if self.has_ended_team(scope) {
+            return Err(CommandError::ReferenceEnded { field, kind });
+        }
         self.require_wider_reach(scope)?;
         Ok(chain)
+    }
+
+    /// Errors: the scope is a team that has ended. What bound it can be ended but not changed.
+    pub fn require_live_team(&self, scope: Scope) -> Result<(), CommandError> {
+        if self.has_ended_team(scope) { Err(CommandError::OwnerEnded { owner: StreamKind::Team }) } else { Ok(()) }
+    }
+
+    fn has_ended_team(&self, scope: Scope) -> bool {
+        matches!(scope, Scope::Team(id) if !self.tables.team(id).is_some_and(Entry::is_live))
+    }
+
+    /// Checks that these users can be in a team of this tenant: they are its own, live, and in few other teams. These are counted in
+    /// the tables, which lack what is being changed now.
+    pub fn may_be_in_team(&self, team: TeamId, tenant: TenantId, users: &[UserId]) -> Result<(), CommandError> {
+        for (index, id) in users.iter().enumerate() {
+            let field = || format!("user_ids[{index}]");
+            let user = self.tables.user(*id).filter(|user| user.value.tenant_id == tenant);
+            let user = user.ok_or_else(|| not_found(&field(), StreamKind::User))?;
+            if !user.is_live() {
+                return Err(CommandError::ReferenceEnded { field: field(), kind: StreamKind::User });
+            }
+            let others = self.tables.teams_of_user(*id).keys().filter(|other| **other != team).count();
+            if others >= Team::TEAMS_OF_USER_MAX {
+                let reason = format!("is in {} teams already, which is the most", Team::TEAMS_OF_USER_MAX);
+                return Err(FieldError::new(field(), reason).into());
+            }
+        }
+        Ok(())
     }
 
     /// Errors: the caller's reach is not strictly wider than the scope. Nobody may loosen a bound on itself.
     pub fn require_wider_reach(&self, scope: Scope) -> Result<(), CommandError> {
         let reason = match (self.caller.reach, scope) {
             (Reach::Platform, _)
-            | (Reach::Partner(_), Scope::Tenant(_) | Scope::User(_) | Scope::Key(_))
-            | (Reach::Tenant(_), Scope::User(_) | Scope::Key(_)) => return Ok(()),
+            | (Reach::Partner(_), Scope::Tenant(_) | Scope::Team(_) | Scope::User(_) | Scope::Key(_))
+            | (Reach::Tenant(_), Scope::Team(_) | Scope::User(_) | Scope::Key(_)) => return Ok(()),
             (Reach::Partner(_) | Reach::Tenant(_), Scope::Partner(_)) => {
                 "only the platform can create, change or end a budget or rate limit of a partner"
             }

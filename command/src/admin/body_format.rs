@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use events::event::StreamKind;
-use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Tenant, User};
+use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Team, Tenant, User};
 use serde_json::{Map, Value, json};
 
 use super::declaration::Declaration;
@@ -30,6 +30,7 @@ pub struct BodyFormat {
 pub const PARTNER: BodyFormat = BodyFormat::of::<Partner>();
 pub const TENANT: BodyFormat = BodyFormat::of::<Tenant>();
 pub const USER: BodyFormat = BodyFormat::of::<User>();
+pub const TEAM: BodyFormat = BodyFormat::of::<Team>();
 pub const PROVIDER: BodyFormat = BodyFormat::of::<Provider>();
 pub const MODEL: BodyFormat = BodyFormat::of::<Model>();
 pub const PRICE: BodyFormat = BodyFormat::of::<Price>();
@@ -113,7 +114,7 @@ fn field_error(error: CommandError) -> FieldError {
 mod tests {
     use super::*;
 
-    const EVERY: [BodyFormat; 8] = [PARTNER, TENANT, USER, PROVIDER, MODEL, PRICE, BUDGET, RATE_LIMIT];
+    const EVERY: [BodyFormat; 9] = [PARTNER, TENANT, USER, TEAM, PROVIDER, MODEL, PRICE, BUDGET, RATE_LIMIT];
 
     fn body(value: Value) -> Body {
         match value {
@@ -127,6 +128,7 @@ mod tests {
         for (kind, field, id) in [
             (StreamKind::Tenant, "partner_id", "par_00000000000000000000000000000001"),
             (StreamKind::User, "tenant_id", "ten_00000000000000000000000000000001"),
+            (StreamKind::Team, "tenant_id", "ten_00000000000000000000000000000001"),
         ] {
             if format.kind == kind {
                 example.insert(field.to_owned(), id.into());

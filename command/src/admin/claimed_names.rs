@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use events::event::admin::{AuditSearch, Handles, Model, Partner, Provider, ProviderKey, Tenant, User};
+use events::event::admin::{AuditSearch, Handles, Model, Partner, Provider, ProviderKey, Team, Tenant, User};
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::log::{Name, SideRow};
 
@@ -31,6 +31,7 @@ impl ClaimedNames {
                 self.change(change, |tenant: &Tenant| slug(tenant, tenant.partner_id, &tenant.handles));
             }
             Resource::User(change) => self.change(change, |user: &User| slug(user, user.tenant_id, &user.handles)),
+            Resource::Team(change) => self.change(change, |team: &Team| slug(team, team.tenant_id, &team.handles)),
             Resource::Provider(change) => {
                 self.change(change, |provider: &Provider| {
                     Some(claim(Provider::KIND, provider.provider_id, &provider.name, provider.tenant_id))

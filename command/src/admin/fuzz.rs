@@ -15,13 +15,18 @@ use super::resources::base_url::{is_forbidden, normal_form, same_origin};
 use super::tests::lab::{Lab, json_type};
 
 /// Collections, valid bodies, and the fields of the reply that a body can have.
-const RESOURCES: [(&str, &str, &[&str]); 11] = [
+const RESOURCES: [(&str, &str, &[&str]); 12] = [
     ("partners", r#"{"name":"House & Co"}"#, &["name"]),
     ("tenants", r#"{"partner_id":"par_P","name":"Kunde é"}"#, &["partner_id", "name"]),
     (
         "users",
         r#"{"tenant_id":"ten_T","name":"Ada","email":"ada@example.com","roles":["member",{"role":"auditor","scope":"platform"},{"role":"tenant_admin","scope":{"tenant_id":"ten_T"}}]}"#,
         &["tenant_id", "name", "email"],
+    ),
+    (
+        "teams",
+        r#"{"tenant_id":"ten_T","name":"Suche é","user_ids":["usr_U"],"slug":"search","external_id":"CC-7","labels":{"managed-by":"git"}}"#,
+        &["tenant_id", "name", "user_ids", "external_id", "labels"],
     ),
     (
         "keys",

@@ -1,6 +1,6 @@
 //! The life cycle of a resource: created once, changed while it is live, ended once.
 //!
-//! [`Lifecycle::decide`] and [`Lifecycle::evolve`] are pure and the same for all eleven kinds, so no kind can be recreated
+//! [`Lifecycle::decide`] and [`Lifecycle::evolve`] are pure and the same for all twelve kinds, so no kind can be recreated
 //! after its end, changed before its creation, or ended twice in the log. A repeated `DELETE` decides on no event instead
 //! of an error, because its caller has what it wanted. A change carries the whole new state, so earlier changes of a stream
 //! do not matter. What one kind requires of its state is in its [`Rules`], in the kind's file in `resources`.

@@ -1,4 +1,4 @@
-//! The eleven resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
+//! The twelve resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
 //! have, and the callers that may change it.
 
 pub mod base_url;
@@ -22,6 +22,7 @@ mod provider;
 mod provider_key;
 mod rate_limit;
 mod scope;
+mod team;
 mod tenant;
 pub mod terms;
 mod user;

@@ -1,4 +1,4 @@
-//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all eleven
+//! `POST`, `PATCH` and `DELETE` under `/v1/admin`: load, check authority, decide, append and reply, in one path for all twelve
 //! resources. Each resource implements [`Administered`] for what is special to it.
 
 use std::future::Future;
@@ -44,7 +44,7 @@ const BEFORE: &str = "before";
 /// A planned command, or the reason why the caller may not give it.
 pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
 
-/// What is special to the administration of one of the eleven resources.
+/// What is special to the administration of one of the twelve resources.
 pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;

@@ -2,8 +2,8 @@
 //! less than its byte count suggests (ADR-0006).
 
 use dialects::ClientRequest;
-use events::event::Context;
 use events::event::inference::InferenceAdmitted;
+use events::event::{Context, TeamVersions};
 use events::hex;
 use events::ids::RequestId;
 use events::ledger::{Admission, IfShort};
@@ -24,6 +24,8 @@ pub struct AdmissionRequest<'a> {
     pub id: RequestId,
     pub context: Context,
     pub caller: &'a Caller,
+    /// The teams of its user in its tenant, as it was planned.
+    pub teams: &'a TeamVersions,
     pub request: &'a ClientRequest,
     pub body_sha256: Digest,
     /// What is kept of it.
@@ -125,7 +127,7 @@ impl AdmissionRequest<'_> {
             prompt_digest: self.prompt_digest.clone(),
             content_policy: self.content.policy(),
             metadata: request.facts.metadata.clone(),
-            versions: plan.versions(self.caller.key_version),
+            versions: plan.versions(self.caller.key_version, self.teams),
             would_have_refused: Vec::new(),
             rate_limited_tokens: self.rate_limited_tokens,
             route: plan.route.clone().map(|route| self.content.kept_of(route)),

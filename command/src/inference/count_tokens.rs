@@ -55,7 +55,9 @@ pub async fn count_tokens(
     Extension(caller): Extension<Arc<Caller>>,
     request: Request,
 ) -> Response {
-    let limits = gateway.limits.binding(&gateway.tables.load(), &caller.chain);
+    let tables = gateway.tables.load();
+    let limits = gateway.limits.binding(&tables, &caller.chain, tables.teams_of(&caller.chain));
+    drop(tables);
     let counted = match gateway.limits.acquire(&limits).await {
         Ok(_permit) => Box::pin(counted(&gateway, surface, id, &caller, request)).await,
         Err(refused) => Err(gateway.limited(&caller.context().in_request(id), &refused)),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
 use events::decision_time::is_near;
+use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
 use events::ids::{ModelId, ProviderId, RequestId, TenantId};
@@ -230,7 +231,7 @@ impl Plan {
     }
 
     /// The versions of everything that the plan is based on; the ledger adds the budgets.
-    pub fn versions(&self, key: Option<u64>) -> Versions {
+    pub fn versions(&self, key: Option<u64>, teams: &TeamVersions) -> Versions {
         let price = |target: &PlannedTarget| {
             (format!("{}/{}", target.backend.provider_id, target.backend.model), target.price_version)
         };
@@ -241,6 +242,7 @@ impl Plan {
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),
             providers: self.provider_versions.clone(),
+            teams: teams.clone(),
         }
     }
 

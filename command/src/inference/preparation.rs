@@ -102,7 +102,8 @@ pub async fn prepare(
     let model = &request.facts.model;
     let stands_for =
         if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
-    let bound = ScopeSubject { chain: caller.chain, model, stands_for, metadata: &request.facts.metadata };
+    let (chain, teams) = (caller.chain, tables.teams_of(&caller.chain));
+    let bound = ScopeSubject { chain, model, stands_for, metadata: &request.facts.metadata, teams };
     if gateway.limits.add_narrowed(limits, &tables, &bound) {
         let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
         counted.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
@@ -194,6 +195,7 @@ async fn plan_and_admit(
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
         let content_policy = tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default();
+        let teams = tables.teams_of(&caller.chain).clone();
         drop(tables);
         let plan = match planned {
             Ok(plan) => Box::new(plan),
@@ -243,6 +245,7 @@ async fn plan_and_admit(
             id: received.id,
             context,
             caller: &caller,
+            teams: &teams,
             request: &request,
             body_sha256: received.body_sha256,
             content: &content,

@@ -116,7 +116,7 @@ impl<'r> Limits<'r> {
         tables: &Tables,
         tokens: Option<u64>,
     ) -> Result<RateLimitPermit, Refuser> {
-        let mut binding = self.limiter.binding(tables, &request.chain);
+        let mut binding = self.limiter.binding(tables, &request.chain, request.teams);
         let mut permit = at_once(self.limiter.acquire(&binding)).map_err(|refusal| self.reached(&refusal))?;
         if self.limiter.add_narrowed(&mut binding, tables, request) {
             let counted = at_once(self.limiter.acquire_narrowed(&binding, &mut permit));

@@ -168,6 +168,7 @@ impl World {
             prices: [(format!("{}/echo", self.provider), self.price)].into(),
             budgets: Default::default(),
             providers: Default::default(),
+            teams: Default::default(),
         };
         Admission {
             request_id,

@@ -1,4 +1,4 @@
-//! The states of the eleven resources, as administration's events carry them. None contains a person's name or e-mail.
+//! The states of the twelve resources, as administration's events carry them. None contains a person's name or e-mail.
 
 mod alias;
 mod audit_search;
@@ -10,6 +10,7 @@ mod provider_kind_name;
 mod retirement;
 mod scope;
 mod server_name;
+mod team;
 mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,7 @@ pub use provider_kind_name::ProviderKindName;
 pub use retirement::Retirement;
 pub use scope::{NarrowedScope, Narrowing, Scope};
 pub use server_name::ServerName;
+pub use team::Team;
 pub use user::{Reach, Role, RoleGrant, User, UserErased};
 
 pub const SLUG_LEN_MAX: usize = 63;
@@ -50,7 +52,7 @@ pub fn is_slug(text: &str) -> bool {
     (1..=SLUG_LEN_MAX).contains(&text.len()) && text.bytes().all(is_of_slug) && !text.starts_with('-')
 }
 
-/// The names that other systems have for a partner, a tenant or a user. They stay in the log for ever, so that neither may
+/// The names that other systems have for a partner, a tenant, a user or a team. They stay in the log for ever, so that neither may
 /// be personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handles {

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Chain;
+use crate::ids::TeamId;
 
+/// The teams that a request counts for, each with its version, which is a log position.
+pub type TeamVersions = BTreeMap<TeamId, u64>;
+
+static NO_TEAMS: TeamVersions = BTreeMap::new();
 static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
 /// What the scopes of budgets and rate limits are about.
@@ -15,6 +20,8 @@ pub struct ScopeSubject<'a> {
     /// The name of the model that serves it, if the client asks for an alias of that.
     pub stands_for: Option<&'a str>,
     pub metadata: &'a BTreeMap<String, String>,
+    /// The teams of its user in its tenant.
+    pub teams: &'a TeamVersions,
 }
 
 impl<'a> ScopeSubject<'a> {
@@ -23,9 +30,9 @@ impl<'a> ScopeSubject<'a> {
         self.model == model || self.stands_for == Some(model)
     }
 
-    /// A request without metadata, for a model with targets.
+    /// A request without metadata and teams, for a model with targets.
     pub fn unmarked(chain: Chain, model: &'a str) -> Self {
-        Self { chain, model, stands_for: None, metadata: &NO_METADATA }
+        Self { chain, model, stands_for: None, metadata: &NO_METADATA, teams: &NO_TEAMS }
     }
 
     /// A request of which no more is known than its parties: no narrowed scope includes it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::admin::{NarrowedScope, Provider, Strategy};
-use super::bound_request::ScopeSubject;
+use super::bound_request::{ScopeSubject, TeamVersions};
 use super::context::Context;
 use super::family::family;
 use crate::content::{ContentPart, ContentPolicy};
@@ -57,6 +57,9 @@ pub struct Versions {
     /// The providers of its targets that have a maintenance window about that time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub providers: BTreeMap<ProviderId, u64>,
+    /// The teams of its user in its tenant: their budgets and rate limits bind it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: TeamVersions,
 }
 
 /// A request was admitted; it is sent upstream only after this is durable.
@@ -138,8 +141,9 @@ impl InferenceAdmitted {
     pub fn of_refused(refused: &InferenceRefused) -> Self {
         let scoped_by = refused.scoped_by.as_deref().cloned().unwrap_or_default();
         let model = scoped_by.model.as_deref().unwrap_or(&refused.model);
+        let versions = Versions { teams: scoped_by.teams, ..Versions::default() };
         let route = scoped_by.stands_for.map(|stands_for| Box::new(Route::of_alias(stands_for)));
-        Self { metadata: scoped_by.metadata, route, ..Self::of_model(model) }
+        Self { metadata: scoped_by.metadata, versions, route, ..Self::of_model(model) }
     }
 
     /// An admission of which no more is known than its model.
@@ -164,8 +168,8 @@ impl InferenceAdmitted {
 
     /// What decides which budgets and limits bind it, with the context of the event.
     pub fn bound_request(&self, context: &Context) -> ScopeSubject<'_> {
-        let (chain, stands_for) = (context.chain(), self.stood_for());
-        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata }
+        let (chain, stands_for, teams) = (context.chain(), self.stood_for(), &self.versions.teams);
+        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
     }
 
     /// The model that the requested alias stood for.
@@ -248,13 +252,13 @@ impl InferenceRefused {
             Some(scoped_by) => {
                 let model = scoped_by.model.as_ref().unwrap_or(&self.model);
                 let stands_for = scoped_by.stands_for.as_deref();
-                ScopeSubject { chain, model, stands_for, metadata: &scoped_by.metadata }
+                ScopeSubject { chain, model, stands_for, metadata: &scoped_by.metadata, teams: &scoped_by.teams }
             }
         }
     }
 }
 
-/// What narrowed scopes of budgets are about.
+/// What scopes of budgets are about, beside the parties of a request and its model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopedBy {
     /// The model's name, if the event has another one because it stands for several.
@@ -265,13 +269,17 @@ pub struct ScopedBy {
     pub stands_for: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// The teams that it counted for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: TeamVersions,
 }
 
 impl ScopedBy {
     /// What an admission says of it; `None` if that is nothing.
     pub fn of(admitted: &InferenceAdmitted) -> Option<Box<Self>> {
         let stands_for = admitted.stood_for().map(str::to_owned);
-        let scoped_by = Self { model: None, stands_for, metadata: admitted.metadata.clone() };
+        let (metadata, teams) = (admitted.metadata.clone(), admitted.versions.teams.clone());
+        let scoped_by = Self { model: None, stands_for, metadata, teams };
         (scoped_by != Self::default()).then(|| Box::new(scoped_by))
     }
 }

@@ -1,4 +1,4 @@
-//! Events of administration. Stream `{kind}-{id}`. Each of the eleven resources is created once, changed while it lives, and
+//! Events of administration. Stream `{kind}-{id}`. Each of the twelve resources is created once, changed while it lives, and
 //! ended once. [`Change`] is one of these three for any resource, and code that treats all resources alike calls one generic
 //! function through [`on_change`](crate::on_change). A resource's other events are variants of their own.
 //!
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::admin::{
     AuditSearch, BreakerClosed, BreakerOpened, Budget, Key, KeyRotated, Model, Partner, Price, Provider, ProviderKey,
-    ProviderKeyRestored, ProviderKeySetAside, RateLimit, Tenant, User, UserErased,
+    ProviderKeyRestored, ProviderKeySetAside, RateLimit, Team, Tenant, User, UserErased,
 };
 use super::catalogue_imported::CatalogueImported;
 use super::log_key::LogKeyCreated;
@@ -21,11 +21,11 @@ use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{
-    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId,
+    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId, TeamId,
     TenantId, UserId,
 };
 
-/// The state of one of the eleven resources, as its events carry it.
+/// The state of one of the twelve resources, as its events carry it.
 pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
     type Id: Prefixed;
     /// The kind of its stream.
@@ -277,6 +277,7 @@ resources! {
             /// The texts that the digests of its name and e-mail address stand for are gone. Also after its end.
             UserErased(UserErased) "user.erased" v 1 in set 1 at Later,
             "user.ended" v 1;
+        Team by TeamId, team_id in set 1: "team.created" v 1, "team.changed" v 1, "team.ended" v 1;
         Key by KeyId, key_id in set 1: "key.created" v 1, "key.changed" v 1,
             /// The key has a new secret; the previous one works until `previous_until`.
             KeyRotated(KeyRotated) "key.rotated" v 1 in set 1 at Later,
@@ -321,6 +322,7 @@ macro_rules! on_change {
             $crate::event::Resource::Partner($change) => Some($done),
             $crate::event::Resource::Tenant($change) => Some($done),
             $crate::event::Resource::User($change) => Some($done),
+            $crate::event::Resource::Team($change) => Some($done),
             $crate::event::Resource::Key($change) => Some($done),
             $crate::event::Resource::Provider($change) => Some($done),
             $crate::event::Resource::ProviderKey($change) => Some($done),

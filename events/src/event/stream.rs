@@ -14,6 +14,7 @@ named! {
         Partner = "partner",
         Tenant = "tenant",
         User = "user",
+        Team = "team",
         Key = "key",
         Provider = "provider",
         /// A provider key; or, under a provider's id, the provider's own key while it has others.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::ReadBounds;
 use super::in_force::was_in_force;
 use super::terms::TermsEvidence;
-use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach};
+use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach, Team};
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{
@@ -30,6 +30,8 @@ pub(super) struct Evidence {
     pub prices: Vec<Recorded>,
     pub budgets: Vec<Recorded>,
     pub limits: Vec<Recorded>,
+    /// The changes of the teams of its tenant, in order.
+    teams: Vec<Recorded>,
     /// What it required of its targets, and what is stated of these.
     pub terms: TermsEvidence,
     /// Whether its user may have used its keys in other tenants.
@@ -71,6 +73,7 @@ impl Evidence {
             prices: Vec::new(),
             budgets: Vec::new(),
             limits: Vec::new(),
+            teams: Vec::new(),
             terms: TermsEvidence::default(),
             acts_elsewhere: false,
             is_whole: true,
@@ -102,7 +105,12 @@ impl Evidence {
         // Prices of shared providers belong to no partner.
         let of_prices = EventFilter { types: Some(types_of(&[Price::LITERALS])), ..EventFilter::default() };
         let mut read = 0;
-        for filter in of_partners.chain([of_prices]) {
+        // Requests in other tenants count for no team.
+        let of_teams = wanted.chain.tenant.map(|tenant| {
+            let types = types_of(&[Team::LITERALS]);
+            EventFilter { types: Some(types), tenant: Some(tenant), ..EventFilter::default() }
+        });
+        for filter in of_partners.chain([of_prices]).chain(of_teams) {
             read += self.read_filtered(reader, &filter, wanted, (until, self.bounds.changes - read))?;
             if read > self.bounds.changes {
                 self.is_whole = false;
@@ -173,6 +181,7 @@ impl Evidence {
                     self.prices.push(recorded);
                 }
             }
+            Resource::Team(_) => self.teams.push(recorded),
             Resource::Budget(change) => {
                 if change.state().is_some_and(|budget| binds(&budget.scope)) {
                     wanted.budgets.insert(change.id());
@@ -207,7 +216,7 @@ impl Evidence {
     pub(super) fn too_many_changes(&self) -> String {
         let changes = self.bounds.changes;
         format!(
-            "the log has more than {changes} changes of prices, and of budgets and rate limits of its partner, up to this request: \
+            "the log has more than {changes} changes of prices, and of teams, budgets and rate limits of its partner, up to this request: \
              too much to read"
         )
     }
@@ -220,7 +229,7 @@ impl Evidence {
 
     /// The resources that its own events are checked against, in order.
     pub(super) fn resources(&self) -> Vec<Recorded> {
-        let mut resources: Vec<Recorded> = self.named.iter().chain(&self.prices).cloned().collect();
+        let mut resources: Vec<Recorded> = self.named.iter().chain(&self.prices).chain(&self.teams).cloned().collect();
         resources.sort_by_key(|recorded| recorded.position);
         resources
     }

@@ -121,8 +121,10 @@ impl<'a> Spending<'a> {
             let scan = match (budget.scope.owner, self.chain.tenant) {
                 (Scope::Partner(partner), _) => Scan::Partner(partner),
                 (Scope::Tenant(tenant), _) => Scan::Tenant(tenant),
+                // Only requests in its own tenant count for a team.
+                (Scope::Team(_), Some(tenant)) => Scan::Tenant(tenant),
                 (Scope::User(_) | Scope::Key(_), Some(tenant)) if !acts_elsewhere => Scan::Tenant(tenant),
-                (Scope::User(_) | Scope::Key(_), _) => Scan::Everybody,
+                (Scope::Team(_) | Scope::User(_) | Scope::Key(_), _) => Scan::Everybody,
             };
             let opened = self.changes.iter().find(|change| is_of(change, budget.budget_id));
             let opened = opened.map_or(0, |change| change.position);

@@ -91,7 +91,7 @@ fn alert_context(scope: Scope, cause: &Context) -> Context {
     let mut context = Context { actor: Actor::System("ledger"), ..cause.clone() };
     let depth = match scope {
         Scope::Partner(_) => 0,
-        Scope::Tenant(_) => 1,
+        Scope::Tenant(_) | Scope::Team(_) => 1,
         Scope::User(_) => 2,
         Scope::Key(_) => 3,
     };

@@ -71,13 +71,14 @@ impl RecentChanges {
     }
 }
 
-/// True if changes of this kind can change rights, routes or prices. Budgets are the ledger's own, and limits are counted before
+/// True if changes of this kind can change rights, teams, routes or prices. Budgets are the ledger's own, and limits are counted before
 /// the ledger is asked; how they are counted is told apart. No request of a model depends on a saved search.
 const fn can_change_plans(kind: StreamKind) -> bool {
     match kind {
         StreamKind::Partner
         | StreamKind::Tenant
         | StreamKind::User
+        | StreamKind::Team
         | StreamKind::Key
         | StreamKind::Provider
         | StreamKind::ProviderKey
@@ -98,7 +99,7 @@ const fn can_change_plans(kind: StreamKind) -> bool {
 }
 
 impl RecentChange {
-    /// Owners concern the requests that they own. Models, prices and providers concern those of the tenant that they belong to,
+    /// Owners concern the requests that they own. Teams, models, prices and providers concern those of the tenant that they belong to,
     /// since nobody else can use them, or all requests if they are shared.
     fn may_concern(&self, request: &Context) -> bool {
         let id = self.stream.id.as_str();
@@ -158,7 +159,9 @@ mod tests {
     fn what_a_tenant_owns_concerns_that_tenant_and_what_is_shared_concerns_all() {
         let of_partner = |number| Chain { partner: Some(id::<PartnerId>(number)), ..Chain::default() };
         let of_tenant = |number| Chain { tenant: Some(id::<TenantId>(number)), ..of_partner(1) };
-        for kind in [StreamKind::Model, StreamKind::Price, StreamKind::Provider, StreamKind::ProviderKey] {
+        for kind in
+            [StreamKind::Team, StreamKind::Model, StreamKind::Price, StreamKind::Provider, StreamKind::ProviderKey]
+        {
             for (owners, concerns) in [
                 (Chain::default(), true),
                 (of_tenant(1), true),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Depth;
 use crate::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
 use crate::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use crate::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject};
+use crate::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject, TeamVersions};
 use crate::ids::{BudgetId, RequestId};
 use crate::ledger::UnknownUsage;
 use crate::money::NanoUsd;
@@ -29,6 +29,7 @@ pub(super) struct OpenRequest {
     stands_for: Option<String>,
     metadata: BTreeMap<String, String>,
     context: Context,
+    teams: TeamVersions,
     /// Positions of the prices that its admission names.
     pub(super) prices: Vec<u64>,
     pub(super) budget_versions: BTreeMap<BudgetId, u64>,
@@ -71,8 +72,8 @@ impl Stage {
 impl OpenRequest {
     /// What decides which budgets bind it.
     pub(super) fn bound_request(&self) -> ScopeSubject<'_> {
-        let (chain, stands_for) = (self.context.chain(), self.stands_for.as_deref());
-        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata }
+        let (chain, stands_for, teams) = (self.context.chain(), self.stands_for.as_deref(), &self.teams);
+        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
     }
 }
 
@@ -108,6 +109,7 @@ impl OpenRequests {
             stands_for: admitted.stood_for().map(str::to_owned),
             metadata: admitted.metadata.clone(),
             context: recorded.context.clone(),
+            teams: admitted.versions.teams.clone(),
             prices: admitted.versions.prices.values().copied().collect(),
             budget_versions: admitted.versions.budgets.clone(),
             would_have_refused: admitted.would_have_refused.clone(),

@@ -65,7 +65,7 @@ impl PartCheck {
         self.rules.must_continue(recorded)?;
         match &recorded.event {
             Event::Inference(Inference::Admitted(admitted)) => {
-                self.rules.references.key_and_prices_must_fit(recorded, admitted)?;
+                self.rules.references.parties_and_prices_must_fit(recorded, admitted)?;
                 self.budgets_must_be_in_force(admitted)?;
             }
             Event::Hold(Hold::Reserved(reserved)) => drop(self.rules.hold(recorded, reserved)?),

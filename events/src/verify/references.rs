@@ -1,14 +1,16 @@
-//! The check of references: the versions of models, keys and prices that requests name by log position.
+//! The check of references: the versions of models, keys, prices and teams that requests name by log position.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
+use super::memberships::Memberships;
 use crate::decision_time::may_have_known;
 use crate::event::admin::{Model, Price};
-use crate::event::inference::InferenceAdmitted;
-use crate::event::{Change, Recorded, Resource};
+use crate::event::inference::{InferenceAdmitted, InferenceRefused};
+use crate::event::{Change, Recorded, Resource, TeamVersions};
 use crate::ids::{KeyId, ModelId};
+use crate::refusal::ErrorCode;
 
 /// All versions that a request can name, by the position at which they were recorded.
 #[derive(Default)]
@@ -18,6 +20,7 @@ pub(super) struct References {
     newest_models: HashMap<ModelId, u64>,
     keys: HashMap<u64, KeyId>,
     prices: HashMap<u64, Box<Price>>,
+    memberships: Memberships,
 }
 
 /// A version of a model.
@@ -32,6 +35,7 @@ impl References {
     pub(super) fn record(&mut self, recorded: &Recorded, fact: &Resource) {
         let position = recorded.position;
         match fact {
+            Resource::Team(change) => self.memberships.record(recorded, change),
             Resource::Model(change) => self.record_model(recorded, change),
             Resource::Key(Change::Created(key) | Change::Changed(key)) => {
                 self.keys.insert(position, key.key_id);
@@ -90,11 +94,11 @@ impl References {
         for (version, name) in named.into_iter().flatten().chain([served]) {
             self.model_must_fit(recorded, version, name)?;
         }
-        self.key_and_prices_must_fit(recorded, admitted)
+        self.parties_and_prices_must_fit(recorded, admitted)
     }
 
-    /// Its key and its prices exist, match and are in force.
-    pub(super) fn key_and_prices_must_fit(
+    /// Its key, its teams and its prices exist, match and are in force.
+    pub(super) fn parties_and_prices_must_fit(
         &self,
         recorded: &Recorded,
         admitted: &InferenceAdmitted,
@@ -104,6 +108,7 @@ impl References {
         if key != recorded.context.key_id.map(Some) {
             return Err(format!("its key's version {:?} is not one of its key", versions.key));
         }
+        self.memberships.must_be(recorded, &versions.teams)?;
         if versions.prices.is_empty() {
             return Err("it was admitted without a price".to_owned());
         }
@@ -117,5 +122,20 @@ impl References {
             }
         }
         Ok(())
+    }
+
+    /// What a refusal by a budget says of its teams was so. The check of a whole log does not ask: a count of refusals may wait
+    /// for as long as the log cannot be written.
+    pub(super) fn teams_of_refused_must_fit(
+        &self,
+        recorded: &Recorded,
+        refused: &InferenceRefused,
+    ) -> Result<(), String> {
+        if refused.code != ErrorCode::BudgetExceeded {
+            return Ok(());
+        }
+        let none = TeamVersions::new();
+        let teams = refused.scoped_by.as_deref().map_or(&none, |scoped_by| &scoped_by.teams);
+        self.memberships.must_be(recorded, teams)
     }
 }

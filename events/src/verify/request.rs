@@ -38,6 +38,9 @@ fn check(rules: &mut RequestRules, recorded: &Recorded, before: &[Recorded]) -> 
     rules.must_continue(recorded)?;
     match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => rules.references.must_fit(recorded, admitted)?,
+        Event::Inference(Inference::Refused(refused)) => {
+            rules.references.teams_of_refused_must_fit(recorded, refused)?;
+        }
         Event::Hold(Hold::Reserved(reserved)) => drop(rules.hold(recorded, reserved)?),
         _ => {}
     }

@@ -1,10 +1,12 @@
 //! The ledger's decisions compared with a small independent model, and with the fold of their events. The model does not use the ledger's
 //! structures: it keeps plain lists and sums them for every question.
 
+mod scopes;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use events::event::admin::{Budget, Enforcement, NarrowedScope, Narrowing, Scope, WhenShort};
+use events::event::admin::{Budget, Enforcement, NarrowedScope, Scope, WhenShort};
 use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
 use events::fraction::Fraction;
 use events::ledger::{
@@ -17,9 +19,9 @@ use events::time::Period;
 use proptest::prelude::*;
 
 use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, start};
+use scopes::{Asker, Conditions, LEVELS, asker, conditions, narrowing, scope};
 
 const BUDGETS: u128 = 5;
-const KEYS: u128 = 3;
 const REQUESTS: u128 = 12;
 /// The alert fractions of a budget, in thousandths.
 const WATCHES: [&[i64]; 4] = [&[], &[500], &[1, 500, 1000], &[333, 800]];
@@ -41,8 +43,7 @@ enum Move {
     },
     Admit {
         request: u128,
-        key: u128,
-        conditions: Conditions,
+        asker: Asker,
         held: i64,
         ttl_minutes: i64,
     },
@@ -56,47 +57,21 @@ enum Move {
     },
 }
 
-/// The model, the project and the team that a request has, or that a budget is narrowed to; `None` is another model, or no such
-/// metadata.
-type Conditions = [Option<u8>; 3];
-
-/// Mostly not narrowed, and few values, so that budgets and requests often meet.
-fn conditions() -> impl Strategy<Value = Conditions> {
-    let value = || proptest::option::weighted(0.3, 0u8..2);
-    [value(), value(), value()]
-}
-
-fn narrowing([model, project, team]: Conditions) -> Narrowing {
-    let metadata = [("project", project), ("team", team)];
-    let metadata = metadata.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
-    Narrowing { model: model.map(|model| model.to_string()), metadata: metadata.collect() }
-}
-
 fn moves() -> impl Strategy<Value = Move> {
     let period = prop_oneof![Just(Period::Total), Just(Period::Day), Just(Period::Week), Just(Period::Month)];
     prop_oneof![
-        3 => (0..BUDGETS, 0i64..60, period, 0u8..4, conditions(), 0..WATCHES.len(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
+        3 => (0..BUDGETS, 0i64..60, period, 0..LEVELS, conditions(), 0..WATCHES.len(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
             |(budget, limit, period, level, conditions, watch, shrinks, observes)| {
                 Move::Open { budget, limit, period, level, conditions, watch, shrinks, observes }
             }
         ),
         1 => (0..BUDGETS).prop_map(|budget| Move::Close { budget }),
-        12 => (0..REQUESTS, 0..KEYS, conditions(), 0i64..25, 1i64..90).prop_map(
-            |(request, key, conditions, held, ttl_minutes)| Move::Admit { request, key, conditions, held, ttl_minutes }
-        ),
+        12 => (0..REQUESTS, asker(), 0i64..25, 1i64..90)
+            .prop_map(|(request, asker, held, ttl_minutes)| Move::Admit { request, asker, held, ttl_minutes }),
         8 => (0..REQUESTS, proptest::option::of(0i64..40)).prop_map(|(request, charged)| Move::End { request, charged }),
         2 => Just(Move::Sweep),
         3 => (1i64..3000).prop_map(|minutes| Move::Wait { minutes }),
     ]
-}
-
-fn scope(level: u8, budget: u128) -> Scope {
-    match level {
-        0 => Scope::Partner(id(1)),
-        1 => Scope::Tenant(id(1)),
-        2 => Scope::User(id(1)),
-        _ => Scope::Key(id(budget % KEYS)),
-    }
 }
 
 /// Charges and holds as plain lists.
@@ -171,21 +146,11 @@ impl Model {
         charges.map(|(_, _, nanos)| nanos).sum()
     }
 
-    fn admit(
-        &mut self,
-        request: u128,
-        (key, has): (u128, Conditions),
-        asked: i64,
-        now: DateTime<Utc>,
-        ttl: TimeDelta,
-    ) -> Verdict {
+    fn admit(&mut self, request: u128, asker: Asker, asked: i64, now: DateTime<Utc>, ttl: TimeDelta) -> Verdict {
         if self.holds.iter().any(|hold| hold.request == request) {
             return Verdict::Repeated;
         }
-        let binds = |scope: &Scope| !matches!(scope, Scope::Key(of) if *of != id(key));
-        let meets =
-            |wanted: &Conditions| wanted.iter().zip(&has).all(|(wanted, has)| wanted.is_none() || wanted == has);
-        let binding = self.budgets.iter().filter(|budget| binds(&budget.scope) && meets(&budget.conditions));
+        let binding = self.budgets.iter().filter(|budget| asker.is_bound_by(&budget.scope, &budget.conditions));
         let bound: Vec<_> = binding.cloned().collect();
         let left = |budget: &ModelBudget| budget.limit - self.used(budget.number, &window(budget.period, now));
         let short: Vec<_> = bound.iter().filter(|budget| !budget.observes && left(budget) < asked).collect();
@@ -441,15 +406,13 @@ fn play(moves: &[Move]) {
                 model.budgets.retain(|other| other.number != *budget);
                 ledger.budget_event(Change::Ended(id(*budget)), now);
             }
-            Move::Admit { request, key, conditions, held, ttl_minutes } => {
+            Move::Admit { request, asker, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
                 let ttl_s = Duration::from_secs(ttl.num_seconds().unsigned_abs());
-                let mut asked = admission(*request, *key, *held, ttl_s);
-                let Narrowing { model: name, metadata } = narrowing(*conditions);
-                asked.admitted.model = name.unwrap_or_else(|| "m".to_owned());
-                asked.admitted.metadata = metadata;
+                let mut asked = admission(*request, asker.key, *held, ttl_s);
+                asker.put_into(&mut asked.admitted);
                 let decision = ledger.admit(&asked, now);
-                let wanted = model.admit(*request, (*key, *conditions), *held, now, ttl);
+                let wanted = model.admit(*request, *asker, *held, now, ttl);
                 let got = match decision {
                     AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
                         let lowered_to = lowered_cap.map(LoweredCap::tokens);

@@ -374,8 +374,8 @@ CREATE VIEW views.budgets AS
     LEFT JOIN views_rows.resources AS tenant ON tenant.id = r.tenant_id;
 COMMENT ON VIEW views.budgets IS 'Budgets as their last change left them, closed ones too';
 COMMENT ON COLUMN views.budgets.budget_id IS 'bud_…';
-COMMENT ON COLUMN views.budgets.scope IS 'What it bounds: partner, tenant, user or key';
-COMMENT ON COLUMN views.budgets.scope_id IS 'The id of that partner, tenant, user or key';
+COMMENT ON COLUMN views.budgets.scope IS 'What it bounds: partner, tenant, team, user or key';
+COMMENT ON COLUMN views.budgets.scope_id IS 'The id of that partner, tenant, team, user or key';
 COMMENT ON COLUMN views.budgets.partner_id IS 'The partner, par_…';
 COMMENT ON COLUMN views.budgets.partner_name IS 'The partner''s name';
 COMMENT ON COLUMN views.budgets.tenant_id IS 'The tenant, ten_…; null for the budget of a partner';
@@ -399,8 +399,8 @@ CREATE VIEW views.budget_windows AS
 COMMENT ON VIEW views.budget_windows IS
     'What budgets have charged and hold in each of their windows that a request ever named';
 COMMENT ON COLUMN views.budget_windows.budget_id IS 'bud_…';
-COMMENT ON COLUMN views.budget_windows.scope IS 'What the budget bounds: partner, tenant, user or key';
-COMMENT ON COLUMN views.budget_windows.scope_id IS 'The id of that partner, tenant, user or key';
+COMMENT ON COLUMN views.budget_windows.scope IS 'What the budget bounds: partner, tenant, team, user or key';
+COMMENT ON COLUMN views.budget_windows.scope_id IS 'The id of that partner, tenant, team, user or key';
 COMMENT ON COLUMN views.budget_windows.tenant_id IS 'The tenant, ten_…; null for the budget of a partner';
 COMMENT ON COLUMN views.budget_windows.period IS 'total, day, week or month, in UTC';
 COMMENT ON COLUMN views.budget_windows.limit_usd IS 'US dollars: the limit, as it is now';
@@ -444,7 +444,7 @@ COMMENT ON VIEW views.resources IS
     'Partners, tenants, users, keys, providers, models, prices, budgets, rate limits and saved searches as their last change left them, ended ones too';
 COMMENT ON COLUMN views.resources.id IS 'par_… ten_… usr_… key_… prv_… pvk_… mdl_… prc_… bud_… lim_… asr_…';
 COMMENT ON COLUMN views.resources.kind IS
-    'partner, tenant, user, key, provider, provider_key, model, price, budget, rate_limit or audit_search';
+    'partner, tenant, user, team, key, provider, provider_key, model, price, budget, rate_limit or audit_search';
 COMMENT ON COLUMN views.resources.partner_id IS 'Its partner; null without one';
 COMMENT ON COLUMN views.resources.partner_name IS 'The partner''s name';
 COMMENT ON COLUMN views.resources.tenant_id IS 'Its tenant; null without one';

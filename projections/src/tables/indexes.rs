@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User};
-use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId};
+use events::event::TeamVersions;
+use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User};
+use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 use events::scope_index::ScopeIndex;
 
 use super::backends::Backends;
@@ -54,6 +55,8 @@ pub struct Indexes {
     pub tenant_settings: Arc<SettingsByTenant>,
     pub budgets_by_scope: Arc<ScopeIndex<BudgetId>>,
     pub limits_by_scope: Arc<ScopeIndex<LimitId>>,
+    /// The live teams of the users who are in some.
+    pub teams_by_user: Arc<IdMap<UserId, TeamVersions>>,
     /// Live provider keys of the providers that have some.
     pub keys_by_provider: Arc<IdMap<ProviderId, BTreeSet<ProviderKeyId>>>,
 }
@@ -91,6 +94,24 @@ impl Indexed for Tenant {
         match change {
             IndexChange::Add { .. } => drop(by_tenant.insert(self.tenant_id, Arc::new(settings))),
             IndexChange::Remove => drop(by_tenant.remove(&self.tenant_id)),
+        }
+    }
+}
+
+impl Indexed for Team {
+    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+        let by_user = Arc::make_mut(&mut indexes.teams_by_user);
+        for user in &self.user_ids {
+            match change {
+                IndexChange::Add { version } => drop(by_user.entry(*user).or_default().insert(self.team_id, version)),
+                IndexChange::Remove => {
+                    let Some(teams) = by_user.get_mut(user) else { continue };
+                    teams.remove(&self.team_id);
+                    if teams.is_empty() {
+                        by_user.remove(user);
+                    }
+                }
+            }
         }
     }
 }

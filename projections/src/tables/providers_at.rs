@@ -53,6 +53,7 @@ const fn is_about_providers(kind: StreamKind) -> bool {
         StreamKind::Inference
         | StreamKind::Hold
         | StreamKind::User
+        | StreamKind::Team
         | StreamKind::Key
         | StreamKind::Model
         | StreamKind::Budget

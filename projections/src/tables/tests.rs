@@ -267,11 +267,41 @@ fn limits_and_budgets_of_the_whole_chain_bind_a_request() {
         limit(32, Scope::Tenant(id(77))),
         limit(33, Scope::Tenant(id(2))),
         Event::Resource(Resource::RateLimit(Change::Ended(id(33)))),
+        limit(34, Scope::Team(id(5))),
+        limit(35, Scope::Team(id(6))),
+        Event::from(Change::created(team(5, vec![id(3), id(7)]))),
+        Event::from(Change::created(team(6, vec![id(7)]))),
     ];
-    let tables = given(facts);
+    let tables = given(with(owners(), facts));
     let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
-    let bound: Vec<LimitId> = tables.rate_limits(&chain).iter().map(|(id, _)| *id).collect();
-    assert_eq!(bound, [id(31), id(30)]);
+    let limits = tables.rate_limits(&chain, tables.teams_of(&chain));
+    let bound: Vec<LimitId> = limits.iter().map(|(id, _)| *id).collect();
+    assert_eq!(bound, [id(31), id(34), id(30)]);
+}
+
+fn team(number: u128, users: Vec<UserId>) -> Team {
+    Team::new(id(number), id(2), "t", users)
+}
+
+/// Holds: admin.teams
+#[test]
+fn a_request_counts_for_the_live_teams_of_its_user_in_its_own_tenant() {
+    let both = vec![
+        Event::from(Change::created(team(5, vec![id(3)]))),
+        Event::from(Change::created(team(6, vec![id(7), id(3)]))),
+    ];
+    let in_tenant = |tenant| Chain { tenant: Some(id(tenant)), user: Some(id(3)), ..Chain::default() };
+    let teams = |more: Vec<Event>, chain: Chain| {
+        let tables = given(with(with(owners(), both.clone()), more));
+        tables.teams_of(&chain).clone()
+    };
+    assert_eq!(teams(vec![], in_tenant(2)), [(id(5), 4), (id(6), 5)].into());
+    assert_eq!(teams(vec![], in_tenant(9)), [].into());
+    assert_eq!(teams(vec![], Chain { user: None, ..in_tenant(2) }), [].into());
+    let left = Event::from(Change::changed(team(5, vec![id(7)])));
+    let ended = Event::Resource(Resource::Team(Change::Ended(id(6))));
+    assert_eq!(teams(vec![left.clone()], in_tenant(2)), [(id(6), 5)].into());
+    assert_eq!(teams(vec![left, ended], in_tenant(2)), [].into());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::parameters::Parameters;
 
 /// The filter of a list of resources.
 pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, Refusal> {
-    let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User);
+    let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User | StreamKind::Team);
     let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
     let (slug, external_id) = (handle("slug"), handle("external_id"));
     let (provider, model) = match kind {

@@ -215,11 +215,11 @@ fn owner_of(node: &Node, names: &Names) -> Result<Vec<String>, FieldError> {
     Ok(names.name_of(id).map(|name| name.path.clone()).unwrap_or_default())
 }
 
-/// A tenant without a partner is one of the default partner, and a user without a tenant one of the default tenant.
+/// A tenant without a partner is one of the default partner, and a user or a team without a tenant one of the default tenant.
 fn put_default_owner(body: &mut Body, kind: Kind, names: &Names) -> Result<(), FieldError> {
     let (field, name, owner) = match kind {
         Kind::Tenant => ("partner_id", "partner", Name::new(Kind::Partner, &[], DEFAULT)),
-        Kind::User => ("tenant_id", "tenant", Name::new(Kind::Tenant, &[DEFAULT.to_owned()], DEFAULT)),
+        Kind::User | Kind::Team => ("tenant_id", "tenant", Name::new(Kind::Tenant, &[DEFAULT.to_owned()], DEFAULT)),
         Kind::Partner | Kind::Budget | Kind::RateLimit | Kind::Provider | Kind::Price | Kind::Model => return Ok(()),
     };
     if body.contains_key(field) {
@@ -237,7 +237,7 @@ fn register(kind: Kind, normal: &Body, names: &mut Names) -> Option<String> {
     let (owner, own) = match kind {
         Kind::Partner => (Vec::new(), text("slug")),
         Kind::Tenant => (owner("partner_id").unwrap_or_default(), text("slug")),
-        Kind::User => (owner("tenant_id").unwrap_or_default(), text("slug")),
+        Kind::User | Kind::Team => (owner("tenant_id").unwrap_or_default(), text("slug")),
         Kind::Provider => (owner("tenant_id").unwrap_or_default(), text("name")),
         Kind::Budget | Kind::RateLimit | Kind::Price | Kind::Model => return None,
     };
@@ -288,7 +288,7 @@ pub fn label(kind: Kind, normal: &Body, names: &Names) -> String {
     let label = match kind {
         Kind::Partner => own("slug").to_owned(),
         Kind::Tenant => owned(own("slug"), text("partner_id")),
-        Kind::User => owned(own("slug"), text("tenant_id")),
+        Kind::User | Kind::Team => owned(own("slug"), text("tenant_id")),
         Kind::Provider | Kind::Model => owned(own("name"), text("tenant_id")),
         Kind::Price => {
             let from = text("effective_from").map(|from| format!(" from {from}")).unwrap_or_default();

@@ -10,6 +10,7 @@ pub enum Kind {
     Partner,
     Tenant,
     User,
+    Team,
     Budget,
     RateLimit,
     Provider,
@@ -20,10 +21,11 @@ pub enum Kind {
 impl Kind {
     /// In the order in which they are carried out: what others name comes before them, limits before what can be used under
     /// them, and prices before the models that need them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Partner,
         Self::Tenant,
         Self::User,
+        Self::Team,
         Self::Budget,
         Self::RateLimit,
         Self::Provider,
@@ -32,10 +34,11 @@ impl Kind {
     ];
 
     /// In the order in which files are written.
-    pub const IN_FILES: [Self; 8] = [
+    pub const IN_FILES: [Self; 9] = [
         Self::Partner,
         Self::Tenant,
         Self::User,
+        Self::Team,
         Self::Provider,
         Self::Model,
         Self::Price,
@@ -48,6 +51,7 @@ impl Kind {
             Self::Partner => body_format::PARTNER,
             Self::Tenant => body_format::TENANT,
             Self::User => body_format::USER,
+            Self::Team => body_format::TEAM,
             Self::Budget => body_format::BUDGET,
             Self::RateLimit => body_format::RATE_LIMIT,
             Self::Provider => body_format::PROVIDER,
@@ -62,6 +66,7 @@ impl Kind {
             Self::Partner => "partners",
             Self::Tenant => "tenants",
             Self::User => "users",
+            Self::Team => "teams",
             Self::Budget => "budgets",
             Self::RateLimit => "rate_limits",
             Self::Provider => "providers",
@@ -80,6 +85,7 @@ impl Kind {
             Self::Partner => "partner",
             Self::Tenant => "tenant",
             Self::User => "user",
+            Self::Team => "team",
             Self::Budget => "budget",
             Self::RateLimit => "rate limit",
             Self::Provider => "provider",
@@ -94,7 +100,7 @@ impl Kind {
         match self {
             Self::Partner => &["slug"],
             Self::Tenant => &["partner_id", "slug"],
-            Self::User => &["tenant_id", "slug"],
+            Self::User | Self::Team => &["tenant_id", "slug"],
             Self::Budget => &["scope", "period"],
             Self::RateLimit => &["scope"],
             Self::Provider | Self::Model => &["tenant_id", "name"],
@@ -107,14 +113,16 @@ impl Kind {
         match self {
             Self::Price => Some(EFFECTIVE_FROM),
             Self::Budget => Some("enforcement"),
-            Self::Partner | Self::Tenant | Self::User | Self::RateLimit | Self::Provider | Self::Model => None,
+            Self::Partner | Self::Tenant | Self::User | Self::Team | Self::RateLimit | Self::Provider | Self::Model => {
+                None
+            }
         }
     }
 
     /// The field that must be given because it is part of the identity, although the API does not require it.
     pub const fn required_name(self) -> Option<&'static str> {
         match self {
-            Self::Partner | Self::Tenant | Self::User => Some("slug"),
+            Self::Partner | Self::Tenant | Self::User | Self::Team => Some("slug"),
             Self::Budget | Self::RateLimit | Self::Provider | Self::Price | Self::Model => None,
         }
     }

@@ -1,5 +1,7 @@
 //! What a gateway has, as far as the key sees it.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use serde_json::Value;
 
@@ -56,7 +58,18 @@ pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
             }
         }
     }
+    leave_out_ended_users(&mut found);
     Ok(found)
+}
+
+/// Leaves users who have ended out of teams: they have no name, and no requests any more.
+fn leave_out_ended_users(found: &mut [Live]) {
+    let users: BTreeSet<String> = found.iter().filter(|one| one.kind == Kind::User).map(|one| one.id.clone()).collect();
+    for team in found.iter_mut().filter(|one| one.kind == Kind::Team) {
+        if let Some(Value::Array(ids)) = team.normal.get_mut("user_ids") {
+            ids.retain(|id| id.as_str().is_some_and(|id| users.contains(id)));
+        }
+    }
 }
 
 fn live(kind: Kind, item: &Value) -> Option<Live> {
@@ -76,7 +89,7 @@ fn live(kind: Kind, item: &Value) -> Option<Live> {
 /// The names of what has one.
 pub fn names(live: &[Live]) -> Names {
     let mut names = Names::default();
-    for kind in [Kind::Partner, Kind::Tenant, Kind::User, Kind::Provider] {
+    for kind in [Kind::Partner, Kind::Tenant, Kind::User, Kind::Team, Kind::Provider] {
         for one in live.iter().filter(|one| one.kind == kind) {
             if let Some(name) = name(one, &names) {
                 names.insert(name, &*one.id);
@@ -86,14 +99,14 @@ pub fn names(live: &[Live]) -> Names {
     names
 }
 
-/// The name of a partner, tenant, user or provider; `None` for one without a slug, or of an owner without one. An owner that the
+/// The name of a partner, tenant, user, team or provider; `None` for one without a slug, or of an owner without one. An owner that the
 /// key does not see is left out of it.
 fn name(one: &Live, names: &Names) -> Option<Name> {
     let text = |field: &str| one.normal.get(field).and_then(Value::as_str);
     let (own, owner) = match one.kind {
         Kind::Partner => ("slug", None),
         Kind::Tenant => ("slug", Some("partner_id")),
-        Kind::User => ("slug", Some("tenant_id")),
+        Kind::User | Kind::Team => ("slug", Some("tenant_id")),
         Kind::Provider => ("name", text("tenant_id").map(|_| "tenant_id")),
         Kind::Budget | Kind::RateLimit | Kind::Price | Kind::Model => return None,
     };

@@ -1,6 +1,6 @@
 //! The names that files have for resources, in place of their ids.
 //!
-//! A partner is named by its slug, a tenant by `PARTNER/TENANT`, a user by `PARTNER/TENANT/USER`; the beginning may be left out
+//! A partner is named by its slug, a tenant by `PARTNER/TENANT`, a user or a team by `PARTNER/TENANT/USER`; the beginning may be left out
 //! where the rest matches one resource alone. A provider is named by its name, within the tenant that owns it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::kind::Kind;
 
-/// The whole name of a partner, tenant, user or provider.
+/// The whole name of a partner, tenant, user, team or provider.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     pub kind: Kind,
@@ -87,7 +87,7 @@ impl Names {
         self.ids.get(name).map(String::as_str)
     }
 
-    /// The id of the partner, tenant or user with a name, whose beginning may be left out.
+    /// The id of the partner, tenant, user or team with a name, whose beginning may be left out.
     pub fn find(&self, kind: Kind, named: &str) -> Result<&str, NotNamed> {
         let path: Vec<String> = named.split('/').map(str::to_owned).collect();
         let of_kind = || self.ids.iter().filter(|(name, _)| name.kind == kind);

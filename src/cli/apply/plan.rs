@@ -181,6 +181,7 @@ impl<'a> Index<'a> {
             Kind::Partner
             | Kind::Tenant
             | Kind::User
+            | Kind::Team
             | Kind::Budget
             | Kind::RateLimit
             | Kind::Provider

@@ -10,18 +10,28 @@ use super::kind::Kind;
 use super::names::{Names, NotNamed};
 use super::yaml::{Member, Node, NodeValue};
 
-/// A field of files that names a resource, the field of bodies with its id, and its kind.
+/// A field of files that names resources, the field of bodies with their ids, and their kind.
 pub struct Reference {
     pub field: &'static str,
     pub id_field: &'static str,
     pub kind: Kind,
+    pub is_list: bool,
 }
 
-pub const REFERENCES: [Reference; 4] = [
-    Reference { field: "partner", id_field: "partner_id", kind: Kind::Partner },
-    Reference { field: "tenant", id_field: "tenant_id", kind: Kind::Tenant },
-    Reference { field: "user", id_field: "user_id", kind: Kind::User },
-    Reference { field: "provider", id_field: "provider_id", kind: Kind::Provider },
+impl Reference {
+    const fn to_one(field: &'static str, id_field: &'static str, kind: Kind) -> Self {
+        Self { field, id_field, kind, is_list: false }
+    }
+}
+
+pub const REFERENCES: [Reference; 6] = [
+    // Before the one whose name it begins with: texts are replaced in this order.
+    Reference { field: "users", id_field: "user_ids", kind: Kind::User, is_list: true },
+    Reference::to_one("partner", "partner_id", Kind::Partner),
+    Reference::to_one("tenant", "tenant_id", Kind::Tenant),
+    Reference::to_one("user", "user_id", Kind::User),
+    Reference::to_one("team", "team_id", Kind::Team),
+    Reference::to_one("provider", "provider_id", Kind::Provider),
 ];
 /// The id of a key, which no file can name.
 pub const KEY_ID: &str = "key_id";
@@ -112,12 +122,26 @@ impl ToIds<'_> {
                 return Err(FieldError::new(path, format!("files have names in place of ids: give {field}")));
             }
             let (name, value) = match here.find(|reference| reference.field == name) {
+                Some(reference) if reference.is_list => (reference.id_field, self.ids(node, reference.kind, &path)?),
                 Some(reference) => (reference.id_field, self.id(node, reference.kind, &path)?),
                 None => (&**name, self.value(node, tree.field(name), &path)?),
             };
             fields.insert(name.to_owned(), value);
         }
         Ok(fields)
+    }
+
+    fn ids(&self, node: &Node, kind: Kind, path: &str) -> Result<Value, FieldError> {
+        match &node.value {
+            NodeValue::Null => Ok(Value::Null),
+            NodeValue::List(items) => {
+                let items = items.iter().enumerate();
+                items.map(|(index, item)| self.id(item, kind, &format!("{path}[{index}]"))).collect()
+            }
+            NodeValue::Boolean(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::Map(_) => {
+                Err(FieldError::new(path, format!("must be a list of names of {}s", kind.word())))
+            }
+        }
     }
 
     fn id(&self, node: &Node, kind: Kind, path: &str) -> Result<Value, FieldError> {
@@ -191,14 +215,28 @@ impl ToNames<'_> {
                 return Err(nameless());
             }
             let reference = REFERENCES.iter().find(|reference| reference.id_field == name && tree.has(name));
-            match (reference, value.as_str()) {
-                (Some(reference), Some(id)) => {
+            match (reference, value) {
+                (Some(reference), Value::String(id)) => {
                     fields.insert(reference.field.to_owned(), self.name(id).ok_or_else(nameless)?);
+                }
+                (Some(reference), Value::Array(ids)) => {
+                    fields.insert(reference.field.to_owned(), self.sorted_names(ids)?);
                 }
                 _ => drop(fields.insert(name.clone(), self.value(value, tree.field(name))?)),
             }
         }
         Ok(fields)
+    }
+
+    /// The names of several resources, in an order that does not depend on their ids.
+    fn sorted_names(&self, ids: &[Value]) -> Result<Value, Nameless> {
+        let name = |id: &Value| {
+            let id = id.as_str().unwrap_or_default();
+            self.name(id).ok_or_else(|| Nameless { id: id.to_owned() })
+        };
+        let mut names: Vec<Value> = ids.iter().map(name).collect::<Result<_, _>>()?;
+        names.sort_by_key(Value::to_string);
+        Ok(names.into())
     }
 
     /// The name of a resource as the file has it.
@@ -275,13 +313,16 @@ mod tests {
         for kind in Kind::IN_FILES {
             places(&tree(kind), kind.section(), &mut found);
         }
-        let scope =
-            |section: &str| ["key_id", "partner_id", "tenant_id", "user_id"].map(|id| format!("{section}.scope.{id}"));
+        let scope = |section: &str| {
+            ["key_id", "partner_id", "team_id", "tenant_id", "user_id"].map(|id| format!("{section}.scope.{id}"))
+        };
         let mut wanted: Vec<String> = [
             "tenants.partner_id",
             "users.roles[].scope.partner_id",
             "users.roles[].scope.tenant_id",
             "users.tenant_id",
+            "teams.tenant_id",
+            "teams.user_ids",
             "providers.tenant_id",
             "models.targets[].provider_id",
             "models.tenant_id",
@@ -320,6 +361,25 @@ mod tests {
         assert_eq!((id, back), (json!("prv_2"), json!({ "name": "both" })));
         let (id, back) = both("targets: [{provider: {name: both, tenant: x}}]", &[]);
         assert_eq!((id, back), (json!("prv_3"), json!({ "name": "both", "tenant": "a/x" })));
+    }
+
+    #[test]
+    fn lists_of_ids_are_lists_of_names_in_their_order() {
+        let (mut names, tree) = (names(), tree(Kind::Team));
+        for (path, id) in [("a/x/zoe", "usr_1"), ("a/x/ada", "usr_2")] {
+            names.insert(Name { kind: Kind::User, path: path.split('/').map(str::to_owned).collect() }, id);
+        }
+        let node = documents("users: [zoe, a/x/ada]").expect("YAML").remove(0);
+        let body = ToIds { names: &names, owner: &[] }.value(&node, &tree, "").expect("names");
+        assert_eq!(body, json!({ "user_ids": ["usr_1", "usr_2"] }));
+        let back = ToNames { names: &names, owner: &[] }.value(&body, &tree).expect("names");
+        assert_eq!(back, json!({ "users": ["a/x/ada", "a/x/zoe"] }));
+        let node = documents("users: zoe").expect("YAML").remove(0);
+        let refused = ToIds { names: &names, owner: &[] }.value(&node, &tree, "").expect_err("no list");
+        assert_eq!((&*refused.field, &*refused.reason), ("users", "must be a list of names of users"));
+        let node = documents("users: [zoe, zo]").expect("YAML").remove(0);
+        let refused = ToIds { names: &names, owner: &[] }.value(&node, &tree, "").expect_err("no such user");
+        assert_eq!(refused.field, "users[1]");
     }
 
     #[test]

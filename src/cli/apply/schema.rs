@@ -77,22 +77,35 @@ fn put_names(schema: &mut Value) {
 fn put_properties(properties: &mut Map<String, Value>) {
     properties.remove(KEY_ID);
     for reference in &REFERENCES {
-        let Some(id) = properties.remove(reference.id_field) else { continue };
-        let mut name = match reference.kind {
-            Kind::Partner => json!({ "type": "string", "description": "The partner's slug" }),
-            Kind::Tenant => {
-                json!({ "type": "string", "description": "PARTNER/TENANT by their slugs, or the tenant's slug alone" })
-            }
-            Kind::User => {
-                json!({ "type": "string", "description": "PARTNER/TENANT/USER by their slugs, or the user's slug alone" })
-            }
-            _ => provider(),
+        let Some(mut ids) = properties.remove(reference.id_field) else { continue };
+        let name = name(reference.kind);
+        let field = if reference.is_list {
+            ids["items"] = name;
+            ids
+        } else {
+            one_name(name, &ids)
         };
-        // Where the id may be null, the name may be.
-        if id["type"].as_array().is_some_and(|types| types.contains(&json!("null"))) && name["type"].is_string() {
-            name["type"] = json!([name["type"], "null"]);
-        }
-        properties.insert(reference.field.to_owned(), name);
+        properties.insert(reference.field.to_owned(), field);
+    }
+}
+
+/// A name in place of an id: where the id may be null, the name may be.
+fn one_name(mut name: Value, id: &Value) -> Value {
+    if id["type"].as_array().is_some_and(|types| types.contains(&json!("null"))) && name["type"].is_string() {
+        name["type"] = json!([name["type"], "null"]);
+    }
+    name
+}
+
+/// The name of a resource of this kind.
+fn name(kind: Kind) -> Value {
+    let by = |how: &str| json!({ "type": "string", "description": how });
+    match kind {
+        Kind::Partner => by("The partner's slug"),
+        Kind::Tenant => by("PARTNER/TENANT by their slugs, or the tenant's slug alone"),
+        Kind::User => by("PARTNER/TENANT/USER by their slugs, or the user's slug alone"),
+        Kind::Team => by("PARTNER/TENANT/TEAM by their slugs, or the team's slug alone"),
+        _ => provider(),
     }
 }
 
@@ -120,6 +133,6 @@ mod tests {
         assert_eq!(properties("providers")["api_key"]["oneOf"][0]["required"], json!(["env"]));
         assert_eq!(schema["properties"]["partners"]["items"]["required"], json!(["name", "slug"]));
         let scope = &properties("budgets")["scope"]["properties"];
-        assert_eq!(scope.as_object().map(|scope| scope.len()), Some(4), "{scope}");
+        assert_eq!(scope.as_object().map(|scope| scope.len()), Some(5), "{scope}");
     }
 }

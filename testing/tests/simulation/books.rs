@@ -397,6 +397,8 @@ fn binds(scope: &Scope, context: &Context) -> bool {
         Scope::Tenant(id) => context.tenant_id == Some(*id),
         Scope::User(id) => context.user_id == Some(*id),
         Scope::Key(id) => context.key_id == Some(*id),
+        // No team is made in the simulation.
+        Scope::Team(_) => false,
     }
 }
 

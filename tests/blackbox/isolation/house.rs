@@ -14,6 +14,7 @@ pub struct House {
     pub tenant: String,
     pub slug: String,
     pub user: String,
+    pub team: String,
     pub key: String,
     pub provider: String,
     pub provider_key: String,
@@ -40,6 +41,8 @@ impl House {
             "slug": format!("user-{name}"), "external_id": external,
         });
         let user = made(operator, "/users", user).await;
+        let team = json!({ "tenant_id": tenant, "name": format!("Team {name}"), "slug": format!("team-{name}"), "user_ids": [user] });
+        let team = made(operator, "/teams", team).await;
         let key = json!({ "user_id": user, "name": format!("Key {name}") });
         let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
         let provider = json!({ "name": format!("Provider {name}"), "kind": "simulator", "tenant_id": tenant });
@@ -73,6 +76,7 @@ impl House {
             tenant,
             slug: name.to_owned(),
             user,
+            team,
             key: text(&key["id"]),
             provider,
             provider_key,
@@ -90,11 +94,11 @@ impl House {
     }
 
     fn marked(&self, name: &str, external: &str) -> Vec<String> {
-        let named = ["Tenant", "User", "Key", "Provider", "Upstream", "Provider key", "Search"]
+        let named = ["Tenant", "User", "Team", "Key", "Provider", "Upstream", "Provider key", "Search"]
             .map(|what| format!("{what} {name}"));
         let ids = [
-            &self.tenant, &self.user, &self.key, &self.provider, &self.provider_key, &self.model, &self.price,
-            &self.budget, &self.limit, &self.search, &self.request, &self.model_name,
+            &self.tenant, &self.user, &self.team, &self.key, &self.provider, &self.provider_key, &self.model,
+            &self.price, &self.budget, &self.limit, &self.search, &self.request, &self.model_name,
         ];
         let marks = ids.into_iter().cloned().chain(named);
         marks.chain([format!("{name}@example.com"), format!("user-{name}"), external.to_owned()]).collect()

@@ -26,7 +26,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// Query parameters that choose a part or a form of what may be seen, and name nothing.
 const HARMLESS: [&str; 7] = ["limit", "min_position", "as_of", "include_ended", "cursor", "format", "totals"];
 /// Fields that name what is somebody's.
-const REFERENCES: [&str; 7] = ["partner_id", "tenant_id", "user_id", "provider_id", "scope", "targets", "roles"];
+const REFERENCES: [&str; 8] =
+    ["partner_id", "tenant_id", "user_id", "user_ids", "provider_id", "scope", "targets", "roles"];
 
 pub fn all_of(document: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
@@ -98,6 +99,7 @@ impl Operation {
             ("partners", "id") => &house.partner,
             ("tenants", "id") => &house.tenant,
             ("users" | "subjects", "id") => &house.user,
+            ("teams", "id") => &house.team,
             ("keys", "id") => &house.key,
             ("providers", "id") => &house.provider,
             ("provider-keys", "id") => &house.provider_key,
@@ -219,10 +221,12 @@ impl Operation {
             "partner_id" => vec![json!(of.partner)],
             "tenant_id" => vec![json!(of.tenant)],
             "user_id" => vec![json!(of.user)],
+            "user_ids" => vec![json!([of.user])],
             "provider_id" => vec![json!(of.provider)],
             "scope" => vec![
                 json!({ "user_id": of.user }),
                 json!({ "key_id": of.key }),
+                json!({ "team_id": of.team }),
                 json!({ "tenant_id": of.tenant }),
                 json!({ "partner_id": of.partner }),
             ],

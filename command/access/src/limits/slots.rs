@@ -129,13 +129,14 @@ impl<C: Counts> Shard<C> {
     }
 }
 
-/// True if neither the limit nor its key has ended.
+/// True if neither the limit nor its key or its team has ended.
 fn is_live(key: SlotKey, tables: &Tables) -> bool {
     let key_is_live = |id| tables.key(id).is_some_and(|entry| entry.ended_at.is_none());
     match key {
         SlotKey::Limit(id) => tables.rate_limit(id).filter(|entry| Entry::is_live(entry)).is_some_and(|entry| {
             match entry.value.scope.owner {
                 Scope::Key(id) => key_is_live(id),
+                Scope::Team(id) => tables.team(id).is_some_and(Entry::is_live),
                 Scope::Partner(_) | Scope::Tenant(_) | Scope::User(_) => true,
             }
         }),

@@ -90,7 +90,7 @@ impl Limits {
     }
 
     fn binding(&self) -> BindingLimits {
-        self.limiter.binding(&self.tables, &chain())
+        self.limiter.binding(&self.tables, &chain(), &TeamVersions::new())
     }
 
     fn ask(&self) -> Result<RateLimitPermit, RateLimited> {
@@ -111,8 +111,7 @@ impl Limits {
     /// A request for a model, once its body is known.
     fn ask_model(&self, model: &str, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let (mut limits, mut permit) = (self.binding(), self.ask()?);
-        let request =
-            ScopeSubject { chain: chain(), model, stands_for: None, metadata: &std::collections::BTreeMap::new() };
+        let request = ScopeSubject::unmarked(chain(), model);
         if self.limiter.add_narrowed(&mut limits, &self.tables, &request) {
             at_once(self.limiter.acquire_narrowed(&limits, &mut permit)).map_err(limited)?;
         }
@@ -353,7 +352,9 @@ fn a_default_binds_only_keys_that_have_no_limit_of_their_own() {
         assert_eq!(own.ask_and_end(), Ok(()));
     }
     let operator = Chain { user: None, key: None, ..chain() };
-    assert!(Limits::with(defaults, &[]).limiter.binding(&Tables::default(), &operator).is_empty());
+    assert!(
+        Limits::with(defaults, &[]).limiter.binding(&Tables::default(), &operator, &TeamVersions::new()).is_empty()
+    );
 }
 
 /// Holds: bin.admin-limit
@@ -414,7 +415,7 @@ fn slots_that_count_nothing_and_those_of_ended_keys_are_dropped() {
     let mut limits = Limits::with(defaults, &[]);
     let of = |number: u128| Chain { key: Some(id(number)), ..chain() };
     let ask = |limits: &Limits, number| {
-        let binding = limits.limiter.binding(&limits.tables, &of(number));
+        let binding = limits.limiter.binding(&limits.tables, &of(number), &TeamVersions::new());
         acquired(&limits.limiter, &binding).expect("room")
     };
     for number in 100..2_100 {
@@ -444,7 +445,8 @@ fn slots_of_ended_keys_do_not_pile_up_within_a_minute() {
     (0..3_000).for_each(|number| limits.key(number));
     for number in 0..12_000 {
         let chain = Chain { key: Some(id(number)), ..chain() };
-        drop(acquired(&limits.limiter, &limits.limiter.binding(&limits.tables, &chain)));
+        let binding = limits.limiter.binding(&limits.tables, &chain, &TeamVersions::new());
+        drop(acquired(&limits.limiter, &binding));
     }
     let kept = limits.slots();
     assert!((3_000..7_000).contains(&kept), "{kept} for 3,000 that live");

@@ -87,6 +87,11 @@ impl Administered for Budget {
         require_room(&opened.scope, cx.tables.budgets_under_same_condition(&opened.scope), "budgets")?;
         Ok(CommandPlan::new(Command::Create(opened), chain))
     }
+
+    async fn change(cx: &AdminContext<'_>, state: &Budget, given: FieldValues) -> Planned<Self> {
+        cx.require_live_team(state.scope.owner)?;
+        Ok(CommandPlan::of(Command::Change(given), state, cx))
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `slug` and `external_id`. A slug is unique among siblings: partners on the platform, tenants of a partner, users of a
-//! tenant. The end of its resource frees it.
+//! `slug` and `external_id`. A slug is unique among siblings: partners on the platform, tenants of a partner, users and
+//! teams of a tenant. The end of its resource frees it.
 
 use std::fmt::Display;
 
@@ -23,7 +23,7 @@ pub fn members() -> [Member; 2] {
     let reason = "must consist of a-z, 0-9 and -, and begin with a letter or a digit";
     [
         optional("slug", text_that(schema::formed(&form), SLUG_LEN_MAX, is_slug, reason))
-            .meaning("Unique among siblings: partners, the tenants of a partner, the users of a tenant. Free again after its end"),
+            .meaning("Unique among siblings: partners, the tenants of a partner, the users or the teams of a tenant. Free again after its end"),
         optional("external_id", text(EXTERNAL_ID_LEN_MAX))
             .meaning("Your own id, for example for billing. Events contain it, so use no personal data"),
     ]

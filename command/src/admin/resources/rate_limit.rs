@@ -71,6 +71,11 @@ impl Administered for RateLimit {
         require_room(&made.scope, cx.tables.rate_limits_beside(&made.scope), "rate limits")?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
+
+    async fn change(cx: &AdminContext<'_>, state: &RateLimit, given: FieldValues) -> Planned<Self> {
+        cx.require_live_team(state.scope.owner)?;
+        Ok(CommandPlan::of(Command::Change(given), state, cx))
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"user_id"}` or `{"key_id"}`, and conditions that
-//! narrow it: `model`, and `metadata.NAME` for names of metadata.
+//! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"team_id"}`, `{"user_id"}` or `{"key_id"}`, and
+//! conditions that narrow it: `model`, and `metadata.NAME` for names of metadata.
 
 use catalogue::MODEL_NAME_CHARS_MAX;
 use events::event::admin::{NarrowedScope, Narrowing, Scope};
@@ -10,7 +10,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
 
-const OWNERS: &str = "partner_id, tenant_id, user_id, key_id";
+const OWNERS: &str = "partner_id, tenant_id, team_id, user_id, key_id";
 /// Bounded because they are in every refusal.
 const METADATA_MAX: usize = NarrowedScope::METADATA_MAX;
 /// As in requests.
@@ -56,6 +56,7 @@ fn member(name: &str, value: Field) -> Result<ScopeMember, FieldError> {
     match name {
         "partner_id" => Ok(ScopeMember::Owner(Scope::Partner(value.parsed()?))),
         "tenant_id" => Ok(ScopeMember::Owner(Scope::Tenant(value.parsed()?))),
+        "team_id" => Ok(ScopeMember::Owner(Scope::Team(value.parsed()?))),
         "user_id" => Ok(ScopeMember::Owner(Scope::User(value.parsed()?))),
         "key_id" => Ok(ScopeMember::Owner(Scope::Key(value.parsed()?))),
         NarrowedScope::MODEL => Ok(ScopeMember::Model(value.text(MODEL_NAME_CHARS_MAX)?)),

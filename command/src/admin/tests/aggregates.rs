@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cqrs_es::EventStore;
 use cqrs_es::persist::PersistedEventStore;
 use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
 use events::event::{Actor, Chain, Context, Event, Resource};
 use events::log::{DatabaseAddress, Log, LogOptions};
@@ -105,6 +105,7 @@ async fn the_repository_of_postgres_es_finds_every_resource_as_the_gateway_does(
     ledger.told::<Partner>().await;
     ledger.told::<Tenant>().await;
     ledger.told::<User>().await;
+    ledger.told::<Team>().await;
     ledger.told::<Key>().await;
     ledger.told::<Provider>().await;
     ledger.told::<ProviderKey>().await;

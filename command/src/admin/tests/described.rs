@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use events::event::StreamKind;
 use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Tenant, User,
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
 use openapi::Shape;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ fn declarations() -> Vec<(&'static str, &'static Declaration)> {
         of::<Partner>(),
         of::<Tenant>(),
         of::<User>(),
+        of::<Team>(),
         of::<Key>(),
         of::<Provider>(),
         of::<ProviderKey>(),

@@ -30,12 +30,14 @@ impl Family {
         let budget = json!({"scope": {"key_id": key}, "limit_usd": "1", "period": "total"});
         let budget = lab.make("/budgets", budget).await;
         let limit = lab.make("/rate-limits", json!({"scope": {"key_id": key}, "requests_per_minute": 1})).await;
+        let team = lab.make("/teams", json!({"name": "t", "tenant_id": tenant, "user_ids": [user]})).await;
         let name = json!({"name": "n"});
         let under = vec![
             (format!("/budgets/{budget}"), json!({"limit_usd": "2"})),
             (format!("/rate-limits/{limit}"), json!({"requests_per_minute": 2})),
             (format!("/keys/{key}"), name.clone()),
             (format!("/users/{user}"), name.clone()),
+            (format!("/teams/{team}"), name.clone()),
             (format!("/models/{model}"), name.clone()),
             (format!("/providers/{provider}"), name.clone()),
             (format!("/tenants/{tenant}"), name),
@@ -55,7 +57,7 @@ fn text(value: &Value) -> String {
 /// Holds: admin.parent-ends
 #[tokio::test]
 async fn resources_under_an_ended_owner_can_be_ended_but_not_changed() {
-    let ends = [("partners", 7), ("tenants", 6), ("users", 3), ("keys", 2)];
+    let ends = [("partners", 8), ("tenants", 7), ("users", 3), ("keys", 2)];
     for (owner, under) in ends {
         let family = Family::new().await;
         let id = match owner {
@@ -87,15 +89,17 @@ async fn nothing_is_created_under_an_ended_owner() {
         let (id, rows) = match owner {
             "partners" => (&family.partner, 0..),
             "tenants" => (&family.tenant, 1..),
-            _ => (&family.user, 4..),
+            _ => (&family.user, 5..),
         };
         let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
         let bodies = [
             ("/tenants", json!({"name": "n", "partner_id": family.partner})),
             ("/users", json!({"name": "n", "tenant_id": family.tenant})),
+            ("/teams", json!({"name": "n", "tenant_id": family.tenant})),
             ("/providers", json!({"name": "n", "kind": "simulator", "tenant_id": family.tenant})),
             ("/budgets", budget(json!({"tenant_id": family.tenant}))),
             ("/keys", json!({"name": "n", "user_id": family.user})),
+            ("/teams", json!({"name": "n", "tenant_id": family.tenant, "user_ids": [family.user]})),
             ("/budgets", budget(json!({"user_id": family.user}))),
             ("/budgets", budget(json!({"key_id": family.key}))),
             ("/rate-limits", json!({"scope": {"key_id": family.key}, "requests_per_minute": 1})),

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::lab::{Lab, json_type};
 use crate::admin::fields::Fields;
 
-const PATHS: [&str; 11] = [
-    "/partners", "/tenants", "/users", "/keys", "/providers", "/provider-keys", "/models", "/prices", "/budgets",
-    "/rate-limits", "/audit-searches",
+const PATHS: [&str; 12] = [
+    "/partners", "/tenants", "/users", "/teams", "/keys", "/providers", "/provider-keys", "/models", "/prices",
+    "/budgets", "/rate-limits", "/audit-searches",
 ];
 
 /// Holds: http.unknown-fields, http.invalid-request, http.money
@@ -38,6 +38,8 @@ async fn every_wrong_field_is_a_400_that_names_it() {
         ("/partners", json!({"name": "x".repeat(201)}), "name"),
         ("/tenants", json!({"name": "x", "partner_id": "ten_1"}), "partner_id"),
         ("/users", json!({"name": "x", "email": "nobody"}), "email"),
+        ("/teams", json!({"name": "x", "tenant_id": tenant, "user_ids": "nobody"}), "user_ids"),
+        ("/teams", json!({"name": "x", "tenant_id": tenant, "user_ids": [tenant]}), "user_ids[0]"),
         ("/users", json!({"name": "x", "roles": "auditor"}), "roles"),
         ("/users", json!({"name": "x", "roles": ["king"]}), "roles[0]"),
         ("/users", json!({"name": "x", "roles": [{"role": "auditor", "scope": "galaxy"}]}), "roles[0].scope"),
@@ -118,8 +120,9 @@ async fn every_wrong_field_is_a_400_that_names_it() {
 #[tokio::test]
 async fn an_empty_body_lacks_the_first_required_field() {
     let lab = Lab::new().await;
-    let fields =
-        ["name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope", "name"];
+    let fields = [
+        "name", "name", "name", "name", "name", "name", "provider_id", "name", "provider_id", "scope", "scope", "name",
+    ];
     for (path, field) in PATHS.iter().zip(fields) {
         let reply = lab.send(&lab.operator(), "POST", &format!("/v1/admin{path}"), &json!({})).await;
         assert_eq!(reply.wrong_field(), field, "{path}");
@@ -133,8 +136,10 @@ async fn fixed_fields_cannot_be_changed() {
     let budget =
         lab.make("/budgets", json!({"scope": {"tenant_id": tenant}, "limit_usd": "1", "period": "total"})).await;
     let provider = lab.make("/providers", json!({"name": "s", "kind": "simulator"})).await;
+    let team = lab.make("/teams", json!({"name": "t", "tenant_id": tenant})).await;
     for (one, field) in [
         (format!("/tenants/{tenant}"), "partner_id"),
+        (format!("/teams/{team}"), "tenant_id"),
         (format!("/users/{}", lab.tenancy.user), "tenant_id"),
         (format!("/budgets/{budget}"), "scope"),
         (format!("/budgets/{budget}"), "period"),

@@ -1,4 +1,4 @@
-//! Slugs and external ids of partners, tenants and users.
+//! Slugs and external ids of partners, tenants, users and teams.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ async fn families(lab: &Lab) -> Vec<(&'static str, [Value; 2])> {
         owners.push((json!({ "partner_id": partner }), json!({ "tenant_id": tenant })));
     }
     let [(partner, tenant), (other_partner, other_tenant)] = [owners[0].clone(), owners[1].clone()];
-    vec![("/tenants", [partner, other_partner]), ("/users", [tenant, other_tenant])]
+    let tenants = [tenant, other_tenant];
+    vec![("/tenants", [partner, other_partner]), ("/users", tenants.clone()), ("/teams", tenants)]
 }
 
 fn named(owner: &Value, slug: &str) -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::lab::Lab;
 
-/// Two tenants of one partner and one of another, each with a user, a key and a budget.
+/// Two tenants of one partner and one of another, each with a user, a team, a key and a budget.
 struct House {
     lab: Lab,
     partner: String,
@@ -21,6 +21,7 @@ struct House {
 struct Tenant {
     id: String,
     user: String,
+    team: String,
     key: String,
     tenant_budget: String,
     user_budget: String,
@@ -56,7 +57,8 @@ impl Tenant {
         let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
         let tenant_budget = lab.make("/budgets", budget(json!({"tenant_id": id}))).await;
         let user_budget = lab.make("/budgets", budget(json!({"user_id": user}))).await;
-        Self { id, user, key, tenant_budget, user_budget }
+        let team = lab.make("/teams", json!({"tenant_id": id, "name": "t", "user_ids": [user]})).await;
+        Self { id, user, team, key, tenant_budget, user_budget }
     }
 }
 
@@ -66,6 +68,7 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
     let house = House::new().await;
     let House { partner, provider, own, sister, stranger, .. } = &house;
     let user = |tenant: &Tenant| json!({"tenant_id": tenant.id, "name": "n"});
+    let team = |tenant: &Tenant| json!({"tenant_id": tenant.id, "name": "n", "user_ids": [tenant.user]});
     let key = |tenant: &Tenant| json!({"user_id": tenant.user, "name": "n"});
     let budget = |scope: Value| json!({"scope": scope, "limit_usd": "1", "period": "total"});
     let limit = |scope: Value| json!({"scope": scope, "requests_per_minute": 1});
@@ -93,6 +96,14 @@ async fn each_reach_manages_what_lies_within_it_and_sees_nothing_else() {
         ("POST", "/users".into(), user(sister), [201, 201, 404]),
         ("POST", "/users".into(), user(stranger), [201, 404, 404]),
         ("PATCH", format!("/users/{}", stranger.user), name.clone(), [200, 404, 404]),
+        ("POST", "/teams".into(), team(own), [201, 201, 201]),
+        ("POST", "/teams".into(), team(sister), [201, 201, 404]),
+        ("POST", "/teams".into(), team(stranger), [201, 404, 404]),
+        ("PATCH", format!("/teams/{}", own.team), json!({"user_ids": [sister.user]}), [404, 404, 404]),
+        ("PATCH", format!("/teams/{}", stranger.team), name.clone(), [200, 404, 404]),
+        ("POST", "/budgets".into(), budget(json!({"team_id": own.team})), [201, 201, 201]),
+        ("POST", "/budgets".into(), budget(json!({"team_id": stranger.team})), [201, 404, 404]),
+        ("POST", "/rate-limits".into(), limit(json!({"team_id": sister.team})), [201, 201, 404]),
         ("POST", "/keys".into(), key(own), [201, 201, 201]),
         ("POST", "/keys".into(), key(sister), [201, 201, 404]),
         ("POST", "/keys".into(), key(stranger), [201, 404, 404]),

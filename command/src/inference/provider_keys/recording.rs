@@ -56,6 +56,7 @@ impl RecordedKey {
             Resource::Partner(_)
             | Resource::Tenant(_)
             | Resource::User(_)
+            | Resource::Team(_)
             | Resource::Key(_)
             | Resource::UserErased(_)
             | Resource::KeyRotated(_)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetWindow};
 use events::event::inference::{Backend, InferenceAdmitted};
-use events::event::{Context, Event, Inference, Recorded, ScopeSubject};
+use events::event::{Context, Event, Inference, Recorded, ScopeSubject, TeamVersions};
 use events::ids::RequestId;
 use events::ledger::{Charge, EndedHold, Ending};
 use events::money::NanoUsd;
@@ -66,6 +66,7 @@ pub(super) struct Corrected {
     /// The model that it stood for, if it is an alias.
     pub(super) stands_for: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
+    pub(super) teams: TeamVersions,
     pub(super) backend: Option<Backend>,
 }
 
@@ -77,9 +78,17 @@ impl Corrected {
             match (event, &mut corrected) {
                 (Event::Inference(Inference::Admitted(admitted)), none @ None) => {
                     let stands_for = admitted.stood_for().map(str::to_owned);
-                    let InferenceAdmitted { model, metadata, .. } = *admitted;
-                    *none =
-                        Some(Self { admitted_at: recorded_at, context, model, stands_for, metadata, backend: None });
+                    let InferenceAdmitted { model, metadata, versions, .. } = *admitted;
+                    let teams = versions.teams;
+                    *none = Some(Self {
+                        admitted_at: recorded_at,
+                        context,
+                        model,
+                        stands_for,
+                        metadata,
+                        teams,
+                        backend: None,
+                    });
                 }
                 (
                     Event::Inference(Inference::Completed(end) | Inference::Failed(end) | Inference::Aborted(end)),
@@ -142,6 +151,7 @@ impl Replay<'_> {
                 model,
                 stands_for: corrected.stands_for.as_deref(),
                 metadata: &corrected.metadata,
+                teams: &corrected.teams,
             };
             windows.extend(self.rules.budgets.added_windows(&request, corrected.admitted_at));
         }

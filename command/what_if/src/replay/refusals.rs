@@ -117,7 +117,9 @@ impl Replay<'_> {
             Fate::Counted if !self.limits.counts(recorded.recorded_at) => limited.count,
             Fate::Counted => {
                 let (chain, scope) = (recorded.context.chain(), self.limits.scope_of(limited));
-                let request = scope.map_or_else(|| ScopeSubject::of_chain(chain), |of| of.request_of(chain));
+                let teams = self.tables.teams_of(&chain);
+                let unknown = ScopeSubject { teams, ..ScopeSubject::of_chain(chain) };
+                let request = scope.map_or(unknown, |of| of.request_of(chain, teams));
                 let all = 0..limited.count.min(ROLLED_UP_MAX);
                 all.take_while(|_| self.limits.count(&request, &self.tables, None).is_ok()).count() as u64
             }

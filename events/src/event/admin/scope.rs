@@ -8,16 +8,19 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::event::{Chain, Context, ScopeSubject, StreamKind};
-use crate::ids::{KeyId, PartnerId, TenantId, UserId};
+use crate::event::{Chain, Context, ScopeSubject, StreamKind, TeamVersions};
+use crate::ids::{KeyId, PartnerId, TeamId, TenantId, UserId};
 
-/// The owner that a budget or a limit binds: exactly one level of the chain. `{"tenant_id":"ten_…"}` on the wire, `ten_…` as text.
+/// The owner that a budget or a limit binds: exactly one level of the chain, or a team. `{"tenant_id":"ten_…"}` on the wire, `ten_…` as
+/// text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     #[serde(rename = "partner_id")]
     Partner(PartnerId),
     #[serde(rename = "tenant_id")]
     Tenant(TenantId),
+    #[serde(rename = "team_id")]
+    Team(TeamId),
     #[serde(rename = "user_id")]
     User(UserId),
     #[serde(rename = "key_id")]
@@ -30,6 +33,7 @@ impl Scope {
         match self {
             Self::Partner(_) => StreamKind::Partner,
             Self::Tenant(_) => StreamKind::Tenant,
+            Self::Team(_) => StreamKind::Team,
             Self::User(_) => StreamKind::User,
             Self::Key(_) => StreamKind::Key,
         }
@@ -40,21 +44,26 @@ impl Scope {
         match self {
             Self::Partner(id) => Chain { partner: Some(id), tenant: None, user: None, key: None },
             Self::Tenant(id) => Chain { partner: context.partner_id, tenant: Some(id), user: None, key: None },
+            Self::Team(_) => Chain { partner: context.partner_id, tenant: context.tenant_id, user: None, key: None },
             Self::User(_) | Self::Key(_) => context.chain(),
         }
     }
 
-    /// The owners whose budgets and limits bind requests of a chain, from the widest to the narrowest.
-    pub fn all_of(chain: &Chain) -> impl DoubleEndedIterator<Item = Self> {
-        let (partner, tenant) = (chain.partner.map(Self::Partner), chain.tenant.map(Self::Tenant));
-        [partner, tenant, chain.user.map(Self::User), chain.key.map(Self::Key)].into_iter().flatten()
+    /// The owners whose budgets and limits bind requests of a chain that count for these teams, from the widest to the narrowest.
+    pub fn all_of<'a>(chain: &Chain, teams: &'a TeamVersions) -> impl DoubleEndedIterator<Item = Self> + use<'a> {
+        let wide = [chain.partner.map(Self::Partner), chain.tenant.map(Self::Tenant)];
+        let narrow = [chain.user.map(Self::User), chain.key.map(Self::Key)];
+        let teams = teams.keys().copied().map(Self::Team);
+        wide.into_iter().flatten().chain(teams).chain(narrow.into_iter().flatten())
     }
 
-    /// Whether it binds requests of this chain.
-    pub fn binds(self, chain: &Chain) -> bool {
+    /// Whether it binds this request.
+    pub fn binds(self, request: &ScopeSubject<'_>) -> bool {
+        let chain = &request.chain;
         match self {
             Self::Partner(id) => chain.partner == Some(id),
             Self::Tenant(id) => chain.tenant == Some(id),
+            Self::Team(id) => request.teams.contains_key(&id),
             Self::User(id) => chain.user == Some(id),
             Self::Key(id) => chain.key == Some(id),
         }
@@ -66,6 +75,7 @@ impl fmt::Display for Scope {
         match self {
             Self::Partner(id) => id.fmt(f),
             Self::Tenant(id) => id.fmt(f),
+            Self::Team(id) => id.fmt(f),
             Self::User(id) => id.fmt(f),
             Self::Key(id) => id.fmt(f),
         }
@@ -96,7 +106,7 @@ impl NarrowedScope {
     pub const METADATA: &'static str = "metadata.";
 
     /// The members with an owner, of which a scope has exactly one.
-    pub const OWNERS: [&'static str; 4] = ["partner_id", "tenant_id", "user_id", "key_id"];
+    pub const OWNERS: [&'static str; 5] = ["partner_id", "tenant_id", "team_id", "user_id", "key_id"];
 
     /// The most names of metadata, and the most members: an owner, a model and these.
     pub const METADATA_MAX: usize = 4;
@@ -122,11 +132,11 @@ impl NarrowedScope {
         self.owner.kind()
     }
 
-    /// A request of which no more is known than its parties, and that it meets the conditions.
-    pub fn request_of(&self, chain: Chain) -> ScopeSubject<'_> {
-        let Some(conditions) = &self.narrowing else { return ScopeSubject::of_chain(chain) };
+    /// A request of which no more is known than its parties and its teams, and that it meets the conditions.
+    pub fn request_of<'a>(&'a self, chain: Chain, teams: &'a TeamVersions) -> ScopeSubject<'a> {
+        let Some(conditions) = &self.narrowing else { return ScopeSubject { teams, ..ScopeSubject::of_chain(chain) } };
         let model = conditions.model.as_deref().unwrap_or_default();
-        ScopeSubject { chain, model, stands_for: None, metadata: &conditions.metadata }
+        ScopeSubject { chain, model, stands_for: None, metadata: &conditions.metadata, teams }
     }
 
     /// Whom a budget or a limit of this scope belongs to, by the context of its event.
@@ -135,7 +145,7 @@ impl NarrowedScope {
     }
 
     pub fn binds(&self, request: &ScopeSubject<'_>) -> bool {
-        self.owner.binds(&request.chain) && self.includes(request)
+        self.owner.binds(request) && self.includes(request)
     }
 
     /// Whether a request of the owner meets the conditions.
@@ -183,6 +193,7 @@ impl Serialize for NarrowedScope {
         match self.owner {
             Scope::Partner(id) => members.serialize_entry("partner_id", &id)?,
             Scope::Tenant(id) => members.serialize_entry("tenant_id", &id)?,
+            Scope::Team(id) => members.serialize_entry("team_id", &id)?,
             Scope::User(id) => members.serialize_entry("user_id", &id)?,
             Scope::Key(id) => members.serialize_entry("key_id", &id)?,
         }
@@ -209,7 +220,7 @@ impl<'de> Visitor<'de> for Members {
     type Value = NarrowedScope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with one of partner_id, tenant_id, user_id, key_id, and conditions")
+        f.write_str("an object with one of partner_id, tenant_id, team_id, user_id, key_id, and conditions")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NarrowedScope, A::Error> {
@@ -218,6 +229,7 @@ impl<'de> Visitor<'de> for Members {
             match name.as_str() {
                 "partner_id" => owners.push(Scope::Partner(members.next_value()?)),
                 "tenant_id" => owners.push(Scope::Tenant(members.next_value()?)),
+                "team_id" => owners.push(Scope::Team(members.next_value()?)),
                 "user_id" => owners.push(Scope::User(members.next_value()?)),
                 "key_id" => owners.push(Scope::Key(members.next_value()?)),
                 NarrowedScope::MODEL => conditions.model = Some(members.next_value()?),
@@ -231,7 +243,7 @@ impl<'de> Visitor<'de> for Members {
         }
         match owners[..] {
             [owner] => Ok(NarrowedScope::narrowed(owner, conditions)),
-            _ => Err(A::Error::custom("a scope has exactly one of partner_id, tenant_id, user_id, key_id")),
+            _ => Err(A::Error::custom("a scope has exactly one of partner_id, tenant_id, team_id, user_id, key_id")),
         }
     }
 }

@@ -10,7 +10,7 @@ use events::event::admin::{
     Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated,
     Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
     ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope,
-    SetAsideReason, Target, Tenant, User, UserErased, WhenShort,
+    SetAsideReason, Target, Team, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -178,6 +178,12 @@ pub fn samples() -> Vec<(Stream, Event)> {
         email_digest: Some("cd".repeat(32)),
         ..User::new(id(31), id(1), "ab".repeat(32))
     };
+    let team = Team::new(id(31), id(1), "Search", vec![id(2), id(3)]);
+    let with_handles = Team {
+        handles: Handles { slug: Some("search".to_owned()), external_id: Some("CC-7".to_owned()) },
+        labels: labels(),
+        ..team.clone()
+    };
     let key =
         Key { models: Some(vec!["gpt*".to_owned()]), expires_at: Some(start()), ..Key::new(id(31), id(1), "app") };
     let rotated = KeyRotated { key_id: id(31), generation: 2, previous_until: start() };
@@ -226,6 +232,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 budgets: [(id(21), 7)].into(),
                 alias: Some(5),
                 providers: [(id(11), 3)].into(),
+                teams: [(id(51), 4)].into(),
             },
             would_have_refused: vec![BudgetShortfall {
                 budget_id: id(22),
@@ -247,6 +254,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 model: None,
                 stands_for: Some("gpt-4o".to_owned()),
                 metadata: narrowing().metadata,
+                teams: [(id(51), 4)].into(),
             })),
             details,
         })))),
@@ -341,6 +349,9 @@ pub fn samples() -> Vec<(Stream, Event)> {
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::BreakerOpened(Box::new(opened)))),
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::BreakerClosed(Box::new(closed)))),
         resource(StreamKind::Provider, "prv", Event::Resource(Resource::Provider(Change::Ended(id(31))))),
+        resource(StreamKind::Team, "tea", Event::from(Change::created(team.clone()))),
+        resource(StreamKind::Team, "tea", Event::from(Change::changed(with_handles))),
+        resource(StreamKind::Team, "tea", Event::Resource(Resource::Team(Change::Ended(id(31))))),
         resource(StreamKind::ProviderKey, "pky", Event::from(Change::created(provider_key.clone()))),
         resource(StreamKind::ProviderKey, "pky", Event::from(Change::changed(limited_key))),
         resource(StreamKind::ProviderKey, "pky", Event::Resource(Resource::ProviderKeySetAside(Box::new(set_aside)))),

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use events::event::StreamKind;
 use events::ids::{
-    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId,
+    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId,
+    UserId,
 };
 use rusqlite::{Connection, OptionalExtension, named_params};
 
@@ -21,10 +22,11 @@ pub const MATCHES_MAX: usize = 100;
 /// Users whose names are searched for a caller below the platform.
 pub const USERS_MAX: usize = 10_000;
 /// The prefix of the ids of each kind.
-pub const ID_PREFIXES: [(&str, StreamKind); 11] = [
+pub const ID_PREFIXES: [(&str, StreamKind); 12] = [
     (PartnerId::PREFIX, StreamKind::Partner),
     (TenantId::PREFIX, StreamKind::Tenant),
     (UserId::PREFIX, StreamKind::User),
+    (TeamId::PREFIX, StreamKind::Team),
     (KeyId::PREFIX, StreamKind::Key),
     (ProviderId::PREFIX, StreamKind::Provider),
     (ProviderKeyId::PREFIX, StreamKind::ProviderKey),

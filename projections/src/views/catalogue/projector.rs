@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Tenant, User,
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Team, Tenant, User,
 };
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
@@ -58,6 +58,7 @@ fn is_of_a_row(resource: &Resource) -> bool {
         Resource::Partner(_)
         | Resource::Tenant(_)
         | Resource::User(_)
+        | Resource::Team(_)
         | Resource::Key(_)
         | Resource::UserErased(_)
         | Resource::KeyRotated(_)
@@ -147,6 +148,12 @@ impl CatalogueResource for User {
     }
 }
 
+impl CatalogueResource for Team {
+    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
+        Columns { tenant: Some(self.tenant_id), name: Some(&self.name), ..about }
+    }
+}
+
 impl CatalogueResource for Key {
     fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
         Columns { user: Some(self.user_id), name: Some(&self.name), ..about }
@@ -200,6 +207,6 @@ fn scoped(scope: Scope, columns: Columns<'_>) -> Columns<'_> {
         Scope::Partner(id) => Columns { partner: Some(id), tenant: None, ..columns },
         Scope::Tenant(id) => Columns { tenant: Some(id), ..columns },
         Scope::User(id) => Columns { user: Some(id), ..columns },
-        Scope::Key(_) => columns,
+        Scope::Team(_) | Scope::Key(_) => columns,
     }
 }

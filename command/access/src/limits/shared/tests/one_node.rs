@@ -146,7 +146,7 @@ impl LimitedNode {
     }
 
     fn limits(&self, chain: &Chain) -> BindingLimits {
-        self.limiter.binding(&self.tables, chain)
+        self.limiter.binding(&self.tables, chain, self.tables.teams_of(chain))
     }
 
     fn shared(&self) -> &SharedLimiter {
