@@ -191,7 +191,7 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
             "provider": tables.provider(target.provider_id).map(|provider| &provider.value.name),
             "model": target.model,
             "rank": rank(at),
-            "reason": format!("{} {}", reason.what, reason.figure),
+            "reason": reason.to_string(),
             "left_out": left_out.map(LeftOut::as_str),
         }))
     };

@@ -2,7 +2,7 @@
 //! they do not know each other. This crate knows no HTTP and no provider.
 //!
 //! - `log`, `ledger`: the ordered, durable events, and the decisions about money. `verify` checks both offline.
-//! - `explain`: one recorded request, decided again.
+//! - `explain`: one recorded request, decided again. `recorded_route`: its route as its events say it, and in words.
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
@@ -38,6 +38,7 @@ pub mod nearest_name;
 pub mod output_cap;
 pub mod plain_json;
 pub mod private;
+pub mod recorded_route;
 pub mod refusal;
 pub mod role;
 pub mod routing;

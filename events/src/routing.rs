@@ -9,17 +9,16 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RequestId;
-use crate::money::{PromptBound, Tariff};
+use crate::money::{NanoUsd, PromptBound, Tariff};
 use crate::named;
-use crate::terms::Term;
-use crate::time::rfc3339;
 
 mod affinity;
 mod draws;
+mod left_out;
+mod passed_over;
 mod request_features;
 
 macro_rules! strategies {
@@ -87,6 +86,8 @@ impl ChosenBy {
 }
 
 pub use affinity::Affinity;
+pub use left_out::{LeftOut, RecordedLeftOut};
+pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{
     CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules, Variables,
@@ -165,95 +166,6 @@ impl Observed {
     }
 }
 
-/// Why a target cannot serve a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// Its provider is deleted, or belongs to another tenant.
-    NoProvider,
-    NoPrice,
-    /// Its provider is of a kind that this version does not have: a later version recorded it.
-    KindUnknown,
-    /// Its provider does not have the API that the request needs.
-    NoSuchApi,
-    /// The catalogue knows that the model is for the other API.
-    ForAnotherApi,
-    /// The request has a field that changes the cost, and the provider does not allow it.
-    FieldNotAllowed,
-    /// The client's own output cap is above the target's maximum.
-    CapAbove {
-        maximum: u64,
-    },
-    /// The request has documents, which may fill the target's context, whose length is unknown.
-    ContextUnknown,
-    /// Its breaker is open, and another target may serve.
-    BreakerOpen,
-    /// The rule that holds for the request does not name it.
-    NotInRule,
-    /// It, or its provider, is under maintenance.
-    Maintenance {
-        until: DateTime<Utc>,
-    },
-    /// A term that the tenant or the request requires is not stated of it.
-    TermNotMet(Term),
-}
-
-impl LeftOut {
-    /// The word that is recorded, and so can never change.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoProvider => "no_provider",
-            Self::NoPrice => "no_price",
-            Self::KindUnknown => "kind_unknown",
-            Self::NoSuchApi => "no_such_api",
-            Self::ForAnotherApi => "for_another_api",
-            Self::FieldNotAllowed => "field_not_allowed",
-            Self::CapAbove { .. } => "cap_above",
-            Self::ContextUnknown => "context_unknown",
-            Self::BreakerOpen => "breaker_open",
-            Self::NotInRule => "not_in_rule",
-            Self::Maintenance { .. } => "maintenance",
-            Self::TermNotMet(Term::Residency) => "residency_not_met",
-            Self::TermNotMet(Term::ZeroRetention) => "zero_retention_not_met",
-            Self::TermNotMet(Term::Training) => "training_not_met",
-        }
-    }
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoProvider => f.write_str("no live provider for this tenant"),
-            Self::NoPrice => f.write_str("no price in force"),
-            Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
-            Self::NoSuchApi => f.write_str("its provider does not have the API"),
-            Self::ForAnotherApi => f.write_str("the model is known to be for another API"),
-            Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
-            Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
-            Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
-            Self::BreakerOpen => f.write_str("its breaker is open"),
-            Self::NotInRule => f.write_str("the rule that holds does not name it"),
-            Self::Maintenance { until } => write!(f, "under maintenance until {}", rfc3339(*until)),
-            Self::TermNotMet(term) => write!(f, "does not meet the required {term}"),
-        }
-    }
-}
-
-named! {
-    /// Why a target of the order was not called, or not once more, when it was its turn. The words are recorded, and so can never change.
-    pub enum PassedOverFor {
-        /// Its breaker has opened since the request was planned.
-        BreakerOpen = "breaker_open",
-        /// Its provider gets no further calls now.
-        RetryBudget = "retry_budget",
-        /// It had as many calls under way as it may; it may have been waited for, and called later.
-        NoRoom = "no_room",
-        /// It, or its provider, has come under maintenance since the request was planned.
-        Maintenance = "maintenance",
-        /// What is required of it now, or what is stated of it now, has changed since the request was planned.
-        TermsNotMet = "terms_not_met",
-    }
-}
-
 /// The features of a request that strategies may use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {
@@ -309,11 +221,25 @@ impl From<Figures> for [u64; 2] {
     }
 }
 
-/// The reason for a candidate's rank: `priority 1`.
+/// The reason for a candidate's rank: `priority 1`, `expected cost 0.000012000 USD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
-    pub what: &'static str,
-    pub figure: u64,
+    strategy: Strategy,
+    figure: u64,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { strategy, figure } = *self;
+        match strategy {
+            // No figure is beyond money.
+            Strategy::Cost => {
+                write!(f, "{} {} USD", strategy.what(), NanoUsd::new(i64::try_from(figure).unwrap_or(i64::MAX)))
+            }
+            Strategy::Latency => write!(f, "{} {} ms", strategy.what(), figure / 1000),
+            _ => write!(f, "{} {figure}", strategy.what()),
+        }
+    }
 }
 
 /// The candidates in the order in which they are tried, and those that are left out.
@@ -381,6 +307,15 @@ impl Order<'_> {
         self.ranking.iter().filter_map(|ranked| Some((ranked.index, ranked.candidate.left_out?)))
     }
 
+    /// The order with these candidates left out as well.
+    #[must_use]
+    pub fn without(mut self, unable: &[usize]) -> Self {
+        for ranked in self.ranking.iter_mut().filter(|ranked| unable.contains(&ranked.index)) {
+            ranked.candidate.left_out.get_or_insert(LeftOut::NoPrice);
+        }
+        self
+    }
+
     /// The figures of the candidate with this index.
     pub fn figures(&self, index: usize) -> Option<Figures> {
         self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.figures)
@@ -388,22 +323,34 @@ impl Order<'_> {
 
     /// The reason for the rank of the candidate with this index.
     pub fn reason(&self, index: usize) -> Option<Reason> {
-        self.figures(index).map(|figures| Reason { what: self.strategy.what(), figure: figures.first })
+        self.figures(index).map(|figures| Reason { strategy: self.strategy, figure: figures.first })
     }
 
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.
     pub fn explained(&self, name: impl Fn(usize, &mut fmt::Formatter<'_>) -> fmt::Result) -> impl fmt::Display {
         fmt::from_fn(move |f| {
-            f.write_str(self.strategy.as_str())?;
-            for (at, ranked) in self.ranking.iter().filter(|ranked| ranked.candidate.left_out.is_none()).enumerate() {
+            write!(f, "{}{}", self.strategy.as_str(), self.listed(&name, |_, why, f| write!(f, "{why}")))
+        })
+    }
+
+    /// The candidates with the reasons of their places, and those that are left out: `: p/a (priority 1); left out: p/c (no price in force)`.
+    pub fn listed(
+        &self,
+        name: impl Fn(usize, &mut fmt::Formatter<'_>) -> fmt::Result,
+        why_left_out: impl Fn(usize, LeftOut, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            for (at, index) in self.tried().enumerate() {
                 f.write_str(if at == 0 { ": " } else { ", " })?;
-                name(ranked.index, f)?;
-                write!(f, " ({} {})", self.strategy.what(), ranked.figures.first)?;
+                name(index, f)?;
+                self.reason(index).map_or(Ok(()), |reason| write!(f, " ({reason})"))?;
             }
             for (at, (index, why)) in self.left_out().enumerate() {
                 f.write_str(if at == 0 { "; left out: " } else { ", " })?;
                 name(index, f)?;
-                write!(f, " ({why})")?;
+                f.write_str(" (")?;
+                why_left_out(index, why, f)?;
+                f.write_str(")")?;
             }
             Ok(())
         })

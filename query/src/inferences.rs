@@ -108,7 +108,15 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
-    let mut item = item(&request, &events, Rights::of(&query.caller))?;
+    let rights = Rights::of(&query.caller);
+    let mut item = item(&request, &events, rights)?;
+    let version = route_json::model_version(events.get(&request.position));
+    let model = query.read(move |reader| reader.at(&Vec::from_iter(version))).await?;
+    let model = version.and_then(|version| model.get(&version));
+    let tables = query.state.tables.load();
+    let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
+    route_json::put_in_words(&mut item, &request, (&events, model), rights, provider_name);
+    drop(tables);
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
     Ok(Json(item))

@@ -13,7 +13,7 @@ use crate::client::Reply;
 use crate::explain::explained;
 use crate::gateway::Gateway;
 use crate::target_places::House;
-use crate::tenant::{NATIVE, PROVIDER_SECRET, Setup, Tenant, made};
+use crate::tenant::{NATIVE, PROVIDER_SECRET, Setup, Tenant, made, text};
 
 /// A window that has begun, or one that is to come.
 fn window(begins_in: i64) -> Value {
@@ -115,8 +115,8 @@ async fn a_limit_that_is_raised_serves_those_who_wait() {
     house.must_verify();
 }
 
-/// The first target does not answer in time; before that, this is changed of the second one. Returns the explained route.
-async fn while_the_first_target_fails(change: impl AsyncFnOnce(&Gateway, &Tenant, &str, &Value)) -> Value {
+/// The first target does not answer in time; before that, this is changed of the second one. Returns what is explained of the second one, and the decision in words.
+async fn while_the_first_target_fails(change: impl AsyncFnOnce(&Gateway, &Tenant, &str, &Value)) -> (Value, String) {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let required_terms = json!({ "residency": "eu" });
     let setup = Setup { timeout_ms: 3000, required_terms, ..Setup::default() };
@@ -141,31 +141,44 @@ async fn while_the_first_target_fails(change: impl AsyncFnOnce(&Gateway, &Tenant
     assert_eq!(upstream.seen_of("ok"), 0);
     let route = explained(&gateway, &reply.request_id()).await["route"].clone();
     assert_eq!(route["follows"], true, "{route}");
-    route["targets"][1].clone()
+    (route["targets"][1].clone(), told(&gateway, &reply.request_id()).await)
+}
+
+/// The routing decision of a request in words.
+async fn told(gateway: &Gateway, request: &str) -> String {
+    let path = format!("/v1/inferences/{request}?min_position={}", gateway.head().await);
+    text(&gateway.operator().get(&path).await.must(200).json()["route"]["in_words"])
 }
 
 /// Holds: inf.last-look
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_whose_terms_are_withdrawn_is_not_called_in_the_place_of_another() {
-    let second = while_the_first_target_fails(async |gateway, _, model, targets| {
+    let (second, told) = while_the_first_target_fails(async |gateway, _, model, targets| {
         let mut targets = targets.clone();
         targets[1]["region"] = Value::Null;
         gateway.operator().patch(&format!("/v1/admin/models/{model}"), &json!({ "targets": targets })).await.must(200);
     })
     .await;
     assert_eq!((&second["passed_over"], &second["was_called"]), (&json!(["terms_not_met"]), &json!(false)));
+    assert!(
+        told.contains(
+            "/ok was passed over when it was its turn: it no longer met the terms that were required by then. "
+        ),
+        "{told}"
+    );
 }
 
 /// Holds: inf.last-look
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_has_come_under_maintenance_is_not_called_in_the_place_of_another() {
-    let second = while_the_first_target_fails(async |gateway, _, model, targets| {
+    let (second, told) = while_the_first_target_fails(async |gateway, _, model, targets| {
         let mut targets = targets.clone();
         targets[1]["maintenance"] = window(-60);
         gateway.operator().patch(&format!("/v1/admin/models/{model}"), &json!({ "targets": targets })).await.must(200);
     })
     .await;
     assert_eq!((&second["passed_over"], &second["was_called"]), (&json!(["maintenance"]), &json!(false)));
+    assert!(told.contains("/ok was passed over when it was its turn: it was under maintenance by then. "), "{told}");
 }
 
 /// The first target had no room, was waited for, and then failed, with an open breaker.
@@ -188,5 +201,12 @@ async fn a_target_that_had_no_room_and_then_failed_is_explained() {
     let route = explained(&house.gateway, &reply.request_id()).await["route"].clone();
     assert_eq!(route["targets"][0]["passed_over"], json!(["no_room", "breaker_open"]), "{route}");
     assert_eq!(route["follows"], true, "{route}");
+    let told = told(&house.gateway, &reply.request_id()).await;
+    let passed_over = format!(
+        " {}/gate was passed over when it was its turn: it had as many calls under way as it may; later, it had failed too often by \
+         then, so that its breaker was open. ",
+        house.tenant.name
+    );
+    assert!(told.contains(&passed_over), "{told}");
     house.must_verify();
 }

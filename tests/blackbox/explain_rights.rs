@@ -165,6 +165,9 @@ impl Story {
         let route = &said["route"];
         let seen = (&route["is_visible"], route["strategy"].is_string(), route["targets"][0]["reason"].is_string());
         assert_eq!(seen, (&json!(by.sees_models), by.sees_models, by.sees_models), "{name}: {route}");
+        let told = text(&life["route"]["in_words"]);
+        assert_eq!(told.contains("tries its targets by priority"), by.sees_models, "{name}: {told}");
+        assert!(told.ends_with("/ok answered."), "{name}: {told}");
     }
 
     fn explained_budget<'v>(&self, said: &'v Value, name: &str) -> &'v Value {

@@ -106,6 +106,7 @@ mod responses;
 mod retirement;
 mod retries;
 mod retry_storms;
+mod route_in_words;
 mod routing;
 mod routing_rules;
 mod sealed_content;

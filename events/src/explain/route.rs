@@ -10,10 +10,10 @@ use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
-use crate::ids::{ProviderId, RequestId};
+use crate::ids::ProviderId;
+use crate::recorded_route::recorded_order;
 use crate::routing::{
-    Candidate, ChosenBy, ConditionSubject, Features, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures,
-    RoutingRule, Strategy, choose, choose_again,
+    ChosenBy, ConditionSubject, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures, RoutingRule, Strategy,
 };
 use crate::terms::AdmittedTerms;
 
@@ -116,13 +116,13 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.backend()).copied()
     };
-    let order = match recorded_route {
+    match recorded_route {
         Some(route) if !route.figures.is_empty() => {
             let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
             let about = (recorded, admitted);
             let strategy = strategy::follows(evidence, about, Some(route), of_model, &mut check.verdict);
             check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
-            order_by(route, &model, rule, evidence.request, &mut check.verdict, recorded.position)
+            compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
         }
         Some(_) | None => {
             if model.strategy == Strategy::Rules {
@@ -133,11 +133,15 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if let Some(route) = recorded_route {
                 check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             }
-            order_without_figures(&model, recorded_route, evidence.request)
         }
-    };
+    }
+    if let Some(session) =
+        recorded_route.and_then(|route| route.session.as_deref()).filter(|_| model.affinity.is_none())
+    {
+        check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
+    }
+    let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
-    let order = with_session(order, &model, recorded_route, (&mut check.verdict, recorded.position));
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
     check.chosen_by = Some(recorded_route.map_or(ChosenBy::Model, |route| route.chosen_by));
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
@@ -230,15 +234,8 @@ fn rule_that_holds<'a>(
     (rule, strategy)
 }
 
-/// The order by the figures that the admission has.
-fn order_by<'a>(
-    route: &Route,
-    model: &Model,
-    rule: Option<&RoutingRule>,
-    request: RequestId,
-    verdict: &mut Verdict,
-    position: u64,
-) -> Order<'a> {
+/// Compares the figures that follow from the model's row.
+fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, verdict: &mut Verdict, position: u64) {
     let figures_of = |target: &Target| {
         let name = target.backend();
         let figures = route.figures.get(&name).copied();
@@ -270,43 +267,6 @@ fn order_by<'a>(
             Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::TenantDefault => {}
         }
     }
-    let candidate = |target| Candidate { left_out: left_out(route, target), ..Candidate::default() };
-    let candidates = model.targets.iter().zip(&figures).map(|(target, figures)| (candidate(target), *figures));
-    choose_again(route.strategy, candidates, request)
-}
-
-/// Whether a target was left out. For which reason, makes no difference to the order.
-fn left_out(route: &Route, target: &Target) -> Option<LeftOut> {
-    route.left_out.contains_key(&target.backend()).then_some(LeftOut::NoPrice)
-}
-
-/// The order with the target of the session in front.
-fn with_session<'a>(
-    mut order: Order<'a>,
-    model: &Model,
-    route: Option<&Route>,
-    (verdict, position): (&mut Verdict, u64),
-) -> Order<'a> {
-    if let Some(session) = route.and_then(|route| route.session.as_deref()) {
-        if model.affinity.is_none() {
-            verdict.differ(position, "route.session", session, "nothing: the model has no affinity");
-        } else {
-            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::backend));
-        }
-    }
-    order
-}
-
-/// The order that follows from the model's row. Admissions without figures are by `priority`, or older than levels of weights.
-fn order_without_figures<'a>(model: &Model, route: Option<&Route>, request: RequestId) -> Order<'a> {
-    let candidates = model.targets.iter().map(|target| Candidate {
-        priority: if model.strategy == Strategy::Weighted { 0 } else { target.priority },
-        weight: target.weight,
-        left_out: route.and_then(|route| left_out(route, target)),
-        ..Candidate::default()
-    });
-    let strategy = if model.strategy == Strategy::TenantDefault { Strategy::Priority } else { model.strategy };
-    choose(strategy, candidates, &Features { request: Some(request), ..Features::default() })
 }
 
 /// The indexes of the targets: first those that could serve, with their ranks.

@@ -29,7 +29,7 @@ pub(super) fn follows(
             // The operator may.
             Some(Some(_)) | None => {}
         }
-        // Which one it wished for, only the admission says.
+        // Which one the request asked for, only the admission says.
         let is_choosable = |said: &Strategy| Strategy::CHOOSABLE.iter().any(|(_, strategy)| strategy == said);
         return said.filter(is_choosable).unwrap_or(of_model);
     }

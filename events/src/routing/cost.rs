@@ -5,7 +5,7 @@ use super::{Candidate, Features, Figures, Ranked, lowest_first};
 use crate::ids::RequestId;
 use crate::money::CostLine;
 
-pub const WHAT: &str = "nano-dollars";
+pub const WHAT: &str = "expected cost";
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     for ranked in ranking {

@@ -6,7 +6,7 @@ use super::draws::Draws;
 use super::{Features, Figures, Ranked, lowest_first};
 use crate::ids::RequestId;
 
-pub const WHAT: &str = "microseconds";
+pub const WHAT: &str = "expected time";
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     let tokens = features.output_tokens_expected();

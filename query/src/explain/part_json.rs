@@ -242,7 +242,7 @@ fn route_target(of: &RouteTarget, has_reason: bool) -> Value {
         "model": of.model,
         "rank": of.rank,
         "left_out": of.left_out,
-        "reason": has_reason.then(|| format!("{} {}", of.reason.what, of.reason.figure)),
+        "reason": has_reason.then(|| of.reason.to_string()),
         "price_version": of.price_version,
         "was_called": of.was_called,
     });

@@ -95,6 +95,12 @@ pub fn shape() -> Shape {
     let recorded = || step().required("recorded_at", schema::time()).open();
     let hold = step().required("held_usd", schema::money()).open();
     let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
+    let in_words = "How its targets were ordered and by whose choice, what was left out, each call and why it failed, what was passed \
+                    over, and which target answered; not in lists";
+    let route = object()
+        .optional("in_words", schema::described(schema::string(), in_words))
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
+        .open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))
         .required("status", schema::one_of(Status::words()))
@@ -119,6 +125,7 @@ pub fn shape() -> Shape {
         .required("positions", schema::list(schema::count(), None))
         .required("attempts_failed", schema::list(recorded(), None))
         .required("adjustments", schema::list(recorded(), None))
+        .optional("route", schema::described(route, "Beside what its admission recorded"))
         .open()
 }
 

@@ -1,11 +1,16 @@
-//! The route of a request that its admission recorded, as far as the caller may see it.
+//! The route of a request: what its admission recorded of it, as far as the caller may see it, and the decision in words.
 
+use std::collections::HashMap;
+
+use events::event::{Event, Inference, Recorded};
+use events::ids::ProviderId;
+use events::recorded_route::{RecordedRoute, Told};
+use projections::views::inferences::StoredRequest;
 use serde_json::{Map, Value};
 
 use crate::request_rights::Rights;
 
-/// What everybody sees of it who sees the request, as in its explanation. The rest tells what each target was expected to cost, and
-/// why it was left out.
+/// What is recorded of a route that everybody sees who sees the request, as in its explanation.
 const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
 
 /// Removes what the caller may not see of the recorded route, and says whether it sees all of it.
@@ -15,4 +20,29 @@ pub fn hide(fields: &mut Map<String, Value>, rights: Rights) {
         route.retain(|name, _| FOR_EVERYBODY.contains(&name.as_str()));
     }
     route.insert("is_visible".to_owned(), rights.includes_models().into());
+}
+
+/// The position of the version of the model that an admission went by.
+pub fn model_version(begin: Option<&Recorded>) -> Option<u64> {
+    match &begin?.event {
+        Event::Inference(Inference::Admitted(admitted)) => Some(admitted.versions.model),
+        _ => None,
+    }
+}
+
+/// Adds the decision in words to the request. A refused one has none.
+pub fn put_in_words(
+    item: &mut Value,
+    request: &StoredRequest,
+    (events, model): (&HashMap<u64, Recorded>, Option<&Recorded>),
+    rights: Rights,
+    provider_name: impl Fn(ProviderId) -> Option<String>,
+) {
+    let positions = request.positions();
+    let life = positions.iter().filter_map(|position| events.get(position));
+    let Ok(id) = request.id.as_str().parse() else { return };
+    let Some(route) = RecordedRoute::of(id, life, model) else { return };
+    let told = if rights.includes_models() { Told::Everything } else { Told::CallsAlone };
+    item["route"]["in_words"] = route.in_words(told, provider_name).into();
+    item["route"]["is_visible"] = rights.includes_models().into();
 }

@@ -97,7 +97,7 @@ impl<'a> TargetOrder<'a> {
         Self { considered, order, source, maintenance, session, required, open, prompt_bytes, prompt_tokens_estimate }
     }
 
-    /// The order with its reasons: `cost: p/a (nano-dollars 12); left out: p/b (no price in force)`.
+    /// The order with its reasons: `cost: p/a (expected cost 0.000000012 USD); left out: p/b (no price in force)`.
     pub fn in_words(&self, tables: &Tables) -> impl fmt::Display {
         self.order.explained(move |at, f| {
             let Some(EvaluatedTarget { target, .. }) = self.considered.get(at) else { return Ok(()) };

@@ -1,0 +1,174 @@
+//! The route in words, for readers who know the gateway from outside alone.
+
+use std::fmt;
+
+use super::failures;
+use super::order::recorded_order;
+use super::{End, RecordedRoute};
+use crate::event::admin::{Model, Strategy, Target};
+use crate::event::inference::{Backend, Route};
+use crate::ids::ProviderId;
+use crate::routing::{ChosenBy, PassedOverFor, RecordedLeftOut};
+
+/// What of a route is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Everything,
+    /// What the client could know, and the calls: not how the targets were ordered, nor those that were not called.
+    CallsAlone,
+}
+
+impl RecordedRoute<'_> {
+    /// One sentence after the other: how the targets were ordered and by whose choice, what was left out, each call, what was passed over,
+    /// and which target answered. A provider is named as it was when it was called, otherwise as `provider_name` says, or by its id.
+    pub fn in_words(&self, told: Told, provider_name: impl Fn(ProviderId) -> Option<String>) -> String {
+        let name = |provider: ProviderId, model: &str| {
+            let called = self.called().find(|backend| backend.provider_id == provider);
+            let name = called.map(|backend| backend.provider.clone()).or_else(|| provider_name(provider));
+            format!("{}/{model}", name.unwrap_or_else(|| provider.to_string()))
+        };
+        let mut sentences: Vec<String> = self.alias().into_iter().collect();
+        if told == Told::Everything {
+            sentences.push(self.order(&name));
+        }
+        sentences.extend(self.failed_calls(&name));
+        sentences.extend(self.passed_over(told, &name));
+        sentences.push(self.ending(&name));
+        sentences.join(" ")
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.admitted.route.as_deref()
+    }
+
+    fn alias(&self) -> Option<String> {
+        let model = self.route()?.stands_for.as_deref()?;
+        Some(format!("The alias {} stood for the model {model}.", self.admitted.model))
+    }
+
+    fn order(&self, name: &impl Fn(ProviderId, &str) -> String) -> String {
+        let Some(model) = &self.model else {
+            return "The log does not have the version of the model that the request went by.".to_owned();
+        };
+        let route = self.route();
+        let order = recorded_order(model, route, self.request);
+        let strategy = route.map_or(order.strategy, |route| route.strategy);
+        let target = |at: usize, f: &mut fmt::Formatter<'_>| {
+            model.targets.get(at).map_or(Ok(()), |target| f.write_str(&name(target.provider_id, &target.model)))
+        };
+        let mut unable: Vec<usize> = Vec::new();
+        // Which targets could serve is in the versions of prices; why the others could not, is not always recorded.
+        let prices = &self.admitted.versions.prices;
+        let is_able = |at: usize| model.targets.get(at).is_some_and(|target| prices.contains_key(&target.backend()));
+        unable.extend(order.tried().filter(|at| !is_able(*at)));
+        let why = |at: usize, f: &mut fmt::Formatter<'_>| match self.recorded_reason(model, at) {
+            Some(word) => write!(f, "{}", RecordedLeftOut(word)),
+            None => f.write_str("could not serve the request"),
+        };
+        let listed = order.without(&unable).listed(target, |at, _, f| why(at, f)).to_string();
+        let session = route.and_then(|route| route.session.as_ref()).filter(|_| !model.affinity.is_none());
+        let session = session.map_or("", |_| ", and of equals the one of its session first");
+        format!(
+            "{} tries its targets by {strategy} ({}), {}{session}{listed}.",
+            model.name,
+            strategy_in_words(strategy),
+            self.chosen_by(model)
+        )
+    }
+
+    fn recorded_reason(&self, model: &Model, at: usize) -> Option<&str> {
+        let backend = model.targets.get(at).map(Target::backend)?;
+        self.route()?.left_out.get(&backend).map(String::as_str)
+    }
+
+    fn chosen_by(&self, model: &Model) -> String {
+        let route = self.route();
+        match (route.map_or(ChosenBy::Model, |route| route.chosen_by), route.and_then(|route| route.rule)) {
+            (ChosenBy::Request, Some(rule)) => {
+                format!("as the request asked, among the targets of rules[{rule}] of the model, which held for it")
+            }
+            (ChosenBy::Request, None) => "as the request asked".to_owned(),
+            (ChosenBy::Tenant, _) => "as its tenant has chosen".to_owned(),
+            (ChosenBy::Model, Some(rule)) => format!("as rules[{rule}] of the model says, which held for the request"),
+            (ChosenBy::Model, None) if model.strategy == Strategy::Rules => {
+                "because none of the model's rules held".to_owned()
+            }
+            (ChosenBy::Model, None) => "as the model says".to_owned(),
+        }
+    }
+
+    /// Each call that failed, why, and what was called next.
+    fn failed_calls(&self, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
+        let shown = |backend: &Backend| name(backend.provider_id, &backend.model);
+        let is_same = |a: &Backend, b: &Backend| a.provider_id == b.provider_id && a.model == b.model;
+        let told = self.failed.iter().enumerate().map(|(at, call)| {
+            let next = match self.called().nth(at + 1) {
+                Some(next) if is_same(next, &call.backend) && next.provider_key_id != call.backend.provider_key_id => {
+                    "; it was called again with another key".to_owned()
+                }
+                Some(next) if is_same(next, &call.backend) => "; it was called again".to_owned(),
+                Some(next) => format!("; {} was called next", shown(next)),
+                None => String::new(),
+            };
+            format!("Call {} to {} failed: {}{next}.", call.attempt, shown(&call.backend), failures::of_call(call))
+        });
+        told.collect()
+    }
+
+    fn passed_over(&self, told: Told, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
+        let Some(end) = &self.end else { return Vec::new() };
+        let was_called =
+            |backend: &str| self.called().any(|called| format!("{}/{}", called.provider_id, called.model) == backend);
+        let passed_over = end.fact().passed_over.iter();
+        let visible = passed_over.filter(|(backend, _)| told == Told::Everything || was_called(backend));
+        let sentences = visible.map(|(backend, reasons)| {
+            let target =
+                backend.split_once('/').and_then(|(provider, model)| Some(name(provider.parse().ok()?, model)));
+            let why: Vec<&str> = reasons.iter().map(|why| PassedOverFor::in_words(*why)).collect();
+            let target = target.unwrap_or_else(|| backend.clone());
+            format!("{target} was passed over when it was its turn: {}.", why.join("; later, "))
+        });
+        sentences.collect()
+    }
+
+    fn ending(&self, name: &impl Fn(ProviderId, &str) -> String) -> String {
+        let last = self.last_call().map(|backend| name(backend.provider_id, &backend.model));
+        let why = |reason: Option<&String>| {
+            reason.map_or_else(String::new, |reason| format!(": {}", failures::in_words(reason)))
+        };
+        match (&self.end, last) {
+            (None, _) => "The request has not ended yet.".to_owned(),
+            (Some(End::Completed(_)), Some(last)) => format!("{last} answered."),
+            // Of an end whose calls are not recorded.
+            (Some(End::Completed(ended)), None) => match &ended.backend {
+                Some(backend) => format!("{} answered.", name(backend.provider_id, &backend.model)),
+                None => "The request was answered.".to_owned(),
+            },
+            (Some(End::Failed(ended)), Some(last)) => {
+                format!("{last} was called, and the request failed{}.", why(ended.reason.as_ref()))
+            }
+            (Some(End::Failed(ended)), None) if self.failed.is_empty() => {
+                format!("No target was called, and the request failed{}.", why(ended.reason.as_ref()))
+            }
+            (Some(End::Failed(_)), None) => "No other target was called, and the request failed.".to_owned(),
+            (Some(End::Aborted(ended)), Some(last)) => {
+                format!("{last} was called, and the request was given up{}.", why(ended.reason.as_ref()))
+            }
+            (Some(End::Aborted(ended)), None) => {
+                format!("The request was given up{}.", why(ended.reason.as_ref()))
+            }
+        }
+    }
+}
+
+const fn strategy_in_words(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Priority | Strategy::TenantDefault => "the lowest number first",
+        Strategy::Weighted => "drawn by their weights",
+        Strategy::Cost => "the cheapest one for this request first",
+        Strategy::Latency => "the one that is expected to answer first in front",
+        Strategy::Balanced => "the best of cost and speed together first",
+        Strategy::Quality => "the highest score first",
+        Strategy::Rules => "in the order in which the rule names them",
+    }
+}

@@ -1,0 +1,32 @@
+//! Why a target was not called, or not once more, when it was its turn.
+
+use crate::named;
+
+named! {
+    /// Why a target of the order was not called, or not once more, when it was its turn. The words are recorded, and so can never change.
+    pub enum PassedOverFor {
+        /// Its breaker has opened since the request was planned.
+        BreakerOpen = "breaker_open",
+        /// Its provider gets no further calls now.
+        RetryBudget = "retry_budget",
+        /// It had as many calls under way as it may; it may have been waited for, and called later.
+        NoRoom = "no_room",
+        /// It, or its provider, has come under maintenance since the request was planned.
+        Maintenance = "maintenance",
+        /// What is required of it now, or what is stated of it now, has changed since the request was planned.
+        TermsNotMet = "terms_not_met",
+    }
+}
+
+impl PassedOverFor {
+    /// Why, for people who know the gateway from outside alone.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::BreakerOpen => "it had failed too often by then, so that its breaker was open",
+            Self::RetryBudget => "too many calls to its provider had followed failed ones in the last seconds",
+            Self::NoRoom => "it had as many calls under way as it may",
+            Self::Maintenance => "it was under maintenance by then",
+            Self::TermsNotMet => "it no longer met the terms that were required by then",
+        }
+    }
+}

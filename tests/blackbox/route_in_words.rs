@@ -1,0 +1,136 @@
+//! `GET /v1/inferences/{id}` tells the routing decision in words, to each caller what it may see of it.
+
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
+
+/// The route of a request, as this caller sees it.
+async fn route(gateway: &Gateway, client: &Client, request: &str) -> Value {
+    let path = format!("/v1/inferences/{request}?min_position={}", gateway.head().await);
+    client.get(&path).await.must(200).json()["route"].clone()
+}
+
+fn target(tenant: &Tenant, backend: &str) -> Value {
+    json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 })
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_is_told_with_why_it_failed_and_what_was_called_next() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500"]).await;
+    tenant.add_model("second", &["e500", "ok"]).await;
+    let n = &tenant.name;
+    let request = tenant.chat("second").await.must(200).request_id();
+    let failed = format!("{n}/e500 failed: the provider answered with an error (status 500)");
+    let calls = format!(
+        "Call 1 to {failed}; it was called again. Call 2 to {failed}; {n}/ok was called next. {n}/ok answered."
+    );
+    let order = format!(
+        "{n}/second tries its targets by priority (the lowest number first), as the model says: {n}/e500 (priority 0), {n}/ok (priority 1)."
+    );
+    let seen = route(&gateway, gateway.operator(), &request).await;
+    assert_eq!(seen, json!({ "in_words": format!("{order} {calls}"), "is_visible": true }));
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    let seen = route(&gateway, &reader, &request).await;
+    assert_eq!(seen, json!({ "in_words": calls, "is_visible": false }), "what explain hides");
+
+    let request = tenant.chat("e500").await;
+    let request = request.must_be(502, "UPSTREAM_ERROR").request_id();
+    let told = text(&route(&gateway, &reader, &request).await["in_words"]);
+    assert_eq!(
+        told,
+        format!(
+            "Call 1 to {failed}; it was called again. Call 2 to {failed}. No other target was called, and the request failed."
+        )
+    );
+    tenant.set_limit("0.000000001").await;
+    let refused = tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").request_id();
+    assert_eq!(route(&gateway, gateway.operator(), &refused).await, Value::Null, "no target was chosen");
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-1", "slow-2"]).await;
+    let (operator, n) = (gateway.operator(), &tenant.name);
+    let mut planned = target(&tenant, "slow-1");
+    planned["maintenance"] = json!([{ "from": "2026-01-01T00:00:00Z", "to": "2126-01-01T00:00:00Z" }]);
+    let named = |backend: &str| format!("{}/{backend}", tenant.provider);
+    let ruled = json!({
+        "name": tenant.model("ruled"), "strategy": "rules",
+        "targets": [target(&tenant, "slow-2"), target(&tenant, "ok"), planned, target(&tenant, "unpriced")],
+        "rules": [{ "when": "tools", "targets": [named("slow-2")] },
+                  { "when": "input_tokens > 0", "targets": [named("slow-1"), named("ok"), named("unpriced")] }],
+    });
+    made(operator, "/models", ruled).await;
+    made(operator, "/models", json!({ "name": tenant.model("alias"), "alias": [{ "model": tenant.model("ruled") }] }))
+        .await;
+    let request = tenant.chat("alias").await.must(200).request_id();
+    let seen = route(&gateway, operator, &request).await;
+    let alias = format!("The alias {n}/alias stood for the model {n}/ruled.");
+    let told = format!(
+        "{alias} {n}/ruled tries its targets by rules (in the order in which the rule names them), as rules[1] of the model says, which held \
+         for the request: {n}/ok (place 1); left out: {n}/slow-1 (under maintenance), {n}/unpriced (no price in force), {n}/slow-2 (the rule \
+         that holds does not name it). {n}/ok answered."
+    );
+    assert_eq!(seen["in_words"], told);
+    assert_eq!((&seen["rule"], &seen["left_out"][named("slow-1")]), (&json!(1), &json!("maintenance")), "{seen}");
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    let seen = route(&gateway, &reader, &request).await;
+    assert_eq!(seen["in_words"], format!("{alias} {n}/ok answered."));
+    let listed = reader.get("/v1/inferences?limit=1").await.must(200).json()["items"][0]["route"].clone();
+    for route in [&seen, &listed] {
+        for hidden in ["strategy", "chosen_by", "figures", "left_out", "rule"] {
+            assert_eq!(route[hidden], Value::Null, "{route}");
+        }
+        assert_eq!(
+            (&route["stands_for"], route["features"].is_object()),
+            (&json!(tenant.model("ruled")), true),
+            "{route}"
+        );
+    }
+    assert_eq!(listed["in_words"], Value::Null, "lists are short");
+
+    // By the tenant and by the request, with a target that could not serve for a reason that is not recorded.
+    let mut targets = vec![target(&tenant, "ok"), target(&tenant, "unpriced")];
+    targets[0]["quality"] = json!(7);
+    made(operator, "/models", json!({ "name": tenant.model("plain"), "targets": targets })).await;
+    made(
+        operator,
+        "/models",
+        json!({ "name": tenant.model("left"), "strategy": "tenant_default", "targets": targets }),
+    )
+    .await;
+    operator
+        .patch(&format!("/v1/admin/tenants/{}", tenant.id), &json!({ "default_strategy": "quality" }))
+        .await
+        .must(200);
+    let (_, chooser) = tenant.new_key(&gateway, json!({ "permissions": ["models:use", "routing:choose"] })).await;
+    let left_out = format!("{n}/unpriced (no price in force). {n}/ok answered.");
+    let words = async |request: String| text(&route(&gateway, operator, &request).await["in_words"]);
+    assert_eq!(
+        words(tenant.openai("left").await.must(200).request_id()).await,
+        format!(
+            "{n}/left tries its targets by quality (the highest score first), as its tenant has chosen: {n}/ok (quality 7); left out: {left_out}"
+        )
+    );
+    let requested = chooser.with("x-ledgerway-strategy", "cost").post(OPENAI, &tenant.ask("plain")).await.must(200);
+    let told = words(requested.request_id()).await;
+    let begin = format!(
+        "{n}/plain tries its targets by cost (the cheapest one for this request first), as the request asked: {n}/ok (expected cost 0.0"
+    );
+    assert!(told.starts_with(&begin) && told.ends_with(&format!(" USD); left out: {left_out}")), "{told}");
+    let unrecorded = tenant.app.post(NATIVE, &tenant.ask("plain")).await.must(200).request_id();
+    assert_eq!(
+        words(unrecorded).await,
+        format!(
+            "{n}/plain tries its targets by priority (the lowest number first), as the model says: {n}/ok (priority 0); left out: \
+             {n}/unpriced (could not serve the request). {n}/ok answered."
+        )
+    );
+}
