@@ -10,7 +10,7 @@ use events::event::admin::Model;
 use events::event::{ResourceState, StreamKind};
 use events::ids::{ModelId, ProviderId};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{ChosenBy, LeftOut, Strategy};
+use events::routing::{CanaryPlace, ChosenBy, LeftOut, Strategy};
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
@@ -100,6 +100,13 @@ fn shape() -> Shape {
             schema::described(
                 schema::nullable(object().open()),
                 "What the tenant and the request require of each target",
+            ),
+        )
+        .required(
+            "canary",
+            schema::described(
+                schema::nullable(object().open()),
+                "The model's canary; is_first says whether the request would be in its share, which is drawn anew each time if by is request",
             ),
         )
         .required("targets", schema::list(target, None))
@@ -204,6 +211,13 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
         "features": by_rules.map(|(_, features)| features),
         "terms": (!ordered.required.are_none())
             .then(|| json!({ "tenant": ordered.required.tenant, "request": ordered.required.request })),
+        "canary": model.canary.as_ref().map(|canary| json!({
+            "provider_id": canary.provider_id,
+            "model": canary.model,
+            "share_percent": canary.share_percent,
+            "by": canary.by,
+            "is_first": ordered.canary == Some(CanaryPlace::First),
+        })),
         "targets": called.iter().copied().chain(others).filter_map(target).collect::<Vec<_>>(),
         "in_words": ordered.in_words(tables).to_string(),
     })

@@ -11,6 +11,7 @@
 mod admission;
 mod alias;
 mod bound;
+mod canary;
 mod decision_time;
 mod evidence;
 mod in_force;

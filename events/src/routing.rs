@@ -16,6 +16,7 @@ use crate::money::{NanoUsd, PromptBound, Tariff};
 use crate::named;
 
 mod affinity;
+mod canary;
 mod draws;
 mod left_out;
 mod passed_over;
@@ -86,6 +87,7 @@ impl ChosenBy {
 }
 
 pub use affinity::Affinity;
+pub use canary::{Canary, CanaryBy, CanaryPlace};
 pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
@@ -223,14 +225,21 @@ impl From<Figures> for [u64; 2] {
 
 /// The reason for a candidate's rank: `priority 1`, `expected cost 0.000012000 USD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reason {
-    strategy: Strategy,
-    figure: u64,
+pub enum Reason {
+    Figure {
+        strategy: Strategy,
+        figure: u64,
+    },
+    /// Whatever its figures are.
+    Canary(CanaryPlace),
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { strategy, figure } = *self;
+        let (strategy, figure) = match *self {
+            Self::Figure { strategy, figure } => (strategy, figure),
+            Self::Canary(place) => return place.fmt(f),
+        };
         match strategy {
             // No figure is beyond money.
             Strategy::Cost => {
@@ -247,6 +256,8 @@ impl fmt::Display for Reason {
 pub struct Order<'a> {
     pub strategy: Strategy,
     ranking: Vec<Ranked<'a>>,
+    /// The index of the canary, if there is one.
+    canary: Option<(usize, CanaryPlace)>,
 }
 
 /// Orders the candidates of one request.
@@ -262,7 +273,7 @@ pub fn choose<'a>(
         ranked.figures = Figures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
     }
     strategy.arrange(&mut ranking, features.request);
-    Order { strategy, ranking }
+    Order { strategy, ranking, canary: None }
 }
 
 /// Orders the candidates of a request again, by the figures that were recorded for each.
@@ -277,7 +288,7 @@ pub fn choose_again<'a>(
         ranked.figures = figures;
     }
     strategy.arrange(&mut ranking, Some(request));
-    Order { strategy, ranking }
+    Order { strategy, ranking, canary: None }
 }
 
 /// The candidates in the order of the input.
@@ -323,7 +334,12 @@ impl Order<'_> {
 
     /// The reason for the rank of the candidate with this index.
     pub fn reason(&self, index: usize) -> Option<Reason> {
-        self.figures(index).map(|figures| Reason { strategy: self.strategy, figure: figures.first })
+        match self.canary {
+            Some((canary, place)) if canary == index => Some(Reason::Canary(place)),
+            Some(_) | None => {
+                self.figures(index).map(|figures| Reason::Figure { strategy: self.strategy, figure: figures.first })
+            }
+        }
     }
 
     /// The decision in words: `priority: p/a (priority 1), p/b (priority 2); left out: p/c (no price in force)`.

@@ -83,7 +83,7 @@ pub mod usage_by_hour {
     pub use questions::{Refused, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
-    pub use sums::{COUNTS, Groups, Sums};
+    pub use sums::{COUNTS, FAILED, Groups, REQUESTS, Sums};
 }
 
 use std::path::Path;

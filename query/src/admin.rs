@@ -3,8 +3,10 @@
 //! the erasable side table.
 
 mod callers;
+mod canary;
 mod fields;
 mod keys;
+mod one_model;
 mod resources;
 
 use axum::extract::Path;
@@ -43,7 +45,7 @@ const PATHS: [(&str, StreamKind, &str); 12] = [
 ];
 
 pub fn routes() -> Api<QueryState> {
-    let of_models = callers::routes();
+    let of_models = callers::routes().merge(canary::routes());
     PATHS.into_iter().fold(of_models, |router, (segment, kind, what)| {
         let many = move |context| list((segment, kind), context);
         let single = move |context, id| one((kind, what), context, id);

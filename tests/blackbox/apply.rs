@@ -146,7 +146,10 @@ models:
         max_output_tokens: 100
   - name: own
     tenant: acme
-    targets: [{{provider: sim, model: echo, context_window: 1000, max_output_tokens: 100}}]
+    targets:
+      - {{provider: sim, model: echo, context_window: 1000, max_output_tokens: 100}}
+      - {{provider: sim, model: lorem, context_window: 1000, max_output_tokens: 100}}
+    canary: {{provider: sim, model: lorem, share_percent: 5, by: tenant}}
 prices:
   - provider: upstream-main
     model: ok
@@ -446,6 +449,7 @@ async fn what_is_exported_makes_the_same_in_an_empty_gateway() {
     let text = export(&first);
     assert!(text.contains(&format!("api_key: {{env: {VARIABLE}}}")), "{text}");
     assert!(text.contains("scope: {tenant: reseller/acme}") && !text.contains("ten_"), "{text}");
+    assert!(text.contains("    canary:\n") && !text.contains("prv_"), "{text}");
     let files = Files::with(&text);
     assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
     let ended = apply(&second, &files, &[]).must(0);

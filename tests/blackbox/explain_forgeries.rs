@@ -69,6 +69,7 @@ impl Story {
         }
         story.route_by_rules(&tenant).await;
         story.plan_and_alias(&tenant).await;
+        story.try_a_target(&tenant).await;
         story.require_terms(&upstream).await;
         story.choose(&upstream).await;
         story.observe(&tenant).await;
@@ -110,6 +111,22 @@ impl Story {
         made(self.gateway.operator(), "/models", alias).await;
         for (name, model) in [("planned", "planned"), ("aliased", "alias")] {
             self.ids.insert(name, tenant.chat(model).await.must(200).request_id());
+        }
+    }
+
+    /// A request in the share of a canary, and one that is not.
+    async fn try_a_target(&mut self, tenant: &Tenant) {
+        let target = |backend: &str| json!({ "provider_id": tenant.provider, "model": backend, "default_max_output_tokens": 64 });
+        let canary =
+            json!({ "provider_id": tenant.provider, "model": "usage-10-5-15", "share_percent": 50, "by": "request" });
+        let targets = [target("ok"), target("usage-10-5-15"), target("e500")];
+        let model = json!({ "name": tenant.model("trying"), "targets": targets, "canary": canary });
+        let model = made(self.gateway.operator(), "/models", model).await;
+        self.ids.insert("trying-model", model);
+        while !(self.ids.contains_key("tried") && self.ids.contains_key("untried")) {
+            let request = tenant.chat("trying").await.must(200).request_id();
+            let is_tried = self.gateway.life(&request).await[0]["data"]["route"]["canary"].is_string();
+            self.ids.insert(if is_tried { "tried" } else { "untried" }, request);
         }
     }
 

@@ -2,6 +2,7 @@
 //! provider behind it, kill it, and read its log and its databases. Names are sentences about behaviour.
 
 mod books;
+mod canary;
 mod catalogue;
 mod changed_meanwhile;
 mod client;

@@ -19,7 +19,7 @@ use events::ids::{ModelId, ProviderId, RequestId, TenantId};
 use events::money::{CostLine, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{ChosenBy, LeftOut, Order};
+use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order};
 use events::terms::{AdmittedTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
@@ -94,6 +94,7 @@ pub fn plan(
         source,
         maintenance,
         session,
+        canary,
         required,
         open,
         prompt_bytes,
@@ -134,7 +135,9 @@ pub fn plan(
     let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
     let terms = terms::admitted(tables, &model.value, required, called);
     let is_near_maintenance = maintenance.decided_at.is_some();
-    let recorded = RecordedInputs { decided_at, stands_for, session, terms };
+    let first_canary = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::First));
+    let canary = first_canary.map(Canary::backend);
+    let recorded = RecordedInputs { decided_at, stands_for, session, canary, terms };
     Ok(Plan {
         targets,
         model: Arc::clone(&model.value),
@@ -162,13 +165,19 @@ struct RecordedInputs {
     stands_for: Option<String>,
     /// The digest of the session that was gone by.
     session: Option<String>,
+    /// The model's canary, if it came first.
+    canary: Option<String>,
     /// What was required of each target.
     terms: Option<AdmittedTerms>,
 }
 
 impl RecordedInputs {
     const fn is_nothing(&self) -> bool {
-        self.decided_at.is_none() && self.stands_for.is_none() && self.session.is_none() && self.terms.is_none()
+        self.decided_at.is_none()
+            && self.stands_for.is_none()
+            && self.session.is_none()
+            && self.canary.is_none()
+            && self.terms.is_none()
     }
 }
 
@@ -192,7 +201,7 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
         OrderSource::ByStrategy { .. } => (None, None),
         OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
-    let RecordedInputs { decided_at, stands_for, session, terms } = recorded;
+    let RecordedInputs { decided_at, stands_for, session, canary, terms } = recorded;
     Some(Box::new(Route {
         strategy,
         chosen_by,
@@ -202,6 +211,7 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
         rule,
         stands_for,
         session,
+        canary,
         decided_at,
         terms,
     }))

@@ -30,7 +30,7 @@ use crate::named;
 use crate::terms::{RequiredTerms, StatedTerms};
 use crate::time::{Period, wire};
 
-pub use crate::routing::{Affinity, RoutingRule, RoutingRules, Strategy};
+pub use crate::routing::{Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Strategy};
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
@@ -421,6 +421,9 @@ pub struct Model {
     pub alias: Alias,
     #[serde(default, skip_serializing_if = "Affinity::is_none")]
     pub affinity: Affinity,
+    /// The target that is tried out; absent if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// What the strategy `rules` goes by.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
@@ -452,6 +455,13 @@ impl Model {
         self.targets.sort_by(|a, b| (a.name.is_none(), &a.name).cmp(&(b.name.is_none(), &b.name)));
     }
 
+    /// The index of its canary among its targets.
+    pub fn canary_index(&self) -> Option<usize> {
+        let canary = self.canary.as_ref()?;
+        let is_it = |target: &Target| target.provider_id == canary.provider_id && target.model == canary.model;
+        self.targets.iter().position(is_it)
+    }
+
     /// A model that all tenants share, whose targets are tried in the order of their priorities.
     pub fn new(model_id: ModelId, name: impl Into<String>, targets: Vec<Target>) -> Self {
         let (name, strategy) = (name.into(), Strategy::Priority);
@@ -462,6 +472,7 @@ impl Model {
             targets,
             alias: Alias::default(),
             affinity: Affinity::None,
+            canary: None,
             rules: RoutingRules::default(),
             system_prefix: None,
             retirement: Retirement::default(),
@@ -474,7 +485,7 @@ impl Model {
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "alias": [], "affinity": "none", "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
+        json!({ "alias": [], "affinity": "none", "canary": null, "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
     }
 }
 

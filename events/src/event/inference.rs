@@ -127,6 +127,9 @@ pub struct Route {
     /// The salted digest of the session whose target comes first; absent without one, or if the model has no affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The target that came first because it is the canary of the model, in whose share the request is, as `provider_id/model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
     /// The time that it was decided by; absent if no date of the requested name or of the model that it stood for, no
     /// switch of an alias, and no maintenance window is about that time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "wire::option")]
@@ -196,6 +199,7 @@ impl Route {
             rule: None,
             stands_for: Some(stands_for),
             session: None,
+            canary: None,
             decided_at: None,
             terms: None,
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
-use super::{alias, decision_time, maintenance, strategy, terms};
+use super::{alias, canary, decision_time, maintenance, strategy, terms};
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
@@ -140,6 +140,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     {
         check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
     }
+    canary::check(evidence.request, (recorded, admitted), &model, &mut check.verdict);
     let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));

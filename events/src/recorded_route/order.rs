@@ -3,7 +3,7 @@
 use crate::event::admin::{Model, Strategy, Target};
 use crate::event::inference::Route;
 use crate::ids::RequestId;
-use crate::routing::{Candidate, Features, LeftOut, Order, choose, choose_again};
+use crate::routing::{CanaryPlace, Candidate, Features, LeftOut, Order, choose, choose_again};
 
 /// The order by what the admission recorded of it, and for what it did not record, by the model's row and the request's id. The targets of
 /// the model are those of its version, sorted as strategies get them.
@@ -12,6 +12,10 @@ pub fn recorded_order<'a>(model: &Model, route: Option<&Route>, request: Request
         Some(route) => order_by_figures(model, route, request),
         None => order_by_row(model, route, request),
     };
+    if let Some(at) = model.canary_index() {
+        let is_first = route.is_some_and(|route| route.canary.is_some());
+        order.place_canary(at, if is_first { CanaryPlace::First } else { CanaryPlace::Last });
+    }
     let backend = |at: usize| model.targets.get(at).map(Target::backend);
     if let Some(session) = route.and_then(|route| route.session.as_deref()).filter(|_| !model.affinity.is_none()) {
         order.put_session_target_first(session, backend);

@@ -24,10 +24,12 @@ impl Affinity {
 
 impl Order<'_> {
     /// Moves the target of a session to the front: one of those that can serve and are ranked as the first of these. `session` is the
-    /// digest of the session, `backend` the name of a target.
+    /// digest of the session, `backend` the name of a target. The canary of the model stays where it is.
     pub fn put_session_target_first(&mut self, session: &str, backend: impl Fn(usize) -> Option<String>) {
         let strategy = self.strategy;
-        let able = || self.ranking.iter().enumerate().filter(|(_, ranked)| ranked.candidate.left_out.is_none());
+        let canary = self.canary.map(|(index, _)| index);
+        let is_able = |ranked: &Ranked<'_>| ranked.candidate.left_out.is_none() && canary != Some(ranked.index);
+        let able = || self.ranking.iter().enumerate().filter(|(_, ranked)| is_able(ranked));
         let Some((front, first)) = able().next() else { return };
         let level = level_of(strategy, first);
         let of_level = able().filter(|(_, ranked)| level_of(strategy, ranked) == level);

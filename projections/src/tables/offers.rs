@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Retirement, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Candidate, ChosenBy, Features, LeftOut, Observed, Strategy, choose};
+use events::routing::{CanaryPlace, Candidate, ChosenBy, Features, LeftOut, Observed, Strategy, choose};
 use events::terms::{RequiredTerms, Requirements};
 use events::time::rfc3339;
 
@@ -125,7 +125,10 @@ impl Tables {
         let evaluate = |target| self.evaluate(tenant, model, target, now, required);
         let targets: Vec<_> = model.targets.iter().map(evaluate).collect();
         let (strategy, _) = self.strategy_for(tenant, model);
-        let order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
+        let mut order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
+        if let Some(canary) = model.canary_index() {
+            order.place_canary(canary, CanaryPlace::Last);
+        }
         let able = || order.tried().filter_map(|at| targets.get(at));
         let available = able().find(|target| target.maintenance_until(now).is_none());
         let first = available.or_else(|| able().next())?;

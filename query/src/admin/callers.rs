@@ -1,35 +1,31 @@
 //! `GET /v1/admin/models/{id}/callers`: who calls a model, to be asked before it is retired. Reads the view `usage_by_hour`.
 
-use std::sync::Arc;
-
 use axum::extract::Path;
-use chrono::{DateTime, TimeDelta, Utc};
-use events::event::admin::{Model, Permission};
+use chrono::TimeDelta;
+use events::event::admin::Permission;
 use events::hex;
 use events::ids::{KeyId, ModelId, TenantId, UserId};
 use events::refusal::Refusal;
-use events::time::{from_micros, rfc3339};
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
-use projections::views::usage_by_hour::{CallerKey, Callers, ModelCaller, Span};
+use projections::views::usage_by_hour::{CallerKey, Callers, ModelCaller};
 use projections::visible::Visible;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::TAG;
+use super::one_model::{count, hours, shown, visible_model};
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::names::Names;
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, foreign};
-use crate::parameters::Parameters;
-use crate::query_context::{PermittedQuery, QueryContext};
+use crate::query_context::QueryContext;
 
 /// What is counted if no `from` is given.
 const DAYS: i64 = 30;
-const SECONDS_PER_HOUR: i64 = 3600;
 const LIST: &str = "callers-";
 /// Fields with ids, and the fields for their names.
 const NAMED: [(&str, &str); 3] = [("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
@@ -89,7 +85,7 @@ struct CallersPage {
 /// Errors: 404 for a model that the caller does not see; 400 for a range that ends before it begins.
 async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Json<CallersPage>, QueryError> {
     let (mut parameters, min_position) = context.begin(Permission::AdminAccess)?;
-    let hours = hours(&mut parameters, context.state.clock.now())?;
+    let hours = hours(&mut parameters, context.state.clock.now(), TimeDelta::days(DAYS))?;
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let after = parameters.text("cursor").map(|text| after(&text)).transpose()?;
     parameters.finish()?;
@@ -115,35 +111,6 @@ async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Js
     Ok(Json(CallersPage { as_of_position: answer.position, from, to, items, next_cursor }))
 }
 
-/// The model, also an ended one, if the caller may know of it: everybody may use those that all tenants share.
-fn visible_model(query: &PermittedQuery, id: &str) -> Option<Arc<Model>> {
-    let tables = query.state.tables.load();
-    let model = &tables.model(id.parse().ok()?)?.value;
-    let is_visible = match model.tenant_id {
-        None => true,
-        Some(owner) => Visible::within_reach(&query.caller).includes(&tables.chain_of_tenant(owner)?),
-    };
-    is_visible.then(|| Arc::clone(model))
-}
-
-/// The whole hours between `from` and `to`.
-fn hours(parameters: &mut Parameters, now: DateTime<Utc>) -> Result<Span, Refusal> {
-    let to = parameters.time("to")?.unwrap_or(now);
-    let from = parameters.time("from")?.unwrap_or_else(|| to.checked_sub_signed(TimeDelta::days(DAYS)).unwrap_or(to));
-    if from >= to {
-        return Err(Refusal::invalid("from", "must be before to"));
-    }
-    let from = from.timestamp().div_euclid(SECONDS_PER_HOUR);
-    let whole = to.timestamp_micros().div_euclid(SECONDS_PER_HOUR * 1_000_000);
-    let ends_on_the_hour = to.timestamp_micros().rem_euclid(SECONDS_PER_HOUR * 1_000_000) == 0;
-    let to = whole + i64::from(!ends_on_the_hour);
-    Ok(Span { from: from * SECONDS_PER_HOUR, to: to * SECONDS_PER_HOUR })
-}
-
-fn shown(seconds: i64) -> String {
-    rfc3339(from_micros(seconds.saturating_mul(1_000_000)))
-}
-
 fn item(caller: &ModelCaller) -> Value {
     let [_, tenant, user, key] = &caller.key;
     let known = |id: &String| (!id.is_empty()).then(|| id.clone());
@@ -156,10 +123,6 @@ fn item(caller: &ModelCaller) -> Value {
         "refused": count(caller.refused),
         "last_hour": shown(caller.last_hour),
     })
-}
-
-fn count(sum: i128) -> u64 {
-    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 /// The last caller of a page, as JSON in hexadecimal digits.

@@ -324,6 +324,7 @@ mod tests {
             "teams.tenant_id",
             "teams.user_ids",
             "providers.tenant_id",
+            "models.canary.provider_id",
             "models.targets[].provider_id",
             "models.tenant_id",
             "prices.provider_id",

@@ -279,4 +279,60 @@ pub const ROUTE: &[Forgery] = &[
         part: "route",
         what: "route.stands_for",
     },
+    Forgery {
+        name: "the canary was not first",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':tried'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the canary was first",
+        of: "untried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route', json_object('strategy', 'priority', 'canary', ':provider/usage-10-5-15')) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':untried'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the canary was first and left out",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.left_out', json_object(json_extract(payload, '$.route.canary'), 'maintenance')) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':tried'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the model had no canary",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.canary') \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':trying-model'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "another target was the canary",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.canary.model', 'e500') \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':trying-model'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the share was smaller",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.canary.share_percent', 0) \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':trying-model'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the share was greater",
+        of: "untried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.canary.share_percent', 100) \
+                    WHERE event_type = 'model.created' AND aggregate_id = ':trying-model'",
+        part: "route",
+        what: "route.canary",
+    },
 ];

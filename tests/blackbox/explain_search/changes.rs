@@ -66,12 +66,20 @@ async fn change_a_limit(gateway: &Gateway, draws: &mut Draws) {
 async fn change_a_model(gateway: &Gateway, draws: &mut Draws) {
     let Some(one) = any_of(gateway, "models", draws).await else { return };
     let strategy = draws.of(&["priority", "weighted", "cost", "latency", "balanced", "quality", "rules"]);
-    let first = &one["targets"][0];
-    let first = format!("{}/{}", text(&first["provider_id"]), text(&first["model"]));
+    let (provider, model) = (&one["targets"][0]["provider_id"], &one["targets"][0]["model"]);
+    let first = format!("{}/{}", text(provider), text(model));
     let rules = json!([
         { "when": "streaming", "strategy": draws.of(&["cost", "weighted", "latency"]) },
         { "when": "language == \"und\" || input_tokens > 300", "targets": [first] },
         { "when": "hour < 24 && !tools", "targets": [first], "strategy": "quality" },
     ]);
-    patch(gateway, "models", &one, &json!({ "strategy": strategy, "rules": rules })).await;
+    let is_alone = one["targets"].as_array().is_none_or(|targets| targets.len() < 2);
+    let by = draws.of(&["request", "tenant"]);
+    let canary = match draws.below(3) {
+        0 if !is_alone => {
+            json!({ "provider_id": provider, "model": model, "share_percent": 20 + draws.below(31), "by": by })
+        }
+        _ => Value::Null,
+    };
+    patch(gateway, "models", &one, &json!({ "strategy": strategy, "rules": rules, "canary": canary })).await;
 }

@@ -274,6 +274,7 @@ impl Operation {
             | "system_prefix"
             | "maintenance"
             | "affinity"
+            | "canary"
             | "alias"
             | "deprecated_at"
             | "retires_at"

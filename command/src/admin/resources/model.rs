@@ -2,6 +2,7 @@
 //! and among each tenant's own. The log keeps the claims to names beside the events.
 
 mod alias;
+mod canary;
 mod retirement;
 
 use std::sync::LazyLock;
@@ -54,6 +55,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             "session: requests of one session (x-ledgerway-session, or prompt_cache_key of Chat Completions) go first to the same one of \
              the targets that the strategy ranks equally",
         ),
+        canary::canary(),
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
@@ -225,6 +227,7 @@ impl Rules for Model {
             }
         }
         check_routing_rules(&self)?;
+        canary::check(&self)?;
         retirement::check(&self)?;
         Ok(self)
     }

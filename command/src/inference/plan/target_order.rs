@@ -9,7 +9,7 @@ use events::content::ContentSalts;
 use events::event::admin::{Model, Target};
 use events::ids::RequestId;
 use events::money::PromptBound;
-use events::routing::{Candidate, Features, LeftOut, Observed, Order, choose};
+use events::routing::{CanaryPlace, Candidate, Features, LeftOut, Observed, Order, choose};
 use events::terms::Requirements;
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Tables};
@@ -38,6 +38,8 @@ pub struct TargetOrder<'a> {
     pub maintenance: NearMaintenance,
     /// The digest of the session, if the model goes by it.
     pub session: Option<String>,
+    /// Where the model's canary stands; `None` without one.
+    pub canary: Option<CanaryPlace>,
     /// What is required of each target.
     pub required: Requirements<'a>,
     /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
@@ -89,12 +91,30 @@ impl<'a> TargetOrder<'a> {
         };
         let candidates = considered.iter().map(|considered| candidate(considered, &source, known.observed));
         let mut order = choose(source.strategy(), candidates, &features);
+        let canary = model.canary.as_ref().zip(model.canary_index()).map(|(canary, at)| {
+            let is_able = considered.get(at).is_some_and(|considered| considered.left_out.is_none());
+            let is_first = is_able && canary.draws(model.model_id, request_id, caller.chain.tenant);
+            let place = if is_first { CanaryPlace::First } else { CanaryPlace::Last };
+            order.place_canary(at, place);
+            place
+        });
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| known.salts.session_digest(caller.chain.tenant, session));
         if let Some(session) = &session {
             order.put_session_target_first(session, |at| model.targets.get(at).map(Target::backend));
         }
-        Self { considered, order, source, maintenance, session, required, open, prompt_bytes, prompt_tokens_estimate }
+        Self {
+            considered,
+            order,
+            source,
+            maintenance,
+            session,
+            canary,
+            required,
+            open,
+            prompt_bytes,
+            prompt_tokens_estimate,
+        }
     }
 
     /// The order with its reasons: `cost: p/a (expected cost 0.000000012 USD); left out: p/b (no price in force)`.

@@ -45,6 +45,7 @@ pub fn route() -> Route {
         rule: Some(1),
         stands_for: Some("gpt-4o".to_owned()),
         session: Some("5b".repeat(16)),
+        canary: Some(stated.clone()),
         decided_at: Some(start()),
         terms: Some(AdmittedTerms {
             tenant: RequiredTerms { residency: Some(region("eu")), ..RequiredTerms::NONE },

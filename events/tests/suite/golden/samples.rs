@@ -7,10 +7,10 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Enforcement, Handles, Key, KeyRotated,
-    Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider, ProviderKey,
-    ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role, RoleGrant, Scope,
-    SetAsideReason, Target, Team, Tenant, User, UserErased, WhenShort,
+    Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Canary, CanaryBy, Enforcement, Handles,
+    Key, KeyRotated, Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider,
+    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role,
+    RoleGrant, Scope, SetAsideReason, Target, Team, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -166,6 +166,8 @@ pub fn samples() -> Vec<(Stream, Event)> {
     ]
     .into();
     named_target.affinity = Affinity::Session;
+    let Target { provider_id, model: ref tried, .. } = named_target.targets[0];
+    named_target.canary = Some(Canary { provider_id, model: tried.clone(), share_percent: 5, by: CanaryBy::Tenant });
     named_target.retirement = Retirement {
         deprecated_at: Some(night.from),
         retires_at: Some(night.to),

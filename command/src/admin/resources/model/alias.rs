@@ -52,6 +52,9 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
     if !model.affinity.is_none() {
         return Err(RuleError::of_field("affinity", "must be that of the model that the alias stands for"));
     }
+    if model.canary.is_some() {
+        return Err(RuleError::of_field("canary", "must be that of the model that the alias stands for"));
+    }
     if model.system_prefix.is_some() {
         return Err(RuleError::of_field("system_prefix", "must be that of the model that the alias stands for"));
     }
