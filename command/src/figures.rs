@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dialects::{Ignored, ProviderKind};
 use events::event::admin::Provider;
+use events::event::inference::Hedge;
 use events::ids::{IdMap, ProviderId};
 use projections::figures::{BoundedLabels, PROVIDERS_MAX, TENANT_OWNED, registered};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -73,6 +74,10 @@ pub struct RequestFigures {
     pub ignored: IgnoredFeatures,
     /// In the order of [`TokenCount::ALL`].
     token_counts: Vec<IntCounter>,
+    /// In the order of [`Hedge::ALL`].
+    hedges: Vec<IntCounter>,
+    /// Hedges for which no target could be called.
+    hedges_not_called: IntCounter,
 }
 
 impl RequestFigures {
@@ -89,7 +94,13 @@ impl RequestFigures {
         let abandoned = "Calls for non-streaming responses that continue after their clients disconnected";
         let counts = Opts::new("ledgerway_token_counts_total", "Requests for a count of tokens, by who has counted");
         let counts = registered(registry, IntCounterVec::new(counts, &["by"])?)?;
+        let hedges =
+            "Second calls of requests that were made because the first target had not answered, by what became of them";
+        let hedges = Opts::new("ledgerway_hedges_total", hedges);
+        let hedges = registered(registry, IntCounterVec::new(hedges, &["result"])?)?;
         Ok(Self {
+            hedges: Hedge::ALL.iter().map(|hedge| hedges.with_label_values(&[hedge.as_str()])).collect(),
+            hedges_not_called: hedges.with_label_values(&["not_called"]),
             stages: Stage::ALL.iter().map(|stage| stages.with_label_values(&[stage.as_str()])).collect(),
             added: registered(registry, Histogram::with_opts(added.buckets(STAGE_SECONDS.to_vec()))?)?,
             open_streams: registered(registry, IntGauge::new("ledgerway_open_streams", open)?)?,
@@ -104,6 +115,16 @@ impl RequestFigures {
         if let Some(histogram) = self.stages.get(stage as usize) {
             histogram.observe(time.as_secs_f64());
         }
+    }
+
+    pub fn hedged(&self, hedge: Hedge) {
+        if let Some(counter) = self.hedges.get(hedge as usize) {
+            counter.inc();
+        }
+    }
+
+    pub fn hedge_was_not_called(&self) {
+        self.hedges_not_called.inc();
     }
 
     pub fn tokens_counted(&self, by: TokenCount) {

@@ -69,6 +69,14 @@ impl Trace {
         }
     }
 
+    /// The trace as a second call of the request forwards it.
+    pub fn beside(&self) -> Self {
+        match self {
+            Self::Forwarded(client) => Self::Forwarded(client.clone()),
+            Self::Recorded(recording) => Self::Forwarded(recording.client.clone()),
+        }
+    }
+
     pub fn recording(&mut self) -> Option<&mut Recording> {
         match self {
             Self::Forwarded(_) => None,

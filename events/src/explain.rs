@@ -14,6 +14,7 @@ mod bound;
 mod canary;
 mod decision_time;
 mod evidence;
+mod hedges;
 mod in_force;
 mod maintenance;
 mod refusal;

@@ -11,6 +11,7 @@
 //! whoever sets the prices.
 
 mod cost_line;
+mod dearest;
 mod given_rates;
 mod rates;
 mod sum;
@@ -27,6 +28,7 @@ use crate::digits;
 use crate::text_on_the_wire::deserialize_from_text;
 
 pub use cost_line::{BoundTerms, CostLine};
+pub use dearest::{CallsAtOnce, Dearest};
 pub use given_rates::{GivenRates, OptionalRate};
 pub use rates::{CostItem, ItemPrice, Rates};
 pub use sum::NanoUsdSum;

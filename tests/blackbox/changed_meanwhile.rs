@@ -16,7 +16,7 @@ use crate::target_places::House;
 use crate::tenant::{NATIVE, PROVIDER_SECRET, Setup, Tenant, made, text};
 
 /// A window that has begun, or one that is to come.
-fn window(begins_in: i64) -> Value {
+pub fn window(begins_in: i64) -> Value {
     let now = SystemClock::new().now();
     let at = |seconds| rfc3339(now + TimeDelta::seconds(seconds));
     json!([{ "from": at(begins_in), "to": at(begins_in + 3600) }])

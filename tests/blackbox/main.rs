@@ -62,6 +62,7 @@ mod fair_queries;
 mod families;
 mod file_modes;
 mod grpc;
+mod hedging;
 mod hostile;
 mod http2_upstreams;
 mod inference_keys;

@@ -130,6 +130,7 @@ impl AdmissionRequest<'_> {
             versions: plan.versions(self.caller.key_version, self.teams),
             would_have_refused: Vec::new(),
             rate_limited_tokens: self.rate_limited_tokens,
+            hedge_after_ms: plan.hedge_after_ms(),
             route: plan.route.clone().map(|route| self.content.kept_of(route)),
         };
         Admission {

@@ -1,6 +1,6 @@
-//! The most that a request can cost, whichever of its targets serves it. Pure.
+//! The most that a request can cost, whichever of its targets serve it. Pure.
 
-use events::money::{CostLine, NanoUsd, PromptBound};
+use events::money::{CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound};
 use events::output_cap::OutputCap;
 
 use super::target::PlannedTarget;
@@ -16,24 +16,19 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The bound over all targets; without a cap the request has no output. `prompt` gives each target's bound of the prompt.
-    /// `None` if money cannot count it.
+    /// The bound over all targets, of which one or two are called at the same time; without a cap the request has no output. `prompt`
+    /// gives each target's bound of the prompt. `None` if money cannot count it.
     pub fn over(
         targets: &[PlannedTarget],
         prompt: impl Fn(&PlannedTarget) -> PromptBound,
         cap: Option<OutputCap>,
-        choices: u64,
+        (choices, calls): (u64, CallsAtOnce),
     ) -> Option<Self> {
-        let cap = cap.map_or(0, OutputCap::tokens);
-        let nothing = Self { input_tokens: 0, held: NanoUsd::ZERO, line: CostLine::ZERO };
-        targets.iter().try_fold(nothing, |bound, target| {
+        let nothing = Dearest::new(calls, cap.map_or(0, OutputCap::tokens));
+        let (input_tokens, dearest) = targets.iter().try_fold((0, nothing), |(tokens, dearest), target| {
             let prompt = prompt(target);
-            let line = CostLine::of(target.tariff(), prompt, choices)?;
-            Some(Self {
-                input_tokens: bound.input_tokens.max(prompt.tokens),
-                held: bound.held.max(line.at(cap)?),
-                line: bound.line.above(line),
-            })
-        })
+            Some((prompt.tokens.max(tokens), dearest.with(CostLine::of(target.tariff(), prompt, choices)?)?))
+        })?;
+        Some(Self { input_tokens, held: dearest.held()?, line: dearest.line()? })
     }
 }

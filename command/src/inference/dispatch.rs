@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use dialects::{ClientRequest, KeptCalls, Relay, UpstreamFault, WrittenBody};
-use events::event::admin::UpstreamKey;
+use dialects::WrittenBody;
 use events::ids::ModelId;
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::PassedOverFor;
@@ -16,43 +14,26 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
-use super::answer_permit::AnswerPermit;
-use super::call::{UpstreamBody, UpstreamResponse, call};
 use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
-use super::large_bodies::LargeBodies;
+use super::hedging::{self, HedgeTerms};
 use super::last_look::{LastLook, NotToBeCalled};
 use super::ledger_failure::not_ended;
-use super::plan::Plan;
 use super::preparation::Prepared;
 use super::provider_keys::NextKey;
+use super::request_source::RequestSource;
 use super::retry_budget::Retry;
 use super::running::{Running, UnheldRequest};
 use super::target::PlannedTarget;
-use super::target_places::{self, LimitedTarget, LimitsInForce, Priority, WaitingRequest};
+use super::target_call::{TargetAnswer, TargetCall, begin_stream, log_failure, relay};
+use super::target_places::{self, LimitsInForce, Priority, WaitingRequest};
 use super::target_sequence::{NextTarget, TargetSequence};
 use super::whole::HeldAnswer;
 use super::whole_body::WholeBody;
 use super::{stream, whole};
-use crate::body::memory::BodyPermit;
 use crate::ledger_unavailable::ledger_unavailable;
-
-/// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
-const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
-
-/// A target's answer: from here on no other target is called.
-enum TargetAnswer {
-    Whole(HeldAnswer),
-    /// The first bytes for the client, and the rest of the body.
-    Streamed {
-        first: Bytes,
-        body: UpstreamBody,
-        permit: AnswerPermit,
-    },
-}
 
 /// Why a target has not answered.
 enum NoAnswer {
@@ -62,63 +43,6 @@ enum NoAnswer {
     PassedOver(Option<Box<Refusal>>),
     /// The request may not be sent to any target any more.
     NoLongerAllowed(Refusal),
-}
-
-/// The client's request, and the plan by which its body is written for each target.
-struct RequestSource {
-    request: Box<ClientRequest>,
-    plan: Box<Plan>,
-    /// Of the body as received.
-    body_bytes: usize,
-    /// The body for the first target, until it is sent, or another target is called.
-    first_body: Option<(Arc<PlannedTarget>, WrittenBody)>,
-    permit: Arc<BodyPermit>,
-}
-
-impl RequestSource {
-    /// The body for one call. It is made anew each time: a body kept for a retry would take memory for the whole first call.
-    fn body(&mut self, target: &PlannedTarget) -> Result<WrittenBody, CallFailure> {
-        let made = match self.first_body.take() {
-            Some((_, made)) => made,
-            None => {
-                let made = self.plan.body(&self.request, target);
-                made.map_err(|_| CallFailure::of(Cause::Untranslatable))?
-            }
-        };
-        Ok(WrittenBody { bytes: self.permit.attach_to(made.bytes), ..made })
-    }
-
-    /// As [`Self::body`]; a large one is written off the connection thread. The source is lost if that fails, or takes too long.
-    async fn take_body(
-        source: &mut Option<Self>,
-        large_bodies: &LargeBodies,
-        target: &Arc<PlannedTarget>,
-        running: &Running,
-    ) -> Result<WrittenBody, CallFailure> {
-        let Some(mut taken) = source.take() else { return Err(CallFailure::of(Cause::Untranslatable)) };
-        // The first target was left alone: its breaker has opened since the plan was made. The body names its model, in its dialect.
-        if taken.first_body.as_ref().is_some_and(|(first, _)| !Arc::ptr_eq(first, target)) {
-            taken.first_body = None;
-        }
-        let body = if taken.first_body.is_none() && LargeBodies::is_large(taken.body_bytes) {
-            let (permit, target) = (Arc::clone(&taken.permit), Arc::clone(target));
-            let written = large_bodies.run(&permit, move || {
-                let body = taken.body(&target);
-                (taken, body)
-            });
-            let written = timeout_at(running.deadline, written).await.map_err(|_| CallFailure::of(Cause::Timeout))?;
-            let charge =
-                if running.has_called() { "failed calls may be charged" } else { "nothing was sent to a provider" };
-            let written = written.map_err(|error| CallFailure::of(Cause::NotWritten { error, charge }))?;
-            let body;
-            (taken, body) = written;
-            body
-        } else {
-            taken.body(target)
-        };
-        *source = Some(taken);
-        body
-    }
 }
 
 pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
@@ -145,41 +69,54 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
     let (is_measured, others_are_open, model_id) = (plan.is_measured, plan.has_open_breakers, plan.model_id());
+    let hedge_after = plan.hedge_after;
     let (mut failures, mut last_called, mut left_alone) = (Vec::new(), None, None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
     let mut source = Some(RequestSource { request, plan, body_bytes, first_body, permit });
     let mut sequence = TargetSequence::of(targets.len());
     while let Some(next) = sequence.next() {
-        let target = match next {
+        let (at, target) = match next {
             NextTarget::AtOnce(at) => {
                 let Some(target) = targets.get(at) else { break };
                 let owner = running.owner();
-                if let Some(limited) = limited(target)
+                if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
                     && !running.place.take(&gateway.places, limited, owner)
                 {
                     running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
                     sequence.had_no_room(at);
                     continue;
                 }
-                target
+                (at, target)
             }
             NextTarget::Waiting(full) => {
                 let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, targets.get(at)?))).collect();
                 let found = Box::pin(wait_for_place(gateway, &full, model_id, priority, &mut running)).await;
                 let found = found.and_then(|found| full.get(found).copied());
                 sequence.has_waited_for(found.map(|(at, _)| at));
-                let Some((_, target)) = found else { break };
-                target
+                let Some(found) = found else { break };
+                found
             }
         };
         let is_last = sequence.is_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
         let terms = CallPosition { is_last, is_only, is_measured };
+        let others = targets.get(at + 1..).unwrap_or_default();
+        let hedge = hedge_after.filter(|_| !running.has_called() && !others.is_empty());
+        let mut hedge = hedge.map(|after| HedgeTerms { after, others, second: None });
+        let terms = (terms, hedge.as_mut());
         let answer;
         (running, answer) =
             Box::pin(call_target(gateway, &mut source, &mut look, target, terms, &request_id, running)).await;
+        let mut ended_with = target;
+        if let Some(second) = hedge.and_then(|hedge| hedge.second) {
+            sequence.was_called_beside(at + 1 + second.at);
+            failures.extend(second.earlier_failure);
+            if second.ended_last {
+                ended_with = others.get(second.at).unwrap_or(target);
+            }
+        }
         let ignored = running.ignored.take();
         if answer.is_err() {
             running.place.give_back();
@@ -190,12 +127,12 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
                 return Ok(with_ignored_header(response, ignored));
             }
             Ok(TargetAnswer::Streamed { first, body, permit }) => {
-                let response = stream::respond(gateway, running, target, surface, first, body, permit);
+                let response = stream::respond(gateway, running, ended_with, surface, first, body, permit);
                 return Ok(with_ignored_header(response, ignored));
             }
             Err(NoAnswer::Failed(failure)) => {
                 failures.push(failure);
-                last_called = Some(target);
+                last_called = Some(ended_with);
             }
             Err(NoAnswer::PassedOver(refusal)) => {
                 left_alone = left_alone.or(refusal);
@@ -235,12 +172,6 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
     response
 }
 
-/// The target, if it has a limit.
-fn limited(target: &PlannedTarget) -> Option<LimitedTarget<'_>> {
-    let (backend, is_shared) = (&target.backend, target.provider.tenant_id.is_none());
-    target.max_concurrent.map(|limit| LimitedTarget { backend, limit, is_shared })
-}
-
 /// Waits for the first place at any of these targets, which had none before, and says which of them has it.
 async fn wait_for_place(
     gateway: &Gateway,
@@ -251,10 +182,12 @@ async fn wait_for_place(
 ) -> Option<usize> {
     let owner = running.owner();
     let who = WaitingRequest { owner, priority, deadline: running.deadline };
-    let targets: Vec<_> = full.iter().filter_map(|(_, target)| limited(target)).collect();
+    let targets: Vec<_> =
+        full.iter().filter_map(|(_, target)| Some(target.limited_to(target.max_concurrent?))).collect();
     let limits = |tables: &Tables| {
-        let of =
-            |(_, target): &(usize, &Arc<PlannedTarget>)| target.limit_in_force(tables, owner, model_id, gateway.now());
+        let of = |(_, target): &(usize, &Arc<PlannedTarget>)| {
+            target.limit_in_force(tables, owner, model_id, gateway.now()).unwrap_or(u32::MAX)
+        };
         full.iter().map(of).collect()
     };
     let in_force = LimitsInForce { tables: gateway.tables.clone(), limits: &limits };
@@ -286,7 +219,7 @@ async fn call_target(
     source: &mut Option<RequestSource>,
     look: &mut LastLook,
     target: &Arc<PlannedTarget>,
-    CallPosition { is_last, is_only, is_measured }: CallPosition,
+    (CallPosition { is_last, is_only, is_measured }, mut hedge): (CallPosition, Option<&mut HedgeTerms<'_>>),
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
@@ -338,8 +271,17 @@ async fn call_target(
         if is_measured {
             running.observers.figures = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         }
-        let answer = if request.facts.streamed {
-            begin_stream(gateway, request, target, body, kept_calls, request_id, &mut running).await
+        let answer = if let Some(hedge) = hedge.take() {
+            let first = TargetCall::of(gateway, request, target, (body, kept_calls), request_id);
+            let answer;
+            (running, answer) = Box::pin(hedging::call(gateway, source, look, first, hedge, running)).await;
+            if hedge.second.is_some() {
+                return (running, answer.map_err(NoAnswer::Failed));
+            }
+            answer
+        } else if request.facts.streamed {
+            let relay = || relay(gateway, request, target, request_id).keeping(kept_calls);
+            begin_stream(gateway, relay, target, body, request_id, &mut running).await
         } else {
             let (begins, has_begun) = oneshot::channel();
             let reader = request.answer_reader().keeping(kept_calls);
@@ -401,62 +343,6 @@ async fn call_target(
         last_failure = Some(failure);
         running.keys.again();
     }
-}
-
-/// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
-/// make one: it is logged at `debug`. So is a failure of a provider that is known to fail.
-fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
-    let (trace_id, backend, reason, status) =
-        (running.timeline.trace_id(), &target.name, failure.reason(), failure.status);
-    if failure.is_rejection() {
-        tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
-    } else if running.observers.know_of_failing_provider() {
-        tracing::debug!(request_id, trace_id, backend, reason, status, "a call to an upstream failed");
-    } else {
-        let used = running.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
-        let look_at = &*failure.operator_advice(&target.provider, used);
-        let key = used.provider_key_id().map(tracing::field::display);
-        tracing::warn!(request_id, trace_id, backend, key, reason, status, look_at, "a call to an upstream failed");
-    }
-}
-
-/// Calls the target, and reads its stream until there is something to relay.
-async fn begin_stream(
-    gateway: &Gateway,
-    request: &ClientRequest,
-    target: &PlannedTarget,
-    body: Bytes,
-    kept_calls: KeptCalls,
-    request_id: &str,
-    running: &mut Running,
-) -> Result<TargetAnswer, CallFailure> {
-    let UpstreamResponse { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
-    running.answered_by(upstream_request_id);
-    let created = gateway.clock.now().timestamp();
-    let mut permit = AnswerPermit::of(gateway, running);
-    let relay = Relay::new(target.kind, request, request_id, &request.facts.model, created);
-    let relay = running.relay.insert(relay.keeping(kept_calls).through(running.answer_text()));
-    let mut first = BytesMut::new();
-    while !relay.has_relayed() && !relay.ended() {
-        if first.len() > PREAMBLE_BYTES_MAX {
-            return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
-        }
-        match body.next_piece().await? {
-            Some(chunk) => {
-                permit.grow_to(relay.buffered_bytes() + first.len() + chunk.len()).await?;
-                relay.feed(&chunk, &mut first)
-            }
-            None => {
-                relay.finish(&mut first).map_err(|fault| body.fault(fault))?;
-                break;
-            }
-        }
-        .map_err(|fault| body.fault(fault))?;
-    }
-    let first = permit.attach_to_piece(first.freeze());
-    permit.shrink_to(relay.buffered_bytes());
-    running.first_token();
-    Ok(TargetAnswer::Streamed { first, body, permit })
 }
 
 /// Settles the request, then answers.

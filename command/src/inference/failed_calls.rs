@@ -3,7 +3,7 @@
 use events::event::inference::{AttemptFailed, ReportedByFailedCall};
 use events::money::NanoUsd;
 
-/// The failed calls, in the order in which they were made.
+/// The failed calls, in the order in which they failed.
 #[derive(Default)]
 pub struct FailedCalls {
     attempts: Vec<AttemptFailed>,
@@ -36,8 +36,21 @@ impl FailedCalls {
         sum
     }
 
-    /// Takes the failed calls out, for the ledger.
+    /// The whole hold is charged for the last call, and covers calls that were cancelled without a sign of what they used.
+    pub fn are_within_hold(&mut self) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.reported.is_charged_unknown()) {
+            attempt.reported.cost_usd = Some(NanoUsd::ZERO);
+        }
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
+    /// Takes the failed calls out, for the ledger, in the order in which they were made: of two that were made at the same time, the
+    /// second one may have failed first.
     pub fn take(&mut self) -> Vec<AttemptFailed> {
+        self.attempts.sort_by_key(|attempt| attempt.attempt);
         std::mem::take(&mut self.attempts)
     }
 }

@@ -132,7 +132,7 @@ impl Gateway {
         self.retries.failover_failed(target.backend.provider_id, calls, owner);
     }
 
-    /// Another try at a target that was allowed was not sent.
+    /// Another try at a target, or a hedge, that was allowed was not sent.
     pub(super) fn retry_was_not_sent(&self, target: &PlannedTarget, owner: Owner) {
         let calls = self.figures.providers.of(&target.provider).own_calls();
         self.retries.was_not_sent(target.backend.provider_id, calls, owner);

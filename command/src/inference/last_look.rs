@@ -27,6 +27,7 @@ pub enum NotToBeCalled {
 }
 
 /// What the looks of one request begin from.
+#[derive(Clone)]
 pub struct LastLook {
     caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.

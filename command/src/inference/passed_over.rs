@@ -1,4 +1,4 @@
-//! The targets of a request that were not called, or not once more, when it was their turn.
+//! The targets of a request that were not called, or not once more, when it was their turn, or not beside a slow first one.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,20 @@ pub struct PassedOver(BTreeMap<String, Vec<PassedOverFor>>);
 impl PassedOver {
     pub fn add(&mut self, backend: &Backend, why: PassedOverFor) {
         let Backend { provider_id, model, .. } = backend;
-        let reasons = self.0.entry(format!("{provider_id}/{model}")).or_default();
+        self.add_named(format!("{provider_id}/{model}"), why);
+    }
+
+    /// Takes over what was passed over for another call of the request.
+    pub fn absorb(&mut self, other: &mut Self) {
+        for (backend, reasons) in std::mem::take(&mut other.0) {
+            for why in reasons {
+                self.add_named(backend.clone(), why);
+            }
+        }
+    }
+
+    fn add_named(&mut self, backend: String, why: PassedOverFor) {
+        let reasons = self.0.entry(backend).or_default();
         // One that had no room, and failed when it had some, is passed over for another reason as well.
         if !reasons.contains(&why) {
             reasons.push(why);

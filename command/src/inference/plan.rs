@@ -8,6 +8,7 @@ mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
@@ -16,7 +17,7 @@ use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
 use events::ids::{ModelId, ProviderId, RequestId, TenantId};
-use events::money::{CostLine, PromptBound};
+use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order};
@@ -25,6 +26,7 @@ use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
 
 use super::bound::Bound;
+use super::large_bodies::LargeBodies;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
@@ -62,6 +64,8 @@ pub struct Plan {
     pub is_measured: bool,
     /// Whether there are targets whose breakers are open.
     pub has_open_breakers: bool,
+    /// After how long without content from the first target another one may be called beside it; `None` if none may.
+    pub hedge_after: Option<Duration>,
 }
 
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
@@ -121,7 +125,9 @@ pub fn plan(
     let targets: Vec<_> =
         tried().map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer)).collect();
     let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
-    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices);
+    let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, &targets, output_cap));
+    let calls = CallsAtOnce::of(hedge_after_ms);
+    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, (choices, calls));
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, _, offer)| {
@@ -154,6 +160,7 @@ pub fn plan(
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
+        hedge_after: hedge_after_ms.map(Duration::from_millis),
     })
 }
 
@@ -287,7 +294,25 @@ impl Plan {
             prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
-        self.bound = Bound::over(&self.targets, of, self.output_cap, request.facts.choices).unwrap_or(self.bound);
+        let over = (request.facts.choices, self.calls_at_once());
+        self.bound = Bound::over(&self.targets, of, self.output_cap, over).unwrap_or(self.bound);
+    }
+
+    /// In milliseconds, as it is recorded.
+    pub fn hedge_after_ms(&self) -> Option<u64> {
+        self.hedge_after.and_then(|after| u64::try_from(after.as_millis()).ok())
+    }
+
+    fn calls_at_once(&self) -> CallsAtOnce {
+        CallsAtOnce::of(self.hedge_after_ms())
+    }
+
+    /// The most that one call to a target of the plan can cost, by the bound of the prompt for the target that counts most.
+    pub fn cost_bound(&self, request: &ClientRequest, target: &PlannedTarget) -> NanoUsd {
+        let prompt = PromptBound { tokens: self.bound.input_tokens, ..prompt_bound(request, 0, target.context_window) };
+        let line = CostLine::of(target.tariff(), prompt, request.facts.choices);
+        line.and_then(|line| line.at(self.output_tokens_max()))
+            .map_or(self.bound.held, |cost| cost.min(self.bound.held))
     }
 
     /// Lowers the output cap to the one that the ledger admitted.
@@ -307,12 +332,26 @@ impl Plan {
             match body {
                 Ok(body) => {
                     self.targets.drain(..at);
+                    if at > 0 {
+                        self.hold_for_fewer(request);
+                    }
                     return Ok(body);
                 }
                 Err(refusal) => refused = refused.or(Some(refusal)),
             }
         }
         Err(refused.unwrap_or_else(|| Refusal::new(ErrorCode::Internal, "a plan without targets")))
+    }
+
+    /// Holds for two calls only if there are two targets left.
+    fn hold_for_fewer(&mut self, request: &ClientRequest) {
+        if self.hedge_after.is_none() {
+            return;
+        }
+        if self.targets.len() < 2 {
+            self.hedge_after = None;
+        }
+        self.tighten(request, &[]);
     }
 
     /// Whether the body for the first target is the one for another plan's, if both are of one request.
@@ -340,6 +379,12 @@ impl Plan {
             None => bodies.embeddings_body(target.kind, &target.of_embeddings()),
         }
     }
+}
+
+/// Whether another target may be called beside the first one. Not for embeddings, which have no first token to wait for, nor for a body
+/// that is too large to be written a second time while the first call waits.
+fn can_be_hedged(request: &ClientRequest, targets: &[PlannedTarget], output_cap: Option<OutputCap>) -> bool {
+    targets.len() > 1 && output_cap.is_some() && !LargeBodies::is_large(request.body().len())
 }
 
 /// Upper bound of what is billed for the prompt, whose text has so many tokens at most. Documents have pages that cannot be

@@ -2,8 +2,8 @@
 //! that are in trouble already.
 //!
 //! A budget is of one provider, as this node calls it, and of the last ten seconds. There are two of the same size, so that neither kind
-//! of calls uses up the other's: one for other tries at a target that has just failed, and one for calls in the place of another target's
-//! once they have failed too. A call in another one's place that is answered takes nothing: it is what moves the load of a target that is
+//! of calls uses up the other's: one for other tries at a target that has just failed and for calls beside a target that is slow (hedges),
+//! and one for calls in the place of another target's once they have failed too. A call in another one's place that is answered takes nothing: it is what moves the load of a target that is
 //! down, as its breaker does a moment later, and to forbid it would show clients errors that another target could have served. First calls
 //! of requests are never forbidden, and calls that were not sent take nothing.
 //!
@@ -37,6 +37,8 @@ pub enum Retry {
     Failover,
     /// To the target that has just failed.
     SameTarget,
+    /// Beside that of another target, which has not answered yet.
+    Hedge,
 }
 
 /// The budgets of all providers. One for the whole process.
@@ -55,7 +57,7 @@ impl RetryBudgets {
         Self { settings, clock, began, windows: Mutex::default() }
     }
 
-    /// Whether the provider may get this call of an owner, which takes from its budget at once if it is another try. `calls` is the number
+    /// Whether the provider may get this call of an owner, which takes from its budget at once unless it is a failover. `calls` is the number
     /// of all calls that the provider has got from this process.
     pub fn allows(&self, provider: ProviderId, calls: u64, owner: Owner, retry: Retry) -> bool {
         let mut windows = self.windows();
@@ -64,7 +66,7 @@ impl RetryBudgets {
         let second = window.second;
         let taken = window.taken_by(retry);
         let is_allowed = share_left(budget, taken.total(), taken.of(owner)) > 0;
-        if is_allowed && retry == Retry::SameTarget {
+        if is_allowed && retry != Retry::Failover {
             taken.add(second, owner);
         }
         is_allowed
@@ -77,7 +79,7 @@ impl RetryBudgets {
         }
     }
 
-    /// Another try that was allowed was not sent.
+    /// Another try, or a hedge, that was allowed was not sent.
     pub fn was_not_sent(&self, provider: ProviderId, calls: u64, owner: Owner) {
         if let Some(window) = self.current(&mut self.windows(), provider, calls) {
             window.tries.give_back(owner);
@@ -122,7 +124,7 @@ struct Window {
     calls_seen: u64,
     /// All calls. A second has the slot of its remainder.
     calls: [u64; WINDOW],
-    /// What was taken from the budget for other tries, and from the one for calls in the place of others.
+    /// What was taken from the budget for other tries and hedges, and from the one for calls in the place of others.
     tries: Taken,
     failovers: Taken,
 }
@@ -183,7 +185,7 @@ impl Window {
 
     const fn taken_by(&mut self, retry: Retry) -> &mut Taken {
         match retry {
-            Retry::SameTarget => &mut self.tries,
+            Retry::SameTarget | Retry::Hedge => &mut self.tries,
             Retry::Failover => &mut self.failovers,
         }
     }
@@ -327,6 +329,18 @@ mod tests {
         assert_eq!(budgets.tries_left(), 1);
         budgets.budgets.was_not_sent(provider(1), budgets.calls, owner(2));
         assert_eq!(budgets.tries_left(), 0, "another one had nothing to give back");
+    }
+
+    #[test]
+    fn hedges_and_other_tries_share_a_budget() {
+        let mut budgets = Budgets::of(0);
+        let hedges = (0..1000)
+            .take_while(|_| budgets.budgets.allows(provider(1), budgets.calls, owner(1), Retry::Hedge))
+            .count();
+        assert_eq!((hedges, budgets.tries_left()), (share(100), 0));
+        assert!(budgets.fails_over(false), "failovers have their own");
+        budgets.budgets.was_not_sent(provider(1), budgets.calls, owner(1));
+        assert_eq!(budgets.tries_left(), 1);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
 
+mod second_call;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
 use events::content::{AnswerText, ContentPart};
 use events::event::Recorded;
-use events::event::inference::{AttemptFailed, Backend, InferenceEnded, Payer, ReportedByFailedCall};
+use events::event::inference::{AttemptFailed, Backend, Hedge, InferenceEnded, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
@@ -49,7 +51,7 @@ use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
 
 /// The reason recorded for a request whose client has left.
-const CLIENT_CLOSED: &str = "client_closed";
+pub const CLIENT_CLOSED: &str = "client_closed";
 /// A client that leaves after so long without a token has waited for the target.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
@@ -101,7 +103,9 @@ pub struct UnheldRequest {
 pub struct Running {
     pub request_id: RequestId,
     pub admitted_position: u64,
-    /// `None` once it has ended.
+    owner: Owner,
+    body_owner: BodyOwner,
+    /// `None` once it has ended, and for a second call beside that of a request.
     hold: Option<OpenHold>,
     /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
     permit: RateLimitPermit,
@@ -117,6 +121,12 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
+    /// Of the call that is under way.
+    call_number: u32,
+    /// The most that the call can cost, if it may be cancelled for another one.
+    pub cost_bound: Option<NanoUsd>,
+    /// What has become of its hedge.
+    pub hedge: Option<Hedge>,
     /// At the target of the call that is under way.
     pub place: HeldPlace,
     /// The targets that were not called when it was their turn.
@@ -164,6 +174,8 @@ impl Running {
         Box::new(Self {
             request_id: hold.request_id,
             admitted_position: hold.admitted_position,
+            owner: hold.context.tenant_id,
+            body_owner: BodyOwner::of(hold.context.tenant_id, hold.context.key_id),
             deadline: tokio::time::Instant::now() + gateway.time_left(hold.admitted_at),
             hold: Some(hold),
             permit: unheld.permit,
@@ -174,6 +186,9 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
+            call_number: 0,
+            cost_bound: None,
+            hedge: None,
             place: HeldPlace::default(),
             passed_over: PassedOver::default(),
             keys: KeyAttempts::new(),
@@ -217,14 +232,13 @@ impl Running {
     }
 
     /// The tenant that the request belongs to.
-    pub fn owner(&self) -> Owner {
-        self.hold.as_ref().and_then(|hold| hold.context.tenant_id)
+    pub const fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// The owner whose share of memory the answer counts against.
-    pub fn body_owner(&self) -> BodyOwner {
-        let context = self.hold.as_ref().map(|hold| &hold.context);
-        BodyOwner::of(self.owner(), context.and_then(|context| context.key_id))
+    pub const fn body_owner(&self) -> BodyOwner {
+        self.body_owner
     }
 
     /// The target of the call that is under way.
@@ -247,6 +261,7 @@ impl Running {
         self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
         self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
+        self.call_number = self.calls;
         self.target = Some(Arc::clone(target));
         self.transmission = Transmission::default();
         self.last_backend = Some(target.backend.clone());
@@ -281,7 +296,7 @@ impl Running {
         self.last_backend = Some(backend.clone());
         self.failed_calls.push(AttemptFailed {
             backend,
-            attempt: self.calls,
+            attempt: self.call_number,
             reason: failure.reason().to_owned(),
             status: failure.status,
             upstream_code: failure.upstream_code().map(str::to_owned),
@@ -343,7 +358,7 @@ impl Running {
         self.observers.answered(measured.usage.tokens.output(), took);
         self.place.give_back();
         self.settle_rate_limits(&measured, &target);
-        measured.cost = self.failed_calls.cost_with(measured.cost);
+        measured.cost = self.cost_with_failed_calls(&measured, hold.held);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         self.keep_answer(&hold, Some(metered));
         let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), finish_reason);
@@ -485,7 +500,7 @@ impl Running {
             None => self.meter.unknown(hold.held),
         };
         self.settle_rate_limits(&measured, target);
-        let cost = self.failed_calls.cost_with(measured.cost);
+        let cost = self.cost_with_failed_calls(&measured, hold.held);
         (Some(measured), cost)
     }
 
@@ -512,6 +527,7 @@ impl Running {
             attempts: Some(self.calls),
             passed_over: self.passed_over.recorded(),
             queued_ms: self.place.waited().map(millis),
+            hedge: self.hedge,
             upstream_request_id: self
                 .upstream_request_id
                 .clone()

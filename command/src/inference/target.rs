@@ -17,6 +17,8 @@ use events::refusal::{ErrorCode, Refusal};
 use events::terms::Requirements;
 use projections::tables::{Offer, Tables};
 
+use super::target_places::LimitedTarget;
+
 /// A target, with its provider and the price that it would be billed at.
 #[derive(Clone, Debug)]
 pub struct PlannedTarget {
@@ -80,15 +82,26 @@ impl PlannedTarget {
         }
     }
 
-    /// How many calls it may have under way now, for a request of this tenant for this model.
-    pub fn limit_in_force(&self, tables: &Tables, tenant: Option<TenantId>, model: ModelId, now: DateTime<Utc>) -> u32 {
+    /// The target, if it may have so many calls under way.
+    pub fn limited_to(&self, limit: u32) -> LimitedTarget<'_> {
+        LimitedTarget { backend: &self.backend, limit, is_shared: self.provider.tenant_id.is_none() }
+    }
+
+    /// How many calls it may have under way now, for a request of this tenant for this model; `None` without a limit.
+    pub fn limit_in_force(
+        &self,
+        tables: &Tables,
+        tenant: Option<TenantId>,
+        model: ModelId,
+        now: DateTime<Utc>,
+    ) -> Option<u32> {
         let Backend { provider_id, model: name, .. } = &self.backend;
         let in_force = || {
             let model = &tables.model(model)?.value;
             let row = model.targets.iter().find(|row| row.provider_id == *provider_id && row.model == *name)?;
             Some(tables.evaluate(tenant, model, row, now, Requirements::NONE).offer?.limits.max_concurrent)
         };
-        in_force().unwrap_or(self.max_concurrent).unwrap_or(u32::MAX)
+        in_force().unwrap_or(self.max_concurrent)
     }
 
     pub fn upstream(&self) -> &'static Upstream {

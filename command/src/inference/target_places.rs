@@ -357,6 +357,11 @@ impl HeldPlace {
         Some(at)
     }
 
+    /// Changes the place with that of another call.
+    pub const fn swap_places(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.place, &mut other.place);
+    }
+
     /// The call is over.
     pub fn give_back(&mut self) {
         self.place = None;

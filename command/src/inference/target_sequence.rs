@@ -5,6 +5,8 @@ pub struct TargetSequence {
     next: usize,
     len: usize,
     had_no_room: Vec<usize>,
+    /// The target that was called beside another one.
+    called_beside: Option<usize>,
 }
 
 /// What comes next, by places in the order.
@@ -18,13 +20,15 @@ pub enum NextTarget {
 
 impl TargetSequence {
     pub const fn of(len: usize) -> Self {
-        Self { next: 0, len, had_no_room: Vec::new() }
+        Self { next: 0, len, had_no_room: Vec::new(), called_beside: None }
     }
 
     pub fn next(&mut self) -> Option<NextTarget> {
-        if self.next < self.len {
+        while self.next < self.len {
             self.next += 1;
-            return Some(NextTarget::AtOnce(self.next - 1));
+            if self.called_beside != Some(self.next - 1) {
+                return Some(NextTarget::AtOnce(self.next - 1));
+            }
         }
         (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
     }
@@ -42,9 +46,15 @@ impl TargetSequence {
         }
     }
 
+    /// It was called beside another one: it does not come any more.
+    pub fn was_called_beside(&mut self, at: usize) {
+        self.called_beside = Some(at);
+        self.had_no_room.retain(|other| *other != at);
+    }
+
     /// No other target comes.
-    pub const fn is_over(&self) -> bool {
-        self.next >= self.len && self.had_no_room.is_empty()
+    pub fn is_over(&self) -> bool {
+        self.had_no_room.is_empty() && (self.next..self.len).all(|at| self.called_beside == Some(at))
     }
 }
 
@@ -67,5 +77,28 @@ mod tests {
         sequence.has_waited_for(None);
         assert_eq!((sequence.next(), sequence.is_over()), (None, true));
         assert!(TargetSequence::of(0).is_over());
+    }
+
+    #[test]
+    fn a_target_that_was_called_beside_another_one_does_not_come_any_more() {
+        let mut sequence = TargetSequence::of(3);
+        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        sequence.was_called_beside(1);
+        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next(), None);
+        let mut sequence = TargetSequence::of(2);
+        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        sequence.was_called_beside(1);
+        assert!(sequence.is_over() && sequence.next().is_none());
+        // Both had no room, and the second one has some when the first one is called.
+        let mut sequence = TargetSequence::of(2);
+        for at in 0..2 {
+            assert_eq!(sequence.next(), Some(NextTarget::AtOnce(at)));
+            sequence.had_no_room(at);
+        }
+        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0, 1])));
+        sequence.has_waited_for(Some(0));
+        sequence.was_called_beside(1);
+        assert!(sequence.is_over() && sequence.next().is_none());
     }
 }

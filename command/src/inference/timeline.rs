@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dialects::{Metered, Surface};
 use events::event::admin::Model;
-use events::event::inference::InferenceEnded;
+use events::event::inference::{HEDGED, InferenceEnded};
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
 use projections::figures::GaugeGuard;
@@ -74,6 +74,32 @@ impl RequestTimeline {
             root.text("ledgerway.surface", surface.spec().name);
         }
         timeline
+    }
+
+    /// The timeline of a second call of the request.
+    pub fn beside(&self) -> Self {
+        Self {
+            figures: Arc::clone(&self.figures),
+            stage_began: self.stage_began,
+            is_relaying: false,
+            own_time: Duration::ZERO,
+            call: None,
+            trace: self.trace.beside(),
+            passed: self.passed.clone(),
+            operation: self.operation,
+        }
+    }
+
+    /// Goes on with the call of `other`, which was made beside its own.
+    pub fn go_on_with(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.call, &mut other.call);
+        (self.stage_began, self.is_relaying) = (other.stage_began, other.is_relaying);
+        if let Some(recording) = self.trace.recording() {
+            recording.end_call(Some(HEDGED));
+        }
+        if let (Some(recording), Some(call)) = (self.trace.recording(), &self.call) {
+            recording.add_child("hedge", call.began, Instant::now());
+        }
     }
 
     /// Names the requested model in the trace, cut to the length that a model's name may have.

@@ -49,7 +49,8 @@ pub async fn call_whole(
     AwaitedCall { call: Some(call), gateway: Arc::clone(gateway), owner, transmission }.await
 }
 
-async fn read_answer(
+/// Calls the target and reads its answer. `begins` is signalled when that begins.
+pub async fn read_answer(
     gateway: &Gateway,
     reader: AnswerReader,
     target: &PlannedTarget,

@@ -45,6 +45,8 @@ struct OpenRequest {
     context: Context,
     calls: Vec<Call>,
     failed_calls_cost: NanoUsd,
+    /// Whether a failed call was charged although nobody knows what it used.
+    has_unknown_call: bool,
 }
 
 struct ScannedPrices {
@@ -147,7 +149,13 @@ impl Scan {
         let may_concern = |target| self.backends.get(target).is_some_and(|changes| changes.may_concern(admission));
         if admitted.versions.prices.keys().any(may_concern) {
             let context = recorded.context.clone();
-            let open = OpenRequest { admission, context, calls: Vec::new(), failed_calls_cost: NanoUsd::ZERO };
+            let open = OpenRequest {
+                admission,
+                context,
+                calls: Vec::new(),
+                failed_calls_cost: NanoUsd::ZERO,
+                has_unknown_call: false,
+            };
             self.open.insert(request, open);
         }
     }
@@ -219,14 +227,15 @@ impl OpenRequest {
     fn fail(&mut self, attempt: &AttemptFailed) {
         let reported = &attempt.reported;
         let cost = reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+        self.has_unknown_call |= reported.is_charged_unknown();
         self.failed_calls_cost = self.failed_calls_cost.checked_add(cost).unwrap_or(NanoUsd::MAX);
         self.charge(Some(&attempt.backend), reported.usage.as_ref(), reported.price_version);
     }
 
-    /// `None` if the request was charged by its hold, because nobody knows what it used.
+    /// `None` if it was charged for what nobody knows the usage of: by its hold, or by the bound of a call.
     fn end(&mut self, ended: &InferenceEnded) -> Option<()> {
         let is_unknown = ended.usage.as_ref().is_some_and(|usage| usage.source == UsageSource::Unknown);
-        if is_unknown && ended.cost_usd != self.failed_calls_cost {
+        if self.has_unknown_call || is_unknown && ended.cost_usd != self.failed_calls_cost {
             return None;
         }
         self.charge(ended.backend.as_ref(), ended.usage.as_ref(), ended.price_version);

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use events::event::inference::{Backend, InferenceAdmitted};
 use events::event::{Event, Recorded, Resource};
 use events::ids::ProviderId;
-use events::money::{CostLine, NanoUsd, PromptBound, Tariff};
+use events::money::{CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use events::output_cap::{SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::Usage;
 use projections::tables::Tables;
@@ -29,12 +29,6 @@ pub(crate) struct Bound {
     pub(crate) held: NanoUsd,
     /// How its output cap can be lowered; `None` if that cannot be told from the record.
     pub(crate) shrinking: Option<Shrinking>,
-}
-
-/// The most that a request can cost at any of its targets, by one price list.
-struct Dearest {
-    held: NanoUsd,
-    line: CostLine,
 }
 
 /// A backend of a route that has no price.
@@ -89,26 +83,25 @@ impl Pricing {
         let Some([recorded, ruled]) = self.dearest(admitted, route) else {
             return Some(Bound { held, shrinking: None });
         };
-        let is_exact = recorded.held == held;
-        let held = scaled(held, recorded.held, ruled.held)?;
-        let shrinking = Shrinking { line: ruled.line, resent: None, tokens_min: SHRUNK_OUTPUT_TOKENS_MIN };
+        let recorded_bound = recorded.held()?;
+        let is_exact = recorded_bound == held;
+        let held = scaled(held, recorded_bound, ruled.held()?)?;
+        let shrinking = Shrinking { line: ruled.line()?, resent: None, tokens_min: SHRUNK_OUTPUT_TOKENS_MIN };
         Some(Bound { held, shrinking: is_exact.then_some(shrinking) })
     }
 
     /// By the recorded prices, and by those of the rules. `None` if the record does not name the prices of its targets.
     fn dearest(&self, admitted: &InferenceAdmitted, route: Option<&Tariff>) -> Option<[Dearest; 2]> {
         let prompt = PromptBound { tokens: admitted.input_tokens_bound, ..PromptBound::default() };
-        let nothing = || Dearest { held: NanoUsd::ZERO, line: CostLine::ZERO };
-        let mut both = [nothing(), nothing()];
+        let calls = CallsAtOnce::of(admitted.hedge_after_ms);
+        let mut both = [Dearest::new(calls, admitted.max_output_tokens); 2];
         for (backend, version) in &admitted.versions.prices {
             let recorded = &**self.recorded.get(version)?;
             let (provider, model) = backend.split_once('/')?;
             let by_rule = || self.of_backend(provider.parse().ok()?, model).map(|tariff| &**tariff);
             let ruled = route.or_else(by_rule).unwrap_or(recorded);
             for (dearest, tariff) in both.iter_mut().zip([recorded, ruled]) {
-                let line = CostLine::of(tariff, prompt, 1)?;
-                dearest.held = dearest.held.max(line.at(admitted.max_output_tokens)?);
-                dearest.line = dearest.line.above(line);
+                *dearest = dearest.with(CostLine::of(tariff, prompt, 1)?)?;
             }
         }
         (!admitted.versions.prices.is_empty()).then_some(both)

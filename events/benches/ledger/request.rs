@@ -37,6 +37,7 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
         }),
     }

@@ -192,6 +192,7 @@ impl World {
                 versions,
                 would_have_refused: Vec::new(),
                 rate_limited_tokens: None,
+                hedge_after_ms: None,
                 route: None,
             }),
         }

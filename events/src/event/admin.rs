@@ -427,6 +427,9 @@ pub struct Model {
     /// What the strategy `rules` goes by.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
+    /// After how many milliseconds without content from the first target the next one is called, too; absent if it never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge_after_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_prefix: Option<String>,
     #[serde(flatten)]
@@ -474,6 +477,7 @@ impl Model {
             affinity: Affinity::None,
             canary: None,
             rules: RoutingRules::default(),
+            hedge_after_ms: None,
             system_prefix: None,
             retirement: Retirement::default(),
             tenant_id: None,
@@ -485,7 +489,7 @@ impl Model {
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "alias": [], "affinity": "none", "canary": null, "rules": [], "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
+        json!({ "alias": [], "affinity": "none", "canary": null, "rules": [], "hedge_after_ms": null, "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
     }
 }
 

@@ -20,7 +20,7 @@ use crate::refusal::ErrorCode;
 use crate::routing::{ChosenBy, Figures, PassedOverFor, RequestFeatures};
 use crate::terms::AdmittedTerms;
 use crate::time::wire;
-use crate::usage::Usage;
+use crate::usage::{Usage, UsageSource};
 
 family! {
     /// Events of one request.
@@ -94,6 +94,10 @@ pub struct InferenceAdmitted {
     /// not count together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limited_tokens: Option<u64>,
+    /// After how many milliseconds without content from the first target the next one might be called, too, so that two calls are
+    /// held for; absent if it might not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge_after_ms: Option<u64>,
     /// How its targets were ordered, if that does not follow from the model's row, and which ones were left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Box<Route>>,
@@ -165,6 +169,7 @@ impl InferenceAdmitted {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
         }
     }
@@ -329,6 +334,20 @@ named! {
     }
 }
 
+named! {
+    /// What became of the second call of a request that was made beside the first one, because that had not answered.
+    pub enum Hedge {
+        /// It answered first.
+        Answered = "answered",
+        /// The first call answered first.
+        Lost = "lost",
+        /// It failed.
+        Failed = "failed",
+        /// The request ended before either of them had answered.
+        Unfinished = "unfinished",
+    }
+}
+
 /// The end of a request. The event's type says how it ended: completed, failed or aborted. Unknown fields are absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferenceEnded {
@@ -370,6 +389,9 @@ pub struct InferenceEnded {
     /// How long it waited for a target to have room, in milliseconds; absent if it did not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<u64>,
+    /// What became of the second call, if it was made beside the first one: a hedge. Absent if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
     /// SHA-256 of the request's salt and of the answer's text as far as it arrived: text, refusals, names and arguments of tool
@@ -405,6 +427,7 @@ impl InferenceEnded {
             attempts: None,
             passed_over: BTreeMap::new(),
             queued_ms: None,
+            hedge: None,
             upstream_request_id: None,
             answer_digest: None,
             content_lost: Vec::new(),
@@ -419,13 +442,17 @@ impl InferenceEnded {
     }
 }
 
+/// The reason of a call that was cancelled because another one, which was made at the same time, answered first.
+pub const HEDGED: &str = "hedged";
+
 /// One call to a target failed before anything was relayed. Another call followed, or the request failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptFailed {
     pub backend: Backend,
     /// 1 for the first call of the request.
     pub attempt: u32,
-    /// Why, in a word: `connect`, `timeout`, `status`, `malformed`, …
+    /// Why, in a word: `connect`, `timeout`, `status`, `malformed`, …; `hedged` if another call that was made at the same time answered
+    /// first.
     pub reason: String,
     /// The upstream's HTTP status, if it answered with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -436,15 +463,17 @@ pub struct AttemptFailed {
     pub upstream_code: Option<String>,
     /// From the call to its failure, in milliseconds.
     pub latency_ms: u64,
-    /// The usage that the provider reported before it failed; absent if it reported none.
+    /// The usage that the provider reported before it failed; absent if it reported none. Of a call that was cancelled, what it
+    /// may have used.
     #[serde(flatten)]
     pub reported: ReportedByFailedCall,
 }
 
-/// The usage of a failed call by its provider's own report. All fields are absent without a report: the call cost nothing.
+/// The usage of a failed call by its provider's own report. All fields are absent without a report: the call cost nothing. A call that
+/// was cancelled because another one answered is measured as an answer that broke off: by what went through, or as unknown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportedByFailedCall {
-    /// `source` is `unknown` if the report was implausible.
+    /// `source` is `unknown` if the report was implausible, or if a cancelled call gave no sign of what it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The provider's own usage block, as for an answer.
@@ -456,4 +485,12 @@ pub struct ReportedByFailedCall {
     /// The log position of the price that was applied to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_version: Option<u64>,
+}
+
+impl ReportedByFailedCall {
+    /// Whether it is charged although nobody knows what it used, so that no price says what it costs.
+    pub fn is_charged_unknown(&self) -> bool {
+        let is_unknown = self.usage.as_ref().is_some_and(|usage| usage.source == UsageSource::Unknown);
+        is_unknown && self.cost_usd.is_some_and(|cost| cost != NanoUsd::ZERO)
+    }
 }

@@ -9,7 +9,7 @@ use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Chain, Recorded};
-use crate::money::{BoundTerms, CostLine, NanoUsd, PromptBound, Tariff};
+use crate::money::{BoundTerms, CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use crate::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use crate::usage::ServiceTier;
 
@@ -155,9 +155,15 @@ fn line(target: &Priced<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -
     CostLine::of(target.tariff, prompt, supposed.choices)
 }
 
-/// The line that is nowhere below that of any target.
+/// The dearest of the targets, of which two may have been called at the same time.
+fn dearest(priced: &[Priced<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<Dearest> {
+    let none = Dearest::new(CallsAtOnce::of(admitted.hedge_after_ms), cap);
+    priced.iter().try_fold(none, |dearest, target| dearest.with(line(target, admitted, supposed)?))
+}
+
+/// The line that is nowhere below what is held for the targets.
 fn highest(priced: &[Priced<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
-    priced.iter().try_fold(CostLine::ZERO, |highest, target| Some(highest.above(line(target, admitted, supposed)?)))
+    dearest(priced, admitted, admitted.max_output_tokens, supposed)?.line()
 }
 
 /// The most that the request can cost under its cap. A cap that was lowered follows from a line over all targets, and so does
@@ -170,7 +176,7 @@ fn bound(priced: &[Priced<'_>], admitted: &InferenceAdmitted, supposed: Supposed
 }
 
 fn at_cap(priced: &[Priced<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<NanoUsd> {
-    priced.iter().try_fold(NanoUsd::ZERO, |most, target| Some(most.max(line(target, admitted, supposed)?.at(cap)?)))
+    dearest(priced, admitted, cap, supposed)?.held()
 }
 
 fn of_target(target: &Priced<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<BoundTarget> {

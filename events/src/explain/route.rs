@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
-use super::{alias, canary, decision_time, maintenance, strategy, terms};
+use super::{alias, canary, decision_time, hedges, maintenance, strategy, terms};
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
@@ -168,7 +168,8 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             check.verdict.differ(recorded.position, "versions.prices", backend, "it is not a target of the model");
         }
     }
-    must_follow(&mut check);
+    let hedge = hedges::check(&evidence.life, recorded, admitted, &model, &mut check.verdict);
+    must_follow(&mut check, hedge.is_some());
     check
 }
 
@@ -278,9 +279,11 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
 }
 
 /// No call goes back in the order, except to a target that had no room before. A target without a call could not be sent the request, or was passed over.
-fn must_follow(check: &mut RouteCheck) {
+fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
     let mut last = 1;
     for call in &check.calls {
+        // Made beside the first one, to whichever target could be called then: the others keep their places.
+        let is_hedge = is_hedged && matches!(call, RouteCall::Failed { call, .. } if call.attempt == hedges::ATTEMPT);
         let backend = call.backend();
         let name = format!("{}/{}", backend.provider_id, backend.model);
         let called = check.targets.iter().filter(|target| {
@@ -289,6 +292,7 @@ fn must_follow(check: &mut RouteCheck) {
         let had_no_room = called.clone().any(|target| target.passed_over.contains(&PassedOverFor::NoRoom));
         let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
         match ranks.iter().find(|rank| **rank >= last) {
+            Some(_) if is_hedge => {}
             Some(rank) => last = *rank,
             None if ranks.is_empty() => {
                 check.verdict.differ(

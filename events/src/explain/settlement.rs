@@ -45,6 +45,8 @@ pub struct CallCost {
 
 const BY_SETTING: &str = "nobody knows what the last call used: it costs the whole hold or nothing, by a setting of the gateway that \
      the log does not have";
+const CANCELLED_BY_SETTING: &str = "nobody knows what a cancelled call used: it costs the most that it can have cost, or nothing, by a \
+     setting of the gateway that the log does not have";
 
 /// `None` for a request that has not ended.
 pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option<SettlementCheck> {
@@ -56,7 +58,7 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
     })?;
     let mut check = SettlementCheck {
         verdict: Verdict::default(),
-        calls: failed_calls(evidence),
+        calls: failed_calls(evidence, held.map(|(_, held)| held)),
         cost: ended.cost_usd,
         charged: None,
         adjustments: Vec::new(),
@@ -70,7 +72,10 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
     for call in &check.calls {
         match call.computed {
             Some(computed) => check.verdict.compare(call.position, "cost_usd", call.recorded, computed),
-            None if call.is_by_setting => check.verdict.undecided.push(BY_SETTING.to_owned()),
+            None if call.is_by_setting => {
+                let why = if call.attempt.is_some() { CANCELLED_BY_SETTING } else { BY_SETTING };
+                check.verdict.undecided.push(why.to_owned());
+            }
             None => {
                 check.verdict.differ(call.position, "price_version", version(call), "no price of its backend is there")
             }
@@ -109,7 +114,12 @@ fn version(call: &CallCost) -> String {
     call.price_version.map_or_else(|| "none".to_owned(), |version| version.to_string())
 }
 
-fn failed_calls(evidence: &Evidence) -> Vec<CallCost> {
+/// Of a call that was cancelled for another one, nobody may know what it used: it costs its own bound or nothing.
+fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
+    let is_hedged = evidence.life.iter().any(|recorded| match &recorded.event {
+        Event::Inference(Inference::Admitted(admitted)) => admitted.hedge_after_ms.is_some(),
+        _ => false,
+    });
     let failed = evidence.life.iter().filter_map(|recorded| match &recorded.event {
         Event::Inference(Inference::AttemptFailed(attempt)) => Some((recorded, &**attempt)),
         _ => None,
@@ -128,7 +138,13 @@ fn failed_calls(evidence: &Evidence) -> Vec<CallCost> {
             is_by_setting: false,
             items: Vec::new(),
         };
-        if is_unknown(&call) { free(call) } else { computed(evidence, call) }
+        match held {
+            Some(held) if reported.is_charged_unknown() && is_hedged && call.recorded <= held => {
+                CallCost { is_by_setting: true, ..call }
+            }
+            _ if is_unknown(&call) => free(call),
+            _ => computed(evidence, call),
+        }
     });
     cost.collect()
 }

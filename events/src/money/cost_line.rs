@@ -1,6 +1,6 @@
 //! The cost bound of a request as a line over its output cap, by which a cap can be lowered to the money that is left.
 
-use super::rates::of_units;
+use super::rates::{MILLIONTHS, of_units};
 use super::token_rate::Side;
 use super::{NanoUsd, NanoUsdPerMtok, NanoUsdSum, PromptBound, Tariff, rounded_up};
 
@@ -67,6 +67,27 @@ impl CostLine {
             per_token: self.per_token.max(other.per_token),
             input_to_next_tier: self.input_to_next_tier.min(other.input_to_next_tier),
         }
+    }
+
+    /// A line that is nowhere above either of them.
+    #[must_use]
+    pub fn below(self, other: Self) -> Self {
+        Self {
+            fixed: self.fixed.min(other.fixed),
+            per_input_token: self.per_input_token.min(other.per_input_token),
+            per_token: self.per_token.min(other.per_token),
+            input_to_next_tier: self.input_to_next_tier.max(other.input_to_next_tier),
+        }
+    }
+
+    /// A line that is nowhere below the sum of both, each of which is rounded up. `None` on overflow.
+    pub fn beside(self, other: Self) -> Option<Self> {
+        Some(Self {
+            fixed: self.fixed.checked_add(other.fixed)?.checked_add(MILLIONTHS)?,
+            per_input_token: self.per_input_token.checked_add(other.per_input_token)?,
+            per_token: self.per_token.checked_add(other.per_token)?,
+            input_to_next_tier: self.input_to_next_tier.min(other.input_to_next_tier),
+        })
     }
 
     /// The most that the request can cost under this cap, rounded up. `None` if money cannot count it.

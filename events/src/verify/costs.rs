@@ -36,7 +36,8 @@ pub(super) fn must_be_right(
     priced.must_be_right(request, references, depth)
 }
 
-/// A failed call costs the usage that its provider reported, if the gateway accepted the report.
+/// A failed call costs the usage that its provider reported, if the gateway accepted the report. One that was cancelled for another
+/// call costs what it may have used.
 pub(super) fn failed_call_must_be_right(
     attempt: &AttemptFailed,
     request: &OpenRequest,
@@ -49,6 +50,10 @@ pub(super) fn failed_call_must_be_right(
         return Err(format!("a failed call cost {cost} USD"));
     }
     let Some(usage) = &reported.usage else { return unused(cost, depth) };
+    // It was cancelled, and costs the most that it can have cost.
+    if usage.source == UsageSource::Unknown && request.is_hedged && cost <= request.held {
+        return must_add_up(&usage.tokens);
+    }
     let (price_version, backend) = (reported.price_version, Some(&attempt.backend));
     Priced { usage, cost, price_version, backend }.must_be_right(request, references, depth)
 }

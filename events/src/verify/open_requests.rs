@@ -36,6 +36,8 @@ pub(super) struct OpenRequest {
     /// The shortfalls of observing budgets that its admission names.
     pub(super) would_have_refused: Vec<BudgetShortfall>,
     pub(super) held: NanoUsd,
+    /// Whether two of its targets might be called at the same time, so that one of them was cancelled.
+    pub(super) is_hedged: bool,
     expires_at: DateTime<Utc>,
     /// The number of the last failed call.
     last_attempt: u32,
@@ -114,6 +116,7 @@ impl OpenRequests {
             budget_versions: admitted.versions.budgets.clone(),
             would_have_refused: admitted.would_have_refused.clone(),
             held: NanoUsd::ZERO,
+            is_hedged: admitted.hedge_after_ms.is_some(),
             expires_at: recorded.recorded_at,
             last_attempt: 0,
             failed_calls_cost: NanoUsd::ZERO,

@@ -141,6 +141,9 @@ fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), S
                 let AttemptFailed { backend, reported, .. } = &**attempt;
                 calls.extend(priced(Some(backend), reported.usage.as_ref()));
                 let cost = reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+                if reported.is_charged_unknown() {
+                    return Err("nobody knows what one of its calls used, and a price corrects it".to_owned());
+                }
                 failed_calls_cost =
                     failed_calls_cost.checked_add(cost).ok_or("its calls cost more than money can count")?;
             }

@@ -96,6 +96,7 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
         }),
     }

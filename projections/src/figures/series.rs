@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use events::event::inference::{AttemptFailed, Backend, HEDGED, InferenceAdmitted, InferenceEnded, InferenceRefused};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
@@ -212,6 +212,10 @@ impl Series {
     }
 
     fn attempt_failed(&mut self, failed: &AttemptFailed, tables: &Tables) {
+        // It was cancelled, and its provider did not fail.
+        if failed.reason == HEDGED {
+            return;
+        }
         let status = match failed.status {
             Some(300..=399) => "3xx",
             Some(400..=499) => "4xx",

@@ -47,6 +47,7 @@ fn asked(number: u128) -> Vec<Recorded> {
         versions: Versions::default(),
         would_have_refused: Vec::new(),
         rate_limited_tokens: None,
+        hedge_after_ms: None,
         route: None,
     };
     let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));

@@ -328,6 +328,7 @@ impl World {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
         };
         let admission = Admission {

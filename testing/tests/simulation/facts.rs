@@ -52,6 +52,7 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         versions: Versions::default(),
         would_have_refused: Vec::new(),
         rate_limited_tokens: None,
+        hedge_after_ms: None,
         route: None,
     };
     let context = context(key).in_request(request_id);

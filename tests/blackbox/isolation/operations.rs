@@ -275,6 +275,7 @@ impl Operation {
             | "maintenance"
             | "affinity"
             | "canary"
+            | "hedge_after_ms"
             | "alias"
             | "deprecated_at"
             | "retires_at"

@@ -36,6 +36,9 @@ const RANK_MAX: u64 = 1_000_000;
 /// The most calls under way that a target can be limited to.
 const CONCURRENT_MAX: u64 = 1_000_000;
 const QUALITY_MAX: u64 = 100;
+/// Below the least, a healthy target would have no time to answer, and nearly every request would be made twice.
+const HEDGE_AFTER_MS_MIN: u64 = 50;
+const HEDGE_AFTER_MS_MAX: u64 = 600_000;
 const RULES_LEN_MAX: usize = 32;
 /// Of all conditions of a model together: a request for which no rule holds evaluates all of them.
 const CONDITIONS_BYTES_MAX: usize = 8192;
@@ -59,6 +62,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
+        optional("hedge_after_ms", whole(HEDGE_AFTER_MS_MIN, HEDGE_AFTER_MS_MAX)).meaning(
+            "After how many milliseconds without content from the first target the next one is called beside it; null if it never is. Both \
+             calls are charged, and the hold is made for two",
+        ),
         optional("system_prefix", prose(SYSTEM_PREFIX_LEN_MAX)),
         retirement::deprecated_at(),
         retirement::retires_at(),

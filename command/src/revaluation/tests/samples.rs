@@ -39,6 +39,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         versions,
         would_have_refused: Vec::new(),
         rate_limited_tokens: None,
+        hedge_after_ms: None,
         route: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::content::ContentPart;
-use events::event::inference::{Backend, FinishReason, InferenceEnded, Payer, Route};
+use events::event::inference::{Backend, FinishReason, Hedge, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
 use events::routing::{ChosenBy, PassedOverFor, RequestFeatures, RequestType, Strategy};
 use events::terms::{AdmittedTerms, Region, RequiredTerms};
@@ -80,6 +80,7 @@ pub fn ended() -> Box<InferenceEnded> {
         attempts: Some(1),
         passed_over: BTreeMap::new(),
         queued_ms: None,
+        hedge: None,
         upstream_request_id: Some("chatcmpl-1".to_owned()),
         answer_digest: None,
         content_lost: Vec::new(),
@@ -99,6 +100,7 @@ pub fn failed() -> Box<InferenceEnded> {
         first_token_ms: None,
         attempts: Some(2),
         queued_ms: Some(1250),
+        hedge: Some(Hedge::Failed),
         passed_over: [(
             "prv_0000000000000000000000000000000b/gpt-4o-mini".to_owned(),
             vec![PassedOverFor::NoRoom, PassedOverFor::RetryBudget],

@@ -246,6 +246,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 resets_at: Some(start()),
             }],
             rate_limited_tokens: None,
+            hedge_after_ms: Some(800),
             route: Some(Box::new(route())),
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
@@ -372,6 +373,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                     strategy: Some(Strategy::Cost),
                 }]
                 .into(),
+                hedge_after_ms: Some(800),
                 labels: labels(),
                 ..named_target
             })),

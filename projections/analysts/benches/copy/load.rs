@@ -117,6 +117,7 @@ async fn request(load: Load, number: u64, commits: Commits) {
         max_output_tokens: 4096,
         requested_max_output_tokens: None,
         rate_limited_tokens: None,
+        hedge_after_ms: None,
         route: None,
         input_tokens_bound: 1200,
         body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),

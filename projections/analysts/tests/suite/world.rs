@@ -238,6 +238,7 @@ impl World {
             max_output_tokens: 10,
             requested_max_output_tokens: None,
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),

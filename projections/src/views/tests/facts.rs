@@ -140,6 +140,7 @@ impl Story {
             versions: Versions::default(),
             would_have_refused: Vec::new(),
             rate_limited_tokens: None,
+            hedge_after_ms: None,
             route: None,
         };
         let stream = Stream::inference(id(number));

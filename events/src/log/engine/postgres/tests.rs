@@ -142,6 +142,7 @@ fn admitted(number: u128, held: i64, budgets: &[BudgetWindow]) -> Vec<(u128, Str
         versions: Versions::default(),
         would_have_refused: Vec::new(),
         rate_limited_tokens: None,
+        hedge_after_ms: None,
         route: None,
     };
     let expires_at = at() + Duration::from_secs(900);

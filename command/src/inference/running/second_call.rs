@@ -1,0 +1,154 @@
+//! A second call of a request, beside its first one. It is a request without a hold: it ends nothing, and what it costs is recorded with
+//! the request that has the hold.
+
+use std::mem::swap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use access::limits::RateLimitPermit;
+use bytes::Bytes;
+use events::event::inference::{AttemptFailed, ReportedByFailedCall};
+use events::money::NanoUsd;
+use events::usage::UsageSource;
+use upstream::Transmission;
+
+use super::{LONG_WAIT, Running, millis, provider_usage};
+use crate::inference::call_observers::CallObservers;
+use crate::inference::failed_calls::FailedCalls;
+use crate::inference::measured::Measured;
+use crate::inference::passed_over::PassedOver;
+use crate::inference::provider_keys::KeyAttempts;
+use crate::inference::target::PlannedTarget;
+use crate::inference::target_places::HeldPlace;
+
+impl Running {
+    /// A call beside the one that is under way.
+    pub fn beside(&self) -> Box<Self> {
+        Box::new(Self {
+            request_id: self.request_id,
+            admitted_position: self.admitted_position,
+            owner: self.owner,
+            body_owner: self.body_owner,
+            hold: None,
+            permit: RateLimitPermit::default(),
+            started: self.started,
+            deadline: self.deadline,
+            meter: self.meter.clone(),
+            api: self.api,
+            streamed: self.streamed,
+            forwarded_headers: Vec::new(),
+            failed_calls: FailedCalls::default(),
+            calls: self.calls,
+            call_number: self.call_number,
+            cost_bound: None,
+            hedge: None,
+            place: HeldPlace::default(),
+            passed_over: PassedOver::default(),
+            keys: KeyAttempts::new(),
+            target: None,
+            observers: CallObservers::default(),
+            transmission: Transmission::default(),
+            call_began: Instant::now(),
+            last_backend: None,
+            payer: None,
+            upstream_request_id: None,
+            first_token_ms: None,
+            echo: Bytes::new(),
+            ignored: None,
+            relay: None,
+            may_ask_too_much: self.may_ask_too_much,
+            failed_answer: None,
+            content: self.content.clone(),
+            content_lost: Vec::new(),
+            timeline: self.timeline.beside(),
+        })
+    }
+
+    /// Whether a call of it has been recorded as failed.
+    pub fn has_failed(&self) -> bool {
+        !self.failed_calls.is_empty()
+    }
+
+    /// Goes on with the call of `other`, which gets the one that was this request's.
+    pub fn swap_calls(&mut self, other: &mut Self) {
+        swap(&mut self.forwarded_headers, &mut other.forwarded_headers);
+        swap(&mut self.call_number, &mut other.call_number);
+        swap(&mut self.cost_bound, &mut other.cost_bound);
+        self.place.swap_places(&mut other.place);
+        swap(&mut self.keys, &mut other.keys);
+        swap(&mut self.target, &mut other.target);
+        swap(&mut self.observers, &mut other.observers);
+        swap(&mut self.transmission, &mut other.transmission);
+        swap(&mut self.call_began, &mut other.call_began);
+        swap(&mut self.last_backend, &mut other.last_backend);
+        swap(&mut self.payer, &mut other.payer);
+        swap(&mut self.upstream_request_id, &mut other.upstream_request_id);
+        swap(&mut self.first_token_ms, &mut other.first_token_ms);
+        swap(&mut self.ignored, &mut other.ignored);
+        swap(&mut self.relay, &mut other.relay);
+        swap(&mut self.failed_answer, &mut other.failed_answer);
+        self.timeline.go_on_with(&mut other.timeline);
+    }
+
+    /// Takes over what is to be recorded of another call of this request. If it is under way, it is cancelled for this reason; returns its
+    /// target if nothing was sent to it yet.
+    pub fn absorb(&mut self, other: &mut Self, reason: &str) -> Option<Arc<PlannedTarget>> {
+        self.calls = self.calls.max(other.calls);
+        for attempt in other.failed_calls.take() {
+            self.failed_calls.push(attempt);
+        }
+        let target = other.target.take()?;
+        let bound = other.cost_bound.unwrap_or(NanoUsd::ZERO);
+        let bound = self.hold.as_ref().map_or(bound, |hold| bound.min(hold.held));
+        let is_unsent = other.transmission.cancel();
+        let reported =
+            if is_unsent { ReportedByFailedCall::default() } else { other.consumed_by_cancelled(&target, bound) };
+        if other.first_token_ms.is_none() && other.call_began.elapsed() >= LONG_WAIT {
+            other.observers.unanswered(HEDGE_UNANSWERED);
+        }
+        self.failed_calls.push(AttemptFailed {
+            backend: other.backend_of(&target),
+            attempt: other.call_number,
+            reason: reason.to_owned(),
+            status: None,
+            upstream_code: None,
+            latency_ms: millis(other.call_began.elapsed()),
+            reported,
+        });
+        is_unsent.then_some(target)
+    }
+
+    /// The cost of the request with its failed calls. A hold that is charged in full covers those of which nobody knows what they used.
+    pub(super) fn cost_with_failed_calls(&mut self, measured: &Measured, held: NanoUsd) -> NanoUsd {
+        if measured.usage.source == UsageSource::Unknown && measured.cost == held {
+            self.failed_calls.are_within_hold();
+        }
+        self.failed_calls.cost_with(measured.cost)
+    }
+
+    /// What a call that is cancelled has consumed, measured as an answer that broke off: of a stream, what its provider reported and what
+    /// went through; of a whole answer, nobody knows, and the policy for unknown usage says whether it costs its bound.
+    fn consumed_by_cancelled(&mut self, target: &Arc<PlannedTarget>, bound: NanoUsd) -> ReportedByFailedCall {
+        let failed_answer = self.failed_answer.take().map(|metered| *metered);
+        let metered = self.metered_so_far().or(failed_answer);
+        let measured = match &metered {
+            Some(metered) => self.meter.measure(target.usage_terms(), metered, bound),
+            None if self.streamed => self.meter.measure(target.usage_terms(), &dialects::Metered::default(), bound),
+            None => self.meter.unknown(bound),
+        };
+        let usage = &measured.usage;
+        let is_known = usage.source != UsageSource::Unknown;
+        self.keys.settle(is_known.then(|| usage.tokens.input().saturating_add(usage.tokens.output())));
+        let message = "a cancelled call reported implausible usage: the most that it can cost is charged instead";
+        self.warn_of_implausible_usage(&measured, target, message);
+        ReportedByFailedCall {
+            price_version: is_known.then_some(target.price_version),
+            usage: Some(measured.usage),
+            provider_usage: metered.as_ref().and_then(provider_usage),
+            cost_usd: Some(measured.cost),
+        }
+    }
+}
+
+/// For the target's breaker and health.
+const HEDGE_UNANSWERED: &str = "unanswered";

@@ -1,0 +1,138 @@
+//! One call to a target, up to what can be relayed of its answer.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use dialects::{AnswerReader, ClientRequest, KeptCalls, Relay, UpstreamFault};
+use events::event::admin::UpstreamKey;
+use tokio::sync::oneshot;
+
+use super::answer_permit::AnswerPermit;
+use super::call::{UpstreamBody, UpstreamResponse, call};
+use super::failure::{CallFailure, Cause};
+use super::gateway::Gateway;
+use super::running::Running;
+use super::target::PlannedTarget;
+use super::whole::{self, HeldAnswer};
+
+/// The most that a stream may send before its first token: roles, opening events, reports. It is buffered until then.
+const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
+
+/// A target's answer: from here on no other target is called.
+pub enum TargetAnswer {
+    Whole(HeldAnswer),
+    /// The first bytes for the client, and the rest of the body.
+    Streamed {
+        first: Bytes,
+        body: UpstreamBody,
+        permit: AnswerPermit,
+    },
+}
+
+/// A call that does not need the client's request any more.
+pub struct TargetCall {
+    pub target: Arc<PlannedTarget>,
+    body: Bytes,
+    reader: CallReader,
+}
+
+/// What reads the answer.
+enum CallReader {
+    Whole(AnswerReader),
+    Streamed(Box<Relay>),
+}
+
+impl TargetCall {
+    pub fn of(
+        gateway: &Gateway,
+        request: &ClientRequest,
+        target: &Arc<PlannedTarget>,
+        written: (Bytes, KeptCalls),
+        request_id: &str,
+    ) -> Self {
+        let (body, kept_calls) = written;
+        let reader = if request.facts.streamed {
+            CallReader::Streamed(Box::new(relay(gateway, request, target, request_id).keeping(kept_calls)))
+        } else {
+            CallReader::Whole(request.answer_reader().keeping(kept_calls))
+        };
+        Self { target: Arc::clone(target), body, reader }
+    }
+
+    /// Makes the call that `running` has begun.
+    pub async fn make(
+        self,
+        gateway: &Gateway,
+        request_id: &str,
+        running: &mut Running,
+    ) -> Result<TargetAnswer, CallFailure> {
+        let Self { target, body, reader } = self;
+        match reader {
+            CallReader::Whole(reader) => {
+                let (begins, _) = oneshot::channel();
+                let answer = whole::read_answer(gateway, reader, &target, body, running, begins).await;
+                answer.map(TargetAnswer::Whole)
+            }
+            CallReader::Streamed(relay) => begin_stream(gateway, || *relay, &target, body, request_id, running).await,
+        }
+    }
+}
+
+/// What turns the target's stream into the client's.
+pub fn relay(gateway: &Gateway, request: &ClientRequest, target: &PlannedTarget, request_id: &str) -> Relay {
+    Relay::new(target.kind, request, request_id, &request.facts.model, gateway.clock.now().timestamp())
+}
+
+/// Calls the target, and reads its stream until there is something to relay.
+pub async fn begin_stream(
+    gateway: &Gateway,
+    relay: impl FnOnce() -> Relay,
+    target: &PlannedTarget,
+    body: Bytes,
+    request_id: &str,
+    running: &mut Running,
+) -> Result<TargetAnswer, CallFailure> {
+    let UpstreamResponse { upstream_request_id, mut body } = call(gateway, target, body, request_id, running).await?;
+    running.answered_by(upstream_request_id);
+    let mut permit = AnswerPermit::of(gateway, running);
+    let answer_text = running.answer_text();
+    let relay = running.relay.insert(relay().through(answer_text));
+    let mut first = BytesMut::new();
+    while !relay.has_relayed() && !relay.ended() {
+        if first.len() > PREAMBLE_BYTES_MAX {
+            return Err(CallFailure::of(Cause::Fault(UpstreamFault::TooLarge)));
+        }
+        match body.next_piece().await? {
+            Some(chunk) => {
+                permit.grow_to(relay.buffered_bytes() + first.len() + chunk.len()).await?;
+                relay.feed(&chunk, &mut first)
+            }
+            None => {
+                relay.finish(&mut first).map_err(|fault| body.fault(fault))?;
+                break;
+            }
+        }
+        .map_err(|fault| body.fault(fault))?;
+    }
+    let first = permit.attach_to_piece(first.freeze());
+    permit.shrink_to(relay.buffered_bytes());
+    running.first_token();
+    Ok(TargetAnswer::Streamed { first, body, permit })
+}
+
+/// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
+/// make one: it is logged at `debug`. So is a failure of a provider that is known to fail.
+pub fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
+    let (trace_id, backend, reason, status) =
+        (running.timeline.trace_id(), &target.name, failure.reason(), failure.status);
+    if failure.is_rejection() {
+        tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
+    } else if running.observers.know_of_failing_provider() {
+        tracing::debug!(request_id, trace_id, backend, reason, status, "a call to an upstream failed");
+    } else {
+        let used = running.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
+        let look_at = &*failure.operator_advice(&target.provider, used);
+        let key = used.provider_key_id().map(tracing::field::display);
+        tracing::warn!(request_id, trace_id, backend, key, reason, status, look_at, "a call to an upstream failed");
+    }
+}
