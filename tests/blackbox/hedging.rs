@@ -31,7 +31,8 @@ struct House {
 impl House {
     async fn new(kind: &'static str, backends: &[&str], env: &[(&'static str, &str)]) -> Self {
         let (gateway, upstream) = (Gateway::start_with(env), MockUpstream::start().await);
-        let tenant = Tenant::with(&gateway, &upstream, backends, Setup { kind, ..Setup::default() }).await;
+        let setup = Setup { kind, timeout_ms: 60_000, ..Setup::default() };
+        let tenant = Tenant::with(&gateway, &upstream, backends, setup).await;
         Self { gateway, upstream, tenant }
     }
 

@@ -148,7 +148,7 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
             break;
         }
     }
-    let others_are_left = others_are_open || !running.passed_over.is_empty() && targets.len() > 1;
+    let others_are_left = others_are_open || running.passed_over.any_at_its_turn() && targets.len() > 1;
     let refusal = match left_alone.filter(|_| failures.is_empty()) {
         _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {
             target_places::no_room()

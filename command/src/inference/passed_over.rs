@@ -5,19 +5,24 @@ use std::collections::BTreeMap;
 use events::event::inference::Backend;
 use events::routing::PassedOverFor;
 
-/// Why, by `provider_id/model`: each reason once, the first one first.
 #[derive(Clone, Default)]
-pub struct PassedOver(BTreeMap<String, Vec<PassedOverFor>>);
+pub struct PassedOver {
+    /// Why, by `provider_id/model`: each reason once, the first one first.
+    reasons: BTreeMap<String, Vec<PassedOverFor>>,
+    /// Whether one was when it was its turn.
+    any_at_its_turn: bool,
+}
 
 impl PassedOver {
     pub fn add(&mut self, backend: &Backend, why: PassedOverFor) {
         let Backend { provider_id, model, .. } = backend;
         self.add_named(format!("{provider_id}/{model}"), why);
+        self.any_at_its_turn = true;
     }
 
-    /// Takes over what was passed over for another call of the request.
-    pub fn absorb(&mut self, other: &mut Self) {
-        for (backend, reasons) in std::mem::take(&mut other.0) {
+    /// Takes over what was not called beside a slow first one, whether its turn comes or not.
+    pub fn absorb(&mut self, beside: &mut Self) {
+        for (backend, reasons) in std::mem::take(&mut beside.reasons) {
             for why in reasons {
                 self.add_named(backend.clone(), why);
             }
@@ -25,24 +30,25 @@ impl PassedOver {
     }
 
     fn add_named(&mut self, backend: String, why: PassedOverFor) {
-        let reasons = self.0.entry(backend).or_default();
+        let reasons = self.reasons.entry(backend).or_default();
         // One that had no room, and failed when it had some, is passed over for another reason as well.
         if !reasons.contains(&why) {
             reasons.push(why);
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether a target was passed over when it was its turn.
+    pub const fn any_at_its_turn(&self) -> bool {
+        self.any_at_its_turn
     }
 
     /// Whether this is the newest reason for one of them.
     pub fn any_still_for(&self, why: PassedOverFor) -> bool {
-        self.0.values().any(|reasons| reasons.last() == Some(&why))
+        self.reasons.values().any(|reasons| reasons.last() == Some(&why))
     }
 
     /// As it is recorded.
     pub fn recorded(&self) -> BTreeMap<String, Vec<PassedOverFor>> {
-        self.0.clone()
+        self.reasons.clone()
     }
 }

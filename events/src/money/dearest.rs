@@ -67,13 +67,13 @@ impl Dearest {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{GivenRates, NanoUsdPerMtok, PromptBound, Tariff, TokenRates};
+    use super::super::{GivenRates, NanoUsdPerMtok, PromptBound, Tariff};
     use super::*;
 
     fn line((input, output, request): (i64, i64, i64)) -> CostLine {
         let price = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("a price");
-        let tokens = TokenRates::new(price(input), price(output));
-        let tariff = Tariff::new(GivenRates { request_usd: Some(NanoUsd::new(request)), ..GivenRates::new(tokens) });
+        let rates = GivenRates::new(price(input), price(output));
+        let tariff = Tariff::new(GivenRates { request: Some(NanoUsd::new(request)), ..rates });
         CostLine::of(&tariff, PromptBound { tokens: 1_000, ..PromptBound::default() }, 1).expect("a line")
     }
 
