@@ -162,7 +162,7 @@ async fn a_target_whose_terms_are_withdrawn_is_not_called_in_the_place_of_anothe
     assert_eq!((&second["passed_over"], &second["was_called"]), (&json!(["terms_not_met"]), &json!(false)));
     assert!(
         told.contains(
-            "/ok was passed over when it was its turn: it no longer met the terms that were required by then. "
+            "/ok was passed over: it no longer met the terms that were required by then. "
         ),
         "{told}"
     );
@@ -178,7 +178,7 @@ async fn a_target_that_has_come_under_maintenance_is_not_called_in_the_place_of_
     })
     .await;
     assert_eq!((&second["passed_over"], &second["was_called"]), (&json!(["maintenance"]), &json!(false)));
-    assert!(told.contains("/ok was passed over when it was its turn: it was under maintenance by then. "), "{told}");
+    assert!(told.contains("/ok was passed over: it was under maintenance by then. "), "{told}");
 }
 
 /// The first target had no room, was waited for, and then failed, with an open breaker.
@@ -203,7 +203,7 @@ async fn a_target_that_had_no_room_and_then_failed_is_explained() {
     assert_eq!(route["follows"], true, "{route}");
     let told = told(&house.gateway, &reply.request_id()).await;
     let passed_over = format!(
-        " {}/gate was passed over when it was its turn: it had as many calls under way as it may; later, it had failed too often by \
+        " {}/gate was passed over: it had as many calls under way as it may; later, it had failed too often by \
          then, so that its breaker was open. ",
         house.tenant.name
     );

@@ -1,6 +1,6 @@
 //! Why a call failed or a request ended early, in words.
 
-use crate::event::inference::AttemptFailed;
+use crate::event::inference::{AttemptFailed, HEDGED};
 
 /// Why a call failed: `the provider answered with an error (status 503)`.
 pub fn of_call(call: &AttemptFailed) -> String {
@@ -30,6 +30,7 @@ pub fn in_words(reason: &str) -> String {
         "malformed" => "the provider's answer could not be understood",
         "timeout" => "the provider took too long",
         "status" => "the provider answered with an error",
+        HEDGED => "another call that was made at the same time answered first",
         "in_band_error" => "the provider reported an error within its answer",
         "truncated" => "the provider's answer broke off",
         "too_large" => "the provider's answer was too large",

@@ -6,7 +6,7 @@ use super::failures;
 use super::order::recorded_order;
 use super::{End, RecordedRoute};
 use crate::event::admin::{Model, Strategy, Target};
-use crate::event::inference::{Backend, Route};
+use crate::event::inference::{Backend, HEDGED, Route};
 use crate::ids::ProviderId;
 use crate::routing::{ChosenBy, PassedOverFor, RecordedLeftOut};
 
@@ -102,6 +102,10 @@ impl RecordedRoute<'_> {
         let shown = |backend: &Backend| name(backend.provider_id, &backend.model);
         let is_same = |a: &Backend, b: &Backend| a.provider_id == b.provider_id && a.model == b.model;
         let told = self.failed.iter().enumerate().map(|(at, call)| {
+            if call.reason == HEDGED {
+                let why = failures::of_call(call);
+                return format!("Call {} to {} was cancelled: {why}.", call.attempt, shown(&call.backend));
+            }
             let next = match self.called().nth(at + 1) {
                 Some(next) if is_same(next, &call.backend) && next.provider_key_id != call.backend.provider_key_id => {
                     "; it was called again with another key".to_owned()
@@ -126,7 +130,7 @@ impl RecordedRoute<'_> {
                 backend.split_once('/').and_then(|(provider, model)| Some(name(provider.parse().ok()?, model)));
             let why: Vec<&str> = reasons.iter().map(|why| PassedOverFor::in_words(*why)).collect();
             let target = target.unwrap_or_else(|| backend.clone());
-            format!("{target} was passed over when it was its turn: {}.", why.join("; later, "))
+            format!("{target} was passed over: {}.", why.join("; later, "))
         });
         sentences.collect()
     }
