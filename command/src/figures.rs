@@ -55,6 +55,18 @@ events::named! {
     }
 }
 
+events::named! {
+    /// What becomes of a request that is to be copied to the shadow of its model.
+    pub enum CopyOutcome {
+        /// It was admitted.
+        Sent = "sent",
+        /// It was not admitted: by budgets, rate limits or terms, or for want of a model, a price or a target.
+        Refused = "refused",
+        /// There was no room for it, or no time.
+        Dropped = "dropped",
+    }
+}
+
 impl Stage {
     /// Returns whether the gateway itself spends this time, rather than waiting for the client or an upstream.
     pub const fn is_ours(self) -> bool {
@@ -78,6 +90,8 @@ pub struct RequestFigures {
     hedges: Vec<IntCounter>,
     /// Hedges for which no target could be called.
     hedges_not_called: IntCounter,
+    /// In the order of [`CopyOutcome::ALL`].
+    copies: Vec<IntCounter>,
 }
 
 impl RequestFigures {
@@ -98,6 +112,9 @@ impl RequestFigures {
             "Second calls of requests that were made because the first target had not answered, by what became of them";
         let hedges = Opts::new("ledgerway_hedges_total", hedges);
         let hedges = registered(registry, IntCounterVec::new(hedges, &["result"])?)?;
+        let copies =
+            Opts::new("ledgerway_shadow_copies_total", "Requests that were to be copied to the shadow of their model");
+        let copies = registered(registry, IntCounterVec::new(copies, &["outcome"])?)?;
         Ok(Self {
             hedges: Hedge::ALL.iter().map(|hedge| hedges.with_label_values(&[hedge.as_str()])).collect(),
             hedges_not_called: hedges.with_label_values(&["not_called"]),
@@ -108,6 +125,7 @@ impl RequestFigures {
             providers: Providers::register(registry)?,
             ignored: IgnoredFeatures::register(registry)?,
             token_counts: TokenCount::ALL.iter().map(|by| counts.with_label_values(&[by.as_str()])).collect(),
+            copies: CopyOutcome::ALL.iter().map(|of| copies.with_label_values(&[of.as_str()])).collect(),
         })
     }
 
@@ -125,6 +143,12 @@ impl RequestFigures {
 
     pub fn hedge_was_not_called(&self) {
         self.hedges_not_called.inc();
+    }
+
+    pub fn count_copy(&self, outcome: CopyOutcome) {
+        if let Some(counter) = self.copies.get(outcome as usize) {
+            counter.inc();
+        }
     }
 
     pub fn tokens_counted(&self, by: TokenCount) {

@@ -6,6 +6,7 @@
 //!
 //! The steps form a line and no circle: `preparation` (read, `plan`, `admission`) ends with an open hold, `dispatch` calls
 //! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
+//! `shadow` begins the same line again for the copy of a request that was served.
 //! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
 //! again when the hold stands.
 //!
@@ -22,6 +23,7 @@ mod breakers;
 mod call;
 mod call_observers;
 mod content;
+mod copies;
 mod count_tokens;
 mod credentials;
 mod described;
@@ -49,6 +51,7 @@ mod request_source;
 mod retry_budget;
 mod routing_headers;
 mod running;
+mod shadow;
 mod stream;
 mod target;
 mod target_call;
@@ -84,6 +87,7 @@ pub use access_tokens::AccessTokens;
 pub(crate) use breakers::BreakerState;
 pub use breakers::{BreakerSettings, Breakers};
 pub use content::ContentKeeper;
+pub use copies::Copies;
 pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
 pub use gateway::{Gateway, LeafOf};
 pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
@@ -164,11 +168,13 @@ async fn serve(
 ) -> Result<Response, Refusal> {
     // Boxed one by one, as `infer`: a future of more than 4 KiB is slow to move into its box.
     match Box::pin(prepare(gateway, surface, id, caller, request, (&mut unheld, limits))).await {
-        Ok(prepared) => {
+        Ok(mut prepared) => {
+            let to_copy = prepared.to_copy.take();
+            let after_served = to_copy.map(|request| shadow::after_served(gateway, request));
             let lowered_cap = prepared.hold.lowered_cap;
             let retirement = &prepared.plan.retirement;
             let deprecation = retirement.has_dates().then(|| headers::deprecation(retirement, gateway.now())).flatten();
-            let mut response = Box::pin(dispatch::run(gateway, prepared, unheld)).await?;
+            let mut response = Box::pin(dispatch::run(gateway, prepared, unheld, after_served)).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }

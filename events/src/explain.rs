@@ -20,6 +20,7 @@ mod maintenance;
 mod refusal;
 mod route;
 mod settlement;
+mod shadow;
 mod spending;
 mod strategy;
 mod terms;

@@ -21,6 +21,8 @@ mod draws;
 mod left_out;
 mod passed_over;
 mod request_features;
+mod shadow;
+mod share;
 
 macro_rules! strategies {
     ($($module:ident => $name:ident = $literal:literal,)+) => {
@@ -94,6 +96,7 @@ pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{
     CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules, Variables,
 };
+pub use shadow::Shadow;
 
 impl Strategy {
     /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.

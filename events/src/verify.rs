@@ -13,6 +13,7 @@
 
 mod alerts;
 mod books;
+mod copies;
 mod costs;
 mod memberships;
 mod open_requests;
@@ -208,6 +209,11 @@ impl Check {
             self.books.must_bind_all(recorded, reserved, open)?;
         }
         let before = histories.get(&recorded.position).map(Vec::as_slice).unwrap_or_default();
+        if let Event::Inference(Inference::Admitted(admitted)) = &recorded.event
+            && let Some(copied) = admitted.shadow_of
+        {
+            copies::must_be_of_answered_request(copied, before)?;
+        }
         self.requests.check(recorded, before, self.depth)?;
         self.owners.add_event(recorded);
         self.books.fold(recorded)?;

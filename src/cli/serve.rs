@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
-use command::inference::AbandonedCalls;
+use command::inference::{AbandonedCalls, Copies};
 use command::trace::{Exporting, TraceFigures};
 use command::{opened_keys, revaluation};
 use events::ids::{IdMaker, SystemRandom};
@@ -102,10 +102,10 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let traces = TraceFigures::register(&engines.registry)?;
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
-    let abandoned = AbandonedCalls::default();
+    let (abandoned, copies) = (AbandonedCalls::default(), Copies::default());
     let content = content::open(&config, &engines.registry, &ids).await?;
     let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
-        open_door(&config, &engines, &clock, &ids, (&in_flight, &abandoned), tracer, content.as_ref()).await?;
+        open_door(&config, &engines, &clock, &ids, (&in_flight, &abandoned, &copies), tracer, content.as_ref()).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),
@@ -184,8 +184,17 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     }
     signals.next().await;
     let content = content.map(|content| content.writer);
-    let running =
-        Running { engines, in_flight, abandoned, content, kept_imports, serving, connection_threads, exporting };
+    let running = Running {
+        engines,
+        in_flight,
+        abandoned,
+        copies,
+        content,
+        kept_imports,
+        serving,
+        connection_threads,
+        exporting,
+    };
     Ok(shut_down(&config, running, signals).await)
 }
 

@@ -160,12 +160,7 @@ async fn a_target_whose_terms_are_withdrawn_is_not_called_in_the_place_of_anothe
     })
     .await;
     assert_eq!((&second["passed_over"], &second["was_called"]), (&json!(["terms_not_met"]), &json!(false)));
-    assert!(
-        told.contains(
-            "/ok was passed over: it no longer met the terms that were required by then. "
-        ),
-        "{told}"
-    );
+    assert!(told.contains("/ok was passed over: it no longer met the terms that were required by then. "), "{told}");
 }
 
 /// Holds: inf.last-look

@@ -1,6 +1,7 @@
 //! What somebody has changed in the log does not follow: each input and each decision of a request, changed alone.
 
 mod admission;
+mod copies;
 mod route;
 mod settlement;
 
@@ -18,6 +19,7 @@ use testing::upstream::MockUpstream;
 
 use crate::explain::explained;
 use crate::gateway::Gateway;
+use crate::shadow::copy_of;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 
 /// A change of the stored events, and where it shows.
@@ -34,7 +36,7 @@ struct Forgery {
 
 /// Each input and each decision of a request, doctored alone.
 fn forgeries() -> impl Iterator<Item = &'static Forgery> {
-    [admission::ADMISSION, route::ROUTE, settlement::SETTLEMENT].into_iter().flatten()
+    [admission::ADMISSION, route::ROUTE, copies::COPIES, settlement::SETTLEMENT].into_iter().flatten()
 }
 
 /// The forgeries of which the gateway itself is asked: one of each part.
@@ -70,6 +72,7 @@ impl Story {
         story.route_by_rules(&tenant).await;
         story.plan_and_alias(&tenant).await;
         story.try_a_target(&tenant).await;
+        story.copy(&tenant).await;
         story.require_terms(&upstream).await;
         story.choose(&upstream).await;
         story.observe(&tenant).await;
@@ -128,6 +131,17 @@ impl Story {
             let is_tried = self.gateway.life(&request).await[0]["data"]["route"]["canary"].is_string();
             self.ids.insert(if is_tried { "tried" } else { "untried" }, request);
         }
+    }
+
+    /// A request, and its copy for the shadow of its model.
+    async fn copy(&mut self, tenant: &Tenant) {
+        let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64 });
+        let shadow = json!({ "model": tenant.model("usage-10-5-15"), "share_percent": 100 });
+        let model = json!({ "name": tenant.model("shadowed"), "targets": [target], "shadow": shadow });
+        let model = made(self.gateway.operator(), "/models", model).await;
+        let copied = tenant.chat("shadowed").await.must(200).request_id();
+        let copy = text(&copy_of(&self.gateway, &copied).await["request_id"]);
+        self.ids.extend([("shadowed-model", model), ("copied", copied), ("copy", copy)]);
     }
 
     /// A request of a tenant that requires a region, and one to a model of its own on a shared provider.

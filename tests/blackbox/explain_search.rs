@@ -93,6 +93,7 @@ impl Tally {
                 ("a correction", kind == "budget.adjusted.v1"),
                 ("a hold that expired", kind == "budget.expired.v1"),
                 ("a lowered cap", data["requested_max_output_tokens"].is_u64()),
+                ("a copy for a shadow", data["shadow_of"].is_string()),
                 ("an observing budget that was short", data["would_have_refused"].is_array()),
             ];
             for (name, _) in marks.iter().filter(|(_, is_it)| *is_it) {

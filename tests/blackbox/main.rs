@@ -114,6 +114,7 @@ mod routing_rules;
 mod sealed_content;
 mod secrets;
 mod settings;
+mod shadow;
 mod shared_backends;
 mod shared_ledger;
 mod shared_limits;

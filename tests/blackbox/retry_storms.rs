@@ -83,7 +83,8 @@ async fn in_a_storm_a_provider_gets_its_budget_of_further_calls_and_others_still
     assert_eq!((&route["follows"], &route["targets"][1]["passed_over"]), (&json!(true), &json!(["retry_budget"])));
     assert_eq!(route["targets"][0].get("passed_over"), None);
     let told = gateway.operator().get(&format!("/v1/inferences/{request}")).await.must(200).json()["route"].clone();
-    let passed_over = "second/m was passed over: too many calls to its provider had followed failed ones in the last seconds.";
+    let passed_over =
+        "second/m was passed over: too many calls to its provider had followed failed ones in the last seconds.";
     assert!(told["in_words"].as_str().is_some_and(|told| told.contains(passed_over)), "{told}");
     gateway.stop();
     let (code, words) = gateway.verify();

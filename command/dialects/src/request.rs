@@ -63,6 +63,11 @@ impl ClientRequest {
         self.headers = headers;
     }
 
+    /// The headers that its surface has read.
+    pub const fn headers(&self) -> &RequestHeaders {
+        &self.headers
+    }
+
     /// The client's headers that go on to upstreams of its own dialect.
     pub fn forwarded_headers(&self) -> &[(HeaderName, HeaderValue)] {
         self.headers.forwarded()

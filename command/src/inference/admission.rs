@@ -39,6 +39,8 @@ pub struct AdmissionRequest<'a> {
     pub limits_known_at: u64,
     /// The tokens that it counts against limits that nodes share.
     pub rate_limited_tokens: Option<u64>,
+    /// The request that it is a copy of.
+    pub shadow_of: Option<RequestId>,
 }
 
 /// Why a request has no hold.
@@ -132,6 +134,7 @@ impl AdmissionRequest<'_> {
             rate_limited_tokens: self.rate_limited_tokens,
             hedge_after_ms: plan.hedge_after_ms(),
             route: plan.route.clone().map(|route| self.content.kept_of(route)),
+            shadow_of: self.shadow_of,
         };
         Admission {
             request_id: self.id,

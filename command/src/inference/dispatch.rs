@@ -15,6 +15,7 @@ use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 use tokio::sync::oneshot;
 
+use super::copies::AfterServed;
 use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
@@ -45,7 +46,12 @@ enum NoAnswer {
     NoLongerAllowed(Refusal),
 }
 
-pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldRequest) -> Result<Response, Refusal> {
+pub async fn run(
+    gateway: &Arc<Gateway>,
+    prepared: Prepared,
+    unheld: UnheldRequest,
+    after_served: Option<AfterServed>,
+) -> Result<Response, Refusal> {
     let Prepared {
         caller,
         planned_at,
@@ -58,11 +64,14 @@ pub async fn run(gateway: &Arc<Gateway>, prepared: Prepared, unheld: UnheldReque
         content,
         content_lost,
         priority,
+        terms_of,
+        to_copy: _,
     } = prepared;
-    let mut look = LastLook::since(caller, planned_at);
+    let mut look = LastLook::since(caller, planned_at, terms_of);
     let request_id = hold.request_id.to_string();
     let surface = request.surface();
     let mut running = Running::new(gateway, hold, unheld, &plan, &request, (content, content_lost));
+    running.after_served = after_served;
     if running.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
         let refusal = ledger_unavailable("yes", message);

@@ -23,6 +23,7 @@ use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;
 use super::breakers::Breakers;
 use super::content::{ContentKeeper, RequestContent};
+use super::copies::Copies;
 use super::health::ProviderHealth;
 use super::large_bodies::LargeBodies;
 use super::observed_targets::ObservedTargets;
@@ -73,6 +74,7 @@ pub struct Gateway {
     /// The timers of the streams that are being relayed; each ends with its stream.
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,
+    pub copies: Copies,
     pub tokens: TokenCounter,
     pub large_bodies: LargeBodies,
     /// Memory for the bodies of requests.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use dialects::ClientRequest;
 use events::event::admin::Target;
+use events::ids::TenantId;
 use events::maintenance::MaintenanceWindows;
 use events::refusal::Refusal;
 use events::routing::PassedOverFor;
@@ -32,12 +33,14 @@ pub struct LastLook {
     caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
     planned_at: u64,
+    /// The tenant whose terms bind the request.
+    terms_of: Option<TenantId>,
     is_first: bool,
 }
 
 impl LastLook {
-    pub const fn since(caller: Arc<Caller>, planned_at: u64) -> Self {
-        Self { caller, planned_at, is_first: true }
+    pub const fn since(caller: Arc<Caller>, planned_at: u64, terms_of: Option<TenantId>) -> Self {
+        Self { caller, planned_at, terms_of, is_first: true }
     }
 
     /// Looks before a call to the target. `has_waited`: for a target with room.
@@ -64,7 +67,7 @@ impl LastLook {
             return Err(NotToBeCalled::NoLongerAllowed(not_allowed(model)));
         }
         let required =
-            Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
+            Requirements { tenant: tables.required_terms(self.terms_of), request: &request.facts.required_terms };
         must_serve(&tables, (plan, target), required, model, gateway.now())
     }
 }

@@ -21,7 +21,7 @@ use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
 use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order};
-use events::terms::{AdmittedTerms, Requirements};
+use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
 
@@ -230,8 +230,21 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 
 impl Plan {
     /// The model that serves.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     pub fn model_id(&self) -> ModelId {
         self.model.model_id
+    }
+
+    /// What its tenant and the request required of each target together; `None` if no target can meet both.
+    pub fn required_terms(&self) -> Option<RequiredTerms> {
+        let Some(AdmittedTerms { tenant, request, .. }) = self.route.as_ref().and_then(|route| route.terms.as_ref())
+        else {
+            return Some(RequiredTerms::NONE);
+        };
+        tenant.clone().and(request.clone())
     }
 
     /// The most tokens that the request can consume at any of its targets.

@@ -10,7 +10,7 @@ use dialects::{ClientRequest, Surface, WrittenBody};
 use events::content::{ContentPart, ContentPolicy};
 use events::event::admin::{Model, Permission};
 use events::event::{Context, ScopeSubject};
-use events::ids::RequestId;
+use events::ids::{RequestId, TenantId};
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
 use events::refusal::{ErrorCode, Refusal};
@@ -22,6 +22,7 @@ use ring::digest::{Digest, SHA256, digest};
 use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::answer_permit;
 use super::content::RequestContent;
+use super::copies::{self, RequestToCopy};
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
@@ -32,7 +33,7 @@ use super::running::UnheldRequest;
 use super::target_places::Priority;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
-use crate::figures::Stage;
+use crate::figures::{CopyOutcome, Stage};
 use crate::idempotency;
 use crate::ledger_unavailable::ledger_unavailable;
 
@@ -62,6 +63,10 @@ pub struct Prepared {
     pub content: RequestContent,
     pub content_lost: Option<ContentPart>,
     pub priority: Priority,
+    /// The tenant whose terms bind it: that of a copied request binds the copy.
+    pub terms_of: Option<TenantId>,
+    /// What is kept of it to send a copy once it was served.
+    pub to_copy: Option<Box<RequestToCopy>>,
 }
 
 pub async fn prepare(
@@ -99,6 +104,27 @@ pub async fn prepare(
     request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), terms)?;
     request.facts.requested_strategy = strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
+    let received = Received {
+        id,
+        body_sha256,
+        body_bytes,
+        body_permit: &body_permit,
+        idempotency_key: idempotency_key.as_deref(),
+        priority,
+        copied: None,
+    };
+    hold(gateway, tables, caller, &received, request, (unheld, limits)).await
+}
+
+/// Counts a request that was read against narrowed rate limits, plans it, and asks for its hold.
+pub async fn hold(
+    gateway: &Gateway,
+    tables: Arc<Tables>,
+    caller: Arc<Caller>,
+    received: &Received<'_>,
+    request: Box<ClientRequest>,
+    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
+) -> Result<Prepared, Refusal> {
     let model = &request.facts.model;
     let stands_for =
         if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
@@ -106,19 +132,16 @@ pub async fn prepare(
     let bound = ScopeSubject { chain, model, stands_for, metadata: &request.facts.metadata, teams };
     if gateway.limits.add_narrowed(limits, &tables, &bound) {
         let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
-        counted.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
+        counted.map_err(|refused| gateway.limited(&caller.context().in_request(received.id), &refused))?;
     }
-    let received = Received {
-        id,
-        body_sha256,
-        body_bytes,
-        body_permit: &body_permit,
-        idempotency_key: idempotency_key.as_deref(),
-    };
-    let planned = plan_and_admit(gateway, tables, caller, &received, request, unheld).await?;
+    let planned = plan_and_admit(gateway, tables, caller, received, request, unheld).await?;
     let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold, content } = planned;
     unheld.timeline.end_stage(Stage::Admit);
     let content_lost = content.keep_prompt(hold.admitted_at, request.body().clone());
+    let to_copy = match received.copied {
+        Some(_) => None,
+        None => to_copy(gateway, received.id, &caller, &plan, &request, unheld),
+    };
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
         None => Some(first_body),
@@ -128,18 +151,50 @@ pub async fn prepare(
         }
     };
     Ok(Prepared {
+        terms_of: received.copied.map_or(caller.chain.tenant, |copied| copied.tenant),
         caller,
         planned_at,
         request,
         plan,
-        body_bytes,
+        body_bytes: received.body_bytes,
         first_body,
-        body_permit,
+        body_permit: Arc::clone(received.body_permit),
         hold,
         content,
         content_lost,
-        priority,
+        priority: received.priority,
+        to_copy,
     })
+}
+
+/// What is kept of a request that is in the share of its model's shadow.
+fn to_copy(
+    gateway: &Gateway,
+    id: RequestId,
+    caller: &Caller,
+    plan: &Plan,
+    request: &ClientRequest,
+    unheld: &UnheldRequest,
+) -> Option<Box<RequestToCopy>> {
+    let model = plan.model();
+    let shadow = copies::shadow_of(model, id)?;
+    let Some(memory) = gateway.copies.keep(request.body()) else {
+        gateway.figures.count_copy(CopyOutcome::Dropped);
+        return None;
+    };
+    Some(Box::new(RequestToCopy {
+        request: id,
+        tenant: caller.chain.tenant,
+        model: model.model_id,
+        owner: model.tenant_id,
+        shadow: shadow.to_owned(),
+        surface: request.surface(),
+        body: request.body().clone(),
+        headers: request.headers().clone(),
+        terms: plan.required_terms()?,
+        passed: unheld.timeline.passed().cloned(),
+        memory,
+    }))
 }
 
 /// Errors: `FORBIDDEN`, if a strategy is requested and the caller may not choose any.
@@ -155,12 +210,23 @@ fn stands_for<'a>(tables: &'a Tables, caller: &Caller, model: &str, now: DateTim
 }
 
 /// What is the same for all plans of a request.
-struct Received<'a> {
-    id: RequestId,
-    body_sha256: Digest,
-    body_bytes: usize,
-    body_permit: &'a Arc<BodyPermit>,
-    idempotency_key: Option<&'a str>,
+pub struct Received<'a> {
+    pub id: RequestId,
+    pub body_sha256: Digest,
+    pub body_bytes: usize,
+    pub body_permit: &'a Arc<BodyPermit>,
+    pub idempotency_key: Option<&'a str>,
+    pub priority: Priority,
+    /// `None` if a client has sent it.
+    pub copied: Option<Copied>,
+}
+
+/// The request that another one is a copy of.
+#[derive(Clone, Copy)]
+pub struct Copied {
+    pub request: RequestId,
+    /// The tenant that it belongs to.
+    pub tenant: Option<TenantId>,
 }
 
 /// A request with its plan, and the hold that it was granted for it.
@@ -194,7 +260,11 @@ async fn plan_and_admit(
         let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), gateway.known_of_targets());
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
-        let content_policy = tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default();
+        let content_policy = match received.copied {
+            None => tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default(),
+            // The conversation may be another tenant's, and is kept as that one's policy says.
+            Some(_) => ContentPolicy::None,
+        };
         let teams = tables.teams_of(&caller.chain).clone();
         drop(tables);
         let plan = match planned {
@@ -254,6 +324,7 @@ async fn plan_and_admit(
             planned_at: if plans_left == 0 { u64::MAX } else { at },
             limits_known_at,
             rate_limited_tokens: unheld.permit.shared_tokens(),
+            shadow_of: received.copied.map(|copied| copied.request),
         };
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
             Ok(hold) => {
@@ -295,7 +366,7 @@ async fn prompt_digest(
 }
 
 /// Parses a body, a large one on a thread of its own.
-async fn read(
+pub async fn read(
     large_bodies: &LargeBodies,
     permit: &Arc<BodyPermit>,
     surface: Surface,

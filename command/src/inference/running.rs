@@ -35,6 +35,7 @@ use upstream::{Owner, Transmission};
 
 use super::call_observers::CallObservers;
 use super::content::RequestContent;
+use super::copies::AfterServed;
 use super::failed_calls::FailedCalls;
 use super::failure::CallFailure;
 use super::gateway::Gateway;
@@ -158,6 +159,8 @@ pub struct Running {
     /// What is kept of it, and what of that is lost.
     content: RequestContent,
     content_lost: Vec<ContentPart>,
+    /// What is done once its answer is complete and settled; nothing otherwise.
+    pub after_served: Option<AfterServed>,
     pub timeline: RequestTimeline,
 }
 
@@ -207,6 +210,7 @@ impl Running {
             failed_answer: None,
             content,
             content_lost: content_lost.into_iter().collect(),
+            after_served: None,
             timeline: unheld.timeline,
         })
     }
@@ -369,6 +373,9 @@ impl Running {
         let settled = settled.inspect_err(|_| self.timeline.set_error(ErrorCode::LedgerUnavailable))?;
         self.timeline.end_stage(Stage::Settle);
         self.timeline.served();
+        if let Some(after_served) = self.after_served.take() {
+            after_served();
+        }
         let settled_position = settled.position;
         let permit = std::mem::take(&mut self.permit);
         Ok(Settled {

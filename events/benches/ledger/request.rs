@@ -39,6 +39,7 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
+            shadow_of: None,
         }),
     }
 }

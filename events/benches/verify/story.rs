@@ -194,6 +194,7 @@ impl World {
                 rate_limited_tokens: None,
                 hedge_after_ms: None,
                 route: None,
+                shadow_of: None,
             }),
         }
     }

@@ -30,7 +30,7 @@ use crate::named;
 use crate::terms::{RequiredTerms, StatedTerms};
 use crate::time::{Period, wire};
 
-pub use crate::routing::{Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Strategy};
+pub use crate::routing::{Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, Strategy};
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
@@ -424,6 +424,9 @@ pub struct Model {
     /// The target that is tried out; absent if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// The model that gets a copy of a share of its requests; absent if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// What the strategy `rules` goes by.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
@@ -476,6 +479,7 @@ impl Model {
             alias: Alias::default(),
             affinity: Affinity::None,
             canary: None,
+            shadow: None,
             rules: RoutingRules::default(),
             hedge_after_ms: None,
             system_prefix: None,
@@ -489,7 +493,7 @@ impl Model {
 
 impl Shown for Model {
     fn left_out() -> Value {
-        json!({ "alias": [], "affinity": "none", "canary": null, "rules": [], "hedge_after_ms": null, "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
+        json!({ "alias": [], "affinity": "none", "canary": null, "shadow": null, "rules": [], "hedge_after_ms": null, "system_prefix": null, "deprecated_at": null, "retires_at": null, "successor": null, "tenant_id": null, "origin": null, "labels": {} })
     }
 }
 

@@ -11,10 +11,15 @@ use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 pub enum Actor {
     Key(KeyId),
     Operator,
-    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`, `environment`, `revaluation`.
+    /// A part of the gateway itself: `sweeper`, `setup`, `gateway`, `ledger`, `reseal`, `environment`, `revaluation`, `shadow`.
     System(&'static str),
     /// A part of the gateway that this version does not know.
     Other(String),
+}
+
+impl Actor {
+    /// Sends the copies of requests to the shadows of models.
+    pub const SHADOW: Self = Self::System("shadow");
 }
 
 impl fmt::Display for Actor {
@@ -49,6 +54,7 @@ impl<'de> Deserialize<'de> for Actor {
             "system:reseal" => Self::System("reseal"),
             "system:environment" => Self::System("environment"),
             "system:revaluation" => Self::System("revaluation"),
+            "system:shadow" => Self::SHADOW,
             key => match key.parse() {
                 Ok(key) => Self::Key(key),
                 Err(_) => Self::Other(text),

@@ -11,7 +11,7 @@ use super::bound_request::{ScopeSubject, TeamVersions};
 use super::context::Context;
 use super::family::family;
 use crate::content::{ContentPart, ContentPolicy};
-use crate::ids::{BudgetId, ProviderId, ProviderKeyId};
+use crate::ids::{BudgetId, ProviderId, ProviderKeyId, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
 use crate::output_cap::LoweredCap;
@@ -101,6 +101,9 @@ pub struct InferenceAdmitted {
     /// How its targets were ordered, if that does not follow from the model's row, and which ones were left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Box<Route>>,
+    /// The request that it is a copy of, sent to the model's shadow; absent if a client sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_of: Option<RequestId>,
 }
 
 /// The inputs of an order of targets that the log does not have elsewhere.
@@ -171,6 +174,7 @@ impl InferenceAdmitted {
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
+            shadow_of: None,
         }
     }
 

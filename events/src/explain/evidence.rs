@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::ReadBounds;
 use super::in_force::was_in_force;
+use super::shadow::CopiedRequest;
 use super::terms::TermsEvidence;
 use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach, Team};
 use crate::event::hold::BudgetReserved;
@@ -34,6 +35,8 @@ pub(super) struct Evidence {
     teams: Vec<Recorded>,
     /// What it required of its targets, and what is stated of these.
     pub terms: TermsEvidence,
+    /// The request that it is a copy of.
+    pub copied: Option<CopiedRequest>,
     /// Whether its user may have used its keys in other tenants.
     pub acts_elsewhere: bool,
     /// False if there are too many changes to read them all.
@@ -75,6 +78,7 @@ impl Evidence {
             limits: Vec::new(),
             teams: Vec::new(),
             terms: TermsEvidence::default(),
+            copied: None,
             acts_elsewhere: false,
             is_whole: true,
         };
@@ -87,7 +91,11 @@ impl Evidence {
                     out_of_force.push(version.position);
                 }
             }
-            (evidence.terms, evidence.out_of_force) = (terms, out_of_force);
+            let copied = admitted
+                .shadow_of
+                .map(|copied| CopiedRequest::read(reader, copied, life_of(reader, copied)?, recorded.position));
+            let copied = copied.transpose()?;
+            (evidence.terms, evidence.out_of_force, evidence.copied) = (terms, out_of_force, copied);
         }
         evidence.read_changes(reader, &mut wanted, until)?;
         Ok(Some(evidence))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
 use super::verdict::Verdict;
-use super::{alias, canary, decision_time, hedges, maintenance, strategy, terms};
+use super::{alias, canary, decision_time, hedges, maintenance, shadow, strategy, terms};
 use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
@@ -112,6 +112,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
     maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
     terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
+    shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.backend()).copied()

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use serde::Deserialize;
+
 use super::VerifyError;
 use super::streams::Streams;
 use crate::event::{Context, Event, Recorded, Stream, StreamKind};
+use crate::ids::RequestId;
 use crate::log::raw::RawEvent;
 use crate::log::{EngineErrorKind, LogError, Reader};
 use crate::time::from_micros;
@@ -17,9 +20,13 @@ const PAGE: usize = 256;
 const CORRECTION: &str = "budget.adjusted";
 /// The member that a correction has only if a price caused it.
 const PRICE: &str = r#""price":"#;
+/// The first event of a request.
+const ADMISSION: &str = "inference.admitted";
+/// The member that an admission has only if it is of a copy.
+const SHADOW_OF: &str = r#""shadow_of":"#;
 
 /// The earlier events on the stream of an adjusted hold, by the position of the adjustment. If a price caused it, also those of
-/// the request, before them.
+/// the request, before them. By the position of the admission of a copy, the earlier events of the request that was copied.
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
 /// Decoded events with their positions, in order.
@@ -94,20 +101,43 @@ fn damaged(error: LogError, last: u64) -> VerifyError {
     }
 }
 
-/// The histories of the adjusted holds of a page. They are looked up, because adjustments are too rare to keep the history of
-/// every hold.
+/// The histories that the events of a page are checked against. They are looked up, because adjustments and copies are too rare to
+/// keep the history of every request.
 fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
     let history = |(position, row): &(u64, Result<RawRow, String>)| {
-        let row = row.as_ref().ok().filter(|row| page.text(&row.name) == CORRECTION)?;
-        // An unreadable event is reported at its own position.
-        let stream = |kind| reader.stream(&Stream::new(kind, page.text(&row.id))).unwrap_or_default();
-        let mut history =
-            if page.text(&row.payload).contains(PRICE) { stream(StreamKind::Inference) } else { Vec::new() };
-        history.extend(stream(StreamKind::Hold));
+        let row = row.as_ref().ok()?;
+        let mut history = match page.text(&row.name) {
+            CORRECTION => of_adjusted(reader, page.text(&row.id), page.text(&row.payload)),
+            ADMISSION => of_copied(reader, page.text(&row.payload))?,
+            _ => return None,
+        };
         history.retain(|recorded| recorded.position < *position);
         Some((*position, history))
     };
     page.rows.iter().filter_map(history).collect()
+}
+
+fn of_adjusted(reader: &dyn Reader, id: &str, payload: &str) -> Vec<Recorded> {
+    // An unreadable event is reported at its own position.
+    let stream = |kind| reader.stream(&Stream::new(kind, id)).unwrap_or_default();
+    let mut history = if payload.contains(PRICE) { stream(StreamKind::Inference) } else { Vec::new() };
+    history.extend(stream(StreamKind::Hold));
+    history
+}
+
+/// `None` if it is no copy.
+fn of_copied(reader: &dyn Reader, payload: &str) -> Option<Vec<Recorded>> {
+    if !payload.contains(SHADOW_OF) {
+        return None;
+    }
+    let copy: AdmittedCopy = serde_json::from_str(payload).ok()?;
+    Some(reader.stream(&Stream::inference(copy.shadow_of?)).unwrap_or_default())
+}
+
+/// What the admission of a copy says of the request that was copied.
+#[derive(Deserialize)]
+struct AdmittedCopy {
+    shadow_of: Option<RequestId>,
 }
 
 impl RawPage {

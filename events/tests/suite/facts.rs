@@ -98,6 +98,7 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
+            shadow_of: None,
         }),
     }
 }

@@ -49,6 +49,7 @@ fn asked(number: u128) -> Vec<Recorded> {
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
+        shadow_of: None,
     };
     let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
     let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };

@@ -114,6 +114,13 @@ pub fn shape() -> Shape {
         .required("key_id", nullable_id(KeyId::PREFIX))
         .optional("key_name", schema::nullable(schema::string()))
         .required("model", schema::string())
+        .optional(
+            "shadow_of",
+            schema::described(
+                schema::id(RequestId::PREFIX),
+                "The request that it is a copy of, sent to the shadow of its model; absent if a client sent it",
+            ),
+        )
         .required("recorded_at", schema::time())
         .required("position", schema::count())
         .required("cost_usd", schema::money())

@@ -11,7 +11,7 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Gateway, LargeBodies, LeafOf, ObservedTargets,
+    self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Copies, Gateway, LargeBodies, LeafOf, ObservedTargets,
     ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces,
 };
 use command::model_explain::{self, ModelExplainer};
@@ -54,7 +54,7 @@ pub async fn open_door(
     engines: &Engines,
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
-    (in_flight, abandoned): (&InFlight, &AbandonedCalls),
+    (in_flight, abandoned, copies): (&InFlight, &AbandonedCalls, &Copies),
     tracer: Option<Arc<Tracer>>,
     content: Option<&ContentParts>,
 ) -> Result<OpenedDoor, ServeError> {
@@ -128,6 +128,7 @@ pub async fn open_door(
         keep_alive: config.keep_alive,
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
+        copies: copies.clone(),
         tokens: TokenCounter::default(),
         large_bodies: LargeBodies::default(),
         bodies: Arc::clone(&engines.memories.inference),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command::environment::KeptImports;
-use command::inference::AbandonedCalls;
+use command::inference::{AbandonedCalls, Copies};
 use command::trace::Exporting;
 use content_store::ContentWriter;
 use tokio::task::JoinSet;
@@ -40,6 +40,7 @@ pub struct Running {
     pub engines: Engines,
     pub in_flight: InFlight,
     pub abandoned: AbandonedCalls,
+    pub copies: Copies,
     pub content: Option<ContentWriter>,
     pub kept_imports: Arc<KeptImports>,
     /// The servers, and what follows the tables and the log for them.
@@ -50,8 +51,17 @@ pub struct Running {
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running { engines, in_flight, abandoned, content, kept_imports, mut serving, connection_threads, exporting } =
-        running;
+    let Running {
+        engines,
+        in_flight,
+        abandoned,
+        copies,
+        content,
+        kept_imports,
+        mut serving,
+        connection_threads,
+        exporting,
+    } = running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -59,12 +69,12 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
         (false, true)
     } else {
         tokio::select! {
-            () = async { in_flight.drain().await; abandoned.drain().await } => (true, false),
+            () = async { tokio::join!(in_flight.drain(), copies.drain()); abandoned.drain().await } => (true, false),
             () = tokio::time::sleep(config.drain_timeout) => (false, false),
             () = signals.next() => (false, true),
         }
     };
-    let abandoned_left = abandoned.count();
+    let left_without_clients = abandoned.count() + copies.count();
     if !got_second_signal {
         // A client that does not read its stream learns nothing.
         let _ = tokio::time::timeout(STREAMS_END_MAX, in_flight.streams_ended()).await;
@@ -72,8 +82,12 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     }
     // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
     // clients any more.
-    let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, abandoned.stop()).await;
-    let cut_off = if all_ended { 0 } else { in_flight.count() + abandoned_left };
+    let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, async {
+        copies.stop().await;
+        abandoned.stop().await
+    })
+    .await;
+    let cut_off = if all_ended { 0 } else { in_flight.count() + left_without_clients };
     serving.shutdown().await;
     let threads_stop = tokio::task::spawn_blocking(|| connection_threads.stop());
     if tokio::time::timeout(STOP_AT_ONCE_MAX, threads_stop).await.is_err() {

@@ -54,6 +54,7 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
+        shadow_of: None,
     };
     let context = context(key).in_request(request_id);
     let if_short =

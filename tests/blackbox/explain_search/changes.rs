@@ -81,5 +81,10 @@ async fn change_a_model(gateway: &Gateway, draws: &mut Draws) {
         }
         _ => Value::Null,
     };
-    patch(gateway, "models", &one, &json!({ "strategy": strategy, "rules": rules, "canary": canary })).await;
+    let mut change = json!({ "strategy": strategy, "rules": rules, "canary": canary });
+    if let Some(other) = any_of(gateway, "models", draws).await.filter(|other| other["name"] != one["name"]) {
+        let shadow = json!({ "model": other["name"], "share_percent": 20 + draws.below(81) });
+        change["shadow"] = if draws.one_in(2) { shadow } else { Value::Null };
+    }
+    patch(gateway, "models", &one, &change).await;
 }

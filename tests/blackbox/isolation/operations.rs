@@ -276,6 +276,7 @@ impl Operation {
             | "affinity"
             | "canary"
             | "hedge_after_ms"
+            | "shadow"
             | "alias"
             | "deprecated_at"
             | "retires_at"

@@ -4,6 +4,7 @@
 mod alias;
 mod canary;
 mod retirement;
+mod shadow;
 
 use std::sync::LazyLock;
 
@@ -59,6 +60,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
              the targets that the strategy ranks equally",
         ),
         canary::canary(),
+        shadow::shadow(),
         defaulting("rules", rules(), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
@@ -235,6 +237,7 @@ impl Rules for Model {
         }
         check_routing_rules(&self)?;
         canary::check(&self)?;
+        shadow::check(&self)?;
         retirement::check(&self)?;
         Ok(self)
     }

@@ -60,6 +60,7 @@ impl Running {
             failed_answer: None,
             content: self.content.clone(),
             content_lost: Vec::new(),
+            after_served: None,
             timeline: self.timeline.beside(),
         })
     }

@@ -41,6 +41,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
+        shadow_of: None,
     })
 }
 

@@ -10,7 +10,7 @@ use events::event::admin::{
     Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Canary, CanaryBy, Enforcement, Handles,
     Key, KeyRotated, Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider,
     ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role,
-    RoleGrant, Scope, SetAsideReason, Target, Team, Tenant, User, UserErased, WhenShort,
+    RoleGrant, Scope, SetAsideReason, Shadow, Target, Team, Tenant, User, UserErased, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -168,6 +168,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.affinity = Affinity::Session;
     let Target { provider_id, model: ref tried, .. } = named_target.targets[0];
     named_target.canary = Some(Canary { provider_id, model: tried.clone(), share_percent: 5, by: CanaryBy::Tenant });
+    named_target.shadow = Some(Shadow { model: "gpt-5".to_owned(), share_percent: 10 });
     named_target.retirement = Retirement {
         deprecated_at: Some(night.from),
         retires_at: Some(night.to),
@@ -248,6 +249,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             rate_limited_tokens: None,
             hedge_after_ms: Some(800),
             route: Some(Box::new(route())),
+            shadow_of: Some(id(41)),
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,

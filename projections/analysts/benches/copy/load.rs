@@ -119,6 +119,7 @@ async fn request(load: Load, number: u64, commits: Commits) {
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
+        shadow_of: None,
         input_tokens_bound: 1200,
         body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         prompt_digest: None,

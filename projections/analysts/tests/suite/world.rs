@@ -240,6 +240,7 @@ impl World {
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
+            shadow_of: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             prompt_digest: None,

@@ -142,6 +142,7 @@ impl Story {
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
+            shadow_of: None,
         };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Admitted(Box::new(admitted))));

@@ -58,6 +58,9 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
     if model.hedge_after_ms.is_some() {
         return Err(RuleError::of_field("hedge_after_ms", "must be that of the model that the alias stands for"));
     }
+    if model.shadow.is_some() {
+        return Err(RuleError::of_field("shadow", "must be that of the model that the alias stands for"));
+    }
     if model.system_prefix.is_some() {
         return Err(RuleError::of_field("system_prefix", "must be that of the model that the alias stands for"));
     }

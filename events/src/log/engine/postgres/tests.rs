@@ -144,6 +144,7 @@ fn admitted(number: u128, held: i64, budgets: &[BudgetWindow]) -> Vec<(u128, Str
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
+        shadow_of: None,
     };
     let expires_at = at() + Duration::from_secs(900);
     let reserved = BudgetReserved { held_usd: NanoUsd::new(held), budgets: budgets.to_vec(), expires_at };
