@@ -173,7 +173,7 @@ impl Figures {
     }
 }
 
-/// The rule is documented in docs/routing.md.
+/// The rule is documented in docs/failover.md.
 fn verdict(models: &[Figures]) -> HealthVerdict {
     let (calls, failed) = totals(models);
     if models.is_empty() {
