@@ -83,6 +83,12 @@ async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
             // No model has both targets and an alias.
             let alias = json!({ "name": "alias", "alias": [{ "model": body["name"] }] });
             lab.send(&operator, "POST", path, &alias).await.must(201);
+            // One with a canary has a target beside it.
+            let provider = &body["targets"][0]["provider_id"];
+            let other = json!({ "provider_id": provider, "model": "lorem" });
+            let canary = json!({ "provider_id": provider, "model": "lorem", "share_percent": 5, "by": "request" });
+            let tried = json!({ "name": "tried", "targets": [body["targets"][0], other], "canary": canary });
+            lab.send(&operator, "POST", path, &tried).await.must(201);
             read.extend(read_paths::take());
         }
         assert_eq!(read, published(&declared.creation()), "POST {path}");
