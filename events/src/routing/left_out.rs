@@ -106,6 +106,9 @@ impl fmt::Display for RecordedLeftOut<'_> {
         match LeftOut::KINDS.iter().find(|kind| kind.as_str() == self.0) {
             Some(LeftOut::CapAbove { .. }) => f.write_str("accepts fewer output tokens than the request asked for"),
             Some(LeftOut::Maintenance { .. }) => f.write_str("under maintenance"),
+            Some(LeftOut::ContextUnknown) => {
+                f.write_str("its context window is not known, and the request has documents")
+            }
             Some(kind) => kind.fmt(f),
             // A later version recorded it.
             None => f.write_str(&self.0.replace('_', " ")),

@@ -75,7 +75,10 @@ async fn the_published_bodies_have_the_fields_that_are_read_and_no_others() {
     let lab = Lab::new().await;
     let operator = lab.operator();
     for (path, declared) in declarations() {
-        let body = example(&lab, declared).await;
+        let mut body = example(&lab, declared).await;
+        if declared.kind == StreamKind::Model {
+            body["shadow"] = json!({ "model": "next", "share_percent": 10 });
+        }
         read_paths::take();
         let made = lab.send(&operator, "POST", path, &body).await.must(201);
         let mut read = read_paths::take();
