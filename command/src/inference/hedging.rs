@@ -115,7 +115,7 @@ struct RaceEnd {
 
 /// What has come first of the time in which the first call is alone.
 enum Alone {
-    Ended(Result<TargetAnswer, CallFailure>),
+    Ended(Box<Result<TargetAnswer, CallFailure>>),
     ClientLeft,
     /// Its time is over, and a second call has begun at this place among the others; `None` if none could be called.
     TimeOver(Option<(usize, TargetCall)>),
@@ -142,12 +142,12 @@ impl Race {
         };
         let alone = tokio::select! {
             biased;
-            answer = &mut first_call => Alone::Ended(answer),
+            answer = &mut first_call => Alone::Ended(Box::new(answer)),
             () = client_left.cancelled() => Alone::ClientLeft,
             begun = hedged => Alone::TimeOver(begun),
         };
         let (begun, answer) = match alone {
-            Alone::Ended(answer) => (None, Some(answer)),
+            Alone::Ended(answer) => (None, Some(*answer)),
             Alone::ClientLeft => {
                 source = None;
                 (None, None)
