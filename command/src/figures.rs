@@ -111,7 +111,7 @@ impl RequestFigures {
         let hedges =
             "Second calls of requests that were made because the first target had not answered, by what became of them";
         let hedges = Opts::new("ledgerway_hedges_total", hedges);
-        let hedges = registered(registry, IntCounterVec::new(hedges, &["result"])?)?;
+        let hedges = registered(registry, IntCounterVec::new(hedges, &["outcome"])?)?;
         let copies =
             Opts::new("ledgerway_shadow_copies_total", "Requests that were to be copied to the shadow of their model");
         let copies = registered(registry, IntCounterVec::new(copies, &["outcome"])?)?;

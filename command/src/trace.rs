@@ -137,7 +137,7 @@ impl Recording {
         self.children.push(child);
     }
 
-    /// Begins the span of a call to an upstream, and ends the one before: a request makes one call at a time.
+    /// Begins the span of a call to an upstream, and ends the one before: one call at a time has a span: a hedge is a child of its own.
     pub fn begin_call(&mut self, name: &str) -> &mut Span {
         self.end_call(None);
         let now = self.unix_nanos(Instant::now());

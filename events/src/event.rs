@@ -15,10 +15,10 @@ pub mod node_key;
 pub mod price_revalued;
 pub mod resource;
 
-mod bound_request;
 mod context;
 mod event_set;
 mod family;
+mod scope_subject;
 mod shown;
 mod stream;
 
@@ -27,13 +27,13 @@ use serde::de::DeserializeOwned;
 
 pub use access::Access;
 pub use alert::Alert;
-pub use bound_request::{ScopeSubject, TeamVersions};
 pub use context::{Actor, Chain, Context};
 pub use event_set::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 pub use family::{EventType, SequenceRule};
 pub use hold::Hold;
 pub use inference::Inference;
 pub use resource::{Change, Resource, ResourceState};
+pub use scope_subject::{ScopeSubject, TeamVersions};
 pub use shown::Shown;
 pub use stream::{Stream, StreamKind};
 

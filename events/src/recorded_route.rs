@@ -10,7 +10,7 @@ use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Inferen
 use crate::event::{Event, Inference, Recorded, Resource};
 use crate::ids::RequestId;
 
-pub use in_words::Told;
+pub use in_words::RouteDetail;
 pub use order::recorded_order;
 
 /// What the events of a request say of its route.

@@ -249,7 +249,12 @@ impl fmt::Display for Reason {
                 write!(f, "{} {} USD", strategy.what(), NanoUsd::new(i64::try_from(figure).unwrap_or(i64::MAX)))
             }
             Strategy::Latency => write!(f, "{} {} ms", strategy.what(), figure / 1000),
-            _ => write!(f, "{} {figure}", strategy.what()),
+            Strategy::Priority
+            | Strategy::Weighted
+            | Strategy::Balanced
+            | Strategy::Quality
+            | Strategy::Rules
+            | Strategy::TenantDefault => write!(f, "{} {figure}", strategy.what()),
         }
     }
 }

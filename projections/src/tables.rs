@@ -430,7 +430,7 @@ impl Tables {
     }
 
     /// How many live rate limits may bind a request together with one of this scope.
-    pub fn rate_limits_beside(&self, scope: &NarrowedScope) -> usize {
+    pub fn rate_limits_under_same_condition(&self, scope: &NarrowedScope) -> usize {
         self.indexes.limits_by_scope.under_same_condition(scope)
     }
 

@@ -169,7 +169,7 @@ async fn an_alias_stands_for_one_model_with_targets_that_its_owner_sees() {
         assert_eq!(refused["error"]["details"]["field"], field, "{refused}");
     }
 
-    // Nothing has the name yet; then a model has, and then that becomes an alias itself.
+    // Nothing has the name yet; then a model has, which cannot become an alias itself.
     alias(&gateway, &tenant, "early", &[("later", None)]).await;
     let refused = tenant.chat("early").await.must_be(404, "MODEL_NOT_FOUND").json();
     assert_eq!(refused["error"]["details"]["stands_for"], tenant.model("later"), "{refused}");
@@ -178,9 +178,24 @@ async fn an_alias_stands_for_one_model_with_targets_that_its_owner_sees() {
     assert_eq!(backend(&tenant.chat("early").await.must(200)), "slow-1");
     let later = operator.get(&format!("/v1/admin/models?name={}", tenant.model("later"))).await.must(200).json();
     let path = format!("/v1/admin/models/{}", text(&later["items"][0]["id"]));
-    operator.patch(&path, &json!({ "targets": [], "alias": [{ "model": ok }] })).await.must(200);
+    let becomes_alias = json!({ "targets": [], "alias": [{ "model": ok }] });
+    let refused = operator.patch(&path, &becomes_alias).await.must_be(400, "INVALID_REQUEST").json();
+    assert_eq!(refused["error"]["details"]["field"], "alias", "{refused}");
+    assert!(refused.to_string().contains(&tenant.model("early")), "{refused}");
+    assert_eq!(backend(&tenant.chat("early").await.must(200)), "slow-1");
+    // One that nothing stands for becomes one.
+    alias(&gateway, &tenant, "early-2", &[("later", None)]).await;
+    let early = operator.get(&format!("/v1/admin/models?name={}", tenant.model("early-2"))).await.must(200).json();
+    operator.delete(&format!("/v1/admin/models/{}", text(&early["items"][0]["id"]))).await.must(200);
+    let early = operator.get(&format!("/v1/admin/models?name={}", tenant.model("early"))).await.must(200).json();
+    let early = format!("/v1/admin/models/{}", text(&early["items"][0]["id"]));
+    operator.patch(&early, &json!({ "alias": [{ "model": ok }] })).await.must(200);
+    operator.patch(&path, &becomes_alias).await.must(200);
     assert_eq!(backend(&tenant.chat("later").await.must(200)), "ok");
-    tenant.chat("early").await.must_be(404, "MODEL_NOT_FOUND");
+    // Nor does a new alias get a name that others stand for.
+    alias(&gateway, &tenant, "earlier", &[("last", None)]).await;
+    let last = json!({ "name": tenant.model("last"), "alias": [{ "model": ok }] });
+    operator.post("/v1/admin/models", &last).await.must_be(400, "INVALID_REQUEST");
 
     // A tenant's alias names shared models and its own, and never those of another tenant.
     let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64 });

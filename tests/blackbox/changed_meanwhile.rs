@@ -145,7 +145,7 @@ async fn while_the_first_target_fails(change: impl AsyncFnOnce(&Gateway, &Tenant
 }
 
 /// The routing decision of a request in words.
-async fn told(gateway: &Gateway, request: &str) -> String {
+pub async fn told(gateway: &Gateway, request: &str) -> String {
     let path = format!("/v1/inferences/{request}?min_position={}", gateway.head().await);
     text(&gateway.operator().get(&path).await.must(200).json()["route"]["in_words"])
 }

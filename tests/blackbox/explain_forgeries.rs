@@ -2,6 +2,7 @@
 
 mod admission;
 mod copies;
+mod hedges;
 mod route;
 mod settlement;
 
@@ -36,7 +37,7 @@ struct Forgery {
 
 /// Each input and each decision of a request, doctored alone.
 fn forgeries() -> impl Iterator<Item = &'static Forgery> {
-    [admission::ADMISSION, route::ROUTE, copies::COPIES, settlement::SETTLEMENT].into_iter().flatten()
+    [admission::ADMISSION, route::ROUTE, copies::COPIES, hedges::HEDGES, settlement::SETTLEMENT].into_iter().flatten()
 }
 
 /// The forgeries of which the gateway itself is asked: one of each part.
@@ -73,6 +74,7 @@ impl Story {
         story.plan_and_alias(&tenant).await;
         story.try_a_target(&tenant).await;
         story.copy(&tenant).await;
+        story.hedge(&tenant).await;
         story.require_terms(&upstream).await;
         story.choose(&upstream).await;
         story.observe(&tenant).await;
@@ -131,6 +133,19 @@ impl Story {
             let is_tried = self.gateway.life(&request).await[0]["data"]["route"]["canary"].is_string();
             self.ids.insert(if is_tried { "tried" } else { "untried" }, request);
         }
+    }
+
+    /// A request whose hedge answered first.
+    async fn hedge(&mut self, tenant: &Tenant) {
+        tenant.price("slow-700").await;
+        let target = |(rank, backend): (u32, &str)| json!({ "provider_id": tenant.provider, "model": backend, "priority": rank, "default_max_output_tokens": 64 });
+        let targets: Vec<Value> = [(1, "slow-700"), (2, "ok")].into_iter().map(target).collect();
+        let model = json!({ "name": tenant.model("hedged"), "hedge_after_ms": 100, "targets": targets });
+        let model = made(self.gateway.operator(), "/models", model).await;
+        let stream = tenant.stream(OPENAI, "hedged").await;
+        let request = stream.request_id();
+        assert!(stream.rest().await.1, "the stream was cut");
+        self.ids.extend([("hedging-model", model), ("hedged", request)]);
     }
 
     /// A request, and its copy for the shadow of its model.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::abandoned::{metric, until_metric_is};
 use crate::books::nano;
-use crate::changed_meanwhile::window;
+use crate::changed_meanwhile::{told, window};
 use crate::client::Client;
 use crate::explain::explained;
 use crate::gateway::{Gateway, type_of};
@@ -247,6 +247,10 @@ async fn if_both_fail_the_request_goes_on_with_the_targets_that_are_left() {
             let completed = of_type(&life, "inference.completed.v1");
             assert_eq!((status, nano(&completed["cost_usd"])), (200, ANSWER_COST), "{life:?}");
             assert_eq!((&completed["hedge"], &completed["attempts"]), (&json!("failed"), &json!(3)), "{completed}");
+            let (name, words) = (&house.tenant.name, told(&house.gateway, &request_of(&life)).await);
+            assert!(words.contains("Call 1 had sent no content for 200 ms, so call 2 was made beside it."), "{words}");
+            assert!(!words.contains(&format!("{name}/e503 was called next")), "{words}");
+            assert!(words.contains(&format!("{name}/ok was called next")), "{words}");
         } else {
             let refused = of_type(&life, "inference.failed.v1");
             assert!(status >= 500 && refused["hedge"] == "failed", "{life:?}");
@@ -254,6 +258,35 @@ async fn if_both_fail_the_request_goes_on_with_the_targets_that_are_left() {
         }
         requests.push(request_of(&life));
     }
+    house.must_be_sound(&requests).await;
+}
+
+/// Holds: inf.hedges, query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn none_is_made_after_a_relayed_byte_and_no_request_has_two() {
+    // The first word of `paced-150` comes before the time of the hedge, the last one long after it.
+    let house = House::new("openai", &["paced-150", "e500", "e503", "slow-900", "ok"], &[]).await;
+    house.hedged("begun", &["paced-150", "ok"], 700).await;
+    house.hedged("four", &["e500", "e503", "slow-900", "ok"], 200).await;
+    house.hedged("first", &["slow-900", "e503"], 200).await;
+    house.upstream.on_request(|seen| async move {
+        sleep(Duration::from_millis(match seen.model() {
+            "e500" => 600,
+            "e503" => 100,
+            _ => 0,
+        }))
+        .await;
+    });
+    let mut requests = Vec::new();
+    for (model, hedge) in [("begun", None), ("four", Some(json!("failed"))), ("first", Some(json!("failed")))] {
+        let (status, life) = house.asked(NATIVE, model, true).await;
+        let completed = of_type(&life, "inference.completed.v1");
+        let seen = (status, completed.get("hedge"), house.upstream.seen_of("ok"));
+        assert_eq!(seen, (200, hedge.as_ref(), 0), "{life:?}");
+        requests.push(request_of(&life));
+    }
+    let words = told(&house.gateway, &requests[2]).await;
+    assert!(!words.contains("was called next"), "the first call was under way all the time: {words}");
     house.must_be_sound(&requests).await;
 }
 

@@ -140,7 +140,7 @@ impl<'a> AdminContext<'a> {
 
     /// Checks that these users can be in a team of this tenant: they are its own, live, and in few other teams. These are counted in
     /// the tables, which lack what is being changed now.
-    pub fn may_be_in_team(&self, team: TeamId, tenant: TenantId, users: &[UserId]) -> Result<(), CommandError> {
+    pub fn require_team_users(&self, team: TeamId, tenant: TenantId, users: &[UserId]) -> Result<(), CommandError> {
         for (index, id) in users.iter().enumerate() {
             let field = || format!("user_ids[{index}]");
             let user = self.tables.user(*id).filter(|user| user.value.tenant_id == tenant);

@@ -22,7 +22,8 @@ impl Bound {
         targets: &[PlannedTarget],
         prompt: impl Fn(&PlannedTarget) -> PromptBound,
         cap: Option<OutputCap>,
-        (choices, calls): (u64, CallsAtOnce),
+        choices: u64,
+        calls: CallsAtOnce,
     ) -> Option<Self> {
         let nothing = Dearest::new(calls, cap.map_or(0, OutputCap::tokens));
         let (input_tokens, dearest) = targets.iter().try_fold((0, nothing), |(tokens, dearest), target| {

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialects::{RequestHeaders, Surface};
-use events::event::admin::Model;
 use events::ids::{ModelId, RequestId, TenantId};
 use events::terms::RequiredTerms;
 use tokio::runtime::Handle;
@@ -196,12 +195,6 @@ impl Drop for CountedCopy {
     fn drop(&mut self) {
         self.figures.count_copy(self.outcome);
     }
-}
-
-/// The name of the model that gets a copy of this request, if its model has a shadow and the request is in the share.
-pub fn shadow_of(model: &Model, request: RequestId) -> Option<&str> {
-    let shadow = model.shadow.as_ref().filter(|shadow| shadow.draws(model.model_id, request))?;
-    Some(&shadow.model)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::copies::AfterServed;
 use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
-use super::hedging::{self, HedgeTerms};
+use super::hedging::{self, AllowedHedge};
 use super::last_look::{LastLook, NotToBeCalled};
 use super::ledger_failure::not_ended;
 use super::preparation::Prepared;
@@ -110,14 +110,21 @@ pub async fn run(
         let is_last = sequence.is_over();
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
-        let terms = CallPosition { is_last, is_only, is_measured };
+        let position = CallPosition { is_last, is_only, is_measured };
         let others = targets.get(at + 1..).unwrap_or_default();
         let hedge = hedge_after.filter(|_| !running.has_called() && !others.is_empty());
-        let mut hedge = hedge.map(|after| HedgeTerms { after, others, second: None });
-        let terms = (terms, hedge.as_mut());
+        let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
         let answer;
-        (running, answer) =
-            Box::pin(call_target(gateway, &mut source, &mut look, target, terms, &request_id, running)).await;
+        (running, answer) = Box::pin(call_target(
+            gateway,
+            &mut source,
+            &mut look,
+            target,
+            (position, hedge.as_mut()),
+            &request_id,
+            running,
+        ))
+        .await;
         let mut ended_with = target;
         if let Some(second) = hedge.and_then(|hedge| hedge.second) {
             sequence.was_called_beside(at + 1 + second.at);
@@ -228,7 +235,7 @@ async fn call_target(
     source: &mut Option<RequestSource>,
     look: &mut LastLook,
     target: &Arc<PlannedTarget>,
-    (CallPosition { is_last, is_only, is_measured }, mut hedge): (CallPosition, Option<&mut HedgeTerms<'_>>),
+    (CallPosition { is_last, is_only, is_measured }, mut hedge): (CallPosition, Option<&mut AllowedHedge<'_>>),
     request_id: &str,
     mut running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {

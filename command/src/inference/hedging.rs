@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use dialects::WrittenBody;
-use events::event::inference::{HEDGED, Hedge};
+use events::event::inference::{CLIENT_CLOSED, HEDGED, Hedge};
 use events::routing::PassedOverFor;
 use projections::figures::GaugeGuard;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +26,12 @@ use super::gateway::Gateway;
 use super::last_look::{LastLook, NotToBeCalled};
 use super::request_source::RequestSource;
 use super::retry_budget::Retry;
-use super::running::{CLIENT_CLOSED, Running};
+use super::running::Running;
 use super::target::PlannedTarget;
 use super::target_call::{TargetAnswer, TargetCall, log_failure};
 
-/// When a request's first call gets a hedge, and what came of it.
-pub struct HedgeTerms<'t> {
+/// The hedge that a first call may have, and what came of it.
+pub struct AllowedHedge<'t> {
     pub after: Duration,
     /// The targets that come after the first one, in their order.
     pub others: &'t [Arc<PlannedTarget>],
@@ -56,7 +56,7 @@ pub async fn call(
     source: &mut Option<RequestSource>,
     look: &LastLook,
     first: TargetCall,
-    terms: &mut HedgeTerms<'_>,
+    allowed: &mut AllowedHedge<'_>,
     running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
     let streamed = running.streamed;
@@ -66,8 +66,8 @@ pub async fn call(
         source: source.take(),
         look: look.clone(),
         first,
-        others: terms.others.to_vec(),
-        after: terms.after,
+        others: allowed.others.to_vec(),
+        after: allowed.after,
         client_left: CancellationToken::new(),
         second_transmission: Arc::default(),
     };
@@ -88,7 +88,7 @@ pub async fn call(
     };
     let RaceEnd { running, source: left, answer, second } = ended;
     *source = left;
-    terms.second = second;
+    allowed.second = second;
     (running, answer)
 }
 
@@ -304,7 +304,7 @@ fn record(failure: &CallFailure, target: &PlannedTarget, request_id: &str, runni
         return false;
     }
     running.call_failed(failure);
-    // Neither call is made again, with another key either.
+    // Neither call is made again, not even with another key.
     let _ = running.keys.failed(failure.of_key());
     running.judge(failure);
     true

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use events::event::inference::Backend;
 use events::routing::PassedOverFor;
 
+/// The targets that were passed over, with the reasons.
 #[derive(Clone, Default)]
 pub struct PassedOver {
     /// Why, by `provider_id/model`: each reason once, the first one first.
     reasons: BTreeMap<String, Vec<PassedOverFor>>,
-    /// Whether one was when it was its turn.
+    /// Whether a target was passed over at its turn, and not only as a hedge.
     any_at_its_turn: bool,
 }
 

@@ -127,7 +127,7 @@ pub fn plan(
     let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
     let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, &targets, output_cap));
     let calls = CallsAtOnce::of(hedge_after_ms);
-    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, (choices, calls));
+    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices, calls);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, _, offer)| {
@@ -307,8 +307,8 @@ impl Plan {
             prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
-        let over = (request.facts.choices, self.calls_at_once());
-        self.bound = Bound::over(&self.targets, of, self.output_cap, over).unwrap_or(self.bound);
+        let (choices, calls) = (request.facts.choices, self.calls_at_once());
+        self.bound = Bound::over(&self.targets, of, self.output_cap, choices, calls).unwrap_or(self.bound);
     }
 
     /// In milliseconds, as it is recorded.

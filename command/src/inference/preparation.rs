@@ -22,7 +22,7 @@ use ring::digest::{Digest, SHA256, digest};
 use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::answer_permit;
 use super::content::RequestContent;
-use super::copies::{self, RequestToCopy};
+use super::copies::RequestToCopy;
 use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
@@ -177,7 +177,7 @@ fn to_copy(
     unheld: &UnheldRequest,
 ) -> Option<Box<RequestToCopy>> {
     let model = plan.model();
-    let shadow = copies::shadow_of(model, id)?;
+    let shadow = model.shadow.as_ref().filter(|shadow| shadow.draws(model.model_id, id))?;
     let Some(memory) = gateway.copies.keep(request.body()) else {
         gateway.figures.count_copy(CopyOutcome::Dropped);
         return None;
@@ -187,7 +187,7 @@ fn to_copy(
         tenant: caller.chain.tenant,
         model: model.model_id,
         owner: model.tenant_id,
-        shadow: shadow.to_owned(),
+        shadow: shadow.model.clone(),
         surface: request.surface(),
         body: request.body().clone(),
         headers: request.headers().clone(),

@@ -11,6 +11,7 @@
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
 
+mod end;
 mod second_call;
 
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
 use events::content::{AnswerText, ContentPart};
 use events::event::Recorded;
-use events::event::inference::{AttemptFailed, Backend, Hedge, InferenceEnded, Payer, ReportedByFailedCall};
+use events::event::inference::{
+    AttemptFailed, Backend, CLIENT_CLOSED, Hedge, InferenceEnded, Payer, ReportedByFailedCall,
+};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
@@ -50,13 +53,10 @@ use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
 use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
+use end::{charge, provider_usage};
 
-/// The reason recorded for a request whose client has left.
-pub const CLIENT_CLOSED: &str = "client_closed";
 /// A client that leaves after so long without a token has waited for the target.
 const LONG_WAIT: Duration = Duration::from_secs(10);
-/// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
-const REPORT_DEPTH_MAX: usize = 32;
 
 /// A completed request whose settlement is durable.
 pub struct Settled {
@@ -445,139 +445,6 @@ impl Running {
             }
         }
     }
-
-    fn abort(&mut self, reason: &'static str, metered: Option<&Metered>) {
-        let Some(hold) = self.hold.take() else { return };
-        let is_unanswered = self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT;
-        if is_unanswered {
-            self.observers.unanswered(reason);
-        }
-        let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
-        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
-    }
-
-    /// The end of a request whose answer did not reach its client in full, and what is charged for it.
-    fn end_incomplete(
-        &mut self,
-        hold: &OpenHold,
-        metered: Option<&Metered>,
-        finish_reason: FinishReason,
-        code: Option<&str>,
-        reason: &str,
-    ) -> (Box<InferenceEnded>, Charge) {
-        let target = self.take_target();
-        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
-        self.keep_answer(hold, metered);
-        let ended = self.ended(hold, target.as_deref(), metered, (measured.as_ref(), cost), finish_reason);
-        let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
-        self.timeline.call_ends(Some(reason));
-        self.timeline.record_end(&ended, metered);
-        (Box::new(ended), charge(measured.as_ref(), cost, reason))
-    }
-
-    /// What was metered of the stream that is being relayed, which is interrupted.
-    fn metered_so_far(&mut self) -> Option<Metered> {
-        self.relay.take().map(|relay| relay.metered().for_interrupted())
-    }
-
-    /// The target that may be working on this request. A call whose request has not been sent yet is cancelled, and costs
-    /// nothing.
-    fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
-        self.target.take().filter(|_| !self.transmission.cancel())
-    }
-
-    /// Measures an answer that did not reach its client in full, settles the token limits for it, and returns the usage
-    /// with the cost of the whole request. For a stream, what went through counts. A whole answer is generated before any
-    /// of it is seen, so that its usage is unknown without a report.
-    fn measure_incomplete(
-        &mut self,
-        target: Option<&PlannedTarget>,
-        metered: Option<&Metered>,
-        hold: &OpenHold,
-    ) -> (Option<Measured>, NanoUsd) {
-        let Some(target) = target else {
-            if self.failed_calls.tokens() > 0 {
-                self.permit.settle(self.failed_calls.tokens());
-            }
-            return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
-        };
-        let measured = match metered {
-            Some(metered) => self.meter.measure(target.usage_terms(), metered, hold.held),
-            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), hold.held),
-            None => self.meter.unknown(hold.held),
-        };
-        self.settle_rate_limits(&measured, target);
-        let cost = self.cost_with_failed_calls(&measured, hold.held);
-        (Some(measured), cost)
-    }
-
-    fn ended(
-        &self,
-        hold: &OpenHold,
-        target: Option<&PlannedTarget>,
-        metered: Option<&Metered>,
-        (measured, cost_usd): (Option<&Measured>, NanoUsd),
-        finish_reason: FinishReason,
-    ) -> InferenceEnded {
-        InferenceEnded {
-            model: hold.model.clone(),
-            admitted_at: hold.admitted_at,
-            backend: target.map(|target| self.backend_of(target)).or_else(|| self.last_backend.clone()),
-            payer: self.payer,
-            usage: measured.map(|measured| measured.usage.clone()),
-            provider_usage: metered.and_then(provider_usage),
-            cost_usd,
-            price_version: measured.and(target).map(|target| target.price_version),
-            finish_reason: Some(finish_reason),
-            latency_ms: Some(millis(self.started.elapsed())),
-            first_token_ms: self.first_token_ms,
-            attempts: Some(self.calls),
-            passed_over: self.passed_over.recorded(),
-            queued_ms: self.place.waited().map(millis),
-            hedge: self.hedge,
-            upstream_request_id: self
-                .upstream_request_id
-                .clone()
-                // Some upstreams give their id only in the answer's body.
-                .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
-            answer_digest: metered.and_then(Metered::answer_digest),
-            content_lost: self.content_lost.clone(),
-            code: None,
-            reason: None,
-        }
-    }
-
-    /// Replaces the tokens reserved under the token limits by those consumed; without this the request counts for nothing
-    /// there. An implausible report is counted and logged: the upstream is broken, or lies.
-    fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget) {
-        let usage = &measured.usage;
-        match usage.source {
-            UsageSource::Provider | UsageSource::Counted => {
-                let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
-                self.keys.settle(Some(tokens));
-                self.permit.settle(tokens.saturating_add(self.failed_calls.tokens()));
-            }
-            UsageSource::Unknown => {
-                self.keys.settle(None);
-                self.permit.keep_reserved();
-            }
-        }
-        let message = "a provider reported implausible usage: the hold is charged instead";
-        self.warn_of_implausible_usage(measured, target, message);
-    }
-
-    fn warn_of_implausible_usage(&self, measured: &Measured, target: &PlannedTarget, message: &str) {
-        let Some(reported) = &measured.implausible else { return };
-        self.timeline.usage_is_implausible();
-        tracing::warn!(
-            request_id = %self.request_id,
-            trace_id = self.timeline.trace_id(),
-            backend = target.name,
-            input_tokens = reported.input(),
-            output_tokens = reported.output(),
-            "{message}"
-        );
-    }
 }
 
 impl Drop for Running {
@@ -585,21 +452,6 @@ impl Drop for Running {
         let metered = self.metered_so_far();
         self.abort(CLIENT_CLOSED, metered.as_ref());
     }
-}
-
-/// Settles a known cost, and any cost above zero. Everything else is released: a call that cost nothing, and unknown usage
-/// that the policy does not charge.
-fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
-    let is_known = measured.is_some_and(|measured| !measured.is_released());
-    if is_known || cost > NanoUsd::ZERO { Charge::Settle(cost) } else { Charge::Release { reason: reason.to_owned() } }
-}
-
-fn provider_usage(metered: &Metered) -> Option<Value> {
-    let verbatim = metered.provider_usage.as_ref()?.get();
-    // A number that fits no double cannot be read as a value, and what is nested too deep could not be read again inside of an
-    // event: the report is then kept as text.
-    let value = plain_json::parse(verbatim).ok().filter(|value| plain_json::depth(value) <= REPORT_DEPTH_MAX);
-    Some(value.unwrap_or_else(|| Value::String(verbatim.to_owned())))
 }
 
 fn millis(span: Duration) -> u64 {

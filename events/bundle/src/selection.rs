@@ -202,8 +202,8 @@ impl PartnersScopes {
     /// Notes what binds a request that was admitted or refused.
     fn note_request(&mut self, recorded: &Recorded) {
         let request = match &recorded.event {
-            Event::Inference(Inference::Admitted(admitted)) => admitted.bound_request(&recorded.context),
-            Event::Inference(Inference::Refused(refused)) => refused.bound_request(&recorded.context),
+            Event::Inference(Inference::Admitted(admitted)) => admitted.scope_subject(&recorded.context),
+            Event::Inference(Inference::Refused(refused)) => refused.scope_subject(&recorded.context),
             _ => return,
         };
         let found = self.index.narrowed(self.partner, &request).filter_map(|at| self.narrowed.get(at));

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::admin::{NarrowedScope, Provider, Strategy};
-use super::bound_request::{ScopeSubject, TeamVersions};
 use super::context::Context;
 use super::family::family;
+use super::scope_subject::{ScopeSubject, TeamVersions};
 use crate::content::{ContentPart, ContentPolicy};
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
@@ -179,7 +179,7 @@ impl InferenceAdmitted {
     }
 
     /// What decides which budgets and limits bind it, with the context of the event.
-    pub fn bound_request(&self, context: &Context) -> ScopeSubject<'_> {
+    pub fn scope_subject(&self, context: &Context) -> ScopeSubject<'_> {
         let (chain, stands_for, teams) = (context.chain(), self.stood_for(), &self.versions.teams);
         ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
     }
@@ -258,7 +258,7 @@ pub struct InferenceRefused {
 
 impl InferenceRefused {
     /// What decided which budgets bound it, as far as that is recorded, with the context of the event.
-    pub fn bound_request(&self, context: &Context) -> ScopeSubject<'_> {
+    pub fn scope_subject(&self, context: &Context) -> ScopeSubject<'_> {
         let chain = context.chain();
         match &self.scoped_by {
             None => ScopeSubject::unmarked(chain, &self.model),
@@ -448,6 +448,8 @@ impl InferenceEnded {
 
 /// The reason of a call that was cancelled because another one, which was made at the same time, answered first.
 pub const HEDGED: &str = "hedged";
+/// The reason of a request whose client has left, and of a second call that was cancelled with it.
+pub const CLIENT_CLOSED: &str = "client_closed";
 
 /// One call to a target failed before anything was relayed. Another call followed, or the request failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

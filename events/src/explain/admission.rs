@@ -142,7 +142,7 @@ pub(super) fn budgets(
     moment: Moment,
     wanted: NanoUsd,
 ) -> Vec<BindingBudget> {
-    let rooms = spending.balances(moment).rooms(&evidence.bound_request(), wanted, moment.at);
+    let rooms = spending.balances(moment).rooms(&evidence.scope_subject(), wanted, moment.at);
     let binding = rooms.into_iter().map(|room| {
         let version = room.in_force.version;
         let change = evidence.budgets.iter().find(|change| change.position == version);

@@ -177,7 +177,7 @@ impl Evidence {
 
     fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
         let Event::Resource(resource) = &recorded.event else { return };
-        let binds = |scope: &NarrowedScope| scope.binds(&self.bound_request());
+        let binds = |scope: &NarrowedScope| scope.binds(&self.scope_subject());
         match resource {
             Resource::Price(change) => {
                 if let Some(price) = change.state()
@@ -211,10 +211,10 @@ impl Evidence {
     }
 
     /// What decides which budgets and limits bound it: its first event says it.
-    pub(super) fn bound_request(&self) -> ScopeSubject<'_> {
+    pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
         match self.life.first().map(|begin| (&begin.context, &begin.event)) {
-            Some((context, Event::Inference(Inference::Admitted(admitted)))) => admitted.bound_request(context),
-            Some((context, Event::Inference(Inference::Refused(refused)))) => refused.bound_request(context),
+            Some((context, Event::Inference(Inference::Admitted(admitted)))) => admitted.scope_subject(context),
+            Some((context, Event::Inference(Inference::Refused(refused)))) => refused.scope_subject(context),
             Some((context, _)) => ScopeSubject::of_chain(context.chain()),
             None => ScopeSubject::of_chain(Chain::default()),
         }

@@ -116,7 +116,7 @@ fn version(call: &CallCost) -> String {
 
 /// Of a call that was cancelled for another one, nobody may know what it used: it costs its own bound or nothing.
 fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
-    let is_hedged = evidence.life.iter().any(|recorded| match &recorded.event {
+    let may_be_hedged = evidence.life.iter().any(|recorded| match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => admitted.hedge_after_ms.is_some(),
         _ => false,
     });
@@ -139,7 +139,7 @@ fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
             items: Vec::new(),
         };
         match held {
-            Some(held) if reported.is_charged_unknown() && is_hedged && call.recorded <= held => {
+            Some(held) if reported.is_charged_unknown() && may_be_hedged && call.recorded <= held => {
                 CallCost { is_by_setting: true, ..call }
             }
             _ if is_unknown(&call) => free(call),

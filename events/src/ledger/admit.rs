@@ -79,7 +79,7 @@ impl Balances {
     }
 
     fn try_grant(&self, admission: &Admission, now: DateTime<Utc>) -> Result<Granted, Short> {
-        let windows = self.windows_of(&admission.admitted.bound_request(&admission.context), now);
+        let windows = self.windows_of(&admission.admitted.scope_subject(&admission.context), now);
         let (held, lowered_cap) = self.grant(&windows, admission).map_err(|binding| Short {
             shortfall: Box::new(self.shortfall(binding, admission.held, now)),
             has_some_left: self.left(binding) > NanoUsdSum::ZERO,

@@ -1,6 +1,6 @@
 //! Why a call failed or a request ended early, in words.
 
-use crate::event::inference::{AttemptFailed, HEDGED};
+use crate::event::inference::{AttemptFailed, CLIENT_CLOSED, HEDGED};
 
 /// Why a call failed: `the provider answered with an error (status 503)`.
 pub fn of_call(call: &AttemptFailed) -> String {
@@ -37,7 +37,7 @@ pub fn in_words(reason: &str) -> String {
         "no_memory" => "the gateway had no memory for the answer",
         "not_read" => "the gateway could not read the answer",
         "not_written" => "the gateway could not write the request",
-        "client_closed" => "the client closed the connection",
+        CLIENT_CLOSED => "the client closed the connection",
         "client_stalled" => "the client stopped reading",
         "node_lost" => "the gateway that served it stopped before it ended",
         "no_target" => "no target could be called",

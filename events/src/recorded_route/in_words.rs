@@ -12,25 +12,26 @@ use crate::routing::{ChosenBy, PassedOverFor, RecordedLeftOut};
 
 /// What of a route is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    Everything,
+pub enum RouteDetail {
+    Full,
     /// What the client could know, and the calls: not how the targets were ordered, nor those that were not called.
-    CallsAlone,
+    CallsOnly,
 }
 
 impl RecordedRoute<'_> {
     /// One sentence after the other: how the targets were ordered and by whose choice, what was left out, each call, what was passed over,
     /// and which target answered. A provider is named as it was when it was called, otherwise as `provider_name` says, or by its id.
-    pub fn in_words(&self, told: Told, provider_name: impl Fn(ProviderId) -> Option<String>) -> String {
+    pub fn in_words(&self, told: RouteDetail, provider_name: impl Fn(ProviderId) -> Option<String>) -> String {
         let name = |provider: ProviderId, model: &str| {
             let called = self.called().find(|backend| backend.provider_id == provider);
             let name = called.map(|backend| backend.provider.clone()).or_else(|| provider_name(provider));
             format!("{}/{model}", name.unwrap_or_else(|| provider.to_string()))
         };
         let mut sentences: Vec<String> = self.alias().into_iter().collect();
-        if told == Told::Everything {
+        if told == RouteDetail::Full {
             sentences.push(self.order(&name));
         }
+        sentences.extend(self.hedge());
         sentences.extend(self.failed_calls(&name));
         sentences.extend(self.passed_over(told, &name));
         sentences.push(self.ending(&name));
@@ -56,11 +57,10 @@ impl RecordedRoute<'_> {
         let target = |at: usize, f: &mut fmt::Formatter<'_>| {
             model.targets.get(at).map_or(Ok(()), |target| f.write_str(&name(target.provider_id, &target.model)))
         };
-        let mut unable: Vec<usize> = Vec::new();
         // Which targets could serve is in the versions of prices; why the others could not, is not always recorded.
         let prices = &self.admitted.versions.prices;
         let is_able = |at: usize| model.targets.get(at).is_some_and(|target| prices.contains_key(&target.backend()));
-        unable.extend(order.tried().filter(|at| !is_able(*at)));
+        let unable: Vec<usize> = order.tried().filter(|at| !is_able(*at)).collect();
         let why = |at: usize, f: &mut fmt::Formatter<'_>| match self.recorded_reason(model, at) {
             Some(word) => write!(f, "{}", RecordedLeftOut(word)),
             None => f.write_str("could not serve the request"),
@@ -97,16 +97,25 @@ impl RecordedRoute<'_> {
         }
     }
 
+    /// That a second call was made beside the first one.
+    fn hedge(&self) -> Option<String> {
+        self.end.as_ref()?.fact().hedge?;
+        let after = self.admitted.hedge_after_ms?;
+        Some(format!("Call 1 had sent no content for {after} ms, so call 2 was made beside it."))
+    }
+
     /// Each call that failed, why, and what was called next.
     fn failed_calls(&self, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
         let shown = |backend: &Backend| name(backend.provider_id, &backend.model);
         let is_same = |a: &Backend, b: &Backend| a.provider_id == b.provider_id && a.model == b.model;
+        // Calls 1 and 2 were under way at the same time: neither was made because the other one had failed.
+        let has_hedge = self.end.as_ref().is_some_and(|end| end.fact().hedge.is_some());
         let told = self.failed.iter().enumerate().map(|(at, call)| {
             if call.reason == HEDGED {
                 let why = failures::of_call(call);
                 return format!("Call {} to {} was cancelled: {why}.", call.attempt, shown(&call.backend));
             }
-            let next = match self.called().nth(at + 1) {
+            let next = match self.called().nth(at + 1).filter(|_| !(has_hedge && at == 0)) {
                 Some(next) if is_same(next, &call.backend) && next.provider_key_id != call.backend.provider_key_id => {
                     "; it was called again with another key".to_owned()
                 }
@@ -119,17 +128,22 @@ impl RecordedRoute<'_> {
         told.collect()
     }
 
-    fn passed_over(&self, told: Told, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
+    fn passed_over(&self, told: RouteDetail, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
         let Some(end) = &self.end else { return Vec::new() };
         let was_called =
             |backend: &str| self.called().any(|called| format!("{}/{}", called.provider_id, called.model) == backend);
         let passed_over = end.fact().passed_over.iter();
-        let visible = passed_over.filter(|(backend, _)| told == Told::Everything || was_called(backend));
+        let visible = passed_over.filter(|(backend, _)| told == RouteDetail::Full || was_called(backend));
+        let waited = end.fact().queued_ms;
         let sentences = visible.map(|(backend, reasons)| {
             let target =
                 backend.split_once('/').and_then(|(provider, model)| Some(name(provider.parse().ok()?, model)));
             let why: Vec<&str> = reasons.iter().map(|why| PassedOverFor::in_words(*why)).collect();
             let target = target.unwrap_or_else(|| backend.clone());
+            if let (Some(waited), [PassedOverFor::NoRoom]) = (waited.filter(|_| was_called(backend)), &reasons[..]) {
+                let why = PassedOverFor::NoRoom.in_words();
+                return format!("{target} was called after the request had waited {waited} ms for room: {why}.");
+            }
             format!("{target} was passed over: {}.", why.join("; later, "))
         });
         sentences.collect()

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::Order;
+use super::share::hundredth;
 use crate::ids::{ModelId, ProviderId, RequestId, TenantId};
 use crate::named;
 
@@ -39,22 +39,11 @@ impl Canary {
     /// Whether a request is in the share. One without a tenant is in no share of tenants.
     pub fn draws(&self, model: ModelId, request: RequestId, tenant: Option<TenantId>) -> bool {
         let drawn = match self.by {
-            CanaryBy::Request => Some(hundredth(model, &request.to_string())),
-            CanaryBy::Tenant => tenant.map(|tenant| hundredth(model, &tenant.to_string())),
+            CanaryBy::Request => Some(hundredth("canary", model, &request.to_string())),
+            CanaryBy::Tenant => tenant.map(|tenant| hundredth("canary", model, &tenant.to_string())),
         };
         drawn.is_some_and(|drawn| drawn < self.share_percent)
     }
-}
-
-/// A number from 0 to 99 for this id, drawn anew for each model.
-fn hundredth(model: ModelId, id: &str) -> u32 {
-    let mut context = Context::new(&SHA256);
-    for part in ["canary\0", &model.to_string(), "\0", id] {
-        context.update(part.as_bytes());
-    }
-    let digest = context.finish();
-    let high = digest.as_ref().iter().take(4).fold(0, |bits: u64, byte| (bits << 8) | u64::from(*byte));
-    u32::try_from((high * 100) >> 32).unwrap_or_default()
 }
 
 /// Where the canary stands in the order of a request.
@@ -140,7 +129,7 @@ mod tests {
     /// The draw for an id must never change: orders are reconstructed from the log.
     #[test]
     fn an_id_is_drawn_as_it_always_was() {
-        let drawn: Vec<u32> = (0..8).map(|number| hundredth(model(1), &format!("req_{number}"))).collect();
+        let drawn: Vec<u32> = (0..8).map(|number| hundredth("canary", model(1), &format!("req_{number}"))).collect();
         assert_eq!(drawn, [90, 5, 52, 8, 77, 17, 66, 26]);
     }
 

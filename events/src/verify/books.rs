@@ -30,7 +30,7 @@ impl Books {
         reserved: &BudgetReserved,
         request: &OpenRequest,
     ) -> Result<(), String> {
-        let mut wanted = self.balances.windows_that_bind(&request.bound_request(), recorded.recorded_at);
+        let mut wanted = self.balances.windows_that_bind(&request.scope_subject(), recorded.recorded_at);
         let mut named = reserved.budgets.clone();
         named.sort_unstable();
         wanted.sort_unstable();

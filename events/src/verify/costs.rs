@@ -51,7 +51,7 @@ pub(super) fn failed_call_must_be_right(
     }
     let Some(usage) = &reported.usage else { return unused(cost, depth) };
     // It was cancelled, and costs the most that it can have cost.
-    if usage.source == UsageSource::Unknown && request.is_hedged && cost <= request.held {
+    if usage.source == UsageSource::Unknown && request.may_be_hedged && cost <= request.held {
         return must_add_up(&usage.tokens);
     }
     let (price_version, backend) = (reported.price_version, Some(&attempt.backend));

@@ -37,7 +37,7 @@ pub(super) struct OpenRequest {
     pub(super) would_have_refused: Vec<BudgetShortfall>,
     pub(super) held: NanoUsd,
     /// Whether two of its targets might be called at the same time, so that one of them was cancelled.
-    pub(super) is_hedged: bool,
+    pub(super) may_be_hedged: bool,
     expires_at: DateTime<Utc>,
     /// The number of the last failed call.
     last_attempt: u32,
@@ -73,7 +73,7 @@ impl Stage {
 
 impl OpenRequest {
     /// What decides which budgets bind it.
-    pub(super) fn bound_request(&self) -> ScopeSubject<'_> {
+    pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
         let (chain, stands_for, teams) = (self.context.chain(), self.stands_for.as_deref(), &self.teams);
         ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
     }
@@ -116,7 +116,7 @@ impl OpenRequests {
             budget_versions: admitted.versions.budgets.clone(),
             would_have_refused: admitted.would_have_refused.clone(),
             held: NanoUsd::ZERO,
-            is_hedged: admitted.hedge_after_ms.is_some(),
+            may_be_hedged: admitted.hedge_after_ms.is_some(),
             expires_at: recorded.recorded_at,
             last_attempt: 0,
             failed_calls_cost: NanoUsd::ZERO,

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::event::inference::{AttemptFailed, Backend, HEDGED, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use events::event::inference::{
+    AttemptFailed, Backend, CLIENT_CLOSED, HEDGED, InferenceAdmitted, InferenceEnded, InferenceRefused,
+};
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{IdMap, ProviderId, RequestId};
 use events::money::NanoUsd;
@@ -212,8 +214,8 @@ impl Series {
     }
 
     fn attempt_failed(&mut self, failed: &AttemptFailed, tables: &Tables) {
-        // It was cancelled, and its provider did not fail.
-        if failed.reason == HEDGED {
+        // It was cancelled for another call or with its request, and its provider did not fail.
+        if [HEDGED, CLIENT_CLOSED].contains(&&*failed.reason) {
             return;
         }
         let status = match failed.status {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use events::event::{Event, Inference, Recorded};
 use events::ids::ProviderId;
-use events::recorded_route::{RecordedRoute, Told};
+use events::recorded_route::{RecordedRoute, RouteDetail};
 use projections::views::inferences::StoredRequest;
 use serde_json::{Map, Value};
 
@@ -42,7 +42,7 @@ pub fn put_in_words(
     let life = positions.iter().filter_map(|position| events.get(position));
     let Ok(id) = request.id.as_str().parse() else { return };
     let Some(route) = RecordedRoute::of(id, life, model) else { return };
-    let told = if rights.includes_models() { Told::Everything } else { Told::CallsAlone };
+    let told = if rights.includes_models() { RouteDetail::Full } else { RouteDetail::CallsOnly };
     item["route"]["in_words"] = route.in_words(told, provider_name).into();
     item["route"]["is_visible"] = rights.includes_models().into();
 }

@@ -68,7 +68,7 @@ impl Administered for RateLimit {
     async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Planned<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope.owner, "scope")?;
-        require_room(&made.scope, cx.tables.rate_limits_beside(&made.scope), "rate limits")?;
+        require_room(&made.scope, cx.tables.rate_limits_under_same_condition(&made.scope), "rate limits")?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
 

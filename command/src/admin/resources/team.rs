@@ -69,14 +69,14 @@ impl Administered for Team {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         let made: Self = Self::of_values(id, given)?;
-        cx.may_be_in_team(id, tenant_id, &made.user_ids)?;
+        cx.require_team_users(id, tenant_id, &made.user_ids)?;
         let claim = handles::claim::<Self>(id, tenant_id, &made.handles);
         Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Team, given: FieldValues) -> Planned<Self> {
         if let Some(users) = given.get::<Vec<UserId>>("user_ids")? {
-            cx.may_be_in_team(state.team_id, state.tenant_id, &users)?;
+            cx.require_team_users(state.team_id, state.tenant_id, &users)?;
         }
         let claims = handles::reclaim::<Self>(state.team_id, state.tenant_id, &given);
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))

@@ -39,10 +39,10 @@ impl Replay<'_> {
             return;
         }
         let (mut at_most, mut admitted) = (NanoUsdSum::ZERO, 0);
-        let bound_request = refused.bound_request(&recorded.context);
+        let scope_subject = refused.scope_subject(&recorded.context);
         for _ in 0..refused.count.min(ROLLED_UP_MAX) {
             // A request counts against the limits before its budgets are asked. The others of this instant would be refused too.
-            if counts && self.limits.count(&bound_request, &self.tables, None).is_err() {
+            if counts && self.limits.count(&scope_subject, &self.tables, None).is_err() {
                 break;
             }
             let Some(requested) = shortfall.as_ref().map(|shortfall| shortfall.requested_usd) else { continue };

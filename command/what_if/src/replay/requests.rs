@@ -122,7 +122,7 @@ impl Replay<'_> {
         }
         let bound = admitted.input_tokens_bound.saturating_add(admitted.max_output_tokens);
         let tokens = admitted.rate_limited_tokens.unwrap_or(bound);
-        self.limits.count(&admitted.bound_request(&recorded.context), &self.tables, Some(tokens)).map_err(Some)
+        self.limits.count(&admitted.scope_subject(&recorded.context), &self.tables, Some(tokens)).map_err(Some)
     }
 
     fn route(&self, recorded: &Recorded, model: &str) -> Result<Option<Arc<Tariff>>, WhatIfError> {

@@ -162,7 +162,7 @@ impl Mirror {
     fn admitted(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted, at_micros: i64) {
         let tables = self.limiter.parts.tables.load();
         let chain = recorded.context.chain();
-        let limits = self.limiter.parts.defaults.applicable_to(&tables, &admitted.bound_request(&recorded.context));
+        let limits = self.limiter.parts.defaults.applicable_to(&tables, &admitted.scope_subject(&recorded.context));
         if limits.is_empty() {
             return;
         }

@@ -1,6 +1,7 @@
 //! The field `alias`: a model that stands for another one.
 
 use events::event::admin::{AliasStep, Model, Strategy};
+use events::ids::TenantId;
 use openapi::schema;
 use serde_json::json;
 
@@ -46,23 +47,17 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
     if !model.targets.is_empty() {
         return Err(RuleError::of_field("targets", "must be empty, because the model is an alias"));
     }
-    if model.strategy != Strategy::Priority || !model.rules.is_empty() {
-        return Err(RuleError::of_field("strategy", "must be that of the model that the alias stands for"));
-    }
-    if !model.affinity.is_none() {
-        return Err(RuleError::of_field("affinity", "must be that of the model that the alias stands for"));
-    }
-    if model.canary.is_some() {
-        return Err(RuleError::of_field("canary", "must be that of the model that the alias stands for"));
-    }
-    if model.hedge_after_ms.is_some() {
-        return Err(RuleError::of_field("hedge_after_ms", "must be that of the model that the alias stands for"));
-    }
-    if model.shadow.is_some() {
-        return Err(RuleError::of_field("shadow", "must be that of the model that the alias stands for"));
-    }
-    if model.system_prefix.is_some() {
-        return Err(RuleError::of_field("system_prefix", "must be that of the model that the alias stands for"));
+    let of_the_model = [
+        ("strategy", model.strategy != Strategy::Priority || !model.rules.is_empty()),
+        ("affinity", !model.affinity.is_none()),
+        ("canary", model.canary.is_some()),
+        ("hedge_after_ms", model.hedge_after_ms.is_some()),
+        ("shadow", model.shadow.is_some()),
+        ("system_prefix", model.system_prefix.is_some()),
+    ];
+    if let Some((field, _)) = of_the_model.into_iter().find(|(_, is_given)| *is_given) {
+        let reason = "must be left out: an alias goes by that of the model that it stands for";
+        return Err(RuleError::of_field(field, reason));
     }
     for (index, step) in steps.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| steps.get(before));
@@ -85,10 +80,7 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
 }
 
 /// Refuses a step to a model that is an alias now. One that is not there yet may be made until then.
-pub fn check_names(
-    cx: &AdminContext<'_>,
-    model: (&[AliasStep], Option<events::ids::TenantId>),
-) -> Result<(), CommandError> {
+pub fn check_names(cx: &AdminContext<'_>, model: (&[AliasStep], Option<TenantId>)) -> Result<(), CommandError> {
     let (steps, tenant) = model;
     for (index, step) in steps.iter().enumerate() {
         if cx.tables.route(tenant, &step.model).is_some_and(|entry| !entry.value.alias.is_empty()) {
@@ -98,4 +90,22 @@ pub fn check_names(
         }
     }
     Ok(())
+}
+
+/// Refuses to make an alias of what other aliases stand for, whenever: their callers would get nothing.
+pub fn check_not_stood_for(cx: &AdminContext<'_>, name: &str, owner: Option<TenantId>) -> Result<(), CommandError> {
+    let sees_it = |tenant: Option<TenantId>| {
+        let seen = || cx.tables.route(tenant, name).is_none_or(|entry| entry.value.tenant_id == owner);
+        tenant == owner || owner.is_none() && seen()
+    };
+    let stands_for_it = |model: &&Model| {
+        model.name != name && sees_it(model.tenant_id) && model.alias.steps().iter().any(|step| step.model == name)
+    };
+    let live = cx.tables.models().filter(|entry| entry.is_live()).map(|entry| &*entry.value);
+    let Some(alias) = live.into_iter().find(stands_for_it) else { return Ok(()) };
+    let other = &alias.name;
+    let reason = format!(
+        "{other} stands for this model, and no alias stands for an alias: first let {other} stand for another one"
+    );
+    Err(FieldError::new("alias", reason).into())
 }

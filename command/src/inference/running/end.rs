@@ -1,0 +1,169 @@
+//! The end of a request: what it has consumed, and the event that says so.
+
+use std::sync::Arc;
+
+use dialects::{FinishReason, Metered};
+use events::event::inference::InferenceEnded;
+use events::ledger::{Charge, Outcome};
+use events::log::OpenHold;
+use events::money::NanoUsd;
+use events::plain_json;
+use events::usage::UsageSource;
+use serde_json::Value;
+
+use super::{LONG_WAIT, Running, millis};
+use crate::inference::measured::Measured;
+use crate::inference::target::PlannedTarget;
+
+/// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
+const REPORT_DEPTH_MAX: usize = 32;
+
+impl Running {
+    pub(super) fn abort(&mut self, reason: &'static str, metered: Option<&Metered>) {
+        let Some(hold) = self.hold.take() else { return };
+        let is_unanswered = self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT;
+        if is_unanswered {
+            self.observers.unanswered(reason);
+        }
+        let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
+        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
+    }
+
+    /// The end of a request whose answer did not reach its client in full, and what is charged for it.
+    pub(super) fn end_incomplete(
+        &mut self,
+        hold: &OpenHold,
+        metered: Option<&Metered>,
+        finish_reason: FinishReason,
+        code: Option<&str>,
+        reason: &str,
+    ) -> (Box<InferenceEnded>, Charge) {
+        let target = self.take_target();
+        let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
+        self.keep_answer(hold, metered);
+        let ended = self.ended(hold, target.as_deref(), metered, (measured.as_ref(), cost), finish_reason);
+        let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
+        self.timeline.call_ends(Some(reason));
+        self.timeline.record_end(&ended, metered);
+        (Box::new(ended), charge(measured.as_ref(), cost, reason))
+    }
+
+    /// What was metered of the stream that is being relayed, which is interrupted.
+    pub(super) fn metered_so_far(&mut self) -> Option<Metered> {
+        self.relay.take().map(|relay| relay.metered().for_interrupted())
+    }
+
+    /// The target that may be working on this request. A call whose request has not been sent yet is cancelled, and costs
+    /// nothing.
+    pub(super) fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
+        self.target.take().filter(|_| !self.transmission.cancel())
+    }
+
+    /// Measures an answer that did not reach its client in full, settles the token limits for it, and returns the usage
+    /// with the cost of the whole request. For a stream, what went through counts. A whole answer is generated before any
+    /// of it is seen, so that its usage is unknown without a report.
+    pub(super) fn measure_incomplete(
+        &mut self,
+        target: Option<&PlannedTarget>,
+        metered: Option<&Metered>,
+        hold: &OpenHold,
+    ) -> (Option<Measured>, NanoUsd) {
+        let Some(target) = target else {
+            if self.failed_calls.tokens() > 0 {
+                self.permit.settle(self.failed_calls.tokens());
+            }
+            return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
+        };
+        let measured = match metered {
+            Some(metered) => self.meter.measure(target.usage_terms(), metered, hold.held),
+            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), hold.held),
+            None => self.meter.unknown(hold.held),
+        };
+        self.settle_rate_limits(&measured, target);
+        let cost = self.cost_with_failed_calls(&measured, hold.held);
+        (Some(measured), cost)
+    }
+
+    pub(super) fn ended(
+        &self,
+        hold: &OpenHold,
+        target: Option<&PlannedTarget>,
+        metered: Option<&Metered>,
+        (measured, cost_usd): (Option<&Measured>, NanoUsd),
+        finish_reason: FinishReason,
+    ) -> InferenceEnded {
+        InferenceEnded {
+            model: hold.model.clone(),
+            admitted_at: hold.admitted_at,
+            backend: target.map(|target| self.backend_of(target)).or_else(|| self.last_backend.clone()),
+            payer: self.payer,
+            usage: measured.map(|measured| measured.usage.clone()),
+            provider_usage: metered.and_then(provider_usage),
+            cost_usd,
+            price_version: measured.and(target).map(|target| target.price_version),
+            finish_reason: Some(finish_reason),
+            latency_ms: Some(millis(self.started.elapsed())),
+            first_token_ms: self.first_token_ms,
+            attempts: Some(self.calls),
+            passed_over: self.passed_over.recorded(),
+            queued_ms: self.place.waited().map(millis),
+            hedge: self.hedge,
+            upstream_request_id: self
+                .upstream_request_id
+                .clone()
+                // Some upstreams give their id only in the answer's body.
+                .or_else(|| metered.and_then(|metered| metered.upstream_id.clone())),
+            answer_digest: metered.and_then(Metered::answer_digest),
+            content_lost: self.content_lost.clone(),
+            code: None,
+            reason: None,
+        }
+    }
+
+    /// Replaces the tokens reserved under the token limits by those consumed; without this the request counts for nothing
+    /// there. An implausible report is counted and logged: the upstream is broken, or lies.
+    pub(super) fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget) {
+        let usage = &measured.usage;
+        match usage.source {
+            UsageSource::Provider | UsageSource::Counted => {
+                let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
+                self.keys.settle(Some(tokens));
+                self.permit.settle(tokens.saturating_add(self.failed_calls.tokens()));
+            }
+            UsageSource::Unknown => {
+                self.keys.settle(None);
+                self.permit.keep_reserved();
+            }
+        }
+        let message = "a provider reported implausible usage: the hold is charged instead";
+        self.warn_of_implausible_usage(measured, target, message);
+    }
+
+    pub(super) fn warn_of_implausible_usage(&self, measured: &Measured, target: &PlannedTarget, message: &str) {
+        let Some(reported) = &measured.implausible else { return };
+        self.timeline.usage_is_implausible();
+        tracing::warn!(
+            request_id = %self.request_id,
+            trace_id = self.timeline.trace_id(),
+            backend = target.name,
+            input_tokens = reported.input(),
+            output_tokens = reported.output(),
+            "{message}"
+        );
+    }
+}
+
+/// Settles a known cost, and any cost above zero. Everything else is released: a call that cost nothing, and unknown usage
+/// that the policy does not charge.
+pub(super) fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
+    let is_known = measured.is_some_and(|measured| !measured.is_released());
+    if is_known || cost > NanoUsd::ZERO { Charge::Settle(cost) } else { Charge::Release { reason: reason.to_owned() } }
+}
+
+pub(super) fn provider_usage(metered: &Metered) -> Option<Value> {
+    let verbatim = metered.provider_usage.as_ref()?.get();
+    // A number that fits no double cannot be read as a value, and what is nested too deep could not be read again inside of an
+    // event: the report is then kept as text.
+    let value = plain_json::parse(verbatim).ok().filter(|value| plain_json::depth(value) <= REPORT_DEPTH_MAX);
+    Some(value.unwrap_or_else(|| Value::String(verbatim.to_owned())))
+}
