@@ -290,6 +290,28 @@ async fn none_is_made_after_a_relayed_byte_and_no_request_has_two() {
     house.must_be_sound(&requests).await;
 }
 
+/// Holds: inf.hedges, admin.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_outside_of_its_share_is_no_hedge() {
+    let house = House::new("openai", &["slow-700", "ok"], &[]).await;
+    let model = house.hedged("tried", &["slow-700", "ok"], 100).await;
+    let provider = &house.tenant.provider;
+    let canary = json!({ "provider_id": provider, "model": "ok", "share_percent": 1, "by": "request" });
+    let path = format!("/v1/admin/models/{model}");
+    house.gateway.operator().patch(&path, &json!({ "canary": canary })).await.must(200);
+    let life = loop {
+        let (status, life) = house.asked(NATIVE, "tried", true).await;
+        assert_eq!(status, 200, "{life:?}");
+        if life[0]["data"]["route"]["canary"].is_null() {
+            break life;
+        }
+    };
+    let completed = of_type(&life, "inference.completed.v1");
+    assert_eq!((completed.get("hedge"), &completed["backend"]["model"]), (None, &json!("slow-700")), "{completed}");
+    assert!(life[0]["data"].get("hedge_after_ms").is_none(), "held for one call: {life:?}");
+    house.must_be_sound(&[request_of(&life)]).await;
+}
+
 /// Holds: inf.hedges
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_call_that_fails_before_the_hedge_is_an_ordinary_failover() {

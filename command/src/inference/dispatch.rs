@@ -78,7 +78,7 @@ pub async fn run(
         return Err(fail(running, refusal, "no_time_left", &request_id).await);
     }
     let (is_measured, others_are_open, model_id) = (plan.is_measured, plan.has_open_breakers, plan.model_id());
-    let hedge_after = plan.hedge_after;
+    let (hedge_after, hedges_end) = (plan.hedge_after, plan.hedges_end);
     let (mut failures, mut last_called, mut left_alone) = (Vec::new(), None, None);
     let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
     let first_body = targets.first().cloned().zip(first_body);
@@ -111,7 +111,7 @@ pub async fn run(
         // One of them is called, whatever their breakers are.
         let is_only = targets.len() == 1 || is_last && failures.is_empty();
         let position = CallPosition { is_last, is_only, is_measured };
-        let others = targets.get(at + 1..).unwrap_or_default();
+        let others = targets.get(at + 1..hedges_end).unwrap_or_default();
         let hedge = hedge_after.filter(|_| !running.has_called() && !others.is_empty());
         let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
         let answer;

@@ -66,6 +66,8 @@ pub struct Plan {
     pub has_open_breakers: bool,
     /// After how long without content from the first target another one may be called beside it; `None` if none may.
     pub hedge_after: Option<Duration>,
+    /// The targets before this index may be called beside the first one.
+    pub hedges_end: usize,
 }
 
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
@@ -125,7 +127,14 @@ pub fn plan(
     let targets: Vec<_> =
         tried().map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer)).collect();
     let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
-    let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, &targets, output_cap));
+    // A canary behind all others serves only what none of them can, so it is no hedge either.
+    let spare = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::Last));
+    let is_spare = |target: &PlannedTarget| {
+        let backend = &target.backend;
+        spare.is_some_and(|spare| spare.provider_id == backend.provider_id && spare.model == backend.model)
+    };
+    let hedges_end = targets.iter().position(is_spare).unwrap_or(targets.len());
+    let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, hedges_end, output_cap));
     let calls = CallsAtOnce::of(hedge_after_ms);
     let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices, calls);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
@@ -161,6 +170,7 @@ pub fn plan(
         is_measured: order.strategy.needs_observations(),
         has_open_breakers: !open.is_empty(),
         hedge_after: hedge_after_ms.map(Duration::from_millis),
+        hedges_end,
     })
 }
 
@@ -396,8 +406,8 @@ impl Plan {
 
 /// Whether another target may be called beside the first one. Not for embeddings, which have no first token to wait for, nor for a body
 /// that is too large to be written a second time while the first call waits.
-fn can_be_hedged(request: &ClientRequest, targets: &[PlannedTarget], output_cap: Option<OutputCap>) -> bool {
-    targets.len() > 1 && output_cap.is_some() && !LargeBodies::is_large(request.body().len())
+fn can_be_hedged(request: &ClientRequest, targets: usize, output_cap: Option<OutputCap>) -> bool {
+    targets > 1 && output_cap.is_some() && !LargeBodies::is_large(request.body().len())
 }
 
 /// Upper bound of what is billed for the prompt, whose text has so many tokens at most. Documents have pages that cannot be

@@ -22,18 +22,14 @@ use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
 use events::content::{AnswerText, ContentPart};
 use events::event::Recorded;
-use events::event::inference::{
-    AttemptFailed, Backend, CLIENT_CLOSED, Hedge, InferenceEnded, Payer, ReportedByFailedCall,
-};
+use events::event::inference::{AttemptFailed, Backend, CLIENT_CLOSED, Hedge, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
 use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
-use events::plain_json;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
 use upstream::{Owner, Transmission};
 
 use super::call_observers::CallObservers;
@@ -53,7 +49,7 @@ use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
 use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
-use end::{charge, provider_usage};
+use end::provider_usage;
 
 /// A client that leaves after so long without a token has waited for the target.
 const LONG_WAIT: Duration = Duration::from_secs(10);

@@ -11,9 +11,9 @@ use crate::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, Ra
 use crate::event::hold::BudgetReserved;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{
-    Chain, Event, Hold, Inference, Recorded, Resource, ResourceState, ScopeSubject, Stream, StreamKind,
+    Chain, Change, Event, Hold, Inference, Recorded, Resource, ResourceState, ScopeSubject, Stream, StreamKind,
 };
-use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, UserId};
+use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, TeamId, UserId};
 use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 use crate::money::NanoUsd;
 
@@ -31,7 +31,7 @@ pub(super) struct Evidence {
     pub prices: Vec<Recorded>,
     pub budgets: Vec<Recorded>,
     pub limits: Vec<Recorded>,
-    /// The changes of the teams of its tenant, in order.
+    /// The changes of the teams that its user has been in, in order, without their other users.
     teams: Vec<Recorded>,
     /// What it required of its targets, and what is stated of these.
     pub terms: TermsEvidence,
@@ -52,6 +52,15 @@ struct Wanted {
     prices: HashSet<PriceId>,
     budgets: HashSet<BudgetId>,
     limits: HashSet<LimitId>,
+    teams: HashSet<TeamId>,
+}
+
+/// A change of a team without its other users: a team has a thousand, and may be changed often.
+fn of_one_user(mut recorded: Recorded, user: Option<UserId>) -> Recorded {
+    if let Event::Resource(Resource::Team(Change::Created(team) | Change::Changed(team))) = &mut recorded.event {
+        team.user_ids.retain(|of_team| Some(*of_team) == user);
+    }
+    recorded
 }
 
 impl Evidence {
@@ -189,7 +198,17 @@ impl Evidence {
                     self.prices.push(recorded);
                 }
             }
-            Resource::Team(_) => self.teams.push(recorded),
+            Resource::Team(change) => {
+                if change
+                    .state()
+                    .is_some_and(|team| wanted.chain.user.is_some_and(|user| team.user_ids.contains(&user)))
+                {
+                    wanted.teams.insert(change.id());
+                }
+                if wanted.teams.contains(&change.id()) {
+                    self.teams.push(of_one_user(recorded, wanted.chain.user));
+                }
+            }
             Resource::Budget(change) => {
                 if change.state().is_some_and(|budget| binds(&budget.scope)) {
                     wanted.budgets.insert(change.id());

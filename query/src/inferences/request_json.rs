@@ -36,6 +36,8 @@ pub fn json(
     if let Some(outcome) = outcome {
         fields.extend(data(outcome)?);
     }
+    let life = request.incidents.iter().chain(&request.outcome).filter_map(|position| events.get(position));
+    route_json::hide_uncalled(&mut fields, life, rights);
     let context = &begin.context;
     let of_type = |wanted: fn(&Event) -> bool| {
         let incidents = request.incidents.iter().filter_map(|position| events.get(position));

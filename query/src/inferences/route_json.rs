@@ -1,7 +1,8 @@
 //! The route of a request: what its admission recorded of it, as far as the caller may see it, and the decision in words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use events::event::inference::Backend;
 use events::event::{Event, Inference, Recorded};
 use events::ids::ProviderId;
 use events::recorded_route::{RecordedRoute, RouteDetail};
@@ -20,6 +21,35 @@ pub fn hide(fields: &mut Map<String, Value>, rights: Rights) {
         route.retain(|name, _| FOR_EVERYBODY.contains(&name.as_str()));
     }
     route.insert("is_visible".to_owned(), rights.includes_models().into());
+}
+
+/// Removes the targets that were not called from what else is recorded of the request, for those who may not see the model.
+pub fn hide_uncalled<'a>(fields: &mut Map<String, Value>, life: impl Iterator<Item = &'a Recorded>, rights: Rights) {
+    if rights.includes_models() {
+        return;
+    }
+    let called: HashSet<String> = life.filter_map(backend_of).map(named).collect();
+    let prices = fields.get_mut("versions").and_then(|versions| versions.get_mut("prices"));
+    if let Some(targets) = prices.and_then(Value::as_object_mut) {
+        targets.retain(|target, _| called.contains(target));
+    }
+    if let Some(targets) = fields.get_mut("passed_over").and_then(Value::as_object_mut) {
+        targets.retain(|target, _| called.contains(target));
+    }
+}
+
+fn backend_of(recorded: &Recorded) -> Option<&Backend> {
+    match &recorded.event {
+        Event::Inference(Inference::AttemptFailed(failed)) => Some(&failed.backend),
+        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
+            ended.backend.as_ref()
+        }
+        _ => None,
+    }
+}
+
+fn named(backend: &Backend) -> String {
+    format!("{}/{}", backend.provider_id, backend.model)
 }
 
 /// The position of the version of the model that an admission went by.

@@ -155,7 +155,7 @@ impl Running {
 
 /// Settles a known cost, and any cost above zero. Everything else is released: a call that cost nothing, and unknown usage
 /// that the policy does not charge.
-pub(super) fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
+fn charge(measured: Option<&Measured>, cost: NanoUsd, reason: &str) -> Charge {
     let is_known = measured.is_some_and(|measured| !measured.is_released());
     if is_known || cost > NanoUsd::ZERO { Charge::Settle(cost) } else { Charge::Release { reason: reason.to_owned() } }
 }
