@@ -200,7 +200,7 @@ async fn what_a_file_asks_for_comes_about_once_and_serves_requests() {
 
     // Nothing else is recorded: a second run changes nothing.
     let position = gateway.head().await;
-    assert_eq!(position - before, 12);
+    assert_eq!(position - before, 15);
     let again = apply(&gateway, &files, &[]).must(0);
     assert_eq!(again.out, "nothing to change: 15 unchanged\n");
     assert_eq!(gateway.head().await, position);
