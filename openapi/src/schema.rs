@@ -59,6 +59,32 @@ pub fn id(prefix: &str) -> Shape {
     formed(&format!("^{prefix}[0-9a-f]{{32}}$"))
 }
 
+/// The format of a model at a provider.
+pub const BACKEND_FORMAT: &str = "backend";
+/// The format of a condition in the Common Expression Language.
+pub const CONDITION_FORMAT: &str = "cel";
+
+/// A model at a provider, as `provider_id/model`: the id by its prefix.
+pub fn backend(prefix: &str, len_max: usize) -> Shape {
+    let pattern = format!(r"^{prefix}[0-9a-f]{{32}}/[^\u0000-\u001f\u007f-\u009f]+$");
+    of_format(BACKEND_FORMAT, formed_within(len_max, &pattern))
+}
+
+/// A condition of at most `len_max` characters.
+pub fn condition(len_max: usize) -> Shape {
+    of_format(CONDITION_FORMAT, text(len_max))
+}
+
+fn of_format(format: &str, shape: Shape) -> Shape {
+    match shape {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.format = Some(SchemaFormat::Custom(format.to_owned()));
+            object.into()
+        }
+        other => other,
+    }
+}
+
 /// Money in requests: US dollars with up to nine fractional digits.
 pub fn amount() -> Shape {
     described(formed(r"^[0-9]{1,10}(\.[0-9]{1,9})?$"), "US dollars as a decimal string, at most 9223372036.854775807")

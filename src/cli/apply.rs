@@ -2,6 +2,7 @@
 //! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
 
 mod carry_out;
+mod conditions;
 mod desired;
 mod document_labels;
 mod export;

@@ -2,6 +2,7 @@
 //! shown.
 
 mod prune;
+mod round_trip;
 mod running;
 
 use std::collections::BTreeSet;
@@ -323,6 +324,21 @@ async fn a_mistake_in_any_line_changes_nothing() {
             39,
             "models[0].targets[0].provider: there is no provider \"nobody\"",
         ),
+        (
+            "models:\n  - name: m\n    targets: []\n    rules:\n      - when: tools\n        targets: [prv_01a218e576497bf9b8a53e048128b25b/x]\n",
+            41,
+            "models[0].rules[0].targets[0]: files have names in place of ids: give {provider: NAME, model: MODEL}",
+        ),
+        (
+            "providers:\n  - {name: p, kind: simulator}\nmodels:\n  - name: m\n    targets: [{provider: p, model: echo}]\n    rules:\n      - when: tools\n        targets:\n          - {provider: p, model: echo}\n          - {provider: p, model: lorem}\n",
+            45,
+            "models[0].rules[0].targets[1]: is not a target of this model: write provider and model of one of targets",
+        ),
+        (
+            "models:\n  - name: m\n    rules:\n      - when: tenant == \"ten_01a218e576ca7f3588680506bb5c4f17\"\n",
+            39,
+            "models[0].rules[0].when: files have names in place of ids: give tenant_id(\"PARTNER/TENANT\")",
+        ),
         ("models:\n  - name: m\n    targets: []\n", 38, "models[0].targets: must have at least one target"),
         (
             "budgets:\n  - scope: {tenant: nobody}\n    limit_usd: \"5\"\n    period: day\n",
@@ -439,44 +455,6 @@ async fn a_secret_is_read_where_the_file_says_and_sent_only_where_it_is_needed()
     assert_eq!(key_set().await, json!(false));
     let events = json!(gateway.events().await).to_string();
     assert!(!events.contains(SECRET), "{events}");
-}
-
-/// Holds: bin.apply-round-trip
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_exported_makes_the_same_in_an_empty_gateway() {
-    let (first, second, upstream) = (Gateway::start(), Gateway::start(), MockUpstream::start().await);
-    apply(&first, &Files::with(&whole(&upstream.base_url("openai"))), &[]).must(0);
-    let text = export(&first);
-    assert!(text.contains(&format!("api_key: {{env: {VARIABLE}}}")), "{text}");
-    assert!(text.contains("scope: {tenant: reseller/acme}") && !text.contains("ten_"), "{text}");
-    assert!(text.contains("    canary:\n") && !text.contains("prv_"), "{text}");
-    let files = Files::with(&text);
-    assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
-    let ended = apply(&second, &files, &[]).must(0);
-    assert_eq!(summary(&ended), "done: 15 created, 0 changed, 3 unchanged", "{text}{}", ended.out);
-    assert_eq!(export(&second), text);
-    let position = second.head().await;
-    assert!(apply(&second, &files, &[]).must(0).out.starts_with("nothing to change"));
-    assert_eq!(second.head().await, position);
-}
-
-/// Holds: bin.apply-round-trip
-#[tokio::test(flavor = "multi_thread")]
-async fn what_files_cannot_name_is_left_out_and_said() {
-    let gateway = Gateway::start();
-    let operator = gateway.operator();
-    let partner = made(operator, "/partners", json!({ "name": "nameless" })).await;
-    made(operator, "/tenants", json!({ "partner_id": partner, "name": "t", "slug": "t" })).await;
-    let user = live(&gateway, "users", "slug", &json!("default")).await;
-    let key = operator.post("/v1/admin/keys", &json!({ "user_id": user["id"], "name": "app" })).await.must(201).json();
-    let budget = json!({ "scope": { "key_id": key["id"] }, "limit_usd": "5", "period": "day" });
-    made(operator, "/budgets", budget).await;
-    let ended = run(&gateway, &["export", "config"], &[]).must(0);
-    assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
-    for says in ["it has no slug, by which files name a partner", "it refers to par_", "it refers to key_"] {
-        assert!(ended.err.contains(says), "{}", ended.err);
-    }
-    assert!(!ended.out.contains("budgets:") && ended.out.contains("slug: default"), "{}", ended.out);
 }
 
 /// Holds: bin.apply

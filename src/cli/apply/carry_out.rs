@@ -8,8 +8,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError};
+use super::conditions;
 use super::plan::{Action, Plan, Step};
 use super::prune::Deletion;
+use super::references::{FieldTree, TextForm};
 
 /// Attempts of one request.
 const ATTEMPTS: usize = 3;
@@ -65,13 +67,14 @@ fn request(change: Change<'_>, new_ids: &NewIds) -> (Method, String, Option<Stri
         }
         Change::Step(step) => step,
     };
-    let collection = step.desired.kind.format().path;
+    let format = step.desired.kind.format();
+    let collection = format.path;
     let (method, path) = match &step.action {
         Action::Create => (Method::POST, collection.to_owned()),
         Action::Change { id, .. } => (Method::PATCH, format!("{collection}/{id}")),
     };
     let mut body = Value::Object(step.body());
-    new_ids.put_into(&mut body);
+    new_ids.put_into(&mut body, &FieldTree::of(&format.schema()));
     (method, path, Some(body.to_string()))
 }
 
@@ -100,16 +103,32 @@ impl NewIds {
         }
     }
 
-    fn put_into(&self, value: &mut Value) {
+    fn put_into(&self, value: &mut Value, tree: &FieldTree) {
         match value {
-            Value::String(text) => {
+            Value::String(text) => self.put_into_text(text, tree.text()),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.put_into(item, tree.item())),
+            Value::Object(members) => {
+                members.iter_mut().for_each(|(name, member)| self.put_into(member, tree.field(name)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn put_into_text(&self, text: &mut String, form: TextForm) {
+        match form {
+            TextForm::Whole => {
                 if let Some(id) = self.0.get(text) {
                     text.clone_from(id);
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.put_into(item)),
-            Value::Object(members) => members.values_mut().for_each(|member| self.put_into(member)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            TextForm::Backend => {
+                if let Some((stand_in, model)) = text.split_once('/')
+                    && let Some(id) = self.0.get(stand_in)
+                {
+                    *text = format!("{id}/{model}");
+                }
+            }
+            TextForm::Condition => *text = conditions::with_new_ids(text, |stand_in| self.0.get(stand_in).cloned()),
         }
     }
 }

@@ -7,6 +7,7 @@ use command::admin::body_format::Body;
 use events::time::parse_rfc3339;
 use serde_json::Value;
 
+use super::conditions::tenant_ids;
 use super::desired::{Desired, Identity, identity};
 use super::document_labels::LABELS;
 use super::kind::{EFFECTIVE_FROM, Kind};
@@ -73,6 +74,7 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
     for (place, kind, body) in of_files.chain(live.iter().filter(stays).map(|one| (None, one.kind, &one.normal))) {
         let mut texts = BTreeSet::new();
         body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
+        texts.extend(conditions_of(body).flat_map(tenant_ids));
         found.extend(deletions.iter().filter(|one| is_named(one, kind, &texts)).map(|one| InUse {
             place: place.clone(),
             user: (kind, body.clone()),
@@ -86,6 +88,11 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
 fn is_named(deleted: &Deletion, by: Kind, texts: &BTreeSet<&str>) -> bool {
     let name = || deleted.normal.get("name").and_then(Value::as_str).unwrap_or_default();
     texts.contains(&*deleted.id) || (deleted.kind == Kind::Model && by == Kind::Model && texts.contains(name()))
+}
+
+/// The conditions of a model's rules.
+fn conditions_of(body: &Body) -> impl Iterator<Item = &str> {
+    body.get("rules").and_then(Value::as_array).into_iter().flatten().filter_map(|rule| rule["when"].as_str())
 }
 
 fn add_texts<'a>(value: &'a Value, texts: &mut BTreeSet<&'a str>) {
@@ -146,9 +153,11 @@ mod tests {
     #[test]
     fn what_stays_keeps_what_it_uses() {
         let labels = json!({ "managed-by": "git" });
+        let routed = "ten_00000000000000000000000000000001";
         let target = |provider: &str| json!([{ "provider_id": provider, "model": "echo" }]);
         let all = [
             live(Kind::Tenant, "tenant", &json!({ "slug": "t", "labels": labels })),
+            live(Kind::Tenant, routed, &json!({ "slug": "routed", "labels": labels })),
             live(Kind::Provider, "provider", &json!({ "name": "p", "labels": labels })),
             live(Kind::Model, "gone", &json!({ "name": "gone", "targets": target("provider"), "labels": labels })),
             live(
@@ -160,6 +169,11 @@ mod tests {
             live(Kind::Model, "alias", &json!({ "name": "alias", "alias": [{ "model": "gone" }] })),
             live(Kind::Price, "price", &json!({ "provider_id": "provider", "model": "echo" })),
             live(Kind::Budget, "budget", &json!({ "scope": { "tenant_id": "tenant" } })),
+            live(
+                Kind::Model,
+                "rules",
+                &json!({ "name": "rules", "rules": [{ "when": format!("tenant == '{routed}'") }] }),
+            ),
         ];
         // As the files have it now, it uses another provider.
         let files = InFiles { ids: ["changed"].into(), identities: BTreeSet::new() };
@@ -173,7 +187,7 @@ mod tests {
             .map(|one| (slug(&one.user.1, ["name", "slug", "x"]), slug(&one.used.1, ["name", "slug", "x"])))
             .collect();
         let pair = |user: &str, used: &str| (user.to_owned(), used.to_owned());
-        assert_eq!(pairs, [pair("by-hand", "p"), pair("alias", "gone"), pair("budget", "t")]);
+        assert_eq!(pairs, [pair("by-hand", "p"), pair("alias", "gone"), pair("budget", "t"), pair("rules", "routed")]);
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! Where bodies have ids, and files names: `provider` in a file is `provider_id` in a body. The places follow from the schemas of
-//! the bodies, so that a new one cannot be forgotten.
+//! Where bodies have ids, and files names: `provider` in a file is `provider_id` in a body, `{provider: NAME, model: MODEL}` is
+//! `provider_id/model`, and [conditions](super::conditions) name tenants. The places follow from the schemas of the bodies, so that a
+//! new one cannot be forgotten.
 
 use std::collections::BTreeMap;
 
 use command::admin::FieldError;
-use serde_json::{Map, Value};
+use events::ids::ProviderId;
+use openapi::schema::{BACKEND_FORMAT, CONDITION_FORMAT};
+use serde_json::{Map, Value, json};
 
+use super::conditions;
 use super::kind::Kind;
-use super::names::{Names, NotNamed};
+use super::names::{Name, Names, NotNamed};
 use super::yaml::{Member, Node, NodeValue};
 
 /// A field of files that names resources, the field of bodies with their ids, and their kind.
@@ -39,12 +43,40 @@ const NO_KEYS: &str =
     "files do not have keys, whose secrets are shown once, so they cannot have what belongs to one either";
 const PROVIDER_FORM: &str =
     "must be the name of a provider, or {name: NAME, tenant: TENANT}; without tenant, one that all tenants share";
+const BACKEND_FORM: &str = "must be {provider: NAME, model: MODEL}, with the provider and the model of one of targets";
+const BACKEND_ID: &str = "files have names in place of ids: give {provider: NAME, model: MODEL}";
+const PROVIDER_ID: &str = "provider_id";
+const MODEL: &str = "model";
+
+/// How a text of a body names other resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TextForm {
+    /// Not at all, or as the id of one.
+    #[default]
+    Whole,
+    /// As `provider_id/model`; a mapping in files.
+    Backend,
+    /// A condition, which may have ids of tenants in quotes.
+    Condition,
+}
+
+impl TextForm {
+    /// The form of what a JSON Schema describes.
+    pub fn of(schema: &Value) -> Self {
+        match schema["format"].as_str() {
+            Some(BACKEND_FORMAT) => Self::Backend,
+            Some(CONDITION_FORMAT) => Self::Condition,
+            Some(_) | None => Self::Whole,
+        }
+    }
+}
 
 /// The fields that a schema has, with those inside them.
 #[derive(Clone, Debug, Default)]
 pub struct FieldTree {
     fields: BTreeMap<String, Self>,
     items: Option<Box<Self>>,
+    text: TextForm,
 }
 
 impl FieldTree {
@@ -62,6 +94,14 @@ impl FieldTree {
         if schema["items"].is_object() {
             self.items.get_or_insert_default().add(&schema["items"]);
         }
+        match TextForm::of(schema) {
+            TextForm::Whole => {}
+            TextForm::Condition => self.text = TextForm::Condition,
+            TextForm::Backend => {
+                self.text = TextForm::Backend;
+                self.fields.extend([PROVIDER_ID, MODEL].map(|name| (name.to_owned(), Self::default())));
+            }
+        }
         for alternative in ["oneOf", "anyOf", "allOf"].iter().filter_map(|name| schema[name].as_array()).flatten() {
             self.add(alternative);
         }
@@ -71,16 +111,20 @@ impl FieldTree {
         self.fields.contains_key(field)
     }
 
-    fn field(&self, name: &str) -> &Self {
+    pub fn field(&self, name: &str) -> &Self {
         self.fields.get(name).unwrap_or(const { &Self::empty() })
     }
 
-    fn item(&self) -> &Self {
+    pub fn item(&self) -> &Self {
         self.items.as_deref().unwrap_or(const { &Self::empty() })
     }
 
     const fn empty() -> Self {
-        Self { fields: BTreeMap::new(), items: None }
+        Self { fields: BTreeMap::new(), items: None, text: TextForm::Whole }
+    }
+
+    pub const fn text(&self) -> TextForm {
+        self.text
     }
 }
 
@@ -94,10 +138,20 @@ pub struct ToIds<'a> {
 impl ToIds<'_> {
     /// The value of a body. Errors: the first name that names nothing, by its path in the file.
     pub fn value(&self, node: &Node, tree: &FieldTree, path: &str) -> Result<Value, FieldError> {
+        if tree.text == TextForm::Backend {
+            return self.backend(node, tree, path);
+        }
         Ok(match &node.value {
             NodeValue::Null => Value::Null,
             NodeValue::Boolean(boolean) => Value::Bool(*boolean),
             NodeValue::Number(number) => Value::Number(number.clone()),
+            NodeValue::Text(text) if tree.text == TextForm::Condition => {
+                let id_of = |named: &str| {
+                    let found = self.names.find(Kind::Tenant, named);
+                    found.map(str::to_owned).map_err(|error| error.to_string())
+                };
+                conditions::with_ids(text, id_of).map_err(|reason| FieldError::new(path, reason))?.into()
+            }
             NodeValue::Text(text) => Value::String(text.clone()),
             NodeValue::List(items) => {
                 let items = items.iter().enumerate();
@@ -160,6 +214,27 @@ impl ToIds<'_> {
         }
     }
 
+    /// A model at a provider, as `provider_id/model`.
+    fn backend(&self, node: &Node, tree: &FieldTree, path: &str) -> Result<Value, FieldError> {
+        let wrong = |reason| Err(FieldError::new(path, reason));
+        let members = match &node.value {
+            NodeValue::Map(members) => members,
+            NodeValue::Text(text) if text.starts_with(ProviderId::PREFIX) => return wrong(BACKEND_ID),
+            NodeValue::Null
+            | NodeValue::Boolean(_)
+            | NodeValue::Number(_)
+            | NodeValue::Text(_)
+            | NodeValue::List(_) => return wrong(BACKEND_FORM),
+        };
+        let mut fields = self.members(members, tree, path)?;
+        match (fields.remove(PROVIDER_ID), fields.remove(MODEL)) {
+            (Some(Value::String(provider)), Some(Value::String(model))) if fields.is_empty() => {
+                Ok(format!("{provider}/{model}").into())
+            }
+            _ => wrong(BACKEND_FORM),
+        }
+    }
+
     /// A provider by its name and its tenant.
     fn provider(&self, members: &[Member], path: &str) -> Result<Value, FieldError> {
         let (mut name, mut owner) = (None, Vec::new());
@@ -203,8 +278,24 @@ impl ToNames<'_> {
                 Value::Array(items.iter().map(|item| self.value(item, tree.item())).collect::<Result<_, _>>()?)
             }
             Value::Object(members) => Value::Object(self.members(members, tree)?),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+            Value::String(text) => self.text(text, tree)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         })
+    }
+
+    fn text(&self, text: &str, tree: &FieldTree) -> Result<Value, Nameless> {
+        match (tree.text, text.split_once('/')) {
+            (TextForm::Backend, Some((provider, model))) => {
+                let name = self.name(provider).ok_or_else(|| Nameless { id: provider.to_owned() })?;
+                Ok(json!({ "provider": name, MODEL: model }))
+            }
+            (TextForm::Condition, _) => {
+                let name_of = |id: &str| self.names.name_of(id).map(Name::to_string);
+                let named = conditions::with_names(text, name_of);
+                named.map(Value::from).map_err(|id| Nameless { id: id.to_owned() })
+            }
+            (TextForm::Whole | TextForm::Backend, _) => Ok(text.into()),
+        }
     }
 
     pub fn members(&self, members: &Map<String, Value>, tree: &FieldTree) -> Result<Map<String, Value>, Nameless> {
@@ -261,6 +352,7 @@ impl ToNames<'_> {
 /// The path of a field of a body as files have it, and the reason in their words.
 pub fn in_files(error: FieldError) -> FieldError {
     let FieldError { mut field, mut reason } = error;
+    reason = reason.replace("provider_id/model", "provider and model");
     for Reference { field: name, id_field, .. } in &REFERENCES {
         field = field.replace(id_field, name);
         reason = reason.replace(id_field, name);
@@ -270,16 +362,15 @@ pub fn in_files(error: FieldError) -> FieldError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use super::super::names::Name;
     use super::super::yaml::documents;
     use super::*;
+
+    const TENANT: &str = "ten_00000000000000000000000000000001";
 
     fn names() -> Names {
         let mut names = Names::default();
         for (kind, path, id) in [
-            (Kind::Tenant, "a/x", "ten_1"),
+            (Kind::Tenant, "a/x", TENANT),
             (Kind::Provider, "shared", "prv_1"),
             (Kind::Provider, "both", "prv_2"),
             (Kind::Provider, "a/x/both", "prv_3"),
@@ -325,6 +416,7 @@ mod tests {
             "teams.user_ids",
             "providers.tenant_id",
             "models.canary.provider_id",
+            "models.rules[].targets[].provider_id",
             "models.targets[].provider_id",
             "models.tenant_id",
             "prices.provider_id",
@@ -336,7 +428,7 @@ mod tests {
         // No other field is one of an id.
         for kind in Kind::IN_FILES {
             let schema = kind.format().schema().to_string();
-            let ids = schema.matches("_[0-9a-f]{32}$").count();
+            let ids = schema.matches("_[0-9a-f]{32}").count();
             let (mut places_found, tree) = (Vec::new(), tree(kind));
             places(&tree, "", &mut places_found);
             assert_eq!(places_found.len(), ids, "{schema}");
@@ -362,6 +454,23 @@ mod tests {
         assert_eq!((id, back), (json!("prv_2"), json!({ "name": "both" })));
         let (id, back) = both("targets: [{provider: {name: both, tenant: x}}]", &[]);
         assert_eq!((id, back), (json!("prv_3"), json!({ "name": "both", "tenant": "a/x" })));
+    }
+
+    #[test]
+    fn rules_name_their_targets_and_tenants() {
+        let (names, tree) = (names(), tree(Kind::Model));
+        let owner = ["a".to_owned(), "x".to_owned()];
+        let text = "rules: [{when: tenant == tenant_id('x'), targets: [{provider: both, model: m/n}, {provider: {name: both}, model: m}]}]";
+        let node = documents(text).expect("YAML").remove(0);
+        let body = ToIds { names: &names, owner: &owner }.value(&node, &tree, "").expect("names");
+        let rule = json!({ "when": format!("tenant == '{TENANT}'"), "targets": ["prv_3/m/n", "prv_2/m"] });
+        assert_eq!(body, json!({ "rules": [rule] }));
+        let back = ToNames { names: &names, owner: &owner }.value(&body, &tree).expect("names");
+        let targets = json!([{ "provider": "both", "model": "m/n" }, { "provider": { "name": "both" }, "model": "m" }]);
+        assert_eq!(back, json!({ "rules": [{ "when": "tenant == tenant_id('a/x')", "targets": targets }] }));
+        let nameless = json!({ "rules": [{ "targets": ["prv_9/m"] }] });
+        let nameless = ToNames { names: &names, owner: &owner }.value(&nameless, &tree).expect_err("no name");
+        assert_eq!(nameless.id, "prv_9");
     }
 
     #[test]
@@ -394,6 +503,21 @@ mod tests {
         let (field, reason) = refused("targets: [{provider: share}]", &model);
         assert_eq!(field, "targets[0].provider");
         assert!(reason.ends_with("; did you mean shared?"), "{reason}");
+        for (target, at, reason) in [
+            ("prv_1/m", "", BACKEND_ID),
+            ("shared/m", "", BACKEND_FORM),
+            ("{provider: shared}", "", BACKEND_FORM),
+            ("{provider: shared, model: m, weight: 1}", "", BACKEND_FORM),
+            ("{provider: shared, model: 1}", "", BACKEND_FORM),
+            ("{provider: 1, model: m}", ".provider", PROVIDER_FORM),
+            ("{provider_id: prv_1, model: m}", ".provider_id", "files have names in place of ids: give provider"),
+        ] {
+            let wanted = (format!("rules[0].targets[0]{at}"), reason.to_owned());
+            assert_eq!(refused(&format!("rules: [{{targets: [{target}]}}]"), &model), wanted, "{target}");
+        }
+        let (field, reason) = refused("rules: [{when: tenant == tenant_id('y')}]", &model);
+        assert_eq!(field, "rules[0].when");
+        assert!(reason.starts_with("there is no tenant \"y\""), "{reason}");
         assert_eq!(refused("tenant_id: ten_1", &model).1, "files have names in place of ids: give tenant");
         assert_eq!(refused("scope: {key: a}", &budget), ("scope.key".to_owned(), NO_KEYS.to_owned()));
         assert_eq!(refused("tenant: 5", &model).1, "must be the name of a tenant");

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document_labels::LABELS;
 use super::kind::Kind;
-use super::references::{KEY_ID, REFERENCES};
+use super::references::{KEY_ID, REFERENCES, TextForm};
 use super::secret_source::{API_KEY, ENV, FILE};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -56,6 +56,11 @@ fn api_key(described: &Value) -> Value {
 
 /// Replaces the ids of other resources by their names, at any depth.
 fn put_names(schema: &mut Value) {
+    match TextForm::of(schema) {
+        TextForm::Whole => {}
+        TextForm::Backend => return *schema = backend(),
+        TextForm::Condition => return put_tenants(schema),
+    }
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(put_names),
         Value::Object(members) => {
@@ -117,6 +122,25 @@ fn provider() -> Value {
     json!({ "description": "The provider's name; or its name and the tenant that owns it", "oneOf": [{ "type": "string" }, by_tenant] })
 }
 
+/// A model at a provider.
+fn backend() -> Value {
+    json!({
+        "type": "object", "required": ["provider", "model"], "additionalProperties": false,
+        "description": "The provider and the model of one of the model's targets",
+        "properties": { "provider": provider(), "model": { "type": "string", "minLength": 1 } },
+    })
+}
+
+/// A condition names tenants, and what it is in a body is bounded, not what it is here.
+fn put_tenants(schema: &mut Value) {
+    let Value::Object(members) = schema else { return };
+    members.remove("maxLength");
+    let described = members.get("description").and_then(Value::as_str).unwrap_or_default();
+    let described =
+        format!("{described}. tenant_id(\"PARTNER/TENANT\"), or the tenant's slug alone, is the id of a tenant");
+    members.insert("description".to_owned(), described.into());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +153,9 @@ mod tests {
         let target = &properties("models")["targets"]["items"];
         assert!(target["properties"]["provider"]["oneOf"].is_array(), "{target}");
         assert_eq!(target["required"], json!(["provider", "model"]));
+        let rule = &properties("models")["rules"]["items"]["properties"];
+        assert_eq!(rule["targets"]["items"]["required"], json!(["provider", "model"]));
+        assert!(rule["when"].to_string().contains("tenant_id(") && rule["when"]["maxLength"].is_null(), "{rule}");
         assert_eq!(properties("tenants")["partner"]["type"], json!(["string", "null"]));
         assert_eq!(properties("providers")["api_key"]["oneOf"][0]["required"], json!(["env"]));
         assert_eq!(schema["properties"]["partners"]["items"]["required"], json!(["name", "slug"]));

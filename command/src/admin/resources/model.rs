@@ -132,15 +132,25 @@ fn targets() -> FieldType {
 
 fn rule() -> Members {
     Members(vec![
-        required("when", text(CONDITION_BYTES_MAX)).meaning(
+        required("when", condition()).meaning(
             "A condition in the Common Expression Language, such as input_tokens > 4000 && language == \"de\"",
         ),
-        defaulting("targets", text(BACKEND_LEN_MAX).list(TARGETS_LEN_MAX), json!([])).meaning(
-            "The targets that may serve, as provider_id/model, the one that is tried first in front; all if empty",
-        ),
+        defaulting("targets", backend().list(TARGETS_LEN_MAX), json!([]))
+            .meaning("The targets that may serve, the one that is tried first in front; all if empty"),
         optional("strategy", one_of(Strategy::CHOOSABLE))
             .meaning("Orders these targets; null for the order in which they are named"),
     ])
+}
+
+fn condition() -> FieldType {
+    FieldType::new(schema::condition(CONDITION_BYTES_MAX), |field| field.text(CONDITION_BYTES_MAX))
+}
+
+/// The rules of the model say which ones it may be.
+fn backend() -> FieldType {
+    let shape = schema::backend(ProviderId::PREFIX, BACKEND_LEN_MAX);
+    let shape = schema::described(shape, "provider_id/model of one of the model's targets");
+    FieldType::new(shape, |field| field.text(BACKEND_LEN_MAX))
 }
 
 fn rules() -> FieldType {

@@ -1,0 +1,176 @@
+//! `ledgerway export config`: what it writes makes the same in an empty gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use testing::upstream::MockUpstream;
+
+use super::{Files, VARIABLE, apply, export, live, made, run, summary, text, whole};
+use crate::gateway::Gateway;
+
+/// Collections, and the schemas of the bodies that create what is in them. What others name comes before them.
+const COLLECTIONS: [(&str, &str); 9] = [
+    ("partners", "NewPartner"),
+    ("tenants", "NewTenant"),
+    ("users", "NewUser"),
+    ("teams", "NewTeam"),
+    ("providers", "NewProvider"),
+    ("models", "NewModel"),
+    ("prices", "NewPrice"),
+    ("budgets", "NewBudget"),
+    ("rate-limits", "NewRateLimit"),
+];
+
+fn everything(base_url: &str) -> String {
+    include_str!("everything.yaml").replace("BASE_URL", base_url)
+}
+
+/// What the gateway has, by collection.
+async fn lists(gateway: &Gateway) -> BTreeMap<&'static str, Vec<Value>> {
+    let mut found = BTreeMap::new();
+    for (collection, _) in COLLECTIONS {
+        let list = gateway.operator().get(&format!("/v1/admin/{collection}?limit=1000")).await.must(200).json();
+        found.insert(collection, list["items"].as_array().expect("a list").clone());
+    }
+    found
+}
+
+/// What the gateway has, as texts without what differs from one gateway to the other: with names in place of ids, wherever they are,
+/// and without times of creation.
+async fn without_ids(gateway: &Gateway) -> Vec<String> {
+    let lists = lists(gateway).await;
+    let mut names = BTreeMap::<String, String>::new();
+    for (collection, _) in COLLECTIONS {
+        for item in &lists[collection] {
+            let owner = ["partner_id", "tenant_id"].iter().find_map(|field| names.get(item[*field].as_str()?));
+            let own = [&item["slug"], &item["name"]].into_iter().find_map(Value::as_str).unwrap_or_default();
+            names.insert(text(&item["id"]), format!("<{collection} {} {own}>", owner.map_or("", String::as_str)));
+        }
+    }
+    let mut texts: Vec<String> = lists
+        .into_iter()
+        .flat_map(|(collection, items)| items.into_iter().map(move |item| (collection, item)))
+        .map(|(collection, mut item)| {
+            for field in ["id", "created_at", "effective_from"] {
+                item.as_object_mut().expect("a resource").remove(field);
+            }
+            let named = |text: String| names.iter().fold(text, |text, (id, name)| text.replace(id, name));
+            if let Some(users) = item["user_ids"].as_array_mut() {
+                // Their order is that of the ids.
+                users.iter_mut().for_each(|user| *user = named(text(user)).into());
+                users.sort_by_key(Value::to_string);
+            }
+            named(format!("{collection} {item}"))
+        })
+        .collect();
+    texts.sort();
+    texts
+}
+
+/// The fields of a schema that none of the values has, or all have empty or as they are by default.
+fn unused(schema: &Value, values: &[&Value], path: &str, found: &mut BTreeSet<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let is_given = |value: &&Value| {
+            let is_empty = value.is_null() || [json!([]), json!({})].contains(value);
+            !is_empty && **value != field["default"]
+        };
+        let given: Vec<&Value> = values.iter().filter_map(|value| value.get(name)).filter(is_given).collect();
+        let path = format!("{path}.{name}");
+        match &given[..] {
+            [] => drop(found.insert(path)),
+            given => unused(field, given, &path, found),
+        }
+    }
+    if schema["items"].is_object() {
+        let items: Vec<&Value> = values.iter().filter_map(|value| value.as_array()).flatten().collect();
+        unused(&schema["items"], &items, path, found);
+    }
+    for alternative in ["oneOf", "anyOf", "allOf"].iter().filter_map(|name| schema[name].as_array()).flatten() {
+        unused(alternative, values, path, found);
+    }
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_makes_the_round_trip() {
+    let (first, second, upstream) = (Gateway::start(), Gateway::start(), MockUpstream::start().await);
+    let files = Files::with(&everything(&upstream.base_url("openai")));
+    let made = apply(&first, &files, &[]).must(0);
+    assert!(made.out.contains("    rules[0].targets[0].provider: sim/eu\n"), "{}", made.out);
+    assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
+
+    // The files of this test leave nothing out that a body can have, but for what files cannot have, and secrets.
+    let lists = lists(&first).await;
+    let api = first.operator().get("/openapi.json").await.must(200).json();
+    let schema = |name: &str| &api["components"]["schemas"][name];
+    let mut missing = BTreeSet::new();
+    for (collection, name) in COLLECTIONS {
+        unused(schema(name), &lists[collection].iter().collect::<Vec<_>>(), name, &mut missing);
+    }
+    let wanted = ["NewBudget.scope.key_id", "NewProvider.api_key", "NewRateLimit.scope.key_id"];
+    assert_eq!(missing, wanted.map(str::to_owned).into());
+    let strategies: BTreeSet<&str> = lists["models"].iter().filter_map(|model| model["strategy"].as_str()).collect();
+    let accepted = schema("NewModel")["properties"]["strategy"]["enum"].as_array().expect("names");
+    let other_word = "performance";
+    assert_eq!(strategies, accepted.iter().filter_map(Value::as_str).filter(|name| *name != other_word).collect());
+
+    let exported = run(&first, &["export", "config"], &[]).must(0);
+    assert_eq!(exported.err, "");
+    for prefix in ["par_", "ten_0", "usr_", "tea_", "prv_", "mdl_"] {
+        assert!(!exported.out.contains(prefix), "{prefix} in {}", exported.out);
+    }
+    let files = Files::with(&exported.out);
+    assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
+    apply(&second, &files, &[]).must(0);
+    assert_eq!(export(&second), exported.out);
+    assert_eq!(without_ids(&second).await, without_ids(&first).await);
+    let position = second.head().await;
+    assert!(apply(&second, &files, &[]).must(0).out.starts_with("nothing to change"));
+    assert_eq!(second.head().await, position);
+
+    // A change of a rule is shown by names.
+    let changed = exported.out.replace("tenant_id(\\\"reseller/beta\\\")", "tenant_id(\\\"default\\\")");
+    assert_ne!(changed, exported.out);
+    let dry = apply(&second, &Files::with(&changed), &["--dry-run"]).must(0);
+    let before = r#"tenant in [tenant_id("reseller/acme"), tenant_id("reseller/beta")]"#;
+    let after = r#"tenant in [tenant_id("reseller/acme"), tenant_id("default/default")]"#;
+    assert!(dry.out.contains(&format!("~ model ruled\n    rules[3].when: {before} -> {after}\n")), "{}", dry.out);
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_makes_the_same_in_an_empty_gateway() {
+    let (first, second, upstream) = (Gateway::start(), Gateway::start(), MockUpstream::start().await);
+    apply(&first, &Files::with(&whole(&upstream.base_url("openai"))), &[]).must(0);
+    let text = export(&first);
+    assert!(text.contains(&format!("api_key: {{env: {VARIABLE}}}")), "{text}");
+    assert!(text.contains("scope: {tenant: reseller/acme}") && !text.contains("ten_"), "{text}");
+    assert!(text.contains("    canary:\n") && !text.contains("prv_"), "{text}");
+    let files = Files::with(&text);
+    assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
+    let ended = apply(&second, &files, &[]).must(0);
+    assert_eq!(summary(&ended), "done: 15 created, 0 changed, 3 unchanged", "{text}{}", ended.out);
+    assert_eq!(export(&second), text);
+    let position = second.head().await;
+    assert!(apply(&second, &files, &[]).must(0).out.starts_with("nothing to change"));
+    assert_eq!(second.head().await, position);
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn what_files_cannot_name_is_left_out_and_said() {
+    let gateway = Gateway::start();
+    let operator = gateway.operator();
+    let partner = made(operator, "/partners", json!({ "name": "nameless" })).await;
+    made(operator, "/tenants", json!({ "partner_id": partner, "name": "t", "slug": "t" })).await;
+    let user = live(&gateway, "users", "slug", &json!("default")).await;
+    let key = operator.post("/v1/admin/keys", &json!({ "user_id": user["id"], "name": "app" })).await.must(201).json();
+    let budget = json!({ "scope": { "key_id": key["id"] }, "limit_usd": "5", "period": "day" });
+    made(operator, "/budgets", budget).await;
+    let ended = run(&gateway, &["export", "config"], &[]).must(0);
+    assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
+    for says in ["it has no slug, by which files name a partner", "it refers to par_", "it refers to key_"] {
+        assert!(ended.err.contains(says), "{}", ended.err);
+    }
+    assert!(!ended.out.contains("budgets:") && ended.out.contains("slug: default"), "{}", ended.out);
+}
