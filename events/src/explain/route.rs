@@ -68,7 +68,7 @@ pub enum RouteCall {
 }
 
 impl RouteCall {
-    const fn position(&self) -> u64 {
+    pub(super) const fn position(&self) -> u64 {
         match self {
             Self::Failed { position, .. } | Self::Last { position, .. } => *position,
         }
@@ -171,6 +171,9 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     }
     let hedge = hedges::check(&evidence.life, recorded, admitted, &model, &mut check.verdict);
     must_follow(&mut check, hedge.is_some());
+    if hedge.is_some() {
+        hedges::must_come_later(&check.calls, &check.targets, &mut check.verdict);
+    }
     check
 }
 

@@ -47,4 +47,18 @@ pub const HEDGES: &[Forgery] = &[
         ":hedged",
         "latency_ms"
     ),
+    forged!(
+        "the hedge went to the target of the first call",
+        "json_set(payload, '$.backend.model', 'slow-700')",
+        "inference.completed",
+        ":hedged",
+        "backend"
+    ),
+    forged!(
+        "the first call went to the target of the hedge",
+        "json_set(payload, '$.backend.model', 'ok')",
+        "inference.attempt_failed",
+        ":hedged",
+        "backend"
+    ),
 ];
