@@ -13,6 +13,8 @@ pub struct Bound {
     pub held: NanoUsd,
     /// The cost as a function of the output cap, for lower caps.
     pub line: CostLine,
+    /// What the line is made of.
+    pub dearest: Dearest,
 }
 
 impl Bound {
@@ -30,6 +32,6 @@ impl Bound {
             let prompt = prompt(target);
             Some((prompt.tokens.max(tokens), dearest.with(CostLine::of(target.tariff(), prompt, choices)?)?))
         })?;
-        Some(Self { input_tokens, held: dearest.held()?, line: dearest.line()? })
+        Some(Self { input_tokens, held: dearest.held()?, line: dearest.line()?, dearest })
     }
 }

@@ -54,8 +54,8 @@ pub struct Plan {
     /// The estimate of the prompt's tokens, used if none are reported.
     pub prompt_tokens_estimate: u64,
     pub bound: Bound,
-    /// The cost of the targets that accept only a lower cap than the client's; `None` if money cannot count it.
-    excluded: Option<CostLine>,
+    /// The cost of each target that accepts only a lower cap than the client's; `None` if money cannot count it.
+    excluded: Option<Vec<CostLine>>,
     /// Whether the model's targets, or their providers, have a maintenance window near: within an hour, and no request takes so long.
     pub is_near_maintenance: bool,
     /// What the order of its targets follows from, if the log does not show that otherwise.
@@ -139,10 +139,10 @@ pub fn plan(
     let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices, calls);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
-    let excluded = above_the_cap.filter_map(|(at, _)| offered(at)).try_fold(CostLine::ZERO, |line, (_, _, offer)| {
-        let prompt = prompt(offer.limits.context_window);
-        Some(line.above(CostLine::of(&offer.price.value.tariff, prompt, choices)?))
-    });
+    let excluded = above_the_cap
+        .filter_map(|(at, _)| offered(at))
+        .map(|(_, _, offer)| CostLine::of(&offer.price.value.tariff, prompt(offer.limits.context_window), choices));
+    let excluded = excluded.collect();
     let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
     let retires = named.retirements().filter_map(|of| of.retires_at).any(|date| is_near(date, now));
     let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
@@ -290,13 +290,23 @@ impl Plan {
     pub fn shrinking(&self, request: &ClientRequest) -> Option<Shrinking> {
         let requested = request.facts.output_cap?;
         let tokens_min = request.facts.output_tokens_needed.saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
-        Some(Shrinking { line: self.bound.line, resent: self.resent(requested), tokens_min })
+        Some(Shrinking { line: self.bound.line, resent: self.resent(request, requested), tokens_min })
     }
 
     /// The cost of the request if the client sent it again with a lower cap: targets that did not accept the higher one
-    /// could serve it then, and a body that names a cap for the first time is longer.
-    fn resent(&self, RequestedCap { field, tokens }: RequestedCap) -> Option<CostLine> {
-        let line = self.bound.line.above(self.excluded?);
+    /// could serve it then, also as one of two that are called at the same time, and a body that names a cap for the first time is
+    /// longer.
+    fn resent(&self, request: &ClientRequest, RequestedCap { field, tokens }: RequestedCap) -> Option<CostLine> {
+        let line = match self.excluded.as_deref()? {
+            [] => self.bound.line,
+            excluded => {
+                let targets = self.targets.len() + excluded.len();
+                let after_ms = self.model.hedge_after_ms;
+                let calls = CallsAtOnce::of(after_ms.filter(|_| can_be_hedged(request, targets, self.output_cap)));
+                let planned = self.bound.dearest.called(calls);
+                excluded.iter().try_fold(planned, |dearest, line| dearest.with(*line))?.line()?
+            }
+        };
         let naming = if tokens.is_some() { 0 } else { field.len() as u64 + NAMED_CAP_BYTES };
         line.with_more_input(naming)
     }

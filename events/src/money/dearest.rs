@@ -33,6 +33,12 @@ impl Dearest {
         Self { calls, cap, held: [NanoUsd::ZERO; 2], lines: [CostLine::ZERO; 2] }
     }
 
+    /// The same targets, of which so many can be called at the same time. There is one of them if that becomes more.
+    #[must_use]
+    pub const fn called(self, calls: CallsAtOnce) -> Self {
+        Self { calls, ..self }
+    }
+
     /// Takes in another target. `None` if money cannot count its cost.
     pub fn with(self, line: CostLine) -> Option<Self> {
         let Self { calls, cap, held: [first, second], lines: [above_all, above_others] } = self;
