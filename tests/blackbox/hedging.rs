@@ -1,5 +1,7 @@
 //! Hedges: the next target is called beside a first one that is slow. Whoever answers, both calls are in the books.
 
+mod failures;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

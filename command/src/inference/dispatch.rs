@@ -16,7 +16,7 @@ use projections::tables::Tables;
 use tokio::sync::oneshot;
 
 use super::copies::AfterServed;
-use super::failure::{Blame, CallFailure, CallsSoFar, Cause, refusal_of};
+use super::failure::{Blame, CallFailure, CallsSoFar, Cause, deciding, refusal_of};
 use super::gateway::Gateway;
 use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use super::hedging::{self, AllowedHedge};
@@ -128,10 +128,14 @@ pub async fn run(
         let mut ended_with = target;
         if let Some(second) = hedge.and_then(|hedge| hedge.second) {
             sequence.was_called_beside(at + 1 + second.at);
-            failures.extend(second.earlier_failure);
+            let mut pair = (target, others.get(second.at).unwrap_or(target));
             if second.ended_last {
-                ended_with = others.get(second.at).unwrap_or(target);
+                pair = (pair.1, pair.0);
             }
+            let (of_last, of_earlier) = pair;
+            let ends_request = second.earlier_failure.as_ref().is_some_and(CallFailure::is_final);
+            ended_with = if ends_request { of_earlier } else { of_last };
+            failures.extend(second.earlier_failure);
         }
         let ignored = running.ignored.take();
         if answer.is_err() {
@@ -158,9 +162,7 @@ pub async fn run(
                 return Err(fail(running, refusal, "no_longer_allowed", &request_id).await);
             }
         }
-        // Another target would fail in the same way, and its call would cost money.
-        let is_final = |failure: &CallFailure| failure.is_rejection() || failure.is_of_gateway();
-        if running.is_out_of_time() || failures.last().is_some_and(is_final) {
+        if running.is_out_of_time() || failures.iter().any(CallFailure::is_final) {
             break;
         }
     }
@@ -177,7 +179,7 @@ pub async fn run(
         None => refusal,
     };
     let without_call = if refusal.code == ErrorCode::Overloaded { PassedOverFor::NoRoom.as_str() } else { "no_target" };
-    let reason = failures.last().map_or(without_call, CallFailure::reason);
+    let reason = deciding(&failures).map_or(without_call, CallFailure::reason);
     Err(fail(running, refusal, reason, &request_id).await)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dialects::upstreams::{KeyBlame, KeyFault};
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
+use events::event::inference::CLIENT_CLOSED;
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
 use secrets::VaultError;
 use upstream::SendError;
@@ -104,6 +105,8 @@ pub enum Cause {
         error: LargeBodyError,
         charge: &'static str,
     },
+    /// The client left before anything was sent, and a call beside this one goes on.
+    ClientLeft,
 }
 
 impl CallFailure {
@@ -177,12 +180,18 @@ impl CallFailure {
             Cause::NoMemory(_) => "no_memory",
             Cause::NotRead(_) => "not_read",
             Cause::NotWritten { .. } => "not_written",
+            Cause::ClientLeft => CLIENT_CLOSED,
         }
     }
 
     /// True if nothing was sent for want of room: the call was no load to the provider.
     pub const fn found_no_room(&self) -> bool {
         matches!(self.cause, Cause::Send(SendError::Busy) | Cause::KeysAtLimit(_))
+    }
+
+    /// True if nothing was sent because nobody waits for the answer.
+    pub const fn is_of_client_that_left(&self) -> bool {
+        matches!(self.cause, Cause::ClientLeft)
     }
 
     pub const fn is_timeout(&self) -> bool {
@@ -198,6 +207,11 @@ impl CallFailure {
     /// True if the gateway failed, and not the upstream: no other target is called.
     pub const fn is_of_gateway(&self) -> bool {
         matches!(self.cause, Cause::NoMemory(_) | Cause::NotRead(_) | Cause::AskedTooMuch(_) | Cause::NotWritten { .. })
+    }
+
+    /// True if another target would fail in the same way, and its call would cost money.
+    pub const fn is_final(&self) -> bool {
+        self.is_rejection() || self.is_of_gateway()
     }
 
     /// Who is to blame, as far as that says something about other requests to the target.
@@ -235,7 +249,8 @@ impl CallFailure {
             | Cause::NoMemory(_)
             | Cause::NotRead(_)
             | Cause::AskedTooMuch(_)
-            | Cause::NotWritten { .. } => Blame::Nobody,
+            | Cause::NotWritten { .. }
+            | Cause::ClientLeft => Blame::Nobody,
         }
     }
 
@@ -250,7 +265,8 @@ impl CallFailure {
             | Cause::NoMemory(_)
             | Cause::NotRead(_)
             | Cause::AskedTooMuch(_)
-            | Cause::NotWritten { .. } => Answered::Unasked,
+            | Cause::NotWritten { .. }
+            | Cause::ClientLeft => Answered::Unasked,
             Cause::NoCredentials
             | Cause::NoVariable
             | Cause::WrongKey(_)
@@ -321,7 +337,8 @@ impl CallFailure {
             | Cause::NoMemory(_)
             | Cause::NotRead(_)
             | Cause::AskedTooMuch(_)
-            | Cause::NotWritten { .. } => return None,
+            | Cause::NotWritten { .. }
+            | Cause::ClientLeft => return None,
         })
     }
 
@@ -450,6 +467,7 @@ impl CallFailure {
             Cause::NotRead(_) => "the gateway could not read the answer",
             Cause::AskedTooMuch(_) => "the client asked for more than the gateway takes in one answer",
             Cause::NotWritten { .. } => "the gateway could not write the request's body",
+            Cause::ClientLeft => "the client left before anything was sent",
         }
     }
 
@@ -515,17 +533,23 @@ impl CallFailure {
     }
 }
 
+/// Of the failures of a request, the one that it ends for: a final one, or the last one. Of two calls that were made at the same time,
+/// the other one may have failed later.
+pub fn deciding(failures: &[CallFailure]) -> Option<&CallFailure> {
+    failures.iter().find(|failure| failure.is_final()).or_else(|| failures.last())
+}
+
 /// The refusal for a request whose last target has failed.
 ///
 /// `others_are_open` if there are more targets, which were not called because their breakers are open.
 pub fn refusal_of(failures: &[CallFailure], targets: usize, others_are_open: bool) -> Refusal {
-    let Some(last) = failures.last() else {
+    let Some(last) = deciding(failures) else {
         return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be called").try_again();
     };
     // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
     // for all targets.
     let is_single = (targets == 1 || failures.len() == 1) && !others_are_open;
-    if is_single || last.is_rejection() || last.is_of_gateway() {
+    if is_single || last.is_final() {
         return last.refusal_alone();
     }
     // The shortest wait: its target may serve then.

@@ -9,7 +9,7 @@
 //! not pass the [`LastLook`] is passed over. If none is left, the first call goes on alone.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use projections::figures::GaugeGuard;
 use tokio_util::sync::CancellationToken;
 use upstream::{Owner, Transmission};
 
-use super::failure::CallFailure;
+use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::last_look::{LastLook, NotToBeCalled};
 use super::request_source::RequestSource;
@@ -135,7 +135,9 @@ impl Race {
         running.cost_bound = source.as_ref().map(|source| source.cost_bound(&first_target));
         let mut pair = CallPair::of(&gateway, &mut running);
         let CallPair { first: one, second: two, hedge, .. } = &mut pair;
-        let mut first_call = Box::pin(first.make(&gateway, &request_id, one));
+        let recorder = Recorder { gateway: &gateway, request_id: &request_id, client_left: &client_left };
+        let transmission = one.transmission.clone();
+        let mut first_call = Box::pin(to_its_end(first.make(&gateway, &request_id, one), transmission, &client_left));
         let hedged = async {
             tokio::time::sleep(after).await;
             begin_second(&gateway, source.as_ref()?, &mut look, &others, &request_id, two).await
@@ -171,9 +173,10 @@ impl Race {
         // As long as neither has answered.
         *hedge = Some((Hedge::Unfinished, CLIENT_CLOSED));
         // It is empty: a race has one second call.
-        let _ = second_transmission.set(two.transmission.clone());
+        let transmission = two.transmission.clone();
+        let _ = second_transmission.set(transmission.clone());
         let second_target = Arc::clone(&second.target);
-        let mut second_call = Box::pin(second.make(&gateway, &request_id, two));
+        let mut second_call = Box::pin(to_its_end(second.make(&gateway, &request_id, two), transmission, &client_left));
         let ended = tokio::select! {
             biased;
             answer = &mut first_call => EndedFirst::First(answer),
@@ -193,32 +196,33 @@ impl Race {
             }
             EndedFirst::First(Err(failure)) => {
                 drop(first_call);
-                if record(&failure, &first_target, &request_id, one) {
+                let failed_as = recorder.failed(&failure, &first_target, one);
+                if failed_as == FailedAs::End {
+                    // The second call ends with it.
+                    drop(second_call);
+                    *hedge = Some((Hedge::Unfinished, failure.reason()));
+                    (Err(failure), false, None)
+                } else {
                     let answer = (&mut second_call).await;
                     drop(second_call);
                     let outcome = if answer.is_ok() { Hedge::Answered } else { Hedge::Failed };
-                    *hedge = Some((outcome, HEDGED));
+                    *hedge = Some((outcome, failure.reason()));
                     if let Err(failure) = &answer {
-                        record_second(&gateway, failure, &second_target, &request_id, two);
+                        recorder.second_failed(failure, &second_target, two);
                     }
                     pair.go_on_with_second();
                     let earlier = answer.is_err().then_some(failure);
                     (answer, true, earlier)
-                } else {
-                    // It ends the request, and the second call with it.
-                    drop(second_call);
-                    *hedge = Some((Hedge::Unfinished, failure.reason()));
-                    (Err(failure), false, None)
                 }
             }
             EndedFirst::Second(Err(failure)) => {
                 drop(second_call);
-                let is_recorded = record_second(&gateway, &failure, &second_target, &request_id, two);
-                *hedge = Some((Hedge::Failed, if is_recorded { HEDGED } else { failure.reason() }));
+                recorder.second_failed(&failure, &second_target, two);
+                *hedge = Some((Hedge::Failed, failure.reason()));
                 let answer = (&mut first_call).await;
                 drop(first_call);
                 if let Err(failure) = &answer {
-                    record(failure, &first_target, &request_id, one);
+                    recorder.failed(failure, &first_target, one);
                 }
                 let earlier = answer.is_err().then_some(failure);
                 (answer, false, earlier)
@@ -297,31 +301,69 @@ fn begin_second_at(
     Ok(TargetCall::of(gateway, request, target, (bytes, calls), request_id))
 }
 
-/// Records a failed call. Returns false if it is still under way for its request: what it did for it is unknown, and not free.
-fn record(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &mut Running) -> bool {
-    log_failure(failure, target, request_id, running);
-    if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
-        return false;
-    }
-    running.call_failed(failure);
-    // Neither call is made again, not even with another key.
-    let _ = running.keys.failed(failure.of_key());
-    running.judge(failure);
-    true
+/// What a failed call means for its request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FailedAs {
+    /// It is recorded as a failed call.
+    Recorded,
+    /// It ended after its client had left, and may have been answered: it is the request's call, or the one that is left over, and what
+    /// it did is unknown and not free.
+    Unknown,
+    /// As [`Self::Unknown`], and the request ends with it: its time is over, or the gateway lost the answer.
+    End,
 }
 
-/// As [`record`], for the second call. What was not sent takes nothing from the retry budget.
-fn record_second(
-    gateway: &Gateway,
-    failure: &CallFailure,
-    target: &PlannedTarget,
-    request_id: &str,
-    second: &mut Running,
-) -> bool {
-    if failure.found_no_room() {
-        gateway.retry_was_not_sent(target, second.owner());
+/// What the records of failed calls depend on.
+struct Recorder<'r> {
+    gateway: &'r Gateway,
+    request_id: &'r str,
+    client_left: &'r CancellationToken,
+}
+
+impl Recorder<'_> {
+    /// The call has failed, and its place is free.
+    fn failed(&self, failure: &CallFailure, target: &PlannedTarget, running: &mut Running) -> FailedAs {
+        running.place.give_back();
+        log_failure(failure, target, self.request_id, running);
+        if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
+            return FailedAs::End;
+        }
+        let may_be_billed = self.client_left.is_cancelled() && !failure.was_refused() && !running.transmission.cancel();
+        if may_be_billed {
+            running.keep_what_is_known(failure);
+            running.judge(failure);
+            return FailedAs::Unknown;
+        }
+        running.call_failed(failure);
+        // Neither call is made again, not even with another key.
+        let _ = running.keys.failed(failure.of_key());
+        running.judge(failure);
+        FailedAs::Recorded
     }
-    record(failure, target, request_id, second)
+
+    /// As [`Self::failed`], for the second call. What was not sent takes nothing from the retry budget.
+    fn second_failed(&self, failure: &CallFailure, target: &PlannedTarget, second: &mut Running) -> FailedAs {
+        if failure.found_no_room() || failure.is_of_client_that_left() {
+            self.gateway.retry_was_not_sent(target, second.owner());
+        }
+        self.failed(failure, target, second)
+    }
+}
+
+/// The call to its end, whether its client waits for it or not. If the client leaves before any of it was sent, it is never sent.
+async fn to_its_end(
+    call: impl Future<Output = Result<TargetAnswer, CallFailure>>,
+    transmission: Transmission,
+    client_left: &CancellationToken,
+) -> Result<TargetAnswer, CallFailure> {
+    let mut call = pin!(call);
+    tokio::select! {
+        // Polled after that, the call would fail as if its target had.
+        biased;
+        () = client_left.cancelled() => {}
+        answer = &mut call => return answer,
+    }
+    if transmission.cancel() { Err(CallFailure::of(Cause::ClientLeft)) } else { call.await }
 }
 
 /// A request with its call, and a second call beside it. Dropped, it leaves the second one's record with the request: a call that has

@@ -120,7 +120,7 @@ pub struct Running {
     calls: u32,
     /// Of the call that is under way.
     call_number: u32,
-    /// The most that the call can cost, if it may be cancelled for another one.
+    /// The most that the call that is under way can cost, if the hold is for two.
     pub cost_bound: Option<NanoUsd>,
     /// What has become of its hedge.
     pub hedge: Option<Hedge>,
@@ -305,6 +305,12 @@ impl Running {
         });
     }
 
+    /// Keeps of a whole answer that failed after its client had left what is known. Reported usage is, however the call ended, and so is
+    /// the input of an answer that was lost here.
+    pub fn keep_what_is_known(&mut self, failure: &CallFailure) {
+        self.failed_answer.take_if(|answer| !answer.has_report() && !failure.is_lost_here());
+    }
+
     /// What a failure says of the target that was called.
     pub fn judge(&mut self, failure: &CallFailure) {
         self.observers.failed(failure, self.is_out_of_time(), self.call_began.elapsed());
@@ -434,9 +440,8 @@ impl Running {
                 if failure.was_refused() {
                     self.call_failed(&failure);
                 }
-                // Reported usage is known, however the call ended, and so is the input of an answer that was lost here.
-                let is_known = |answer: &Metered| answer.has_report() || failure.is_lost_here();
-                let answer = self.failed_answer.take().filter(|answer| is_known(answer));
+                self.keep_what_is_known(&failure);
+                let answer = self.failed_answer.take();
                 self.abort(CLIENT_CLOSED, answer.as_deref());
             }
         }

@@ -121,12 +121,14 @@ pub async fn begin_stream(
 }
 
 /// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
-/// make one: it is logged at `debug`. So is a failure of a provider that is known to fail.
+/// make one: it is logged at `debug`. So is a call whose client left before it was sent, and a failure of a provider that is known to fail.
 pub fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &str, running: &Running) {
     let (trace_id, backend, reason, status) =
         (running.timeline.trace_id(), &target.name, failure.reason(), failure.status);
     if failure.is_rejection() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
+    } else if failure.is_of_client_that_left() {
+        tracing::debug!(request_id, trace_id, backend, "a call was not sent: its client has left");
     } else if running.observers.know_of_failing_provider() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "a call to an upstream failed");
     } else {

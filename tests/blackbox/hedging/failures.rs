@@ -1,0 +1,123 @@
+//! Hedges of which a call fails, or is never sent.
+
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Another provider of the tests, which nobody answers for: a client of it waits for TLS.
+struct Silent {
+    listener: TcpListener,
+    provider: String,
+}
+
+impl Silent {
+    async fn new(house: &House) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base_url = format!("https://{}/v1", listener.local_addr().expect("its address"));
+        let provider = json!({ "name": format!("{}-silent", house.tenant.name), "kind": "openai", "base_url": base_url,
+                               "api_key": "k", "allow_private_network": true });
+        let provider = made(house.gateway.operator(), "/providers", provider).await;
+        let price = json!({ "provider_id": provider, "model": "m", "input_usd_per_mtok": "3",
+                            "output_usd_per_mtok": "15" });
+        made(house.gateway.operator(), "/prices", price).await;
+        Self { listener, provider }
+    }
+}
+
+/// Holds: inf.hedges, inf.unsent-is-released
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_not_sent_when_the_client_left_is_nobodys_fault_and_costs_nothing() {
+    for is_first in [true, false] {
+        let house = House::new("openai", &["gate"], &[("LEDGERWAY_BREAKER_FAILURES", "1")]).await;
+        let silent = Silent::new(&house).await;
+        let mut targets = house.targets(&["gate", "m"]);
+        targets[1]["provider_id"] = json!(silent.provider);
+        if is_first {
+            targets[0]["priority"] = json!(2);
+        }
+        let model = json!({ "name": house.tenant.model("m"), "targets": targets, "hedge_after_ms": 100 });
+        made(house.gateway.operator(), "/models", model).await;
+        let mut clients = JoinSet::new();
+        let (client, body) = (house.gateway.client(Some(&house.tenant.secret)), house.tenant.ask("m"));
+        clients.spawn(async move {
+            let _ = client.try_post(NATIVE, &body).await;
+        });
+        let (connection, _) = timeout(ENDED_MAX, silent.listener.accept()).await.expect("in time").expect("a call");
+        connection.readable().await.expect("the beginning of a handshake");
+        house.until_seen("gate", 1).await;
+        clients.shutdown().await;
+        until_metric_is(&house.gateway, "ledgerway_abandoned_calls", 1).await;
+        // Had it been sent, it would fail now.
+        drop(connection);
+        sleep(Duration::from_millis(300)).await;
+        house.upstream.open_gate();
+        let books = house.gateway.books_when_all_ended(ENDED_MAX).await;
+        let request = books.admitted().iter().next().expect("a request").clone();
+        let life = house.gateway.life(&request).await;
+        let failed = of_type(&life, "inference.attempt_failed.v1");
+        let attempt = if is_first { 1 } else { 2 };
+        assert_eq!((&failed["attempt"], &failed["reason"]), (&json!(attempt), &json!("client_closed")), "{life:?}");
+        assert_eq!((failed.get("usage"), failed.get("cost_usd")), (None, None), "{life:?}");
+        let outcome = if is_first { "answered" } else { "failed" };
+        assert_eq!(of_type(&life, "inference.aborted.v1")["hedge"], outcome, "{life:?}");
+        assert_eq!(nano(&of_type(&life, "budget.settled.v1")["charged_usd"]), ANSWER_COST, "{life:?}");
+        assert_eq!(metric(&house.gateway, "ledgerway_breakers_open").await, 0);
+        house.must_be_sound(&[request]).await;
+    }
+}
+
+/// Holds: inf.hedges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_that_has_failed_gives_its_place_back_while_the_first_call_goes_on() {
+    let house = House::new("openai", &["gate", "e500"], &[]).await;
+    let model = house.hedged("m", &["gate", "e500"], 100).await;
+    house.change_second(&model, ("max_concurrent", json!(1))).await;
+    let mut alone = house.targets(&["e500"]);
+    alone[0]["max_concurrent"] = json!(1);
+    made(house.gateway.operator(), "/models", json!({ "name": house.tenant.model("alone"), "targets": alone })).await;
+    let mut asked = JoinSet::new();
+    let (app, body) = (house.tenant.app.clone(), house.tenant.ask("m"));
+    asked.spawn(async move { app.post(NATIVE, &body).await });
+    house.until_seen("e500", 1).await;
+    let has_failed = async {
+        while !house.gateway.stderr().contains("a call to an upstream failed") {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(ENDED_MAX, has_failed).await.expect("the hedge fails");
+    let (status, life) = house.asked(NATIVE, "alone", false).await;
+    let ended = of_type(&life, "inference.failed.v1");
+    assert_eq!((status, ended.get("queued_ms"), ended.get("passed_over")), (502, None, None), "{life:?}");
+    let mut requests = vec![request_of(&life)];
+    house.upstream.open_gate();
+    requests.push(asked.join_next().await.expect("a request").expect("a reply").must(200).request_id());
+    house.must_be_sound(&requests).await;
+}
+
+/// Holds: inf.hedges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_of_either_call_ends_the_request_if_the_other_one_fails_later() {
+    let house = House::new("openai", &["reject-400", "e503", "ok"], &[]).await;
+    house.hedged("first", &["reject-400", "e503", "ok"], 100).await;
+    house.hedged("second", &["e503", "reject-400", "ok"], 100).await;
+    house.upstream.on_request(|seen| async move {
+        sleep(Duration::from_millis(match seen.model() {
+            "reject-400" => 1_000,
+            "e503" => 2_000,
+            _ => 0,
+        }))
+        .await;
+    });
+    let mut requests = Vec::new();
+    for model in ["first", "second"] {
+        house.upstream.forget();
+        let reply = house.tenant.app.post(NATIVE, &house.tenant.ask(model)).await;
+        let life = house.gateway.life(&reply.request_id()).await;
+        let error = reply.must_be(400, "UPSTREAM_REJECTED").json()["error"].clone();
+        assert_eq!(error["details"]["upstream_status"], 400, "{error}");
+        assert_eq!(house.upstream.seen_of("ok"), 0, "{life:?}");
+        assert_eq!(all_of(&life, "inference.attempt_failed.v1").len(), 2, "{life:?}");
+        requests.push(request_of(&life));
+    }
+    house.must_be_sound(&requests).await;
+}
