@@ -1,5 +1,6 @@
 //! Hedges: the next target is called beside a first one that is slow. Whoever answers, both calls are in the books.
 
+mod charges;
 mod failures;
 
 use std::time::Duration;

@@ -280,12 +280,13 @@ async fn call_target(
                 return (running, Err(NoAnswer::Failed(failure)));
             }
         };
-        let Some(RequestSource { request, .. }) = source else {
+        let Some(RequestSource { request, plan, .. }) = source else {
             return (running, Err(NoAnswer::Failed(CallFailure::of(Cause::Untranslatable))));
         };
         calls += 1;
         gateway.figures.ignored.count(target.kind, &ignored);
         running.call_begins(&gateway.health, target, request, &ignored);
+        running.cost_bound = plan.share_of_hold(request, target);
         if is_measured {
             running.observers.figures = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         }

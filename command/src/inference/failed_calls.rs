@@ -36,10 +36,13 @@ impl FailedCalls {
         sum
     }
 
-    /// The whole hold is charged for the last call, and covers calls that were cancelled without a sign of what they used.
-    pub fn are_within_hold(&mut self) {
+    /// Calls of which nobody knows what they used cost no more than this together.
+    pub fn limit_unknown(&mut self, most: NanoUsd) {
+        let mut left = most;
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.reported.is_charged_unknown()) {
-            attempt.reported.cost_usd = Some(NanoUsd::ZERO);
+            let cost = attempt.reported.cost_usd.map_or(NanoUsd::ZERO, |cost| cost.min(left));
+            attempt.reported.cost_usd = Some(cost);
+            left = left.checked_sub(cost).unwrap_or(NanoUsd::ZERO);
         }
     }
 

@@ -132,7 +132,6 @@ impl Race {
         let Self { gateway, mut source, mut look, first, others, after, client_left, second_transmission } = self;
         let request_id = running.request_id.to_string();
         let first_target = Arc::clone(&first.target);
-        running.cost_bound = source.as_ref().map(|source| source.cost_bound(&first_target));
         let mut pair = CallPair::of(&gateway, &mut running);
         let CallPair { first: one, second: two, hedge, .. } = &mut pair;
         let recorder = Recorder { gateway: &gateway, request_id: &request_id, client_left: &client_left };
@@ -292,8 +291,8 @@ fn begin_second_at(
     let request = &source.request;
     gateway.figures.ignored.count(target.kind, &ignored);
     second.observers.breaker = Some(breaker);
-    second.cost_bound = Some(source.cost_bound(target));
     second.call_begins(&gateway.health, target, request, &ignored);
+    second.cost_bound = source.plan.share_of_hold(request, target);
     if source.plan.is_measured {
         let figures = gateway.observed.begin(target.backend.provider_id, &target.backend.model);
         second.observers.figures = Some(figures);

@@ -340,8 +340,13 @@ impl Plan {
         CallsAtOnce::of(self.hedge_after_ms())
     }
 
-    /// The most that one call to a target of the plan can cost, by the bound of the prompt for the target that counts most.
-    pub fn cost_bound(&self, request: &ClientRequest, target: &PlannedTarget) -> NanoUsd {
+    /// The most that one call to a target of the plan can cost, if the hold is for two.
+    pub fn share_of_hold(&self, request: &ClientRequest, target: &PlannedTarget) -> Option<NanoUsd> {
+        self.hedge_after.map(|_| self.cost_bound(request, target))
+    }
+
+    /// By the bound of the prompt for the target that counts most.
+    fn cost_bound(&self, request: &ClientRequest, target: &PlannedTarget) -> NanoUsd {
         let prompt = PromptBound { tokens: self.bound.input_tokens, ..prompt_bound(request, 0, target.context_window) };
         let line = CostLine::of(target.tariff(), prompt, request.facts.choices);
         line.and_then(|line| line.at(self.output_tokens_max()))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dialects::{ClientRequest, WrittenBody};
-use events::money::NanoUsd;
 use tokio::time::timeout_at;
 
 use super::failure::{CallFailure, Cause};
@@ -41,11 +40,6 @@ impl RequestSource {
 
     fn counted(&self, made: WrittenBody) -> WrittenBody {
         WrittenBody { bytes: self.permit.attach_to(made.bytes), ..made }
-    }
-
-    /// The most that one call to this target can cost, by the bound of the prompt for the target that counts most.
-    pub fn cost_bound(&self, target: &PlannedTarget) -> NanoUsd {
-        self.plan.cost_bound(&self.request, target)
     }
 
     /// As [`Self::body`]; a large one is written off the connection thread. The source is lost if that fails, or takes too long.

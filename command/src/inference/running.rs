@@ -360,7 +360,7 @@ impl Running {
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
         let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
         let took = self.timeline.call_ends(None).unwrap_or_default();
-        let mut measured = self.meter.measure(target.usage_terms(), metered, hold.held);
+        let mut measured = self.meter.measure(target.usage_terms(), metered, self.bound_of_call(hold.held));
         self.observers.answered(measured.usage.tokens.output(), took);
         self.place.give_back();
         self.settle_rate_limits(&measured, &target);

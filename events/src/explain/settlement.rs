@@ -114,12 +114,17 @@ fn version(call: &CallCost) -> String {
     call.price_version.map_or_else(|| "none".to_owned(), |version| version.to_string())
 }
 
-/// Of a call that was cancelled for another one, nobody may know what it used: it costs its own bound or nothing.
-fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
-    let may_be_hedged = evidence.life.iter().any(|recorded| match &recorded.event {
+/// Whether the hold is for two calls.
+fn may_be_hedged(evidence: &Evidence) -> bool {
+    evidence.life.iter().any(|recorded| match &recorded.event {
         Event::Inference(Inference::Admitted(admitted)) => admitted.hedge_after_ms.is_some(),
         _ => false,
-    });
+    })
+}
+
+/// Of a call that was cancelled for another one, nobody may know what it used: it costs its own bound or nothing.
+fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
+    let may_be_hedged = may_be_hedged(evidence);
     let failed = evidence.life.iter().filter_map(|recorded| match &recorded.event {
         Event::Inference(Inference::AttemptFailed(attempt)) => Some((recorded, &**attempt)),
         _ => None,
@@ -190,7 +195,7 @@ fn computed(evidence: &Evidence, call: CallCost) -> CallCost {
     CallCost { computed, items, owners: Some(event.context.chain()), ..call }
 }
 
-/// The last call if nobody knows what it used: it costs the whole hold or nothing. A hold that expired says which; otherwise, a
+/// The last call if nobody knows what it used: it costs the whole hold, its own part of one for two calls, or nothing. A hold that expired says which; otherwise, a
 /// setting of the gateway decided.
 fn of_unknown_usage(evidence: &Evidence, call: CallCost, held: Option<NanoUsd>) -> CallCost {
     let held = held.unwrap_or(NanoUsd::ZERO);
@@ -204,6 +209,7 @@ fn of_unknown_usage(evidence: &Evidence, call: CallCost, held: Option<NanoUsd>) 
         None if held != NanoUsd::ZERO && [held, NanoUsd::ZERO].contains(&call.recorded) => {
             CallCost { is_by_setting: true, ..call }
         }
+        None if call.recorded < held && may_be_hedged(evidence) => CallCost { is_by_setting: true, ..call },
         None => free(call),
     }
 }

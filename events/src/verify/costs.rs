@@ -30,7 +30,9 @@ pub(super) fn must_be_right(
     let Some(usage) = &ended.usage else { return unused(cost, depth) };
     let (price_version, backend) = (ended.price_version, ended.backend.as_ref());
     let priced = Priced { usage, cost, price_version, backend };
-    if usage.source == UsageSource::Unknown && cost == request.held {
+    // It costs all that is held, or its own part of a hold for two calls.
+    let is_bound = cost == request.held || request.may_be_hedged && cost < request.held;
+    if usage.source == UsageSource::Unknown && is_bound {
         return must_add_up(&usage.tokens);
     }
     priced.must_be_right(request, references, depth)

@@ -74,10 +74,11 @@ impl Running {
             }
             return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
         };
+        let bound = self.bound_of_call(hold.held);
         let measured = match metered {
-            Some(metered) => self.meter.measure(target.usage_terms(), metered, hold.held),
-            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), hold.held),
-            None => self.meter.unknown(hold.held),
+            Some(metered) => self.meter.measure(target.usage_terms(), metered, bound),
+            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), bound),
+            None => self.meter.unknown(bound),
         };
         self.settle_rate_limits(&measured, target);
         let cost = self.cost_with_failed_calls(&measured, hold.held);
@@ -135,7 +136,7 @@ impl Running {
                 self.permit.keep_reserved();
             }
         }
-        let message = "a provider reported implausible usage: the hold is charged instead";
+        let message = "a provider reported implausible usage: the most that the call can cost is charged instead";
         self.warn_of_implausible_usage(measured, target, message);
     }
 

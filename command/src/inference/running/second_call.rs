@@ -99,8 +99,7 @@ impl Running {
             self.failed_calls.push(attempt);
         }
         let target = other.target.take()?;
-        let bound = other.cost_bound.unwrap_or(NanoUsd::ZERO);
-        let bound = self.hold.as_ref().map_or(bound, |hold| bound.min(hold.held));
+        let bound = self.hold.as_ref().map_or(NanoUsd::ZERO, |hold| other.bound_of_call(hold.held));
         let is_unsent = other.transmission.cancel();
         let reported =
             if is_unsent { ReportedByFailedCall::default() } else { other.consumed_by_cancelled(&target, bound) };
@@ -119,10 +118,15 @@ impl Running {
         is_unsent.then_some(target)
     }
 
-    /// The cost of the request with its failed calls. A hold that is charged in full covers those of which nobody knows what they used.
+    /// The most that the call that is under way can cost: all that is held, unless that is for two calls.
+    pub(super) fn bound_of_call(&self, held: NanoUsd) -> NanoUsd {
+        self.cost_bound.map_or(held, |bound| bound.min(held))
+    }
+
+    /// The cost of the request with its failed calls. All calls of which nobody knows what they used cost no more than what is held.
     pub(super) fn cost_with_failed_calls(&mut self, measured: &Measured, held: NanoUsd) -> NanoUsd {
-        if measured.usage.source == UsageSource::Unknown && measured.cost == held {
-            self.failed_calls.are_within_hold();
+        if measured.usage.source == UsageSource::Unknown {
+            self.failed_calls.limit_unknown(held.checked_sub(measured.cost).unwrap_or(NanoUsd::ZERO));
         }
         self.failed_calls.cost_with(measured.cost)
     }

@@ -16,7 +16,7 @@ use super::decision::{Asked, Standing};
 use super::{Replay, unsound};
 use crate::WhatIfError;
 use crate::ending::ending;
-use crate::pricing::NoPrice;
+use crate::pricing::{NoPrice, scaled};
 use crate::report::{Party, Refuser};
 
 /// A request that was admitted, as recorded, and has not ended.
@@ -143,10 +143,17 @@ impl Replay<'_> {
         let overflow = || WhatIfError::Overflow { position: recorded.position };
         if let Some(usage) = &attempt.reported.usage {
             request.failed_calls_tokens = request.failed_calls_tokens.saturating_add(tokens_of(usage));
-            if request.is_counted && attempt.reported.price_version.is_some() && usage.source != UsageSource::Unknown {
-                let ruled = self.pricing.of_call(None, Some(&attempt.backend), usage, cost);
-                costs.ruled = ruled.ok_or_else(overflow)?;
-            }
+            let ruled = match request.standing {
+                _ if !request.is_counted => Some(cost),
+                Standing::Held { held, .. } if attempt.reported.is_charged_unknown() => {
+                    scaled(cost, request.held, held)
+                }
+                _ if attempt.reported.price_version.is_some() && usage.source != UsageSource::Unknown => {
+                    self.pricing.of_call(None, Some(&attempt.backend), usage, cost)
+                }
+                _ => Some(cost),
+            };
+            costs.ruled = ruled.ok_or_else(overflow)?;
         }
         request.failed_calls = request.failed_calls.checked_add(costs).ok_or_else(overflow)?;
         Ok(())
@@ -162,7 +169,8 @@ impl Replay<'_> {
         let ruled = match (&ended.usage, request.standing) {
             _ if !request.is_counted => Some(own),
             (Some(usage), Standing::Held { held, .. }) if usage.source == UsageSource::Unknown => {
-                Some(if own == request.held { held } else { own })
+                // As much of the hold under the rules as it was of the recorded one.
+                scaled(own, request.held, held)
             }
             (Some(usage), _) if ended.price_version.is_some() && usage.source != UsageSource::Unknown => {
                 self.pricing.of_call(request.route.as_deref(), ended.backend.as_ref(), usage, own)
