@@ -9,7 +9,7 @@ use crate::gateway::{BINARY, Gateway, OPERATOR_KEY, ledgerway, without_settings}
 use crate::tenant::{Setup, Tenant};
 
 /// Exit code, stdout and stderr.
-fn run(arguments: &[&str], data: Option<&Path>) -> (Option<i32>, String, String) {
+pub fn run(arguments: &[&str], data: Option<&Path>) -> (Option<i32>, String, String) {
     let mut command = ledgerway();
     command.args(arguments);
     if let Some(data) = data {

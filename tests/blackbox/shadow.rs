@@ -12,9 +12,11 @@ use testing::upstream::{MockUpstream, TEXT};
 
 use crate::abandoned::{metric, until_metric_is};
 use crate::books::{nano, usd};
+use crate::commands;
 use crate::explain::explained;
 use crate::gateway::{Gateway, type_of};
 use crate::sealed_content::{files_with, gateway_with_store, objects_in, seal, stored_content};
+use crate::target_places::House;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 
 const COPIES: &str = "ledgerway_shadow_copies_total";
@@ -53,13 +55,19 @@ pub async fn copy_of(gateway: &Gateway, request: &str) -> Value {
     let began = Instant::now();
     loop {
         if let Some(copy) = copies(gateway).await.remove(request)
-            && gateway.life(&text(&copy["request_id"])).await.len() > 3
+            && has_ended(&gateway.life(&text(&copy["request_id"])).await)
         {
             return copy;
         }
         assert!(began.elapsed() < SOON, "{request} has no copy");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Whether the hold of a request has ended.
+fn has_ended(life: &[Value]) -> bool {
+    let ends = ["budget.settled.v1", "budget.released.v1", "budget.expired.v1"];
+    life.iter().any(|event| ends.contains(&type_of(event)))
 }
 
 /// The `data` of the first event of a type in the life of a request.
@@ -147,6 +155,9 @@ async fn a_copy_is_sent_whose_answer_nobody_gets_and_which_the_platform_pays() {
     );
     let by_model = usage(&gateway, "model").await;
     assert_eq!(by_model[&tenant.model("usage-10-5-15")], (2, 2 * REPORTED_NANOS));
+    let (code, screen, _) = commands::run(&["status"], Some(&gateway.data()));
+    let row = |line: &&str| line.contains(&usd(2 * REPORTED_NANOS)) && line.ends_with("2 requests  copies for shadows");
+    assert!(code == Some(0) && screen.lines().filter(row).count() == 1, "{screen}");
     let budget = gateway.budget(&tenant.budget).await;
     assert_eq!((&budget["settled_usd"], &budget["held_usd"]), (&json!(usd(2 * ANSWER_NANOS)), &json!(usd(0))));
     // A copy is no request of the tenant's under its rate limits either: two of two are its own.
@@ -341,6 +352,101 @@ async fn a_shadow_that_fails_or_never_answers_disturbs_nobody() {
     gateway.start_again();
     assert!(gateway.books().await.open_holds().is_empty());
     must_be_sound(&mut gateway);
+}
+
+/// Holds: admin.shadow-bounds
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_shadows_never_answer_leaves_room_for_the_platforms_copies() {
+    let gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
+    let (mut gateway, upstream) = (gateway, MockUpstream::start().await);
+    let setup = Setup { timeout_ms: 60_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["ok", "hang", "usage-10-5-15"], setup).await;
+    let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64 });
+    let shadow = json!({ "model": tenant.model("hang"), "share_percent": 100 });
+    // As many as would fill all places that run, if each model had its sixteen.
+    for number in 0..4 {
+        let name = format!("own-{number}");
+        let model = json!({ "name": name, "tenant_id": tenant.id, "targets": [target], "shadow": shadow });
+        made(gateway.operator(), "/models", model).await;
+        let mut body = tenant.ask("");
+        body["model"] = json!(name);
+        for _ in 0..16 {
+            tenant.app.post(NATIVE, &body).await.must(200);
+        }
+    }
+    until_metric_is(&gateway, &outcome("sent"), 32).await;
+    copy_to(&gateway, &tenant, "ok", "usage-10-5-15", 100).await;
+    let original = tenant.chat("ok").await.must(200).request_id();
+    copy_of(&gateway, &original).await;
+    assert_eq!(upstream.seen_of("hang"), 32, "half of what all tenants have");
+    must_be_sound(&mut gateway);
+}
+
+/// Holds: admin.shadow
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_the_platform_pays_is_sent_to_another_target_if_the_first_one_fails() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "e500", "usage-10-5-15"]).await;
+    tenant.add_model("fails-first", &["e500", "usage-10-5-15"]).await;
+    copy_to(&gateway, &tenant, "ok", "fails-first", 100).await;
+    let original = tenant.chat("ok").await.must(200).request_id();
+    let copy = text(&copy_of(&gateway, &original).await["request_id"]);
+    let completed = data_of(&gateway, &copy, "inference.completed.v1").await;
+    assert_eq!(
+        (&completed["backend"]["model"], nano(&completed["cost_usd"])),
+        (&json!("usage-10-5-15"), REPORTED_NANOS)
+    );
+    let failed = data_of(&gateway, &copy, "inference.attempt_failed.v1").await;
+    assert_eq!((&failed["backend"]["model"], &failed["status"]), (&json!("e500"), &json!(500)), "{failed}");
+    let said = explained(&gateway, &copy).await;
+    assert_eq!(said["follows"], true, "{said:#}");
+    must_be_sound(&mut gateway);
+}
+
+/// The copy of another tenant's request waits for the only target of a shared model, which has no room, and this is changed meanwhile.
+/// Returns what the copy's life ends with.
+async fn while_a_copy_waits(change: impl AsyncFnOnce(&Gateway, &Tenant)) -> (House, Value) {
+    let mut house = House::new(1, &["gate"]).await;
+    house.tenant.price("ok").await;
+    house.tenant.add_model("ok", &["ok"]).await;
+    copy_to(&house.gateway, &house.tenant, "ok", "limited", 100).await;
+    house.ask("occupies");
+    house.until_seen(1).await;
+    let other = Tenant::new(&house.gateway, &house.upstream, &[]).await;
+    let original = other.app.post(NATIVE, &house.tenant.ask("ok")).await.must(200).request_id();
+    house.until_waiting(1).await;
+    change(&house.gateway, &other).await;
+    house.upstream.open_gate();
+    for reply in house.all_answered().await {
+        reply.must(200);
+    }
+    let copy = text(&copy_of(&house.gateway, &original).await["request_id"]);
+    let said = explained(&house.gateway, &copy).await;
+    assert_eq!(said["follows"], true, "{said:#}");
+    let end = house.end(&copy).await;
+    (house, end)
+}
+
+/// Holds: admin.shadow
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_the_platform_pays_waits_for_a_target_and_is_sent() {
+    let (house, end) = while_a_copy_waits(async |_, _| {}).await;
+    assert_eq!(end["backend"]["model"], json!("gate"), "{end}");
+    assert!(end["queued_ms"].as_u64().is_some(), "{end}");
+    assert_eq!(house.upstream.seen_of("gate"), 2);
+    house.must_verify();
+}
+
+/// Holds: admin.shadow-terms, inf.last-look
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_of_a_tenant_that_is_deleted_while_the_copy_of_its_request_waits() {
+    let (house, end) = while_a_copy_waits(async |gateway, other| {
+        gateway.operator().delete(&format!("/v1/admin/tenants/{}", other.id)).await.must(200);
+    })
+    .await;
+    assert_eq!((&end["code"], &end["reason"]), (&json!("FORBIDDEN"), &json!("no_longer_allowed")), "{end}");
+    assert_eq!(house.upstream.seen_of("gate"), 1, "the conversation of a deleted tenant was sent");
+    house.must_verify();
 }
 
 /// Holds: admin.shadow

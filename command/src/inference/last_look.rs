@@ -16,7 +16,7 @@ use projections::tables::Tables;
 
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::plan::{Plan, not_allowed, terms_not_met, under_maintenance};
-use super::preparation::{authorize, not_current, require_strategy_choice};
+use super::preparation::{authorize, not_current, require_live_tenant, require_strategy_choice};
 use super::target::PlannedTarget;
 
 /// Why a target is not called.
@@ -33,7 +33,7 @@ pub struct LastLook {
     caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
     planned_at: u64,
-    /// The tenant whose terms bind the request.
+    /// The tenant whose conversation it is: its terms bind the request, and it must not have ended.
     terms_of: Option<TenantId>,
     is_first: bool,
 }
@@ -63,6 +63,8 @@ impl LastLook {
         let model = &request.facts.model;
         let caller = authorize(&tables, &self.caller, gateway.clock.now()).map_err(NotToBeCalled::NoLongerAllowed)?;
         require_strategy_choice(&caller, request.facts.requested_strategy).map_err(NotToBeCalled::NoLongerAllowed)?;
+        // Of a copy, it may be another one than the caller's.
+        require_live_tenant(&tables, self.terms_of).map_err(NotToBeCalled::NoLongerAllowed)?;
         if !caller.may_use_model(&tables, model) {
             return Err(NotToBeCalled::NoLongerAllowed(not_allowed(model)));
         }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, Surface, WrittenBody};
 use events::content::{ContentPart, ContentPolicy};
 use events::event::admin::{Model, Permission};
-use events::event::{Context, ScopeSubject};
+use events::event::{Actor, Chain, Context, ScopeSubject};
 use events::ids::{RequestId, TenantId};
 use events::ledger::RefusedRequest;
 use events::log::OpenHold;
@@ -178,7 +178,7 @@ fn to_copy(
 ) -> Option<Box<RequestToCopy>> {
     let model = plan.model();
     let shadow = model.shadow.as_ref().filter(|shadow| shadow.draws(model.model_id, id))?;
-    let Some(memory) = gateway.copies.keep(request.body()) else {
+    let Some(memory) = gateway.copies.keep(model.tenant_id, request.body()) else {
         gateway.figures.count_copy(CopyOutcome::Dropped);
         return None;
     };
@@ -277,8 +277,7 @@ async fn plan_and_admit(
                     match gateway.tables.catch_up_with_others(&gateway.log, at).await {
                         CatchUp::FoundMore => {
                             tables = gateway.tables.load();
-                            caller = authorize(&tables, &caller, gateway.clock.now())?;
-                            require_strategy_choice(&caller, request.facts.requested_strategy)?;
+                            caller = authorize_again(gateway, &tables, &caller, received, &request)?;
                             continue;
                         }
                         CatchUp::FoundNothing => {}
@@ -345,9 +344,24 @@ async fn plan_and_admit(
         // The next plan may have another bound.
         unheld.permit.settle(0);
         tables = gateway.tables.load();
-        caller = authorize(&tables, &caller, gateway.clock.now())?;
-        require_strategy_choice(&caller, request.facts.requested_strategy)?;
+        caller = authorize_again(gateway, &tables, &caller, received, &request)?;
     }
+}
+
+/// The caller by newer tables, if it may still send this request.
+fn authorize_again(
+    gateway: &Gateway,
+    tables: &Tables,
+    caller: &Arc<Caller>,
+    received: &Received<'_>,
+    request: &ClientRequest,
+) -> Result<Arc<Caller>, Refusal> {
+    let caller = authorize(tables, caller, gateway.clock.now())?;
+    require_strategy_choice(&caller, request.facts.requested_strategy)?;
+    if let Some(copied) = received.copied {
+        require_live_tenant(tables, copied.tenant)?;
+    }
+    Ok(caller)
 }
 
 /// The salted digest of a prompt that is kept, of a large one on a thread of its own.
@@ -417,10 +431,24 @@ fn parse(surface: Surface, body: Bytes) -> Result<(Box<ClientRequest>, Digest), 
 pub fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
     let caller = caller.refreshed(tables, now)?;
     caller.require(Permission::ModelsUse)?;
-    if !tables.owners_are_live(&caller.chain) {
-        return Err(Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted"));
-    }
-    Ok(caller)
+    if tables.owners_are_live(&caller.chain) || is_platforms_copy(&caller) { Ok(caller) } else { Err(tenant_deleted()) }
+}
+
+/// Whether the caller sends copies of requests that the platform pays for: such a copy belongs to no tenant, and so to none that could
+/// be deleted.
+fn is_platforms_copy(caller: &Caller) -> bool {
+    caller.chain == Chain::default() && caller.actor == Actor::SHADOW
+}
+
+/// Errors: `FORBIDDEN`, if the tenant whose conversation it is has ended.
+pub fn require_live_tenant(tables: &Tables, tenant: Option<TenantId>) -> Result<(), Refusal> {
+    let Some(tenant) = tenant else { return Ok(()) };
+    let chain = tables.chain_of_tenant(tenant).filter(|chain| tables.owners_are_live(chain));
+    chain.map(drop).ok_or_else(tenant_deleted)
+}
+
+pub fn tenant_deleted() -> Refusal {
+    Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted")
 }
 
 /// Reads the body: it must be `application/json`, complete, and within the bounds.
@@ -451,7 +479,6 @@ mod tests {
     use std::time::Duration;
 
     use events::content::ContentSalts;
-    use events::event::Chain;
     use serde_json::json;
 
     use super::*;
@@ -546,6 +573,17 @@ mod tests {
             let refused = authorize(&lab.admin.tables.load(), &caller, now).unwrap_err();
             assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
         }
+    }
+
+    /// Of all callers without a tenant, only what sends the platform's copies is served.
+    #[tokio::test]
+    async fn only_copies_are_sent_for_no_tenant() {
+        let lab = Lab::new().await;
+        let nobody = Caller::operator(Chain::default());
+        let copies = Caller { actor: Actor::SHADOW, ..nobody.clone() };
+        let tables = lab.admin.tables.load();
+        let allowed = |caller: Caller| authorize(&tables, &Arc::new(caller), lab.admin.clock.now()).is_ok();
+        assert_eq!((allowed(copies), allowed(nobody)), (true, false));
     }
 
     #[tokio::test]

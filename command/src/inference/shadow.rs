@@ -34,7 +34,7 @@ pub fn after_served(gateway: &Arc<Gateway>, request: Box<RequestToCopy>) -> Afte
     let gateway = Arc::clone(gateway);
     Box::new(move || {
         let (copies, counted) = (gateway.copies.clone(), CountedCopy::new(Arc::clone(&gateway.figures)));
-        copies.spawn(request.model, send(gateway, request, counted));
+        copies.spawn(request.model, request.owner, send(gateway, request, counted));
     })
 }
 
@@ -70,7 +70,7 @@ async fn prepare(
     let tables = gateway.tables.load();
     let caller = Arc::new(owner_as_caller(&tables, copied.owner)?);
     gateway.require_served(&caller)?;
-    require_live(&tables, copied.tenant)?;
+    preparation::require_live_tenant(&tables, copied.tenant)?;
     let terms = terms(&tables, &copied)?;
     let now = Instant::now();
     let arrival = Arrival { at: now, authenticated_at: now, trace: None, passed: copied.passed };
@@ -115,7 +115,7 @@ fn owner_as_caller(tables: &Tables, owner: Option<TenantId>) -> Result<Caller, R
         None => Chain::default(),
         Some(tenant) => {
             let chain = tables.chain_of_tenant(tenant).filter(|chain| tables.owners_are_live(chain));
-            Chain { user: None, key: None, ..chain.ok_or_else(ended)? }
+            Chain { user: None, key: None, ..chain.ok_or_else(preparation::tenant_deleted)? }
         }
     };
     Ok(Caller {
@@ -125,17 +125,6 @@ fn owner_as_caller(tables: &Tables, owner: Option<TenantId>) -> Result<Caller, R
         chosen_tenant: owner,
         ..Caller::operator(chain)
     })
-}
-
-/// Errors: the tenant whose conversation it is has ended since.
-fn require_live(tables: &Tables, tenant: Option<TenantId>) -> Result<(), Refusal> {
-    let Some(tenant) = tenant else { return Ok(()) };
-    let chain = tables.chain_of_tenant(tenant).filter(|chain| tables.owners_are_live(chain));
-    chain.map(drop).ok_or_else(ended)
-}
-
-fn ended() -> Refusal {
-    Refusal::new(ErrorCode::Forbidden, "the tenant of this request has been deleted")
 }
 
 /// What was required of the targets of the copied request, and what its tenant requires by now.

@@ -140,7 +140,9 @@ fn today(status: &Status) -> Vec<String> {
     let tenant = spent.iter().map(|spent| {
         let named = spent.name.as_deref().map(|name| format!("{} ", printable(name))).unwrap_or_default();
         let requests = spent.requests;
-        format!("{:>16} USD  {requests:>9} requests  {named}{}", spent.cost.to_string(), spent.tenant)
+        // Only copies that the platform pays for belong to no tenant.
+        let whose = if spent.tenant.is_empty() { "copies for shadows" } else { &spent.tenant };
+        format!("{:>16} USD  {requests:>9} requests  {named}{whose}", spent.cost.to_string())
     });
     tenant.collect()
 }

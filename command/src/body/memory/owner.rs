@@ -17,7 +17,7 @@ pub struct BodyOwner {
 pub(super) enum Pool {
     /// Shared by all tenants.
     Tenants,
-    /// Shared by the keys that administer the platform.
+    /// Shared by the keys that administer the platform; of copies of requests, all that the platform pays for.
     Platform,
     Operator,
 }
@@ -31,6 +31,13 @@ impl BodyOwner {
     /// The owner of an inference request: the tenant and key that are charged.
     pub fn of_inference(caller: &Caller) -> Self {
         Self::of(caller.chain.tenant, caller.chain.key)
+    }
+
+    /// The owner of what is kept for a copy of a request: the one who pays for it. What the platform pays for has a pool of its own,
+    /// so that tenants never keep it out.
+    pub const fn of_copies(payer: Option<TenantId>) -> Self {
+        let pool = if payer.is_some() { Pool::Tenants } else { Pool::Platform };
+        Self { pool, tenant: payer, key: None }
     }
 
     /// The owner of a command. The operator, and keys that reach the whole platform, have pools of their own, so that tenants
