@@ -1,9 +1,8 @@
 //! The hedge of a request: its second call, which was made beside the first one.
 
-use super::route::{RouteCall, RouteTarget};
 use super::verdict::Verdict;
 use crate::event::admin::Model;
-use crate::event::inference::{AttemptFailed, Backend, HEDGED, Hedge, InferenceAdmitted};
+use crate::event::inference::{AttemptFailed, HEDGED, Hedge, InferenceAdmitted};
 use crate::event::{Event, Inference, Recorded};
 
 /// The number of the call that is a hedge: only the first call of a request has one.
@@ -46,31 +45,6 @@ pub(super) fn check(
         must_be_hedged(position, attempt, ended.hedge, admitted, verdict);
     }
     ended.hedge
-}
-
-/// The hedge went to a target that comes later in the order than that of the first call.
-pub(super) fn must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: &mut Verdict) {
-    let failed = |attempt: u32| {
-        calls.iter().find(|call| matches!(call, RouteCall::Failed { call, .. } if call.attempt == attempt))
-    };
-    let last = calls.iter().find(|call| matches!(call, RouteCall::Last { .. }));
-    let (Some(first), Some(hedge)) = (failed(1).or(last), failed(ATTEMPT).or(last)) else { return };
-    let rank = |backend: &Backend| {
-        let is_it = |target: &&RouteTarget| target.provider_id == backend.provider_id && target.model == backend.model;
-        targets.iter().find(is_it)?.rank
-    };
-    // What could not serve the request at all is told of each call.
-    let (Some(rank_of_first), Some(rank_of_hedge)) = (rank(first.backend()), rank(hedge.backend())) else { return };
-    if rank_of_hedge <= rank_of_first {
-        let backend = hedge.backend();
-        let name = format!("{}/{}", backend.provider_id, backend.model);
-        verdict.differ(
-            hedge.position(),
-            "backend",
-            name,
-            format!("a hedge goes to a target after place {rank_of_first} of the order, where the first call went"),
-        );
-    }
 }
 
 /// Of the two calls, the one that did not answer first was cancelled; the first call had been given its time.

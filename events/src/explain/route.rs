@@ -68,7 +68,7 @@ pub enum RouteCall {
 }
 
 impl RouteCall {
-    pub(super) const fn position(&self) -> u64 {
+    const fn position(&self) -> u64 {
         match self {
             Self::Failed { position, .. } | Self::Last { position, .. } => *position,
         }
@@ -172,7 +172,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     let hedge = hedges::check(&evidence.life, recorded, admitted, &model, &mut check.verdict);
     must_follow(&mut check, hedge.is_some());
     if hedge.is_some() {
-        hedges::must_come_later(&check.calls, &check.targets, &mut check.verdict);
+        hedge_must_come_later(&check.calls, &check.targets, &mut check.verdict);
     }
     check
 }
@@ -313,6 +313,31 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
                 check.verdict.differ(call.position(), "backend", name, follows);
             }
         }
+    }
+}
+
+/// The hedge went to a target that comes later in the order than that of the first call.
+fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: &mut Verdict) {
+    let failed = |attempt: u32| {
+        calls.iter().find(|call| matches!(call, RouteCall::Failed { call, .. } if call.attempt == attempt))
+    };
+    let last = calls.iter().find(|call| matches!(call, RouteCall::Last { .. }));
+    let (Some(first), Some(hedge)) = (failed(1).or(last), failed(hedges::ATTEMPT).or(last)) else { return };
+    let rank = |backend: &Backend| {
+        let is_it = |target: &&RouteTarget| target.provider_id == backend.provider_id && target.model == backend.model;
+        targets.iter().find(is_it)?.rank
+    };
+    // What could not serve the request at all is told of each call.
+    let (Some(rank_of_first), Some(rank_of_hedge)) = (rank(first.backend()), rank(hedge.backend())) else { return };
+    if rank_of_hedge <= rank_of_first {
+        let backend = hedge.backend();
+        let name = format!("{}/{}", backend.provider_id, backend.model);
+        verdict.differ(
+            hedge.position(),
+            "backend",
+            name,
+            format!("a hedge goes to a target after place {rank_of_first} of the order, where the first call went"),
+        );
     }
 }
 

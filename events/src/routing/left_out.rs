@@ -133,11 +133,12 @@ mod tests {
                 | LeftOut::NoSuchApi
                 | LeftOut::ForAnotherApi
                 | LeftOut::FieldNotAllowed
-                | LeftOut::ContextUnknown
                 | LeftOut::BreakerOpen
                 | LeftOut::NotInRule
                 | LeftOut::TermNotMet(_) => assert_eq!(told, kind.to_string()),
-                LeftOut::CapAbove { .. } | LeftOut::Maintenance { .. } => assert_ne!(told, kind.to_string()),
+                LeftOut::CapAbove { .. } | LeftOut::ContextUnknown | LeftOut::Maintenance { .. } => {
+                    assert_ne!(told, kind.to_string())
+                }
             }
         }
         assert_eq!(RecordedLeftOut("of_later_times").to_string(), "of later times");
