@@ -214,7 +214,7 @@ async fn what_a_file_asks_for_comes_about_once_and_serves_requests() {
         let ask = json!({ "model": model, "messages": [{ "role": "user", "content": "hello" }] });
         app.post(NATIVE, &ask).await.must(200);
     }
-    let budget = live(&gateway, "budgets", "period", &json!("month")).await;
+    let budget = live(&gateway, "budgets", "limit_usd", &json!("25.000000000")).await;
     assert_ne!(gateway.budget(&text(&budget["id"])).await["settled_usd"], "0.000000000");
     assert_eq!(budget["alert_at"], json!(["0.5", "1"]));
     gateway.books().await;
