@@ -50,6 +50,21 @@ impl Room {
 }
 
 impl Instructions {
+    /// In the order of [`Room::ALL`].
+    pub const fn new(counts: [u64; 4]) -> Self {
+        Self(counts)
+    }
+
+    /// The rooms that work on each request for itself.
+    pub const fn by_request(&self) -> u64 {
+        self.of(Room::RequestPath) + self.of(Room::Writer)
+    }
+
+    /// The rooms that work on batches, or now and then.
+    pub const fn in_batches(&self) -> u64 {
+        self.of(Room::Views) + self.of(Room::Other)
+    }
+
     pub const fn of(&self, room: Room) -> u64 {
         self.0[room as usize]
     }
