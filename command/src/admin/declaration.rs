@@ -174,6 +174,17 @@ impl Members {
             .collect()
     }
 
+    /// Reads an object that has these fields and no others.
+    pub fn read_object(&self, field: Field) -> Result<FieldValues, FieldError> {
+        self.read_creation(field.object()?.refuse_unknown(&self.names())?)
+    }
+
+    /// The type of a field that is such an object.
+    pub fn into_object(self) -> FieldType {
+        let shape = self.creation().closed();
+        FieldType::new(shape, move |field| self.read_object(field))
+    }
+
     /// Reads the body of a creation.
     pub fn read_creation(&self, mut fields: Fields) -> Result<FieldValues, FieldError> {
         let mut values = FieldValues::default();

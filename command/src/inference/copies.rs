@@ -78,10 +78,11 @@ pub struct RequestToCopy {
 /// The copies of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Copies {
-    shared: Arc<Shared>,
+    shared: Arc<CopiesInProcess>,
 }
 
-struct Shared {
+/// What all clones of [`Copies`] have in common.
+struct CopiesInProcess {
     tasks: TaskTracker,
     /// No more copies begin.
     draining: CancellationToken,
@@ -153,7 +154,7 @@ fn room_of<K: Eq + Hash>(rooms: &mut HashMap<K, Weak<Room>>, of: K, new: impl Fn
 impl Default for Copies {
     fn default() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(CopiesInProcess {
                 tasks: TaskTracker::new(),
                 draining: CancellationToken::new(),
                 stopping: CancellationToken::new(),

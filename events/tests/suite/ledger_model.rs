@@ -19,7 +19,7 @@ use events::time::Period;
 use proptest::prelude::*;
 
 use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, start};
-use scopes::{Asker, Conditions, LEVELS, asker, conditions, narrowing, scope};
+use scopes::{Conditions, LEVELS, RequestSender, conditions, narrowing, scope, sender};
 
 const BUDGETS: u128 = 5;
 const REQUESTS: u128 = 12;
@@ -43,7 +43,7 @@ enum Move {
     },
     Admit {
         request: u128,
-        asker: Asker,
+        sender: RequestSender,
         held: i64,
         ttl_minutes: i64,
     },
@@ -66,8 +66,8 @@ fn moves() -> impl Strategy<Value = Move> {
             }
         ),
         1 => (0..BUDGETS).prop_map(|budget| Move::Close { budget }),
-        12 => (0..REQUESTS, asker(), 0i64..25, 1i64..90)
-            .prop_map(|(request, asker, held, ttl_minutes)| Move::Admit { request, asker, held, ttl_minutes }),
+        12 => (0..REQUESTS, sender(), 0i64..25, 1i64..90)
+            .prop_map(|(request, sender, held, ttl_minutes)| Move::Admit { request, sender, held, ttl_minutes }),
         8 => (0..REQUESTS, proptest::option::of(0i64..40)).prop_map(|(request, charged)| Move::End { request, charged }),
         2 => Just(Move::Sweep),
         3 => (1i64..3000).prop_map(|minutes| Move::Wait { minutes }),
@@ -146,11 +146,18 @@ impl Model {
         charges.map(|(_, _, nanos)| nanos).sum()
     }
 
-    fn admit(&mut self, request: u128, asker: Asker, asked: i64, now: DateTime<Utc>, ttl: TimeDelta) -> Verdict {
+    fn admit(
+        &mut self,
+        request: u128,
+        sender: RequestSender,
+        asked: i64,
+        now: DateTime<Utc>,
+        ttl: TimeDelta,
+    ) -> Verdict {
         if self.holds.iter().any(|hold| hold.request == request) {
             return Verdict::Repeated;
         }
-        let binding = self.budgets.iter().filter(|budget| asker.is_bound_by(&budget.scope, &budget.conditions));
+        let binding = self.budgets.iter().filter(|budget| sender.is_bound_by(&budget.scope, &budget.conditions));
         let bound: Vec<_> = binding.cloned().collect();
         let left = |budget: &ModelBudget| budget.limit - self.used(budget.number, &window(budget.period, now));
         let short: Vec<_> = bound.iter().filter(|budget| !budget.observes && left(budget) < asked).collect();
@@ -406,13 +413,13 @@ fn play(moves: &[Move]) {
                 model.budgets.retain(|other| other.number != *budget);
                 ledger.budget_event(Change::Ended(id(*budget)), now);
             }
-            Move::Admit { request, asker, held, ttl_minutes } => {
+            Move::Admit { request, sender, held, ttl_minutes } => {
                 let ttl = TimeDelta::minutes(*ttl_minutes);
                 let ttl_s = Duration::from_secs(ttl.num_seconds().unsigned_abs());
-                let mut asked = admission(*request, asker.key, *held, ttl_s);
-                asker.put_into(&mut asked.admitted);
+                let mut asked = admission(*request, sender.key, *held, ttl_s);
+                sender.put_into(&mut asked.admitted);
                 let decision = ledger.admit(&asked, now);
-                let wanted = model.admit(*request, *asker, *held, now, ttl);
+                let wanted = model.admit(*request, *sender, *held, now, ttl);
                 let got = match decision {
                     AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
                         let lowered_to = lowered_cap.map(LoweredCap::tokens);

@@ -125,9 +125,7 @@ fn target() -> Members {
 fn targets() -> FieldType {
     let target = target();
     let shape = schema::list(target.creation().closed(), Some(TARGETS_LEN_MAX));
-    FieldType::new(shape, move |field| {
-        field.list(TARGETS_LEN_MAX, |item| target.read_creation(item.object()?.refuse_unknown(&target.names())?))
-    })
+    FieldType::new(shape, move |field| field.list(TARGETS_LEN_MAX, |item| target.read_object(item)))
 }
 
 fn rule() -> Members {
@@ -156,9 +154,7 @@ fn backend() -> FieldType {
 fn rules() -> FieldType {
     let rule = rule();
     let shape = schema::list(rule.creation().closed(), Some(RULES_LEN_MAX));
-    FieldType::new(shape, move |field| {
-        field.list(RULES_LEN_MAX, |item| rule.read_creation(item.object()?.refuse_unknown(&rule.names())?))
-    })
+    FieldType::new(shape, move |field| field.list(RULES_LEN_MAX, |item| rule.read_object(item)))
 }
 
 /// Refuses rules that name no target of the model, or whose conditions cannot be read.

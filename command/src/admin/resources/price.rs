@@ -128,7 +128,7 @@ fn tiers() -> FieldType {
     let shape = schema::list(tier.creation().closed(), Some(Tiers::LEN_MAX));
     FieldType::new(shape, move |field| {
         let path = field.path().to_owned();
-        let read = |item: Field| tier.read_creation(item.object()?.refuse_unknown(&tier.names())?);
+        let read = |item: Field| tier.read_object(item);
         let given = field.list(Tiers::LEN_MAX, read)?;
         let tiers: Result<Vec<PriceTier>, _> = serde_json::from_value(json!(given));
         let tiers = tiers.map_err(|error| FieldError::new(&path, error.to_string()))?;

@@ -15,7 +15,7 @@ pub type Conditions = [Option<u8>; 3];
 
 /// Who sends a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct RequestSender {
     pub key: u128,
     /// A bit for each team that its user is in.
     teams: u128,
@@ -28,8 +28,8 @@ pub fn conditions() -> impl Strategy<Value = Conditions> {
     [value(), value(), value()]
 }
 
-pub fn asker() -> impl Strategy<Value = Asker> {
-    (0..KEYS, 0..1u128 << TEAMS, conditions()).prop_map(|(key, teams, has)| Asker { key, teams, has })
+pub fn sender() -> impl Strategy<Value = RequestSender> {
+    (0..KEYS, 0..1u128 << TEAMS, conditions()).prop_map(|(key, teams, has)| RequestSender { key, teams, has })
 }
 
 pub fn narrowing([model, project, team]: Conditions) -> Narrowing {
@@ -51,7 +51,7 @@ pub fn scope(level: u8, budget: u128) -> Scope {
     }
 }
 
-impl Asker {
+impl RequestSender {
     fn teams(self) -> impl Iterator<Item = u128> {
         (0..TEAMS).filter(move |team| self.teams & (1u128 << team) != 0)
     }

@@ -32,9 +32,7 @@ fn step() -> Members {
 fn steps() -> FieldType {
     let step = step();
     let shape = schema::list(step.creation().closed(), Some(STEPS_LEN_MAX));
-    FieldType::new(shape, move |field| {
-        field.list(STEPS_LEN_MAX, |item| step.read_creation(item.object()?.refuse_unknown(&step.names())?))
-    })
+    FieldType::new(shape, move |field| field.list(STEPS_LEN_MAX, |item| step.read_object(item)))
 }
 
 /// The rules of a model that is an alias, or has targets.

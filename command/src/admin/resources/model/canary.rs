@@ -5,15 +5,11 @@ use events::ids::ProviderId;
 
 use super::NAME_LEN_MAX;
 use crate::admin::declaration::{Member, Members, optional, required};
-use crate::admin::field_type::{FieldType, id, one_of, text, whole};
+use crate::admin::field_type::{id, one_of, text, whole};
 use crate::admin::lifecycle::RuleError;
 
 pub fn canary() -> Member {
-    let members = members();
-    let shape = members.creation().closed();
-    let read =
-        FieldType::new(shape, move |field| members.read_creation(field.object()?.refuse_unknown(&members.names())?));
-    optional("canary", read).shown_as(self::members().creation().open()).meaning(
+    optional("canary", members().into_object()).shown_as(members().creation().open()).meaning(
         "A target that is tried out: it is tried first for a share of the requests or of the tenants, and for all others only after every \
          other target",
     )

@@ -4,15 +4,11 @@ use events::event::admin::{Model, Shadow};
 
 use super::slug;
 use crate::admin::declaration::{Member, Members, optional, required};
-use crate::admin::field_type::{FieldType, whole};
+use crate::admin::field_type::whole;
 use crate::admin::lifecycle::RuleError;
 
 pub fn shadow() -> Member {
-    let members = members();
-    let shape = members.creation().closed();
-    let read =
-        FieldType::new(shape, move |field| members.read_creation(field.object()?.refuse_unknown(&members.names())?));
-    optional("shadow", read).shown_as(self::members().creation().open()).meaning(
+    optional("shadow", members().into_object()).shown_as(members().creation().open()).meaning(
         "Another model that gets a copy of a share of the requests, once they are answered. Nobody gets the answers of copies; whoever \
          owns this model pays for them",
     )
