@@ -22,6 +22,7 @@ mod bound;
 mod breakers;
 mod call;
 mod call_observers;
+mod calls_at_target;
 mod content;
 mod copies;
 mod count_tokens;
