@@ -113,7 +113,8 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
         Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
     let api = inferences.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::inference(surface, operation);
-        // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about.
+        // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about. Its steps are a part of
+        // it, apart from the calls: each further box is an allocation and one more copy.
         let handle = move |gateway, id, caller, request| Box::pin(infer(surface, gateway, id, caller, request));
         api.post(path, handle, describe)
     });
@@ -167,15 +168,14 @@ async fn serve(
     request: Request,
     (mut unheld, limits): (UnheldRequest, &mut BindingLimits),
 ) -> Result<Response, Refusal> {
-    // Boxed one by one, as `infer`: a future of more than 4 KiB is slow to move into its box.
-    match Box::pin(prepare(gateway, surface, id, caller, request, (&mut unheld, limits))).await {
+    match prepare(gateway, surface, id, caller, request, (&mut unheld, limits)).await {
         Ok(mut prepared) => {
             let to_copy = prepared.to_copy.take();
             let after_served = to_copy.map(|request| shadow::after_served(gateway, request));
             let lowered_cap = prepared.hold.lowered_cap;
             let retirement = &prepared.plan.retirement;
             let deprecation = retirement.has_dates().then(|| headers::deprecation(retirement, gateway.now())).flatten();
-            let mut response = Box::pin(dispatch::run(gateway, prepared, unheld, after_served)).await?;
+            let mut response = dispatch::run(gateway, prepared, unheld, after_served).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }

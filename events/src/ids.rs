@@ -130,6 +130,11 @@ fn write_text<'a>(prefix: &'static str, uuid: Uuid, text: &'a mut [u8; TEXT_LEN]
     std::str::from_utf8(text).unwrap_or_default()
 }
 
+/// The key of a target, where events have something by target: `provider_id/model`.
+pub fn target_key(provider: ProviderId, model: &str) -> String {
+    [write_text(ProviderId::PREFIX, provider.0, &mut [0; TEXT_LEN]), "/", model].concat()
+}
+
 /// An id whose text begins with a prefix that names its type.
 pub trait Prefixed:
     Copy

@@ -6,7 +6,7 @@
 
 mod recording;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub struct Breakers {
 }
 
 /// By provider and its name of the model.
-type WatchedTargets = HashMap<ProviderId, HashMap<Box<str>, Watched>>;
+type WatchedTargets = BTreeMap<ProviderId, BTreeMap<Box<str>, Watched>>;
 
 /// What this node knows of a target.
 #[derive(Debug, Default)]
@@ -247,7 +247,7 @@ impl Breakers {
         if let Some(known) = watched.get_mut(&provider).and_then(|models| models.get_mut(model)) {
             return change(known);
         }
-        if watched.values().map(HashMap::len).sum::<usize>() >= TARGETS_MAX {
+        if watched.values().map(BTreeMap::len).sum::<usize>() >= TARGETS_MAX {
             watched.retain(|_, models| {
                 models.retain(|_, known| known.probed_since.is_some() || known.opened_here.is_some());
                 !models.is_empty()

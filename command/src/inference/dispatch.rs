@@ -49,6 +49,7 @@ pub async fn run(
     while let Some(next) = dispatch.sequence.next() {
         let Some((at, target)) = dispatch.place_at(next, &mut running).await else { continue };
         let (outcome, ended_with);
+        // Boxed: together with the other steps, it would be so large that moving it into its box is slow.
         (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
         let ignored = running.ignored.take();
         match outcome {
@@ -80,7 +81,7 @@ pub async fn run(
 /// A request on its way from target to target.
 struct Dispatch<'g> {
     gateway: &'g Arc<Gateway>,
-    request_id: String,
+    request_id: Arc<str>,
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
@@ -123,14 +124,13 @@ impl<'g> Dispatch<'g> {
             terms_of,
             to_copy: _,
         } = prepared;
-        let request_id = hold.request_id.to_string();
         let mut running = Running::new(gateway, hold, unheld, &plan, &request, (content, content_lost));
         running.after_served = after_served;
         let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
         let first_body = targets.first().cloned().zip(first_body);
         let dispatch = Self {
             gateway,
-            request_id,
+            request_id: Arc::clone(&running.request_id_text),
             surface: request.surface(),
             model_id: plan.model_id(),
             priority,

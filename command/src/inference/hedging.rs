@@ -130,7 +130,7 @@ enum EndedFirst {
 impl Race {
     async fn run(self, mut running: Box<Running>) -> RaceEnd {
         let Self { gateway, mut source, mut look, first, others, after, client_left, second_transmission } = self;
-        let request_id = running.request_id.to_string();
+        let request_id = Arc::clone(&running.request_id_text);
         let first_target = Arc::clone(&first.target);
         let mut pair = CallPair::of(&gateway, &mut running);
         let CallPair { first: one, second: two, hedge, .. } = &mut pair;

@@ -16,8 +16,7 @@ pub struct PassedOver {
 
 impl PassedOver {
     pub fn add(&mut self, backend: &Backend, why: PassedOverFor) {
-        let Backend { provider_id, model, .. } = backend;
-        self.add_named(format!("{provider_id}/{model}"), why);
+        self.add_named(backend.key(), why);
         self.any_at_its_turn = true;
     }
 

@@ -272,9 +272,7 @@ impl Plan {
 
     /// The versions of everything that the plan is based on; the ledger adds the budgets.
     pub fn versions(&self, key: Option<u64>, teams: &TeamVersions) -> Versions {
-        let price = |target: &PlannedTarget| {
-            (format!("{}/{}", target.backend.provider_id, target.backend.model), target.price_version)
-        };
+        let price = |target: &PlannedTarget| (target.backend.key(), target.price_version);
         Versions {
             model: self.model_version,
             alias: self.alias_version,

@@ -56,7 +56,7 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// A completed request whose settlement is durable.
 pub struct Settled {
-    pub request_id: String,
+    pub request_id: Arc<str>,
     pub model: String,
     pub target: Arc<PlannedTarget>,
     pub measured: Measured,
@@ -99,6 +99,8 @@ pub struct UnheldRequest {
 
 pub struct Running {
     pub request_id: RequestId,
+    /// The id as text, written once.
+    pub request_id_text: Arc<str>,
     pub admitted_position: u64,
     owner: Owner,
     body_owner: BodyOwner,
@@ -172,6 +174,7 @@ impl Running {
         let now = Instant::now();
         Box::new(Self {
             request_id: hold.request_id,
+            request_id_text: hold.request_id.to_string().into(),
             admitted_position: hold.admitted_position,
             owner: hold.context.tenant_id,
             body_owner: BodyOwner::of(hold.context.tenant_id, hold.context.key_id),
@@ -381,7 +384,7 @@ impl Running {
         let settled_position = settled.position;
         let permit = std::mem::take(&mut self.permit);
         Ok(Settled {
-            request_id: self.request_id.to_string(),
+            request_id: Arc::clone(&self.request_id_text),
             model,
             target,
             measured,

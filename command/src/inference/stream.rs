@@ -3,6 +3,7 @@
 //! alive, in a form that it ignores: it is neither part of the answer nor a sign of life of the upstream. When the client goes, the body is dropped, and the request
 //! with it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -39,7 +40,7 @@ pub fn respond(
     permit: AnswerPermit,
 ) -> Response {
     let admitted_position = running.admitted_position;
-    let (deadline, request_id) = (running.deadline, running.request_id.to_string());
+    let (deadline, request_id) = (running.deadline, Arc::clone(&running.request_id_text));
     let relaying = ExpiringSlot::new(
         StreamRelay {
             _open: running.timeline.stream_opens(),
@@ -90,7 +91,7 @@ struct StreamRelay {
 struct OpenStream {
     relaying: ExpiringSlot<StreamRelay>,
     surface: Surface,
-    request_id: String,
+    request_id: Arc<str>,
     /// Events that the client was sent, for dialects that number them.
     events: u64,
 }
@@ -230,7 +231,7 @@ impl StreamRelay {
     async fn close(self, rest: Bytes) -> Bytes {
         let Self { mut running, surface, mut body, permit, .. } = self;
         let Some(relay) = running.relay.take() else { return rest };
-        let request_id = running.request_id.to_string();
+        let request_id = Arc::clone(&running.request_id_text);
         let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing_after(&rest, &settled.receipt()),
             Err(error) => {
@@ -258,7 +259,7 @@ impl StreamRelay {
         let Self { mut running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
-        let request_id = running.request_id.to_string();
+        let request_id = Arc::clone(&running.request_id_text);
         running.judge(failure);
         let refusal = failure.refusal_alone();
         let refusal = match running.target() {

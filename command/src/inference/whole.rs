@@ -58,7 +58,8 @@ pub async fn read_answer(
     running: &mut Running,
     begins: oneshot::Sender<()>,
 ) -> Result<HeldAnswer, CallFailure> {
-    let mut called = call(gateway, target, body, &running.request_id.to_string(), running).await?;
+    let request_id = Arc::clone(&running.request_id_text);
+    let mut called = call(gateway, target, body, &request_id, running).await?;
     running.answered_by(called.upstream_request_id);
     // The receiver may be gone: its client has left.
     let _ = begins.send(());

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
 use events::event::{Actor, Context, Event, Hold, Inference, Recorded};
-use events::ids::{IdMap, RequestId};
+use events::ids::{IdMap, RequestId, target_key};
 use events::ledger::Revaluation;
 use events::money::NanoUsd;
 use events::usage::{Usage, UsageSource};
@@ -78,7 +78,7 @@ impl Scan {
         let (mut scanned, mut of_backends) = (Vec::new(), HashMap::<String, Vec<PastChange>>::new());
         for change in changes {
             scanned.push(ScannedChange { change: change.clone(), requests: 0, delta: 0 });
-            let target = format!("{}/{}", change.provider_id, change.model);
+            let target = target_key(change.provider_id, &change.model);
             of_backends.entry(target).or_default().push(change.clone());
         }
         let of_backend = |(target, changes)| (target, ChangesOfBackend::new(changes));

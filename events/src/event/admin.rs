@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::Shown;
 use crate::content::ContentPolicy;
 use crate::fraction::Fraction;
-use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, ProviderId, TenantId, UserId};
+use crate::ids::{BudgetId, KeyId, LimitId, ModelId, PartnerId, ProviderId, TenantId, UserId, target_key};
 use crate::limit::{Bounds, Measure};
 use crate::maintenance::MaintenanceWindows;
 use crate::money::NanoUsd;
@@ -376,7 +376,7 @@ impl Target {
 
     /// `provider_id/model`, as events name it.
     pub fn backend(&self) -> String {
-        format!("{}/{}", self.provider_id, self.model)
+        target_key(self.provider_id, &self.model)
     }
 
     /// A target without limits given.

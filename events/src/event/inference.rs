@@ -11,7 +11,7 @@ use super::context::Context;
 use super::family::family;
 use super::scope_subject::{ScopeSubject, TeamVersions};
 use crate::content::{ContentPart, ContentPolicy};
-use crate::ids::{BudgetId, ProviderId, ProviderKeyId, RequestId};
+use crate::ids::{BudgetId, ProviderId, ProviderKeyId, RequestId, target_key};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
 use crate::output_cap::LoweredCap;
@@ -308,6 +308,13 @@ pub struct Backend {
     /// The provider key that it was called with; absent for the provider's own key, and for one without provider keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_key_id: Option<ProviderKeyId>,
+}
+
+impl Backend {
+    /// See [`target_key`].
+    pub fn key(&self) -> String {
+        target_key(self.provider_id, &self.model)
+    }
 }
 
 named! {

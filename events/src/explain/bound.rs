@@ -9,6 +9,7 @@ use super::evidence::Evidence;
 use super::verdict::Verdict;
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Chain, Recorded};
+use crate::ids::target_key;
 use crate::money::{BoundTerms, CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use crate::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use crate::usage::ServiceTier;
@@ -104,7 +105,7 @@ pub(super) fn check(
     let mut priced = Vec::new();
     for (backend, version) in &admitted.versions.prices {
         match evidence.price(*version) {
-            Some((event, price)) if format!("{}/{}", price.provider_id, price.model) == *backend => {
+            Some((event, price)) if target_key(price.provider_id, &price.model) == *backend => {
                 let owners = event.context.chain();
                 priced.push(Priced { backend, version: *version, owners, tariff: &price.tariff });
             }

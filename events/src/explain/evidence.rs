@@ -13,7 +13,7 @@ use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted};
 use crate::event::{
     Chain, Change, Event, Hold, Inference, Recorded, Resource, ResourceState, ScopeSubject, Stream, StreamKind,
 };
-use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, TeamId, UserId};
+use crate::ids::{BudgetId, LimitId, PartnerId, PriceId, RequestId, TeamId, UserId, target_key};
 use crate::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 use crate::money::NanoUsd;
 
@@ -341,12 +341,11 @@ pub fn life_of(reader: &dyn Reader, request: RequestId) -> Result<Vec<Recorded>,
 }
 
 fn key(price: &Price) -> String {
-    format!("{}/{}", price.provider_id, price.model)
+    target_key(price.provider_id, &price.model)
 }
 
 /// The backends that the request names, as `provider_id/model`.
 fn backends(life: &[Recorded]) -> BTreeSet<String> {
-    let name = |backend: &Backend| format!("{}/{}", backend.provider_id, backend.model);
     let mut found = BTreeSet::new();
     for recorded in life {
         let Event::Inference(fact) = &recorded.event else { continue };
@@ -357,10 +356,10 @@ fn backends(life: &[Recorded]) -> BTreeSet<String> {
             }
             Inference::AttemptFailed(attempt) => {
                 let AttemptFailed { backend, .. } = &**attempt;
-                found.insert(name(backend));
+                found.insert(backend.key());
             }
             Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended) => {
-                found.extend(ended.backend.iter().map(name));
+                found.extend(ended.backend.iter().map(Backend::key));
             }
             Inference::Refused(_) => {}
         }

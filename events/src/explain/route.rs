@@ -10,7 +10,7 @@ use crate::content::ContentPolicy;
 use crate::event::admin::{Model, Target};
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
 use crate::event::{Event, Inference, Recorded};
-use crate::ids::ProviderId;
+use crate::ids::{ProviderId, target_key};
 use crate::recorded_route::recorded_order;
 use crate::routing::{
     ChosenBy, ConditionSubject, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures, RoutingRule, Strategy,
@@ -164,7 +164,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         });
     }
     for backend in admitted.versions.prices.keys() {
-        let is_target = |target: &RouteTarget| format!("{}/{}", target.provider_id, target.model) == *backend;
+        let is_target = |target: &RouteTarget| target_key(target.provider_id, &target.model) == *backend;
         if !check.targets.iter().any(is_target) {
             check.verdict.differ(recorded.position, "versions.prices", backend, "it is not a target of the model");
         }
@@ -289,7 +289,7 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
         // Made beside the first one, to whichever target could be called then: the others keep their places.
         let is_hedge = is_hedged && matches!(call, RouteCall::Failed { call, .. } if call.attempt == hedges::ATTEMPT);
         let backend = call.backend();
-        let name = format!("{}/{}", backend.provider_id, backend.model);
+        let name = backend.key();
         let called = check.targets.iter().filter(|target| {
             target.provider_id == backend.provider_id && target.model == backend.model && target.rank.is_some()
         });
@@ -331,7 +331,7 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
     let (Some(rank_of_first), Some(rank_of_hedge)) = (rank(first.backend()), rank(hedge.backend())) else { return };
     if rank_of_hedge <= rank_of_first {
         let backend = hedge.backend();
-        let name = format!("{}/{}", backend.provider_id, backend.model);
+        let name = backend.key();
         verdict.differ(
             hedge.position(),
             "backend",

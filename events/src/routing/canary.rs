@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Order;
 use super::share::hundredth;
-use crate::ids::{ModelId, ProviderId, RequestId, TenantId};
+use crate::ids::{ModelId, ProviderId, RequestId, TenantId, target_key};
 use crate::named;
 
 named! {
@@ -33,7 +33,7 @@ impl Canary {
 
     /// As `provider_id/model`.
     pub fn backend(&self) -> String {
-        format!("{}/{}", self.provider_id, self.model)
+        target_key(self.provider_id, &self.model)
     }
 
     /// Whether a request is in the share. One without a tenant is in no share of tenants.

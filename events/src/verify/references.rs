@@ -9,7 +9,7 @@ use crate::decision_time::may_have_known;
 use crate::event::admin::{Model, Price};
 use crate::event::inference::{InferenceAdmitted, InferenceRefused};
 use crate::event::{Change, Recorded, Resource, TeamVersions};
-use crate::ids::{KeyId, ModelId};
+use crate::ids::{KeyId, ModelId, target_key};
 use crate::refusal::ErrorCode;
 
 /// All versions that a request can name, by the position at which they were recorded.
@@ -114,7 +114,7 @@ impl References {
         }
         for (target, version) in &versions.prices {
             let price = self.price(*version)?;
-            if format!("{}/{}", price.provider_id, price.model) != *target {
+            if target_key(price.provider_id, &price.model) != *target {
                 return Err(format!("the price at position {version} is not one of {target}"));
             }
             if price.effective_from > recorded.recorded_at {

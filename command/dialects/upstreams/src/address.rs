@@ -16,8 +16,11 @@ const OPENAI_PATHS: [(&str, &str); 5] = [
 
 /// The host of an address in its normal form, without its port.
 pub fn host_of(base_url: &str) -> Option<&str> {
-    let (_, rest) = base_url.split_once(':')?;
-    rest.strip_prefix("//")?.split(['/', ':', '?']).next()
+    // By bytes: it is looked for in each request.
+    let scheme_end = base_url.bytes().position(|byte| byte == b':')?;
+    let rest = base_url.get(scheme_end + 1..)?.strip_prefix("//")?;
+    let end = rest.bytes().position(|byte| matches!(byte, b'/' | b':' | b'?')).unwrap_or(rest.len());
+    rest.get(..end)
 }
 
 /// The address that is meant by one that cannot work; `None` if it may work.

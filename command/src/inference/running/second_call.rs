@@ -26,6 +26,7 @@ impl Running {
     pub fn beside(&self) -> Box<Self> {
         Box::new(Self {
             request_id: self.request_id,
+            request_id_text: Arc::clone(&self.request_id_text),
             admitted_position: self.admitted_position,
             owner: self.owner,
             body_owner: self.body_owner,
