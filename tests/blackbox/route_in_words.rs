@@ -49,7 +49,62 @@ async fn each_call_is_told_with_why_it_failed_and_what_was_called_next() {
     );
     tenant.set_limit("0.000000001").await;
     let refused = tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").request_id();
-    assert_eq!(route(&gateway, gateway.operator(), &refused).await, Value::Null, "no target was chosen");
+    for client in [gateway.operator(), &reader] {
+        let seen = route(&gateway, client, &refused).await;
+        let told = text(&seen["in_words"]);
+        let begin = format!(
+            "The request for {n}/ok was refused, so that no target was called: this request could cost up to 0.0"
+        );
+        let budget = format!(" US dollars, but the budget {} of ", tenant.budget);
+        assert!(told.starts_with(&begin) && told.contains(&budget) && told.ends_with(" and never resets."), "{told}");
+        assert_eq!(seen["is_visible"], true);
+    }
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (operator, n) = (gateway.operator(), &tenant.name);
+    made(operator, "/models", json!({ "name": tenant.model("free"), "targets": [target(&tenant, "unpriced")] })).await;
+    let (_, other) = tenant.new_key(&gateway, json!({ "permissions": ["models:use"], "models": ["other"] })).await;
+    let refusals = [
+        (
+            tenant
+                .app
+                .clone()
+                .with("x-ledgerway-residency", "eu")
+                .post(NATIVE, &tenant.ask("ok"))
+                .await
+                .must_be(403, "TERMS_NOT_MET"),
+            "ok",
+            "the request required residency eu, and no target that could serve it was stated to meet that and what else was required",
+        ),
+        (
+            other.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED"),
+            "ok",
+            "the allow list of its key, or that of its tenant, does not name the model",
+        ),
+        (
+            tenant.app.post(NATIVE, &tenant.ask("free")).await.must_be(422, "MODEL_UNPRICED"),
+            "free",
+            "no target that could serve it had a live provider, a price in force and, for documents, a context window",
+        ),
+        (
+            tenant.app.post(NATIVE, &tenant.ask("none")).await.must_be(404, "MODEL_NOT_FOUND"),
+            "none",
+            "there was no model of that name that its key could see",
+        ),
+    ];
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    for (refused, model, why) in refusals {
+        let request = refused.request_id();
+        for client in [operator, &reader] {
+            let told = format!("The request for {n}/{model} was refused, so that no target was called: {why}.");
+            assert_eq!(route(&gateway, client, &request).await, json!({ "in_words": told, "is_visible": true }));
+        }
+    }
 }
 
 /// Holds: query.route-in-words

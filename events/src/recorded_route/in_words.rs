@@ -44,7 +44,7 @@ impl RecordedRoute<'_> {
 
     fn alias(&self) -> Option<String> {
         let model = self.route()?.stands_for.as_deref()?;
-        Some(format!("The alias {} stood for the model {model}.", self.admitted.model))
+        Some(alias_in_words(&self.admitted.model, model))
     }
 
     fn order(&self, name: &impl Fn(ProviderId, &str) -> String) -> String {
@@ -177,6 +177,10 @@ impl RecordedRoute<'_> {
             }
         }
     }
+}
+
+pub(super) fn alias_in_words(alias: &str, model: &str) -> String {
+    format!("The alias {alias} stood for the model {model}.")
 }
 
 const fn strategy_in_words(strategy: Strategy) -> &'static str {

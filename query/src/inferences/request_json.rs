@@ -99,10 +99,10 @@ pub fn shape() -> Shape {
     let hold = step().required("held_usd", schema::money()).open();
     let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
     let in_words = "How its targets were ordered and by whose choice, what was left out, each call and why it failed, what was passed \
-                    over, and which target answered; not in lists";
+                    over, and which target answered; of a refused request, why no target was called; not in lists";
     let route = object()
         .optional("in_words", schema::described(schema::string(), in_words))
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller is told all of it"))
         .open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))

@@ -6,9 +6,9 @@ use events::event::admin::Model;
 use events::event::inference::Backend;
 use events::event::{Event, Inference, Recorded, Resource};
 use events::ids::ProviderId;
-use events::recorded_route::{RecordedRoute, RouteDetail};
+use events::recorded_route::{RecordedRoute, RouteDetail, refusal_in_words};
 use projections::views::inferences::StoredRequest;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What is recorded of a route that everybody sees who sees the request, as in its explanation.
 const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
@@ -67,7 +67,7 @@ pub fn model_of(version: &Recorded) -> Option<&Model> {
     }
 }
 
-/// Adds the decision in words to the request. A refused one has none.
+/// Adds the decision in words to the request. Of a refusal, everybody is told what the client was told.
 pub fn put_in_words(
     item: &mut Value,
     request: &StoredRequest,
@@ -75,6 +75,11 @@ pub fn put_in_words(
     told: RouteDetail,
     provider_name: impl Fn(ProviderId) -> Option<String>,
 ) {
+    if let Some(Event::Inference(Inference::Refused(refused))) = events.get(&request.position).map(|begin| &begin.event)
+    {
+        item["route"] = json!({ "in_words": refusal_in_words(refused), "is_visible": true });
+        return;
+    }
     let positions = request.positions();
     let life = positions.iter().filter_map(|position| events.get(position));
     let Ok(id) = request.id.as_str().parse() else { return };
