@@ -58,6 +58,11 @@ fn described_list() -> Operation {
     described::formatted(described::of_dimensions(described::between(list)))
         .says("A CSV row has the fields that fit into one.")
         .query("status", schema::one_of(Status::words()), "Only requests with this status")
+        .query(
+            "shadow_of",
+            schema::id(RequestId::PREFIX),
+            "Only copies of this request, which went to the shadow of its model",
+        )
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
         .defines("InferenceLife", request_json::shape())
@@ -174,5 +179,6 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
         to: parameters.time("to")?,
         requests: parameters.request_filter()?,
         status: parameters.word("status", Status::NAMED)?,
+        shadow_of: parameters.id("shadow_of")?,
     })
 }
