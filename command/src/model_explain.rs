@@ -133,7 +133,7 @@ async fn explain(
         return Err(FieldError::new("id", "is an alias of a model that does not exist").into());
     };
     let model = &resolved.serving.value;
-    if !has_own_providers_alone(named, model, &cx.tables) {
+    if !named.tenant_id.is_some_and(|tenant| cx.tables.is_on_providers_of(tenant, model)) {
         cx.require_platform(SHARED_PROVIDERS)?;
     }
     let asked = asked(request.fields()?, named)?;
@@ -149,11 +149,6 @@ async fn explain(
 /// What a shared provider costs, how fast it is and whether it fails, is the platform's.
 const SHARED_PROVIDERS: &str =
     "only the platform may explain a model that has a target on a provider that all tenants share";
-
-fn has_own_providers_alone(named: &Model, model: &Model, tables: &Tables) -> bool {
-    let owner = |provider| tables.provider(provider).and_then(|provider| provider.value.tenant_id);
-    named.tenant_id.is_some() && model.targets.iter().all(|target| owner(target.provider_id) == named.tenant_id)
-}
 
 /// The request of a body, for this model.
 fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandError> {

@@ -4,6 +4,7 @@
 mod failures;
 mod in_words;
 mod order;
+mod refused;
 
 use crate::event::admin::Model;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
@@ -12,6 +13,7 @@ use crate::ids::RequestId;
 
 pub use in_words::RouteDetail;
 pub use order::recorded_order;
+pub use refused::refusal_in_words;
 
 /// What the events of a request say of its route.
 pub struct RecordedRoute<'a> {

@@ -248,13 +248,16 @@ impl fmt::Display for Reason {
             Strategy::Cost => {
                 write!(f, "{} {} USD", strategy.what(), NanoUsd::new(i64::try_from(figure).unwrap_or(i64::MAX)))
             }
-            Strategy::Latency => write!(f, "{} {} ms", strategy.what(), figure / 1000),
-            Strategy::Priority
-            | Strategy::Weighted
-            | Strategy::Balanced
-            | Strategy::Quality
-            | Strategy::Rules
-            | Strategy::TenantDefault => write!(f, "{} {figure}", strategy.what()),
+            Strategy::Latency => match figure {
+                // Of a target that nothing is known of.
+                0 => write!(f, "{} not measured lately", strategy.what()),
+                1..1000 => write!(f, "{} below 1 ms", strategy.what()),
+                _ => write!(f, "{} {} ms", strategy.what(), figure / 1000),
+            },
+            Strategy::Balanced => write!(f, "{} {}.{:03}", strategy.what(), figure / 1000, figure % 1000),
+            Strategy::Priority | Strategy::Weighted | Strategy::Quality | Strategy::Rules | Strategy::TenantDefault => {
+                write!(f, "{} {figure}", strategy.what())
+            }
         }
     }
 }

@@ -252,6 +252,12 @@ impl Tables {
         self.chain_of_tenant(owner).filter(|chain| self.owners_are_live(chain)).map(|_| provider)
     }
 
+    /// Whether all targets of a model are on providers that this tenant owns.
+    pub fn is_on_providers_of(&self, tenant: TenantId, model: &Model) -> bool {
+        let owner = |provider| self.provider(provider).and_then(|provider| provider.value.tenant_id);
+        model.targets.iter().all(|target| owner(target.provider_id) == Some(tenant))
+    }
+
     /// The live tenants of which nothing may be deleted or erased, in no particular order.
     pub fn tenants_under_legal_hold(&self) -> impl Iterator<Item = &Tenant> {
         self.tenants.values().filter(|tenant| tenant.is_live() && tenant.value.legal_hold).map(|tenant| &*tenant.value)

@@ -48,5 +48,8 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let explanation = query.read(move |reader| explain(reader, request, ReadBounds::default())).await?;
     let explanation = explanation.ok_or_else(|| QueryError::Answer(format!("the log has no event of {request}")))?;
     query.record_read(ReadKind::Inferences);
-    Ok(Json(request_json::json(&explanation, Rights::of(&query.caller))))
+    let rights = Rights::of(&query.caller);
+    let model = explanation.route.as_ref().and_then(|route| route.model.as_ref());
+    let told = rights.route_detail(model, &query.state.tables.load());
+    Ok(Json(request_json::json(&explanation, rights, told)))
 }

@@ -6,13 +6,16 @@ mod route_json;
 mod shortfalls;
 mod table;
 
+use std::collections::BTreeSet;
 use std::slice;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use events::event::Recorded;
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
 use events::ids::RequestId;
+use events::recorded_route::RouteDetail;
 use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
@@ -32,6 +35,7 @@ use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
 use crate::request_rights::Rights;
 use request_json::EventsByPosition;
+use route_json::{model_of, model_version};
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/inferences", list, described_list).get(
@@ -54,6 +58,11 @@ fn described_list() -> Operation {
     described::formatted(described::of_dimensions(described::between(list)))
         .says("A CSV row has the fields that fit into one.")
         .query("status", schema::one_of(Status::words()), "Only requests with this status")
+        .query(
+            "shadow_of",
+            schema::id(RequestId::PREFIX),
+            "Only copies of this request, which went to the shadow of its model",
+        )
         .paged(LIMIT_DEFAULT, LIMIT_MAX)
         .answers(StatusCode::OK, described::in_lines(answer))
         .defines("InferenceLife", request_json::shape())
@@ -79,9 +88,16 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
     let rights = Rights::of(&query.caller);
-    let items = query
-        .permit
-        .run(move || requests.iter().map(|one| item(one, &events, rights)).collect::<Result<Vec<Value>, _>>());
+    let models = if rights.depend_on_model() { models(&query, &events).await? } else { EventsByPosition::new() };
+    let told: Vec<RouteDetail> = {
+        let tables = query.state.tables.load();
+        let of = |one: &StoredRequest| rights.route_detail(model(one, &events, &models).and_then(model_of), &tables);
+        requests.iter().map(of).collect()
+    };
+    let items = query.permit.run(move || {
+        let told = requests.iter().zip(told);
+        told.map(|(one, told)| item(one, &events, (rights, told))).collect::<Result<Vec<Value>, _>>()
+    });
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -109,13 +125,13 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
     let rights = Rights::of(&query.caller);
-    let mut item = item(&request, &events, rights)?;
-    let version = route_json::model_version(events.get(&request.position));
-    let model = query.read(move |reader| reader.at(&Vec::from_iter(version))).await?;
-    let model = version.and_then(|version| model.get(&version));
+    let models = models(&query, &events).await?;
+    let model = model(&request, &events, &models);
     let tables = query.state.tables.load();
+    let told = rights.route_detail(model.and_then(model_of), &tables);
+    let mut item = item(&request, &events, (rights, told))?;
     let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
-    route_json::put_in_words(&mut item, &request, (&events, model), rights, provider_name);
+    route_json::put_in_words(&mut item, &request, (&events, model), told, provider_name);
     drop(tables);
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -139,8 +155,20 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
     Ok(read.await?)
 }
 
-fn item(request: &StoredRequest, events: &EventsByPosition, rights: Rights) -> Result<Value, QueryError> {
-    request_json::json(request, events, rights)?
+/// The versions of the models that the admissions among these events went by.
+async fn models(query: &PermittedQuery, events: &EventsByPosition) -> Result<EventsByPosition, QueryError> {
+    let versions: BTreeSet<u64> = events.values().filter_map(model_version).collect();
+    let versions = Vec::from_iter(versions);
+    Ok(query.read(move |reader| reader.at(&versions)).await?)
+}
+
+/// The version of its model that a request went by.
+fn model<'a>(request: &StoredRequest, events: &EventsByPosition, models: &'a EventsByPosition) -> Option<&'a Recorded> {
+    models.get(&model_version(events.get(&request.position)?)?)
+}
+
+fn item(request: &StoredRequest, events: &EventsByPosition, seen: (Rights, RouteDetail)) -> Result<Value, QueryError> {
+    request_json::json(request, events, seen)?
         .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 
@@ -151,5 +179,6 @@ fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
         to: parameters.time("to")?,
         requests: parameters.request_filter()?,
         status: parameters.word("status", Status::NAMED)?,
+        shadow_of: parameters.id("shadow_of")?,
     })
 }

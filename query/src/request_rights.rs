@@ -1,8 +1,10 @@
 //! What a caller may see of a request and of its explanation: what it sees elsewhere of budgets, of administration, and of models.
 
 use ::events::event::Chain;
-use ::events::event::admin::Permission;
+use ::events::event::admin::{Model, Permission};
+use ::events::recorded_route::RouteDetail;
 use ::projections::caller::Caller;
+use ::projections::tables::Tables;
 use ::projections::visible::Visible;
 
 /// What a caller may see.
@@ -32,8 +34,19 @@ impl Rights {
         self.may_administer && self.visible.includes(owners)
     }
 
-    /// Whether it sees the targets of every model.
-    pub fn includes_models(self) -> bool {
-        self.may_administer && self.visible == Visible::Platform
+    /// What it is told of a route through this version of a model; `None` if the log does not have the version. The rule is that of
+    /// `POST /v1/admin/models/{id}/explain`: what shared providers cost, how fast they are and whether they fail, is the platform's.
+    pub fn route_detail(self, model: Option<&Model>, tables: &Tables) -> RouteDetail {
+        let is_own = |model: &Model| {
+            let owner = model.tenant_id.filter(|tenant| tables.is_on_providers_of(*tenant, model));
+            owner.and_then(|tenant| tables.chain_of_tenant(tenant)).is_some_and(|owner| self.visible.includes(&owner))
+        };
+        let is_whole = self.may_administer && (self.visible == Visible::Platform || model.is_some_and(is_own));
+        if is_whole { RouteDetail::Full } else { RouteDetail::CallsOnly }
+    }
+
+    /// Whether [`Self::route_detail`] depends on the model.
+    pub fn depend_on_model(self) -> bool {
+        self.may_administer && self.visible != Visible::Platform
     }
 }

@@ -20,6 +20,8 @@ struct Viewer {
     sees_own_limits: bool,
     sees_partners_limits: bool,
     sees_models: bool,
+    /// Those of the tenant's own that have targets on its own providers alone.
+    sees_own_models: bool,
 }
 
 const NOTHING: Viewer = Viewer {
@@ -31,6 +33,7 @@ const NOTHING: Viewer = Viewer {
     sees_own_limits: false,
     sees_partners_limits: false,
     sees_models: false,
+    sees_own_models: false,
 };
 
 fn viewers(partner: &str) -> [Viewer; 6] {
@@ -46,6 +49,7 @@ fn viewers(partner: &str) -> [Viewer; 6] {
             key: key(json!(["tenant_admin"]), administering()),
             sees_own_prices: true,
             sees_own_limits: true,
+            sees_own_models: true,
             ..NOTHING
         },
         Viewer {
@@ -61,6 +65,7 @@ fn viewers(partner: &str) -> [Viewer; 6] {
             sees_own_prices: true,
             sees_own_limits: true,
             sees_partners_limits: true,
+            sees_own_models: true,
             ..NOTHING
         },
         Viewer {
@@ -78,11 +83,12 @@ fn viewers(partner: &str) -> [Viewer; 6] {
             sees_own_limits: true,
             sees_partners_limits: true,
             sees_models: true,
+            sees_own_models: true,
         },
     ]
 }
 
-/// Three requests of one tenant, and what bound them.
+/// Four requests of one tenant, and what bound them.
 struct Story {
     gateway: Gateway,
     tenant: Tenant,
@@ -109,9 +115,10 @@ impl Story {
             let limit = json!({ "scope": scope, "requests_per_minute": rate });
             ids.insert(name, made(operator, "/rate-limits", limit).await);
         }
-        add_own_model(operator, &tenant, &upstream).await;
+        add_own_models(operator, &tenant, &upstream).await;
         ids.insert("shared", tenant.chat("ok").await.must(200).request_id());
         ids.insert("own", tenant.app.post(NATIVE, &tenant.ask("own")).await.must(200).request_id());
+        ids.insert("mixed", tenant.app.post(NATIVE, &tenant.ask("mixed")).await.must(200).request_id());
         let path = format!("/v1/admin/budgets/{}", ids["partners"]);
         operator.patch(&path, &json!({ "limit_usd": "0.004321" })).await.must(200);
         ids.insert("refused", tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").request_id());
@@ -135,6 +142,27 @@ impl Story {
         let query = format!("?min_position={}", self.gateway.head().await);
         let life = client.get(&format!("{path}{query}")).await.must(200).json();
         (life, client.get(&format!("{path}/explain{query}")).await.must(200).json())
+    }
+
+    /// The order, what it went by and the target that was not called, in `/v1/inferences`, in its list and in the explanation.
+    async fn must_tell_the_route(&self, client: &Client, request: &str, is_whole: bool, name: &str) {
+        let (life, said) = self.seen_by(client, request).await;
+        let list = client.get("/v1/inferences?limit=10").await.must(200).json();
+        let listed = item(&list["items"], "request_id", &self.ids[request]);
+        for of in [&life, listed] {
+            let route = &of["route"];
+            let seen = (&route["is_visible"], route["strategy"] == "cost", route["figures"].is_object());
+            assert_eq!(seen, (&json!(is_whole), is_whole, is_whole), "{name} {request}: {route}");
+            let prices = of["versions"]["prices"].as_object().map(serde_json::Map::len);
+            assert_eq!(prices, Some(if is_whole { 2 } else { 1 }), "{name} {request}: {of}");
+        }
+        let told = text(&life["route"]["in_words"]);
+        let is_told = told.contains("by cost") && told.contains("/e500 (expected cost");
+        assert_eq!(is_told, is_whole, "{name} {request}: {told}");
+        let route = &said["route"];
+        let targets = route["targets"].as_array().map(Vec::len);
+        let seen = (&route["is_visible"], route["strategy"] == "cost", targets);
+        assert_eq!(seen, (&json!(is_whole), is_whole, Some(if is_whole { 2 } else { 1 })), "{name} {request}: {route}");
     }
 
     fn must_be_of_the_shared_model(&self, (life, said): &(Value, Value), by: &Viewer) {
@@ -175,17 +203,24 @@ impl Story {
     }
 }
 
-/// A model of the tenant's own, on a provider of its own.
-async fn add_own_model(operator: &Client, tenant: &Tenant, upstream: &MockUpstream) {
+/// Two models of the tenant's own: one on a provider of its own, and one with another target on a shared provider.
+async fn add_own_models(operator: &Client, tenant: &Tenant, upstream: &MockUpstream) {
     let provider = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"), "tenant_id": tenant.id,
                            "api_key": PROVIDER_SECRET, "allow_private_network": true });
     let provider = made(operator, "/providers", provider).await;
-    let price =
-        json!({ "provider_id": provider, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
-    made(operator, "/prices", price).await;
-    let targets = json!([{ "provider_id": provider, "model": "ok", "default_max_output_tokens": 16 }]);
-    let model = json!({ "name": tenant.model("own"), "tenant_id": tenant.id, "targets": targets });
-    made(operator, "/models", model).await;
+    for (provider, model, per_mtok) in
+        [(&provider, "ok", "0.2"), (&provider, "e500", "40"), (&tenant.provider, "e500", "40")]
+    {
+        let price = json!({ "provider_id": provider, "model": model, "input_usd_per_mtok": per_mtok, "output_usd_per_mtok": per_mtok });
+        made(operator, "/prices", price).await;
+    }
+    for (name, other) in [("own", &provider), ("mixed", &tenant.provider)] {
+        let target = |provider: &str, model: &str| json!({ "provider_id": provider, "model": model, "default_max_output_tokens": 16 });
+        let targets = [target(&provider, "ok"), target(other, "e500")];
+        let model =
+            json!({ "name": tenant.model(name), "tenant_id": tenant.id, "strategy": "cost", "targets": targets });
+        made(operator, "/models", model).await;
+    }
 }
 
 fn item<'v>(list: &'v Value, field: &str, id: &str) -> &'v Value {
@@ -216,6 +251,8 @@ async fn each_caller_sees_of_a_request_what_it_sees_elsewhere() {
         story.must_be_of_the_shared_model(&seen, &viewer);
         let (_, said) = story.seen_by(&client, "own").await;
         must_price(&said, viewer.sees_own_prices, viewer.name);
+        story.must_tell_the_route(&client, "own", viewer.sees_own_models, viewer.name).await;
+        story.must_tell_the_route(&client, "mixed", viewer.sees_models, viewer.name).await;
         let words = format!("{}{}", seen.0, seen.1);
         for amount in ["7.654321", "0.000321"] {
             assert_eq!(words.contains(amount), viewer.sees_partners_budgets, "{} {amount}: {words}", viewer.name);

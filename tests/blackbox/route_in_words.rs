@@ -47,9 +47,118 @@ async fn each_call_is_told_with_why_it_failed_and_what_was_called_next() {
             "Call 1 to {failed}; it was called again. Call 2 to {failed}. No other target was called, and the request failed."
         )
     );
+    let told = text(&route(&gateway, gateway.operator(), &request).await["in_words"]);
+    assert!(told.ends_with(" No other target was called (none was left), and the request failed."), "{told}");
     tenant.set_limit("0.000000001").await;
     let refused = tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED").request_id();
-    assert_eq!(route(&gateway, gateway.operator(), &refused).await, Value::Null, "no target was chosen");
+    for client in [gateway.operator(), &reader] {
+        let seen = route(&gateway, client, &refused).await;
+        let told = text(&seen["in_words"]);
+        let begin = format!(
+            "The request for {n}/ok was refused, so that no target was called: this request could cost up to 0.0"
+        );
+        let budget = format!(" US dollars, but the budget {} of ", tenant.budget);
+        assert!(told.starts_with(&begin) && told.contains(&budget) && told.ends_with(" and never resets."), "{told}");
+        assert_eq!(seen["is_visible"], true);
+    }
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (operator, n) = (gateway.operator(), &tenant.name);
+    made(operator, "/models", json!({ "name": tenant.model("free"), "targets": [target(&tenant, "unpriced")] })).await;
+    let (_, other) = tenant.new_key(&gateway, json!({ "permissions": ["models:use"], "models": ["other"] })).await;
+    let refusals = [
+        (
+            tenant
+                .app
+                .clone()
+                .with("x-ledgerway-residency", "eu")
+                .post(NATIVE, &tenant.ask("ok"))
+                .await
+                .must_be(403, "TERMS_NOT_MET"),
+            "ok",
+            "the request required residency eu, and no target that could serve it was stated to meet that and what else was required",
+        ),
+        (
+            other.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED"),
+            "ok",
+            "the allow list of its key, or that of its tenant, does not name the model",
+        ),
+        (
+            tenant.app.post(NATIVE, &tenant.ask("free")).await.must_be(422, "MODEL_UNPRICED"),
+            "free",
+            "no target that could serve it had a live provider, a price in force and, for documents, a context window",
+        ),
+        (
+            tenant.app.post(NATIVE, &tenant.ask("none")).await.must_be(404, "MODEL_NOT_FOUND"),
+            "none",
+            "there was no model of that name that its key could see",
+        ),
+    ];
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    for (refused, model, why) in refusals {
+        let request = refused.request_id();
+        for client in [operator, &reader] {
+            let told = format!("The request for {n}/{model} was refused, so that no target was called: {why}.");
+            assert_eq!(route(&gateway, client, &request).await, json!({ "in_words": told, "is_visible": true }));
+        }
+    }
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn why_nothing_else_was_called_is_told() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["reject-400", "cut", "ok"]).await;
+    tenant.add_model("rejecting", &["reject-400", "ok"]).await;
+    tenant.add_model("cutting", &["cut", "ok"]).await;
+    let n = &tenant.name;
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    let rejected = tenant.chat("rejecting").await.must_be(400, "UPSTREAM_REJECTED").request_id();
+    let mut streamed = tenant.ask("cutting");
+    streamed["stream"] = json!(true);
+    let cut = tenant.app.post(NATIVE, &streamed).await.must(200).request_id();
+    for client in [gateway.operator(), &reader] {
+        let told = text(&route(&gateway, client, &rejected).await["in_words"]);
+        let why = " No other target was called (the provider had refused the request as it is, as others would), and the request failed.";
+        assert!(told.contains(&format!("Call 1 to {n}/reject-400 failed: ")) && told.ends_with(why), "{told}");
+        let told = text(&route(&gateway, client, &cut).await["in_words"]);
+        let why = "the provider closed the connection. A part of the answer had been sent, after which no other target is called.";
+        assert!(told.ends_with(&format!("{n}/cut was called, and the request failed: {why}")), "{told}");
+    }
+}
+
+/// Holds: query.route-in-words
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_measured_has_no_figure_and_a_missing_default_is_told() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok", "slow-1"]).await;
+    let n = &tenant.name;
+    for strategy in ["latency", "balanced", "tenant_default"] {
+        let targets = [target(&tenant, "ok"), target(&tenant, "slow-1")];
+        let model = json!({ "name": tenant.model(strategy), "strategy": strategy, "targets": targets });
+        made(gateway.operator(), "/models", model).await;
+    }
+    let words = async |model: &str| {
+        let request = tenant.chat(model).await.must(200).request_id();
+        text(&route(&gateway, gateway.operator(), &request).await["in_words"])
+    };
+    let told = words("latency").await;
+    assert_eq!(told.matches("(expected time not measured lately)").count(), 2, "{told}");
+    let told = words("latency").await;
+    assert_eq!(told.matches("(expected time not measured lately)").count(), 1, "{told}");
+    let told = words("balanced").await;
+    assert_eq!(told.matches(" (cost and time ").count(), 2, "{told}");
+    assert!(told.contains(" (cost and time 2.000)"), "{told}");
+    let told = words("tenant_default").await;
+    let begin = format!(
+        "{n}/tenant_default tries its targets by priority (the lowest number first), because the model leaves it to the tenant, which has chosen none: "
+    );
+    assert!(told.starts_with(&begin), "{told}");
 }
 
 /// Holds: query.route-in-words
@@ -116,7 +225,7 @@ async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
     assert_eq!(
         words(tenant.openai("left").await.must(200).request_id()).await,
         format!(
-            "{n}/left tries its targets by quality (the highest score first), as its tenant has chosen: {n}/ok (quality 7); left out: {left_out}"
+            "{n}/left tries its targets by quality (the highest score first), as the default of its tenant says, to which the model leaves it: {n}/ok (quality 7); left out: {left_out}"
         )
     );
     let requested = chooser.with("x-ledgerway-strategy", "cost").post(OPENAI, &tenant.ask("plain")).await.must(200);

@@ -135,9 +135,19 @@ async fn a_copy_is_sent_whose_answer_nobody_gets_and_which_the_platform_pays() {
         }
         let path = format!("/v1/inferences/{id}?min_position={}", gateway.head().await);
         assert_eq!(gateway.operator().get(&path).await.must(200).json()["shadow_of"], json!(original));
+        let list = format!("/v1/inferences?shadow_of={original}&min_position={}", gateway.head().await);
+        let listed = gateway.operator().get(&list).await.must(200).json();
+        let found: Vec<&Value> =
+            listed["items"].as_array().expect("items").iter().map(|item| &item["request_id"]).collect();
+        assert_eq!((found, &listed["next_cursor"]), (vec![&json!(id)], &Value::Null));
+        let none = gateway.operator().get(&format!("{list}&status=failed")).await.must(200).json();
+        assert_eq!(none["items"], json!([]), "filters are combined");
+        let of_copy = format!("/v1/inferences?shadow_of={id}");
+        assert_eq!(gateway.operator().get(&of_copy).await.must(200).json()["items"], json!([]), "a copy has no copies");
         // The tenant has paid nothing and sees nothing of it.
         let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read", "events:read"] })).await;
         reader.get(&path).await.must(404);
+        assert_eq!(reader.get(&list).await.must(200).json()["items"], json!([]));
         let seen = reader.get("/v1/events").await.must(200);
         assert!(!String::from_utf8_lossy(&seen.body).contains(&id), "a tenant sees the platform's copy");
     }

@@ -1,5 +1,7 @@
 //! The terms of targets: what a tenant or a request requires, no target is called that is not stated to meet it, and the log proves it.
 
+use events::log::LEDGER_FILE;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
@@ -289,4 +291,44 @@ async fn a_model_explains_which_targets_meet_the_terms() {
     let of_ok = said["targets"].as_array().expect("targets").iter().find(|target| target["model"] == "ok");
     assert_eq!(of_ok.expect("a target")["left_out"], "zero_retention_not_met", "{said}");
     assert!(text(&said["in_words"]).contains("does not meet the required zero_retention"), "{said}");
+}
+
+/// Holds: inf.terms
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_reports_an_admission_whose_terms_no_shared_model_states() {
+    let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = Setup { required_terms: json!({ "residency": "eu" }), ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &[], setup).await;
+    tenant.price("ok").await;
+    model(&gateway, &tenant, "shared", &[("ok", json!({ "region": "eu" }))]).await;
+    let of_another = model(&gateway, &tenant, "other", &[("e500", json!({ "region": "eu" }))]).await;
+    let owned = json!({ "name": tenant.model("owned"), "tenant_id": tenant.id,
+                        "targets": [target(&tenant, (0, "ok"), &json!({}))] });
+    made(gateway.operator(), "/models", owned).await;
+    tenant.chat("owned").await.must(200);
+    gateway.stop();
+    let (code, words) = gateway.verify();
+    assert_eq!(code, Some(0), "{words}");
+
+    let ledger = gateway.data().join(LEDGER_FILE);
+    let kept = std::fs::read(&ledger).expect("the ledger");
+    for version in [
+        "json_extract(payload, '$.versions.model')".to_owned(),
+        format!("(SELECT position FROM events WHERE event_type = 'model.created' AND aggregate_id = '{of_another}')"),
+    ] {
+        let db = Connection::open(&ledger).expect("the ledger");
+        db.execute_batch("DROP TRIGGER events_are_never_changed").expect("unlocked");
+        let forge = format!(
+            "UPDATE events SET payload = json_set(payload, '$.route.terms.stated_by', (SELECT json_group_object(key, \
+             json_array({version})) FROM json_each(payload, '$.route.terms.stated_by'))) WHERE event_type = 'inference.admitted'"
+        );
+        assert_eq!(db.execute(&forge, []).expect("changed"), 1);
+        drop(db);
+        let (code, words) = gateway.verify();
+        assert!(
+            code != Some(0) && words.contains("no model that all tenants share states the terms of"),
+            "{code:?} {words}"
+        );
+        std::fs::write(&ledger, &kept).expect("written");
+    }
 }

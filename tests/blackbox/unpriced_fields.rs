@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
 use crate::gateway::Gateway;
-use crate::tenant::{OPENAI, Tenant, made};
+use crate::tenant::{NATIVE, OPENAI, Tenant, made};
 
 async fn asked_with(tenant: &Tenant, fields: &str) -> crate::client::Reply {
     let model = tenant.model("ok");
@@ -45,6 +45,42 @@ async fn a_field_that_changes_the_price_is_refused_by_name() {
         asked_with(&tenant, &format!("\"{field}\":null")).await.must(200);
     }
     assert!(gateway.books().await.open_holds().is_empty());
+}
+
+/// Who comes from another gateway is told what this one has in place of the field, and only then how a provider gets it.
+/// Holds: event.unpriced
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusal_of_another_gateways_field_names_what_is_in_its_place() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    for (field, value, instead) in [
+        ("models", r#"["a"]"#, "the fallbacks of a model are its targets"),
+        ("fallbacks", r#"["a"]"#, "the fallbacks of a model are its targets"),
+        ("route", r#""fallback""#, "x-ledgerway-strategy"),
+        ("provider", r#"{"data_collection":"deny"}"#, "x-ledgerway-zero-retention"),
+        ("allowed_model_region", r#""eu""#, "x-ledgerway-residency"),
+        ("deployment_id", r#""a""#, "ask for a model that has the target"),
+        ("tags", r#"["free"]"#, "the request's metadata"),
+        ("priority", "1", "x-ledgerway-priority"),
+    ] {
+        let reply = asked_with(&tenant, &format!("\"{field}\":{value}")).await;
+        let said = reply.json()["error"]["message"].to_string();
+        let last = format!("only if the provider is to act on it, add {field} to its allowed_fields");
+        let places = (said.find(instead), said.find(&last));
+        assert!(places.0.is_some() && places.0 < places.1, "{field}: {said}");
+
+        let model = tenant.model("ok");
+        let body =
+            format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}],"{field}":{value}}}"#);
+        let native = tenant.app.send(Method::POST, NATIVE, body).await.expect("an answer");
+        let native = native.must_be(400, "INVALID_REQUEST").json();
+        let reason = native["error"]["details"]["reason"].to_string();
+        assert!(reason.contains("unknown field: leave it out") && reason.contains(instead), "{field}: {native}");
+    }
+    // A misspelled name is still one.
+    let body = r#"{"model":"m","messages":[],"modle":1}"#.to_owned();
+    let misspelled = tenant.app.send(Method::POST, NATIVE, body).await.expect("an answer").json();
+    assert!(misspelled["error"]["message"].to_string().contains("did you mean model?"), "{misspelled}");
 }
 
 /// Holds: event.unpriced

@@ -1,6 +1,7 @@
 //! Events of one request. Stream `inference-{request_id}`: admitted is 1, then failed attempts, then one outcome.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::plain_json;
 use crate::refusal::ErrorCode;
 use crate::routing::{ChosenBy, Figures, PassedOverFor, RequestFeatures};
 use crate::terms::AdmittedTerms;
-use crate::time::wire;
+use crate::time::{rfc3339, wire};
 use crate::usage::{Usage, UsageSource};
 
 family! {
@@ -235,6 +236,21 @@ impl BudgetShortfall {
     pub fn remaining(&self) -> NanoUsd {
         let left = NanoUsdSum::from(self.limit_usd) - self.settled_usd - self.held_usd;
         left.to_amount().unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+    }
+}
+
+impl fmt::Display for BudgetShortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { budget_id, scope, requested_usd, resets_at, .. } = self;
+        let remaining = self.remaining();
+        write!(
+            f,
+            "this request could cost up to {requested_usd} US dollars, but the budget {budget_id} of {scope} has only {remaining} left"
+        )?;
+        match resets_at {
+            Some(at) => write!(f, " until {}", rfc3339(*at)),
+            None => f.write_str(" and never resets"),
+        }
     }
 }
 

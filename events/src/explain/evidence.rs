@@ -256,8 +256,11 @@ impl Evidence {
 
     /// The resources that its own events are checked against, in order.
     pub(super) fn resources(&self) -> Vec<Recorded> {
-        let mut resources: Vec<Recorded> = self.named.iter().chain(&self.prices).chain(&self.teams).cloned().collect();
+        let named = self.named.iter().chain(self.terms.stating());
+        let mut resources: Vec<Recorded> = named.chain(&self.prices).chain(&self.teams).cloned().collect();
         resources.sort_by_key(|recorded| recorded.position);
+        // A forged admission may name one version twice.
+        resources.dedup_by_key(|recorded| recorded.position);
         resources
     }
 

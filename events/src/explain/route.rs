@@ -21,6 +21,8 @@ use crate::terms::AdmittedTerms;
 #[derive(Clone, Debug)]
 pub struct RouteCheck {
     pub verdict: Verdict,
+    /// The version that the admission names; `None` if the log does not have it.
+    pub model: Option<Model>,
     /// `None` if the log does not have the version of the model.
     pub strategy: Option<Strategy>,
     /// Who chose it, as the admission says.
@@ -88,6 +90,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     let recorded_route = admitted.route.as_deref();
     let mut check = RouteCheck {
         verdict: Verdict::default(),
+        model: None,
         strategy: None,
         chosen_by: None,
         rule: recorded_route.and_then(|route| route.rule),
@@ -174,6 +177,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     if hedge.is_some() {
         hedge_must_come_later(&check.calls, &check.targets, &mut check.verdict);
     }
+    check.model = Some(model);
     check
 }
 

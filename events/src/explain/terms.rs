@@ -70,6 +70,11 @@ impl TermsEvidence {
         Ok(evidence)
     }
 
+    /// The versions of models that the admission names for stating the terms of its targets.
+    pub(super) fn stating(&self) -> impl Iterator<Item = &Recorded> {
+        self.stating.iter()
+    }
+
     /// Whether the tenant had these settings when the request was planned.
     pub(super) fn tenant_had(&self, admitted_at: DateTime<Utc>, has: impl Fn(&Tenant) -> bool) -> bool {
         for (since, tenant) in self.of_tenant.iter().rev() {

@@ -12,7 +12,6 @@ use crate::event::{self, Inference, ScopeSubject, Stream};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::LoweredCap;
 use crate::refusal::{ErrorCode, Refusal};
-use crate::time::rfc3339;
 
 /// A budget that binds a request, with its window.
 type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
@@ -181,7 +180,7 @@ impl Balances {
 /// The refusal for a short budget. `affordable`, an output cap that would fit, is only in the details: the client's name
 /// for its cap is not known here.
 fn refusal_of(shortfall: BudgetShortfall, affordable: Option<u64>) -> Refusal {
-    let message = shortfall_message(&shortfall);
+    let message = shortfall.to_string();
     let remaining = shortfall.remaining();
     let details = match serde_json::to_value(shortfall) {
         Ok(Value::Object(details)) => details,
@@ -193,14 +192,4 @@ fn refusal_of(shortfall: BudgetShortfall, affordable: Option<u64>) -> Refusal {
         Some(cap) => refusal.with("affordable_max_output_tokens", cap),
         None => refusal,
     }
-}
-
-fn shortfall_message(shortfall: &BudgetShortfall) -> String {
-    let BudgetShortfall { budget_id, scope, requested_usd, resets_at, .. } = shortfall;
-    let until = resets_at.map_or_else(|| " and never resets".to_owned(), |at| format!(" until {}", rfc3339(at)));
-    let remaining = shortfall.remaining();
-    format!(
-        "this request could cost up to {requested_usd} US dollars, but the budget {budget_id} of {scope} has only {remaining} \
-         left{until}"
-    )
 }

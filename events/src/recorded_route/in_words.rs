@@ -34,7 +34,7 @@ impl RecordedRoute<'_> {
         sentences.extend(self.hedge());
         sentences.extend(self.failed_calls(&name));
         sentences.extend(self.passed_over(told, &name));
-        sentences.push(self.ending(&name));
+        sentences.push(self.ending(told, &name));
         sentences.join(" ")
     }
 
@@ -44,7 +44,7 @@ impl RecordedRoute<'_> {
 
     fn alias(&self) -> Option<String> {
         let model = self.route()?.stands_for.as_deref()?;
-        Some(format!("The alias {} stood for the model {model}.", self.admitted.model))
+        Some(alias_in_words(&self.admitted.model, model))
     }
 
     fn order(&self, name: &impl Fn(ProviderId, &str) -> String) -> String {
@@ -88,10 +88,13 @@ impl RecordedRoute<'_> {
                 format!("as the request asked, among the targets of rules[{rule}] of the model, which held for it")
             }
             (ChosenBy::Request, None) => "as the request asked".to_owned(),
-            (ChosenBy::Tenant, _) => "as its tenant has chosen".to_owned(),
+            (ChosenBy::Tenant, _) => "as the default of its tenant says, to which the model leaves it".to_owned(),
             (ChosenBy::Model, Some(rule)) => format!("as rules[{rule}] of the model says, which held for the request"),
             (ChosenBy::Model, None) if model.strategy == Strategy::Rules => {
                 "because none of the model's rules held".to_owned()
+            }
+            (ChosenBy::Model, None) if model.strategy == Strategy::TenantDefault => {
+                "because the model leaves it to the tenant, which has chosen none".to_owned()
             }
             (ChosenBy::Model, None) => "as the model says".to_owned(),
         }
@@ -128,10 +131,36 @@ impl RecordedRoute<'_> {
         told.collect()
     }
 
+    /// Why no other target was called after the last failed call. Empty where that is not recorded, or not for the reader.
+    fn why_no_other(&self, told: RouteDetail) -> &'static str {
+        let Some(last) = self.failed.last() else { return "" };
+        let is_left = self.is_any_target_left();
+        match (last.reason.as_str(), last.status) {
+            ("no_memory" | "not_read" | "not_written", _) => " (the gateway itself had failed)",
+            // One that was the last of its order may have failed by its own settings.
+            ("status", Some(400 | 413 | 422)) if is_left == Some(true) => {
+                " (the provider had refused the request as it is, as others would)"
+            }
+            _ if is_left == Some(false) && told == RouteDetail::Full => " (none was left)",
+            _ => "",
+        }
+    }
+
+    /// Whether a target that could serve was neither called nor passed over; `None` if the log does not have the model.
+    fn is_any_target_left(&self) -> Option<bool> {
+        let passed_over = self.end.as_ref().map(|end| &end.fact().passed_over);
+        let was_its_turn = |backend: &String| {
+            self.called().any(|called| key(called) == *backend)
+                || passed_over.is_some_and(|passed_over| passed_over.contains_key(backend))
+        };
+        let mut targets = self.model.as_ref()?.targets.iter().map(Target::backend);
+        let prices = &self.admitted.versions.prices;
+        Some(targets.any(|backend| prices.contains_key(&backend) && !was_its_turn(&backend)))
+    }
+
     fn passed_over(&self, told: RouteDetail, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
         let Some(end) = &self.end else { return Vec::new() };
-        let was_called =
-            |backend: &str| self.called().any(|called| format!("{}/{}", called.provider_id, called.model) == backend);
+        let was_called = |backend: &str| self.called().any(|called| key(called) == backend);
         let passed_over = end.fact().passed_over.iter();
         let visible = passed_over.filter(|(backend, _)| told == RouteDetail::Full || was_called(backend));
         let waited = end.fact().queued_ms;
@@ -142,14 +171,18 @@ impl RecordedRoute<'_> {
             let target = target.unwrap_or_else(|| backend.clone());
             if let (Some(waited), [PassedOverFor::NoRoom]) = (waited.filter(|_| was_called(backend)), &reasons[..]) {
                 let why = PassedOverFor::NoRoom.in_words();
+                let waited = if waited == 0 { "less than 1".to_owned() } else { waited.to_string() };
                 return format!("{target} was called after the request had waited {waited} ms for room: {why}.");
+            }
+            if was_called(backend) && !reasons.contains(&PassedOverFor::NoRoom) {
+                return format!("{target} was not called again: {}.", why.join("; later, "));
             }
             format!("{target} was passed over: {}.", why.join("; later, "))
         });
         sentences.collect()
     }
 
-    fn ending(&self, name: &impl Fn(ProviderId, &str) -> String) -> String {
+    fn ending(&self, told: RouteDetail, name: &impl Fn(ProviderId, &str) -> String) -> String {
         let last = self.last_call().map(|backend| name(backend.provider_id, &backend.model));
         let why = |reason: Option<&String>| {
             reason.map_or_else(String::new, |reason| format!(": {}", failures::in_words(reason)))
@@ -162,13 +195,19 @@ impl RecordedRoute<'_> {
                 Some(backend) => format!("{} answered.", name(backend.provider_id, &backend.model)),
                 None => "The request was answered.".to_owned(),
             },
+            (Some(End::Failed(ended)), Some(last)) if ended.first_token_ms.is_some() => format!(
+                "{last} was called, and the request failed{}. A part of the answer had been sent, after which no other target is called.",
+                why(ended.reason.as_ref())
+            ),
             (Some(End::Failed(ended)), Some(last)) => {
                 format!("{last} was called, and the request failed{}.", why(ended.reason.as_ref()))
             }
             (Some(End::Failed(ended)), None) if self.failed.is_empty() => {
                 format!("No target was called, and the request failed{}.", why(ended.reason.as_ref()))
             }
-            (Some(End::Failed(_)), None) => "No other target was called, and the request failed.".to_owned(),
+            (Some(End::Failed(_)), None) => {
+                format!("No other target was called{}, and the request failed.", self.why_no_other(told))
+            }
             (Some(End::Aborted(ended)), Some(last)) => {
                 format!("{last} was called, and the request was given up{}.", why(ended.reason.as_ref()))
             }
@@ -179,13 +218,23 @@ impl RecordedRoute<'_> {
     }
 }
 
+fn key(backend: &Backend) -> String {
+    format!("{}/{}", backend.provider_id, backend.model)
+}
+
+pub(super) fn alias_in_words(alias: &str, model: &str) -> String {
+    format!("The alias {alias} stood for the model {model}.")
+}
+
 const fn strategy_in_words(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Priority | Strategy::TenantDefault => "the lowest number first",
         Strategy::Weighted => "drawn by their weights",
         Strategy::Cost => "the cheapest one for this request first",
-        Strategy::Latency => "the one that is expected to answer first in front",
-        Strategy::Balanced => "the best of cost and speed together first",
+        Strategy::Latency => "the faster one of two that are drawn, then the others from the fastest on",
+        Strategy::Balanced => {
+            "the better one of two that are drawn, then the others from the lowest sum of cost and time on, each as a multiple of the lowest"
+        }
         Strategy::Quality => "the highest score first",
         Strategy::Rules => "in the order in which the rule names them",
     }

@@ -5,7 +5,7 @@
 use super::{Features, Figures, Ranked, cost, latency, lowest_first};
 use crate::ids::RequestId;
 
-pub const WHAT: &str = "balance";
+pub const WHAT: &str = "cost and time";
 
 /// A ratio above this counts as this, so that one figure alone cannot decide for ever.
 const RATIO_MAX: u64 = 100_000;

@@ -1,12 +1,12 @@
 //! The check of references: the versions of models, keys, prices and teams that requests name by log position.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
 use super::memberships::Memberships;
 use crate::decision_time::may_have_known;
-use crate::event::admin::{Model, Price};
+use crate::event::admin::{Model, Price, Target};
 use crate::event::inference::{InferenceAdmitted, InferenceRefused};
 use crate::event::{Change, Recorded, Resource, TeamVersions};
 use crate::ids::{KeyId, ModelId, target_key};
@@ -27,8 +27,27 @@ pub(super) struct References {
 struct ModelVersion {
     /// The frontend name.
     name: String,
+    /// The backends of which it states terms, if all tenants share it.
+    stated: BTreeSet<String>,
     /// When the next version was recorded, or its end.
     replaced_at: Option<DateTime<Utc>>,
+}
+
+/// The backends of which a model that all tenants share states terms: those of a tenant's model count for its own providers alone.
+fn stated_backends(model: &Model) -> BTreeSet<String> {
+    let stating = model.targets.iter().filter(|target| model.tenant_id.is_none() && !target.terms.is_empty());
+    stating.map(Target::backend).collect()
+}
+
+impl ModelVersion {
+    fn must_be_in_force(&self, recorded: &Recorded, version: u64) -> Result<(), String> {
+        match self.replaced_at {
+            Some(at) if !may_have_known(at, recorded.recorded_at) => {
+                Err(format!("the model {} at position {version} was no longer in force", self.name))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl References {
@@ -59,7 +78,8 @@ impl References {
             replaced.replaced_at = Some(recorded.recorded_at);
         }
         if let Some(model) = change.state() {
-            self.models.insert(recorded.position, ModelVersion { name: model.name.clone(), replaced_at: None });
+            let (name, stated) = (model.name.clone(), stated_backends(model));
+            self.models.insert(recorded.position, ModelVersion { name, stated, replaced_at: None });
         }
     }
 
@@ -67,12 +87,23 @@ impl References {
     fn model_must_fit(&self, recorded: &Recorded, version: u64, name: &str) -> Result<(), String> {
         let named = self.models.get(&version).filter(|model| model.name == name);
         let named = named.ok_or_else(|| format!("there is no model {name} at position {version}"))?;
-        match named.replaced_at {
-            Some(at) if !may_have_known(at, recorded.recorded_at) => {
-                Err(format!("the model {name} at position {version} was no longer in force"))
+        named.must_be_in_force(recorded, version)
+    }
+
+    /// Errors: a version that is named for stating the terms of a target is not that of a shared model, does not state any of it, or another
+    /// one was in force when the request was planned.
+    fn terms_must_be_stated(&self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
+        let Some(terms) = admitted.route.as_ref().and_then(|route| route.terms.as_ref()) else { return Ok(()) };
+        for (backend, versions) in &terms.stated_by {
+            for version in versions {
+                let stating = self.models.get(version).filter(|model| model.stated.contains(backend));
+                let stating = stating.ok_or_else(|| {
+                    format!("no model that all tenants share states the terms of {backend} at position {version}")
+                })?;
+                stating.must_be_in_force(recorded, *version)?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     pub(super) fn price(&self, version: u64) -> Result<&Price, String> {
@@ -94,6 +125,7 @@ impl References {
         for (version, name) in named.into_iter().flatten().chain([served]) {
             self.model_must_fit(recorded, version, name)?;
         }
+        self.terms_must_be_stated(recorded, admitted)?;
         self.parties_and_prices_must_fit(recorded, admitted)
     }
 

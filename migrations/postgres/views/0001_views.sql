@@ -441,8 +441,8 @@ CREATE VIEW views.resources AS
     LEFT JOIN views_rows.resources AS partner ON partner.id = r.partner_id
     LEFT JOIN views_rows.resources AS tenant ON tenant.id = r.tenant_id;
 COMMENT ON VIEW views.resources IS
-    'Partners, tenants, users, keys, providers, models, prices, budgets, rate limits and saved searches as their last change left them, ended ones too';
-COMMENT ON COLUMN views.resources.id IS 'par_… ten_… usr_… key_… prv_… pvk_… mdl_… prc_… bud_… lim_… asr_…';
+    'Partners, tenants, users, teams, keys, providers, provider keys, models, prices, budgets, rate limits and saved searches as their last change left them, ended ones too';
+COMMENT ON COLUMN views.resources.id IS 'par_… ten_… usr_… tea_… key_… prv_… pky_… mdl_… prc_… bud_… lim_… asr_…';
 COMMENT ON COLUMN views.resources.kind IS
     'partner, tenant, user, team, key, provider, provider_key, model, price, budget, rate_limit or audit_search';
 COMMENT ON COLUMN views.resources.partner_id IS 'Its partner; null without one';

@@ -1,7 +1,7 @@
 -- One row per request, at the position of its first event: the columns that requests are searched by, the positions of
 -- their other events, and the columns that usage is summed from: tokens, latency (in milliseconds) and cost. The rest stays
 -- in the events: copies of it took nine tenths of the file. corrected_nanos: the part of the cost that corrections added.
--- payer: own; NULL for all others, which are brokered if there is a backend. status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
+-- payer: own; NULL for all others, which are brokered if there is a backend. shadow_of: the request that it is a copy of; NULL for most. status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
 -- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
 CREATE TABLE inferences (
     position    INTEGER NOT NULL PRIMARY KEY,
@@ -16,6 +16,7 @@ CREATE TABLE inferences (
     provider    TEXT,
     backend     TEXT,
     payer       TEXT,
+    shadow_of   TEXT,
     cost_nanos  ANY     NOT NULL,
     corrected_nanos          ANY NOT NULL DEFAULT 0,
     input_uncached_tokens    ANY NOT NULL DEFAULT 0,
@@ -46,6 +47,9 @@ CREATE INDEX inferences_by_key ON inferences (key_id, position);
 -- values for each row that it writes.
 CREATE INDEX inferences_not_completed ON inferences (status, position)
     WHERE status <> 'admitted' AND status <> 'completed';
+
+-- The copies of one request, which are few among all requests. Others are not in it.
+CREATE INDEX inferences_by_original ON inferences (shadow_of, position) WHERE shadow_of IS NOT NULL;
 
 -- Events that few requests have: failed attempts and corrections of the charge.
 CREATE TABLE inference_incidents (

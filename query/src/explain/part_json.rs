@@ -6,6 +6,7 @@ use ::events::explain::{
 };
 use ::events::ids::{BudgetId, LimitId, ProviderId};
 use ::events::money::{CostItem, ItemPrice};
+use ::events::recorded_route::RouteDetail;
 use ::events::time::rfc3339;
 use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
@@ -162,9 +163,9 @@ fn bound_target(of: &BoundTarget, rights: Rights) -> Value {
     })
 }
 
-/// Only the platform's administrators see the targets that were not called, and why: models that all tenants share are theirs.
-pub fn route(of: &RouteCheck, rights: Rights) -> Value {
-    let is_whole = rights.includes_models();
+/// Only those who see the model are told of the targets that were not called, and why.
+pub fn route(of: &RouteCheck, told: RouteDetail) -> Value {
+    let is_whole = told == RouteDetail::Full;
     let targets = of.targets.iter().filter(|target| is_whole || target.was_called);
     let part = json!({
         "is_visible": is_whole,

@@ -2,6 +2,7 @@
 
 use ::events::explain::Explanation;
 use ::events::ids::RequestId;
+use ::events::recorded_route::RouteDetail;
 use ::events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::part_json::{self, put_verdict, verdict};
 use crate::request_rights::Rights;
 
-pub fn json(of: &Explanation, rights: Rights) -> Value {
+pub fn json(of: &Explanation, rights: Rights, told: RouteDetail) -> Value {
     json!({
         "request_id": of.request.to_string(),
         "position": of.position,
@@ -18,7 +19,7 @@ pub fn json(of: &Explanation, rights: Rights) -> Value {
         "life": put_verdict(json!({}), &of.life, &[]),
         "admission": of.admission.as_ref().map(|part| part_json::admission(part, rights)),
         "bound": of.bound.as_ref().map(|part| part_json::bound(part, rights)),
-        "route": of.route.as_ref().map(|route| part_json::route(route, rights)),
+        "route": of.route.as_ref().map(|route| part_json::route(route, told)),
         "settlement": of.settlement.as_ref().map(|part| part_json::settlement(part, rights)),
     })
 }

@@ -6,6 +6,7 @@ use events::event::inference::Payer;
 use events::event::{Event, Hold, Inference, Recorded};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::plain_json;
+use events::recorded_route::RouteDetail;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape, object};
 use projections::views::inferences::{Status, StoredRequest};
@@ -23,12 +24,12 @@ pub type EventsByPosition = HashMap<u64, Recorded>;
 pub fn json(
     request: &StoredRequest,
     events: &EventsByPosition,
-    rights: Rights,
+    (rights, told): (Rights, RouteDetail),
 ) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = events.get(&request.position) else { return Ok(None) };
     let mut fields = data(begin)?;
     shortfalls::hide(&mut fields, begin, events, rights.visible());
-    route_json::hide(&mut fields, rights);
+    route_json::hide(&mut fields, told);
     // The outcome repeats the requested model; its other fields are its own.
     let model = fields.get("model").cloned().unwrap_or_default();
     let at = |position: Option<u64>| position.and_then(|position| events.get(&position));
@@ -37,7 +38,7 @@ pub fn json(
         fields.extend(data(outcome)?);
     }
     let life = request.incidents.iter().chain(&request.outcome).filter_map(|position| events.get(position));
-    route_json::hide_uncalled(&mut fields, life, rights);
+    route_json::hide_uncalled(&mut fields, life, told);
     let context = &begin.context;
     let of_type = |wanted: fn(&Event) -> bool| {
         let incidents = request.incidents.iter().filter_map(|position| events.get(position));
@@ -98,10 +99,10 @@ pub fn shape() -> Shape {
     let hold = step().required("held_usd", schema::money()).open();
     let settlement = step().required("recorded_at", schema::time()).required("type", schema::string()).open();
     let in_words = "How its targets were ordered and by whose choice, what was left out, each call and why it failed, what was passed \
-                    over, and which target answered; not in lists";
+                    over, and which target answered; of a refused request, why no target was called; not in lists";
     let route = object()
         .optional("in_words", schema::described(schema::string(), in_words))
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
+        .required("is_visible", schema::described(schema::boolean(), "Whether the caller is told all of it"))
         .open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))

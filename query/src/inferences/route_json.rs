@@ -2,30 +2,29 @@
 
 use std::collections::{HashMap, HashSet};
 
+use events::event::admin::Model;
 use events::event::inference::Backend;
-use events::event::{Event, Inference, Recorded};
+use events::event::{Event, Inference, Recorded, Resource};
 use events::ids::ProviderId;
-use events::recorded_route::{RecordedRoute, RouteDetail};
+use events::recorded_route::{RecordedRoute, RouteDetail, refusal_in_words};
 use projections::views::inferences::StoredRequest;
-use serde_json::{Map, Value};
-
-use crate::request_rights::Rights;
+use serde_json::{Map, Value, json};
 
 /// What is recorded of a route that everybody sees who sees the request, as in its explanation.
 const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
 
 /// Removes what the caller may not see of the recorded route, and says whether it sees all of it.
-pub fn hide(fields: &mut Map<String, Value>, rights: Rights) {
+pub fn hide(fields: &mut Map<String, Value>, told: RouteDetail) {
     let Some(route) = fields.get_mut("route").and_then(Value::as_object_mut) else { return };
-    if !rights.includes_models() {
+    if told != RouteDetail::Full {
         route.retain(|name, _| FOR_EVERYBODY.contains(&name.as_str()));
     }
-    route.insert("is_visible".to_owned(), rights.includes_models().into());
+    route.insert("is_visible".to_owned(), (told == RouteDetail::Full).into());
 }
 
 /// Removes the targets that were not called from what else is recorded of the request, for those who may not see the model.
-pub fn hide_uncalled<'a>(fields: &mut Map<String, Value>, life: impl Iterator<Item = &'a Recorded>, rights: Rights) {
-    if rights.includes_models() {
+pub fn hide_uncalled<'a>(fields: &mut Map<String, Value>, life: impl Iterator<Item = &'a Recorded>, told: RouteDetail) {
+    if told == RouteDetail::Full {
         return;
     }
     let called: HashSet<String> = life.filter_map(backend_of).map(named).collect();
@@ -53,26 +52,38 @@ fn named(backend: &Backend) -> String {
 }
 
 /// The position of the version of the model that an admission went by.
-pub fn model_version(begin: Option<&Recorded>) -> Option<u64> {
-    match &begin?.event {
+pub fn model_version(begin: &Recorded) -> Option<u64> {
+    match &begin.event {
         Event::Inference(Inference::Admitted(admitted)) => Some(admitted.versions.model),
         _ => None,
     }
 }
 
-/// Adds the decision in words to the request. A refused one has none.
+/// The model as its version says it.
+pub fn model_of(version: &Recorded) -> Option<&Model> {
+    match &version.event {
+        Event::Resource(Resource::Model(change)) => change.state(),
+        _ => None,
+    }
+}
+
+/// Adds the decision in words to the request. Of a refusal, everybody is told what the client was told.
 pub fn put_in_words(
     item: &mut Value,
     request: &StoredRequest,
     (events, model): (&HashMap<u64, Recorded>, Option<&Recorded>),
-    rights: Rights,
+    told: RouteDetail,
     provider_name: impl Fn(ProviderId) -> Option<String>,
 ) {
+    if let Some(Event::Inference(Inference::Refused(refused))) = events.get(&request.position).map(|begin| &begin.event)
+    {
+        item["route"] = json!({ "in_words": refusal_in_words(refused), "is_visible": true });
+        return;
+    }
     let positions = request.positions();
     let life = positions.iter().filter_map(|position| events.get(position));
     let Ok(id) = request.id.as_str().parse() else { return };
     let Some(route) = RecordedRoute::of(id, life, model) else { return };
-    let told = if rights.includes_models() { RouteDetail::Full } else { RouteDetail::CallsOnly };
     item["route"]["in_words"] = route.in_words(told, provider_name).into();
-    item["route"]["is_visible"] = rights.includes_models().into();
+    item["route"]["is_visible"] = (told == RouteDetail::Full).into();
 }

@@ -32,6 +32,7 @@ pub fn candidates(visible: Visible, question: &Question) -> Counted {
         to: selection.range.to.map(from_micros),
         requests: selection.requests.clone(),
         status: None,
+        shadow_of: None,
     };
     Counted { visible, filter, page: PageBounds { before: i64::MAX, limit: REQUESTS_MAX } }
 }

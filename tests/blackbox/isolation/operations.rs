@@ -157,6 +157,7 @@ impl Operation {
             "category" => vec!["reads".to_owned(), "administration,access".to_owned()],
             "severity" => one("notice"),
             "status" => one("completed"),
+            "shadow_of" => one(&house.request),
             "dry_run" | "force" => one("true"),
             "payer" => vec!["own".to_owned(), "brokered".to_owned()],
             "q" => vec![house.slug.clone(), house.tenant.clone()],

@@ -11,6 +11,7 @@ use events::usage::ServiceTier;
 
 use crate::chat::read::CACHE_CONTROL;
 use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, Reasoning, ReasoningAmount};
+use crate::other_gateways;
 
 /// The facts that the pipeline needs about a request, whatever its surface.
 pub struct Facts {
@@ -203,10 +204,25 @@ impl Unpriced {
         Self { name, refusal, service_tier: None, cache_write: None }
     }
 
-    /// The refusal, with what can be done about it.
+    /// The refusal, with what can be done about it: first what the gateway has in place of another gateway's field.
     pub fn refuse(&self, remedy: Remedy) -> Refusal {
         let mut refusal = self.refusal.clone();
         let name = self.name;
+        if let Some(advice) = other_gateways::in_place_of(name) {
+            refusal.message.push_str(&format!("; {advice}"));
+            refusal.message.push_str(&match remedy {
+                Remedy::Nothing => String::new(),
+                Remedy::AllowedFields => {
+                    format!("; only if the provider is to act on it, add {name} to its allowed_fields")
+                }
+                Remedy::OwnProvider => {
+                    format!(
+                        "; only if a provider is to act on it, add one of your own with {name} in its allowed_fields"
+                    )
+                }
+            });
+            return refusal;
+        }
         refusal.message.push_str(&match (remedy, self.service_tier) {
             (Remedy::Nothing, _) => "; leave it out, or use a model whose provider speaks this API".to_owned(),
             (Remedy::AllowedFields, None) => {

@@ -7,7 +7,7 @@ use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 
 use super::json::{self, JsonFault, Kind, Member};
-use super::work;
+use super::{other_gateways, work};
 
 const UNKNOWN_FIELD: &str = "unknown field";
 
@@ -149,13 +149,18 @@ impl<'a, 'p> Fields<'a, 'p> {
 
     /// Refuses the first member whose name is not among `names`, all of which the caller then reads. Call it before
     /// required members are read: one that seems missing may be there under a wrong name. `other_apis`: other APIs'
-    /// names for some of them.
+    /// names for some of them. Of the body, what other gateways take is told apart from what is misspelled.
     pub fn refuse_unknown(self, names: &[&str], other_apis: &[(&str, &str)]) -> Result<Self, Refusal> {
         let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
+        let of_other_gateway =
+            || if matches!(self.path, Path::Root) { other_gateways::in_place_of(name) } else { None };
         let reason = match other_apis.iter().find(|(other, _)| *other == name) {
             Some((_, here)) => format!("{UNKNOWN_FIELD}: use {here}"),
-            None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
+            None => match of_other_gateway() {
+                Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
+                None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
+            },
         };
         Err(self.path.field(name).refuse(reason))
     }

@@ -14,6 +14,7 @@ pub mod fields;
 pub mod framing;
 pub mod json;
 pub mod metered;
+pub mod other_gateways;
 pub mod rejection;
 pub mod report;
 pub mod shared_dialect;

@@ -1,5 +1,9 @@
 //! Who may do what in the database, and what its catalogue says of the copy.
 
+use events::event::StreamKind;
+use events::ids::{
+    BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId, UserId,
+};
 use testing::postgres::TestDatabase;
 
 use crate::world::{World, database, migrate_ledger, shared_database};
@@ -134,6 +138,39 @@ async fn migrating_again_changes_nothing_and_gives_the_rights_back() {
         END $$",
     );
     world.assert_same(&place).await;
+}
+
+/// What there is of resources, its comments name: each kind, each beginning of an id, and in plain words what the view has.
+#[tokio::test]
+async fn the_comments_of_resources_name_every_kind() {
+    let (database, _place) = database().await;
+    let comment = |of: &str, text: &str| {
+        let found = format!(
+            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'views.resources'::regclass AND attname = 'id'
+             AND position('{text}' IN coalesce({of}, '')) > 0"
+        );
+        assert_eq!(database.number(&found), 1, "{of}: {text}");
+    };
+    let of_view = "obj_description('views.resources'::regclass, 'pg_class')";
+    let of_kind = "col_description('views.resources'::regclass, 2)";
+    let of_id = "col_description('views.resources'::regclass, 1)";
+    for (kind, prefix) in [
+        (StreamKind::Partner, PartnerId::PREFIX),
+        (StreamKind::Tenant, TenantId::PREFIX),
+        (StreamKind::User, UserId::PREFIX),
+        (StreamKind::Team, TeamId::PREFIX),
+        (StreamKind::Key, KeyId::PREFIX),
+        (StreamKind::Provider, ProviderId::PREFIX),
+        (StreamKind::ProviderKey, ProviderKeyId::PREFIX),
+        (StreamKind::Model, ModelId::PREFIX),
+        (StreamKind::Price, PriceId::PREFIX),
+        (StreamKind::Budget, BudgetId::PREFIX),
+        (StreamKind::RateLimit, LimitId::PREFIX),
+    ] {
+        comment(of_kind, kind.as_str());
+        comment(of_id, prefix);
+        comment(&format!("lower({of_view})"), &format!("{}s", kind.as_str().replace('_', " ")));
+    }
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ WHERE (:visible_partner IS NULL OR partner_id = :visible_partner)
   AND (:backend IS NULL OR backend = :backend)
   AND (:payer IS NULL OR coalesce(payer, iif(backend IS NULL, NULL, 'brokered')) = :payer)
   AND (:status IS NULL OR status = :status)
+  AND (:shadow_of IS NULL OR shadow_of = :shadow_of)
 LIMIT :rows

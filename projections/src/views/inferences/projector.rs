@@ -25,6 +25,7 @@ const INSERT: &str = include_str!("insert.sql");
 const UPDATE: &str = include_str!("update.sql");
 const SET_RARE: &str = include_str!("set_rare.sql");
 const SET_PAYER: &str = include_str!("set_payer.sql");
+const SET_SHADOW_OF: &str = include_str!("set_shadow_of.sql");
 const INSERT_OTHER_USAGE: &str = include_str!("insert_other_usage.sql");
 const INSERT_INCIDENT: &str = include_str!("insert_incident.sql");
 
@@ -77,7 +78,7 @@ impl Projector for Inferences {
     }
 
     fn version(&self) -> u32 {
-        8
+        9
     }
 
     fn schema(&self) -> &'static str {
@@ -199,6 +200,7 @@ struct Statements<'c> {
     update: CachedStatement<'c>,
     set_rare: CachedStatement<'c>,
     set_payer: CachedStatement<'c>,
+    set_shadow_of: CachedStatement<'c>,
     insert_incident: CachedStatement<'c>,
 }
 
@@ -216,6 +218,14 @@ struct OutcomeColumns<'a> {
 }
 
 impl RequestUpdate<'_> {
+    /// The request that it is a copy of.
+    fn original(&self) -> Option<RequestId> {
+        match &self.begin?.0.event {
+            Event::Inference(Inference::Admitted(admitted)) => admitted.shadow_of,
+            _ => None,
+        }
+    }
+
     fn outcome_columns(&self) -> Result<OutcomeColumns<'_>, ProjectionError> {
         let cost = self.outcome.map_or(NanoUsd::ZERO, |(_, ended, _)| ended.cost_usd);
         let backend = self.outcome.and_then(|(_, ended, _)| ended.backend.as_ref());
@@ -243,6 +253,7 @@ impl<'c> Statements<'c> {
             update: db.prepare_cached(UPDATE)?,
             set_rare: db.prepare_cached(SET_RARE)?,
             set_payer: db.prepare_cached(SET_PAYER)?,
+            set_shadow_of: db.prepare_cached(SET_SHADOW_OF)?,
             insert_incident: db.prepare_cached(INSERT_INCIDENT)?,
         })
     }
@@ -262,6 +273,9 @@ impl<'c> Statements<'c> {
         let payer = update.outcome.and_then(|(_, ended, _)| ended.payer());
         if let Some(payer) = payer.filter(|payer| *payer != Payer::Brokered) {
             self.set_payer.execute(params![id, payer.as_str()])?;
+        }
+        if let Some(original) = update.original() {
+            self.set_shadow_of.execute(params![id, original.to_string()])?;
         }
         for position in &update.incidents {
             self.insert_incident.execute(params![id, position])?;
@@ -325,7 +339,7 @@ mod tests {
 
     #[test]
     fn no_statement_makes_a_table_for_each_row() {
-        for statement in [INSERT, UPDATE, SET_RARE, SET_PAYER, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
+        for statement in [INSERT, UPDATE, SET_RARE, SET_PAYER, SET_SHADOW_OF, INSERT_OTHER_USAGE, INSERT_INCIDENT] {
             let operations = plan::operations(SCHEMA, statement);
             assert!(operations.iter().any(|operation| operation == "OpenWrite"), "{operations:?}");
             let tables = operations.iter().filter(|operation| operation.starts_with("OpenEphemeral"));

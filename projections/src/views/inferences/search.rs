@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::event::inference::Payer;
+use events::ids::RequestId;
 use rusqlite::{Connection, Row, named_params};
 
 use super::projector::Status;
@@ -35,6 +36,7 @@ const BY_PARTNER: Indexes = indexes!("by_partner.sql");
 const BY_POSITION: Indexes = indexes!("by_position.sql");
 const BY_KEY: Indexes = indexes!("by_key.sql");
 const BY_STATUS: Indexes = indexes!("by_status.sql");
+const BY_ORIGINAL: Indexes = indexes!("by_original.sql");
 
 /// The filter of requests.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct Filter {
     pub requests: RequestFilter,
     /// `None` matches every status.
     pub status: Option<Status>,
+    /// Only the copies of this request.
+    pub shadow_of: Option<RequestId>,
 }
 
 /// Selects the statements of an index, and reads their rows.
@@ -68,6 +72,7 @@ pub fn search<T>(
         ":model": requests.model, ":provider": requests.provider, ":backend": requests.backend,
         ":payer": requests.payer.map(Payer::as_str),
         ":status": filter.status.map(Status::as_str),
+        ":shadow_of": filter.shadow_of.map(|id| id.to_string()),
     };
     let index = index(narrowest(visible, filter));
     search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, read)
@@ -77,6 +82,8 @@ pub fn search<T>(
 fn narrowest(visible: Visible, filter: &Filter) -> Indexes {
     let is_rare = matches!(filter.status, Some(Status::Failed | Status::Aborted | Status::Refused));
     match filter.requests.narrowest(visible) {
+        // A request has few copies.
+        _ if filter.shadow_of.is_some() => BY_ORIGINAL,
         Narrowest::Key => BY_KEY,
         Narrowest::Tenant => BY_TENANT,
         Narrowest::Partner => BY_PARTNER,
@@ -102,6 +109,7 @@ mod tests {
             (BY_PARTNER, "inferences_by_partner (partner_id=? AND position>? AND position<?)"),
             (BY_KEY, "inferences_by_key (key_id=? AND position>? AND position<?)"),
             (BY_STATUS, "inferences_not_completed (status=? AND position>? AND position<?)"),
+            (BY_ORIGINAL, "inferences_by_original (shadow_of=? AND position>? AND position<?)"),
             (BY_POSITION, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ] {
             for sql in [index.listed.rows, index.counted.rows, index.listed.end, index.counted.end] {

@@ -1,0 +1,5 @@
+FROM (
+    SELECT * FROM inferences
+    WHERE shadow_of = :shadow_of AND position >= :first AND position < :before
+    ORDER BY position DESC LIMIT :scan_max
+)
