@@ -1,6 +1,7 @@
 //! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
 //! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
 
+mod between_resources;
 mod carry_out;
 mod conditions;
 mod desired;
@@ -10,6 +11,7 @@ pub mod files;
 mod kind;
 mod live;
 mod mistake;
+mod model_names;
 mod names;
 mod plan;
 mod prune;
@@ -36,7 +38,7 @@ use crate::config::arguments::{ApplyArgs, ExportConfigArgs};
 use crate::config::{Flags, Label};
 use files::SourceFile;
 use kind::Kind;
-use mistake::Mistake;
+use mistake::{Mistake, in_order};
 use names::Names;
 use plan::{Plan, SecretsSent, Wanted};
 use prune::{InUse, has_label};
@@ -101,6 +103,10 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
     }
     let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
     let plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));
+    if !mistakes.is_empty() {
+        return Err(refused(&mistakes));
+    }
     match &plan.in_use[..] {
         [] => Ok((plan, names)),
         in_use => Err(still_used(in_use, &names)),

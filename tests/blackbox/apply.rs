@@ -1,6 +1,7 @@
 //! `ledgerway apply` and `ledgerway export config`: what files ask for comes about, once; a mistake changes nothing; and no secret is
 //! shown.
 
+mod between_resources;
 mod prune;
 mod round_trip;
 mod running;

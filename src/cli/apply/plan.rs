@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::desired::{Desired, Identity, identity};
 use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
-use super::mistake::Mistake;
+use super::mistake::{Mistake, in_order};
+use super::model_names::{ALIAS, is_alias};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
 use super::secret_source::{API_KEY, ApiKey};
 use crate::config::Label;
@@ -114,7 +115,7 @@ impl Plan {
             plan.deletions = deletions(live, label, &files, now);
             plan.in_use = in_use(&plan.deletions, in_files.as_deref().unwrap_or_default(), live, &files);
         }
-        if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(plan) } else { Err(in_order(mistakes)) }
     }
 
     pub const fn is_empty(&self) -> bool {
@@ -281,6 +282,26 @@ fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
 }
 
 impl Step {
+    /// Whether it sets this field.
+    pub fn gives(&self, field: &str) -> bool {
+        match &self.action {
+            Action::Create => self.desired.body.contains_key(field),
+            Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
+        }
+    }
+
+    /// Whether it makes an alias, new or of a model that had targets.
+    pub fn makes_an_alias(&self) -> bool {
+        let was_alias = match &self.action {
+            Action::Create => false,
+            Action::Change { fields, .. } => match fields.iter().find(|change| change.name == ALIAS) {
+                Some(change) => change.before.as_ref().and_then(Value::as_array).is_some_and(|steps| !steps.is_empty()),
+                None => true,
+            },
+        };
+        self.desired.kind == Kind::Model && is_alias(&self.desired.normal) && !was_alias
+    }
+
     /// The body that is sent, with the ids of [`super::names::Names`].
     pub fn body(&self) -> Body {
         let mut body = match &self.action {
