@@ -17,7 +17,7 @@ use super::desired::{Desired, Identity, identity};
 use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
 use super::mistake::{Mistake, in_order};
-use super::model_names::{ALIAS, is_alias};
+use super::model_names::{ALIAS, is_alias, stood_for};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
 use super::secret_source::{API_KEY, ApiKey};
 use crate::config::Label;
@@ -41,9 +41,10 @@ pub struct Wanted<'a> {
     pub data: &'a Path,
 }
 
-/// What is done, in this order.
+/// What is done; [`Self::changes`] has the order.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// In the order of the kinds; of models, [`Turn`] decides.
     pub steps: Vec<Step>,
     pub deletions: Vec<Deletion>,
     /// What of these cannot be deleted.
@@ -58,6 +59,22 @@ pub struct Step {
     pub desired: Desired,
     pub action: Action,
     pub api_key: ApiKeyChange,
+}
+
+/// One of the changes of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    Step(&'a Step),
+    Deletion(&'a Deletion),
+}
+
+/// When it is a model's turn. No alias may stand for an alias in between either, so models get their targets first, whatever they
+/// were. Then aliases stand for what they will, and nothing any more stands for the models that become aliases in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Targets,
+    StaysAlias,
+    BecomesAlias,
 }
 
 #[derive(Debug)]
@@ -110,6 +127,7 @@ impl Plan {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
+        plan.steps.sort_by_key(|step| (step.desired.kind, step.turn()));
         if let Some(label) = wanted.prune {
             let files = InFiles { ids, identities: asked.into_keys().collect() };
             plan.deletions = deletions(live, label, &files, now);
@@ -120,6 +138,20 @@ impl Plan {
 
     pub const fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.deletions.is_empty()
+    }
+
+    /// All changes, in the order in which they are carried out: deletions come last, but for those of aliases of a model that becomes
+    /// an alias.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        let begin = self.steps.partition_point(|step| !step.makes_an_alias());
+        let (before, new_aliases) = self.steps.split_at(begin);
+        let names: BTreeSet<&str> =
+            new_aliases.iter().filter_map(|step| step.desired.normal.get("name")?.as_str()).collect();
+        let is_in_the_way =
+            move |one: &&Deletion| one.kind == Kind::Model && stood_for(&one.normal).any(|name| names.contains(name));
+        let (first, last): (Vec<_>, Vec<_>) = self.deletions.iter().partition(is_in_the_way);
+        let before = before.iter().map(Change::Step).chain(first.into_iter().map(Change::Deletion));
+        before.chain(new_aliases.iter().map(Change::Step)).chain(last.into_iter().map(Change::Deletion))
     }
 
     /// How many requests it takes.
@@ -287,6 +319,14 @@ impl Step {
         match &self.action {
             Action::Create => self.desired.body.contains_key(field),
             Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        match (self.makes_an_alias(), is_alias(&self.desired.normal)) {
+            (true, _) => Turn::BecomesAlias,
+            (false, true) => Turn::StaysAlias,
+            (false, false) => Turn::Targets,
         }
     }
 

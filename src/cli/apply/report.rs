@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::carry_out::Change;
 use super::desired::label;
 use super::names::Names;
-use super::plan::{Action, ApiKeyChange, Plan, Step};
+use super::plan::{Action, ApiKeyChange, Change, Plan, Step};
 use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown};
 
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
 pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
-    let steps = plan.steps.iter().flat_map(|step| lines(step, names));
-    let deletions = plan.deletions.iter().map(|one| format!("- {}", label(one.kind, &one.normal, names)));
-    steps.chain(deletions).collect()
+    let lines = plan.changes().map(|change| match change {
+        Change::Step(step) => lines(step, names),
+        Change::Deletion(one) => vec![format!("- {}", label(one.kind, &one.normal, names))],
+    });
+    lines.flatten().collect()
 }
 
 /// `2 to create, 1 to change, 7 unchanged`

@@ -113,3 +113,48 @@ async fn an_alias_of_an_alias_is_a_mistake() {
     files.write("a-own.yaml", "models:\n  - {name: current, tenant: acme, targets: [{provider: own, model: echo}]}\n");
     assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 2 created, 0 changed, 6 unchanged");
 }
+
+/// The aliases that the gateway has now, by what they stand for; with targets, a model stands for nothing.
+async fn models_and_aliases(gateway: &Gateway) -> String {
+    let list = gateway.operator().get("/v1/admin/models?limit=1000").await.must(200).json();
+    let items = list["items"].as_array().expect("a list").iter();
+    let mut models: Vec<String> = items
+        .map(|model| match model["alias"][0]["model"].as_str() {
+            Some(stands_for) => format!("{}={stands_for}", model["name"].as_str().expect("a name")),
+            None => model["name"].as_str().expect("a name").to_owned(),
+        })
+        .collect();
+    models.sort_unstable();
+    models.join(" ")
+}
+
+/// Models in their short form: `a` has targets, and `b=a` is an alias.
+fn written(models: &str) -> String {
+    let item = |model: &str| match model.split_once('=') {
+        Some((name, stands_for)) => format!("  - {{name: {name}, alias: [{{model: {stands_for}}}]}}\n"),
+        None => format!("  - {{name: {model}, targets: [{{provider: p, model: echo}}]}}\n"),
+    };
+    let models: String = models.split(' ').map(item).collect();
+    format!("labels: {{managed-by: git}}\nproviders:\n  - {{name: p, kind: simulator}}\nmodels:\n{models}")
+}
+
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn models_and_aliases_change_places() {
+    let gateway = Gateway::start();
+    let files = Files::new();
+    for models in [
+        "a b=a c=a d=a",
+        // The names change places, and the other aliases follow: one that is left out is deleted in time.
+        "a=b b c=b", "a b=a c=a d=c-2 e",
+        // New ones stand for what was an alias, and what others stood for becomes one.
+        "a=c b=c c d=e e", "a=e b=e c=e d e f=d", "a b c d=a e=b f=c", "a=d b=e c=f d e f",
+    ] {
+        files.write("config.yaml", &written(models));
+        apply(&gateway, &files, &["--prune", "managed-by=git"]).must(0);
+        assert_eq!(models_and_aliases(&gateway).await, models);
+        let again = apply(&gateway, &files, &["--prune", "managed-by=git"]).must(0);
+        assert!(again.out.starts_with("nothing to change: "), "{}", again.out);
+    }
+    gateway.books().await;
+}
