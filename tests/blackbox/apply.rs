@@ -542,6 +542,23 @@ async fn an_administrator_of_a_tenant_applies_what_its_key_may_do() {
     );
 }
 
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_no_request_goes_by_are_applied_and_said() {
+    let gateway = Gateway::start();
+    let config = "providers:\n  - {name: p, kind: simulator}\nmodels:\n  - name: m\n    targets: [{provider: p, model: echo}]\n    rules: [{when: \
+                  tools, strategy: cost}]\n  - name: n\n    strategy: rules\n    targets: [{provider: p, model: echo}]\n    rules: [{when: tools, \
+                  strategy: cost}]\n";
+    let files = Files::with(config);
+    for said in ["done: 3 created, 0 changed, 0 unchanged", "nothing to change: 3 unchanged"] {
+        let ended = apply(&gateway, &files, &[]).must(0);
+        assert_eq!(summary(&ended), said);
+        let says = "config.yaml:6: models[0].rules: has no effect, because the strategy of this model is not rules\n";
+        assert!(ended.err.ends_with(says) && ended.err.lines().count() == 1, "{}", ended.err);
+    }
+    assert_eq!(live(&gateway, "models", "name", &json!("m")).await["rules"][0]["when"], "tools");
+}
+
 /// Holds: bin.apply-schema
 #[test]
 fn the_schema_names_every_list_and_no_id() {
