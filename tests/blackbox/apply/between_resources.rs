@@ -50,6 +50,14 @@ async fn what_belongs_to_another_tenant_is_a_mistake() {
             "7: models[0].targets[1].provider: is a provider of the tenant default/acme, which models with tenant: default/acme alone can use",
         ),
         (
+            "prices:\n  - provider: own\n    model: echo\n    input_usd_per_mtok: \"1\"\n    output_usd_per_mtok: \"2\"\n",
+            "2: prices[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}?",
+        ),
+        (
+            "models:\n  - name: m\n    targets: [{provider: own, model: echo}]\n",
+            "3: models[0].targets[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}?",
+        ),
+        (
             "models:\n  - name: m\n    tenant: beta\n    targets: [{provider: {name: own, tenant: acme}, model: echo}]\n",
             "4: models[0].targets[0].provider: is a provider of the tenant default/acme",
         ),
