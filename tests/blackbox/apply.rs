@@ -569,6 +569,14 @@ fn the_schema_names_every_list_and_no_id() {
     let wanted =
         ["budgets", "labels", "models", "partners", "prices", "providers", "rate_limits", "teams", "tenants", "users"];
     assert_eq!(sections, BTreeSet::from(wanted));
+    // The help of both commands names them all.
+    for command in [&["apply", "--help"][..], &["export", "config", "--help"]] {
+        let help = ledgerway().args(command).output().expect("the binary starts").stdout;
+        let help = String::from_utf8(help).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+        for section in sections.iter().filter(|section| **section != "labels") {
+            assert!(help.contains(&section.replace('_', " ")), "{section} in {help}");
+        }
+    }
     for id in ["partner_id", "tenant_id", "team_id", "user_id", "user_ids", "provider_id", "key_id"] {
         assert!(!schema.to_string().contains(&format!("\"{id}\"")), "{id} in {schema}");
     }
