@@ -1,6 +1,7 @@
 //! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
 //! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
 
+mod between_resources;
 mod carry_out;
 mod conditions;
 mod desired;
@@ -10,6 +11,7 @@ pub mod files;
 mod kind;
 mod live;
 mod mistake;
+mod model_names;
 mod names;
 mod plan;
 mod prune;
@@ -18,6 +20,7 @@ mod report;
 mod schema;
 mod secret_source;
 mod text;
+mod without_effect;
 mod yaml;
 mod yaml_writer;
 
@@ -36,10 +39,11 @@ use crate::config::arguments::{ApplyArgs, ExportConfigArgs};
 use crate::config::{Flags, Label};
 use files::SourceFile;
 use kind::Kind;
-use mistake::Mistake;
+use mistake::{Mistake, in_order};
 use names::Names;
 use plan::{Plan, SecretsSent, Wanted};
 use prune::{InUse, has_label};
+use without_effect::without_effect;
 
 /// The most resources that are named as left out of a file, or as still used.
 const LEFT_OUT_SHOWN_MAX: usize = 20;
@@ -65,7 +69,8 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
     let runtime = single_threaded_runtime()?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
     let wanted = Wanted { sent, prune: prune.as_ref(), data: &args.gateway.data.dir };
-    let (plan, names) = runtime.block_on(planned(&files, &gateway, &wanted))?;
+    let Planned { plan, names, without_effect } = runtime.block_on(planned(&files, &gateway, &wanted))?;
+    without_effect.iter().for_each(|field| print_error(&field.to_string()));
     report::changes(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
@@ -85,12 +90,20 @@ pub async fn apply_to(
     may_go_on: impl Fn() -> bool,
 ) -> Result<String, Failure> {
     let gateway = of_operator(url, data)?;
-    let (plan, names) = planned(files, &gateway, &Wanted { sent: SecretsSent::WhereNeeded, prune, data }).await?;
+    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, data };
+    let Planned { plan, names, .. } = planned(files, &gateway, &wanted).await?;
     carry_out(&plan, &gateway, &names, may_go_on).await
 }
 
 /// What the files change in what the gateway has.
-async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<'_>) -> Result<(Plan, Names), Failure> {
+struct Planned {
+    plan: Plan,
+    names: Names,
+    /// What the files have although it does nothing.
+    without_effect: Vec<Mistake>,
+}
+
+async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<'_>) -> Result<Planned, Failure> {
     let live = live::read(gateway).await.map_err(Failure::not_begun)?;
     let mut names = live::names(&live);
     let desired = desired::read(files, &mut names).map_err(|mistakes| refused(&mistakes))?;
@@ -99,10 +112,15 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
             "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
         )));
     }
+    let without_effect = without_effect(&desired);
     let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
     let plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));
+    if !mistakes.is_empty() {
+        return Err(refused(&mistakes));
+    }
     match &plan.in_use[..] {
-        [] => Ok((plan, names)),
+        [] => Ok(Planned { plan, names, without_effect }),
         in_use => Err(still_used(in_use, &names)),
     }
 }

@@ -72,8 +72,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the providers, models and list prices that the gateway knows by itself, or take newer ones
     Catalogue(CatalogueArgs),
-    /// Bring partners, tenants, users, providers, models, prices, budgets and rate limits of a running gateway to what YAML files
-    /// ask for; exit code 0: done, 1: stopped in the middle, 2: a mistake in a file, or not begun
+    /// Bring partners, tenants, users, teams, providers, models, prices, budgets and rate limits of a running gateway to what YAML
+    /// files ask for; exit code 0: done, 1: stopped in the middle, 2: a mistake in a file, or not begun
     Apply(ApplyArgs),
     /// Use the models of a running gateway
     Models(ModelsArgs),

@@ -1,9 +1,11 @@
 //! `ledgerway apply` and `ledgerway export config`: what files ask for comes about, once; a mistake changes nothing; and no secret is
 //! shown.
 
+mod between_resources;
 mod prune;
 mod round_trip;
 mod running;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -414,49 +416,6 @@ async fn a_mistake_in_any_line_changes_nothing() {
     assert_eq!(gateway.head().await, before);
 }
 
-/// Holds: bin.apply-secrets
-#[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_read_where_the_file_says_and_sent_only_where_it_is_needed() {
-    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let files = Files::new();
-    files.write("upstream.key", &format!("{SECRET}\n"));
-    let provider = |more: &str| {
-        let base_url = upstream.base_url("openai");
-        format!(
-            "providers:\n  - name: p\n    kind: openai\n    base_url: {base_url}\n    allow_private_network: true\n{more}"
-        )
-    };
-    let key_set = async || live(&gateway, "providers", "name", &json!("p")).await["api_key_set"].clone();
-    files.write("config.yaml", &provider(""));
-    apply(&gateway, &files, &[]).must(0);
-    assert_eq!(key_set().await, json!(false));
-    files.write("config.yaml", &provider("    api_key: {file: upstream.key}\n"));
-    let ended = apply(&gateway, &files, &[]).must(0);
-    assert!(ended.out.contains("~ provider p\n    api_key: set\n"), "{}", ended.out);
-    assert_eq!(key_set().await, json!(true));
-    let before = gateway.head().await;
-    assert!(apply(&gateway, &files, &[]).must(0).out.starts_with("nothing to change"));
-    // It stays where it is not mentioned, and where its source is gone it is not needed.
-    files.write("config.yaml", &provider("    api_key: {env: NO_SUCH_VARIABLE}\n"));
-    assert!(apply(&gateway, &files, &[]).must(0).out.starts_with("nothing to change"));
-    files.write("config.yaml", &provider(""));
-    assert!(apply(&gateway, &files, &[]).must(0).out.starts_with("nothing to change"));
-    assert_eq!((gateway.head().await, key_set().await), (before, json!(true)));
-    files.write("config.yaml", &provider("    api_key: {file: upstream.key}\n"));
-    let ended = apply(&gateway, &files, &["--rotate-secrets"]).must(0);
-    assert_eq!(summary(&ended), "done: 0 created, 1 changed, 0 unchanged");
-    // A stored key goes to no other server, so it is sent anew.
-    let moved = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("127.0.0.1", "localhost");
-    files.write("config.yaml", &moved);
-    let ended = apply(&gateway, &files, &[]).must(0);
-    assert!(ended.out.contains("    base_url: ") && ended.out.contains("    api_key: set\n"), "{}", ended.out);
-    files.write("config.yaml", &moved.replace("{file: upstream.key}", "null"));
-    assert!(apply(&gateway, &files, &[]).must(0).out.contains("    api_key: removed\n"));
-    assert_eq!(key_set().await, json!(false));
-    let events = json!(gateway.events().await).to_string();
-    assert!(!events.contains(SECRET), "{events}");
-}
-
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues() {
@@ -541,6 +500,23 @@ async fn an_administrator_of_a_tenant_applies_what_its_key_may_do() {
     );
 }
 
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_no_request_goes_by_are_applied_and_said() {
+    let gateway = Gateway::start();
+    let config = "providers:\n  - {name: p, kind: simulator}\nmodels:\n  - name: m\n    targets: [{provider: p, model: echo}]\n    rules: [{when: \
+                  tools, strategy: cost}]\n  - name: n\n    strategy: rules\n    targets: [{provider: p, model: echo}]\n    rules: [{when: tools, \
+                  strategy: cost}]\n";
+    let files = Files::with(config);
+    for said in ["done: 3 created, 0 changed, 0 unchanged", "nothing to change: 3 unchanged"] {
+        let ended = apply(&gateway, &files, &[]).must(0);
+        assert_eq!(summary(&ended), said);
+        let says = "config.yaml:6: models[0].rules: has no effect, because the strategy of this model is not rules\n";
+        assert!(ended.err.ends_with(says) && ended.err.lines().count() == 1, "{}", ended.err);
+    }
+    assert_eq!(live(&gateway, "models", "name", &json!("m")).await["rules"][0]["when"], "tools");
+}
+
 /// Holds: bin.apply-schema
 #[test]
 fn the_schema_names_every_list_and_no_id() {
@@ -551,6 +527,14 @@ fn the_schema_names_every_list_and_no_id() {
     let wanted =
         ["budgets", "labels", "models", "partners", "prices", "providers", "rate_limits", "teams", "tenants", "users"];
     assert_eq!(sections, BTreeSet::from(wanted));
+    // The help of both commands names them all.
+    for command in [&["apply", "--help"][..], &["export", "config", "--help"]] {
+        let help = ledgerway().args(command).output().expect("the binary starts").stdout;
+        let help = String::from_utf8(help).expect("text").split_whitespace().collect::<Vec<_>>().join(" ");
+        for section in sections.iter().filter(|section| **section != "labels") {
+            assert!(help.contains(&section.replace('_', " ")), "{section} in {help}");
+        }
+    }
     for id in ["partner_id", "tenant_id", "team_id", "user_id", "user_ids", "provider_id", "key_id"] {
         assert!(!schema.to_string().contains(&format!("\"{id}\"")), "{id} in {schema}");
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::gateway_client::{GatewayClient, GatewayError};
 use super::conditions;
-use super::plan::{Action, Plan, Step};
+use super::plan::{Action, Change, Plan};
 use super::prune::Deletion;
 use super::references::{FieldTree, TextForm};
 
@@ -26,13 +26,6 @@ pub struct Stopped<'a> {
     pub error: GatewayError,
 }
 
-/// One of the changes of a plan.
-#[derive(Clone, Copy, Debug)]
-pub enum Change<'a> {
-    Step(&'a Step),
-    Deletion(&'a Deletion),
-}
-
 /// The ids of new resources, by those that stood for them in the plan.
 #[derive(Default)]
 struct NewIds(BTreeMap<String, String>);
@@ -47,8 +40,7 @@ pub async fn carry_out<'a>(
     may_go_on: impl Fn() -> bool,
 ) -> Result<(), Stopped<'a>> {
     let mut new_ids = NewIds::default();
-    let steps = plan.steps.iter().map(Change::Step);
-    for (done, change) in steps.chain(plan.deletions.iter().map(Change::Deletion)).enumerate() {
+    for (done, change) in plan.changes().enumerate() {
         if !may_go_on() {
             return Err(Stopped { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
         }

@@ -14,13 +14,12 @@ use super::super::printable_text::printable_line;
 use super::document_labels::{self, LABELS};
 use super::files::SourceFile;
 use super::kind::Kind;
-use super::mistake::{Mistake, Place};
+use super::mistake::{Mistake, Place, in_order};
 use super::names::{Name, Names};
 use super::references::{FieldTree, ToIds, in_files};
 use super::secret_source::{API_KEY, ApiKey};
 use super::yaml::{Node, NodeValue, documents};
 
-const MISTAKES_MAX: usize = 20;
 const LABEL_CHARS_MAX: usize = 120;
 const NO_KEYS: &str = "files do not have keys: their secrets are shown once, when POST /v1/admin/keys makes them";
 /// The partner and the tenant of what names none, as in the API.
@@ -101,10 +100,7 @@ pub fn read(files: &[SourceFile], names: &mut Names) -> Result<Vec<Desired>, Vec
     if mistakes.is_empty() {
         return Ok(desired);
     }
-    mistakes.sort();
-    mistakes.dedup();
-    mistakes.truncate(MISTAKES_MAX);
-    Err(mistakes)
+    Err(in_order(mistakes))
 }
 
 fn entries(file: &SourceFile, mistakes: &mut Vec<Mistake>) -> Vec<Entry> {

@@ -1,6 +1,7 @@
 //! What a gateway has, as far as the key sees it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
@@ -14,6 +15,9 @@ use super::names::{Name, Names};
 /// Small enough for pages of models with long prefixes.
 const PAGE_ITEMS: usize = 100;
 const RESOURCES_MAX: usize = 200_000;
+/// Twice as many as these take.
+const PAGES_MAX: usize = 2 * RESOURCES_MAX / PAGE_ITEMS;
+const READ_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A live resource.
 #[derive(Clone, Debug)]
@@ -31,8 +35,15 @@ pub struct Live {
 }
 
 /// Everything that is live, of each kind the newest first.
+///
+/// Errors: what answers is no gateway that comes to an end.
 pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
-    let mut found = Vec::new();
+    let all = tokio::time::timeout(READ_TIMEOUT, read_pages(gateway)).await;
+    all.unwrap_or_else(|_| Err(gateway.unexpected("it took more than ten minutes to send what it has")))
+}
+
+async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
+    let (mut found, mut pages) = (Vec::new(), 0);
     for kind in Kind::ALL {
         let (path, mut cursor) = (kind.format().path, String::new());
         loop {
@@ -41,8 +52,11 @@ pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
             let items = items.ok_or_else(|| gateway.unexpected("its response is no page of a list"))?;
             let all =
                 items.iter().map(|item| live(kind, item).ok_or_else(|| gateway.unexpected("a resource has no id")));
-            // So each page counts, and there is an end.
             found.extend(all.collect::<Result<Vec<_>, _>>()?);
+            pages += 1;
+            if pages > PAGES_MAX {
+                return Err(gateway.unexpected(&format!("its lists have more than {PAGES_MAX} pages")));
+            }
             if found.len() > RESOURCES_MAX {
                 return Err(gateway.unexpected(&format!("it has more than {RESOURCES_MAX} resources")));
             }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 
+/// The most that are shown.
+const MISTAKES_MAX: usize = 20;
+
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -10,13 +13,21 @@ pub struct Place {
     pub line: usize,
 }
 
-/// Something that must be corrected before anything is changed.
+/// Something that must be corrected before anything is changed, or that [has no effect](super::without_effect).
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
     pub place: Place,
     /// The path of the field, `models[2].name`; empty for the file as a whole.
     pub field: String,
     pub reason: String,
+}
+
+/// The first mistakes, in the order of the lines, each of them once.
+pub fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort();
+    mistakes.dedup();
+    mistakes.truncate(MISTAKES_MAX);
+    mistakes
 }
 
 impl fmt::Display for Place {

@@ -8,6 +8,9 @@ use std::fmt;
 
 use super::kind::Kind;
 
+/// The most providers of one name that an error names.
+const NAMESAKES_MAX: usize = 3;
+
 /// The whole name of a partner, tenant, user, team or provider.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
@@ -109,11 +112,38 @@ impl Names {
 
     /// The id of the provider with a name, of the tenant or of all tenants.
     pub fn find_provider(&self, owner: &[String], named: &str) -> Result<&str, NotNamed> {
-        self.id_of(&Name::new(Kind::Provider, owner, named)).ok_or_else(|| {
-            let of_owner = self.ids.keys().filter(|name| name.kind == Kind::Provider && name.owner() == owner);
-            let hint = events::nearest_name::did_you_mean(named, of_owner.map(Name::own));
-            NotNamed::Unknown { kind: Kind::Provider, named: shortened(named), hint }
-        })
+        self.provider(owner, named).ok_or_else(|| self.no_provider(|name| name.owner() == owner, named))
+    }
+
+    /// The id of the provider that a name alone means in what this tenant owns: its own one, or else one that all tenants share.
+    pub fn find_provider_seen_by(&self, owner: &[String], named: &str) -> Result<&str, NotNamed> {
+        let found = self.provider(owner, named).or_else(|| self.provider(&[], named));
+        found.ok_or_else(|| self.no_provider(|name| name.owner() == owner || name.owner().is_empty(), named))
+    }
+
+    fn provider(&self, owner: &[String], named: &str) -> Option<&str> {
+        self.id_of(&Name::new(Kind::Provider, owner, named))
+    }
+
+    /// There is none among those that it could have meant. The hint says how others of this name are named.
+    fn no_provider(&self, could_mean: impl Fn(&Name) -> bool, named: &str) -> NotNamed {
+        let providers = || self.ids.keys().filter(|name| name.kind == Kind::Provider);
+        let of_name = providers().filter(|name| name.own() == named).take(NAMESAKES_MAX);
+        let namesakes: Vec<String> = of_name.map(whole_name).collect();
+        let hint = if namesakes.is_empty() {
+            events::nearest_name::did_you_mean(named, providers().filter(|name| could_mean(name)).map(Name::own))
+        } else {
+            format!("; did you mean {}?", namesakes.join(" or "))
+        };
+        NotNamed::Unknown { kind: Kind::Provider, named: shortened(named), hint }
+    }
+}
+
+/// How files name a provider from everywhere.
+fn whole_name(provider: &Name) -> String {
+    match provider.owner() {
+        [] => format!("{{name: {}}}", provider.own()),
+        owner => format!("{{name: {}, tenant: {}}}", provider.own(), owner.join("/")),
     }
 }
 
@@ -152,5 +182,28 @@ mod tests {
         assert_eq!((names.id_or_placeholder(&new), names.name_of(&id)), (id.clone(), Some(&new)));
         assert_eq!(names.find_provider(&[], "openai"), Ok(&*id));
         assert!(names.find_provider(&["a".to_owned(), "x".to_owned()], "openai").is_err());
+    }
+
+    #[test]
+    fn a_provider_of_another_owner_is_shown_as_it_has_to_be_named() {
+        let mut names = Names::default();
+        for path in ["shared", "a/x/own", "b/x/own", "b/y/own", "c/x/own"] {
+            names.insert(name(Kind::Provider, path), path);
+        }
+        let (acme, hint) = (["b".to_owned(), "x".to_owned()], "in the files or in the gateway; did you mean");
+        let own = "{name: own, tenant: a/x} or {name: own, tenant: b/x} or {name: own, tenant: b/y}";
+        for (owner, named, says) in [
+            (&[][..], "own", own),
+            (&[][..], "share", "shared"),
+            (&acme[..], "shared", "{name: shared}"),
+            (&acme[..], "ownn", "own"),
+        ] {
+            let unknown = names.find_provider(owner, named).expect_err("none").to_string();
+            assert_eq!(unknown, format!("there is no provider {named:?} {hint} {says}?"));
+        }
+        assert_eq!(names.find_provider_seen_by(&acme, "own"), Ok("b/x/own"));
+        assert_eq!(names.find_provider_seen_by(&acme, "shared"), Ok("shared"));
+        let unknown = names.find_provider_seen_by(&acme, "share").expect_err("none").to_string();
+        assert!(unknown.ends_with("did you mean shared?"), "{unknown}");
     }
 }

@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::desired::{Desired, Identity, identity};
 use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
-use super::mistake::Mistake;
+use super::mistake::{Mistake, in_order};
+use super::model_names::{ALIAS, is_alias, stood_for};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
 use super::secret_source::{API_KEY, ApiKey};
 use crate::config::Label;
@@ -40,9 +41,10 @@ pub struct Wanted<'a> {
     pub data: &'a Path,
 }
 
-/// What is done, in this order.
+/// What is done; [`Self::changes`] has the order.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// In the order of the kinds; of models, [`Turn`] decides.
     pub steps: Vec<Step>,
     pub deletions: Vec<Deletion>,
     /// What of these cannot be deleted.
@@ -57,6 +59,22 @@ pub struct Step {
     pub desired: Desired,
     pub action: Action,
     pub api_key: ApiKeyChange,
+}
+
+/// One of the changes of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    Step(&'a Step),
+    Deletion(&'a Deletion),
+}
+
+/// When it is a model's turn. No alias may stand for an alias in between either, so models get their targets first, whatever they
+/// were. Then aliases stand for what they will, and nothing any more stands for the models that become aliases in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Targets,
+    StaysAlias,
+    BecomesAlias,
 }
 
 #[derive(Debug)]
@@ -109,16 +127,31 @@ impl Plan {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
+        plan.steps.sort_by_key(|step| (step.desired.kind, step.turn()));
         if let Some(label) = wanted.prune {
             let files = InFiles { ids, identities: asked.into_keys().collect() };
             plan.deletions = deletions(live, label, &files, now);
             plan.in_use = in_use(&plan.deletions, in_files.as_deref().unwrap_or_default(), live, &files);
         }
-        if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(plan) } else { Err(in_order(mistakes)) }
     }
 
     pub const fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.deletions.is_empty()
+    }
+
+    /// All changes, in the order in which they are carried out: deletions come last, but for those of aliases of a model that becomes
+    /// an alias.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        let begin = self.steps.partition_point(|step| !step.makes_an_alias());
+        let (before, new_aliases) = self.steps.split_at(begin);
+        let names: BTreeSet<&str> =
+            new_aliases.iter().filter_map(|step| step.desired.normal.get("name")?.as_str()).collect();
+        let is_in_the_way =
+            move |one: &&Deletion| one.kind == Kind::Model && stood_for(&one.normal).any(|name| names.contains(name));
+        let (first, last): (Vec<_>, Vec<_>) = self.deletions.iter().partition(is_in_the_way);
+        let before = before.iter().map(Change::Step).chain(first.into_iter().map(Change::Deletion));
+        before.chain(new_aliases.iter().map(Change::Step)).chain(last.into_iter().map(Change::Deletion))
     }
 
     /// How many requests it takes.
@@ -281,6 +314,34 @@ fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
 }
 
 impl Step {
+    /// Whether it sets this field.
+    pub fn gives(&self, field: &str) -> bool {
+        match &self.action {
+            Action::Create => self.desired.body.contains_key(field),
+            Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        match (self.makes_an_alias(), is_alias(&self.desired.normal)) {
+            (true, _) => Turn::BecomesAlias,
+            (false, true) => Turn::StaysAlias,
+            (false, false) => Turn::Targets,
+        }
+    }
+
+    /// Whether it makes an alias, new or of a model that had targets.
+    pub fn makes_an_alias(&self) -> bool {
+        let was_alias = match &self.action {
+            Action::Create => false,
+            Action::Change { fields, .. } => match fields.iter().find(|change| change.name == ALIAS) {
+                Some(change) => change.before.as_ref().and_then(Value::as_array).is_some_and(|steps| !steps.is_empty()),
+                None => true,
+            },
+        };
+        self.desired.kind == Kind::Model && is_alias(&self.desired.normal) && !was_alias
+    }
+
     /// The body that is sent, with the ids of [`super::names::Names`].
     pub fn body(&self) -> Body {
         let mut body = match &self.action {

@@ -13,6 +13,7 @@ use super::document_labels::LABELS;
 use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
 use super::mistake::Place;
+use super::model_names::{ModelNames, named_models, owner};
 use crate::config::Label;
 
 /// Whether a resource has the label.
@@ -69,25 +70,28 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
         let id = &*one.id;
         !deleted.contains(id) && !files.ids.contains(id) && !one.is_made_by_gateway && one.kind != Kind::Price
     };
+    // Where files have what is live, as they have it.
+    let named = live.iter().filter(|one| !one.is_made_by_gateway && !files.ids.contains(&*one.id));
+    let named = named.map(|one| (one.kind, Some(&*one.id), &one.normal, &one.normal));
+    let in_files = desired.iter().map(|one| (one.kind, one.id.as_deref(), &one.normal, &one.normal));
+    let models = ModelNames::of(named.chain(in_files));
     let of_files = desired.iter().map(|one| (Some(one.source.place()), one.kind, &one.normal));
     let mut found = Vec::new();
     for (place, kind, body) in of_files.chain(live.iter().filter(stays).map(|one| (None, one.kind, &one.normal))) {
         let mut texts = BTreeSet::new();
         body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
         texts.extend(conditions_of(body).flat_map(tenant_ids));
-        found.extend(deletions.iter().filter(|one| is_named(one, kind, &texts)).map(|one| InUse {
+        let of_model = Some(body).filter(|_| kind == Kind::Model);
+        let meant = of_model.into_iter().flat_map(named_models).filter_map(|name| models.meant_by(owner(body), name));
+        let meant: BTreeSet<Identity> = meant.map(|model| identity(Kind::Model, model)).collect();
+        let is_used = |one: &&Deletion| texts.contains(&*one.id) || meant.contains(&identity(one.kind, &one.normal));
+        found.extend(deletions.iter().filter(is_used).map(|one| InUse {
             place: place.clone(),
             user: (kind, body.clone()),
             used: (one.kind, one.normal.clone()),
         }));
     }
     found
-}
-
-/// By its id, or, for a model that an alias stands for, by its name.
-fn is_named(deleted: &Deletion, by: Kind, texts: &BTreeSet<&str>) -> bool {
-    let name = || deleted.normal.get("name").and_then(Value::as_str).unwrap_or_default();
-    texts.contains(&*deleted.id) || (deleted.kind == Kind::Model && by == Kind::Model && texts.contains(name()))
 }
 
 /// The conditions of a model's rules.
@@ -159,7 +163,7 @@ mod tests {
             live(Kind::Tenant, "tenant", &json!({ "slug": "t", "labels": labels })),
             live(Kind::Tenant, routed, &json!({ "slug": "routed", "labels": labels })),
             live(Kind::Provider, "provider", &json!({ "name": "p", "labels": labels })),
-            live(Kind::Model, "gone", &json!({ "name": "gone", "targets": target("provider"), "labels": labels })),
+            live(Kind::Model, "mdl_gone", &json!({ "name": "gone", "targets": target("provider"), "labels": labels })),
             live(
                 Kind::Model,
                 "changed",
@@ -167,6 +171,15 @@ mod tests {
             ),
             live(Kind::Model, "by-hand", &json!({ "name": "by-hand", "targets": target("provider") })),
             live(Kind::Model, "alias", &json!({ "name": "alias", "alias": [{ "model": "gone" }] })),
+            // Another tenant's model of the same name, and one whose target is called like it, are no users of it.
+            live(Kind::Model, "namesake", &json!({ "name": "gone", "tenant_id": "ten_2", "targets": target("other") })),
+            live(Kind::Model, "own", &json!({ "name": "own", "tenant_id": "ten_2", "alias": [{ "model": "gone" }] })),
+            live(Kind::Model, "other", &json!({ "name": "other", "tenant_id": "ten_3", "successor": "gone" })),
+            live(
+                Kind::Model,
+                "target",
+                &json!({ "name": "target", "targets": [{ "provider_id": "other", "model": "gone" }] }),
+            ),
             live(Kind::Price, "price", &json!({ "provider_id": "provider", "model": "echo" })),
             live(Kind::Budget, "budget", &json!({ "scope": { "tenant_id": "tenant" } })),
             live(
@@ -187,7 +200,8 @@ mod tests {
             .map(|one| (slug(&one.user.1, ["name", "slug", "x"]), slug(&one.used.1, ["name", "slug", "x"])))
             .collect();
         let pair = |user: &str, used: &str| (user.to_owned(), used.to_owned());
-        assert_eq!(pairs, [pair("by-hand", "p"), pair("alias", "gone"), pair("budget", "t"), pair("rules", "routed")]);
+        let wanted = [("by-hand", "p"), ("alias", "gone"), ("other", "gone"), ("budget", "t"), ("rules", "routed")];
+        assert_eq!(pairs, wanted.map(|(user, used)| pair(user, used)));
     }
 
     #[test]

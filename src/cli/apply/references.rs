@@ -203,9 +203,7 @@ impl ToIds<'_> {
         match (&node.value, kind) {
             (NodeValue::Null, _) => Ok(Value::Null),
             (NodeValue::Text(named), Kind::Provider) => {
-                let own = self.names.find_provider(self.owner, named);
-                let found = own.or_else(|error| self.names.find_provider(&[], named).map_err(|_| error));
-                found.map(Value::from).map_err(wrong)
+                self.names.find_provider_seen_by(self.owner, named).map(Value::from).map_err(wrong)
             }
             (NodeValue::Map(members), Kind::Provider) => self.provider(members, path),
             (_, Kind::Provider) => Err(FieldError::new(path, PROVIDER_FORM)),

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::carry_out::Change;
 use super::desired::label;
 use super::names::Names;
-use super::plan::{Action, ApiKeyChange, Plan, Step};
+use super::plan::{Action, ApiKeyChange, Change, Plan, Step};
 use super::references::{FieldTree, ToNames};
-use super::text::{flat, shown};
+use super::text::{flat, shown, shown_apart};
 
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
 pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
-    let steps = plan.steps.iter().flat_map(|step| lines(step, names));
-    let deletions = plan.deletions.iter().map(|one| format!("- {}", label(one.kind, &one.normal, names)));
-    steps.chain(deletions).collect()
+    let lines = plan.changes().map(|change| match change {
+        Change::Step(step) => lines(step, names),
+        Change::Deletion(one) => vec![format!("- {}", label(one.kind, &one.normal, names))],
+    });
+    lines.flatten().collect()
 }
 
 /// `2 to create, 1 to change, 7 unchanged`
@@ -74,12 +75,18 @@ fn lines(step: &Step, names: &Names) -> Vec<String> {
 
 fn differences<P: Ord + std::fmt::Display>(before: &BTreeMap<P, String>, after: &BTreeMap<P, String>) -> Vec<String> {
     let paths: std::collections::BTreeSet<&P> = before.keys().chain(after.keys()).collect();
-    let shown = |value: Option<&String>| value.map_or_else(|| "none".to_owned(), |value| shown(value));
-    let lines = paths.into_iter().map(|path| (path, before.get(path), after.get(path)));
-    lines
-        .filter(|(_, before, after)| before != after)
-        .map(|(path, before, after)| format!("    {path}: {} -> {}", shown(before), shown(after)))
-        .collect()
+    let none = || "none".to_owned();
+    let line = |path: &P| {
+        let (before, after) = match (before.get(path), after.get(path)) {
+            (Some(before), Some(after)) if before == after => return None,
+            (Some(before), Some(after)) => shown_apart(before, after),
+            (before, after) => {
+                (before.map_or_else(none, |text| shown(text)), after.map_or_else(none, |text| shown(text)))
+            }
+        };
+        Some(format!("    {path}: {before} -> {after}"))
+    };
+    paths.into_iter().filter_map(line).collect()
 }
 
 /// Fields with names in place of ids. What has no name is shown by its id.

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use super::super::printable_text::printable_line;
 
 const VALUE_CHARS_MAX: usize = 100;
+/// How much of what two values have in common is shown before their difference, where they differ late.
+const COMMON_CHARS: usize = 20;
 
 /// The fields of a value, by their paths.
 pub fn flat(fields: &Map<String, Value>) -> BTreeMap<Path, String> {
@@ -69,5 +71,43 @@ pub fn shown(text: &str) -> String {
         true => format!("{line}…"),
         false if line.is_empty() => "\"\"".to_owned(),
         false => line,
+    }
+}
+
+/// Two different values, each on one line. If they differ only beyond what is shown, it begins shortly before the difference.
+pub fn shown_apart(before: &str, after: &str) -> (String, String) {
+    let common = before.chars().zip(after.chars()).take_while(|(one, other)| one == other).count();
+    let skipped = if common < VALUE_CHARS_MAX - COMMON_CHARS { 0 } else { common - COMMON_CHARS };
+    let from = |text: &str| {
+        let rest = text.char_indices().nth(skipped).map_or("", |(at, _)| &text[at..]);
+        let cut = if skipped > 0 { "…" } else { "" };
+        format!("{cut}{}", shown(rest))
+    };
+    match (from(before), from(after)) {
+        (before, after) if before == after => (before, format!("{after} (other characters that are not shown)")),
+        lines => lines,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_shown_wherever_it_is() {
+        let long = |end: &str| format!("{}{end}", "é".repeat(150));
+        let common = format!("…{}", "é".repeat(COMMON_CHARS));
+        for (before, after, lines) in [
+            ("a", "b", ("a".to_owned(), "b".to_owned())),
+            ("", "b", ("\"\"".to_owned(), "b".to_owned())),
+            (&*long("a"), &*long("b"), (format!("{common}a"), format!("{common}b"))),
+            (&*long(""), &*long("b"), (common.clone(), format!("{common}b"))),
+            ("a\u{200b}b", "ab", ("ab".to_owned(), "ab (other characters that are not shown)".to_owned())),
+            ("a\nb", "a b", ("a b".to_owned(), "a b (other characters that are not shown)".to_owned())),
+        ] {
+            assert_eq!(shown_apart(before, after), lines, "{before} {after}");
+        }
+        let (before, after) = shown_apart(&format!("a{}", long("")), &format!("b{}", long("")));
+        assert_eq!((before.chars().count(), after.chars().count()), (VALUE_CHARS_MAX + 1, VALUE_CHARS_MAX + 1));
     }
 }

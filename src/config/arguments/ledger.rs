@@ -84,8 +84,8 @@ pub struct ExportArgs {
 
 #[derive(Subcommand)]
 pub enum ExportCommand {
-    /// Print partners, tenants, users, providers, models, prices, budgets and rate limits of a running gateway as a YAML file for
-    /// `ledgerway apply`
+    /// Print partners, tenants, users, teams, providers, models, prices, budgets and rate limits of a running gateway as a YAML file
+    /// for `ledgerway apply`
     Config(ExportConfigArgs),
 }
 

@@ -91,3 +91,42 @@ budgets:
     }
     gateway.books().await;
 }
+
+/// A name of a model means the one that its owner sees, so another tenant's model of that name does not keep it.
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_the_same_name_keeps_nothing() {
+    let gateway = Gateway::start();
+    let by_hand = r#"
+tenants:
+  - {slug: acme, name: Acme}
+  - {slug: beta, name: Beta}
+providers:
+  - {name: q, kind: simulator}
+models:
+  - {name: chat, tenant: acme, targets: [{provider: q, model: echo}]}
+  - {name: current, tenant: acme, alias: [{model: chat}]}
+"#;
+    apply(&gateway, &Files::with(by_hand), &[]).must(0);
+    let config = r#"
+labels: {managed-by: git}
+providers:
+  - {name: p, kind: simulator}
+models:
+  - {name: chat, targets: [{provider: p, model: echo}]}
+  - {name: other, tenant: beta, targets: [{provider: p, model: echo}]}
+"#;
+    let files = Files::with(config);
+    apply(&gateway, &files, &[]).must(0);
+    let gone = config.replace("  - {name: chat, targets: [{provider: p, model: echo}]}\n", "");
+    let prune = ["--prune", "managed-by=git"];
+    // A tenant without one of its own means the shared one.
+    let alias = "  - {name: current, tenant: beta, alias: [{model: chat}]}\n";
+    files.write("config.yaml", &format!("{gone}{alias}"));
+    let used = apply(&gateway, &files, &prune).must(2);
+    assert!(used.err.contains("config.yaml:7: model default/beta/current uses model chat"), "{}", used.err);
+    assert_eq!(used.err.lines().count(), 2, "{}", used.err);
+    files.write("config.yaml", &gone);
+    let ended = apply(&gateway, &files, &prune).must(0);
+    assert_eq!(ended.out, "- model chat\ndone: 0 created, 0 changed, 1 deleted, 2 unchanged\n");
+}

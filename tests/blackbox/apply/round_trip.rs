@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
 use super::{Files, VARIABLE, apply, export, live, made, run, summary, text, whole};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
+use crate::scripted::ScriptedServer;
 
 /// Collections, and the schemas of the bodies that create what is in them. What others name comes before them.
 const COLLECTIONS: [(&str, &str); 9] = [
@@ -173,4 +174,18 @@ async fn what_files_cannot_name_is_left_out_and_said() {
         assert!(ended.err.contains(says), "{}", ended.err);
     }
     assert!(!ended.out.contains("budgets:") && ended.out.contains("slug: default"), "{}", ended.out);
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_never_end_are_given_up() {
+    let list = json!({ "items": [{ "id": "par_1", "name": "again", "slug": "again" }], "next_cursor": "again" });
+    let page = format!("200 OK\r\n\r\n{list}");
+    let (endless, folder) = (ScriptedServer::start(move |_| page.clone()), tempfile::tempdir().expect("a folder"));
+    let mut command = ledgerway();
+    command.args(["export", "config", "--url", &endless.origin()]).env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY);
+    let ended = command.arg("--data").arg(folder.path()).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!((ended.status.code(), &*ended.stdout), (Some(2), &b""[..]), "{said}");
+    assert!(said.contains("its lists have more than 4000 pages"), "{said}");
 }
