@@ -150,7 +150,7 @@ impl RecordedRoute<'_> {
     fn is_any_target_left(&self) -> Option<bool> {
         let passed_over = self.end.as_ref().map(|end| &end.fact().passed_over);
         let was_its_turn = |backend: &String| {
-            self.called().any(|called| key(called) == *backend)
+            self.called().any(|called| called.key() == *backend)
                 || passed_over.is_some_and(|passed_over| passed_over.contains_key(backend))
         };
         let mut targets = self.model.as_ref()?.targets.iter().map(Target::backend);
@@ -160,7 +160,7 @@ impl RecordedRoute<'_> {
 
     fn passed_over(&self, told: RouteDetail, name: &impl Fn(ProviderId, &str) -> String) -> Vec<String> {
         let Some(end) = &self.end else { return Vec::new() };
-        let was_called = |backend: &str| self.called().any(|called| key(called) == backend);
+        let was_called = |backend: &str| self.called().any(|called| called.key() == backend);
         let passed_over = end.fact().passed_over.iter();
         let visible = passed_over.filter(|(backend, _)| told == RouteDetail::Full || was_called(backend));
         let waited = end.fact().queued_ms;
@@ -216,10 +216,6 @@ impl RecordedRoute<'_> {
             }
         }
     }
-}
-
-fn key(backend: &Backend) -> String {
-    format!("{}/{}", backend.provider_id, backend.model)
 }
 
 pub(super) fn alias_in_words(alias: &str, model: &str) -> String {
