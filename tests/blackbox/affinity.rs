@@ -77,6 +77,11 @@ async fn a_session_stays_at_its_target_and_others_stay_when_one_leaves() {
     let admission = gateway.life(&native.request_id()).await[0]["data"].clone();
     let digest = admission["route"]["session"].as_str().expect("a digest").to_owned();
     assert!(digest.len() == 32 && !admission.to_string().contains("session-5"), "{admission}");
+    // Another tenant's session of the same name is another one.
+    let other = Tenant::new(&gateway, &upstream, &[]).await;
+    let of_other = other.app.clone().with(HEADER, "session-5").post(NATIVE, &tenant.ask("session")).await.must(200);
+    let of_other = gateway.life(&of_other.request_id()).await[0]["data"]["route"]["session"].clone();
+    assert!(of_other.is_string() && of_other != json!(digest), "{of_other}");
     let path = format!("/v1/inferences/{}/explain", native.request_id());
     let explained = gateway.operator().get(&path).await.must(200).json();
     assert_eq!(explained["follows"], true, "{explained}");

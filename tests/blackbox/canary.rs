@@ -226,3 +226,24 @@ async fn its_figures_stand_beside_those_of_the_other_targets() {
     trial.tenant.app.get(&path).await.must_be(403, "FORBIDDEN");
     admin.get("/v1/admin/models/none/canary").await.must_be(404, "NOT_FOUND");
 }
+
+/// Holds: query.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn the_figures_of_a_tenants_own_model_are_of_its_own_requests_alone() {
+    let trial = Trial::start(&["ok"], json!({ "share_percent": 50, "by": "request" })).await;
+    let owner = Tenant::new(&trial.gateway, &trial.upstream, &[]).await;
+    let targets = ["ok", CANARY].map(|backend| target(&trial.tenant, backend));
+    let own = json!({ "name": trial.tenant.model("tried"), "tenant_id": owner.id, "targets": targets,
+                      "canary": trial.canary(CANARY, 50, "request") });
+    let own = made(trial.gateway.operator(), "/models", own).await;
+    for (app, times) in [(&trial.tenant.app, 3), (&owner.app, 2)] {
+        for _ in 0..times {
+            app.post(NATIVE, &trial.tenant.ask("tried")).await.must(200);
+        }
+    }
+    let path = format!("/v1/admin/models/{own}/canary?min_position={}", trial.gateway.head().await);
+    let said = trial.gateway.operator().get(&path).await.must(200).json();
+    let requests =
+        said["items"].as_array().expect("items").iter().map(|item| item["requests"].as_u64().expect("a count"));
+    assert_eq!(requests.sum::<u64>(), 2, "{said}");
+}

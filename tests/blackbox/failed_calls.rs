@@ -7,7 +7,7 @@ use testing::upstream::MockUpstream;
 
 use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{NATIVE, OPENAI, Tenant, text};
+use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
 
 const JSON: &str = "application/json";
 const SSE: &str = "text/event-stream";
@@ -75,6 +75,8 @@ fn must_say_what_it_used(attempt: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failed_call_is_said_to_have_used_is_charged_beside_the_answer_of_another() {
     let mut house = House::new().await;
+    let limit = json!({ "scope": { "tenant_id": house.tenant.id }, "tokens_per_day": 1_000_000 });
+    let limit = made(house.gateway.operator(), "/rate-limits", limit).await;
     let mut charged = 0;
     for (path, streamed) in [(NATIVE, false), (OPENAI, false), (NATIVE, true), (OPENAI, true)] {
         let (content_type, said) = if streamed { (SSE, stream_in_band()) } else { (JSON, in_band()) };
@@ -94,6 +96,10 @@ async fn what_a_failed_call_is_said_to_have_used_is_charged_beside_the_answer_of
     let used = house.gateway.operator().get(&format!("/v1/usage?tenant={}&group_by=day", house.tenant.id)).await;
     let used = used.must(200).json();
     assert_eq!(nano(&used["totals"]["cost_usd"]), charged, "{used}");
+    // The tokens of both calls count, four times.
+    let me = house.tenant.app.get("/v1/me").await.must(200).json();
+    let shown = me["limits"].as_array().expect("limits").iter().find(|shown| shown["limit_id"] == *limit);
+    assert_eq!(shown.expect("the limit")["remaining"], json!(1_000_000 - 4 * (47 + 21)), "{me}");
     house.gateway.books().await;
     house.gateway.stop();
     let (code, said) = house.gateway.verify();

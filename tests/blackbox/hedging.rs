@@ -181,7 +181,8 @@ async fn a_slow_first_target_loses_and_is_charged_what_its_provider_had_reported
 /// Holds: inf.hedges
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_answer_of_which_nothing_is_known_is_charged_its_bound_and_never_more_than_the_hold() {
-    let house = House::new("openai", &["slow-6000", "ok"], &[]).await;
+    // A single failure would open a breaker: a call that is cancelled early is none.
+    let house = House::new("openai", &["slow-6000", "ok"], &[("LEDGERWAY_BREAKER_FAILURES", "1")]).await;
     house.hedged("m", &["slow-6000", "ok"], 200).await;
     house.hedged("alone", &["slow-6000", "ok"], Value::Null).await;
     let mut requests = Vec::new();
@@ -197,6 +198,7 @@ async fn a_whole_answer_of_which_nothing_is_known_is_charged_its_bound_and_never
         assert_eq!(of_type(&life, "inference.admitted.v1")["hedge_after_ms"], 200);
         requests.push(request_of(&life));
     }
+    assert_eq!(metric(&house.gateway, "ledgerway_breakers_open").await, 0);
     house.must_be_sound(&requests).await;
 }
 

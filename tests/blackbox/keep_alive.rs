@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde_json::json;
 use testing::upstream::{MockUpstream, TEXT};
 
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
+use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
 
 const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
@@ -24,7 +25,7 @@ async fn a_stream_that_pauses_is_kept_alive_on_every_surface_and_costs_the_same(
         let ask = async |model: &str| {
             let mut body = tenant.ask_streamed(model);
             if path == RESPONSES {
-                body = serde_json::json!({ "model": body["model"], "stream": true, "input": "hello", "store": false });
+                body = json!({ "model": body["model"], "stream": true, "input": "hello", "store": false });
             } else if path == MESSAGES {
                 body["max_tokens"] = 100.into();
             }
@@ -75,4 +76,18 @@ async fn without_an_interval_nothing_is_said() {
     let tenant = Tenant::new(&gateway, &upstream, &["paced-500"]).await;
     let raw = tenant.app.stream(OPENAI, &tenant.ask_streamed("paced-500")).await.expect("a stream").raw().await;
     assert!(raw.contains("[DONE]") && !raw.contains("keep-alive"), "{raw}");
+}
+
+/// Holds: inf.keep-alive
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_measured_for_its_strategy_is_kept_alive_too() {
+    let gateway = Gateway::start_with(&[("LEDGERWAY_KEEP_ALIVE_SECONDS", "1")]);
+    let upstream = MockUpstream::start().await;
+    let tenant = Tenant::new(&gateway, &upstream, &[]).await;
+    tenant.price("paced-1300").await;
+    let target = json!({ "provider_id": tenant.provider, "model": "paced-1300", "default_max_output_tokens": 64 });
+    let model = json!({ "name": tenant.model("fast"), "strategy": "latency", "targets": [target] });
+    made(gateway.operator(), "/models", model).await;
+    let raw = tenant.app.stream(OPENAI, &tenant.ask_streamed("fast")).await.expect("a stream").raw().await;
+    assert!(raw.contains("[DONE]") && raw.matches(COMMENT).count() >= 2, "{raw}");
 }

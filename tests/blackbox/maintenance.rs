@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Reply;
 use crate::gateway::Gateway;
-use crate::tenant::{Tenant, made, text};
+use crate::tenant::{Setup, Tenant, made, text};
 
 /// A window from and to so many seconds from now.
 fn window(from: i64, to: i64) -> Value {
@@ -175,4 +175,23 @@ async fn a_window_that_makes_no_sense_is_refused_with_its_place() {
     }
     let changed = gateway.operator().patch(&path, &json!({ "maintenance": vec![good; 32] })).await.must(200).json();
     assert_eq!(changed["maintenance"].as_array().map(Vec::len), Some(32));
+}
+
+/// Holds: admin.maintenance
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_not_counted_at_what_is_under_maintenance() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let setup = Setup { kind: "anthropic", ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["said"], setup).await;
+    upstream.says("application/json", r#"{"input_tokens":1717}"#);
+    let mut body = tenant.ask("said");
+    body["max_tokens"] = json!(16);
+    let count =
+        async || tenant.app.post("/v1/messages/count_tokens", &body).await.must(200).json()["input_tokens"].clone();
+    assert_eq!(count().await, 1717);
+    let path = format!("/v1/admin/providers/{}", tenant.provider);
+    gateway.operator().patch(&path, &json!({ "maintenance": [window(-60, 3000)] })).await.must(200);
+    let estimate = count().await;
+    assert!(estimate.as_u64().is_some_and(|tokens| (1..100).contains(&tokens)), "{estimate}");
+    assert_eq!(upstream.seen().len(), 1);
 }

@@ -57,6 +57,10 @@ async fn in_a_storm_a_provider_gets_its_budget_of_further_calls_and_others_still
     let began = Instant::now();
     let storm = stream::iter(0..STORM).map(|_| tenant.chat("both")).buffer_unordered(AT_ONCE);
     storm.for_each(|reply| async move { drop(reply.must_be(429, "RATE_LIMITED")) }).await;
+    // Another tenant has a share of its own.
+    let (other, before) = (Tenant::new(&gateway, &upstream, &[]).await, upstream.seen_with("key-of-second"));
+    other.app.post(NATIVE, &tenant.ask("both")).await.must_be(429, "RATE_LIMITED");
+    assert_eq!(upstream.seen_with("key-of-second"), before + 1);
     // Who has a third target sees nothing of it.
     for _ in 0..20 {
         let reply = tenant.chat("three").await.must(200);
@@ -65,10 +69,10 @@ async fn in_a_storm_a_provider_gets_its_budget_of_further_calls_and_others_still
     let windows = 1 + usize::try_from(began.elapsed().as_secs()).expect("a number") / 9;
 
     let calls = ["key-of-first", "key-of-second"].map(|key| upstream.seen_with(key));
-    assert_eq!(calls[0], STORM + 20, "first calls are never forbidden");
+    assert_eq!(calls[0], STORM + 21, "first calls are never forbidden");
     assert!((BUDGET..(BUDGET + 2 * AT_ONCE) * windows).contains(&calls[1]), "{calls:?} in {:?}", began.elapsed());
     let forbidden = usize::try_from(metric(&gateway, FORBIDDEN).await).expect("a number");
-    assert_eq!(calls[1] + forbidden, STORM + 20);
+    assert_eq!(calls[1] + forbidden, STORM + 21);
     let log = gateway.events().await;
     let passed_over = json!({ format!("{second}/m"): ["retry_budget"] });
     let ends = |wanted: &'static str| {
@@ -109,4 +113,40 @@ async fn a_target_that_says_when_to_come_back_gets_two_more_calls_only_if_no_oth
         assert_eq!(upstream.seen_of(backend), calls, "{model}");
         assert!(began.elapsed() >= Duration::from_secs(least), "{model}");
     }
+}
+
+/// The target's breaker is open soon, but it is the only one.
+///
+/// Holds: inf.retry-budget
+#[tokio::test(flavor = "multi_thread")]
+async fn other_tries_at_a_target_take_from_the_budget_of_its_provider() {
+    const REQUESTS: usize = 200;
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["e500"]).await;
+    let storm = stream::iter(0..REQUESTS).map(|_| tenant.chat("e500")).buffer_unordered(16);
+    storm.for_each(|reply| async move { assert!(reply.status >= 500, "{reply:?}") }).await;
+    let forbidden = usize::try_from(metric(&gateway, FORBIDDEN).await).expect("a number");
+    assert!(forbidden > 0);
+    assert_eq!(upstream.seen_of("e500") + forbidden, 2 * REQUESTS);
+    let log = gateway.events().await;
+    let passed_over = json!({ format!("{}/e500", tenant.provider): ["retry_budget"] });
+    let ends = of_type(&log, "inference.failed.v1").filter(|end| end["data"].get("passed_over") == Some(&passed_over));
+    assert_eq!(ends.count(), forbidden);
+}
+
+/// Holds: inf.retry-budget
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_fails_by_the_clients_mistake_takes_nothing() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["reject-400"]).await;
+    let first = provider(&gateway, &upstream, "first").await;
+    upstream.refuses_key("key-of-first", 429, BUSY, &[]);
+    let targets = json!([
+        { "provider_id": first, "model": "m", "priority": 0, "default_max_output_tokens": 64 },
+        { "provider_id": tenant.provider, "model": "reject-400", "priority": 1, "default_max_output_tokens": 64 },
+    ]);
+    made(gateway.operator(), "/models", json!({ "name": tenant.model("both"), "targets": targets })).await;
+    let storm = stream::iter(0..2 * BUDGET).map(|_| tenant.chat("both")).buffer_unordered(AT_ONCE);
+    storm.for_each(|reply| async move { drop(reply.must_be(400, "UPSTREAM_REJECTED")) }).await;
+    assert_eq!((upstream.seen_of("reject-400"), metric(&gateway, FORBIDDEN).await), (2 * BUDGET, 0));
 }

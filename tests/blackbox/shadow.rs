@@ -1,6 +1,8 @@
 //! Shadows: copies of a share of a model's requests for another model. Nobody gets their answers or waits for them, and the owner of
 //! the model pays.
 
+mod planned_later;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -392,6 +394,36 @@ async fn a_tenant_whose_shadows_never_answer_leaves_room_for_the_platforms_copie
     must_be_sound(&mut gateway);
 }
 
+/// Holds: admin.shadow-bounds
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_copies_are_large_leaves_room_for_the_platforms_bodies() {
+    let gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
+    let (mut gateway, upstream) = (gateway, MockUpstream::start().await);
+    let setup = Setup { timeout_ms: 60_000, limit_usd: "1000", ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["ok", "hang", "usage-10-5-15"], setup).await;
+    let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64 });
+    let hang = json!({ "provider_id": tenant.provider, "model": "hang", "default_max_output_tokens": 64 });
+    made(gateway.operator(), "/models", json!({ "name": "hangs", "tenant_id": tenant.id, "targets": [hang] })).await;
+    let shadow = json!({ "model": "hangs", "share_percent": 100 });
+    let model = json!({ "name": "own", "tenant_id": tenant.id, "targets": [target], "shadow": shadow });
+    made(gateway.operator(), "/models", model).await;
+    let mut body = tenant.ask("");
+    body["model"] = json!("own");
+    body["messages"][0]["content"] = json!("word ".repeat(220_000));
+    // A little more than a mebibyte each, so that less than 32 have room.
+    for _ in 0..32 {
+        tenant.app.post(NATIVE, &body).await.must(200);
+    }
+    assert!(metric(&gateway, &outcome("dropped")).await > 0, "the tenant's room is full");
+    let shadow = json!({ "model": tenant.model("usage-10-5-15"), "share_percent": 100 });
+    let shared = json!({ "name": tenant.model("shared"), "targets": [target], "shadow": shadow });
+    made(gateway.operator(), "/models", shared).await;
+    body["model"] = json!(tenant.model("shared"));
+    let original = tenant.app.post(NATIVE, &body).await.must(200).request_id();
+    copy_of(&gateway, &original).await;
+    must_be_sound(&mut gateway);
+}
+
 /// Holds: admin.shadow
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_the_platform_pays_is_sent_to_another_target_if_the_first_one_fails() {
@@ -415,7 +447,7 @@ async fn a_copy_that_the_platform_pays_is_sent_to_another_target_if_the_first_on
 
 /// The copy of another tenant's request waits for the only target of a shared model, which has no room, and this is changed meanwhile.
 /// Returns what the copy's life ends with.
-async fn while_a_copy_waits(change: impl AsyncFnOnce(&Gateway, &Tenant)) -> (House, Value) {
+async fn while_a_copy_waits(change: impl AsyncFnOnce(&mut House, &Tenant)) -> (House, Value) {
     let mut house = House::new(1, &["gate"]).await;
     house.tenant.price("ok").await;
     house.tenant.add_model("ok", &["ok"]).await;
@@ -425,7 +457,7 @@ async fn while_a_copy_waits(change: impl AsyncFnOnce(&Gateway, &Tenant)) -> (Hou
     let other = Tenant::new(&house.gateway, &house.upstream, &[]).await;
     let original = other.app.post(NATIVE, &house.tenant.ask("ok")).await.must(200).request_id();
     house.until_waiting(1).await;
-    change(&house.gateway, &other).await;
+    change(&mut house, &other).await;
     house.upstream.open_gate();
     for reply in house.all_answered().await {
         reply.must(200);
@@ -439,19 +471,25 @@ async fn while_a_copy_waits(change: impl AsyncFnOnce(&Gateway, &Tenant)) -> (Hou
 
 /// Holds: admin.shadow
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_the_platform_pays_waits_for_a_target_and_is_sent() {
-    let (house, end) = while_a_copy_waits(async |_, _| {}).await;
+async fn a_copy_that_the_platform_pays_waits_for_a_target_behind_requests_of_clients_and_is_sent() {
+    let (house, end) = while_a_copy_waits(async |house, _| {
+        house.ask("came later");
+        house.until_waiting(2).await;
+    })
+    .await;
     assert_eq!(end["backend"]["model"], json!("gate"), "{end}");
     assert!(end["queued_ms"].as_u64().is_some(), "{end}");
-    assert_eq!(house.upstream.seen_of("gate"), 2);
+    let seen = house.upstream.seen();
+    let at_gate = seen.iter().filter(|call| call.model() == "gate").map(|call| &call.body["messages"][0]["content"]);
+    assert_eq!(at_gate.collect::<Vec<_>>(), ["occupies", "came later", "hello"]);
     house.must_verify();
 }
 
 /// Holds: admin.shadow-terms, inf.last-look
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_of_a_tenant_that_is_deleted_while_the_copy_of_its_request_waits() {
-    let (house, end) = while_a_copy_waits(async |gateway, other| {
-        gateway.operator().delete(&format!("/v1/admin/tenants/{}", other.id)).await.must(200);
+    let (house, end) = while_a_copy_waits(async |house, other| {
+        house.gateway.operator().delete(&format!("/v1/admin/tenants/{}", other.id)).await.must(200);
     })
     .await;
     assert_eq!((&end["code"], &end["reason"]), (&json!("FORBIDDEN"), &json!("no_longer_allowed")), "{end}");

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::gateway::type_of;
 use crate::shared_limits::nodes::{Asking, LimitedNodes, NODES, empty_redis};
 use crate::shared_limits::windows::{Measured, fullest_window, instant, largest_reservation, used_tokens};
-use crate::tenant::{NATIVE, Setup, Tenant};
+use crate::tenant::{NATIVE, Setup, Tenant, made, text};
 
 const CLIENTS_PER_NODE: usize = 4;
 const REQUESTS_PER_MINUTE: u64 = 240;
@@ -365,4 +365,54 @@ async fn what_is_said_to_be_left(nodes: &LimitedNodes, upstream: &MockUpstream) 
         left.push(reply.header("x-ratelimit-remaining").to_owned());
     }
     left
+}
+
+/// Holds: limits.shared-window, admin.teams, admin.narrowed
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_have_one_limit_of_a_team_and_of_what_is_narrowed() {
+    let redis = empty_redis();
+    let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+    for _ in 0..RUNS_MAX {
+        let outages = nodes.outages().await;
+        let admitted = admitted_under_limits_of_parts(&nodes, &upstream).await;
+        if nodes.outages().await == outages {
+            assert_eq!(admitted, [3, 2, 4], "for the model, with the metadata, and for neither");
+            return;
+        }
+        nodes.wait_until_shared(SOON).await;
+    }
+    panic!("Redis does not answer");
+}
+
+/// How many of six requests each are admitted, of two users of a team at one node after the other: three for one of the models, two with
+/// some metadata, and nine of the team in all.
+async fn admitted_under_limits_of_parts(nodes: &LimitedNodes, upstream: &MockUpstream) -> [usize; 3] {
+    let tenant = Tenant::new(nodes.node(0), upstream, &["ok", "slow-1"]).await;
+    let operator = nodes.node(0).operator();
+    let ada = made(operator, "/users", json!({ "tenant_id": tenant.id, "name": "Ada" })).await;
+    let key = operator.post("/v1/admin/keys", &json!({ "user_id": ada, "name": "app" })).await.must(201).json();
+    let secrets = [tenant.secret.clone(), text(&key["secret"])];
+    let users = json!([tenant.user, ada]);
+    let team = json!({ "tenant_id": tenant.id, "name": "Search", "user_ids": users });
+    let team = made(operator, "/teams", team).await;
+    let of_model = json!({ "team_id": team, "model": tenant.model("slow-1") });
+    nodes.limit(json!({ "scope": of_model, "requests_per_hour": 3 })).await;
+    let of_project = json!({ "tenant_id": tenant.id, "metadata.project": "apollo" });
+    nodes.limit(json!({ "scope": of_project, "requests_per_hour": 2 })).await;
+    let of_team = nodes.limit(json!({ "scope": { "team_id": team }, "requests_per_hour": 9 })).await;
+    for secret in &secrets {
+        nodes.wait_until_this_is_in_force(&of_team, secret).await;
+    }
+    let mut marked = tenant.ask("ok");
+    marked["metadata"] = json!({ "project": "apollo" });
+    let mut admitted = [0; 3];
+    for (body, admitted) in [tenant.ask("slow-1"), marked, tenant.ask("ok")].iter().zip(&mut admitted) {
+        for number in 0..6 {
+            let app = nodes.node(number % NODES).client(Some(&secrets[number / NODES]));
+            let status = app.post(NATIVE, body).await.status;
+            assert!([200, 429].contains(&status), "{status}");
+            *admitted += usize::from(status == 200);
+        }
+    }
+    admitted
 }

@@ -268,3 +268,27 @@ async fn a_full_queue_and_a_wait_that_was_too_long_are_overload_and_another_tena
     assert_eq!(house.seen()[..2], ["first", "in turn"]);
     house.must_verify();
 }
+
+/// Holds: inf.concurrency
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_leaves_a_place_of_a_shared_target_once_another_tenant_has_come() {
+    let mut house = House::new(3, &["gate"]).await;
+    let other = Tenant::new(&house.gateway, &house.upstream, &[]).await;
+    house.upstream.open_gate();
+    other.app.post(NATIVE, &house.body("has come")).await.must(200);
+    house.upstream.close_gate();
+    for _ in 0..3 {
+        house.ask("many");
+    }
+    house.until_waiting(1).await;
+    house.until_seen(3).await;
+    house.ask_as(&other.app, "finds a place");
+    house.until_seen(4).await;
+    assert_eq!(house.seen(), ["has come", "many", "many", "finds a place"]);
+    assert_eq!(metric(&house.gateway, WAITING).await, 1);
+    house.upstream.open_gate();
+    for reply in house.all_answered().await {
+        reply.must(200);
+    }
+    house.must_verify();
+}

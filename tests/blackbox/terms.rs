@@ -136,6 +136,12 @@ async fn without_a_target_that_meets_the_terms_every_surface_refuses_and_names_t
     let count = tenant.app.post(COUNT, &asking(&tenant, "counted")).await.must(200).json();
     assert_eq!(count, json!({ "input_tokens": 17 }));
     assert_eq!(called(&upstream), ["said"]);
+    // What the request requires counts as well.
+    let stating = |region: &str| json!({ "region": region, "zero_retention": true, "training": false });
+    model(&gateway, &tenant, "nearer", &[("ok", stating("eu")), ("said", stating("eu-west-3"))]).await;
+    let nearer = tenant.app.clone().with("x-ledgerway-residency", "eu-west-3");
+    nearer.post(COUNT, &asking(&tenant, "nearer")).await.must(200);
+    assert_eq!(called(&upstream), ["said"]);
     assert_eq!(backend(&tenant.chat("met").await.must(200)), "ok");
     assert!(tenant.app.get("/v1/models").await.must(200).json().to_string().contains(&tenant.model("met")));
 }
@@ -168,6 +174,15 @@ async fn a_request_adds_to_what_its_tenant_requires() {
             assert_eq!(backend(&reply), served, "{path} {headers:?}");
             assert_eq!(explained(&gateway, &reply.request_id()).await["route"]["follows"], true);
         }
+    }
+    // What the tenant requires stays required, whatever the request adds.
+    tenant.price("slow-2").await;
+    let abroad = json!({ "region": "us", "zero_retention": true, "training": false });
+    let near = json!({ "region": "eu-west-3", "zero_retention": true, "training": false });
+    model(&gateway, &tenant, "abroad-first", &[("slow-2", abroad), ("ok", near)]).await;
+    for added in [("x-ledgerway-zero-retention", "true"), ("x-ledgerway-training", "false")] {
+        let reply = with(&[added]).post(NATIVE, &tenant.ask("abroad-first")).await.must(200);
+        assert_eq!((backend(&reply), upstream.seen_of("slow-2")), ("ok", 0), "{added:?}");
     }
     let mut of_body = tenant.ask("both");
     of_body["terms"] = json!({ "zero_retention": true });

@@ -121,3 +121,64 @@ async fn a_rejection_of_either_call_ends_the_request_if_the_other_one_fails_late
     }
     house.must_be_sound(&requests).await;
 }
+
+/// Holds: inf.hedges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_breaker_opens_while_the_first_call_waits_gets_no_hedge() {
+    let house = House::new("openai", &["slow-6000", "e500"], &[("LEDGERWAY_BREAKER_FAILURES", "1")]).await;
+    house.hedged("m", &["slow-6000", "e500"], 4_000).await;
+    let change = async || {
+        house.asked(NATIVE, "e500", false).await;
+        until_metric_is(&house.gateway, "ledgerway_breakers_open", 1).await;
+        house.upstream.forget();
+    };
+    let (status, life) = house.while_first_is_slow(&house.tenant.app, ("m", "slow-6000"), change).await;
+    assert_eq!(not_hedged(&house, status, &life, "e500"), Some(&json!(["breaker_open"])), "{life:?}");
+    assert_eq!(house.upstream.seen_of("e500"), 0);
+    house.must_be_sound(&[request_of(&life)]).await;
+}
+
+/// Holds: inf.hedges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_silent_for_ten_seconds_counts_as_a_failure_when_it_is_cancelled() {
+    let house = House::new("openai", &["hang", "ok"], &[("LEDGERWAY_BREAKER_FAILURES", "1")]).await;
+    house.hedged("m", &["hang", "ok"], 10_500).await;
+    let (status, life) = house.asked(NATIVE, "m", true).await;
+    let completed = of_type(&life, "inference.completed.v1");
+    assert_eq!((status, &completed["hedge"]), (200, &json!("answered")), "{life:?}");
+    until_metric_is(&house.gateway, "ledgerway_breakers_open", 1).await;
+    house.must_be_sound(&[request_of(&life)]).await;
+}
+
+/// More of them than the tenant could have if they took from it. Each first call answers before the hedge beside it has a connection.
+///
+/// Holds: inf.hedges, inf.retry-budget
+#[tokio::test(flavor = "multi_thread")]
+async fn hedges_that_were_not_sent_take_nothing_from_the_retry_budget() {
+    const BUDGET: usize = 67;
+    let house = House::new("openai", &["slow-900"], &[]).await;
+    let silent = Silent::new(&house).await;
+    let mut targets = house.targets(&["slow-900", "m"]);
+    targets[1]["provider_id"] = json!(silent.provider);
+    let model = json!({ "name": house.tenant.model("m"), "targets": targets, "hedge_after_ms": 200 });
+    made(house.gateway.operator(), "/models", model).await;
+    let mut requests = Vec::new();
+    for _ in 0..3 {
+        let mut asked = JoinSet::new();
+        for _ in 0..30 {
+            let (app, body) = (house.tenant.app.clone(), house.tenant.ask("m"));
+            asked.spawn(async move { app.post(NATIVE, &body).await.must(200).request_id() });
+        }
+        requests.extend(asked.join_all().await);
+    }
+    let mut hedged = 0;
+    for request in &requests {
+        let life = house.gateway.life(request).await;
+        let completed = of_type(&life, "inference.completed.v1");
+        assert_eq!((completed.get("passed_over"), nano(&completed["cost_usd"])), (None, ANSWER_COST), "{life:?}");
+        hedged += usize::from(completed["hedge"] == "lost");
+    }
+    assert!(hedged > BUDGET, "{hedged} of {} were hedged", requests.len());
+    assert_eq!(metric(&house.gateway, "ledgerway_retries_forbidden_total").await, 0);
+    house.must_be_sound(&requests[..3]).await;
+}

@@ -151,6 +151,24 @@ impl LimitedNodes {
         }
     }
 
+    /// Waits until every node knows this limit of the key's owner, and with it what was created before.
+    pub async fn wait_until_this_is_in_force(&self, limit: &str, secret: &str) {
+        let started = Instant::now();
+        for node in &self.nodes {
+            let is_known = || async {
+                let me = node.client(Some(secret)).get("/v1/me").await;
+                let shown = (me.status == 200).then(|| me.json()["limits"].clone());
+                shown.is_some_and(|shown| {
+                    shown.as_array().is_some_and(|all| all.iter().any(|of| of["limit_id"] == limit))
+                })
+            };
+            while !is_known().await {
+                assert!(started.elapsed() < IN_FORCE_MAX, "the limit is not in force on every node");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
     pub async fn log(&self) -> Vec<Value> {
         let started = Instant::now();
         while self.nodes[0].client(None).get("/health/ready").await.status != 200 {

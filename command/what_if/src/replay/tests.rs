@@ -1,8 +1,10 @@
 //! Histories made by the ledger itself are replayed: without a rule everything comes out as recorded, and with one as a small
 //! model says that uses neither the ledger nor the replay.
 
+mod failed_calls;
 mod history;
 mod random;
+mod teams;
 
 use chrono::TimeDelta;
 use events::event::access::AccessRateLimited;

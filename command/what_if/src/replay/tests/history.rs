@@ -1,12 +1,14 @@
 //! A log that the ledger writes, of requests, budgets and prices that a test wants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{Budget, Key, Price, Scope};
-use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
+use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded, Versions};
+use events::event::{
+    Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind, TeamVersions,
+};
 use events::ids::{PriceId, ProviderId, RequestId, TenantId, UserId};
 use events::ledger::{
     Admission, AdmitDecision, Balances, Charge, Emitted, Ending, IfShort, Outcome, RefuseDecision, RefusedRequest,
@@ -28,6 +30,7 @@ pub(super) const START_S: i64 = 1_795_162_530;
 /// The frontend model of all requests, and the backend model that serves them.
 pub(super) const MODEL: &str = "m";
 pub(super) const BACKEND: &str = "b";
+pub(super) const SECOND_BACKEND: &str = "c";
 pub(super) const INPUT_USD: i64 = 3_000_000_000;
 pub(super) const OUTPUT_USD: i64 = 15_000_000_000;
 
@@ -60,6 +63,10 @@ pub(super) fn cost(input: u64, output: u64, [input_usd, output_usd]: [i64; 2]) -
     i64::try_from((millionths + 999_999) / 1_000_000).expect("small")
 }
 
+pub(super) fn backend(model: &str) -> Backend {
+    Backend { provider_id: id(1), provider: "p".to_owned(), model: model.to_owned(), provider_key_id: None }
+}
+
 /// A log that the ledger writes.
 pub(super) struct History {
     pub(super) ledger: Balances,
@@ -70,6 +77,10 @@ pub(super) struct History {
     requests: u128,
     /// The open requests: number, key, input and output tokens.
     pub(super) open: Vec<(u128, u128, u64, u64)>,
+    /// The teams of the users of the next requests.
+    pub(super) teams: TeamVersions,
+    /// The price of the second target, which may be called beside the first one.
+    second_price: Option<u64>,
 }
 
 impl History {
@@ -82,6 +93,8 @@ impl History {
             price: 0,
             requests: 0,
             open: Vec::new(),
+            teams: TeamVersions::new(),
+            second_price: None,
         };
         // The limiter forgets what it has counted for keys that there are not.
         for key in 1..4 {
@@ -105,11 +118,21 @@ impl History {
     }
 
     pub(super) fn set_price(&mut self, input: i64, output: i64) {
+        self.price = self.set_price_of(BACKEND, [input, output]);
+    }
+
+    /// Returns the version of the price.
+    fn set_price_of(&mut self, backend: &str, [input, output]: [i64; 2]) -> u64 {
         let given = GivenRates::new(usd_per_mtok(input), usd_per_mtok(output));
         let ids = (id::<PriceId>(self.log.len() as u128), id::<ProviderId>(1));
-        let price = Price::new(ids, BACKEND, given, self.now);
+        let price = Price::new(ids, backend, given, self.now);
         self.administer(StreamKind::Price, Event::from(Change::created(price)));
-        self.price = self.log.len() as u64;
+        self.log.len() as u64
+    }
+
+    /// From now on, requests have a second target at the same price, which may be called beside the first one.
+    pub(super) fn hedge(&mut self) {
+        self.second_price = Some(self.set_price_of(SECOND_BACKEND, [INPUT_USD, OUTPUT_USD]));
     }
 
     pub(super) fn set_budget(&mut self, budget: Budget) {
@@ -130,16 +153,20 @@ impl History {
         const CAP: u64 = 20;
         self.requests += 1;
         let request_id: RequestId = id(self.requests);
-        let prices = [(format!("{}/{BACKEND}", id::<ProviderId>(1)), self.price)].into_iter().collect();
+        let named = |backend: &str| format!("{}/{backend}", id::<ProviderId>(1));
+        let second = self.second_price.map(|version| (named(SECOND_BACKEND), version));
+        let prices: BTreeMap<_, _> = [(named(BACKEND), self.price)].into_iter().chain(second).collect();
+        let held = cost(bound, CAP, [INPUT_USD, OUTPUT_USD]) * i64::try_from(prices.len()).expect("few");
         let mut admitted = InferenceAdmitted::of_model(MODEL);
         (admitted.input_tokens_bound, admitted.max_output_tokens) = (bound, CAP);
-        admitted.versions = Versions { prices, ..Versions::default() };
+        admitted.hedge_after_ms = self.second_price.map(|_| 200);
+        admitted.versions = Versions { prices, teams: self.teams.clone(), ..Versions::default() };
         let admission = Admission {
             request_id,
             context: context(key).in_request(request_id),
             planned_at: u64::MAX,
             limits_known_at: u64::MAX,
-            held: NanoUsd::new(cost(bound, CAP, [INPUT_USD, OUTPUT_USD])),
+            held: NanoUsd::new(held),
             ttl: Duration::from_secs(900),
             if_short: IfShort::Refuse,
             admitted: Box::new(admitted),
@@ -165,18 +192,20 @@ impl History {
 
     /// Ends an open request; returns what it cost.
     pub(super) fn end(&mut self, which: usize, is_released: bool) -> i64 {
+        self.end_after(Vec::new(), which, is_released)
+    }
+
+    /// The same after calls that have failed.
+    pub(super) fn end_after(&mut self, attempts: Vec<AttemptFailed>, which: usize, is_released: bool) -> i64 {
         let (number, key, input, output) = self.open.remove(which);
         let request_id: RequestId = id(number);
         let tokens =
             TokenClasses { input_uncached_tokens: input, output_text_tokens: output, ..TokenClasses::default() };
-        let charged = NanoUsd::new(if is_released { 0 } else { cost(input, output, [INPUT_USD, OUTPUT_USD]) });
+        let of_attempts = attempts.iter().filter_map(|attempt| attempt.reported.cost_usd).map(NanoUsd::nanos);
+        let own = if is_released { 0 } else { cost(input, output, [INPUT_USD, OUTPUT_USD]) };
+        let charged = NanoUsd::new(own + of_attempts.sum::<i64>());
         let mut ended = InferenceEnded::new(MODEL.to_owned(), self.now, charged);
-        ended.backend = Some(Backend {
-            provider_id: id(1),
-            provider: "p".to_owned(),
-            model: BACKEND.to_owned(),
-            provider_key_id: None,
-        });
+        ended.backend = Some(backend(BACKEND));
         if !is_released {
             ended.usage = Some(Usage::new(tokens, UsageSource::Provider));
             ended.price_version = Some(self.price);
@@ -184,7 +213,7 @@ impl History {
         let charge = if is_released { Charge::Release { reason: "test".to_owned() } } else { Charge::Settle(charged) };
         let outcome = Outcome::Completed(Box::new(ended));
         let context = context(key).in_request(request_id);
-        let ending = Ending { request_id, context, attempts: Vec::new(), outcome, charge };
+        let ending = Ending { request_id, context, attempts, outcome, charge };
         let decided = self.ledger.end(&ending).expect("an open hold");
         self.record_all(decided.events);
         self.record_all(decided.alerts);
