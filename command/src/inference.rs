@@ -113,8 +113,8 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
         Surface::ALL.iter().flat_map(|surface| surface.spec().paths.iter().map(move |path| (*surface, *path)));
     let api = inferences.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::inference(surface, operation);
-        // Boxed: a request keeps kilobytes until it ends, and the layers around a handler move its future about. Its steps are a part of
-        // it, apart from the calls: each further box is an allocation and one more copy.
+        // Boxed once, here: a request keeps kilobytes until it ends, and the layers around a handler move its future about. `prepare` and
+        // `dispatch::run` have no boxes of their own, because each is an allocation and a copy; the calls to a target have.
         let handle = move |gateway, id, caller, request| Box::pin(infer(surface, gateway, id, caller, request));
         api.post(path, handle, describe)
     });

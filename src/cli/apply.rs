@@ -91,7 +91,8 @@ pub async fn apply_to(
 ) -> Result<String, Failure> {
     let gateway = of_operator(url, data)?;
     let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, data };
-    let Planned { plan, names, .. } = planned(files, &gateway, &wanted).await?;
+    let Planned { plan, names, without_effect } = planned(files, &gateway, &wanted).await?;
+    without_effect.iter().for_each(|field| tracing::warn!(%field, "the files have something without effect"));
     carry_out(&plan, &gateway, &names, may_go_on).await
 }
 

@@ -511,7 +511,7 @@ async fn rules_that_no_request_goes_by_are_applied_and_said() {
     for said in ["done: 3 created, 0 changed, 0 unchanged", "nothing to change: 3 unchanged"] {
         let ended = apply(&gateway, &files, &[]).must(0);
         assert_eq!(summary(&ended), said);
-        let says = "config.yaml:6: models[0].rules: has no effect, because the strategy of this model is not rules\n";
+        let says = "config.yaml:6: models[0].rules: no request goes by them: add strategy: rules, or remove them\n";
         assert!(ended.err.ends_with(says) && ended.err.lines().count() == 1, "{}", ended.err);
     }
     assert_eq!(live(&gateway, "models", "name", &json!("m")).await["rules"][0]["when"], "tools");

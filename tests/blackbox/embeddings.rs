@@ -1,7 +1,7 @@
 //! Embeddings: held by an upper bound, settled by what was used, and right or an error.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testing::upstream::{MockUpstream, SampleUpstream};
@@ -307,14 +307,6 @@ async fn a_client_that_asks_for_too_many_vectors_is_told_so_and_charged_for_its_
     tenant.app.post(EMBEDDINGS, &asked).await.must_be(502, "upstream_error");
 }
 
-async fn until_seen(upstream: &MockUpstream, model: &str) {
-    let began = Instant::now();
-    while upstream.seen_of(model) == 0 {
-        assert!(began.elapsed() < SOON, "{model} was not asked");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Holds: inf.embeddings, inf.idempotency
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_is_not_paid_for_twice() {
@@ -324,7 +316,7 @@ async fn a_retry_is_not_paid_for_twice() {
     let (asking, body) = (app.clone(), ask(&tenant, "gate", &json!("x")));
     let mut first = JoinSet::new();
     first.spawn(async move { asking.post(EMBEDDINGS, &body).await });
-    until_seen(&upstream, "gate").await;
+    upstream.until_seen("gate", 1).await;
     let again = ask(&tenant, "gate", &json!("x"));
     app.post(EMBEDDINGS, &again).await.must_be(409, "conflict");
     upstream.open_gate();
@@ -342,7 +334,7 @@ async fn a_request_of_a_killed_gateway_ends_when_its_hold_expires() {
     let (app, body) = (tenant.app.clone(), ask(&tenant, "gate", &json!("x")));
     let mut asking = JoinSet::new();
     asking.spawn(async move { app.try_post(EMBEDDINGS, &body).await.is_err() });
-    until_seen(&upstream, "gate").await;
+    upstream.until_seen("gate", 1).await;
     gateway.kill();
     assert!(asking.join_next().await.expect("an end").expect("an end"), "it was answered");
     gateway.start_again();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::abandoned::{metric, until_metric_is};
 use crate::books::nano;
@@ -78,19 +78,10 @@ impl House {
             assert!(stream.rest().await.1, "the stream was cut");
             (status, request)
         });
-        self.until_seen(first, 1).await;
+        self.upstream.until_seen(first, 1).await;
         change().await;
         let (status, request) = asked.join_next().await.expect("a request").expect("an answer");
         (status, self.gateway.life(&request).await)
-    }
-
-    async fn until_seen(&self, backend: &str, times: usize) {
-        let seen = async {
-            while self.upstream.seen_of(backend) < times {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(ENDED_MAX, seen).await.expect("a call");
     }
 
     /// Asks for an answer, to its end: the status, and the events of the request.
@@ -370,7 +361,7 @@ async fn a_client_that_leaves_during_both_calls_pays_for_both() {
         clients.spawn(async move {
             let _ = client.try_post(NATIVE, &body).await;
         });
-        house.until_seen("gate", 1).await;
+        house.upstream.until_seen("gate", 1).await;
         clients.shutdown().await;
         if !streamed {
             // A whole answer is generated to its end: here, that of the second call.
@@ -409,7 +400,7 @@ async fn killed_during_both_calls_it_charges_the_hold_that_was_made_for_two() {
             let _ = client.try_post(NATIVE, &body).await;
         });
     }
-    house.until_seen("gate", 2).await;
+    house.upstream.until_seen("gate", 2).await;
     house.gateway.kill();
     clients.shutdown().await;
     house.gateway.start_again();
@@ -482,7 +473,7 @@ async fn a_hedge_goes_by_the_limit_in_force_and_gives_its_place_back() {
     let mut holder = JoinSet::new();
     let (app, body) = (house.tenant.app.clone(), house.tenant.ask("alone"));
     holder.spawn(async move { app.post(NATIVE, &body).await });
-    house.until_seen("gate", 1).await;
+    house.upstream.until_seen("gate", 1).await;
 
     let (status, life) = house.while_first_is_slow(&house.tenant.app, ("m", "slow-3000"), async || ()).await;
     assert_eq!(not_hedged(&house, status, &life, "gate"), Some(&json!(["no_room"])), "{life:?}");

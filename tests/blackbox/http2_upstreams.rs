@@ -1,7 +1,7 @@
 //! Providers that speak HTTP/2: what one connection of theirs takes is not all that the gateway can ask, and what they
 //! take in all is shared.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testing::upstream::{CERTIFICATE, MockUpstream};
 use tokio::task::JoinSet;
@@ -33,21 +33,13 @@ async fn must_be_served(tenant: &Tenant, owner: &Tenant) {
     timeout(AT_ONCE, tenant.app.post(NATIVE, &body)).await.expect("an answer at once").must(200);
 }
 
-async fn until_seen(upstream: &MockUpstream, model: &str, count: usize) {
-    let began = Instant::now();
-    while upstream.seen_of(model) < count {
-        assert!(began.elapsed() < Duration::from_secs(20), "{} of {count}", upstream.seen_of(model));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 /// Holds: inf.upstream-streams
 #[tokio::test(flavor = "multi_thread")]
 async fn more_is_asked_of_an_upstream_than_one_connection_of_it_takes() {
     let (gateway, upstream) = start(4).await;
     let tenant = Tenant::new(&gateway, &upstream, &["gate", "ok"]).await;
     let waiting = ask_often(&tenant, "gate", 12);
-    until_seen(&upstream, "gate", 12).await;
+    upstream.until_seen("gate", 12).await;
     timeout(AT_ONCE, tenant.chat("ok")).await.expect("an answer at once").must(200);
     upstream.open_gate();
     for reply in waiting.join_all().await {
@@ -86,7 +78,7 @@ async fn a_tenant_that_asks_for_all_that_an_upstream_takes_leaves_some_for_anoth
     let other = Tenant::new(&gateway, &upstream, &[]).await;
     let waiting = ask_often(&greedy, "gate", 100);
     // Two thirds of 64 connections with a stream each.
-    until_seen(&upstream, "gate", 43).await;
+    upstream.until_seen("gate", 43).await;
     for _ in 0..3 {
         must_be_served(&other, &greedy).await;
     }

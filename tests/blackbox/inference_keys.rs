@@ -1,6 +1,6 @@
 //! A request that is sent again under its `Idempotency-Key` is not paid for twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use events::time::parse_rfc3339;
 use serde_json::{Value, json};
@@ -24,14 +24,6 @@ fn first_of(reply: &Reply) -> Value {
     reply.json()["error"]["details"]["request_id"].clone()
 }
 
-async fn until_seen(upstream: &MockUpstream, model: &str, times: usize) {
-    let began = Instant::now();
-    while upstream.seen_of(model) < times {
-        assert!(began.elapsed() < SOON, "{model} was asked {} times", upstream.seen_of(model));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Holds: inf.idempotency
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_is_refused_while_the_first_is_answered_and_once_it_was_charged() {
@@ -46,7 +38,7 @@ async fn a_retry_is_refused_while_the_first_is_answered_and_once_it_was_charged(
         let (asking, body) = (app.clone(), tenant.ask("gate"));
         let mut first = JoinSet::new();
         first.spawn(async move { asking.post(path, &body).await });
-        until_seen(&upstream, "gate", number + 1).await;
+        upstream.until_seen("gate", number + 1).await;
         let refused = app.post(path, &tenant.ask("gate")).await.must_be(409, conflict);
         assert!(!refused.header("retry-after").is_empty(), "it does not say when to come back");
         let in_flight = first_of(&refused);
@@ -156,7 +148,7 @@ async fn a_key_outlives_kill_9() {
         let (asking, body) = (lost.clone(), tenant.ask("gate"));
         let mut first = JoinSet::new();
         first.spawn(async move { asking.try_post(NATIVE, &body).await.map(drop) });
-        until_seen(&upstream, "gate", 1).await;
+        upstream.until_seen("gate", 1).await;
         gateway.kill();
         assert!(first.join_next().await.expect("an end").expect("an end").is_err(), "it was answered");
         gateway.start_again();

@@ -16,7 +16,7 @@ const BUSY: &str = r#"{"error":{"message":"too many requests","type":"rate_limit
 const STORM: usize = 400;
 const AT_ONCE: usize = 8;
 /// Calls of one tenant in the place of others that may fail at a provider without other calls within ten seconds: two thirds of all.
-const BUDGET: usize = 67;
+pub const BUDGET: usize = 67;
 
 /// A provider, which the upstream tells from others by its key.
 async fn provider(gateway: &Gateway, upstream: &MockUpstream, name: &str) -> String {

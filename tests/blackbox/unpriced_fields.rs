@@ -60,12 +60,12 @@ async fn the_refusal_of_another_gateways_field_names_what_is_in_its_place() {
         ("provider", r#"{"data_collection":"deny"}"#, "x-ledgerway-zero-retention"),
         ("allowed_model_region", r#""eu""#, "x-ledgerway-residency"),
         ("deployment_id", r#""a""#, "ask for a model that has the target"),
-        ("tags", r#"["free"]"#, "the request's metadata"),
+        ("tags", r#"["free"]"#, "send metadata such as"),
         ("priority", "1", "x-ledgerway-priority"),
     ] {
         let reply = asked_with(&tenant, &format!("\"{field}\":{value}")).await;
         let said = reply.json()["error"]["message"].to_string();
-        let last = format!("only if the provider is to act on it, add {field} to its allowed_fields");
+        let last = format!("if the provider itself should act on it, add {field} to the provider's allowed_fields");
         let places = (said.find(instead), said.find(&last));
         assert!(places.0.is_some() && places.0 < places.1, "{field}: {said}");
 
@@ -76,6 +76,11 @@ async fn the_refusal_of_another_gateways_field_names_what_is_in_its_place() {
         let native = native.must_be(400, "INVALID_REQUEST").json();
         let reason = native["error"]["details"]["reason"].to_string();
         assert!(reason.contains("unknown field: leave it out") && reason.contains(instead), "{field}: {native}");
+
+        let body = format!(r#"{{"model":"{model}","input":"hello","{field}":{value}}}"#);
+        let responses = tenant.app.send(Method::POST, "/v1/responses", body).await.expect("an answer");
+        let reason = responses.must_be(400, "INVALID_REQUEST").json()["error"]["message"].to_string();
+        assert!(reason.contains("unknown field: leave it out") && reason.contains(instead), "{field}: {reason}");
     }
     // A misspelled name is still one.
     let body = r#"{"model":"m","messages":[],"modle":1}"#.to_owned();

@@ -283,7 +283,7 @@ impl RateLimiter {
 
     /// Adds the narrowed limits that bind a request, once its body is known. Returns whether there are any.
     pub fn add_narrowed(&self, limits: &mut BindingLimits, tables: &Tables, request: &ScopeSubject<'_>) -> bool {
-        // Nearly all gateways.
+        // The usual case.
         if !tables.has_narrowed_rate_limits() {
             return false;
         }

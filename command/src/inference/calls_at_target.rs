@@ -32,9 +32,6 @@ pub enum NoAnswer {
     NoLongerAllowed(Refusal),
 }
 
-/// What a target has answered, or why it has not.
-pub type Outcome = Result<TargetAnswer, NoAnswer>;
-
 /// How one target is called among the others.
 #[derive(Clone, Copy)]
 pub struct CallPosition {
@@ -45,7 +42,7 @@ pub struct CallPosition {
     pub is_measured: bool,
 }
 
-/// A target that is called for a request.
+/// The calls to one target for a request, and what they share.
 pub struct CallsAtTarget<'c> {
     pub gateway: &'c Arc<Gateway>,
     /// `None` as soon as no further call can need it.
@@ -69,7 +66,7 @@ impl CallsAtTarget<'_> {
         mut self,
         mut hedge: Option<&mut AllowedHedge<'_>>,
         mut running: Box<Running>,
-    ) -> (Box<Running>, Outcome) {
+    ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
         running.keys.begin_target();
         running.observers.breaker = None;
         let mut tries = Tries { calls: 0, is_failover: running.has_called() };
@@ -78,8 +75,8 @@ impl CallsAtTarget<'_> {
         }
         let mut last_failure = None;
         loop {
-            if let Err(no_answer) = self.may_be_called(&mut running).await {
-                return (running, Err(no_answer.after(last_failure)));
+            if let Err(no_answer) = self.check_before_call(&mut running).await {
+                return (running, Err(no_answer.or_failed(last_failure)));
             }
             let written = match self.begin_call(&mut running).await {
                 Ok(written) => written,
@@ -106,7 +103,8 @@ impl CallsAtTarget<'_> {
                 // The upstream did not fail: what it did for this request is unknown, and not free.
                 return (running, Err(NoAnswer::Failed(failure)));
             }
-            match self.record(&failure, tries, &mut running) {
+            match self.record_failure(&failure, tries, &mut running) {
+                // The same try goes on.
                 NextKey::Another if !running.is_out_of_time() => tries.calls -= 1,
                 NextKey::AtLimit(wait) => {
                     return (running, Err(NoAnswer::Failed(CallFailure::of(Cause::KeysAtLimit(wait)))));
@@ -133,7 +131,7 @@ impl CallsAtTarget<'_> {
     }
 
     /// Errors: the target is not to be called, or not any more.
-    async fn may_be_called(&mut self, running: &mut Running) -> Result<(), NoAnswer> {
+    async fn check_before_call(&mut self, running: &mut Running) -> Result<(), NoAnswer> {
         if let Some(RequestSource { request, plan, .. }) = self.source {
             let has_waited = running.place.waited().is_some();
             match self.look.before_call(self.gateway, (request, plan), self.target, has_waited).await {
@@ -145,7 +143,6 @@ impl CallsAtTarget<'_> {
                 Err(NotToBeCalled::NoLongerAllowed(refusal)) => return Err(NoAnswer::NoLongerAllowed(refusal)),
             }
         }
-        // With another key, it is still the same try.
         if running.observers.breaker.is_none() {
             let breaker = self.gateway.breakers.begin(self.target, running.owner(), !self.position.is_only);
             running.observers.breaker = breaker;
@@ -220,7 +217,7 @@ impl CallsAtTarget<'_> {
     }
 
     /// Records a failed call, and says whether another key may be accepted.
-    fn record(&self, failure: &CallFailure, tries: Tries, running: &mut Running) -> NextKey {
+    fn record_failure(&self, failure: &CallFailure, tries: Tries, running: &mut Running) -> NextKey {
         let (gateway, target) = (self.gateway, self.target);
         running.call_failed(failure);
         let next_key = running.keys.failed(failure.of_key());
@@ -250,7 +247,7 @@ impl CallsAtTarget<'_> {
 
 impl NoAnswer {
     /// A target that was called before it was left alone has failed.
-    fn after(self, last_failure: Option<CallFailure>) -> Self {
+    fn or_failed(self, last_failure: Option<CallFailure>) -> Self {
         match (self, last_failure) {
             (Self::PassedOver(_), Some(failure)) => Self::Failed(failure),
             (no_answer, _) => no_answer,

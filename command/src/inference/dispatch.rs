@@ -14,7 +14,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 
-use super::calls_at_target::{CallPosition, CallsAtTarget, NoAnswer, Outcome};
+use super::calls_at_target::{CallPosition, CallsAtTarget, NoAnswer};
 use super::copies::AfterServed;
 use super::failure::{CallFailure, deciding, refusal_of};
 use super::gateway::Gateway;
@@ -47,9 +47,9 @@ pub async fn run(
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
     while let Some(next) = dispatch.sequence.next() {
-        let Some((at, target)) = dispatch.place_at(next, &mut running).await else { continue };
+        let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
         let (outcome, ended_with);
-        // Boxed: together with the other steps, it would be so large that moving it into its box is slow.
+        // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
         (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
         let ignored = running.ignored.take();
         match outcome {
@@ -74,7 +74,7 @@ pub async fn run(
             }
         }
     }
-    let (refusal, reason) = dispatch.without_answer(&running);
+    let (refusal, reason) = dispatch.final_refusal(&running);
     Err(fail(running, refusal, reason, &dispatch.request_id).await)
 }
 
@@ -87,7 +87,7 @@ struct Dispatch<'g> {
     priority: Priority,
     /// Whether there are targets whose breakers were open when it was planned.
     others_are_open: bool,
-    /// As in the [`Plan`](super::plan::Plan), which goes with the source.
+    /// These three are of the [`Plan`](super::plan::Plan), which is gone once the source is.
     is_measured: bool,
     hedge_after: Option<Duration>,
     hedges_end: usize,
@@ -149,8 +149,9 @@ impl<'g> Dispatch<'g> {
         (dispatch, running)
     }
 
-    /// Takes a place at what comes next, and returns the target with its place in the order; `None` if none has room.
-    async fn place_at(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
+    /// Takes a place at the target that comes next, or at the first of the waiting ones that has room, and returns it with its place in
+    /// the order. `None` if none has room: the next one follows.
+    async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
         match next {
             NextTarget::AtOnce(at) => {
                 let target = self.targets.get(at)?;
@@ -180,7 +181,7 @@ impl<'g> Dispatch<'g> {
         at: usize,
         target: Arc<PlannedTarget>,
         running: Box<Running>,
-    ) -> (Box<Running>, Outcome, Arc<PlannedTarget>) {
+    ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
         let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
         let is_last = sequence.is_over();
         // One of them is called, whatever their breakers are.
@@ -211,7 +212,7 @@ impl<'g> Dispatch<'g> {
     }
 
     /// The refusal of a request that no target has answered, and the reason that is recorded.
-    fn without_answer(&mut self, running: &Running) -> (Refusal, &'static str) {
+    fn final_refusal(&mut self, running: &Running) -> (Refusal, &'static str) {
         let Self { targets, failures, .. } = self;
         let others_are_left = self.others_are_open || running.passed_over.any_at_its_turn() && targets.len() > 1;
         let refusal = match self.left_alone.take().filter(|_| failures.is_empty()) {

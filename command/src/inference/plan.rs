@@ -151,7 +151,7 @@ pub fn plan(
     let terms = terms::admitted(tables, &model.value, required, called);
     let is_near_maintenance = maintenance.decided_at.is_some();
     let first_canary = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::First));
-    let canary = first_canary.map(Canary::backend);
+    let canary = first_canary.map(Canary::key);
     let recorded = RecordedInputs { decided_at, stands_for, session, canary, terms };
     Ok(Plan {
         targets,
@@ -209,10 +209,10 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
     if is_in_the_log && recorded.is_nothing() && !has_open_breakers(order) {
         return None;
     }
-    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.backend(), why.as_str().to_owned()));
+    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.key(), why.as_str().to_owned()));
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
-    let figures = figures.filter_map(|(at, target)| Some((target.backend(), order.figures(at)?))).collect();
+    let figures = figures.filter_map(|(at, target)| Some((target.key(), order.figures(at)?))).collect();
     let (strategy, chosen_by) = (order.strategy, source.chosen_by());
     let (features, rule) = match source {
         OrderSource::ByStrategy { .. } => (None, None),

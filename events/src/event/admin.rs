@@ -374,8 +374,8 @@ impl Target {
     /// The most tokens that any of its limits can say.
     pub const TOKENS_MAX: u64 = 100_000_000;
 
-    /// `provider_id/model`, as events name it.
-    pub fn backend(&self) -> String {
+    /// See [`target_key`].
+    pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)
     }
 

@@ -22,7 +22,7 @@ pub(super) fn check(
         }
         return;
     };
-    let backend = canary.backend();
+    let backend = canary.key();
     let is_drawn = canary.draws(model.model_id, request, recorded.context.tenant_id);
     let is_left_out = route.is_some_and(|route| route.left_out.contains_key(&backend));
     match said {

@@ -34,7 +34,7 @@ pub(super) fn check(
         let provider = provider_of(evidence, target, admitted);
         let of_provider = provider.map_or(&nothing, |provider| &provider.maintenance);
         let is_under_maintenance = target.maintenance.end_together_with(of_provider, at).is_some();
-        let backend = target.backend();
+        let backend = target.key();
         let why = route.and_then(|route| route.left_out.get(&backend)).map(String::as_str);
         if is_under_maintenance && matches!(why, None | Some(BREAKER_OPEN)) {
             let follows = format!("{backend}, which was under maintenance");

@@ -17,8 +17,7 @@ use crate::log::{LogError, Reader};
 use crate::money::NanoUsd;
 use crate::refusal::ErrorCode;
 
-const NOT_OF_A_BUDGET: &str =
-    "no budget refused it; of other refusals the log has the code and the model, and not what was asked";
+const NOT_OF_A_BUDGET: &str = "no budget refused it: of other refusals the log has the code, the model and the details of the error, but not the request";
 const MAYBE_EARLIER: &str = "it may have been decided earlier: before too many movements of its budgets to look at each, or in the window before";
 const UNREADABLE: &str = "the refusal does not have the figures of its budget";
 

@@ -118,7 +118,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
-        admitted.versions.prices.get(&target.backend()).copied()
+        admitted.versions.prices.get(&target.key()).copied()
     };
     match recorded_route {
         Some(route) if !route.figures.is_empty() => {
@@ -157,12 +157,12 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             provider_id: target.provider_id,
             model: target.model.clone(),
             rank,
-            left_out: recorded_route.and_then(|route| route.left_out.get(&target.backend()).cloned()),
+            left_out: recorded_route.and_then(|route| route.left_out.get(&target.key()).cloned()),
             reason,
             price_version: version(at),
             was_called: check.calls.iter().any(is_it),
             passed_over: passed_over
-                .and_then(|passed_over| passed_over.get(&target.backend()).cloned())
+                .and_then(|passed_over| passed_over.get(&target.key()).cloned())
                 .unwrap_or_default(),
         });
     }
@@ -231,7 +231,7 @@ fn rule_that_holds<'a>(
         (strategy, _) => strategy,
     };
     for target in &model.targets {
-        let backend = target.backend();
+        let backend = target.key();
         let why = route.left_out.get(&backend);
         let is_named = rule.is_none_or(|rule| rule.place_of(&backend).is_some());
         if !is_named && why.is_none() {
@@ -247,7 +247,7 @@ fn rule_that_holds<'a>(
 /// Compares the figures that follow from the model's row.
 fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, verdict: &mut Verdict, position: u64) {
     let figures_of = |target: &Target| {
-        let name = target.backend();
+        let name = target.key();
         let figures = route.figures.get(&name).copied();
         if figures.is_none() {
             verdict.differ(position, "route.figures", "nothing", &name);
@@ -267,7 +267,7 @@ fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, ver
             }
             Strategy::Rules => {
                 // One that the rule does not name is left out, wherever it stands.
-                if let Some(place) = rule.and_then(|rule| rule.place_of(&target.backend())) {
+                if let Some(place) = rule.and_then(|rule| rule.place_of(&target.key())) {
                     verdict.compare(position, "route.figures", figures.first, place as u64);
                 }
             }

@@ -100,7 +100,7 @@ impl TermsEvidence {
             return Some(target.terms.clone());
         }
         let mut stated = Vec::new();
-        for version in terms.stated_by.get(&target.backend())? {
+        for version in terms.stated_by.get(&target.key())? {
             let recorded = self.stating.iter().find(|recorded| recorded.position == *version && *version < before)?;
             let Event::Resource(Resource::Model(change)) = &recorded.event else { return None };
             let shared = change.state().filter(|model| model.tenant_id.is_none())?;
@@ -136,7 +136,7 @@ pub(super) fn check(
     }
     let required = terms.requirements();
     for target in &model.targets {
-        let backend = target.backend();
+        let backend = target.key();
         let could_be_called = admitted.versions.prices.contains_key(&backend);
         let why = route.and_then(|route| route.left_out.get(&backend));
         let stated = evidence.stated(model, target, terms, position);

@@ -59,7 +59,7 @@ impl RecordedRoute<'_> {
         };
         // Which targets could serve is in the versions of prices; why the others could not, is not always recorded.
         let prices = &self.admitted.versions.prices;
-        let is_able = |at: usize| model.targets.get(at).is_some_and(|target| prices.contains_key(&target.backend()));
+        let is_able = |at: usize| model.targets.get(at).is_some_and(|target| prices.contains_key(&target.key()));
         let unable: Vec<usize> = order.tried().filter(|at| !is_able(*at)).collect();
         let why = |at: usize, f: &mut fmt::Formatter<'_>| match self.recorded_reason(model, at) {
             Some(word) => write!(f, "{}", RecordedLeftOut(word)),
@@ -77,7 +77,7 @@ impl RecordedRoute<'_> {
     }
 
     fn recorded_reason(&self, model: &Model, at: usize) -> Option<&str> {
-        let backend = model.targets.get(at).map(Target::backend)?;
+        let backend = model.targets.get(at).map(Target::key)?;
         self.route()?.left_out.get(&backend).map(String::as_str)
     }
 
@@ -88,7 +88,9 @@ impl RecordedRoute<'_> {
                 format!("as the request asked, among the targets of rules[{rule}] of the model, which held for it")
             }
             (ChosenBy::Request, None) => "as the request asked".to_owned(),
-            (ChosenBy::Tenant, _) => "as the default of its tenant says, to which the model leaves it".to_owned(),
+            (ChosenBy::Tenant, _) => {
+                "by its tenant's default, because the model leaves the choice to the tenant".to_owned()
+            }
             (ChosenBy::Model, Some(rule)) => format!("as rules[{rule}] of the model says, which held for the request"),
             (ChosenBy::Model, None) if model.strategy == Strategy::Rules => {
                 "because none of the model's rules held".to_owned()
@@ -138,8 +140,8 @@ impl RecordedRoute<'_> {
         match (last.reason.as_str(), last.status) {
             ("no_memory" | "not_read" | "not_written", _) => " (the gateway itself had failed)",
             // One that was the last of its order may have failed by its own settings.
-            ("status", Some(400 | 413 | 422)) if is_left == Some(true) => {
-                " (the provider had refused the request as it is, as others would)"
+            ("status", Some(400 | 413 | 422)) if is_left == Some(true) && told == RouteDetail::Full => {
+                " (the provider had rejected the request itself, as other providers would)"
             }
             _ if is_left == Some(false) && told == RouteDetail::Full => " (none was left)",
             _ => "",
@@ -153,7 +155,7 @@ impl RecordedRoute<'_> {
             self.called().any(|called| called.key() == *backend)
                 || passed_over.is_some_and(|passed_over| passed_over.contains_key(backend))
         };
-        let mut targets = self.model.as_ref()?.targets.iter().map(Target::backend);
+        let mut targets = self.model.as_ref()?.targets.iter().map(Target::key);
         let prices = &self.admitted.versions.prices;
         Some(targets.any(|backend| prices.contains_key(&backend) && !was_its_turn(&backend)))
     }
@@ -227,9 +229,9 @@ const fn strategy_in_words(strategy: Strategy) -> &'static str {
         Strategy::Priority | Strategy::TenantDefault => "the lowest number first",
         Strategy::Weighted => "drawn by their weights",
         Strategy::Cost => "the cheapest one for this request first",
-        Strategy::Latency => "the faster one of two that are drawn, then the others from the fastest on",
+        Strategy::Latency => "the faster of two drawn at random, then the others, fastest first",
         Strategy::Balanced => {
-            "the better one of two that are drawn, then the others from the lowest sum of cost and time on, each as a multiple of the lowest"
+            "the better of two drawn at random, then the others by the sum of their relative cost and relative time, lowest first"
         }
         Strategy::Quality => "the highest score first",
         Strategy::Rules => "in the order in which the rule names them",

@@ -16,7 +16,7 @@ pub fn recorded_order<'a>(model: &Model, route: Option<&Route>, request: Request
         let is_first = route.is_some_and(|route| route.canary.is_some());
         order.place_canary(at, if is_first { CanaryPlace::First } else { CanaryPlace::Last });
     }
-    let backend = |at: usize| model.targets.get(at).map(Target::backend);
+    let backend = |at: usize| model.targets.get(at).map(Target::key);
     if let Some(session) = route.and_then(|route| route.session.as_deref()).filter(|_| !model.affinity.is_none()) {
         order.put_session_target_first(session, backend);
     }
@@ -26,7 +26,7 @@ pub fn recorded_order<'a>(model: &Model, route: Option<&Route>, request: Request
 fn order_by_figures<'a>(model: &Model, route: &Route, request: RequestId) -> Order<'a> {
     let candidates = model.targets.iter().map(|target| {
         let candidate = Candidate { left_out: left_out(route, target), ..Candidate::default() };
-        (candidate, route.figures.get(&target.backend()).copied().unwrap_or_default())
+        (candidate, route.figures.get(&target.key()).copied().unwrap_or_default())
     });
     choose_again(route.strategy, candidates, request)
 }
@@ -45,5 +45,5 @@ fn order_by_row<'a>(model: &Model, route: Option<&Route>, request: RequestId) ->
 
 /// Whether a target was left out. For which reason, makes no difference to the order.
 fn left_out(route: &Route, target: &Target) -> Option<LeftOut> {
-    route.left_out.contains_key(&target.backend()).then_some(LeftOut::NoPrice)
+    route.left_out.contains_key(&target.key()).then_some(LeftOut::NoPrice)
 }

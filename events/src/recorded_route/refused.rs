@@ -10,7 +10,7 @@ use crate::refusal::ErrorCode;
 pub fn refusal_in_words(refused: &InferenceRefused) -> String {
     let stands_for = refused.scoped_by.as_ref().and_then(|scoped_by| scoped_by.stands_for.as_deref());
     let refusal =
-        format!("The request for {} was refused, so that no target was called: {}.", refused.model, why(refused));
+        format!("The request for {} was refused before any target was called: {}.", refused.model, why(refused));
     match stands_for {
         Some(model) => format!("{} {refusal}", alias_in_words(&refused.model, model)),
         None => refusal,
@@ -26,22 +26,22 @@ fn why(refused: &InferenceRefused) -> String {
         ErrorCode::ModelNotFound => missing_model(refused),
         ErrorCode::ModelUnpriced => match (text("field"), text("reason")) {
             (Some(field), Some(reason)) => format!("its field {field} {reason}"),
-            _ => "no target that could serve it had a live provider, a price in force and, for documents, a context window".to_owned(),
+            _ => "no target that could serve it had a live provider and a price in force, or its documents have no bound at any".to_owned(),
         },
         ErrorCode::AllProvidersUnavailable => match text("maintenance_until") {
-            Some(until) => format!("what could serve it was under maintenance until {until}"),
+            Some(until) => format!("every target that could serve it was under maintenance until {until}"),
             None => "only a later version of the gateway could call the providers of its targets".to_owned(),
         },
         ErrorCode::IdempotencyKeyReused => "its Idempotency-Key had been used before".to_owned(),
         // A code alone: the others have no details that decide about targets.
-        other => format!("with the code {}", other.as_str()),
+        other => format!("its error code is {}", other.as_str()),
     }
 }
 
 fn short_budget(refused: &InferenceRefused) -> String {
     match serde_json::from_value::<BudgetShortfall>(Value::Object(refused.details.clone())) {
         Ok(shortfall) => shortfall.to_string(),
-        Err(_) => "a budget had not enough left for what it could cost".to_owned(),
+        Err(_) => "a budget had too little left for what the request could cost".to_owned(),
     }
 }
 
@@ -51,7 +51,7 @@ fn unmet_term(refused: &InferenceRefused) -> String {
     let required = (|| Some((detail("required_by")?, detail("term")?, detail("required")?)))();
     match required {
         Some((by, term, value)) => format!(
-            "the {} required {} {}, and no target that could serve it was stated to meet that and what else was required",
+            "the {} required {} {}, and no target that could serve it is stated to meet this and the other requirements",
             shown(by),
             shown(term),
             shown(value)
@@ -81,7 +81,7 @@ mod tests {
         let details = details.as_object().cloned().unwrap_or_default();
         let refused = InferenceRefused { code, model: "m".to_owned(), count: 1, scoped_by: None, details };
         let told = refusal_in_words(&refused);
-        let why = told.strip_prefix("The request for m was refused, so that no target was called: ");
+        let why = told.strip_prefix("The request for m was refused before any target was called: ");
         why.and_then(|why| why.strip_suffix('.')).unwrap_or_else(|| panic!("{told}")).to_owned()
     }
 
@@ -91,12 +91,12 @@ mod tests {
             (
                 ErrorCode::TermsNotMet,
                 json!({ "term": "residency", "required": "eu", "required_by": "tenant" }),
-                "the tenant required residency eu, and no target that could serve it was stated to meet that and what else was required",
+                "the tenant required residency eu, and no target that could serve it is stated to meet this and the other requirements",
             ),
             (
                 ErrorCode::TermsNotMet,
                 json!({ "term": "zero_retention", "required": true, "required_by": "request" }),
-                "the request required zero_retention true, and no target that could serve it was stated to meet that and what else was required",
+                "the request required zero_retention true, and no target that could serve it is stated to meet this and the other requirements",
             ),
             (
                 ErrorCode::ModelNotFound,
@@ -121,14 +121,14 @@ mod tests {
             (
                 ErrorCode::AllProvidersUnavailable,
                 json!({ "maintenance_until": "2026-01-01T00:00:00Z" }),
-                "what could serve it was under maintenance until 2026-01-01T00:00:00Z",
+                "every target that could serve it was under maintenance until 2026-01-01T00:00:00Z",
             ),
             (
                 ErrorCode::BudgetExceeded,
                 json!({ "budget_id": 7 }),
-                "a budget had not enough left for what it could cost",
+                "a budget had too little left for what the request could cost",
             ),
-            (ErrorCode::LimitsUnavailable, json!({}), "with the code LIMITS_UNAVAILABLE"),
+            (ErrorCode::LimitsUnavailable, json!({}), "its error code is LIMITS_UNAVAILABLE"),
         ] {
             assert_eq!(told(code, &details), expected);
         }

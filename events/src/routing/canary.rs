@@ -31,8 +31,8 @@ pub struct Canary {
 impl Canary {
     pub const SHARE_MAX: u64 = 50;
 
-    /// As `provider_id/model`.
-    pub fn backend(&self) -> String {
+    /// See [`target_key`].
+    pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)
     }
 

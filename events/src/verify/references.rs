@@ -36,7 +36,7 @@ struct ModelVersion {
 /// The backends of which a model that all tenants share states terms: those of a tenant's model count for its own providers alone.
 fn stated_backends(model: &Model) -> BTreeSet<String> {
     let stating = model.targets.iter().filter(|target| model.tenant_id.is_none() && !target.terms.is_empty());
-    stating.map(Target::backend).collect()
+    stating.map(Target::key).collect()
 }
 
 impl ModelVersion {

@@ -27,7 +27,7 @@ pub fn hide_uncalled<'a>(fields: &mut Map<String, Value>, life: impl Iterator<It
     if told == RouteDetail::Full {
         return;
     }
-    let called: HashSet<String> = life.filter_map(backend_of).map(named).collect();
+    let called: HashSet<String> = life.filter_map(backend_of).map(Backend::key).collect();
     let prices = fields.get_mut("versions").and_then(|versions| versions.get_mut("prices"));
     if let Some(targets) = prices.and_then(Value::as_object_mut) {
         targets.retain(|target, _| called.contains(target));
@@ -45,10 +45,6 @@ fn backend_of(recorded: &Recorded) -> Option<&Backend> {
         }
         _ => None,
     }
-}
-
-fn named(backend: &Backend) -> String {
-    format!("{}/{}", backend.provider_id, backend.model)
 }
 
 /// The position of the version of the model that an admission went by.

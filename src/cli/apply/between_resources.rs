@@ -18,7 +18,7 @@ const ALIAS_OF_ALIAS: &str = "is an alias: name the model with targets";
 
 /// A resource as it will be, and the change that makes it so; `None` if it stays as it is.
 #[derive(Clone, Copy)]
-struct Outcome<'a> {
+struct PlannedResource<'a> {
     kind: Kind,
     id: Option<&'a str>,
     body: &'a Body,
@@ -27,13 +27,13 @@ struct Outcome<'a> {
 
 /// Mistakes in changes of the plan, each of which the gateway would refuse when it is its turn.
 pub fn mistakes(plan: &Plan, live: &[Live], names: &Names) -> Vec<Mistake> {
-    let outcomes = outcomes(plan, live);
-    let mut found = of_another_tenant(&outcomes, names);
-    found.extend(aliases_of_aliases(&outcomes, names));
+    let planned = planned(plan, live);
+    let mut found = of_another_tenant(&planned, names);
+    found.extend(aliases_of_aliases(&planned, names));
     found
 }
 
-fn outcomes<'a>(plan: &'a Plan, live: &'a [Live]) -> Vec<Outcome<'a>> {
+fn planned<'a>(plan: &'a Plan, live: &'a [Live]) -> Vec<PlannedResource<'a>> {
     let changed = plan.steps.iter().filter_map(|step| match &step.action {
         Action::Change { id, .. } => Some(&**id),
         Action::Create => None,
@@ -41,22 +41,22 @@ fn outcomes<'a>(plan: &'a Plan, live: &'a [Live]) -> Vec<Outcome<'a>> {
     let gone: BTreeSet<&str> = changed.chain(plan.deletions.iter().map(|one| &*one.id)).collect();
     let gives_way = |one: &Live| one.kind == Kind::Model && one.is_made_by_gateway;
     let stays = |one: &&Live| !gone.contains(&*one.id) && !gives_way(one);
-    let of_live = |one: &'a Live| Outcome { kind: one.kind, id: Some(&one.id), body: &one.normal, step: None };
+    let of_live = |one: &'a Live| PlannedResource { kind: one.kind, id: Some(&one.id), body: &one.normal, step: None };
     let of_step = |step: &'a Step| {
         let desired = &step.desired;
-        Outcome { kind: desired.kind, id: desired.id.as_deref(), body: &desired.normal, step: Some(step) }
+        PlannedResource { kind: desired.kind, id: desired.id.as_deref(), body: &desired.normal, step: Some(step) }
     };
     live.iter().filter(stays).map(of_live).chain(plan.steps.iter().map(of_step)).collect()
 }
 
-fn of_another_tenant(outcomes: &[Outcome<'_>], names: &Names) -> Vec<Mistake> {
-    let owned = outcomes.iter().filter(|one| matches!(one.kind, Kind::User | Kind::Provider));
+fn of_another_tenant(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mistake> {
+    let owned = planned.iter().filter(|one| matches!(one.kind, Kind::User | Kind::Provider));
     let owners: BTreeMap<&str, Option<&str>> =
         owned.filter_map(|one| Some((one.id?, one.body.get("tenant_id").and_then(Value::as_str)))).collect();
     let owner_of = |id: Option<&str>| id.and_then(|id| owners.get(id).copied()).flatten();
     let in_words = |tenant: &str| names.name_of(tenant).map_or_else(|| tenant.to_owned(), Name::to_string);
     let mut mistakes = Vec::new();
-    for (one, step) in outcomes.iter().filter_map(|one| Some((one, one.step?))) {
+    for (one, step) in planned.iter().filter_map(|one| Some((one, one.step?))) {
         let own = one.body.get("tenant_id").and_then(Value::as_str);
         // As the file has them: their order in the normal form is another one.
         let items =
@@ -65,13 +65,12 @@ fn of_another_tenant(outcomes: &[Outcome<'_>], names: &Names) -> Vec<Mistake> {
         match one.kind {
             Kind::Team => mistakes.extend(items("user_ids").filter_map(|(index, user)| {
                 let other = other(user.as_str())?;
-                let reason = format!("is a user of the tenant {other}: a team has users of its own tenant alone");
+                let reason = format!("belongs to the tenant {other}: a team can only have users of its own tenant");
                 Some(step.desired.mistake(&format!("users[{index}]"), reason))
             })),
             Kind::Model => mistakes.extend(items("targets").filter_map(|(index, target)| {
                 let other = other(target["provider_id"].as_str())?;
-                let reason =
-                    format!("is a provider of the tenant {other}, which models with tenant: {other} alone can use");
+                let reason = format!("belongs to the tenant {other}: only models of that tenant can use it");
                 Some(step.desired.mistake(&format!("targets[{index}].provider"), reason))
             })),
             Kind::Partner
@@ -87,15 +86,15 @@ fn of_another_tenant(outcomes: &[Outcome<'_>], names: &Names) -> Vec<Mistake> {
 }
 
 /// The gateway looks at this when an alias is given other models, and when a model becomes an alias.
-fn aliases_of_aliases(outcomes: &[Outcome<'_>], names: &Names) -> Vec<Mistake> {
-    let models = ModelNames::of(outcomes.iter().map(|one| (one.kind, one.id, one.body, *one)));
+fn aliases_of_aliases(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mistake> {
+    let models = ModelNames::of(planned.iter().map(|one| (one.kind, one.id, one.body, *one)));
     let mut mistakes = Vec::new();
     for alias in models.values() {
         for (index, name) in stood_for(alias.body).enumerate() {
             let Some(meant) = models.meant_by(owner(alias.body), name).filter(|meant| is_alias(meant.body)) else {
                 continue;
             };
-            if let Some(step) = alias.step.filter(|step| step.gives(ALIAS)) {
+            if let Some(step) = alias.step.filter(|step| step.sets(ALIAS)) {
                 mistakes.push(step.desired.mistake(&format!("{ALIAS}[{index}].model"), ALIAS_OF_ALIAS));
             } else if let Some(step) = meant.step.filter(|step| step.makes_an_alias()) {
                 let alias = label(Kind::Model, alias.body, names);

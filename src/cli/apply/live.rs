@@ -36,7 +36,7 @@ pub struct Live {
 
 /// Everything that is live, of each kind the newest first.
 ///
-/// Errors: what answers is no gateway that comes to an end.
+/// Errors: a response that is not a list, more pages or resources than the limits above, or no end within [`READ_TIMEOUT`].
 pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
     let all = tokio::time::timeout(READ_TIMEOUT, read_pages(gateway)).await;
     all.unwrap_or_else(|_| Err(gateway.unexpected("it took more than ten minutes to send what it has")))

@@ -10,7 +10,7 @@ use super::kind::Kind;
 /// The field with the models that a model stands for.
 pub const ALIAS: &str = "alias";
 
-/// Models by their owners and names, each with what is said of it.
+/// Values of models, by their owners and names.
 pub struct ModelNames<'a, T> {
     models: BTreeMap<(Option<&'a str>, &'a str), T>,
     /// Tenants with an allow list of models, which see shared ones alone.
@@ -18,15 +18,16 @@ pub struct ModelNames<'a, T> {
 }
 
 impl<'a, T> ModelNames<'a, T> {
-    /// Of the tenants and models among resources, which are given by their kind, their id and their body.
+    /// Of the tenants and models among resources, which are given by their kind, their id and their body. What a name means is decided as
+    /// by `Tables::route` in the gateway.
     pub fn of(resources: impl IntoIterator<Item = (Kind, Option<&'a str>, &'a Body, T)>) -> Self {
         let mut names = Self { models: BTreeMap::new(), with_allow_list: BTreeSet::new() };
-        for (kind, id, body, said) in resources {
+        for (kind, id, body, value) in resources {
             if kind == Kind::Tenant && body.contains_key("models") {
                 names.with_allow_list.extend(id);
             }
             if let Some(name) = text(body, "name").filter(|_| kind == Kind::Model) {
-                names.models.insert((owner(body), name), said);
+                names.models.insert((owner(body), name), value);
             }
         }
         names

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::kind::Kind;
+use super::yaml_writer::scalar;
 
 /// The most providers of one name that an error names.
 const NAMESAKES_MAX: usize = 3;
@@ -112,28 +113,30 @@ impl Names {
 
     /// The id of the provider with a name, of the tenant or of all tenants.
     pub fn find_provider(&self, owner: &[String], named: &str) -> Result<&str, NotNamed> {
-        self.provider(owner, named).ok_or_else(|| self.no_provider(|name| name.owner() == owner, named))
+        self.provider(owner, named).ok_or_else(|| self.unknown_provider(|name| name.owner() == owner, named))
     }
 
     /// The id of the provider that a name alone means in what this tenant owns: its own one, or else one that all tenants share.
     pub fn find_provider_seen_by(&self, owner: &[String], named: &str) -> Result<&str, NotNamed> {
         let found = self.provider(owner, named).or_else(|| self.provider(&[], named));
-        found.ok_or_else(|| self.no_provider(|name| name.owner() == owner || name.owner().is_empty(), named))
+        found.ok_or_else(|| self.unknown_provider(|name| name.owner() == owner || name.owner().is_empty(), named))
     }
 
     fn provider(&self, owner: &[String], named: &str) -> Option<&str> {
         self.id_of(&Name::new(Kind::Provider, owner, named))
     }
 
-    /// There is none among those that it could have meant. The hint says how others of this name are named.
-    fn no_provider(&self, could_mean: impl Fn(&Name) -> bool, named: &str) -> NotNamed {
+    /// There is none among those that it could have meant. The hint says how others of this name are named, and who can use them.
+    fn unknown_provider(&self, could_mean: impl Fn(&Name) -> bool, named: &str) -> NotNamed {
         let providers = || self.ids.keys().filter(|name| name.kind == Kind::Provider);
-        let of_name = providers().filter(|name| name.own() == named).take(NAMESAKES_MAX);
-        let namesakes: Vec<String> = of_name.map(whole_name).collect();
+        let of_name: Vec<&Name> = providers().filter(|name| name.own() == named).take(NAMESAKES_MAX).collect();
+        let namesakes: Vec<String> = of_name.iter().map(|name| whole_name(name)).collect();
         let hint = if namesakes.is_empty() {
             events::nearest_name::did_you_mean(named, providers().filter(|name| could_mean(name)).map(Name::own))
         } else {
-            format!("; did you mean {}?", namesakes.join(" or "))
+            let is_own = of_name.iter().any(|name| !name.owner().is_empty());
+            let used_by = if is_own { " Only models of its tenant can use a tenant's own provider" } else { "" };
+            format!("; did you mean {}?{used_by}", namesakes.join(" or "))
         };
         NotNamed::Unknown { kind: Kind::Provider, named: shortened(named), hint }
     }
@@ -141,9 +144,10 @@ impl Names {
 
 /// How files name a provider from everywhere.
 fn whole_name(provider: &Name) -> String {
+    let written = |text: &str| scalar(&text.into());
     match provider.owner() {
-        [] => format!("{{name: {}}}", provider.own()),
-        owner => format!("{{name: {}, tenant: {}}}", provider.own(), owner.join("/")),
+        [] => format!("{{name: {}}}", written(provider.own())),
+        owner => format!("{{name: {}, tenant: {}}}", written(provider.own()), written(&owner.join("/"))),
     }
 }
 
@@ -193,13 +197,13 @@ mod tests {
         let (acme, hint) = (["b".to_owned(), "x".to_owned()], "in the files or in the gateway; did you mean");
         let own = "{name: own, tenant: a/x} or {name: own, tenant: b/x} or {name: own, tenant: b/y}";
         for (owner, named, says) in [
-            (&[][..], "own", own),
-            (&[][..], "share", "shared"),
-            (&acme[..], "shared", "{name: shared}"),
-            (&acme[..], "ownn", "own"),
+            (&[][..], "own", format!("{own}? Only models of its tenant can use a tenant's own provider")),
+            (&[][..], "share", "shared?".to_owned()),
+            (&acme[..], "shared", "{name: shared}?".to_owned()),
+            (&acme[..], "ownn", "own?".to_owned()),
         ] {
             let unknown = names.find_provider(owner, named).expect_err("none").to_string();
-            assert_eq!(unknown, format!("there is no provider {named:?} {hint} {says}?"));
+            assert_eq!(unknown, format!("there is no provider {named:?} {hint} {says}"));
         }
         assert_eq!(names.find_provider_seen_by(&acme, "own"), Ok("b/x/own"));
         assert_eq!(names.find_provider_seen_by(&acme, "shared"), Ok("shared"));

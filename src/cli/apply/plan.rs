@@ -44,7 +44,7 @@ pub struct Wanted<'a> {
 /// What is done; [`Self::changes`] has the order.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// In the order of the kinds; of models, [`Turn`] decides.
+    /// In the order of the kinds; of models, [`ModelOrder`] decides.
     pub steps: Vec<Step>,
     pub deletions: Vec<Deletion>,
     /// What of these cannot be deleted.
@@ -68,10 +68,10 @@ pub enum Change<'a> {
     Deletion(&'a Deletion),
 }
 
-/// When it is a model's turn. No alias may stand for an alias in between either, so models get their targets first, whatever they
-/// were. Then aliases stand for what they will, and nothing any more stands for the models that become aliases in the end.
+/// The order among models. At no moment may an alias stand for an alias: so models with targets come first, then aliases that stay
+/// aliases, and last the models that become aliases, for which no alias stands any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum ModelOrder {
     Targets,
     StaysAlias,
     BecomesAlias,
@@ -127,7 +127,7 @@ impl Plan {
                 Err(mistake) => mistakes.push(mistake),
             }
         }
-        plan.steps.sort_by_key(|step| (step.desired.kind, step.turn()));
+        plan.steps.sort_by_key(|step| (step.desired.kind, step.model_order()));
         if let Some(label) = wanted.prune {
             let files = InFiles { ids, identities: asked.into_keys().collect() };
             plan.deletions = deletions(live, label, &files, now);
@@ -315,18 +315,18 @@ fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
 
 impl Step {
     /// Whether it sets this field.
-    pub fn gives(&self, field: &str) -> bool {
+    pub fn sets(&self, field: &str) -> bool {
         match &self.action {
             Action::Create => self.desired.body.contains_key(field),
             Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
         }
     }
 
-    fn turn(&self) -> Turn {
+    fn model_order(&self) -> ModelOrder {
         match (self.makes_an_alias(), is_alias(&self.desired.normal)) {
-            (true, _) => Turn::BecomesAlias,
-            (false, true) => Turn::StaysAlias,
-            (false, false) => Turn::Targets,
+            (true, _) => ModelOrder::BecomesAlias,
+            (false, true) => ModelOrder::StaysAlias,
+            (false, false) => ModelOrder::Targets,
         }
     }
 

@@ -84,7 +84,7 @@ pub fn shown_apart(before: &str, after: &str) -> (String, String) {
         format!("{cut}{}", shown(rest))
     };
     match (from(before), from(after)) {
-        (before, after) if before == after => (before, format!("{after} (other characters that are not shown)")),
+        (before, after) if before == after => (before, format!("{after} (differs in characters that are not shown)")),
         lines => lines,
     }
 }
@@ -102,8 +102,8 @@ mod tests {
             ("", "b", ("\"\"".to_owned(), "b".to_owned())),
             (&*long("a"), &*long("b"), (format!("{common}a"), format!("{common}b"))),
             (&*long(""), &*long("b"), (common.clone(), format!("{common}b"))),
-            ("a\u{200b}b", "ab", ("ab".to_owned(), "ab (other characters that are not shown)".to_owned())),
-            ("a\nb", "a b", ("a b".to_owned(), "a b (other characters that are not shown)".to_owned())),
+            ("a\u{200b}b", "ab", ("ab".to_owned(), "ab (differs in characters that are not shown)".to_owned())),
+            ("a\nb", "a b", ("a b".to_owned(), "a b (differs in characters that are not shown)".to_owned())),
         ] {
             assert_eq!(shown_apart(before, after), lines, "{before} {after}");
         }

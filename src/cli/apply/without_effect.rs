@@ -7,7 +7,7 @@ use super::kind::Kind;
 use super::mistake::{Mistake, in_order};
 
 const RULES: &str = "rules";
-const NOT_BY_RULES: &str = "has no effect, because the strategy of this model is not rules";
+const NOT_BY_RULES: &str = "no request goes by them: add strategy: rules, or remove them";
 
 /// The fields without effect, in the order of the lines.
 pub fn without_effect(desired: &[Desired]) -> Vec<Mistake> {

@@ -66,7 +66,7 @@ fn is_short(members: &Map<String, Value>) -> bool {
     members.len() == 1 && members.values().all(|value| value.as_str().is_some_and(|text| !text.contains('\n')))
 }
 
-fn scalar(value: &Value) -> String {
+pub fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => word(text),
         // Empty ones alone, and JSON is YAML.

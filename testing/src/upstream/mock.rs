@@ -38,7 +38,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -60,6 +60,9 @@ pub use rejection::{CODE, MESSAGE, PARAM};
 use responses::{BEFORE_THE_CUT, flooding, leak, redirect, stalled, streamed_frames, too_many, whole_answer};
 pub(super) use responses::{Pieces, closed, in_pieces, whole};
 pub use tls::{CERTIFICATE, stream_acceptor};
+
+/// The longest wait for a request.
+const SEEN_MAX: Duration = Duration::from_secs(20);
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -187,6 +190,17 @@ impl MockUpstream {
 
     pub fn seen_of(&self, model: &str) -> usize {
         self.seen().iter().filter(|seen| seen.model() == model).count()
+    }
+
+    /// Waits until a model has been asked for so often.
+    ///
+    /// Panics if that takes more than twenty seconds.
+    pub async fn until_seen(&self, model: &str, times: usize) {
+        let began = Instant::now();
+        while self.seen_of(model) < times {
+            assert!(began.elapsed() < SEEN_MAX, "{model} was asked {} times of {times}", self.seen_of(model));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Sets a function that runs before each response.

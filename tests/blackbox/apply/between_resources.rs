@@ -43,23 +43,23 @@ async fn what_belongs_to_another_tenant_is_a_mistake() {
     let cases = [
         (
             "teams:\n  - slug: search\n    tenant: acme\n    name: Search\n    users:\n      - ada\n      - bo\n",
-            "7: teams[0].users[1]: is a user of the tenant default/beta: a team has users of its own tenant alone",
+            "7: teams[0].users[1]: belongs to the tenant default/beta: a team can only have users of its own tenant",
         ),
         (
             "models:\n  - name: m\n    targets:\n      - provider: p\n        model: echo\n      - model: echo\n        provider: {name: own, tenant: acme}\n",
-            "7: models[0].targets[1].provider: is a provider of the tenant default/acme, which models with tenant: default/acme alone can use",
+            "7: models[0].targets[1].provider: belongs to the tenant default/acme: only models of that tenant can use it",
         ),
         (
             "prices:\n  - provider: own\n    model: echo\n    input_usd_per_mtok: \"1\"\n    output_usd_per_mtok: \"2\"\n",
-            "2: prices[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}?",
+            "2: prices[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}? Only models of its tenant can use a tenant's own provider",
         ),
         (
             "models:\n  - name: m\n    targets: [{provider: own, model: echo}]\n",
-            "3: models[0].targets[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}?",
+            "3: models[0].targets[0].provider: there is no provider \"own\" in the files or in the gateway; did you mean {name: own, tenant: default/acme}? Only models of its tenant can use a tenant's own provider",
         ),
         (
             "models:\n  - name: m\n    tenant: beta\n    targets: [{provider: {name: own, tenant: acme}, model: echo}]\n",
-            "4: models[0].targets[0].provider: is a provider of the tenant default/acme",
+            "4: models[0].targets[0].provider: belongs to the tenant default/acme",
         ),
     ];
     // Whether the others are in the files or in the gateway.
@@ -82,7 +82,7 @@ async fn what_belongs_to_another_tenant_is_a_mistake() {
     // A change is looked at as a creation is.
     let wrong = right.replace("[ada]", "[bo]");
     fs::remove_file(files.path().join("config.yaml")).expect("a file");
-    refused(&gateway, &files, &wrong, "2: teams[0].users[0]: is a user of the tenant default/beta");
+    refused(&gateway, &files, &wrong, "2: teams[0].users[0]: belongs to the tenant default/beta");
 }
 
 /// Holds: bin.apply-mistakes

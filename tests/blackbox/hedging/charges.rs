@@ -29,7 +29,7 @@ impl House {
         clients.spawn(async move {
             let _ = client.try_post(NATIVE, &body).await;
         });
-        self.until_seen(backend, 1).await;
+        self.upstream.until_seen(backend, 1).await;
         clients.shutdown().await;
         until_metric_is(&self.gateway, "ledgerway_abandoned_calls", 1).await;
         ends();

@@ -1,8 +1,10 @@
 //! Hedges of which a call fails, or is never sent.
 
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::*;
+use crate::retry_storms::BUDGET;
 
 /// Another provider of the tests, which nobody answers for: a client of it waits for TLS.
 struct Silent {
@@ -44,7 +46,7 @@ async fn a_call_that_was_not_sent_when_the_client_left_is_nobodys_fault_and_cost
         });
         let (connection, _) = timeout(ENDED_MAX, silent.listener.accept()).await.expect("in time").expect("a call");
         connection.readable().await.expect("the beginning of a handshake");
-        house.until_seen("gate", 1).await;
+        house.upstream.until_seen("gate", 1).await;
         clients.shutdown().await;
         until_metric_is(&house.gateway, "ledgerway_abandoned_calls", 1).await;
         // Had it been sent, it would fail now.
@@ -78,7 +80,7 @@ async fn a_hedge_that_has_failed_gives_its_place_back_while_the_first_call_goes_
     let mut asked = JoinSet::new();
     let (app, body) = (house.tenant.app.clone(), house.tenant.ask("m"));
     asked.spawn(async move { app.post(NATIVE, &body).await });
-    house.until_seen("e500", 1).await;
+    house.upstream.until_seen("e500", 1).await;
     let has_failed = async {
         while !house.gateway.stderr().contains("a call to an upstream failed") {
             sleep(Duration::from_millis(10)).await;
@@ -155,7 +157,6 @@ async fn a_call_that_was_silent_for_ten_seconds_counts_as_a_failure_when_it_is_c
 /// Holds: inf.hedges, inf.retry-budget
 #[tokio::test(flavor = "multi_thread")]
 async fn hedges_that_were_not_sent_take_nothing_from_the_retry_budget() {
-    const BUDGET: usize = 67;
     let house = House::new("openai", &["slow-900"], &[]).await;
     let silent = Silent::new(&house).await;
     let mut targets = house.targets(&["slow-900", "m"]);

@@ -14,9 +14,7 @@ async fn not_copied_after(change: impl AsyncFnOnce(&Gateway, &Tenant)) {
     let (app, body) = (other.app.clone(), tenant.ask("gate"));
     let mut asked = JoinSet::new();
     asked.spawn(async move { app.post(NATIVE, &body).await });
-    while upstream.seen_of("gate") == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    upstream.until_seen("gate", 1).await;
     change(&gateway, &other).await;
     upstream.open_gate();
     asked.join_next().await.expect("a request").expect("a reply").must(200);

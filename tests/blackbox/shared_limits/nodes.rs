@@ -138,32 +138,23 @@ impl LimitedNodes {
 
     /// Waits until a key works on every node, and with it what was created before.
     pub async fn wait_until_in_force(&self, secret: &str) {
-        let started = Instant::now();
-        for node in &self.nodes {
-            let limited = || async {
-                let me = node.client(Some(secret)).get("/v1/me").await;
-                me.status == 200 && me.json()["limits"].as_array().is_some_and(|limits| !limits.is_empty())
-            };
-            while !limited().await {
-                assert!(started.elapsed() < IN_FORCE_MAX, "a limit is not in force on every node");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+        self.wait_until_limits(secret, |limits| !limits.is_empty()).await;
     }
 
     /// Waits until every node knows this limit of the key's owner, and with it what was created before.
     pub async fn wait_until_this_is_in_force(&self, limit: &str, secret: &str) {
+        self.wait_until_limits(secret, |limits| limits.iter().any(|one| one["limit_id"] == limit)).await;
+    }
+
+    async fn wait_until_limits(&self, secret: &str, are_there: impl Fn(&[Value]) -> bool) {
         let started = Instant::now();
         for node in &self.nodes {
-            let is_known = || async {
+            let is_in_force = || async {
                 let me = node.client(Some(secret)).get("/v1/me").await;
-                let shown = (me.status == 200).then(|| me.json()["limits"].clone());
-                shown.is_some_and(|shown| {
-                    shown.as_array().is_some_and(|all| all.iter().any(|of| of["limit_id"] == limit))
-                })
+                me.status == 200 && me.json()["limits"].as_array().is_some_and(|limits| are_there(limits))
             };
-            while !is_known().await {
-                assert!(started.elapsed() < IN_FORCE_MAX, "the limit is not in force on every node");
+            while !is_in_force().await {
+                assert!(started.elapsed() < IN_FORCE_MAX, "a limit is not in force on every node");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

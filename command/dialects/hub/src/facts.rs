@@ -213,11 +213,11 @@ impl Unpriced {
             refusal.message.push_str(&match remedy {
                 Remedy::Nothing => String::new(),
                 Remedy::AllowedFields => {
-                    format!("; only if the provider is to act on it, add {name} to its allowed_fields")
+                    format!("; if the provider itself should act on it, add {name} to the provider's allowed_fields")
                 }
                 Remedy::OwnProvider => {
                     format!(
-                        "; only if a provider is to act on it, add one of your own with {name} in its allowed_fields"
+                        "; if a provider itself should act on it, add one of your own with {name} in its allowed_fields"
                     )
                 }
             });

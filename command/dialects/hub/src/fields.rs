@@ -132,7 +132,10 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// Refuses the first unread member by name.
     pub fn finish(self) -> Result<(), Refusal> {
         match self.unread().next() {
-            Some(member) => Err(self.path.field(member.name()).refuse(UNKNOWN_FIELD)),
+            Some(member) => {
+                let reason = self.instead_of(member.name()).map(|advice| format!("{UNKNOWN_FIELD}: {advice}"));
+                Err(self.path.field(member.name()).refuse(reason.unwrap_or_else(|| UNKNOWN_FIELD.to_owned())))
+            }
             None => Ok(()),
         }
     }
@@ -143,24 +146,30 @@ impl<'a, 'p> Fields<'a, 'p> {
         let Some(lost) = self.unread().find(|member| is_lost(member.name(), member.value)) else { return Ok(()) };
         let name = lost.name();
         let reason = refused.iter().find(|(known, _)| *known == name).map(|(_, reason)| (*reason).to_owned());
-        let unknown = || format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied()));
+        let unknown = || match self.instead_of(name) {
+            Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
+            None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
+        };
         Err(self.path.field(name).refuse(reason.unwrap_or_else(unknown)))
+    }
+
+    /// What to do in place of a field of the body that other gateways have.
+    fn instead_of(&self, name: &str) -> Option<&'static str> {
+        other_gateways::in_place_of(name).filter(|_| matches!(self.path, Path::Root))
     }
 
     /// Refuses the first member whose name is not among `names`, all of which the caller then reads. Call it before
     /// required members are read: one that seems missing may be there under a wrong name. `other_apis`: other APIs'
-    /// names for some of them. Of the body, what other gateways take is told apart from what is misspelled.
+    /// names for some of them. A field of the body that other gateways have gets advice in place of a spelling
+    /// suggestion.
     pub fn refuse_unknown(self, names: &[&str], other_apis: &[(&str, &str)]) -> Result<Self, Refusal> {
         let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
-        let of_other_gateway =
-            || if matches!(self.path, Path::Root) { other_gateways::in_place_of(name) } else { None };
-        let reason = match other_apis.iter().find(|(other, _)| *other == name) {
-            Some((_, here)) => format!("{UNKNOWN_FIELD}: use {here}"),
-            None => match of_other_gateway() {
-                Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
-                None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
-            },
+        let here = other_apis.iter().find(|(other, _)| *other == name).map(|(_, here)| format!("use {here}"));
+        let instead = || self.instead_of(name).map(str::to_owned);
+        let reason = match here.or_else(instead) {
+            Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
+            None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
         };
         Err(self.path.field(name).refuse(reason))
     }

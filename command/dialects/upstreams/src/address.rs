@@ -16,7 +16,7 @@ const OPENAI_PATHS: [(&str, &str); 5] = [
 
 /// The host of an address in its normal form, without its port.
 pub fn host_of(base_url: &str) -> Option<&str> {
-    // By bytes: it is looked for in each request.
+    // On bytes: every request calls this.
     let scheme_end = base_url.bytes().position(|byte| byte == b':')?;
     let rest = base_url.get(scheme_end + 1..)?.strip_prefix("//")?;
     let end = rest.bytes().position(|byte| matches!(byte, b'/' | b':' | b'?')).unwrap_or(rest.len());

@@ -175,7 +175,7 @@ fn check_routing_rules(model: &Model) -> Result<(), RuleError> {
         }
         for (place, backend) in rule.targets.iter().enumerate() {
             let field = || format!("rules[{index}].targets[{place}]");
-            if !model.targets.iter().any(|target| target.backend() == *backend) {
+            if !model.targets.iter().any(|target| target.key() == *backend) {
                 return Err(RuleError::of_field(
                     field(),
                     "is not a target of this model: write provider_id/model of one of targets",
@@ -366,14 +366,14 @@ mod tests {
             rules: serde_json::from_value(rules).expect("rules"),
             ..model(&[target(1), target(2)])
         };
-        let [one, two] = [1, 2].map(|provider| target(provider).backend());
+        let [one, two] = [1, 2].map(|provider| target(provider).key());
         let sound = json!([
             { "when": "tools", "targets": [two, one] },
             { "when": "input_tokens > 4000", "strategy": "cost" },
             { "when": "true", "targets": [one], "strategy": "latency" },
         ]);
         given([]).when(Create(by_rules(sound.clone()))).then([created(by_rules(sound))]);
-        let other = target(3).backend();
+        let other = target(3).key();
         for (rules, field, reason) in [
             (json!([]), "rules", "must have at least one rule, because the strategy is rules"),
             (json!([{ "when": "tools" }]), "rules[0]", "must have targets or a strategy"),

@@ -28,7 +28,7 @@ use crate::admin::declaration::{
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
 use crate::admin::field_values::{self, FieldValues};
-use crate::admin::fields::{Field, FieldError};
+use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, Planned};
 use crate::revaluation::concerned::Known;
@@ -128,8 +128,7 @@ fn tiers() -> FieldType {
     let shape = schema::list(tier.creation().closed(), Some(Tiers::LEN_MAX));
     FieldType::new(shape, move |field| {
         let path = field.path().to_owned();
-        let read = |item: Field| tier.read_object(item);
-        let given = field.list(Tiers::LEN_MAX, read)?;
+        let given = field.list(Tiers::LEN_MAX, |item| tier.read_object(item))?;
         let tiers: Result<Vec<PriceTier>, _> = serde_json::from_value(json!(given));
         let tiers = tiers.map_err(|error| FieldError::new(&path, error.to_string()))?;
         Tiers::new(tiers).map_err(|wrong| match wrong {

@@ -85,7 +85,7 @@ impl<'a> OrderSource<'a> {
         let Some(rule) = self.rule() else { return };
         // Before any other reason: why else one cannot serve that the rule does not name, makes no difference to the request.
         for considered in considered {
-            if rule.place_of(&considered.target.backend()).is_none() {
+            if rule.place_of(&considered.target.key()).is_none() {
                 considered.left_out = Some(LeftOut::NotInRule);
             }
         }
@@ -96,6 +96,6 @@ impl<'a> OrderSource<'a> {
         let is_by_place = self.strategy() == Strategy::Rules;
         let rule = self.rule().filter(|rule| is_by_place && !rule.targets.is_empty())?;
         // One that is not named is left out, wherever it stands.
-        Some(rule.place_of(&target.backend()).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX))
+        Some(rule.place_of(&target.key()).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX))
     }
 }

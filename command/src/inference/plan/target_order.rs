@@ -101,7 +101,7 @@ impl<'a> TargetOrder<'a> {
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| known.salts.session_digest(caller.chain.tenant, session));
         if let Some(session) = &session {
-            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::backend));
+            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::key));
         }
         Self {
             considered,

@@ -20,7 +20,7 @@ pub fn admitted<'a>(
     let stated_by = tried.filter_map(|EvaluatedTarget { target, offer, .. }| {
         let found = tables.stated_terms(model, target, (*offer)?.provider);
         let is_elsewhere = !found.stated_by.is_empty();
-        is_elsewhere.then(|| (target.backend(), found.stated_by.to_vec()))
+        is_elsewhere.then(|| (target.key(), found.stated_by.to_vec()))
     });
     let stated_by: BTreeMap<_, _> = stated_by.collect();
     Some(AdmittedTerms { tenant: required.tenant.clone(), request: required.request.clone(), stated_by })

@@ -2,7 +2,8 @@
 
 use events::event::StreamKind;
 use events::ids::{
-    BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId, UserId,
+    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId,
+    UserId,
 };
 use testing::postgres::TestDatabase;
 
@@ -140,14 +141,14 @@ async fn migrating_again_changes_nothing_and_gives_the_rights_back() {
     world.assert_same(&place).await;
 }
 
-/// What there is of resources, its comments name: each kind, each beginning of an id, and in plain words what the view has.
+/// The comments of the view name each kind of resource, by its name, its prefix and in plain words.
 #[tokio::test]
 async fn the_comments_of_resources_name_every_kind() {
     let (database, _place) = database().await;
     let comment = |of: &str, text: &str| {
         let found = format!(
             "SELECT count(*) FROM pg_attribute WHERE attrelid = 'views.resources'::regclass AND attname = 'id'
-             AND position('{text}' IN coalesce({of}, '')) > 0"
+             AND coalesce({of}, '') ~ '{text}'"
         );
         assert_eq!(database.number(&found), 1, "{of}: {text}");
     };
@@ -155,6 +156,7 @@ async fn the_comments_of_resources_name_every_kind() {
     let of_kind = "col_description('views.resources'::regclass, 2)";
     let of_id = "col_description('views.resources'::regclass, 1)";
     for (kind, prefix) in [
+        (StreamKind::AuditSearch, AuditSearchId::PREFIX),
         (StreamKind::Partner, PartnerId::PREFIX),
         (StreamKind::Tenant, TenantId::PREFIX),
         (StreamKind::User, UserId::PREFIX),
@@ -167,9 +169,16 @@ async fn the_comments_of_resources_name_every_kind() {
         (StreamKind::Budget, BudgetId::PREFIX),
         (StreamKind::RateLimit, LimitId::PREFIX),
     ] {
-        comment(of_kind, kind.as_str());
-        comment(of_id, prefix);
-        comment(&format!("lower({of_view})"), &format!("{}s", kind.as_str().replace('_', " ")));
+        let plural = match kind {
+            // Not those of provider keys.
+            StreamKind::Key => "(?<!provider )keys".to_owned(),
+            StreamKind::AuditSearch => "saved searches".to_owned(),
+            _ => format!("{}s", kind.as_str().replace('_', " ")),
+        };
+        // Whole words: `key` is a part of `provider_key`.
+        comment(of_kind, &format!(r"\m{}\M", kind.as_str()));
+        comment(of_id, &format!(r"\m{prefix}"));
+        comment(&format!("lower({of_view})"), &format!(r"\m{plural}\M"));
     }
 }
 
