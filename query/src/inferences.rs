@@ -6,7 +6,7 @@ mod route_json;
 mod shortfalls;
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::slice;
 
 use axum::extract::Path;
@@ -44,6 +44,9 @@ pub fn routes() -> Api<QueryState> {
         described_one,
     )
 }
+
+/// The most versions of models that a list holds at once.
+const VERSIONS_AT_ONCE: usize = 16;
 
 const TAG: &str = "Usage";
 
@@ -88,12 +91,12 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
     let rights = Rights::of(&query.caller);
-    let models = if rights.depend_on_model() { models(&query, &events).await? } else { EventsByPosition::new() };
-    let told: Vec<RouteDetail> = {
-        let tables = query.state.tables.load();
-        let of = |one: &StoredRequest| rights.route_detail(model(one, &events, &models).and_then(model_of), &tables);
-        requests.iter().map(of).collect()
-    };
+    let details = details_by_version(&query, &events, rights).await?;
+    let of_others = rights.route_detail(None, &query.state.tables.load());
+    let version = |one: &StoredRequest| model_version(events.get(&one.position)?);
+    let told =
+        |one: &StoredRequest| version(one).and_then(|version| details.get(&version).copied()).unwrap_or(of_others);
+    let told: Vec<RouteDetail> = requests.iter().map(told).collect();
     let items = query.permit.run(move || {
         let told = requests.iter().zip(told);
         told.map(|(one, told)| item(one, &events, (rights, told))).collect::<Result<Vec<Value>, _>>()
@@ -151,6 +154,30 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
         let observing: Vec<u64> = events.values().flat_map(shortfalls::versions).collect();
         events.extend(reader.at(&observing)?);
         Ok(events)
+    });
+    Ok(read.await?)
+}
+
+/// What the caller is told of routes through each version of a model that these admissions went by; empty if that does not depend on the
+/// models. Nothing else is kept of a version, which can be large.
+async fn details_by_version(
+    query: &PermittedQuery,
+    events: &EventsByPosition,
+    rights: Rights,
+) -> Result<HashMap<u64, RouteDetail>, QueryError> {
+    if !rights.depend_on_model() {
+        return Ok(HashMap::new());
+    }
+    let versions: BTreeSet<u64> = events.values().filter_map(model_version).collect();
+    let (versions, tables) = (Vec::from_iter(versions), query.state.tables.load());
+    let read = query.read(move |reader| {
+        let mut details = HashMap::new();
+        for some in versions.chunks(VERSIONS_AT_ONCE) {
+            let found = reader.at(some)?;
+            let of = |(version, model): (&u64, &Recorded)| (*version, rights.route_detail(model_of(model), &tables));
+            details.extend(found.iter().map(of));
+        }
+        Ok(details)
     });
     Ok(read.await?)
 }

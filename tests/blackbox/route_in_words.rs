@@ -91,7 +91,7 @@ async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
         (
             tenant.app.post(NATIVE, &tenant.ask("free")).await.must_be(422, "MODEL_UNPRICED"),
             "free",
-            "no target that could serve it had a live provider, a price in force and, for documents, a context window",
+            "none of the targets that it may use had a live provider and a price in force, or a bound for its documents",
         ),
         (
             tenant.app.post(NATIVE, &tenant.ask("none")).await.must_be(404, "MODEL_NOT_FOUND"),
@@ -124,7 +124,7 @@ async fn why_nothing_else_was_called_is_told() {
     let cut = tenant.app.post(NATIVE, &streamed).await.must(200).request_id();
     for client in [gateway.operator(), &reader] {
         let told = text(&route(&gateway, client, &rejected).await["in_words"]);
-        let why = " No other target was called (the provider had refused the request as it is, as others would), and the request failed.";
+        let why = " No other target was called (the provider had rejected the request itself, as other providers would), and the request failed.";
         assert!(told.contains(&format!("Call 1 to {n}/reject-400 failed: ")) && told.ends_with(why), "{told}");
         let told = text(&route(&gateway, client, &cut).await["in_words"]);
         let why = "the provider closed the connection. A part of the answer had been sent, after which no other target is called.";

@@ -6,8 +6,9 @@ use super::failures;
 use super::order::recorded_order;
 use super::{End, RecordedRoute};
 use crate::event::admin::{Model, Strategy, Target};
-use crate::event::inference::{Backend, HEDGED, Route};
+use crate::event::inference::{Backend, HEDGED, InferenceEnded, Route};
 use crate::ids::ProviderId;
+use crate::refusal::ErrorCode;
 use crate::routing::{ChosenBy, PassedOverFor, RecordedLeftOut};
 
 /// What of a route is told.
@@ -134,17 +135,17 @@ impl RecordedRoute<'_> {
     }
 
     /// Why no other target was called after the last failed call. Empty where that is not recorded, or not for the reader.
-    fn why_no_other(&self, told: RouteDetail) -> &'static str {
+    fn why_no_other(&self, ended: &InferenceEnded, told: RouteDetail) -> &'static str {
         let Some(last) = self.failed.last() else { return "" };
-        let is_left = self.is_any_target_left();
-        match (last.reason.as_str(), last.status) {
-            ("no_memory" | "not_read" | "not_written", _) => " (the gateway itself had failed)",
-            // One that was the last of its order may have failed by its own settings.
-            ("status", Some(400 | 413 | 422)) if is_left == Some(true) && told == RouteDetail::Full => {
-                " (the provider had rejected the request itself, as other providers would)"
-            }
-            _ if is_left == Some(false) && told == RouteDetail::Full => " (none was left)",
-            _ => "",
+        if matches!(last.reason.as_str(), "no_memory" | "not_read" | "not_written") {
+            return " (the gateway itself had failed)";
+        }
+        let is_rejected = ended.code.as_deref() == Some(ErrorCode::UpstreamRejected.as_str());
+        match self.is_any_target_left() {
+            _ if told != RouteDetail::Full => "",
+            Some(true) if is_rejected => " (the provider had rejected the request itself, as other providers would)",
+            Some(false) => " (none was left)",
+            Some(true) | None => "",
         }
     }
 
@@ -207,8 +208,8 @@ impl RecordedRoute<'_> {
             (Some(End::Failed(ended)), None) if self.failed.is_empty() => {
                 format!("No target was called, and the request failed{}.", why(ended.reason.as_ref()))
             }
-            (Some(End::Failed(_)), None) => {
-                format!("No other target was called{}, and the request failed.", self.why_no_other(told))
+            (Some(End::Failed(ended)), None) => {
+                format!("No other target was called{}, and the request failed.", self.why_no_other(ended, told))
             }
             (Some(End::Aborted(ended)), Some(last)) => {
                 format!("{last} was called, and the request was given up{}.", why(ended.reason.as_ref()))

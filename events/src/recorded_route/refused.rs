@@ -6,7 +6,7 @@ use super::in_words::alias_in_words;
 use crate::event::inference::{BudgetShortfall, InferenceRefused};
 use crate::refusal::ErrorCode;
 
-/// The refusal in words: which model was asked for, and why no target was called. It says nothing that the client was not told.
+/// The refusal in words: which model was asked for, and why no target was called. Of the targets, it says nothing that the client was not told.
 pub fn refusal_in_words(refused: &InferenceRefused) -> String {
     let stands_for = refused.scoped_by.as_ref().and_then(|scoped_by| scoped_by.stands_for.as_deref());
     let refusal =
@@ -26,7 +26,7 @@ fn why(refused: &InferenceRefused) -> String {
         ErrorCode::ModelNotFound => missing_model(refused),
         ErrorCode::ModelUnpriced => match (text("field"), text("reason")) {
             (Some(field), Some(reason)) => format!("its field {field} {reason}"),
-            _ => "no target that could serve it had a live provider and a price in force, or its documents have no bound at any".to_owned(),
+            _ => "none of the targets that it may use had a live provider and a price in force, or a bound for its documents".to_owned(),
         },
         ErrorCode::AllProvidersUnavailable => match text("maintenance_until") {
             Some(until) => format!("every target that could serve it was under maintenance until {until}"),

@@ -85,18 +85,21 @@ fn of_another_tenant(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mist
     mistakes
 }
 
-/// The gateway looks at this when an alias is given other models, and when a model becomes an alias.
+/// The gateway looks at this when an alias is given other models, and when a model becomes an alias: then also at aliases of its owner whose
+/// allow list lets them see another model of this name.
 fn aliases_of_aliases(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mistake> {
     let models = ModelNames::of(planned.iter().map(|one| (one.kind, one.id, one.body, *one)));
     let mut mistakes = Vec::new();
     for alias in models.values() {
         for (index, name) in stood_for(alias.body).enumerate() {
-            let Some(meant) = models.meant_by(owner(alias.body), name).filter(|meant| is_alias(meant.body)) else {
-                continue;
-            };
-            if let Some(step) = alias.step.filter(|step| step.sets(ALIAS)) {
+            let is_of_alias = models.meant_by(owner(alias.body), name).is_some_and(|meant| is_alias(meant.body));
+            if let Some(step) = alias.step.filter(|step| is_of_alias && step.sets(ALIAS)) {
                 mistakes.push(step.desired.mistake(&format!("{ALIAS}[{index}].model"), ALIAS_OF_ALIAS));
-            } else if let Some(step) = meant.step.filter(|step| step.makes_an_alias()) {
+                continue;
+            }
+            let meant = models.may_be_meant_by(owner(alias.body), name).filter(|meant| is_alias(meant.body));
+            let meant = meant.filter(|meant| !std::ptr::eq(meant.body, alias.body));
+            for step in meant.filter_map(|meant| meant.step).filter(|step| step.makes_an_alias()) {
                 let alias = label(Kind::Model, alias.body, names);
                 let reason =
                     format!("must be left out: {alias} stands for this model, and no alias stands for an alias");

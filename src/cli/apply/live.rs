@@ -18,6 +18,8 @@ const RESOURCES_MAX: usize = 200_000;
 /// Twice as many as these take.
 const PAGES_MAX: usize = 2 * RESOURCES_MAX / PAGE_ITEMS;
 const READ_TIMEOUT: Duration = Duration::from_mins(10);
+/// Of all pages together, as JSON.
+const BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// A live resource.
 #[derive(Clone, Debug)]
@@ -36,14 +38,14 @@ pub struct Live {
 
 /// Everything that is live, of each kind the newest first.
 ///
-/// Errors: a response that is not a list, more pages or resources than the limits above, or no end within [`READ_TIMEOUT`].
+/// Errors: a response that is not a list, more pages, resources or bytes than the limits above, or no end within [`READ_TIMEOUT`].
 pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
     let all = tokio::time::timeout(READ_TIMEOUT, read_pages(gateway)).await;
     all.unwrap_or_else(|_| Err(gateway.unexpected("it took more than ten minutes to send what it has")))
 }
 
 async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
-    let (mut found, mut pages) = (Vec::new(), 0);
+    let (mut found, mut pages, mut bytes) = (Vec::new(), 0, 0);
     for kind in Kind::ALL {
         let (path, mut cursor) = (kind.format().path, String::new());
         loop {
@@ -54,6 +56,10 @@ async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> 
                 items.iter().map(|item| live(kind, item).ok_or_else(|| gateway.unexpected("a resource has no id")));
             found.extend(all.collect::<Result<Vec<_>, _>>()?);
             pages += 1;
+            bytes += page.to_string().len();
+            if bytes > BYTES_MAX {
+                return Err(gateway.unexpected(&format!("its lists have more than {BYTES_MAX} bytes")));
+            }
             if pages > PAGES_MAX {
                 return Err(gateway.unexpected(&format!("its lists have more than {PAGES_MAX} pages")));
             }

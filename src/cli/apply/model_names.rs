@@ -40,6 +40,15 @@ impl<'a, T> ModelNames<'a, T> {
         own.or_else(|| self.models.get(&(None, name)))
     }
 
+    /// The models that this owner may mean by a name, now or without its allow list.
+    pub fn may_be_meant_by<'b>(&'b self, owner: Option<&'b str>, name: &'b str) -> impl Iterator<Item = &'b T> {
+        let owners = owner.into_iter().map(Some).chain([None]);
+        let own = owners.filter_map(move |owner| self.models.get(&(owner, name))).take(1);
+        let seen =
+            self.meant_by(owner, name).filter(|_| owner.is_some_and(|tenant| self.with_allow_list.contains(tenant)));
+        own.chain(seen)
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.models.values()
     }

@@ -114,6 +114,14 @@ async fn an_alias_of_an_alias_is_a_mistake() {
     refused(&gateway, &files, &both, says);
     assert_eq!(gateway.head().await, before);
 
+    // Also an alias of its owner, although the tenant's allow list lets that see the shared model of this name.
+    files.write("b-models.yaml", &format!("models:\n{}", models(&["b", "c"])));
+    let listed = "tenants:\n  - {slug: listed, name: Listed, models: ['*']}\nmodels:\n  - {name: b, tenant: listed, alias: [{model: c}]}\n  - \
+                  {name: c, tenant: listed, alias: [{model: b}]}\n";
+    let says = "5: models[1].alias: must be left out: model default/listed/b stands for this model";
+    refused(&gateway, &files, listed, says);
+    assert_eq!(gateway.head().await, before);
+
     // A tenant's alias means the tenant's own model, where there is one of the name.
     files.write("b-models.yaml", "models:\n  - {name: of-acme, tenant: acme, alias: [{model: current}]}\n");
     let ended = apply(&gateway, &files, &["--dry-run"]).must(2);
