@@ -55,7 +55,7 @@ async fn each_call_is_told_with_why_it_failed_and_what_was_called_next() {
         let seen = route(&gateway, client, &refused).await;
         let told = text(&seen["in_words"]);
         let begin = format!(
-            "The request for {n}/ok was refused, so that no target was called: this request could cost up to 0.0"
+            "The request for {n}/ok was refused before any target was called: this request could cost up to 0.0"
         );
         let budget = format!(" US dollars, but the budget {} of ", tenant.budget);
         assert!(told.starts_with(&begin) && told.contains(&budget) && told.ends_with(" and never resets."), "{told}");
@@ -81,7 +81,7 @@ async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
                 .await
                 .must_be(403, "TERMS_NOT_MET"),
             "ok",
-            "the request required residency eu, and no target that could serve it was stated to meet that and what else was required",
+            "the request required residency eu, and no target that could serve it is stated to meet this and the other requirements",
         ),
         (
             other.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED"),
@@ -103,7 +103,7 @@ async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
     for (refused, model, why) in refusals {
         let request = refused.request_id();
         for client in [operator, &reader] {
-            let told = format!("The request for {n}/{model} was refused, so that no target was called: {why}.");
+            let told = format!("The request for {n}/{model} was refused before any target was called: {why}.");
             assert_eq!(route(&gateway, client, &request).await, json!({ "in_words": told, "is_visible": true }));
         }
     }
@@ -225,7 +225,7 @@ async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
     assert_eq!(
         words(tenant.openai("left").await.must(200).request_id()).await,
         format!(
-            "{n}/left tries its targets by quality (the highest score first), as the default of its tenant says, to which the model leaves it: {n}/ok (quality 7); left out: {left_out}"
+            "{n}/left tries its targets by quality (the highest score first), by its tenant's default, because the model leaves the choice to the tenant: {n}/ok (quality 7); left out: {left_out}"
         )
     );
     let requested = chooser.with("x-ledgerway-strategy", "cost").post(OPENAI, &tenant.ask("plain")).await.must(200);

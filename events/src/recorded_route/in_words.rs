@@ -140,12 +140,13 @@ impl RecordedRoute<'_> {
         if matches!(last.reason.as_str(), "no_memory" | "not_read" | "not_written") {
             return " (the gateway itself had failed)";
         }
-        let is_rejected = ended.code.as_deref() == Some(ErrorCode::UpstreamRejected.as_str());
+        // The client was told so, and whether other targets were left makes no difference.
+        if ended.code.as_deref() == Some(ErrorCode::UpstreamRejected.as_str()) {
+            return " (the provider had rejected the request itself, as other providers would)";
+        }
         match self.is_any_target_left() {
-            _ if told != RouteDetail::Full => "",
-            Some(true) if is_rejected => " (the provider had rejected the request itself, as other providers would)",
-            Some(false) => " (none was left)",
-            Some(true) | None => "",
+            Some(false) if told == RouteDetail::Full => " (none was left)",
+            Some(_) | None => "",
         }
     }
 
