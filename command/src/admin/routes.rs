@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context, Stream, StreamKind};
 use events::ids::{TenantId, UserId};
-use events::log::{Append, AppendError, PositionStatus, SideRow, StoredReply};
+use events::log::{Append, AppendError, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};
@@ -440,7 +440,7 @@ pub async fn wait_until_current(admin: &AdminState, position: u64) -> Result<(),
 /// Waits until this node's tables have this position. Returns false if that takes too long.
 async fn wait_for_tables(admin: &AdminState, position: u64) -> bool {
     // The tables wait only for what this node has heard of.
-    admin.log.wait_until_known(position).await == PositionStatus::Recorded
+    admin.log.wait_until_heard_of(position, IN_FORCE_WITHIN).await
         && admin.tables.wait_for(position, IN_FORCE_WITHIN).await
 }
 
