@@ -81,7 +81,7 @@ async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
                 .await
                 .must_be(403, "TERMS_NOT_MET"),
             "ok",
-            "the request required residency eu, and no target that could serve it is stated to meet this and the other requirements",
+            "the request required residency eu, and no target that could serve it was stated to meet this and the other requirements",
         ),
         (
             other.post(NATIVE, &tenant.ask("ok")).await.must_be(403, "MODEL_NOT_ALLOWED"),

@@ -8,7 +8,7 @@ use std::hash::Hash;
 
 use events::event::admin::{Budget, Enforcement, NarrowedScope, RateLimit, WhenShort};
 use events::event::{Stream, StreamKind};
-use events::ids::{BudgetId, LimitId, ProviderId};
+use events::ids::{BudgetId, LimitId, ProviderId, target_key};
 use events::limit::{Bounds, Measure};
 use events::money::{GivenRates, NanoUsd, Tariff, TokenRate};
 use events::plain_json;
@@ -110,7 +110,7 @@ impl Rules {
             prices: all.list("prices", PriceRule::read)?,
             routes: all.list("routes", RouteRule::read)?,
         };
-        once("prices", rules.prices.iter().map(|rule| format!("{}/{}", rule.provider_id, rule.model)))?;
+        once("prices", rules.prices.iter().map(|rule| target_key(rule.provider_id, &rule.model)))?;
         once("routes", rules.routes.iter().map(|rule| &rule.model))?;
         Ok(rules)
     }

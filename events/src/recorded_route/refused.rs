@@ -51,7 +51,7 @@ fn unmet_term(refused: &InferenceRefused) -> String {
     let required = (|| Some((detail("required_by")?, detail("term")?, detail("required")?)))();
     match required {
         Some((by, term, value)) => format!(
-            "the {} required {} {}, and no target that could serve it is stated to meet this and the other requirements",
+            "the {} required {} {}, and no target that could serve it was stated to meet this and the other requirements",
             shown(by),
             shown(term),
             shown(value)
@@ -91,12 +91,12 @@ mod tests {
             (
                 ErrorCode::TermsNotMet,
                 json!({ "term": "residency", "required": "eu", "required_by": "tenant" }),
-                "the tenant required residency eu, and no target that could serve it is stated to meet this and the other requirements",
+                "the tenant required residency eu, and no target that could serve it was stated to meet this and the other requirements",
             ),
             (
                 ErrorCode::TermsNotMet,
                 json!({ "term": "zero_retention", "required": true, "required_by": "request" }),
-                "the request required zero_retention true, and no target that could serve it is stated to meet this and the other requirements",
+                "the request required zero_retention true, and no target that could serve it was stated to meet this and the other requirements",
             ),
             (
                 ErrorCode::ModelNotFound,

@@ -9,7 +9,7 @@ use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Infere
 use events::event::{
     Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind, TeamVersions,
 };
-use events::ids::{PriceId, ProviderId, RequestId, TenantId, UserId};
+use events::ids::{PriceId, ProviderId, RequestId, TenantId, UserId, target_key};
 use events::ledger::{
     Admission, AdmitDecision, Balances, Charge, Emitted, Ending, IfShort, Outcome, RefuseDecision, RefusedRequest,
     UnknownUsage,
@@ -153,7 +153,7 @@ impl History {
         const CAP: u64 = 20;
         self.requests += 1;
         let request_id: RequestId = id(self.requests);
-        let named = |backend: &str| format!("{}/{backend}", id::<ProviderId>(1));
+        let named = |backend: &str| target_key(id(1), backend);
         let second = self.second_price.map(|version| (named(SECOND_BACKEND), version));
         let prices: BTreeMap<_, _> = [(named(BACKEND), self.price)].into_iter().chain(second).collect();
         let held = cost(bound, CAP, [INPUT_USD, OUTPUT_USD]) * i64::try_from(prices.len()).expect("few");
