@@ -113,7 +113,7 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
             "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
         )));
     }
-    let without_effect = without_effect(&desired);
+    let without_effect = without_effect(&desired, &live);
     let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
     let plan = plan.map_err(|mistakes| refused(&mistakes))?;
     let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));

@@ -52,6 +52,25 @@ pub fn with_names(condition: &str, name_of: impl Fn(&str) -> Option<String>) -> 
     })
 }
 
+/// A text that a condition compares `tenant` with although it is no id, and so never equal. The empty one is the id of no tenant.
+pub fn tenant_without_id(condition: &str) -> Option<&str> {
+    let mut before = "";
+    parts(condition).into_iter().find_map(|part| match part {
+        Part::Code(code) => {
+            before = code;
+            None
+        }
+        Part::Literal { plain, .. } => {
+            plain.filter(|text| is_compared_with_tenant(before) && !text.is_empty() && !is_tenant_id(text))
+        }
+    })
+}
+
+fn is_compared_with_tenant(before: &str) -> bool {
+    let left = before.trim_end().strip_suffix("==").or_else(|| before.trim_end().strip_suffix("!="));
+    left.and_then(|left| left.trim_end().strip_suffix("tenant")).is_some_and(|before| !ends_in_name(before))
+}
+
 /// A condition of a body with other ids of tenants: `new_id` has the id that takes the place of another one, if one does.
 pub fn with_new_ids(condition: &str, new_id: impl Fn(&str) -> Option<String>) -> String {
     let new = |written: &str, id: &str| new_id(id).map_or_else(|| written.to_owned(), |new| quoted_as(written, &new));
@@ -82,8 +101,12 @@ fn replaced<'a, E>(condition: &'a str, other: impl Fn(&'a str, &'a str) -> Resul
 /// What is before the beginning of a call, if the code ends with one.
 fn before_call(code: &str) -> Option<&str> {
     let before = code.trim_end().strip_suffix('(')?.trim_end().strip_suffix(CALL)?;
-    let is_part_of_name = before.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '_' || last == '.');
-    (!is_part_of_name).then_some(before)
+    (!ends_in_name(before)).then_some(before)
+}
+
+/// Whether what follows a code directly is a part of a longer name.
+fn ends_in_name(code: &str) -> bool {
+    code.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '_' || last == '.')
 }
 
 fn is_tenant_id(text: &str) -> bool {
@@ -228,6 +251,19 @@ mod tests {
         }
         let unknown = "ten_00000000000000000000000000000003";
         assert_eq!(with_names(&format!("tenant == \"{unknown}\""), name_of), Err(unknown));
+    }
+
+    #[test]
+    fn a_name_that_is_compared_with_an_id_is_found() {
+        for (condition, found) in [
+            ("tenant == \"acme\"", Some("acme")),
+            ("tools && tenant!='a/acme'", Some("a/acme")),
+            ("tenant == \"\" || metadata.tenant == \"acme\" || my_tenant == \"acme\"", None),
+            ("language == \"de\"", None),
+            (&format!("tenant == \"{ACME}\""), None),
+        ] {
+            assert_eq!(tenant_without_id(condition), found, "{condition}");
+        }
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl<'a, T> ModelNames<'a, T> {
         own.chain(seen)
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.models.keys().map(|(_, name)| *name)
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.models.values()
     }
@@ -75,7 +79,7 @@ pub fn named_models(model: &Body) -> impl Iterator<Item = &str> {
     stood_for(model).chain(shadow).chain(text(model, "successor"))
 }
 
-fn text<'a>(body: &'a Body, field: &str) -> Option<&'a str> {
+pub fn text<'a>(body: &'a Body, field: &str) -> Option<&'a str> {
     body.get(field).and_then(Value::as_str)
 }
 
