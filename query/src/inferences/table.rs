@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::record::{Cell, Record};
 
 /// The columns, in their order.
-const COLUMNS: [&str; 50] = [
+const COLUMNS: [&str; 51] = [
     "request_id",
     "position",
     "recorded_at",
@@ -58,6 +58,7 @@ const COLUMNS: [&str; 50] = [
     "reason",
     "upstream_request_id",
     "metadata",
+    "shadow_of",
 ];
 
 /// The row for a request's JSON; for null, the columns without values.
