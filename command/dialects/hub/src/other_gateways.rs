@@ -15,31 +15,59 @@ const TAGS: &str = "leave it out, and send metadata such as {\"team\":\"search\"
 const PRIORITY: &str = "leave it out: the header x-ledgerway-priority is interactive or batch";
 const SESSION: &str = "leave it out: the header x-ledgerway-session names the session of the request";
 
+/// The fields, and what to do in place of each: the table of docs/errors.md.
+const FIELDS: [(&[&str], &str); 8] = [
+    (
+        &[
+            "models",
+            "fallbacks",
+            "model_list",
+            "context_window_fallbacks",
+            "context_window_fallback_dict",
+            "content_policy_fallbacks",
+            "disable_fallbacks",
+            "preset",
+        ],
+        FALLBACKS,
+    ),
+    (&["route"], ORDER),
+    (&["provider", "providerOptions", "provider_options"], PROVIDER),
+    (&["allowed_model_region", "region_name", "aws_region_name", "vertex_location"], REGION),
+    (
+        &[
+            "deployment_id", "model_id", "base_model", "specific_deployment", "engine", "custom_llm_provider",
+            "api_base", "base_url",
+        ],
+        BACKEND,
+    ),
+    (&["tags"], TAGS),
+    (&["priority"], PRIORITY),
+    (&["session_id"], SESSION),
+];
+
 /// What to do in place of a field of a body; `None` for a field that is about something else.
 pub fn in_place_of(field: &str) -> Option<&'static str> {
-    match field {
-        "models"
-        | "fallbacks"
-        | "model_list"
-        | "context_window_fallbacks"
-        | "context_window_fallback_dict"
-        | "content_policy_fallbacks"
-        | "disable_fallbacks"
-        | "preset" => Some(FALLBACKS),
-        "route" => Some(ORDER),
-        "provider" | "providerOptions" | "provider_options" => Some(PROVIDER),
-        "allowed_model_region" | "aws_region_name" | "region_name" | "vertex_location" => Some(REGION),
-        "api_base"
-        | "base_model"
-        | "base_url"
-        | "custom_llm_provider"
-        | "deployment_id"
-        | "engine"
-        | "model_id"
-        | "specific_deployment" => Some(BACKEND),
-        "tags" => Some(TAGS),
-        "priority" => Some(PRIORITY),
-        "session_id" => Some(SESSION),
-        _ => None,
+    FIELDS.iter().find(|(names, _)| names.contains(&field)).map(|(_, advice)| *advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/errors.md");
+
+    #[test]
+    fn the_page_of_errors_has_the_same_fields() {
+        let (_, section) = PAGE.split_once("## Fields of other gateways").expect("the section");
+        let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        let of_row = |row: &'static str| row.split('|').nth(1).unwrap_or_default().split(['`', ',', ' ']);
+        let of_page: Vec<Vec<&str>> = rows.map(|row| of_row(row).filter(|word| !word.is_empty()).collect()).collect();
+        assert_eq!(of_page, FIELDS.map(|(names, _)| names.to_vec()));
+    }
+
+    #[test]
+    fn a_field_about_something_else_has_no_advice() {
+        assert_eq!((in_place_of("tags"), in_place_of("temperature")), (Some(TAGS), None));
     }
 }
