@@ -189,6 +189,12 @@ impl<'a> Requirements<'a> {
         self.tenant.unmet_by(stated).map(|term| (term, RequiredBy::Tenant)).or_else(of_request)
     }
 
+    /// The regions that the tenant and the request require, if none can be within both.
+    pub fn contradicting_regions(self) -> Option<(&'a Region, &'a Region)> {
+        let (tenant, request) = (self.tenant.residency.as_ref()?, self.request.residency.as_ref()?);
+        (!tenant.is_within(request) && !request.is_within(tenant)).then_some((tenant, request))
+    }
+
     pub const fn of(self, by: RequiredBy) -> &'a RequiredTerms {
         match by {
             RequiredBy::Tenant => self.tenant,

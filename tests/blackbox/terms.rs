@@ -142,6 +142,14 @@ async fn without_a_target_that_meets_the_terms_every_surface_refuses_and_names_t
     let nearer = tenant.app.clone().with("x-ledgerway-residency", "eu-west-3");
     nearer.post(COUNT, &asking(&tenant, "nearer")).await.must(200);
     assert_eq!(called(&upstream), ["said"]);
+    // Who looks at the tenant alone would not see why no target can do.
+    let elsewhere = tenant.app.clone().with("x-ledgerway-residency", "us");
+    let refused = elsewhere.post(NATIVE, &tenant.ask("nearer")).await.must_be(403, "TERMS_NOT_MET");
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("the tenant requires residency eu and the request residency us, and no region is within both"),
+        "{message}"
+    );
     assert_eq!(backend(&tenant.chat("met").await.must(200)), "ok");
     assert!(tenant.app.get("/v1/models").await.must(200).json().to_string().contains(&tenant.model("met")));
 }

@@ -106,6 +106,10 @@ impl fmt::Display for RecordedLeftOut<'_> {
         match LeftOut::KINDS.iter().find(|kind| kind.as_str() == self.0) {
             Some(LeftOut::CapAbove { .. }) => f.write_str("accepts fewer output tokens than the request asked for"),
             Some(LeftOut::Maintenance { .. }) => f.write_str("under maintenance"),
+            // It may have been called nevertheless.
+            Some(LeftOut::BreakerOpen) => {
+                f.write_str("its breaker was open, so it was kept for when no other one could be called")
+            }
             Some(LeftOut::ContextUnknown) => {
                 f.write_str("its context window is not known, and the request has documents")
             }
@@ -133,10 +137,12 @@ mod tests {
                 | LeftOut::NoSuchApi
                 | LeftOut::ForAnotherApi
                 | LeftOut::FieldNotAllowed
-                | LeftOut::BreakerOpen
                 | LeftOut::NotInRule
                 | LeftOut::TermNotMet(_) => assert_eq!(told, kind.to_string()),
-                LeftOut::CapAbove { .. } | LeftOut::ContextUnknown | LeftOut::Maintenance { .. } => {
+                LeftOut::CapAbove { .. }
+                | LeftOut::ContextUnknown
+                | LeftOut::BreakerOpen
+                | LeftOut::Maintenance { .. } => {
                     assert_ne!(told, kind.to_string())
                 }
             }

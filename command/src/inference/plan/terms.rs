@@ -46,10 +46,17 @@ pub fn refusal(required: Requirements<'_>, stated: &StatedTerms, requested: &str
     let value = required.of(by).required_of(term);
     let shown = Model::bounded_name(requested);
     let shown_value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let message = format!(
-        "the {by} requires {term} {shown_value}, and no target of {shown} that could serve the request is stated to meet that and \
-         what else is required: nothing was sent to a provider"
-    );
+    let regions = required.contradicting_regions().filter(|_| term == Term::Residency);
+    let unmet = match regions {
+        Some((of_tenant, of_request)) => format!(
+            "the tenant requires residency {of_tenant} and the request residency {of_request}, and no region is within both"
+        ),
+        None => format!(
+            "the {by} requires {term} {shown_value}, and no target of {shown} that could serve the request is stated to meet that and \
+             what else is required"
+        ),
+    };
+    let message = format!("{unmet}: nothing was sent to a provider");
     Refusal::new(ErrorCode::TermsNotMet, message)
         .with("model", shown)
         .with("term", term.as_str())
