@@ -106,7 +106,11 @@ fn a_connection_that_goes_silent_ends_the_copy_and_only_its_commit_may_have_arri
     let silence = || assert_eq!(proxy.silence("statement_timeout=60s"), 1);
     let lost = copy_through(CopyCallbacks { progress: &mut |_, _| silence(), before_commit: &mut || Ok(()) });
     assert!(matches!(lost, Err(UnusableReason::Log(LogError::Engine(_)))), "{lost:?}");
-    shared.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    // The server has the databases of other tests, too.
+    shared.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+         WHERE datname = current_database() AND locktype = 'advisory'",
+    );
     let before_commit = &mut || {
         silence();
         Ok(())

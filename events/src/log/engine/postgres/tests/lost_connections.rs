@@ -192,8 +192,8 @@ fn a_batch_that_is_in_doubt_is_written_also_if_its_time_is_too_old_by_now() {
         scope.spawn(|| committed(&mut engine, |engine| Draft { recorded_at: now(), ..one(engine, 1) }));
         while test.number(&locks("NOT granted")) == 0 {}
         test.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks
-             WHERE relation = 'ledger.batches'::regclass AND NOT granted",
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+             WHERE datname = current_database() AND relation = 'ledger.batches'::regclass AND NOT granted",
         );
     });
     assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 1);
