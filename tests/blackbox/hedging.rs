@@ -2,6 +2,7 @@
 
 mod charges;
 mod failures;
+mod inexpressible;
 
 use std::time::Duration;
 

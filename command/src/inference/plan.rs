@@ -368,6 +368,7 @@ impl Plan {
             match body {
                 Ok(body) => {
                     self.targets.drain(..at);
+                    self.hedges_end = self.hedges_end.saturating_sub(at);
                     if at > 0 {
                         self.hold_for_fewer(request);
                     }
@@ -379,12 +380,12 @@ impl Plan {
         Err(refused.unwrap_or_else(|| Refusal::new(ErrorCode::Internal, "a plan without targets")))
     }
 
-    /// Holds for two calls only if there are two targets left.
+    /// Holds for two calls only if there are two targets left that may be called at the same time.
     fn hold_for_fewer(&mut self, request: &ClientRequest) {
         if self.hedge_after.is_none() {
             return;
         }
-        if self.targets.len() < 2 {
+        if self.hedges_end < 2 {
             self.hedge_after = None;
         }
         self.tighten(request, &[]);
