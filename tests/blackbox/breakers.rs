@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::nodes::Cluster;
+use crate::explain::explained;
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{Tenant, made};
+use crate::tenant::{NATIVE, OPENAI, Tenant, made};
 
 /// The key of the provider that fails, whose calls the upstream tells from others by it.
 const FAILING: &str = "the-key-of-the-failing-one";
@@ -172,12 +173,136 @@ async fn a_target_that_no_other_one_can_replace_is_called_although_its_breaker_i
     let refused = failing.tenant.chat("both").await;
     assert!(!refused.header("retry-after").is_empty());
     refused.must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
-    assert_eq!(failing.calls(), before + 2, "one of them is called, in case it answers again");
+    assert_eq!(failing.calls(), before + 2, "both are called, in case one answers again");
     // Whoever changes the provider has mended it.
     let path = format!("/v1/admin/providers/{}", failing.provider);
     gateway.operator().patch(&path, &json!({ "timeout_ms": 9000 })).await.must(200);
     failing.upstream.accepts_key(FAILING, &[]);
     failing.tenant.chat("both").await.must(200);
+}
+
+/// Three targets at providers of their own, whose breakers are open.
+struct AllOpen {
+    gateway: Gateway,
+    upstream: MockUpstream,
+    tenant: Tenant,
+    keys: [String; 3],
+}
+
+impl AllOpen {
+    /// `kinds` are those of the providers, and `limits` the `max_concurrent` of the targets.
+    async fn start(kinds: [&str; 3], limits: [Value; 3]) -> Self {
+        let gateway = Gateway::start_with(&[("LEDGERWAY_BREAKER_SECONDS", "600")]);
+        let upstream = MockUpstream::start().await;
+        let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+        let keys = [0, 1, 2].map(|number| format!("the-key-of-{number}"));
+        let mut targets = Vec::new();
+        for (at, kind) in kinds.into_iter().enumerate() {
+            let provider = json!({ "name": format!("{}-{at}", tenant.name), "kind": kind, "base_url": upstream.base_url(kind),
+                                   "api_key": keys[at], "allow_private_network": true });
+            let provider = made(gateway.operator(), "/providers", provider).await;
+            let model = if limits[at].is_null() { "ok" } else { "slow-13000" };
+            let price = json!({ "provider_id": provider, "model": model, "input_usd_per_mtok": "3", "output_usd_per_mtok": "15" });
+            made(gateway.operator(), "/prices", price).await;
+            let target = json!({ "provider_id": provider, "model": model, "priority": at, "default_max_output_tokens": 64,
+                                 "max_concurrent": limits[at] });
+            // Its breaker opens by requests of its own model.
+            let alone = json!({ "name": tenant.model(&format!("only-{at}")), "targets": [target] });
+            made(gateway.operator(), "/models", alone).await;
+            targets.push(target);
+        }
+        made(gateway.operator(), "/models", json!({ "name": tenant.model("all"), "targets": targets })).await;
+        Self { gateway, upstream, tenant, keys }
+    }
+
+    async fn open(&self, at: usize, breakers: usize) {
+        self.upstream.refuses_key(&self.keys[at], 503, "{}", &[]);
+        for _ in 0..5 {
+            self.tenant.chat(&format!("only-{at}")).await.must_be(502, "UPSTREAM_ERROR");
+        }
+        breaker_events(&self.gateway, breakers).await;
+    }
+
+    fn calls(&self) -> [usize; 3] {
+        [0, 1, 2].map(|at| self.upstream.seen_with(&self.keys[at]))
+    }
+
+    /// The calls of one more request.
+    async fn calls_of(&self, ask: impl AsyncFnOnce()) -> [usize; 3] {
+        let before = self.calls();
+        ask().await;
+        let after = self.calls();
+        [0, 1, 2].map(|at| after[at] - before[at])
+    }
+
+    async fn must_follow(&self, request: &str) {
+        let said = explained(&self.gateway, request).await;
+        assert_eq!(said["route"]["follows"], true, "{said:#}");
+    }
+}
+
+/// Holds: inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn if_all_breakers_are_open_each_target_is_tried_once_until_one_answers_and_that_one_comes_first_then() {
+    let all = AllOpen::start(["openai"; 3], [json!(null), json!(null), json!(null)]).await;
+    // The one that is to be tried again first.
+    for (opened, at) in [1, 0, 2].into_iter().enumerate() {
+        all.open(at, opened + 1).await;
+    }
+    let mut request = String::new();
+    let calls = all.calls_of(async || {
+        let refused = all.tenant.chat("all").await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE");
+        assert!(!refused.header("retry-after").is_empty());
+        request = refused.request_id();
+    });
+    assert_eq!(calls.await, [1, 1, 1], "each is called, and none a second time");
+    let life = all.gateway.life(&request).await;
+    let failed: Vec<&Value> = life.iter().filter(|event| type_of(event) == "inference.attempt_failed.v1").collect();
+    let first = failed[0]["data"]["backend"]["provider"].as_str().expect("a provider");
+    assert!(first.ends_with("-1") && failed.len() == 3, "{failed:?}");
+    all.must_follow(&request).await;
+
+    all.upstream.accepts_key(&all.keys[2], &[]);
+    for (calls, why) in [([1, 1, 1], "the last one answers"), ([0, 0, 1], "and comes first from then on")] {
+        let seen = all.calls_of(async || {
+            let reply = all.tenant.chat("all").await.must(200);
+            assert!(reply.header("x-ledgerway-backend").ends_with("-2/ok"));
+            request = reply.request_id();
+        });
+        assert_eq!(seen.await, calls, "{why}");
+        all.must_follow(&request).await;
+    }
+    let ended = all.gateway.life(&request).await.pop().expect("an event");
+    let passed_over = |life: &[Value]| {
+        let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("the end");
+        end["data"]["passed_over"].as_object().map_or(0, serde_json::Map::len)
+    };
+    assert_eq!(passed_over(&all.gateway.life(&request).await), 2, "{ended}");
+    // It fails again: the others come before it once more.
+    all.upstream.refuses_key(&all.keys[2], 503, "{}", &[]);
+    all.upstream.accepts_key(&all.keys[1], &[]);
+    let seen = all.calls_of(async || drop(all.tenant.chat("all").await.must(200)));
+    assert_eq!(seen.await, [0, 1, 1]);
+    assert_eq!(breaker_events(&all.gateway, 3).await.len(), 3, "no breaker has opened or closed meanwhile");
+}
+
+/// Holds: inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_breaker_is_open_is_called_if_no_other_one_could_be() {
+    let all = AllOpen::start(["anthropic", "openai", "openai"], [json!(null), json!(null), json!(1)]).await;
+    all.open(1, 1).await;
+    all.upstream.accepts_key(&all.keys[1], &[]);
+    // The first one has no API for the request, and the last one no room.
+    let (app, body) = (all.tenant.app.clone(), all.tenant.ask("only-2"));
+    let mut slow = JoinSet::new();
+    slow.spawn(async move { app.post(NATIVE, &body).await.must(200) });
+    all.upstream.until_seen("slow-13000", 1).await;
+    let mut body = all.tenant.ask("all");
+    body["logit_bias"] = json!({ "50256": -100 });
+    let reply = all.tenant.app.clone().post(OPENAI, &body).await.must(200);
+    all.must_follow(&reply.request_id()).await;
+    assert_eq!(all.calls()[1], 11, "ten calls had opened its breaker");
+    slow.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,7 +343,7 @@ async fn a_breaker_that_one_node_opens_is_open_on_the_others_within_a_second() {
         }
         let app = cluster.node(number).client(Some(&failing.tenant.secret));
         let before = failing.calls();
-        app.post(crate::tenant::NATIVE, &failing.tenant.ask("guarded")).await.must(200);
+        app.post(NATIVE, &failing.tenant.ask("guarded")).await.must(200);
         assert_eq!(failing.calls(), before);
     }
 }
@@ -242,7 +367,7 @@ async fn of_many_requests_one_tries_a_target_whose_time_is_over() {
     let mut asked = JoinSet::new();
     for _ in 0..10 {
         let (app, body) = (failing.tenant.app.clone(), failing.tenant.ask("slow"));
-        asked.spawn(async move { app.post(crate::tenant::NATIVE, &body).await.must(200) });
+        asked.spawn(async move { app.post(NATIVE, &body).await.must(200) });
     }
     asked.join_all().await;
     assert_eq!(failing.calls(), before + 1);

@@ -59,6 +59,8 @@ struct Watched {
     probed_since: Option<Duration>,
     /// Until when it is open by what was seen here, while that is not in the tables yet.
     opened_here: Option<DateTime<Utc>>,
+    /// Whether it answered the last call that was made although it was open.
+    has_answered: bool,
 }
 
 /// The calls of a target while its breaker is closed.
@@ -153,6 +155,11 @@ impl Breakers {
         self.state_of(in_tables, watched.get(&provider).and_then(|models| models.get(model)))
     }
 
+    /// Whether a target whose breaker is open answered the last call that was made nevertheless.
+    pub fn has_answered(&self, provider: ProviderId, model: &str) -> bool {
+        self.watched().get(&provider).and_then(|models| models.get(model)).is_some_and(|known| known.has_answered)
+    }
+
     fn state_of(&self, in_tables: Option<OpenBreaker>, known: Option<&Watched>) -> BreakerState {
         let opened_here = known.and_then(|known| known.opened_here);
         let until = in_tables.map(|open| open.until).max(opened_here).filter(|_| self.settings.failures > 0);
@@ -199,6 +206,7 @@ impl Breakers {
             if *is_probe {
                 known.probed_since = None;
             }
+            known.has_answered = true;
             known.counts.count(*owner, false, now);
         });
         // An answer to a call of before its time was over says nothing about what comes after it.
@@ -226,10 +234,14 @@ impl Breakers {
                 }
                 (false, true) => 1,
                 // A call of before it opened, or one that no other target could replace.
-                (false, false) => return None,
+                (false, false) => {
+                    known.has_answered = false;
+                    return None;
+                }
             };
             known.counts.begin_anew(now);
             known.opened_here = Some(until);
+            known.has_answered = false;
             Some(failures)
         });
         if let Some(failures) = failures {

@@ -28,6 +28,8 @@ pub enum NoAnswer {
     Failed(CallFailure),
     /// It was left alone. The refusal is for the case that all were, if it says more than that.
     PassedOver(Option<Box<Refusal>>),
+    /// It was left alone, because its breaker is open.
+    BreakerOpen,
     /// The request may not be sent to any target any more.
     NoLongerAllowed(Refusal),
 }
@@ -38,6 +40,8 @@ pub struct CallPosition {
     pub is_last: bool,
     /// No other target can be called in its place.
     pub is_only: bool,
+    /// It is called although its breaker is open, as those of all others are: once, and then the next one.
+    pub is_last_resort: bool,
     /// The strategy of its model goes by what is measured of the call.
     pub is_measured: bool,
 }
@@ -76,6 +80,9 @@ impl CallsAtTarget<'_> {
         let mut last_failure = None;
         loop {
             if let Err(no_answer) = self.check_before_call(&mut running).await {
+                if matches!(no_answer, NoAnswer::BreakerOpen) && last_failure.is_some() {
+                    running.passed_over.add(&self.target.backend, PassedOverFor::BreakerOpen);
+                }
                 return (running, Err(no_answer.or_failed(last_failure)));
             }
             let written = match self.begin_call(&mut running).await {
@@ -144,12 +151,12 @@ impl CallsAtTarget<'_> {
             }
         }
         if running.observers.breaker.is_none() {
-            let breaker = self.gateway.breakers.begin(self.target, running.owner(), !self.position.is_only);
+            let CallPosition { is_only, is_last_resort, .. } = self.position;
+            let breaker = self.gateway.breakers.begin(self.target, running.owner(), !is_only && !is_last_resort);
             running.observers.breaker = breaker;
         }
         if running.observers.breaker.is_none() {
-            running.passed_over.add(&self.target.backend, PassedOverFor::BreakerOpen);
-            return Err(NoAnswer::PassedOver(None));
+            return Err(NoAnswer::BreakerOpen);
         }
         Ok(())
     }
@@ -237,6 +244,9 @@ impl CallsAtTarget<'_> {
 
     /// How long to wait before the target is called again; `None` if it is not.
     fn wait_before_retry(&self, failure: &CallFailure, tries: Tries, running: &mut Running) -> Option<Duration> {
+        if self.position.is_last_resort {
+            return None;
+        }
         let [jitter] = self.gateway.ids.bytes::<1>();
         let calls = CallsSoFar { calls: tries.calls, is_last: self.position.is_last };
         let wait = failure.retry_after(calls, jitter)?;
@@ -249,7 +259,7 @@ impl NoAnswer {
     /// A target that was called before it was left alone has failed.
     fn or_failed(self, last_failure: Option<CallFailure>) -> Self {
         match (self, last_failure) {
-            (Self::PassedOver(_), Some(failure)) => Self::Failed(failure),
+            (Self::PassedOver(_) | Self::BreakerOpen, Some(failure)) => Self::Failed(failure),
             (no_answer, _) => no_answer,
         }
     }

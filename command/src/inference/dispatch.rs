@@ -47,10 +47,11 @@ pub async fn run(
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
     while let Some(next) = dispatch.sequence.next() {
+        let is_last_resort = matches!(next, NextTarget::LastResort(_));
         let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
-        (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
+        (running, outcome, ended_with) = Box::pin(dispatch.call((at, target), is_last_resort, running)).await;
         let ignored = running.ignored.take();
         match outcome {
             Ok(TargetAnswer::Whole(answer)) => {
@@ -69,11 +70,16 @@ pub async fn run(
                 }
             }
             Err(NoAnswer::PassedOver(refusal)) => dispatch.left_alone = dispatch.left_alone.or(refusal),
+            Err(NoAnswer::BreakerOpen) if running.has_called() => {
+                running.passed_over.add(&ended_with.backend, PassedOverFor::BreakerOpen);
+            }
+            Err(NoAnswer::BreakerOpen) => dispatch.sequence.had_open_breaker(at),
             Err(NoAnswer::NoLongerAllowed(refusal)) => {
                 return Err(fail(running, refusal, "no_longer_allowed", &dispatch.request_id).await);
             }
         }
     }
+    dispatch.pass_over_open_breakers(&mut running);
     let (refusal, reason) = dispatch.final_refusal(&running);
     Err(fail(running, refusal, reason, &dispatch.request_id).await)
 }
@@ -154,17 +160,13 @@ impl<'g> Dispatch<'g> {
     async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
         match next {
             NextTarget::AtOnce(at) => {
-                let target = self.targets.get(at)?;
-                let owner = running.owner();
-                if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
-                    && !running.place.take(&self.gateway.places, limited, owner)
-                {
-                    running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
+                let target = self.take_place_at_once(at, running);
+                if target.is_none() {
                     self.sequence.had_no_room(at);
-                    return None;
                 }
-                Some((at, Arc::clone(target)))
+                Some((at, target?))
             }
+            NextTarget::LastResort(at) => Some((at, self.take_place_at_once(at, running)?)),
             NextTarget::Waiting(full) => {
                 let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, self.targets.get(at)?))).collect();
                 let found = Box::pin(wait_for_place(self.gateway, &full, self.model_id, self.priority, running)).await;
@@ -175,20 +177,31 @@ impl<'g> Dispatch<'g> {
         }
     }
 
+    fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<Arc<PlannedTarget>> {
+        let target = self.targets.get(at)?;
+        let owner = running.owner();
+        if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
+            && !running.place.take(&self.gateway.places, limited, owner)
+        {
+            running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
+            return None;
+        }
+        Some(Arc::clone(target))
+    }
+
     /// Calls the target at this place, and perhaps another one beside it. The last of what is returned is the target whose outcome it is.
     async fn call(
         &mut self,
-        at: usize,
-        target: Arc<PlannedTarget>,
+        (at, target): (usize, Arc<PlannedTarget>),
+        is_last_resort: bool,
         running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
         let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
         let is_last = sequence.is_over();
-        // One of them is called, whatever their breakers are.
-        let is_only = targets.len() == 1 || is_last && failures.is_empty();
-        let position = CallPosition { is_last, is_only, is_measured: self.is_measured };
+        let position =
+            CallPosition { is_last, is_only: targets.len() == 1, is_last_resort, is_measured: self.is_measured };
         let others = targets.get(at + 1..self.hedges_end).unwrap_or_default();
-        let hedge = self.hedge_after.filter(|_| !running.has_called() && !others.is_empty());
+        let hedge = self.hedge_after.filter(|_| !running.has_called() && !others.is_empty() && !is_last_resort);
         let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
         let calls = CallsAtTarget { gateway, source, look, target: &target, position, request_id };
         let (mut running, outcome) = calls.make(hedge.as_mut(), running).await;
@@ -208,7 +221,19 @@ impl<'g> Dispatch<'g> {
             running.place.give_back();
         }
         let ended_with = Arc::clone(ended_with);
+        if outcome.is_ok() || running.has_called() && !is_last_resort {
+            self.pass_over_open_breakers(&mut running);
+        }
         (running, outcome, ended_with)
+    }
+
+    /// The targets whose breakers are open are not called any more.
+    fn pass_over_open_breakers(&mut self, running: &mut Running) {
+        for at in self.sequence.leave_out_open_breakers() {
+            if let Some(target) = self.targets.get(at) {
+                running.passed_over.add(&target.backend, PassedOverFor::BreakerOpen);
+            }
+        }
     }
 
     /// The refusal of a request that no target has answered, and the reason that is recorded.

@@ -1,10 +1,14 @@
-//! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for together.
+//! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for
+//! together. Those whose breakers are open come last, and only if no other one was called.
 
 /// The targets that are left.
 pub struct TargetSequence {
     next: usize,
     len: usize,
     had_no_room: Vec<usize>,
+    had_open_breaker: Vec<usize>,
+    /// Whether only those are left that had open breakers.
+    is_last_resort: bool,
     /// The target that was called beside another one.
     called_beside: Option<usize>,
 }
@@ -16,11 +20,20 @@ pub enum NextTarget {
     AtOnce(usize),
     /// The first of these that has room.
     Waiting(Vec<usize>),
+    /// This target, although its breaker is open, if it has room at once.
+    LastResort(usize),
 }
 
 impl TargetSequence {
     pub const fn of(len: usize) -> Self {
-        Self { next: 0, len, had_no_room: Vec::new(), called_beside: None }
+        Self {
+            next: 0,
+            len,
+            had_no_room: Vec::new(),
+            had_open_breaker: Vec::new(),
+            is_last_resort: false,
+            called_beside: None,
+        }
     }
 
     pub fn next(&mut self) -> Option<NextTarget> {
@@ -30,12 +43,26 @@ impl TargetSequence {
                 return Some(NextTarget::AtOnce(self.next - 1));
             }
         }
-        (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
+        if !self.had_no_room.is_empty() && !self.is_last_resort {
+            return Some(NextTarget::Waiting(self.had_no_room.clone()));
+        }
+        self.is_last_resort = true;
+        (!self.had_open_breaker.is_empty()).then(|| NextTarget::LastResort(self.had_open_breaker.remove(0)))
     }
 
     /// It has no room: it comes once more, after all others.
     pub fn had_no_room(&mut self, at: usize) {
         self.had_no_room.push(at);
+    }
+
+    /// Its breaker is open: it comes once more, after all others, unless one of them is called.
+    pub fn had_open_breaker(&mut self, at: usize) {
+        self.had_open_breaker.push(at);
+    }
+
+    /// Those whose breakers were open do not come any more. Returns them.
+    pub fn leave_out_open_breakers(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.had_open_breaker)
     }
 
     /// This one had room when they were waited for; or none had in time, and none is waited for again.
@@ -52,9 +79,12 @@ impl TargetSequence {
         self.had_no_room.retain(|other| *other != at);
     }
 
-    /// No other target comes.
+    /// No other target comes once this one has been called.
     pub fn is_over(&self) -> bool {
-        self.had_no_room.is_empty() && (self.next..self.len).all(|at| self.called_beside == Some(at))
+        let are_others_left = self.is_last_resort && !self.had_open_breaker.is_empty();
+        !are_others_left
+            && self.had_no_room.is_empty()
+            && (self.next..self.len).all(|at| self.called_beside == Some(at))
     }
 }
 
@@ -77,6 +107,30 @@ mod tests {
         sequence.has_waited_for(None);
         assert_eq!((sequence.next(), sequence.is_over()), (None, true));
         assert!(TargetSequence::of(0).is_over());
+    }
+
+    #[test]
+    fn targets_with_open_breakers_come_last_and_only_if_no_other_one_was_called() {
+        let begin = || {
+            let mut sequence = TargetSequence::of(3);
+            assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+            sequence.had_no_room(0);
+            for at in [1, 2] {
+                assert_eq!(sequence.next(), Some(NextTarget::AtOnce(at)));
+                sequence.had_open_breaker(at);
+            }
+            assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0])));
+            sequence.has_waited_for(Some(0));
+            sequence
+        };
+        // The one that had no room was not called either.
+        let mut sequence = begin();
+        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(1)), false));
+        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(2)), true));
+        assert_eq!(sequence.next(), None);
+        let mut sequence = begin();
+        assert!(sequence.is_over(), "it is called");
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next()), (vec![1, 2], None));
     }
 
     #[test]

@@ -286,7 +286,8 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
     able.chain(unable.into_iter().map(|at| (at, None))).collect()
 }
 
-/// No call goes back in the order, except to a target that had no room before. A target without a call could not be sent the request, or was passed over.
+/// No call goes back in the order, except to a target that had no room before, or whose breaker was open: those come after all others, in
+/// an order of their own. A target without a call could not be sent the request, or was passed over.
 fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
     let mut last = 1;
     for call in &check.calls {
@@ -298,8 +299,10 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
             target.provider_id == backend.provider_id && target.model == backend.model && target.rank.is_some()
         });
         let had_no_room = called.clone().any(|target| target.passed_over.contains(&PassedOverFor::NoRoom));
+        let was_open = called.clone().any(|target| target.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str()));
         let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
         match ranks.iter().find(|rank| **rank >= last) {
+            _ if was_open => {}
             Some(_) if is_hedge => {}
             Some(rank) => last = *rank,
             None if ranks.is_empty() => {

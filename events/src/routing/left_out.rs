@@ -107,9 +107,7 @@ impl fmt::Display for RecordedLeftOut<'_> {
             Some(LeftOut::CapAbove { .. }) => f.write_str("accepts fewer output tokens than the request asked for"),
             Some(LeftOut::Maintenance { .. }) => f.write_str("under maintenance"),
             // It may have been called nevertheless.
-            Some(LeftOut::BreakerOpen) => {
-                f.write_str("its breaker was open, so it was kept for when no other one could be called")
-            }
+            Some(LeftOut::BreakerOpen) => f.write_str("its breaker was open, so it came after all others"),
             Some(LeftOut::ContextUnknown) => {
                 f.write_str("its context window is not known, and the request has documents")
             }

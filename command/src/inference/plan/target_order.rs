@@ -42,7 +42,7 @@ pub struct TargetOrder<'a> {
     pub canary: Option<CanaryPlace>,
     /// What is required of each target.
     pub required: Requirements<'a>,
-    /// The targets whose breakers are open, which are tried after all others, the one last that is to be tried again first.
+    /// The targets whose breakers are open, which are tried after all others, in this order.
     pub open: Vec<usize>,
     /// The prompt's bytes, which bound its tokens unless it has documents.
     pub prompt_bytes: u64,
@@ -129,8 +129,8 @@ impl<'a> TargetOrder<'a> {
     }
 }
 
-/// Leaves the targets out of the order whose breakers are open. They are returned, the one last that is to be tried again first: they
-/// follow all others, and the last target of all is called if no other one could be.
+/// Leaves the targets out of the order whose breakers are open. They follow all others, and are returned as they are tried if no other one
+/// can be called: first those that answered when they were tried before, then the one that is to be tried again first.
 fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, breakers: &Breakers) -> Vec<usize> {
     let mut open = Vec::new();
     let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
@@ -138,11 +138,12 @@ fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tabl
         let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
         if !state.may_call() {
             considered.left_out = Some(LeftOut::BreakerOpen);
-            open.push((state.until(), at));
+            let has_answered = breakers.has_answered(considered.target.provider_id, &considered.target.model);
+            open.push((Reverse(has_answered), state.until(), at));
         }
     }
-    open.sort_by_key(|(until, at)| (Reverse(*until), *at));
-    open.into_iter().map(|(_, at)| at).collect()
+    open.sort_unstable();
+    open.into_iter().map(|(_, _, at)| at).collect()
 }
 
 /// A target as the strategy sees it.

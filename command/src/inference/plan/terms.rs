@@ -41,12 +41,16 @@ pub fn not_met(
 
 /// The refusal of a request for a target of which this is stated.
 pub fn refusal(required: Requirements<'_>, stated: &StatedTerms, requested: &str) -> Refusal {
-    let unmet = required.unmet_by(stated);
-    let (term, by) = unmet.unwrap_or((Term::Residency, RequiredBy::Tenant));
+    let regions = required.contradicting_regions();
+    let (term, by) = match required.unmet_by(stated) {
+        Some(unmet @ (Term::Residency, _)) => unmet,
+        // The tenant's region is met, so that of the request is not: that no target can help comes before other terms.
+        Some(_) if regions.is_some() => (Term::Residency, RequiredBy::Request),
+        unmet => unmet.unwrap_or((Term::Residency, RequiredBy::Tenant)),
+    };
     let value = required.of(by).required_of(term);
     let shown = Model::bounded_name(requested);
     let shown_value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let regions = required.contradicting_regions().filter(|_| term == Term::Residency);
     let unmet = match regions {
         Some((of_tenant, of_request)) => format!(
             "the tenant requires residency {of_tenant} and the request residency {of_request}, and no region is within both"
