@@ -20,7 +20,7 @@ mod report;
 mod schema;
 mod secret_source;
 mod text;
-mod without_effect;
+mod warnings;
 mod yaml;
 mod yaml_writer;
 
@@ -43,7 +43,8 @@ use mistake::{Mistake, in_order};
 use names::Names;
 use plan::{Plan, SecretsSent, Wanted};
 use prune::{InUse, has_label};
-use without_effect::without_effect;
+use secret_source::NotSent;
+use warnings::warnings;
 
 /// The most resources that are named as left out of a file, or as still used.
 const LEFT_OUT_SHOWN_MAX: usize = 20;
@@ -68,9 +69,10 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
     let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
     let runtime = single_threaded_runtime()?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
-    let wanted = Wanted { sent, prune: prune.as_ref(), data: &args.gateway.data.dir };
-    let Planned { plan, names, without_effect } = runtime.block_on(planned(&files, &gateway, &wanted))?;
-    without_effect.iter().for_each(|field| print_error(&field.to_string()));
+    let not_sent = NotSent { data: &args.gateway.data.dir, key_file: args.gateway.key_file.as_deref() };
+    let wanted = Wanted { sent, prune: prune.as_ref(), not_sent };
+    let Planned { plan, names, warnings } = runtime.block_on(planned(&files, &gateway, &wanted))?;
+    warnings.iter().for_each(|warning| print_error(&format!("warning: {warning}")));
     report::changes(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
@@ -90,9 +92,10 @@ pub async fn apply_to(
     may_go_on: impl Fn() -> bool,
 ) -> Result<String, Failure> {
     let gateway = of_operator(url, data)?;
-    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, data };
-    let Planned { plan, names, without_effect } = planned(files, &gateway, &wanted).await?;
-    without_effect.iter().for_each(|field| tracing::warn!(%field, "the files have something without effect"));
+    let not_sent = NotSent { data, key_file: None };
+    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, not_sent };
+    let Planned { plan, names, warnings } = planned(files, &gateway, &wanted).await?;
+    warnings.iter().for_each(|warning| tracing::warn!(%warning, "the files have something that may be a mistake"));
     carry_out(&plan, &gateway, &names, may_go_on).await
 }
 
@@ -100,8 +103,8 @@ pub async fn apply_to(
 struct Planned {
     plan: Plan,
     names: Names,
-    /// What the files have although it does nothing.
-    without_effect: Vec<Mistake>,
+    /// What is probably a mistake, but may be meant for later.
+    warnings: Vec<Mistake>,
 }
 
 async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<'_>) -> Result<Planned, Failure> {
@@ -113,7 +116,7 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
             "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
         )));
     }
-    let without_effect = without_effect(&desired, &live);
+    let warnings = warnings(&desired, &live);
     let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
     let plan = plan.map_err(|mistakes| refused(&mistakes))?;
     let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));
@@ -121,7 +124,7 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
         return Err(refused(&mistakes));
     }
     match &plan.in_use[..] {
-        [] => Ok(Planned { plan, names, without_effect }),
+        [] => Ok(Planned { plan, names, warnings }),
         in_use => Err(still_used(in_use, &names)),
     }
 }

@@ -6,7 +6,7 @@ mod prune;
 mod round_trip;
 mod running;
 mod secrets;
-mod without_effect;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -85,8 +85,8 @@ fn of_another_tenant(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mist
     mistakes
 }
 
-/// The gateway looks at this when an alias is given other models, and when a model becomes an alias: then also at aliases of its owner whose
-/// allow list lets them see another model of this name.
+/// The gateway checks this when an alias gets other models, and when a model becomes an alias. In the second case it also refuses if an alias of
+/// the same owner names the model while the tenant's allow list hides it.
 fn aliases_of_aliases(planned: &[PlannedResource<'_>], names: &Names) -> Vec<Mistake> {
     let models = ModelNames::of(planned.iter().map(|one| (one.kind, one.id, one.body, *one)));
     let mut mistakes = Vec::new();

@@ -7,6 +7,8 @@ use events::ids::TenantId;
 
 /// What stands before the name of a tenant.
 const CALL: &str = "tenant_id";
+/// The id of the tenant whose request it is.
+const TENANT: &str = "tenant";
 const CALL_FORM: &str =
     "must have the name of a tenant in quotes after tenant_id, as in tenant == tenant_id(\"PARTNER/TENANT\")";
 const ID_IN_FILE: &str = "files have names in place of ids: give tenant_id(\"PARTNER/TENANT\")";
@@ -52,23 +54,53 @@ pub fn with_names(condition: &str, name_of: impl Fn(&str) -> Option<String>) -> 
     })
 }
 
-/// A text that a condition compares `tenant` with although it is no id, and so never equal. The empty one is the id of no tenant.
-pub fn tenant_without_id(condition: &str) -> Option<&str> {
-    let mut before = "";
-    parts(condition).into_iter().find_map(|part| match part {
-        Part::Code(code) => {
-            before = code;
-            None
+/// The texts that a condition compares `tenant` with although they are no ids: by `==`, `!=`, or as items of a list that follows `in`. The empty
+/// one means no tenant.
+pub fn names_compared_with_tenant(condition: &str) -> Vec<&str> {
+    let parts = parts(condition);
+    let code_at = |at: usize| match parts.get(at) {
+        Some(Part::Code(code)) => *code,
+        Some(Part::Literal { .. }) | None => "",
+    };
+    let (mut names, mut is_in_list) = (Vec::new(), false);
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            Part::Code(code) => is_in_list = begins_list_of_tenants(code) || is_in_list && code.trim() == ",",
+            Part::Literal { plain, .. } => {
+                let before = at.checked_sub(1).map_or("", code_at);
+                let is_compared =
+                    is_in_list || ends_with_tenant_and_comparison(before) || begins_with_comparison(code_at(at + 1));
+                names.extend(plain.filter(|text| is_compared && !text.is_empty() && !is_tenant_id(text)));
+            }
         }
-        Part::Literal { plain, .. } => {
-            plain.filter(|text| is_compared_with_tenant(before) && !text.is_empty() && !is_tenant_id(text))
-        }
-    })
+    }
+    names
 }
 
-fn is_compared_with_tenant(before: &str) -> bool {
-    let left = before.trim_end().strip_suffix("==").or_else(|| before.trim_end().strip_suffix("!="));
-    left.and_then(|left| left.trim_end().strip_suffix("tenant")).is_some_and(|before| !ends_in_name(before))
+/// `tenant in [`
+fn begins_list_of_tenants(code: &str) -> bool {
+    let before = code.trim_end().strip_suffix('[').and_then(|before| before.trim_end().strip_suffix("in"));
+    before.is_some_and(|before| before.ends_with(char::is_whitespace) && ends_with_tenant(before))
+}
+
+/// `tenant ==`
+fn ends_with_tenant_and_comparison(code: &str) -> bool {
+    let code = code.trim_end();
+    code.strip_suffix("==").or_else(|| code.strip_suffix("!=")).is_some_and(ends_with_tenant)
+}
+
+/// `== tenant`
+fn begins_with_comparison(code: &str) -> bool {
+    let code = code.trim_start();
+    let right = code.strip_prefix("==").or_else(|| code.strip_prefix("!="));
+    let rest = right.and_then(|right| right.trim_start().strip_prefix(TENANT));
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_' || next == '.'))
+}
+
+fn ends_with_tenant(code: &str) -> bool {
+    code.trim_end()
+        .strip_suffix(TENANT)
+        .is_some_and(|before| !ends_in_name(before) && !before.trim_end().ends_with('.'))
 }
 
 /// A condition of a body with other ids of tenants: `new_id` has the id that takes the place of another one, if one does.
@@ -254,15 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_compared_with_an_id_is_found() {
+    fn names_that_are_compared_with_an_id_are_found() {
+        let with_id = format!("tenant == \"{ACME}\" || tenant in ['{OTHER}']");
         for (condition, found) in [
-            ("tenant == \"acme\"", Some("acme")),
-            ("tools && tenant!='a/acme'", Some("a/acme")),
-            ("tenant == \"\" || metadata.tenant == \"acme\" || my_tenant == \"acme\"", None),
-            ("language == \"de\"", None),
-            (&format!("tenant == \"{ACME}\""), None),
+            ("tenant == \"acme\"", &["acme"][..]),
+            ("tools && tenant!='a/acme' || \"b\" == tenant", &["a/acme", "b"]),
+            ("tenant in [ \"acme\", 'other' ] && language in [\"de\"]", &["acme", "other"]),
+            ("tenant == \"\" || metadata.tenant == \"acme\" || metadata . tenant == \"acme\"", &[]),
+            ("my_tenant == \"acme\" || \"acme\" == tenant_of || \"acme\" != tenant.x", &[]),
+            ("language == \"de\" && tenant in [] && request_type in [\"code\"]", &[]),
+            (&with_id, &[]),
         ] {
-            assert_eq!(tenant_without_id(condition), found, "{condition}");
+            assert_eq!(names_compared_with_tenant(condition), found, "{condition}");
         }
     }
 

@@ -13,7 +13,7 @@ pub struct Place {
     pub line: usize,
 }
 
-/// Something that must be corrected before anything is changed, or that [has no effect](super::without_effect).
+/// Something that must be corrected before anything is changed, or that is [probably a mistake](super::warnings).
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
     pub place: Place,

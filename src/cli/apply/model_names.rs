@@ -1,6 +1,7 @@
 //! Which model a name means to whoever owns another model: one of the tenant's own comes before one that all tenants share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use command::admin::body_format::Body;
 use serde_json::Value;
@@ -40,17 +41,26 @@ impl<'a, T> ModelNames<'a, T> {
         own.or_else(|| self.models.get(&(None, name)))
     }
 
-    /// The models that this owner may mean by a name, now or without its allow list.
+    /// The models that a name may mean to this owner: its own one, even if an allow list hides that now, and the one that it means now.
     pub fn may_be_meant_by<'b>(&'b self, owner: Option<&'b str>, name: &'b str) -> impl Iterator<Item = &'b T> {
-        let owners = owner.into_iter().map(Some).chain([None]);
-        let own = owners.filter_map(move |owner| self.models.get(&(owner, name))).take(1);
-        let seen =
-            self.meant_by(owner, name).filter(|_| owner.is_some_and(|tenant| self.with_allow_list.contains(tenant)));
-        own.chain(seen)
+        let own = owner.and_then(|tenant| self.models.get(&(Some(tenant), name)));
+        own.into_iter().chain(self.meant_by(owner, name))
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.models.keys().map(|(_, name)| *name)
+    /// The names of the models that this owner may name.
+    pub fn names_for<'b>(&'b self, owner: Option<&'b str>) -> impl Iterator<Item = &'a str> {
+        let is_seen = move |of: &Option<&str>| of.is_none() || *of == owner;
+        self.models.keys().filter(move |(of, _)| is_seen(of)).map(|(_, name)| *name)
+    }
+
+    /// Whether any owner has a model of this name.
+    pub fn is_of_any(&self, name: &str) -> bool {
+        self.models.keys().any(|(_, one)| *one == name)
+    }
+
+    /// Whether there are models that all tenants share.
+    pub fn has_shared(&self) -> bool {
+        self.models.keys().any(|(owner, _)| owner.is_none())
     }
 
     pub fn values(&self) -> impl Iterator<Item = &T> {
@@ -73,10 +83,30 @@ pub fn is_alias(model: &Body) -> bool {
     stood_for(model).next().is_some()
 }
 
-/// The names of all models that a model names.
-pub fn named_models(model: &Body) -> impl Iterator<Item = &str> {
+/// A field of a model that names another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedIn {
+    Alias(usize),
+    Shadow,
+    Successor,
+}
+
+impl fmt::Display for NamedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alias(index) => write!(f, "{ALIAS}[{index}].model"),
+            Self::Shadow => f.write_str("shadow.model"),
+            Self::Successor => f.write_str("successor"),
+        }
+    }
+}
+
+/// The names of all models that a model names, and where.
+pub fn named_models(model: &Body) -> impl Iterator<Item = (NamedIn, &str)> {
+    let aliases = stood_for(model).enumerate().map(|(index, name)| (NamedIn::Alias(index), name));
     let shadow = model.get("shadow").and_then(|shadow| shadow["model"].as_str());
-    stood_for(model).chain(shadow).chain(text(model, "successor"))
+    let shadow = shadow.map(|name| (NamedIn::Shadow, name));
+    aliases.chain(shadow).chain(text(model, "successor").map(|name| (NamedIn::Successor, name)))
 }
 
 pub fn text<'a>(body: &'a Body, field: &str) -> Option<&'a str> {
@@ -121,6 +151,11 @@ mod tests {
         ] {
             assert_eq!(names.meant_by(owner, name).copied(), meant, "{owner:?} {name}");
         }
+        let may_mean = |owner| names.may_be_meant_by(owner, "m").copied().collect::<Vec<_>>();
+        assert_eq!(may_mean(Some("b")), ["hidden", "shared"], "with and without its allow list");
+        assert_eq!((may_mean(Some("c")), may_mean(None)), (vec!["shared"], vec!["shared"]));
+        assert_eq!(names.names_for(Some("a")).collect::<BTreeSet<_>>(), BTreeSet::from(["m", "n"]));
+        assert_eq!(names.names_for(None).collect::<Vec<_>>(), ["m"]);
     }
 
     #[test]
@@ -128,13 +163,16 @@ mod tests {
         let alias = body(
             &json!({ "name": "x", "alias": [{ "model": "a" }, { "model": "b", "from": "2126-01-01T00:00:00Z" }] }),
         );
-        assert_eq!(named_models(&alias).collect::<Vec<_>>(), ["a", "b"]);
+        fn named(model: &Body) -> Vec<(String, &str)> {
+            named_models(model).map(|(field, name)| (field.to_string(), name)).collect()
+        }
+        assert_eq!(named(&alias), [("alias[0].model".to_owned(), "a"), ("alias[1].model".to_owned(), "b")]);
         let targets = json!([{ "provider_id": "p", "model": "echo" }]);
         let model = json!({ "name": "x", "strategy": "cost", "targets": targets, "shadow": { "model": "s" }, "successor": "t" });
         let model = body(&model);
         assert_eq!(
-            (named_models(&model).collect::<Vec<_>>(), is_alias(&model), is_alias(&alias)),
-            (vec!["s", "t"], false, true)
+            (named(&model), is_alias(&model), is_alias(&alias)),
+            (vec![("shadow.model".to_owned(), "s"), ("successor".to_owned(), "t")], false, true)
         );
     }
 }

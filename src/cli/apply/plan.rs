@@ -5,7 +5,6 @@
 //! another one replaces it from now on, and what was charged before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
@@ -14,12 +13,13 @@ use secrets::Secret;
 use serde_json::Value;
 
 use super::desired::{Desired, Identity, identity};
+use super::document_labels::LABELS;
 use super::kind::{EFFECTIVE_FROM, Kind};
 use super::live::Live;
 use super::mistake::{Mistake, in_order};
 use super::model_names::{ALIAS, is_alias, stood_for};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
-use super::secret_source::{API_KEY, ApiKey};
+use super::secret_source::{API_KEY, ApiKey, NotSent};
 use crate::config::Label;
 
 const BASE_URL: &str = "base_url";
@@ -37,8 +37,7 @@ pub struct Wanted<'a> {
     pub sent: SecretsSent,
     /// What has this label and is in no file is deleted.
     pub prune: Option<&'a Label>,
-    /// The data folder of the gateway, from which nothing is sent to providers.
-    pub data: &'a Path,
+    pub not_sent: NotSent<'a>,
 }
 
 /// What is done; [`Self::changes`] has the order.
@@ -293,8 +292,9 @@ fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) 
     let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || wanted.sent == SecretsSent::All);
     match &desired.api_key {
         ApiKey::From(source) if is_sent => {
-            let read =
-                source.read(wanted.data).map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
+            let read = source
+                .read(wanted.not_sent)
+                .map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
             check(desired, &read)?;
             Ok(ApiKeyChange::Set(read))
         }
@@ -320,6 +320,12 @@ impl Step {
             Action::Create => self.desired.body.contains_key(field),
             Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
         }
+    }
+
+    /// Whether it changes a price that is in the log already, and not only which price comes next.
+    pub fn corrects_a_price(&self) -> bool {
+        let Action::Change { fields, .. } = &self.action else { return false };
+        self.desired.kind == Kind::Price && fields.iter().any(|change| change.name != LABELS)
     }
 
     fn model_order(&self) -> ModelOrder {

@@ -82,7 +82,8 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
         body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
         texts.extend(conditions_of(body).flat_map(tenant_ids));
         let of_model = Some(body).filter(|_| kind == Kind::Model);
-        let meant = of_model.into_iter().flat_map(named_models).filter_map(|name| models.meant_by(owner(body), name));
+        let meant =
+            of_model.into_iter().flat_map(named_models).filter_map(|(_, name)| models.meant_by(owner(body), name));
         let meant: BTreeSet<Identity> = meant.map(|model| identity(Kind::Model, model)).collect();
         let is_used = |one: &&Deletion| texts.contains(&*one.id) || meant.contains(&identity(one.kind, &one.normal));
         found.extend(deletions.iter().filter(is_used).map(|one| InUse {

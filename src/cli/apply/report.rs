@@ -10,6 +10,9 @@ use super::plan::{Action, ApiKeyChange, Change, Plan, Step};
 use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown, shown_apart};
 
+const CORRECTS: &str =
+    "    this corrects the price from its effective_from on: what was charged by it since then is charged anew";
+
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
 pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
     let lines = plan.changes().map(|change| match change {
@@ -64,6 +67,9 @@ fn lines(step: &Step, names: &Names) -> Vec<String> {
             ('~', differences(&of(|change| &change.before), &of(|change| &change.after)))
         }
     };
+    if step.corrects_a_price() {
+        fields.push(CORRECTS.to_owned());
+    }
     match &step.api_key {
         ApiKeyChange::Kept => {}
         ApiKeyChange::Removed => fields.push("    api_key: removed".to_owned()),

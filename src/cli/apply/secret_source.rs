@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use secrets::Secret;
+use events::log::LEDGER_FILE;
+use secrets::{Secret, node_key};
 
 use super::yaml::{Node, NodeValue};
 
@@ -16,7 +17,8 @@ pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
-const OF_THE_DATA_FOLDER: &str = "is in the gateway's data folder, whose keys must not be sent to a provider";
+const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider";
+const KEY_OF_THE_RUN: &str = "has the key that the gateway is asked with, which must not be sent to a provider";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
@@ -58,30 +60,49 @@ impl ApiKey {
     }
 }
 
+/// Files that are not sent to providers, besides those of any data folder.
+#[derive(Clone, Copy, Debug)]
+pub struct NotSent<'a> {
+    /// The data folder of the gateway.
+    pub data: &'a Path,
+    /// The file with the key of this run.
+    pub key_file: Option<&'a Path>,
+}
+
+impl NotSent<'_> {
+    /// Why this file is not sent, by whatever way it is named; `None` if it may be.
+    fn reason(self, path: &Path) -> Option<&'static str> {
+        let whole = |path: &Path| path.canonicalize().ok();
+        let path = whole(path)?;
+        if self.key_file.and_then(whole).is_some_and(|key_file| key_file == path) {
+            return Some(KEY_OF_THE_RUN);
+        }
+        // The data folder of another gateway, or of this one if it is asked by its address.
+        let is_of_gateway = |name: &str| path.with_file_name(name).exists();
+        let is_in_data_folder = whole(self.data).is_some_and(|data| path.starts_with(data))
+            || [LEDGER_FILE, node_key::FILE].into_iter().any(is_of_gateway);
+        is_in_data_folder.then_some(OF_A_DATA_FOLDER)
+    }
+}
+
 impl SecretSource {
-    /// `data` is the data folder of the gateway.
-    ///
     /// Errors: there is none. The reason names where it was looked for, never what is there.
-    pub fn read(&self, data: &Path) -> Result<Secret, String> {
+    pub fn read(&self, not_sent: NotSent<'_>) -> Result<Secret, String> {
         let found = match self {
             Self::Variable(name) => match std::env::var_os(name) {
                 None => return Err("is not set".to_owned()),
                 Some(value) => value.into_string().map_err(|_| "is not UTF-8".to_owned())?,
             },
-            Self::File(path) if is_within(path, data) => return Err(OF_THE_DATA_FOLDER.to_owned()),
-            Self::File(path) => file_text(path)?,
+            Self::File(path) => match not_sent.reason(path) {
+                Some(reason) => return Err(reason.to_owned()),
+                None => file_text(path)?,
+            },
         };
         match found.trim() {
             "" => Err("is empty".to_owned()),
             secret => Ok(Secret::new(secret)),
         }
     }
-}
-
-/// Whether the file is in the folder, by whatever way it is named.
-fn is_within(path: &Path, folder: &Path) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    whole(path).zip(whole(folder)).is_some_and(|(path, folder)| path.starts_with(folder))
 }
 
 fn file_text(path: &Path) -> Result<String, String> {
@@ -111,6 +132,10 @@ impl fmt::Display for SecretSource {
 mod tests {
     use super::super::yaml::documents;
     use super::*;
+
+    fn nothing() -> NotSent<'static> {
+        NotSent { data: Path::new("/no/such/folder"), key_file: None }
+    }
 
     fn read(text: &str) -> Result<ApiKey, &'static str> {
         let node = documents(text).expect("YAML").pop().unwrap_or(Node { line: 1, value: NodeValue::Null });
@@ -144,18 +169,24 @@ mod tests {
             } else {
                 file(name)
             };
-            assert_eq!(source.read(folder.path()).expect_err("refused"), OF_THE_DATA_FOLDER);
+            let of_folder = NotSent { data: folder.path(), ..nothing() };
+            assert_eq!(source.read(of_folder).expect_err("refused"), OF_A_DATA_FOLDER);
+            let of_key = NotSent { key_file: Some(&folder.path().join("link")), ..nothing() };
+            assert_eq!(source.read(of_key).expect_err("refused"), KEY_OF_THE_RUN);
+            assert_eq!(source.read(nothing()).expect("a secret").reveal(), "sk-1");
+            std::fs::write(folder.path().join(LEDGER_FILE), "").expect("a file");
+            assert_eq!(source.read(nothing()).expect_err("refused"), OF_A_DATA_FOLDER);
+            std::fs::remove_file(folder.path().join(LEDGER_FILE)).expect("a file");
         }
         std::fs::write(folder.path().join("empty"), " \n").expect("a file");
         std::fs::write(folder.path().join("large"), vec![b'k'; 65 * 1024]).expect("a file");
-        assert_eq!(file("key").read(Path::new("/no/such/folder")).expect("a secret").reveal(), "sk-1");
         for (source, reason) in [
             (file("empty"), "is empty"),
             (file("large"), "has more than 64 KiB"),
             (SecretSource::File(folder.path().to_owned()), "is not a file"),
             (SecretSource::Variable("NO_SUCH_VARIABLE_OF_TESTS".to_owned()), "is not set"),
         ] {
-            assert_eq!(source.read(Path::new("/no/such/folder")).expect_err("refused"), reason);
+            assert_eq!(source.read(nothing()).expect_err("refused"), reason);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What files may have although it does nothing. It is said, and applied as it is: it may be meant for later.
+//! What is probably a mistake in files, but may be meant for later: it is said, and applied as it is.
 
 use events::nearest_name::did_you_mean;
 use serde_json::Value;
@@ -8,21 +8,19 @@ use super::desired::Desired;
 use super::kind::Kind;
 use super::live::Live;
 use super::mistake::{Mistake, in_order};
-use super::model_names::{ALIAS, ModelNames, owner, stood_for, text};
+use super::model_names::{ModelNames, NamedIn, named_models, owner, text};
 
 const RULES: &str = "rules";
-const SHADOW: &str = "shadow";
-const SUCCESSOR: &str = "successor";
 const NOT_BY_RULES: &str = "no request goes by them: add strategy: rules, or remove them";
 
-/// The fields without effect, in the order of the lines.
-pub fn without_effect(desired: &[Desired], live: &[Live]) -> Vec<Mistake> {
+/// The warnings, in the order of the lines.
+pub fn warnings(desired: &[Desired], live: &[Live]) -> Vec<Mistake> {
     let of_live = live.iter().map(|one| (one.kind, Some(&*one.id), &one.normal, ()));
     let of_files = desired.iter().map(|one| (one.kind, one.id.as_deref(), &one.normal, ()));
     let names = ModelNames::of(of_live.chain(of_files));
     let models = desired.iter().filter(|one| one.kind == Kind::Model);
     let found = models.flat_map(|model| {
-        let rules = rules(model).into_iter().chain(tenants_without_id(model));
+        let rules = rules(model).into_iter().chain(names_compared_with_tenant(model));
         rules.chain(names_of_no_model(model, &names))
     });
     in_order(found.collect())
@@ -34,12 +32,13 @@ fn rules(model: &Desired) -> Option<Mistake> {
     (conditions_of(model).next().is_some() && !is_by_rules).then(|| model.mistake(RULES, NOT_BY_RULES))
 }
 
-/// Comparisons of `tenant` with what is no id.
-fn tenants_without_id(model: &Desired) -> impl Iterator<Item = Mistake> {
-    conditions_of(model).enumerate().filter_map(|(index, condition)| {
-        let name = conditions::tenant_without_id(condition)?;
-        let reason = format!("tenant is an id, so it never equals {name:?}: compare it with tenant_id({name:?})");
-        Some(model.mistake(&format!("{RULES}[{index}].when"), reason))
+fn names_compared_with_tenant(model: &Desired) -> impl Iterator<Item = Mistake> {
+    conditions_of(model).enumerate().flat_map(move |(index, condition)| {
+        conditions::names_compared_with_tenant(condition).into_iter().map(move |name| {
+            let reason =
+                format!("tenant is an id, and {name:?} is none, so they are never equal: write tenant_id({name:?})");
+            model.mistake(&format!("{RULES}[{index}].when"), reason)
+        })
     })
 }
 
@@ -49,19 +48,26 @@ fn conditions_of(model: &Desired) -> impl Iterator<Item = &str> {
 }
 
 fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake> {
-    let aliases = stood_for(&model.normal)
-        .enumerate()
-        .map(|(index, name)| (format!("{ALIAS}[{index}].model"), name, ", so requests get 404 until there is one"));
-    let shadow = model.normal.get(SHADOW).and_then(|shadow| shadow["model"].as_str());
-    let shadow = shadow.map(|name| (format!("{SHADOW}.model"), name, ", so no copies are answered until there is one"));
-    let successor = text(&model.normal, SUCCESSOR);
-    let successor = successor.map(|name| (SUCCESSOR.to_owned(), name, ", but clients are told to use it"));
-    let unknown = aliases.chain(shadow).chain(successor).filter_map(|(field, name, effect)| {
-        if names.may_be_meant_by(owner(&model.normal), name).next().is_some() {
-            return None;
-        }
-        let hint = did_you_mean(name, names.names());
-        Some(model.mistake(&field, format!("there is no model {name:?} in the files or in the gateway{effect}{hint}")))
+    let of = owner(&model.normal);
+    // The key of a tenant does not see the models that all tenants share.
+    if of.is_some() && !names.has_shared() {
+        return Vec::new();
+    }
+    // A successor is told to tenants, who may have such a model of their own.
+    let is_known = |field: NamedIn, name: &str| match field {
+        NamedIn::Successor if of.is_none() => names.is_of_any(name),
+        NamedIn::Alias(_) | NamedIn::Shadow | NamedIn::Successor => names.may_be_meant_by(of, name).next().is_some(),
+    };
+    let unknown = named_models(&model.normal).filter(|(field, name)| !is_known(*field, name));
+    let warnings = unknown.map(|(field, name)| {
+        let effect = match field {
+            NamedIn::Alias(_) => "so requests get 404 until there is one",
+            NamedIn::Shadow => "so copies are refused until there is one",
+            NamedIn::Successor => "but clients are told to use it",
+        };
+        let hint = did_you_mean(name, names.names_for(of));
+        let reason = format!("its owner sees no model {name:?} in the files or in the gateway, {effect}{hint}");
+        model.mistake(&field.to_string(), reason)
     });
-    unknown.collect()
+    warnings.collect()
 }

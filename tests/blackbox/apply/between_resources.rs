@@ -114,7 +114,7 @@ async fn an_alias_of_an_alias_is_a_mistake() {
     refused(&gateway, &files, &both, says);
     assert_eq!(gateway.head().await, before);
 
-    // Also an alias of its owner, although the tenant's allow list lets that see the shared model of this name.
+    // An alias of the same tenant counts too, although the tenant's allow list makes the name mean the shared model.
     files.write("b-models.yaml", &format!("models:\n{}", models(&["b", "c"])));
     let listed = "tenants:\n  - {slug: listed, name: Listed, models: ['*']}\nmodels:\n  - {name: b, tenant: listed, alias: [{model: c}]}\n  - \
                   {name: c, tenant: listed, alias: [{model: b}]}\n";

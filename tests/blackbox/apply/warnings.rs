@@ -1,4 +1,4 @@
-//! What files have although it does nothing is applied as it is, and said each time.
+//! What is probably a mistake is applied as it is, and said each time.
 
 use std::time::Duration;
 
@@ -27,16 +27,16 @@ models:
 "#;
 
 const SAID: [&str; 5] = [
-    "8: models[0].successor: there is no model \"larger\" in the files or in the gateway, but clients are told to use it; did you mean large?",
-    "9: models[0].shadow.model: there is no model \"lage\" in the files or in the gateway, so no copies are answered until there is one; did you mean large?",
+    "8: models[0].successor: its owner sees no model \"larger\" in the files or in the gateway, but clients are told to use it; did you mean large?",
+    "9: models[0].shadow.model: its owner sees no model \"lage\" in the files or in the gateway, so copies are refused until there is one; did you mean large?",
     "10: models[0].rules: no request goes by them: add strategy: rules, or remove them",
-    "12: models[0].rules[1].when: tenant is an id, so it never equals \"acme\": compare it with tenant_id(\"acme\")",
-    "17: models[1].alias[1].model: there is no model \"next\" in the files or in the gateway, so requests get 404 until there is one",
+    "12: models[0].rules[1].when: tenant is an id, and \"acme\" is none, so they are never equal: write tenant_id(\"acme\")",
+    "17: models[1].alias[1].model: its owner sees no model \"next\" in the files or in the gateway, so requests get 404 until there is one",
 ];
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
-async fn apply_says_on_stderr_what_has_no_effect() {
+async fn apply_warns_of_what_may_be_a_mistake() {
     let gateway = Gateway::start();
     let files = Files::with(CONFIG);
     for (more, done) in [
@@ -52,6 +52,21 @@ async fn apply_says_on_stderr_what_has_no_effect() {
             assert!(line.ends_with(&format!("config.yaml:{said}")), "{line}\n{said}");
         }
     }
+    // Only models that all tenants share are seen by each owner.
+    let of_others = "tenants:\n  - {slug: beta, name: Beta}\nproviders:\n  - {name: own, kind: simulator, tenant: acme}\nmodels:\n  - {name: mine, \
+                     tenant: acme, targets: [{provider: {name: own, tenant: acme}, model: echo}]}\n  - {name: x, alias: [{model: mine}]}\n  - \
+                     {name: y, tenant: beta, alias: [{model: mine}]}\n  - {name: z, tenant: acme, alias: [{model: mine}]}\n";
+    files.write(
+        "config.yaml",
+        &of_others.replace("tenants:", "tenants:\n  - {slug: acme, name: Acme, own_providers: true}"),
+    );
+    let ended = apply(&gateway, &files, &["--dry-run"]).must(0);
+    let lines: Vec<&str> = ended.err.lines().collect();
+    assert!(
+        lines.len() == 2 && lines.iter().all(|line| line.ends_with("so requests get 404 until there is one")),
+        "{}",
+        ended.err
+    );
     // What the gateway has beside the files counts as well.
     let more = "models:\n  - {name: later, targets: [{provider: p, model: echo}], successor: large}\n";
     files.write("config.yaml", more);
@@ -60,7 +75,7 @@ async fn apply_says_on_stderr_what_has_no_effect() {
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_applies_files_logs_what_has_no_effect() {
+async fn a_gateway_that_applies_files_logs_the_warnings() {
     let files = Files::with(CONFIG);
     let path = files.path().display().to_string();
     let gateway = Gateway::start_with(&[("LEDGERWAY_APPLY", &*path)]);
