@@ -240,7 +240,7 @@ impl Config {
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
-            applied_files: applied_files::read(args, flags, mode)?,
+            applied_files: applied_files::read(args, flags, mode, &variable)?,
             breakers: breakers::read(args, flags)?,
             retries: retries::read(args, flags)?,
             keep_alive: flags

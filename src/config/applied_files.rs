@@ -17,8 +17,16 @@ pub struct AppliedFiles {
     pub hot_reload: bool,
 }
 
+/// The name that other gateways have for it. It counts where files are applied and nothing else is said.
+const HOT_RELOAD_ELSEWHERE: &str = "ENABLE_HOT_RELOAD";
+
 /// Reads the settings; `None` if no files are applied.
-pub fn read(args: &ServeArgs, flags: &Flags, mode: ServeMode) -> Result<Option<AppliedFiles>, WrongConfig> {
+pub fn read(
+    args: &ServeArgs,
+    flags: &Flags,
+    mode: ServeMode,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<AppliedFiles>, WrongConfig> {
     let hot_reload = flags.check(ENABLE_HOT_RELOAD, boolean(&args.enable_hot_reload))?;
     let prune = args
         .apply_prune
@@ -41,7 +49,10 @@ pub fn read(args: &ServeArgs, flags: &Flags, mode: ServeMode) -> Result<Option<A
     if !path.exists() {
         return Err(flags.wrong(APPLY, format!("is {}, where there is nothing", path.display())));
     }
-    Ok(Some(AppliedFiles { path: path.clone(), prune, hot_reload }))
+    let is_said = flags.has(ENABLE_HOT_RELOAD) || variable(ENABLE_HOT_RELOAD.variable).is_some();
+    let elsewhere = variable(HOT_RELOAD_ELSEWHERE).filter(|_| !is_said);
+    let is_on_elsewhere = elsewhere.is_some_and(|text| boolean(&text.trim().to_ascii_lowercase()) == Ok(true));
+    Ok(Some(AppliedFiles { path: path.clone(), prune, hot_reload: hot_reload || is_on_elsewhere }))
 }
 
 #[cfg(test)]
@@ -61,7 +72,23 @@ mod tests {
             enable_hot_reload: hot_reload.to_owned(),
             ..args()
         };
-        read(&args, &Flags::default(), mode).map_err(|wrong| wrong.name)
+        read(&args, &Flags::default(), mode, |_| None).map_err(|wrong| wrong.name)
+    }
+
+    #[test]
+    fn the_name_of_other_gateways_counts_where_nothing_else_is_said() {
+        let is_hot = |path: Option<&str>, variables: &[(&str, &str)]| {
+            let args = ServeArgs { apply: path.map(PathBuf::from), ..args() };
+            let variable =
+                |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, text)| (*text).to_owned());
+            let read = read(&args, &Flags::default(), ServeMode::All, variable).map_err(|wrong| wrong.name);
+            read.map(|files| files.map(|files| files.hot_reload))
+        };
+        assert_eq!(is_hot(Some("/"), &[("ENABLE_HOT_RELOAD", "True")]), Ok(Some(true)));
+        assert_eq!(is_hot(Some("/"), &[("ENABLE_HOT_RELOAD", "perhaps")]), Ok(Some(false)));
+        assert_eq!(is_hot(None, &[("ENABLE_HOT_RELOAD", "true")]), Ok(None));
+        let both = [("ENABLE_HOT_RELOAD", "true"), ("LEDGERWAY_ENABLE_HOT_RELOAD", "false")];
+        assert_eq!(is_hot(Some("/"), &both), Ok(Some(false)));
     }
 
     #[test]
