@@ -92,10 +92,10 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let events = events(&query, &requests).await?;
     let rights = Rights::of(&query.caller);
     let details = details_by_version(&query, &events, rights).await?;
-    let of_others = rights.route_detail(None, &query.state.tables.load());
+    let without_model = rights.route_detail(None, &query.state.tables.load());
     let version = |one: &StoredRequest| model_version(events.get(&one.position)?);
     let told =
-        |one: &StoredRequest| version(one).and_then(|version| details.get(&version).copied()).unwrap_or(of_others);
+        |one: &StoredRequest| version(one).and_then(|version| details.get(&version).copied()).unwrap_or(without_model);
     let told: Vec<RouteDetail> = requests.iter().map(told).collect();
     let items = query.permit.run(move || {
         let told = requests.iter().zip(told);
@@ -128,13 +128,12 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
     let rights = Rights::of(&query.caller);
-    let models = models(&query, &events).await?;
-    let model = model(&request, &events, &models);
+    let model = model(&query, &request, &events).await?;
     let tables = query.state.tables.load();
-    let told = rights.route_detail(model.and_then(model_of), &tables);
+    let told = rights.route_detail(model.as_ref().and_then(model_of), &tables);
     let mut item = item(&request, &events, (rights, told))?;
     let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
-    route_json::put_in_words(&mut item, &request, (&events, model), told, provider_name);
+    route_json::put_in_words(&mut item, &request, (&events, model.as_ref()), told, provider_name);
     drop(tables);
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -158,8 +157,8 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
     Ok(read.await?)
 }
 
-/// What the caller is told of routes through each version of a model that these admissions went by; empty if that does not depend on the
-/// models. Nothing else is kept of a version, which can be large.
+/// How much of a route the caller is told, by the version of the model that a request went by. Empty if that is the same for all models.
+/// Versions can be large, so only a few are in memory at once.
 async fn details_by_version(
     query: &PermittedQuery,
     events: &EventsByPosition,
@@ -172,8 +171,8 @@ async fn details_by_version(
     let (versions, tables) = (Vec::from_iter(versions), query.state.tables.load());
     let read = query.read(move |reader| {
         let mut details = HashMap::new();
-        for some in versions.chunks(VERSIONS_AT_ONCE) {
-            let found = reader.at(some)?;
+        for chunk in versions.chunks(VERSIONS_AT_ONCE) {
+            let found = reader.at(chunk)?;
             let of = |(version, model): (&u64, &Recorded)| (*version, rights.route_detail(model_of(model), &tables));
             details.extend(found.iter().map(of));
         }
@@ -182,16 +181,14 @@ async fn details_by_version(
     Ok(read.await?)
 }
 
-/// The versions of the models that the admissions among these events went by.
-async fn models(query: &PermittedQuery, events: &EventsByPosition) -> Result<EventsByPosition, QueryError> {
-    let versions: BTreeSet<u64> = events.values().filter_map(model_version).collect();
-    let versions = Vec::from_iter(versions);
-    Ok(query.read(move |reader| reader.at(&versions)).await?)
-}
-
 /// The version of its model that a request went by.
-fn model<'a>(request: &StoredRequest, events: &EventsByPosition, models: &'a EventsByPosition) -> Option<&'a Recorded> {
-    models.get(&model_version(events.get(&request.position)?)?)
+async fn model(
+    query: &PermittedQuery,
+    request: &StoredRequest,
+    events: &EventsByPosition,
+) -> Result<Option<Recorded>, QueryError> {
+    let Some(version) = events.get(&request.position).and_then(model_version) else { return Ok(None) };
+    Ok(query.read(move |reader| Ok(reader.at(&[version])?.remove(&version))).await?)
 }
 
 fn item(request: &StoredRequest, events: &EventsByPosition, seen: (Rights, RouteDetail)) -> Result<Value, QueryError> {

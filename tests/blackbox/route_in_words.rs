@@ -91,7 +91,7 @@ async fn why_no_target_was_called_is_told_to_everybody_who_sees_the_refusal() {
         (
             tenant.app.post(NATIVE, &tenant.ask("free")).await.must_be(422, "MODEL_UNPRICED"),
             "free",
-            "none of the targets that it may use had a live provider and a price in force, or a bound for its documents",
+            "no target that it may use had a live provider, a price in force and, if the request has documents, a known context window",
         ),
         (
             tenant.app.post(NATIVE, &tenant.ask("none")).await.must_be(404, "MODEL_NOT_FOUND"),
@@ -234,6 +234,20 @@ async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
         "{n}/plain tries its targets by cost (the cheapest one for this request first), as the request asked: {n}/ok (expected cost 0.0"
     );
     assert!(told.starts_with(&begin) && told.ends_with(&format!(" USD); left out: {left_out}")), "{told}");
+    // What it asked for is told to whoever sees the request.
+    let (_, reader) = tenant.new_key(&gateway, json!({ "permissions": ["usage:read"] })).await;
+    let seen = route(&gateway, &reader, &requested.request_id()).await;
+    assert_eq!(
+        seen,
+        json!({ "strategy": "cost", "chosen_by": "request", "is_visible": false,
+                "in_words": format!("Its targets were ordered by cost, as the request asked. {n}/ok answered.") })
+    );
+    let explained = reader.get(&format!("/v1/inferences/{}/explain", requested.request_id())).await.must(200).json();
+    let part = &explained["route"];
+    assert_eq!(
+        (&part["strategy"], &part["chosen_by"], &part["is_visible"]),
+        (&json!("cost"), &json!("request"), &json!(false))
+    );
     let unrecorded = tenant.app.post(NATIVE, &tenant.ask("plain")).await.must(200).request_id();
     assert_eq!(
         words(unrecorded).await,

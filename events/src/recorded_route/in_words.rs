@@ -29,8 +29,9 @@ impl RecordedRoute<'_> {
             format!("{}/{model}", name.unwrap_or_else(|| provider.to_string()))
         };
         let mut sentences: Vec<String> = self.alias().into_iter().collect();
-        if told == RouteDetail::Full {
-            sentences.push(self.order(&name));
+        match told {
+            RouteDetail::Full => sentences.push(self.order(&name)),
+            RouteDetail::CallsOnly => sentences.extend(self.strategy_asked_for()),
         }
         sentences.extend(self.hedge());
         sentences.extend(self.failed_calls(&name));
@@ -75,6 +76,12 @@ impl RecordedRoute<'_> {
             strategy_in_words(strategy),
             self.chosen_by(model)
         )
+    }
+
+    /// The strategy that the request itself chose.
+    fn strategy_asked_for(&self) -> Option<String> {
+        let route = self.route().filter(|route| route.chosen_by == ChosenBy::Request)?;
+        Some(format!("Its targets were ordered by {}, as the request asked.", route.strategy))
     }
 
     fn recorded_reason(&self, model: &Model, at: usize) -> Option<&str> {

@@ -26,7 +26,7 @@ fn why(refused: &InferenceRefused) -> String {
         ErrorCode::ModelNotFound => missing_model(refused),
         ErrorCode::ModelUnpriced => match (text("field"), text("reason")) {
             (Some(field), Some(reason)) => format!("its field {field} {reason}"),
-            _ => "none of the targets that it may use had a live provider and a price in force, or a bound for its documents".to_owned(),
+            _ => "no target that it may use had a live provider, a price in force and, if the request has documents, a known context window".to_owned(),
         },
         ErrorCode::AllProvidersUnavailable => match text("maintenance_until") {
             Some(until) => format!("every target that could serve it was under maintenance until {until}"),

@@ -106,9 +106,13 @@ async fn canary(mut context: QueryContext, Path(id): Path<String>) -> Result<Jso
     let is_visible = model.tenant_id.is_some() || visible == Visible::Platform;
     let answer = query.ask(Usage { visible, selection: Arc::new(selection(&model, hours)) }).await?;
     let canary = model.canary.as_ref().filter(|_| is_visible);
-    let backend = canary.and_then(|canary| backend_of(canary, &query.state.tables.load()));
-    let is_canary = |name: &str| is_visible.then(|| backend.as_deref() == Some(name));
-    let items: Vec<Value> = answer.value.rows.iter().map(|(key, sums)| item(key, sums, is_canary)).collect();
+    let canary_backend = canary.and_then(|canary| name_of(canary, &query.state.tables.load()));
+    let is_canary = |name: &str| is_visible.then(|| canary_backend.as_deref() == Some(name));
+    let mut items: Vec<Value> =
+        answer.value.rows.iter().map(|(key, sums)| item(backend_of(key), sums, is_canary)).collect();
+    // One that fails each time answers no request: to leave it out would look as if all were well.
+    let missing = canary_backend.as_deref().filter(|name| !items.iter().any(|item| item["backend"] == **name));
+    items.extend(missing.map(|name| item(Some(name), &Sums::default(), is_canary)));
     Ok(Json(json!({
         "as_of_position": answer.position,
         "from": shown(hours.from),
@@ -137,14 +141,17 @@ fn selection(model: &Model, hours: Span) -> Selection {
 }
 
 /// The backend of the canary as usage names it: by the name of its provider.
-fn backend_of(canary: &Canary, tables: &Tables) -> Option<String> {
+fn name_of(canary: &Canary, tables: &Tables) -> Option<String> {
     let provider = tables.provider(canary.provider_id)?;
     Some(format!("{}/{}", provider.value.name, canary.model))
 }
 
-fn item(key: &GroupKey, sums: &Sums, is_canary: impl Fn(&str) -> Option<bool>) -> Value {
-    let at = Dimension::ALL.iter().position(|dimension| *dimension == Dimension::Backend);
-    let backend = at.and_then(|at| key.dimensions.get(at)).filter(|name| !name.is_empty());
+fn backend_of(key: &GroupKey) -> Option<&str> {
+    let at = Dimension::ALL.iter().position(|dimension| *dimension == Dimension::Backend)?;
+    key.dimensions.get(at).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+fn item(backend: Option<&str>, sums: &Sums, is_canary: impl Fn(&str) -> Option<bool>) -> Value {
     let counts = sums.amounts.counts;
     let number = |index: usize| counts.get(index).map_or(0, |sum| count(*sum));
     let tokens = |is_it: fn(&str) -> bool| {
@@ -153,7 +160,7 @@ fn item(key: &GroupKey, sums: &Sums, is_canary: impl Fn(&str) -> Option<bool>) -
     };
     json!({
         "backend": backend,
-        "is_canary": is_canary(backend.map_or("", String::as_str)),
+        "is_canary": is_canary(backend.unwrap_or_default()),
         "requests": number(REQUESTS),
         "failed": number(FAILED),
         "cost_usd": NanoUsdSum::new(sums.amounts.cost_nanos).to_string(),

@@ -7,6 +7,7 @@ use ::events::explain::{
 use ::events::ids::{BudgetId, LimitId, ProviderId};
 use ::events::money::{CostItem, ItemPrice};
 use ::events::recorded_route::RouteDetail;
+use ::events::routing::ChosenBy;
 use ::events::time::rfc3339;
 use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
@@ -166,11 +167,13 @@ fn bound_target(of: &BoundTarget, rights: Rights) -> Value {
 /// Only those who see the model are told of the targets that were not called, and why.
 pub fn route(of: &RouteCheck, told: RouteDetail) -> Value {
     let is_whole = told == RouteDetail::Full;
+    // What the client itself asked for is no secret of the model.
+    let has_strategy = is_whole || of.chosen_by == Some(ChosenBy::Request);
     let targets = of.targets.iter().filter(|target| is_whole || target.was_called);
     let part = json!({
         "is_visible": is_whole,
-        "strategy": of.strategy.filter(|_| is_whole).map(|strategy| strategy.as_str()),
-        "chosen_by": of.chosen_by.filter(|_| is_whole).map(|by| by.as_str()),
+        "strategy": of.strategy.filter(|_| has_strategy).map(|strategy| strategy.as_str()),
+        "chosen_by": of.chosen_by.filter(|_| has_strategy).map(|by| by.as_str()),
         "rule": of.rule.filter(|_| is_whole),
         "features": of.features,
         "terms": of.terms.as_ref().map(|terms| json!({ "tenant": terms.tenant, "request": terms.request })),

@@ -7,17 +7,23 @@ use events::event::inference::Backend;
 use events::event::{Event, Inference, Recorded, Resource};
 use events::ids::ProviderId;
 use events::recorded_route::{RecordedRoute, RouteDetail, refusal_in_words};
+use events::routing::ChosenBy;
 use projections::views::inferences::StoredRequest;
 use serde_json::{Map, Value, json};
 
 /// What is recorded of a route that everybody sees who sees the request, as in its explanation.
 const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
 
+/// What everybody sees if the request itself chose the strategy.
+const ASKED_FOR: [&str; 2] = ["strategy", "chosen_by"];
+
 /// Removes what the caller may not see of the recorded route, and says whether it sees all of it.
 pub fn hide(fields: &mut Map<String, Value>, told: RouteDetail) {
     let Some(route) = fields.get_mut("route").and_then(Value::as_object_mut) else { return };
     if told != RouteDetail::Full {
-        route.retain(|name, _| FOR_EVERYBODY.contains(&name.as_str()));
+        let was_asked_for = route.get("chosen_by").is_some_and(|by| by == ChosenBy::Request.as_str());
+        let is_shown = |name: &str| FOR_EVERYBODY.contains(&name) || was_asked_for && ASKED_FOR.contains(&name);
+        route.retain(|name, _| is_shown(name));
     }
     route.insert("is_visible".to_owned(), (told == RouteDetail::Full).into());
 }
