@@ -342,12 +342,13 @@ impl Log {
         self.inner.wait_until_known(position).await
     }
 
-    /// Waits until this process has heard of a position that was read from the log: readers see an event a moment before the writer says
-    /// that it is recorded, and another node's events earlier still. Returns false if that takes longer than `deadline`.
-    pub async fn wait_until_heard_of(&self, position: u64, deadline: Duration) -> bool {
+    /// Waits until this process has published a position that was read from the database: a reader can see an event shortly before its writer
+    /// publishes it, and another node's event before this node has heard of it. Returns false after `deadline`. For a position that a client
+    /// names, see [`Self::wait_until_known`].
+    pub async fn wait_until_published(&self, position: u64, deadline: Duration) -> bool {
         let mut head = self.inner.published.head.clone();
-        let heard = head.wait_for(|head| head.position >= position);
-        matches!(tokio::time::timeout(deadline, heard).await, Ok(Ok(_)))
+        let published = head.wait_for(|head| head.position >= position);
+        matches!(tokio::time::timeout(deadline, published).await, Ok(Ok(_)))
     }
 
     /// Waits for a check of where the log ends that begins after the call, for as long as the database takes. Only for a shared log:

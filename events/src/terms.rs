@@ -45,6 +45,14 @@ impl Region {
         self.0.strip_prefix(&wider.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
+    /// The narrower of two regions; `None` if neither is within the other.
+    pub fn narrower<'a>(one: &'a Self, other: &'a Self) -> Option<&'a Self> {
+        if one.is_within(other) {
+            return Some(one);
+        }
+        other.is_within(one).then_some(other)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -154,9 +162,7 @@ impl RequiredTerms {
     /// What is required by both together. `None` if no region can be within both.
     pub fn and(self, others: Self) -> Option<Self> {
         let residency = match (self.residency, others.residency) {
-            (Some(one), Some(other)) if one.is_within(&other) => Some(one),
-            (Some(one), Some(other)) if other.is_within(&one) => Some(other),
-            (Some(_), Some(_)) => return None,
+            (Some(one), Some(other)) => Some(Region::narrower(&one, &other)?.clone()),
             (one, other) => one.or(other),
         };
         Some(Self {
@@ -192,7 +198,7 @@ impl<'a> Requirements<'a> {
     /// The regions that the tenant and the request require, if none can be within both.
     pub fn contradicting_regions(self) -> Option<(&'a Region, &'a Region)> {
         let (tenant, request) = (self.tenant.residency.as_ref()?, self.request.residency.as_ref()?);
-        (!tenant.is_within(request) && !request.is_within(tenant)).then_some((tenant, request))
+        Region::narrower(tenant, request).is_none().then_some((tenant, request))
     }
 
     pub const fn of(self, by: RequiredBy) -> &'a RequiredTerms {
@@ -327,7 +333,14 @@ mod tests {
         let both = required(json!({ "residency": "eu-central-1", "training": false }));
         assert_eq!(narrow.clone().and(wide.clone()), Some(both.clone()));
         assert_eq!(wide.clone().and(narrow.clone()), Some(both.clone()));
-        assert_eq!(wide.clone().and(required(json!({ "residency": "us" }))), None);
+        let elsewhere = required(json!({ "residency": "us" }));
+        assert_eq!(wide.clone().and(elsewhere.clone()), None);
+        let regions = |tenant, request| Requirements { tenant, request }.contradicting_regions();
+        assert_eq!(regions(&wide, &elsewhere), Some((&region("eu"), &region("us"))));
+        assert_eq!(
+            (regions(&wide, &narrow), regions(&narrow, &wide), regions(&wide, &RequiredTerms::NONE)),
+            (None, None, None)
+        );
         assert!(both.includes(&wide) && both.includes(&narrow) && both.includes(&RequiredTerms::NONE));
         assert!(!wide.includes(&narrow) && !narrow.includes(&wide) && !RequiredTerms::NONE.includes(&wide));
     }

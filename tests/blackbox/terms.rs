@@ -142,7 +142,7 @@ async fn without_a_target_that_meets_the_terms_every_surface_refuses_and_names_t
     let nearer = tenant.app.clone().with("x-ledgerway-residency", "eu-west-3");
     nearer.post(COUNT, &asking(&tenant, "nearer")).await.must(200);
     assert_eq!(called(&upstream), ["said"]);
-    // Who looks at the tenant alone would not see why no target can do.
+    // The tenant's requirement alone does not explain why no target can serve.
     let elsewhere = tenant.app.clone().with("x-ledgerway-residency", "us");
     let refused = elsewhere.post(NATIVE, &tenant.ask("nearer")).await.must_be(403, "TERMS_NOT_MET");
     let message = refused.json()["error"]["message"].to_string();

@@ -79,7 +79,9 @@ async fn the_refusal_of_another_gateways_field_names_what_is_in_its_place() {
 
         let body = format!(r#"{{"model":"{model}","input":"hello","{field}":{value}}}"#);
         let responses = tenant.app.send(Method::POST, "/v1/responses", body).await.expect("an answer");
-        let reason = responses.must(400).json()["error"]["message"].to_string();
+        let error = responses.must(400).json()["error"].take();
+        let reason = error["message"].to_string();
+        assert_eq!(error["type"], "invalid_request_error", "{field}: {error}");
         assert!(reason.contains("unknown field: leave it out") && reason.contains(instead), "{field}: {reason}");
     }
     // A misspelled name is still one.

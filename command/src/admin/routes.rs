@@ -439,9 +439,10 @@ pub async fn wait_until_current(admin: &AdminState, position: u64) -> Result<(),
 
 /// Waits until this node's tables have this position. Returns false if that takes too long.
 async fn wait_for_tables(admin: &AdminState, position: u64) -> bool {
-    // The tables wait only for what this node has heard of.
-    admin.log.wait_until_heard_of(position, IN_FORCE_WITHIN).await
-        && admin.tables.wait_for(position, IN_FORCE_WITHIN).await
+    let until = tokio::time::Instant::now() + IN_FORCE_WITHIN;
+    // The tables wait only for positions that this process has published.
+    admin.log.wait_until_published(position, IN_FORCE_WITHIN).await
+        && admin.tables.wait_for(position, until.saturating_duration_since(tokio::time::Instant::now())).await
 }
 
 /// The resource after a command, and what follows from it. `before` is the position of its event before.
