@@ -192,6 +192,11 @@ struct AllOpen {
 impl AllOpen {
     /// `kinds` are those of the providers, and `limits` the `max_concurrent` of the targets.
     async fn start(kinds: [&str; 3], limits: [Value; 3]) -> Self {
+        Self::of(kinds, limits, "slow-13000").await
+    }
+
+    /// `limited` is the backend of those targets that have a limit.
+    async fn of(kinds: [&str; 3], limits: [Value; 3], limited: &str) -> Self {
         let gateway = Gateway::start_with(&[("LEDGERWAY_BREAKER_SECONDS", "600")]);
         let upstream = MockUpstream::start().await;
         let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
@@ -201,7 +206,7 @@ impl AllOpen {
             let provider = json!({ "name": format!("{}-{at}", tenant.name), "kind": kind, "base_url": upstream.base_url(kind),
                                    "api_key": keys[at], "allow_private_network": true });
             let provider = made(gateway.operator(), "/providers", provider).await;
-            let model = if limits[at].is_null() { "ok" } else { "slow-13000" };
+            let model = if limits[at].is_null() { "ok" } else { limited };
             let price = json!({ "provider_id": provider, "model": model, "input_usd_per_mtok": "3", "output_usd_per_mtok": "15" });
             made(gateway.operator(), "/prices", price).await;
             let target = json!({ "provider_id": provider, "model": model, "priority": at, "default_max_output_tokens": 64,
@@ -243,7 +248,7 @@ impl AllOpen {
 
 /// Holds: inf.breakers
 #[tokio::test(flavor = "multi_thread")]
-async fn if_all_breakers_are_open_each_target_is_tried_once_until_one_answers_and_that_one_comes_first_then() {
+async fn if_all_breakers_are_open_each_target_is_tried_once_and_one_that_answers_comes_first_afterwards() {
     let all = AllOpen::start(["openai"; 3], [json!(null), json!(null), json!(null)]).await;
     // The one that is to be tried again first.
     for (opened, at) in [1, 0, 2].into_iter().enumerate() {
@@ -272,12 +277,9 @@ async fn if_all_breakers_are_open_each_target_is_tried_once_until_one_answers_an
         assert_eq!(seen.await, calls, "{why}");
         all.must_follow(&request).await;
     }
-    let ended = all.gateway.life(&request).await.pop().expect("an event");
-    let passed_over = |life: &[Value]| {
-        let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("the end");
-        end["data"]["passed_over"].as_object().map_or(0, serde_json::Map::len)
-    };
-    assert_eq!(passed_over(&all.gateway.life(&request).await), 2, "{ended}");
+    let life = all.gateway.life(&request).await;
+    let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("the end");
+    assert_eq!(end["data"]["passed_over"].as_object().map_or(0, serde_json::Map::len), 2, "{end}");
     // It fails again: the others come before it once more.
     all.upstream.refuses_key(&all.keys[2], 503, "{}", &[]);
     all.upstream.accepts_key(&all.keys[1], &[]);
@@ -303,6 +305,25 @@ async fn a_target_whose_breaker_is_open_is_called_if_no_other_one_could_be() {
     all.must_follow(&reply.request_id()).await;
     assert_eq!(all.calls()[1], 11, "ten calls had opened its breaker");
     slow.join_all().await;
+}
+
+/// Holds: inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_for_room_at_targets_whose_breakers_are_open_if_there_are_no_others() {
+    let all = AllOpen::of(["openai"; 3], [json!(1), json!(1), json!(1)], "slow-700").await;
+    for at in 0..3 {
+        all.open(at, at + 1).await;
+    }
+    all.keys.iter().for_each(|key| all.upstream.accepts_key(key, &[]));
+    let mut asked = JoinSet::new();
+    for _ in 0..9 {
+        let (app, body) = (all.tenant.app.clone(), all.tenant.ask("all"));
+        asked.spawn(async move { app.post(NATIVE, &body).await.must(200).request_id() });
+    }
+    for request in asked.join_all().await {
+        all.must_follow(&request).await;
+    }
+    assert_eq!(all.calls(), [13, 13, 13], "ten calls had opened each, and each has served three");
 }
 
 #[tokio::test(flavor = "multi_thread")]

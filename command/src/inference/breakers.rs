@@ -59,8 +59,8 @@ struct Watched {
     probed_since: Option<Duration>,
     /// Until when it is open by what was seen here, while that is not in the tables yet.
     opened_here: Option<DateTime<Utc>>,
-    /// Whether it answered the last call that was made although it was open.
-    has_answered: bool,
+    /// Whether it answered the last call, although it was open.
+    answered_while_open: bool,
 }
 
 /// The calls of a target while its breaker is closed.
@@ -156,8 +156,9 @@ impl Breakers {
     }
 
     /// Whether a target whose breaker is open answered the last call that was made nevertheless.
-    pub fn has_answered(&self, provider: ProviderId, model: &str) -> bool {
-        self.watched().get(&provider).and_then(|models| models.get(model)).is_some_and(|known| known.has_answered)
+    pub fn answered_while_open(&self, provider: ProviderId, model: &str) -> bool {
+        let watched = self.watched();
+        watched.get(&provider).and_then(|models| models.get(model)).is_some_and(|known| known.answered_while_open)
     }
 
     fn state_of(&self, in_tables: Option<OpenBreaker>, known: Option<&Watched>) -> BreakerState {
@@ -202,15 +203,16 @@ impl Breakers {
         let BreakerCall { target, owner, began, is_probe, .. } = call;
         let (provider, model) = (target.backend.provider_id, &*target.backend.model);
         let now = self.clock.monotonic();
+        let in_tables = self.tables.load().open_breaker(provider, model);
         self.with(provider, model, |known| {
+            known.answered_while_open = self.state_of(in_tables, Some(known)) != BreakerState::Closed;
             if *is_probe {
                 known.probed_since = None;
             }
-            known.has_answered = true;
             known.counts.count(*owner, false, now);
         });
         // An answer to a call of before its time was over says nothing about what comes after it.
-        if self.tables.load().open_breaker(provider, model).is_some_and(|open| *began >= open.until) {
+        if in_tables.is_some_and(|open| *began >= open.until) {
             self.record_closed(target);
         }
     }
@@ -224,6 +226,7 @@ impl Breakers {
         let (now, until) = (self.clock.monotonic(), self.clock.now() + self.settings.open);
         let is_closed = self.state(&self.tables.load(), provider, model) == BreakerState::Closed;
         let failures = self.with(provider, model, |known| {
+            known.answered_while_open = false;
             if *is_probe {
                 known.probed_since = None;
             }
@@ -233,15 +236,11 @@ impl Breakers {
                     known.counts.opens_for(self.settings.failures)?
                 }
                 (false, true) => 1,
-                // A call of before it opened, or one that no other target could replace.
-                (false, false) => {
-                    known.has_answered = false;
-                    return None;
-                }
+                // A call from before it opened, or one that was made although it was open.
+                (false, false) => return None,
             };
             known.counts.begin_anew(now);
             known.opened_here = Some(until);
-            known.has_answered = false;
             Some(failures)
         });
         if let Some(failures) = failures {

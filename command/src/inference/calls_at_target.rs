@@ -40,7 +40,7 @@ pub struct CallPosition {
     pub is_last: bool,
     /// No other target can be called in its place.
     pub is_only: bool,
-    /// It is called although its breaker is open, as those of all others are: once, and then the next one.
+    /// It is called although its breaker is open, because no other target could be called. It is not tried again.
     pub is_last_resort: bool,
     /// The strategy of its model goes by what is measured of the call.
     pub is_measured: bool,

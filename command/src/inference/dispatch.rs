@@ -47,11 +47,10 @@ pub async fn run(
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
     while let Some(next) = dispatch.sequence.next() {
-        let is_last_resort = matches!(next, NextTarget::LastResort(_));
         let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
-        (running, outcome, ended_with) = Box::pin(dispatch.call((at, target), is_last_resort, running)).await;
+        (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
         let ignored = running.ignored.take();
         match outcome {
             Ok(TargetAnswer::Whole(answer)) => {
@@ -70,11 +69,9 @@ pub async fn run(
                 }
             }
             Err(NoAnswer::PassedOver(refusal)) => dispatch.left_alone = dispatch.left_alone.or(refusal),
-            Err(NoAnswer::BreakerOpen) if running.has_called() => {
-                running.passed_over.add(&ended_with.backend, PassedOverFor::BreakerOpen);
-            }
-            Err(NoAnswer::BreakerOpen) => dispatch.sequence.had_open_breaker(at),
+            Err(NoAnswer::BreakerOpen) => {}
             Err(NoAnswer::NoLongerAllowed(refusal)) => {
+                dispatch.pass_over_open_breakers(&mut running);
                 return Err(fail(running, refusal, "no_longer_allowed", &dispatch.request_id).await);
             }
         }
@@ -159,14 +156,18 @@ impl<'g> Dispatch<'g> {
     /// the order. `None` if none has room: the next one follows.
     async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
         match next {
-            NextTarget::AtOnce(at) => {
+            // Before a place is taken, or waited for: it could not be called with it.
+            NextTarget::AtOnce(at) if self.is_limited_and_open(at) => {
+                self.sequence.had_open_breaker(at);
+                None
+            }
+            NextTarget::AtOnce(at) | NextTarget::LastResort(at) => {
                 let target = self.take_place_at_once(at, running);
                 if target.is_none() {
                     self.sequence.had_no_room(at);
                 }
                 Some((at, target?))
             }
-            NextTarget::LastResort(at) => Some((at, self.take_place_at_once(at, running)?)),
             NextTarget::Waiting(full) => {
                 let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, self.targets.get(at)?))).collect();
                 let found = Box::pin(wait_for_place(self.gateway, &full, self.model_id, self.priority, running)).await;
@@ -175,6 +176,16 @@ impl<'g> Dispatch<'g> {
                 found
             }
         }
+    }
+
+    /// Whether a target whose places are limited is not to be called, because its breaker is open and there are others.
+    fn is_limited_and_open(&self, at: usize) -> bool {
+        let limited = self.targets.get(at).filter(|target| target.max_concurrent.is_some() && self.targets.len() > 1);
+        limited.is_some_and(|target| {
+            let backend = &target.backend;
+            let state = self.gateway.breakers.state(&self.gateway.tables.load(), backend.provider_id, &backend.model);
+            !state.may_call()
+        })
     }
 
     fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<Arc<PlannedTarget>> {
@@ -192,12 +203,12 @@ impl<'g> Dispatch<'g> {
     /// Calls the target at this place, and perhaps another one beside it. The last of what is returned is the target whose outcome it is.
     async fn call(
         &mut self,
-        (at, target): (usize, Arc<PlannedTarget>),
-        is_last_resort: bool,
+        at: usize,
+        target: Arc<PlannedTarget>,
         running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
         let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
-        let is_last = sequence.is_over();
+        let (is_last, is_last_resort) = (sequence.is_over(), sequence.is_last_resort());
         let position =
             CallPosition { is_last, is_only: targets.len() == 1, is_last_resort, is_measured: self.is_measured };
         let others = targets.get(at + 1..self.hedges_end).unwrap_or_default();
@@ -221,6 +232,9 @@ impl<'g> Dispatch<'g> {
             running.place.give_back();
         }
         let ended_with = Arc::clone(ended_with);
+        if matches!(outcome, Err(NoAnswer::BreakerOpen)) {
+            self.sequence.had_open_breaker(at);
+        }
         if outcome.is_ok() || running.has_called() && !is_last_resort {
             self.pass_over_open_breakers(&mut running);
         }
@@ -239,7 +253,7 @@ impl<'g> Dispatch<'g> {
     /// The refusal of a request that no target has answered, and the reason that is recorded.
     fn final_refusal(&mut self, running: &Running) -> (Refusal, &'static str) {
         let Self { targets, failures, .. } = self;
-        let others_are_left = self.others_are_open || running.passed_over.any_at_its_turn() && targets.len() > 1;
+        let others_are_left = targets.len() > 1 && (self.others_are_open || running.passed_over.any_at_its_turn());
         let refusal = match self.left_alone.take().filter(|_| failures.is_empty()) {
             _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {
                 target_places::no_room()

@@ -1,5 +1,5 @@
 //! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for
-//! together. Those whose breakers are open come last, and only if no other one was called.
+//! together. Those whose breakers are open come last, in the same way, and only if no other one was called.
 
 /// The targets that are left.
 pub struct TargetSequence {
@@ -9,6 +9,8 @@ pub struct TargetSequence {
     had_open_breaker: Vec<usize>,
     /// Whether only those are left that had open breakers.
     is_last_resort: bool,
+    /// Whether none had room in time: then none is waited for again.
+    has_waited_in_vain: bool,
     /// The target that was called beside another one.
     called_beside: Option<usize>,
 }
@@ -32,6 +34,7 @@ impl TargetSequence {
             had_no_room: Vec::new(),
             had_open_breaker: Vec::new(),
             is_last_resort: false,
+            has_waited_in_vain: false,
             called_beside: None,
         }
     }
@@ -43,16 +46,31 @@ impl TargetSequence {
                 return Some(NextTarget::AtOnce(self.next - 1));
             }
         }
-        if !self.had_no_room.is_empty() && !self.is_last_resort {
-            return Some(NextTarget::Waiting(self.had_no_room.clone()));
+        if let Some(full) = self.full().filter(|_| !self.is_last_resort) {
+            return Some(full);
         }
         self.is_last_resort = true;
-        (!self.had_open_breaker.is_empty()).then(|| NextTarget::LastResort(self.had_open_breaker.remove(0)))
+        if !self.had_open_breaker.is_empty() {
+            return Some(NextTarget::LastResort(self.had_open_breaker.remove(0)));
+        }
+        self.full()
     }
 
-    /// It has no room: it comes once more, after all others.
+    /// Those that had no room.
+    fn full(&self) -> Option<NextTarget> {
+        (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
+    }
+
+    /// It has no room: it comes once more, after all others, unless they were waited for in vain.
     pub fn had_no_room(&mut self, at: usize) {
-        self.had_no_room.push(at);
+        if !self.has_waited_in_vain {
+            self.had_no_room.push(at);
+        }
+    }
+
+    /// Whether only targets come whose breakers are open.
+    pub const fn is_last_resort(&self) -> bool {
+        self.is_last_resort
     }
 
     /// Its breaker is open: it comes once more, after all others, unless one of them is called.
@@ -69,7 +87,10 @@ impl TargetSequence {
     pub fn has_waited_for(&mut self, at: Option<usize>) {
         match at {
             Some(at) => self.had_no_room.retain(|other| *other != at),
-            None => self.had_no_room.clear(),
+            None => {
+                self.had_no_room.clear();
+                self.has_waited_in_vain = true;
+            }
         }
     }
 
@@ -81,8 +102,8 @@ impl TargetSequence {
 
     /// No other target comes once this one has been called.
     pub fn is_over(&self) -> bool {
-        let are_others_left = self.is_last_resort && !self.had_open_breaker.is_empty();
-        !are_others_left
+        let has_other_last_resort = self.is_last_resort && !self.had_open_breaker.is_empty();
+        !has_other_last_resort
             && self.had_no_room.is_empty()
             && (self.next..self.len).all(|at| self.called_beside == Some(at))
     }
@@ -127,6 +148,25 @@ mod tests {
         let mut sequence = begin();
         assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(1)), false));
         assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(2)), true));
+        assert_eq!(sequence.next(), None);
+        // One of them has no room: it is waited for after the other one.
+        let mut sequence = begin();
+        assert_eq!(sequence.next(), Some(NextTarget::LastResort(1)));
+        sequence.had_no_room(1);
+        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(2)), false));
+        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![1])));
+        sequence.has_waited_for(Some(1));
+        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next().is_none());
+        // Nothing is waited for twice in vain.
+        let mut sequence = TargetSequence::of(2);
+        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        sequence.had_no_room(0);
+        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(1)));
+        sequence.had_open_breaker(1);
+        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0])));
+        sequence.has_waited_for(None);
+        assert_eq!(sequence.next(), Some(NextTarget::LastResort(1)));
+        sequence.had_no_room(1);
         assert_eq!(sequence.next(), None);
         let mut sequence = begin();
         assert!(sequence.is_over(), "it is called");

@@ -289,7 +289,7 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
 /// No call goes back in the order, except to a target that had no room before, or whose breaker was open: those come after all others, in
 /// an order of their own. A target without a call could not be sent the request, or was passed over.
 fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
-    let mut last = 1;
+    let (mut last, mut is_last_resort) = (1, false);
     for call in &check.calls {
         // Made beside the first one, to whichever target could be called then: the others keep their places.
         let is_hedge = is_hedged && matches!(call, RouteCall::Failed { call, .. } if call.attempt == hedges::ATTEMPT);
@@ -302,8 +302,12 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
         let was_open = called.clone().any(|target| target.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str()));
         let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
         match ranks.iter().find(|rank| **rank >= last) {
-            _ if was_open => {}
+            _ if was_open => is_last_resort |= !is_hedge,
             Some(_) if is_hedge => {}
+            _ if is_last_resort && !had_no_room && !ranks.is_empty() => {
+                let only = "a target whose breaker was open: only those follow one";
+                check.verdict.differ(call.position(), "backend", name, only);
+            }
             Some(rank) => last = *rank,
             None if ranks.is_empty() => {
                 check.verdict.differ(
@@ -330,9 +334,11 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
     };
     let last = calls.iter().find(|call| matches!(call, RouteCall::Last { .. }));
     let (Some(first), Some(hedge)) = (failed(1).or(last), failed(hedges::ATTEMPT).or(last)) else { return };
+    // Those whose breakers were open come after all others.
     let rank = |backend: &Backend| {
         let is_it = |target: &&RouteTarget| target.provider_id == backend.provider_id && target.model == backend.model;
-        targets.iter().find(is_it)?.rank
+        let target = targets.iter().find(is_it)?;
+        Some((target.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str()), target.rank?))
     };
     // What could not serve the request at all is told of each call.
     let (Some(rank_of_first), Some(rank_of_hedge)) = (rank(first.backend()), rank(hedge.backend())) else { return };
@@ -343,7 +349,7 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
             hedge.position(),
             "backend",
             name,
-            format!("a hedge goes to a target after place {rank_of_first} of the order, where the first call went"),
+            format!("a hedge goes to a target after place {} of the order, where the first call went", rank_of_first.1),
         );
     }
 }

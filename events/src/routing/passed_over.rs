@@ -5,7 +5,7 @@ use crate::named;
 named! {
     /// Why a target of the order was not called, or not once more, when it was its turn. The words are recorded, and so can never change.
     pub enum PassedOverFor {
-        /// Its breaker has opened since the request was planned.
+        /// Its breaker was open when it was its turn, and another target was called or answered.
         BreakerOpen = "breaker_open",
         /// Its provider gets no further calls now.
         RetryBudget = "retry_budget",

@@ -67,14 +67,14 @@ async fn a_log_that_nobody_else_appends_to_knows_at_once() {
     );
 }
 
-/// What is recorded may be read a moment before the writer says so: who has read it is not told that it is beyond the log.
+/// An event can be read a moment before the writer publishes it. A reader that has seen it is not told that it is beyond the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_was_read_is_waited_for_also_where_nobody_else_appends() {
     let ground = TestLog::in_folder();
     let (log, mut writer) = ground.stepped(LogOptions::new(clock()));
     let position = log.head().position + 1;
     let (soon, asked, appending) = (Duration::from_secs(5), log.clone(), log.clone());
-    let heard = tokio::task::JoinSet::from_iter([async move { asked.wait_until_published(position, soon).await }]);
+    let published = tokio::task::JoinSet::from_iter([async move { asked.wait_until_published(position, soon).await }]);
     let event = opened(budget(1, Scope::Tenant(id(1)), 10, Period::Total));
     let appended = tokio::task::JoinSet::from_iter([async move {
         appending.append(append(StreamKind::Budget, id(1), 0, event)).await.is_ok()
@@ -82,6 +82,6 @@ async fn a_position_that_was_read_is_waited_for_also_where_nobody_else_appends()
     sleep(Duration::from_millis(200)).await;
     assert_eq!(log.wait_until_known(position).await, PositionStatus::NotRecorded, "the writer has said nothing");
     writer.step(1);
-    assert_eq!((appended.join_all().await, heard.join_all().await), (vec![true], vec![true]));
+    assert_eq!((appended.join_all().await, published.join_all().await), (vec![true], vec![true]));
     assert!(!log.wait_until_published(position + 1, Duration::from_millis(50)).await, "beyond the log");
 }

@@ -77,7 +77,7 @@ impl<'a> TargetOrder<'a> {
         let open = match model.targets.len() {
             // Its answer is the only one that there is.
             0 | 1 => Vec::new(),
-            _ => set_aside_open_breakers(&mut considered, tables, known.breakers),
+            _ => set_aside_open_breakers(&mut considered, model.canary_index(), tables, known.breakers),
         };
         let features = Features {
             request: Some(request_id),
@@ -129,21 +129,26 @@ impl<'a> TargetOrder<'a> {
     }
 }
 
-/// Leaves the targets out of the order whose breakers are open. They follow all others, and are returned as they are tried if no other one
-/// can be called: first those that answered when they were tried before, then the one that is to be tried again first.
-fn set_aside_open_breakers(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, breakers: &Breakers) -> Vec<usize> {
+/// Leaves targets with open breakers out of the order, and returns them in the order in which they are tried if no other one can be called:
+/// first those that answered while open, then by when their time is over, and last the canary.
+fn set_aside_open_breakers(
+    considered: &mut [EvaluatedTarget<'_>],
+    canary: Option<usize>,
+    tables: &Tables,
+    breakers: &Breakers,
+) -> Vec<usize> {
     let mut open = Vec::new();
     let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
     for (at, considered) in able {
         let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
         if !state.may_call() {
             considered.left_out = Some(LeftOut::BreakerOpen);
-            let has_answered = breakers.has_answered(considered.target.provider_id, &considered.target.model);
-            open.push((Reverse(has_answered), state.until(), at));
+            let answered = breakers.answered_while_open(considered.target.provider_id, &considered.target.model);
+            open.push((canary == Some(at), Reverse(answered), state.until(), at));
         }
     }
     open.sort_unstable();
-    open.into_iter().map(|(_, _, at)| at).collect()
+    open.into_iter().map(|(_, _, _, at)| at).collect()
 }
 
 /// A target as the strategy sees it.

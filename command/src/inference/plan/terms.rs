@@ -44,7 +44,7 @@ pub fn refusal(required: Requirements<'_>, stated: &StatedTerms, requested: &str
     let regions = required.contradicting_regions();
     let (term, by) = match required.unmet_by(stated) {
         Some(unmet @ (Term::Residency, _)) => unmet,
-        // The tenant's region is met, so that of the request is not: that no target can help comes before other terms.
+        // No region is within both, which comes before other terms. The tenant's own region is met, or it would be the first unmet term.
         Some(_) if regions.is_some() => (Term::Residency, RequiredBy::Request),
         unmet => unmet.unwrap_or((Term::Residency, RequiredBy::Tenant)),
     };
