@@ -181,12 +181,17 @@ async fn a_canary_is_a_spare_for_the_others_and_is_left_out_like_any_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_figures_stand_beside_those_of_the_other_targets() {
     let trial = Trial::start(&["ok"], json!({ "share_percent": 50, "by": "request" })).await;
+    // Without an answer, it has a row nevertheless.
+    let path = format!("{}/canary", trial.path());
+    let said = trial.gateway.operator().get(&path).await.must(200).json();
+    let items = said["items"].as_array().expect("items");
+    let of_canary = (&items[0]["is_canary"], &items[0]["requests"], &items[0]["cost_usd"]);
+    assert_eq!((items.len(), of_canary), (1, (&json!(true), &json!(0), &json!("0.000000000"))), "{said}");
     let mut of_canary = 0;
     for _ in 0..20 {
         of_canary += usize::from(backend(&trial.tenant.chat("tried").await.must(200)) == CANARY);
     }
     let query = format!("?min_position={}", trial.gateway.head().await);
-    let path = format!("{}/canary", trial.path());
     let said = trial.gateway.operator().get(&format!("{path}{query}")).await.must(200).json();
     let canary = trial.canary(CANARY, 50, "request");
     assert_eq!((&said["canary"], &said["is_visible"]), (&canary, &json!(true)), "{said}");

@@ -145,6 +145,11 @@ async fn without_a_target_that_meets_the_terms_every_surface_refuses_and_names_t
     // The tenant's requirement alone does not explain why no target can serve.
     let elsewhere = tenant.app.clone().with("x-ledgerway-residency", "us");
     let refused = elsewhere.post(NATIVE, &tenant.ask("nearer")).await.must_be(403, "TERMS_NOT_MET");
+    assert_eq!(unmet(&refused), [json!("residency"), json!("us"), json!("request")]);
+    // Also of a target that does not meet another term of the tenant.
+    model(&gateway, &tenant, "only-region", &[("ok", json!({ "region": "eu" }))]).await;
+    let other = elsewhere.post(NATIVE, &tenant.ask("only-region")).await.must_be(403, "TERMS_NOT_MET");
+    assert_eq!(unmet(&other), [json!("residency"), json!("us"), json!("request")]);
     let message = refused.json()["error"]["message"].to_string();
     assert!(
         message.contains("the tenant requires residency eu and the request residency us, and no region is within both"),

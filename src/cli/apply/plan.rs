@@ -19,7 +19,7 @@ use super::live::Live;
 use super::mistake::{Mistake, in_order};
 use super::model_names::{ALIAS, is_alias, stood_for};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
-use super::secret_source::{API_KEY, ApiKey, NotSent};
+use super::secret_source::{API_KEY, ApiKey, ProtectedFiles};
 use crate::config::Label;
 
 const BASE_URL: &str = "base_url";
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
     pub sent: SecretsSent,
     /// What has this label and is in no file is deleted.
     pub prune: Option<&'a Label>,
-    pub not_sent: NotSent<'a>,
+    pub protected: ProtectedFiles<'a>,
 }
 
 /// What is done; [`Self::changes`] has the order.
@@ -293,7 +293,7 @@ fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) 
     match &desired.api_key {
         ApiKey::From(source) if is_sent => {
             let read = source
-                .read(wanted.not_sent)
+                .read(wanted.protected)
                 .map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
             check(desired, &read)?;
             Ok(ApiKeyChange::Set(read))
@@ -322,10 +322,12 @@ impl Step {
         }
     }
 
-    /// Whether it changes a price that is in the log already, and not only which price comes next.
-    pub fn corrects_a_price(&self) -> bool {
+    /// Whether it changes a price that has begun, so that requests charged by it are re-valued.
+    pub fn corrects_a_price(&self, now: DateTime<Utc>) -> bool {
         let Action::Change { fields, .. } = &self.action else { return false };
-        self.desired.kind == Kind::Price && fields.iter().any(|change| change.name != LABELS)
+        let from = self.desired.normal.get(EFFECTIVE_FROM).and_then(Value::as_str).and_then(parse_rfc3339);
+        let has_begun = from.is_none_or(|from| from <= now);
+        self.desired.kind == Kind::Price && has_begun && fields.iter().any(|change| change.name != LABELS)
     }
 
     fn model_order(&self) -> ModelOrder {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::desired::label;
@@ -11,12 +12,12 @@ use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown, shown_apart};
 
 const CORRECTS: &str =
-    "    this corrects the price from its effective_from on: what was charged by it since then is charged anew";
+    "    requests charged by this price since its effective_from are re-valued (not at a tenant's own provider)";
 
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
-pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
+pub fn changes(plan: &Plan, names: &Names, now: DateTime<Utc>) -> Vec<String> {
     let lines = plan.changes().map(|change| match change {
-        Change::Step(step) => lines(step, names),
+        Change::Step(step) => lines(step, names, now),
         Change::Deletion(one) => vec![format!("- {}", label(one.kind, &one.normal, names))],
     });
     lines.flatten().collect()
@@ -53,7 +54,7 @@ fn subject_of(step: &Step, names: &Names) -> String {
     label(step.desired.kind, &step.desired.normal, names)
 }
 
-fn lines(step: &Step, names: &Names) -> Vec<String> {
+fn lines(step: &Step, names: &Names, now: DateTime<Utc>) -> Vec<String> {
     let (sign, mut fields) = match &step.action {
         Action::Create => {
             let fields = flat(&named(step, step.desired.body.clone(), names));
@@ -67,7 +68,7 @@ fn lines(step: &Step, names: &Names) -> Vec<String> {
             ('~', differences(&of(|change| &change.before), &of(|change| &change.after)))
         }
     };
-    if step.corrects_a_price() {
+    if step.corrects_a_price(now) {
         fields.push(CORRECTS.to_owned());
     }
     match &step.api_key {

@@ -1,5 +1,6 @@
 //! Secrets, which files name but do not have: `api_key: {env: NAME}` or `{file: PATH}`.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +19,9 @@ const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belon
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
 const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider";
-const KEY_OF_THE_RUN: &str = "has the key that the gateway is asked with, which must not be sent to a provider";
+const OF_THE_GATEWAY_FILE: &str =
+    "is named by a variable that begins with LEDGERWAY_: it is the gateway's own, and must not be sent to a provider";
+const OF_KEY_FILE: &str = "is the file of --key-file, whose key must not be sent to a provider";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
@@ -62,24 +65,31 @@ impl ApiKey {
 
 /// Files that are not sent to providers, besides those of any data folder.
 #[derive(Clone, Copy, Debug)]
-pub struct NotSent<'a> {
+pub struct ProtectedFiles<'a> {
     /// The data folder of the gateway.
     pub data: &'a Path,
     /// The file with the key of this run.
     pub key_file: Option<&'a Path>,
 }
 
-impl NotSent<'_> {
+impl ProtectedFiles<'_> {
     /// Why this file is not sent, by whatever way it is named; `None` if it may be.
-    fn reason(self, path: &Path) -> Option<&'static str> {
-        let whole = |path: &Path| path.canonicalize().ok();
-        let path = whole(path)?;
-        if self.key_file.and_then(whole).is_some_and(|key_file| key_file == path) {
-            return Some(KEY_OF_THE_RUN);
+    fn refusal(self, path: &Path) -> Option<&'static str> {
+        let canonical = |path: &Path| path.canonicalize().ok();
+        let path = canonical(path)?;
+        if self.key_file.and_then(canonical).is_some_and(|key_file| key_file == path) {
+            return Some(OF_KEY_FILE);
+        }
+        let is_named_by = |(name, value): (OsString, OsString)| {
+            name.to_str().is_some_and(|name| name.starts_with("LEDGERWAY_") && name.ends_with("_FILE"))
+                && canonical(Path::new(&value)).is_some_and(|named| named == path)
+        };
+        if std::env::vars_os().any(is_named_by) {
+            return Some(OF_THE_GATEWAY_FILE);
         }
         // The data folder of another gateway, or of this one if it is asked by its address.
         let is_of_gateway = |name: &str| path.with_file_name(name).exists();
-        let is_in_data_folder = whole(self.data).is_some_and(|data| path.starts_with(data))
+        let is_in_data_folder = canonical(self.data).is_some_and(|data| path.starts_with(data))
             || [LEDGER_FILE, node_key::FILE].into_iter().any(is_of_gateway);
         is_in_data_folder.then_some(OF_A_DATA_FOLDER)
     }
@@ -87,13 +97,13 @@ impl NotSent<'_> {
 
 impl SecretSource {
     /// Errors: there is none. The reason names where it was looked for, never what is there.
-    pub fn read(&self, not_sent: NotSent<'_>) -> Result<Secret, String> {
+    pub fn read(&self, protected: ProtectedFiles<'_>) -> Result<Secret, String> {
         let found = match self {
             Self::Variable(name) => match std::env::var_os(name) {
                 None => return Err("is not set".to_owned()),
                 Some(value) => value.into_string().map_err(|_| "is not UTF-8".to_owned())?,
             },
-            Self::File(path) => match not_sent.reason(path) {
+            Self::File(path) => match protected.refusal(path) {
                 Some(reason) => return Err(reason.to_owned()),
                 None => file_text(path)?,
             },
@@ -133,8 +143,8 @@ mod tests {
     use super::super::yaml::documents;
     use super::*;
 
-    fn nothing() -> NotSent<'static> {
-        NotSent { data: Path::new("/no/such/folder"), key_file: None }
+    fn nothing() -> ProtectedFiles<'static> {
+        ProtectedFiles { data: Path::new("/no/such/folder"), key_file: None }
     }
 
     fn read(text: &str) -> Result<ApiKey, &'static str> {
@@ -169,10 +179,10 @@ mod tests {
             } else {
                 file(name)
             };
-            let of_folder = NotSent { data: folder.path(), ..nothing() };
+            let of_folder = ProtectedFiles { data: folder.path(), ..nothing() };
             assert_eq!(source.read(of_folder).expect_err("refused"), OF_A_DATA_FOLDER);
-            let of_key = NotSent { key_file: Some(&folder.path().join("link")), ..nothing() };
-            assert_eq!(source.read(of_key).expect_err("refused"), KEY_OF_THE_RUN);
+            let of_key = ProtectedFiles { key_file: Some(&folder.path().join("link")), ..nothing() };
+            assert_eq!(source.read(of_key).expect_err("refused"), OF_KEY_FILE);
             assert_eq!(source.read(nothing()).expect("a secret").reveal(), "sk-1");
             std::fs::write(folder.path().join(LEDGER_FILE), "").expect("a file");
             assert_eq!(source.read(nothing()).expect_err("refused"), OF_A_DATA_FOLDER);

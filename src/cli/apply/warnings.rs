@@ -36,7 +36,7 @@ fn names_compared_with_tenant(model: &Desired) -> impl Iterator<Item = Mistake> 
     conditions_of(model).enumerate().flat_map(move |(index, condition)| {
         conditions::names_compared_with_tenant(condition).into_iter().map(move |name| {
             let reason =
-                format!("tenant is an id, and {name:?} is none, so they are never equal: write tenant_id({name:?})");
+                format!("tenant is an id and {name:?} is not, so they are never equal: write tenant_id({name:?})");
             model.mistake(&format!("{RULES}[{index}].when"), reason)
         })
     })
@@ -49,7 +49,7 @@ fn conditions_of(model: &Desired) -> impl Iterator<Item = &str> {
 
 fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake> {
     let of = owner(&model.normal);
-    // The key of a tenant does not see the models that all tenants share.
+    // A tenant's key does not see shared models, so a name that seems unknown may be one of theirs.
     if of.is_some() && !names.has_shared() {
         return Vec::new();
     }
@@ -65,8 +65,13 @@ fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake
             NamedIn::Shadow => "so copies are refused until there is one",
             NamedIn::Successor => "but clients are told to use it",
         };
-        let hint = did_you_mean(name, names.names_for(of));
-        let reason = format!("its owner sees no model {name:?} in the files or in the gateway, {effect}{hint}");
+        let what = if names.is_of_any(name) {
+            format!("model {name:?} belongs to another owner")
+        } else {
+            format!("there is no model {name:?} in the files or in the gateway")
+        };
+        let hint = did_you_mean(name, names.names_for(of).filter(|seen| *seen != name));
+        let reason = format!("{what}, {effect}{hint}");
         model.mistake(&field.to_string(), reason)
     });
     warnings.collect()
