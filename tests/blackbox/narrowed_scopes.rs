@@ -67,7 +67,7 @@ async fn of_many_at_once_a_narrowed_budget_admits_what_it_holds_and_binds_no_oth
     let each = nano(&probe["cost_usd"]);
     assert_eq!(nano(&charged["settled_usd"]), FITS * each);
 
-    // Of as many refusals at once, some are recorded as a count: not always those that were answered last.
+    // Of as many refusals at once, some are recorded as a count, and the one that was answered first may be among them.
     let events = gateway.events().await;
     let recorded = requests_of(&events);
     let one = refused.iter().map(Reply::request_id).find(|request| recorded.contains(request));
