@@ -33,6 +33,11 @@ pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
 
 /// In thousandths. One more in both, because the lowest may be nothing.
 fn ratio(figure: u64, lowest: u64) -> u64 {
+    // Nearly all figures are small enough for a division of 64 bits, which takes a tenth of the time of one of 128.
+    let small = figure.checked_add(1).and_then(|figure| figure.checked_mul(1000)).zip(lowest.checked_add(1));
+    if let Some((thousandths, lowest)) = small {
+        return (thousandths / lowest).min(RATIO_MAX);
+    }
     let ratio = (u128::from(figure) + 1) * 1000 / (u128::from(lowest) + 1);
     u64::try_from(ratio).unwrap_or(RATIO_MAX).min(RATIO_MAX)
 }
