@@ -43,7 +43,7 @@ use mistake::{Mistake, in_order};
 use names::Names;
 use plan::{Plan, SecretsSent, Wanted};
 use prune::{InUse, has_label};
-use secret_source::ProtectedFiles;
+use secret_source::OwnSecrets;
 use warnings::warnings;
 
 /// The most resources that are named as left out of a file, or as still used.
@@ -69,11 +69,11 @@ fn apply(args: &ApplyArgs, flags: &Flags) -> Result<(), Failure> {
     let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
     let runtime = single_threaded_runtime()?;
     let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
-    let protected = ProtectedFiles { data: &args.gateway.data.dir, key_file: args.gateway.key_file.as_deref() };
-    let wanted = Wanted { sent, prune: prune.as_ref(), protected };
+    let own_secrets = OwnSecrets { data: &args.gateway.data.dir, key: gateway.key() };
+    let wanted = Wanted { sent, prune: prune.as_ref(), own_secrets };
     let Planned { plan, names, warnings } = runtime.block_on(planned(&files, &gateway, &wanted))?;
     warnings.iter().for_each(|warning| print_error(&format!("warning: {warning}")));
-    report::changes(&plan, &names, SystemClock::new().now()).iter().for_each(|line| print_line(line));
+    report::changes(&plan, &names).iter().for_each(|line| print_line(line));
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
         return Ok(());
@@ -92,8 +92,8 @@ pub async fn apply_to(
     may_go_on: impl Fn() -> bool,
 ) -> Result<String, Failure> {
     let gateway = of_operator(url, data)?;
-    let protected = ProtectedFiles { data, key_file: None };
-    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, protected };
+    let own_secrets = OwnSecrets { data, key: gateway.key() };
+    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, own_secrets };
     let Planned { plan, names, warnings } = planned(files, &gateway, &wanted).await?;
     warnings.iter().for_each(|warning| tracing::warn!(%warning, "the files have something that may be a mistake"));
     carry_out(&plan, &gateway, &names, may_go_on).await
@@ -116,9 +116,11 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
             "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
         )));
     }
-    let warnings = warnings(&desired, &live);
+    let mut warnings = warnings(&desired, &live);
     let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
-    let plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    let mut plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    warnings.append(&mut plan.without_effect);
+    let warnings = in_order(warnings);
     let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));
     if !mistakes.is_empty() {
         return Err(refused(&mistakes));

@@ -90,6 +90,11 @@ impl GatewayClient {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key, response_timeout: RESPONSE_TIMEOUT })
     }
 
+    /// The key that its requests have.
+    pub const fn key(&self) -> Option<&Secret> {
+        self.key.as_ref()
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -19,10 +19,12 @@ use super::live::Live;
 use super::mistake::{Mistake, in_order};
 use super::model_names::{ALIAS, is_alias, stood_for};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
-use super::secret_source::{API_KEY, ApiKey, ProtectedFiles};
+use super::secret_source::{API_KEY, ApiKey, OwnSecrets};
 use crate::config::Label;
 
 const BASE_URL: &str = "base_url";
+const WITHOUT_EFFECT: &str = "has no effect, because the files have a price of the same model that has begun: delete this one, or give it an \
+                              effective_from that is still to come";
 
 /// When API keys are sent to providers that have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub struct Wanted<'a> {
     pub sent: SecretsSent,
     /// What has this label and is in no file is deleted.
     pub prune: Option<&'a Label>,
-    pub protected: ProtectedFiles<'a>,
+    pub own_secrets: OwnSecrets<'a>,
 }
 
 /// What is done; [`Self::changes`] has the order.
@@ -50,6 +52,8 @@ pub struct Plan {
     pub in_use: Vec<InUse>,
     /// How many resources are as the files ask.
     pub unchanged: usize,
+    /// Prices without a time that differ from the one in force, and are not made, because one of the files has begun.
+    pub without_effect: Vec<Mistake>,
 }
 
 /// A change of one resource.
@@ -58,6 +62,8 @@ pub struct Step {
     pub desired: Desired,
     pub action: Action,
     pub api_key: ApiKeyChange,
+    /// Whether requests that were admitted before are charged again.
+    pub re_values_past: bool,
 }
 
 /// One of the changes of a plan.
@@ -108,20 +114,26 @@ impl Plan {
         let index = Index::of(live);
         let asked = alike(&desired);
         let mut ids = BTreeSet::new();
-        let begun = begun_prices(&desired, now);
+        let (begun, charged) = (begun_prices(&desired, now), Charged::of(live));
         let in_files = wanted.prune.map(|_| desired.clone());
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
             let has_others = asked.get(&key_of(&one)).is_some_and(|count| *count > 1);
             let is_over = one.kind == Kind::Price && !one.normal.contains_key(EFFECTIVE_FROM);
+            let counterpart = index.counterpart(&one, has_others);
             if is_over && begun.contains(&key_of(&one)) {
+                let in_force = counterpart.ok().flatten();
+                let differs = in_force.is_none_or(|live| !changes(&one, live).is_empty());
+                plan.without_effect.extend(differs.then(|| one.mistake("", WITHOUT_EFFECT)));
                 plan.unchanged += 1;
                 continue;
             }
-            let counterpart = index.counterpart(&one, has_others);
             ids.extend(counterpart.iter().flatten().map(|live| &*live.id));
             match counterpart.and_then(|live| step(one, live, wanted)) {
-                Ok(Some(step)) => plan.steps.push(step),
+                Ok(Some(step)) => {
+                    let re_values_past = charged.are_re_valued(&step, now);
+                    plan.steps.push(Step { re_values_past, ..step });
+                }
                 Ok(None) => plan.unchanged += 1,
                 Err(mistake) => mistakes.push(mistake),
             }
@@ -182,9 +194,49 @@ fn alike(desired: &[Desired]) -> BTreeMap<Identity, usize> {
 
 /// Whose prices in the files have begun by now: one without a time was in force until then.
 fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Identity> {
-    let from = |one: &Desired| parse_rfc3339(one.normal.get(EFFECTIVE_FROM)?.as_str()?);
-    let begun = desired.iter().filter(|one| one.kind == Kind::Price && from(one).is_some_and(|from| from <= now));
+    let has_begun = |one: &&Desired| effective_from(&one.normal).is_some_and(|from| from <= now);
+    let begun = desired.iter().filter(|one| one.kind == Kind::Price).filter(has_begun);
     begun.map(key_of).collect()
+}
+
+/// When a price begins; `None` for one without a time.
+pub fn effective_from(price: &Body) -> Option<DateTime<Utc>> {
+    parse_rfc3339(price.get(EFFECTIVE_FROM)?.as_str()?)
+}
+
+/// What requests may have been charged by until now.
+struct Charged {
+    prices: BTreeSet<Identity>,
+    /// A tenant's prices at its own providers concern later requests alone.
+    providers_of_tenants: BTreeSet<String>,
+}
+
+impl Charged {
+    fn of(live: &[Live]) -> Self {
+        let prices = live.iter().filter(|one| one.kind == Kind::Price);
+        let owned = live.iter().filter(|one| one.kind == Kind::Provider && one.normal.contains_key("tenant_id"));
+        Self {
+            prices: prices.map(|one| identity(one.kind, &one.normal)).collect(),
+            providers_of_tenants: owned.map(|one| one.id.clone()).collect(),
+        }
+    }
+
+    /// Whether the gateway charges earlier requests again after this step.
+    fn are_re_valued(&self, step: &Step, now: DateTime<Utc>) -> bool {
+        let desired = &step.desired;
+        let provider = desired.normal.get("provider_id").and_then(Value::as_str).unwrap_or_default();
+        if desired.kind != Kind::Price || self.providers_of_tenants.contains(provider) {
+            return false;
+        }
+        // A price without a time begins when it is made.
+        let has_begun = effective_from(&desired.normal).is_some_and(|from| from <= now);
+        has_begun
+            && match &step.action {
+                // The first price of a model concerns no request: without one, none was sent there.
+                Action::Create => self.prices.contains(&key_of(desired)),
+                Action::Change { fields, .. } => fields.iter().any(|change| change.name != LABELS),
+            }
+    }
 }
 
 /// Live resources by what tells them apart.
@@ -250,7 +302,7 @@ fn price<'a>(one: &Desired, found: &[&'a Live]) -> Option<&'a Live> {
 fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Option<Step>, Mistake> {
     let Some(live) = live else {
         let api_key = api_key(&desired, None, wanted)?;
-        return Ok(Some(Step { desired, action: Action::Create, api_key }));
+        return Ok(Some(Step::of(desired, Action::Create, api_key)));
     };
     if live.is_made_by_gateway {
         let reason = "the gateway made a provider of this name from its environment: choose another name";
@@ -258,7 +310,7 @@ fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Op
     }
     let fields = changes(&desired, live);
     if desired.kind == Kind::Price && !desired.normal.contains_key(EFFECTIVE_FROM) && !fields.is_empty() {
-        return Ok(Some(Step { desired, action: Action::Create, api_key: ApiKeyChange::Kept }));
+        return Ok(Some(Step::of(desired, Action::Create, ApiKeyChange::Kept)));
     }
     let fixed = desired.kind.format().fixed_fields();
     if let Some(change) = fields.iter().find(|change| fixed.contains(&change.name.as_str())) {
@@ -270,7 +322,7 @@ fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Op
     if fields.is_empty() && matches!(api_key, ApiKeyChange::Kept) {
         return Ok(None);
     }
-    Ok(Some(Step { desired, action: Action::Change { id: live.id.clone(), fields }, api_key }))
+    Ok(Some(Step::of(desired, Action::Change { id: live.id.clone(), fields }, api_key)))
 }
 
 fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
@@ -293,7 +345,7 @@ fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) 
     match &desired.api_key {
         ApiKey::From(source) if is_sent => {
             let read = source
-                .read(wanted.protected)
+                .read(wanted.own_secrets)
                 .map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
             check(desired, &read)?;
             Ok(ApiKeyChange::Set(read))
@@ -314,20 +366,16 @@ fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
 }
 
 impl Step {
+    const fn of(desired: Desired, action: Action, api_key: ApiKeyChange) -> Self {
+        Self { desired, action, api_key, re_values_past: false }
+    }
+
     /// Whether it sets this field.
     pub fn sets(&self, field: &str) -> bool {
         match &self.action {
             Action::Create => self.desired.body.contains_key(field),
             Action::Change { fields, .. } => fields.iter().any(|change| change.name == field),
         }
-    }
-
-    /// Whether it changes a price that has begun, so that requests charged by it are re-valued.
-    pub fn corrects_a_price(&self, now: DateTime<Utc>) -> bool {
-        let Action::Change { fields, .. } = &self.action else { return false };
-        let from = self.desired.normal.get(EFFECTIVE_FROM).and_then(Value::as_str).and_then(parse_rfc3339);
-        let has_begun = from.is_none_or(|from| from <= now);
-        self.desired.kind == Kind::Price && has_begun && fields.iter().any(|change| change.name != LABELS)
     }
 
     fn model_order(&self) -> ModelOrder {

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
-use events::time::parse_rfc3339;
 use serde_json::Value;
 
 use super::conditions::tenant_ids;
 use super::desired::{Desired, Identity, identity};
 use super::document_labels::LABELS;
-use super::kind::{EFFECTIVE_FROM, Kind};
+use super::kind::Kind;
 use super::live::Live;
 use super::mistake::Place;
 use super::model_names::{ModelNames, named_models, owner};
+use super::plan::effective_from;
 use crate::config::Label;
 
 /// Whether a resource has the label.
@@ -111,10 +111,9 @@ fn add_texts<'a>(value: &'a Value, texts: &mut BTreeSet<&'a str>) {
 
 /// A price that has begun, of a model whose price is still in the files: requests were charged by it, and it stays in the history.
 fn is_past_price(one: &Live, files: &InFiles<'_>, now: DateTime<Utc>) -> bool {
-    let begins = || parse_rfc3339(one.normal.get(EFFECTIVE_FROM)?.as_str()?);
     one.kind == Kind::Price
         && files.identities.contains(&identity(one.kind, &one.normal))
-        && begins().is_none_or(|begins| begins <= now)
+        && effective_from(&one.normal).is_none_or(|begins| begins <= now)
 }
 
 #[cfg(test)]
@@ -129,7 +128,7 @@ mod tests {
     }
 
     fn now() -> DateTime<Utc> {
-        parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")
+        events::time::parse_rfc3339("2026-11-20T08:00:00Z").expect("a time")
     }
 
     fn deleted(live: &[Live], files: &InFiles<'_>) -> Vec<String> {

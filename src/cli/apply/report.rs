@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::desired::label;
@@ -11,13 +10,13 @@ use super::plan::{Action, ApiKeyChange, Change, Plan, Step};
 use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown, shown_apart};
 
-const CORRECTS: &str =
-    "    requests charged by this price since its effective_from are re-valued (not at a tenant's own provider)";
+const RE_VALUES_PAST: &str =
+    "    requests admitted since its effective_from are charged again, as far as it is the price in force";
 
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
-pub fn changes(plan: &Plan, names: &Names, now: DateTime<Utc>) -> Vec<String> {
+pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {
     let lines = plan.changes().map(|change| match change {
-        Change::Step(step) => lines(step, names, now),
+        Change::Step(step) => lines(step, names),
         Change::Deletion(one) => vec![format!("- {}", label(one.kind, &one.normal, names))],
     });
     lines.flatten().collect()
@@ -54,7 +53,7 @@ fn subject_of(step: &Step, names: &Names) -> String {
     label(step.desired.kind, &step.desired.normal, names)
 }
 
-fn lines(step: &Step, names: &Names, now: DateTime<Utc>) -> Vec<String> {
+fn lines(step: &Step, names: &Names) -> Vec<String> {
     let (sign, mut fields) = match &step.action {
         Action::Create => {
             let fields = flat(&named(step, step.desired.body.clone(), names));
@@ -68,8 +67,8 @@ fn lines(step: &Step, names: &Names, now: DateTime<Utc>) -> Vec<String> {
             ('~', differences(&of(|change| &change.before), &of(|change| &change.after)))
         }
     };
-    if step.corrects_a_price(now) {
-        fields.push(CORRECTS.to_owned());
+    if step.re_values_past {
+        fields.push(RE_VALUES_PAST.to_owned());
     }
     match &step.api_key {
         ApiKeyChange::Kept => {}

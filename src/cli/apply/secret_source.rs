@@ -1,15 +1,16 @@
 //! Secrets, which files name but do not have: `api_key: {env: NAME}` or `{file: PATH}`.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use command::admin::setup::DEV_KEY_FILE;
 use events::log::LEDGER_FILE;
-use secrets::{Secret, node_key};
+use secrets::{Secret, node_key, operator_key};
 
 use super::yaml::{Node, NodeValue};
+use crate::config::setting;
 
 /// The field of a provider.
 pub const API_KEY: &str = "api_key";
@@ -19,9 +20,8 @@ const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belon
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
 const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider";
-const OF_THE_GATEWAY_FILE: &str =
-    "is named by a variable that begins with LEDGERWAY_: it is the gateway's own, and must not be sent to a provider";
-const OF_KEY_FILE: &str = "is the file of --key-file, whose key must not be sent to a provider";
+/// The password of the ledger's database, which its client reads.
+const PG_PASSWORD: &str = "PGPASSWORD";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
@@ -63,54 +63,68 @@ impl ApiKey {
     }
 }
 
-/// Files that are not sent to providers, besides those of any data folder.
+/// The gateway's own secrets, which are not sent to providers.
 #[derive(Clone, Copy, Debug)]
-pub struct ProtectedFiles<'a> {
+pub struct OwnSecrets<'a> {
     /// The data folder of the gateway.
     pub data: &'a Path,
-    /// The file with the key of this run.
-    pub key_file: Option<&'a Path>,
+    /// The key of this run.
+    pub key: Option<&'a Secret>,
 }
 
-impl ProtectedFiles<'_> {
-    /// Why this file is not sent, by whatever way it is named; `None` if it may be.
-    fn refusal(self, path: &Path) -> Option<&'static str> {
+impl OwnSecrets<'_> {
+    /// Whether this file is in a data folder: that of the gateway, or of another one, which may be the one that is asked by its address.
+    fn has_file(self, path: &Path) -> bool {
         let canonical = |path: &Path| path.canonicalize().ok();
-        let path = canonical(path)?;
-        if self.key_file.and_then(canonical).is_some_and(|key_file| key_file == path) {
-            return Some(OF_KEY_FILE);
-        }
-        let is_named_by = |(name, value): (OsString, OsString)| {
-            name.to_str().is_some_and(|name| name.starts_with("LEDGERWAY_") && name.ends_with("_FILE"))
-                && canonical(Path::new(&value)).is_some_and(|named| named == path)
-        };
-        if std::env::vars_os().any(is_named_by) {
-            return Some(OF_THE_GATEWAY_FILE);
-        }
-        // The data folder of another gateway, or of this one if it is asked by its address.
-        let is_of_gateway = |name: &str| path.with_file_name(name).exists();
-        let is_in_data_folder = canonical(self.data).is_some_and(|data| path.starts_with(data))
-            || [LEDGER_FILE, node_key::FILE].into_iter().any(is_of_gateway);
-        is_in_data_folder.then_some(OF_A_DATA_FOLDER)
+        canonical(path).is_some_and(|path| {
+            let is_beside = |name: &str| path.with_file_name(name).exists();
+            canonical(self.data).is_some_and(|data| path.starts_with(data))
+                || [LEDGER_FILE, node_key::FILE].into_iter().any(is_beside)
+        })
+    }
+
+    /// What gives this secret to the gateway or to this run; `None` if it is not one of theirs. The secret itself is compared: it may have
+    /// been copied, or be in a file that is mounted twice.
+    fn giver_of(self, secret: &str) -> Option<String> {
+        let is_in_file = |path: &Path| file_text(path).is_ok_and(|text| text.trim() == secret);
+        let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let secrets = setting::ALL.iter().filter(|setting| setting.is_secret);
+        let of_settings = secrets.into_iter().find_map(|setting| {
+            let file = setting.file_variable();
+            if value(setting.variable).is_some_and(|value| value.trim() == secret) {
+                return Some(setting.variable.to_owned());
+            }
+            value(&file).is_some_and(|path| is_in_file(Path::new(&path))).then_some(file)
+        });
+        let of_database = || value(PG_PASSWORD).is_some_and(|value| value == secret).then(|| PG_PASSWORD.to_owned());
+        let of_run = || self.key.is_some_and(|key| key.reveal() == secret).then(|| "the key of this run".to_owned());
+        let is_of_folder = |name: &&str| is_in_file(&self.data.join(name));
+        let of_folder =
+            || [node_key::FILE, operator_key::FILE, DEV_KEY_FILE].into_iter().find(is_of_folder).map(str::to_owned);
+        of_settings.or_else(of_database).or_else(of_folder).or_else(of_run)
     }
 }
 
 impl SecretSource {
     /// Errors: there is none. The reason names where it was looked for, never what is there.
-    pub fn read(&self, protected: ProtectedFiles<'_>) -> Result<Secret, String> {
+    pub fn read(&self, own: OwnSecrets<'_>) -> Result<Secret, String> {
         let found = match self {
             Self::Variable(name) => match std::env::var_os(name) {
                 None => return Err("is not set".to_owned()),
                 Some(value) => value.into_string().map_err(|_| "is not UTF-8".to_owned())?,
             },
-            Self::File(path) => match protected.refusal(path) {
-                Some(reason) => return Err(reason.to_owned()),
-                None => file_text(path)?,
-            },
+            Self::File(path) if own.has_file(path) => return Err(OF_A_DATA_FOLDER.to_owned()),
+            Self::File(path) => file_text(path)?,
         };
-        match found.trim() {
-            "" => Err("is empty".to_owned()),
-            secret => Ok(Secret::new(secret)),
+        let secret = found.trim();
+        if secret.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        match own.giver_of(secret) {
+            Some(giver) => Err(format!(
+                "has the same secret as {giver}: it is the gateway's own, and must not be sent to a provider"
+            )),
+            None => Ok(Secret::new(secret)),
         }
     }
 }
@@ -143,8 +157,8 @@ mod tests {
     use super::super::yaml::documents;
     use super::*;
 
-    fn nothing() -> ProtectedFiles<'static> {
-        ProtectedFiles { data: Path::new("/no/such/folder"), key_file: None }
+    fn nothing() -> OwnSecrets<'static> {
+        OwnSecrets { data: Path::new("/no/such/folder"), key: None }
     }
 
     fn read(text: &str) -> Result<ApiKey, &'static str> {
@@ -179,10 +193,13 @@ mod tests {
             } else {
                 file(name)
             };
-            let of_folder = ProtectedFiles { data: folder.path(), ..nothing() };
+            let of_folder = OwnSecrets { data: folder.path(), ..nothing() };
             assert_eq!(source.read(of_folder).expect_err("refused"), OF_A_DATA_FOLDER);
-            let of_key = ProtectedFiles { key_file: Some(&folder.path().join("link")), ..nothing() };
-            assert_eq!(source.read(of_key).expect_err("refused"), OF_KEY_FILE);
+            let of_key = OwnSecrets { key: Some(&Secret::new("sk-1")), ..nothing() };
+            assert_eq!(
+                source.read(of_key).expect_err("refused"),
+                "has the same secret as the key of this run: it is the gateway's own, and must not be sent to a provider"
+            );
             assert_eq!(source.read(nothing()).expect("a secret").reveal(), "sk-1");
             std::fs::write(folder.path().join(LEDGER_FILE), "").expect("a file");
             assert_eq!(source.read(nothing()).expect_err("refused"), OF_A_DATA_FOLDER);

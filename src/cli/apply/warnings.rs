@@ -49,7 +49,7 @@ fn conditions_of(model: &Desired) -> impl Iterator<Item = &str> {
 
 fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake> {
     let of = owner(&model.normal);
-    // A tenant's key does not see shared models, so a name that seems unknown may be one of theirs.
+    // A tenant's key does not see shared models, so a name that seems unknown may be that of a shared model.
     if of.is_some() && !names.has_shared() {
         return Vec::new();
     }
@@ -60,15 +60,18 @@ fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake
     };
     let unknown = named_models(&model.normal).filter(|(field, name)| !is_known(*field, name));
     let warnings = unknown.map(|(field, name)| {
+        let is_of_other_tenant = names.is_of_any(name);
+        let what = if is_of_other_tenant {
+            format!("model {name:?} is one of another tenant, which this model cannot use")
+        } else {
+            format!("there is no model {name:?} in the files or in the gateway")
+        };
         let effect = match field {
+            NamedIn::Alias(_) if is_of_other_tenant => "so requests get 404",
+            NamedIn::Shadow if is_of_other_tenant => "so copies are refused",
             NamedIn::Alias(_) => "so requests get 404 until there is one",
             NamedIn::Shadow => "so copies are refused until there is one",
             NamedIn::Successor => "but clients are told to use it",
-        };
-        let what = if names.is_of_any(name) {
-            format!("model {name:?} belongs to another owner")
-        } else {
-            format!("there is no model {name:?} in the files or in the gateway")
         };
         let hint = did_you_mean(name, names.names_for(of).filter(|seen| *seen != name));
         let reason = format!("{what}, {effect}{hint}");

@@ -6,7 +6,7 @@ use serde_json::json;
 use testing::upstream::MockUpstream;
 
 use super::{Files, SECRET, apply, live, run, summary};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::NATIVE;
 
 /// Holds: bin.apply-secrets
@@ -66,4 +66,44 @@ async fn a_secret_is_read_where_the_file_says_and_sent_only_where_it_is_needed()
     assert_eq!(key_set().await, json!(false));
     let events = json!(gateway.events().await).to_string();
     assert!(!events.contains(SECRET) && !events.contains(other), "{events}");
+}
+
+/// Holds: bin.apply-secrets
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_the_gateway_are_not_sent_to_a_provider_wherever_they_are() {
+    let gateway = Gateway::start();
+    let files = Files::new();
+    let (own, other) = (files.write("mounted", SECRET), files.write("other", "sk-apply-another-2c94e01b"));
+    files.write("copy", &format!("{SECRET}\n"));
+    let provider = |source: &str| {
+        format!(
+            "providers:\n  - {{name: p, kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private_network: true, api_key: {{{source}}}}}\n"
+        )
+    };
+    let (own, other) = (own.display().to_string(), other.display().to_string());
+    let apply = |source: &str, env: &[(&str, &str)]| {
+        let file = files.write("config.yaml", &provider(source)).display().to_string();
+        run(&gateway, &["apply", "-f", &file], env)
+    };
+    for (giver, env) in [
+        ("LEDGERWAY_NODE_KEY_FILE", ("LEDGERWAY_NODE_KEY_FILE", &*own)),
+        ("LEDGERWAY_DATABASE_URL", ("LEDGERWAY_DATABASE_URL", SECRET)),
+        ("PGPASSWORD", ("PGPASSWORD", SECRET)),
+    ] {
+        for source in ["file: mounted", "file: copy", "env: UPSTREAM"] {
+            let ended = apply(source, &[env, ("UPSTREAM", SECRET)]).must(2);
+            assert!(ended.err.contains(&format!(" has the same secret as {giver}: ")), "{}", ended.err);
+        }
+    }
+    files.write("operator", OPERATOR_KEY);
+    for source in ["file: operator", "env: UPSTREAM"] {
+        let ended = apply(source, &[("UPSTREAM", OPERATOR_KEY)]).must(2);
+        assert!(ended.err.contains(" has the same secret as LEDGERWAY_ADMIN_KEY: "), "{}", ended.err);
+    }
+    let providers = gateway.operator().get("/v1/admin/providers").await.must(200).json();
+    assert_eq!(providers["items"], json!([]), "nothing was changed");
+    // What others have may be sent.
+    let env = [("NODE_KEY_FILE", &*own), ("LEDGERWAY_NODE_KEY_FILE", &*other)];
+    let ended = apply("file: copy", &env).must(0);
+    assert_eq!(summary(&ended), "done: 1 created, 0 changed, 0 unchanged");
 }

@@ -62,13 +62,11 @@ async fn apply_warns_of_what_may_be_a_mistake() {
     );
     let ended = apply(&gateway, &files, &["--dry-run"]).must(0);
     let lines: Vec<&str> = ended.err.lines().collect();
-    assert!(
-        lines.len() == 2
-            && lines.iter().all(|line| line
-                .ends_with("model \"mine\" belongs to another owner, so requests get 404 until there is one")),
-        "{}",
-        ended.err
-    );
+    assert_eq!(lines.len(), 2, "{}", ended.err);
+    for (line, model) in lines.into_iter().zip(["models[1]", "models[2]"]) {
+        let said = ".alias[0].model: model \"mine\" is one of another tenant, which this model cannot use, so requests get 404";
+        assert!(line.ends_with(&format!(": {model}{said}")), "{line}");
+    }
     // What the gateway has beside the files counts as well.
     let more = "models:\n  - {name: later, targets: [{provider: p, model: echo}], successor: large}\n";
     files.write("config.yaml", more);
