@@ -1,12 +1,15 @@
 //! Targets that fail again and again, and whose breakers are open for a while.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::abandoned::until_metric_is;
 use crate::cluster::nodes::Cluster;
 use crate::explain::explained;
 use crate::gateway::{Gateway, type_of};
@@ -187,17 +190,21 @@ struct AllOpen {
     upstream: MockUpstream,
     tenant: Tenant,
     keys: [String; 3],
+    /// The targets of the model `all`, and its id.
+    targets: Vec<Value>,
+    model: String,
 }
 
 impl AllOpen {
     /// `kinds` are those of the providers, and `limits` the `max_concurrent` of the targets.
     async fn start(kinds: [&str; 3], limits: [Value; 3]) -> Self {
-        Self::of(kinds, limits, "slow-13000").await
+        Self::with(kinds, limits, ("slow-13000", "5")).await
     }
 
-    /// `limited` is the backend of those targets that have a limit.
-    async fn of(kinds: [&str; 3], limits: [Value; 3], limited: &str) -> Self {
-        let gateway = Gateway::start_with(&[("LEDGERWAY_BREAKER_SECONDS", "600")]);
+    /// `limited` is the backend of those targets that have a limit, and `failures` open a breaker.
+    async fn with(kinds: [&str; 3], limits: [Value; 3], (limited, failures): (&str, &str)) -> Self {
+        let env = [("LEDGERWAY_BREAKER_SECONDS", "600"), ("LEDGERWAY_BREAKER_FAILURES", failures)];
+        let gateway = Gateway::start_with(&env);
         let upstream = MockUpstream::start().await;
         let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
         let keys = [0, 1, 2].map(|number| format!("the-key-of-{number}"));
@@ -216,8 +223,9 @@ impl AllOpen {
             made(gateway.operator(), "/models", alone).await;
             targets.push(target);
         }
-        made(gateway.operator(), "/models", json!({ "name": tenant.model("all"), "targets": targets })).await;
-        Self { gateway, upstream, tenant, keys }
+        let model = json!({ "name": tenant.model("all"), "targets": targets });
+        let model = made(gateway.operator(), "/models", model).await;
+        Self { gateway, upstream, tenant, keys, targets, model }
     }
 
     async fn open(&self, at: usize, breakers: usize) {
@@ -288,6 +296,27 @@ async fn if_all_breakers_are_open_each_target_is_tried_once_and_one_that_answers
     assert_eq!(breaker_events(&all.gateway, 3).await.len(), 3, "no breaker has opened or closed meanwhile");
 }
 
+/// Holds: inf.breakers, admin.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_whose_breaker_is_open_comes_after_the_other_targets_whose_breakers_are_open() {
+    let all = AllOpen::start(["openai"; 3], [json!(null), json!(null), json!(null)]).await;
+    // It would come first otherwise.
+    for at in 0..3 {
+        all.open(at, at + 1).await;
+    }
+    let target = &all.targets[0];
+    let canary =
+        json!({ "provider_id": target["provider_id"], "model": target["model"], "share_percent": 50, "by": "request" });
+    let path = format!("/v1/admin/models/{}", all.model);
+    all.gateway.operator().patch(&path, &json!({ "canary": canary })).await.must(200);
+    let request = all.tenant.chat("all").await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE").request_id();
+    let life = all.gateway.life(&request).await;
+    let failed = life.iter().filter(|event| type_of(event) == "inference.attempt_failed.v1");
+    let called: Vec<Value> = failed.map(|event| event["data"]["backend"]["provider"].clone()).collect();
+    assert_eq!(called, [1, 2, 0].map(|at| json!(format!("{}-{at}", all.tenant.name))), "{life:?}");
+    all.must_follow(&request).await;
+}
+
 /// Holds: inf.breakers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_whose_breaker_is_open_is_called_if_no_other_one_could_be() {
@@ -310,7 +339,7 @@ async fn a_target_whose_breaker_is_open_is_called_if_no_other_one_could_be() {
 /// Holds: inf.breakers
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_wait_for_room_at_targets_whose_breakers_are_open_if_there_are_no_others() {
-    let all = AllOpen::of(["openai"; 3], [json!(1), json!(1), json!(1)], "slow-700").await;
+    let all = AllOpen::with(["openai"; 3], [json!(1), json!(1), json!(1)], ("slow-700", "5")).await;
     for at in 0..3 {
         all.open(at, at + 1).await;
     }
@@ -323,7 +352,89 @@ async fn requests_wait_for_room_at_targets_whose_breakers_are_open_if_there_are_
     for request in asked.join_all().await {
         all.must_follow(&request).await;
     }
-    assert_eq!(all.calls(), [13, 13, 13], "ten calls had opened each, and each has served three");
+    let served = all.calls().map(|calls| calls - 10);
+    assert_eq!(served.iter().sum::<usize>(), 9, "ten calls had opened each, and each request calls one: {served:?}");
+    assert!(served.iter().all(|served| *served < 9), "{served:?}");
+}
+
+/// Holds: inf.breakers, inf.concurrency
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_room_while_all_breakers_open_use_the_places_that_they_get() {
+    let all = AllOpen::with(["openai"; 3], [json!(1), json!(1), json!(1)], ("slow-700", "1")).await;
+    all.keys.iter().for_each(|key| all.upstream.refuses_key(key, 503, "{}", &[]));
+    let gate = Arc::new(Semaphore::new(0));
+    let at_gate = Arc::clone(&gate);
+    all.upstream.on_request(move |_| {
+        let gate = Arc::clone(&at_gate);
+        async move { gate.acquire().await.expect("it stays open").forget() }
+    });
+    let ask = |asked: &mut JoinSet<_>, model: &str| {
+        let (app, body) = (all.tenant.app.clone(), all.tenant.ask(model));
+        asked.spawn(async move { app.post(NATIVE, &body).await.must(200).request_id() });
+    };
+    let mut first = JoinSet::new();
+    for at in 0..3 {
+        ask(&mut first, &format!("only-{at}"));
+    }
+    all.upstream.until_seen("slow-700", 3).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..6 {
+        ask(&mut waiting, "all");
+    }
+    until_metric_is(&all.gateway, "ledgerway_requests_waiting_for_target", 6).await;
+    gate.add_permits(3);
+    breaker_events(&all.gateway, 3).await;
+    // The second tries of the first requests are answered, and their places become free.
+    all.keys.iter().for_each(|key| all.upstream.accepts_key(key, &[]));
+    gate.add_permits(100);
+    first.join_all().await;
+    for request in waiting.join_all().await {
+        all.must_follow(&request).await;
+    }
+    assert_eq!(all.calls().iter().sum::<usize>(), 12, "two of each of the first ones, one of each of the others");
+}
+
+/// Holds: inf.breakers, inf.concurrency
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_target_whose_breaker_is_open_is_not_waited_for_if_another_one_is() {
+    let all = AllOpen::with(["openai"; 3], [json!(1), json!(1), json!(1)], ("slow-6000", "5")).await;
+    for at in [1, 2] {
+        all.open(at, at).await;
+    }
+    all.keys.iter().for_each(|key| all.upstream.accepts_key(key, &[]));
+    let mut asked = JoinSet::new();
+    for (seen, model) in ["only-0", "only-1"].into_iter().enumerate() {
+        let (app, body) = (all.tenant.app.clone(), all.tenant.ask(model));
+        asked.spawn(async move { app.post(NATIVE, &body).await.must(200) });
+        all.upstream.until_seen("slow-6000", 21 + seen).await;
+    }
+    let reply = all.tenant.chat("all").await.must(200);
+    assert!(reply.header("x-ledgerway-backend").ends_with("-0/slow-6000"));
+    let life = all.gateway.life(&reply.request_id()).await;
+    let end = life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("the end");
+    let passed_over = |at: usize| {
+        let provider = all.targets[at]["provider_id"].as_str().expect("an id");
+        end["data"]["passed_over"][format!("{provider}/slow-6000")].clone()
+    };
+    assert_eq!(
+        [0, 1, 2].map(passed_over),
+        [json!(["no_room"]), json!(["breaker_open"]), json!(["breaker_open"])],
+        "{end}"
+    );
+    all.must_follow(&reply.request_id()).await;
+    asked.join_all().await;
+}
+
+/// Holds: inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_target_that_may_be_called_is_waited_for_as_if_there_were_no_others() {
+    let all = AllOpen::with(["openai"; 3], [json!(null), json!(null), json!(1)], ("ok", "5")).await;
+    for at in [1, 2] {
+        all.open(at, at).await;
+    }
+    all.upstream.refuses_key(&all.keys[0], 429, "{}", &[("retry-after", "2")]);
+    let calls = all.calls_of(async || drop(all.tenant.chat("all").await.must(429)));
+    assert_eq!(calls.await, [3, 0, 0], "it says when to come back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,13 +20,13 @@ use upstream::Owner;
 
 use super::target::PlannedTarget;
 
-/// Failures are compared with the calls of so long.
+/// The time over which the rate of failures is measured.
 const WINDOW: Duration = Duration::from_secs(60);
-/// The least calls of a window of which half may fail.
+/// With fewer calls in a window, their rate of failures opens no breaker.
 const CALLS_MIN: u32 = 20;
-/// So many targets are watched; beyond that, those are forgotten whose breakers are closed.
+/// The most targets that are watched. Beyond it, those are forgotten that no request tries and whose breakers this node has not just opened.
 const TARGETS_MAX: usize = 10_000;
-/// So many tenants are remembered of a target.
+/// The most tenants that are remembered of each target.
 const OWNERS_MAX: usize = 16;
 
 /// When a breaker opens, and for how long.
@@ -98,6 +98,17 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+/// What becomes of a call to a target whose breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfOpen {
+    /// It is not made: another target may be called.
+    Skip,
+    /// It is made once, because no other target could be called.
+    CallOnce,
+    /// It is made as if there were no breaker: the request has no other target.
+    Ignore,
+}
+
 impl BreakerState {
     pub const fn may_call(self) -> bool {
         matches!(self, Self::Closed | Self::HalfOpen)
@@ -136,7 +147,7 @@ impl Counts {
     /// The failures for which the breaker opens; `None` if it stays closed.
     fn opens_for(&self, failures: u32) -> Option<u32> {
         let by_rate = self.calls >= CALLS_MIN && self.failed >= self.calls.div_ceil(2);
-        // One tenant whose requests alone fail may bring that about itself.
+        // If only this tenant's requests fail, they may be the cause.
         let mut served = self.owners_served.union(&self.owners_before);
         let is_of_one = self.owners_failed.len() == 1 && served.any(|owner| !self.owners_failed.contains(owner));
         ((self.in_a_row >= failures || by_rate) && !is_of_one).then_some(self.in_a_row.max(self.failed))
@@ -155,7 +166,7 @@ impl Breakers {
         self.state_of(in_tables, watched.get(&provider).and_then(|models| models.get(model)))
     }
 
-    /// Whether a target whose breaker is open answered the last call that was made nevertheless.
+    /// Whether this node's last call to the target was made while its breaker was open, and was answered.
     pub fn answered_while_open(&self, provider: ProviderId, model: &str) -> bool {
         let watched = self.watched();
         watched.get(&provider).and_then(|models| models.get(model)).is_some_and(|known| known.answered_while_open)
@@ -174,19 +185,14 @@ impl Breakers {
         }
     }
 
-    /// A call begins. `None` if the target may not be called any more. One that no other target can replace is called in any case.
-    pub fn begin(
-        self: &Arc<Self>,
-        target: &Arc<PlannedTarget>,
-        owner: Owner,
-        can_be_replaced: bool,
-    ) -> Option<BreakerCall> {
+    /// A call begins. `None` if its breaker is open and the target is to be skipped then.
+    pub fn begin(self: &Arc<Self>, target: &Arc<PlannedTarget>, owner: Owner, if_open: IfOpen) -> Option<BreakerCall> {
         let (provider, model) = (target.backend.provider_id, &*target.backend.model);
         let in_tables = self.tables.load().open_breaker(provider, model);
         let mut watched = self.watched();
         let known = watched.get(&provider).and_then(|models| models.get(model));
         let state = self.state_of(in_tables, known);
-        if can_be_replaced && !state.may_call() {
+        if if_open == IfOpen::Skip && !state.may_call() {
             return None;
         }
         let is_probe = state == BreakerState::HalfOpen;

@@ -10,6 +10,7 @@ use events::refusal::Refusal;
 use events::routing::PassedOverFor;
 use tokio::sync::oneshot;
 
+use super::breakers::IfOpen;
 use super::failure::{Blame, CallFailure, CallsSoFar, Cause};
 use super::gateway::Gateway;
 use super::hedging::{self, AllowedHedge};
@@ -26,9 +27,9 @@ use super::whole;
 pub enum NoAnswer {
     /// It was called, and failed.
     Failed(CallFailure),
-    /// It was left alone. The refusal is for the case that all were, if it says more than that.
+    /// It was not called. The refusal is for the case that every target is passed over, if it says more than that.
     PassedOver(Option<Box<Refusal>>),
-    /// It was left alone, because its breaker is open.
+    /// It was not called, because its breaker is open.
     BreakerOpen,
     /// The request may not be sent to any target any more.
     NoLongerAllowed(Refusal),
@@ -37,11 +38,11 @@ pub enum NoAnswer {
 /// How one target is called among the others.
 #[derive(Clone, Copy)]
 pub struct CallPosition {
+    /// No other target comes.
     pub is_last: bool,
-    /// No other target can be called in its place.
-    pub is_only: bool,
-    /// It is called although its breaker is open, because no other target could be called. It is not tried again.
-    pub is_last_resort: bool,
+    /// No other target comes but those whose breakers are open, which are not called after this one.
+    pub is_last_to_be_called: bool,
+    pub if_open: IfOpen,
     /// The strategy of its model goes by what is measured of the call.
     pub is_measured: bool,
 }
@@ -151,8 +152,7 @@ impl CallsAtTarget<'_> {
             }
         }
         if running.observers.breaker.is_none() {
-            let CallPosition { is_only, is_last_resort, .. } = self.position;
-            let breaker = self.gateway.breakers.begin(self.target, running.owner(), !is_only && !is_last_resort);
+            let breaker = self.gateway.breakers.begin(self.target, running.owner(), self.position.if_open);
             running.observers.breaker = breaker;
         }
         if running.observers.breaker.is_none() {
@@ -244,11 +244,11 @@ impl CallsAtTarget<'_> {
 
     /// How long to wait before the target is called again; `None` if it is not.
     fn wait_before_retry(&self, failure: &CallFailure, tries: Tries, running: &mut Running) -> Option<Duration> {
-        if self.position.is_last_resort {
+        if self.position.if_open == IfOpen::CallOnce {
             return None;
         }
         let [jitter] = self.gateway.ids.bytes::<1>();
-        let calls = CallsSoFar { calls: tries.calls, is_last: self.position.is_last };
+        let calls = CallsSoFar { calls: tries.calls, is_last: self.position.is_last_to_be_called };
         let wait = failure.retry_after(calls, jitter)?;
         let has_time = !running.is_out_of_time_after(wait);
         (has_time && self.allows_retry(Retry::SameTarget, running)).then_some(wait)
@@ -256,7 +256,7 @@ impl CallsAtTarget<'_> {
 }
 
 impl NoAnswer {
-    /// A target that was called before it was left alone has failed.
+    /// A target that was called before it was passed over has failed.
     fn or_failed(self, last_failure: Option<CallFailure>) -> Self {
         match (self, last_failure) {
             (Self::PassedOver(_) | Self::BreakerOpen, Some(failure)) => Self::Failed(failure),

@@ -14,6 +14,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 
+use super::breakers::IfOpen;
 use super::calls_at_target::{CallPosition, CallsAtTarget, NoAnswer};
 use super::copies::AfterServed;
 use super::failure::{CallFailure, deciding, refusal_of};
@@ -46,7 +47,11 @@ pub async fn run(
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
-    while let Some(next) = dispatch.sequence.next() {
+    while let Some(next) = dispatch.sequence.next_target() {
+        // A wait may have taken all of it.
+        if dispatch.sequence.is_last_resort() && running.is_out_of_time() {
+            break;
+        }
         let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
@@ -68,7 +73,10 @@ pub async fn run(
                     break;
                 }
             }
-            Err(NoAnswer::PassedOver(refusal)) => dispatch.left_alone = dispatch.left_alone.or(refusal),
+            Err(NoAnswer::PassedOver(refusal)) => {
+                dispatch.refusal_if_all_passed_over = dispatch.refusal_if_all_passed_over.or(refusal);
+            }
+            // `call` has put it behind the others.
             Err(NoAnswer::BreakerOpen) => {}
             Err(NoAnswer::NoLongerAllowed(refusal)) => {
                 dispatch.pass_over_open_breakers(&mut running);
@@ -88,9 +96,9 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Whether there are targets whose breakers were open when it was planned.
-    others_are_open: bool,
-    /// These three are of the [`Plan`](super::plan::Plan), which is gone once the source is.
+    /// Whether a target's breaker was open when the request was planned.
+    had_open_breakers: bool,
+    /// Copied from the [`Plan`](super::plan::Plan), as the next two are: it goes with the source.
     is_measured: bool,
     hedge_after: Option<Duration>,
     hedges_end: usize,
@@ -101,8 +109,8 @@ struct Dispatch<'g> {
     look: LastLook,
     failures: Vec<CallFailure>,
     last_called: Option<Arc<PlannedTarget>>,
-    /// The first refusal of a target that was left alone.
-    left_alone: Option<Box<Refusal>>,
+    /// The refusal if every target is passed over: that of the first one.
+    refusal_if_all_passed_over: Option<Box<Refusal>>,
 }
 
 impl<'g> Dispatch<'g> {
@@ -137,7 +145,7 @@ impl<'g> Dispatch<'g> {
             surface: request.surface(),
             model_id: plan.model_id(),
             priority,
-            others_are_open: plan.has_open_breakers,
+            had_open_breakers: plan.has_open_breakers,
             is_measured: plan.is_measured,
             hedge_after: plan.hedge_after,
             hedges_end: plan.hedges_end,
@@ -147,7 +155,7 @@ impl<'g> Dispatch<'g> {
             look: LastLook::since(caller, planned_at, terms_of),
             failures: Vec::new(),
             last_called: None,
-            left_alone: None,
+            refusal_if_all_passed_over: None,
         };
         (dispatch, running)
     }
@@ -156,12 +164,18 @@ impl<'g> Dispatch<'g> {
     /// the order. `None` if none has room: the next one follows.
     async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
         match next {
-            // Before a place is taken, or waited for: it could not be called with it.
-            NextTarget::AtOnce(at) if self.is_limited_and_open(at) => {
+            // Before a place is taken: it would be given back unused, and a wait for it would be in vain.
+            NextTarget::AtOnce(at) if !self.sequence.is_last_resort() && self.is_limited_and_open(at) => {
                 self.sequence.had_open_breaker(at);
+                if self.was_any_sent(running) {
+                    self.pass_over_open_breakers(running);
+                }
                 None
             }
-            NextTarget::AtOnce(at) | NextTarget::LastResort(at) => {
+            NextTarget::AtOnce(at) => {
+                if self.sequence.is_last_resort() {
+                    self.record_open_breaker(at, running);
+                }
                 let target = self.take_place_at_once(at, running);
                 if target.is_none() {
                     self.sequence.had_no_room(at);
@@ -173,19 +187,55 @@ impl<'g> Dispatch<'g> {
                 let found = Box::pin(wait_for_place(self.gateway, &full, self.model_id, self.priority, running)).await;
                 let found = found.and_then(|found| full.get(found)).map(|(at, target)| (*at, Arc::clone(target)));
                 self.sequence.has_waited_for(found.as_ref().map(|(at, _)| *at));
-                found
+                let (at, target) = found?;
+                // Breakers may have opened meanwhile. If all of them have, the place is used, and not given back.
+                let may_be_called = |at| !self.is_open(at);
+                if !self.was_any_sent(running) && !may_be_called(at) && !self.sequence.waits_for_one(may_be_called) {
+                    self.sequence.begin_last_resort();
+                }
+                Some((at, target))
             }
         }
     }
 
-    /// Whether a target whose places are limited is not to be called, because its breaker is open and there are others.
+    /// Whether this target has a limit and an open breaker, and others may be called instead. Without a limit, no place is taken, and
+    /// the breaker is checked when the call begins.
     fn is_limited_and_open(&self, at: usize) -> bool {
-        let limited = self.targets.get(at).filter(|target| target.max_concurrent.is_some() && self.targets.len() > 1);
-        limited.is_some_and(|target| {
+        let is_limited = self.targets.get(at).is_some_and(|target| target.max_concurrent.is_some());
+        is_limited && self.has_other_targets() && self.is_open(at)
+    }
+
+    fn is_open(&self, at: usize) -> bool {
+        self.targets.get(at).is_some_and(|target| {
             let backend = &target.backend;
             let state = self.gateway.breakers.state(&self.gateway.tables.load(), backend.provider_id, &backend.model);
             !state.may_call()
         })
+    }
+
+    const fn has_other_targets(&self) -> bool {
+        self.targets.len() > 1
+    }
+
+    /// Whether any target may have got the request.
+    fn was_any_sent(&self, running: &Running) -> bool {
+        running.was_sent() || self.failures.iter().any(CallFailure::may_have_been_sent)
+    }
+
+    /// How the target that comes now is called.
+    fn position(&self) -> CallPosition {
+        let (is_last, is_last_resort) = (self.sequence.is_over(), self.sequence.is_last_resort());
+        let rest_is_open = || self.had_open_breakers && self.sequence.is_over_but_for(|at| self.is_open(at));
+        CallPosition {
+            is_last,
+            is_last_to_be_called: is_last || rest_is_open(),
+            if_open: match (self.has_other_targets(), is_last_resort) {
+                (false, _) => IfOpen::Ignore,
+                (true, true) => IfOpen::CallOnce,
+                (true, false) => IfOpen::Skip,
+            },
+            is_measured: self.is_measured,
+        }
     }
 
     fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<Arc<PlannedTarget>> {
@@ -207,10 +257,8 @@ impl<'g> Dispatch<'g> {
         target: Arc<PlannedTarget>,
         running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
+        let (position, is_last_resort) = (self.position(), self.sequence.is_last_resort());
         let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
-        let (is_last, is_last_resort) = (sequence.is_over(), sequence.is_last_resort());
-        let position =
-            CallPosition { is_last, is_only: targets.len() == 1, is_last_resort, is_measured: self.is_measured };
         let others = targets.get(at + 1..self.hedges_end).unwrap_or_default();
         let hedge = self.hedge_after.filter(|_| !running.has_called() && !others.is_empty() && !is_last_resort);
         let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
@@ -230,15 +278,30 @@ impl<'g> Dispatch<'g> {
         }
         if outcome.is_err() {
             running.place.give_back();
+            // A call that was not sent says nothing of its target, and others may try it.
+            running.observers.breaker = None;
         }
         let ended_with = Arc::clone(ended_with);
+        // Before open breakers are passed over: this target is one of them if another one was called.
         if matches!(outcome, Err(NoAnswer::BreakerOpen)) {
             self.sequence.had_open_breaker(at);
         }
-        if outcome.is_ok() || running.has_called() && !is_last_resort {
+        let was_sent = match &outcome {
+            Ok(_) => true,
+            Err(NoAnswer::Failed(failure)) => failure.may_have_been_sent(),
+            Err(NoAnswer::PassedOver(_) | NoAnswer::BreakerOpen | NoAnswer::NoLongerAllowed(_)) => false,
+        };
+        if outcome.is_ok() || !is_last_resort && (was_sent || self.was_any_sent(&running)) {
             self.pass_over_open_breakers(&mut running);
         }
         (running, outcome, ended_with)
+    }
+
+    /// This target comes out of its order, although its breaker was closed when the request was planned.
+    fn record_open_breaker(&self, at: usize, running: &mut Running) {
+        if let Some(target) = self.targets.get(at).filter(|target| !target.had_open_breaker) {
+            running.passed_over.add(&target.backend, PassedOverFor::BreakerOpen);
+        }
     }
 
     /// The targets whose breakers are open are not called any more.
@@ -252,14 +315,15 @@ impl<'g> Dispatch<'g> {
 
     /// The refusal of a request that no target has answered, and the reason that is recorded.
     fn final_refusal(&mut self, running: &Running) -> (Refusal, &'static str) {
+        let has_alternatives =
+            self.has_other_targets() && (self.had_open_breakers || running.passed_over.any_at_its_turn());
         let Self { targets, failures, .. } = self;
-        let others_are_left = targets.len() > 1 && (self.others_are_open || running.passed_over.any_at_its_turn());
-        let refusal = match self.left_alone.take().filter(|_| failures.is_empty()) {
+        let refusal = match self.refusal_if_all_passed_over.take().filter(|_| failures.is_empty()) {
             _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {
                 target_places::no_room()
             }
             Some(refusal) => *refusal,
-            None => refusal_of(failures, targets.len(), others_are_left),
+            None => refusal_of(failures, targets.len(), has_alternatives),
         };
         let refusal = match &self.last_called {
             Some(target) => target.named_in(refusal),

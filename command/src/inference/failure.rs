@@ -1,6 +1,8 @@
 //! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
 //! never passed on, except the redacted message of a rejection.
 
+mod sent;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -541,14 +543,14 @@ pub fn deciding(failures: &[CallFailure]) -> Option<&CallFailure> {
 
 /// The refusal for a request whose last target has failed.
 ///
-/// `others_are_open` if there are more targets, which were not called because their breakers are open.
-pub fn refusal_of(failures: &[CallFailure], targets: usize, others_are_open: bool) -> Refusal {
+/// `has_alternatives` if a target besides the failed ones was passed over, or had an open breaker, so that a later request may be served.
+pub fn refusal_of(failures: &[CallFailure], targets: usize, has_alternatives: bool) -> Refusal {
     let Some(last) = deciding(failures) else {
         return Refusal::new(ErrorCode::AllProvidersUnavailable, "no upstream could be called").try_again();
     };
     // A single failure is shown as it is, also when time ran out before the other targets were called. A rejection speaks
     // for all targets.
-    let is_single = (targets == 1 || failures.len() == 1) && !others_are_open;
+    let is_single = (targets == 1 || failures.len() == 1) && !has_alternatives;
     if is_single || last.is_final() {
         return last.refusal_alone();
     }

@@ -21,6 +21,7 @@ use projections::figures::GaugeGuard;
 use tokio_util::sync::CancellationToken;
 use upstream::{Owner, Transmission};
 
+use super::breakers::IfOpen;
 use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::last_look::{LastLook, NotToBeCalled};
@@ -272,7 +273,7 @@ fn begin_second_at(
     second: &mut Running,
 ) -> Result<TargetCall, Option<PassedOverFor>> {
     let owner = second.owner();
-    let breaker = gateway.breakers.begin(target, owner, true).ok_or(PassedOverFor::BreakerOpen)?;
+    let breaker = gateway.breakers.begin(target, owner, IfOpen::Skip).ok_or(PassedOverFor::BreakerOpen)?;
     let limit = target.limit_in_force(&gateway.tables.load(), owner, source.plan.model_id(), gateway.now());
     if let Some(limit) = limit
         && !second.place.take(&gateway.places, target.limited_to(limit), owner)

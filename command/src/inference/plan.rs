@@ -124,8 +124,9 @@ pub fn plan(
         return Err(no_target(request, &order, &considered, &source));
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
-    let targets: Vec<_> =
-        tried().map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer)).collect();
+    let planned = |at: usize| offered(at).map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer));
+    let with_open_breakers = open.iter().filter_map(|at| planned(*at)).map(PlannedTarget::with_open_breaker);
+    let targets: Vec<_> = order.tried().filter_map(planned).chain(with_open_breakers).collect();
     let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
     // A canary behind all others serves only what none of them can, so it is no hedge either.
     let spare = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::Last));

@@ -120,6 +120,8 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
+    /// Whether a failed call may have reached its target.
+    was_sent: bool,
     /// Of the call that is under way.
     call_number: u32,
     /// The most that the call that is under way can cost, if the hold is for two.
@@ -188,6 +190,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
+            was_sent: false,
             call_number: 0,
             cost_bound: None,
             hedge: None,
@@ -254,6 +257,11 @@ impl Running {
         self.calls > 0
     }
 
+    /// Whether a failed call may have reached its target, also if it was tried again in vain.
+    pub const fn was_sent(&self) -> bool {
+        self.was_sent
+    }
+
     pub fn call_begins(
         &mut self,
         health: &ProviderHealth,
@@ -289,6 +297,7 @@ impl Running {
     /// did no work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
+        self.was_sent |= failure.may_have_been_sent();
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {

@@ -44,6 +44,8 @@ pub struct PlannedTarget {
     output_tokens_believed: u64,
     /// How many calls it may have under way from one node; `None` without a limit.
     pub max_concurrent: Option<u32>,
+    /// Whether its breaker was open when the request was planned.
+    pub had_open_breaker: bool,
 }
 
 /// What the usage at a target is measured by.
@@ -79,7 +81,13 @@ impl PlannedTarget {
             output_tokens_believed: limits.output_tokens_believed,
             server: upstreams::server_of(provider),
             max_concurrent: limits.max_concurrent,
+            had_open_breaker: false,
         }
+    }
+
+    #[must_use]
+    pub fn with_open_breaker(self) -> Self {
+        Self { had_open_breaker: true, ..self }
     }
 
     /// The target, if it may have so many calls under way.

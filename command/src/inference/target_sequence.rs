@@ -7,12 +7,18 @@ pub struct TargetSequence {
     len: usize,
     had_no_room: Vec<usize>,
     had_open_breaker: Vec<usize>,
-    /// Whether only those are left that had open breakers.
-    is_last_resort: bool,
-    /// Whether none had room in time: then none is waited for again.
+    phase: Phase,
+    /// Whether a wait ended without a place. The request does not wait again.
     has_waited_in_vain: bool,
     /// The target that was called beside another one.
     called_beside: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    InOrder,
+    /// Only targets with open breakers are left, and no other one was called.
+    LastResort,
 }
 
 /// What comes next, by places in the order.
@@ -22,8 +28,6 @@ pub enum NextTarget {
     AtOnce(usize),
     /// The first of these that has room.
     Waiting(Vec<usize>),
-    /// This target, although its breaker is open, if it has room at once.
-    LastResort(usize),
 }
 
 impl TargetSequence {
@@ -33,31 +37,31 @@ impl TargetSequence {
             len,
             had_no_room: Vec::new(),
             had_open_breaker: Vec::new(),
-            is_last_resort: false,
+            phase: Phase::InOrder,
             has_waited_in_vain: false,
             called_beside: None,
         }
     }
 
-    pub fn next(&mut self) -> Option<NextTarget> {
+    pub fn next_target(&mut self) -> Option<NextTarget> {
         while self.next < self.len {
             self.next += 1;
             if self.called_beside != Some(self.next - 1) {
                 return Some(NextTarget::AtOnce(self.next - 1));
             }
         }
-        if let Some(full) = self.full().filter(|_| !self.is_last_resort) {
-            return Some(full);
+        if let Some(wait) = self.wait_for_room().filter(|_| !self.is_last_resort()) {
+            return Some(wait);
         }
-        self.is_last_resort = true;
+        self.begin_last_resort();
         if !self.had_open_breaker.is_empty() {
-            return Some(NextTarget::LastResort(self.had_open_breaker.remove(0)));
+            return Some(NextTarget::AtOnce(self.had_open_breaker.remove(0)));
         }
-        self.full()
+        self.wait_for_room()
     }
 
-    /// Those that had no room.
-    fn full(&self) -> Option<NextTarget> {
+    /// The wait for the targets that had no room; `None` if there are none.
+    fn wait_for_room(&self) -> Option<NextTarget> {
         (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
     }
 
@@ -68,9 +72,19 @@ impl TargetSequence {
         }
     }
 
-    /// Whether only targets come whose breakers are open.
-    pub const fn is_last_resort(&self) -> bool {
-        self.is_last_resort
+    /// Whether only targets come whose breakers are open. They are called although they are.
+    pub fn is_last_resort(&self) -> bool {
+        self.phase == Phase::LastResort
+    }
+
+    /// All targets that are left have open breakers.
+    pub const fn begin_last_resort(&mut self) {
+        self.phase = Phase::LastResort;
+    }
+
+    /// Whether a target that had no room is still waited for, of which this holds.
+    pub fn waits_for_one(&self, holds: impl Fn(usize) -> bool) -> bool {
+        self.had_no_room.iter().any(|at| holds(*at))
     }
 
     /// Its breaker is open: it comes once more, after all others, unless one of them is called.
@@ -78,12 +92,12 @@ impl TargetSequence {
         self.had_open_breaker.push(at);
     }
 
-    /// Those whose breakers were open do not come any more. Returns them.
+    /// Removes the targets with open breakers, and returns them.
     pub fn leave_out_open_breakers(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.had_open_breaker)
     }
 
-    /// This one had room when they were waited for; or none had in time, and none is waited for again.
+    /// The wait is over: this target had room, or none had in time.
     pub fn has_waited_for(&mut self, at: Option<usize>) {
         match at {
             Some(at) => self.had_no_room.retain(|other| *other != at),
@@ -98,14 +112,20 @@ impl TargetSequence {
     pub fn was_called_beside(&mut self, at: usize) {
         self.called_beside = Some(at);
         self.had_no_room.retain(|other| *other != at);
+        self.had_open_breaker.retain(|other| *other != at);
     }
 
     /// No other target comes once this one has been called.
     pub fn is_over(&self) -> bool {
-        let has_other_last_resort = self.is_last_resort && !self.had_open_breaker.is_empty();
+        self.is_over_but_for(|_| false)
+    }
+
+    /// No other target comes once this one has been called, if these do not.
+    pub fn is_over_but_for(&self, left_out: impl Fn(usize) -> bool) -> bool {
+        let has_other_last_resort = self.is_last_resort() && !self.had_open_breaker.is_empty();
         !has_other_last_resort
             && self.had_no_room.is_empty()
-            && (self.next..self.len).all(|at| self.called_beside == Some(at))
+            && (self.next..self.len).all(|at| self.called_beside == Some(at) || left_out(at))
     }
 }
 
@@ -117,16 +137,16 @@ mod tests {
     fn targets_without_room_are_waited_for_together_after_all_others() {
         let mut sequence = TargetSequence::of(4);
         for at in 0..4 {
-            assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::AtOnce(at)), false), "{at}");
+            assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(at)), false), "{at}");
             if at != 1 {
                 sequence.had_no_room(at);
             }
         }
-        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0, 2, 3])));
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 2, 3])));
         sequence.has_waited_for(Some(2));
-        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
+        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
         sequence.has_waited_for(None);
-        assert_eq!((sequence.next(), sequence.is_over()), (None, true));
+        assert_eq!((sequence.next_target(), sequence.is_over()), (None, true));
         assert!(TargetSequence::of(0).is_over());
     }
 
@@ -134,65 +154,91 @@ mod tests {
     fn targets_with_open_breakers_come_last_and_only_if_no_other_one_was_called() {
         let begin = || {
             let mut sequence = TargetSequence::of(3);
-            assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
             sequence.had_no_room(0);
             for at in [1, 2] {
-                assert_eq!(sequence.next(), Some(NextTarget::AtOnce(at)));
+                assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
                 sequence.had_open_breaker(at);
             }
-            assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0])));
+            assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
             sequence.has_waited_for(Some(0));
             sequence
         };
         // The one that had no room was not called either.
         let mut sequence = begin();
-        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(1)), false));
-        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(2)), true));
-        assert_eq!(sequence.next(), None);
+        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(1)), false));
+        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(), None);
         // One of them has no room: it is waited for after the other one.
         let mut sequence = begin();
-        assert_eq!(sequence.next(), Some(NextTarget::LastResort(1)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::LastResort(2)), false));
-        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![1])));
+        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), false));
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![1])));
         sequence.has_waited_for(Some(1));
-        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next().is_none());
+        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target().is_none());
+        // The breaker of the one that was waited for has opened, and so have all others'.
+        let mut sequence = TargetSequence::of(2);
+        for at in 0..2 {
+            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
+            sequence.had_no_room(at);
+        }
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
+        sequence.has_waited_for(Some(1));
+        assert!(sequence.waits_for_one(|at| at == 0) && !sequence.waits_for_one(|at| at == 1));
+        sequence.begin_last_resort();
+        assert_eq!((sequence.is_over(), sequence.next_target()), (false, Some(NextTarget::Waiting(vec![0]))));
         // Nothing is waited for twice in vain.
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
         sequence.had_no_room(0);
-        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
         sequence.had_open_breaker(1);
-        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0])));
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
         sequence.has_waited_for(None);
-        assert_eq!(sequence.next(), Some(NextTarget::LastResort(1)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!(sequence.next(), None);
+        assert_eq!(sequence.next_target(), None);
+        let mut sequence = TargetSequence::of(3);
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        assert!(
+            !sequence.is_over() && !sequence.is_over_but_for(|at| at == 1) && sequence.is_over_but_for(|at| at > 0)
+        );
         let mut sequence = begin();
         assert!(sequence.is_over(), "it is called");
-        assert_eq!((sequence.leave_out_open_breakers(), sequence.next()), (vec![1, 2], None));
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target()), (vec![1, 2], None));
     }
 
     #[test]
     fn a_target_that_was_called_beside_another_one_does_not_come_any_more() {
         let mut sequence = TargetSequence::of(3);
-        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert_eq!((sequence.next(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
-        assert_eq!(sequence.next(), None);
+        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(), None);
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next().is_none());
+        assert!(sequence.is_over() && sequence.next_target().is_none());
         // Both had no room, and the second one has some when the first one is called.
         let mut sequence = TargetSequence::of(2);
         for at in 0..2 {
-            assert_eq!(sequence.next(), Some(NextTarget::AtOnce(at)));
+            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
             sequence.had_no_room(at);
         }
-        assert_eq!(sequence.next(), Some(NextTarget::Waiting(vec![0, 1])));
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next().is_none());
+        assert!(sequence.is_over() && sequence.next_target().is_none());
+        // Its breaker was open when it was its turn.
+        let mut sequence = TargetSequence::of(2);
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        sequence.had_no_room(0);
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
+        sequence.had_open_breaker(1);
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+        sequence.has_waited_for(Some(0));
+        sequence.was_called_beside(1);
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target()), (vec![], None));
     }
 }

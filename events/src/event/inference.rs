@@ -327,6 +327,10 @@ pub struct Backend {
 }
 
 impl Backend {
+    pub fn is_of(&self, provider: ProviderId, model: &str) -> bool {
+        self.provider_id == provider && self.model == model
+    }
+
     /// See [`target_key`].
     pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)

@@ -151,8 +151,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     check.chosen_by = Some(recorded_route.map_or(ChosenBy::Model, |route| route.chosen_by));
     for (at, rank) in ranks(&order, |at| version(at).is_some()) {
         let (Some(target), Some(reason)) = (model.targets.get(at), order.reason(at)) else { continue };
-        let is_it =
-            |call: &RouteCall| call.backend().provider_id == target.provider_id && call.backend().model == target.model;
+        let was_called = check.calls.iter().any(|call| call.backend().is_of(target.provider_id, &target.model));
         check.targets.push(RouteTarget {
             provider_id: target.provider_id,
             model: target.model.clone(),
@@ -160,7 +159,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             left_out: recorded_route.and_then(|route| route.left_out.get(&target.key()).cloned()),
             reason,
             price_version: version(at),
-            was_called: check.calls.iter().any(is_it),
+            was_called,
             passed_over: passed_over
                 .and_then(|passed_over| passed_over.get(&target.key()).cloned())
                 .unwrap_or_default(),
@@ -286,6 +285,12 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
     able.chain(unable.into_iter().map(|at| (at, None))).collect()
 }
 
+impl RouteTarget {
+    fn had_open_breaker(&self) -> bool {
+        self.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str())
+    }
+}
+
 /// No call goes back in the order, except to a target that had no room before, or whose breaker was open: those come after all others, in
 /// an order of their own. A target without a call could not be sent the request, or was passed over.
 fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
@@ -294,37 +299,39 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
         // Made beside the first one, to whichever target could be called then: the others keep their places.
         let is_hedge = is_hedged && matches!(call, RouteCall::Failed { call, .. } if call.attempt == hedges::ATTEMPT);
         let backend = call.backend();
-        let name = backend.key();
-        let called = check.targets.iter().filter(|target| {
-            target.provider_id == backend.provider_id && target.model == backend.model && target.rank.is_some()
-        });
-        let had_no_room = called.clone().any(|target| target.passed_over.contains(&PassedOverFor::NoRoom));
-        let was_open = called.clone().any(|target| target.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str()));
-        let ranks: Vec<usize> = called.filter_map(|target| target.rank).collect();
-        match ranks.iter().find(|rank| **rank >= last) {
-            _ if was_open => is_last_resort |= !is_hedge,
-            Some(_) if is_hedge => {}
-            _ if is_last_resort && !had_no_room && !ranks.is_empty() => {
-                let only = "a target whose breaker was open: only those follow one";
-                check.verdict.differ(call.position(), "backend", name, only);
-            }
-            Some(rank) => last = *rank,
-            None if ranks.is_empty() => {
-                check.verdict.differ(
-                    call.position(),
-                    "backend",
-                    name,
-                    "it is not a target that could serve the request",
-                );
-            }
-            // It had no room when it was its turn, and was waited for when the others had failed, or had none either.
-            None if had_no_room => {}
-            None => {
-                let follows = format!("a target from place {last} of the order on");
-                check.verdict.differ(call.position(), "backend", name, follows);
-            }
+        let is_it = |target: &&RouteTarget| target.rank.is_some() && backend.is_of(target.provider_id, &target.model);
+        let called: Vec<&RouteTarget> = check.targets.iter().filter(is_it).collect();
+        if called.iter().any(|target| target.had_open_breaker()) {
+            is_last_resort |= !is_hedge;
+            continue;
         }
+        let of_later = [PassedOverFor::NoRoom, PassedOverFor::BreakerOpen];
+        let was_passed_over = |target: &&RouteTarget| of_later.iter().any(|why| target.passed_over.contains(why));
+        let comes_later = called.iter().any(was_passed_over);
+        let mut ranks = called.iter().filter_map(|target| target.rank);
+        let follows = if called.is_empty() {
+            "a target that could serve the request".to_owned()
+        // Its own breaker may have opened since the plan, so that it came after those.
+        } else if is_last_resort && !is_hedge && !comes_later {
+            "a target whose breaker was open: once one of these is called, no other target is".to_owned()
+        } else if let Some(rank) = ranks.find(|rank| *rank >= last) {
+            last = if is_hedge { last } else { rank };
+            continue;
+        // It had no room when it was its turn, or an open breaker by then, and came once more after the others.
+        } else if comes_later {
+            continue;
+        } else {
+            format!("a target from place {last} of the order on")
+        };
+        check.verdict.differ(call.position(), "backend", backend.key(), follows);
     }
+}
+
+/// When it is a target's turn: those whose breakers were open come after all others.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    had_open_breaker: bool,
+    rank: usize,
 }
 
 /// The hedge went to a target that comes later in the order than that of the first call.
@@ -334,23 +341,18 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
     };
     let last = calls.iter().find(|call| matches!(call, RouteCall::Last { .. }));
     let (Some(first), Some(hedge)) = (failed(1).or(last), failed(hedges::ATTEMPT).or(last)) else { return };
-    // Those whose breakers were open come after all others.
-    let rank = |backend: &Backend| {
-        let is_it = |target: &&RouteTarget| target.provider_id == backend.provider_id && target.model == backend.model;
-        let target = targets.iter().find(is_it)?;
-        Some((target.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str()), target.rank?))
+    let turn = |backend: &Backend| {
+        let target = targets.iter().find(|target| backend.is_of(target.provider_id, &target.model))?;
+        Some(Turn { had_open_breaker: target.had_open_breaker(), rank: target.rank? })
     };
     // What could not serve the request at all is told of each call.
-    let (Some(rank_of_first), Some(rank_of_hedge)) = (rank(first.backend()), rank(hedge.backend())) else { return };
-    if rank_of_hedge <= rank_of_first {
-        let backend = hedge.backend();
-        let name = backend.key();
-        verdict.differ(
-            hedge.position(),
-            "backend",
-            name,
-            format!("a hedge goes to a target after place {} of the order, where the first call went", rank_of_first.1),
-        );
+    let (Some(of_first), Some(of_hedge)) = (turn(first.backend()), turn(hedge.backend())) else { return };
+    // In which order targets with open breakers came is not recorded: another one than that of the first call is all that can be said.
+    let order_is_unknown = of_first.had_open_breaker && of_hedge.had_open_breaker && of_first != of_hedge;
+    if of_hedge <= of_first && !order_is_unknown {
+        let follows =
+            format!("a hedge goes to a target after place {} of the order, where the first call went", of_first.rank);
+        verdict.differ(hedge.position(), "backend", hedge.backend().key(), follows);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::named;
 named! {
     /// Why a target of the order was not called, or not once more, when it was its turn. The words are recorded, and so can never change.
     pub enum PassedOverFor {
-        /// Its breaker was open when it was its turn, and another target was called or answered.
+        /// Its breaker was open when it was its turn, or when a hedge was due; it may have been called later, if nothing could be sent to another one.
         BreakerOpen = "breaker_open",
         /// Its provider gets no further calls now.
         RetryBudget = "retry_budget",

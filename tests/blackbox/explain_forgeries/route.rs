@@ -167,6 +167,15 @@ pub const ROUTE: &[Forgery] = &[
         what: "backend",
     },
     Forgery {
+        name: "the breaker of the target that was called first was open",
+        of: "second",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route', json_object('strategy', 'priority', 'left_out', \
+                    json_object(':provider/e500', 'breaker_open'))) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':second'",
+        part: "route",
+        what: "backend",
+    },
+    Forgery {
         name: "what rules went by is gone",
         of: "ruled",
         statement: "UPDATE events SET payload = json_remove(payload, '$.route') \

@@ -140,6 +140,41 @@ async fn a_target_whose_breaker_opens_while_the_first_call_waits_gets_no_hedge()
     house.must_be_sound(&[request_of(&life)]).await;
 }
 
+/// Its breaker lets it be tried again before the hedge is due.
+///
+/// Holds: inf.hedges, inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_breaker_was_open_at_first_is_called_beside_another_one_when_it_is_tried_again() {
+    let env = [("LEDGERWAY_BREAKER_FAILURES", "1"), ("LEDGERWAY_BREAKER_SECONDS", "3")];
+    let house = House::new("openai", &["e500", "slow-6000"], &env).await;
+    house.hedged("m", &["e500", "slow-6000"], 3_500).await;
+    let open = json!({ format!("{}/e500", house.tenant.provider): "breaker_open" });
+    // On a very slow machine, it is tried again before the request comes.
+    for _ in 0..5 {
+        house.asked(NATIVE, "e500", false).await;
+        until_metric_is(&house.gateway, "ledgerway_breakers_open", 1).await;
+        let (status, life) = house.asked(NATIVE, "m", true).await;
+        if life[0]["data"]["route"]["left_out"] != open {
+            continue;
+        }
+        let failed = all_of(&life, "inference.attempt_failed.v1");
+        assert_eq!(
+            (failed.len(), &failed[0]["attempt"], &failed[0]["backend"]["model"]),
+            (1, &json!(2), &json!("e500")),
+            "{life:?}"
+        );
+        let completed = of_type(&life, "inference.completed.v1");
+        assert_eq!(
+            (status, &completed["hedge"], &completed["backend"]["model"]),
+            (200, &json!("failed"), &json!("slow-6000")),
+            "{life:?}"
+        );
+        house.must_be_sound(&[request_of(&life)]).await;
+        return;
+    }
+    panic!("its breaker was never open");
+}
+
 /// Holds: inf.hedges
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_silent_for_ten_seconds_counts_as_a_failure_when_it_is_cancelled() {
