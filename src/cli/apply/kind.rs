@@ -1,9 +1,16 @@
 //! The kinds of resources that files have.
 
-use command::admin::body_format::{self, BodyFormat};
+use chrono::{DateTime, Utc};
+use command::admin::body_format::{self, Body, BodyFormat};
+use events::time::parse_rfc3339;
 
 /// The field of a price from when on it is in force.
 pub const EFFECTIVE_FROM: &str = "effective_from";
+
+/// When a price begins; `None` for one without a time.
+pub fn effective_from(price: &Body) -> Option<DateTime<Utc>> {
+    parse_rfc3339(price.get(EFFECTIVE_FROM)?.as_str()?)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

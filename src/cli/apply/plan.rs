@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
-use events::time::parse_rfc3339;
 use secrets::Secret;
 use serde_json::Value;
 
 use super::desired::{Desired, Identity, identity};
 use super::document_labels::LABELS;
-use super::kind::{EFFECTIVE_FROM, Kind};
+use super::kind::{EFFECTIVE_FROM, Kind, effective_from};
 use super::live::Live;
 use super::mistake::{Mistake, in_order};
 use super::model_names::{ALIAS, is_alias, stood_for};
@@ -197,11 +196,6 @@ fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Identity> {
     let has_begun = |one: &&Desired| effective_from(&one.normal).is_some_and(|from| from <= now);
     let begun = desired.iter().filter(|one| one.kind == Kind::Price).filter(has_begun);
     begun.map(key_of).collect()
-}
-
-/// When a price begins; `None` for one without a time.
-pub fn effective_from(price: &Body) -> Option<DateTime<Utc>> {
-    parse_rfc3339(price.get(EFFECTIVE_FROM)?.as_str()?)
 }
 
 /// What requests may have been charged by until now.

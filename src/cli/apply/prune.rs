@@ -9,11 +9,10 @@ use serde_json::Value;
 use super::conditions::tenant_ids;
 use super::desired::{Desired, Identity, identity};
 use super::document_labels::LABELS;
-use super::kind::Kind;
+use super::kind::{Kind, effective_from};
 use super::live::Live;
 use super::mistake::Place;
 use super::model_names::{ModelNames, named_models, owner};
-use super::plan::effective_from;
 use crate::config::Label;
 
 /// Whether a resource has the label.
