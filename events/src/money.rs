@@ -176,7 +176,7 @@ impl<'de> Deserialize<'de> for NanoUsdPerMtok {
 /// Rounds up to whole nano-dollars.
 fn rounded_up(millionths: i128) -> Option<NanoUsd> {
     let above = millionths.checked_add(999_999)?;
-    // A division of 128 bits takes ten times as long as one of 64, which is enough for all but absurd amounts.
+    // 64 bits are enough for all but absurd amounts, and their division by a constant is a multiplication; one of 128 bits is a call.
     let nanos = match i64::try_from(above) {
         Ok(above) => above.div_euclid(1_000_000),
         Err(_) => i64::try_from(above.div_euclid(1_000_000)).ok()?,

@@ -302,7 +302,7 @@ pub fn choose_again<'a>(
     Order { strategy, ranking, canary: None }
 }
 
-/// So many candidates are sorted by insertion, without an allocation.
+/// Up to so many candidates, the standard library sorts by insertion, without an allocation.
 const FEW: usize = 20;
 
 /// The candidates in the order of the input.
@@ -313,7 +313,7 @@ fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked
 
 /// The lowest figures first; equals keep their order.
 fn lowest_first(ranking: &mut [Ranked<'_>]) {
-    // A candidate takes more than a hundred bytes: where there are many, it pays to sort the figures alone, and to move each once.
+    // Candidates are large: where there are many, the figures are sorted alone, and each candidate is moved once.
     if ranking.len() > FEW {
         ranking.sort_by_cached_key(|ranked| ranked.figures);
     } else {

@@ -72,12 +72,12 @@ pub async fn run(
                 if running.is_out_of_time() || dispatch.failures.iter().any(CallFailure::is_final) {
                     break;
                 }
+                dispatch.pass_over_open_breakers_if_sent(&mut running);
             }
             Err(NoAnswer::PassedOver(refusal)) => {
                 dispatch.refusal_if_all_passed_over = dispatch.refusal_if_all_passed_over.or(refusal);
             }
-            // `call` has put it behind the others.
-            Err(NoAnswer::BreakerOpen) => {}
+            Err(NoAnswer::BreakerOpen) => dispatch.breaker_is_open(at, &mut running),
             Err(NoAnswer::NoLongerAllowed(refusal)) => {
                 dispatch.pass_over_open_breakers(&mut running);
                 return Err(fail(running, refusal, "no_longer_allowed", &dispatch.request_id).await);
@@ -96,8 +96,6 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Whether a target's breaker was open when the request was planned.
-    had_open_breakers: bool,
     /// Copied from the [`Plan`](super::plan::Plan), as the next two are: it goes with the source.
     is_measured: bool,
     hedge_after: Option<Duration>,
@@ -145,7 +143,6 @@ impl<'g> Dispatch<'g> {
             surface: request.surface(),
             model_id: plan.model_id(),
             priority,
-            had_open_breakers: plan.has_open_breakers,
             is_measured: plan.is_measured,
             hedge_after: plan.hedge_after,
             hedges_end: plan.hedges_end,
@@ -166,10 +163,7 @@ impl<'g> Dispatch<'g> {
         match next {
             // Before a place is taken: it would be given back unused, and a wait for it would be in vain.
             NextTarget::AtOnce(at) if !self.sequence.is_last_resort() && self.is_limited_and_open(at) => {
-                self.sequence.had_open_breaker(at);
-                if self.was_any_sent(running) {
-                    self.pass_over_open_breakers(running);
-                }
+                self.breaker_is_open(at, running);
                 None
             }
             NextTarget::AtOnce(at) => {
@@ -190,7 +184,7 @@ impl<'g> Dispatch<'g> {
                 let (at, target) = found?;
                 // Breakers may have opened meanwhile. If all of them have, the place is used, and not given back.
                 let may_be_called = |at| !self.is_open(at);
-                if !self.was_any_sent(running) && !may_be_called(at) && !self.sequence.waits_for_one(may_be_called) {
+                if !self.was_any_sent(running) && !may_be_called(at) && !self.sequence.waits_for_any(may_be_called) {
                     self.sequence.begin_last_resort();
                 }
                 Some((at, target))
@@ -217,6 +211,11 @@ impl<'g> Dispatch<'g> {
         self.targets.len() > 1
     }
 
+    /// Whether a target's breaker was open when the request was planned.
+    fn had_open_breakers(&self) -> bool {
+        self.targets.iter().any(|target| target.had_open_breaker)
+    }
+
     /// Whether any target may have got the request.
     fn was_any_sent(&self, running: &Running) -> bool {
         running.was_sent() || self.failures.iter().any(CallFailure::may_have_been_sent)
@@ -225,7 +224,7 @@ impl<'g> Dispatch<'g> {
     /// How the target that comes now is called.
     fn position(&self) -> CallPosition {
         let (is_last, is_last_resort) = (self.sequence.is_over(), self.sequence.is_last_resort());
-        let rest_is_open = || self.had_open_breakers && self.sequence.is_over_but_for(|at| self.is_open(at));
+        let rest_is_open = || self.had_open_breakers() && self.sequence.is_over_but_for(|at| self.is_open(at));
         CallPosition {
             is_last,
             is_last_to_be_called: is_last || rest_is_open(),
@@ -282,19 +281,23 @@ impl<'g> Dispatch<'g> {
             running.observers.breaker = None;
         }
         let ended_with = Arc::clone(ended_with);
-        // Before open breakers are passed over: this target is one of them if another one was called.
-        if matches!(outcome, Err(NoAnswer::BreakerOpen)) {
-            self.sequence.had_open_breaker(at);
-        }
-        let was_sent = match &outcome {
-            Ok(_) => true,
-            Err(NoAnswer::Failed(failure)) => failure.may_have_been_sent(),
-            Err(NoAnswer::PassedOver(_) | NoAnswer::BreakerOpen | NoAnswer::NoLongerAllowed(_)) => false,
-        };
-        if outcome.is_ok() || !is_last_resort && (was_sent || self.was_any_sent(&running)) {
+        if outcome.is_ok() {
             self.pass_over_open_breakers(&mut running);
         }
         (running, outcome, ended_with)
+    }
+
+    /// It comes after all others, unless one of them may have got the request.
+    fn breaker_is_open(&mut self, at: usize, running: &mut Running) {
+        self.sequence.had_open_breaker(at);
+        self.pass_over_open_breakers_if_sent(running);
+    }
+
+    /// Targets with open breakers are a last resort: they are called only if no other one may have got the request.
+    fn pass_over_open_breakers_if_sent(&mut self, running: &mut Running) {
+        if !self.sequence.is_last_resort() && self.was_any_sent(running) {
+            self.pass_over_open_breakers(running);
+        }
     }
 
     /// This target comes out of its order, although its breaker was closed when the request was planned.
@@ -316,7 +319,7 @@ impl<'g> Dispatch<'g> {
     /// The refusal of a request that no target has answered, and the reason that is recorded.
     fn final_refusal(&mut self, running: &Running) -> (Refusal, &'static str) {
         let has_alternatives =
-            self.has_other_targets() && (self.had_open_breakers || running.passed_over.any_at_its_turn());
+            self.has_other_targets() && (self.had_open_breakers() || running.passed_over.any_at_its_turn());
         let Self { targets, failures, .. } = self;
         let refusal = match self.refusal_if_all_passed_over.take().filter(|_| failures.is_empty()) {
             _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {

@@ -62,8 +62,6 @@ pub struct Plan {
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
     pub is_measured: bool,
-    /// Whether there are targets whose breakers are open.
-    pub has_open_breakers: bool,
     /// After how long without content from the first target another one may be called beside it; `None` if none may.
     pub hedge_after: Option<Duration>,
     /// The targets before this index may be called beside the first one.
@@ -169,7 +167,6 @@ pub fn plan(
         route: route(&model.value, &order, source, recorded),
         provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
-        has_open_breakers: !open.is_empty(),
         hedge_after: hedge_after_ms.map(Duration::from_millis),
         hedges_end,
     })

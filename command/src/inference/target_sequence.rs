@@ -82,8 +82,8 @@ impl TargetSequence {
         self.phase = Phase::LastResort;
     }
 
-    /// Whether a target that had no room is still waited for, of which this holds.
-    pub fn waits_for_one(&self, holds: impl Fn(usize) -> bool) -> bool {
+    /// Whether this holds for any target that is still waited for.
+    pub fn waits_for_any(&self, holds: impl Fn(usize) -> bool) -> bool {
         self.had_no_room.iter().any(|at| holds(*at))
     }
 
@@ -133,6 +133,28 @@ impl TargetSequence {
 mod tests {
     use super::*;
 
+    /// Neither of two had room.
+    fn waiting_for_both() -> TargetSequence {
+        let mut sequence = TargetSequence::of(2);
+        for at in 0..2 {
+            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
+            sequence.had_no_room(at);
+        }
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
+        sequence
+    }
+
+    /// The first one had no room, and the second one an open breaker.
+    fn waiting_for_first_of_two() -> TargetSequence {
+        let mut sequence = TargetSequence::of(2);
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        sequence.had_no_room(0);
+        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
+        sequence.had_open_breaker(1);
+        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+        sequence
+    }
+
     #[test]
     fn targets_without_room_are_waited_for_together_after_all_others() {
         let mut sequence = TargetSequence::of(4);
@@ -178,23 +200,13 @@ mod tests {
         sequence.has_waited_for(Some(1));
         assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target().is_none());
         // The breaker of the one that was waited for has opened, and so have all others'.
-        let mut sequence = TargetSequence::of(2);
-        for at in 0..2 {
-            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
-            sequence.had_no_room(at);
-        }
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
+        let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(1));
-        assert!(sequence.waits_for_one(|at| at == 0) && !sequence.waits_for_one(|at| at == 1));
+        assert!(sequence.waits_for_any(|at| at == 0) && !sequence.waits_for_any(|at| at == 1));
         sequence.begin_last_resort();
         assert_eq!((sequence.is_over(), sequence.next_target()), (false, Some(NextTarget::Waiting(vec![0]))));
         // Nothing is waited for twice in vain.
-        let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
-        sequence.had_no_room(0);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
-        sequence.had_open_breaker(1);
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+        let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(None);
         assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
@@ -221,22 +233,12 @@ mod tests {
         sequence.was_called_beside(1);
         assert!(sequence.is_over() && sequence.next_target().is_none());
         // Both had no room, and the second one has some when the first one is called.
-        let mut sequence = TargetSequence::of(2);
-        for at in 0..2 {
-            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
-            sequence.had_no_room(at);
-        }
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
+        let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
         assert!(sequence.is_over() && sequence.next_target().is_none());
         // Its breaker was open when it was its turn.
-        let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
-        sequence.had_no_room(0);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
-        sequence.had_open_breaker(1);
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+        let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
         assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target()), (vec![], None));

@@ -289,6 +289,12 @@ impl RouteTarget {
     fn had_open_breaker(&self) -> bool {
         self.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str())
     }
+
+    /// Whether it had no room when it was its turn, or an open breaker by then, so that it may have been called after the others.
+    fn may_come_later(&self) -> bool {
+        let may_come_later = |why: &PassedOverFor| matches!(why, PassedOverFor::NoRoom | PassedOverFor::BreakerOpen);
+        self.passed_over.iter().any(may_come_later)
+    }
 }
 
 /// No call goes back in the order, except to a target that had no room before, or whose breaker was open: those come after all others, in
@@ -305,9 +311,7 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
             is_last_resort |= !is_hedge;
             continue;
         }
-        let of_later = [PassedOverFor::NoRoom, PassedOverFor::BreakerOpen];
-        let was_passed_over = |target: &&RouteTarget| of_later.iter().any(|why| target.passed_over.contains(why));
-        let comes_later = called.iter().any(was_passed_over);
+        let comes_later = called.iter().any(|target| target.may_come_later());
         let mut ranks = called.iter().filter_map(|target| target.rank);
         let follows = if called.is_empty() {
             "a target that could serve the request".to_owned()
@@ -317,7 +321,6 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
         } else if let Some(rank) = ranks.find(|rank| *rank >= last) {
             last = if is_hedge { last } else { rank };
             continue;
-        // It had no room when it was its turn, or an open breaker by then, and came once more after the others.
         } else if comes_later {
             continue;
         } else {
@@ -327,9 +330,9 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
     }
 }
 
-/// When it is a target's turn: those whose breakers were open come after all others.
+/// What targets are ordered by when they are called: those whose breakers were open come after all others.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
+struct CallOrderKey {
     had_open_breaker: bool,
     rank: usize,
 }
@@ -341,12 +344,12 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
     };
     let last = calls.iter().find(|call| matches!(call, RouteCall::Last { .. }));
     let (Some(first), Some(hedge)) = (failed(1).or(last), failed(hedges::ATTEMPT).or(last)) else { return };
-    let turn = |backend: &Backend| {
+    let order_key = |backend: &Backend| {
         let target = targets.iter().find(|target| backend.is_of(target.provider_id, &target.model))?;
-        Some(Turn { had_open_breaker: target.had_open_breaker(), rank: target.rank? })
+        Some(CallOrderKey { had_open_breaker: target.had_open_breaker(), rank: target.rank? })
     };
     // What could not serve the request at all is told of each call.
-    let (Some(of_first), Some(of_hedge)) = (turn(first.backend()), turn(hedge.backend())) else { return };
+    let (Some(of_first), Some(of_hedge)) = (order_key(first.backend()), order_key(hedge.backend())) else { return };
     // In which order targets with open breakers came is not recorded: another one than that of the first call is all that can be said.
     let order_is_unknown = of_first.had_open_breaker && of_hedge.had_open_breaker && of_first != of_hedge;
     if of_hedge <= of_first && !order_is_unknown {

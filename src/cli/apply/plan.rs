@@ -113,7 +113,7 @@ impl Plan {
         let index = Index::of(live);
         let asked = alike(&desired);
         let mut ids = BTreeSet::new();
-        let (begun, charged) = (begun_prices(&desired, now), Charged::of(live));
+        let (begun, existing) = (begun_prices(&desired, now), ExistingPrices::of(live));
         let in_files = wanted.prune.map(|_| desired.clone());
         let (mut plan, mut mistakes) = (Self::default(), Vec::new());
         for one in desired {
@@ -130,7 +130,7 @@ impl Plan {
             ids.extend(counterpart.iter().flatten().map(|live| &*live.id));
             match counterpart.and_then(|live| step(one, live, wanted)) {
                 Ok(Some(step)) => {
-                    let re_values_past = charged.are_re_valued(&step, now);
+                    let re_values_past = existing.re_values_past(&step, now);
                     plan.steps.push(Step { re_values_past, ..step });
                 }
                 Ok(None) => plan.unchanged += 1,
@@ -198,25 +198,25 @@ fn begun_prices(desired: &[Desired], now: DateTime<Utc>) -> BTreeSet<Identity> {
     begun.map(key_of).collect()
 }
 
-/// What requests may have been charged by until now.
-struct Charged {
-    prices: BTreeSet<Identity>,
+/// The prices that the gateway has, by which requests may have been charged.
+struct ExistingPrices {
+    identities: BTreeSet<Identity>,
     /// A tenant's prices at its own providers concern later requests alone.
     providers_of_tenants: BTreeSet<String>,
 }
 
-impl Charged {
+impl ExistingPrices {
     fn of(live: &[Live]) -> Self {
         let prices = live.iter().filter(|one| one.kind == Kind::Price);
         let owned = live.iter().filter(|one| one.kind == Kind::Provider && one.normal.contains_key("tenant_id"));
         Self {
-            prices: prices.map(|one| identity(one.kind, &one.normal)).collect(),
+            identities: prices.map(|one| identity(one.kind, &one.normal)).collect(),
             providers_of_tenants: owned.map(|one| one.id.clone()).collect(),
         }
     }
 
     /// Whether the gateway charges earlier requests again after this step.
-    fn are_re_valued(&self, step: &Step, now: DateTime<Utc>) -> bool {
+    fn re_values_past(&self, step: &Step, now: DateTime<Utc>) -> bool {
         let desired = &step.desired;
         let provider = desired.normal.get("provider_id").and_then(Value::as_str).unwrap_or_default();
         if desired.kind != Kind::Price || self.providers_of_tenants.contains(provider) {
@@ -227,7 +227,7 @@ impl Charged {
         has_begun
             && match &step.action {
                 // The first price of a model concerns no request: without one, none was sent there.
-                Action::Create => self.prices.contains(&key_of(desired)),
+                Action::Create => self.identities.contains(&key_of(desired)),
                 Action::Change { fields, .. } => fields.iter().any(|change| change.name != LABELS),
             }
     }

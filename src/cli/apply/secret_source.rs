@@ -83,13 +83,12 @@ impl OwnSecrets<'_> {
         })
     }
 
-    /// What gives this secret to the gateway or to this run; `None` if it is not one of theirs. The secret itself is compared: it may have
+    /// By which name the gateway or this run has this secret; `None` if it is not one of theirs. The secret itself is compared: it may have
     /// been copied, or be in a file that is mounted twice.
-    fn giver_of(self, secret: &str) -> Option<String> {
+    fn name_of(self, secret: &str) -> Option<String> {
         let is_in_file = |path: &Path| file_text(path).is_ok_and(|text| text.trim() == secret);
         let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let secrets = setting::ALL.iter().filter(|setting| setting.is_secret);
-        let of_settings = secrets.into_iter().find_map(|setting| {
+        let of_settings = setting::ALL.iter().filter(|setting| setting.is_secret).find_map(|setting| {
             let file = setting.file_variable();
             if value(setting.variable).is_some_and(|value| value.trim() == secret) {
                 return Some(setting.variable.to_owned());
@@ -120,9 +119,9 @@ impl SecretSource {
         if secret.is_empty() {
             return Err("is empty".to_owned());
         }
-        match own.giver_of(secret) {
-            Some(giver) => Err(format!(
-                "has the same secret as {giver}: it is the gateway's own, and must not be sent to a provider"
+        match own.name_of(secret) {
+            Some(name) => Err(format!(
+                "has the same secret as {name}: it is the gateway's own, and must not be sent to a provider"
             )),
             None => Ok(Secret::new(secret)),
         }

@@ -85,14 +85,14 @@ async fn secrets_of_the_gateway_are_not_sent_to_a_provider_wherever_they_are() {
         let file = files.write("config.yaml", &provider(source)).display().to_string();
         run(&gateway, &["apply", "-f", &file], env)
     };
-    for (giver, env) in [
+    for (name, env) in [
         ("LEDGERWAY_NODE_KEY_FILE", ("LEDGERWAY_NODE_KEY_FILE", &*own)),
         ("LEDGERWAY_DATABASE_URL", ("LEDGERWAY_DATABASE_URL", SECRET)),
         ("PGPASSWORD", ("PGPASSWORD", SECRET)),
     ] {
         for source in ["file: mounted", "file: copy", "env: UPSTREAM"] {
             let ended = apply(source, &[env, ("UPSTREAM", SECRET)]).must(2);
-            assert!(ended.err.contains(&format!(" has the same secret as {giver}: ")), "{}", ended.err);
+            assert!(ended.err.contains(&format!(" has the same secret as {name}: ")), "{}", ended.err);
         }
     }
     files.write("operator", OPERATOR_KEY);
