@@ -389,6 +389,11 @@ async fn requests_that_wait_for_room_while_all_breakers_open_use_the_places_that
     gate.add_permits(100);
     first.join_all().await;
     for request in waiting.join_all().await {
+        let life = all.gateway.life(&request).await;
+        let end = &life.iter().find(|event| type_of(event) == "inference.completed.v1").expect("the end")["data"];
+        let provider = end["backend"]["provider_id"].as_str().expect("an id");
+        let why = &end["passed_over"][format!("{provider}/slow-700")];
+        assert_eq!(*why, json!(["no_room"]), "it was not given back because of its breaker: {end}");
         all.must_follow(&request).await;
     }
     assert_eq!(all.calls().iter().sum::<usize>(), 12, "two of each of the first ones, one of each of the others");
