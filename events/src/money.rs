@@ -13,6 +13,7 @@
 mod cost_line;
 mod dearest;
 mod given_rates;
+mod highest_rates;
 mod rates;
 mod sum;
 mod tariff;

@@ -1,8 +1,8 @@
 //! The cost bound of a request as a line over its output cap, by which a cap can be lowered to the money that is left.
 
+use super::highest_rates::HighestRates;
 use super::rates::{MILLIONTHS, of_units};
-use super::token_rate::Side;
-use super::{NanoUsd, NanoUsdPerMtok, NanoUsdSum, PromptBound, Tariff, rounded_up};
+use super::{NanoUsd, NanoUsdSum, PromptBound, Tariff, rounded_up};
 
 /// A line in millionths of a nano-dollar: the cost before any output, per further token of input, and per token of the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,7 @@ impl CostLine {
     /// it has the highest of each side, so that it is never below the cost, whatever classes the provider counts tokens in and
     /// whichever tiers apply. Searches come on top: only the provider knows how many it runs. `None` on overflow.
     pub fn of(tariff: &Tariff, prompt: PromptBound, choices: u64) -> Option<Self> {
-        let nothing = [NanoUsdPerMtok::default(); 2];
-        let [input, output] = tariff.possible(prompt).fold(nothing, |[input, output], rates| {
-            [input.max(rates.dearest(Side::Input)), output.max(rates.dearest(Side::Output))]
-        });
+        let HighestRates { input, output } = tariff.highest(prompt);
         let base = tariff.base();
         let units = of_units(base.request_usd, 1)?.checked_add(of_units(base.input_image_usd, prompt.images)?)?;
         Some(Self {
@@ -113,7 +110,7 @@ impl CostLine {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{GivenRates, PriceTier, Tiers, TokenRate, TokenRates};
+    use super::super::{GivenRates, NanoUsdPerMtok, PriceTier, Tiers, TokenRate, TokenRates};
     use super::*;
 
     fn price(nanos: i64) -> NanoUsdPerMtok {

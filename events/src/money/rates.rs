@@ -104,8 +104,8 @@ impl Rates {
         TokenRate::CACHE_WRITES.into_iter().map(|rate| self.of(rate)).max().unwrap_or_default()
     }
 
-    /// The price of the dearest class of a side.
-    pub(super) fn dearest(&self, side: Side) -> NanoUsdPerMtok {
+    /// The highest price of the classes of a side.
+    pub(super) fn highest(&self, side: Side) -> NanoUsdPerMtok {
         let of_side = TokenRate::ALL.iter().filter(|rate| rate.side() == side);
         of_side.map(|rate| self.of(*rate)).max().unwrap_or_default()
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::given_rates::{GivenRates, OptionalRate, null_for_none};
+use super::highest_rates::{HighestRates, HighestRatesTable};
 use super::rates::Rates;
 use super::tiers::Tiers;
 use super::token_rate::{TokenRate, TokenRates};
@@ -17,6 +18,8 @@ pub struct Tariff {
     given: GivenRates,
     /// The complete prices of a request to which no tier applies.
     base: Rates,
+    /// It follows from what was given, as the base does.
+    highest: HighestRatesTable,
     /// False for an event of a version that did not record which rates were left out: see [`Tariff::defaulted`].
     says_what_was_left_out: bool,
 }
@@ -54,7 +57,7 @@ pub struct PromptBound {
 
 impl Tariff {
     pub fn new(given: GivenRates) -> Self {
-        Self { base: given.base(), given, says_what_was_left_out: true }
+        Self { base: given.base(), highest: HighestRatesTable::new(&given), given, says_what_was_left_out: true }
     }
 
     /// The names of single prices that are recorded only if they were given.
@@ -98,21 +101,14 @@ impl Tariff {
         self.base.input_image_usd.nanos() > 0
     }
 
-    /// The complete prices of every request that keeps the bound: the base, and each tier that it can reach.
-    pub(super) fn possible(&self, prompt: PromptBound) -> impl Iterator<Item = Rates> {
-        let reached = self.given.tiers.lengths().filter(move |above| *above < prompt.tokens);
-        let lengths = [0].into_iter().chain(reached.map(|above| above.saturating_add(1)));
-        let without_tier = lengths.clone().map(|length| self.rates_for(length, None));
-        let with_tier = prompt.service_tier.into_iter().flat_map(move |service_tier| {
-            lengths.clone().map(move |length| self.rates_for(length, Some(service_tier)))
-        });
-        without_tier.chain(with_tier)
+    /// The highest prices of any request within the bound: of the base, and of each tier that it can reach.
+    pub(super) fn highest(&self, prompt: PromptBound) -> HighestRates {
+        self.highest.up_to(prompt.tokens, prompt.service_tier)
     }
 
     /// How many tokens longer than the bound a prompt may be before a further tier can apply.
     pub(super) fn tokens_to_next_tier(&self, prompt_tokens: u64) -> u64 {
-        let ahead = self.given.tiers.lengths().filter_map(|above| above.checked_sub(prompt_tokens));
-        ahead.min().unwrap_or(u64::MAX)
+        self.highest.tokens_to_next_tier(prompt_tokens)
     }
 
     /// The rates that were left out, of those that are recorded all the same. If that was not recorded, these are the rates
@@ -162,7 +158,7 @@ impl From<Recorded> for Tariff {
 }
 
 impl From<Tariff> for Recorded {
-    fn from(Tariff { given, base, says_what_was_left_out }: Tariff) -> Self {
+    fn from(Tariff { given, base, says_what_was_left_out, highest: _ }: Tariff) -> Self {
         let defaulted = says_what_was_left_out.then(|| given.defaulted());
         let mut others = given.others;
         OptionalRate::ALL.iter().filter_map(|rate| rate.of_tokens()).for_each(|rate| others.set(rate, None));

@@ -94,7 +94,7 @@ impl Tiers {
     }
 
     /// The lengths that a prompt may exceed and then has another price.
-    pub(super) fn lengths(&self) -> impl Iterator<Item = u64> + Clone {
+    pub(super) fn lengths(&self) -> impl Iterator<Item = u64> {
         self.0.iter().filter_map(|tier| tier.above_input_tokens)
     }
 }
