@@ -129,6 +129,12 @@ impl Setting {
         self.is_secret && variable.strip_suffix(FILE_SUFFIX) == Some(self.variable)
     }
 
+    /// Whether its value is a secret.
+    pub fn holds_secret(self) -> bool {
+        // A client's key has a flag for its file, and no other setting with a secret has a flag.
+        self.is_secret || self == KEY
+    }
+
     fn flag(self) -> String {
         let name = self.variable.strip_prefix(PREFIX).unwrap_or(self.variable);
         format!("--{}", name.to_ascii_lowercase().replace('_', "-"))
@@ -281,10 +287,8 @@ mod tests {
             assert!(!found.is_switch || ["true", "false"].contains(&found.example), "{variable}");
         }
         for setting in ALL.iter().copied() {
-            // A client's key has a setting for its file.
-            let is_secret = setting.is_secret || setting == KEY;
             let is_flag = arguments().any(|argument| argument.get_env().is_some_and(|env| env == setting.variable));
-            assert_ne!(is_flag, is_secret, "{}", setting.variable);
+            assert_ne!(is_flag, setting.holds_secret(), "{}", setting.variable);
         }
     }
 

@@ -19,7 +19,8 @@ pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
-const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider";
+const OF_A_DATA_FOLDER: &str =
+    "is in the data folder of a gateway, whose keys must not be sent to a provider; name the provider's own key";
 /// The password of the ledger's database, which its client reads.
 const PG_PASSWORD: &str = "PGPASSWORD";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -68,12 +69,12 @@ impl ApiKey {
 pub struct OwnSecrets<'a> {
     /// The data folder of the gateway.
     pub data: &'a Path,
-    /// The key of this run.
+    /// The key that `apply` itself uses.
     pub key: Option<&'a Secret>,
 }
 
 impl OwnSecrets<'_> {
-    /// Whether this file is in a data folder: that of the gateway, or of another one, which may be the one that is asked by its address.
+    /// Whether this file is in the data folder of a gateway: this one's, or another's.
     fn has_file(self, path: &Path) -> bool {
         let canonical = |path: &Path| path.canonicalize().ok();
         canonical(path).is_some_and(|path| {
@@ -83,23 +84,30 @@ impl OwnSecrets<'_> {
         })
     }
 
-    /// By which name the gateway or this run has this secret; `None` if it is not one of theirs. The secret itself is compared: it may have
-    /// been copied, or be in a file that is mounted twice.
+    /// The name of the gateway's own secret that equals this one; `None` if there is none. The secret itself is compared: it may have been
+    /// copied, or be in a file that is mounted twice.
     fn name_of(self, secret: &str) -> Option<String> {
         let is_in_file = |path: &Path| file_text(path).is_ok_and(|text| text.trim() == secret);
-        let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let of_settings = setting::ALL.iter().filter(|setting| setting.is_secret).find_map(|setting| {
+        let value = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is_in_variable =
+            |name: &str| value(name).is_some_and(|value| value.to_str().is_some_and(|text| text.trim() == secret));
+        let of_settings = setting::ALL.iter().filter(|setting| setting.holds_secret()).find_map(|setting| {
             let file = setting.file_variable();
-            if value(setting.variable).is_some_and(|value| value.trim() == secret) {
+            if is_in_variable(setting.variable) {
                 return Some(setting.variable.to_owned());
             }
             value(&file).is_some_and(|path| is_in_file(Path::new(&path))).then_some(file)
         });
-        let of_database = || value(PG_PASSWORD).is_some_and(|value| value == secret).then(|| PG_PASSWORD.to_owned());
-        let of_run = || self.key.is_some_and(|key| key.reveal() == secret).then(|| "the key of this run".to_owned());
+        let of_database = || is_in_variable(PG_PASSWORD).then(|| PG_PASSWORD.to_owned());
+        let of_run =
+            || self.key.is_some_and(|key| key.reveal() == secret).then(|| "the key that apply uses".to_owned());
         let is_of_folder = |name: &&str| is_in_file(&self.data.join(name));
-        let of_folder =
-            || [node_key::FILE, operator_key::FILE, DEV_KEY_FILE].into_iter().find(is_of_folder).map(str::to_owned);
+        let of_folder = || {
+            [node_key::FILE, operator_key::FILE, DEV_KEY_FILE]
+                .into_iter()
+                .find(is_of_folder)
+                .map(|name| format!("{name} in the data folder"))
+        };
         of_settings.or_else(of_database).or_else(of_folder).or_else(of_run)
     }
 }
@@ -121,7 +129,7 @@ impl SecretSource {
         }
         match own.name_of(secret) {
             Some(name) => Err(format!(
-                "has the same secret as {name}: it is the gateway's own, and must not be sent to a provider"
+                "has the same secret as {name}: it is the gateway's own, and must not be sent to a provider; name the provider's own key"
             )),
             None => Ok(Secret::new(secret)),
         }
@@ -197,13 +205,17 @@ mod tests {
             let of_key = OwnSecrets { key: Some(&Secret::new("sk-1")), ..nothing() };
             assert_eq!(
                 source.read(of_key).expect_err("refused"),
-                "has the same secret as the key of this run: it is the gateway's own, and must not be sent to a provider"
+                "has the same secret as the key that apply uses: it is the gateway's own, and must not be sent to a provider; name the provider's own key"
             );
             assert_eq!(source.read(nothing()).expect("a secret").reveal(), "sk-1");
             std::fs::write(folder.path().join(LEDGER_FILE), "").expect("a file");
             assert_eq!(source.read(nothing()).expect_err("refused"), OF_A_DATA_FOLDER);
             std::fs::remove_file(folder.path().join(LEDGER_FILE)).expect("a file");
         }
+        let data = tempfile::tempdir().expect("a folder");
+        std::fs::write(data.path().join(node_key::FILE), "sk-1").expect("a file");
+        let said = file("key").read(OwnSecrets { data: data.path(), ..nothing() }).expect_err("a copy is refused");
+        assert!(said.starts_with("has the same secret as node.key in the data folder: "), "{said}");
         std::fs::write(folder.path().join("empty"), " \n").expect("a file");
         std::fs::write(folder.path().join("large"), vec![b'k'; 65 * 1024]).expect("a file");
         for (source, reason) in [

@@ -81,21 +81,23 @@ async fn secrets_of_the_gateway_are_not_sent_to_a_provider_wherever_they_are() {
         )
     };
     let (own, other) = (own.display().to_string(), other.display().to_string());
+    let operator = files.write("operator", OPERATOR_KEY).display().to_string();
     let apply = |source: &str, env: &[(&str, &str)]| {
         let file = files.write("config.yaml", &provider(source)).display().to_string();
-        run(&gateway, &["apply", "-f", &file], env)
+        run(&gateway, &["apply", "--key-file", &operator, "-f", &file], env)
     };
     for (name, env) in [
         ("LEDGERWAY_NODE_KEY_FILE", ("LEDGERWAY_NODE_KEY_FILE", &*own)),
         ("LEDGERWAY_DATABASE_URL", ("LEDGERWAY_DATABASE_URL", SECRET)),
         ("PGPASSWORD", ("PGPASSWORD", SECRET)),
+        ("LEDGERWAY_KEY", ("LEDGERWAY_KEY", SECRET)),
+        ("LEDGERWAY_KEY_FILE", ("LEDGERWAY_KEY_FILE", &*own)),
     ] {
         for source in ["file: mounted", "file: copy", "env: UPSTREAM"] {
             let ended = apply(source, &[env, ("UPSTREAM", SECRET)]).must(2);
             assert!(ended.err.contains(&format!(" has the same secret as {name}: ")), "{}", ended.err);
         }
     }
-    files.write("operator", OPERATOR_KEY);
     for source in ["file: operator", "env: UPSTREAM"] {
         let ended = apply(source, &[("UPSTREAM", OPERATOR_KEY)]).must(2);
         assert!(ended.err.contains(" has the same secret as LEDGERWAY_ADMIN_KEY: "), "{}", ended.err);
