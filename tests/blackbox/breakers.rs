@@ -1,10 +1,13 @@
 //! Targets that fail again and again, and whose breakers are open for a while.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -334,6 +337,68 @@ async fn a_target_whose_breaker_is_open_is_called_if_no_other_one_could_be() {
     all.must_follow(&reply.request_id()).await;
     assert_eq!(all.calls()[1], 11, "ten calls had opened its breaker");
     slow.join_all().await;
+}
+
+/// Holds: inf.breakers
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_whose_breaker_is_open_is_called_only_if_no_other_one_may_have_got_the_request() {
+    let all = AllOpen::start(["openai"; 3], [json!(null), json!(null), json!(null)]).await;
+    for at in [1, 2] {
+        all.open(at, at).await;
+        all.upstream.accepts_key(&all.keys[at], &[]);
+    }
+    let path = format!("/v1/admin/providers/{}", all.targets[0]["provider_id"].as_str().expect("an id"));
+    let move_first_to = async |address: SocketAddr| {
+        let moved = json!({ "base_url": format!("http://{address}/v1"), "api_key": all.keys[0], "timeout_ms": 1000 });
+        all.gateway.operator().patch(&path, &moved).await.must(200);
+    };
+    let listener = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let must_be_served_by_second = async |why: &str| {
+        let mut request = String::new();
+        let calls = all.calls_of(async || request = all.tenant.chat("all").await.must(200).request_id());
+        assert_eq!(calls.await, [0, 1, 0], "{why}");
+        all.must_follow(&request).await;
+    };
+
+    let refusing = listener().await.local_addr().expect("an address");
+    move_first_to(refusing).await;
+    must_be_served_by_second("no connection to the first one").await;
+
+    // One connection is all that it takes, so that the next one is never made.
+    let full = TcpSocket::new_v4().expect("a socket");
+    full.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let full = full.listen(0).expect("a listener");
+    let address = full.local_addr().expect("an address");
+    let only = TcpStream::connect(address).await.expect("a connection");
+    move_first_to(address).await;
+    must_be_served_by_second("the time of the first one was over before it could be sent").await;
+    drop((only, full));
+
+    // Its second call could not be sent, but its first one was.
+    let once = listener().await;
+    move_first_to(once.local_addr().expect("an address")).await;
+    let mut answers = JoinSet::new();
+    answers.spawn(async move {
+        let (mut connection, _) = once.accept().await.expect("a connection");
+        drop(once);
+        let mut request = [0; 64];
+        connection.read_exact(&mut request).await.expect("a request");
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        connection.write_all(answer).await.expect("an answer");
+        // Until the gateway has read it.
+        connection.read_to_end(&mut Vec::new()).await.ok();
+    });
+    let mut request = String::new();
+    let calls = all.calls_of(async || {
+        request = all.tenant.chat("all").await.must_be(503, "ALL_PROVIDERS_UNAVAILABLE").request_id();
+    });
+    assert_eq!(calls.await, [0, 0, 0]);
+    all.must_follow(&request).await;
+    let life = all.gateway.life(&request).await;
+    let failed = life.iter().filter(|event| type_of(event) == "inference.attempt_failed.v1");
+    let reasons: Vec<&Value> = failed.map(|event| &event["data"]["reason"]).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    answers.join_all().await;
 }
 
 /// Holds: inf.breakers

@@ -48,8 +48,11 @@ pub async fn run(
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
     while let Some(next) = dispatch.sequence.next_target() {
-        // A wait may have taken all of it.
+        // A wait may have used up the request's time: what is left is passed over.
         if dispatch.sequence.is_last_resort() && running.is_out_of_time() {
+            if let NextTarget::AtOnce(at) = next {
+                dispatch.sequence.had_open_breaker(at);
+            }
             break;
         }
         let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
@@ -77,7 +80,7 @@ pub async fn run(
             Err(NoAnswer::PassedOver(refusal)) => {
                 dispatch.refusal_if_all_passed_over = dispatch.refusal_if_all_passed_over.or(refusal);
             }
-            Err(NoAnswer::BreakerOpen) => dispatch.breaker_is_open(at, &mut running),
+            Err(NoAnswer::BreakerOpen) => dispatch.postpone_for_open_breaker(at, &mut running),
             Err(NoAnswer::NoLongerAllowed(refusal)) => {
                 dispatch.pass_over_open_breakers(&mut running);
                 return Err(fail(running, refusal, "no_longer_allowed", &dispatch.request_id).await);
@@ -96,7 +99,7 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Copied from the [`Plan`](super::plan::Plan), as the next two are: it goes with the source.
+    /// Copied from the [`Plan`](super::plan::Plan), as are the next two: the plan is dropped with the source.
     is_measured: bool,
     hedge_after: Option<Duration>,
     hedges_end: usize,
@@ -163,7 +166,7 @@ impl<'g> Dispatch<'g> {
         match next {
             // Before a place is taken: it would be given back unused, and a wait for it would be in vain.
             NextTarget::AtOnce(at) if !self.sequence.is_last_resort() && self.is_limited_and_open(at) => {
-                self.breaker_is_open(at, running);
+                self.postpone_for_open_breaker(at, running);
                 None
             }
             NextTarget::AtOnce(at) => {
@@ -184,7 +187,7 @@ impl<'g> Dispatch<'g> {
                 let (at, target) = found?;
                 // Breakers may have opened meanwhile. If all of them have, the place is used, and not given back.
                 let may_be_called = |at| !self.is_open(at);
-                if !self.was_any_sent(running) && !may_be_called(at) && !self.sequence.waits_for_any(may_be_called) {
+                if !running.may_have_been_sent() && !may_be_called(at) && !self.sequence.waits_for_any(may_be_called) {
                     self.sequence.begin_last_resort();
                 }
                 Some((at, target))
@@ -211,24 +214,19 @@ impl<'g> Dispatch<'g> {
         self.targets.len() > 1
     }
 
-    /// Whether a target's breaker was open when the request was planned.
-    fn had_open_breakers(&self) -> bool {
-        self.targets.iter().any(|target| target.had_open_breaker)
-    }
-
-    /// Whether any target may have got the request.
-    fn was_any_sent(&self, running: &Running) -> bool {
-        running.was_sent() || self.failures.iter().any(CallFailure::may_have_been_sent)
+    /// Whether the target's breaker was open when the request was planned.
+    fn was_open_when_planned(&self, at: usize) -> bool {
+        self.targets.get(at).is_some_and(|target| target.had_open_breaker)
     }
 
     /// How the target that comes now is called.
     fn position(&self) -> CallPosition {
-        let (is_last, is_last_resort) = (self.sequence.is_over(), self.sequence.is_last_resort());
-        let rest_is_open = || self.had_open_breakers() && self.sequence.is_over_but_for(|at| self.is_open(at));
         CallPosition {
-            is_last,
-            is_last_to_be_called: is_last || rest_is_open(),
-            if_open: match (self.has_other_targets(), is_last_resort) {
+            is_last: self.sequence.is_over(),
+            is_last_to_be_called: self
+                .sequence
+                .is_over_but_for(|at| self.was_open_when_planned(at) && self.is_open(at)),
+            if_open: match (self.has_other_targets(), self.sequence.is_last_resort()) {
                 (false, _) => IfOpen::Ignore,
                 (true, true) => IfOpen::CallOnce,
                 (true, false) => IfOpen::Skip,
@@ -287,20 +285,20 @@ impl<'g> Dispatch<'g> {
         (running, outcome, ended_with)
     }
 
-    /// It comes after all others, unless one of them may have got the request.
-    fn breaker_is_open(&mut self, at: usize, running: &mut Running) {
+    /// Puts the target behind all others, or passes it over if one of them may have got the request.
+    fn postpone_for_open_breaker(&mut self, at: usize, running: &mut Running) {
         self.sequence.had_open_breaker(at);
         self.pass_over_open_breakers_if_sent(running);
     }
 
     /// Targets with open breakers are a last resort: they are called only if no other one may have got the request.
     fn pass_over_open_breakers_if_sent(&mut self, running: &mut Running) {
-        if !self.sequence.is_last_resort() && self.was_any_sent(running) {
+        if !self.sequence.is_last_resort() && running.may_have_been_sent() {
             self.pass_over_open_breakers(running);
         }
     }
 
-    /// This target comes out of its order, although its breaker was closed when the request was planned.
+    /// Records that the target comes late because of its breaker, unless the plan has recorded that.
     fn record_open_breaker(&self, at: usize, running: &mut Running) {
         if let Some(target) = self.targets.get(at).filter(|target| !target.had_open_breaker) {
             running.passed_over.add(&target.backend, PassedOverFor::BreakerOpen);
@@ -318,8 +316,8 @@ impl<'g> Dispatch<'g> {
 
     /// The refusal of a request that no target has answered, and the reason that is recorded.
     fn final_refusal(&mut self, running: &Running) -> (Refusal, &'static str) {
-        let has_alternatives =
-            self.has_other_targets() && (self.had_open_breakers() || running.passed_over.any_at_its_turn());
+        let has_alternatives = self.has_other_targets()
+            && (self.targets.iter().any(|target| target.had_open_breaker) || running.passed_over.any_at_its_turn());
         let Self { targets, failures, .. } = self;
         let refusal = match self.refusal_if_all_passed_over.take().filter(|_| failures.is_empty()) {
             _ if failures.is_empty() && running.passed_over.any_still_for(PassedOverFor::NoRoom) => {

@@ -120,8 +120,8 @@ pub struct Running {
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
     calls: u32,
-    /// Whether a failed call may have reached its target.
-    was_sent: bool,
+    /// Whether a target may have got the request by a call that failed.
+    may_have_been_sent: bool,
     /// Of the call that is under way.
     call_number: u32,
     /// The most that the call that is under way can cost, if the hold is for two.
@@ -190,7 +190,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: 0,
-            was_sent: false,
+            may_have_been_sent: false,
             call_number: 0,
             cost_bound: None,
             hedge: None,
@@ -257,9 +257,9 @@ impl Running {
         self.calls > 0
     }
 
-    /// Whether a failed call may have reached its target, also if it was tried again in vain.
-    pub const fn was_sent(&self) -> bool {
-        self.was_sent
+    /// Whether a target may have got the request by a call that failed, also if it was called again in vain.
+    pub const fn may_have_been_sent(&self) -> bool {
+        self.may_have_been_sent
     }
 
     pub fn call_begins(
@@ -297,7 +297,9 @@ impl Running {
     /// did no work for this request, or does not say so.
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
-        self.was_sent |= failure.may_have_been_sent();
+        // A time limit can be over before the connection is made.
+        let was_not_sent = !failure.may_have_been_sent() || failure.is_timeout() && self.transmission.cancel();
+        self.may_have_been_sent |= !was_not_sent;
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {

@@ -1,5 +1,5 @@
 //! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for
-//! together. Those whose breakers are open come last, in the same way, and only if no other one was called.
+//! together. Those whose breakers are open come last, in the same way, and only if nothing could be sent to another one.
 
 /// The targets that are left.
 pub struct TargetSequence {
@@ -17,7 +17,7 @@ pub struct TargetSequence {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     InOrder,
-    /// Only targets with open breakers are left, and no other one was called.
+    /// Only targets with open breakers are left, and nothing could be sent to another one.
     LastResort,
 }
 
@@ -87,7 +87,7 @@ impl TargetSequence {
         self.had_no_room.iter().any(|at| holds(*at))
     }
 
-    /// Its breaker is open: it comes once more, after all others, unless one of them is called.
+    /// Its breaker is open: it comes once more, after all others, unless it is left out before.
     pub fn had_open_breaker(&mut self, at: usize) {
         self.had_open_breaker.push(at);
     }
@@ -115,12 +115,12 @@ impl TargetSequence {
         self.had_open_breaker.retain(|other| *other != at);
     }
 
-    /// No other target comes once this one has been called.
+    /// Whether no other target comes after this one.
     pub fn is_over(&self) -> bool {
         self.is_over_but_for(|_| false)
     }
 
-    /// No other target comes once this one has been called, if these do not.
+    /// Whether no other target comes after this one, not counting those that are left out.
     pub fn is_over_but_for(&self, left_out: impl Fn(usize) -> bool) -> bool {
         let has_other_last_resort = self.is_last_resort() && !self.had_open_breaker.is_empty();
         !has_other_last_resort

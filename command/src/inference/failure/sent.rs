@@ -1,9 +1,9 @@
-//! Whether the request of a failed call may have reached its target.
+//! Whether a target may have got the request by a call that failed.
 
 use super::{CallFailure, Cause};
 
 impl CallFailure {
-    /// False if this gateway knows that the request was not sent.
+    /// False if the cause shows that nothing was sent.
     pub const fn may_have_been_sent(&self) -> bool {
         match &self.cause {
             Cause::Send(error) => !error.nothing_was_sent(),

@@ -159,6 +159,29 @@ fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
     }
 }
 
+#[test]
+fn a_request_counts_as_not_sent_only_if_the_cause_shows_it() {
+    for (cause, may_have_been_sent) in [
+        (Cause::Send(SendError::Connect), false),
+        (Cause::Send(SendError::ConnectTimeout), false),
+        (Cause::Send(SendError::Busy), false),
+        (Cause::Send(SendError::Closed), true),
+        (Cause::Send(SendError::Malformed), true),
+        (Cause::Untranslatable, false),
+        (Cause::NoCredentials, false),
+        (Cause::KeysAtLimit(Duration::ZERO), false),
+        (Cause::Withdrawn, false),
+        (Cause::Timeout, true),
+        (Cause::Fault(UpstreamFault::Truncated), true),
+        (Cause::Rejected(Box::default()), true),
+    ] {
+        let failure = CallFailure::of(cause);
+        assert_eq!(failure.may_have_been_sent(), may_have_been_sent, "{failure:?}");
+    }
+    assert!(refused(503, UpstreamRefusalKind::Transient { retry_after: None }).may_have_been_sent());
+    assert!(limited(1).may_have_been_sent());
+}
+
 /// Holds: inf.retries
 #[test]
 fn a_target_that_says_when_to_come_back_is_waited_for_longer_and_again_if_no_other_is_left() {

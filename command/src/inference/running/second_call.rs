@@ -40,7 +40,7 @@ impl Running {
             forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
             calls: self.calls,
-            was_sent: false,
+            may_have_been_sent: false,
             call_number: self.call_number,
             cost_bound: None,
             hedge: None,
@@ -97,7 +97,7 @@ impl Running {
     /// target if nothing was sent to it yet.
     pub fn absorb(&mut self, other: &mut Self, reason: &str) -> Option<Arc<PlannedTarget>> {
         self.calls = self.calls.max(other.calls);
-        self.was_sent |= other.was_sent;
+        self.may_have_been_sent |= other.may_have_been_sent;
         for attempt in other.failed_calls.take() {
             self.failed_calls.push(attempt);
         }
