@@ -303,7 +303,7 @@ pub fn choose_again<'a>(
 }
 
 /// Up to so many candidates, the standard library sorts by insertion, without an allocation.
-const FEW: usize = 20;
+const INSERTION_SORT_MAX: usize = 20;
 
 /// The candidates in the order of the input.
 fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked<'a>> {
@@ -314,7 +314,7 @@ fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked
 /// The lowest figures first; equals keep their order.
 fn lowest_first(ranking: &mut [Ranked<'_>]) {
     // Candidates are large: where there are many, the figures are sorted alone, and each candidate is moved once.
-    if ranking.len() > FEW {
+    if ranking.len() > INSERTION_SORT_MAX {
         ranking.sort_by_cached_key(|ranked| ranked.figures);
     } else {
         ranking.sort_by_key(|ranked| ranked.figures);

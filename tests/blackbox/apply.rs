@@ -270,7 +270,7 @@ async fn a_change_is_shown_field_by_field_and_an_omitted_field_has_its_default()
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_says_which_prices_charge_earlier_requests_again() {
+async fn a_plan_says_which_prices_re_value_earlier_requests() {
     let gateway = Gateway::start();
     let tenants = "tenants:\n  - {slug: acme, name: Acme, own_providers: true}\n";
     let providers = "providers:\n  - {name: p, kind: simulator}\n  - {name: own, kind: simulator, tenant: acme}\n";
@@ -283,7 +283,7 @@ async fn a_plan_says_which_prices_charge_earlier_requests_again() {
     let (past, earlier, future) = ("2026-03-01T00:00:00Z", "2026-01-01T00:00:00Z", "2126-01-01T00:00:00Z");
     let files = |prices: &[String]| Files::with(&format!("{tenants}{providers}prices:\n{}", prices.concat()));
     let re_valued =
-        "\n    requests admitted since its effective_from are charged again, as far as it is the price in force\n";
+        "\n    re-values the requests admitted since its effective_from for which it is the price in force\n";
     let begun = [price("p", 2, past), price(own, 2, past)];
     let announced = [price("p", 3, future)];
     let first = apply(&gateway, &files(&[&begun[..], &announced].concat()), &[]).must(0).out;

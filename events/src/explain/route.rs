@@ -292,8 +292,7 @@ impl RouteTarget {
 
     /// Whether it had no room when it was its turn, or an open breaker by then, so that it may have been called after the others.
     fn may_come_later(&self) -> bool {
-        let may_come_later = |why: &PassedOverFor| matches!(why, PassedOverFor::NoRoom | PassedOverFor::BreakerOpen);
-        self.passed_over.iter().any(may_come_later)
+        self.passed_over.iter().any(|why| matches!(why, PassedOverFor::NoRoom | PassedOverFor::BreakerOpen))
     }
 }
 
@@ -350,7 +349,7 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
     };
     // What could not serve the request at all is told of each call.
     let (Some(of_first), Some(of_hedge)) = (order_key(first.backend()), order_key(hedge.backend())) else { return };
-    // In which order targets with open breakers came is not recorded: another one than that of the first call is all that can be said.
+    // The order of targets with open breakers is not recorded. All that can be checked is that the hedge went to another target.
     let order_is_unknown = of_first.had_open_breaker && of_hedge.had_open_breaker && of_first != of_hedge;
     if of_hedge <= of_first && !order_is_unknown {
         let follows =

@@ -51,7 +51,7 @@ pub struct Plan {
     pub in_use: Vec<InUse>,
     /// How many resources are as the files ask.
     pub unchanged: usize,
-    /// Prices without a time that differ from the one in force, and are not made, because one of the files has begun.
+    /// Prices without a time that differ from the one in force, and are not made, because a price of the files has begun.
     pub without_effect: Vec<Mistake>,
 }
 
@@ -61,7 +61,7 @@ pub struct Step {
     pub desired: Desired,
     pub action: Action,
     pub api_key: ApiKeyChange,
-    /// Whether requests that were admitted before are charged again.
+    /// Whether it re-values requests that were admitted before.
     pub re_values_past: bool,
 }
 
@@ -215,7 +215,7 @@ impl ExistingPrices {
         }
     }
 
-    /// Whether the gateway charges earlier requests again after this step.
+    /// Whether this step re-values earlier requests.
     fn re_values_past(&self, step: &Step, now: DateTime<Utc>) -> bool {
         let desired = &step.desired;
         let provider = desired.normal.get("provider_id").and_then(Value::as_str).unwrap_or_default();

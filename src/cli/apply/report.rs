@@ -11,7 +11,7 @@ use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown, shown_apart};
 
 const RE_VALUES_PAST: &str =
-    "    requests admitted since its effective_from are charged again, as far as it is the price in force";
+    "    re-values the requests admitted since its effective_from for which it is the price in force";
 
 /// The changes: `+` for what is created and `~` for what is changed, each with its fields, and `-` for what is deleted.
 pub fn changes(plan: &Plan, names: &Names) -> Vec<String> {

@@ -62,7 +62,7 @@ fn names_of_no_model(model: &Desired, names: &ModelNames<'_, ()>) -> Vec<Mistake
     let warnings = unknown.map(|(field, name)| {
         let is_of_other_tenant = names.is_of_any(name);
         let what = if is_of_other_tenant {
-            format!("model {name:?} is one of another tenant, which this model cannot use")
+            format!("model {name:?} belongs to a tenant, and this model cannot use it")
         } else {
             format!("there is no model {name:?} in the files or in the gateway")
         };

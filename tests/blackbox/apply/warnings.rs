@@ -64,7 +64,8 @@ async fn apply_warns_of_what_may_be_a_mistake() {
     let lines: Vec<&str> = ended.err.lines().collect();
     assert_eq!(lines.len(), 2, "{}", ended.err);
     for (line, model) in lines.into_iter().zip(["models[1]", "models[2]"]) {
-        let said = ".alias[0].model: model \"mine\" is one of another tenant, which this model cannot use, so requests get 404";
+        let said =
+            ".alias[0].model: model \"mine\" belongs to a tenant, and this model cannot use it, so requests get 404";
         assert!(line.ends_with(&format!(": {model}{said}")), "{line}");
     }
     // What the gateway has beside the files counts as well.
