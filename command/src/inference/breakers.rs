@@ -103,7 +103,7 @@ pub enum BreakerState {
 pub enum IfOpen {
     /// It is not made: another target may be called.
     Skip,
-    /// It is made once, because nothing could be sent to another target.
+    /// It is made once, because nothing could be sent to a target whose breaker was closed.
     CallOnce,
     /// It is made as if there were no breaker: the request has no other target.
     Ignore,

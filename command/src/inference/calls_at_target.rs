@@ -40,7 +40,7 @@ pub enum NoAnswer {
 pub struct CallPosition {
     /// No other target comes.
     pub is_last: bool,
-    /// No other target comes but those whose breakers are open, which are not called after this one.
+    /// No other target comes, not counting those that are left out for their open breakers once this one may have got the request.
     pub is_last_to_be_called: bool,
     pub if_open: IfOpen,
     /// The strategy of its model goes by what is measured of the call.

@@ -47,14 +47,8 @@ pub async fn run(
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
-    while let Some(next) = dispatch.sequence.next_target() {
-        // A wait may have used up the request's time: what is left is passed over.
-        if dispatch.sequence.is_last_resort() && running.is_out_of_time() {
-            if let NextTarget::AtOnce(at) = next {
-                dispatch.sequence.had_open_breaker(at);
-            }
-            break;
-        }
+    // A wait may have used up the time before targets with open breakers come.
+    while let Some(next) = dispatch.sequence.next_target(|| running.is_out_of_time()) {
         let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.

@@ -1,5 +1,6 @@
 //! In which sequence a request's targets are called: each in its order if it has room at once, then those that had none, which are waited for
-//! together. Those whose breakers are open come last, in the same way, and only if nothing could be sent to another one.
+//! together. Those whose breakers are open come last, in the same way, and only if nothing could be sent to one
+//! whose breaker was closed.
 
 /// The targets that are left.
 pub struct TargetSequence {
@@ -17,7 +18,7 @@ pub struct TargetSequence {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     InOrder,
-    /// Only targets with open breakers are left, and nothing could be sent to another one.
+    /// Only targets with open breakers are left, and nothing could be sent to one whose breaker was closed.
     LastResort,
 }
 
@@ -43,7 +44,8 @@ impl TargetSequence {
         }
     }
 
-    pub fn next_target(&mut self) -> Option<NextTarget> {
+    /// What comes next. Targets with open breakers come only while there is time, and stay otherwise, so that they can be left out.
+    pub fn next_target(&mut self, is_out_of_time: impl FnOnce() -> bool) -> Option<NextTarget> {
         while self.next < self.len {
             self.next += 1;
             if self.called_beside != Some(self.next - 1) {
@@ -54,6 +56,9 @@ impl TargetSequence {
             return Some(wait);
         }
         self.begin_last_resort();
+        if is_out_of_time() {
+            return None;
+        }
         if !self.had_open_breaker.is_empty() {
             return Some(NextTarget::AtOnce(self.had_open_breaker.remove(0)));
         }
@@ -133,25 +138,30 @@ impl TargetSequence {
 mod tests {
     use super::*;
 
+    /// The time is not over.
+    const fn in_time() -> bool {
+        false
+    }
+
     /// Neither of two had room.
     fn waiting_for_both() -> TargetSequence {
         let mut sequence = TargetSequence::of(2);
         for at in 0..2 {
-            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
+            assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(at)));
             sequence.had_no_room(at);
         }
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 1])));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0, 1])));
         sequence
     }
 
     /// The first one had no room, and the second one an open breaker.
     fn waiting_for_first_of_two() -> TargetSequence {
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
         sequence.had_no_room(0);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
         sequence.had_open_breaker(1);
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0])));
         sequence
     }
 
@@ -159,88 +169,96 @@ mod tests {
     fn targets_without_room_are_waited_for_together_after_all_others() {
         let mut sequence = TargetSequence::of(4);
         for at in 0..4 {
-            assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(at)), false), "{at}");
+            assert_eq!(
+                (sequence.next_target(in_time), sequence.is_over()),
+                (Some(NextTarget::AtOnce(at)), false),
+                "{at}"
+            );
             if at != 1 {
                 sequence.had_no_room(at);
             }
         }
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0, 2, 3])));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0, 2, 3])));
         sequence.has_waited_for(Some(2));
-        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
         sequence.has_waited_for(None);
-        assert_eq!((sequence.next_target(), sequence.is_over()), (None, true));
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (None, true));
         assert!(TargetSequence::of(0).is_over());
     }
 
     #[test]
-    fn targets_with_open_breakers_come_last_and_only_if_no_other_one_was_called() {
+    fn targets_with_open_breakers_come_last_and_not_once_they_are_left_out() {
         let begin = || {
             let mut sequence = TargetSequence::of(3);
-            assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+            assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
             sequence.had_no_room(0);
             for at in [1, 2] {
-                assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(at)));
+                assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(at)));
                 sequence.had_open_breaker(at);
             }
-            assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![0])));
+            assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0])));
             sequence.has_waited_for(Some(0));
             sequence
         };
         // The one that had no room was not called either.
         let mut sequence = begin();
-        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(1)), false));
-        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
-        assert_eq!(sequence.next_target(), None);
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(1)), false));
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(in_time), None);
         // One of them has no room: it is waited for after the other one.
         let mut sequence = begin();
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), false));
-        assert_eq!(sequence.next_target(), Some(NextTarget::Waiting(vec![1])));
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), false));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![1])));
         sequence.has_waited_for(Some(1));
-        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target().is_none());
+        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target(in_time).is_none());
         // The breaker of the one that was waited for has opened, and so have all others'.
         let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(1));
         assert!(sequence.waits_for_any(|at| at == 0) && !sequence.waits_for_any(|at| at == 1));
         sequence.begin_last_resort();
-        assert_eq!((sequence.is_over(), sequence.next_target()), (false, Some(NextTarget::Waiting(vec![0]))));
+        assert_eq!((sequence.is_over(), sequence.next_target(in_time)), (false, Some(NextTarget::Waiting(vec![0]))));
+        // The wait has taken all the time: they stay to be recorded.
+        let mut sequence = waiting_for_first_of_two();
+        sequence.has_waited_for(None);
+        assert_eq!((sequence.next_target(|| true), sequence.leave_out_open_breakers()), (None, vec![1]));
         // Nothing is waited for twice in vain.
         let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(None);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!(sequence.next_target(), None);
+        assert_eq!(sequence.next_target(in_time), None);
         let mut sequence = TargetSequence::of(3);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
         assert!(
             !sequence.is_over() && !sequence.is_over_but_for(|at| at == 1) && sequence.is_over_but_for(|at| at > 0)
         );
         let mut sequence = begin();
         assert!(sequence.is_over(), "it is called");
-        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target()), (vec![1, 2], None));
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(in_time)), (vec![1, 2], None));
     }
 
     #[test]
     fn a_target_that_was_called_beside_another_one_does_not_come_any_more() {
         let mut sequence = TargetSequence::of(3);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert_eq!((sequence.next_target(), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
-        assert_eq!(sequence.next_target(), None);
+        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(in_time), None);
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next_target().is_none());
+        assert!(sequence.is_over() && sequence.next_target(in_time).is_none());
         // Both had no room, and the second one has some when the first one is called.
         let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next_target().is_none());
+        assert!(sequence.is_over() && sequence.next_target(in_time).is_none());
         // Its breaker was open when it was its turn.
         let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
-        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target()), (vec![], None));
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(in_time)), (vec![], None));
     }
 }
