@@ -19,8 +19,7 @@ pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
-const OF_A_DATA_FOLDER: &str =
-    "is in the data folder of a gateway, whose keys must not be sent to a provider; name the provider's own key";
+const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider; keep the provider's key in another folder";
 /// The password of the ledger's database, which its client reads.
 const PG_PASSWORD: &str = "PGPASSWORD";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
