@@ -285,7 +285,7 @@ impl<'g> Dispatch<'g> {
         self.pass_over_open_breakers_if_sent(running);
     }
 
-    /// Targets with open breakers are a last resort: they are called only if no other one may have got the request.
+    /// Targets with open breakers are a last resort: they are called only if no target with a closed breaker may have got it.
     fn pass_over_open_breakers_if_sent(&mut self, running: &mut Running) {
         if !self.sequence.is_last_resort() && running.may_have_been_sent() {
             self.pass_over_open_breakers(running);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -190,8 +190,10 @@ async fn a_target_whose_breaker_is_open_is_called_only_if_no_other_one_may_have_
         all.must_follow(&request).await;
     };
 
-    let refusing = listener().await.local_addr().expect("an address");
-    move_first_to("http", refusing, 30_000).await;
+    // Bound, so that no other process gets the port, but it does not listen.
+    let refusing = TcpSocket::new_v4().expect("a socket");
+    refusing.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    move_first_to("http", refusing.local_addr().expect("an address"), 30_000).await;
     must_be_served_by_second("no connection to the first one").await;
 
     // It never answers the handshake of TLS.
