@@ -298,8 +298,8 @@ impl Running {
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
         // A time limit can be over before the connection is made.
-        let was_not_sent = !failure.may_have_been_sent() || failure.is_timeout() && self.transmission.cancel();
-        self.may_have_been_sent |= !was_not_sent;
+        let ended_unsent = failure.is_timeout() && self.transmission.cancel();
+        self.may_have_been_sent |= failure.may_have_been_sent() && !ended_unsent;
         let Some(target) = self.target.take() else { return };
         let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
         let reported = match streamed.or_else(|| self.failed_answer.take()) {

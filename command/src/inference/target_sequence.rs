@@ -138,8 +138,8 @@ impl TargetSequence {
 mod tests {
     use super::*;
 
-    /// The time is not over.
-    const fn in_time() -> bool {
+    /// The time is never over.
+    const fn never() -> bool {
         false
     }
 
@@ -147,21 +147,21 @@ mod tests {
     fn waiting_for_both() -> TargetSequence {
         let mut sequence = TargetSequence::of(2);
         for at in 0..2 {
-            assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(at)));
+            assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(at)));
             sequence.had_no_room(at);
         }
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0, 1])));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::Waiting(vec![0, 1])));
         sequence
     }
 
     /// The first one had no room, and the second one an open breaker.
     fn waiting_for_first_of_two() -> TargetSequence {
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(0)));
         sequence.had_no_room(0);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(1)));
         sequence.had_open_breaker(1);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0])));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::Waiting(vec![0])));
         sequence
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let mut sequence = TargetSequence::of(4);
         for at in 0..4 {
             assert_eq!(
-                (sequence.next_target(in_time), sequence.is_over()),
+                (sequence.next_target(never), sequence.is_over()),
                 (Some(NextTarget::AtOnce(at)), false),
                 "{at}"
             );
@@ -178,11 +178,11 @@ mod tests {
                 sequence.had_no_room(at);
             }
         }
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0, 2, 3])));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::Waiting(vec![0, 2, 3])));
         sequence.has_waited_for(Some(2));
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (Some(NextTarget::Waiting(vec![0, 3])), false));
         sequence.has_waited_for(None);
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (None, true));
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (None, true));
         assert!(TargetSequence::of(0).is_over());
     }
 
@@ -190,35 +190,35 @@ mod tests {
     fn targets_with_open_breakers_come_last_and_not_once_they_are_left_out() {
         let begin = || {
             let mut sequence = TargetSequence::of(3);
-            assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
+            assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(0)));
             sequence.had_no_room(0);
             for at in [1, 2] {
-                assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(at)));
+                assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(at)));
                 sequence.had_open_breaker(at);
             }
-            assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![0])));
+            assert_eq!(sequence.next_target(never), Some(NextTarget::Waiting(vec![0])));
             sequence.has_waited_for(Some(0));
             sequence
         };
         // The one that had no room was not called either.
         let mut sequence = begin();
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(1)), false));
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
-        assert_eq!(sequence.next_target(in_time), None);
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (Some(NextTarget::AtOnce(1)), false));
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(never), None);
         // One of them has no room: it is waited for after the other one.
         let mut sequence = begin();
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), false));
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::Waiting(vec![1])));
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (Some(NextTarget::AtOnce(2)), false));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::Waiting(vec![1])));
         sequence.has_waited_for(Some(1));
-        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target(in_time).is_none());
+        assert!(sequence.is_over() && sequence.is_last_resort() && sequence.next_target(never).is_none());
         // The breaker of the one that was waited for has opened, and so have all others'.
         let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(1));
         assert!(sequence.waits_for_any(|at| at == 0) && !sequence.waits_for_any(|at| at == 1));
         sequence.begin_last_resort();
-        assert_eq!((sequence.is_over(), sequence.next_target(in_time)), (false, Some(NextTarget::Waiting(vec![0]))));
+        assert_eq!((sequence.is_over(), sequence.next_target(never)), (false, Some(NextTarget::Waiting(vec![0]))));
         // The wait has taken all the time: they stay to be recorded.
         let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(None);
@@ -226,39 +226,39 @@ mod tests {
         // Nothing is waited for twice in vain.
         let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(None);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(1)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(1)));
         sequence.had_no_room(1);
-        assert_eq!(sequence.next_target(in_time), None);
+        assert_eq!(sequence.next_target(never), None);
         let mut sequence = TargetSequence::of(3);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(0)));
         assert!(
             !sequence.is_over() && !sequence.is_over_but_for(|at| at == 1) && sequence.is_over_but_for(|at| at > 0)
         );
         let mut sequence = begin();
         assert!(sequence.is_over(), "it is called");
-        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(in_time)), (vec![1, 2], None));
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(never)), (vec![1, 2], None));
     }
 
     #[test]
     fn a_target_that_was_called_beside_another_one_does_not_come_any_more() {
         let mut sequence = TargetSequence::of(3);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert_eq!((sequence.next_target(in_time), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
-        assert_eq!(sequence.next_target(in_time), None);
+        assert_eq!((sequence.next_target(never), sequence.is_over()), (Some(NextTarget::AtOnce(2)), true));
+        assert_eq!(sequence.next_target(never), None);
         let mut sequence = TargetSequence::of(2);
-        assert_eq!(sequence.next_target(in_time), Some(NextTarget::AtOnce(0)));
+        assert_eq!(sequence.next_target(never), Some(NextTarget::AtOnce(0)));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next_target(in_time).is_none());
+        assert!(sequence.is_over() && sequence.next_target(never).is_none());
         // Both had no room, and the second one has some when the first one is called.
         let mut sequence = waiting_for_both();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
-        assert!(sequence.is_over() && sequence.next_target(in_time).is_none());
+        assert!(sequence.is_over() && sequence.next_target(never).is_none());
         // Its breaker was open when it was its turn.
         let mut sequence = waiting_for_first_of_two();
         sequence.has_waited_for(Some(0));
         sequence.was_called_beside(1);
-        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(in_time)), (vec![], None));
+        assert_eq!((sequence.leave_out_open_breakers(), sequence.next_target(never)), (vec![], None));
     }
 }
