@@ -1,13 +1,13 @@
-//! The instructions that a request may cost, in `budget.csv`: a line per load, with its rooms.
+//! The instructions that a request may cost: the table `[instructions]` of `benches/budgets.toml`, a line for each load with its
+//! rooms. The file has many budgets, and this reads the lines of that one table.
 
 use std::fs;
-use std::io;
 
-use crate::callgrind::{Instructions, Room};
+use crate::callgrind::Instructions;
 use crate::load::Load;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/budget.csv");
-const HEADER: &str = "load,request path,writer,views,other";
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/budgets.toml");
+const TABLE: &str = "[instructions]";
 /// Counts differ a little from run to run.
 const TOLERANCE_PERCENT: u64 = 3;
 /// The same build was counted with once and with twice the instructions of the views, beside other work and without.
@@ -27,15 +27,12 @@ pub enum Verdict {
 pub struct Budget(Vec<(String, Instructions)>);
 
 impl Budget {
-    /// Errors: the file is there and cannot be read, or has a line that is not one.
+    /// Errors: the file cannot be read, or has a line in that table that is not one.
     pub fn read() -> Result<Self, String> {
-        let text = match fs::read_to_string(FILE) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(format!("{FILE}: {error}")),
-        };
-        let lines = text.lines().skip(1).map(|line| read_line(line).ok_or_else(|| format!("{FILE}: {line:?}")));
-        lines.collect::<Result<_, _>>().map(Self)
+        let text = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
+        let lines = text.lines().skip_while(|line| *line != TABLE).skip(1).take_while(|line| !line.starts_with('['));
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| read_line(line).ok_or_else(|| format!("{FILE}: {line:?}"))).collect::<Result<_, _>>().map(Self)
     }
 
     pub fn compare(&self, load: &Load, counted: &Instructions) -> Verdict {
@@ -44,10 +41,12 @@ impl Budget {
     }
 }
 
+/// `"whole governed 1" = [170053, 152053, 75313, 10996]`.
 fn read_line(line: &str) -> Option<(String, Instructions)> {
-    let (name, counts) = line.split_once(',')?;
-    let counts: Vec<u64> = counts.split(',').map(|count| count.parse().ok()).collect::<Option<_>>()?;
-    Some((name.to_owned(), Instructions::new(counts.try_into().ok()?)))
+    let (name, counts) = line.split_once(" = ")?;
+    let counts = counts.strip_prefix('[')?.strip_suffix(']')?.split(", ");
+    let counts: Vec<u64> = counts.map(|count| count.parse().ok()).collect::<Option<_>>()?;
+    Some((name.trim_matches('"').to_owned(), Instructions::new(counts.try_into().ok()?)))
 }
 
 /// What each request costs for itself is compared closely. Work that is done in batches costs each request more when batches are small,
@@ -62,13 +61,4 @@ fn verdict(budget: &Instructions, counted: &Instructions) -> Verdict {
     } else {
         Verdict::Within
     }
-}
-
-/// Replaces the file.
-pub fn write(counted: &[(Load, Instructions)]) -> io::Result<()> {
-    let line = |(load, counted): &(Load, Instructions)| {
-        let counts = Room::ALL.map(|room| counted.of(room).to_string());
-        format!("{},{}\n", load.name(), counts.join(","))
-    };
-    fs::write(FILE, format!("{HEADER}\n{}", counted.iter().map(line).collect::<String>()))
 }

@@ -462,9 +462,14 @@ fn play(moves: &[Move]) {
     ledger.must_fold_to_the_same();
 }
 
+/// So many cases, unless `LEDGER_CASES` has a number.
+fn cases(default: u32) -> u32 {
+    std::env::var("LEDGER_CASES").map_or(default, |text| text.parse().expect("a number of cases"))
+}
+
 proptest! {
-    // No fixed seed, which would hide new cases. A failure prints its seed and is stored next to this file.
-    #![proptest_config(ProptestConfig { cases: 100_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    // No fixed seed, which would hide new cases: four runs look at 100,000. A failure prints its seed and is stored next to this file.
+    #![proptest_config(ProptestConfig { cases: cases(25_000), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// Holds: event.never-over, admin.periods
     #[test]
