@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use analysts::CopyPlace;
+use audit_export::Receiver;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::{AbandonedCalls, Copies};
 use command::trace::{Exporting, TraceFigures};
@@ -26,7 +27,6 @@ use events::log::lock;
 use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
-use siem::Receiver;
 
 use super::server_process::{Signals, block_on_server};
 use super::welcome::Welcome;

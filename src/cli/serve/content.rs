@@ -6,7 +6,7 @@ use std::time::Duration;
 use content_store::retention::RetentionRules;
 use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, KeyOpener};
 use events::ids::IdMaker;
-use objects::Opening;
+use object_storage::Opening;
 use projections::tables::{Tables, TablesHandle};
 use prometheus::Registry;
 use secrets::Vault;

@@ -17,7 +17,7 @@ use events::log::{LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, 
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
-use objects::{Objects, Open};
+use object_storage::{Objects, Open};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};

@@ -9,7 +9,7 @@ use events::event::{Stream, StreamKind};
 use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
 use events::role::Role;
 use events::time::Clock;
-use objects::{Objects, Open, Opening};
+use object_storage::{Objects, Open, Opening};
 use secrets::Vault;
 use secrets::log_key::{LogKeyError, recorded_log_keys};
 use transparency::{

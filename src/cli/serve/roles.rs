@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use alerts::{AlertsParts, Webhook};
 use analysts::{CopierParts, CopyPlace};
 use archive::role::ArchiverParts;
 use archive::{Archive, SegmentLimits};
+use audit_export::{AuditStreamParts, AuditWebhookParts, Receiver, SiemFormat};
+use budget_alerts::{AlertsParts, Webhook};
 use content_store::retention::{self, RetentionParts, RetentionRules};
 use content_store::{ContentFigures, ContentStore};
 use events::log::Log;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
-use objects::{Objects, Open};
+use nats_relay::RelayParts;
+use object_storage::{Objects, Open};
 use projections::views::{CopiedPosition, ViewsHandle};
-use relay::RelayParts;
-use siem::{AuditStreamParts, AuditWebhookParts, Receiver, SiemFormat};
 use tokio::task::JoinSet;
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
 use transparency::{OpenSigner, WITNESS_RETRY_AFTER, WitnessAddress};
@@ -101,7 +101,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
         match status.role() {
             Role::Relay => {
                 if let Some(NatsSettings { address, limits }) = nats.take() {
-                    serving.spawn(relay::run(RelayParts { log, address, limits, status, clock }));
+                    serving.spawn(nats_relay::run(RelayParts { log, address, limits, status, clock }));
                 }
             }
             Role::Archive => {
@@ -111,7 +111,7 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::Alerts => {
                 if let Some((webhook, client)) = alerts.take() {
-                    serving.spawn(alerts::run(AlertsParts { log, webhook, client, status, clock }));
+                    serving.spawn(budget_alerts::run(AlertsParts { log, webhook, client, status, clock }));
                 }
             }
             Role::Transparency => {
@@ -135,13 +135,20 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::AuditStream => {
                 if let Some(AuditStream { receiver, format, hostname }) = audit_stream.take() {
-                    serving.spawn(siem::run(AuditStreamParts { log, receiver, format, hostname, status, clock }));
+                    serving.spawn(audit_export::run(AuditStreamParts {
+                        log,
+                        receiver,
+                        format,
+                        hostname,
+                        status,
+                        clock,
+                    }));
                 }
             }
             Role::AuditWebhook => {
                 if let Some((webhook, format, client)) = audit_webhook.take() {
                     let parts = AuditWebhookParts { log, webhook, client, format, status, clock };
-                    serving.spawn(siem::run_webhook(parts));
+                    serving.spawn(audit_export::run_webhook(parts));
                 }
             }
             Role::Content => {
