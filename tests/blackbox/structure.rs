@@ -69,22 +69,23 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 29] = [
+const MAY_KNOW: [(&str, &[&str]); 30] = [
     ("events", &[]),
-    ("outlets/budget_alerts", &["events"]),
+    ("outlets", &["events"]),
+    ("outlets/budget_alerts", &["events", "outlets"]),
     ("outlets/object_storage", &["events"]),
-    ("outlets/archive", &["events", "object_storage"]),
-    ("outlets/content_store", &["events", "object_storage"]),
+    ("outlets/archive", &["events", "object_storage", "outlets"]),
+    ("outlets/content_store", &["events", "object_storage", "outlets"]),
     ("outlets/tlog", &[]),
-    ("outlets/transparency", &["events", "object_storage", "tlog"]),
+    ("outlets/transparency", &["events", "object_storage", "outlets", "tlog"]),
     ("outlets/bundles", &["events", "tlog", "transparency"]),
     ("outlets/witness", &["events", "tlog"]),
-    ("outlets/nats_relay", &["events"]),
+    ("outlets/nats_relay", &["events", "outlets"]),
     ("openapi", &["events"]),
     ("projections", &["events"]),
     ("projections/access_log", &["events", "projections"]),
-    ("outlets/analysts", &["events", "projections"]),
-    ("outlets/audit_export", &["budget_alerts", "events", "projections"]),
+    ("outlets/analysts", &["events", "outlets", "projections"]),
+    ("outlets/audit_export", &["budget_alerts", "events", "outlets", "projections"]),
     ("command/secrets", &["events", "tlog"]),
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),
@@ -112,7 +113,7 @@ const MAY_KNOW: [(&str, &[&str]); 29] = [
         &[
             "access", "access_log", "analysts", "archive", "audit_export", "budget_alerts", "bundles", "catalogue",
             "command", "content_store", "dialects", "events", "grpc", "nats_relay", "object_storage", "openapi",
-            "projections", "query", "secrets", "tlog", "transparency", "upstream", "what_if", "witness",
+            "outlets", "projections", "query", "secrets", "tlog", "transparency", "upstream", "what_if", "witness",
         ],
     ),
 ];
@@ -137,7 +138,7 @@ fn crates_depend_only_on_those_below_them() {
     assert_eq!(members.matches("\", \"").count() + 2, ours.len(), "every member is listed here: {members}");
     for (member, may_know) in MAY_KNOW {
         let known = dependencies(member);
-        assert!(known.len() > 2, "{member}: {known:?}");
+        assert!(known.len() > 1, "{member}: {known:?}");
         let known: Vec<String> = known.into_iter().filter(|name| ours.contains(&name.as_str())).collect();
         assert_eq!(known, may_know, "{member}");
     }

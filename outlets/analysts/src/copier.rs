@@ -1,13 +1,12 @@
 //! The process with the role copies what its views have, again and again, until it loses the role. It asks for the role once its
 //! views can be copied, and gives it up when they stand still while the log goes on: those of another process may not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Lease, LeaseWorkEnd, Log, Reader};
-use events::role::RoleStatus;
-use events::time::Clock;
+use events::log::{Lease, Log, Reader};
+use events::role::Role;
+use outlets::{LeasedRole, Outlet};
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
 use crate::CopyPlace;
@@ -16,8 +15,7 @@ use crate::copy_writer::CopyWriter;
 use crate::error::CopyError;
 use crate::reading::Reading;
 
-/// The pauses between attempts. They begin anew once the copier has worked for longer than the longest of them.
-const RETRY_MIN: Duration = Duration::from_millis(200);
+/// The longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// In PostgreSQL the copy is meant to follow within a moment: if the log has more than the views have written, they write it after
 /// this long. Otherwise they wait for up to 100 ms, to write rows that several events change only once.
@@ -30,93 +28,83 @@ const STANDSTILL_MAX: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const STANDSTILL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the copier works with.
-pub struct CopierParts {
-    pub log: Log,
+/// The outlet that copies the views. A transaction is rolled back when it is dropped.
+pub struct Copier {
     /// Views that were started with [`projections::views::start_copied`].
     pub views: ViewsHandle,
     /// The position that those views were started with.
     pub copied: CopiedPosition,
     pub place: CopyPlace,
-    pub status: RoleStatus,
-    pub clock: Arc<dyn Clock>,
 }
 
-/// Copies whenever this process has the role, until the log is closed and copied. May be dropped at any time: a transaction is
-/// then rolled back.
-pub async fn run(parts: CopierParts) {
-    let mut holder = parts.log.lease(&parts.status);
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-    // Long enough for another process, which asks for the role every second.
-    let mut standstill = Backoff::new(RETRY_MAX, RETRY_MAX);
-    loop {
-        wait_for_views(&parts).await;
-        let lease = holder.wait().await;
-        let began = parts.clock.monotonic();
-        let ended = follow(&parts, &lease).await;
-        let worked = parts.clock.monotonic().saturating_sub(began);
-        let pauses = match &ended {
-            Err(CopyError::StandsStill { .. }) => &mut standstill,
-            _ => &mut backoff,
-        };
+impl Outlet for Copier {
+    const ROLE: Role = Role::Analysts;
+    /// They begin anew once the copier has worked for longer than the longest of them.
+    const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), RETRY_MAX);
+    type Error = CopyError;
+
+    async fn open(&mut self) -> Result<(), CopyError> {
+        wait_for_views(&self.views).await
+    }
+
+    async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), CopyError> {
+        let began = role.clock.monotonic();
+        let ended = follow(self, role).await;
         // It has worked for a while, so this failure is a new one.
-        if worked > RETRY_MAX {
-            pauses.reset();
+        if role.clock.monotonic().saturating_sub(began) > RETRY_MAX {
+            role.backoff.reset();
         }
-        if !holder.conclude(lease, ended, pauses, parts.clock.now()).await {
-            return;
+        if matches!(ended, Err(CopyError::StandsStill { .. })) {
+            // Long enough for another process, which asks for the role every second.
+            role.backoff.lengthen();
         }
+        ended
     }
 }
 
 /// Waits until this process has views that can be copied. One whose views are being built from the beginning leaves the role to
 /// others. A view that another version wrote may take long to rebuild: the others are copied meanwhile.
-async fn wait_for_views(parts: &CopierParts) {
-    let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
+async fn wait_for_views(views: &ViewsHandle) -> Result<(), CopyError> {
+    let (mut source, mut changes) = (views.copy_source(), views.changes());
     loop {
         changes.mark_seen();
-        let looked = tokio::task::spawn_blocking(move || (source.has_views(), source)).await;
-        match looked {
-            Ok((Ok(true), _)) => return,
+        match tokio::task::spawn_blocking(move || (source.has_views(), source)).await {
+            Ok((Ok(true), _)) => return Ok(()),
             Ok((Ok(false), returned)) => source = returned,
-            Ok((Err(error), returned)) => {
-                parts.status.failing(&CopyError::from(error), parts.clock.now());
-                source = returned;
-            }
+            Ok((Err(error), _)) => return Err(error.into()),
             // The process is ending.
-            Err(_) => source = parts.views.copy_source(),
+            Err(_) => source = views.copy_source(),
         }
         let _ = tokio::time::timeout(STANDSTILL_CHECK_INTERVAL, changes.next()).await;
     }
 }
 
-/// Copies until something fails, the views stand still or the role is lost.
-async fn follow(parts: &CopierParts, lease: &Lease) -> Result<LeaseWorkEnd, CopyError> {
-    let mut writer = CopyWriter::open(&parts.place).await?;
-    let mut copied = copied_of_log(writer.copied().await?, &parts.log).await?;
-    let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
+/// Copies until something fails, the views stand still or the log is closed and copied.
+async fn follow(
+    Copier { views, copied: position_copied, place }: &Copier,
+    role: &LeasedRole<'_>,
+) -> Result<(), CopyError> {
+    let mut writer = CopyWriter::open(place).await?;
+    let mut copied = copied_of_log(writer.copied().await?, role.log).await?;
+    let (mut source, mut changes) = (views.copy_source(), views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
     loop {
         changes.mark_seen();
-        let Some(returned) = copy(source, &mut writer, &mut copied, lease).await? else {
-            return Ok(LeaseWorkEnd::LeaseLost);
-        };
-        source = returned;
+        source = copy(source, &mut writer, &mut copied, role.lease).await?;
         let (view, position) = slowest(&copied);
-        parts.copied.set(position);
-        parts.status.reached(position);
-        let (head, now) = (parts.log.head().position, parts.clock.monotonic());
+        position_copied.set(position);
+        role.status.reached(position);
+        let (head, now) = (role.log.head().position, role.clock.monotonic());
         if position >= head || position != before {
-            parts.status.working();
+            role.status.working();
             (before, still_since) = (position, None);
         } else if now.saturating_sub(*still_since.get_or_insert(now)) >= STANDSTILL_MAX {
             return Err(CopyError::StandsStill { view, position, head });
         }
         tokio::select! {
-            () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
-            () = wait(parts, &mut changes, position) => {}
-            is_open = stay_behind(&parts.log, position) => if !is_open {
-                return Ok(LeaseWorkEnd::LogClosed);
+            () = wait(place, role.log, &mut changes, position) => {}
+            is_open = stay_behind(role.log, position) => if !is_open {
+                return Ok(());
             },
         }
     }
@@ -138,36 +126,38 @@ async fn stay_behind(log: &Log, position: u64) -> bool {
     true
 }
 
-/// Copies once what the views have and the copy lacks. `None` if the lease was lost: nothing was copied.
+/// Copies once what the views have and the copy lacks. Without the lease it copies nothing, and waits to be dropped.
 async fn copy(
     source: CopySource,
     writer: &mut CopyWriter,
     copied: &mut [CopiedView],
     lease: &Lease,
-) -> Result<Option<CopySource>, CopyError> {
+) -> Result<CopySource, CopyError> {
     let mut reading = Reading::start(source, copied.to_vec());
     let steps = reading.steps().await.unwrap_or_default();
     if steps.is_empty() {
-        return reading.finish().await.map(Some);
+        return reading.finish().await;
     }
     writer.begin(&steps, lease.token()).await?;
     while let Some(piece) = reading.next().await {
-        if !lease.is_held() {
-            return Ok(None);
-        }
+        must_be_held(lease).await;
         writer.write(piece).await?;
     }
     let source = reading.finish().await?;
-    if !lease.is_held() {
-        return Ok(None);
-    }
+    must_be_held(lease).await;
     writer.commit().await?;
     for step in steps {
         if let Some(view) = copied.iter_mut().find(|view| view.view == step.to.view) {
             *view = step.to;
         }
     }
-    Ok(Some(source))
+    Ok(source)
+}
+
+async fn must_be_held(lease: &Lease) {
+    if !lease.is_held() {
+        std::future::pending().await
+    }
 }
 
 /// What is copied; views of another ledger, or of this one before a restore, count as not copied.
@@ -194,18 +184,18 @@ fn is_of(view: &CopiedView, log: &dyn Reader) -> Result<bool, CopyError> {
 }
 
 /// Waits until there is something to copy.
-async fn wait(parts: &CopierParts, changes: &mut ViewChanges, position: u64) {
-    match parts.place {
+async fn wait(place: &CopyPlace, log: &Log, changes: &mut ViewChanges, position: u64) {
+    match place {
         CopyPlace::Folder(_) => {
             tokio::time::sleep(FILE_INTERVAL).await;
             changes.next().await;
         }
-        CopyPlace::Database(_) => wait_in_a_hurry(parts, changes, position).await,
+        CopyPlace::Database(_) => wait_in_a_hurry(log, changes, position).await,
     }
 }
 
-async fn wait_in_a_hurry(parts: &CopierParts, changes: &mut ViewChanges, position: u64) {
-    let mut head = parts.log.watch_head();
+async fn wait_in_a_hurry(log: &Log, changes: &mut ViewChanges, position: u64) {
+    let mut head = log.watch_head();
     loop {
         let is_behind = head.borrow_and_update().position > position;
         tokio::select! {

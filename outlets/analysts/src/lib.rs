@@ -19,7 +19,7 @@ mod table;
 mod value;
 
 pub use compare::{CompareCopyError, CopyComparison, compare};
-pub use copier::{CopierParts, run};
+pub use copier::Copier;
 pub use copy_writer::sqlite::ANALYTICS_FILE;
 pub use error::CopyError;
 pub use migrate::{MigrateError, migrate};

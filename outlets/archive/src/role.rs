@@ -9,11 +9,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
-use events::role::{RoleMemory, RoleStatus};
-use events::time::Clock;
-use object_storage::{Open, Opening};
-use tokio::time::{Instant, sleep_until};
+use events::log::{Follower, LogError, PAGE_EVENTS};
+use events::role::{Role, RoleMemory};
+use object_storage::{NotOpened, Open, Opening};
+use outlets::{LeasedRole, Outlet, until};
+use tokio::time::Instant;
 
 use crate::archive::Archive;
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
@@ -21,22 +21,23 @@ use crate::newest::{LogDiffers, Newest, compare_with_log};
 use crate::read_error::ReadError;
 use crate::segment::{PackedSegment, SegmentError};
 
-/// The pauses between attempts. They begin anew once a segment was sealed.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// The outlet that archives the log. Events that are not sealed when it is dropped are read again by the next archiver.
+pub struct ArchiveOutlet {
+    opening: Opening<Archive>,
+    limits: SegmentLimits,
+}
 
-/// What an archiver needs.
-pub struct ArchiverParts {
-    pub open: Open<Archive>,
-    pub limits: SegmentLimits,
-    pub log: Log,
-    pub status: RoleStatus,
-    pub clock: Arc<dyn Clock>,
+impl ArchiveOutlet {
+    pub const fn new(open: Open<Archive>, limits: SegmentLimits) -> Self {
+        Self { opening: Opening::new(open), limits }
+    }
 }
 
 /// The log cannot be archived now.
 #[derive(Debug, thiserror::Error)]
-enum RoleError {
+pub enum RoleError {
+    #[error(transparent)]
+    NotOpened(#[from] NotOpened),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
@@ -59,47 +60,43 @@ impl From<SegmentError> for RoleError {
     }
 }
 
-/// Archives whenever this process has the lease, until it is dropped or the log is closed. Events that are not sealed by then are
-/// read again by the next archiver.
-pub async fn run(parts: ArchiverParts) {
-    let mut holder = parts.log.lease(&parts.status);
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-    let mut opening = Opening::new(Arc::clone(&parts.open));
-    loop {
-        // Before it has the role: another process may reach the archive.
-        let archive = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
-        let lease = holder.wait().await;
-        let ended = Work { parts: &parts, archive: &archive, lease: &lease, backoff: &mut backoff }.run().await;
-        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
-            return;
-        }
+impl Outlet for ArchiveOutlet {
+    const ROLE: Role = Role::Archive;
+    /// They begin anew once a segment was sealed.
+    const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    type Error = RoleError;
+
+    async fn open(&mut self) -> Result<(), RoleError> {
+        Ok(self.opening.before_role().await?)
+    }
+
+    async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), RoleError> {
+        let archive = self.opening.for_role().await?;
+        Work { archive, limits: self.limits, role }.run().await
     }
 }
 
 /// The work under one lease.
-struct Work<'a> {
-    parts: &'a ArchiverParts,
-    archive: &'a Archive,
-    lease: &'a Lease,
-    backoff: &'a mut Backoff,
+struct Work<'a, 'r> {
+    archive: Archive,
+    limits: SegmentLimits,
+    role: &'a mut LeasedRole<'r>,
 }
 
-impl Work<'_> {
-    async fn run(&mut self) -> Result<LeaseWorkEnd, RoleError> {
-        let ArchiverParts { log, status, .. } = self.parts;
+impl Work<'_, '_> {
+    async fn run(mut self) -> Result<(), RoleError> {
         let mut archiver = self.begin().await?;
-        status.working();
-        status.reached(archiver.position());
-        let mut follower = log.follow(archiver.position(), PAGE_EVENTS);
+        self.role.status.working();
+        self.role.status.reached(archiver.position());
+        let mut follower = self.role.log.follow(archiver.position(), PAGE_EVENTS);
         let mut sealed_by = None;
         loop {
             // Events that are read from before are old, and fill whole segments.
             let is_behind = follower.is_behind();
             let events = tokio::select! {
-                () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                 () = until(sealed_by), if !is_behind => Vec::new(),
                 followed = follower.next() => match followed? {
-                    None => return Ok(LeaseWorkEnd::LogClosed),
+                    None => return Ok(()),
                     Some(followed) => followed.events().to_vec(),
                 },
             };
@@ -114,13 +111,13 @@ impl Work<'_> {
 
     /// When a segment is sealed whose first event was recorded then: at once, if that is long ago.
     fn due(&self, recorded_at: DateTime<Utc>) -> Instant {
-        let age = (self.parts.clock.now() - recorded_at).to_std().unwrap_or_default();
-        Instant::now() + self.parts.limits.age_max.saturating_sub(age)
+        let age = (self.role.clock.now() - recorded_at).to_std().unwrap_or_default();
+        Instant::now() + self.limits.age_max.saturating_sub(age)
     }
 
     /// Continues the archive, if it is of this log.
     async fn begin(&self) -> Result<Archiver, RoleError> {
-        let (ArchiverParts { log, limits, .. }, archive) = (self.parts, self.archive);
+        let (log, archive) = (self.role.log, &self.archive);
         let newest = archive.newest(log.head().position).await?;
         self.notice_losses(newest.as_ref()).await?;
         let (compared, found) = (archive.clone(), newest.clone());
@@ -130,13 +127,13 @@ impl Work<'_> {
         });
         let (same, begins_after) = read.await?;
         same?;
-        Ok(Archiver::new(archive.clone(), newest, begins_after, limits.events_max))
+        Ok(Archiver::new(archive.clone(), newest, begins_after, self.limits.events_max))
     }
 
     /// Says when an archive ends earlier than it did. What is missing is archived again.
     async fn notice_losses(&self, newest: Option<&Newest>) -> Result<(), RoleError> {
-        let (archive, ends) = (self.archive, newest.map_or(0, |newest| newest.manifest.last));
-        if let Some(remembered) = self.lease.memory().await?
+        let (archive, ends) = (&self.archive, newest.map_or(0, |newest| newest.manifest.last));
+        if let Some(remembered) = self.role.lease.memory().await?
             && remembered.detail == archive.to_string()
             && remembered.position > ends
         {
@@ -170,7 +167,7 @@ impl Work<'_> {
     /// copy of this one that was served.
     async fn begin_again(&self, follower: &mut Follower) -> Result<Archiver, RoleError> {
         let archiver = self.begin().await?;
-        self.parts.status.reached(archiver.position());
+        self.role.status.reached(archiver.position());
         follower.go_to(archiver.position());
         Ok(archiver)
     }
@@ -180,12 +177,10 @@ impl Work<'_> {
         if self.put(archiver, &packed).await? == Sealed::ByOther {
             return Ok(Sealed::ByOther);
         }
-        self.backoff.reset();
         let position = archiver.position();
-        self.parts.status.working();
-        self.parts.status.reached(position);
+        self.role.succeeded(position);
         let detail = self.archive.to_string();
-        if let Err(error) = self.lease.remember(RoleMemory { position, detail }).await {
+        if let Err(error) = self.role.lease.remember(RoleMemory { position, detail }).await {
             tracing::warn!(%error, "cannot remember where the archive ends: a loss of its newest objects could go unnoticed");
         }
         Ok(Sealed::Own)
@@ -195,9 +190,9 @@ impl Work<'_> {
     async fn put(&mut self, archiver: &mut Archiver, packed: &PackedSegment) -> Result<Sealed, RoleError> {
         loop {
             match archiver.put(packed).await {
-                Err(error) if error.is_of_store() && self.lease.is_held() => {
-                    self.parts.status.failing(&error, self.parts.clock.now());
-                    self.backoff.wait().await;
+                Err(error) if error.is_of_store() => {
+                    self.role.status.failing(&error, self.role.clock.now());
+                    self.role.backoff.wait().await;
                 }
                 put => return Ok(put?),
             }
@@ -216,12 +211,4 @@ async fn add(
         Ok::<_, SegmentError>((archiver, events))
     });
     Ok(added.await??)
-}
-
-/// Waits until then, or for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

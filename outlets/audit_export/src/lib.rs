@@ -27,5 +27,5 @@ pub use address::{SyslogAddress, WrongSyslogAddress};
 pub use connection::Receiver;
 pub use format::SiemFormat;
 pub use record::AuditRecord;
-pub use stream::{AuditStreamParts, run};
-pub use webhook_stream::{AuditWebhookParts, run_webhook};
+pub use stream::AuditStream;
+pub use webhook_stream::AuditWebhook;

@@ -1,12 +1,11 @@
-//! What both ways to a SIEM read of the log: where to begin, and the entries of events.
+//! What both ways to a SIEM read of the log: the entries of events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use events::event::Recorded;
 use events::ids::RequestId;
-use events::log::{ClientAddress, Lease, Log, LogError};
-use events::role::RoleMemory;
+use events::log::{ClientAddress, Log, LogError};
 use projections::views::audit::Entry;
 
 use crate::record::AuditRecord;
@@ -20,21 +19,6 @@ pub enum SourceError {
     Log(#[from] LogError),
     #[error("an entry of the audit cannot be written as JSON: {0}")]
     Unwritable(#[from] serde_json::Error),
-}
-
-/// What was remembered last, or else the end of the log: a new receiver does not get the past.
-pub async fn begin(log: &Log, lease: &Lease) -> Result<u64, SourceError> {
-    if let Some(memory) = lease.memory().await? {
-        return Ok(memory.position);
-    }
-    let head = log.head().position;
-    remember(lease, head).await?;
-    Ok(head)
-}
-
-pub async fn remember(lease: &Lease, position: u64) -> Result<(), SourceError> {
-    lease.remember(RoleMemory { position, detail: String::new() }).await?;
-    Ok(())
 }
 
 /// Entries of the audit, with the clients that they came from.

@@ -1,15 +1,13 @@
 //! Deletes sealed content that its tenants keep no longer. One process at a time does it, by a lease.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{Days, NaiveDate};
 use events::backoff::Backoff;
 use events::ids::TenantId;
-use events::log::{Lease, LeaseWorkEnd, Log};
-use events::role::RoleStatus;
-use events::time::Clock;
+use events::role::Role;
 use object_storage::StoreError;
+use outlets::{LeasedRole, Outlet};
 use tokio::time::{Instant, sleep};
 
 use crate::figures::ContentFigures;
@@ -19,8 +17,6 @@ use crate::store::ContentStore;
 const PASS_EVERY: Duration = Duration::from_secs(3600);
 /// How often the role says that it is not behind the log, which it does not read.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
 /// The most names of objects in memory.
 const NAMES_MAX: usize = 1000;
 
@@ -32,56 +28,42 @@ pub struct RetentionRules {
     pub days_of: Box<dyn Fn(TenantId) -> Option<u32> + Send + Sync>,
 }
 
-/// What the role needs.
-pub struct RetentionParts {
+/// The outlet that deletes content.
+pub struct ContentRetention {
     pub store: ContentStore,
     pub rules: RetentionRules,
     pub figures: ContentFigures,
-    pub log: Log,
-    pub status: RoleStatus,
-    pub clock: Arc<dyn Clock>,
 }
 
-/// Deletes whenever this process has the lease, until it is dropped.
-pub async fn run(parts: RetentionParts) {
-    let mut holder = parts.log.lease(&parts.status);
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-    loop {
-        let lease = holder.wait().await;
-        let ended = parts.work(&lease, &mut backoff).await;
-        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
-            return;
-        }
-    }
-}
+impl Outlet for ContentRetention {
+    const ROLE: Role = Role::Content;
+    /// They begin anew once everything was looked at.
+    const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    type Error = StoreError;
 
-impl RetentionParts {
-    async fn work(&self, lease: &Lease, backoff: &mut Backoff) -> Result<LeaseWorkEnd, StoreError> {
+    async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), StoreError> {
         loop {
             for tenant in (self.rules.tenants)() {
-                let deleted = delete_expired(&self.store, tenant, &self.rules, || self.today(lease)).await?;
+                let deleted = delete_expired(&self.store, tenant, &self.rules, || today(role)).await?;
                 self.figures.count_expired(deleted);
                 if deleted > 0 {
                     tracing::info!(%tenant, objects = deleted, "sealed content was deleted after its days");
                 }
             }
-            backoff.reset();
-            self.status.working();
+            role.backoff.reset();
+            role.status.working();
             let next = Instant::now() + PASS_EVERY;
             while Instant::now() < next {
-                self.status.reached(self.log.head().position);
-                tokio::select! {
-                    () = lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
-                    () = sleep(REPORT_EVERY) => {}
-                }
+                role.status.reached(role.log.head().position);
+                sleep(REPORT_EVERY).await;
             }
         }
     }
+}
 
-    /// `None` once another process may have the role.
-    fn today(&self, lease: &Lease) -> Option<NaiveDate> {
-        lease.is_held().then(|| self.clock.now().date_naive())
-    }
+/// `None` once another process may have the role.
+fn today(role: &LeasedRole<'_>) -> Option<NaiveDate> {
+    role.lease.is_held().then(|| role.clock.now().date_naive())
 }
 
 /// Whether content of that day is kept no longer, if it is kept for so many days.

@@ -25,47 +25,25 @@ mod stream;
 mod subject;
 mod window;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use events::backoff::Backoff;
-use events::log::Log;
-use events::role::RoleStatus;
-use events::time::Clock;
+use events::role::RoleMemory;
 
 pub use address::{NatsAddress, WrongNatsAddress};
 pub use stream::{REPLICAS_MAX, StreamLimits};
 pub use subject::{STREAM, SUBJECTS};
 
-use session::Session;
-
-/// The pauses between attempts. They begin anew once something was relayed.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// What the relay needs.
-pub struct RelayParts {
-    pub log: Log,
-    pub address: NatsAddress,
-    pub limits: StreamLimits,
-    pub status: RoleStatus,
-    pub clock: Arc<dyn Clock>,
+/// The outlet that publishes the log to NATS. It continues at the end of the stream whenever it has the role again.
+pub struct NatsRelay {
+    address: NatsAddress,
+    limits: StreamLimits,
+    finding: Finding,
+    /// The last message that this process knows to have been in the stream, and when the stream was created. It is newer than what
+    /// the lease remembers, which is only written from time to time, but this process may have had no lease since.
+    end: Option<RoleMemory>,
 }
 
-/// Relays the log whenever this process has the lease, until the log is closed. Every failure is shown in the status, and tried
-/// again after a pause. Can be dropped at any time: the next relay continues at the end of the stream.
-pub async fn run(parts: RelayParts) {
-    let mut holder = parts.log.lease(&parts.status);
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-    let (mut finding, mut end) = (Finding::default(), None);
-    loop {
-        let lease = holder.wait().await;
-        let session =
-            Session { parts: &parts, lease: &lease, backoff: &mut backoff, finding: &mut finding, end: &mut end };
-        let ended = session.run().await;
-        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
-            return;
-        }
+impl NatsRelay {
+    pub fn new(address: NatsAddress, limits: StreamLimits) -> Self {
+        Self { address, limits, finding: Finding::default(), end: None }
     }
 }
 

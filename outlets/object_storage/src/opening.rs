@@ -4,9 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::backoff::Backoff;
-use events::role::RoleStatus;
-use events::time::Clock;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
@@ -33,16 +30,21 @@ pub enum NotOpened {
 pub struct Opening<T> {
     open: Open<T>,
     attempt: Option<JoinHandle<Result<T, OpenError>>>,
+    /// What was opened and not taken yet.
+    opened: Option<T>,
 }
 
 impl<T: Send + 'static> Opening<T> {
     pub const fn new(open: Open<T>) -> Self {
-        Self { open, attempt: None }
+        Self { open, attempt: None, opened: None }
     }
 
-    /// What comes of the attempt that goes on, or else of a new one. One that is not over in time, or is no longer waited for,
-    /// goes on.
+    /// What is opened already, or what comes of the attempt that goes on, or else of a new one. One that is not over in time, or is
+    /// no longer waited for, goes on.
     pub async fn within(&mut self, at_most: Duration) -> Result<T, NotOpened> {
+        if let Some(opened) = self.opened.take() {
+            return Ok(opened);
+        }
         let attempt = self.attempt.get_or_insert_with(|| {
             let open = Arc::clone(&self.open);
             spawn_blocking(move || open())
@@ -52,18 +54,16 @@ impl<T: Send + 'static> Opening<T> {
         Ok(ended??)
     }
 
-    /// Attempts it until it succeeds, for a role, which says why it cannot work until then.
-    pub async fn for_role(&mut self, status: &RoleStatus, clock: &dyn Clock, backoff: &mut Backoff) -> T {
-        loop {
-            match self.within(ROLE_WAIT_MAX).await {
-                Ok(opened) => return opened,
-                Err(error) => status.failing(&error, clock.now()),
-            }
-            // An attempt that goes on is waited for again at once.
-            if self.attempt.is_none() {
-                backoff.wait().await;
-            }
-        }
+    /// Opens it for a role that this process does not have yet.
+    pub async fn before_role(&mut self) -> Result<(), NotOpened> {
+        self.opened = None;
+        self.opened = Some(self.within(ROLE_WAIT_MAX).await?);
+        Ok(())
+    }
+
+    /// What was opened [before](Self::before_role) the process got the role.
+    pub async fn for_role(&mut self) -> Result<T, NotOpened> {
+        self.within(ROLE_WAIT_MAX).await
     }
 }
 

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Followed, Follower, Lease, LeaseWorkEnd, Log, LogError, PAGE_EVENTS};
-use events::role::{RoleMemory, RoleStatus};
-use events::time::Clock;
-use object_storage::{Objects, Open, Opening};
+use events::log::{Followed, Follower, LogError, PAGE_EVENTS};
+use events::role::{Role, RoleMemory};
+use object_storage::{NotOpened, Objects, Open, Opening};
+use outlets::{LeasedRole, Outlet, until};
 use reqwest::Client;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, InvalidProof, RestoreError, SignedCheckpoint, TILE_WIDTH, Tree, TreeHead,
     partial_tiles, verify_consistency,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::checkpoint::CheckpointError;
 use crate::files::{Files, FilesError};
@@ -47,9 +47,6 @@ const ADDED_MAX: usize = 4096;
 pub const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long partial files stay that no checkpoint needs any more: a reader may have just read the one that did.
 pub const PARTIAL_KEPT: Duration = Duration::from_secs(60);
-/// The pauses between attempts. They begin anew once a checkpoint was published.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What a publisher needs.
 pub struct PublisherParts {
@@ -57,9 +54,6 @@ pub struct PublisherParts {
     /// The name of the log, which has at least one key.
     pub origin: String,
     pub open_signer: OpenSigner,
-    pub log: Log,
-    pub status: RoleStatus,
-    pub clock: Arc<dyn Clock>,
     /// Whether a log of which there is nothing yet is begun: if it was published before, it would contradict itself.
     pub may_begin: bool,
     /// Who is asked to cosign checkpoints, and with what.
@@ -73,9 +67,30 @@ pub struct PublisherParts {
     pub files_bytes_max: usize,
 }
 
+/// The outlet that publishes the log.
+pub struct Publisher {
+    parts: PublisherParts,
+    opening: Opening<Objects>,
+    witnesses: Witnesses,
+    signer: CheckpointSigner,
+}
+
+impl Publisher {
+    pub fn new(parts: PublisherParts) -> Self {
+        Self {
+            opening: Opening::new(Arc::clone(&parts.open)),
+            witnesses: Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_retry_after),
+            signer: CheckpointSigner::new(Arc::clone(&parts.open_signer)),
+            parts,
+        }
+    }
+}
+
 /// The log cannot be published now.
 #[derive(Debug, thiserror::Error)]
-enum RoleError {
+pub enum RoleError {
+    #[error(transparent)]
+    NotOpened(#[from] NotOpened),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]
@@ -113,31 +128,28 @@ enum RoleError {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// Publishes whenever this process has the lease, until it is dropped or the log is closed.
-pub async fn run(parts: PublisherParts) {
-    let mut holder = parts.log.lease(&parts.status);
-    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-    let mut opening = Opening::new(Arc::clone(&parts.open));
-    let mut witnesses = Witnesses::new(parts.client.clone(), parts.witnesses.clone(), parts.witness_retry_after);
-    let mut signer = CheckpointSigner::new(Arc::clone(&parts.open_signer));
-    loop {
-        // Before it has the role: another process may reach the object store.
-        let objects = opening.for_role(&parts.status, &*parts.clock, &mut backoff).await;
-        let lease = holder.wait().await;
+impl Outlet for Publisher {
+    const ROLE: Role = Role::Transparency;
+    /// They begin anew once a checkpoint was published.
+    const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    type Error = RoleError;
+
+    async fn open(&mut self) -> Result<(), RoleError> {
+        Ok(self.opening.before_role().await?)
+    }
+
+    async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), RoleError> {
+        let objects = self.opening.for_role().await?;
         let work = Work {
-            parts: &parts,
+            parts: &self.parts,
             published: PublishedLog::new(Files::new(objects)),
-            lease: &lease,
-            backoff: &mut backoff,
+            role,
             newest: None,
-            signer: &mut signer,
-            witnesses: &mut witnesses,
+            signer: &mut self.signer,
+            witnesses: &mut self.witnesses,
             replaced: VecDeque::new(),
         };
-        let ended = work.run().await;
-        if !holder.conclude(lease, ended, &mut backoff, parts.clock.now()).await {
-            return;
-        }
+        work.run().await
     }
 }
 
@@ -150,11 +162,10 @@ enum Derived {
 }
 
 /// The work under one lease.
-struct Work<'a> {
+struct Work<'a, 'r> {
     parts: &'a PublisherParts,
     published: PublishedLog,
-    lease: &'a Lease,
-    backoff: &'a mut Backoff,
+    role: &'a mut LeasedRole<'r>,
     /// The checkpoint that the next one continues, with the cosignatures that it has.
     newest: Option<SignedCheckpoint>,
     signer: &'a mut CheckpointSigner,
@@ -163,30 +174,23 @@ struct Work<'a> {
     replaced: VecDeque<(Instant, Vec<String>)>,
 }
 
-impl Work<'_> {
-    async fn run(mut self) -> Result<LeaseWorkEnd, RoleError> {
-        let PublisherParts { log, status, .. } = self.parts;
-        let lease = self.lease;
-        let begun = tokio::select! {
-            () = lease.lost() => None,
-            begun = self.begin() => begun?,
-        };
-        let Some((mut publication, mut keys)) = begun else { return Ok(LeaseWorkEnd::LeaseLost) };
-        status.working();
-        status.reached(publication.position());
+impl Work<'_, '_> {
+    async fn run(mut self) -> Result<(), RoleError> {
+        let (mut publication, mut keys) = self.begin().await?;
+        self.role.status.working();
+        self.role.status.reached(publication.position());
         self.cosign(&keys).await?;
-        let mut follower = log.follow(publication.position(), PAGE_EVENTS);
+        let mut follower = self.role.log.follow(publication.position(), PAGE_EVENTS);
         let mut due = None;
         loop {
             let followed = tokio::select! {
-                () = self.lease.lost() => return Ok(LeaseWorkEnd::LeaseLost),
                 () = until(due) => None,
                 () = until(self.witnesses.due()), if self.head().size > 0 => {
                     self.cosign(&keys).await?;
                     continue;
                 }
                 followed = follower.next() => match followed? {
-                    None => return Ok(LeaseWorkEnd::LogClosed),
+                    None => return Ok(()),
                     Some(followed) => Some(followed),
                 },
             };
@@ -203,9 +207,7 @@ impl Work<'_> {
                 }
             }
             if self.is_full(&publication) || due.is_some_and(|due| due <= Instant::now()) {
-                if !self.publish(&mut publication, &keys).await? {
-                    return Ok(LeaseWorkEnd::LeaseLost);
-                }
+                self.publish(&mut publication, &keys).await?;
                 due = None;
             }
         }
@@ -229,24 +231,19 @@ impl Work<'_> {
         Ok(publication)
     }
 
-    /// Publishes a checkpoint of all that was added; false if another process has the role.
-    async fn publish(&mut self, publication: &mut Publication, keys: &KeyHistory) -> Result<bool, RoleError> {
+    /// Publishes a checkpoint of all that was added.
+    async fn publish(&mut self, publication: &mut Publication, keys: &KeyHistory) -> Result<(), RoleError> {
         let (head, files) = publication.files();
         self.must_be_newest(keys).await?;
         self.published.files().put_all(files).await?;
         let before = self.head().size;
         let signed = self.signer.sign(keys, before, head).await?;
-        if !self.put_checkpoint(&signed).await? {
-            return Ok(false);
-        }
+        self.put_checkpoint(&signed).await?;
         self.newest = Some(signed);
         publication.published();
-        self.backoff.reset();
-        self.parts.status.working();
-        self.parts.status.reached(head.size);
+        self.role.succeeded(head.size);
         self.delete_replaced(before).await;
-        self.cosign(keys).await?;
-        Ok(true)
+        self.cosign(keys).await
     }
 
     /// Asks the witnesses that have not cosigned the newest checkpoint, and publishes it once more with their cosignatures. It is
@@ -276,15 +273,12 @@ impl Work<'_> {
         if found == self.head() { Ok(()) } else { Err(RoleError::Replaced { size: found.size }) }
     }
 
-    /// Remembers a checkpoint whose files are published, and publishes it; false if another process has the role. In this order: what
-    /// was published is remembered, whatever happens in between.
-    async fn put_checkpoint(&self, signed: &SignedCheckpoint) -> Result<bool, RoleError> {
+    /// Remembers a checkpoint whose files are published, and publishes it, if no other process has the role. In this order: what was
+    /// published is remembered, whatever happens in between.
+    async fn put_checkpoint(&self, signed: &SignedCheckpoint) -> Result<(), RoleError> {
         let (position, text) = (signed.unverified().head().size, signed.to_string());
-        if !self.lease.remember(RoleMemory { position, detail: text.clone() }).await? {
-            return Ok(false);
-        }
-        self.published.files().replace_checkpoint(text.into()).await?;
-        Ok(true)
+        self.role.remember(RoleMemory { position, detail: text.clone() }).await?;
+        Ok(self.published.files().replace_checkpoint(text.into()).await?)
     }
 
     /// Deletes partial files that the newest checkpoint does not need, and the one before it did, once they are old enough.
@@ -301,13 +295,13 @@ impl Work<'_> {
         }
     }
 
-    /// Continues what was published, if it is of this log; `None` if another process has the role.
-    async fn begin(&mut self) -> Result<Option<(Publication, KeyHistory)>, RoleError> {
-        let memory = self.lease.memory().await?;
+    /// Continues what was published, if it is of this log.
+    async fn begin(&mut self) -> Result<(Publication, KeyHistory), RoleError> {
+        let memory = self.role.lease.memory().await?;
         let bytes = self.published.files().checkpoint().await?;
         // Read last, so that it has the key of whatever was published by then.
         let origin = self.parts.origin.clone();
-        let history = self.parts.log.read(move |reader| KeyHistory::read(&origin, reader)).await?;
+        let history = self.role.log.read(move |reader| KeyHistory::read(&origin, reader)).await?;
         let keys = history.keys();
         let remembered = memory.map(|memory| keys.signed(memory.detail.as_bytes())).transpose()?;
         let published = match bytes.as_deref().map(|bytes| keys.signed(bytes)).transpose() {
@@ -337,12 +331,11 @@ impl Work<'_> {
         };
         // The published one has the cosignatures. The other one was remembered, and its process ended before it was published: it is
         // published as it was signed.
-        let has_role = match (is_published, &remembered) {
-            (false, Some(remembered)) => self.put_checkpoint(remembered).await?,
-            _ => true,
-        };
+        if !is_published && let Some(remembered) = &remembered {
+            self.put_checkpoint(remembered).await?;
+        }
         self.newest = if is_published { published } else { remembered };
-        Ok(has_role.then_some((publication, history)))
+        Ok((publication, history))
     }
 
     async fn must_continue(&self, old: &TreeHead, new: &TreeHead) -> Result<(), RoleError> {
@@ -379,7 +372,7 @@ impl Work<'_> {
             events = newest.size,
             "files of the published log are missing: writing them again from the ledger"
         );
-        self.parts.status.working();
+        self.role.status.working();
         self.derive([*older, newest], Derived::Compared).await?;
         self.derive([*older, newest], Derived::Put).await
     }
@@ -415,7 +408,7 @@ impl Work<'_> {
     /// A page of events after a position, up to another one, which the ledger must have.
     async fn events_after(&self, after: u64, until: u64) -> Result<Vec<Arc<Recorded>>, RoleError> {
         let wanted = usize::try_from(until - after).unwrap_or(PAGE_EVENTS).min(PAGE_EVENTS);
-        let page = self.parts.log.read(move |reader| reader.after(after, wanted)).await?;
+        let page = self.role.log.read(move |reader| reader.after(after, wanted)).await?;
         if page.is_empty() {
             Err(RoleError::OtherRoot { size: until })
         } else {
@@ -425,7 +418,7 @@ impl Work<'_> {
 
     async fn must_be_of_ledger(&self, newest: NewestLeaves) -> Result<(), RoleError> {
         let place = self.published.files().place();
-        let compared = self.parts.log.read(move |reader| Ok(compare_with_ledger(&place, &newest, reader)));
+        let compared = self.role.log.read(move |reader| Ok(compare_with_ledger(&place, &newest, reader)));
         Ok(compared.await??)
     }
 }
@@ -450,12 +443,4 @@ fn head_of(checkpoint: Option<&SignedCheckpoint>) -> TreeHead {
 fn partial_files(size: u64) -> Vec<String> {
     let bundle = EntryBundleId::in_tree(size, size / u64::from(TILE_WIDTH)).map(|bundle| bundle.to_string());
     partial_tiles(size).iter().map(ToString::to_string).chain(bundle).collect()
-}
-
-/// Waits until then, or for ever.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use analysts::{CopierParts, CopyPlace, migrate, run};
+use analysts::{Copier, CopyPlace, migrate};
 use events::log::{DatabaseAddress, Log, LogOptions};
 use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
@@ -85,9 +85,9 @@ fn row(
     let (servers, own) = (Processes::with_children(server.id()), Processes::this());
     let mut copying = JoinSet::new();
     if is_copied {
-        let (log, views, place) = (log.clone(), views.clone(), CopyPlace::Database(Box::new(address)));
-        let parts = CopierParts { log, views, copied, place, status: RoleStatus::new(Role::Analysts), clock };
-        copying.spawn_on(run(parts), runtime.handle());
+        let copier = Copier { views: views.clone(), copied, place: CopyPlace::Database(Box::new(address)) };
+        let copying_role = outlets::run(copier, log.clone(), RoleStatus::new(Role::Analysts), clock);
+        copying.spawn_on(copying_role, runtime.handle());
     }
     let commits = Commits::default();
     let (before, views_before, server_before) = (own.cpu(), cpu_of_threads("views"), servers.cpu());

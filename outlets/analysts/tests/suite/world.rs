@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use analysts::{CompareCopyError, CopierParts, CopyComparison, CopyPlace, compare, migrate, run};
+use analysts::{CompareCopyError, Copier, CopyComparison, CopyPlace, compare, migrate};
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, Partner, Price, Provider, ProviderKindName, Scope, Target, Tenant, User,
 };
@@ -348,14 +348,9 @@ impl World {
         for place in places {
             let status = RoleStatus::new(Role::Analysts);
             statuses.push(status.clone());
-            running.spawn(run(CopierParts {
-                log: self.log.clone(),
-                views: views.clone(),
-                copied: copied.clone(),
-                place: place.clone(),
-                status,
-                clock: Arc::new(events::time::SystemClock::new()),
-            }));
+            let copier = Copier { views: views.clone(), copied: copied.clone(), place: place.clone() };
+            let clock = Arc::new(events::time::SystemClock::new());
+            running.spawn(outlets::run(copier, self.log.clone(), status, clock));
         }
         Copying { running, statuses, views, thread, log: self.log.clone() }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use archive::role::{self, ArchiverParts};
+use archive::role::ArchiveOutlet;
 use archive::{Archive, SegmentLimits, Segments};
 use events::event::Recorded;
 use events::log::Log;
@@ -33,9 +33,8 @@ struct Running {
 impl Running {
     fn start(ledger: &Ledger, open: Open<Archive>, limits: SegmentLimits) -> Self {
         let (log, status, clock) = (ledger.open(), RoleStatus::new(Role::Archive), ledger.clock.clone());
-        let parts = ArchiverParts { open, limits, log: log.clone(), status: status.clone(), clock };
         let mut task = JoinSet::new();
-        task.spawn(role::run(parts));
+        task.spawn(outlets::run(ArchiveOutlet::new(open, limits), log.clone(), status.clone(), clock));
         Self { log, status, _task: task }
     }
 

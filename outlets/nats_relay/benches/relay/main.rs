@@ -20,7 +20,7 @@ use harness::postgres::SETTINGS;
 use harness::process::Processes;
 use harness::settings;
 use harness::verdict::exit_code;
-use nats_relay::{RelayParts, StreamLimits};
+use nats_relay::{NatsRelay, StreamLimits};
 use testing::nats::NatsServer;
 use testing::postgres::TestServer;
 use tokio::time::sleep;
@@ -91,20 +91,15 @@ fn relay_rounds(log: &Log) -> io::Result<()> {
 /// Relays until NATS has acknowledged the position.
 async fn relay_up_to(log: &Log, url: &str, position: u64) {
     let status = RoleStatus::new(Role::Relay);
-    let parts = RelayParts {
-        log: log.clone(),
-        address: url.parse().expect("an address"),
-        limits: StreamLimits { replicas: 1, bytes_max: None },
-        status: status.clone(),
-        clock: Arc::new(SystemClock::new()),
-    };
+    let limits = StreamLimits { replicas: 1, bytes_max: None };
+    let relay = NatsRelay::new(url.parse().expect("an address"), limits);
     let reached = async {
         while status.read().position < position {
             sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
-        () = nats_relay::run(parts) => {}
+        () = outlets::run(relay, log.clone(), status.clone(), Arc::new(SystemClock::new())) => {}
         () = reached => {}
     }
 }

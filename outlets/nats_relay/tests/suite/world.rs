@@ -11,7 +11,7 @@ use events::log::{Log, LogOptions, Note};
 use events::refusal::ErrorCode;
 use events::role::{Role, RoleReport, RoleState, RoleStatus};
 use events::time::SystemClock;
-use nats_relay::{NatsAddress, RelayParts, STREAM, StreamLimits};
+use nats_relay::{NatsAddress, NatsRelay, STREAM, StreamLimits};
 use tempfile::TempDir;
 use testing::nats::NatsServer;
 use tokio::task::JoinSet;
@@ -92,7 +92,7 @@ impl Relaying {
         let address: NatsAddress = address.parse().expect("an address");
         let clock = Arc::new(SystemClock::new());
         let mut running = JoinSet::new();
-        running.spawn(nats_relay::run(RelayParts { log: log.clone(), address, limits, status: status.clone(), clock }));
+        running.spawn(outlets::run(NatsRelay::new(address, limits), log.clone(), status.clone(), clock));
         Self { status, running }
     }
 

@@ -28,7 +28,7 @@ use tlog::Signer;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts, run};
+use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, Publisher, PublisherParts};
 use transparency::{FOLDER, Files, OpenSigner, PublishedLog, WITNESS_RETRY_AFTER};
 
 use load::{Commits, EVENTS_A_REQUEST, Load};
@@ -179,20 +179,18 @@ async fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<R
     let (objects, status) = (objects(into)?, RoleStatus::new(Role::Transparency));
     record_key(log, &signer()?).await?;
     let open_signer: OpenSigner = Arc::new(|_| Box::pin(std::future::ready(Ok(signer().ok()))));
-    task.spawn(run(PublisherParts {
+    let publisher = Publisher::new(PublisherParts {
         open: Arc::new(move || Ok(objects.clone())),
         origin: ORIGIN.to_owned(),
         open_signer,
-        log: log.clone(),
-        status: status.clone(),
-        clock: Arc::new(SystemClock::new()),
         witnesses: Vec::new(),
         client,
         may_begin: true,
         witness_retry_after: WITNESS_RETRY_AFTER,
         files_bytes_max: FILES_BYTES_MAX,
         partial_kept: PARTIAL_KEPT,
-    }));
+    });
+    task.spawn(outlets::run(publisher, log.clone(), status.clone(), Arc::new(SystemClock::new())));
     Ok(status)
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tlog::Signer;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use transparency::role::{self, PublisherParts};
+use transparency::role::{Publisher, PublisherParts};
 use transparency::{FOLDER, Files, LogKeys, OpenSigner, PublishedLog};
 
 pub const ORIGIN: &str = "gateway.example/ledger";
@@ -151,9 +151,6 @@ impl Publishing {
             open: Arc::new(move || Ok(objects.clone())),
             origin: ORIGIN.to_owned(),
             open_signer: opens(&[FIRST_KEY]),
-            log: log.clone(),
-            status: status.clone(),
-            clock: ledger.clock.clone(),
             witnesses: Vec::new(),
             client: client(),
             may_begin: true,
@@ -163,7 +160,7 @@ impl Publishing {
         };
         change(&mut parts);
         let mut task = JoinSet::new();
-        task.spawn(role::run(parts));
+        task.spawn(outlets::run(Publisher::new(parts), log.clone(), status.clone(), ledger.clock.clone()));
         Self { log, status, _task: task }
     }
 
