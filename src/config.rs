@@ -34,19 +34,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::alerts::Webhook;
 use access::limits::{DefaultLimits, RedisAddress};
 use access_log::AccessLogSettings;
+use audit_export::SiemFormat;
+use budget_alerts::Webhook;
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
 use command::inference::{BreakerSettings, RetrySettings};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
 use events::log::DatabaseAddress;
-use objects::ObjectStoreAddress;
+use object_storage::ObjectStoreAddress;
 use projections::views::snapshot_maker::SnapshotSettings;
 use secrets::Secret;
-use siem::SiemFormat;
 
 use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;

@@ -19,6 +19,11 @@ impl Backoff {
         self.next = self.first;
     }
 
+    /// Makes the next pause a longest one.
+    pub const fn lengthen(&mut self) {
+        self.next = self.longest;
+    }
+
     /// Pauses before the next attempt.
     pub async fn wait(&mut self) {
         let pause = self.next;
@@ -37,14 +42,16 @@ mod tests {
     async fn pauses_double_up_to_a_limit_and_begin_anew_after_a_success() {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let mut waited = Vec::new();
-        for round in 0..9 {
+        for round in 0..10 {
             let began = Instant::now();
-            if round == 7 {
-                backoff.reset();
+            match round {
+                7 => backoff.reset(),
+                9 => backoff.lengthen(),
+                _ => {}
             }
             backoff.wait().await;
             waited.push(began.elapsed().as_millis());
         }
-        assert_eq!(waited, [200, 400, 800, 1600, 3200, 5000, 5000, 200, 400]);
+        assert_eq!(waited, [200, 400, 800, 1600, 3200, 5000, 5000, 200, 400, 5000]);
     }
 }

@@ -73,7 +73,7 @@ pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
-pub use lease::{Lease, LeaseHolder, LeaseWorkEnd};
+pub use lease::{Lease, LeaseHolder};
 pub use limit_sharing::{LimitSharing, LimitSharingSign};
 pub use lock::LOCK_FILE;
 pub use reader::{EarlierNode, Reader, RunningNode};

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bundle::{Header, Selection, TenantRange, Written};
+use bundles::{Header, Selection, TenantRange, Written};
 use events::ids::TenantId;
 use events::log::Reader;
 use secrets::log_key::recorded_log_keys;
@@ -59,10 +59,14 @@ fn write(
     let (partial, file) = PartialFile::create(into)?;
     let mut progress = Progress::new("writing", WithoutTerminal::Silent);
     let mut tile = |id| published.tile(id);
-    let written =
-        bundle::write(&mut BufWriter::new(&file), header, &published.head, source, &mut tile, &mut |position, last| {
-            progress.at(position, last)
-        });
+    let written = bundles::write(
+        &mut BufWriter::new(&file),
+        header,
+        &published.head,
+        source,
+        &mut tile,
+        &mut |position, last| progress.at(position, last),
+    );
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("nothing was written: {error}"));
     let written = written.map_err(|error| failed(&error))?;
     file.sync_all().map_err(|error| failed(&error))?;

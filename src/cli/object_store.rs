@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::Archive;
-use objects::{ObjectStoreAddress, Objects, Open};
+use object_storage::{ObjectStoreAddress, Objects, Open};
 
 use super::{Failure, variable};
 use crate::config::setting::{DATA, OBJECT_STORE_URL};

@@ -14,9 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::{AbandonedCalls, Copies};
 use command::trace::{Exporting, TraceFigures};
@@ -26,26 +24,21 @@ use events::log::lock;
 use events::time::{Clock, SystemClock};
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
-use siem::Receiver;
 
 use super::server_process::{Signals, block_on_server};
 use super::welcome::Welcome;
 use super::{Failure, exit, logging, migrate, print_line, variable};
 use crate::config::arguments::ServeArgs;
 use crate::config::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
-use crate::config::{AuditStreamSettings, Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
+use crate::config::{Config, Flags, ListenAddress, ServeMode, Setting, WrongConfig, log_filter};
 use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone, raise_connection_limit};
 use crate::in_flight::InFlight;
 use crate::metrics;
 use applied_files::{FilesApplier, OwnGateway};
-use archived::ConfiguredArchive;
-use content::ContentParts;
-use engines::{Engines, check_data_folder, metrics_of, start_engines};
+use engines::{check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, open_door};
-use roles::{AuditStream, Publisher, RoleSinks};
 use shutdown::{Running, shut_down};
 
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most connections to the separate address for metrics.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -134,8 +127,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let failing = applied_files::register(&engines.registry)?;
     let files = config.applied_files.take().zip(hangup);
     let applier = files.map(|(files, hangup)| FilesApplier::new(files, hangup, &engines.log, failing));
-    let sinks = role_sinks(&mut config, &engines, archive, publisher, content.as_ref())?;
-    roles::start(&engines.roles, sinks, &engines.log, &clock, &mut serving);
+    let opened = roles::Opened { archive, publisher, content: content.as_ref() };
+    roles::start(&mut config, &engines, opened, &clock, &mut serving)?;
     if let Some(server) = metrics_server {
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
@@ -196,52 +189,6 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         exporting,
     };
     Ok(shut_down(&config, running, signals).await)
-}
-
-/// What the roles of this process write to.
-fn role_sinks(
-    config: &mut Config,
-    engines: &Engines,
-    archive: Option<ConfiguredArchive>,
-    publisher: Option<Publisher>,
-    content: Option<&ContentParts>,
-) -> Result<RoleSinks, ServeError> {
-    let alerts = config.alerts.take().map(|webhook| Ok::<_, ServeError>((webhook, direct_client()?))).transpose()?;
-    let audit_stream = config.audit_stream.take().map(audit_stream).transpose()?;
-    let audit_webhook = config.audit_webhook.take();
-    let audit_webhook =
-        audit_webhook.map(|(webhook, format)| Ok::<_, ServeError>((webhook, format, direct_client()?))).transpose()?;
-    let place = match &config.database {
-        Some(database) => CopyPlace::Database(Box::new(database.clone())),
-        None => CopyPlace::Folder(config.data.clone()),
-    };
-    Ok(RoleSinks {
-        alerts,
-        audit_stream,
-        audit_webhook,
-        nats: config.nats.take(),
-        archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
-        publisher,
-        content: content.map(|content| content.retention(&engines.tables)),
-        copy: engines.views.as_ref().and_then(|views| views.copy(place)),
-    })
-}
-
-fn audit_stream(settings: AuditStreamSettings) -> Result<AuditStream, ServeError> {
-    // Linux has it here; elsewhere, messages do not say it.
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let AuditStreamSettings { address, format } = settings;
-    Ok(AuditStream { receiver: Receiver::new(address, upstream::tls_config()?), format, hostname })
-}
-
-/// What is sent to a webhook or a witness goes to its address alone, whatever proxies the environment names.
-fn direct_client() -> Result<reqwest::Client, ServeError> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(upstream::tls_config()?)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_MAX);
-    Ok(client.build()?)
 }
 
 async fn bind(config: &Config, setting: Setting, address: &ListenAddress) -> Result<Server, WrongConfig> {

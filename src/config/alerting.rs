@@ -1,6 +1,6 @@
 //! The webhooks to which alerts and the audit are sent.
 
-use alerts::{Webhook, WrongWebhook};
+use budget_alerts::{Webhook, WrongWebhook};
 
 use super::setting::{ALERTS_SECRET, ALERTS_URL, AUDIT_WEBHOOK, AUDIT_WEBHOOK_SECRET};
 use super::{Advice, Setting, WrongConfig};

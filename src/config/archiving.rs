@@ -2,7 +2,7 @@
 
 use archive::SegmentLimits;
 use events::log::DatabaseAddress;
-use objects::ObjectStoreAddress;
+use object_storage::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;
 use super::object_store::{object_store, own_object_store};

@@ -1,6 +1,6 @@
 //! The syslog receiver that the audit is sent to.
 
-use siem::{SiemFormat, SyslogAddress};
+use audit_export::{SiemFormat, SyslogAddress};
 
 use super::arguments::ServeArgs;
 use super::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};

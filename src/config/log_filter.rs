@@ -11,9 +11,9 @@ pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=deb
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
 const CRATES: [&str; 22] = [
-    "access", "access_log", "alerts", "analysts", "archive", "command", "dialects", "events", "grpc", "hub",
-    "ledgerway", "openapi", "projections", "query", "relay", "secrets", "shared_limits", "surfaces", "transparency",
-    "upstream", "upstreams", "witness",
+    "access", "access_log", "analysts", "archive", "budget_alerts", "command", "dialects", "events", "grpc", "hub",
+    "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits", "surfaces",
+    "transparency", "upstream", "upstreams", "witness",
 ];
 
 /// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.

@@ -1,6 +1,6 @@
 //! NATS: where the log is relayed to.
 
-use relay::{NatsAddress, REPLICAS_MAX, StreamLimits};
+use nats_relay::{NatsAddress, REPLICAS_MAX, StreamLimits};
 
 use super::arguments::ServeArgs;
 use super::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};

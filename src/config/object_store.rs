@@ -1,7 +1,7 @@
 //! The object store, in which the archive and the published log are.
 
 use events::log::DatabaseAddress;
-use objects::ObjectStoreAddress;
+use object_storage::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;
 use super::setting::{CONTENT_URL, DATABASE_URL, OBJECT_STORE_URL};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::log::DatabaseAddress;
-use objects::ObjectStoreAddress;
+use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
 use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};
 

@@ -14,7 +14,7 @@ mod scripted;
 #[path = "../../events/benches/verify/story.rs"]
 mod story;
 mod tenant;
-#[path = "../../events/witness/src/test_log.rs"]
+#[path = "../../outlets/witness/src/test_log.rs"]
 mod test_log;
 
 mod abandoned;

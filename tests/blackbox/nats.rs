@@ -1,4 +1,4 @@
-//! A gateway whose log is relayed to NATS: the relay itself is tested in events/relay.
+//! A gateway whose log is relayed to NATS: the relay itself is tested in outlets/nats_relay.
 
 use std::time::{Duration, Instant};
 

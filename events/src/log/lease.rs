@@ -6,19 +6,16 @@
 //! must therefore be harmless when two do it; its token, which rises whenever the lease changes hands, tells an old holder from a
 //! new one.
 
-use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::LogError;
 use super::role_memories::RoleMemories;
-use crate::backoff::Backoff;
 use crate::role::{Role, RoleMemory, RoleStatus};
 use crate::time::Clock;
 
@@ -49,14 +46,6 @@ pub(super) trait LeaseRows: Send + Sync {
     fn remember(&self, role: Role, token: i64, memory: RoleMemory) -> Answer<'_, bool>;
 
     fn memory(&self, role: Role) -> Answer<'_, Option<RoleMemory>>;
-}
-
-/// Why the work under a lease ended without an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseWorkEnd {
-    /// Another process may have the role.
-    LeaseLost,
-    LogClosed,
 }
 
 /// A process that wants a role.
@@ -90,28 +79,6 @@ impl LeaseHolder {
             tokio::time::sleep(BETWEEN_RENEWALS).await;
         }
     }
-
-    /// Reports how the work under a lease ended. After a failure it also gives the role up and pauses. Returns whether there is
-    /// more to do: false once the log is closed.
-    pub async fn conclude<E: Display>(
-        &mut self,
-        lease: Lease,
-        ended: Result<LeaseWorkEnd, E>,
-        backoff: &mut Backoff,
-        now: DateTime<Utc>,
-    ) -> bool {
-        match ended {
-            Ok(LeaseWorkEnd::LogClosed) => return false,
-            Ok(LeaseWorkEnd::LeaseLost) => self.status.waiting(),
-            Err(error) => {
-                self.status.failing(&error, now);
-                // Another process may be able to do what this one cannot.
-                lease.release().await;
-                backoff.wait().await;
-            }
-        }
-        true
-    }
 }
 
 /// A role that this process has, until the lease is lost or dropped.
@@ -129,7 +96,7 @@ impl Lease {
         self.token
     }
 
-    /// False once another process may have the role.
+    /// False once another process may have the role, and from then on.
     pub fn is_held(&self) -> bool {
         self.term.as_ref().is_none_or(Term::is_running)
     }
@@ -153,11 +120,17 @@ impl Lease {
         }
     }
 
-    /// Remembers for the next process with the role. False, and nothing is remembered, once another one has it.
+    /// Remembers for the next process with the role. False, and nothing is remembered, once another one has it: the lease is lost.
     pub async fn remember(&self, memory: RoleMemory) -> Result<bool, LogError> {
         match &*self.place {
             RolePlace::Folder(memories) => memories.write(self.role, memory).await.map(|()| true),
-            RolePlace::Shared { rows, .. } => rows.remember(self.role, self.token, memory).await,
+            RolePlace::Shared { rows, .. } => {
+                let remembered = rows.remember(self.role, self.token, memory).await?;
+                if !remembered && let Some(term) = &self.term {
+                    term.end();
+                }
+                Ok(remembered)
+            }
         }
     }
 
@@ -173,7 +146,8 @@ impl Lease {
 /// The time of a lease, and what prolongs it. Dropping it ends the renewals.
 struct Term {
     clock: Arc<dyn Clock>,
-    /// On the clock's monotonic time, in microseconds.
+    /// On the clock's monotonic time, in microseconds. 0 once it was over, however late a renewal succeeds: who has seen that the
+    /// lease is lost has ended the work.
     until: Arc<AtomicU64>,
     /// False once another process has the lease.
     is_ours: watch::Receiver<bool>,
@@ -194,7 +168,9 @@ impl Term {
                 let asked_at = renewed_by.monotonic();
                 match rows.take(role).await {
                     Ok(Some(taken)) if taken == token => {
-                        renewed_until.store(micros(asked_at + RELIED_ON), Ordering::SeqCst);
+                        let until = micros(asked_at + RELIED_ON);
+                        let prolonged = |known| (known > 0).then_some(until);
+                        let _ = renewed_until.fetch_update(Ordering::SeqCst, Ordering::SeqCst, prolonged);
                     }
                     Ok(_) => break,
                     Err(error) => tracing::debug!(%role, %error, "cannot renew the lease: trying again"),
@@ -209,7 +185,14 @@ impl Term {
     fn left(&self) -> Option<Duration> {
         let until = Duration::from_micros(self.until.load(Ordering::SeqCst));
         let left = until.checked_sub(self.clock.monotonic()).filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.end();
+        }
         left.filter(|_| *self.is_ours.borrow())
+    }
+
+    fn end(&self) {
+        self.until.store(0, Ordering::SeqCst);
     }
 
     fn is_running(&self) -> bool {
@@ -229,4 +212,60 @@ impl Term {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{ManualClock, from_micros};
+
+    /// A database that gives the first process its lease again and again.
+    struct OneProcess;
+
+    impl LeaseRows for OneProcess {
+        fn take(&self, _: Role) -> Answer<'_, Option<i64>> {
+            Box::pin(async { Ok(Some(7)) })
+        }
+
+        fn release(&self, _: Role) -> Answer<'_, ()> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn remember(&self, _: Role, _: i64, memory: RoleMemory) -> Answer<'_, bool> {
+            Box::pin(async move { Ok(memory.position > 0) })
+        }
+
+        fn memory(&self, _: Role) -> Answer<'_, Option<RoleMemory>> {
+            Box::pin(async { Ok(None) })
+        }
+    }
+
+    async fn lease(clock: &Arc<ManualClock>) -> Lease {
+        let place = RolePlace::Shared { rows: Box::new(OneProcess), clock: clock.clone() };
+        LeaseHolder::new(RoleStatus::new(Role::Archive), Arc::new(place)).wait().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_seen_to_be_lost_stays_lost_although_nobody_else_took_it() {
+        let clock = Arc::new(ManualClock::at(from_micros(0)));
+        let suspended = lease(&clock).await;
+        clock.advance(RELIED_ON);
+        assert!(!suspended.is_held());
+        tokio::time::sleep(BETWEEN_RENEWALS * 2).await;
+        assert!(!suspended.is_held(), "it was renewed since");
+        suspended.lost().await;
+        let unseen = lease(&clock).await;
+        clock.advance(RELIED_ON);
+        tokio::time::sleep(BETWEEN_RENEWALS * 2).await;
+        assert!(unseen.is_held(), "it was renewed before anybody looked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_remember_any_more_has_lost_the_lease() {
+        let lease = lease(&Arc::new(ManualClock::at(from_micros(0)))).await;
+        assert!(lease.remember(RoleMemory { position: 1, detail: String::new() }).await.expect("an answer"));
+        assert!(lease.is_held());
+        assert!(!lease.remember(RoleMemory::default()).await.expect("an answer"));
+        lease.lost().await;
+    }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::backoff::Backoff;
-use events::log::{Lease, LeaseWorkEnd, Log, LogOptions};
-use events::role::{Role, RoleMemory, RoleState, RoleStatus};
+use events::log::{Lease, Log, LogOptions};
+use events::role::{Role, RoleMemory, RoleStatus};
 use events::time::{Clock, SystemClock};
 use testing::postgres::TestDatabase;
 use testing::proxy::{Proxy, ProxyMode};
@@ -18,8 +17,6 @@ use crate::test_log::blocking;
 const SOON: Duration = Duration::from_secs(20);
 /// Longer than a lease that nobody renews.
 const SEVERAL_TERMS: Duration = Duration::from_secs(7);
-/// Longer than it takes another process to get a role that was given up.
-const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 fn open(url: &str, node: &str) -> Log {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -88,36 +85,6 @@ async fn a_process_that_is_cut_off_loses_its_role_before_another_one_gets_it() {
     proxy.set(ProxyMode::Open);
     let late = held.remember(memory(4)).await;
     assert_eq!(taken.memory().await.expect("it is read"), Some(memory(6)), "{late:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_fails_gives_its_role_up_before_it_pauses() {
-    let database = migrated();
-    let (one, other) = (open(&database.gateway_url(), "one"), open(&database.gateway_url(), "other"));
-    let (status, now) = (RoleStatus::new(Role::Alerts), SystemClock::new().now());
-    let mut holder = one.lease(&status);
-    let held = timeout(SOON, holder.wait()).await.expect("the role is free");
-    let token = held.token();
-    let mut concluding = JoinSet::new();
-    concluding.spawn(async move {
-        let mut backoff = Backoff::new(LONG_PAUSE, LONG_PAUSE);
-        let is_open = holder.conclude(held, Err("no webhook"), &mut backoff, now).await;
-        (holder, is_open)
-    });
-    let taken = lease(&other, Role::Alerts).await;
-    assert!(taken.token() > token && concluding.try_join_next().is_none(), "the first one pauses");
-    assert_eq!(status.read().state, RoleState::Failing { why: "no webhook".to_owned(), since: now });
-    let (mut holder, is_open) = concluding.join_next().await.expect("a task").expect("no panic");
-    assert!(is_open, "it asks for the role again");
-    // Without a failure, nothing pauses.
-    let mut backoff = Backoff::new(LONG_PAUSE, LONG_PAUSE);
-    let mut ends = async |lease, ended: LeaseWorkEnd| {
-        let concluded = holder.conclude(lease, Ok::<_, String>(ended), &mut backoff, now);
-        timeout(LONG_PAUSE / 2, concluded).await.expect("it does not pause")
-    };
-    assert!(ends(taken, LeaseWorkEnd::LeaseLost).await);
-    assert_eq!(status.read().state, RoleState::Waiting);
-    assert!(!ends(lease(&other, Role::Archive).await, LeaseWorkEnd::LogClosed).await, "there is no more to do");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

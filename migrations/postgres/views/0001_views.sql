@@ -1,5 +1,5 @@
 -- What analysts read, in a schema of its own beside the ledger: copies of the nodes' views in plain SQL types. The copier
--- (`projections/analysts`) writes the tables of `views_rows`; analysts see the SQL views of `views`, which put names beside ids, so
+-- (`outlets/analysts`) writes the tables of `views_rows`; analysts see the SQL views of `views`, which put names beside ids, so
 -- that a new name changes one row. Everything here can be dropped and is copied again from the nodes' views.
 --
 -- Dollars: numeric(20,9) for one amount, numeric(38,9) for sums, which may outgrow it. Counts of tokens: numeric(38,0), since

@@ -1,11 +1,11 @@
 //! The formats of the audit: those of all lists, and those that a SIEM reads.
 
+use audit_export::{AuditRecord, SiemFormat};
 use axum::response::{IntoResponse, Response};
 use events::refusal::Refusal;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use projections::views::audit::Entry;
-use siem::{AuditRecord, SiemFormat};
 
 use super::entries::{Origins, origin, resource_id};
 use crate::format::Format;

@@ -12,7 +12,7 @@ use ::events::refusal::ErrorCode;
 use ::events::time::{ManualClock, parse_rfc3339};
 use ::events::usage::TokenClasses;
 use content_store::{ContentReader, ContentStore, FOLDER};
-use objects::{ObjectStoreAddress, Objects};
+use object_storage::{ObjectStoreAddress, Objects};
 use serde_json::json;
 
 use super::world::{OURS, World, operator};

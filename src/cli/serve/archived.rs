@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use archive::{Archive, LogDiffers, Newest, ReadError, SegmentLimits, compare_with_log};
 use events::log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
-use objects::{NotOpened, Open, OpenError, Opening};
+use object_storage::{NotOpened, Open, OpenError, Opening};
 
 use super::super::object_store::archive_opener;
 use super::ServeError;

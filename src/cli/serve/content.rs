@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use content_store::retention::RetentionRules;
+use content_store::retention::{ContentRetention, RetentionRules};
 use content_store::{ContentFigures, ContentKey, ContentReader, ContentStore, ContentWriter, FOLDER, KeyOpener};
 use events::ids::IdMaker;
-use objects::Opening;
+use object_storage::Opening;
 use projections::tables::{Tables, TablesHandle};
 use prometheus::Registry;
 use secrets::Vault;
 
 use super::super::object_store::objects_opener;
 use super::ServeError;
-use super::roles::ContentRetention;
 use crate::config::Config;
 
 /// How long the start waits for the store. For a bucket nothing is asked yet; a folder may be on a mount that does not answer.

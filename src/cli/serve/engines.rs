@@ -8,7 +8,7 @@ use access::limits::{
 };
 use access::rollup::AccessRollup;
 use access_log::AccessLog;
-use analysts::{ANALYTICS_FILE, CopyPlace};
+use analysts::{ANALYTICS_FILE, Copier, CopyPlace};
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
@@ -17,7 +17,7 @@ use events::log::{LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, 
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
-use objects::{Objects, Open};
+use object_storage::{Objects, Open};
 use projections::BackgroundTask;
 use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
@@ -28,7 +28,6 @@ use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::{moved_ledger, variable};
-use super::roles::AnalystsCopy;
 use super::{ServeError, roles};
 use crate::config::{Config, LimitCounts, WrongConfig};
 use crate::in_flight::InFlight;
@@ -170,12 +169,12 @@ impl KeptViews {
 
     /// Their copy in this place; `None` if they are not copied. A file is closed to others before the gateway is ready, and not
     /// only when the copier opens it.
-    pub fn copy(&self, place: CopyPlace) -> Option<AnalystsCopy> {
+    pub fn copy(&self, place: CopyPlace) -> Option<Copier> {
         let copied = self.copied.clone()?;
         if let CopyPlace::Folder(folder) = &place {
             private::close_database(&folder.join(ANALYTICS_FILE));
         }
-        Some(AnalystsCopy { views: self.handle.clone(), copied, place })
+        Some(Copier { views: self.handle.clone(), copied, place })
     }
 }
 

@@ -9,18 +9,19 @@ use events::event::{Stream, StreamKind};
 use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
 use events::role::Role;
 use events::time::Clock;
-use objects::{Objects, Open, Opening};
+use object_storage::{Objects, Open, Opening};
 use secrets::Vault;
 use secrets::log_key::{LogKeyError, recorded_log_keys};
+use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, Publisher, PublisherParts};
 use transparency::{
     CheckpointError, Differs, FOLDER, Files, LogKeys, NewestLeaves, OpenSigner, PublishedError, PublishedLog,
-    SignerNotOpened, compare_with_ledger,
+    SignerNotOpened, WITNESS_RETRY_AFTER, compare_with_ledger,
 };
 
 use super::super::object_store::objects_opener;
 use super::ServeError;
 use super::engines::Engines;
-use super::roles::Publisher;
+use super::roles::direct_client;
 use crate::config::Config;
 
 /// How long the start waits for the object store. Without an answer the gateway serves: an outage of an object store must not keep
@@ -148,8 +149,18 @@ pub async fn publisher(
     engines.tables.catch_up(TABLES_WAIT_MAX).await;
     let origin = keys.first().ok_or("the log has no key that signs its checkpoints")?.origin.clone();
     let may_begin = publishing.anew || is_new(engines, &origin, clock).await?;
-    let (witnesses, client) = (publishing.witnesses.clone(), super::direct_client()?);
-    Ok(Some(Publisher { open, origin, open_signer: signer_opener(Arc::clone(vault)), may_begin, witnesses, client }))
+    let (witnesses, client) = (publishing.witnesses.clone(), direct_client()?);
+    Ok(Some(Publisher::new(PublisherParts {
+        open,
+        origin,
+        open_signer: signer_opener(Arc::clone(vault)),
+        may_begin,
+        witnesses,
+        client,
+        witness_retry_after: WITNESS_RETRY_AFTER,
+        files_bytes_max: FILES_BYTES_MAX,
+        partial_kept: PARTIAL_KEPT,
+    })))
 }
 
 /// Opens the keys of the log that this node has.

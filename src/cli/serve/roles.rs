@@ -1,68 +1,26 @@
 //! What this process does for all that share its log, each by a lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use alerts::{AlertsParts, Webhook};
-use analysts::{CopierParts, CopyPlace};
-use archive::role::ArchiverParts;
-use archive::{Archive, SegmentLimits};
-use content_store::retention::{self, RetentionParts, RetentionRules};
-use content_store::{ContentFigures, ContentStore};
-use events::log::Log;
+use analysts::CopyPlace;
+use archive::role::ArchiveOutlet;
+use audit_export::{AuditStream, AuditWebhook, Receiver};
+use budget_alerts::BudgetAlerts;
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
-use objects::{Objects, Open};
-use projections::views::{CopiedPosition, ViewsHandle};
-use relay::RelayParts;
-use siem::{AuditStreamParts, AuditWebhookParts, Receiver, SiemFormat};
+use nats_relay::NatsRelay;
+use outlets::Outlet;
 use tokio::task::JoinSet;
-use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, PublisherParts};
-use transparency::{OpenSigner, WITNESS_RETRY_AFTER, WitnessAddress};
+use transparency::role::Publisher;
 
-use crate::config::{Config, NatsSettings};
+use super::ServeError;
+use super::archived::ConfiguredArchive;
+use super::content::ContentParts;
+use super::engines::Engines;
+use crate::config::{AuditStreamSettings, Config, NatsSettings};
 
-/// What the roles of this process write to; `None` for those that are not configured.
-pub struct RoleSinks {
-    pub nats: Option<NatsSettings>,
-    pub archive: Option<(Open<Archive>, SegmentLimits)>,
-    pub copy: Option<AnalystsCopy>,
-    pub alerts: Option<(Webhook, reqwest::Client)>,
-    pub publisher: Option<Publisher>,
-    pub audit_stream: Option<AuditStream>,
-    pub audit_webhook: Option<(Webhook, SiemFormat, reqwest::Client)>,
-    pub content: Option<ContentRetention>,
-}
-
-/// The store of sealed content, and how long tenants keep it.
-pub struct ContentRetention {
-    pub store: ContentStore,
-    pub figures: ContentFigures,
-    pub rules: RetentionRules,
-}
-
-/// The receiver of the audit, and the way there.
-pub struct AuditStream {
-    pub receiver: Receiver,
-    pub format: SiemFormat,
-    pub hostname: Option<String>,
-}
-
-/// The published log, and what signs its checkpoints.
-pub struct Publisher {
-    pub open: Open<Objects>,
-    pub origin: String,
-    pub open_signer: OpenSigner,
-    pub may_begin: bool,
-    pub witnesses: Vec<WitnessAddress>,
-    pub client: reqwest::Client,
-}
-
-/// The copy of the views for analysts.
-pub struct AnalystsCopy {
-    pub views: ViewsHandle,
-    pub copied: CopiedPosition,
-    pub place: CopyPlace,
-}
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The roles that are configured for this process, with their reports.
 pub fn configured(config: &Config) -> Vec<RoleStatus> {
@@ -84,77 +42,70 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
-/// Starts the roles of these reports. Each runs until the log is closed, or until it is dropped.
-pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn Clock>, serving: &mut JoinSet<()>) {
-    let RoleSinks {
-        mut nats,
-        mut archive,
-        mut copy,
-        mut alerts,
-        mut publisher,
-        mut audit_stream,
-        mut audit_webhook,
-        mut content,
-    } = sinks;
-    for status in roles.iter().cloned() {
-        let (log, clock) = (log.clone(), Arc::clone(clock));
-        match status.role() {
-            Role::Relay => {
-                if let Some(NatsSettings { address, limits }) = nats.take() {
-                    serving.spawn(relay::run(RelayParts { log, address, limits, status, clock }));
-                }
-            }
-            Role::Archive => {
-                if let Some((open, limits)) = archive.take() {
-                    serving.spawn(archive::role::run(ArchiverParts { open, limits, log, status, clock }));
-                }
-            }
-            Role::Alerts => {
-                if let Some((webhook, client)) = alerts.take() {
-                    serving.spawn(alerts::run(AlertsParts { log, webhook, client, status, clock }));
-                }
-            }
-            Role::Transparency => {
-                if let Some(Publisher { open, origin, open_signer, may_begin, witnesses, client }) = publisher.take() {
-                    let (files_bytes_max, partial_kept) = (FILES_BYTES_MAX, PARTIAL_KEPT);
-                    serving.spawn(transparency::role::run(PublisherParts {
-                        open,
-                        origin,
-                        open_signer,
-                        log,
-                        status,
-                        clock,
-                        may_begin,
-                        witnesses,
-                        client,
-                        witness_retry_after: WITNESS_RETRY_AFTER,
-                        files_bytes_max,
-                        partial_kept,
-                    }));
-                }
-            }
-            Role::AuditStream => {
-                if let Some(AuditStream { receiver, format, hostname }) = audit_stream.take() {
-                    serving.spawn(siem::run(AuditStreamParts { log, receiver, format, hostname, status, clock }));
-                }
-            }
-            Role::AuditWebhook => {
-                if let Some((webhook, format, client)) = audit_webhook.take() {
-                    let parts = AuditWebhookParts { log, webhook, client, format, status, clock };
-                    serving.spawn(siem::run_webhook(parts));
-                }
-            }
-            Role::Content => {
-                if let Some(ContentRetention { store, figures, rules }) = content.take() {
-                    serving.spawn(retention::run(RetentionParts { store, rules, figures, log, status, clock }));
-                }
-            }
-            Role::Configuration => {}
-            Role::Analysts => {
-                if let Some(AnalystsCopy { views, copied, place }) = copy.take() {
-                    serving.spawn(analysts::run(CopierParts { log, views, copied, place, status, clock }));
-                }
-            }
+/// What outlets need that is opened before them.
+pub struct Opened<'a> {
+    pub archive: Option<ConfiguredArchive>,
+    pub publisher: Option<Publisher>,
+    pub content: Option<&'a ContentParts>,
+}
+
+/// Starts the outlets that are configured for this process. Each runs until the log is closed, or until it is dropped.
+pub fn start(
+    config: &mut Config,
+    engines: &Engines,
+    opened: Opened<'_>,
+    clock: &Arc<dyn Clock>,
+    serving: &mut JoinSet<()>,
+) -> Result<(), ServeError> {
+    let Opened { archive, publisher, content } = opened;
+    let mut starter = Starter { engines, clock, serving };
+    starter.start(config.nats.take().map(|NatsSettings { address, limits }| NatsRelay::new(address, limits)));
+    starter.start(archive.and_then(|ConfiguredArchive { open, limits, .. }| Some(ArchiveOutlet::new(open, limits?))));
+    if let Some(webhook) = config.alerts.take() {
+        starter.start(Some(BudgetAlerts { webhook, client: direct_client()? }));
+    }
+    starter.start(publisher);
+    if let Some(AuditStreamSettings { address, format }) = config.audit_stream.take() {
+        // Linux has it here; elsewhere, messages do not say it.
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let receiver = Receiver::new(address, upstream::tls_config()?);
+        starter.start(Some(AuditStream { receiver, format, hostname }));
+    }
+    if let Some((webhook, format)) = config.audit_webhook.take() {
+        starter.start(Some(AuditWebhook { webhook, client: direct_client()?, format }));
+    }
+    starter.start(content.map(|content| content.retention(&engines.tables)));
+    let place = match &config.database {
+        Some(database) => CopyPlace::Database(Box::new(database.clone())),
+        None => CopyPlace::Folder(config.data.clone()),
+    };
+    starter.start(engines.views.as_ref().and_then(|views| views.copy(place)));
+    Ok(())
+}
+
+struct Starter<'a> {
+    engines: &'a Engines,
+    clock: &'a Arc<dyn Clock>,
+    serving: &'a mut JoinSet<()>,
+}
+
+impl Starter<'_> {
+    /// Starts an outlet, if this process may have its role.
+    fn start<O: Outlet>(&mut self, outlet: Option<O>) {
+        let status = self.engines.roles.iter().find(|status| status.role() == O::ROLE);
+        if let Some((outlet, status)) = outlet.zip(status) {
+            let (log, clock) = (self.engines.log.clone(), Arc::clone(self.clock));
+            self.serving.spawn(outlets::run(outlet, log, status.clone(), clock));
         }
     }
+}
+
+/// What is sent to a webhook or a witness goes to its address alone, whatever proxies the environment names.
+pub fn direct_client() -> Result<reqwest::Client, ServeError> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(upstream::tls_config()?)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_MAX);
+    Ok(client.build()?)
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use bundle::{Verified, VerifyError};
+use bundles::{Verified, VerifyError};
 use events::time::rfc3339;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn verify(file: &Path, signers: &Signers) -> Result<(Verified, Vec<Cosigned>), F
     let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(format!("{}: {error}", file.display()));
     let mut opened = BufReader::new(File::open(file).map_err(|error| unreadable(&error))?);
     let mut progress = Progress::new("bundle", WithoutTerminal::Silent);
-    let verified = bundle::verify(&mut opened, &signers.keys, &mut |position, last| progress.at(position, last));
+    let verified = bundles::verify(&mut opened, &signers.keys, &mut |position, last| progress.at(position, last));
     let verified = verified.map_err(|error| match error {
         VerifyError::File(_) | VerifyError::NotABundle | VerifyError::EmptyRange => unreadable(&error),
         VerifyError::Checkpoint(_) | VerifyError::OtherRoot { .. } => Fault::of_checkpoint(error.to_string()),

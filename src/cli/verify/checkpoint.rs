@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use events::log::Reader;
-use objects::{ObjectStoreAddress, Objects};
+use object_storage::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, Tile, TileId};
 use transparency::{CheckpointError, Files, KeyHistory, PublishedError, PublishedLog, TreeDiffers};

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use audit_export::SiemFormat;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use events::ledger::UnknownUsage;
-use siem::SiemFormat;
 
 use super::super::ServeMode;
 use super::super::access_log_output::AccessLogOutput;

@@ -1,0 +1,94 @@
+//! Alerts: posts each event that a budget is spent up to a fraction of its limit to a webhook, in the order of the log, at least
+//! once, unless the receiver refuses alerts for a day. The log has them in any case; nothing waits for a webhook, and no money rests
+//! on one.
+//!
+//! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
+//! - `delivery`: one post to a webhook, of alerts and of what others send; `outbox`: from the alert to the receiver's
+//!   acknowledgement.
+//! - `refusals`: for how long the receiver has refused what it gets.
+//!
+//! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
+//! send the same alert, with the same id.
+
+mod delivery;
+mod outbox;
+mod refusals;
+mod webhook;
+
+use std::time::Duration;
+
+use events::backoff::Backoff;
+use events::event::{Event, Recorded};
+use events::log::{LogError, PAGE_EVENTS};
+use events::role::{Role, RoleMemory};
+use outlets::{LeasedRole, Outlet, RememberedFollower};
+use reqwest::Client;
+
+pub use delivery::{Delivery, DeliveryError};
+pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
+
+use outbox::{NotSent, Outbox};
+use refusals::Refusals;
+
+/// The outlet that posts alerts.
+pub struct BudgetAlerts {
+    pub webhook: Webhook,
+    /// Follows no redirects.
+    pub client: Client,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AlertsError {
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    #[error("cannot read the log, or remember how far it was read: {0}")]
+    Log(#[from] LogError),
+}
+
+impl Outlet for BudgetAlerts {
+    const ROLE: Role = Role::Alerts;
+    /// They begin anew once a page of the log was dealt with.
+    const PAUSES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+    type Error = AlertsError;
+
+    async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), AlertsError> {
+        let outbox = Outbox { client: &self.client, webhook: &self.webhook, clock: role.clock };
+        let mut follower = RememberedFollower::begin(role, PAGE_EVENTS).await?;
+        while let Some(followed) = follower.next(role).await? {
+            for recorded in followed.events().iter().filter(|recorded| is_alert(recorded)) {
+                let memory = match outbox.send(recorded).await {
+                    Ok(()) => RoleMemory { position: recorded.position, detail: String::new() },
+                    Err(error) => give_up_or_fail(role, follower.remembered(), recorded.position, error).await?,
+                };
+                follower.remember(role, memory).await?;
+            }
+            role.succeeded(follower.position());
+        }
+        Ok(())
+    }
+}
+
+/// Handles a failed attempt: gives the alert up, and logs that, once the receiver has refused alerts for a day. Returns what is to be
+/// remembered then.
+///
+/// Errors: the alert has to be sent again. For how long it has been refused is remembered.
+async fn give_up_or_fail(
+    role: &LeasedRole<'_>,
+    remembered: &RoleMemory,
+    position: u64,
+    error: NotSent,
+) -> Result<RoleMemory, AlertsError> {
+    if error.is_refusal() {
+        let refusals = Refusals::after(remembered, position, role.clock.now());
+        if refusals.are_final() {
+            tracing::error!(%error, "alerts were refused for a day: this one is not sent any more");
+            return Ok(refusals.memory(position));
+        }
+        role.remember(refusals.memory(position - 1)).await?;
+    }
+    Err(error.into())
+}
+
+const fn is_alert(recorded: &Recorded) -> bool {
+    matches!(recorded.event, Event::Alert(_))
+}
