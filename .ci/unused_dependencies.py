@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 COMMENT = re.compile(r"//[^\n]*")
 # Taken for their versions: another dependency's dependency is held back with them.
-PINS = {"bolero-generator-derive"}
+PINS = {"bolero-generator-derive", "idna_adapter"}
 PATH = re.compile(r'#\[path = "([^"]+)"\]')
 SECTIONS = ("dependencies", "dev-dependencies", "build-dependencies")
 

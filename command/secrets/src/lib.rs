@@ -12,6 +12,8 @@ pub mod served_tenants;
 pub mod vault;
 pub mod wrong_key;
 
+mod age_file;
+mod identity;
 mod nodes;
 mod sealed_box;
 mod tenant_key;

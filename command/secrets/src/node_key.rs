@@ -4,8 +4,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use age::x25519::Identity;
-use bech32::{ToBase32, Variant};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
 use events::hex;
@@ -13,6 +11,7 @@ use events::ids::IdMaker;
 use ring::hkdf;
 
 use super::file::{self, SecretFileError};
+use super::identity::Identity;
 use super::{KeyCheck, Secret};
 
 /// The environment variable that can hold the key.
@@ -26,8 +25,6 @@ pub const NEXT_FILE: &str = "node-next.key";
 /// Length of a fingerprint in bytes: enough to tell keys apart.
 const FINGERPRINT_LEN: usize = 8;
 
-/// The human-readable part of age identities.
-const IDENTITY_PREFIX: &str = "age-secret-key-";
 const SALT: &[u8] = b"ledgerway node key v1";
 
 /// No usable node's key was found.
@@ -96,7 +93,7 @@ impl NodeKey {
         fingerprint.copy_from_slice(&derived(&root, b"fingerprint")[..FINGERPRINT_LEN]);
         let keys = Self {
             wrapping: XChaCha20Poly1305::new((&wrapping).into()),
-            identity: age_identity(&identity),
+            identity: Identity::from_bytes(&identity),
             key_check: derived(&root, b"key check"),
             first_data_keys: derived(&root, b"first data keys"),
             fingerprint,
@@ -144,15 +141,8 @@ impl fmt::Debug for NodeKey {
     }
 }
 
-/// The age identity with these bytes.
-fn age_identity(bytes: &[u8; 32]) -> Identity {
-    let text = bech32::encode(IDENTITY_PREFIX, bytes.to_base32(), Variant::Bech32).expect("the prefix is valid");
-    let identity = text.parse().expect("any 32 bytes are an identity");
-    wipe(&mut text.into_bytes());
-    identity
-}
-
-fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
+/// 32 bytes for one purpose. Equal in every version.
+pub(super) fn derived(root: &hkdf::Prk, purpose: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     let info = [purpose];
     // Both lengths are constants that HKDF-SHA256 allows: up to 255 times its 32 bytes.

@@ -1,9 +1,9 @@
 //! The nodes of an installation, as the database has them: the public half of each one's identity, and the tenants that it
 //! serves. An HMAC under the check key of API keys keeps anybody who can only write to the database from adding a node.
 
-use age::x25519::Recipient;
 use events::log::RegisteredNode;
 
+use super::identity::Recipient;
 use super::{KeyCheck, NodeKey, ServedTenants};
 
 /// A node whose registration is genuine.

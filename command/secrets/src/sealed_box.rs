@@ -1,8 +1,8 @@
 //! Sealed boxes: secrets encrypted at rest, as nonce and ciphertext. The purpose of a box is its associated data, so that no
 //! box opens in place of another.
 
+use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use events::ids::IdMaker;
 use events::log::SideRow;
 
@@ -37,14 +37,14 @@ pub(super) fn seal(
     context: &[u8],
     plain: &[u8],
 ) -> Option<Vec<u8>> {
-    let sealed = cipher.encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad: context }).ok()?;
+    let sealed = cipher.encrypt(nonce.into(), Payload { msg: plain, aad: context }).ok()?;
     Some([nonce.as_slice(), &sealed].concat())
 }
 
 /// `None` if the box was sealed under another key or for another purpose, or is damaged.
 pub(super) fn open(cipher: &XChaCha20Poly1305, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: context }).ok()
+    cipher.decrypt(nonce.try_into().ok()?, Payload { msg: sealed, aad: context }).ok()
 }
 
 fn data_key_context(scope: &str) -> Vec<u8> {

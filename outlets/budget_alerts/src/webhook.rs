@@ -82,6 +82,30 @@ mod tests {
         assert!(Webhook::new("https://hooks.example/T1/secret", None).is_ok());
     }
 
+    /// The tables of Unicode that this takes are those of the version that `idna_adapter` is held at.
+    #[test]
+    fn the_host_of_a_webhook_can_be_in_any_script() {
+        for (text, host) in [
+            ("https://Bücher.example/x", "xn--bcher-kva.example"),
+            ("https://faß.example/", "xn--fa-hia.example"),
+            ("https://例え.テスト/", "xn--r8jz45g.xn--zckzah"),
+            // With a character that may only stand between certain others.
+            ("https://نامه\u{200c}ای.example/", "xn--mgba3gch31f060k.example"),
+            ("https://ＨＯＯＫＳ．example/", "hooks.example"),
+        ] {
+            let webhook = Webhook::new(text, None).expect("an address");
+            assert_eq!(webhook.url.host_str(), Some(host), "{text}");
+        }
+        for text in [
+            "https://a\u{200c}b.example/",
+            "https://xn--a.example/",
+            "https://אa.example/",
+            "https://\u{301}a.example/",
+        ] {
+            assert_eq!(Webhook::new(text, None).err(), Some(WrongWebhook::Unreadable), "{text}");
+        }
+    }
+
     /// The example of the specification's reference libraries.
     #[test]
     fn what_is_signed_is_the_id_the_time_and_the_body() {

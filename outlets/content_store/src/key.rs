@@ -4,7 +4,7 @@
 use std::fmt;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::XChaCha20Poly1305;
 use events::content::{ContentKeyOwner, ContentSalts};
 use ring::hmac;
 
@@ -36,7 +36,7 @@ impl ContentKey {
         Self {
             generation,
             owner,
-            cipher: XChaCha20Poly1305::new(sealing.as_ref().into()),
+            cipher: XChaCha20Poly1305::new_from_slice(sealing.as_ref()).expect("an HMAC-SHA256 is a key"),
             salts: ContentSalts::new(derived("ledgerway content salt").as_ref()),
         }
     }
@@ -52,7 +52,7 @@ impl ContentKey {
     /// The object for this text. `None` only for a text that is too long for the cipher: 256 GiB.
     pub(crate) fn seal(&self, address: &ContentAddress, nonce: [u8; NONCE_LEN], text: &[u8]) -> Option<Vec<u8>> {
         let payload = Payload { msg: text, aad: &context(address, self.owner) };
-        let sealed = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
+        let sealed = self.cipher.encrypt(&nonce.into(), payload).ok()?;
         let mut object = Vec::with_capacity(text.len() + OVERHEAD);
         object.push(FORM);
         object.extend_from_slice(&self.generation.to_be_bytes());
@@ -68,7 +68,7 @@ impl ContentKey {
         }
         let (nonce, sealed) = object.get(1 + GENERATION_LEN..)?.split_at_checked(NONCE_LEN)?;
         let payload = Payload { msg: sealed, aad: &context(address, self.owner) };
-        self.cipher.decrypt(XNonce::from_slice(nonce), payload).ok()
+        self.cipher.decrypt(nonce.try_into().ok()?, payload).ok()
     }
 }
 

@@ -1,16 +1,17 @@
 //! A node whose key is replaced, with what it has of tenants' keys. It stays the same node for everybody else: it serves the
 //! same tenants, under another identity.
 
-use age::x25519::Recipient;
-use events::ids::TenantId;
+use events::ids::{IdMaker, TenantId};
 use events::log::{RegisteredNode, SideRow, TenantKey};
 
 use super::ResealError;
+use crate::identity::Recipient;
 use crate::nodes::{self, TrustedNode};
 use crate::{KeyCheck, NodeKey, ServedTenants, tenant_key};
 
 pub struct MovingNode<'a> {
     check: &'a KeyCheck,
+    ids: &'a IdMaker,
     previous: &'a NodeKey,
     new: &'a NodeKey,
     recipient: Recipient,
@@ -18,10 +19,15 @@ pub struct MovingNode<'a> {
 }
 
 impl<'a> MovingNode<'a> {
-    pub fn new(check: &'a KeyCheck, (previous, new): (&'a NodeKey, &'a NodeKey), nodes: &[RegisteredNode]) -> Self {
+    pub fn new(
+        check: &'a KeyCheck,
+        ids: &'a IdMaker,
+        (previous, new): (&'a NodeKey, &'a NodeKey),
+        nodes: &[RegisteredNode],
+    ) -> Self {
         let mut others = nodes::others(check, previous, nodes);
         others.retain(|node| node.node != new.fingerprint());
-        Self { check, previous, new, recipient: new.identity.to_public(), others }
+        Self { check, ids, previous, new, recipient: new.identity.to_public(), others }
     }
 
     /// The tenants' keys that the old key opens.
@@ -43,7 +49,8 @@ impl<'a> MovingNode<'a> {
         let others = self.others.iter().filter(|node| node.serves.contain(tenant));
         let nodes = std::iter::once(own).chain(others.map(|node| (node.node.as_str(), &node.recipient)));
         let tenant = tenant.to_string();
-        let grants = nodes.map(|node| tenant_key::granted(self.check, &tenant, node, key)).collect::<Option<_>>();
+        let granted = |node| tenant_key::granted(self.check, self.ids, &tenant, node, key);
+        let grants = nodes.map(granted).collect::<Option<_>>();
         grants.ok_or(ResealError::Unsealable { subject: tenant })
     }
 

@@ -11,6 +11,7 @@ use events::ids::TenantId;
 use events::log::{RegisteredNode, SideRow, TenantKey};
 
 use super::{Vault, VaultError, cipher_of};
+use crate::identity::Recipient;
 use crate::node_key::wipe;
 use crate::nodes::{self, TrustedNode};
 use crate::{KeyCheck, sealed_box, tenant_key};
@@ -90,7 +91,10 @@ impl Vault {
         let wanted = std::iter::once(own).chain(others.map(|node| (node.node.clone(), node.recipient.clone())));
         let lacking = wanted.filter(|(node, _)| !granted.iter().any(|row| row.node == *node));
         let tenant = tenant.to_string();
-        lacking.map(|(node, recipient)| tenant_key::granted(check, &tenant, (&node, &recipient), key)).collect()
+        let granted = |(node, recipient): (String, Recipient)| {
+            tenant_key::granted(check, &self.ids, &tenant, (&node, &recipient), key)
+        };
+        lacking.map(granted).collect()
     }
 
     /// Registers this node and whom it serves, passes keys of tenants on to other nodes that serve them, and gives up those

@@ -242,6 +242,61 @@ async fn a_key_that_an_earlier_version_wrapped_still_opens_and_moves_when_a_secr
     assert_eq!(restarted.open(another, 1).await.unwrap().unwrap().reveal(), "another");
 }
 
+/// A database of a version that wrapped tenants' keys with age: the rows of two nodes, of which the second serves one tenant alone.
+///
+/// Holds: keys.tenant-key, bin.reseal
+#[tokio::test]
+async fn tenants_keys_that_were_wrapped_with_age_open_are_passed_on_and_are_replaced_by_a_reseal() {
+    const ROWS: &str = include_str!("../../golden/rows_with_age_files.json");
+    let rows: serde_json::Value = serde_json::from_str(ROWS).unwrap();
+    let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap().to_owned();
+    let bytes = |row: &serde_json::Value, field: &str| events::hex::bytes(row[field].as_str().unwrap()).unwrap();
+    let all = |table: &str| rows[table].as_array().unwrap().clone();
+    let nodes = all("nodes").into_iter().map(|row| {
+        let [node, recipient, serves] = ["node", "recipient", "serves"].map(|field| text(&row, field));
+        RegisteredNode { node, recipient, serves, tag: bytes(&row, "tag") }
+    });
+    let keys = all("tenant_keys").into_iter().map(|row| {
+        let [tenant, node] = ["tenant", "node"].map(|field| text(&row, field));
+        TenantKey { tenant, node, wrapped: bytes(&row, "wrapped") }
+    });
+    let secret = &all("sealed_secrets")[0];
+    let [subject, key_scope] = ["subject", "key_scope"].map(|field| text(secret, field));
+    let (provider, ours) = (subject.parse().unwrap(), key_scope.parse().unwrap());
+    let secret = events::log::SealedSecret { subject, key_scope, generation: 1, sealed: bytes(secret, "sealed") };
+    let (registered, granted): (Vec<_>, Vec<_>) = (nodes.collect(), keys.collect());
+    let is_age = |row: &TenantKey| row.wrapped.starts_with(b"age-encryption.org/v1\n");
+    assert!(granted.len() == 2 && granted.iter().all(is_age));
+
+    let lab = Lab { provider, ours, ..Lab::new() };
+    let node = lab.serving_all();
+    let grants = granted.iter().cloned().map(SideRow::TenantKey);
+    let side = registered.iter().cloned().map(SideRow::Node).chain(grants).chain([SideRow::SealedSecret(secret)]);
+    node.store(side.collect()).await.unwrap();
+    let other = || lab.node(&second(), ServedTenants::only([lab.ours]));
+    for node in [&node, &other()] {
+        assert_eq!(lab.opened(node).await.unwrap(), SECRET);
+        node.register().await.unwrap();
+    }
+    let (nodes, keys) = lab.log.read(|reader| Ok((reader.nodes()?, reader.tenant_keys()?))).await.unwrap();
+    assert_eq!((nodes, keys), (registered, granted), "there was nothing to do");
+    // A third node gets the key in the present form, and a reseal replaces both of the others.
+    let third = NodeKey::from_bytes(&[3; 32]);
+    let serving = lab.node(&third, ServedTenants::All);
+    serving.register().await.unwrap();
+    node.register().await.unwrap();
+    assert_eq!(lab.opened(&serving).await.unwrap(), SECRET);
+    let stored = lab.log.read(StoredSecrets::read).await.unwrap();
+    let new = NodeKey::from_bytes(&[4; 32]);
+    let done = reseal(&lab.log, &stored, PreviousKey::Known(&first()), &new, &lab.ids).await.unwrap();
+    assert_eq!(done.resealed, [lab.provider.to_string()]);
+    let keys = lab.log.read(|reader| reader.tenant_keys()).await.unwrap();
+    assert!(keys.len() == 3 && !keys.iter().any(is_age));
+    for node in [lab.node(&new, ServedTenants::All), other(), lab.node(&third, ServedTenants::All)] {
+        assert_eq!(lab.opened(&node).await.unwrap(), SECRET);
+    }
+}
+
 /// Holds: keys.tenant-key, bin.reseal
 #[tokio::test]
 async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_new_tenant_key() {
@@ -254,7 +309,8 @@ async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_
     let (foreign, check) = (lab.ids.make::<ProviderId>(), first().derived_key_check());
     let recipient = second().identity.to_public();
     let tenant = lab.theirs.to_string();
-    let granted = tenant_key::granted(&check, &tenant, (&second().fingerprint(), &recipient), &[8; 32]).unwrap();
+    let granted =
+        tenant_key::granted(&check, &lab.ids, &tenant, (&second().fingerprint(), &recipient), &[8; 32]).unwrap();
     let context = secret_context(&tenant, &foreign.to_string(), 1);
     let sealed = sealed_box::seal(&cipher_of([8; 32]), &lab.ids.bytes(), &context, b"foreign").unwrap();
     let secret = events::log::SealedSecret { subject: foreign.to_string(), key_scope: tenant, generation: 1, sealed };

@@ -1,0 +1,46 @@
+//! Makes the code of the gRPC services from their .proto files, without `protoc`, and the descriptors that reflection serves.
+//! Run it after each change of a .proto file:
+//!
+//! ```sh
+//! cargo run --manifest-path query/grpc/codegen/Cargo.toml
+//! ```
+//!
+//! `SHA256SUMS` says what was made of what, and a test of the crate `grpc` compares it with the files.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+const PROTO_FILES: [&str; 2] = ["ledgerway/v1/events.proto", "ledgerway/v1/usage.proto"];
+const CODE: &str = "ledgerway.v1.rs";
+const DESCRIPTORS: &str = "descriptors.bin";
+const SUMS: &str = "SHA256SUMS";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let grpc = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("a folder above")?;
+    let (protos, generated) = (grpc.join("proto"), grpc.join("src/generated"));
+    let mut descriptors = protox::compile(PROTO_FILES, [&protos])?;
+    tonic_prost_build::configure().build_transport(false).out_dir(&generated).compile_fds(descriptors.clone())?;
+    let formatted = Command::new("rustfmt").args(["--edition", "2024"]).arg(generated.join(CODE)).status()?;
+    if !formatted.success() {
+        return Err("rustfmt failed".into());
+    }
+    // Comments and the places in the files are of no use to a client, and more than the rest.
+    descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
+    fs::write(generated.join(DESCRIPTORS), descriptors.encode_to_vec())?;
+    let mut sums = String::new();
+    let files = PROTO_FILES.map(|file| format!("proto/{file}")).into_iter();
+    for file in files.chain([CODE, DESCRIPTORS].map(|file| format!("src/generated/{file}"))) {
+        for byte in Sha256::digest(fs::read(grpc.join(&file))?) {
+            write!(sums, "{byte:02x}")?;
+        }
+        writeln!(sums, "  {file}")?;
+    }
+    fs::write(generated.join(SUMS), sums)?;
+    Ok(())
+}
