@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use events::content::{ContentKeyOwner, ContentSalts};
 use ring::hmac;
 
