@@ -126,8 +126,6 @@ pub struct Admission {
     /// The log position of the rights, prices and routes that it was planned on. It is not decided on if any of these may have
     /// changed since.
     pub planned_at: u64,
-    /// The log position up to which it is known how rate limits are counted. It is not decided on if that has changed since.
-    pub limits_known_at: u64,
     /// The upper bound on the cost.
     pub held: NanoUsd,
     pub ttl: Duration,

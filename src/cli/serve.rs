@@ -141,7 +141,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         tracing::info!(address = %server.address()?, "gRPC is served on a separate address");
         serving.spawn(server.serve_at_most(of_grpc, door, connection_threads.runtimes()));
     }
-    if let Some(mut limits) = engines.limits_task.take() {
+    if let Some(limits) = engines.limits_task.take() {
         limits.end_start().await;
         serving.spawn(limits.run());
     }

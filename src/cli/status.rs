@@ -50,7 +50,7 @@ struct Status {
     database: Option<String>,
     /// The processes that serve the database.
     nodes: Vec<RunningNode>,
-    /// Why they do not share their counts of rate limits; `None` if they do, or none of them ever does.
+    /// Why one of them counts rate limits by its share; `None` if none does, or none has a Redis.
     local_limits: Option<LocalSince>,
     /// `None` if it is in a database.
     ledger_bytes: Option<u64>,

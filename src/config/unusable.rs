@@ -70,7 +70,7 @@ impl Config {
     pub fn redis_unusable(error: &CounterError, variable: impl Fn(&str) -> Option<String>) -> WrongConfig {
         let problem = format!(
             "is the address of a Redis that this node cannot use ({error}), and other nodes are connected to theirs; it does not start, \
-             because they would have to stop sharing counts: let this node reach the server and use it, or correct the address with its \
+             because it would count by its share beside them: let this node reach the server and use it, or correct the address with its \
              user and password"
         );
         setting::REDIS_URL.wrong_as_secret(problem, variable)

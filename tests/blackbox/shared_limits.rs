@@ -1,5 +1,5 @@
-//! Rate limits that three nodes count together in Redis: no window by the log's admissions holds more than the limit and one
-//! request a node, whatever becomes of Redis. `SHARED_LIMITS_SECONDS=180` makes a long run, in which the windows slide.
+//! Rate limits that three nodes count together in Redis: no window by the log's admissions holds more than docs/limits.md says, whatever
+//! becomes of Redis. `SHARED_LIMITS_SECONDS=180` makes a long run, in which the windows slide.
 
 mod no_writes;
 mod nodes;
@@ -36,6 +36,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// On a machine so busy that Redis does not answer in time, nodes count by themselves for a while. A test that is about other
 /// outages, or none, then runs again.
 const RUNS_MAX: usize = 5;
+/// What was counted before Redis went is recorded by then.
+const DECIDED_BEFORE: TimeDelta = TimeDelta::milliseconds(250);
 /// How late a node that is under load may see that Redis has gone.
 const BUSY: TimeDelta = TimeDelta::seconds(10);
 
@@ -54,6 +56,13 @@ enum Outage {
     CutOff,
 }
 
+/// The most that a window may hold, as docs/limits.md says, if Redis loses its counts so often, no node ends, and the largest request
+/// reserves so much.
+fn most(limit: u64, losses: u64, largest: u64) -> u64 {
+    let share = (limit / NODES as u64).max(largest);
+    limit * (1 + losses) + share * (NODES as u64 - 1 - losses)
+}
+
 async fn a_limit_holds_through(outage: Outage) {
     let durability = if let Outage::Killed(durability) = outage { durability } else { Durability::Forgets };
     let mut redis = tokio::task::block_in_place(|| RedisServer::start(durability));
@@ -66,91 +75,76 @@ async fn a_limit_holds_through(outage: Outage) {
     let asking = Asking::start(&nodes, &tenant, CLIENTS_PER_NODE, Duration::from_millis(900));
     let phase = Duration::from_secs(seconds()) / 4;
     tokio::time::sleep(phase).await;
-    match outage {
-        Outage::Killed(_) => tokio::task::block_in_place(|| redis.kill()),
-        Outage::Flushed => drop(tokio::task::block_in_place(|| redis.ask(&["FLUSHALL"]))),
-        Outage::CutOff => nodes.proxy(1).set(ProxyMode::Silent),
-    }
+    let local_nodes = match outage {
+        Outage::Killed(_) => {
+            tokio::task::block_in_place(|| redis.kill());
+            NODES
+        }
+        Outage::Flushed => {
+            tokio::task::block_in_place(|| redis.ask(&["FLUSHALL"]));
+            1
+        }
+        Outage::CutOff => {
+            nodes.proxy(1).set(ProxyMode::Silent);
+            1
+        }
+    };
     asking.pause_between(PAUSE);
-    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    nodes.wait_for_events("access.limits_local.v1", local_nodes, SOON).await;
     tokio::time::sleep(phase).await;
     match outage {
         Outage::Killed(_) => tokio::task::block_in_place(|| redis.start_again()),
         Outage::Flushed => {}
         Outage::CutOff => nodes.proxy(1).set(ProxyMode::Open),
     }
-    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
+    nodes.wait_for_events("access.limits_shared.v1", local_nodes, SOON).await;
     tokio::time::sleep(phase * 2).await;
     let (answered, refused) = asking.stop().await;
 
     let log = nodes.log().await;
     let (fullest, _) = fullest_window(&log, Measured::Requests, Duration::from_mins(1));
-    assert!(fullest <= REQUESTS_PER_MINUTE + NODES as u64, "{outage:?}: {fullest} in a minute");
+    let losses = u64::from(matches!(outage, Outage::Killed(Durability::Forgets) | Outage::Flushed));
+    assert!(fullest <= most(REQUESTS_PER_MINUTE, losses, 1), "{outage:?}: {fullest} in a minute");
     assert!(fullest >= REQUESTS_PER_MINUTE / 2, "{fullest} in a minute: the limit is used");
     assert!(answered > 0 && refused > 50, "{answered} answered, {refused} refused");
-    let local = log.iter().find(|event| type_of(event) == "access.limits_local.v1").expect("its beginning");
-    let shared = log.iter().rfind(|event| type_of(event) == "access.limits_shared.v1").expect("its end");
-    assert_eq!(local["data"]["nodes"].as_array().map(Vec::len), Some(NODES), "{local}");
-    assert!(shared["data"]["ends"].is_u64() && shared["data"]["began_at"].is_string(), "{shared}");
-    let position = |event: &Value| event["position"].as_u64().expect("a position");
-    let (began, ended) = (position(local), position(shared));
-    let admitted: Vec<&Value> = log.iter().filter(|event| type_of(event) == "inference.admitted.v1").collect();
-    let alone = admitted.iter().filter(|admitted| (began..ended).contains(&position(admitted))).count();
-    // Those that the window still held when the local period began: it keeps them for up to two seconds longer.
-    let window_began = instant(&local["recorded_at"]) - TimeDelta::seconds(62);
-    let is_in_window = |event: &&&Value| position(event) < began && instant(&event["recorded_at"]) > window_began;
-    let before = admitted.iter().filter(is_in_window).count() as u64;
-    // While a node that is cut off waits for Redis' answer, the others may use up the limit.
-    let was_used_up = outage == Outage::CutOff && before + NODES as u64 >= REQUESTS_PER_MINUTE;
-    assert!(alone > 0 || was_used_up, "requests are admitted while each node counts by itself: {before} before");
+    let is_among_all = |event: &&Value| {
+        type_of(event) == "access.limits_local.v1" && event["data"]["nodes"].as_array().map(Vec::len) == Some(NODES)
+    };
+    let ended_by = |local: &Value| {
+        let ends =
+            |event: &&Value| type_of(event) == "access.limits_shared.v1" && event["data"]["ends"] == local["position"];
+        log.iter().find(ends).map(|shared| shared["data"]["node"] == local["data"]["node"])
+    };
+    let mut among_all = log.iter().filter(is_among_all);
+    assert!(among_all.any(|local| ended_by(local) == Some(true)), "the node that began it has ended it");
     nodes.wait_until_shared(SOON).await;
 }
 
-/// Holds: limits.shared-window
+/// Holds: limits.local-share
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_holds_when_redis_dies_and_comes_back_empty() {
     a_limit_holds_through(Outage::Killed(Durability::Forgets)).await;
 }
 
-/// Holds: limits.shared-window
+/// Holds: limits.local-share
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_holds_when_redis_dies_and_comes_back_with_what_it_had() {
     a_limit_holds_through(Outage::Killed(Durability::Keeps)).await;
 }
 
-/// Holds: limits.shared-window
+/// Holds: limits.local-share
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_holds_when_redis_loses_its_counts_without_a_word() {
     a_limit_holds_through(Outage::Flushed).await;
 }
 
-/// Holds: limits.shared-window
+/// Holds: limits.local-share
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_holds_when_one_node_is_cut_off_from_redis() {
     a_limit_holds_through(Outage::CutOff).await;
 }
 
-/// Holds: limits.shared-window
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_admitted_before_it_died_counts_when_redis_comes_back_empty() {
-    let mut redis = empty_redis();
-    let (mut nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
-    let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
-    nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": 60 })).await;
-    nodes.wait_until_in_force(&tenant.secret).await;
-    tokio::task::block_in_place(|| redis.kill());
-    let share = answered_before_a_refusal(&nodes, 1, &tenant).await;
-    assert!(share >= 20, "a third of the limit: {share}");
-    nodes.kill(1);
-    tokio::task::block_in_place(|| redis.start_again());
-    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
-    for number in [0, 2] {
-        answered_before_a_refusal(&nodes, number, &tenant).await;
-    }
-    let (fullest, _) = fullest_window(&nodes.log().await, Measured::Requests, Duration::from_mins(1));
-    assert!((40..=60 + NODES as u64).contains(&fullest), "{fullest} in a minute");
-}
-
+/// How many requests a node answers before it refuses one.
 async fn answered_before_a_refusal(nodes: &LimitedNodes, number: usize, tenant: &Tenant) -> u64 {
     let (app, mut answered) = (nodes.node(number).client(Some(&tenant.secret)), 0);
     loop {
@@ -210,7 +204,7 @@ fn of_tenant(log: &[Value], tenant: &Tenant) -> Vec<Value> {
     log.iter().filter(|event| event["tenant_id"] == json!(tenant.id)).cloned().collect()
 }
 
-/// Holds: limits.shared-window
+/// Holds: limits.local-share, limits.closed
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_tokens_and_closed_ones_hold_under_load_when_redis_dies() {
     for _ in 0..RUNS_MAX {
@@ -240,39 +234,41 @@ async fn tokens_and_closed_limits_hold_when_redis_dies() -> bool {
     let clock = SystemClock::new();
     let killed_at = clock.now();
     tokio::task::block_in_place(|| redis.kill());
-    nodes.wait_for_event("access.limits_local.v1", SOON).await;
+    nodes.wait_until_local(SOON).await;
+    let local_at = clock.now() + DECIDED_BEFORE;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let started_at = clock.now();
     tokio::task::block_in_place(|| redis.start_again());
-    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
+    nodes.wait_for_events("access.limits_shared.v1", NODES, SOON).await;
     of_tokens.wait_until_used_up(QUIET, SOON).await;
     of_tokens.stop().await;
     of_closed.stop().await;
 
     let log = nodes.log().await;
     let of_type = |of_type: &str| -> Vec<&Value> { log.iter().filter(|event| type_of(event) == of_type).collect() };
-    let [shared] = of_type("access.limits_shared.v1")[..] else { return false };
-    let local = of_type("access.limits_local.v1")[0];
-    let (began_at, ended_at) = (instant(&shared["data"]["began_at"]), instant(&shared["data"]["ended_at"]));
-    if began_at < killed_at {
+    if of_type("access.limits_shared.v1").len() != NODES {
         return false;
     }
-    assert_eq!(local["data"]["began_at"], shared["data"]["began_at"]);
-    assert!(began_at - killed_at < BUSY, "killed at {killed_at}, and away since {began_at}");
-    assert!(ended_at > started_at && ended_at <= instant(&shared["recorded_at"]), "{started_at}: {shared}");
+    for shared in of_type("access.limits_shared.v1") {
+        let (began_at, ended_at) = (instant(&shared["data"]["began_at"]), instant(&shared["data"]["ended_at"]));
+        if began_at < killed_at {
+            return false;
+        }
+        assert!(began_at - killed_at < BUSY, "killed at {killed_at}, and away since {began_at}");
+        assert!(ended_at > started_at && ended_at <= instant(&shared["recorded_at"]), "{started_at}: {shared}");
+    }
 
     let of_tokens = of_tenant(&log, &tokens);
     let (fullest, _) = fullest_window(&of_tokens, Measured::Tokens, Duration::from_mins(1));
-    let one_request_a_node = largest_reservation(&of_tokens) * NODES as u64;
-    assert!(fullest <= TOKENS_PER_MINUTE + one_request_a_node, "{fullest} tokens in a minute");
+    let most = most(TOKENS_PER_MINUTE, 1, largest_reservation(&of_tokens));
+    assert!(fullest <= most, "{fullest} tokens in a minute");
     assert!(used_tokens(&of_tokens) >= TOKENS_PER_MINUTE / 2, "{} tokens are used", used_tokens(&of_tokens));
 
-    let position = |event: &Value| event["position"].as_u64().expect("a position");
     let of_closed = of_tenant(&log, &closed);
-    let admitted: Vec<u64> =
-        of_closed.iter().filter(|event| type_of(event) == "inference.admitted.v1").map(position).collect();
-    let before = admitted.iter().filter(|at| **at < position(local)).count();
-    let after = admitted.iter().filter(|at| **at > position(shared)).count();
+    let admitted = of_closed.iter().filter(|event| type_of(event) == "inference.admitted.v1");
+    let admitted: Vec<_> = admitted.map(|event| instant(&event["recorded_at"])).collect();
+    let before = admitted.iter().filter(|at| **at < local_at).count();
+    let after = admitted.iter().filter(|at| **at > started_at).count();
     assert!(before > 0 && after > 0, "{before} before, {after} after");
     assert_eq!(before + after, admitted.len(), "a closed limit admits nothing in an outage");
     true
@@ -315,6 +311,13 @@ async fn no_money_is_ever_in_redis() {
     const NAME: &str = "a name that no number has";
     let redis = empty_redis();
     let mut monitor = redis.monitor();
+    let mut output = monitor.stdout.take().expect("its output");
+    // Read as it comes: a pipe that is full takes nothing more.
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        output.read_to_string(&mut said).expect("what it saw");
+        said
+    });
     let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
     let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
     let path = format!("/v1/admin/tenants/{}", tenant.id);
@@ -328,8 +331,7 @@ async fn no_money_is_ever_in_redis() {
     }
     monitor.kill().expect("it runs");
     monitor.wait().expect("its end");
-    let mut said = String::new();
-    monitor.stdout.take().expect("its output").read_to_string(&mut said).expect("what it saw");
+    let said = said.join().expect("what it saw");
     assert!(said.contains(&limit) && said.contains("tokens_per_day"), "{said}");
     for money in [&tenant.budget, "usd", "budget", &tenant.secret, NAME] {
         assert!(!said.contains(money), "{money}");

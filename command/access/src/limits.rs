@@ -62,13 +62,6 @@ impl DefaultLimits {
         });
         created.chain(default).collect()
     }
-
-    /// The limits that apply to a request of which everything is known.
-    fn applicable_to(self, tables: &Tables, request: &ScopeSubject<'_>) -> Vec<ApplicableLimit> {
-        let mut limits = self.applicable(tables, &request.chain, request.teams);
-        limits.extend(narrowed(tables, request));
-        limits
-    }
 }
 
 /// The narrowed limits that apply to a request.
@@ -110,7 +103,7 @@ pub enum Sharing {
     /// No Redis is configured: this process counts by itself.
     Off,
     Shared,
-    /// In a local period: each node counts by itself.
+    /// This process cannot use Redis, and counts by its share.
     Local,
 }
 
@@ -214,13 +207,6 @@ impl Permit {
         match self {
             Self::Free | Self::OneProcess(_) => None,
             Self::Shared(permit) => permit.reserved(),
-        }
-    }
-
-    fn known_at(&self) -> u64 {
-        match self {
-            Self::Free | Self::OneProcess(_) => u64::MAX,
-            Self::Shared(permit) => permit.limiter().known_position(),
         }
     }
 
@@ -351,20 +337,6 @@ impl RateLimiter {
                 let limiter = Arc::clone(permit.limiter());
                 Box::pin(limiter.reserve_tokens(permit, bound)).await
             }
-        }
-    }
-
-    /// The log position up to which it is known how limits are counted. Read before a request is counted, it is what the ledger
-    /// compares with: the request is not admitted if that has changed since.
-    pub fn known_at(&self, permit: &RateLimitPermit) -> u64 {
-        permit.whole.known_at().min(permit.narrowed.known_at())
-    }
-
-    /// Waits until it is known how limits are counted as of this position. Returns false if that takes longer than `deadline`.
-    pub async fn wait_for(&self, position: u64, deadline: Duration) -> bool {
-        match &self.counting {
-            Counting::OneProcess(_) => true,
-            Counting::Shared(limiter) => Box::pin(limiter.wait_for(position, deadline)).await,
         }
     }
 

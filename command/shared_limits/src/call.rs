@@ -1,4 +1,4 @@
-//! What a call of the script says: the node that makes it, and what to count, correct or put.
+//! What a call of the script says: what to count and to correct, and all that the node counts if Redis does not have it.
 
 use std::time::Duration;
 
@@ -12,27 +12,13 @@ const KEEP: Duration = Duration::from_hours(26);
 /// Numbers beyond it are not exact in the script. It is as good as no bound.
 const NUMBER_MAX: u64 = 1 << 53;
 
-/// The state in which a node makes a call.
-#[derive(Clone, Copy, Debug)]
-pub struct NodeState<'a> {
-    /// The limits of one call belong to one group, which one server of a cluster has.
-    pub group: &'a str,
-    /// Rises with every outage and every return: what a node sent in an earlier turn has no effect any more.
-    pub turn: u64,
-    /// The marker of the group that the node has seen. If Redis has another one or none, it has lost its counts.
-    pub marker: Option<&'a str>,
-    /// The marker to use if there is none; never used twice.
-    pub new_marker: &'a str,
-    /// True if requests of the group are running that this node has counted.
-    pub has_running: bool,
-}
-
 /// One limit of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     pub limit: String,
-    /// True if Redis must still have something of what this node has counted. If it has nothing, it has lost it.
-    pub must_be_there: bool,
+    /// The number of the state of this node that Redis has, or gets now. Of two states, the later one has the higher number.
+    pub number: u64,
+    pub state: Option<LimitState>,
     /// Of earlier requests; made before anything is counted.
     pub corrections: Vec<Correction>,
     pub counts: Vec<Count>,
@@ -59,12 +45,9 @@ pub struct Count {
     pub bucket: i64,
 }
 
-/// All that a node counts of one limit.
+/// All that a node counts of one limit, with all corrections that it knows of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitState {
-    pub limit: String,
-    /// Of two states of the same turn, the one with the higher number holds.
-    pub number: u64,
     pub running: u64,
     pub windows: Vec<WindowState>,
 }
@@ -84,16 +67,15 @@ pub struct BucketState {
     pub amount: u64,
 }
 
-/// Writes the keys and the head of a call: the same for all of them.
-pub fn begin(invocation: &mut ScriptInvocation<'_>, operation: &str, node: &str, state: &NodeState<'_>) {
-    let NodeState { group, turn, marker, new_marker, has_running } = *state;
-    invocation.key(marker_key(group)).key(format!("lw:{{{group}}}:nodes"));
-    invocation.arg(operation).arg(node).arg(turn).arg(marker.unwrap_or_default()).arg(new_marker);
-    invocation.arg(micros(RUNNING_KEPT)).arg(micros(KEEP)).arg(u8::from(has_running));
+/// Writes the first key and the head of a call.
+pub fn begin(invocation: &mut ScriptInvocation<'_>, node: &str, group: &str) {
+    invocation.key(nodes_key(group));
+    invocation.arg(node).arg(micros(RUNNING_KEPT)).arg(micros(KEEP));
 }
 
-pub fn marker_key(group: &str) -> String {
-    format!("lw:{{{group}}}:marker")
+/// The nodes that are live, by until when they are.
+pub fn nodes_key(group: &str) -> String {
+    format!("lw:{{{group}}}:nodes")
 }
 
 pub fn limit_key(group: &str, limit: &str) -> String {
@@ -102,7 +84,11 @@ pub fn limit_key(group: &str, limit: &str) -> String {
 
 impl LimitCall {
     pub(crate) fn write(&self, invocation: &mut ScriptInvocation<'_>) {
-        invocation.arg(u8::from(self.must_be_there)).arg(self.corrections.len());
+        invocation.arg(self.number).arg(u8::from(self.state.is_some()));
+        if let Some(state) = &self.state {
+            state.write(invocation);
+        }
+        invocation.arg(self.corrections.len());
         for Correction { measure, bucket, delta } in &self.corrections {
             invocation.arg(measure.as_str()).arg(bucket).arg(delta);
         }
@@ -115,8 +101,8 @@ impl LimitCall {
 }
 
 impl LimitState {
-    pub(crate) fn write(&self, invocation: &mut ScriptInvocation<'_>) {
-        invocation.arg(self.number).arg(self.running).arg(self.windows.len());
+    fn write(&self, invocation: &mut ScriptInvocation<'_>) {
+        invocation.arg(self.running).arg(self.windows.len());
         for WindowState { measure, buckets } in &self.windows {
             invocation.arg(measure.as_str()).arg(buckets.len());
             for BucketState { number, age, amount } in buckets {

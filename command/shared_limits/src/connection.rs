@@ -1,7 +1,7 @@
 //! A connection to Redis, to one server or to a cluster. It does not reconnect and does not repeat: whether a call had an effect
-//! is then never in doubt for longer than the call, and who reconnects first has to make the counts good.
+//! is then never in doubt for longer than the connection, and a node sends all that it counts over the next one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,30 +10,26 @@ use events::shown_text::shown_text;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Script, ScriptInvocation};
+use redis::{AsyncConnectionConfig, Client, RedisResult, Script, ScriptInvocation};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::address::RedisAddress;
-use crate::call::{Correction, Count, LimitCall, LimitState, NodeState, begin, limit_key, marker_key};
+use crate::call::{Correction, Count, LimitCall, LimitState, begin, limit_key, nodes_key};
 use crate::error::{CounterError, CounterErrorKind};
-use crate::reply::{CountReply, PutReply};
+use crate::reply::CountReply;
 
 /// How long it may take to connect. What is tried then may take as long as answers may.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long an answer may take. Requests wait for it.
-pub const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// How long the set of ready nodes is kept.
-const READY_KEPT_S: i64 = 3_600;
+const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// The first version whose scripts may write after they have asked for the time.
 const MAJOR_VERSION_MIN: u32 = 5;
 /// The policy of a server that drops no key when its memory is full.
 const KEEPS_ALL: &str = "noeviction";
-/// The group and the limit of the calls that a connection begins with.
+/// The group and the limit of the calls that a connection begins with, and the group in which a node says each second that it is there.
 const TRIAL: &str = "trial";
-/// The turn before the first outage: nobody asks who is ready in it, except to try.
-const NO_TURN: u64 = 0;
 /// The most characters of a server's version or policy that are passed on.
 const SETTING_CHARS_MAX: usize = 20;
 
@@ -53,14 +49,6 @@ enum Link {
     Cluster(ClusterConnection),
 }
 
-/// The nodes that have put all their counts in a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadyNodes {
-    pub nodes: HashSet<String>,
-    /// False if Redis did not know that this node was ready.
-    pub was_known: bool,
-}
-
 impl CounterConnection {
     /// Connects as the node of this name, if the server lets it do all that counting needs, and answers in time.
     pub async fn open(address: &RedisAddress, node: &str) -> Result<Self, CounterError> {
@@ -73,72 +61,63 @@ impl CounterConnection {
         // By one name, so that it leaves nothing of each process.
         let trial = Self { node: TRIAL.into(), ..connection.clone() };
         trial.try_all().await?;
+        connection.is_known(TRIAL).await?;
         Ok(connection)
     }
 
-    /// Counts, and asks who is ready, in a group of its own: a user may be allowed to connect and not to count. `put` needs no
-    /// other command.
+    /// Counts in a group of its own: a user may be allowed to connect and not to count.
     async fn try_all(&self) -> Result<(), CounterError> {
-        let state = NodeState { group: TRIAL, turn: NO_TURN, marker: None, new_marker: TRIAL, has_running: false };
         // Windows and running requests are counted by other commands of Redis. The second call removes what the first has counted.
         let count = |measure| Count { measure, kept: Duration::ZERO, bound: u64::MAX, amount: 1, bucket: 0 };
         let counts = [Measure::RequestsPerMinute, Measure::ConcurrentRequests].map(count).to_vec();
         let ended = Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 };
-        let limit = LimitCall { limit: TRIAL.to_owned(), corrections: vec![ended], counts, ..LimitCall::default() };
-        // The script writes the marker only where it is missing.
-        self.check().await?;
+        let state = Some(LimitState { running: 0, windows: Vec::new() });
+        let limit = LimitCall { limit: TRIAL.to_owned(), number: 1, state, corrections: vec![ended], counts };
         self.load_script().await?;
         for _ in 0..2 {
-            self.count(&state, std::slice::from_ref(&limit)).await?;
+            self.count(TRIAL, std::slice::from_ref(&limit)).await?;
         }
-        self.ready(NO_TURN).await?;
         Ok(())
     }
 
-    /// Counts against all limits or against none.
-    pub async fn count(&self, state: &NodeState<'_>, limits: &[LimitCall]) -> Result<CountReply, CounterError> {
+    /// Counts against all limits or against none. They are of one group, which one server of a cluster has.
+    pub async fn count(&self, group: &str, limits: &[LimitCall]) -> Result<CountReply, CounterError> {
         let mut invocation = self.script.prepare_invoke();
-        begin(&mut invocation, "count", &self.node, state);
+        begin(&mut invocation, &self.node, group);
         for limit in limits {
-            invocation.key(limit_key(state.group, &limit.limit));
+            invocation.key(limit_key(group, &limit.limit));
             limit.write(&mut invocation);
         }
         CountReply::read(&self.invoke(&invocation).await?).map_err(|kind| self.failed(kind))
     }
 
-    /// Replaces all that this node has counted in these limits.
-    pub async fn put(&self, state: &NodeState<'_>, limits: &[LimitState]) -> Result<PutReply, CounterError> {
-        let mut invocation = self.script.prepare_invoke();
-        begin(&mut invocation, "put", &self.node, state);
-        for limit in limits {
-            invocation.key(limit_key(state.group, &limit.limit));
-            limit.write(&mut invocation);
-        }
-        PutReply::read(&self.invoke(&invocation).await?).map_err(|kind| self.failed(kind))
-    }
-
-    /// Says that this node has put all its counts in this turn, and returns the nodes that have said so.
-    pub async fn ready(&self, turn: u64) -> Result<ReadyNodes, CounterError> {
-        let key = format!("lw:{{ready}}:{turn}");
-        let mut commands = redis::pipe();
-        commands.sadd(&key, &*self.node).expire(&key, READY_KEPT_S).ignore().smembers(&key);
-        let (added, nodes): (u64, HashSet<String>) = self.run(&commands).await?;
-        Ok(ReadyNodes { nodes, was_known: added == 0 })
-    }
-
-    /// Asks whether the server answers (in a cluster, each primary), and whether it accepts writes (in a cluster, the one that has the key of
-    /// the trial). A replica, or a server whose memory is full, still answers.
+    /// Asks whether the server answers (in a cluster, each primary), accepts writes, and still knows this node (in a cluster, the one
+    /// that has the trial). A replica, or a server whose memory is full, still answers.
     pub async fn check(&self) -> Result<(), CounterError> {
-        let mut write = redis::pipe();
-        write.set(marker_key(TRIAL), TRIAL).ignore();
-        match self.link.clone() {
-            Link::Server(_) => self.run(&write).await,
-            Link::Cluster(mut cluster) => {
-                let ping = redis::cmd("PING");
-                let is_there = self.answered::<()>(ping.query_async(&mut cluster));
-                tokio::try_join!(is_there, self.run::<()>(&write)).map(drop)
-            }
+        if let Link::Cluster(mut cluster) = self.link.clone() {
+            self.answered::<()>(redis::cmd("PING").query_async(&mut cluster)).await?;
         }
+        self.renew(TRIAL).await
+    }
+
+    /// The nodes that have said lately that they are there.
+    pub async fn live_nodes(&self) -> Result<Vec<String>, CounterError> {
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(nodes_key(TRIAL)).arg(0).arg(-1);
+        match self.link.clone() {
+            Link::Server(mut server) => self.answered(range.query_async(&mut server)).await,
+            Link::Cluster(mut cluster) => self.answered(range.query_async(&mut cluster)).await,
+        }
+    }
+
+    /// Keeps the places of this node's running requests in a group.
+    pub async fn renew(&self, group: &str) -> Result<(), CounterError> {
+        if self.is_known(group).await? { Ok(()) } else { Err(self.failed(CounterErrorKind::Lost)) }
+    }
+
+    /// Says that this node is there, and returns whether Redis knew it.
+    async fn is_known(&self, group: &str) -> Result<bool, CounterError> {
+        Ok(self.count(group, &[]).await? != CountReply::Unknown)
     }
 
     /// A call that finds no script sends it and asks again: that would be three answers in the time of one. In a cluster it is left to that:
@@ -154,13 +133,6 @@ impl CounterConnection {
         match self.link.clone() {
             Link::Server(mut server) => self.answered(invocation.invoke_async(&mut server)).await,
             Link::Cluster(mut cluster) => self.answered(invocation.invoke_async(&mut cluster)).await,
-        }
-    }
-
-    async fn run<T: redis::FromRedisValue>(&self, commands: &Pipeline) -> Result<T, CounterError> {
-        match self.link.clone() {
-            Link::Server(mut server) => self.answered(commands.query_async(&mut server)).await,
-            Link::Cluster(mut cluster) => self.answered(commands.query_async(&mut cluster)).await,
         }
     }
 

@@ -32,6 +32,8 @@ pub enum CounterErrorKind {
     TooOld(String),
     /// The policy with which it may drop keys.
     Evicts(String),
+    /// Redis does not have what the node has counted.
+    Lost,
     Unreadable,
 }
 
@@ -68,6 +70,7 @@ impl CounterErrorKind {
             | Self::ConnectionClosed
             | Self::Unreachable(_)
             | Self::Refused(_)
+            | Self::Lost
             | Self::Unreadable => false,
         }
     }
@@ -89,6 +92,9 @@ impl CounterErrorKind {
             Self::Evicts(policy) => format!(
                 "Redis at {server} may drop counts when its memory is full: set its maxmemory-policy to noeviction instead of {policy}"
             ),
+            Self::Lost => {
+                format!("Redis at {server} has lost its counts, or this node was silent for five seconds")
+            }
             Self::Unreadable => format!("Redis at {server} answered something that is no answer of the script"),
         }
     }

@@ -11,7 +11,7 @@ mod error;
 mod reply;
 
 pub use address::{AddressError, RedisAddress};
-pub use call::{BucketState, Correction, Count, LimitCall, LimitState, NodeState, WindowState};
-pub use connection::{ANSWER_MAX, CounterConnection, ReadyNodes};
+pub use call::{BucketState, Correction, Count, LimitCall, LimitState, WindowState};
+pub use connection::CounterConnection;
 pub use error::{CounterError, CounterErrorKind};
-pub use reply::{Answer, CountReply, PutReply, Shortage, Standing};
+pub use reply::{Answer, CountReply, Shortage, Standing};

@@ -11,27 +11,16 @@ pub enum CountReply {
     Counted(Answer),
     /// Counted against none: one or more have too little left.
     Refused(Answer),
-    /// Redis has lost counts of this node or of others.
-    Lost,
-    /// The node has begun a later turn meanwhile.
-    Superseded,
+    /// Nothing was done: Redis has another state of this node than the call goes by. Of a call without limits: the node was not live.
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The marker of the group.
-    pub marker: String,
     /// The server's time, in microseconds since the epoch.
     pub now_micros: i64,
     /// One for each count, in the order of the call.
     pub standings: Vec<Standing>,
-}
-
-/// The answer to a node that puts all that it counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PutReply {
-    Put(Answer),
-    Superseded,
 }
 
 /// How a measure stands after the call.
@@ -61,18 +50,7 @@ impl CountReply {
         match words.first().map(String::as_str) {
             Some("counted") => Answer::read(words).map(Self::Counted),
             Some("refused") => Answer::read(words).map(Self::Refused),
-            Some("lost") => Ok(Self::Lost),
-            Some("superseded") => Ok(Self::Superseded),
-            _ => Err(CounterErrorKind::Unreadable),
-        }
-    }
-}
-
-impl PutReply {
-    pub(crate) fn read(words: &[String]) -> Result<Self, CounterErrorKind> {
-        match words.first().map(String::as_str) {
-            Some("counted") => Answer::read(words).map(Self::Put),
-            Some("superseded") => Ok(Self::Superseded),
+            Some("unknown") => Ok(Self::Unknown),
             _ => Err(CounterErrorKind::Unreadable),
         }
     }
@@ -80,9 +58,9 @@ impl PutReply {
 
 impl Answer {
     fn read(words: &[String]) -> Result<Self, CounterErrorKind> {
-        let [_, marker, now, numbers @ ..] = words else { return Err(CounterErrorKind::Unreadable) };
+        let [_, now, numbers @ ..] = words else { return Err(CounterErrorKind::Unreadable) };
         let now_micros = now.parse().map_err(|_| CounterErrorKind::Unreadable)?;
-        Ok(Self { marker: marker.clone(), now_micros, standings: standings(numbers)? })
+        Ok(Self { now_micros, standings: standings(numbers)? })
     }
 }
 

@@ -1,30 +1,29 @@
 -- The counts of rate limits that several nodes share. One call decides one request under all limits that bind it: it counts
 -- against all of them or, if one has too little left, against none.
 --
--- KEYS: 1 the marker of the group, 2 until when each node is live, 3 and on: a hash for each limit.
--- ARGV: 1 `count` or `put`, 2 the node, 3 the node's turn, 4 the marker that the node expects ('' if none), 5 a marker to use
--- if there is none, 6 how long a node is live after its last call: its running requests count as long, 7 how long a key is kept
--- (both in microseconds), 8 `1` if requests of the node are running that it counted before, then the counts by limit. Those of
--- `count` begin with `1` if Redis must still have something of what the node has counted of that limit.
+-- KEYS: 1 until when each node is live, 2 and on: a hash for each limit.
+-- ARGV: 1 the node, 2 how long a node is live after its last call: its running requests count as long, 3 how long a key is kept
+-- (both in microseconds). Then for each limit: the number of the state that Redis has of the node, `1` and that state if it is sent
+-- with this call (`0` if not), the corrections of earlier requests, and the counts.
 --
--- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n`
--- and `s:n`, the turn and the number of n's last `put`. A node counts in its own fields alone, so that it can write them again
--- as a whole: after that they are exact, whatever became of earlier calls. The fields of a node that is not live go with its
--- last window.
+-- A limit's hash has, for each measure m and node n, the window `w:m:n` (below), `r:n`, the running requests of n, and `t:n`, the
+-- number of the last state that n has sent. A node counts in its own fields alone, so that it can write them again as a whole:
+-- after that they are exact, whatever became of earlier calls. A call that goes by another state than the one that is here changes
+-- nothing: it is late, or Redis has lost something. The fields of a node that is not live go with its last window.
 --
 -- A window is a packed string: the sum, then for each bucket its number (the node's own), the time of its newest count, and its
 -- amount, oldest bucket first. A bucket leaves as a whole.
 --
--- The reply: a word, the marker, the server's time, then three numbers for each count: the amount counted, how long until that is
--- less, and how long until the request fits (0: it fits, -1: nobody knows, -2: never).
+-- The reply: `unknown` if nothing was done, because another state is here than the node thinks, or, in a call without limits, because
+-- the node was not live. Otherwise `counted` or `refused`, the server's time, then three numbers for each count: the amount counted,
+-- how long until that is less, and how long until the request fits (0: it fits, -1: nobody knows, -2: never).
 
 local WORD, ENTRY = 8, 24
 local seconds = redis.call('TIME')
 local NOW = seconds[1] * 1000000 + seconds[2]
-local OP, NODE, TURN, EXPECTED, CANDIDATE = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local RUNNING_KEPT, KEEP, HAS_RUNNING = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local NODE, RUNNING_KEPT, KEEP = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local cursor = 8
+local cursor = 3
 local function word()
   cursor = cursor + 1
   return ARGV[cursor]
@@ -157,18 +156,16 @@ local function windows_of(key, fields, measure, kept)
   return windows
 end
 
--- The running requests of the nodes that are live; those of others are forgotten.
-local function running_of(key, fields, live)
+-- The running requests of the nodes that are live.
+local function running_of(fields, live)
   local running = 0
   for field, count in pairs(fields) do
-    if field:sub(1, 2) == 'r:' then
-      if live[field:sub(3)] then running = running + tonumber(count) else redis.call('HDEL', key, field) end
-    end
+    if field:sub(1, 2) == 'r:' and live[field:sub(3)] then running = running + tonumber(count) end
   end
   return running
 end
 
--- Forgets the turns of nodes that are not live and have nothing left in a window.
+-- Forgets nodes that are not live and have nothing left in a window.
 local function forget_nodes(key, fields, live)
   for field in pairs(fields) do
     local node = field:sub(3)
@@ -177,95 +174,99 @@ local function forget_nodes(key, fields, live)
       for other, window in pairs(fields) do
         if other:sub(1, 2) == 'w:' and other:sub(-#node - 1) == ':' .. node and #window > WORD then has_window = true end
       end
-      if not has_window then redis.call('HDEL', key, field, 's:' .. node, 'r:' .. node) end
+      if not has_window then redis.call('HDEL', key, field, 'r:' .. node) end
     end
   end
 end
 
-local marker = redis.call('GET', KEYS[1])
-if not marker then
-  if OP == 'count' and EXPECTED ~= '' then return { 'lost', '' } end
-  marker = CANDIDATE
-  redis.call('SET', KEYS[1], marker)
-elseif OP == 'count' and EXPECTED ~= '' and EXPECTED ~= marker then
-  return { 'lost', marker }
+-- What a node counts of a limit, all of it.
+local function read_state()
+  local state = { running = number(), windows = {} }
+  for _ = 1, number() do
+    local measure, buckets, sum, packed = word(), number(), 0, {}
+    for _ = 1, buckets do
+      local bucket, age, amount = number(), number(), number()
+      sum = sum + amount
+      packed[#packed + 1] = struct.pack('>ddd', bucket, NOW - age, amount)
+    end
+    if buckets > 0 then state.windows[measure] = struct.pack('>d', sum) .. table.concat(packed) end
+  end
+  return state
 end
-redis.call('PEXPIRE', KEYS[1], text(KEEP / 1000))
+
+local function put(limit, name, value)
+  limit.fields[name] = value
+  redis.call('HSET', limit.key, name, value)
+end
+
+-- Replaces all that the node had in a limit.
+local function put_state(limit)
+  for field in pairs(limit.fields) do
+    if field:sub(1, 2) == 'w:' and field:sub(-#NODE - 1) == ':' .. NODE then
+      redis.call('HDEL', limit.key, field)
+      limit.fields[field] = nil
+    end
+  end
+  put(limit, 't:' .. NODE, text(limit.number))
+  put(limit, 'r:' .. NODE, text(limit.state.running))
+  for measure, window in pairs(limit.state.windows) do put(limit, 'w:' .. measure .. ':' .. NODE, window) end
+end
 
 local limits = {}
-for at = 3, #KEYS do
-  limits[at] = fields_of(KEYS[at])
-  if tonumber(limits[at]['t:' .. NODE] or 0) > TURN then return { 'superseded', marker } end
+for at = 2, #KEYS do
+  local limit = { key = KEYS[at], fields = fields_of(KEYS[at]), number = number(), corrections = {}, counts = {} }
+  if word() == '1' then limit.state = read_state() end
+  for nth = 1, number() do limit.corrections[nth] = { measure = word(), bucket = number(), delta = number() } end
+  for nth = 1, number() do
+    limit.counts[nth] = { measure = word(), kept = number(), bound = number(), amount = number(), bucket = number() }
+  end
+  local known = tonumber(limit.fields['t:' .. NODE] or 0)
+  if known ~= limit.number and not (limit.state and known < limit.number) then return { 'unknown' } end
+  if known == limit.number then limit.state = nil end
+  limits[#limits + 1] = limit
 end
 
 -- What a node had running is not counted any more when it is not live.
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(NOW))
-local is_known = redis.call('ZSCORE', KEYS[2], NODE)
-if OP == 'count' and HAS_RUNNING and not is_known then return { 'lost', marker } end
-redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), NODE)
-redis.call('PEXPIRE', KEYS[2], text(KEEP / 1000))
-local live, scores = {}, redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+local live_until = redis.call('ZSCORE', KEYS[1], NODE)
+local was_live = live_until and tonumber(live_until) > NOW
+-- The first write: a server whose memory is full refuses it, and lets a script that has written something go on.
+redis.call('ZADD', KEYS[1], text(NOW + RUNNING_KEPT), NODE)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(NOW))
+redis.call('PEXPIRE', KEYS[1], text(KEEP / 1000))
+if #limits == 0 then return { was_live and 'counted' or 'unknown', text(NOW) } end
+local live, scores = {}, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for at = 1, #scores, 2 do
   live[scores[at]] = true
   -- As with windows, if the clock was set back.
   if tonumber(scores[at + 1]) > NOW + RUNNING_KEPT then
-    redis.call('ZADD', KEYS[2], text(NOW + RUNNING_KEPT), scores[at])
+    redis.call('ZADD', KEYS[1], text(NOW + RUNNING_KEPT), scores[at])
   end
-end
-
-if OP == 'put' then
-  for at = 3, #KEYS do
-    local key, fields = KEYS[at], limits[at]
-    local put, running, measures = number(), number(), number()
-    local is_newer = tonumber(fields['t:' .. NODE] or 0) < TURN or tonumber(fields['s:' .. NODE] or 0) < put
-    if is_newer then
-      redis.call('HSET', key, 't:' .. NODE, text(TURN), 's:' .. NODE, text(put), 'r:' .. NODE, text(running))
-    end
-    for _ = 1, measures do
-      local measure, buckets, sum, packed = word(), number(), 0, {}
-      for _ = 1, buckets do
-        local bucket, age, amount = number(), number(), number()
-        sum = sum + amount
-        packed[#packed + 1] = struct.pack('>ddd', bucket, NOW - age, amount)
-      end
-      if is_newer then redis.call('HSET', key, 'w:' .. measure .. ':' .. NODE, struct.pack('>d', sum) .. table.concat(packed)) end
-    end
-    redis.call('PEXPIRE', key, text(KEEP / 1000))
-  end
-  return { 'counted', marker, text(NOW) }
 end
 
 -- First what is known of earlier requests, then this one.
 local counts = {}
-for at = 3, #KEYS do
-  local key, fields = KEYS[at], limits[at]
-  -- The key was dropped, though the node still counts on it.
-  if word() == '1' and not fields['t:' .. NODE] then return { 'lost', marker } end
-  if tonumber(fields['t:' .. NODE] or -1) < TURN then redis.call('HSET', key, 't:' .. NODE, text(TURN)) end
-  for _ = 1, number() do
-    local measure, bucket, delta = word(), number(), number()
-    if measure == 'concurrent_requests' then
+for _, limit in ipairs(limits) do
+  if limit.state then put_state(limit) end
+  for _, correction in ipairs(limit.corrections) do
+    if correction.measure == 'concurrent_requests' then
       local field = 'r:' .. NODE
-      fields[field] = text(math.max(tonumber(fields[field] or 0) + delta, 0))
-      redis.call('HSET', key, field, fields[field])
+      put(limit, field, text(math.max(tonumber(limit.fields[field] or 0) + correction.delta, 0)))
     else
-      local field = 'w:' .. measure .. ':' .. NODE
-      if fields[field] then
-        fields[field] = with_correction(fields[field], bucket, delta)
-        redis.call('HSET', key, field, fields[field])
-      end
+      local field = 'w:' .. correction.measure .. ':' .. NODE
+      local window = limit.fields[field]
+      if window then put(limit, field, with_correction(window, correction.bucket, correction.delta)) end
     end
   end
-  for _ = 1, number() do
-    counts[#counts + 1] =
-      { key = key, fields = fields, measure = word(), kept = number(), bound = number(), amount = number(), bucket = number() }
+  for _, count in ipairs(limit.counts) do
+    count.key, count.fields = limit.key, limit.fields
+    counts[#counts + 1] = count
   end
 end
 
 local word_of_reply = 'counted'
 for _, count in ipairs(counts) do
   if count.measure == 'concurrent_requests' then
-    count.counted = running_of(count.key, count.fields, live)
+    count.counted = running_of(count.fields, live)
     count.wait = count.counted + count.amount > count.bound and -1 or 0
     count.more_in = -1
   else
@@ -281,9 +282,9 @@ for _, count in ipairs(counts) do
   end
   if count.wait ~= 0 then word_of_reply = 'refused' end
 end
-for at = 3, #KEYS do forget_nodes(KEYS[at], limits[at], live) end
+for _, limit in ipairs(limits) do forget_nodes(limit.key, limit.fields, live) end
 
-local reply = { word_of_reply, marker, text(NOW) }
+local reply = { word_of_reply, text(NOW) }
 for _, count in ipairs(counts) do
   if word_of_reply == 'counted' then
     if count.measure == 'concurrent_requests' then
@@ -304,5 +305,5 @@ for _, count in ipairs(counts) do
   end
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = text(count.counted), text(count.more_in), text(count.wait)
 end
-for at = 3, #KEYS do redis.call('PEXPIRE', KEYS[at], text(KEEP / 1000)) end
+for _, limit in ipairs(limits) do redis.call('PEXPIRE', limit.key, text(KEEP / 1000)) end
 return reply

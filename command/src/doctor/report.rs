@@ -167,7 +167,7 @@ pub struct Report {
     local_limits: Option<LocalLimits>,
 }
 
-/// Why the nodes do not share their counts of rate limits.
+/// Why a node counts rate limits by its share.
 #[derive(Debug, Serialize)]
 struct LocalLimits {
     began_at: String,
@@ -250,7 +250,7 @@ pub fn shape() -> Shape {
         .open();
     let local_limits = object()
         .required("began_at", described(schema::time(), "When that began"))
-        .required("node", described(schema::string(), "The node that could not share its counts"))
+        .required("node", described(schema::string(), "The node that cannot use Redis; of several, the first"))
         .required("reason", described(schema::string(), "Why"))
         .open();
     object()
@@ -263,7 +263,7 @@ pub fn shape() -> Shape {
             "local_limits",
             described(
                 nullable(local_limits),
-                "Why each node counts rate limits by itself although it has a Redis; null if counts are shared, or none has one",
+                "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one",
             ),
         )
         .open()

@@ -35,8 +35,6 @@ pub struct AdmissionRequest<'a> {
     pub idempotency_key: Option<&'a str>,
     /// The log position of the tables that caller and plan come from.
     pub planned_at: u64,
-    /// The log position up to which it is known how rate limits are counted.
-    pub limits_known_at: u64,
     /// The tokens that it counts against limits that nodes share.
     pub rate_limited_tokens: Option<u64>,
     /// The request that it is a copy of.
@@ -140,7 +138,6 @@ impl AdmissionRequest<'_> {
             request_id: self.id,
             context: self.context.clone(),
             planned_at: self.planned_at,
-            limits_known_at: self.limits_known_at,
             held: plan.bound.held,
             ttl: gateway.log.hold_ttl(),
             if_short,

@@ -299,8 +299,6 @@ async fn plan_and_admit(
         let content = gateway.content_of(content_policy, &context, received.id, at).await?;
         let prompt_digest = prompt_digest(gateway, received, &request, &content).await?;
         let tokens_bound = plan.tokens_bound(request.facts.choices);
-        // Read before the limits are: what the ledger knows of them beyond that makes the admission stale.
-        let limits_known_at = gateway.limits.known_at(&unheld.permit);
         gateway
             .limits
             .reserve_tokens(&mut unheld.permit, tokens_bound)
@@ -321,7 +319,6 @@ async fn plan_and_admit(
             prompt_digest: prompt_digest.clone(),
             idempotency_key: received.idempotency_key,
             planned_at: if plans_left == 0 { u64::MAX } else { at },
-            limits_known_at,
             rate_limited_tokens: unheld.permit.shared_tokens(),
             shadow_of: received.copied.map(|copied| copied.request),
         };
@@ -334,10 +331,7 @@ async fn plan_and_admit(
             Err(NotAdmitted::Stale { changed_at }) => changed_at,
         };
         attempts_left -= 1;
-        if attempts_left == 0
-            || !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await
-            || !gateway.limits.wait_for(changed_at, TABLES_WAIT_MAX).await
-        {
+        if attempts_left == 0 || !gateway.tables.wait_for(changed_at, TABLES_WAIT_MAX).await {
             return Err(not_current());
         }
         stale = Some((plan, first_body));

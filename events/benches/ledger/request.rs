@@ -19,7 +19,6 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
         request_id,
         context: Context::about(Actor::Operator, chain).in_request(request_id),
         planned_at: u64::MAX,
-        limits_known_at: u64::MAX,
         held: HELD,
         ttl: TTL,
         if_short: IfShort::AskAgain,

@@ -174,7 +174,6 @@ impl World {
             request_id,
             context: Context::about(actor, chain).in_request(request_id),
             planned_at: u64::MAX,
-            limits_known_at: u64::MAX,
             held: HELD,
             ttl: self.ttl,
             if_short: IfShort::AskAgain,

@@ -2,7 +2,7 @@
 //! `access-{key_id}`, `access-operator` or `access-anonymous`. They are rolled up by second, reads by minute, so that a flood
 //! cannot flood the log: the first is recorded at once, the rest as one event.
 //!
-//! On the stream `access-limits`: whether nodes share the counts of rate limits, or each counts by itself.
+//! On the stream `access-limits`: when nodes count rate limits by their shares.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,9 @@ family! {
         Read(AccessRead) "access.read" v 1 in set 1 at Anywhere;
         /// Changes by administration that a rule refused, rolled up.
         Rejected(AdminRejected) "admin.rejected" v 1 in set 1 at Anywhere;
-        /// From here on, each node counts rate limits by itself.
+        /// A node counts rate limits by its share from here on.
         LimitsLocal(AccessLimitsLocal) "access.limits_local" v 1 in set 1 at Anywhere;
-        /// From here on, all nodes share the counts of rate limits again.
+        /// A node counts rate limits in Redis again from here on.
         LimitsShared(AccessLimitsShared) "access.limits_shared" v 1 in set 1 at Anywhere;
     }
 }
@@ -35,16 +35,7 @@ family! {
 impl Access {
     /// The stream of `access.limits_local` and `access.limits_shared`.
     pub fn limits_stream() -> Stream {
-        Stream::new(StreamKind::Access, LIMITS)
-    }
-}
-
-const LIMITS: &str = "limits";
-
-impl Stream {
-    /// True for the stream that says how nodes count rate limits.
-    pub(crate) fn is_of_limits(&self) -> bool {
-        self.kind == StreamKind::Access && self.id == LIMITS
+        Stream::new(StreamKind::Access, "limits")
     }
 }
 
@@ -137,28 +128,29 @@ pub struct AdminRejected {
     pub count: u64,
 }
 
-/// A node cannot share the counts of rate limits with the others: from this position on, each node of `nodes` counts by itself, and
-/// admits an equal share of what each limit has left. Recorded again when another node has to be given a share.
+/// A node cannot count rate limits in Redis: it admits its share of each limit, which is divided by the number of `nodes`. It does so
+/// since `began_at`. Recorded again when the nodes have changed.
+///
+/// Before ADR-0033, one node recorded it for all: from this position on, each node of `nodes` counts so, until an `access.limits_shared` whose `ends` is the last of these events, whichever node records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLimitsLocal {
     /// The node that records it.
     pub node: String,
-    /// The nodes that count from here on.
+    /// The nodes among which the node divides limits: those that serve requests.
     pub nodes: Vec<String>,
-    /// When the shared counts were away for the node, or when it began to run while they were.
+    /// When Redis was away for the node, or when it began to run while it was.
     #[serde(with = "wire")]
     pub began_at: DateTime<Utc>,
     /// What failed, for people.
     pub reason: String,
 }
 
-/// All nodes have put what they count into the shared counts: from this position on these are shared. Without effect if
-/// `ends` is not the last `access.limits_local`.
+/// A node counts rate limits in Redis again, since `ended_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLimitsShared {
     /// The node that records it.
     pub node: String,
-    /// The position of the `access.limits_local` that it ends.
+    /// The position of the last `access.limits_local` of this node.
     pub ends: u64,
     #[serde(with = "wire")]
     pub began_at: DateTime<Utc>,

@@ -544,10 +544,10 @@ impl Shown for Budget {
 }
 
 named! {
-    /// What a rate limit does while nodes cannot count together.
+    /// What a rate limit does on a node that cannot count in Redis.
     #[derive(Default)]
     pub enum WhenUnshared {
-        /// Each node admits its share of what is left.
+        /// It admits the node's share.
         #[default]
         Local = "local",
         /// Refuses every request.

@@ -87,7 +87,6 @@ pub(super) fn check(
         request_id: evidence.request,
         context: recorded.context.clone(),
         planned_at: u64::MAX,
-        limits_known_at: u64::MAX,
         held: reserved.held_usd,
         ttl: (reserved.expires_at - recorded.recorded_at).to_std().unwrap_or_default(),
         if_short: IfShort::Refuse,

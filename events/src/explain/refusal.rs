@@ -104,7 +104,6 @@ fn decided(
         request_id: request,
         context: recorded.context.clone(),
         planned_at: u64::MAX,
-        limits_known_at: u64::MAX,
         held: wanted,
         ttl: std::time::Duration::ZERO,
         if_short: IfShort::Refuse,

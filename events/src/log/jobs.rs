@@ -91,11 +91,6 @@ impl OpenBatch<'_> {
         changed.or_else(|| self.changes.concerning(planned_at, context))
     }
 
-    /// The position of the last change of how rate limits are counted, if it is after `known_at`.
-    pub(super) fn limits_changed_since(&self, known_at: u64) -> Option<u64> {
-        self.draft.changes.of_limits(known_at).or_else(|| self.changes.of_limits(known_at))
-    }
-
     /// Adds the events of one decision to the draft, and returns the position of the last.
     pub(super) fn record(&mut self, events: Vec<Emitted>) -> Option<u64> {
         self.draft.record_decided(self.facts, events)

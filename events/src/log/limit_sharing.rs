@@ -11,7 +11,7 @@ pub enum LimitSharing {
     Starting,
     /// It was given a Redis, and has never reached it: it has a wrong address, or started while Redis was away.
     Unreached,
-    /// It has lost its connection to Redis, or has not put its counts into it yet.
+    /// It has lost its connection to Redis, or has not told it yet what it counts.
     Disconnected,
     /// Its Redis answers it, and accepts writes.
     Connected,

@@ -15,8 +15,6 @@ pub(super) struct RecentChanges {
     changes: VecDeque<RecentChange>,
     /// The position up to which changes are not kept.
     forgotten: u64,
-    /// The position of the last change of how rate limits are counted.
-    limits_changed: u64,
 }
 
 #[derive(Debug)]
@@ -33,20 +31,12 @@ impl RecentChanges {
         Self { forgotten: position, ..Self::default() }
     }
 
-    /// Takes what is known of rate limits before this position for stale: it may have changed.
-    pub(super) const fn forget_limits(&mut self, position: u64) {
-        self.limits_changed = position;
-    }
-
     pub(super) fn apply(&mut self, recorded: &Recorded) {
         self.note(recorded.position, &recorded.stream, &recorded.context);
     }
 
     /// Keeps a change, with its context, if it can change plans.
     pub(super) fn note(&mut self, position: u64, stream: &Stream, context: &Context) {
-        if stream.is_of_limits() {
-            self.limits_changed = position;
-        }
         if !can_change_plans(stream.kind) {
             return;
         }
@@ -64,15 +54,10 @@ impl RecentChanges {
         let concerning = later.find(|change| change.may_concern(context)).map(|change| change.position);
         concerning.or_else(|| (planned_at < self.forgotten).then_some(self.forgotten))
     }
-
-    /// The position of the last change of how rate limits are counted, if it is after `known_at`.
-    pub(super) fn of_limits(&self, known_at: u64) -> Option<u64> {
-        (known_at < self.limits_changed).then_some(self.limits_changed)
-    }
 }
 
 /// True if changes of this kind can change rights, teams, routes or prices. Budgets are the ledger's own, and limits are counted before
-/// the ledger is asked; how they are counted is told apart. No request of a model depends on a saved search.
+/// the ledger is asked. No request of a model depends on a saved search.
 const fn can_change_plans(kind: StreamKind) -> bool {
     match kind {
         StreamKind::Partner
@@ -180,18 +165,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn only_a_change_of_how_limits_are_counted_concerns_whoever_has_counted_before_it() {
-        let mut changes = RecentChanges::after(10);
-        changes.note(11, &Stream::new(StreamKind::Access, "key_1"), &by_operator());
-        assert_eq!(changes.of_limits(0), None, "refused requests");
-        changes.note(12, &crate::event::Access::limits_stream(), &by_operator());
-        assert_eq!((changes.of_limits(11), changes.of_limits(12)), (Some(12), None));
-        assert_eq!(changes.concerning(11, &request()), None, "it changes no plan");
-        changes.forget_limits(20);
-        assert_eq!(changes.of_limits(19), Some(20));
     }
 
     #[test]

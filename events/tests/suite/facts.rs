@@ -74,7 +74,6 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
         request_id,
         context: context(key).in_request(request_id),
         planned_at: u64::MAX,
-        limits_known_at: u64::MAX,
         held: NanoUsd::new(held),
         ttl,
         if_short: IfShort::Shrink(Shrinking {

@@ -49,8 +49,8 @@ pub fn render(report: &Value) -> String {
 fn local_limits(local: &Value) -> String {
     let [began_at, node, reason] = ["began_at", "node", "reason"].map(|field| text(&local[field]));
     format!(
-        "rate limits are not shared between nodes since {began_at}: node {node}: {reason}; `ledgerway status` shows which nodes are not \
-         connected to Redis: let them reach it, or stop them"
+        "rate limits are counted by shares since {began_at}: node {node}: {reason}; `ledgerway status` shows which nodes are not connected \
+         to Redis: let them reach it, or stop them"
     )
 }
 
@@ -194,7 +194,7 @@ mod tests {
         );
         let local = json!({ "began_at": "2026-11-25T10:00:00Z", "node": "a1", "reason": "one:6379 refused\u{1b}" });
         let shown = render(&json!({ "ok": true, "providers": [], "targets": {}, "local_limits": local }));
-        let line = "rate limits are not shared between nodes since 2026-11-25T10:00:00Z: node a1: one:6379 refused; ";
+        let line = "rate limits are counted by shares since 2026-11-25T10:00:00Z: node a1: one:6379 refused; ";
         assert!(shown.lines().any(|shown| shown.starts_with(line)), "{shown}");
         assert!(shown.contains("\n\nall is well but the rate limits: "), "{shown}");
         let none = json!({ "ok": false, "providers": [], "targets": { "checked": 0, "items": [], "left_out": 0 } });

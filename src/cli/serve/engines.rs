@@ -100,7 +100,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     let start_access_log = |settings| AccessLog::start(settings, Arc::clone(clock), &registry);
     let access_log = config.access_log.as_ref().map(start_access_log).transpose()?;
     let (figures, figures_task) = figures::start(&log, &tables, &registry)?;
-    let place = LimiterPlace { log: &log, tables: &tables, node: node_name, sign };
+    let place = LimiterPlace { log: &log, node: node_name, sign };
     let (limits, limits_task) = start_limits(config, place, clock, &registry).await?;
     let memories = BodyMemories {
         inference: BodyMemory::new(config.bodies),
@@ -200,7 +200,6 @@ pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
 /// Where limits are counted.
 struct LimiterPlace<'a> {
     log: &'a Log,
-    tables: &'a TablesHandle,
     node: String,
     sign: LimitSharingSign,
 }
@@ -208,7 +207,7 @@ struct LimiterPlace<'a> {
 /// The rate limits, with what must run for them if their counts are shared.
 async fn start_limits(
     config: &Config,
-    LimiterPlace { log, tables, node, sign }: LimiterPlace<'_>,
+    LimiterPlace { log, node, sign }: LimiterPlace<'_>,
     clock: &Arc<dyn Clock>,
     registry: &Registry,
 ) -> Result<(Arc<RateLimiter>, Option<SharedLimitsTask>), ServeError> {
@@ -233,15 +232,7 @@ async fn start_limits(
             None => return alone(),
         },
     };
-    let parts = SharedLimiterParts {
-        node,
-        address,
-        sign,
-        log: log.clone(),
-        tables: tables.clone(),
-        clock: Arc::clone(clock),
-        defaults,
-    };
+    let parts = SharedLimiterParts { node, address, sign, log: log.clone(), clock: Arc::clone(clock) };
     let (limiter, task) = SharedLimiter::start(parts, registry).await.map_err(|error| match error {
         SharedLimitsError::Unusable(error) => Config::redis_unusable(&error, variable).into(),
         error => ServeError::from(error),

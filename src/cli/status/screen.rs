@@ -89,7 +89,7 @@ fn nodes(status: &Status) -> Vec<String> {
 fn limits(local: &LocalSince) -> String {
     let LocalSince { began_at, node, reason } = local;
     format!(
-        "each node counts by itself since {}: node {node}: {}",
+        "a node counts by its share since {}: node {node}: {}",
         rfc3339(*began_at),
         printable_line(reason, REASON_CHARS_MAX)
     )

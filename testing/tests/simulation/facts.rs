@@ -60,8 +60,8 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
     let if_short =
         IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), tokens_min: CAP_MIN });
     let (planned_at, admitted) = (u64::MAX, Box::new(admitted));
-    let (held, limits_known_at) = (NanoUsd::new(held), u64::MAX);
-    Admission { request_id, context, planned_at, limits_known_at, held, ttl, if_short, admitted }
+    let held = NanoUsd::new(held);
+    Admission { request_id, context, planned_at, held, ttl, if_short, admitted }
 }
 
 /// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].

@@ -1,5 +1,6 @@
 //! Three nodes on one database and one Redis, and clients that ask all of them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use crate::shared_ledger::{environment_of, folders, migrated, node};
 use crate::tenant::{NATIVE, Tenant, text};
 
 pub const NODES: usize = 3;
+/// How often each node looks which others serve.
+const LOOKS_EVERY: Duration = Duration::from_millis(1200);
 const IN_FORCE_MAX: Duration = Duration::from_secs(10);
 
 /// A Redis that has counted nothing, and forgets what it counts when it is killed. Blocking.
@@ -43,6 +46,7 @@ impl LimitedNodes {
             let nodes = folders.iter().zip(&proxies).map(start).collect();
             let nodes = Self { nodes, proxies, _folders: folders, database };
             nodes.wait_until_connected();
+            std::thread::sleep(LOOKS_EVERY);
             nodes
         })
     }
@@ -92,28 +96,6 @@ impl LimitedNodes {
 
     pub fn database_url(&self) -> String {
         self.database.url()
-    }
-
-    /// Registers a node that is running, and does nothing.
-    pub fn register_one_that_starts(&self) {
-        self.database.execute(
-            "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
-             SELECT 'starts', max(seen_at) + 60000000, max(seen_at) + 3600000000, max(events_read), max(events_written), 'local'
-             FROM ledger.running_nodes",
-        );
-    }
-
-    /// Registers a node that is running, and does nothing: it is as old as the oldest one.
-    pub fn register_an_old_one(&self) {
-        self.database.execute(
-            "INSERT INTO ledger.running_nodes (node, started_at, seen_at, events_read, events_written, address)
-             SELECT 'old', min(started_at), max(seen_at) + 3600000000, max(events_read), max(events_written), 'local'
-             FROM ledger.running_nodes",
-        );
-    }
-
-    pub fn remove_the_old_one(&self) {
-        self.database.execute("DELETE FROM ledger.running_nodes WHERE node = 'old'");
     }
 
     /// Registers a node that says of its Redis what is given, once and for all.
@@ -178,14 +160,10 @@ impl LimitedNodes {
         self.log().await.iter().filter(|event| type_of(event) == "access.limits_local.v1").count()
     }
 
-    /// Waits until every node says that all count together.
+    /// Waits until every node counts in Redis.
     pub async fn wait_until_shared(&self, max: Duration) {
-        self.wait_until_these_share(0..NODES, max).await;
-    }
-
-    pub async fn wait_until_these_share(&self, nodes: impl IntoIterator<Item = usize>, max: Duration) {
         let started = Instant::now();
-        for number in nodes {
+        for number in 0..NODES {
             while self.health(number).await["parts"]["limits"] != "shared" {
                 assert!(started.elapsed() < max, "node {number} counts by itself");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -193,14 +171,32 @@ impl LimitedNodes {
         }
     }
 
-    /// Waits until a local period is recorded that has not ended, and returns why it began.
+    /// Waits until every node counts by its share.
+    pub async fn wait_until_local(&self, max: Duration) {
+        let started = Instant::now();
+        for number in 0..NODES {
+            while self.health(number).await["parts"]["limits"] != "local" {
+                assert!(started.elapsed() < max, "node {number} counts in Redis");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Waits until a local period of a node is recorded that has not ended, and returns why it began.
     pub async fn wait_for_local_period(&self, max: Duration) -> String {
         let started = Instant::now();
         loop {
-            let log = self.log().await;
-            let since_shared = log.iter().rev().take_while(|event| type_of(event) != "access.limits_shared.v1");
-            if let Some(first) = since_shared.filter(|event| type_of(event) == "access.limits_local.v1").last() {
-                return text(&first["data"]["reason"]);
+            let mut reasons: HashMap<String, String> = HashMap::new();
+            for event in self.log().await {
+                let node = || text(&event["data"]["node"]);
+                match type_of(&event) {
+                    "access.limits_local.v1" => drop(reasons.insert(node(), text(&event["data"]["reason"]))),
+                    "access.limits_shared.v1" => drop(reasons.remove(&node())),
+                    _ => {}
+                }
+            }
+            if let Some(reason) = reasons.into_values().next() {
+                return reason;
             }
             assert!(started.elapsed() < max, "no local period is recorded");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -208,11 +204,13 @@ impl LimitedNodes {
     }
 
     pub async fn wait_for_event(&self, of_type: &str, max: Duration) {
+        self.wait_for_events(of_type, 1, max).await;
+    }
+
+    /// Waits until so many events of a type are recorded.
+    pub async fn wait_for_events(&self, of_type: &str, count: usize, max: Duration) {
         let started = Instant::now();
-        loop {
-            if self.log().await.iter().any(|event| type_of(event) == of_type) {
-                return;
-            }
+        while self.log().await.iter().filter(|event| type_of(event) == of_type).count() < count {
             assert!(started.elapsed() < max, "{of_type} is not recorded");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testing::proxy::ProxyMode;
-use testing::redis::RedisServer;
+use testing::redis::{Durability, RedisServer};
 use testing::upstream::MockUpstream;
 
 use super::nodes::{LimitedNodes, NODES, empty_redis};
-use super::{QUIET, SOON};
+use super::{SOON, answered_before_a_refusal};
 use crate::configuration::said;
 use crate::gateway::type_of;
 use crate::shared_ledger::{command, folders, migrated, node};
 use crate::tenant::{Tenant, text};
 
+/// Holds: limits.closed
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_limit_refuses_everything_while_redis_is_away() {
     let mut redis = empty_redis();
@@ -48,25 +49,60 @@ async fn a_closed_limit_refuses_everything_while_redis_is_away() {
     }
 }
 
-/// Such as one that starts again and again, because it cannot use Redis.
+/// One node alone, and then all, until they count together again: also what they have admitted by their shares.
 ///
-/// Holds: limits.unusable-redis
+/// Holds: limits.local-share
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_share_their_counts_again_while_another_one_starts() {
-    let mut redis = empty_redis();
-    let nodes = LimitedNodes::start(&redis);
-    tokio::task::block_in_place(|| redis.kill());
-    nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    tokio::task::block_in_place(|| nodes.register_one_that_starts());
-    tokio::task::block_in_place(|| redis.start_again());
-    nodes.wait_until_shared(SOON).await;
+async fn each_node_that_cannot_use_redis_admits_its_share_and_all_count_together_when_it_is_back() {
+    for durability in [Durability::Forgets, Durability::Keeps] {
+        let mut redis = tokio::task::block_in_place(|| RedisServer::start(durability));
+        let (nodes, upstream) = (LimitedNodes::start(&redis), MockUpstream::start().await);
+        let tenant = Tenant::new(nodes.node(0), &upstream, &["ok"]).await;
+        nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_hour": 30 })).await;
+        nodes.wait_until_in_force(&tenant.secret).await;
+        nodes.proxy(1).set(ProxyMode::Refused);
+        while nodes.health(1).await["parts"]["limits"] != "local" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(answered_before_a_refusal(&nodes, 1, &tenant).await, 10);
+        assert_eq!(nodes.health(0).await["parts"]["limits"], "shared", "the others go on");
+        tokio::task::block_in_place(|| redis.kill());
+        nodes.wait_until_local(SOON).await;
+        for (number, share) in [(0, 10), (1, 0), (2, 10)] {
+            assert_eq!(answered_before_a_refusal(&nodes, number, &tenant).await, share);
+        }
+        nodes.proxy(1).set(ProxyMode::Open);
+        tokio::task::block_in_place(|| redis.start_again());
+        nodes.wait_until_shared(SOON).await;
+        // The last that is told of is shown a moment later.
+        wait_until_told(&redis).await;
+        for number in 0..NODES {
+            assert_eq!(answered_before_a_refusal(&nodes, number, &tenant).await, 0, "{durability:?}");
+        }
+    }
+}
+
+/// Waits until Redis has what every node counts of the only limit.
+async fn wait_until_told(redis: &RedisServer) {
+    let started = Instant::now();
+    loop {
+        let windows = tokio::task::block_in_place(|| {
+            let key = redis.ask(&["--scan", "--pattern", "lw:*:lim_*"]);
+            if key.is_empty() { String::new() } else { redis.ask(&["HKEYS", &key]) }
+        });
+        if windows.lines().filter(|field| field.starts_with("w:")).count() == NODES {
+            return;
+        }
+        assert!(started.elapsed() < SOON, "a node does not say what it counts");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Such a node may never have a use for its share.
 ///
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_has_not_finished_its_start_has_no_share_and_nobody_waits_for_it() {
+async fn a_node_that_has_not_finished_its_start_has_no_share() {
     let redis = empty_redis();
     let nodes = LimitedNodes::start(&redis);
     tokio::task::block_in_place(|| nodes.register_one_that_says("starting"));
@@ -75,44 +111,10 @@ async fn a_node_that_has_not_finished_its_start_has_no_share_and_nobody_waits_fo
     nodes.proxy(1).set(ProxyMode::Open);
     nodes.wait_until_shared(SOON).await;
     let log = nodes.log().await;
-    for local in log.iter().filter(|event| type_of(event) == "access.limits_local.v1") {
-        assert_eq!(local["data"]["nodes"].as_array().map(Vec::len), Some(NODES), "{local}");
-    }
-}
-
-/// It was suspended when the outage began, and may have admitted what Redis has lost.
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_wait_for_an_older_one_before_they_share_their_counts_again() {
-    let mut redis = empty_redis();
-    let nodes = LimitedNodes::start(&redis);
-    tokio::task::block_in_place(|| redis.kill());
-    nodes.wait_for_event("access.limits_local.v1", SOON).await;
-    tokio::task::block_in_place(|| nodes.register_an_old_one());
-    tokio::task::block_in_place(|| redis.start_again());
-    wait_until_all_are_ready(&nodes, &redis).await;
-    // Each of them looks several times for others to wait for.
-    tokio::time::sleep(QUIET).await;
-    let log = nodes.log().await;
-    let shared = log.iter().find(|event| type_of(event) == "access.limits_shared.v1");
-    assert_eq!(shared, None, "nobody waits for the old one");
-    tokio::task::block_in_place(|| nodes.remove_the_old_one());
-    nodes.wait_for_event("access.limits_shared.v1", SOON).await;
-    nodes.wait_until_shared(SOON).await;
-}
-
-/// Waits until all nodes say in Redis that they can share their counts.
-async fn wait_until_all_are_ready(nodes: &LimitedNodes, redis: &RedisServer) {
-    let started = Instant::now();
-    loop {
-        let log = nodes.log().await;
-        let turn = log.iter().rfind(|event| type_of(event) == "access.limits_local.v1").expect("an outage");
-        let key = format!("lw:{{ready}}:{}", turn["position"]);
-        if tokio::task::block_in_place(|| redis.ask(&["SCARD", &key])) == NODES.to_string() {
-            return;
-        }
-        assert!(started.elapsed() < SOON, "a node is not ready");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let local: Vec<&Value> = log.iter().filter(|event| type_of(event) == "access.limits_local.v1").collect();
+    let nodes_of = |event: &Value| event["data"]["nodes"].as_array().cloned().unwrap_or_default();
+    assert!(local.iter().any(|event| nodes_of(event).len() == NODES), "{local:?}");
+    assert!(local.iter().all(|event| !nodes_of(event).contains(&json!("says"))), "{local:?}");
 }
 
 /// Holds: limits.local-cause

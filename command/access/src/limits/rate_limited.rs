@@ -69,12 +69,12 @@ impl RateLimited {
 /// A request that was refused because its limits cannot be counted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsUnavailable {
-    /// The limit that refuses everything in a local period.
-    closed: Option<LimitName>,
+    /// The limit that refuses everything while its counts are not shared.
+    closed: LimitName,
 }
 
 impl LimitsUnavailable {
-    pub(super) const fn new(closed: Option<LimitName>) -> Self {
+    pub(super) const fn new(closed: LimitName) -> Self {
         Self { closed }
     }
 }
@@ -90,14 +90,10 @@ impl From<&LimitRefusal> for Refusal {
     fn from(refusal: &LimitRefusal) -> Self {
         match refusal {
             LimitRefusal::RateLimited(limited) => Self::from(limited),
-            LimitRefusal::Unavailable(LimitsUnavailable { closed: Some(name) }) => {
+            LimitRefusal::Unavailable(LimitsUnavailable { closed: name }) => {
                 let message =
                     "the rate limit is closed while its counts are not shared; nothing was sent to a provider";
                 Self::new(ErrorCode::LimitsUnavailable, message).with("limit_id", name.to_string()).try_again()
-            }
-            LimitRefusal::Unavailable(LimitsUnavailable { closed: None }) => {
-                let message = "the rate limits cannot be counted now; nothing was sent to a provider: try again";
-                Self::new(ErrorCode::LimitsUnavailable, message).try_again()
             }
         }
     }

@@ -1,52 +1,34 @@
-//! Rate limits that several nodes count together (ADR-0023). Redis decides, in one script, by its own clock; each node keeps what
-//! it has counted, and reads from the log what the others admit. So Redis may go and come back, with or without its data: in a
-//! *local period*, each node counts by itself, with a share of what was left, and all put everything into Redis before counts are
-//! *shared* again.
+//! Rate limits that several nodes count together (ADR-0033). Redis decides, in one script, by its own clock. While a node cannot use
+//! it, the node decides by itself, by its share: the limit divided by the number of nodes that serve. It keeps all that it has
+//! counted, in Redis or not, and sends it to Redis with every new connection.
 //!
-//! `limiter` counts a request, `mode` says how, `conductor` leads through outages (`return_pause` says how long it waits before it
-//! returns from one), `putting` and `telling` say what Redis gets besides, and `mirror` reads the log. By what
-//! `other_nodes` say of themselves, `start` decides whether a node may serve that cannot use Redis.
+//! `limiter` counts a request, `conductor` keeps the connection, `recording` says in the log when a node counts by its share, and
+//! `start` decides whether a node may serve that cannot use Redis.
 
-mod asking;
 mod binding;
 mod conductor;
-mod corrections;
 mod counts;
 mod figures;
 mod group;
 mod limiter;
 mod link;
-mod mirror;
-mod mode;
-mod other_nodes;
 mod permit;
-mod putting;
-mod return_pause;
+mod recording;
 mod start;
-mod state;
-mod telling;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use events::log::LogError;
-use events::shown_text::shown_text;
 use prometheus::Registry;
 use shared_limits::CounterError;
 
 pub(super) use binding::SharedLimits;
-use conductor::Conductor;
-use mirror::Mirror;
-pub use mode::LocalSince;
-use other_nodes::Nodes;
-pub use other_nodes::SharingNode;
+pub use limiter::{SharedLimiter, SharedLimiterParts};
 pub(super) use permit::SharedPermit;
-pub use start::node_that_shares;
-pub use state::{SharedLimiter, SharedLimiterParts};
-
-/// The most characters of the ids of nodes in a log line.
-const NODES_CHARS_MAX: usize = 300;
+pub use recording::LocalSince;
+pub use start::{SharingNode, node_that_shares};
 
 /// Why limits cannot be shared.
 #[derive(Debug, thiserror::Error)]
@@ -60,57 +42,44 @@ pub enum SharedLimitsError {
 }
 
 /// What must run as long as requests do.
-pub struct SharedLimitsTask {
-    limiter: Arc<SharedLimiter>,
-    mirror: Mirror,
-    conductor: Conductor,
-}
+pub struct SharedLimitsTask(Arc<SharedLimiter>);
 
 impl SharedLimiter {
-    /// Reads from the log how limits are counted, and connects to Redis if counts are shared. It also starts while Redis is
-    /// away, but not if this node cannot use Redis while other nodes can.
+    /// Connects to Redis, and finds out which nodes run. It also starts while Redis is away, but not if this node cannot use Redis while
+    /// other nodes are connected to theirs.
     pub async fn start(
         parts: SharedLimiterParts,
         registry: &Registry,
     ) -> Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError> {
         let limiter = Arc::new(Self::new(parts, registry)?);
-        let mirror = Mirror::start(Arc::clone(&limiter)).await?;
         limiter.connect_first().await?;
         limiter.warn_of_nodes_without_redis().await?;
-        tracing::info!(
-            redis = limiter.parts.address.shown(),
-            "counts of rate limits are shared in Redis, where it is there"
-        );
-        let conductor = Conductor::new(Arc::clone(&limiter));
-        Ok((Arc::clone(&limiter), SharedLimitsTask { limiter, mirror, conductor }))
+        limiter.look_for_nodes().await?;
+        let redis = limiter.parts.address.shown();
+        tracing::info!(redis, "counts of rate limits are shared in Redis, where it is there");
+        Ok((Arc::clone(&limiter), SharedLimitsTask(limiter)))
     }
 
-    async fn warn_of_nodes_without_redis(&self) -> Result<(), LogError> {
-        let Some(nodes) = Nodes::listed(&self.parts.log, &self.parts.node).await? else { return Ok(()) };
-        let without: Vec<&str> = nodes.without_redis().map(|node| &*node.node_id).collect();
-        if !without.is_empty() {
-            let nodes = shown_text(without.join(", "), NODES_CHARS_MAX);
-            tracing::warn!(nodes, "nodes without a Redis run beside this one: each admits every rate limit once more");
-        }
-        Ok(())
-    }
-
-    /// True while counts are shared, false in a local period.
+    /// True while this node counts in Redis, false while it counts by its share.
     pub fn is_shared(&self) -> bool {
-        self.modes.mode().is_shared()
+        self.link.number().is_some()
     }
 }
 
 impl SharedLimitsTask {
-    /// Tells other nodes that this one serves from now on, and gives up a connection that has broken since it was made. Call it before
-    /// the first request is counted.
-    pub async fn end_start(&mut self) {
-        self.limiter.link.end_start().await;
+    /// Tells other nodes that this one serves from now on. Call it before the first request is counted.
+    pub async fn end_start(&self) {
+        self.0.end_start().await;
     }
 
     pub async fn run(self) {
-        let Self { limiter, mirror, conductor } = self;
+        let limiter = self.0;
         let _disconnects = limiter.link.disconnect_on_drop();
-        tokio::join!(mirror.run(), conductor.run(), limiter.tell_corrections());
+        tokio::join!(
+            limiter.stay_connected(),
+            limiter.tell_corrections(),
+            limiter.watch_nodes(),
+            limiter.record_periods()
+        );
     }
 }

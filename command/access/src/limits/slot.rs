@@ -65,11 +65,6 @@ impl Slot {
         }
     }
 
-    /// The amount in one bucket of a measure.
-    pub fn counted_in(&self, measure: Measure, bucket: BucketNumber) -> u64 {
-        self.window(measure).map_or(0, |window| window.counted_in(bucket))
-    }
-
     pub const fn begin_request(&mut self) {
         self.running = self.running.saturating_add(1);
     }
@@ -107,17 +102,7 @@ impl Slot {
         &self.windows
     }
 
-    /// Adds what another slot has in its windows.
-    pub(super) fn merge(&mut self, other: &Self) {
-        for (measure, window) in &other.windows {
-            match self.windows.iter_mut().find(|(known, _)| known == measure) {
-                Some((_, own)) => own.merge(window),
-                None => self.windows.push((*measure, window.clone())),
-            }
-        }
-    }
-
-    pub(super) fn window(&self, measure: Measure) -> Option<&Window> {
+    fn window(&self, measure: Measure) -> Option<&Window> {
         self.windows.iter().find(|(known, _)| *known == measure).map(|(_, window)| window)
     }
 }

@@ -108,33 +108,9 @@ impl Window {
         *amount = corrected;
     }
 
-    /// The amount in a bucket; none if it has left.
-    pub(super) fn counted_in(&self, bucket: BucketNumber) -> u64 {
-        let at = self.buckets.binary_search_by_key(&bucket.0, |bucket| bucket.number);
-        at.map_or(0, |at| self.buckets[at].amount)
-    }
-
     /// The buckets, oldest first: their numbers, the times of their newest counts, and their amounts.
     pub(super) fn buckets(&self) -> impl ExactSizeIterator<Item = (BucketNumber, i64, u64)> {
         self.buckets.iter().map(|bucket| (BucketNumber(bucket.number), bucket.newest_micros, bucket.amount))
-    }
-
-    /// Adds all that another window of the same length counts.
-    pub(super) fn merge(&mut self, other: &Self) {
-        let mut merged: VecDeque<Bucket> = VecDeque::with_capacity(self.buckets.len() + other.buckets.len());
-        let mut both: Vec<Bucket> = self.buckets.iter().chain(&other.buckets).copied().collect();
-        both.sort_by_key(|bucket| bucket.number);
-        for bucket in both {
-            match merged.back_mut().filter(|last| last.number == bucket.number) {
-                Some(last) => {
-                    last.newest_micros = last.newest_micros.max(bucket.newest_micros);
-                    last.amount = last.amount.saturating_add(bucket.amount);
-                }
-                None => merged.push_back(bucket),
-            }
-        }
-        self.counted = self.counted.saturating_add(other.counted);
-        (self.buckets, self.now_micros) = (merged, self.now_micros.max(other.now_micros));
     }
 
     /// The amount in the window now.
@@ -272,25 +248,6 @@ mod tests {
         assert_eq!((window.counted(), window.wait(1, 1)), (1, Some(Fits::After(Duration::from_micros(1)))));
         window.advance(61_000_000);
         assert_eq!(window.counted(), 0);
-    }
-
-    #[test]
-    fn a_merged_window_counts_and_forgets_what_both_did() {
-        let (mut one, mut other) = (started(), started());
-        for (second, amount) in [(0, 1), (1, 2), (30, 4)] {
-            one.advance(second * 1_000_000);
-            one.count(amount);
-        }
-        for (second, amount) in [(1, 8), (2, 16)] {
-            other.advance(second * 1_000_000 + 500_000);
-            other.count(amount);
-        }
-        one.merge(&other);
-        assert_eq!(one.counted(), 31);
-        for (second, left) in [(60, 30), (61, 30), (62, 20), (63, 4), (90, 0)] {
-            one.advance(second * 1_000_000);
-            assert_eq!(one.counted(), left, "after {second} s");
-        }
     }
 
     #[test]

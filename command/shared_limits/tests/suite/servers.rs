@@ -1,16 +1,16 @@
-//! What a node and a server say to each other: several limits at once, running requests, losses, turns and clusters.
+//! What a node and a server say to each other: several limits at once, running requests, losses, states and clusters.
 
 use std::time::Duration;
 
 use events::limit::Measure;
 use shared_limits::{
     Answer, BucketState, Correction, Count, CountReply, CounterConnection, CounterErrorKind, LimitCall, LimitState,
-    NodeState, PutReply, RedisAddress, Shortage, WindowState,
+    RedisAddress, Shortage, WindowState,
 };
 use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisCluster, RedisServer};
 
-use crate::nodes::{Node, state};
+use crate::nodes::Node;
 
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ fn limit(name: &str, counts: &[Count]) -> LimitCall {
 fn answer(reply: CountReply) -> Answer {
     match reply {
         CountReply::Counted(answer) | CountReply::Refused(answer) => answer,
-        CountReply::Lost | CountReply::Superseded => panic!("{reply:?}"),
+        CountReply::Unknown => panic!("{reply:?}"),
     }
 }
 
@@ -72,73 +72,71 @@ async fn running_requests_of_a_node_count_until_it_ends_them_or_is_silent_for_fi
     assert!(is_counted(&a.count("g", &[next]).await), "its own place is free at once");
     assert!(!is_counted(&a.count("g", &two).await));
     // Node b is not heard of any more.
-    let marker = answer(a.count("g", &[]).await).marker;
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let renewed = a.count_as(NodeState { has_running: true, ..state("g", &marker, 1) }, &[]).await;
-        assert!(is_counted(&renewed), "{renewed:?}");
+        a.connection().renew("g").await.expect("it is live");
     }
     assert!(is_counted(&a.count("g", &two).await), "the place of node b is free");
-    let back = b.count_as(NodeState { has_running: true, ..state("g", &marker, 1) }, &two).await;
-    assert_eq!(back, CountReply::Lost, "what it had running is not counted any more");
+    let silent = b.connection().renew("g").await.expect_err("what it had running may not be counted any more");
+    assert_eq!(*silent.kind(), CounterErrorKind::Lost);
+    assert!(!is_counted(&a.count("g", &two).await), "it is there again, and so is its place");
 }
 
 #[tokio::test]
-async fn a_server_that_has_lost_its_counts_does_not_count_on() {
+async fn a_server_that_has_lost_its_counts_says_so_each_second() {
     let server = RedisServer::start(Durability::Forgets);
     let a = Node::open(&server, "a").await;
-    let one = [limit("l", &[requests(5)])];
-    let marker = answer(a.count("g", &one).await).marker;
-    assert!(is_counted(&a.count_as(state("g", &marker, 1), &one).await));
+    a.connection().check().await.expect("it has nothing to lose yet");
     server.ask(&["FLUSHALL"]);
-    assert_eq!(a.count_as(state("g", &marker, 1), &one).await, CountReply::Lost);
-    // Somebody else begins anew.
-    let b = Node::open(&server, "b").await;
-    assert_ne!(answer(b.count("g", &one).await).marker, marker);
-    assert_eq!(a.count_as(state("g", &marker, 1), &one).await, CountReply::Lost);
+    assert_eq!(*a.connection().check().await.expect_err("a loss").kind(), CounterErrorKind::Lost);
+    a.connection().check().await.expect("it is known again");
+}
+
+/// Buckets of these amounts, which were counted half a window ago.
+fn state(amounts: &[u64]) -> LimitState {
+    let bucket = |(number, amount): (i64, &u64)| BucketState { number, age: KEPT / 2, amount: *amount };
+    let buckets = (1..).zip(amounts).map(bucket).collect();
+    LimitState { running: 0, windows: vec![WindowState { measure: Measure::RequestsPerMinute, buckets }] }
 }
 
 #[tokio::test]
-async fn what_a_node_puts_replaces_what_it_had_counted_and_nothing_else() {
+async fn a_state_replaces_what_its_node_had_counted_and_calls_by_another_one_change_nothing() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
-    let one = [limit("l", &[requests(9)])];
-    assert_eq!(amounts(a.count("g", &one).await), [1]);
-    assert_eq!(amounts(b.count("g", &one).await), [2]);
-    let put = |number, amounts: &[u64]| {
-        let bucket = |(number, amount): (i64, &u64)| BucketState { number, age: KEPT / 2, amount: *amount };
-        let buckets = (1..).zip(amounts).map(bucket).collect();
-        let windows = vec![WindowState { measure: Measure::RequestsPerMinute, buckets }];
-        [LimitState { limit: "l".to_owned(), number, running: 0, windows }]
-    };
-    for (number, amounts_put, then) in
-        [(2, &[2, 3][..], 6), (2, &[1, 1], 6), (1, &[0, 1], 6), (3, &[1, 1], 3), (4, &[1, 1], 3)]
-    {
-        assert!(matches!(a.put_as(state("g", "", 2), &put(number, amounts_put)).await, PutReply::Put(_)));
-        let look = [LimitCall { counts: vec![Count { amount: 0, ..requests(9) }], ..one[0].clone() }];
-        assert_eq!(amounts(b.count("g", &look).await), [then], "{number}");
+    let one = limit("l", &[requests(9)]);
+    let by = |number, amounts: Option<&[u64]>| [LimitCall { number, state: amounts.map(state), ..one.clone() }];
+    assert_eq!(a.call("g", &by(1, None)).await, CountReply::Unknown, "it has no state of it");
+    assert_eq!(amounts(a.call("g", &by(1, Some(&[]))).await), [1]);
+    assert_eq!(amounts(b.call("g", &by(1, Some(&[]))).await), [2]);
+    assert_eq!(amounts(a.call("g", &by(1, Some(&[]))).await), [3], "this state is there already");
+    assert_eq!(amounts(a.call("g", &by(3, Some(&[2, 3]))).await), [7]);
+    for (number, amounts) in [(1, None), (2, Some(&[9][..])), (4, None)] {
+        assert_eq!(a.call("g", &by(number, amounts)).await, CountReply::Unknown, "{number}");
     }
-    let wait = |reply| answer(reply).standings[0].more_in.expect("a time");
-    let look = [LimitCall { counts: vec![Count { amount: 0, ..requests(9) }], ..one[0].clone() }];
-    assert!(wait(b.count("g", &look).await) <= KEPT / 2, "the age of what was put counts");
-    assert_eq!(a.count("g", &one).await, CountReply::Superseded, "a call of an earlier turn");
-    assert_eq!(a.put_as(state("g", "", 1), &put(9, &[9])).await, PutReply::Superseded);
-    assert_eq!(amounts(a.count_as(state("g", "", 3), &one).await), [4], "a later turn counts on");
-    assert_eq!(a.put_as(state("g", "", 2), &put(9, &[9])).await, PutReply::Superseded);
+    let look = [LimitCall { counts: vec![Count { amount: 0, ..requests(9) }], ..by(3, None)[0].clone() }];
+    let standings = answer(a.call("g", &look).await).standings;
+    assert_eq!(standings[0].counted, 7);
+    assert!(standings[0].more_in.expect("a time") <= KEPT / 2, "the age of what was counted before counts");
+    // One limit that Redis does not have so is enough.
+    let both = [by(3, None)[0].clone(), LimitCall { limit: "m".to_owned(), ..by(3, None)[0].clone() }];
+    assert_eq!(a.call("g", &both).await, CountReply::Unknown);
+    assert_eq!(amounts(a.call("g", &by(3, None)).await), [8], "nothing was counted");
 }
 
 #[tokio::test]
-async fn nodes_say_when_they_are_ready() {
+async fn a_state_has_the_running_requests_and_takes_away_windows_that_it_has_not() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
-    let alone = a.connection().ready(7).await.expect("an answer");
-    assert_eq!((alone.nodes.len(), alone.was_known), (1, false));
-    let both = b.connection().ready(7).await.expect("an answer");
-    assert_eq!(both.nodes, ["a", "b"].map(str::to_owned).into());
-    assert!(a.connection().ready(7).await.expect("an answer").was_known);
-    assert!(!a.connection().ready(8).await.expect("an answer").was_known, "another turn");
-    server.ask(&["FLUSHALL"]);
-    assert!(!a.connection().ready(7).await.expect("an answer").was_known);
+    let both = limit("l", &[requests(9), running(9)]);
+    let by = |number, running, amounts: &[u64]| {
+        let state = LimitState { running, ..state(amounts) };
+        [LimitCall { number, state: Some(state), ..both.clone() }]
+    };
+    assert_eq!(amounts(a.call("g", &by(1, 3, &[4])).await), [5, 4]);
+    assert_eq!(amounts(b.call("g", &by(1, 0, &[])).await), [6, 5]);
+    let none = LimitState { running: 1, windows: Vec::new() };
+    let none = LimitCall { number: 2, state: Some(none), ..both.clone() };
+    assert_eq!(amounts(a.call("g", &[none]).await), [2, 3]);
 }
 
 #[tokio::test]
@@ -147,17 +145,17 @@ async fn a_server_that_restarts_keeps_what_it_acknowledged_if_it_is_told_to() {
         let mut server = RedisServer::start(durability);
         let a = Node::open(&server, "a").await;
         let one = [limit("l", &[requests(9)])];
-        let marker = answer(a.count("g", &one).await).marker;
+        assert!(is_counted(&a.count("g", &one).await));
         server.kill();
-        let state = state("g", &marker, 1);
-        let error = a.connection().count(&state, &one).await.expect_err("nobody answers");
+        let error = a.connection().count("g", &one).await.expect_err("nobody answers");
         assert!(matches!(error.kind(), CounterErrorKind::ConnectionClosed), "{error}");
         server.start_again();
-        assert!(a.connection().count(&state, &one).await.is_err(), "a connection does not come back by itself");
-        let again = Node::open(&server, "a").await.count_as(state, &one).await;
+        assert!(a.connection().count("g", &one).await.is_err(), "a connection does not come back by itself");
+        let by_the_same = [LimitCall { number: 1, ..one[0].clone() }];
+        let again = Node::open(&server, "a").await.call("g", &by_the_same).await;
         match durability {
             Durability::Keeps => assert_eq!(amounts(again), [2]),
-            Durability::Forgets => assert_eq!(again, CountReply::Lost),
+            Durability::Forgets => assert_eq!(again, CountReply::Unknown),
         }
     }
 }
@@ -174,7 +172,6 @@ async fn a_cluster_has_each_group_on_one_of_its_servers() {
             assert_eq!(amounts(b.count(&group, &both).await), [2, 2]);
         }
         a.connection().check().await.expect("all servers are there");
-        assert_eq!(a.connection().ready(1).await.expect("an answer").nodes, ["a".to_owned()].into());
     }
     let keys = |server: &RedisServer| server.ask(&["DBSIZE"]).parse::<u64>().expect("a number");
     assert!(cluster.servers().iter().all(|server| keys(server) > 10), "they share the groups");
@@ -224,7 +221,7 @@ async fn a_user_or_a_server_that_does_not_let_a_node_count_is_refused_when_it_co
     }
     let script = include_str!("../../src/script.lua").split("redis.call('").skip(1);
     let of_script = script.filter_map(|call| call.split('\'').next());
-    for command in of_script.chain(["INFO", "SADD", "EXPIRE", "SMEMBERS"]) {
+    for command in of_script.chain(["INFO"]) {
         let command = command.to_lowercase();
         let (refused, is_final) = open("lacks-one", &["~lw:*", "+@all", &format!("-{command}")]).await.expect(&command);
         assert!(refused.contains(" refuses this user: ") && is_final, "{command}: {refused}");
@@ -273,6 +270,9 @@ async fn a_server_is_tried_without_a_trace_of_each_process() {
     for name in ["b", "c", "d"] {
         Node::open(&server, name).await;
     }
+    // Nodes that are not heard of any more are forgotten with the next call.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    Node::open(&server, "e").await;
     assert_eq!(left(), of_one);
 }
 
@@ -290,7 +290,7 @@ async fn a_server_that_answers_each_call_in_time_can_be_connected_to_and_no_slow
         for server in servers {
             server.ask(&["CLIENT", "PAUSE", "1200", "WRITE"]);
         }
-        let counted = node.connection().count(&state("g", "", 1), &[limit("l", &[requests(9)])]).await;
+        let counted = node.connection().count("g", &[limit("l", &[requests(9)])]).await;
         let opened = CounterConnection::open(&url.parse().expect("an address"), "b").await.map(drop);
         for late in [counted.map(drop), opened] {
             let error = late.expect_err("too slow");
@@ -330,23 +330,9 @@ async fn what_was_counted_by_a_clock_that_was_set_back_stays_for_one_window_more
     // Node b is not heard of any more.
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        a.count("g", &[]).await;
+        a.connection().renew("g").await.expect("it is live");
     }
     assert!(is_counted(&a.count("g", &one).await), "the window is empty, and the place of node b is free");
-}
-
-#[tokio::test]
-async fn a_server_that_has_dropped_a_limit_does_not_count_on() {
-    let server = RedisServer::start(Durability::Forgets);
-    let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
-    let one = [limit("l", &[requests(5)])];
-    let counted = [LimitCall { must_be_there: true, ..one[0].clone() }];
-    assert!(is_counted(&a.count("g", &one).await) && is_counted(&a.count("g", &counted).await));
-    server.ask(&["DEL", "lw:{g}:l"]);
-    assert!(is_counted(&b.count("g", &one).await), "it has not counted in it");
-    let corrections = [LimitCall { counts: vec![], ..counted[0].clone() }];
-    assert_eq!(a.count("g", &corrections).await, CountReply::Lost);
-    assert_eq!(a.count("g", &counted).await, CountReply::Lost);
 }
 
 #[tokio::test]
@@ -354,9 +340,6 @@ async fn nothing_is_left_of_a_node_that_has_gone_and_whose_windows_are_empty() {
     let server = RedisServer::start(Durability::Forgets);
     let (a, b) = (Node::open(&server, "a").await, Node::open(&server, "b").await);
     let one = [limit("l", &[Count { kept: Duration::from_millis(100), ..requests(5) }])];
-    let windows = vec![WindowState { measure: Measure::RequestsPerMinute, buckets: vec![] }];
-    let state_of_b = LimitState { limit: "l".to_owned(), number: 1, running: 0, windows };
-    b.put_as(state("g", "", 1), &[state_of_b]).await;
     assert!(is_counted(&b.count("g", &one).await));
     let fields = |of: &str| -> Vec<String> {
         let fields = server.ask(&["HKEYS", "lw:{g}:l"]);
@@ -368,7 +351,7 @@ async fn nothing_is_left_of_a_node_that_has_gone_and_whose_windows_are_empty() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(is_counted(&a.count("g", &one).await));
     assert_eq!(fields(":b"), Vec::<String>::new());
-    assert_eq!(fields(":a").len(), 2);
+    assert_eq!(fields(":a").len(), 3);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional(measure.as_str(), whole(1, number_max)).meaning("A rate limit has at least one of the measures")
     });
     let when_unshared = defaulting("when_unshared", one_of(WhenUnshared::NAMED), json!("local")).meaning(
-        "While nodes cannot count together: local admits an equal share on each node, closed refuses every request",
+        "While a node cannot count in Redis: local admits its share of the limit, closed refuses every request",
     );
     let others = [when_unshared, labels(), scope_name()];
     let members = [required("scope", scope()).fixed()].into_iter().chain(measures).chain(others);

@@ -212,7 +212,6 @@ impl Lab {
             request_id,
             context: Context::about(Actor::Key(id(1)), chain).in_request(request_id),
             planned_at: u64::MAX,
-            limits_known_at: u64::MAX,
             held: NanoUsd::new(1_000),
             ttl: Duration::from_secs(100_000),
             if_short: IfShort::Refuse,

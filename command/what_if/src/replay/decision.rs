@@ -42,7 +42,6 @@ impl Replay<'_> {
             request_id,
             context: context.clone(),
             planned_at: u64::MAX,
-            limits_known_at: u64::MAX,
             held: bound.held,
             ttl,
             if_short: IfShort::Refuse,

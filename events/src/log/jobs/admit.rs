@@ -63,9 +63,6 @@ impl JobKind for AdmitRequest {
         if let Some(changed_at) = batch.changed_since(self.admission.planned_at, &self.admission.context) {
             return Ok(AdmissionDecided::Stale { changed_at });
         }
-        if let Some(changed_at) = batch.limits_changed_since(self.admission.limits_known_at) {
-            return Ok(AdmissionDecided::Stale { changed_at });
-        }
         match self.decision(batch)? {
             AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;

@@ -113,7 +113,6 @@ impl<E: Engine> Writer<E> {
         self.balances = state.balances;
         self.owners = state.owners;
         self.changes = RecentChanges::after(state.last_administration);
-        self.changes.forget_limits(state.head.position);
         self.events_since_state = state.events_folded;
         self.position = state.head.position;
         if let Some(recorded_at) = state.head.recorded_at {

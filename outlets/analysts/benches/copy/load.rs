@@ -132,7 +132,6 @@ async fn request(load: Load, number: u64, commits: Commits) {
         request_id,
         context: Context::about(chain.key.map_or(Actor::Operator, Actor::Key), chain).in_request(request_id),
         planned_at: u64::MAX,
-        limits_known_at: u64::MAX,
         held: NanoUsd::new(640_000),
         ttl: Duration::from_secs(900),
         if_short: IfShort::AskAgain,

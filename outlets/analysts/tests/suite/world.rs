@@ -253,7 +253,6 @@ impl World {
             request_id,
             context,
             planned_at: u64::MAX,
-            limits_known_at: u64::MAX,
             held: NanoUsd::new(50_000_000),
             ttl: Duration::from_secs(60),
             if_short: IfShort::AskAgain,

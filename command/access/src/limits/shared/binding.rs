@@ -1,15 +1,15 @@
 //! The limits that bind one request where counts are shared, and what it counts against them.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use events::event::admin::WhenUnshared;
 use events::limit::{LimitName, Measure};
-use shared_limits::{Correction, Count, LimitCall, LimitState, Standing};
+use shared_limits::{Correction, Count, LimitCall, Standing};
 
-use super::counts::{Instants, SharedCounts, kept};
+use super::counts::{SharedCounts, kept};
 use super::group::Group;
-use super::mode::LocalPeriod;
-use super::state::SharedLimiter;
+use super::limiter::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
 use crate::limits::slot::Shortage;
 use crate::limits::window::{BucketNumber, Fits};
@@ -20,13 +20,6 @@ pub struct SharedBinding {
     /// The one that the limit belongs to, whoever asks.
     pub group: Arc<Group>,
     pub slot: Arc<Mutex<SharedCounts>>,
-}
-
-impl SharedBinding {
-    /// True if the limit has places for running requests.
-    fn has_places(&self) -> bool {
-        self.limit.bounds.get(Measure::ConcurrentRequests).is_some()
-    }
 }
 
 /// All limits that bind a request, in the order of their groups and slots; at least one. Cheap to clone.
@@ -53,7 +46,7 @@ pub enum Demand {
 
 impl Demand {
     /// The amount that it counts in a measure; `None` if it does not.
-    pub const fn in_measure(self, measure: Measure) -> Option<u64> {
+    const fn in_measure(self, measure: Measure) -> Option<u64> {
         match (self, measure) {
             (Self::Request, Measure::ConcurrentRequests) => Some(1),
             (_, Measure::ConcurrentRequests) => None,
@@ -71,7 +64,7 @@ impl Demand {
         }
     }
 
-    /// Each request has one such demand in each turn.
+    /// True for a request, which is decided once or twice; its tokens belong to it.
     pub const fn is_of_request(self) -> bool {
         matches!(self, Self::Request | Self::RequestAgain)
     }
@@ -83,68 +76,42 @@ impl Demand {
 
     /// The bound that holds for it.
     const fn bound(self, bound: u64) -> u64 {
-        match self {
-            Self::Request | Self::RequestAgain | Self::Tokens(_) => bound,
-            Self::RequestAdmitted | Self::TokensAdmitted(_) => u64::MAX,
-        }
+        if self.is_admitted() { u64::MAX } else { bound }
     }
 }
 
-/// One count of a request: the index of the limit, and the bucket of this node.
+/// One count of a request: the index of the limit, and the bucket of this node; a place has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BucketCount {
+pub struct OneCount {
     index: usize,
     measure: Measure,
-    bucket: BucketNumber,
+    bucket: Option<BucketNumber>,
     amount: u64,
 }
 
-/// What a request has counted, and in which time: its amounts are corrected where they were counted.
+/// What a request has counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    pub buckets: Vec<BucketCount>,
-    /// The beginning of the local period in which they were counted, if they were.
-    pub local_since: Option<u64>,
+    pub counts: Vec<OneCount>,
     pub at_micros: i64,
 }
 
 impl Counted {
-    /// Whether it was counted so long ago that it has to be counted again when its request is admitted.
-    pub fn is_old(&self, limiter: &SharedLimiter) -> bool {
-        !self.buckets.is_empty() && limiter.is_long_ago(self.at_micros)
+    /// The places, and what is in windows.
+    pub fn split(self) -> (Self, Self) {
+        let (places, windows) = self.counts.into_iter().partition(|count| count.bucket.is_none());
+        let counted = |counts| Self { counts, at_micros: self.at_micros };
+        (counted(places), counted(windows))
     }
 }
 
-/// What there is for each limit, by group.
-pub type Grouped<T> = Vec<(Arc<Group>, Vec<T>)>;
-
-/// Why Redis is not asked.
-pub(in crate::limits) enum NotForRedis<'a> {
-    /// A local period has begun after this turn.
-    TurnEnds,
-    /// Whatever Redis would say, the log has too much.
-    Exceeded(LimitExceeded<'a>),
-}
-
-/// Who learns of an amount that is taken back.
-#[derive(Clone, Copy)]
-pub enum Told<'a> {
-    /// This node and Redis, which has counted it.
-    Redis,
-    /// Redis has counted it under the limits of these groups alone.
-    RedisIn(&'a [Arc<Group>]),
-    /// This node alone: Redis has not counted it.
-    Nobody,
-}
-
-impl Told<'_> {
-    fn has_redis(self, group: &Arc<Group>) -> bool {
-        match self {
-            Self::Redis => true,
-            Self::RedisIn(groups) => groups.iter().any(|counted_in| Arc::ptr_eq(counted_in, group)),
-            Self::Nobody => false,
-        }
-    }
+/// What is asked of Redis, and was counted on this node meanwhile.
+pub struct Asked {
+    pub demand: Demand,
+    pub counts: Vec<OneCount>,
+    pub calls: Vec<LimitCall>,
+    /// The indexes of the limits of the calls.
+    indexes: Vec<usize>,
 }
 
 impl SharedLimits {
@@ -162,174 +129,96 @@ impl SharedLimits {
         &self.0.all
     }
 
-    /// The limit that refuses everything in a local period.
-    pub fn closed_limit(&self) -> Option<LimitName> {
-        let closed = self.all().iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
+    /// The groups, and the indexes of their limits.
+    pub fn groups(&self) -> Vec<(Arc<Group>, Range<usize>)> {
+        let mut begins = 0;
+        let of_groups = self.all().chunk_by(|one, next| Arc::ptr_eq(&one.group, &next.group));
+        let range = |of_group: &[SharedBinding]| {
+            let range = begins..begins + of_group.len();
+            begins = range.end;
+            Some((Arc::clone(&of_group.first()?.group), range))
+        };
+        of_groups.filter_map(range).collect()
+    }
+
+    /// The limit of these that refuses everything while this node counts alone.
+    pub fn closed_limit(&self, of_group: Range<usize>) -> Option<LimitName> {
+        let closed = self.all()[of_group].iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
         closed.map(|binding| binding.limit.name)
     }
 
-    /// The limits of each group, in the order of all.
-    fn by_group(&self) -> impl Iterator<Item = (&Arc<Group>, &[SharedBinding])> {
-        let groups = self.all().chunk_by(|one, next| Arc::ptr_eq(&one.group, &next.group));
-        groups.filter_map(|of_group| Some((&of_group.first()?.group, of_group)))
-    }
-
-    /// The groups in which a request occupies a place.
-    pub fn groups_with_places(&self) -> impl Iterator<Item = &Arc<Group>> {
-        let have_places = |of_group: &[SharedBinding]| of_group.iter().any(SharedBinding::has_places);
-        self.by_group().filter(move |(_, of_group)| have_places(of_group)).map(|(group, _)| group)
-    }
-
-    /// True if a limit counts the tokens of requests.
-    pub fn count_tokens(&self) -> bool {
-        self.all().iter().any(|binding| binding.limit.bounds.iter().any(|(measure, _)| measure.is_of_tokens()))
-    }
-
-    fn lock(&self, now_micros: i64) -> Vec<MutexGuard<'_, SharedCounts>> {
-        let mut slots: Vec<_> = self.all().iter().map(|binding| locked(&binding.slot)).collect();
-        slots.iter_mut().for_each(|slot| slot.advance(now_micros));
-        slots
-    }
-
     /// The measures that a demand counts in: the index of the limit, the measure, its bound, and the amount.
-    fn measures(&self, demand: Demand) -> impl Iterator<Item = (usize, Measure, u64, u64)> + '_ {
-        let of = move |(index, binding): (usize, &SharedBinding)| {
-            let bounds = binding.limit.bounds;
+    fn measures(&self, of_group: Range<usize>, demand: Demand) -> Vec<(usize, Measure, u64, u64)> {
+        let of = |index: usize| {
+            let bounds = self.all()[index].limit.bounds;
             Measure::ALL.iter().filter_map(move |measure| {
                 let bound = demand.bound(bounds.get(*measure)?);
                 Some((index, *measure, bound, demand.in_measure(*measure)?))
             })
         };
-        self.all().iter().enumerate().flat_map(of)
+        of_group.flat_map(of).collect()
     }
 
-    fn count_in(
-        &self,
-        slots: &mut [MutexGuard<'_, SharedCounts>],
-        demand: Demand,
-        local_since: Option<u64>,
-        now_micros: i64,
-    ) -> Counted {
-        let buckets = self.measures(demand).filter_map(|(index, measure, _, amount)| {
-            let bucket = slots[index].count(measure, amount, local_since, now_micros)?;
-            Some(BucketCount { index, measure, bucket, amount })
-        });
-        let counted = Counted { buckets: buckets.collect(), local_since, at_micros: now_micros };
-        if demand == Demand::Request {
-            // Where there are no places, none would be freed.
-            let slots = self.all().iter().zip(slots).filter(|(binding, _)| binding.has_places());
-            slots.for_each(|(_, slot)| slot.begin_request());
-        }
-        counted
+    fn lock(&self, of_group: Range<usize>, now_micros: i64) -> Vec<MutexGuard<'_, SharedCounts>> {
+        let mut slots: Vec<_> = self.all()[of_group].iter().map(|binding| locked(&binding.slot)).collect();
+        slots.iter_mut().for_each(|slot| slot.advance(now_micros));
+        slots
     }
 
-    /// Counts on this node alone what Redis is then asked to count, and returns the calls for it, one for each group.
-    /// `replaced` is taken back in the same calls.
-    pub(in crate::limits) fn count_for_redis(
-        &self,
-        demand: Demand,
-        replaced: Option<&Counted>,
-        turn: u64,
-        now_micros: i64,
-    ) -> Result<(Counted, Grouped<LimitCall>), NotForRedis<'_>> {
-        let mut slots = self.lock(now_micros);
-        let mut are_shared = true;
-        for slot in &mut slots {
-            are_shared &= slot.begin_shared(turn);
+    /// Counts on this node what Redis is then asked to count; `None` if there is nothing to count. A state that is sent with it does not
+    /// have it yet, and one that is sent after it has.
+    pub fn begin_asking(&self, of_group: Range<usize>, demand: Demand, connection: u64, now: i64) -> Option<Asked> {
+        let measures = self.measures(of_group.clone(), demand);
+        let (limiter, first) = (self.limiter(), of_group.start);
+        let mut slots = self.lock(of_group, now);
+        let mut asked = Asked { demand, counts: Vec::new(), calls: Vec::new(), indexes: Vec::new() };
+        for (index, measure, bound, amount) in measures {
+            let slot = slots.get_mut(index - first)?;
+            if asked.indexes.last() != Some(&index) {
+                let name = self.all()[index].limit.key.to_string();
+                asked.calls.push(slot.call(name, connection, || limiter.next_number(), now));
+                asked.indexes.push(index);
+            }
+            let bucket = slot.count(measure, amount, now);
+            asked.counts.push(OneCount { index, measure, bucket, amount });
+            let (kept, bucket) = (kept(measure).unwrap_or_default(), bucket.map_or(0, BucketNumber::number));
+            asked.calls.last_mut()?.counts.push(Count { measure, kept, bound, amount, bucket });
         }
-        if let Some(replaced) = replaced {
-            self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
-        }
-        if !are_shared {
-            return Err(NotForRedis::TurnEnds);
-        }
-        let by_log = |index: usize, measure, bound, amount| slots[index].shortage_by_log((measure, bound), amount);
-        if let Some(exceeded) = self.exceeded(demand, by_log) {
-            return Err(NotForRedis::Exceeded(exceeded));
-        }
-        let must_be_there: Vec<bool> = slots.iter_mut().map(|slot| slot.must_be_in_redis(now_micros)).collect();
-        let counted = self.count_in(&mut slots, demand, None, now_micros);
-        counted.buckets.iter().for_each(|count| slots[count.index].add_undecided(count.measure, count.amount));
-        let corrections = &self.limiter().corrections;
-        let mut calls: Vec<LimitCall> = self
-            .all()
-            .iter()
-            .zip(must_be_there)
-            .map(|(binding, must_be_there)| {
-                let (limit, corrections) = (binding.limit.key.to_string(), corrections.take_of(binding.limit.key));
-                LimitCall { limit, must_be_there, corrections, counts: Vec::new() }
-            })
-            .collect();
-        drop(slots);
-        let bucket_of = |index, measure| {
-            let of = |count: &&BucketCount| count.index == index && count.measure == measure;
-            counted.buckets.iter().find(of).map_or(0, |count| count.bucket.number())
-        };
-        for (index, measure, bound, amount) in self.measures(demand) {
-            let (kept, bucket) = (kept(measure).unwrap_or_default(), bucket_of(index, measure));
-            calls[index].counts.push(Count { measure, kept, bound, amount, bucket });
-        }
-        Ok((counted, self.grouped(calls)))
+        (!asked.calls.is_empty()).then_some(asked)
     }
 
-    /// Divides what there is for each limit.
-    fn grouped<T>(&self, of_limits: Vec<T>) -> Grouped<T> {
-        let mut of_limits = of_limits.into_iter();
-        let of_group = |(group, limits): (&Arc<Group>, &[SharedBinding])| {
-            (Arc::clone(group), of_limits.by_ref().take(limits.len()).collect())
-        };
-        self.by_group().map(of_group).collect()
-    }
-
-    /// Counts on this node, whatever is left. Redis learns of it with the next state that is put.
-    pub fn count_here(&self, demand: Demand, local_since: Option<u64>, now_micros: i64) -> Counted {
-        self.count_in(&mut self.lock(now_micros), demand, local_since, now_micros)
-    }
-
-    /// Counts against this node's share of all limits, or of none.
-    pub(in crate::limits) fn count_locally(
-        &self,
-        demand: Demand,
-        replaced: Option<&Counted>,
-        (period, member_since): (&LocalPeriod, u64),
-        instants: Instants,
-    ) -> Result<Counted, LimitExceeded<'_>> {
-        let mut slots = self.lock(instants.now_micros);
-        slots.iter_mut().for_each(|slot| slot.begin_local(member_since));
-        if let Some(replaced) = replaced {
-            self.correct_in(&mut slots, replaced, |_| 0, Told::Redis);
-        }
-        let of_share = |index: usize, measure, bound, amount| {
-            slots[index].shortage_of_share((measure, bound), amount, period, instants)
-        };
-        if let Some(exceeded) = self.exceeded(demand, of_share) {
-            return Err(exceeded);
-        }
-        Ok(self.count_in(&mut slots, demand, Some(member_since), instants.now_micros))
-    }
-
-    /// All that this node counts of these limits, to be put into Redis. Corrections that were not told yet are part of it.
-    pub fn states(&self, now_micros: i64) -> Grouped<LimitState> {
-        let corrections = &self.limiter().corrections;
-        let state = |binding: &SharedBinding| {
+    /// Redis has not counted it, or nobody knows. A state that was sent meanwhile has it, and Redis is told.
+    pub fn undo(&self, asked: &Asked) {
+        for count in &asked.counts {
+            let binding = &self.all()[count.index];
             let mut slot = locked(&binding.slot);
-            corrections.drop_for_state(binding.limit.key);
-            slot.state(binding.limit.key.to_string(), self.limiter().next_state(), now_micros)
-        };
-        self.grouped(self.all().iter().map(state).collect())
+            slot.correct(count.measure, count.bucket, (count.amount, 0));
+            let of_call = asked.indexes.iter().position(|index| *index == count.index);
+            if of_call.is_none_or(|at| asked.calls[at].number != slot.sent()) {
+                self.tell(binding, &mut slot, count, 0);
+            }
+        }
     }
 
-    /// Keeps what Redis said of the limits that it was asked for, and returns the one that has too little left, with the longest wait.
+    /// Redis does not have the states that the calls went by, or nobody knows what it has.
+    pub fn forget_sent(&self, asked: &Asked) {
+        for (index, call) in asked.indexes.iter().zip(&asked.calls) {
+            locked(&self.all()[*index].slot).forget_sent(call.number);
+        }
+    }
+
+    /// Keeps what Redis said, and returns the limit that has too little left, with the longest wait.
     pub(in crate::limits) fn learn(
         &self,
-        demand: Demand,
+        asked: &Asked,
         standings: &[Standing],
         now_micros: i64,
     ) -> Option<LimitExceeded<'_>> {
         let mut exceeded: Option<LimitExceeded<'_>> = None;
-        for ((index, measure, bound, _), standing) in self.measures(demand).zip(standings) {
-            let binding = &self.all()[index];
-            locked(&binding.slot).learn(measure, standing.counted, now_micros);
+        let bounds = asked.calls.iter().flat_map(|call| &call.counts).map(|count| count.bound);
+        for ((count, bound), standing) in asked.counts.iter().zip(bounds).zip(standings) {
+            let (binding, measure) = (&self.all()[count.index], count.measure);
+            locked(&binding.slot).learn(measure, standing, now_micros);
             let Some(shortage) = standing.shortage else { continue };
             let shortage = match shortage {
                 shared_limits::Shortage::Concurrency => Shortage::Concurrency,
@@ -343,121 +232,50 @@ impl SharedLimits {
         exceeded
     }
 
-    /// Redis has counted what was counted here for it. Returns the limit that it exceeds by the log, which may have more than Redis. One
-    /// step under one lock: of two such requests, only the second sees the first.
-    pub(in crate::limits) fn decided_by_redis(
+    /// Counts against this node's share of all limits of a group, or of none; the limit is divided among so many nodes.
+    pub(in crate::limits) fn count_share(
         &self,
+        of_group: Range<usize>,
         demand: Demand,
-        counted: &Counted,
+        nodes: u64,
         now_micros: i64,
-    ) -> Option<LimitExceeded<'_>> {
-        let mut slots = self.lock(now_micros);
-        counted.buckets.iter().for_each(|count| slots[count.index].remove_undecided(count.measure, count.amount));
-        // The amount is counted already.
-        self.exceeded(demand, |index, measure, bound, _| slots[index].shortage_by_log((measure, bound), 0))
-    }
-
-    /// Of the limits that lack something for a demand, the one with the longest wait.
-    fn exceeded(
-        &self,
-        demand: Demand,
-        shortage: impl Fn(usize, Measure, u64, u64) -> Option<Shortage>,
-    ) -> Option<LimitExceeded<'_>> {
-        let exceeded = self.measures(demand).filter_map(|(index, measure, bound, amount)| {
-            let shortage = shortage(index, measure, bound, amount)?;
-            Some(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage })
+    ) -> Result<Vec<OneCount>, LimitExceeded<'_>> {
+        let measures = self.measures(of_group.clone(), demand);
+        let first = of_group.start;
+        let mut slots = self.lock(of_group, now_micros);
+        let exceeded = measures.iter().filter_map(|(index, measure, bound, amount)| {
+            let shortage = slots[index - first].shortage_of_share(*measure, *bound, *amount, nodes)?;
+            let limit = &self.all()[*index].limit;
+            Some(LimitExceeded { limit, measure: *measure, bound: *bound, shortage })
         });
-        exceeded.max_by_key(|exceeded| exceeded.shortage)
-    }
-
-    /// Redis has counted this against all of them.
-    pub fn mark_in_redis(&self, counted: &Counted) {
-        self.all().iter().for_each(|binding| locked(&binding.slot).running_counted_by_redis());
-        for BucketCount { index, measure, bucket, .. } in &counted.buckets {
-            locked(&self.all()[*index].slot).bucket_counted_by_redis(*measure, *bucket, counted.at_micros);
+        if let Some(exceeded) = exceeded.max_by_key(|exceeded| exceeded.shortage) {
+            return Err(exceeded);
         }
+        let count = |(index, measure, _, amount): (usize, Measure, u64, u64)| {
+            let bucket = slots[index - first].count(measure, amount, now_micros);
+            OneCount { index, measure, bucket, amount }
+        };
+        Ok(measures.into_iter().map(count).collect())
     }
 
-    /// Nobody has heard what became of a call about them.
-    pub fn mark_in_doubt(&self) {
-        let limits = self.all().iter().map(|binding| (binding.limit.key, Arc::clone(&binding.group)));
-        self.limiter().corrections.doubt(limits);
-    }
-
-    /// Whether other nodes have counted against one of the limits of this group, as far as this node knows.
-    pub fn others_have_counted_in(&self, group: &Arc<Group>, now_micros: i64) -> bool {
-        let slots = self.lock(now_micros);
-        let of_group = self.all().iter().zip(&slots).filter(|(binding, _)| Arc::ptr_eq(&binding.group, group));
-        of_group.into_iter().any(|(_, slot)| slot.others_have_counted())
-    }
-
-    /// Replaces what a request has counted.
-    pub fn correct(&self, counted: &Counted, is: impl Fn(u64) -> u64, told: Told<'_>) {
-        for count in &counted.buckets {
+    /// Replaces the amounts that a request has counted.
+    pub fn correct(&self, counted: &Counted, is: u64) {
+        for count in &counted.counts {
             let binding = &self.all()[count.index];
-            self.correct_one(binding, &mut locked(&binding.slot), count, counted.local_since, is(count.amount), told);
-        }
-    }
-
-    /// Takes back what was counted for Redis and is not decided, in one step: it never counts as decided.
-    pub fn take_back_undecided(&self, counted: &Counted, told: Told<'_>) {
-        for count in &counted.buckets {
-            let binding = &self.all()[count.index];
-            let slot = &mut locked(&binding.slot);
-            if counted.local_since.is_none() {
-                slot.remove_undecided(count.measure, count.amount);
-            }
-            self.correct_one(binding, slot, count, counted.local_since, 0, told);
-        }
-    }
-
-    fn correct_in(
-        &self,
-        slots: &mut [MutexGuard<'_, SharedCounts>],
-        counted: &Counted,
-        is: impl Fn(u64) -> u64,
-        told: Told<'_>,
-    ) {
-        for count in &counted.buckets {
-            let (binding, slot) = (&self.all()[count.index], &mut slots[count.index]);
-            self.correct_one(binding, slot, count, counted.local_since, is(count.amount), told);
-        }
-    }
-
-    fn correct_one(
-        &self,
-        binding: &SharedBinding,
-        slot: &mut SharedCounts,
-        count: &BucketCount,
-        local_since: Option<u64>,
-        is: u64,
-        told: Told<'_>,
-    ) {
-        let BucketCount { measure, bucket, amount: was, .. } = *count;
-        slot.correct(measure, bucket, local_since, (was, is));
-        if told.has_redis(&binding.group) {
-            let delta = difference(is, was);
-            self.tell(binding, Correction { measure, bucket: bucket.number(), delta });
-        }
-    }
-
-    /// Frees the places of a request that has ended.
-    pub fn end_request(&self, told: Told<'_>) {
-        for binding in self.all().iter().filter(|binding| binding.has_places()) {
             let mut slot = locked(&binding.slot);
-            slot.end_request();
-            if told.has_redis(&binding.group) {
-                self.tell(binding, Correction { measure: Measure::ConcurrentRequests, bucket: 0, delta: -1 });
-            }
+            slot.correct(count.measure, count.bucket, (count.amount, is));
+            self.tell(binding, &mut slot, count, is);
         }
     }
 
-    fn tell(&self, binding: &SharedBinding, correction: Correction) {
-        self.limiter().corrections.add(binding.limit.key, &binding.group, correction);
+    fn tell(&self, binding: &SharedBinding, slot: &mut SharedCounts, count: &OneCount, is: u64) {
+        if is == count.amount {
+            return;
+        }
+        let delta = i128::from(is) - i128::from(count.amount);
+        let delta = i64::try_from(delta).unwrap_or(if delta < 0 { i64::MIN } else { i64::MAX });
+        let bucket = count.bucket.map_or(0, BucketNumber::number);
+        slot.tell(Correction { measure: count.measure, bucket, delta }, self.limiter().link.number());
+        self.limiter().owe(binding.limit.key);
     }
-}
-
-fn difference(is: u64, was: u64) -> i64 {
-    let difference = i128::from(is) - i128::from(was);
-    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }

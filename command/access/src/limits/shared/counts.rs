@@ -4,75 +4,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::limit::Measure;
-use shared_limits::{BucketState, LimitState, WindowState};
+use shared_limits::{BucketState, Correction, LimitCall, LimitState, Standing, WindowState};
 
 use super::group::Group;
-use super::mode::LocalPeriod;
 use crate::limits::slot::{Shortage, Slot};
 use crate::limits::slots::Counts;
-use crate::limits::window::{BucketNumber, Fits, Keeping};
+use crate::limits::window::{BucketNumber, Keeping};
 
-/// The wait that is advised where a share of a limit is used up and nobody knows when it will be larger.
-const SHARE_WAIT: Duration = Duration::from_secs(1);
-
-/// What Redis has counted is in the log by then, or was not admitted.
-const ADMITTED_SOON: Duration = Duration::from_secs(1);
+/// For how long what Redis said of others' running requests is shown: nobody knows when they end.
+const RUNNING_SHOWN: Duration = Duration::from_secs(1);
 
 /// The counts of one limit, as one node has them.
 pub struct SharedCounts {
     pub group: Arc<Group>,
-    /// All that this node has counted.
+    /// All that this node has counted, in Redis or by its share.
     own: Slot,
-    /// What of it Redis has not decided yet.
-    undecided: Vec<(Measure, u64)>,
-    /// What other nodes have admitted, by the log.
-    others: Slot,
-    /// What Redis had counted beyond both, when it was last asked.
-    unseen: Vec<Unseen>,
-    /// In a local period.
-    local: Option<LocalCounts>,
-    /// Redis has counted a request of this node since none was running.
-    has_running_in_redis: bool,
-    /// What Redis has counted last of this node's own, by measure.
-    last_in_redis: Vec<LastInRedis>,
+    /// What Redis had of others when it was last asked.
+    others: Vec<OfOthers>,
+    /// The number of the last state that was sent; 0 if Redis has none that the node can rely on.
+    sent: u64,
+    /// What has changed since, and Redis was not told yet.
+    untold: Vec<Correction>,
+    /// Redis may have a running request of this node that has ended.
+    is_owing: bool,
 }
 
-struct LastInRedis {
-    measure: Measure,
-    bucket: BucketNumber,
-    at_micros: i64,
-}
-
-struct Unseen {
+struct OfOthers {
     measure: Measure,
     amount: u64,
-    /// All of others, those that this node has seen in the log as well.
-    of_others: u64,
+    more_at_micros: Option<i64>,
     at_micros: i64,
 }
 
-struct LocalCounts {
-    began: u64,
-    /// All that was admitted before by all nodes, as far as it is known.
-    base: Slot,
-    /// What this node has admitted since.
-    admitted: Slot,
-}
-
-/// What a decision of one node needs to know of the time.
-#[derive(Clone, Copy)]
-pub struct Instants {
-    pub now_micros: i64,
-    /// From when on the node knows what others admitted.
-    pub known_since_micros: i64,
-}
-
-impl Instants {
-    /// Whether everything is known that a window holds which keeps its counts for so long.
-    fn know_all_of(self, kept: Duration) -> bool {
-        let begins = self.now_micros.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-        self.known_since_micros <= begins
-    }
+/// This node's share of a limit that is divided among so many nodes. A larger amount fits if nothing else is counted.
+pub fn share(limit: u64, nodes: u64, amount: u64) -> u64 {
+    (limit / nodes.max(1)).max(amount.min(limit))
 }
 
 /// How long a measure keeps what it counts; `None` for running requests.
@@ -80,268 +46,90 @@ pub fn kept(measure: Measure) -> Option<Duration> {
     measure.window().map(|span| Keeping::Longer.kept(span))
 }
 
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// From an earlier instant on.
+fn since(earlier_micros: i64, now_micros: i64) -> Duration {
+    Duration::from_micros(now_micros.saturating_sub(earlier_micros).try_into().unwrap_or(0))
+}
+
 impl SharedCounts {
     pub fn new(group: Arc<Group>) -> Self {
-        Self {
-            group,
-            own: Slot::shared(),
-            undecided: Vec::new(),
-            others: Slot::shared(),
-            unseen: Vec::new(),
-            local: None,
-            has_running_in_redis: false,
-            last_in_redis: Vec::new(),
-        }
+        Self { group, own: Slot::shared(), others: Vec::new(), sent: 0, untold: Vec::new(), is_owing: false }
     }
 
     pub fn advance(&mut self, now_micros: i64) {
         self.own.advance(now_micros);
-        self.others.advance(now_micros);
-        if let Some(local) = &mut self.local {
-            local.base.advance(now_micros);
-            local.admitted.advance(now_micros);
-        }
     }
 
-    /// Counts an amount of this node's own, since this local period began or while counts are shared. `None` for a measure
-    /// without a window.
-    pub fn count(
-        &mut self,
-        measure: Measure,
-        amount: u64,
-        local_since: Option<u64>,
-        now_micros: i64,
-    ) -> Option<BucketNumber> {
-        if let Some(local) = self.local.as_mut().filter(|local| local_since == Some(local.began)) {
-            local.admitted.count(measure, amount, now_micros);
+    /// Counts an amount of this node's own, and returns its bucket. A running request has none.
+    pub fn count(&mut self, measure: Measure, amount: u64, now_micros: i64) -> Option<BucketNumber> {
+        if measure == Measure::ConcurrentRequests {
+            self.own.begin_request();
+            self.group.request_begins();
         }
         self.own.count(measure, amount, now_micros)
     }
 
-    /// This amount, which is counted, waits for Redis.
-    pub fn add_undecided(&mut self, measure: Measure, amount: u64) {
-        match self.undecided.iter_mut().find(|(known, _)| *known == measure) {
-            Some((_, asked)) => *asked = asked.saturating_add(amount),
-            None => self.undecided.push((measure, amount)),
+    /// Replaces an amount of this node's own. Of a running request, it ends it.
+    pub fn correct(&mut self, measure: Measure, bucket: Option<BucketNumber>, (was, is): (u64, u64)) {
+        match bucket {
+            Some(bucket) => self.own.correct(measure, bucket, was, is),
+            None if measure == Measure::ConcurrentRequests => {
+                self.own.end_request();
+                self.group.request_ends();
+            }
+            None => {}
         }
     }
 
-    /// Redis has decided on it, or nobody waits for it any more.
-    pub fn remove_undecided(&mut self, measure: Measure, amount: u64) {
-        if let Some((_, asked)) = self.undecided.iter_mut().find(|(known, _)| *known == measure) {
-            *asked = asked.saturating_sub(amount);
-        }
-    }
-
-    /// Counts what another node has admitted.
-    pub fn count_others(&mut self, measure: Measure, amount: u64, at_micros: i64) -> Option<BucketNumber> {
-        self.others.count(measure, amount, at_micros)
-    }
-
-    pub const fn begin_request(&mut self) {
-        self.own.begin_request();
-    }
-
-    pub const fn end_request(&mut self) {
-        self.own.end_request();
-    }
-
-    /// Redis has counted a request, in whichever measures.
-    pub const fn running_counted_by_redis(&mut self) {
-        self.has_running_in_redis = true;
-    }
-
-    /// Redis has counted what was counted here in this bucket at that time.
-    pub fn bucket_counted_by_redis(&mut self, measure: Measure, bucket: BucketNumber, at_micros: i64) {
-        let counted = LastInRedis { measure, bucket, at_micros };
-        match self.last_in_redis.iter_mut().find(|last| last.measure == measure) {
-            Some(last) if last.at_micros <= at_micros => *last = counted,
-            Some(_) => {}
-            None => self.last_in_redis.push(counted),
-        }
-    }
-
-    /// Whether Redis must have something of what this node counts now.
-    pub fn must_be_in_redis(&mut self, now_micros: i64) -> bool {
-        self.advance(now_micros);
-        self.has_running_in_redis &= self.own.running() > 0;
-        self.has_running_in_redis || self.last_in_redis.iter().any(|last| self.redis_still_keeps(last, now_micros))
-    }
-
-    /// Whether Redis still keeps something of this bucket. A request that Redis refused renews the bucket on this node alone, so only
-    /// what Redis has counted decides. Both keep a bucket a sixtieth longer than its window; that margin is not relied on, because
-    /// clocks differ.
-    fn redis_still_keeps(&self, last: &LastInRedis, now_micros: i64) -> bool {
-        let Some(span) = last.measure.window() else { return false };
-        let age = Duration::from_micros(now_micros.saturating_sub(last.at_micros).try_into().unwrap_or(0));
-        age < span && self.own.counted_in(last.measure, last.bucket) > self.undecided(last.measure)
-    }
-
-    fn undecided(&self, measure: Measure) -> u64 {
-        self.undecided.iter().find(|(known, _)| *known == measure).map_or(0, |(_, asked)| *asked)
-    }
-
-    /// Replaces an amount of this node's own, which it counted in the local period that began there, or before any.
-    pub fn correct(&mut self, measure: Measure, bucket: BucketNumber, local_since: Option<u64>, (was, is): (u64, u64)) {
-        self.own.correct(measure, bucket, was, is);
-        if let Some(local) = &mut self.local {
-            let is_since = local_since == Some(local.began);
-            let counted = if is_since { &mut local.admitted } else { &mut local.base };
-            counted.correct(measure, bucket, was, is);
-        }
-    }
-
-    /// Replaces an amount that another node admitted at this position.
-    pub fn correct_others(&mut self, measure: Measure, bucket: BucketNumber, position: u64, (was, is): (u64, u64)) {
-        self.others.correct(measure, bucket, was, is);
-        if let Some(local) = self.local.as_mut().filter(|local| position < local.began) {
-            local.base.correct(measure, bucket, was, is);
-        }
-    }
-
-    pub fn others_have_counted(&self) -> bool {
-        self.others.windows().iter().any(|(_, window)| window.counted() > 0)
-    }
-
-    /// Counts are shared since this turn. Returns false if a local period has begun after it.
-    pub fn begin_shared(&mut self, turn: u64) -> bool {
-        self.local.take_if(|local| local.began < turn);
-        self.local.is_none()
-    }
-
-    /// Why an amount does not fit below a limit by what this node has counted and others have recorded, while counts are shared.
-    /// That is never more than all nodes have counted: what Redis has not decided is left out, since it may refuse it. Redis may
-    /// have less, if nobody was left to put it there.
-    pub fn shortage_by_log(&self, (measure, limit): (Measure, u64), amount: u64) -> Option<Shortage> {
-        kept(measure)?;
-        let undecided = self.undecided(measure);
-        let decided = self.own.counted(measure).saturating_sub(undecided);
-        if decided.saturating_add(self.others.counted(measure)).saturating_add(amount) <= limit {
-            return None;
-        }
-        if amount > limit {
-            return Some(Shortage::Window(Fits::Never));
-        }
-        let mut all = Slot::shared();
-        all.merge(&self.own);
-        all.merge(&self.others);
-        all.shortage(measure, limit.saturating_add(undecided), amount)
-    }
-
-    /// This node has a share since this position. What all nodes had admitted before is known: the log was read up to there.
-    pub fn begin_local(&mut self, began: u64) {
-        if self.local.as_ref().is_some_and(|local| local.began >= began) {
+    /// Redis has to be told of a correction, over the connection of this number; `None` if there is none now, so that the state that is
+    /// sent over the next one has it.
+    pub fn tell(&mut self, correction: Correction, connection: Option<u64>) {
+        if !connection.is_some_and(|connection| self.is_sent_over(connection)) {
+            self.is_owing = true;
             return;
         }
-        let mut base = Slot::shared();
-        base.merge(&self.own);
-        base.merge(&self.others);
-        self.local = Some(LocalCounts { began, base, admitted: Slot::shared() });
-    }
-
-    /// Why an amount does not fit into this node's share of a limit. A share is left while less than it is admitted, so that one
-    /// request may exceed it.
-    pub fn shortage_of_share(
-        &self,
-        (measure, limit): (Measure, u64),
-        amount: u64,
-        period: &LocalPeriod,
-        instants: Instants,
-    ) -> Option<Shortage> {
-        let Some(kept) = kept(measure) else {
-            let shares = period.shares(Duration::ZERO, instants.now_micros);
-            return (self.own.running().saturating_mul(shares) >= limit).then_some(Shortage::Concurrency);
-        };
-        if amount > limit {
-            return Some(Shortage::Window(Fits::Never));
-        }
-        let admitted = self.local.as_ref().map_or(0, |local| local.admitted.counted(measure));
-        let shares = period.shares(kept, instants.now_micros);
-        let is_left = admitted.saturating_mul(shares) < self.room(measure, limit, kept, shares, instants);
-        (!is_left).then(|| Shortage::Window(Fits::After(self.until_share_grows(measure, limit))))
-    }
-
-    /// What a limit had left for all nodes when the local period began, and what has become free since.
-    fn room(&self, measure: Measure, limit: u64, kept: Duration, shares: u64, instants: Instants) -> u64 {
-        let base = self.local.as_ref().map_or(0, |local| local.base.counted(measure));
-        if instants.know_all_of(kept) {
-            return limit.saturating_sub(base);
-        }
-        match self.unseen.iter().find(|unseen| unseen.measure == measure) {
-            // Nobody knows when it was counted: it leaves last.
-            Some(unseen) if still_counts(unseen, kept, instants.now_micros) => {
-                limit.saturating_sub(base.saturating_add(unseen.amount))
-            }
-            Some(_) => limit.saturating_sub(base),
-            // A node that began to run in a local period, or never had a request under this limit.
-            None => limit.saturating_sub(base) / shares,
+        let Correction { measure, bucket, delta } = correction;
+        match self.untold.iter_mut().find(|known| known.measure == measure && known.bucket == bucket) {
+            Some(known) => known.delta = known.delta.saturating_add(delta),
+            None => self.untold.push(correction),
         }
     }
 
-    fn until_share_grows(&self, measure: Measure, limit: u64) -> Duration {
-        let local = self.local.as_ref();
-        let waits = local.map(|local| [&local.base, &local.admitted].map(|slot| slot.remaining(measure, limit).1));
-        let known = waits.into_iter().flatten().flatten().filter(|wait| !wait.is_zero());
-        known.min().unwrap_or(SHARE_WAIT).max(SHARE_WAIT)
+    /// Whether Redis has been sent a state over the connection of this number.
+    const fn is_sent_over(&self, connection: u64) -> bool {
+        self.sent > connection
     }
 
-    /// Keeps what Redis says that all nodes have counted.
-    pub fn learn(&mut self, measure: Measure, counted: u64, now_micros: i64) {
-        let own = if kept(measure).is_some() { self.own.counted(measure) } else { self.own.running() };
-        let of_others = counted.saturating_sub(own);
-        let amount = of_others.saturating_sub(self.others.counted(measure));
-        let learned = Unseen { measure, amount, of_others, at_micros: now_micros };
-        match self.unseen.iter_mut().find(|unseen| unseen.measure == measure) {
-            Some(unseen) => *unseen = learned,
-            None => self.unseen.push(learned),
+    pub const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Redis does not have the state of this number.
+    pub const fn forget_sent(&mut self, number: u64) {
+        if self.sent == number {
+            (self.sent, self.is_owing) = (0, true);
         }
     }
 
-    /// What is left of a limit, and how long until there is more, while counts are shared.
-    pub fn remaining(&self, measure: Measure, limit: u64, instants: Instants) -> (u64, Option<Duration>) {
-        let unseen = |kept| {
-            let of_measure = self.unseen.iter().find(|unseen| unseen.measure == measure);
-            of_measure.filter(|unseen| still_counts(unseen, kept, instants.now_micros))
-        };
-        let lately_of_others = unseen(ADMITTED_SOON).map_or(0, |unseen| unseen.of_others);
-        let Some(kept) = kept(measure) else {
-            return (limit.saturating_sub(self.own.running()).saturating_sub(lately_of_others), None);
-        };
-        let others = self.others.counted(measure);
-        let others = match instants.know_all_of(kept) {
-            // What Redis said beyond the log is about to be in the log.
-            true => others.max(lately_of_others),
-            false => others.saturating_add(unseen(kept).map_or(0, |unseen| unseen.amount)),
-        };
-        let counted = self.own.counted(measure).saturating_add(others);
-        let waits = [&self.own, &self.others].map(|slot| slot.remaining(measure, limit).1.unwrap_or_default());
-        let wait = waits.into_iter().filter(|wait| !wait.is_zero()).min();
-        let unknown_wait = if counted == 0 { Duration::ZERO } else { kept };
-        (limit.saturating_sub(counted), Some(wait.unwrap_or(unknown_wait)))
+    /// What a call over the connection of this number begins with: what Redis was not told, or all that this node counts.
+    pub fn call(&mut self, limit: String, connection: u64, next: impl FnOnce() -> u64, now_micros: i64) -> LimitCall {
+        let corrections = std::mem::take(&mut self.untold);
+        if self.is_sent_over(connection) {
+            return LimitCall { limit, number: self.sent, corrections, ..LimitCall::default() };
+        }
+        (self.sent, self.is_owing) = (next(), false);
+        LimitCall { limit, number: self.sent, state: Some(self.state(now_micros)), ..LimitCall::default() }
     }
 
-    /// What is left of this node's share, and how long until there may be more.
-    pub fn remaining_share(
-        &self,
-        (measure, limit): (Measure, u64),
-        period: &LocalPeriod,
-        instants: Instants,
-    ) -> (u64, Option<Duration>) {
-        let shares = period.shares(kept(measure).unwrap_or_default(), instants.now_micros);
-        let Some(kept) = kept(measure) else {
-            return (limit.div_ceil(shares).saturating_sub(self.own.running()), None);
-        };
-        let admitted = self.local.as_ref().map_or(0, |local| local.admitted.counted(measure));
-        let share = self.room(measure, limit, kept, shares, instants).div_ceil(shares);
-        (share.saturating_sub(admitted), Some(self.until_share_grows(measure, limit)))
-    }
-
-    /// All that this node has counted, to be put into Redis. Of two states, the one that was made later has the higher number.
-    pub fn state(&mut self, limit: String, number: u64, now_micros: i64) -> LimitState {
+    fn state(&mut self, now_micros: i64) -> LimitState {
         self.advance(now_micros);
         let bucket = |(number, newest, amount): (BucketNumber, i64, u64)| BucketState {
             number: number.number(),
-            age: Duration::from_micros(now_micros.saturating_sub(newest).try_into().unwrap_or(0)),
+            age: since(newest, now_micros),
             amount,
         };
         let windows = self.own.windows().iter();
@@ -349,24 +137,56 @@ impl SharedCounts {
             measure: *measure,
             buckets: window.buckets().map(bucket).collect(),
         });
-        LimitState { limit, number, running: self.own.running(), windows: windows.collect() }
+        LimitState { running: self.own.running(), windows: windows.collect() }
+    }
+
+    /// Why an amount does not fit into this node's share of a limit.
+    pub fn shortage_of_share(&self, measure: Measure, limit: u64, amount: u64, nodes: u64) -> Option<Shortage> {
+        self.own.shortage(measure, share(limit, nodes, amount), amount)
+    }
+
+    /// Keeps what Redis says that all nodes have counted.
+    pub fn learn(&mut self, measure: Measure, standing: &Standing, now_micros: i64) {
+        let amount = standing.counted.saturating_sub(self.counted(measure));
+        let more_at_micros = standing.more_in.map(|wait| now_micros.saturating_add(micros(wait)));
+        let learned = OfOthers { measure, amount, more_at_micros, at_micros: now_micros };
+        match self.others.iter_mut().find(|known| known.measure == measure) {
+            Some(known) => *known = learned,
+            None => self.others.push(learned),
+        }
+    }
+
+    fn counted(&self, measure: Measure) -> u64 {
+        if measure == Measure::ConcurrentRequests { self.own.running() } else { self.own.counted(measure) }
+    }
+
+    /// What is left of a limit by what this node knows, and how long until there is more.
+    pub fn remaining(&self, measure: Measure, limit: u64, now_micros: i64) -> (u64, Option<Duration>) {
+        let (left, wait) = self.own.remaining(measure, limit);
+        let others = self.others.iter().find(|known| known.measure == measure);
+        let Some(others) = others.filter(|known| known.still_counts(now_micros)) else { return (left, wait) };
+        let more_in = others.more_at_micros.map(|at| since(now_micros, at)).filter(|wait| !wait.is_zero());
+        (left.saturating_sub(others.amount), more_in.or(wait))
+    }
+
+    /// What is left of this node's share, and how long until there is more.
+    pub fn remaining_share(&self, measure: Measure, limit: u64, nodes: u64) -> (u64, Option<Duration>) {
+        self.own.remaining(measure, share(limit, nodes, 1))
     }
 }
 
-fn still_counts(unseen: &Unseen, kept: Duration, now_micros: i64) -> bool {
-    let age = Duration::from_micros(now_micros.saturating_sub(unseen.at_micros).try_into().unwrap_or(0));
-    age < kept
+impl OfOthers {
+    fn still_counts(&self, now_micros: i64) -> bool {
+        since(self.at_micros, now_micros) < kept(self.measure).unwrap_or(RUNNING_SHOWN)
+    }
 }
 
 impl Counts for SharedCounts {
     fn is_idle(&self, now_micros: i64) -> bool {
-        let unseen_counts = |unseen: &Unseen| {
-            unseen.amount > 0 && kept(unseen.measure).is_some_and(|kept| still_counts(unseen, kept, now_micros))
-        };
-        let is_idle = |local: &LocalCounts| local.base.is_idle(now_micros) && local.admitted.is_idle(now_micros);
+        let others_count = |known: &OfOthers| known.amount > 0 && known.still_counts(now_micros);
         self.own.is_idle(now_micros)
-            && self.others.is_idle(now_micros)
-            && !self.unseen.iter().any(unseen_counts)
-            && self.local.as_ref().is_none_or(is_idle)
+            && self.untold.is_empty()
+            && !self.is_owing
+            && !self.others.iter().any(others_count)
     }
 }

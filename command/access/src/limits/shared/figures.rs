@@ -23,10 +23,10 @@ pub struct SharedFigures {
 impl SharedFigures {
     /// Errors: the registry already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let shared = "1 while the counts of rate limits are shared, 0 in a local period";
-        let outages = "Times that nodes began to count rate limits by themselves";
+        let shared = "1 while this node counts rate limits in Redis, 0 in a local period";
+        let outages = "Times that this node began to count rate limits by its share";
         let decisions = "Requests that this node admitted or refused by its share of a rate limit";
-        let restored = "Rate limits whose counts this node has put into Redis after an outage";
+        let restored = "Rate limits whose counts this node has told Redis after an outage";
         let round_trips = HistogramOpts::new("ledgerway_limits_round_trip_seconds", "Time that Redis takes to answer");
         Ok(Self {
             shared: registered(registry, IntGauge::new("ledgerway_limits_shared", shared)?)?,

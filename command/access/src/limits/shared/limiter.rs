@@ -1,33 +1,97 @@
-//! Counting under limits that nodes share: in Redis while counts are shared, by this node's share in a local period.
+//! Counting under limits that nodes share: in Redis, or by this node's share while it cannot use Redis.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use events::event::Chain;
 use events::ids::PartnerId;
 use events::limit::Measure;
+use events::log::{LimitSharingSign, Log};
+use events::time::Clock;
 use projections::tables::Tables;
-use shared_limits::{CountReply, LimitCall, NodeState};
+use prometheus::Registry;
+use shared_limits::{CountReply, RedisAddress};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
-use super::asking::{Asking, GroupCount, NotCounted, Reply};
-use super::binding::{Counted, Demand, NotForRedis, SharedBinding, SharedLimits};
+use super::binding::{Asked, Counted, Demand, OneCount, SharedBinding, SharedLimits};
 use super::counts::SharedCounts;
-use super::group::Group;
-use super::link::Phase;
-use super::mode::{LocalPeriod, Mode};
-use super::permit::{PreviousCount, Provisional, ReservedTokens, SharedPermit};
-use super::state::SharedLimiter;
+use super::figures::SharedFigures;
+use super::group::{Group, Groups};
+use super::link::{Connection, Link, Outage};
+use super::permit::{ReservedTokens, SharedPermit};
 use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
 use crate::limits::later;
 use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
 use crate::limits::remaining::{RemainingLimit, TightestLimit};
+use crate::limits::slots::{SlotKey, Slots};
 
-/// How long a request waits until it is known how limits are counted, or for a connection.
-const MODE_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often a request is counted, if one of these changes meanwhile.
-const MODES_TRIED_MAX: u32 = 4;
+/// A request that was counted longer ago than this counts anew when it is admitted: a window by the times of admissions must not
+/// hold more than one by the times of the counts.
+const COUNTED_LATELY: Duration = Duration::from_millis(250);
+/// How often Redis is asked, if it does not have what this node has sent.
+const ASKED_MAX: u32 = 4;
+
+/// What a shared limiter is made of.
+pub struct SharedLimiterParts {
+    /// As in the register of running nodes, if there is one.
+    pub node: String,
+    pub address: RedisAddress,
+    /// What other nodes see of it in the register.
+    pub sign: LimitSharingSign,
+    pub log: Log,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The limits whose counts this node shares with others.
+pub struct SharedLimiter {
+    pub(super) parts: SharedLimiterParts,
+    pub(super) slots: Slots<SharedCounts>,
+    pub(super) groups: Groups,
+    pub(super) link: Link,
+    pub(super) figures: SharedFigures,
+    /// The nodes among which limits are divided while this one cannot use Redis: those that serve, and this one.
+    pub(super) nodes: watch::Sender<Vec<String>>,
+    /// The calls to Redis. They end even if their request has gone: otherwise nobody would know whether something was counted.
+    pub(super) calls: TaskTracker,
+    /// The last number of a connection or a state.
+    numbers: AtomicU64,
+    /// The limits of which Redis has to be told something.
+    owed: Mutex<HashSet<SlotKey>>,
+    is_owed: Notify,
+}
+
+/// What became of a question to Redis.
+enum Answered {
+    Counted(Vec<OneCount>),
+    Refused(RateLimited),
+    /// Redis does not have what this node has sent: it is sent again.
+    Unknown,
+    Failed,
+}
 
 impl SharedLimiter {
+    /// Errors: the registry already has its metrics.
+    pub(super) fn new(parts: SharedLimiterParts, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let (figures, nodes) = (SharedFigures::register(registry)?, watch::Sender::new(vec![parts.node.clone()]));
+        let link = Link::new(parts.sign.clone(), parts.clock.now());
+        Ok(Self {
+            parts,
+            slots: Slots::default(),
+            groups: Groups::default(),
+            link,
+            figures,
+            nodes,
+            calls: TaskTracker::new(),
+            numbers: AtomicU64::new(0),
+            owed: Mutex::default(),
+            is_owed: Notify::new(),
+        })
+    }
+
     pub(in crate::limits) fn bind(
         self: &Arc<Self>,
         chain: &Chain,
@@ -36,7 +100,7 @@ impl SharedLimiter {
     ) -> SharedLimits {
         let now_micros = self.now_micros();
         let bind = |limit: ApplicableLimit| {
-            let make = || self.new_counts(&self.groups.of(partner_of(&limit, chain, tables)));
+            let make = || SharedCounts::new(self.groups.of(partner_of(&limit, chain, tables)));
             let slot = self.slots.get_or_make(limit.key, tables, now_micros, make);
             let group = Arc::clone(&locked(&slot).group);
             SharedBinding { limit, group, slot }
@@ -45,22 +109,13 @@ impl SharedLimiter {
         SharedLimits::of(Arc::clone(self), all)
     }
 
-    fn new_counts(&self, group: &Arc<Group>) -> SharedCounts {
-        let mut counts = SharedCounts::new(Arc::clone(group));
-        if let Mode::Local(LocalPeriod { member_since: Some(since), .. }) = &*self.modes.mode() {
-            counts.begin_local(*since);
-        }
-        counts
-    }
-
     /// Counts one request against all limits or, if one has nothing left, against none.
     pub async fn acquire(self: &Arc<Self>, limits: &SharedLimits) -> Result<SharedPermit, LimitRefusal> {
-        let (turn, counted) = self.count(PreviousCount::none(limits), Demand::Request).await?;
-        Ok(SharedPermit::new(limits.clone(), turn, counted))
+        let counted = self.count(limits, Demand::Request).await?;
+        Ok(SharedPermit::new(limits.clone(), counted))
     }
 
-    /// Makes a request ready to be admitted: counted lately, as limits are counted now, with the most tokens that it can take.
-    /// Refused, it counts no longer.
+    /// Makes a request ready to be admitted: counted lately, with the most tokens that it can take. Refused, it counts no longer.
     pub async fn reserve_tokens(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
         let reserved = self.recount_and_reserve(permit, bound).await;
         if reserved.is_err() {
@@ -71,233 +126,183 @@ impl SharedLimiter {
 
     async fn recount_and_reserve(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
         permit.settle(0);
-        // Tokens may be counted in a later turn than requests: then these are counted again.
-        for _ in 0..MODES_TRIED_MAX {
-            if permit.turn != self.modes.mode().turn() || permit.requests.is_old(self) {
-                self.count_request_again(permit).await?;
-            }
-            if !permit.limits.count_tokens() {
-                return Ok(());
-            }
-            let limits = permit.limits.clone();
-            let (turn, counted) = self.count(PreviousCount::none(&limits), Demand::Tokens(bound)).await?;
-            permit.tokens = Some(ReservedTokens { counted, amount: bound });
-            if turn == permit.turn {
-                return Ok(());
-            }
-            permit.settle(0);
-        }
-        Err(LimitRefusal::Unavailable(LimitsUnavailable::new(None)))
-    }
-
-    async fn count_request_again(self: &Arc<Self>, permit: &mut SharedPermit) -> Result<(), LimitRefusal> {
         let limits = permit.limits.clone();
-        let replaced = PreviousCount::of(&limits, &mut permit.requests);
-        let (turn, counted) = self.count(replaced, Demand::RequestAgain).await?;
-        (permit.turn, permit.requests) = (turn, counted);
+        if self.is_old(&permit.requests) {
+            limits.correct(&std::mem::take(&mut permit.requests), 0);
+            permit.requests = self.count(&limits, Demand::RequestAgain).await?;
+        }
+        let counted = self.count(&limits, Demand::Tokens(bound)).await?;
+        permit.tokens = (!counted.counts.is_empty()).then_some(ReservedTokens { counted, amount: bound });
         Ok(())
     }
 
     /// Counts an admitted request from now on, whatever the limits have left.
     pub(super) async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
         let limits = permit.limits.clone();
-        permit.requests = self.count_from_now(&limits, Demand::RequestAdmitted, &mut permit.requests).await;
+        limits.correct(&std::mem::take(&mut permit.requests), 0);
+        permit.requests = self.count(&limits, Demand::RequestAdmitted).await.unwrap_or_default();
         if let Some(tokens) = &mut permit.tokens {
-            let demand = Demand::TokensAdmitted(tokens.amount);
-            tokens.counted = self.count_from_now(&limits, demand, &mut tokens.counted).await;
+            limits.correct(&std::mem::take(&mut tokens.counted), 0);
+            let counted = self.count(&limits, Demand::TokensAdmitted(tokens.amount)).await;
+            tokens.counted = counted.unwrap_or_default();
         }
     }
 
-    async fn count_from_now(
-        self: &Arc<Self>,
-        limits: &SharedLimits,
-        demand: Demand,
-        replaced: &mut Counted,
-    ) -> Counted {
-        if let Ok((_, counted)) = self.count(PreviousCount::of(limits, replaced), demand).await {
-            return counted;
-        }
-        // It was admitted, so that it counts in any case.
-        let counted = match &*self.modes.mode() {
-            Mode::Shared { .. } => limits.count_here(demand, None, self.now_micros()),
-            Mode::Local(period) => limits.count_here(demand, period.member_since, self.now_micros()),
-        };
-        limits.mark_in_doubt();
-        counted
+    /// Whether a window by the time of an admission, which is now, could hold more than one by the time of this count.
+    pub(super) fn is_old(&self, counted: &Counted) -> bool {
+        let lately = i64::try_from(COUNTED_LATELY.as_micros()).unwrap_or(0);
+        !counted.counts.is_empty() && self.now_micros().saturating_sub(counted.at_micros) > lately
     }
 
-    /// Counts what a request takes, in place of what it has counted. Returns the turn in which it was counted.
-    async fn count(
-        self: &Arc<Self>,
-        mut replaced: PreviousCount<'_>,
-        demand: Demand,
-    ) -> Result<(u64, Counted), LimitRefusal> {
-        for _ in 0..MODES_TRIED_MAX {
-            let mode = self.modes.mode();
-            let counted = match &*mode {
-                Mode::Shared { turn } => self.count_shared(&mut replaced, demand, *turn).await,
-                Mode::Local(period) => self.count_locally(&mut replaced, demand, period).await,
-            };
-            match counted {
-                Ok(counted) => return Ok((mode.turn(), counted)),
-                Err(NotCounted::Refused(refused)) => return Err(refused),
-                Err(NotCounted::TurnEnds) if self.changes_soon(&mode).await => {}
-                Err(NotCounted::NotConnected) if self.connects_soon(mode.turn()).await => {}
-                Err(NotCounted::TurnEnds | NotCounted::NotConnected) => break,
-            }
-        }
-        Err(LimitRefusal::Unavailable(LimitsUnavailable::new(None)))
-    }
-
-    /// Waits until limits are counted in another way than this. Returns false if that takes too long.
-    async fn changes_soon(&self, mode: &Mode) -> bool {
-        let turn = mode.turn();
-        let other_turn = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX);
-        // While counts are shared, and for a node that has no share yet, only another turn helps.
-        if !matches!(mode, Mode::Local(LocalPeriod { member_since: Some(_), .. })) {
-            return other_turn.await;
-        }
-        let mut phase = self.link.watch_phase();
-        let is_away = async { phase.wait_for(|phase| *phase == Phase::Away).await.is_ok() };
-        tokio::select! {
-            has_changed = other_turn => has_changed,
-            is_away = is_away => is_away,
-        }
-    }
-
-    /// Waits until the conductor has connected, or has ended this turn. Returns false if that takes too long.
-    async fn connects_soon(&self, turn: u64) -> bool {
-        tokio::select! {
-            () = self.link.connected() => true,
-            has_changed = self.modes.wait_for(|known| known.mode.turn() != turn, MODE_WAIT_MAX) => has_changed,
-        }
-    }
-
-    async fn count_shared(
-        self: &Arc<Self>,
-        replaced: &mut PreviousCount<'_>,
-        demand: Demand,
-        turn: u64,
-    ) -> Result<Counted, NotCounted> {
-        let limits = replaced.limits;
-        let connection = self.link.connection().ok_or(NotCounted::NotConnected)?;
-        let now_micros = self.now_micros();
-        let (counted, calls) = match limits.count_for_redis(demand, replaced.take().as_ref(), turn, now_micros) {
-            Ok(counted) => counted,
-            Err(NotForRedis::TurnEnds) => return Err(NotCounted::TurnEnds),
-            Err(NotForRedis::Exceeded(exceeded)) => {
-                return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
-            }
-        };
-        let says_nothing = |call: &LimitCall| call.counts.is_empty() && call.corrections.is_empty();
-        if calls.iter().flat_map(|(_, calls)| calls).all(says_nothing) {
-            return Ok(counted);
-        }
-        let (limiter, bound) = (Arc::clone(self), limits.clone());
-        let call = async move {
-            let (mut answers, mut is_counted) = (Vec::with_capacity(calls.len()), true);
-            for (group, mut calls) in calls {
-                if !is_counted {
-                    // Not this request, but what is known of earlier ones: nobody else says it.
-                    calls.iter_mut().for_each(|call| call.counts.clear());
-                    calls.retain(|call| !call.corrections.is_empty());
-                    if !calls.is_empty() && !limiter.tell(&connection, &group, turn, &calls).await {
-                        bound.mark_in_doubt();
-                    }
-                    continue;
+    /// Counts under the limits of one group after the other; what one of them refuses counts under none.
+    async fn count(self: &Arc<Self>, limits: &SharedLimits, demand: Demand) -> Result<Counted, LimitRefusal> {
+        let mut counted = Counted { counts: Vec::new(), at_micros: self.now_micros() };
+        for (group, of_group) in limits.groups() {
+            match self.count_in_group(limits, (&group, of_group), demand).await {
+                Ok(counts) => counted.counts.extend(counts),
+                Err(refused) => {
+                    limits.correct(&counted, 0);
+                    return Err(refused);
                 }
-                let (marker, made_marker, began) = (group.marker(now_micros), limiter.new_marker(), Instant::now());
-                let state = NodeState {
-                    group: &group.name,
-                    turn,
-                    marker: marker.as_deref(),
-                    new_marker: &made_marker,
-                    has_running: group.has_running(),
-                };
-                let reply = connection.count(&state, &calls).await;
-                limiter.figures.answered_after(began.elapsed());
-                let reply = reply?;
-                is_counted = matches!(reply, CountReply::Counted(_));
-                answers.push(GroupCount { group, reply, made_marker });
             }
-            Ok(Reply::Count(answers))
-        };
-        let provisional = Provisional { limits: limits.clone(), counted, demand };
-        Asking::new(Arc::clone(self), provisional, turn, Box::pin(call)).answer().await
-    }
-
-    async fn count_locally(
-        self: &Arc<Self>,
-        replaced: &mut PreviousCount<'_>,
-        demand: Demand,
-        period: &LocalPeriod,
-    ) -> Result<Counted, NotCounted> {
-        let limits = replaced.limits;
-        if let Some(name) = limits.closed_limit().filter(|_| !demand.is_admitted()) {
-            self.figures.decided_locally(false);
-            return Err(NotCounted::Refused(LimitRefusal::Unavailable(LimitsUnavailable::new(Some(name)))));
-        }
-        let Some(member_since) = period.member_since else { return Err(NotCounted::TurnEnds) };
-        let instants = self.instants();
-        let replaced = replaced.take();
-        let counted = match limits.count_locally(demand, replaced.as_ref(), (period, member_since), instants) {
-            Ok(counted) => counted,
-            Err(exceeded) => {
-                self.figures.decided_locally(false);
-                return Err(RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now()).into());
-            }
-        };
-        // Read after it was counted: either it is put here, or it was counted before all slots are put.
-        let counted = match self.link.phase() {
-            Phase::Putting { turn } if turn == period.turn => self.put_counted(limits, demand, counted, turn).await?,
-            Phase::Putting { .. } | Phase::Away => counted,
-        };
-        if demand.is_of_request() {
-            self.figures.decided_locally(true);
         }
         Ok(counted)
     }
 
-    /// Tells Redis what this node now counts of these limits, before anything comes of it.
-    async fn put_counted(
+    async fn count_in_group(
         self: &Arc<Self>,
         limits: &SharedLimits,
+        (group, of_group): (&Arc<Group>, Range<usize>),
         demand: Demand,
-        counted: Counted,
-        turn: u64,
-    ) -> Result<Counted, NotCounted> {
-        let provisional = Provisional { limits: limits.clone(), counted, demand };
-        let Some(connection) = self.link.connection() else {
-            provisional.undo();
-            self.fail(turn, "not connected to Redis");
-            return Err(NotCounted::TurnEnds);
-        };
-        let states = limits.states(self.now_micros());
-        let limiter = Arc::clone(self);
-        let call = async move {
-            let mut answers = Vec::with_capacity(states.len());
-            for (group, states) in states {
-                let reply = connection.put(&limiter.putting(&group, turn, &limiter.new_marker()), &states).await?;
-                answers.push((group, reply));
+    ) -> Result<Vec<OneCount>, LimitRefusal> {
+        for _ in 0..ASKED_MAX {
+            let Some(connection) = self.link.connection() else { break };
+            let asked = limits.begin_asking(of_group.clone(), demand, connection.number, self.now_micros());
+            let Some(asked) = asked else { return Ok(Vec::new()) };
+            match self.ask(limits, group, asked, connection).await {
+                Answered::Counted(counts) => return Ok(counts),
+                Answered::Refused(limited) => return Err(LimitRefusal::RateLimited(limited)),
+                Answered::Unknown => {}
+                Answered::Failed => break,
             }
-            Ok(Reply::Put(answers))
-        };
-        Asking::new(Arc::clone(self), provisional, turn, Box::pin(call)).answer().await
+        }
+        self.count_share(limits, of_group, demand)
     }
 
-    pub(super) fn putting<'a>(&self, group: &'a Group, turn: u64, new_marker: &'a str) -> NodeState<'a> {
-        NodeState { group: &group.name, turn, marker: None, new_marker, has_running: false }
+    async fn ask(
+        self: &Arc<Self>,
+        limits: &SharedLimits,
+        group: &Arc<Group>,
+        asked: Asked,
+        connection: Connection,
+    ) -> Answered {
+        let (sender, receiver) = oneshot::channel();
+        let (limiter, limits, group) = (Arc::clone(self), limits.clone(), Arc::clone(group));
+        self.calls.spawn(async move {
+            let began = Instant::now();
+            let reply = connection.counter.count(&group.name, &asked.calls).await;
+            limiter.figures.answered_after(began.elapsed());
+            let answered = match reply {
+                Ok(reply) => limiter.conclude(&limits, asked, reply),
+                Err(error) => {
+                    limits.undo(&asked);
+                    limits.forget_sent(&asked);
+                    limiter.fail(connection.number, &error.to_string());
+                    Answered::Failed
+                }
+            };
+            if let Err(Answered::Counted(counts)) = sender.send(answered) {
+                // The request has gone meanwhile.
+                limits.correct(&Counted { counts, at_micros: 0 }, 0);
+            }
+        });
+        receiver.await.unwrap_or(Answered::Failed)
+    }
+
+    /// What an answer of Redis means for a request.
+    fn conclude(&self, limits: &SharedLimits, asked: Asked, reply: CountReply) -> Answered {
+        let now_micros = self.now_micros();
+        match reply {
+            CountReply::Counted(answer) => {
+                limits.learn(&asked, &answer.standings, now_micros);
+                Answered::Counted(asked.counts)
+            }
+            CountReply::Refused(answer) => {
+                limits.undo(&asked);
+                match limits.learn(&asked, &answer.standings, now_micros) {
+                    Some(exceeded) => {
+                        Answered::Refused(RateLimited::of(&exceeded, asked.demand.amount(), self.parts.clock.now()))
+                    }
+                    None => Answered::Unknown,
+                }
+            }
+            CountReply::Unknown => {
+                limits.undo(&asked);
+                limits.forget_sent(&asked);
+                Answered::Unknown
+            }
+        }
+    }
+
+    /// Counts by this node's share.
+    fn count_share(
+        &self,
+        limits: &SharedLimits,
+        of_group: Range<usize>,
+        demand: Demand,
+    ) -> Result<Vec<OneCount>, LimitRefusal> {
+        let counted = match limits.closed_limit(of_group.clone()).filter(|_| !demand.is_admitted()) {
+            Some(closed) => Err(LimitRefusal::Unavailable(LimitsUnavailable::new(closed))),
+            None => {
+                let nodes = self.nodes.borrow().len() as u64;
+                let counted = limits.count_share(of_group, demand, nodes, self.now_micros());
+                let limited = |exceeded| RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now());
+                counted.map_err(limited).map_err(LimitRefusal::RateLimited)
+            }
+        };
+        if counted.is_err() || demand.is_of_request() {
+            self.figures.decided_locally(counted.is_ok());
+        }
+        counted
+    }
+
+    /// Redis has failed over this connection: from here on, this node counts by its share.
+    pub(super) fn fail(&self, connection: u64, reason: &str) {
+        let outage = Outage { began_at: self.parts.clock.now(), reason: reason.to_owned() };
+        if self.link.disconnect(connection, outage) {
+            self.figures.local_period_begins();
+        }
+    }
+
+    /// Redis has to be told something of a limit.
+    pub(super) fn owe(&self, key: SlotKey) {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.is_owed.notify_one();
+    }
+
+    /// Waits until Redis has to be told something, and returns the limits.
+    pub(super) async fn owed(&self) -> HashSet<SlotKey> {
+        self.is_owed.notified().await;
+        std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Rises with each connection and each state.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn now_micros(&self) -> i64 {
+        i64::try_from(self.parts.clock.monotonic().as_micros()).unwrap_or(i64::MAX)
     }
 
     /// The tightest of the limits, by what this node knows now.
     pub fn tightest(&self, limits: &SharedLimits) -> Option<TightestLimit> {
-        let (mode, now) = (self.modes.mode(), self.parts.clock.now());
+        let now = self.parts.clock.now();
         let mut tightest: Option<TightestLimit> = None;
         for SharedBinding { limit, slot, .. } in limits.all() {
             let mut slot = locked(slot);
             for (measure, bound) in limit.bounds.iter() {
-                let remaining = self.remaining_of(&mut slot, (measure, bound), &mode);
-                let next = TightestLimit::new(measure, bound, remaining, now);
+                let next = TightestLimit::new(measure, bound, self.remaining_of(&mut slot, measure, bound), now);
                 tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
         }
@@ -306,13 +311,13 @@ impl SharedLimiter {
 
     /// As [`RateLimiter::remaining`](crate::limits::RateLimiter::remaining).
     pub(in crate::limits) fn remaining(&self, limits: Vec<ApplicableLimit>) -> Vec<RemainingLimit> {
-        let (mode, now) = (self.modes.mode(), self.parts.clock.now());
+        let now = self.parts.clock.now();
         let mut all = Vec::new();
         for ApplicableLimit { key, name, holder, bounds, .. } in limits {
             let slot = self.slots.get(key);
             let mut slot = slot.as_deref().map(locked);
             for (measure, limit) in bounds.iter() {
-                let remaining = slot.as_mut().map(|slot| self.remaining_of(slot, (measure, limit), &mode));
+                let remaining = slot.as_mut().map(|slot| self.remaining_of(slot, measure, limit));
                 let (remaining, more_in) = remaining.unwrap_or((limit, None));
                 let resets_at = more_in.filter(|wait| !wait.is_zero() && remaining < limit);
                 let resets_at = resets_at.and_then(|wait| later(now, wait));
@@ -322,17 +327,12 @@ impl SharedLimiter {
         all
     }
 
-    fn remaining_of(
-        &self,
-        slot: &mut SharedCounts,
-        (measure, limit): (Measure, u64),
-        mode: &Mode,
-    ) -> (u64, Option<Duration>) {
-        let instants = self.instants();
-        slot.advance(instants.now_micros);
-        match mode {
-            Mode::Shared { .. } => slot.remaining(measure, limit, instants),
-            Mode::Local(period) => slot.remaining_share((measure, limit), period, instants),
+    fn remaining_of(&self, slot: &mut SharedCounts, measure: Measure, limit: u64) -> (u64, Option<Duration>) {
+        let now_micros = self.now_micros();
+        slot.advance(now_micros);
+        match self.link.number() {
+            Some(_) => slot.remaining(measure, limit, now_micros),
+            None => slot.remaining_share(measure, limit, self.nodes.borrow().len() as u64),
         }
     }
 }

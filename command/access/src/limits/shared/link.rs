@@ -1,145 +1,108 @@
-//! The connection to Redis, and what has become of it.
+//! The connection to Redis. Without one, this node counts by its share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
+use chrono::{DateTime, Utc};
 use events::log::{LimitSharing, LimitSharingSign};
 use shared_limits::CounterConnection;
-use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
-/// The failure of a Redis that has lost data.
-pub const LOST: &str = "Redis has lost its counts";
-
-/// Where a node is on the way back, in a local period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Redis is away, or is not told of anything.
-    Away,
-    /// In this turn, whatever the node admits is put into Redis before it is admitted.
-    Putting { turn: u64 },
+/// Where this node counts.
+#[derive(Clone)]
+pub enum LinkState {
+    /// In Redis.
+    Connected(Connection),
+    /// Alone.
+    Away(Outage),
 }
 
-/// Why a turn cannot go on.
+/// A connection to Redis. Cheap to clone; the clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    pub counter: CounterConnection,
+    /// States of higher numbers were sent over it.
+    pub number: u64,
+}
+
+/// Since when this node cannot count in Redis, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkFailure {
-    pub turn: u64,
+pub struct Outage {
+    pub began_at: DateTime<Utc>,
     pub reason: String,
+}
+
+pub struct Link {
+    state: watch::Sender<LinkState>,
+    /// For other nodes.
+    sign: LimitSharingSign,
 }
 
 struct DisconnectOnDrop<'a>(&'a Link);
 
 impl Drop for DisconnectOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.set_connection(None);
+        self.0.sign.show(LimitSharing::Disconnected);
     }
-}
-
-pub struct Link {
-    connection: watch::Sender<Option<CounterConnection>>,
-    /// For other nodes.
-    sign: LimitSharingSign,
-    /// Whether there ever was a connection.
-    was_connected: AtomicBool,
-    phase: watch::Sender<Phase>,
-    failure: Mutex<Option<LinkFailure>>,
-    failed: Notify,
 }
 
 impl Link {
-    pub fn new(sign: LimitSharingSign) -> Self {
-        Self {
-            connection: watch::Sender::new(None),
-            sign,
-            was_connected: AtomicBool::new(false),
-            phase: watch::Sender::new(Phase::Away),
-            failure: Mutex::new(None),
-            failed: Notify::new(),
+    pub fn new(sign: LimitSharingSign, began_at: DateTime<Utc>) -> Self {
+        let outage = Outage { began_at, reason: "this node starts".to_owned() };
+        Self { state: watch::Sender::new(LinkState::Away(outage)), sign }
+    }
+
+    pub fn connection(&self) -> Option<Connection> {
+        match &*self.state.borrow() {
+            LinkState::Connected(connection) => Some(connection.clone()),
+            LinkState::Away(_) => None,
         }
     }
 
-    pub fn connection(&self) -> Option<CounterConnection> {
-        self.connection.borrow().clone()
-    }
-
-    /// Waits until there is a connection.
-    pub async fn connected(&self) {
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        let _ = self.connection.subscribe().wait_for(Option::is_some).await;
-    }
-
-    /// Other nodes are told of the end of a connection, and of a new one only by [`show_connected`](Self::show_connected).
-    pub fn set_connection(&self, connection: Option<CounterConnection>) {
-        let is_connected = connection.is_some();
-        self.connection.send_replace(connection);
-        if is_connected {
-            self.was_connected.store(true, Ordering::Relaxed);
-        } else if self.was_connected.load(Ordering::Relaxed) {
-            self.sign.show(LimitSharing::Disconnected);
+    /// The number of the connection; `None` without one.
+    pub fn number(&self) -> Option<u64> {
+        match &*self.state.borrow() {
+            LinkState::Connected(connection) => Some(connection.number),
+            LinkState::Away(_) => None,
         }
     }
 
-    /// Tells other nodes that this one is connected, if it is. Redis must have answered at the speed of requests: a connection
-    /// alone may be of no use.
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    pub fn connect(&self, connection: Connection) {
+        self.state.send_replace(LinkState::Connected(connection));
+    }
+
+    /// This node has not reached Redis at its start.
+    pub fn begin_away(&self, outage: Outage) {
+        self.state.send_replace(LinkState::Away(outage));
+    }
+
+    /// The connection of this number is of no use any more. Returns false if that was known.
+    pub fn disconnect(&self, number: u64, outage: Outage) -> bool {
+        self.state.send_if_modified(|state| {
+            let is_this = matches!(state, LinkState::Connected(connection) if connection.number == number);
+            if is_this {
+                *state = LinkState::Away(outage);
+                self.sign.show(LimitSharing::Disconnected);
+            }
+            is_this
+        })
+    }
+
+    /// Tells other nodes that this one serves.
+    pub fn end_start(&self) {
+        let is_connected = self.number().is_some();
+        self.sign.show(if is_connected { LimitSharing::Connected } else { LimitSharing::Unreached });
+    }
+
     pub fn show_connected(&self) {
-        if self.connection().is_some() {
+        if self.number().is_some() {
             self.sign.show(LimitSharing::Connected);
-        }
-    }
-
-    /// Tells other nodes that this one has begun to serve. A connection of its start may have broken since.
-    pub async fn end_start(&self) {
-        match self.connection() {
-            None => self.sign.show(LimitSharing::Unreached),
-            Some(connection) if connection.check().await.is_ok() => self.sign.show(LimitSharing::Connected),
-            // The conductor makes another one.
-            Some(_) => self.set_connection(None),
         }
     }
 
     /// Tells other nodes, once this is dropped, that this one no longer asks Redis anything.
     pub const fn disconnect_on_drop(&self) -> impl Drop {
         DisconnectOnDrop(self)
-    }
-
-    pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    pub fn set_phase(&self, phase: Phase) {
-        self.phase.send_replace(phase);
-    }
-
-    pub fn watch_phase(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
-    }
-
-    /// Says that Redis has failed in a turn. The first reason counts.
-    pub fn fail(&self, failure: LinkFailure) {
-        let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|known| known.turn < failure.turn) {
-            *known = Some(failure);
-        }
-        drop(known);
-        self.failed.notify_one();
-    }
-
-    /// The failure of this turn, if there was one; it is forgotten.
-    pub fn take_failure(&self, turn: u64) -> Option<LinkFailure> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take_if(|known| known.turn == turn)
-    }
-
-    /// Waits for a failure of this turn, at most so long.
-    pub async fn failure(&self, turn: u64, wait: Duration) -> Option<LinkFailure> {
-        let failed = async {
-            loop {
-                if let Some(failure) = self.take_failure(turn) {
-                    return failure;
-                }
-                self.failed.notified().await;
-            }
-        };
-        timeout(wait, failed).await.ok()
     }
 }

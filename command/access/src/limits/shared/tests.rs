@@ -1,112 +1,175 @@
-//! Shares of a limit, against a list of all that was admitted.
+//! Shares of a limit, and what Redis is told, against a list of all that was admitted.
 
 mod one_node;
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use events::event::access::AccessLimitsLocal;
-use events::event::{Access, Actor, Context, Event, Recorded};
 use events::limit::Measure;
-use events::time::from_micros;
 use proptest::prelude::*;
+use shared_limits::{Correction, Count, LimitCall, Shortage as RedisShortage, Standing};
 
-use super::counts::{Instants, SharedCounts};
+use super::counts::{SharedCounts, share};
 use super::group::Groups;
-use super::mode::{LocalPeriod, Mode, Modes};
 use crate::limits::slot::Shortage;
-use crate::limits::window::Fits;
+use crate::limits::window::{BucketNumber, Fits};
 
-const MEASURE: Measure = Measure::RequestsPerMinute;
+const MEASURE: Measure = Measure::TokensPerMinute;
 const MINUTE: i64 = 60_000_000;
-/// How long the register lists a node that has died.
-const LISTED: i64 = 10_000_000;
-/// The position at which a local period begins.
-const BEGAN: u64 = 100;
+/// How long shared windows keep what they count.
+const KEPT: i64 = 61_000_000;
 
-/// Nodes that read each other's admissions in the log, without a delay.
-struct Nodes {
-    nodes: Vec<Node>,
-    /// What the log says of how limits are counted, and when.
-    events: Vec<(Recorded, i64)>,
-    /// The nodes of its last event.
-    with_share: Vec<String>,
-    shares_given: u64,
-    admitted: Vec<i64>,
-    limit: u64,
-    now: i64,
+/// A Redis that does what the script says, in the simplest way.
+#[derive(Default)]
+struct ModelRedis {
+    nodes: HashMap<usize, ModelFields>,
+}
+
+#[derive(Default)]
+struct ModelFields {
+    number: u64,
+    /// The time of the newest count, and the amount.
+    buckets: BTreeMap<i64, (i64, u64)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ModelReply {
+    Counted,
+    Refused,
+    Unknown,
+}
+
+impl ModelRedis {
+    fn counted(&self, now: i64) -> u64 {
+        let buckets = self.nodes.values().flat_map(|fields| fields.buckets.values());
+        buckets.filter(|(newest, _)| newest + KEPT > now).map(|(_, amount)| amount).sum()
+    }
+
+    fn count(&mut self, node: usize, call: &LimitCall, now: i64) -> ModelReply {
+        let fields = self.nodes.entry(node).or_default();
+        if let Some(state) = call.state.as_ref().filter(|_| fields.number < call.number) {
+            fields.number = call.number;
+            fields.buckets.clear();
+            for bucket in state.windows.iter().flat_map(|window| &window.buckets) {
+                let age = i64::try_from(bucket.age.as_micros()).expect("small");
+                fields.buckets.insert(bucket.number, (now - age, bucket.amount));
+            }
+        }
+        if fields.number != call.number {
+            return ModelReply::Unknown;
+        }
+        for Correction { bucket, delta, .. } in &call.corrections {
+            if let Some((_, amount)) = fields.buckets.get_mut(bucket) {
+                *amount = amount.saturating_add_signed(*delta);
+            }
+        }
+        let Some(Count { bound, amount, bucket, .. }) = call.counts.first() else { return ModelReply::Counted };
+        if self.counted(now) + amount > *bound {
+            return ModelReply::Refused;
+        }
+        let (newest, counted) = self.nodes.entry(node).or_default().buckets.entry(*bucket).or_default();
+        (*newest, *counted) = (now, *counted + amount);
+        ModelReply::Counted
+    }
 }
 
 struct Node {
-    name: String,
     counts: SharedCounts,
-    modes: Modes,
-    died_at: Option<i64>,
-    /// The register hears of it.
-    is_heard: bool,
+    /// The number of its connection.
+    connection: Option<u64>,
+    /// The number of nodes that it last saw.
+    sees: u64,
+    runs: bool,
 }
 
-impl Node {
-    const fn runs(&self) -> bool {
-        self.died_at.is_none()
-    }
-
-    /// It runs, or has not been dead for long.
-    fn is_recent(&self, now: i64) -> bool {
-        self.died_at.is_none_or(|at| now < at + LISTED)
-    }
-
-    /// `None` while it has no share.
-    fn share(&self) -> Option<(LocalPeriod, u64)> {
-        match &*self.modes.mode() {
-            Mode::Local(period) => Some((period.clone(), period.member_since?)),
-            Mode::Shared { .. } => panic!("shared"),
-        }
-    }
+struct Admitted {
+    at: i64,
+    node: usize,
+    amount: u64,
+    bucket: BucketNumber,
 }
 
-/// What happens to a node in a local period.
+/// Nodes under one limit, and all that they have admitted.
+struct World {
+    limit: u64,
+    now: i64,
+    redis: ModelRedis,
+    nodes: Vec<Node>,
+    numbers: u64,
+    admitted: Vec<Admitted>,
+    losses: Vec<i64>,
+    /// By how much limits were divided where a share decided, and when.
+    divisors: Vec<(i64, u64)>,
+}
+
+/// What becomes of an answer of Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Arrives,
+    /// Redis has done what it was asked to do, and the connection ends.
+    IsLost,
+}
+
 #[derive(Clone, Debug)]
-enum Change {
+enum Step {
+    Ask(prop::sample::Index, u64, Fate),
+    /// A request used this much of what it had reserved.
+    Settle(prop::sample::Index, u64),
+    Disconnect(prop::sample::Index),
+    Connect(prop::sample::Index),
+    /// It looks for other nodes.
+    Look(prop::sample::Index),
+    Loses,
     Joins,
-    /// It dies, and another one begins to run.
-    IsReplaced(prop::sample::Index),
-    /// The register hears of it no longer, and another one records an event without it.
-    IsOverlooked(prop::sample::Index),
+    Dies(prop::sample::Index),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn step() -> impl Strategy<Value = Step> {
     let any = any::<prop::sample::Index>;
-    prop_oneof![Just(Change::Joins), any().prop_map(Change::IsReplaced), any().prop_map(Change::IsOverlooked)]
+    let fate = prop_oneof![20 => Just(Fate::Arrives), 1 => Just(Fate::IsLost)];
+    prop_oneof![
+        24 => (any(), 1_u64..6, fate).prop_map(|(node, amount, fate)| Step::Ask(node, amount, fate)),
+        3 => (any(), 0_u64..6).prop_map(|(which, used)| Step::Settle(which, used)),
+        3 => any().prop_map(Step::Disconnect),
+        3 => any().prop_map(Step::Connect),
+        3 => any().prop_map(Step::Look),
+        1 => Just(Step::Loses),
+        1 => Just(Step::Joins),
+        1 => any().prop_map(Step::Dies),
+    ]
 }
 
-impl Nodes {
-    fn new(count: usize, limit: u64) -> Self {
-        let mut all = Self {
-            nodes: Vec::new(),
-            events: Vec::new(),
-            with_share: Vec::new(),
-            shares_given: 0,
-            admitted: Vec::new(),
+impl World {
+    fn new(limit: u64, nodes: usize) -> Self {
+        let mut world = Self {
             limit,
             now: 0,
+            redis: ModelRedis::default(),
+            nodes: Vec::new(),
+            numbers: 0,
+            admitted: Vec::new(),
+            losses: Vec::new(),
+            divisors: Vec::new(),
         };
-        (0..count).for_each(|_| all.begin_node());
-        all
+        (0..nodes).for_each(|_| world.join());
+        (0..nodes).for_each(|node| world.look(node));
+        world
     }
 
-    /// A node that has read the log.
-    fn begin_node(&mut self) {
-        let name = self.nodes.len().to_string();
-        let (mut counts, modes) = (SharedCounts::new(Groups::default().of(None)), Modes::new(&name));
-        for at in &self.admitted {
-            counts.advance(*at);
-            counts.count_others(MEASURE, 1, *at);
-        }
-        for (recorded, at) in &self.events {
-            modes.apply(recorded, *at);
-        }
-        self.nodes.push(Node { name, counts, modes, died_at: None, is_heard: true });
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn join(&mut self) {
+        let connection = Some(self.next_number());
+        let counts = SharedCounts::new(Groups::default().of(None));
+        self.nodes.push(Node { counts, connection, sees: 1, runs: true });
+        self.look(self.nodes.len() - 1);
+    }
+
+    fn look(&mut self, node: usize) {
+        self.nodes[node].sees = self.nodes.iter().filter(|node| node.runs).count() as u64;
     }
 
     fn passes(&mut self, micros: i64) {
@@ -114,266 +177,251 @@ impl Nodes {
         self.nodes.iter_mut().for_each(|node| node.counts.advance(self.now));
     }
 
-    fn instants(&self) -> Instants {
-        Instants { now_micros: self.now, known_since_micros: i64::MIN }
-    }
-
-    fn admit(&mut self, by: usize, local_since: Option<u64>) {
-        let now = self.now;
-        self.admitted.push(now);
-        for (number, node) in self.nodes.iter_mut().enumerate() {
-            if number == by {
-                node.counts.count(MEASURE, 1, local_since, now);
-            } else {
-                node.counts.count_others(MEASURE, 1, now);
-            }
-        }
-    }
-
-    fn in_window(&self) -> u64 {
-        self.admitted.iter().filter(|at| **at > self.now - MINUTE).count() as u64
-    }
-
-    /// As Redis does.
-    fn ask_shared(&mut self, by: usize) {
-        if self.in_window() < self.limit {
-            self.admit(by, None);
-        }
-    }
-
-    /// By this node.
-    fn record_local(&mut self, by: usize) {
-        let listed = self.nodes.iter().filter(|node| node.is_heard && node.is_recent(self.now));
-        let (listed, own) = (listed.map(|node| node.name.clone()), &self.nodes[by]);
-        let nodes = own.modes.mode().nodes_to_record(&own.name, listed, self.now);
-        let is_recent = |name: &String| self.nodes.iter().any(|node| node.name == *name && node.is_recent(self.now));
-        assert!(nodes.iter().all(is_recent), "{nodes:?} at {}", self.now);
-        self.shares_given += nodes.iter().filter(|name| !self.with_share.contains(name)).count() as u64;
-        self.with_share.clone_from(&nodes);
-        let sequence = self.events.len() as u64 + 1;
-        let local =
-            AccessLimitsLocal { node: own.name.clone(), nodes, began_at: from_micros(0), reason: String::new() };
-        let recorded = Recorded {
-            position: BEGAN + sequence,
-            recorded_at: from_micros(0),
-            stream: Access::limits_stream(),
-            sequence,
-            context: Context::of(Actor::System("gateway")),
-            event: Event::from(local),
+    fn call(&mut self, node: usize, connection: u64) -> LimitCall {
+        let (numbers, now) = (&mut self.numbers, self.now);
+        let next = || {
+            *numbers += 1;
+            *numbers
         };
-        for node in &mut self.nodes {
-            node.modes.apply(&recorded, self.now);
-            if let Some((_, since)) = node.share() {
-                node.counts.begin_local(since);
-            }
-        }
-        self.events.push((recorded, self.now));
+        self.nodes[node].counts.call("limit".to_owned(), connection, next, now)
     }
 
-    /// Each node that has no share records itself. If it gets one, it does so once.
-    fn record_those_without_a_share(&mut self) {
-        let without = |nodes: &[Node]| nodes.iter().position(|node| node.runs() && node.share().is_none());
-        for _ in 0..self.nodes.len() {
-            let Some(by) = without(&self.nodes) else { return };
-            self.record_local(by);
+    /// All that a new connection begins with.
+    fn connect(&mut self, node: usize) {
+        if self.nodes[node].runs && self.nodes[node].connection.is_none() {
+            let connection = self.next_number();
+            self.nodes[node].connection = Some(connection);
+            let call = self.call(node, connection);
+            assert_eq!(self.redis.count(node, &call, self.now), ModelReply::Counted, "a later state");
         }
-        assert_eq!(without(&self.nodes), None, "nodes take turns");
     }
 
     /// Returns whether it is admitted.
-    fn ask_locally(&mut self, by: usize) -> bool {
-        let (instants, limit, node) = (self.instants(), self.limit, &mut self.nodes[by]);
-        let Some((period, since)) = node.share().filter(|_| node.runs()) else { return false };
-        let fits = node.counts.shortage_of_share((MEASURE, limit), 1, &period, instants).is_none();
-        if fits {
-            self.admit(by, Some(since));
+    fn ask(&mut self, node: usize, amount: u64, fate: Fate) -> bool {
+        if !self.nodes[node].runs {
+            return false;
         }
-        fits
-    }
-
-    fn dies(&mut self, which: usize) {
-        self.nodes[which].died_at.get_or_insert(self.now);
-    }
-
-    fn change(&mut self, change: &Change) {
-        match change {
-            Change::Joins => self.begin_node(),
-            Change::IsReplaced(which) => {
-                self.dies(which.index(self.nodes.len()));
-                self.begin_node();
+        for _ in 0..3 {
+            let Some(connection) = self.nodes[node].connection else { break };
+            let mut call = self.call(node, connection);
+            let bucket = self.nodes[node].counts.count(MEASURE, amount, self.now).expect("a window");
+            let kept = Duration::from_micros(KEPT.unsigned_abs());
+            call.counts.push(Count { measure: MEASURE, kept, bound: self.limit, amount, bucket: bucket.number() });
+            let reply = self.redis.count(node, &call, self.now);
+            if fate == Fate::Arrives && reply == ModelReply::Counted {
+                self.admitted.push(Admitted { at: self.now, node, amount, bucket });
+                return true;
             }
-            Change::IsOverlooked(which) => {
-                let overlooked = which.index(self.nodes.len());
-                self.nodes[overlooked].is_heard = false;
-                let another = (0..self.nodes.len()).find(|number| *number != overlooked && self.nodes[*number].runs());
-                if let Some(another) = another {
-                    self.record_local(another);
-                }
+            let counts = &mut self.nodes[node].counts;
+            counts.correct(MEASURE, Some(bucket), (amount, 0));
+            if fate == Fate::IsLost || reply == ModelReply::Unknown {
+                counts.forget_sent(call.number);
+            }
+            match (fate, reply) {
+                (Fate::IsLost, _) => self.nodes[node].connection = None,
+                (Fate::Arrives, ModelReply::Unknown) => {}
+                (Fate::Arrives, _) => return false,
             }
         }
-        self.record_those_without_a_share();
+        let of = &mut self.nodes[node];
+        if of.counts.shortage_of_share(MEASURE, self.limit, amount, of.sees).is_some() {
+            return false;
+        }
+        let bucket = of.counts.count(MEASURE, amount, self.now).expect("a window");
+        self.divisors.push((self.now, of.sees));
+        self.admitted.push(Admitted { at: self.now, node, amount, bucket });
+        true
+    }
+
+    fn settle(&mut self, which: usize, used: u64) {
+        let Admitted { node, amount: was, bucket, .. } = self.admitted[which];
+        let is = used.min(was);
+        self.admitted[which].amount = is;
+        let of = &mut self.nodes[node];
+        of.counts.correct(MEASURE, Some(bucket), (was, is));
+        let delta = i64::try_from(is).expect("small") - i64::try_from(was).expect("small");
+        of.counts.tell(Correction { measure: MEASURE, bucket: bucket.number(), delta }, of.connection);
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Ask(node, amount, fate) => {
+                self.ask(node.index(self.nodes.len()), *amount, *fate);
+            }
+            Step::Settle(which, used) if !self.admitted.is_empty() => {
+                self.settle(which.index(self.admitted.len()), *used);
+            }
+            Step::Settle(..) => {}
+            Step::Disconnect(node) => {
+                let node = node.index(self.nodes.len());
+                self.nodes[node].connection = None;
+            }
+            Step::Connect(node) => self.connect(node.index(self.nodes.len())),
+            Step::Look(node) => self.look(node.index(self.nodes.len())),
+            Step::Loses => {
+                self.redis = ModelRedis::default();
+                self.losses.push(self.now);
+            }
+            Step::Joins => self.join(),
+            Step::Dies(node) => {
+                let node = node.index(self.nodes.len());
+                self.nodes[node].runs = false;
+                self.nodes[node].connection = None;
+            }
+        }
+    }
+
+    fn in_window(&self) -> impl Iterator<Item = &Admitted> {
+        self.admitted.iter().filter(|admitted| admitted.at > self.now - MINUTE)
+    }
+
+    fn held(&self) -> u64 {
+        self.in_window().map(|admitted| admitted.amount).sum()
+    }
+
+    /// As docs/limits.md says, of the window that ends now; the largest request that is asked for reserves `largest`.
+    fn most(&self, largest: u64) -> u64 {
+        let lately = |at: i64| at > self.now - MINUTE;
+        let mut nodes: Vec<usize> = self.in_window().map(|admitted| admitted.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let nodes = nodes.len() as u64;
+        let divisor = self.divisors.iter().filter(|(at, _)| lately(*at)).map(|(_, divisor)| *divisor).min();
+        let share = divisor.map_or(0, |divisor| (self.limit / divisor).max(largest.min(self.limit)));
+        let losses = self.losses.iter().filter(|at| lately(**at)).count() as u64;
+        let whole = (1 + losses).min(nodes.max(1));
+        self.limit * whole + share * nodes.saturating_sub(whole)
     }
 }
 
 proptest! {
-    /// The argument of ADR-0023, points 2 and 3.
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// The argument of ADR-0033.
     #[test]
-    fn shares_together_never_exceed_a_limit_by_more_than_a_request_a_node(
+    fn no_window_holds_more_than_the_documents_say(
         count in 1_usize..5,
-        limit in 1_u64..60,
-        before in prop::collection::vec((0_i64..3_000_000, any::<prop::sample::Index>()), 0..80),
-        since in prop::collection::vec(
-            (prop_oneof![4 => 0_i64..800_000, 1 => 5_000_000_i64..70_000_000], any::<prop::sample::Index>(), 1_usize..40),
-            1..100,
-        ),
-        changes in prop::collection::vec((0_usize..40, change()), 0..4),
+        limit in 1_u64..40,
+        steps in prop::collection::vec((prop_oneof![6 => 0_i64..400_000, 1 => 5_000_000_i64..70_000_000], step()), 1..150),
     ) {
-        let mut nodes = Nodes::new(count, limit);
-        for (gap, by) in before {
-            nodes.passes(gap);
-            nodes.ask_shared(by.index(count));
-        }
-        nodes.record_local(0);
-        for (step, (gap, by, asks)) in since.into_iter().enumerate() {
-            nodes.passes(gap);
-            for (_, change) in changes.iter().filter(|(at, _)| *at == step) {
-                nodes.change(change);
-            }
-            let by = by.index(nodes.nodes.len());
-            for _ in 0..asks {
-                nodes.ask_locally(by);
-            }
-            prop_assert!(nodes.in_window() <= limit + nodes.shares_given, "{} of {limit}", nodes.in_window());
+        let mut world = World::new(limit, count);
+        for (gap, step) in steps {
+            world.passes(gap);
+            world.take(&step);
+            prop_assert!(world.held() <= world.most(5), "{} of {limit}, at most {}", world.held(), world.most(5));
         }
     }
-}
 
-#[test]
-fn a_node_in_the_place_of_another_takes_nothing_that_was_left_for_others() {
-    let mut nodes = Nodes::new(3, 90);
-    nodes.record_local(0);
-    let admitted = |nodes: &mut Nodes, by| (0..99).filter(|_| nodes.ask_locally(by)).count();
-    assert_eq!([0, 1].map(|by| admitted(&mut nodes, by)), [30, 30]);
-    nodes.dies(1);
-    nodes.begin_node();
-    nodes.record_local(3);
-    // A quarter of what was left, and of all: node 1 is one of four.
-    assert_eq!([3, 2].map(|by| admitted(&mut nodes, by)), [8, 23]);
-}
-
-#[test]
-fn a_limit_is_divided_by_the_nodes_that_run_however_many_were_replaced() {
-    let mut nodes = Nodes::new(3, 60);
-    nodes.record_local(0);
-    for replaced in 0..30 {
-        nodes.dies(replaced);
-        nodes.passes(MINUTE);
-        nodes.begin_node();
-        nodes.record_those_without_a_share();
+    /// Answers may be lost, and connections end and begin again, as long as nobody counts by its share.
+    #[test]
+    fn while_nodes_count_in_redis_no_window_holds_more_than_the_limit(
+        count in 1_usize..5,
+        limit in 1_u64..40,
+        asks in prop::collection::vec((0_i64..900_000, any::<prop::sample::Index>(), 1_u64..6, any::<bool>()), 1..150),
+    ) {
+        let mut world = World::new(limit, count);
+        for (gap, node, amount, reconnects) in asks {
+            world.passes(gap);
+            let node = node.index(count);
+            if reconnects {
+                world.nodes[node].connection = None;
+                world.connect(node);
+            }
+            world.ask(node, amount, Fate::Arrives);
+            prop_assert!(world.held() <= limit);
+        }
     }
-    nodes.passes(2 * MINUTE);
-    let admitted = [30, 31, 32].map(|by| (0..60).filter(|_| nodes.ask_locally(by)).count());
-    assert_eq!(admitted, [20, 20, 20]);
-}
 
-#[test]
-fn what_a_limit_has_left_is_divided_and_what_becomes_free_too() {
-    let mut nodes = Nodes::new(3, 30);
-    for _ in 0..12 {
-        nodes.ask_shared(0);
+    /// Nothing else is admitted than the shares, and these are used.
+    #[test]
+    fn while_all_nodes_count_by_their_shares_they_use_the_limit_and_no_more(
+        count in 1_usize..9,
+        limit in 1_u64..200,
+        asks in prop::collection::vec((0_i64..100_000, any::<prop::sample::Index>()), 1..400),
+    ) {
+        let mut world = World::new(limit, count);
+        (0..count).for_each(|node| world.nodes[node].connection = None);
+        for (gap, node) in asks {
+            world.passes(gap);
+            world.ask(node.index(count), 1, Fate::Arrives);
+            prop_assert!(world.held() <= limit.max(count as u64));
+        }
+        for node in 0..count {
+            while world.ask(node, 1, Fate::Arrives) {}
+        }
+        let all = (limit / count as u64).max(1) * count as u64;
+        // A bucket may keep its counts for a sixtieth of the window longer.
+        prop_assert!(world.held() <= all && world.admitted.len() as u64 >= all);
     }
-    nodes.passes(10_000_000);
-    nodes.record_local(0);
-    let admitted = |nodes: &mut Nodes, by| (0..40).filter(|_| nodes.ask_locally(by)).count();
-    assert_eq!((admitted(&mut nodes, 0), admitted(&mut nodes, 1)), (6, 6), "a third of eighteen each");
-    // The twelve leave; what was admitted since still counts.
-    nodes.passes(MINUTE - 5_000_000);
-    assert_eq!((admitted(&mut nodes, 0), admitted(&mut nodes, 1)), (4, 4), "a third of thirty in all");
-    assert_eq!(admitted(&mut nodes, 2), 10);
-    nodes.passes(2 * MINUTE);
-    assert_eq!([0, 1, 2].map(|by| admitted(&mut nodes, by)), [10, 10, 10]);
 }
 
 #[test]
-fn a_node_that_knows_nothing_of_a_window_admits_a_share_of_its_share() {
-    let mut nodes = Nodes::new(3, 90);
-    nodes.record_local(0);
-    let ((period, since), group) = (nodes.nodes[0].share().expect("a share"), Groups::default().of(None));
-    let mut fresh = SharedCounts::new(Arc::clone(&group));
-    fresh.begin_local(since);
-    let admitted = |counts: &mut SharedCounts, known_since_micros| {
-        let instants = Instants { now_micros: 5 * MINUTE, known_since_micros };
-        let fits = |counts: &mut SharedCounts| {
-            counts.advance(instants.now_micros);
-            let fits = counts.shortage_of_share((MEASURE, 90), 1, &period, instants).is_none();
-            fits && counts.count(MEASURE, 1, Some(since), instants.now_micros).is_some()
-        };
-        (0..99).filter(|_| fits(counts)).count()
-    };
-    assert_eq!(admitted(&mut fresh, 5 * MINUTE), 10);
-    assert_eq!(admitted(&mut fresh, 3 * MINUTE), 20, "all that the window holds is known: thirty in all");
-    let mut told = SharedCounts::new(group);
-    // Redis said a little earlier that others had counted sixty.
-    told.advance(5 * MINUTE);
-    told.learn(MEASURE, 60, 5 * MINUTE);
-    told.begin_local(since);
-    assert_eq!(admitted(&mut told, 5 * MINUTE), 10, "a third of what is left");
-}
-
-#[test]
-fn what_the_log_has_counts_although_redis_does_not_know_it() {
-    let mut nodes = Nodes::new(2, 30);
-    nodes.record_local(0);
-    let admitted = (0..40).filter(|_| nodes.ask_locally(1)).count();
-    nodes.passes(30_000_000);
-    let counts = &mut nodes.nodes[0].counts;
-    assert!(counts.begin_shared(BEGAN + 9), "a later turn");
-    for _ in 0..10 {
-        counts.count(MEASURE, 1, None, 30_000_000);
+fn a_share_is_the_limit_divided_and_at_least_one_request_however_large() {
+    for (limit, nodes, amount, expected) in [
+        (90, 3, 1, 30),
+        (100, 3, 1, 33),
+        (2, 3, 1, 1),
+        (0, 3, 1, 0),
+        (90, 3, 50, 50),
+        (90, 3, 91, 90),
+        (7, 1, 1, 7),
+        (7, 0, 1, 7),
+    ] {
+        assert_eq!(share(limit, nodes, amount), expected, "{limit} among {nodes}, {amount}");
     }
-    let shortage = |counts: &SharedCounts, amount| counts.shortage_by_log((MEASURE, 30), amount);
-    assert_eq!((admitted, shortage(counts, 5), shortage(counts, 31)), (15, None, Some(Shortage::Window(Fits::Never))));
-    // Those of the other node leave first, a sixtieth after their minute.
-    let after = Duration::from_secs(31);
-    assert_eq!(shortage(counts, 6), Some(Shortage::Window(Fits::After(after))));
-    assert_eq!(counts.shortage_by_log((Measure::ConcurrentRequests, 1), 1), None, "those that run are in no log");
-    nodes.passes(31_000_000);
-    assert_eq!(shortage(&nodes.nodes[0].counts, 20), None);
 }
 
 #[test]
-fn what_others_have_counted_is_said_once_whoever_says_it_first() {
+fn a_request_larger_than_a_share_fits_if_nothing_else_is_counted_and_one_larger_than_the_limit_never() {
+    let mut world = World::new(90, 3);
+    world.nodes[0].connection = None;
+    world.nodes[1].connection = None;
+    assert!(world.ask(0, 50, Fate::Arrives) && !world.ask(0, 1, Fate::Arrives));
+    assert!(world.ask(1, 1, Fate::Arrives) && !world.ask(1, 50, Fate::Arrives) && world.ask(1, 29, Fate::Arrives));
+    let shortage = |amount| world.nodes[2].counts.shortage_of_share(MEASURE, 90, amount, 3);
+    assert_eq!((shortage(91), shortage(90)), (Some(Shortage::Window(Fits::Never)), None));
+}
+
+#[test]
+fn what_a_node_has_counted_in_redis_counts_against_its_share() {
+    let mut world = World::new(30, 3);
+    assert!((0..8).all(|_| world.ask(0, 1, Fate::Arrives)));
+    (0..3).for_each(|node| world.nodes[node].connection = None);
+    let admitted = [0, 1, 2].map(|node| (0..40).filter(|_| world.ask(node, 1, Fate::Arrives)).count());
+    assert_eq!(admitted, [2, 10, 10]);
+}
+
+/// The most that can happen: one node has used the limit when Redis goes.
+#[test]
+fn the_worst_case_happens() {
+    let mut world = World::new(30, 3);
+    assert!((0..30).all(|_| world.ask(0, 1, Fate::Arrives)));
+    (0..3).for_each(|node| world.nodes[node].connection = None);
+    let admitted = [0, 1, 2].map(|node| (0..40).filter(|_| world.ask(node, 1, Fate::Arrives)).count());
+    assert_eq!((admitted, world.held()), ([0, 10, 10], 50));
+    assert_eq!(world.most(1), 50);
+    // Back, nobody admits anything before that has left.
+    (0..3).for_each(|node| world.connect(node));
+    assert!((0..3).all(|node| !world.ask(node, 1, Fate::Arrives)));
+}
+
+#[test]
+fn what_others_have_counted_is_shown_as_long_as_it_may_count() {
     let mut counts = SharedCounts::new(Groups::default().of(None));
-    counts.advance(0);
-    counts.count(MEASURE, 2, None, 0);
-    let remaining = |counts: &SharedCounts, measure, now_micros| {
-        let instants = Instants { now_micros, known_since_micros: i64::MIN };
-        counts.remaining(measure, 30, instants).0
-    };
-    counts.learn(MEASURE, 7, 0);
-    assert_eq!(remaining(&counts, MEASURE, 0), 23);
-    counts.count_others(MEASURE, 5, 1_000);
-    assert_eq!(remaining(&counts, MEASURE, 1_000), 23, "the log says what Redis has said");
-    counts.count_others(MEASURE, 1, 2_000);
-    assert_eq!(remaining(&counts, MEASURE, 2_000), 22);
-    counts.begin_request();
-    counts.learn(Measure::ConcurrentRequests, 4, 3_000);
-    assert_eq!(remaining(&counts, Measure::ConcurrentRequests, 3_000), 26);
+    counts.count(MEASURE, 2, 0);
+    let standing = |counted| Standing { counted, more_in: Some(Duration::from_secs(9)), shortage: None };
+    counts.learn(MEASURE, &standing(7), 0);
+    assert_eq!(counts.remaining(MEASURE, 30, 1_000_000), (23, Some(Duration::from_secs(8))));
+    counts.advance(KEPT);
+    assert_eq!(counts.remaining(MEASURE, 30, KEPT).0, 30);
+    counts.count(Measure::ConcurrentRequests, 1, KEPT);
+    let of_running = Standing { counted: 4, more_in: None, shortage: Some(RedisShortage::Concurrency) };
+    counts.learn(Measure::ConcurrentRequests, &of_running, KEPT);
+    assert_eq!(counts.remaining(Measure::ConcurrentRequests, 30, KEPT).0, 26);
+    let later = KEPT + 1_000_000;
     assert_eq!(
-        remaining(&counts, Measure::ConcurrentRequests, 3_000_000),
+        counts.remaining(Measure::ConcurrentRequests, 30, later).0,
         29,
         "nobody knows what runs elsewhere by now"
     );
-}
-
-#[test]
-fn what_redis_has_yet_to_decide_is_not_missed_there() {
-    let mut counts = SharedCounts::new(Groups::default().of(None));
-    let bucket = counts.count(MEASURE, 1, None, 0).expect("a window");
-    counts.bucket_counted_by_redis(MEASURE, bucket, 0);
-    assert!(counts.must_be_in_redis(0));
-    counts.correct(MEASURE, bucket, None, (1, 0));
-    counts.count(MEASURE, 1, None, 0);
-    counts.add_undecided(MEASURE, 1);
-    assert!(!counts.must_be_in_redis(0), "what it had counted was taken back");
 }

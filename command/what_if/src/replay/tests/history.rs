@@ -165,7 +165,6 @@ impl History {
             request_id,
             context: context(key).in_request(request_id),
             planned_at: u64::MAX,
-            limits_known_at: u64::MAX,
             held: NanoUsd::new(held),
             ttl: Duration::from_secs(900),
             if_short: IfShort::Refuse,

@@ -5,25 +5,21 @@ mod outages;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User, WhenUnshared};
 use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, Measure};
-use events::log::{Append, Basis, LimitSharingSign, Log, LogOptions};
+use events::log::{LimitSharingSign, Log, LogOptions};
 use events::time::{Clock, ManualClock, SystemClock};
-use projections::tables::{self, Tables};
+use projections::tables::Tables;
 use prometheus::Registry;
 use tempfile::TempDir;
 use testing::proxy::{Proxy, ProxyMode};
 use testing::redis::{Durability, RedisServer};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::limits::binding::locked;
 use crate::limits::shared::counts::SharedCounts;
-use crate::limits::shared::link::Phase;
 use crate::limits::slots::SlotKey;
 use crate::limits::{
     BindingLimits, Counting, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
@@ -60,13 +56,11 @@ fn ask(redis: &RedisServer, words: &[&str]) -> String {
 struct Start {
     redis: String,
     clock: Arc<dyn Clock>,
-    /// With this event in the log, a node does nothing about it until it is told to [begin](LimitedNode::begin).
-    recorded: Option<AccessLimitsLocal>,
 }
 
 impl Start {
     fn with(redis: &RedisServer) -> Self {
-        Self { redis: redis.url(), clock: Arc::new(SystemClock::new()), recorded: None }
+        Self { redis: redis.url(), clock: Arc::new(SystemClock::new()) }
     }
 
     fn behind(proxy: &Proxy, redis: &RedisServer) -> Self {
@@ -82,7 +76,6 @@ struct LimitedNode {
     limiter: RateLimiter,
     tables: Tables,
     log: Log,
-    begins: Arc<Notify>,
     _work: JoinSet<()>,
     _folder: TempDir,
 }
@@ -94,33 +87,21 @@ impl LimitedNode {
     }
 
     async fn start_with(name: &str, start: Start, limits: &[(Scope, Bounds)]) -> Self {
-        let (folder, Start { redis, clock, recorded }) = (tempfile::tempdir().expect("a folder"), start);
+        let (folder, Start { redis, clock }) = (tempfile::tempdir().expect("a folder"), start);
         let log = Log::open(folder.path(), LogOptions::new(Arc::clone(&clock))).expect("a log");
-        let begins = Arc::new(Notify::new());
-        match recorded {
-            Some(local) => record_mode(&log, local.into()).await,
-            None => begins.notify_one(),
-        }
-        let (handle, _) = tables::start(&log).await.expect("tables");
         let parts = SharedLimiterParts {
             node: name.to_owned(),
             address: redis.parse().expect("an address"),
             sign: LimitSharingSign::default(),
             log: log.clone(),
-            tables: handle,
             clock: Arc::clone(&clock),
-            defaults: DefaultLimits::default(),
         };
-        let (limiter, mut task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
+        let (limiter, task) = SharedLimiter::start(parts, &Registry::new()).await.expect("a limiter");
         let limiter = RateLimiter::shared(clock, DefaultLimits::default(), limiter);
         let mut work = JoinSet::new();
-        let told = Arc::clone(&begins);
-        work.spawn(async move {
-            told.notified().await;
-            task.end_start().await;
-            task.run().await;
-        });
-        let mut node = Self { limiter, tables: Tables::default(), log, begins, _work: work, _folder: folder };
+        task.end_start().await;
+        work.spawn(task.run());
+        let mut node = Self { limiter, tables: Tables::default(), log, _work: work, _folder: folder };
         for number in [1, 2] {
             node.happens(Change::created(Partner::new(id(number), "partner")).into());
             node.happens(Change::created(Tenant::new(id(number), id(number), "tenant")).into());
@@ -154,21 +135,23 @@ impl LimitedNode {
         limiter
     }
 
-    /// Begins to do something about what its log had at its start.
-    fn begin(&self) {
-        self.begins.notify_one();
-    }
-
     /// As requests under other limits do in the course of time.
-    fn forget_idle_slot(&self, limit: LimitId) {
+    fn forget_idle_slots(&self) {
         let limiter = self.shared();
-        let (key, later) = (SlotKey::Limit(limit), i64::MAX / 2);
-        for number in 1_000.. {
-            if limiter.slots.get(key).is_none() {
-                return;
-            }
+        // Of each shard, and later each time: a shard does it once a minute.
+        let later = i64::MAX / 2 + limiter.now_micros().saturating_mul(100_000);
+        for number in 1_000..1_200 {
             let make = || SharedCounts::new(limiter.groups.of(None));
             limiter.slots.get_or_make(SlotKey::Limit(id(number)), &self.tables, later, make);
+        }
+    }
+
+    /// Redis hears of an end a little later.
+    async fn wait_until_a_place_is_free(&self) {
+        let started = Instant::now();
+        while self.ask(&chain()).await.is_none() {
+            assert!(started.elapsed() < SOON, "no place is free");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -177,14 +160,22 @@ impl LimitedNode {
         self.limiter.acquire(&self.limits(chain)).await.ok()
     }
 
-    /// Waits until its counts are shared, moving its clock: after an outage that soon follows its start, a node waits a second.
-    async fn wait_until_shared_with(&self, clock: &ManualClock) {
-        let started = Instant::now();
-        while self.limiter.sharing() != Sharing::Shared {
-            assert!(started.elapsed() < SOON, "its counts are not shared again");
-            clock.advance(Duration::from_millis(50));
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    /// What its log says of how it counts.
+    async fn recorded(&self) -> Vec<Recorded> {
+        self.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer")
+    }
+
+    /// Divides limits among so many nodes, of which it knows nothing else.
+    fn sees(&self, nodes: usize) {
+        self.shared().nodes.send_replace((0..nodes).map(|number| number.to_string()).collect());
+    }
+
+    async fn admitted(&self, asks: usize) -> usize {
+        let mut admitted = 0;
+        for _ in 0..asks {
+            admitted += usize::from(self.ask(&chain()).await.is_some());
         }
+        admitted
     }
 
     /// Waits until a node counts in this way.
@@ -195,21 +186,6 @@ impl LimitedNode {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-/// Records how limits are counted, as another node does.
-async fn record_mode(log: &Log, event: Event) {
-    let known = log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
-    let append = Append {
-        stream: Access::limits_stream(),
-        expected_sequence: known.len() as u64,
-        events: vec![event],
-        context: Context::of(Actor::System("gateway")),
-        side: Vec::new(),
-        idempotency: None,
-        basis: Basis::default(),
-    };
-    log.append(append).await.expect("it is recorded");
 }
 
 impl Drop for LimitedNode {
@@ -247,8 +223,7 @@ async fn a_node_that_starts_just_before_redis_answers_or_accepts_writes_asks_aga
     let (a, b, ()) = tokio::join!(behind_proxy, LimitedNode::start("b", &replica, &limits), soon);
     for node in [a, b] {
         assert!(node.ask(&chain()).await.is_some());
-        let changes = node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
-        assert!(changes.is_empty(), "{changes:?}");
+        assert_eq!(node.recorded().await, []);
     }
 }
 
@@ -346,21 +321,6 @@ async fn a_request_that_waits_for_redis_leaves_others_what_it_may_not_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_wait_for_redis_get_no_more_together_than_the_log_leaves() {
-    let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 10))]);
-    let proxy = proxy_of(&redis);
-    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
-    assert!(node.ask(&chain()).await.is_some());
-    // By a node that has died, and whose counts Redis has lost.
-    let slot = node.shared().slots.get(SlotKey::Limit(id(1))).expect("a slot");
-    locked(&slot).count_others(Measure::RequestsPerMinute, 8, node.shared().now_micros());
-    let chain = chain();
-    proxy.set(SLOW);
-    let (one, other) = tokio::join!(node.ask(&chain), node.ask(&chain));
-    assert_eq!(u8::from(one.is_some()) + u8::from(other.is_some()), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_redis_has_dropped_is_put_again() {
     let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
     let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
@@ -371,14 +331,8 @@ async fn a_limit_that_redis_has_dropped_is_put_again() {
     ask(&redis, &["DEL", &key]);
     assert!(a.ask(&chain()).await.is_some());
     a.wait_until(Sharing::Shared).await;
-    let admitted = async |node: &LimitedNode| {
-        let mut admitted = 0;
-        while node.ask(&chain()).await.is_some() {
-            admitted += 1;
-        }
-        admitted
-    };
-    assert_eq!(admitted(&b).await, 3, "six of nine are counted");
+    assert_eq!(b.admitted(9).await, 3, "six of nine are counted");
+    assert_eq!(a.recorded().await, [], "it is no outage");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,7 +386,7 @@ async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
     node.wait_until(Sharing::Local).await;
     assert!(node.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "the limit is closed");
     tokio::task::block_in_place(|| redis.start_again());
-    node.wait_until_shared_with(&clock).await;
+    node.wait_until(Sharing::Shared).await;
     for fits in [true, true, true, false] {
         assert_eq!(node.ask(&chain()).await.is_some(), fits);
     }
@@ -445,9 +399,9 @@ async fn a_request_that_is_counted_again_as_redis_goes_counts_once() {
     let node = node_with_clock(&clock, Start::with(&redis), &limits).await;
     let mut slow = node.ask(&chain()).await.expect("it fits");
     clock.advance(Duration::from_secs(1));
-    node.shared().link.set_connection(None);
+    node.shared().fail(node.shared().link.number().expect("a connection"), "an outage");
     node.limiter.admitted(&mut slow).await;
-    node.wait_until_shared_with(&clock).await;
+    node.wait_until(Sharing::Shared).await;
     assert_eq!((node.ask(&chain()).await.is_some(), node.ask(&chain()).await.is_some()), (true, false));
 }
 
@@ -483,6 +437,5 @@ async fn the_places_of_many_partners_are_kept_where_redis_takes_its_time() {
     // One after the other, they would take longer than five seconds.
     proxy.set(ProxyMode::Slow(Duration::from_millis(50)));
     tokio::time::sleep(Duration::from_secs(9)).await;
-    let changes = node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer");
-    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(node.recorded().await, []);
 }

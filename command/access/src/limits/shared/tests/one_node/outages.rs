@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// The reasons of the local periods, and the numbers of nodes among which limits are divided in them.
+fn local_periods(recorded: &[Recorded]) -> Vec<(String, usize)> {
+    let local = |recorded: &Recorded| match &recorded.event {
+        Event::Access(Access::LimitsLocal(local)) => Some((local.reason.clone(), local.nodes.len())),
+        _ => None,
+    };
+    recorded.iter().filter_map(local).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_without_requests_is_seen() {
     let mut redis = redis();
@@ -13,112 +22,151 @@ async fn an_outage_without_requests_is_seen() {
     node.wait_until(Sharing::Shared).await;
 }
 
+/// What it had counted in Redis counts against its share, and what it has admitted by its share counts in Redis afterwards, whether that has
+/// kept its data or not, and also for a node that asks again later.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_waits_until_its_node_has_a_share() {
-    let (redis, began_at) = (redis(), SystemClock::new().now());
-    let local =
-        AccessLimitsLocal { node: "x".to_owned(), nodes: vec!["x".to_owned()], began_at, reason: String::new() };
-    let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
-    let start = Start { recorded: Some(local), ..Start::with(&redis) };
-    let node = LimitedNode::start_with("a", start, &limits).await;
-    let limits = node.limits(&chain());
-    let begins = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        node.begin();
-    };
-    let (admitted, ()) = tokio::join!(node.limiter.acquire(&limits), begins);
-    assert!(admitted.is_ok());
+async fn nodes_admit_their_shares_while_redis_is_away_and_count_together_when_it_is_back() {
+    for durability in [Durability::Forgets, Durability::Keeps] {
+        let mut redis = tokio::task::block_in_place(|| RedisServer::start(durability));
+        let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 30))];
+        let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+        assert_eq!((a.admitted(10).await, b.admitted(2).await), (10, 2));
+        tokio::task::block_in_place(|| redis.kill());
+        for node in [&a, &b] {
+            node.wait_until(Sharing::Local).await;
+            node.sees(2);
+        }
+        assert_eq!((a.admitted(30).await, b.admitted(5).await), (5, 5), "fifteen each");
+        tokio::task::block_in_place(|| redis.start_again());
+        for node in [&a, &b] {
+            node.wait_until(Sharing::Shared).await;
+        }
+        // By then, both have told all that they count.
+        wait_until_told(&redis, 2).await;
+        assert_eq!((b.admitted(30).await, a.admitted(30).await), (8, 0), "{durability:?}: thirty in all");
+    }
 }
 
-/// A node that has done nothing yet when the others share their counts again.
-struct Unbegun {
-    node: LimitedNode,
-    proxy: Proxy,
-    _redis: RedisServer,
-}
-
-impl Unbegun {
-    /// It starts with the proxy like this.
-    async fn start(mode: ProxyMode) -> Self {
-        let (redis, began_at) = (redis(), SystemClock::new().now());
-        let (proxy, x) = (proxy_of(&redis), "x".to_owned());
-        proxy.set(mode);
-        let local = AccessLimitsLocal { node: x.clone(), nodes: vec![x.clone()], began_at, reason: String::new() };
-        let limits = [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))];
-        let start = Start { recorded: Some(local), ..Start::behind(&proxy, &redis) };
-        let node = LimitedNode::start_with("a", start, &limits).await;
-        let ends = node.shared().modes.mode().turn();
-        let shared = AccessLimitsShared { node: x, ends, began_at, ended_at: began_at, admitted: 0, refused: 0 };
-        record_mode(&node.log, shared.into()).await;
-        Self { node, proxy, _redis: redis }
-    }
-
-    /// Begins, and asks as soon as counts are shared.
-    async fn begin_and_ask(&self) -> bool {
-        let limits = self.node.limits(&chain());
-        let asked = async {
-            self.node.shared().modes.wait_for(|known| known.mode.is_shared(), SOON).await;
-            self.node.limiter.acquire(&limits).await.is_ok()
-        };
-        let (is_admitted, ()) = tokio::join!(asked, async { self.node.begin() });
-        is_admitted
-    }
-
-    async fn recorded(&self) -> Vec<Recorded> {
-        self.node.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer")
+/// Waits until so many nodes have told Redis what they count of the only limit.
+async fn wait_until_told(redis: &RedisServer, nodes: usize) {
+    let started = Instant::now();
+    loop {
+        let key = ask(redis, &["--scan", "--pattern", "lw:*:lim_*"]);
+        let windows = if key.is_empty() { String::new() } else { ask(redis, &["HKEYS", &key]) };
+        if windows.lines().filter(|field| field.starts_with("w:")).count() == nodes {
+            return;
+        }
+        assert!(started.elapsed() < SOON, "a node does not say what it counts");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_could_not_connect_at_its_start_connects_and_ends_nothing() {
-    let unbegun = Unbegun::start(ProxyMode::Refused).await;
-    unbegun.proxy.set(ProxyMode::Open);
-    assert!(unbegun.begin_and_ask().await, "it waits for the connection");
-    assert_eq!(unbegun.recorded().await.len(), 2, "it has recorded no outage");
+async fn a_local_period_is_recorded_with_its_cause_and_the_nodes_of_its_shares() {
+    let redis = redis();
+    let (proxy, limits) = (proxy_of(&redis), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 4))]);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    proxy.set(ProxyMode::Refused);
+    node.wait_until(Sharing::Local).await;
+    wait_for_events(&node, 1).await;
+    assert_eq!(node.admitted(6).await, 4, "alone, it has the whole limit");
+    proxy.set(ProxyMode::Open);
+    wait_for_events(&node, 2).await;
+    let recorded = node.recorded().await;
+    let [(reason, 1)] = &local_periods(&recorded)[..] else { panic!("{recorded:?}") };
+    assert!(reason.contains(&format!("127.0.0.1:{}", proxy.port)), "{reason}");
+    let Event::Access(Access::LimitsShared(shared)) = &recorded[1].event else { panic!("{recorded:?}") };
+    assert_eq!((shared.ends, shared.admitted, shared.refused), (recorded[0].position, 4, 2));
+    assert!(shared.began_at <= shared.ended_at && shared.node == "a");
+}
+
+async fn wait_for_events(node: &LimitedNode, count: usize) {
+    let started = Instant::now();
+    while node.recorded().await.len() < count {
+        assert!(started.elapsed() < SOON, "nothing is recorded");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_during_the_start_is_made_again_and_ends_nothing() {
-    let unbegun = Unbegun::start(ProxyMode::Open).await;
-    unbegun.proxy.set(ProxyMode::Refused);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    unbegun.proxy.set(ProxyMode::Open);
-    assert!(unbegun.begin_and_ask().await, "it waits for the connection");
-    assert_eq!(unbegun.recorded().await.len(), 2, "it has recorded no outage");
+async fn a_request_waits_half_a_second_for_redis_and_the_next_one_does_not_wait() {
+    let redis = redis();
+    let (proxy, limits) = (proxy_of(&redis), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    assert!(node.ask(&chain()).await.is_some());
+    proxy.set(ProxyMode::Silent);
+    let mut waits = Vec::new();
+    for _ in 0..2 {
+        let began = Instant::now();
+        assert!(node.ask(&chain()).await.is_some(), "it is admitted by the share");
+        waits.push(began.elapsed());
+    }
+    assert!(waits[0] < Duration::from_secs(2) && waits[1] < Duration::from_millis(250), "{waits:?}");
+    // The late call changes nothing: three are counted, and not four.
+    proxy.set(ProxyMode::Open);
+    node.wait_until(Sharing::Shared).await;
+    assert_eq!(node.admitted(9).await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_takes_longer_than_requests_wait_ends_the_turn_before_they_are_refused() {
-    let unbegun = Unbegun::start(ProxyMode::Refused).await;
-    unbegun.proxy.set(ProxyMode::Slow(Duration::from_millis(400)));
-    assert!(unbegun.begin_and_ask().await, "it is admitted by the node's share");
-    let recorded = unbegun.recorded().await;
-    let Some(Event::Access(Access::LimitsLocal(local))) = recorded.get(2).map(|recorded| &recorded.event) else {
-        panic!("no outage: {recorded:?}");
-    };
-    assert!(local.reason.contains("within 1500 ms"), "{}", local.reason);
+async fn a_node_that_could_not_connect_at_its_start_serves_by_its_share_until_it_can() {
+    let redis = redis();
+    let (proxy, limits) = (proxy_of(&redis), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    proxy.set(ProxyMode::Refused);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    assert_eq!((node.limiter.sharing(), node.admitted(5).await), (Sharing::Local, 5));
+    proxy.set(ProxyMode::Open);
+    node.wait_until(Sharing::Shared).await;
+    assert_eq!(node.admitted(9).await, 4);
+    let of_redis = |reason: &str| reason.contains("127.0.0.1");
+    assert!(matches!(&local_periods(&node.recorded().await)[..], [(reason, 1)] if of_redis(reason)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_is_ready_half_a_second_after_it_began_to_put_and_a_second_after_an_outage_that_follows_its_start() {
-    for (shared_for, ready_after) in [(61, Duration::from_millis(500)), (1, Duration::from_secs(1))] {
-        let (redis, clock) = (redis(), manual_clock());
-        let node = node_with_clock(&clock, Start::with(&redis), &[]).await;
-        // By then it has noted since when counts are shared.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        clock.advance(Duration::from_secs(shared_for));
-        node.shared().fail(0, "an outage");
+async fn a_redis_that_has_lost_its_counts_without_a_word_is_told_them_although_nobody_asks() {
+    let (redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
+    let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+    assert_eq!(a.admitted(6).await, 6);
+    ask(&redis, &["FLUSHALL"]);
+    for node in [&a, &b] {
+        wait_for_events(node, 2).await;
+    }
+    wait_until_told(&redis, 1).await;
+    assert_eq!(b.admitted(9).await, 3);
+    assert!(local_periods(&a.recorded().await)[0].0.contains("lost its counts"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_requests_are_divided_while_redis_is_away_and_counted_together_afterwards() {
+    let (mut redis, limits) = (redis(), [(of_key(), Bounds::of(Measure::ConcurrentRequests, 4))]);
+    let (a, b) = (LimitedNode::start("a", &redis, &limits).await, LimitedNode::start("b", &redis, &limits).await);
+    let mut of_a = vec![a.ask(&chain()).await.expect("it fits")];
+    tokio::task::block_in_place(|| redis.kill());
+    for node in [&a, &b] {
         node.wait_until(Sharing::Local).await;
-        let is_putting = |phase: &Phase| matches!(phase, Phase::Putting { .. });
-        node.shared().link.watch_phase().wait_for(is_putting).await.expect("it is watched");
-        // Its clock stands still from here on; it looks at it four times a second.
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        clock.advance(ready_after - Duration::from_millis(1));
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        assert_eq!(node.limiter.sharing(), Sharing::Local, "after {shared_for} seconds");
-        clock.advance(Duration::from_millis(1));
+        node.sees(2);
+    }
+    of_a.extend(a.ask(&chain()).await);
+    assert!(of_a.len() == 2 && a.ask(&chain()).await.is_none());
+    let of_b = [b.ask(&chain()).await.expect("its share"), b.ask(&chain()).await.expect("its share")];
+    assert!(b.ask(&chain()).await.is_none());
+    tokio::task::block_in_place(|| redis.start_again());
+    for node in [&a, &b] {
         node.wait_until(Sharing::Shared).await;
     }
+    let key = format!("lw:{{{}}}:{}", id::<events::ids::PartnerId>(1), id::<LimitId>(1));
+    let started = Instant::now();
+    while ask(&redis, &["HVALS", &key]).lines().filter(|running| *running == "2").count() < 2 {
+        assert!(started.elapsed() < SOON, "Redis is not told what runs");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(a.ask(&chain()).await.is_none() && b.ask(&chain()).await.is_none());
+    drop(of_b);
+    let mut again = None;
+    while again.is_none() && started.elapsed() < SOON {
+        again = a.ask(&chain()).await;
+    }
+    assert!(again.is_some(), "the places of the other node are free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,41 +177,9 @@ async fn a_request_that_ended_while_redis_was_away_has_no_place_any_more() {
     tokio::task::block_in_place(|| redis.kill());
     node.wait_until(Sharing::Local).await;
     drop(running);
-    node.forget_idle_slot(id(1));
     tokio::task::block_in_place(|| redis.start_again());
     node.wait_until(Sharing::Shared).await;
-    assert!(node.ask(&chain()).await.is_some());
-}
-
-/// Redis has lost what the node had put into it, and nobody asks again for what it counts.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_others_did_not_wait_for_puts_what_it_counts_once_more() {
-    let (redis, clock, limits) = (redis(), manual_clock(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
-    let a = node_with_clock(&clock, Start::with(&redis), &limits).await;
-    let b = LimitedNode::start("b", &redis, &limits).await;
-    for _ in 0..6 {
-        assert!(a.ask(&chain()).await.is_some());
-    }
-    let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
-    a.shared().link.set_connection(None);
-    // The outage follows its start so soon that it waits before it says that it is ready, and its clock stands still.
-    let started = Instant::now();
-    while a.shared().figures.restored.get() == 0 {
-        assert!(started.elapsed() < SOON, "it puts nothing");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    ask(&redis, &["FLUSHALL"]);
-    let (ends, at) = (a.shared().modes.mode().turn(), clock.now());
-    let shared = AccessLimitsShared { node: "b".to_owned(), ends, began_at: at, ended_at: at, admitted: 0, refused: 0 };
-    record_mode(&a.log, shared.into()).await;
-    while ask(&redis, &["EXISTS", &key]) == "0" {
-        assert!(started.elapsed() < SOON, "Redis lacks what it counts");
-        clock.advance(Duration::from_millis(50));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    for fits in [true, true, true, false] {
-        assert_eq!(b.ask(&chain()).await.is_some(), fits);
-    }
+    node.wait_until_a_place_is_free().await;
 }
 
 /// The one place of a limit is free after an outage that begins with the end of its request, and in which `returns` happens.
@@ -175,10 +191,9 @@ async fn a_place_is_free_after(returns: impl AsyncFnOnce(&RedisServer, &Proxy)) 
     proxy.set(ProxyMode::Refused);
     drop(running);
     node.wait_until(Sharing::Local).await;
-    node.forget_idle_slot(id(1));
     returns(&redis, &proxy).await;
     node.wait_until(Sharing::Shared).await;
-    assert!(node.ask(&chain()).await.is_some());
+    node.wait_until_a_place_is_free().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,14 +202,14 @@ async fn a_request_whose_end_is_the_first_that_redis_does_not_hear_has_no_place_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_cannot_be_put_at_first_is_put_again() {
+async fn a_limit_that_cannot_be_told_at_first_is_told_again() {
     a_place_is_free_after(async |redis, proxy| {
-        // The limits of no partner can be put.
-        ask(redis, &["ACL", "SETUSER", "default", "resetkeys", "~lw:{operator}:*"]);
+        // The limits of no partner can be told.
+        ask(redis, &["ACL", "SETUSER", "default", "resetkeys", "~lw:{trial}:*"]);
         proxy.set(ProxyMode::Open);
         let started = Instant::now();
         while !ask(redis, &["INFO", "errorstats"]).contains("errorstat_NOPERM:") {
-            assert!(started.elapsed() < SOON, "nothing is put");
+            assert!(started.elapsed() < SOON, "nothing is told");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         ask(redis, &["ACL", "SETUSER", "default", "allkeys"]);
@@ -203,19 +218,38 @@ async fn a_limit_that_cannot_be_put_at_first_is_put_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_redis_has_to_be_told_of_is_kept() {
+    let redis = redis();
+    let (proxy, limits) = (proxy_of(&redis), [(of_key(), Bounds::of(Measure::ConcurrentRequests, 1))]);
+    let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
+    let running = node.ask(&chain()).await.expect("it fits");
+    proxy.set(ProxyMode::Refused);
+    node.wait_until(Sharing::Local).await;
+    drop(running);
+    node.forget_idle_slots();
+    assert!(node.shared().slots.get(SlotKey::Limit(id(1))).is_some());
+    proxy.set(ProxyMode::Open);
+    node.wait_until(Sharing::Shared).await;
+    node.wait_until_a_place_is_free().await;
+    let started = Instant::now();
+    while node.shared().slots.get(SlotKey::Limit(id(1))).is_some() {
+        assert!(started.elapsed() < SOON, "it is kept although Redis was told");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        node.forget_idle_slots();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_counted_without_an_answer_has_no_place() {
     let redis = redis();
     let (proxy, bounds) = (proxy_of(&redis), Bounds::of(Measure::ConcurrentRequests, 1));
-    let of_partner = [(Scope::Partner(id(2)), Bounds::of(Measure::RequestsPerMinute, 9))];
-    let mut node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &of_partner).await;
-    assert!(node.ask(&chain_in_another_tenant()).await.is_some(), "Redis has the script");
+    let mut node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &[]).await;
     let limit = RateLimit { when_unshared: WhenUnshared::Closed, ..RateLimit::new(id(3), of_key(), bounds) };
     node.happens(Change::created(limit).into());
     proxy.cut_off_after_answer_to(b"concurrent_requests");
-    assert!(node.ask(&chain()).await.is_none(), "nobody can count it");
+    assert!(node.ask(&chain()).await.is_none(), "the limit is closed");
     node.wait_until(Sharing::Local).await;
-    node.forget_idle_slot(id(3));
     proxy.set(ProxyMode::Open);
     node.wait_until(Sharing::Shared).await;
-    assert!(node.ask(&chain()).await.is_some());
+    node.wait_until_a_place_is_free().await;
 }
