@@ -84,7 +84,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let published = published::open(&config).await?;
     // It may wait for Redis, and for other nodes.
     let mut engines = tokio::select! {
-        engines = start_engines(&config, &clock, &ids) => engines?,
+        engines = start_engines(&config, roles::configured(&config), &clock, &ids) => engines?,
         () = signals.next() => return Ok(false),
     };
     engines.published = published;

@@ -37,7 +37,8 @@ fn names_a_database(path: &Path) -> bool {
     if path.extension().is_some_and(|extension| extension == "sql") {
         return true;
     }
-    let text = fs::read_to_string(root().join(path)).expect("a file of text");
+    let bytes = fs::read(root().join(path)).expect("a file");
+    let text = String::from_utf8_lossy(&bytes);
     ["rusqlite", "sqlx"].iter().any(|driver| text.contains(driver))
         || STATEMENTS.iter().any(|statement| text.contains(statement))
 }

@@ -28,7 +28,7 @@ use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
 use super::super::{moved_ledger, variable};
-use super::{ServeError, roles};
+use super::ServeError;
 use crate::config::{Config, LimitCounts, WrongConfig};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
@@ -60,7 +60,12 @@ pub struct Engines {
     pub published: Option<Open<Objects>>,
 }
 
-pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMaker) -> Result<Engines, ServeError> {
+pub async fn start_engines(
+    config: &Config,
+    roles: Vec<RoleStatus>,
+    clock: &Arc<dyn Clock>,
+    ids: &IdMaker,
+) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options =
         LogOptions::new(Arc::clone(clock)).with_unknown_usage(config.unknown_usage).with_hold_ttl(config.hold_ttl);
@@ -77,7 +82,6 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
     if database.is_some() {
         tracing::info!(node_id = node, "the id of this node among those that share the database");
     }
-    let roles = roles::configured(config);
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
     let (keeps_views, snapshots) = (config.views, config.snapshots);
     let node_name = node.clone();
