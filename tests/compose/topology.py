@@ -25,6 +25,8 @@ CLIENTS = 4
 LIMIT = "1000"
 # Below what is asked for: a budget that some hundred requests use up, and requests a minute.
 TIGHT_LIMIT, REQUESTS_A_MINUTE, NODES = "0.004", 60, 2
+# Each node is killed once, and counts as another one when it has started again.
+NODES_SEEN = 2 * NODES
 # So that the archive has everything soon after the load.
 SETTINGS = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS=5\n"
 # A gRPC message of no bytes, and one that says SERVING.
@@ -292,7 +294,7 @@ def wrong_books(topology, world, load):
 
 
 def wrong_windows(topology, world):
-    """Whether more was admitted in a minute than the limit allows, beyond one request for each node."""
+    """Whether more was admitted in a minute than docs/limits.md says of a Redis that keeps its data."""
     admitted = [datetime.fromisoformat(event["recorded_at"]) for event in topology.events("inference.admitted.v1")
                 if event["key_id"] == world.limited["id"]]
     first, fullest = 0, 0
@@ -300,7 +302,7 @@ def wrong_windows(topology, world):
         while at - admitted[first] >= timedelta(minutes=1):
             first += 1
         fullest = max(fullest, number - first + 1)
-    if not 0 < fullest <= REQUESTS_A_MINUTE + NODES:
+    if not 0 < fullest <= REQUESTS_A_MINUTE + REQUESTS_A_MINUTE // NODES * (NODES_SEEN - 1):
         yield f"{fullest} requests were admitted in a minute, and the limit is {REQUESTS_A_MINUTE}"
 
 

@@ -2,11 +2,13 @@
 //! it, the node decides by itself, by its share: the limit divided by the number of nodes that serve. It keeps all that it has
 //! counted, in Redis or not, and sends it to Redis with every new connection.
 //!
-//! `limiter` counts a request, `conductor` keeps the connection, `recording` says in the log when a node counts by its share, and
+//! `counting` counts a request, `limiter` has what this node knows, `conductor` keeps the connection, `recording` says in the log when a node counts by its share, and
 //! `start` decides whether a node may serve that cannot use Redis.
 
 mod binding;
 mod conductor;
+mod counted;
+mod counting;
 mod counts;
 mod figures;
 mod group;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::binding::{Counted, SharedLimits};
+use super::binding::SharedLimits;
+use super::counted::Counted;
 use super::limiter::SharedLimiter;
 
 /// As [`RateLimitPermit`](crate::limits::RateLimitPermit).

@@ -1,0 +1,79 @@
+//! What a request wants to count under shared limits, and what it has counted.
+
+use events::limit::Measure;
+
+use crate::limits::window::BucketNumber;
+
+/// What a request wants to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// One request, and its place while it runs.
+    Request,
+    /// One request that has its place already.
+    RequestAgain,
+    Tokens(u64),
+    /// One request that was admitted: it counts, whatever is left.
+    RequestAdmitted,
+    TokensAdmitted(u64),
+}
+
+impl Demand {
+    /// The amount that it counts in a measure; `None` if it does not.
+    pub const fn in_measure(self, measure: Measure) -> Option<u64> {
+        match (self, measure) {
+            (Self::Request, Measure::ConcurrentRequests) => Some(1),
+            (_, Measure::ConcurrentRequests) => None,
+            (Self::Tokens(tokens) | Self::TokensAdmitted(tokens), _) if measure.is_of_tokens() => Some(tokens),
+            (Self::Request | Self::RequestAgain | Self::RequestAdmitted, _) if !measure.is_of_tokens() => Some(1),
+            _ => None,
+        }
+    }
+
+    /// For the words of a refusal.
+    pub const fn amount(self) -> u64 {
+        match self {
+            Self::Request | Self::RequestAgain | Self::RequestAdmitted => 1,
+            Self::Tokens(tokens) | Self::TokensAdmitted(tokens) => tokens,
+        }
+    }
+
+    /// True for a request, which is decided once or twice; its tokens belong to it.
+    pub const fn is_of_request(self) -> bool {
+        matches!(self, Self::Request | Self::RequestAgain)
+    }
+
+    /// True for what was admitted before: nothing refuses it any more.
+    pub const fn is_admitted(self) -> bool {
+        matches!(self, Self::RequestAdmitted | Self::TokensAdmitted(_))
+    }
+
+    /// The bound that holds for it.
+    pub const fn bound(self, bound: u64) -> u64 {
+        if self.is_admitted() { u64::MAX } else { bound }
+    }
+}
+
+/// One count of a request: the index of the limit, and the bucket of this node; a place has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneCount {
+    pub index: usize,
+    pub measure: Measure,
+    pub bucket: Option<BucketNumber>,
+    pub amount: u64,
+}
+
+/// What a request has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub counts: Vec<OneCount>,
+    pub at_micros: i64,
+}
+
+impl Counted {
+    /// The places, and what is in windows.
+    pub fn split(self) -> (Self, Self) {
+        let (places, windows) = self.counts.into_iter().partition(|count| count.bucket.is_none());
+        let counted = |counts| Self { counts, at_micros: self.at_micros };
+        (counted(places), counted(windows))
+    }
+}

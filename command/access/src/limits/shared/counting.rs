@@ -1,0 +1,226 @@
+//! How a request is counted under the limits that bind it: in Redis or, while that cannot be used, by this node's share.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use events::event::Chain;
+use events::ids::PartnerId;
+use projections::tables::Tables;
+use shared_limits::CountReply;
+use tokio::sync::oneshot;
+
+use super::binding::{Asked, SharedBinding, SharedLimits};
+use super::counted::{Counted, Demand, OneCount};
+use super::counts::SharedCounts;
+use super::group::Group;
+use super::limiter::SharedLimiter;
+use super::link::Connection;
+use super::permit::{ReservedTokens, SharedPermit};
+use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
+use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
+use crate::limits::remaining::TightestLimit;
+
+/// How often Redis is asked, if it does not have what this node has sent.
+const ASKED_MAX: u32 = 4;
+
+/// What became of a question to Redis.
+enum Answered {
+    Counted(Vec<OneCount>),
+    Refused(RateLimited),
+    /// Redis does not have what this node has sent: it is sent again.
+    Unknown,
+    Failed,
+}
+
+impl SharedLimiter {
+    pub(in crate::limits) fn bind(
+        self: &Arc<Self>,
+        chain: &Chain,
+        limits: Vec<ApplicableLimit>,
+        tables: &Tables,
+    ) -> SharedLimits {
+        let now_micros = self.now_micros();
+        let bind = |limit: ApplicableLimit| {
+            let make = || SharedCounts::new(self.groups.of(partner_of(&limit, chain, tables)));
+            let slot = self.slots.get_or_make(limit.key, tables, now_micros, make);
+            let group = Arc::clone(&locked(&slot).group);
+            SharedBinding { limit, group, slot }
+        };
+        let all = limits.into_iter().map(bind).collect();
+        SharedLimits::of(Arc::clone(self), all)
+    }
+
+    /// Counts one request against all limits or, if one has nothing left, against none.
+    pub async fn acquire(self: &Arc<Self>, limits: &SharedLimits) -> Result<SharedPermit, LimitRefusal> {
+        let counted = self.count(limits, Demand::Request).await?;
+        Ok(SharedPermit::new(limits.clone(), counted))
+    }
+
+    /// Makes a request ready to be admitted: counted lately, with the most tokens that it can take. Refused, it counts no longer.
+    pub async fn reserve_tokens(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
+        let reserved = self.recount_and_reserve(permit, bound).await;
+        if reserved.is_err() {
+            permit.take_back();
+        }
+        reserved
+    }
+
+    async fn recount_and_reserve(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
+        permit.settle(0);
+        let limits = permit.limits.clone();
+        if self.is_old(&permit.requests) {
+            limits.correct(&std::mem::take(&mut permit.requests), 0);
+            permit.requests = self.count(&limits, Demand::RequestAgain).await?;
+        }
+        let counted = self.count(&limits, Demand::Tokens(bound)).await?;
+        permit.tokens = (!counted.counts.is_empty()).then_some(ReservedTokens { counted, amount: bound });
+        Ok(())
+    }
+
+    /// Counts an admitted request from now on, whatever the limits have left.
+    pub(super) async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
+        let limits = permit.limits.clone();
+        limits.correct(&std::mem::take(&mut permit.requests), 0);
+        permit.requests = self.count(&limits, Demand::RequestAdmitted).await.unwrap_or_default();
+        if let Some(tokens) = &mut permit.tokens {
+            limits.correct(&std::mem::take(&mut tokens.counted), 0);
+            let counted = self.count(&limits, Demand::TokensAdmitted(tokens.amount)).await;
+            tokens.counted = counted.unwrap_or_default();
+        }
+    }
+
+    /// Counts under the limits of one group after the other; what one of them refuses counts under none.
+    async fn count(self: &Arc<Self>, limits: &SharedLimits, demand: Demand) -> Result<Counted, LimitRefusal> {
+        let mut counted = Counted { counts: Vec::new(), at_micros: self.now_micros() };
+        for (group, of_group) in limits.groups() {
+            match self.count_in_group(limits, (&group, of_group), demand).await {
+                Ok(counts) => counted.counts.extend(counts),
+                Err(refused) => {
+                    limits.correct(&counted, 0);
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(counted)
+    }
+
+    async fn count_in_group(
+        self: &Arc<Self>,
+        limits: &SharedLimits,
+        (group, of_group): (&Arc<Group>, Range<usize>),
+        demand: Demand,
+    ) -> Result<Vec<OneCount>, LimitRefusal> {
+        for _ in 0..ASKED_MAX {
+            let Some(connection) = self.link.connection() else { break };
+            let asked = limits.begin_asking(of_group.clone(), demand, connection.number, self.now_micros());
+            let Some(asked) = asked else { return Ok(Vec::new()) };
+            match self.ask(limits, group, asked, connection).await {
+                Answered::Counted(counts) => return Ok(counts),
+                Answered::Refused(limited) => return Err(LimitRefusal::RateLimited(limited)),
+                Answered::Unknown => {}
+                Answered::Failed => break,
+            }
+        }
+        self.count_share(limits, of_group, demand)
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        limits: &SharedLimits,
+        group: &Arc<Group>,
+        asked: Asked,
+        connection: Connection,
+    ) -> Answered {
+        let (sender, receiver) = oneshot::channel();
+        let (limiter, limits, group) = (Arc::clone(self), limits.clone(), Arc::clone(group));
+        self.calls.spawn(async move {
+            let began = Instant::now();
+            let reply = connection.counter.count(&group.name, &asked.calls).await;
+            limiter.figures.answered_after(began.elapsed());
+            let answered = match reply {
+                Ok(reply) => limiter.conclude(&limits, asked, reply),
+                Err(error) => {
+                    limits.undo(&asked);
+                    limits.forget_sent(&asked);
+                    limiter.fail(connection.number, &error.to_string());
+                    Answered::Failed
+                }
+            };
+            if let Err(Answered::Counted(counts)) = sender.send(answered) {
+                // The request has gone meanwhile.
+                limits.correct(&Counted { counts, at_micros: 0 }, 0);
+            }
+        });
+        receiver.await.unwrap_or(Answered::Failed)
+    }
+
+    /// What an answer of Redis means for a request.
+    fn conclude(&self, limits: &SharedLimits, asked: Asked, reply: CountReply) -> Answered {
+        let now_micros = self.now_micros();
+        match reply {
+            CountReply::Counted(answer) => {
+                limits.learn(&asked, &answer.standings, now_micros);
+                Answered::Counted(asked.counts)
+            }
+            CountReply::Refused(answer) => {
+                limits.undo(&asked);
+                match limits.learn(&asked, &answer.standings, now_micros) {
+                    Some(exceeded) => {
+                        Answered::Refused(RateLimited::of(&exceeded, asked.demand.amount(), self.parts.clock.now()))
+                    }
+                    None => Answered::Unknown,
+                }
+            }
+            CountReply::Unknown => {
+                limits.undo(&asked);
+                limits.forget_sent(&asked);
+                Answered::Unknown
+            }
+        }
+    }
+
+    /// Counts by this node's share.
+    fn count_share(
+        &self,
+        limits: &SharedLimits,
+        of_group: Range<usize>,
+        demand: Demand,
+    ) -> Result<Vec<OneCount>, LimitRefusal> {
+        let counted = match limits.closed_limit(of_group.clone()).filter(|_| !demand.is_admitted()) {
+            Some(closed) => Err(LimitRefusal::Unavailable(LimitsUnavailable::new(closed))),
+            None => {
+                let nodes = self.nodes.borrow().len() as u64;
+                let counted = limits.count_share(of_group, demand, nodes, self.now_micros());
+                let limited = |exceeded| RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now());
+                counted.map_err(limited).map_err(LimitRefusal::RateLimited)
+            }
+        };
+        if counted.is_err() || demand.is_of_request() {
+            self.figures.decided_locally(counted.is_ok());
+        }
+        counted
+    }
+
+    /// The tightest of the limits, by what this node knows now.
+    pub fn tightest(&self, limits: &SharedLimits) -> Option<TightestLimit> {
+        let now = self.parts.clock.now();
+        let mut tightest: Option<TightestLimit> = None;
+        for SharedBinding { limit, slot, .. } in limits.all() {
+            let mut slot = locked(slot);
+            for (measure, bound) in limit.bounds.iter() {
+                let next = TightestLimit::new(measure, bound, self.remaining_of(&mut slot, measure, bound), now);
+                tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
+            }
+        }
+        tightest
+    }
+}
+
+/// The partner that a limit belongs to: also if its key asks in a tenant of another one.
+fn partner_of(limit: &ApplicableLimit, chain: &Chain, tables: &Tables) -> Option<PartnerId> {
+    match &limit.holder {
+        LimitHolder::Scope(scope) => tables.chain_of_scope(scope.owner).map_or(chain.partner, |owners| owners.partner),
+        LimitHolder::Operator => None,
+    }
+}
