@@ -332,7 +332,11 @@ async fn a_node_with_the_old_key_that_comes_back_appends_nothing() {
     let app = gateway.client(Some(&used.shared.secret));
     waits_until_refused(&app, &used.shared).await;
     gateway.client(None).get("/health/ready").await.must(503);
-    assert!(gateway.stderr().contains("was replaced by `ledgerway reseal`"), "{}", gateway.stderr());
+    let began = Instant::now();
+    while !gateway.stderr().contains("was replaced by `ledgerway reseal`") {
+        assert!(began.elapsed() < SOON, "{}", gateway.stderr());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(used.number("SELECT max(position) FROM events"), head);
     drop(gateway);
     used.database.execute("DELETE FROM ledger.running_nodes");
