@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use analysts::CopyPlace;
 use command::environment::{Environment, EnvironmentParts};
 use command::inference::{AbandonedCalls, Copies};
 use command::trace::{Exporting, TraceFigures};
@@ -211,10 +210,6 @@ fn role_sinks(
     let audit_webhook = config.audit_webhook.take();
     let audit_webhook =
         audit_webhook.map(|(webhook, format)| Ok::<_, ServeError>((webhook, format, direct_client()?))).transpose()?;
-    let place = match &config.database {
-        Some(database) => CopyPlace::Database(Box::new(database.clone())),
-        None => CopyPlace::Folder(config.data.clone()),
-    };
     Ok(RoleSinks {
         alerts,
         audit_stream,
@@ -223,7 +218,7 @@ fn role_sinks(
         archive: archive.and_then(|ConfiguredArchive { open, limits, .. }| Some((open, limits?))),
         publisher,
         content: content.map(|content| content.retention(&engines.tables)),
-        copy: engines.views.as_ref().and_then(|views| views.copy(place)),
+        copy: engines.views.as_ref().zip(config.database.clone()).and_then(|(views, database)| views.copy(database)),
     })
 }
 

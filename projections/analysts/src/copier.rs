@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Lease, LeaseWorkEnd, Log, Reader};
+use events::log::{DatabaseAddress, Lease, LeaseWorkEnd, Log, Reader};
 use events::role::RoleStatus;
 use events::time::Clock;
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
-use crate::CopyPlace;
 use crate::copied::CopiedView;
 use crate::copy_writer::CopyWriter;
 use crate::error::CopyError;
@@ -19,11 +18,9 @@ use crate::reading::Reading;
 /// The pauses between attempts. They begin anew once the copier has worked for longer than the longest of them.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// In PostgreSQL the copy is meant to follow within a moment: if the log has more than the views have written, they write it after
-/// this long. Otherwise they wait for up to 100 ms, to write rows that several events change only once.
+/// The copy is meant to follow within a moment: if the log has more than the views have written, they write it after this long.
+/// Otherwise they wait for up to 100 ms, to write rows that several events change only once.
 const VIEWS_WAIT_MAX: Duration = Duration::from_millis(25);
-/// A file is read by people, for whom a second is soon enough: rows that change many times in it are then copied once.
-const FILE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the copy may stand still while the log goes on. Views write at least every 100 ms, unless their file fails them.
 const STANDSTILL_MAX: Duration = Duration::from_secs(5);
@@ -37,7 +34,8 @@ pub struct CopierParts {
     pub views: ViewsHandle,
     /// The position that those views were started with.
     pub copied: CopiedPosition,
-    pub place: CopyPlace,
+    /// The database that has the ledger.
+    pub database: DatabaseAddress,
     pub status: RoleStatus,
     pub clock: Arc<dyn Clock>,
 }
@@ -92,7 +90,7 @@ async fn wait_for_views(parts: &CopierParts) {
 
 /// Copies until something fails, the views stand still or the role is lost.
 async fn follow(parts: &CopierParts, lease: &Lease) -> Result<LeaseWorkEnd, CopyError> {
-    let mut writer = CopyWriter::open(&parts.place).await?;
+    let mut writer = CopyWriter::open(&parts.database).await?;
     let mut copied = copied_of_log(writer.copied().await?, &parts.log).await?;
     let (mut source, mut changes) = (parts.views.copy_source(), parts.views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
@@ -155,7 +153,7 @@ async fn copy(
         if !lease.is_held() {
             return Ok(None);
         }
-        writer.write(piece).await?;
+        writer.write(&piece).await?;
     }
     let source = reading.finish().await?;
     if !lease.is_held() {
@@ -195,16 +193,6 @@ fn is_of(view: &CopiedView, log: &dyn Reader) -> Result<bool, CopyError> {
 
 /// Waits until there is something to copy.
 async fn wait(parts: &CopierParts, changes: &mut ViewChanges, position: u64) {
-    match parts.place {
-        CopyPlace::Folder(_) => {
-            tokio::time::sleep(FILE_INTERVAL).await;
-            changes.next().await;
-        }
-        CopyPlace::Database(_) => wait_in_a_hurry(parts, changes, position).await,
-    }
-}
-
-async fn wait_in_a_hurry(parts: &CopierParts, changes: &mut ViewChanges, position: u64) {
     let mut head = parts.log.watch_head();
     loop {
         let is_behind = head.borrow_and_update().position > position;

@@ -1,5 +1,6 @@
 //! What runs beside the requests: the log, the tables, the views and what is counted.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,12 +9,11 @@ use access::limits::{
 };
 use access::rollup::AccessRollup;
 use access_log::AccessLog;
-use analysts::{ANALYTICS_FILE, CopyPlace};
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
-use events::log::{LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, OpenError};
+use events::log::{DatabaseAddress, LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, OpenError};
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -33,6 +33,9 @@ use super::{ServeError, roles};
 use crate::config::{Config, LimitCounts, WrongConfig};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
+
+/// The copy for analysts that earlier versions kept in a data folder.
+const FORMER_COPY: &str = "analytics.db";
 
 /// What runs beside the requests, in the order of its start.
 pub struct Engines {
@@ -90,6 +93,7 @@ pub async fn start_engines(config: &Config, clock: &Arc<dyn Clock>, ids: &IdMake
                 (Log::open_shared(&database, &node, options)?, Some(folder))
             }
         };
+        delete_former_copy(&data);
         let views =
             keeps_views.then(|| KeptViews::start(&log, &data, &engines_clock, copied, snapshots)).transpose()?;
         Ok::<_, ServeError>((log, folder, views))
@@ -168,14 +172,9 @@ impl KeptViews {
         self.thread.stop();
     }
 
-    /// Their copy in this place; `None` if they are not copied. A file is closed to others before the gateway is ready, and not
-    /// only when the copier opens it.
-    pub fn copy(&self, place: CopyPlace) -> Option<AnalystsCopy> {
-        let copied = self.copied.clone()?;
-        if let CopyPlace::Folder(folder) = &place {
-            private::close_database(&folder.join(ANALYTICS_FILE));
-        }
-        Some(AnalystsCopy { views: self.handle.clone(), copied, place })
+    /// Their copy in this database; `None` if they are not copied.
+    pub fn copy(&self, database: DatabaseAddress) -> Option<AnalystsCopy> {
+        Some(AnalystsCopy { views: self.handle.clone(), copied: self.copied.clone()?, database })
     }
 }
 
@@ -196,6 +195,23 @@ pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
         return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(data)));
     }
     if data.join(VIEWS_FILE).exists() && !has_ledger { Err(config.views_without_ledger()) } else { Ok(()) }
+}
+
+/// Deletes the copy for analysts that earlier versions kept in a data folder. Nothing follows the log there any more.
+fn delete_former_copy(data: &Path) {
+    let copy = data.join(FORMER_COPY);
+    if !copy.is_file() {
+        return;
+    }
+    let mut files = [""].into_iter().chain(private::BESIDE_A_DATABASE).map(|suffix| private::beside(&copy, suffix));
+    let deleted = files.try_for_each(|file| match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    });
+    match deleted {
+        Ok(()) => tracing::info!("deleted {FORMER_COPY}: what analysts read is in {VIEWS_FILE} now, see docs/sql.md"),
+        Err(error) => tracing::warn!(%error, "{FORMER_COPY} is not used any more, and cannot be deleted"),
+    }
 }
 
 /// Where limits are counted.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use alerts::{AlertsParts, Webhook};
-use analysts::{CopierParts, CopyPlace};
+use analysts::CopierParts;
 use archive::role::ArchiverParts;
 use archive::{Archive, SegmentLimits};
 use content_store::retention::{self, RetentionParts, RetentionRules};
 use content_store::{ContentFigures, ContentStore};
-use events::log::Log;
+use events::log::{DatabaseAddress, Log};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
 use objects::{Objects, Open};
@@ -57,11 +57,11 @@ pub struct Publisher {
     pub client: reqwest::Client,
 }
 
-/// The copy of the views for analysts.
+/// The copy of the views for analysts, in the database that has the ledger.
 pub struct AnalystsCopy {
     pub views: ViewsHandle,
     pub copied: CopiedPosition,
-    pub place: CopyPlace,
+    pub database: DatabaseAddress,
 }
 
 /// The roles that are configured for this process, with their reports.
@@ -151,8 +151,8 @@ pub fn start(roles: &[RoleStatus], sinks: RoleSinks, log: &Log, clock: &Arc<dyn 
             }
             Role::Configuration => {}
             Role::Analysts => {
-                if let Some(AnalystsCopy { views, copied, place }) = copy.take() {
-                    serving.spawn(analysts::run(CopierParts { log, views, copied, place, status, clock }));
+                if let Some(AnalystsCopy { views, copied, database }) = copy.take() {
+                    serving.spawn(analysts::run(CopierParts { log, views, copied, database, status, clock }));
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use analysts::{CopierParts, CopyPlace, migrate, run};
+use analysts::{CopierParts, migrate, run};
 use events::log::{DatabaseAddress, Log, LogOptions};
 use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
@@ -85,8 +85,8 @@ fn row(
     let (servers, own) = (Processes::with_children(server.id()), Processes::this());
     let mut copying = JoinSet::new();
     if is_copied {
-        let (log, views, place) = (log.clone(), views.clone(), CopyPlace::Database(Box::new(address)));
-        let parts = CopierParts { log, views, copied, place, status: RoleStatus::new(Role::Analysts), clock };
+        let (log, views, status) = (log.clone(), views.clone(), RoleStatus::new(Role::Analysts));
+        let parts = CopierParts { log, views, copied, database: address, status, clock };
         copying.spawn_on(run(parts), runtime.handle());
     }
     let commits = Commits::default();
