@@ -11,7 +11,7 @@ use crate::ids::{ModelId, ProviderId, RequestId, TenantId, target_key};
 use crate::named;
 
 named! {
-    /// The unit that is drawn. The word is recorded with the model, and so can never change.
+    /// The unit of a draw. The word is recorded with the model, and so can never change.
     pub enum CanaryBy {
         Request = "request",
         Tenant = "tenant",
