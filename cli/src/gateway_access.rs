@@ -69,7 +69,7 @@ fn unreadable(dir: &Path, error: &std::io::Error) -> Failure {
 /// The gateway that is asked.
 struct FoundGateway {
     url: String,
-    /// It is the one that serves the data folder, so that it may get the keys in there.
+    /// True if it is the gateway that serves the data folder, so that it may get the keys in there.
     serves_folder: bool,
 }
 

@@ -5,7 +5,7 @@ use cli::settings::{WrongConfig, truncated};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// What the NATS client logs, the relay says better.
+/// The default filter. The NATS client is off, because the relay logs the same more clearly.
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
 const CRATES: [&str; 23] = [

@@ -127,7 +127,7 @@ const MAY_KNOW: [(&str, &[&str]); 31] = [
 ];
 
 /// Crates that tests and benchmarks share; the product may not depend on them.
-const NOT_SHIPPED: [&str; 3] = ["fuzzing", "harness", "testing"];
+const NOT_SHIPPED: [&str; 4] = ["fuzzing", "harness", "s3_server", "testing"];
 
 /// The names under `[dependencies]`.
 fn dependencies(member: &str) -> Vec<String> {
