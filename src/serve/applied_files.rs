@@ -154,7 +154,10 @@ fn apply_files(
 ) -> Result<String, Failure> {
     let files = read_twice(&settings.path)?;
     let may_go_on = || may_go_on.load(Ordering::Relaxed);
-    CommandRuntime::start()?.block_on(apply::apply_to((url, data), &files, settings.prune.as_ref(), may_go_on))
+    let runtime = CommandRuntime::start()?;
+    let applied = runtime.block_on(apply::apply_to((url, data), &files, settings.prune.as_ref(), may_go_on));
+    runtime.shut_down(Duration::ZERO);
+    applied
 }
 
 /// Reads the files until two readings in a row agree: one that is still being written, or is replaced just now, would say that what
