@@ -2,7 +2,8 @@
 //! provider, and those that local servers have.
 //!
 //! All of it is recorded, as events of the actor `system:environment`, so that requests are routed, priced and explained from the
-//! log alone, as with resources that commands created. What the environment no longer names is ended. Keys stay in memory.
+//! log alone, as with resources that commands created. What the environment no longer names is ended. Keys stay in memory,
+//! and go only to the addresses that their own variables give.
 //!
 //! Reading the catalogue at each request, instead of recording it, was rejected: a request's price would then depend on the
 //! binary that served it, and nobody could check it from the log.

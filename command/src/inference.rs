@@ -8,7 +8,11 @@
 //! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
 //! `shadow` begins the same line again for the copy of a request that was served.
 //! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
-//! again when the hold stands.
+//! again when the hold stands, and after every wait: a request is never dispatched for a right that had ended when its hold was
+//! made.
+//!
+//! The only SQL on the path is the append, except for the first use of an API key or of a provider's secret since the start, which
+//! reads it from the ledger.
 //!
 //! The path deliberately keeps no balance of its own: only the ledger says what is affordable, so that two requests cannot
 //! both spend the same money. It never calls a second target once a byte has gone to the client: a client

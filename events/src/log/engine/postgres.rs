@@ -1,4 +1,5 @@
-//! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors.
+//! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors. Triggers keep
+//! everybody from changing or deleting events, batches and contexts, and gateways have no right to; nor to change the schema.
 
 mod append;
 mod append_alone;
