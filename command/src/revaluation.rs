@@ -9,6 +9,10 @@
 //!
 //! Corrections must not delay requests: a batch of a few is in the writer's queue at a time, and after each one this task
 //! sleeps for as long as the batch took. While a page of the log is valued, this task gives way to requests on its thread.
+//!
+//! `price_history` keeps every change of every price (`price_event`), and `concerned` decides whether a change concerns
+//! earlier requests, for the reply to it too. `prices_at` has what was in force at one time as of every version, `admissions`
+//! narrows down which requests a change may concern, and `scan` reads them and says what they cost.
 
 mod admissions;
 pub(crate) mod concerned;
