@@ -20,7 +20,7 @@
 //! An end that could not be made durable is kept and retried, and recorded as failed, because its client was told so. A process
 //! that dies leaves holds behind; the sweeper expires them after their deadline, which is later than that of any request.
 //! Figures that arrive after that are recorded as a signed `budget.adjusted`. A settled request is corrected in the same way if
-//! the price that it was charged by is corrected (`revaluation.rs`).
+//! the price that it was charged by is corrected (`command::revaluation`).
 
 mod end;
 mod second_call;
