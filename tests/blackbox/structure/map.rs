@@ -134,7 +134,7 @@ fn crates_import_what_the_map_says() {
     }
 }
 
-/// What a crate has inside is said in the crate.
+/// The parts of a crate are listed in the crate.
 #[test]
 fn the_map_names_folders_of_two_levels_and_no_files() {
     for Entry { folder, line, .. } in entries() {
