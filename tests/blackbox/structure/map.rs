@@ -15,11 +15,11 @@ const HEADER: &str = "| folder | what | imports |";
 const DEEP: &str = "command/dialects/";
 
 /// A crate of the map.
-pub struct MappedCrate {
+struct MappedCrate {
     /// Its folder; `.` for the binary, whose code is in `src/`.
-    pub member: String,
+    member: String,
     /// The crates of the workspace that it imports, by their names in `Cargo.toml` and in their order.
-    pub imports: Vec<String>,
+    imports: Vec<String>,
 }
 
 /// A folder with its row.
@@ -48,8 +48,13 @@ impl Entry {
 }
 
 /// The crates that are shipped.
-pub static SHIPPED: LazyLock<Vec<MappedCrate>> =
+static SHIPPED: LazyLock<Vec<MappedCrate>> =
     LazyLock::new(|| entries().iter().filter(|entry| entry.is_shipped).filter_map(Entry::mapped_crate).collect());
+
+/// The folders of the crates that are shipped; `.` is the binary.
+pub fn shipped() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().map(|mapped| mapped.member.as_str())
+}
 
 fn all_crates() -> Vec<MappedCrate> {
     entries().iter().filter_map(Entry::mapped_crate).collect()
@@ -128,7 +133,7 @@ fn crates_import_what_the_map_says() {
         let known = dependencies(member).into_iter().filter(|name| ours.contains(name.as_str()));
         assert_eq!(&known.collect::<Vec<_>>(), imports, "{member}: its Cargo.toml, and its row in {PAGE}");
     }
-    let is_shipped = |name: &str| SHIPPED.iter().any(|mapped| package(&mapped.member) == name);
+    let is_shipped = |name: &str| shipped().any(|member| package(member) == name);
     for MappedCrate { member, imports } in SHIPPED.iter() {
         assert!(imports.iter().all(|name| is_shipped(name)), "{member} imports what is not shipped: {imports:?}");
     }
