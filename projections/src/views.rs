@@ -19,7 +19,8 @@
 //! - `snapshots` keeps such files, and names them so that only right ones are used (`thinning.rs` says which are kept,
 //!   `room.rs` whether the disk has room for one); `snapshot_maker` makes them while a gateway runs.
 //! - `past` builds the views that queries ask for by `as_of`; `moment` is the position or time that is asked for.
-//! - `touched`: which rows change, noted for the copier; `copy_source` hands the rows out. `compare` checks the views.
+//! - `touched`: which rows change, noted for the copier on nodes whose views are copied; `copy_source` hands the rows out.
+//!   `sql_views`: the SQL views of the file, by which analysts read it. `compare` checks the views.
 
 pub mod compare;
 mod copy_source;
@@ -41,6 +42,7 @@ mod request_filter;
 pub mod search;
 pub mod snapshot_maker;
 pub mod snapshots;
+mod sql_views;
 mod store;
 pub mod summary;
 mod swap;

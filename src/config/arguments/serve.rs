@@ -40,7 +40,7 @@ pub struct ServeArgs {
     /// Keep views, which answer queries; false is for a node with a database whose queries are answered by others
     #[arg(long, env = "LEDGERWAY_VIEWS", value_name = BOOL, default_value = "true")]
     pub views: String,
-    /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder
+    /// With a database: keep a copy of the views for analysts, in its schema `views`. Without one, analysts read views.db
     #[arg(long, env = "LEDGERWAY_ANALYTICS", value_name = BOOL, default_value = "true")]
     pub analytics: String,
     /// Events after which a snapshot of the views is kept, which lets `replay` begin near; 0: none is kept
