@@ -179,7 +179,7 @@ pub struct OutputArgs {
     pub json: String,
 }
 
-/// What is in the help of commands that read a ledger.
+/// The argument of commands that read a ledger, with its help.
 #[derive(Args)]
 pub struct DatabaseArg {
     /// PostgreSQL database with the ledger: postgres://USER@HOST/DATABASE [default: LEDGERWAY_DATABASE_URL; if unset, the

@@ -1,4 +1,4 @@
-//! What analysts read of running gateways: the views' own file, or the copy in a database, and `verify --copy`.
+//! The tables that analysts read of running gateways: the views' own file, or the copy in a database, and `verify --copy`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

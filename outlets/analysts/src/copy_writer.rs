@@ -24,7 +24,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a statement may take: a table that is copied as a whole is emptied by one.
 const ANSWER_MAX: Duration = Duration::from_secs(605);
 
-/// What is set for the session beside the settings of every session of the database. What a crash takes of the copy is copied
+/// Settings of the session beside those of every session of the database. What a crash takes of the copy is copied
 /// again, so no commit waits for the disk, on which the ledger waits. A transaction waits while the views are read.
 pub const SESSION: [(&str, &str); 6] = [
     ("application_name", r"ledgerway\ analysts"),

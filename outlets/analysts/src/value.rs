@@ -130,7 +130,7 @@ fn capped(number: u64) -> String {
 }
 
 impl Value {
-    /// As PostgreSQL reads and shows it; `None` is null.
+    /// The text that PostgreSQL reads and shows; `None` is null.
     pub fn shown(&self) -> Option<String> {
         match self {
             Self::Null => None,
@@ -143,7 +143,7 @@ impl Value {
         }
     }
 
-    /// What was written by [`Self::shown`].
+    /// The value of a text that [`Self::shown`] wrote.
     pub fn parse(kind: Kind, shown: Option<String>) -> Result<Self, UnreadableValue> {
         let Some(shown) = shown else { return Ok(Self::Null) };
         let parsed = match kind {

@@ -46,7 +46,7 @@ const CHECKPOINT_PAGES: u32 = 4096;
 /// The longest write-ahead log to which more is added, unless the file is longer: for as long as somebody reads in a transaction,
 /// it cannot be emptied, and it lies on the disk of the ledger. API queries end after ten seconds, those of analysts when they like.
 const WAL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// What is kept of an empty write-ahead log, to be written again.
+/// The size to which an empty write-ahead log is cut, to be written again.
 const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 /// Batches between two looks at the length of the write-ahead log.
 const WAL_CHECK_BATCHES: u32 = 16;

@@ -185,7 +185,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
         conflicts_with_all = ["archive", "bundle", "copy", "checkpoint"])]
     pub receipt: Option<PathBuf>,
-    /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
+    /// Check only that the files of an archive are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,
     /// Also compare every row of the copy for analysts in this PostgreSQL database with the log. Its ledger is there too, unless you

@@ -121,7 +121,7 @@ pub struct ServeArgs {
     /// Time after which a hold expires, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
-    /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
+    /// The charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
         value_parser = OneOf::new(UnknownUsage::words()))]

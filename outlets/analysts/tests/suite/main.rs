@@ -1,4 +1,4 @@
-//! What analysts read of a log: the copy in PostgreSQL, and the SQL views of the views' own file.
+//! The tables that analysts read: the copy in PostgreSQL, and the SQL views of the views' own file.
 
 mod copies;
 mod questions;

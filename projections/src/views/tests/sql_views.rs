@@ -149,7 +149,7 @@ fn dollars_have_nine_digits_and_their_sign_whatever_their_size() {
     }
 }
 
-/// What is written lies in the write-ahead log for as long as somebody reads what was there before.
+/// A change lies in the write-ahead log for as long as somebody reads what was there before.
 #[test]
 fn a_reader_that_ends_no_transaction_stops_the_views_before_it_fills_the_disk() {
     let facts = Story::whole();
