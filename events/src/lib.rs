@@ -13,6 +13,7 @@
 //! - `shown_text`: what other programs say, as people are shown it.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
 //! - `content`: what the record keeps of prompts and answers.
+//! - `secret`: a text that must not be shown.
 //! - `private`: files and folders that only their owner may use.
 
 pub mod backoff;
@@ -43,6 +44,7 @@ pub mod refusal;
 pub mod role;
 pub mod routing;
 pub mod scope_index;
+pub mod secret;
 pub mod shown_text;
 pub mod terms;
 mod text_on_the_wire;

@@ -95,7 +95,7 @@ const MAY_KNOW: [(&str, &[&str]); 30] = [
     ("command/what_if", &["access", "events", "projections"]),
     ("command/dialects/hub", &["events"]),
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
-    ("command/dialects/upstreams", &["events", "hub", "secrets"]),
+    ("command/dialects/upstreams", &["events", "hub"]),
     ("command/dialects", &["events", "hub", "surfaces", "upstreams"]),
     (
         "command",
