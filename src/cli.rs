@@ -47,7 +47,7 @@ use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
-use events::log::{LEDGER_FILE, LogError};
+use events_log::{LEDGER_FILE, LogError};
 use secrets::file::SecretFileError;
 use secrets::node_key::NodeKeyError;
 use tokio::runtime::Runtime;

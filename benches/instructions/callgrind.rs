@@ -15,7 +15,7 @@ const TOOL: [&str; 7] = [
 ];
 /// Functions that identify the thread that runs them.
 const MARKS: [(&str, Room); 3] = [
-    ("events::log::writer::Writer", Room::Writer),
+    ("events_log::writer::Writer", Room::Writer),
     ("projections::views::store::Store", Room::Views),
     ("http::server::serve_connection", Room::RequestPath),
 ];

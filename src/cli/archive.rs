@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use archive::{Archive, ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
-use events::log::{PAGE_EVENTS, Reader, open_reader};
+use events_log::{PAGE_EVENTS, Reader, open_reader};
 use object_storage::ObjectStoreAddress;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use events::log::{DatabaseAddress, Log, Migrated};
+use events_log::{DatabaseAddress, Log, Migrated};
 
 use super::ledger_place::named_database;
 use super::progress::{Progress, WithoutTerminal};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use events::log::{Head, LogError, offline};
 use events::time::{Clock, SystemClock, rfc3339};
+use events_log::{Head, LogError, offline};
 use projections::views::replay::{ReplayRequest, Replayed, replay};
 use projections::views::snapshots::SNAPSHOTS_FOLDER;
 use projections::views::{Moment, NotRecorded};

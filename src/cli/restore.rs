@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use archive::Archive;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::lock::FolderLock;
-use events::log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, open_shared_reader};
 use events::private::{BESIDE_A_DATABASE, beside};
 use events::time::SystemClock;
+use events_log::lock::FolderLock;
+use events_log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, open_shared_reader};
 use projections::views::VIEWS_FILE;
 use secrets::NodeKey;
 

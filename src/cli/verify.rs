@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use analysts::{CompareCopyError, CopyComparison, CopyPlace};
-use events::log::{LEDGER_FILE, LogError, Reader, offline, wal};
-use events::verify::{self, Depth, Sound, VerifyError};
+use events_log::verify::{self, Depth, Sound, VerifyError};
+use events_log::{LEDGER_FILE, LogError, Reader, offline, wal};
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use command::environment::RegisteredProvider;
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use secrets::{node_key, operator_key};
 
 use super::printable;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::ids::{IdMaker, SystemRandom};
-use events::log::lock;
 use events::time::{Clock, SystemClock};
+use events_log::lock;
 use tlog::{KeyName, VerifierKey};
 use tokio::task::JoinSet;
 use witness::{KnownLogs, Witness};

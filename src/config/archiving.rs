@@ -1,7 +1,7 @@
 //! The object store of the archive, and when its segments are complete.
 
 use archive::SegmentLimits;
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;

@@ -9,11 +9,12 @@ use super::truncated;
 pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
 /// What the NATS client logs, the relay says better.
 const DEFAULT: &str = "async_nats=off,info";
-/// This program's crates, which may stand without a level.
-const CRATES: [&str; 22] = [
-    "access", "access_log", "analysts", "archive", "budget_alerts", "command", "dialects", "events", "grpc", "hub",
-    "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits", "surfaces",
-    "transparency", "upstream", "upstreams", "witness",
+/// This program's crates, which may stand without a level. A directive is about all targets that begin with its text: `events` is about
+/// `events_log` too.
+const CRATES: [&str; 23] = [
+    "access", "access_log", "analysts", "archive", "budget_alerts", "command", "dialects", "events", "events_log",
+    "grpc", "hub", "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits",
+    "surfaces", "transparency", "upstream", "upstreams", "witness",
 ];
 
 /// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.
@@ -71,5 +72,15 @@ mod tests {
             assert!(said.starts_with(&format!("RUST_LOG is {wrong:?}")) && said.contains(named), "{said}");
             assert!(said.ends_with("for example RUST_LOG=info,upstream=debug"), "{said}");
         }
+    }
+
+    #[test]
+    fn the_log_belongs_to_the_part_events() {
+        let filter = read(Some("off,events=debug")).expect("a part with a level");
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).finish();
+        tracing::subscriber::with_default(lines, || {
+            assert!(tracing::enabled!(target: "events_log::writer", tracing::Level::DEBUG));
+            assert!(!tracing::enabled!(target: "projections::views", tracing::Level::DEBUG));
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! The object store, in which the archive and the published log are.
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 
 use super::arguments::ServeArgs;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use catalogue::{InForce, UnreadableCatalogue};
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 
 use super::address;
 use super::arguments::ServeArgs;

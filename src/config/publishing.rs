@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
 use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use access::limits::{CounterError, SharingNode};
-use events::log::{DatabaseAddress, LEDGER_FILE};
+use events_log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
 use secrets::log_key::LogKeyError;
 

@@ -1,5 +1,6 @@
 //! The structure of the tree: which crates and modules may depend on which.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ mod dialects;
 
 /// The folders that may use a database: the engines of the log, the views, and their copy for analysts.
 const DATABASES: [&str; 5] = [
-    "events/src/log/engine/postgres",
-    "events/src/log/engine/sqlite",
+    "log/src/engine/postgres",
+    "log/src/engine/sqlite",
     "projections/src/views",
     "projections/access_log/src",
     "outlets/analysts/src",
@@ -60,7 +61,7 @@ fn only_the_log_and_the_views_use_sql() {
     let others: Vec<&&PathBuf> = outside.iter().filter(|path| names_a_database(path)).collect();
     assert!(others.is_empty(), "{others:?}");
     for (member, _) in MAY_KNOW.iter().filter(|(member, _)| {
-        !["events", "projections", "projections/access_log", "outlets/analysts", "."].contains(member)
+        !["log", "projections", "projections/access_log", "outlets/analysts", "."].contains(member)
     }) {
         let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a manifest");
         // Tests damage a database.
@@ -70,29 +71,30 @@ fn only_the_log_and_the_views_use_sql() {
 }
 
 /// The crates of the product, each with those that it may depend on.
-const MAY_KNOW: [(&str, &[&str]); 30] = [
+const MAY_KNOW: [(&str, &[&str]); 31] = [
     ("events", &[]),
-    ("outlets", &["events"]),
-    ("outlets/budget_alerts", &["events", "outlets"]),
+    ("log", &["events"]),
+    ("outlets", &["events", "events_log"]),
+    ("outlets/budget_alerts", &["events", "events_log", "outlets"]),
     ("outlets/object_storage", &["events"]),
-    ("outlets/archive", &["events", "object_storage", "outlets"]),
-    ("outlets/content_store", &["events", "object_storage", "outlets"]),
+    ("outlets/archive", &["events", "events_log", "object_storage", "outlets"]),
+    ("outlets/content_store", &["events", "events_log", "object_storage", "outlets"]),
     ("outlets/tlog", &[]),
-    ("outlets/transparency", &["events", "object_storage", "outlets", "tlog"]),
-    ("outlets/bundles", &["events", "tlog", "transparency"]),
-    ("outlets/witness", &["events", "tlog"]),
-    ("outlets/nats_relay", &["events", "outlets"]),
+    ("outlets/transparency", &["events", "events_log", "object_storage", "outlets", "tlog"]),
+    ("outlets/bundles", &["events", "events_log", "tlog", "transparency"]),
+    ("outlets/witness", &["events", "events_log", "tlog"]),
+    ("outlets/nats_relay", &["events", "events_log", "outlets"]),
     ("openapi", &["events"]),
-    ("projections", &["events"]),
+    ("projections", &["events", "events_log"]),
     ("projections/access_log", &["events", "projections"]),
-    ("outlets/analysts", &["events", "outlets", "projections"]),
-    ("outlets/audit_export", &["budget_alerts", "events", "outlets", "projections"]),
-    ("command/secrets", &["events", "tlog"]),
+    ("outlets/analysts", &["events", "events_log", "outlets", "projections"]),
+    ("outlets/audit_export", &["budget_alerts", "events", "events_log", "outlets", "projections"]),
+    ("command/secrets", &["events", "events_log", "tlog"]),
     ("command/upstream", &["events"]),
     ("command/catalogue", &["events"]),
     ("command/shared_limits", &["events"]),
-    ("command/access", &["events", "projections", "secrets", "shared_limits"]),
-    ("command/what_if", &["access", "events", "projections"]),
+    ("command/access", &["events", "events_log", "projections", "secrets", "shared_limits"]),
+    ("command/what_if", &["access", "events", "events_log", "projections"]),
     ("command/dialects/hub", &["events"]),
     ("command/dialects/surfaces", &["events", "hub", "openapi"]),
     ("command/dialects/upstreams", &["events", "hub"]),
@@ -100,27 +102,36 @@ const MAY_KNOW: [(&str, &[&str]); 30] = [
     (
         "command",
         &[
-            "access", "catalogue", "content_store", "dialects", "events", "openapi", "projections", "secrets",
-            "upstream",
+            "access", "catalogue", "content_store", "dialects", "events", "events_log", "openapi", "projections",
+            "secrets", "upstream",
         ],
     ),
     (
         "query",
-        &["access_log", "audit_export", "content_store", "events", "openapi", "projections", "tlog", "transparency"],
+        &[
+            "access_log", "audit_export", "content_store", "events", "events_log", "openapi", "projections", "tlog",
+            "transparency",
+        ],
     ),
     ("query/grpc", &["events", "openapi", "projections", "query"]),
     (
         ".",
         &[
             "access", "access_log", "analysts", "archive", "audit_export", "budget_alerts", "bundles", "catalogue",
-            "command", "content_store", "dialects", "events", "grpc", "nats_relay", "object_storage", "openapi",
-            "outlets", "projections", "query", "secrets", "tlog", "transparency", "upstream", "what_if", "witness",
+            "command", "content_store", "dialects", "events", "events_log", "grpc", "nats_relay", "object_storage",
+            "openapi", "outlets", "projections", "query", "secrets", "tlog", "transparency", "upstream", "what_if",
+            "witness",
         ],
     ),
 ];
 
 /// Crates that tests and benchmarks share; the product may not depend on them.
 const NOT_SHIPPED: [&str; 3] = ["fuzzing", "harness", "testing"];
+
+/// The name of a crate: that of its folder, but for the log, whose name is taken by a crate that many dependencies log with.
+fn package(member: &str) -> &str {
+    if member == "log" { "events_log" } else { member.rsplit('/').next().unwrap_or(member) }
+}
 
 /// The names under `[dependencies]`.
 fn dependencies(member: &str) -> Vec<String> {
@@ -132,8 +143,7 @@ fn dependencies(member: &str) -> Vec<String> {
 
 #[test]
 fn crates_depend_only_on_those_below_them() {
-    let name = |member: &'static str| member.rsplit('/').next().unwrap_or(member);
-    let ours: Vec<&str> = MAY_KNOW.iter().map(|(member, _)| name(member)).chain(NOT_SHIPPED).collect();
+    let ours: Vec<&str> = MAY_KNOW.iter().map(|(member, _)| package(member)).chain(NOT_SHIPPED).collect();
     let workspace = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
     let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).expect("its members");
     assert_eq!(members.matches("\", \"").count() + 2, ours.len(), "every member is listed here: {members}");
@@ -145,37 +155,91 @@ fn crates_depend_only_on_those_below_them() {
     }
 }
 
+/// All crates that a crate is built from, those of others included, for every platform and with every feature that is in use.
+fn closure(member: &str) -> BTreeSet<String> {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file");
+    let mut known = BTreeMap::<&str, Vec<&str>>::new();
+    for package in lock.split("[[package]]\n").skip(1) {
+        // Several versions of a crate count as one.
+        let lines = package.lines().filter_map(|line| line.strip_prefix(" \"")?.split(['"', ' ']).next());
+        let name = package.split('"').nth(1).expect("a name");
+        known.entry(name).or_default().extend(lines);
+    }
+    let ours: BTreeMap<&str, &str> = MAY_KNOW.iter().map(|(member, _)| (package(member), *member)).collect();
+    let (mut found, mut left) = (BTreeSet::new(), vec![package(member).to_owned()]);
+    while let Some(name) = left.pop() {
+        if found.contains(&name) {
+            continue;
+        }
+        // The lock file does not say what only tests take.
+        match ours.get(name.as_str()) {
+            Some(member) => left.extend(dependencies(member)),
+            None => left.extend(known.get(name.as_str()).into_iter().flatten().map(|&name| name.to_owned())),
+        }
+        found.insert(name);
+    }
+    found
+}
+
+/// Events and dialects are built and tested without waiting for a database; events run without an async runtime, too.
+#[test]
+fn events_and_dialects_are_built_without_a_database() {
+    let databases = |member: &str| {
+        let mut closure = closure(member);
+        closure.retain(|name| {
+            ["events_log", "rusqlite"].contains(&name.as_str()) || name.contains("sqlite") || name.starts_with("sqlx")
+        });
+        closure
+    };
+    for member in ["events", "openapi"]
+        .into_iter()
+        .chain(MAY_KNOW.iter().map(|(member, _)| *member).filter(|member| member.starts_with("command/dialects")))
+    {
+        assert_eq!(databases(member), BTreeSet::new(), "{member}");
+    }
+    assert!(!closure("events").contains("tokio"));
+    // The look itself finds what there is.
+    let found = databases("log");
+    assert!(
+        ["libsqlite3-sys", "rusqlite", "sqlx", "sqlx-postgres"].iter().all(|name| found.contains(*name)),
+        "{found:?}"
+    );
+    assert!(closure("log").contains("tokio") && closure("command/dialects").contains("tokio"));
+}
+
 /// Another engine would be a folder of its own, and a line where a log is opened.
 #[test]
 fn the_engine_of_the_log_is_named_only_where_it_is_opened() {
     let naming = |engine: &str| {
-        let folder = Path::new("events/src/log/engine").join(engine);
+        let folder = Path::new("log/src/engine").join(engine);
         let names = [format!("{engine}::"), format!("engine::{engine}")];
         let named = |(path, code): &(PathBuf, String)| {
             !path.with_extension("").starts_with(&folder) && names.iter().any(|name| code.contains(name))
         };
         let mut naming: Vec<String> =
-            sources("events").into_iter().filter(named).map(|(path, _)| path.display().to_string()).collect();
+            sources("log").into_iter().filter(named).map(|(path, _)| path.display().to_string()).collect();
         naming.sort();
         naming
     };
-    let opened = ["events/src/log.rs", "events/src/log/open.rs", "events/src/log/stepped.rs"];
+    let opened = ["log/src/lib.rs", "log/src/open.rs", "log/src/stepped.rs"];
     assert_eq!(naming("postgres"), opened);
     // A ledger is copied from one into the other.
-    let copied = ["events/src/log.rs", "events/src/log/engine/postgres/copy.rs", "events/src/log/open.rs"];
-    assert_eq!(naming("sqlite"), [&copied[..], &["events/src/log/stepped.rs"]].concat());
+    let copied = ["log/src/engine/postgres/copy.rs", "log/src/lib.rs", "log/src/open.rs"];
+    assert_eq!(naming("sqlite"), [&copied[..], &["log/src/stepped.rs"]].concat());
 }
 
 /// A refusal is recorded by its code; the crates that serve HTTP decide on its status and its words.
 #[test]
-fn events_know_no_http() {
-    let known = dependencies("events");
-    assert!(!known.iter().any(|name| ["axum", "http", "hyper", "tower"].contains(&name.as_str())), "{known:?}");
-    for (path, code) in sources("events") {
-        let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let names = ["fn status", "StatusCode", "http::", "native_body", "min_position", "x-ledgerway-"];
-        let named = lines.find(|line| names.iter().any(|name| line.contains(name)));
-        assert_eq!(named, None, "{}", path.display());
+fn events_and_the_log_know_no_http() {
+    for member in ["events", "log"] {
+        let known = dependencies(member);
+        assert!(!known.iter().any(|name| ["axum", "http", "hyper", "tower"].contains(&name.as_str())), "{known:?}");
+        for (path, code) in sources(member) {
+            let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let names = ["fn status", "StatusCode", "http::", "native_body", "min_position", "x-ledgerway-"];
+            let named = lines.find(|line| names.iter().any(|name| line.contains(name)));
+            assert_eq!(named, None, "{}", path.display());
+        }
     }
 }
 

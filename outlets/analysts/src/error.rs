@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use events::log::LogError;
+use events_log::LogError;
 use projections::views::View;
 
 use crate::LAYOUT;

@@ -26,7 +26,7 @@ pub use migrate::{MigrateError, migrate};
 
 use std::path::PathBuf;
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 
 /// The version of the tables of the copy.
 const LAYOUT: i64 = 1;

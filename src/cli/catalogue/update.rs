@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 
-use events::log::lock::{LockHolder, lock_holder};
+use events_log::lock::{LockHolder, lock_holder};
 use serde_json::Value;
 
 use super::super::{Failure, gateway_access, single_threaded_runtime, variable};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use events::log::{Lease, Log};
-use events::role::{Role, RoleStatus};
+use events_log::role::{Role, RoleStatus};
+use events_log::{Lease, Log};
 use prometheus::{IntGauge, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};

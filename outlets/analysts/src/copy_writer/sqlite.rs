@@ -7,8 +7,8 @@ mod statements;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use events::log::Exact;
 use events::private;
+use events_log::Exact;
 use projections::views::{RowsId, View};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, params_from_iter};
 

@@ -1,6 +1,6 @@
 //! Who shares what one may have here: the keys of a tenant do.
 
-use events::concurrency::{Holder, Requester};
+use events_log::concurrency::{Holder, Requester};
 
 pub const fn holder_of(requester: Requester) -> Holder {
     match requester {
