@@ -284,18 +284,18 @@ const REDIS_OFF: &str = "off";
 /// Where this process counts rate limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitCounts {
-    /// By itself, and not beside nodes that share their counts: nobody said that it may.
+    /// In this process alone, and not beside nodes that share their counts: nobody said that it may.
     Alone,
-    /// By itself, also beside such nodes, as long as these are replaced.
+    /// In this process alone, also beside such nodes, as long as these are replaced.
     AloneBesideOthers,
     /// With others, in this Redis.
     Shared(RedisAddress),
 }
 
-/// What `LEDGERWAY_REDIS_URL` says.
+/// Parses `LEDGERWAY_REDIS_URL`.
 ///
-/// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much
-/// again as the others.
+/// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much again as
+/// the others.
 fn limit_counts(variable: impl Fn(&str) -> Option<String>) -> Result<LimitCounts, WrongConfig> {
     let read = |text: &str| match text.eq_ignore_ascii_case(REDIS_OFF) {
         true => Ok(LimitCounts::AloneBesideOthers),

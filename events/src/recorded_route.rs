@@ -15,7 +15,7 @@ pub use in_words::RouteDetail;
 pub use order::recorded_order;
 pub use refused::refusal_in_words;
 
-/// What the events of a request say of its route.
+/// The route of a request, as its events record it.
 pub struct RecordedRoute<'a> {
     request: RequestId,
     admitted: &'a InferenceAdmitted,

@@ -6,7 +6,7 @@ use events::event::Recorded;
 use super::owners::{BLOCK_POSITIONS, Owner, block_of};
 use super::{EventFilter, Part, READ_POSITIONS_MAX};
 
-/// What the log says when the read begins.
+/// The state of the log when the read begins.
 #[derive(Clone, Copy)]
 pub(super) struct LogAtRead {
     /// The last position, read before everything else: events appended meanwhile have later positions.
@@ -23,7 +23,7 @@ pub(super) struct LogAtRead {
 #[derive(Clone, Copy)]
 pub(super) struct FilteredRead {
     log: LogAtRead,
-    /// It begins after this position.
+    /// The read begins after this position.
     after: u64,
     /// The last position that the filter's times allow.
     end: u64,

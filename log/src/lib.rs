@@ -126,11 +126,11 @@ pub struct LogOptions {
     expired_holds: ExpiredHolds,
     /// False for a process that shares the log and does other work.
     serves_requests: bool,
-    /// What this process says in the register.
+    /// The sign of this process in the register of running nodes.
     limit_sharing: LimitSharingSign,
 }
 
-/// What the sweeper does with expired holds.
+/// How the sweeper treats expired holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiredHolds {
     /// End them, and charge them by `unknown_usage`.
@@ -203,7 +203,7 @@ impl Head {
     }
 }
 
-/// What a process knows of a position that another one may have appended.
+/// The knowledge of a process about a position that another one may have appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionStatus {
     Recorded,
@@ -243,7 +243,7 @@ struct LogInner {
 struct LocalNode {
     /// The clock by which others' events must be heard of.
     clock: Arc<dyn Clock>,
-    /// As in the log lines of the process, and in its batches.
+    /// The id of the node, as in its log lines and its batches.
     node_id: Arc<str>,
 }
 
@@ -458,7 +458,7 @@ impl Log {
         Follower::new(tail, (Arc::clone(&self.inner.readers), node_id), position, page, is_behind)
     }
 
-    /// What this process needs to get a role that one process at a time has.
+    /// The lease by which this process gets a role that one process at a time has.
     pub fn lease(&self, status: &RoleStatus) -> LeaseHolder {
         LeaseHolder::new(status.clone(), Arc::clone(&self.inner.roles))
     }

@@ -99,11 +99,11 @@ pub async fn apply_to(
     carry_out(&plan, &gateway, &names, may_go_on).await
 }
 
-/// What the files change in what the gateway has.
+/// The changes that the files make in the gateway.
 struct Planned {
     plan: Plan,
     names: Names,
-    /// What is probably a mistake, but may be meant for later.
+    /// Probable mistakes that may be meant for later.
     warnings: Vec<Mistake>,
 }
 

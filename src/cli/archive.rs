@@ -19,7 +19,7 @@ use crate::config::{Flags, boolean};
 /// Events in a segment, as the gateway's default.
 const SEGMENT_EVENTS: u64 = 50_000;
 
-/// What was put into the archive.
+/// The counts of what was added to the archive.
 #[derive(Default)]
 struct Added {
     events: u64,

@@ -51,7 +51,7 @@ pub fn connect_without_key(dir: &Path, url: Option<&str>, flags: &Flags) -> Resu
 /// The gateway that is asked.
 struct FoundGateway {
     url: String,
-    /// It is the one that serves the data folder, so that it may get the keys in there.
+    /// True if it is the gateway that serves the data folder, so that it may get the keys in there.
     serves_folder: bool,
 }
 

@@ -57,7 +57,7 @@ fn try_model(args: &TryArgs, flags: &Flags) -> Result<(), Failure> {
     })
 }
 
-/// What a command says of a request that was refused or failed.
+/// The failure of a command whose request was refused or failed.
 fn failure(error: &GatewayError, advice: Option<String>, json: bool) -> Failure {
     failure_after(error, None, advice, json)
 }

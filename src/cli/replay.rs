@@ -99,7 +99,7 @@ fn end_of_log(head: Head) -> String {
     format!("the log ends at position {}{recorded}", head.position)
 }
 
-/// What was built.
+/// The result of a replay.
 struct Built {
     position: u64,
     replayed: Replayed,

@@ -29,7 +29,7 @@ use crate::config::setting::NODE_KEY;
 /// The folder in a data folder in which its ledger is built.
 const PARTIAL: &str = "restore.partial";
 const BUILDING: &str = "restoring";
-/// What an archive does not have.
+/// Notes on the secrets and people that an archive does not have.
 const LOST: [&str; 4] = [
     "an archive has no secrets and no people, so these did not come back:",
     "  API keys of clients do not work until they are rotated: POST /v1/admin/keys/{id}/rotate",
@@ -74,8 +74,8 @@ fn restore_folder(archive: &Archive, dir: &Path) -> Result<String, Failure> {
     Ok(format!("restored {events} events from {archive} into {dir}, where they are sound"))
 }
 
-/// What is left of another ledger must not be mixed with this one. SQLite takes what it finds beside a database for the
-/// database's own, and would write the other ledger's last pages into the restored one.
+/// Refuses a folder with files of another ledger. SQLite takes files that it finds beside a database for the database's own, and would
+/// write the other ledger's last pages into the restored one.
 fn must_have_no_ledger(dir: &Path) -> Result<(), Failure> {
     let with_its_files = |file: &str| {
         [""].into_iter().chain(BESIDE_A_DATABASE).map(|suffix| beside(&dir.join(file), suffix)).collect::<Vec<_>>()

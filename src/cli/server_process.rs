@@ -1,4 +1,4 @@
-//! What the commands that serve until a signal have in common: `serve` and `witness`.
+//! The common parts of the commands that serve until a signal: `serve` and `witness`.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;

@@ -26,17 +26,17 @@ use crate::config::arguments::{VerifyArgs, is_address};
 use crate::config::setting::{DATA, JSON, LOG_ONLY};
 use crate::config::{Flags, boolean};
 
-/// What to do about a ledger in PostgreSQL that is not sound.
+/// Advice about a ledger in PostgreSQL that is not sound.
 const RESTORE_DATABASE: &str = "restore the database from a backup: docs/operations.md#postgresql";
-/// What to do about broken events.
+/// Advice about broken events.
 const RESTORE: &str = "restore ledger.db from a backup, in an empty folder: docs/operations.md#failures";
-/// What to do about a broken write-ahead log.
+/// Advice about a broken write-ahead log.
 const BROKEN_WAL: &str =
     "restore ledger.db from a backup; docs/operations.md#failures says what can be kept without one";
-/// What to do about tables and indexes that do not match the events: either may be wrong.
+/// Advice about tables and indexes that do not match the events: either may be wrong.
 const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
-/// What was found sound.
+/// The parts that were found sound.
 struct Verified {
     log: Sound,
     /// `None` if the views were not asked for.
@@ -101,7 +101,7 @@ fn check(args: &VerifyArgs, flags: &Flags) -> Result<(), Failure> {
 /// Why a ledger is not known to be sound.
 pub enum NotSound {
     Broken(String),
-    /// It could not be checked.
+    /// The ledger could not be checked.
     Unknown(String),
 }
 
@@ -177,7 +177,7 @@ impl Fault {
         Self::Broken { position, reason, sentence }
     }
 
-    /// Of a checkpoint, or of the root of a tree. Any event may be the one that differs, so that the position is the first one.
+    /// A fault of a checkpoint, or of the root of a tree. Any event may be the one that differs, so that the position is the first one.
     fn of_checkpoint(reason: String) -> Self {
         Self::Broken { position: 1, sentence: reason.clone(), reason }
     }

@@ -1,4 +1,4 @@
-//! What `serve` prints when it is ready: the line that scripts wait for, then where things are and what to do next. It prints
+//! The lines that `serve` prints when it is ready: the line that scripts wait for, then where things are and what to do next. It prints
 //! paths, never keys.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use secrets::{node_key, operator_key};
 use super::printable;
 use super::table::aligned;
 
-/// What makes models appear.
+/// The settings that make models appear.
 const HINT: &str = "set OPENAI_API_KEY, or another variable of docs/environment.md, and start again; or ";
 
 /// The data of the lines.
@@ -34,7 +34,7 @@ pub struct Welcome<'a> {
     pub first_model: Option<&'a str>,
     /// The providers whose models appear by themselves.
     pub providers: &'a [RegisteredProvider],
-    /// What the environment seems to mean and has no effect.
+    /// Variables of the environment that seem to mean something and have no effect.
     pub notes: &'a [String],
     /// True if providers are made from the environment.
     pub from_environment: bool,

@@ -11,7 +11,7 @@ use super::{Flags, ServeMode, WrongConfig, boolean};
 pub struct AppliedFiles {
     /// A file, or a folder.
     pub path: PathBuf,
-    /// What has this label and is in no file is deleted.
+    /// Live resources with this label that no file has are deleted.
     pub prune: Option<Label>,
     /// Whether a changed file is noticed, without a signal.
     pub hot_reload: bool,

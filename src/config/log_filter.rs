@@ -7,7 +7,7 @@ use super::setting::{Setting, WrongConfig};
 use super::truncated;
 
 pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
-/// What the NATS client logs, the relay says better.
+/// The default filter. The NATS client is off, because the relay logs the same more clearly.
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level. A directive is about all targets that begin with its text: `events` is about
 /// `events_log` too.

@@ -22,7 +22,7 @@ pub struct Publishing {
     pub origin: Option<KeyName>,
     /// Whether it may be published anew where nothing of it is left.
     pub anew: bool,
-    /// Who is asked to cosign checkpoints.
+    /// Witnesses that are asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
 }
 

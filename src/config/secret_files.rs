@@ -56,7 +56,7 @@ pub fn is_plainly_path(path: &Path) -> bool {
     path.exists() || folder.is_some_and(Path::is_dir)
 }
 
-/// What is in a file, without surrounding white space.
+/// The secret in a file, without surrounding white space.
 fn read_file(path: &str) -> Result<Secret, String> {
     if path.is_empty() {
         return Err("is empty, and names no file".to_owned());

@@ -8,7 +8,7 @@ pub enum ServeMode {
     Http,
     /// The tail of the log and reports over gRPC, and no other requests.
     Grpc,
-    /// What one process at a time does for all, and no requests.
+    /// The work that one process at a time does for all, and no requests.
     Worker,
     /// Upgrades the ledger, and ends.
     Migrate,

@@ -17,7 +17,7 @@ pub struct Setting {
     pub example: &'static str,
     /// Its flag takes a value only after `=`.
     is_switch: bool,
-    /// It has no flag, and can be in a file.
+    /// True if it has no flag, and can be in a file.
     pub is_secret: bool,
 }
 
@@ -186,7 +186,7 @@ pub struct WrongConfig {
     pub advice: Advice,
 }
 
-/// What to do about a wrong value.
+/// Advice about a wrong value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Advice {
     /// A flag or a variable with a valid value.

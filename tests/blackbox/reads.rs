@@ -1,4 +1,4 @@
-//! Who read what, and which changes a rule refused: what is recorded of it, and that it cannot be switched off.
+//! Records of reads, and of changes that a rule refused: their content, and that they cannot be switched off.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,7 +10,7 @@ use events::terms::RequiredTerms;
 use super::verdict::Verdict;
 use crate::{LogError, Reader};
 
-/// What the log has about the request that was copied, before its copy was admitted.
+/// The events of a copied request that the log had before the copy was admitted.
 pub(super) struct CopiedRequest {
     request: RequestId,
     admission: Option<(Recorded, Box<InferenceAdmitted>)>,
@@ -111,8 +111,8 @@ pub(super) fn check(
     }
 }
 
-/// What tenant and request required together. Of two regions that exclude each other, the request's: no target is in both, so none was
-/// called.
+/// The terms that tenant and request required together. If their regions exclude each other, those of the request: no target meets both, so
+/// none was called.
 fn required_together(admitted: &InferenceAdmitted) -> RequiredTerms {
     let terms = admitted.route.as_ref().and_then(|route| route.terms.as_ref());
     let terms =

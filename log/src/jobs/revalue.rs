@@ -8,7 +8,7 @@ use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::LogError;
 use crate::facts::Wanted;
 
-/// What became of several corrections.
+/// The outcome of several corrections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revalued {
     /// The position of the last correction; `None` if nothing had to be corrected.

@@ -160,7 +160,7 @@ async fn must_be_held(lease: &Lease) {
     }
 }
 
-/// What is copied; views of another ledger, or of this one before a restore, count as not copied.
+/// The copied views; those of another ledger, or of this one before a restore, count as not copied.
 async fn copied_of_log(mut copied: Vec<CopiedView>, log: &Log) -> Result<Vec<CopiedView>, CopyError> {
     let log = log.clone();
     let checked = tokio::task::spawn_blocking(move || {

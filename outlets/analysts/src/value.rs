@@ -14,7 +14,7 @@ const YEAR_ONE: DateTime<Utc> = match NaiveDate::from_ymd_opt(1, 1, 1) {
     None => DateTime::UNIX_EPOCH,
 };
 
-/// What a column has, and how the views store it.
+/// The kind of a column's values, and how the views store them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,

@@ -47,7 +47,7 @@ impl NatsRelay {
     }
 }
 
-/// What was said last about the stream, so that it is logged once.
+/// The last finding about the stream, so that it is logged once.
 #[derive(Default)]
 struct Finding(Option<String>);
 

@@ -57,7 +57,7 @@ pub struct PastViews {
     recorded_at: Option<DateTime<Utc>>,
     snapshot: Snapshot,
     pool: Arc<Pool>,
-    /// What there was of providers, their keys and prices.
+    /// The tables of providers, their keys and prices as of the position.
     provider_tables: Arc<Tables>,
 }
 

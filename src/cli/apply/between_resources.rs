@@ -1,5 +1,6 @@
-//! What the gateway refuses because of other resources, found before anything is changed: users of another tenant in a team, targets
-//! at a provider of another tenant's, and aliases of aliases. It is looked for in what there will be when everything is carried out.
+//! Checks of resources against each other, made before anything is changed, as the gateway would refuse them: users of another tenant in a
+//! team, targets at a provider of another tenant's, and aliases of aliases. It is looked for in what there will be when everything is
+//! carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
 

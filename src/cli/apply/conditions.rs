@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use events::ids::TenantId;
 
-/// What stands before the name of a tenant.
+/// The function that takes the name of a tenant.
 const CALL: &str = "tenant_id";
 /// The id of the tenant whose request it is.
 const TENANT: &str = "tenant";
@@ -130,7 +130,7 @@ fn replaced<'a, E>(condition: &'a str, other: impl Fn(&'a str, &'a str) -> Resul
     Ok(replaced)
 }
 
-/// What is before the beginning of a call, if the code ends with one.
+/// The code before a call that begins at its end, if it ends with one.
 fn before_call(code: &str) -> Option<&str> {
     let before = code.trim_end().strip_suffix('(')?.trim_end().strip_suffix(CALL)?;
     (!ends_in_name(before)).then_some(before)

@@ -1,4 +1,4 @@
-//! What files ask for: each resource as a body, checked as the gateway would check it.
+//! The resources that files ask for, each as a body, checked as the gateway would check it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -257,7 +257,7 @@ fn repeated(desired: &[Desired]) -> Vec<Mistake> {
     mistakes
 }
 
-/// What tells a resource from all others; several prices or budgets may share it.
+/// The fields that tell a resource from all others; several prices or budgets may share them.
 pub type Identity = (Kind, Vec<String>);
 
 pub fn identity(kind: Kind, normal: &Body) -> Identity {

@@ -1,5 +1,5 @@
-//! What a gateway has, as files for `ledgerway apply`: in an order that depends on the resources alone, without ids, defaults and
-//! secrets.
+//! The export of a gateway's resources as files for `ledgerway apply`: in an order that depends on the resources alone, without ids,
+//! defaults and secrets.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;

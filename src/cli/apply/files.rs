@@ -13,9 +13,9 @@ const STDIN: &str = "-";
 /// A file that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As it is shown.
+    /// The name as it is shown.
     pub name: Rc<str>,
-    /// What paths in it begin at.
+    /// The folder at which relative paths in it begin.
     pub folder: PathBuf,
     pub text: String,
 }

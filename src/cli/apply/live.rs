@@ -1,4 +1,4 @@
-//! What a gateway has, as far as the key sees it.
+//! The live resources of a gateway, as far as the key sees them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const RESOURCES_MAX: usize = 200_000;
 /// Twice as many as these take.
 const PAGES_MAX: usize = 2 * RESOURCES_MAX / PAGE_ITEMS;
 const READ_TIMEOUT: Duration = Duration::from_mins(10);
-/// Of all pages together, as JSON.
+/// The most bytes of all pages together, as JSON.
 const BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// A live resource.
@@ -30,7 +30,7 @@ pub struct Live {
     pub normal: Body,
     /// The gateway made it itself, and keeps it as it is.
     pub is_made_by_gateway: bool,
-    /// It has an API key of its own.
+    /// True if it has an API key of its own.
     pub has_api_key: bool,
     /// Requests are charged at this price now.
     pub is_in_force: bool,

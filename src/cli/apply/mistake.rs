@@ -1,4 +1,4 @@
-//! What is wrong in a file, and where.
+//! A mistake in a file, and where it is.
 
 use std::fmt;
 use std::rc::Rc;

@@ -19,8 +19,8 @@ pub struct ModelNames<'a, T> {
 }
 
 impl<'a, T> ModelNames<'a, T> {
-    /// Of the tenants and models among resources, which are given by their kind, their id and their body. What a name means is decided as
-    /// by `Tables::route` in the gateway.
+    /// Collects the names of the tenants and models among resources, which are given by their kind, their id and their body. A name is
+    /// resolved as by `Tables::route` in the gateway.
     pub fn of(resources: impl IntoIterator<Item = (Kind, Option<&'a str>, &'a Body, T)>) -> Self {
         let mut names = Self { models: BTreeMap::new(), with_allow_list: BTreeSet::new() };
         for (kind, id, body, value) in resources {

@@ -36,18 +36,18 @@ pub enum SecretsSent {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub sent: SecretsSent,
-    /// What has this label and is in no file is deleted.
+    /// Live resources with this label that no file has are deleted.
     pub prune: Option<&'a Label>,
     pub own_secrets: OwnSecrets<'a>,
 }
 
-/// What is done; [`Self::changes`] has the order.
+/// The changes to make; [`Self::changes`] has their order.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// In the order of the kinds; of models, [`ModelOrder`] decides.
     pub steps: Vec<Step>,
     pub deletions: Vec<Deletion>,
-    /// What of these cannot be deleted.
+    /// Deletions that are not possible.
     pub in_use: Vec<InUse>,
     /// How many resources are as the files ask.
     pub unchanged: usize,
@@ -292,7 +292,7 @@ fn price<'a>(one: &Desired, found: &[&'a Live]) -> Option<&'a Live> {
     matching.find(|live| live.is_in_force).or(newest).copied()
 }
 
-/// What is done for one resource; `None` if it is as the file asks.
+/// The change of one resource; `None` if it is as the file asks.
 fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Option<Step>, Mistake> {
     let Some(live) = live else {
         let api_key = api_key(&desired, None, wanted)?;
@@ -333,7 +333,7 @@ fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
     changes.filter(|change| change.before != change.after).collect()
 }
 
-/// What becomes of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
+/// The change of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
 fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) -> Result<ApiKeyChange, Mistake> {
     let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || wanted.sent == SecretsSent::All);
     match &desired.api_key {

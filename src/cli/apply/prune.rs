@@ -1,4 +1,4 @@
-//! What is deleted because no file has it any more: live resources with one label, and nothing else.
+//! Deletions of resources that no file has any more: live ones with one label, and nothing else.
 
 use std::collections::BTreeSet;
 
@@ -28,11 +28,11 @@ pub struct Deletion {
     pub normal: Body,
 }
 
-/// What the files have.
+/// The resources of the files.
 pub struct InFiles<'a> {
     /// The ids of the live resources.
     pub ids: BTreeSet<&'a str>,
-    /// What tells each resource apart, the live ones and others.
+    /// The identities of all resources, live ones and others.
     pub identities: BTreeSet<Identity>,
 }
 
@@ -61,8 +61,8 @@ pub struct InUse {
     pub used: (Kind, Body),
 }
 
-/// What uses something that is deleted: resources of the files, as the files have them, and other live ones that stay. A price is of
-/// no use without its provider, and what the gateway made for a provider ends with it.
+/// The users of something that is deleted: resources of the files, as the files have them, and other live ones that stay. A price is of no
+/// use without its provider, and resources that the gateway made for a provider end with it.
 pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files: &InFiles<'_>) -> Vec<InUse> {
     let deleted: BTreeSet<&str> = deletions.iter().map(|one| &*one.id).collect();
     let stays = |one: &&Live| {

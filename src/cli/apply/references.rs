@@ -54,7 +54,7 @@ pub enum TextForm {
     /// Not at all, or as the id of one.
     #[default]
     Whole,
-    /// As `provider_id/model`; a mapping in files.
+    /// A backend, as `provider_id/model`; a mapping in files.
     Backend,
     /// A condition, which may have ids of tenants in quotes.
     Condition,

@@ -32,7 +32,7 @@ pub fn done(plan: &Plan) -> String {
     counts(plan, ["created", "changed", "deleted"])
 }
 
-/// What is deleted is counted if there is any.
+/// The counts of a plan's changes. Deletions are counted if there are any.
 fn counts(plan: &Plan, [created, changed, deleted]: [&str; 3]) -> String {
     let deleted = match plan.deletions.len() {
         0 => String::new(),

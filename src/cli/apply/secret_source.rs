@@ -31,7 +31,7 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// What a file says of a provider's API key.
+/// The source of a provider's API key in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiKey {
     /// Nothing: it stays as it is.

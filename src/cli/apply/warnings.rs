@@ -1,4 +1,4 @@
-//! What is probably a mistake in files, but may be meant for later: it is said, and applied as it is.
+//! Warnings about probable mistakes in files that may be meant for later: they are shown, and the files are applied as they are.
 
 use events::nearest_name::did_you_mean;
 use serde_json::Value;

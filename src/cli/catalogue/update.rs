@@ -78,7 +78,7 @@ fn take(dir: &Path, text: String, force: bool) -> Result<String, Failure> {
     }
 }
 
-/// What a gateway that runs has made of it.
+/// The changes that a running gateway made by it.
 fn in_gateway(url: &str, taken: &Value) -> String {
     let counts = |kind: &str| {
         let count = |what: &str| taken["recorded"][kind][what].as_u64().unwrap_or_default();

@@ -8,7 +8,7 @@ use super::super::table::aligned;
 /// The most characters that are shown of a text.
 const TEXT_CHARS_MAX: usize = 400;
 
-/// What to do if there is nothing to check.
+/// Advice for a gateway without providers.
 const NO_PROVIDER: &str = "there are no providers: create one, as docs/provider.md shows; or set \
                            OPENAI_API_KEY, or another variable of docs/environment.md, and start the gateway again (it ignores them \
                            with LEDGERWAY_PROVIDERS_FROM_ENV=false)";
@@ -72,7 +72,7 @@ fn add(advice: &mut Vec<(String, Vec<String>)>, what: String, check: &str) {
     }
 }
 
-/// What was found of a target, with the models that have it.
+/// The finding about a target, with the models that have it.
 fn with_models(detail: &str, checked: &Value) -> String {
     let names: Vec<String> = list(&checked["models"]).map(text).collect();
     if names.is_empty() {

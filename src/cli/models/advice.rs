@@ -1,4 +1,4 @@
-//! What to do about a request that was refused or failed.
+//! Advice about a request that was refused or failed.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ const EMBEDDINGS: &str = "/v1/embeddings";
 const OTHER_KEY: &str =
     "the key is not one of this gateway, or is no longer valid: give another one with --key-file FILE";
 
-/// What to do about a failed request to a model. `None` if the message says all that there is to say.
+/// Advice about a failed request to a model. `None` if the message is enough.
 pub async fn of(error: &GatewayError, gateway: &GatewayClient, model: &str, dir: &Path) -> Option<String> {
     match code_of(error) {
         "MODEL_NOT_FOUND" => Some(unknown_model::advice(gateway, model, dir).await),
@@ -46,7 +46,7 @@ pub async fn of_doctor(args: &GatewayArgs, flags: &Flags) -> Option<String> {
     may_check.then(|| "`ledgerway doctor` checks the provider's address and key".to_owned())
 }
 
-/// What to do if the list of models was refused; its codes are OpenAI's.
+/// Advice about a refused list of models; its codes are OpenAI's.
 pub fn of_list(error: &GatewayError) -> Option<String> {
     let GatewayError::Refused { refused, .. } = error else { return of_error(error) };
     match refused.status {

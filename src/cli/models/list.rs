@@ -15,7 +15,7 @@ use crate::config::setting::JSON;
 use crate::config::{Flags, boolean};
 
 const PATH: &str = "/v1/models";
-/// What a model takes beside text, by the capability that says so.
+/// The inputs beside text, each by the capability that stands for it.
 const INPUTS: [(&str, &str); 5] =
     [("vision", "image"), ("embed_image", "image"), ("audio_in", "audio"), ("video_in", "video"), ("pdf", "pdf")];
 /// The most characters that are repeated of the words.

@@ -1,4 +1,4 @@
-//! What came of a request, as a table and as JSON.
+//! The result of a request, as a table and as JSON.
 
 use std::time::Duration;
 

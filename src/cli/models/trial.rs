@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
 use super::event_stream::EventStream;
 
-/// What came of a request.
+/// The result of a request.
 pub struct Trial {
     pub text: String,
     /// The gateway's whole answer, without its output.

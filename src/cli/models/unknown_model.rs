@@ -1,4 +1,4 @@
-//! What to do about the name of a model that this gateway does not have: how it gets the model if the catalogue knows it, and
+//! Advice about the name of a model that this gateway does not have: how it gets the model if the catalogue knows it, and
 //! similar names.
 
 use std::collections::BTreeSet;
@@ -91,7 +91,7 @@ fn is_of(name: &str, provider: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<u32>().is_ok()))
 }
 
-/// What has to be set for the provider's models to appear.
+/// The variables to set for the provider's models to appear.
 fn variables(provider: &Provider) -> Option<String> {
     let key = provider.key_variables.first()?;
     let is_account = upstreams::has_deployments(&provider.kind);

@@ -44,7 +44,7 @@ impl Keys {
     }
 }
 
-/// What is sealed in a ledger, and where its key is.
+/// The sealed secrets of a ledger, and the place of their key.
 pub struct SealedLedger {
     /// The folder, or the database without its password.
     pub place: String,
@@ -130,7 +130,7 @@ impl SealedLedger {
         Err(nothing_to_do(&why))
     }
 
-    /// What is said if the new key is in force already, whoever asks.
+    /// The message for a new key that is in force already, whoever asks.
     pub fn is_sealed_already(&self) -> String {
         format!("everything in {} is already sealed under the new key", self.place)
     }

@@ -25,10 +25,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30 * 60);
 /// How often files are read until two readings agree.
 const READINGS_MAX: usize = 30;
-/// What a node waits for until it knows what others have recorded.
+/// How long a node waits until it knows the events of others.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
-/// What applies the files of this process.
+/// The task that applies the files of this process.
 pub struct FilesApplier {
     settings: AppliedFiles,
     log: Log,
@@ -181,7 +181,7 @@ async fn changed(path: &Path, before: FileStates) {
     }
 }
 
-/// What cannot be read is left out: applying the files says why.
+/// The states of the files. A file that cannot be read is left out: applying the files says why.
 fn states(path: &Path) -> FileStates {
     let of = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok()?;

@@ -15,7 +15,7 @@ use crate::config::Config;
 /// How long the start waits for the archive. Without an answer the gateway serves: an outage of an object store must not keep
 /// it from starting.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// What to do about a ledger that is not the archived one.
+/// Advice about a ledger that is not the archived one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: build it anew from the archive (`ledgerway restore`); \
                       to go on without what was lost, archive to another place: docs/archive.md#a-ledger-that-is-behind-its-archive";
 
@@ -24,7 +24,7 @@ pub struct ConfiguredArchive {
     pub open: Open<Archive>,
     /// `None` if this gateway does not write it.
     pub limits: Option<SegmentLimits>,
-    /// What the ledger could not be compared with yet.
+    /// The archive, and its newest manifest, that the ledger could not be compared with yet.
     uncompared: Option<(Archive, Newest)>,
 }
 
@@ -81,7 +81,7 @@ async fn open_now(open: Open<Archive>) -> Result<Option<Archive>, ServeError> {
 enum Ledger {
     /// With its last position, if that can be read.
     Readable((Box<dyn Reader>, Option<u64>)),
-    /// It is of another version, or cannot be reached: opening it says why.
+    /// The ledger is of another version, or cannot be reached: opening it says why.
     Unreadable,
     Missing,
 }

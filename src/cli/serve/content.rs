@@ -27,7 +27,7 @@ pub struct ContentParts {
 }
 
 impl ContentParts {
-    /// What deletes content after its days, which these tables have.
+    /// The outlet that deletes content after its days, which these tables have.
     pub fn retention(&self, tables: &TablesHandle) -> ContentRetention {
         let (of_all, of_one) = (tables.clone(), tables.clone());
         let rules = RetentionRules {

@@ -1,4 +1,4 @@
-//! What runs beside the requests: the log, the tables, the views and what is counted.
+//! The engines beside the requests: the log, the tables, the views and the counters.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::config::{Config, LimitCounts, WrongConfig};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
 
-/// What runs beside the requests, in the order of its start.
+/// The engines beside the requests, in the order of their start.
 pub struct Engines {
     pub log: Log,
     /// The lock of a folder whose ledger is in a database: its views have one writer. The embedded log has a folder's lock itself.
@@ -54,7 +54,7 @@ pub struct Engines {
     pub memories: BodyMemories,
     /// The clients of providers, for requests and for what local servers are asked.
     pub upstreams: Arc<UpstreamClients>,
-    /// What this process does for all.
+    /// The roles that this process may have for all nodes.
     pub roles: Vec<RoleStatus>,
     /// The object store of the published log; `None` if the log is not published.
     pub published: Option<Open<Objects>>,

@@ -32,7 +32,7 @@ const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long after its first key a log is new: a process that could not publish its first checkpoint is mended or started again by then,
 /// and no backup is restored.
 const NEW_MAX: TimeDelta = TimeDelta::hours(1);
-/// What to do about a ledger that is not the published one.
+/// Advice about a ledger that is not the published one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
                       (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
 
@@ -127,7 +127,7 @@ async fn newest_of(
     }
 }
 
-/// What publishes the log, if this process may have the role. Its key is made here if the log has none.
+/// The publisher of the log, if this process may have the role. Its key is made here if the log has none.
 ///
 /// Errors: another name for the log was given than the one that it has.
 pub async fn publisher(

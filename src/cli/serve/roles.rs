@@ -1,4 +1,4 @@
-//! What this process does for all that share its log, each by a lease.
+//! The roles that this process may have for all that share its log, each by a lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub fn configured(config: &Config) -> Vec<RoleStatus> {
     Role::ALL.iter().copied().filter(|role| is_configured(*role)).map(RoleStatus::new).collect()
 }
 
-/// What outlets need that is opened before them.
+/// The parts of outlets that are opened before them.
 pub struct Opened<'a> {
     pub archive: Option<ConfiguredArchive>,
     pub publisher: Option<Publisher>,
@@ -100,7 +100,7 @@ impl Starter<'_> {
     }
 }
 
-/// What is sent to a webhook or a witness goes to its address alone, whatever proxies the environment names.
+/// A client for webhooks and witnesses: it goes to the given address alone, whatever proxies the environment names.
 pub fn direct_client() -> Result<reqwest::Client, ServeError> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(upstream::tls_config()?)

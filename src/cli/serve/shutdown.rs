@@ -35,7 +35,7 @@ const CONTENT_PART: u32 = 2;
 /// Why the engines were not waited for, if a second signal came.
 const SECOND_SIGNAL: &str = "second signal: stopped at once";
 
-/// What is to be stopped, in no order.
+/// Everything that is to be stopped, in no order.
 pub struct Running {
     pub engines: Engines,
     pub in_flight: InFlight,

@@ -15,7 +15,7 @@ use super::Fault;
 use super::signers::{Cosigned, Signers, cosigned_json, cosigned_sentence};
 use crate::config::arguments::VerifyArgs;
 
-/// What to do about a checkpoint of a key that is not trusted.
+/// Advice about a checkpoint of a key that is not trusted.
 const OTHER_KEY: &str = "if the log has another key by now, give that as well (a line of /v1/log/key), or a --checkpoint that your key has \
                          signed and that has the event of the other one (docs/transparency.md#the-key)";
 
@@ -42,7 +42,7 @@ struct KeptCheckpoint {
     signed: SignedCheckpoint,
 }
 
-/// What of a published log is the same.
+/// The part of a published log that is the same as the ledger.
 pub struct VerifiedCheckpoint {
     origin: String,
     /// The events of the checkpoint.
@@ -66,7 +66,7 @@ impl VerifiedCheckpoint {
         format!(", as they were published in the checkpoint of {origin} with {published} events{rest}{cosigned}")
     }
 
-    /// What a ledger with these events proves.
+    /// The claim that a ledger with these events proves.
     pub fn claim(&self) -> String {
         let (events, since) = match self.kept {
             Some(kept) => (self.compared.min(kept), "your checkpoint was signed"),

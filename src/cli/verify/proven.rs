@@ -1,4 +1,4 @@
-//! What follows from a sound ledger, and what does not.
+//! The claims that follow from a sound ledger, and those that do not.
 
 use serde_json::{Value, json};
 
@@ -11,14 +11,14 @@ struct Claim {
     statement: String,
 }
 
-/// What was proven of a ledger, and what was not.
+/// Claims that were proven of a ledger, and claims that were not.
 pub struct Proven {
     proven: Vec<Claim>,
     not_proven: Vec<Claim>,
 }
 
 impl Proven {
-    /// Of a ledger whose events were checked, and compared with a checkpoint if there is one.
+    /// Claims about a ledger whose events were checked, and compared with a checkpoint if there is one.
     pub fn of(checkpoint: Option<&VerifiedCheckpoint>) -> Self {
         let mut proven = vec![
             claim("order", "positions and streams have no gaps"),
@@ -41,7 +41,7 @@ impl Proven {
         Self { proven, not_proven }
     }
 
-    /// Of a bundle, whose checkpoint has this many events.
+    /// Claims about a bundle whose checkpoint has this many events.
     pub fn of_bundle(origin: &str, size: u64) -> Self {
         let proven = vec![
             claim(
@@ -72,7 +72,7 @@ impl Proven {
         Self { proven, not_proven }
     }
 
-    /// What a sound receipt proves, whose checkpoint has this many events.
+    /// Claims about a sound receipt whose checkpoint has this many events.
     pub fn of_receipt(origin: &str, size: u64) -> Self {
         let inclusion = format!("each event is in {origin}, as it was when a checkpoint with {size} events was signed");
         let mut not_proven = vec![
@@ -106,7 +106,7 @@ impl Proven {
     }
 }
 
-/// What no log proves.
+/// The claims that no log proves.
 fn never_proven() -> Vec<Claim> {
     vec![
         claim("provider_bills", "that what a provider reported and bills is right"),

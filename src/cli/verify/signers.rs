@@ -1,4 +1,4 @@
-//! Who must have signed a checkpoint: the log, by one of its keys, and the witnesses that were named.
+//! The required signers of a checkpoint: the log, by one of its keys, and the witnesses that were named.
 
 use chrono::DateTime;
 use events::time::rfc3339;
@@ -9,7 +9,7 @@ use transparency::LogKeys;
 use super::super::Failure;
 use crate::config::arguments::VerifyArgs;
 
-/// Who must have signed a checkpoint.
+/// The required signers of a checkpoint.
 pub struct Signers {
     pub keys: LogKeys,
     /// Each must have cosigned it.
@@ -48,7 +48,7 @@ impl Signers {
         self.cosigned_of(&SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?)
     }
 
-    /// As [`Self::cosigned`], for a checkpoint that has been parsed.
+    /// Does the same as [`Self::cosigned`], for a checkpoint that has been parsed.
     pub fn cosigned_of(&self, signed: &SignedCheckpoint) -> Result<Vec<Cosigned>, String> {
         let of_one = |witness: &VerifierKey| {
             let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;

@@ -86,7 +86,7 @@ fn differences<'a>(of: &[&str], rows: impl Iterator<Item = (Vec<String>, &'a Fig
     (rows.len() > 1).then(|| aligned(rows))
 }
 
-/// What the figures do not say.
+/// Notes on the limits of the figures.
 fn notes(total: &Figures) -> Option<String> {
     let mut notes = Vec::new();
     if total.newly_admitted > 0 {

@@ -21,7 +21,7 @@ pub struct GatewayArgs {
     pub key_file: Option<PathBuf>,
 }
 
-/// What is in the help of commands that need a key.
+/// The part of the help of commands that need a key.
 const KEY_OF_MODELS: &str =
     "The key is the one in --key-file, LEDGERWAY_KEY or LEDGERWAY_ADMIN_KEY, or else admin.key or dev.key in the
 data folder.";

@@ -99,7 +99,7 @@ impl ExportArgs {
     }
 }
 
-/// What is in the help of `bundle`.
+/// The part of the help of `bundle` with examples.
 pub(super) const BUNDLE_EXAMPLES: &str = "Examples:
   ledgerway bundle --tenant ten_0198… --into acme.bundle
   ledgerway bundle --tenant ten_0198… --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --into acme-november.bundle
@@ -129,7 +129,7 @@ pub struct BundleArgs {
     pub output: OutputArgs,
 }
 
-/// What is in the help of `what-if`.
+/// The part of the help of `what-if` with examples.
 pub(super) const WHAT_IF_EXAMPLES: &str = "Examples:
   ledgerway what-if --rules rules.json --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z
   ledgerway what-if --rules rules.json --json
@@ -218,7 +218,7 @@ pub struct RebuildArgs {
 /// The name of the value of `--as-of`.
 pub(super) const POSITION_OR_TIME: &str = "POSITION|RFC3339";
 
-/// What is in the help of `replay`.
+/// The part of the help of `replay` with examples.
 pub(super) const REPLAY_EXAMPLES: &str = "Examples:
   ledgerway replay --as-of 1200 --into views-1200.sqlite
   ledgerway replay --as-of 2026-11-01T00:00:00Z --into october.sqlite

@@ -23,7 +23,7 @@ impl ProviderKindName {
         Self(Cow::Borrowed(name))
     }
 
-    /// What this name stands for in a table.
+    /// Returns the entry of a table that has this name.
     pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
         table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
     }

@@ -15,7 +15,7 @@ use crate::text_on_the_wire::text_on_the_wire;
 pub struct ServerName(Cow<'static, str>);
 
 impl ServerName {
-    /// What this name stands for in a table.
+    /// Returns the entry of a table that has this name.
     pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
         table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
     }

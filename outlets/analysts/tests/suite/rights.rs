@@ -1,4 +1,4 @@
-//! Who may do what in the database, and what its catalogue says of the copy.
+//! Rights in the database, and the descriptions of the copy in its catalogue.
 
 use events::event::StreamKind;
 use events::ids::{

@@ -74,7 +74,7 @@ impl Customer {
     }
 }
 
-/// What a request uses, costs and takes.
+/// The tokens, cost and time of a request.
 #[derive(Clone, Copy)]
 pub struct Used {
     pub model: &'static str,
@@ -468,7 +468,7 @@ pub async fn shared_database() -> (TestDatabase, CopyPlace) {
     (database, place)
 }
 
-/// What `ledgerway migrate` does.
+/// Does the same as `ledgerway migrate`.
 pub async fn migrate_ledger(address: &DatabaseAddress) {
     let address = address.clone();
     let migrated = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,7 @@ use events::private;
 
 use super::free_space::free_bytes;
 
-/// What is left for others on the disk, on which the ledger may be as well.
+/// Bytes left for others on the disk, on which the ledger may be as well.
 const LEFT_FREE_BYTES: u64 = 1 << 30;
 
 /// There is no room, or it is not known.

@@ -44,7 +44,7 @@ fn compared(dir: &Path) -> Result<Comparison, CompareError> {
     compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"), &mut |_, _| {})
 }
 
-/// What is reported after views of the whole story, applied in two batches, were damaged.
+/// The comparison after views of the whole story, applied in two batches, were damaged.
 fn compared_after(damage: &str) -> Result<Comparison, CompareError> {
     let facts = Story::whole();
     let dir = folder_of(&facts);

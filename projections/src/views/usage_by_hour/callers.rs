@@ -1,4 +1,4 @@
-//! Who calls a model: the keys with requests for its name, by whole hours.
+//! The callers of a model: the keys with requests for its name, by whole hours.
 
 use rusqlite::{Connection, Row, named_params};
 

@@ -40,7 +40,7 @@ struct Dimensions<'a> {
     model: &'a str,
     /// Provider and the provider's own model name.
     backend: Option<(&'a str, &'a str)>,
-    /// Who pays the backend.
+    /// The payer of the backend.
     payer: Option<Payer>,
 }
 
@@ -49,7 +49,7 @@ struct Dimensions<'a> {
 #[derive(Default)]
 struct Additions<'a>(IdMap<Dimensions<'a>, Addition>);
 
-/// What is added to a row.
+/// The amounts that are added to a row.
 #[derive(Default)]
 struct Addition {
     amounts: Amounts,
@@ -121,7 +121,7 @@ fn names(backend: &Backend) -> (&str, &str) {
 }
 
 impl<'a> Additions<'a> {
-    /// What is added to the row with these dimensions.
+    /// The amounts that are added to the row with these dimensions.
     fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Addition {
         self.0.entry(dimensions).or_default()
     }

@@ -46,7 +46,7 @@ pub fn rows(table: &Table) -> String {
     format!("SELECT {shown} FROM views_rows.{} AS r ORDER BY {keys}", table.name)
 }
 
-/// What was sent, as a table `n`.
+/// The sent rows, as a table `n`.
 fn sent(columns: &[Column]) -> String {
     let arrays: Vec<String> = (1..=columns.len()).map(|number| format!("${number}::text[]")).collect();
     format!("unnest({}) AS n ({})", arrays.join(", "), names(columns))
