@@ -32,6 +32,7 @@ pub use event_set::{EVENT_SET_READ, EVENT_SET_WRITTEN};
 pub use family::{EventType, SequenceRule};
 pub use hold::Hold;
 pub use inference::Inference;
+use inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 pub use resource::{Change, Resource, ResourceState};
 pub use scope_subject::{ScopeSubject, TeamVersions};
 pub use shown::Shown;
@@ -96,6 +97,40 @@ impl Event {
             Self::Resource(fact) => fact.kind(),
             Self::Access(_) => StreamKind::Access,
             Self::Alert(_) => StreamKind::Alert,
+        }
+    }
+
+    /// The admission of a request, if it is one.
+    pub const fn admission(&self) -> Option<&InferenceAdmitted> {
+        match self {
+            Self::Inference(Inference::Admitted(admitted)) => Some(admitted),
+            _ => None,
+        }
+    }
+
+    /// The failed call of a request, if it is one.
+    pub const fn failed_call(&self) -> Option<&AttemptFailed> {
+        match self {
+            Self::Inference(Inference::AttemptFailed(attempt)) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// The end of a request, if it is one.
+    pub const fn outcome(&self) -> Option<&InferenceEnded> {
+        match self {
+            Self::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
+                Some(ended)
+            }
+            _ => None,
+        }
+    }
+
+    /// The state after a change of such a resource; `None` for its end, and for any other event.
+    pub fn state<R: ResourceState>(&self) -> Option<&R> {
+        match self {
+            Self::Resource(resource) => R::change_in(resource)?.state(),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ mod refused;
 
 use crate::event::admin::Model;
 use crate::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
-use crate::event::{Event, Inference, Recorded, Resource};
+use crate::event::{Event, Inference, Recorded};
 use crate::ids::RequestId;
 
 pub use in_words::RouteDetail;
@@ -65,10 +65,7 @@ impl<'a> RecordedRoute<'a> {
                 Inference::Refused(_) => {}
             }
         }
-        let model = model.and_then(|recorded| match &recorded.event {
-            Event::Resource(Resource::Model(change)) => change.state().cloned(),
-            _ => None,
-        });
+        let model = model.and_then(|recorded| recorded.event.state::<Model>().cloned());
         let model = model.map(|mut model| {
             model.sort_targets();
             model

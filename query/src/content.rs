@@ -8,9 +8,9 @@ use axum::extract::Path;
 use content_store::retention::is_past_retention;
 use content_store::{ContentAddress, ReadOutcome};
 use events::content::{ContentKeyOwner, ContentPart, ContentPolicy};
+use events::event::Recorded;
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
-use events::event::{Event, Inference, Recorded};
 use events::ids::RequestId;
 use events::refusal::{ErrorCode, Refusal};
 use events_log::concurrency::QUERY_MAX;
@@ -135,13 +135,8 @@ struct OpenedContent {
 impl<'a> RecordedContent<'a> {
     /// `None` of a request that was refused.
     fn of(request: RequestId, begin: &'a Recorded, outcome: Option<&'a Recorded>) -> Option<Self> {
-        let Event::Inference(Inference::Admitted(admitted)) = &begin.event else { return None };
-        let answer_digest = match outcome.map(|outcome| &outcome.event) {
-            Some(Event::Inference(
-                Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended),
-            )) => ended.answer_digest.as_deref(),
-            _ => None,
-        };
+        let admitted = begin.event.admission()?;
+        let answer_digest = outcome.and_then(|outcome| outcome.event.outcome()?.answer_digest.as_deref());
         Some(Self {
             request,
             begin,

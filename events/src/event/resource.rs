@@ -48,6 +48,9 @@ pub trait ResourceState: Shown + fmt::Debug + PartialEq + DeserializeOwned + Sen
 
     fn into_resource(change: Change<Self>) -> Resource;
 
+    /// The change, if the event is one of this resource.
+    fn change_in(resource: &Resource) -> Option<&Change<Self>>;
+
     /// The change, if the event is one of this resource; any other event is returned as it is.
     fn from_resource(resource: Resource) -> Result<Change<Self>, Resource>;
 }
@@ -257,6 +260,13 @@ macro_rules! resources {
 
             fn into_resource(change: Change<Self>) -> Resource {
                 Resource::$kind(change)
+            }
+
+            fn change_in(resource: &Resource) -> Option<&Change<Self>> {
+                match resource {
+                    Resource::$kind(change) => Some(change),
+                    _ => None,
+                }
             }
 
             fn from_resource(resource: Resource) -> Result<Change<Self>, Resource> {

@@ -268,8 +268,7 @@ impl Evidence {
     /// The version of its model that its admission names, with its targets in the order that strategies get them in.
     pub(super) fn model(&self, version: u64) -> Option<Model> {
         let named = self.named.iter().find(|recorded| recorded.position == version)?;
-        let Event::Resource(Resource::Model(change)) = &named.event else { return None };
-        let mut model = change.state()?.clone();
+        let mut model = named.event.state::<Model>()?.clone();
         model.sort_targets();
         Some(model)
     }
@@ -282,37 +281,25 @@ impl Evidence {
     /// A version of a provider that its admission names.
     pub(super) fn provider(&self, version: u64) -> Option<&Provider> {
         let named = self.named.iter().find(|recorded| recorded.position == version)?;
-        match &named.event {
-            Event::Resource(Resource::Provider(change)) => change.state(),
-            _ => None,
-        }
+        named.event.state()
     }
 
     /// The version of its key that its admission names; `None` if that one was a rotation.
     pub(super) fn key(&self, version: u64) -> Option<&Key> {
         let named = self.named.iter().find(|recorded| recorded.position == version)?;
-        match &named.event {
-            Event::Resource(Resource::Key(change)) => change.state(),
-            _ => None,
-        }
+        named.event.state()
     }
 
     /// A version of a price, with the event that it is of.
     pub(super) fn price(&self, version: u64) -> Option<(&Recorded, &Price)> {
         let recorded = self.prices.iter().find(|recorded| recorded.position == version)?;
-        match &recorded.event {
-            Event::Resource(Resource::Price(change)) => Some((recorded, change.state()?)),
-            _ => None,
-        }
+        Some((recorded, recorded.event.state()?))
     }
 
     /// Its admission, if it was admitted.
     fn admission(&self) -> Option<(&Recorded, &InferenceAdmitted)> {
         let recorded = self.life.first()?;
-        match &recorded.event {
-            Event::Inference(Inference::Admitted(admitted)) => Some((recorded, admitted)),
-            _ => None,
-        }
+        Some((recorded, recorded.event.admission()?))
     }
 
     /// Its hold.

@@ -1,8 +1,8 @@
 //! The hedge of a request: its second call, which was made beside the first one.
 
+use events::event::Recorded;
 use events::event::admin::Model;
 use events::event::inference::{AttemptFailed, HEDGED, Hedge, InferenceAdmitted};
-use events::event::{Event, Inference, Recorded};
 
 use super::verdict::Verdict;
 
@@ -24,13 +24,7 @@ pub(super) fn check(
         let of_model = model.hedge_after_ms.map_or_else(|| "nothing".to_owned(), |after| after.to_string());
         verdict.differ(recorded.position, "hedge_after_ms", after, of_model);
     }
-    let ended = life.iter().find_map(|recorded| match &recorded.event {
-        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-            Some((recorded.position, &**ended))
-        }
-        _ => None,
-    });
-    let (position, ended) = ended?;
+    let (position, ended) = life.iter().find_map(|recorded| Some((recorded.position, recorded.event.outcome()?)))?;
     if let (Some(hedge), None) = (ended.hedge, admitted.hedge_after_ms) {
         verdict.differ(position, "hedge", hedge.as_str(), "nothing: its admission does not allow a second call");
     }
@@ -82,8 +76,5 @@ fn must_be_hedged(
 }
 
 fn failed(life: &[Recorded]) -> impl Iterator<Item = (u64, &AttemptFailed)> {
-    life.iter().filter_map(|recorded| match &recorded.event {
-        Event::Inference(Inference::AttemptFailed(attempt)) => Some((recorded.position, &**attempt)),
-        _ => None,
-    })
+    life.iter().filter_map(|recorded| Some((recorded.position, recorded.event.failed_call()?)))
 }

@@ -361,12 +361,7 @@ fn hedge_must_come_later(calls: &[RouteCall], targets: &[RouteTarget], verdict: 
 
 /// The targets that the end of the request names as passed over.
 fn passed_over(life: &[Recorded]) -> Option<&BTreeMap<String, Vec<PassedOverFor>>> {
-    life.iter().find_map(|recorded| match &recorded.event {
-        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-            Some(&ended.passed_over)
-        }
-        _ => None,
-    })
+    life.iter().find_map(|recorded| Some(&recorded.event.outcome()?.passed_over))
 }
 
 fn calls(life: &[Recorded]) -> Vec<RouteCall> {

@@ -1,7 +1,7 @@
 //! The settlement: what each call costs by its usage and its price, and what was charged for all of them.
 
 use events::event::inference::{Backend, InferenceEnded};
-use events::event::{Chain, Event, Hold, Inference, Recorded};
+use events::event::{Chain, Event, Hold, Recorded};
 use events::ledger::UnknownUsage;
 use events::money::{CostItem, NanoUsd};
 use events::usage::{Usage, UsageSource};
@@ -51,12 +51,7 @@ const CANCELLED_BY_SETTING: &str = "nobody knows what a cancelled call used: it 
 
 /// `None` for a request that has not ended.
 pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option<SettlementCheck> {
-    let (end, ended) = evidence.life.iter().find_map(|recorded| match &recorded.event {
-        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-            Some((recorded, &**ended))
-        }
-        _ => None,
-    })?;
+    let (end, ended) = evidence.life.iter().find_map(|recorded| Some((recorded, recorded.event.outcome()?)))?;
     let mut check = SettlementCheck {
         verdict: Verdict::default(),
         calls: failed_calls(evidence, held.map(|(_, held)| held)),
@@ -117,20 +112,15 @@ fn version(call: &CallCost) -> String {
 
 /// Whether the hold is for two calls.
 fn may_be_hedged(evidence: &Evidence) -> bool {
-    evidence.life.iter().any(|recorded| match &recorded.event {
-        Event::Inference(Inference::Admitted(admitted)) => admitted.hedge_after_ms.is_some(),
-        _ => false,
-    })
+    let mut admissions = evidence.life.iter().filter_map(|recorded| recorded.event.admission());
+    admissions.any(|admitted| admitted.hedge_after_ms.is_some())
 }
 
 /// Recomputes the costs of failed calls. The usage of a call that was cancelled for another one may be unknown: such a call costs its own
 /// bound or nothing.
 fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
     let may_be_hedged = may_be_hedged(evidence);
-    let failed = evidence.life.iter().filter_map(|recorded| match &recorded.event {
-        Event::Inference(Inference::AttemptFailed(attempt)) => Some((recorded, &**attempt)),
-        _ => None,
-    });
+    let failed = evidence.life.iter().filter_map(|recorded| Some((recorded, recorded.event.failed_call()?)));
     let cost = failed.map(|(recorded, attempt)| {
         let reported = &attempt.reported;
         let call = CallCost {

@@ -3,7 +3,7 @@
 use events::content::ContentPolicy;
 use events::event::admin::Model;
 use events::event::inference::InferenceAdmitted;
-use events::event::{Actor, Chain, Event, Inference, Recorded, Resource};
+use events::event::{Actor, Chain, Event, Inference, Recorded};
 use events::ids::RequestId;
 use events::terms::RequiredTerms;
 
@@ -40,10 +40,7 @@ impl CopiedRequest {
         });
         let version = admission.as_ref().map(|(_, admitted)| admitted.versions.model);
         let named = version.map(|version| reader.at(&[version])).transpose()?.unwrap_or_default();
-        let model = named.into_values().next().and_then(|recorded| match recorded.event {
-            Event::Resource(Resource::Model(change)) => change.state().cloned().map(Box::new),
-            _ => None,
-        });
+        let model = named.into_values().next().and_then(|recorded| recorded.event.state().cloned().map(Box::new));
         Ok(Self { request, admission, is_answered, model })
     }
 }

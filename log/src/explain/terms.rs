@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use events::decision_time::may_have_known;
-use events::event::admin::{Model, Target, Tenant};
+use events::event::admin::{Model, Provider, Target, Tenant};
 use events::event::inference::InferenceAdmitted;
 use events::event::{Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
@@ -59,10 +59,7 @@ impl TermsEvidence {
         let Some(model) = model.filter(|model| model.tenant_id.is_some()) else { return Ok(evidence) };
         for target in &model.targets {
             let changes = reader.stream(&Stream::new(StreamKind::Provider, target.provider_id))?;
-            let owner = changes.iter().find_map(|change| match &change.event {
-                Event::Resource(Resource::Provider(change)) => change.state()?.tenant_id,
-                _ => None,
-            });
+            let owner = changes.iter().find_map(|change| change.event.state::<Provider>()?.tenant_id);
             if owner.is_some() {
                 evidence.tenants_own.insert(target.provider_id);
             }

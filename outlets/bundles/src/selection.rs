@@ -158,11 +158,7 @@ fn request_of(recorded: &Recorded) -> Option<RequestId> {
 
 /// The prices that an admission names, by position.
 fn prices_of(recorded: &Recorded) -> impl Iterator<Item = u64> {
-    let versions = match &recorded.event {
-        Event::Inference(Inference::Admitted(admitted)) => Some(&admitted.versions),
-        _ => None,
-    };
-    versions.into_iter().flat_map(|versions| versions.prices.values().copied())
+    recorded.event.admission().into_iter().flat_map(|admitted| admitted.versions.prices.values().copied())
 }
 
 fn partner_of(tenant: TenantId, recorded: &Recorded) -> Option<PartnerId> {

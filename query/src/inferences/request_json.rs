@@ -58,7 +58,7 @@ pub fn json(
     put("cost_usd", request.cost.to_string().into());
     put("hold", at(request.hold).map(hold).transpose()?.into());
     put("outcome_position", outcome.map(|outcome| outcome.position).into());
-    put("payer", outcome.and_then(payer).map(Payer::as_str).into());
+    put("payer", outcome.and_then(|outcome| outcome.event.outcome()?.payer()).map(Payer::as_str).into());
     put("ended_at", outcome.map(|outcome| rfc3339(outcome.recorded_at)).into());
     put("settlement", at(request.hold_end).map(settlement).transpose()?.into());
     put("positions", request.positions().into());
@@ -69,15 +69,6 @@ pub fn json(
 
 const PAYER: &str =
     "own if the tenant's own provider served the request, brokered if a shared one did; null without a backend";
-
-fn payer(outcome: &Recorded) -> Option<Payer> {
-    match &outcome.event {
-        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-            ended.payer()
-        }
-        _ => None,
-    }
-}
 
 fn hold(hold: &Recorded) -> Result<Value, serde_json::Error> {
     let mut fields = data(hold)?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use events::event::admin::Model;
 use events::event::inference::Backend;
-use events::event::{Event, Inference, Recorded, Resource};
+use events::event::{Event, Inference, Recorded};
 use events::ids::ProviderId;
 use events::recorded_route::{RecordedRoute, RouteDetail, refusal_in_words};
 use events::routing::ChosenBy;
@@ -46,27 +46,18 @@ pub fn hide_uncalled<'a>(fields: &mut Map<String, Value>, life: impl Iterator<It
 fn backend_of(recorded: &Recorded) -> Option<&Backend> {
     match &recorded.event {
         Event::Inference(Inference::AttemptFailed(failed)) => Some(&failed.backend),
-        Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-            ended.backend.as_ref()
-        }
-        _ => None,
+        event => event.outcome()?.backend.as_ref(),
     }
 }
 
 /// The position of the version of the model that an admission went by.
 pub fn model_version(begin: &Recorded) -> Option<u64> {
-    match &begin.event {
-        Event::Inference(Inference::Admitted(admitted)) => Some(admitted.versions.model),
-        _ => None,
-    }
+    Some(begin.event.admission()?.versions.model)
 }
 
 /// The model as its version says it.
 pub fn model_of(version: &Recorded) -> Option<&Model> {
-    match &version.event {
-        Event::Resource(Resource::Model(change)) => change.state(),
-        _ => None,
-    }
+    version.event.state()
 }
 
 /// Adds the decision in words to the request. Of a refusal, everybody is told what the client was told.

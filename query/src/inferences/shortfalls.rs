@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use events::event::inference::BudgetShortfall;
-use events::event::{Event, Inference, Recorded, Resource};
+use events::event::{Event, Recorded, Resource};
 use projections::visible::Visible;
 use serde_json::{Map, Value};
 
@@ -12,14 +12,14 @@ const AMOUNTS: [&str; 4] = ["limit_usd", "settled_usd", "held_usd", "resets_at"]
 
 /// The positions of the budgets' versions, which say whose the budgets are. None for what is not an admission.
 pub fn versions(recorded: &Recorded) -> Vec<u64> {
-    let Event::Inference(Inference::Admitted(admitted)) = &recorded.event else { return Vec::new() };
+    let Some(admitted) = recorded.event.admission() else { return Vec::new() };
     let versions = &admitted.versions.budgets;
     admitted.would_have_refused.iter().filter_map(|short| versions.get(&short.budget_id).copied()).collect()
 }
 
 /// Replaces the amounts of budgets that the caller cannot see by null, and says of each budget whether it sees it.
 pub fn hide(fields: &mut Map<String, Value>, begin: &Recorded, events: &HashMap<u64, Recorded>, visible: Visible) {
-    let Event::Inference(Inference::Admitted(admitted)) = &begin.event else { return };
+    let Some(admitted) = begin.event.admission() else { return };
     let items = fields.get_mut("would_have_refused").and_then(Value::as_array_mut);
     for (short, item) in admitted.would_have_refused.iter().zip(items.into_iter().flatten()) {
         let version = admitted.versions.budgets.get(&short.budget_id);

@@ -7,8 +7,8 @@
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
+use events::event::Chain;
 use events::event::admin::Price;
-use events::event::{Chain, Event, Resource};
 use events::ids::{PriceId, ProviderId};
 use events::money::{GivenRates, InvalidTiers, OptionalRate, PriceTier, Tariff, Tiers, TokenRate};
 use events::time::rfc3339;
@@ -207,10 +207,7 @@ async fn revalues_from(admin: &AdminState, of: ConsecutiveEvents) -> Result<Opti
     let read =
         move |reader: &dyn Reader| Ok((reader.at(&[of.before, of.position])?, reader.revaluation_begins_after()?));
     let (events, begins_after) = admin.log.read(read).await?;
-    let state = |position| match &events.get(&position)?.event {
-        Event::Resource(Resource::Price(change)) => change.state(),
-        _ => None,
-    };
+    let state = |position| events.get(&position)?.event.state::<Price>();
     let Some((recorded, price)) = events.get(&of.position).zip(state(of.position)) else { return Ok(None) };
     let before = state(of.before);
     let had_price = || {

@@ -220,10 +220,7 @@ struct OutcomeColumns<'a> {
 impl RequestUpdate<'_> {
     /// The request that it is a copy of.
     fn original(&self) -> Option<RequestId> {
-        match &self.begin?.0.event {
-            Event::Inference(Inference::Admitted(admitted)) => admitted.shadow_of,
-            _ => None,
-        }
+        self.begin?.0.event.admission()?.shadow_of
     }
 
     fn outcome_columns(&self) -> Result<OutcomeColumns<'_>, ProjectionError> {
