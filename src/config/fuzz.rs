@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use cli::settings::{Flags, ServeMode};
 use fuzzing::{Dice, fuzz};
 
 use super::tests::args;
-use super::{Config, DRAIN_SECONDS_MAX, DefaultLimits, Flags, HOLD_TTL_SECONDS_MAX, ListenAddress, ServeMode};
+use super::{Config, DRAIN_SECONDS_MAX, DefaultLimits, HOLD_TTL_SECONDS_MAX, ListenAddress};
 
 const SECRETS: [&str; 3] = ["LEDGERWAY_ADMIN_KEY", "LEDGERWAY_NODE_KEY", "LEDGERWAY_NODE_KEY_PREVIOUS"];
 
