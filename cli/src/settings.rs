@@ -1,4 +1,4 @@
-//! What variables and flags say: the settings by name, and how the values are read that several commands have. What only `serve` reads
+//! Settings by name, as variables and flags give them, and how the values are read that several commands have. What only `serve` reads
 //! is in its configuration.
 
 mod access_log_output;
