@@ -2,9 +2,10 @@
 //! text in it says, because it marks its own raw values so: such an object of a client or a provider would have another form when
 //! it is read than when it was recorded, or could not be read at all. Here it is an object like any other.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// The value of a JSON text.
@@ -32,17 +33,55 @@ pub fn depth(value: &Value) -> usize {
     }
 }
 
+/// Why a text has no value.
+#[derive(Debug)]
+pub enum Ambiguous {
+    RepeatedName,
+    TooManyValues,
+    Json(serde_json::Error),
+}
+
+/// The value of a text without repeated names and with at most so many values, nested ones included. Parsers differ in which of two equal
+/// names they use, so one could check a value and the next one act on the other; and a value can take a hundred times the memory of
+/// its text.
+pub fn parse_unambiguous(json: &[u8], values_max: usize) -> Result<Value, Ambiguous> {
+    let left = Cell::new(values_max);
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let read = Reader { left: Some(&left) }.deserialize(&mut deserializer);
+    match read.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(value),
+        Err(error) if !error.is_data() => Err(Ambiguous::Json(error)),
+        Err(_) if left.get() == 0 => Err(Ambiguous::TooManyValues),
+        Err(_) => Err(Ambiguous::RepeatedName),
+    }
+}
+
 struct Plain(Value);
 
 impl<'de> Deserialize<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PlainVisitor).map(Self)
+        Reader { left: None }.deserialize(deserializer).map(Self)
     }
 }
 
-struct PlainVisitor;
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    /// The number of values that may still be read, if it is bounded: then no name may be repeated either.
+    left: Option<&'a Cell<usize>>,
+}
 
-impl<'de> Visitor<'de> for PlainVisitor {
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if let Some(left) = self.left {
+            left.set(left.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,12 +121,12 @@ impl<'de> Visitor<'de> for PlainVisitor {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Plain::deserialize(deserializer).map(|Plain(value)| value)
+        self.deserialize(deserializer)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Plain(value)) = items.next_element()? {
+        while let Some(value) = items.next_element_seed(self)? {
             values.push(value);
         }
         Ok(values.into())
@@ -95,8 +134,11 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
-        while let Some((name, Plain(value))) = members.next_entry::<String, Plain>()? {
-            values.insert(name, value);
+        while let Some(name) = members.next_key::<String>()? {
+            let is_repeated = values.insert(name, members.next_value_seed(self)?).is_some();
+            if is_repeated && self.left.is_some() {
+                return Err(A::Error::custom("a repeated name"));
+            }
         }
         Ok(values.into())
     }

@@ -7,12 +7,12 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use events::money::NanoUsd;
 use events::nearest_name::did_you_mean;
+use events::plain_json::{self, Ambiguous};
 use events::time::parse_rfc3339;
 use serde_json::{Map, Value};
 
-use unambiguous::{Unreadable, VALUES_MAX};
-
-mod unambiguous;
+/// The values of one body, nested ones included: far more than any command has.
+const VALUES_MAX: usize = 10_000;
 
 /// A field is missing, unknown, of the wrong type or out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,11 +47,11 @@ impl Fields {
     /// Parses a request's body: a JSON object, bounded in depth, without U+0000 and without repeated fields.
     pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("", reason);
-        let value = unambiguous::read(body).map_err(|unreadable| match unreadable {
-            Unreadable::RepeatedName => wrong("a field of the body is given twice"),
-            Unreadable::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
-            Unreadable::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
-            Unreadable::Json(error) => {
+        let value = plain_json::parse_unambiguous(body, VALUES_MAX).map_err(|ambiguous| match ambiguous {
+            Ambiguous::RepeatedName => wrong("a field of the body is given twice"),
+            Ambiguous::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
+            Ambiguous::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
+            Ambiguous::Json(error) => {
                 wrong(&format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
             }
         })?;

@@ -12,6 +12,7 @@
 mod address;
 mod answer_text;
 mod authentication;
+mod block_numbers;
 mod call_id;
 mod calls;
 mod free_request;

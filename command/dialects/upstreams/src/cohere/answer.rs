@@ -11,22 +11,16 @@ use hub::metered::bounded_name;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use crate::answer_text::{bytes, text_or_empty};
+use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{ProviderKind, StreamReader, StreamState};
 
 /// Reads one stream.
 #[derive(Default)]
 pub struct Reader {
-    blocks: usize,
-    open: Option<TextKind>,
+    blocks: BlockNumbers,
     calls: Vec<StartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
-    Text,
-    Reasoning,
 }
 
 struct StartedCall {
@@ -98,7 +92,7 @@ impl StreamReader for Reader {
             "message-start" => metered.keep_id_and_model(id, None),
             "content-start" => {
                 // A block of its own, even after another of its kind.
-                self.open = None;
+                self.blocks.end_text();
                 self.text(json::field(delta, "message"), metered, each)?;
             }
             "content-delta" | "tool-plan-delta" => self.text(json::field(delta, "message"), metered, each)?,
@@ -132,7 +126,7 @@ impl Reader {
     fn end(&self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) -> Result<StreamState, UpstreamFault> {
         conclude(metered)?;
         let reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
-        each(Delta { choice: 0, block: self.blocks, kind: DeltaKind::Finish(reason) });
+        each(Delta { choice: 0, block: self.blocks.count(), kind: DeltaKind::Finish(reason) });
         Ok(StreamState::Ended)
     }
 
@@ -152,28 +146,17 @@ impl Reader {
                 continue;
             }
             measure(kind, &text, metered);
-            let block = self.block_of(kind)?;
-            each(Delta {
-                choice: 0,
-                block,
-                kind: match kind {
-                    TextKind::Text => DeltaKind::Text(&text),
-                    TextKind::Reasoning => DeltaKind::Reasoning(&text),
-                },
-            });
+            if !self.blocks.continues(kind) {
+                self.must_fit()?;
+            }
+            each(Delta { choice: 0, block: self.blocks.of_text(kind), kind: kind.delta(&text) });
         }
         Ok(())
     }
 
-    fn block_of(&mut self, kind: TextKind) -> Result<usize, UpstreamFault> {
-        if self.open != Some(kind) {
-            if self.blocks == ANSWER_BLOCKS_MAX {
-                return Err(UpstreamFault::TooLarge);
-            }
-            self.open = Some(kind);
-            self.blocks += 1;
-        }
-        Ok(self.blocks - 1)
+    /// Errors: there are too many blocks for another one.
+    const fn must_fit(&self) -> Result<(), UpstreamFault> {
+        if self.blocks.count() == ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
     }
 
     /// Reads the beginning of a call, or a piece of its arguments. Some servers send a list of one.
@@ -192,12 +175,8 @@ impl Reader {
         let call = call.unwrap_or("{}");
         if begins {
             let begun = call_of(call, self.calls.len(), metered)?;
-            if self.blocks == ANSWER_BLOCKS_MAX {
-                return Err(UpstreamFault::TooLarge);
-            }
-            let (block, ordinal) = (self.blocks, self.calls.len());
-            self.open = None;
-            self.blocks += 1;
+            self.must_fit()?;
+            let (block, ordinal) = (self.blocks.of_call(), self.calls.len());
             self.calls.push(StartedCall { block });
             self.newest.insert(index, ordinal);
             let kind = DeltaKind::CallBegins { ordinal, id: &begun.id, name: &begun.name, signature: None };

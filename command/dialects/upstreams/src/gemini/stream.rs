@@ -8,6 +8,7 @@ use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::SIGNED_BY_GEMINI;
 use super::candidate::{Candidate, Part, Response};
+use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::openai::chunk::{Choices, note_finish, with_calls};
 use crate::{StreamReader, StreamState};
 
@@ -22,39 +23,12 @@ pub struct Reader {
     is_blocked: bool,
 }
 
-/// The blocks of a choice so far, and the open one.
+/// The blocks of a choice so far.
 #[derive(Default)]
 struct Blocks {
-    count: usize,
-    open: Option<TextKind>,
+    numbers: BlockNumbers,
     calls: usize,
     is_finished: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
-    Text,
-    Reasoning,
-}
-
-impl Blocks {
-    /// The number of the block for a text of this kind.
-    fn of(&mut self, kind: TextKind) -> usize {
-        if self.open != Some(kind) {
-            self.open = Some(kind);
-            self.count += 1;
-        }
-        self.count - 1
-    }
-
-    /// The number of a call's block.
-    const fn of_call(&mut self) -> (usize, usize) {
-        let (block, ordinal) = (self.count, self.calls);
-        self.open = None;
-        self.count += 1;
-        self.calls += 1;
-        (block, ordinal)
-    }
 }
 
 impl StreamReader for Reader {
@@ -98,7 +72,7 @@ impl Reader {
         }
         let Some(blocks) = blocks_of(&mut self.blocks, choice) else { return Ok(()) };
         if let Some(logprobs) = &logprobs {
-            each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
+            each(Delta { choice, block: blocks.numbers.last(), kind: DeltaKind::Logprobs(logprobs) });
         }
         self.choices.note(choice.into(), finish.is_some());
         if let Some(reason) = finish.map(|finish| with_calls(finish, blocks.calls))
@@ -106,7 +80,7 @@ impl Reader {
         {
             blocks.is_finished = true;
             note_finish(metered, choice.into(), Some(reason));
-            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(reason) });
+            each(Delta { choice, block: blocks.numbers.count(), kind: DeltaKind::Finish(reason) });
         }
         Ok(())
     }
@@ -125,7 +99,8 @@ impl Reader {
                 return Err(UpstreamFault::TooLarge);
             }
             self.calls += 1;
-            let (block, ordinal) = blocks.of_call();
+            let (block, ordinal) = (blocks.numbers.of_call(), blocks.calls);
+            blocks.calls += 1;
             let call = call.with_id(signature, choice, ordinal, metered.upstream_id.as_deref());
             let (id, name, signature) = (&call.id, &call.name, call.signature.as_deref());
             each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id, name, signature } });
@@ -134,14 +109,12 @@ impl Reader {
         }
         if !text.is_empty() {
             let kind = if is_thought { TextKind::Reasoning } else { TextKind::Text };
-            let block = blocks.of(kind);
-            let kind = if is_thought { DeltaKind::Reasoning(&text) } else { DeltaKind::Text(&text) };
-            each(Delta { choice, block, kind });
+            each(Delta { choice, block: blocks.numbers.of_text(kind), kind: kind.delta(&text) });
         }
         if let Some(signature) = signature {
             // That of a text is in a block of its own. It ends a block in either case.
-            let block = blocks.of(TextKind::Reasoning);
-            blocks.open = None;
+            let block = blocks.numbers.of_text(TextKind::Reasoning);
+            blocks.numbers.end_text();
             let signature = [SIGNED_BY_GEMINI, &signature].concat();
             each(Delta { choice, block, kind: DeltaKind::Signature(&signature) });
         }

@@ -9,6 +9,7 @@ use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::usage::report_of;
 use crate::answer_text::{bytes, text_or_empty};
+use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{ProviderKind, StreamReader, StreamState};
 
 /// The error in an object, if it has one.
@@ -21,15 +22,8 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an object without a m
 /// Reads one stream.
 #[derive(Default)]
 pub struct Reader {
-    blocks: usize,
-    open: Option<TextKind>,
+    blocks: BlockNumbers,
     calls: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
-    Text,
-    Reasoning,
 }
 
 /// One object of a response.
@@ -165,13 +159,10 @@ impl StreamReader for Reader {
             let message = Message::read(message)?;
             metered.reasoning_bytes += bytes(&message.thinking);
             metered.add_text(&message.text);
-            if !message.thinking.is_empty() {
-                let block = self.block_of(TextKind::Reasoning);
-                each(Delta { choice: 0, block, kind: DeltaKind::Reasoning(&message.thinking) });
-            }
-            if !message.text.is_empty() {
-                let block = self.block_of(TextKind::Text);
-                each(Delta { choice: 0, block, kind: DeltaKind::Text(&message.text) });
+            for (kind, text) in [(TextKind::Reasoning, &message.thinking), (TextKind::Text, &message.text)] {
+                if !text.is_empty() {
+                    each(Delta { choice: 0, block: self.blocks.of_text(kind), kind: kind.delta(text) });
+                }
             }
             for call in message.calls {
                 self.call(&call_of(call, self.calls, metered)?, each)?;
@@ -183,7 +174,7 @@ impl StreamReader for Reader {
         metered.conclude();
         note_calls(metered);
         let reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
-        each(Delta { choice: 0, block: self.blocks, kind: DeltaKind::Finish(reason) });
+        each(Delta { choice: 0, block: self.blocks.count(), kind: DeltaKind::Finish(reason) });
         Ok(StreamState::Ended)
     }
 
@@ -197,22 +188,12 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
-    fn block_of(&mut self, kind: TextKind) -> usize {
-        if self.open != Some(kind) {
-            self.open = Some(kind);
-            self.blocks += 1;
-        }
-        self.blocks - 1
-    }
-
     /// A call, which arrives whole.
     fn call(&mut self, call: &ToolCall, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
         if self.calls == ANSWER_BLOCKS_MAX {
             return Err(UpstreamFault::TooLarge);
         }
-        let (block, ordinal) = (self.blocks, self.calls);
-        self.open = None;
-        self.blocks += 1;
+        let (block, ordinal) = (self.blocks.of_call(), self.calls);
         self.calls += 1;
         each(Delta {
             choice: 0,

@@ -13,6 +13,7 @@ use hub::{FinishReason, Metered, UpstreamFault};
 use super::chunk::{
     CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
 };
+use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{StreamReader, StreamState};
 
 /// Reads one stream into deltas.
@@ -25,21 +26,13 @@ pub struct Reader {
     calls: usize,
 }
 
-/// The blocks of a choice so far, and the open one.
+/// The blocks of a choice so far.
 #[derive(Default)]
 pub(super) struct Blocks {
-    count: usize,
-    open: Option<BlockKind>,
+    numbers: BlockNumbers,
     calls: Vec<StartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BlockKind {
-    Text,
-    Reasoning,
-    Call,
 }
 
 struct StartedCall {
@@ -49,14 +42,6 @@ struct StartedCall {
 }
 
 impl Blocks {
-    fn of(&mut self, kind: BlockKind) -> usize {
-        if self.open != Some(kind) {
-            self.open = Some(kind);
-            self.count += 1;
-        }
-        self.count - 1
-    }
-
     /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
     /// its id differs, because some servers put every call at index 0. Of calls without ids, a name after arguments begins
     /// another.
@@ -73,9 +58,7 @@ impl Blocks {
             return (ordinal, block, false);
         }
         let ordinal = self.calls.len();
-        // Each call is a block of its own.
-        self.open = None;
-        let block = self.of(BlockKind::Call);
+        let block = self.numbers.of_call();
         self.calls.push(StartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
         self.newest.insert(index, ordinal);
         (ordinal, block, true)
@@ -144,7 +127,7 @@ impl Reader {
         let finish = self.choices.reason(index, finish);
         note_finish(metered, index, finish);
         if let (Some((choice, blocks)), Some(finish)) = (self.blocks_of(index), finish) {
-            each(Delta { choice, block: blocks.count, kind: DeltaKind::Finish(finish) });
+            each(Delta { choice, block: blocks.numbers.count(), kind: DeltaKind::Finish(finish) });
         }
     }
 
@@ -160,24 +143,22 @@ impl Reader {
     fn piece(&mut self, index: u64, piece: &Piece<'_>, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
         let (kind, value) = match piece {
-            Piece::Text(value) => (BlockKind::Text, *value),
-            Piece::Reasoning(value) => (BlockKind::Reasoning, *value),
+            Piece::Text(value) => (TextKind::Text, *value),
+            Piece::Reasoning(value) => (TextKind::Reasoning, *value),
             Piece::Call(call) if call.is_empty() => return Ok(()),
             Piece::Call(call) => {
                 self.choices.note_call(index, call);
                 return self.call(index, call, each);
             }
             Piece::Logprobs(logprobs) => {
-                each(Delta { choice, block: blocks.count.saturating_sub(1), kind: DeltaKind::Logprobs(logprobs) });
+                each(Delta { choice, block: blocks.numbers.last(), kind: DeltaKind::Logprobs(logprobs) });
                 return Ok(());
             }
             Piece::End(_) => return Ok(()),
         };
         let text = decoded(Some(value))?;
         if !text.is_empty() {
-            let block = blocks.of(kind);
-            let kind = if kind == BlockKind::Text { DeltaKind::Text(&text) } else { DeltaKind::Reasoning(&text) };
-            each(Delta { choice, block, kind });
+            each(Delta { choice, block: blocks.numbers.of_text(kind), kind: kind.delta(&text) });
         }
         Ok(())
     }
