@@ -1,5 +1,8 @@
 //! `ledgerway`: an LLM gateway whose accounts are a ledger. This crate puts the parts together: configuration, the door in front of
 //! the routes, the server, start and shutdown. All commands that do not serve are in the crate `cli`.
+//!
+//! `serve` and `witness` are the commands that serve, and `server_process` is what they have in common: signals and the end.
+//! `http` has the door and the server, and `metrics` answers `/metrics`.
 
 mod config;
 mod guarded_body;

@@ -2,7 +2,8 @@
 //!
 //! `engines` starts and stops the log, the tables and the views, `vault` opens the node's vault, `opened_door` makes the door
 //! and the routes behind it, and `shutdown` ends them. `archived` and `published` compare the ledger with its archive and its
-//! published log at the start; `roles` starts the outlets. `welcome.rs` is what it prints.
+//! published log at the start; `object_stores` opens the places of both, and of content. `roles` starts the outlets, and
+//! `welcome` is what is printed.
 
 mod applied_files;
 mod archived;

@@ -1,6 +1,20 @@
 //! The command line: the arguments of all commands, and the commands themselves, other than those that serve. Exit codes: 0 done,
 //! 1 failed or interrupted, 2 wrong configuration (`verify`, `status`: could not check; `rebuild`, `replay`, `bundle`, `what-if`,
 //! `reseal`, `apply`: not begun; `models`, `doctor`: no gateway or no key; `witness`: could not start).
+//!
+//! Which command runs is decided here, with its exit code (`failure`) and the one runtime on which it waits (`runtime`).
+//! `arguments` are those of each command, and `settings` those that have a variable. Commands that serve are handed in by
+//! `src/main.rs`.
+//!
+//! - `ledger_place`: where a command finds the ledger. `move_ledger` copies one from a folder into a database, and
+//!   `moved_ledger` is the marker that it leaves.
+//! - `archive`, `restore`, `export` work on archives: `archived_ledger` builds a ledger from one and verifies it,
+//!   `object_store` finds it, and `scratch_folder` is where it is built. `bundle` and `verify` write and check bundles;
+//!   `partial_file` is a new file that gets its name when it is whole.
+//! - `gateway_access` finds the gateway and its key, and `gateway_client` asks it: for `apply`, `models`, `doctor`, `rebuild`
+//!   and others.
+//! - `table`, `progress` and `printable_text` draw for all commands; the last one keeps what could steer the terminal out of
+//!   texts. `time_range` reads the times that `what_if` and `bundle` are asked for.
 
 pub mod apply;
 mod archive;

@@ -45,6 +45,18 @@
 //! - `role`: what one process at a time does for all, and how it reports; its [lease](LeaseHolder) decides which one does.
 //! - `concurrency`: how many queries, commands and event streams a key and a tenant may have at a time.
 //! - `backoff`: the pauses between attempts. `thread_priority`: threads whose work may wait.
+//!
+//! Where the parts of the log are:
+//!
+//! - `writer` has the batches: `writer/catch_up.rs` follows what other nodes append, and `writer/turns.rs` takes turns with
+//!   them. `jobs`, `facts`, `draft`, `side` and `answers` are what passes through it. `follow` is the follower.
+//! - `engine` is the port to the database for the writer, `reader` the port for readers; `engine/sqlite` and
+//!   `engine/postgres` are behind both. `stored` and `filtered_read` are what both engines must agree on.
+//! - `open` puts a log together, `lock` is the lock of its folder, `state` the ledger's state at the start, and `stepped` a
+//!   log that simulations run step by step.
+//! - `recent_changes` knows which admissions were planned on tables older than the log, `owners` finds a tenant's part of a
+//!   long log, `hold_history` says what a hold that has ended is charged by now, and `raw` is the log as it is stored, for
+//!   the offline check.
 
 mod answers;
 pub mod backoff;
