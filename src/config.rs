@@ -96,7 +96,7 @@ pub struct Config {
     pub providers: Option<Arc<NamedProviders>>,
     /// Whether this node keeps views.
     pub views: bool,
-    /// Whether views are copied for analysts.
+    /// Whether views are copied for analysts, into the database.
     pub analytics: bool,
     /// The files that this process applies to itself; `None` if it applies none.
     pub applied_files: Option<AppliedFiles>,
@@ -163,8 +163,8 @@ impl Config {
             );
             return Err(flags.wrong_with(VIEWS, problem, "true"));
         }
-        // Only what has views can copy them.
-        let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
+        // Only what has views can copy them. Beside a ledger in the data folder, analysts read the views themselves.
+        let analytics = flags.check(ANALYTICS, boolean_or_on(&args.analytics))? && views && database.is_some();
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let content = object_store::content_store(&variable)?;
         let alerts = alerting::read(&variable)?;

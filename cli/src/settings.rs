@@ -1,5 +1,5 @@
-//! What variables and flags say: the settings by name, and how the values are read that several commands have. What only `serve` reads
-//! is in its configuration.
+//! Settings, which are variables and flags: their names, and how those values are read that several commands have. The configuration of
+//! `serve` reads the others.
 
 mod access_log_output;
 pub mod environment;

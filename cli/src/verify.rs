@@ -9,9 +9,10 @@ mod signers;
 
 use std::path::Path;
 
-use analysts::{CompareCopyError, CopyComparison, CopyPlace};
-use events::log::{LEDGER_FILE, LogError, Reader, offline, wal};
+use analysts::{CompareCopyError, CopyComparison};
+use events::log::{DatabaseAddress, LEDGER_FILE, LogError, Reader, offline, wal};
 use events::verify::{self, Depth, Sound, VerifyError};
+use projections::views::VIEWS_FILE;
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
@@ -73,9 +74,10 @@ pub fn run(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result
 fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
     let json = args.is_json(flags)?;
     let log_only = flags.check(LOG_ONLY, boolean(&args.log_only))?;
-    let copy = args.copy.as_deref().map(copy_place).transpose()?;
+    let copy = args.copy.as_deref().map(copied_to).transpose()?;
     let ledger = match &copy {
-        Some(copy) if !is_ledger_named(args, flags)? => ledger_of(copy)?,
+        // The ledger beside the copy.
+        Some(copy) if !is_ledger_named(args, flags)? => LedgerPlace::Database(Box::new(copy.clone())),
         _ => LedgerPlace::find_alone(&args.ledger, flags)?,
     };
     let folder = match ledger.file() {
@@ -116,12 +118,15 @@ pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, NotSound>
     }
 }
 
-/// The place of a copy that an argument names.
-fn copy_place(named: &str) -> Result<CopyPlace, Failure> {
+/// The database with a copy that an argument names.
+fn copied_to(named: &str) -> Result<DatabaseAddress, Failure> {
     if is_address(named) {
-        return Ok(CopyPlace::Database(Box::new(database_at(named)?)));
+        return database_at(named);
     }
-    Ok(CopyPlace::Folder(named.into()))
+    Err(Failure::NotBegun(format!(
+        "--copy takes the address of a PostgreSQL database. A data folder has no copy: analysts read its {VIEWS_FILE}, which `ledgerway \
+         verify --data {named}` compares with the log"
+    )))
 }
 
 /// Whether an argument or a variable says where the ledger is.
@@ -130,21 +135,10 @@ fn is_ledger_named(args: &VerifyArgs, flags: &Flags) -> Result<bool, Failure> {
     Ok(database.is_some() || flags.has(DATA) || variable(DATA.variable).is_some())
 }
 
-/// The ledger beside a copy.
-fn ledger_of(copy: &CopyPlace) -> Result<LedgerPlace, Failure> {
-    match copy {
-        CopyPlace::Database(database) => Ok(LedgerPlace::Database(database.clone())),
-        CopyPlace::Folder(dir) if dir.join(LEDGER_FILE).is_file() => Ok(LedgerPlace::File(dir.join(LEDGER_FILE))),
-        CopyPlace::Folder(dir) => {
-            Err(Failure::NotBegun(format!("{} has no ledger: name the one that was copied", dir.display())))
-        }
-    }
-}
-
 /// Checks the ledger, the views in the folder if there is one, and the copy for analysts if it was named.
 fn verify(
     folder: Option<&Path>,
-    copy: Option<&CopyPlace>,
+    copy: Option<&DatabaseAddress>,
     published: Option<(&PublishedAt, &CommandRuntime)>,
     ledger: &LedgerPlace,
     log_only: bool,
@@ -205,7 +199,7 @@ impl Fault {
 }
 
 /// Compares the copy for analysts with the log.
-fn check_copy(copy: &CopyPlace, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<VerifiedCopy, Fault> {
+fn check_copy(copy: &DatabaseAddress, ledger: &LedgerPlace, reader: &dyn Reader) -> Result<VerifiedCopy, Fault> {
     let mut progress = Progress::new("copy", WithoutTerminal::Silent);
     let compared = analysts::compare(copy, reader, &mut |position, last| progress.at(position, last));
     match compared {

@@ -39,7 +39,7 @@ use report::{CheckedProvider, Report};
 use schedule::Schedule;
 use target::{Known, Retirements};
 
-/// What the checks need.
+/// The dependencies of the checks.
 pub struct Doctor {
     admin: AdminState,
     gateway: Arc<Gateway>,

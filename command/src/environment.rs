@@ -65,7 +65,7 @@ const CURRENT_CHECK: Duration = Duration::from_millis(100);
 /// How long it may take until this node's tables have what was recorded.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the environment's resources are made with.
+/// The dependencies of the environment's resources.
 #[derive(Clone)]
 pub struct EnvironmentParts {
     pub log: Log,

@@ -31,6 +31,7 @@ mod request_filter;
 pub mod search;
 pub mod snapshot_maker;
 pub mod snapshots;
+mod sql_views;
 mod store;
 pub mod summary;
 mod swap;

@@ -1,5 +1,6 @@
 //! The engines beside the requests: the log, the tables, the views and the counters.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,14 +9,14 @@ use access::limits::{
 };
 use access::rollup::AccessRollup;
 use access_log::AccessLog;
-use analysts::{ANALYTICS_FILE, Copier, CopyPlace};
+use analysts::Copier;
 use cli::settings::WrongConfig;
 use cli::{moved_ledger, variable};
 use command::body::memory::{BodyBounds, BodyMemory};
 use events::hex;
 use events::ids::IdMaker;
 use events::log::lock::{FolderError, FolderLock};
-use events::log::{LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, OpenError};
+use events::log::{DatabaseAddress, LEDGER_FILE, LimitSharing, LimitSharingSign, Log, LogOptions, OpenError};
 use events::private::{self, create_folder};
 use events::role::{Role, RoleStatus};
 use events::time::Clock;
@@ -33,6 +34,9 @@ use super::ServeError;
 use crate::config::{Config, LimitCounts};
 use crate::in_flight::InFlight;
 use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
+
+/// The copy for analysts that earlier versions kept in a data folder.
+const FORMER_COPY: &str = "analytics.db";
 
 /// The engines beside the requests, in the order of their start.
 pub struct Engines {
@@ -94,6 +98,7 @@ pub async fn start_engines(
                 (Log::open_shared(&database, &node, options)?, Some(folder))
             }
         };
+        delete_former_copy(&data);
         let views =
             keeps_views.then(|| KeptViews::start(&log, &data, &engines_clock, copied, snapshots)).transpose()?;
         Ok::<_, ServeError>((log, folder, views))
@@ -172,14 +177,9 @@ impl KeptViews {
         self.thread.stop();
     }
 
-    /// Their copy in this place; `None` if they are not copied. A file is closed to others before the gateway is ready, and not
-    /// only when the copier opens it.
-    pub fn copy(&self, place: CopyPlace) -> Option<Copier> {
-        let copied = self.copied.clone()?;
-        if let CopyPlace::Folder(folder) = &place {
-            private::close_database(&folder.join(ANALYTICS_FILE));
-        }
-        Some(Copier { views: self.handle.clone(), copied, place })
+    /// Their copy in this database; `None` if they are not copied.
+    pub fn copy(&self, database: DatabaseAddress) -> Option<Copier> {
+        Some(Copier { views: self.handle.clone(), copied: self.copied.clone()?, database })
     }
 }
 
@@ -200,6 +200,23 @@ pub fn check_data_folder(config: &Config) -> Result<(), WrongConfig> {
         return Err(config.moved_ledger(&moved_to, &moved_ledger::marker(data)));
     }
     if data.join(VIEWS_FILE).exists() && !has_ledger { Err(config.views_without_ledger()) } else { Ok(()) }
+}
+
+/// Deletes the copy for analysts that earlier versions kept in a data folder. Nothing follows the log there any more.
+fn delete_former_copy(data: &Path) {
+    let copy = data.join(FORMER_COPY);
+    if !copy.is_file() {
+        return;
+    }
+    let mut files = [""].into_iter().chain(private::BESIDE_A_DATABASE).map(|suffix| private::beside(&copy, suffix));
+    let deleted = files.try_for_each(|file| match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    });
+    match deleted {
+        Ok(()) => tracing::info!("deleted {FORMER_COPY}: what analysts read is in {VIEWS_FILE} now, see docs/sql.md"),
+        Err(error) => tracing::warn!(%error, "{FORMER_COPY} is not used any more, and cannot be deleted"),
+    }
 }
 
 /// Where limits are counted.

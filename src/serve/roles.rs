@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use analysts::CopyPlace;
 use archive::role::ArchiveOutlet;
 use audit_export::{AuditStream, AuditWebhook, Receiver};
 use budget_alerts::BudgetAlerts;
@@ -75,11 +74,8 @@ pub fn start(
         starter.start(Some(AuditWebhook { webhook, client: direct_client()?, format }));
     }
     starter.start(content.map(|content| content.retention(&engines.tables)));
-    let place = match &config.database {
-        Some(database) => CopyPlace::Database(Box::new(database.clone())),
-        None => CopyPlace::Folder(config.data.clone()),
-    };
-    starter.start(engines.views.as_ref().and_then(|views| views.copy(place)));
+    let copied = engines.views.as_ref().zip(config.database.clone());
+    starter.start(copied.and_then(|(views, database)| views.copy(database)));
     Ok(())
 }
 

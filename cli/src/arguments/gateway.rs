@@ -59,7 +59,7 @@ pub struct TryArgs {
     /// A name that clients ask for
     #[arg(value_name = "MODEL")]
     pub model: String,
-    /// What to say to the model
+    /// The text to send to the model
     #[arg(long, value_name = "TEXT", default_value = "Say hello in one short sentence.")]
     pub message: String,
     /// Print the answer as it arrives

@@ -174,12 +174,12 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "checkpoint_key",
         conflicts_with_all = ["archive", "bundle", "copy", "checkpoint"])]
     pub receipt: Option<PathBuf>,
-    /// Of an archive, check only that its files are whole and belong together, which needs no space for a ledger
+    /// Check only that the files of an archive are whole and belong together, which needs no space for a ledger
     #[arg(long, requires = "archive")]
     pub shallow: bool,
-    /// Also compare every row of the copy for analysts with the log: in this PostgreSQL database, or in analytics.db in this
-    /// folder. Its ledger is there too, unless you name another one
-    #[arg(long, visible_alias = "views", value_name = "URL|DIR")]
+    /// Also compare every row of the copy for analysts in this PostgreSQL database with the log. Its ledger is there too, unless you
+    /// name another one
+    #[arg(long, visible_alias = "views", value_name = "URL")]
     pub copy: Option<String>,
     /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
     /// /v1/log/key. Earlier keys of the log can be given as well, as lines or several times. The published log is beside the
@@ -219,8 +219,8 @@ pub(super) const REPLAY_EXAMPLES: &str = "Examples:
   ledgerway replay --as-of 2026-11-01T00:00:00Z --into october.sqlite
   ledgerway replay --as-of 0 --into empty.sqlite
 
-The file has the tables of views.db and a table `replay`, which says as of which event it is. Exit code 0: done, 1: failed, 2: not
-begun.";
+The file has the tables and the SQL views of views.db, and a table `replay`, which says as of which event it is. Exit code 0: done,
+1: failed, 2: not begun.";
 
 #[derive(Args)]
 pub struct ReplayArgs {

@@ -37,7 +37,7 @@ pub struct ServeArgs {
     /// Keep views, which answer queries; false is for a node with a database whose queries are answered by others
     #[arg(long, env = "LEDGERWAY_VIEWS", value_name = BOOL, default_value = "true")]
     pub views: String,
-    /// Keep a copy of the views for analysts: in the schema `views` of the database, or in analytics.db in the data folder
+    /// With a database: keep a copy of the views for analysts, in its schema `views`. Without one, analysts read views.db
     #[arg(long, env = "LEDGERWAY_ANALYTICS", value_name = BOOL, default_value = "true")]
     pub analytics: String,
     /// Events after which a snapshot of the views is kept, which lets `replay` begin near; 0: none is kept
@@ -118,7 +118,7 @@ pub struct ServeArgs {
     /// Time after which a hold expires, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
-    /// What to charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
+    /// The charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",
         value_parser = OneOf::new(UnknownUsage::words()))]

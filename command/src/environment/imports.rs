@@ -151,7 +151,7 @@ impl Environment {
         self.kept_imports.record(&self.parts.log).await
     }
 
-    /// What a catalogue changes now.
+    /// Returns the changes that a catalogue makes now.
     pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
         let Some(named) = &self.named else { return Ok(Plan::default()) };
         let parts = &self.parts;

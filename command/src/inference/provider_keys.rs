@@ -110,7 +110,7 @@ impl ProviderKeys {
         Some((wall + wait).trunc_subsecs(0))
     }
 
-    /// What would be chosen, without choosing it.
+    /// Returns the choice that would be made, without making it.
     fn outlook(&self, rows: &[KeyRow], choosable: Choosable) -> Choice {
         choose(&self.candidates(&mut self.uses(), rows), choosable, 0)
     }

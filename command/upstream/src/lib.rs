@@ -153,7 +153,7 @@ impl UpstreamClients {
         Self { tls: Arc::new(tls), loop_mark, clients: RwLock::default(), lookups: AtomicU64::new(0) }
     }
 
-    /// By which requests that come back are known.
+    /// Returns the mark by which requests that come back are known.
     pub const fn loop_mark(&self) -> &LoopMark {
         &self.loop_mark
     }

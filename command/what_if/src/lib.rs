@@ -1,4 +1,4 @@
-//! What-if: recorded requests under other budgets, rate limits, prices and routes. Read-only.
+//! Replays recorded requests under other budgets, rate limits, prices and routes. Read-only.
 //!
 //! The log is read once, in order. Up to the beginning of the period it is folded as recorded. In the period, every recorded request
 //! is decided again by the ledger's own function ([`events::ledger`]) on balances that follow the rules, priced by the ledger's own

@@ -22,7 +22,7 @@ use super::snapshots::{self, CopyError, PassedOver, SnapshotError, Unusable};
 use super::store::{Checkpoint, Store, StoreError};
 
 const TABLES: &str = include_str!("checkpoint/tables.sql");
-const CHECKPOINTS: &str = "projections";
+const CHECKPOINTS: &str = "rows_projections";
 const CREATE: &str = include_str!("replay/table.sql");
 const INSERT: &str = include_str!("replay/insert.sql");
 const DROP: &str = "DROP TABLE IF EXISTS replay";

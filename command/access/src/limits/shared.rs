@@ -43,7 +43,7 @@ pub enum SharedLimitsError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What must run as long as requests do.
+/// The background task of shared limits, which must run as long as requests do.
 pub struct SharedLimitsTask(Arc<SharedLimiter>);
 
 impl SharedLimiter {

@@ -28,7 +28,7 @@ pub struct Reader {
 struct OpenBlock {
     upstream_index: u64,
     content: Content,
-    /// It has thoughts that can be read.
+    /// True if it has thoughts that can be read.
     shows_thoughts: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::{StreamReader, StreamState};
 #[derive(Default)]
 pub struct Reader {
     choices: Choices,
-    /// By choice.
+    /// Indexed by choice.
     blocks: Vec<Blocks>,
     /// Calls of all choices.
     calls: usize,
