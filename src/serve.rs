@@ -1,4 +1,8 @@
 //! `ledgerway serve`: starts the engines and the server, and shuts them down in the right order.
+//!
+//! `engines` starts and stops the log, the tables and the views, `vault` opens the node's vault, `opened_door` makes the door
+//! and the routes behind it, and `shutdown` ends them. `archived` and `published` compare the ledger with its archive and its
+//! published log at the start; `roles` starts the outlets. `welcome.rs` is what it prints.
 
 mod applied_files;
 mod archived;

@@ -1,5 +1,14 @@
 //! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
 //! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
+//!
+//! - `files` and `yaml` read files as a tree that knows its lines (`mistake`). `kind` has the kinds of resources and what
+//!   tells them apart, `names` their names. `references` puts ids in place of names and back, where the schemas of bodies
+//!   have ids, with `conditions` for those in conditions of rules; `secret_source` says where a secret is.
+//! - `desired` checks what files ask for, `live` reads what the gateway has, and `plan` compares both. `between_resources`
+//!   finds what the gateway would refuse because of others (`model_names`: which model a name means), `warnings` what is
+//!   probably a mistake, and `carry_out` sends the changes; `report` and `text` show them.
+//! - `export` and `yaml_writer` write files, and `schema` makes their JSON Schema. `command::admin` has the normal form of a
+//!   body (`body_format.rs`), and checks it without a gateway.
 
 mod between_resources;
 mod carry_out;

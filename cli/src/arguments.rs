@@ -190,7 +190,7 @@ impl OutputArgs {
     }
 }
 
-/// The arguments of commands that read a ledger: the database, or the data folder.
+/// The ledger that a command works on.
 #[derive(Args)]
 pub struct LedgerArgs {
     /// PostgreSQL database with the ledger: postgres://USER@HOST/DATABASE [default: LEDGERWAY_DATABASE_URL; if unset, the

@@ -1,5 +1,5 @@
-//! Settings, which are variables and flags: their names, and how those values are read that several commands have. The configuration of
-//! `serve` reads the others.
+//! Settings by name, as variables and flags give them, and how the values are read that several commands have. What only `serve` reads
+//! is in its configuration.
 
 mod access_log_output;
 pub mod environment;

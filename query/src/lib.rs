@@ -12,6 +12,12 @@
 //!
 //! Answering every query only from what was already in the view was rejected: a caller that has just created something would
 //! not find it. A look-up by id that finds nothing waits for the view once (`lookup.rs`), and lists of resources always do.
+//!
+//! - `admin`: lists of resources, and what is shown below a model: `admin/callers.rs` who calls it, `admin/canary.rs` how its
+//!   canary does, `admin/one_model.rs` what such routes share.
+//! - `inferences`, `explain`, `content`: a request, its decisions, and what is kept of it; `request_rights` says what a
+//!   caller may see of these.
+//! - `grpc`, a crate beside: the same questions over gRPC. After a change of `grpc/proto/`, run `grpc/codegen/`.
 
 mod access_log;
 mod admin;

@@ -1,5 +1,5 @@
 //! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
-//! never passed on, except the redacted message of a rejection.
+//! never passed on, except the message, the code and the parameter of a rejected request, all of them redacted.
 
 mod sent;
 

@@ -1,4 +1,8 @@
 //! From the head of a request to its hold: read, plan, ask the ledger. Nothing is sent to a provider before that.
+//!
+//! An admission that was planned before a change of a right, team, price or route that may concern it is planned again, twice at
+//! most; the third plan is decided in any case. Whatever the plan, budgets are decided as of the end of the log, and rights are
+//! looked up again before anything is sent.
 
 use std::sync::Arc;
 

@@ -10,6 +10,17 @@
 //! It charges what is known to have been consumed: the provider's report if it is plausible, otherwise what went through,
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
+//!
+//! The failed calls of a request are recorded with its end, and cost what their providers had reported (`failed_calls.rs`). If
+//! the client of a non-streaming response disconnects when the upstream may have seen the request, the call continues without
+//! the client, and what the provider reports is settled (`whole.rs`, `abandoned.rs`). A request whose first target is slow may
+//! have two calls at a time (`hedging.rs`). The second one is a [`Running`] without a hold: it ends nothing, and when one of the
+//! two has answered, failed or lost its client, its record goes to the [`Running`] that has the hold.
+//!
+//! An end that could not be made durable is kept and retried, and recorded as failed, because its client was told so. A process
+//! that dies leaves holds behind; the sweeper expires them after their deadline, which is later than that of any request.
+//! Figures that arrive after that are recorded as a signed `budget.adjusted`. A settled request is corrected in the same way if
+//! the price that it was charged by is corrected (`command::revaluation`).
 
 mod end;
 mod second_call;

@@ -7,7 +7,8 @@
 //! only if no later lease has moved it: of two copiers at once, one fails and begins again. Where the changes are not known, it
 //! copies whole views, also in one transaction, so that analysts never see a part.
 //!
-//! Nothing else reads the copy. It can be deleted at any time, and does not wait for the disk: what a crash takes is copied again.
+//! Nothing reads the copy but analysts and `verify --copy`. No decision and no query of a client waits for it, and no person's name
+//! is in it. It can be deleted at any time, and does not wait for the disk: what a crash takes is copied again.
 
 mod compare;
 mod copied;

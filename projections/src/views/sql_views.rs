@@ -1,6 +1,9 @@
 //! The SQL views of `views.db`, by which analysts read its tables: they have stable names and plain types (docs/sql.md), and the
 //! tables may change with any version. They are part of the file, so that any SQLite can use them, and have no rows of their own:
 //! a rebuild or a swap of rows needs nothing of them. A file of another version gets those of this one when it is opened.
+//!
+//! Nothing reads them but analysts and `verify`. No decision and no query of a client waits for them, and no person's name is in
+//! them.
 
 use std::collections::BTreeSet;
 
