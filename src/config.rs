@@ -37,7 +37,7 @@ use command::environment::NamedProviders;
 use command::inference::{BreakerSettings, RetrySettings};
 use command::trace::TraceTarget;
 use events::ledger::UnknownUsage;
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 use projections::views::snapshot_maker::SnapshotSettings;
 use secrets::Secret;

@@ -29,8 +29,8 @@ use command::inference::{AbandonedCalls, Copies};
 use command::trace::{Exporting, TraceFigures};
 use command::{opened_keys, revaluation};
 use events::ids::{IdMaker, SystemRandom};
-use events::log::lock;
 use events::time::{Clock, SystemClock};
+use events_log::lock;
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
 

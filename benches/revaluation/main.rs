@@ -129,5 +129,5 @@ fn wait(since: Instant, mut is_done: impl FnMut() -> io::Result<bool>) -> io::Re
 }
 
 fn ledger(data: &Path) -> std::path::PathBuf {
-    data.join(events::log::LEDGER_FILE)
+    data.join(events_log::LEDGER_FILE)
 }

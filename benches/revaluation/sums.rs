@@ -6,8 +6,8 @@ use std::path::Path;
 
 use events::event::{Event, Hold, Inference, Recorded, Resource};
 use events::ids::RequestId;
-use events::log::{EventFilter, open_reader};
 use events::usage::TokenClasses;
+use events_log::{EventFilter, open_reader};
 
 use crate::ledger;
 

@@ -7,8 +7,8 @@ use std::{fs, io};
 
 use command::admin::setup::ensure_default_tenancy;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::Log;
 use events::time::SystemClock;
+use events_log::Log;
 use harness::admin::Admin;
 use harness::gateway::Gateway;
 use serde_json::json;

@@ -10,11 +10,11 @@
 //! | `SCALE_SAMPLES` | 100 | of each request and query |
 
 mod folder;
-#[path = "../../events/benches/verify/kept.rs"]
+#[path = "../../log/benches/verify/kept.rs"]
 mod kept;
 mod measure;
 mod requests;
-#[path = "../../events/benches/verify/story.rs"]
+#[path = "../../log/benches/verify/story.rs"]
 mod story;
 
 use std::io;

@@ -2,7 +2,7 @@
 //! the same. Exit 0 done, 1 failed, 2 not begun.
 
 use archive::{Archive, ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
-use events::log::{PAGE_EVENTS, Reader, open_reader};
+use events_log::{PAGE_EVENTS, Reader, open_reader};
 use object_storage::ObjectStoreAddress;
 use serde_json::json;
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use archive::{Archive, Checked, Damage, DamageKind, ReadError, Segments};
 use command::admin::ClaimedNames;
-use events::log::{
+use events_log::verify::{self, Depth, VerifyError};
+use events_log::{
     EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, OpenError, PAGE_EVENTS, open_reader_offline,
 };
-use events::verify::{self, Depth, VerifyError};
 
 use super::progress::{Progress, WithoutTerminal};
 

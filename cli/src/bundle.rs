@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bundles::{Header, Selection, TenantRange, Written};
 use events::ids::TenantId;
-use events::log::Reader;
+use events_log::Reader;
 use secrets::log_key::recorded_log_keys;
 use serde_json::json;
 use tlog::{Tile, TileId, TreeHead};

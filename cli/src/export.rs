@@ -7,8 +7,8 @@ use archive::{Archive, ReadError, Segments};
 use csv::{Terminator, WriterBuilder};
 use events::canonical;
 use events::event::Recorded;
-use events::log::{PAGE_EVENTS, Reader};
 use events::plain_json;
+use events_log::{PAGE_EVENTS, Reader};
 use serde_json::Value;
 
 use super::Failure;

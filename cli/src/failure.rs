@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use events::log::LogError;
+use events_log::LogError;
 use secrets::file::SecretFileError;
 use secrets::node_key::NodeKeyError;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use command::admin::setup::DEV_KEY_FILE;
-use events::log::lock::{LockHolder, lock_holder};
+use events_log::lock::{LockHolder, lock_holder};
 use secrets::{Secret, operator_key};
 
 use super::gateway_client::GatewayClient;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use events::log::{
+use events_log::{
     DatabaseAddress, LEDGER_FILE, LogError, Reader, open_reader, open_reader_offline, open_shared_reader,
 };
 

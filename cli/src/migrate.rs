@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use events::log::{DatabaseAddress, Log, Migrated};
+use events_log::{DatabaseAddress, Log, Migrated};
 
 use super::ledger_place::named_database;
 use super::progress::{Progress, WithoutTerminal};

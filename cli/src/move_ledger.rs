@@ -5,8 +5,8 @@
 use std::io;
 use std::path::Path;
 
-use events::log::lock::FolderLock;
-use events::log::{
+use events_log::lock::FolderLock;
+use events_log::{
     CopyCallbacks, DatabaseAddress, LEDGER_FILE, LogError, UnusableReason, copy_to_shared, open_reader,
     open_shared_reader,
 };

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use events::log::DatabaseAddress;
 use events::private;
+use events_log::DatabaseAddress;
 
 use super::{Failure, print_error};
 

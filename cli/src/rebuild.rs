@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use events::log::lock::FolderLock;
-use events::log::{open_reader, open_shared_reader};
 use events::private::create_folder;
+use events_log::lock::FolderLock;
+use events_log::{open_reader, open_shared_reader};
 use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use events::log::{Head, LogError, offline};
 use events::time::{Clock, SystemClock, rfc3339};
+use events_log::{Head, LogError, offline};
 use projections::views::replay::{ReplayRequest, Replayed, replay};
 use projections::views::snapshots::SNAPSHOTS_FOLDER;
 use projections::views::{Moment, NotRecorded};

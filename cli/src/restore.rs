@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 
 use archive::Archive;
-use events::log::lock::FolderLock;
-use events::log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, open_shared_reader};
 use events::private::{BESIDE_A_DATABASE, beside};
+use events_log::lock::FolderLock;
+use events_log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, open_shared_reader};
 use projections::views::VIEWS_FILE;
 use secrets::NodeKey;
 

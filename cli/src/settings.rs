@@ -11,7 +11,7 @@ pub mod setting;
 
 use std::path::Path;
 
-use events::log::{DatabaseAddress, LEDGER_FILE};
+use events_log::{DatabaseAddress, LEDGER_FILE};
 use object_storage::ObjectStoreAddress;
 use secrets::{NodeKey, Secret};
 

@@ -10,8 +10,8 @@ mod signers;
 use std::path::Path;
 
 use analysts::{CompareCopyError, CopyComparison};
-use events::log::{DatabaseAddress, LEDGER_FILE, LogError, Reader, offline, wal};
-use events::verify::{self, Depth, Sound, VerifyError};
+use events_log::verify::{self, Depth, Sound, VerifyError};
+use events_log::{DatabaseAddress, LEDGER_FILE, LogError, Reader, offline, wal};
 use projections::views::VIEWS_FILE;
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use events::log::{Reader, open_reader_offline};
 use events::time::rfc3339;
+use events_log::{Reader, open_reader_offline};
 use serde_json::{Value, json};
 use what_if::{Figures, Period, RefusingRule, Report, Rules, WhatIfError};
 

@@ -39,14 +39,14 @@ mod store;
 use std::sync::Arc;
 
 use access::auth::hashing::KeyHasher;
-use events::concurrency::ConcurrencyLimiter;
 use events::event::StreamKind;
 use events::event::admin::{
     AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
 use events::ids::IdMaker;
-use events::log::Log;
 use events::time::Clock;
+use events_log::Log;
+use events_log::concurrency::ConcurrencyLimiter;
 use openapi::{Api, Entrance};
 use projections::tables::TablesHandle;
 use secrets::{KeyCheck, Vault};

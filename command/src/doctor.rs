@@ -30,8 +30,8 @@ use access::limits::LocalSince;
 use axum::extract::{FromRequest, Request, State};
 use catalogue::Catalogue;
 use events::event::admin::Provider;
-use events::log::Log;
 use events::refusal::ErrorCode;
+use events_log::Log;
 use http::StatusCode;
 use openapi::{Answer, Api, Entrance, Json, Operation, schema};
 use tokio::sync::Semaphore;
@@ -146,8 +146,8 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use events::log::LogOptions;
     use events::time::SystemClock;
+    use events_log::LogOptions;
 
     use super::*;
 

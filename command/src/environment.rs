@@ -50,8 +50,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use events::ids::IdMaker;
-use events::log::Log;
 use events::time::Clock;
+use events_log::Log;
 use projections::tables::TablesHandle;
 use secrets::Vault;
 use tokio::time::Instant;

@@ -26,13 +26,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::backoff::Backoff;
 use events::event::price_revalued::PriceRevalued;
 use events::event::{Context, Event, Resource, Stream, StreamKind};
 use events::ledger::Revaluation;
-use events::log::{Append, AppendError, Basis, EventFilter, Log, LogError, Revalued};
 use events::money::NanoUsd;
 use events::time::Clock;
+use events_log::backoff::Backoff;
+use events_log::{Append, AppendError, Basis, EventFilter, Log, LogError, Revalued};
 
 use price_history::{PastChange, PriceHistory};
 use scan::{ACTOR, Scan};

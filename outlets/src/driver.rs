@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use events::log::Log;
-use events::role::RoleStatus;
 use events::time::Clock;
+use events_log::Log;
+use events_log::role::RoleStatus;
 
 use crate::{LeasedRole, Outlet};
 

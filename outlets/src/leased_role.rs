@@ -1,9 +1,9 @@
 //! A role while this process has its lease.
 
-use events::backoff::Backoff;
-use events::log::{Lease, Log, LogError};
-use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
+use events_log::backoff::Backoff;
+use events_log::role::{RoleMemory, RoleStatus};
+use events_log::{Lease, Log, LogError};
 
 /// The tools of an outlet while this process has its role.
 pub struct LeasedRole<'a> {

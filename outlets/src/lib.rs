@@ -13,8 +13,8 @@ mod remembered_follower;
 
 use std::fmt::Display;
 
-use events::backoff::Backoff;
-use events::role::Role;
+use events_log::backoff::Backoff;
+use events_log::role::Role;
 use tokio::time::{Instant, sleep_until};
 
 pub use driver::run;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use events::log::{Followed, Follower, LogError};
-use events::role::RoleMemory;
+use events_log::role::RoleMemory;
+use events_log::{Followed, Follower, LogError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::LeasedRole;

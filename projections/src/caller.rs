@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::concurrency::Requester;
 use events::event::admin::{Permission, Reach};
 use events::event::{Actor, Chain, Context};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
+use events_log::concurrency::Requester;
 
 use crate::model_globs::ModelGlobs;
 

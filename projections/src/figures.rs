@@ -11,7 +11,7 @@ mod series;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::log::{Log, PAGE_EVENTS};
+use events_log::{Log, PAGE_EVENTS};
 use prometheus::Registry;
 use tokio::sync::{Notify, watch};
 

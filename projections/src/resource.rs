@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use events::event::admin::UpstreamKey;
 use events::event::{Resource, ResourceState, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
-use events::log::PersonalData;
 use events::time::rfc3339;
+use events_log::PersonalData;
 use serde_json::{Map, Value, json};
 
 use crate::tables::{SetAside, Tables};

@@ -104,10 +104,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::concurrency::QueryPermit;
-use events::log::{Head, Log, LogError};
 use events::named;
 use events::time::Clock;
+use events_log::concurrency::QueryPermit;
+use events_log::{Head, Log, LogError};
 use tokio::sync::{Notify, watch};
 
 pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};

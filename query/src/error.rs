@@ -1,10 +1,10 @@
 //! The errors of queries, and the one table that maps them to refusals.
 
 use axum::response::{IntoResponse, Response};
-use events::concurrency::{NoRoom, QUERY_MAX, QueryLost};
 use events::limit::LimitReached;
-use events::log::LogError;
 use events::refusal::{ErrorCode, Refusal};
+use events_log::LogError;
+use events_log::concurrency::{NoRoom, QUERY_MAX, QueryLost};
 use openapi::refusals;
 use projections::views::{PastError, ViewsError};
 

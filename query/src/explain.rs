@@ -6,10 +6,10 @@ mod request_json;
 
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Permission;
-use ::events::explain::{ReadBounds, explain};
 use ::events::ids::RequestId;
 use ::projections::views::inferences::One;
 use axum::extract::Path;
+use events_log::explain::{ReadBounds, explain};
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};

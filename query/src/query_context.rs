@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use chrono::{DateTime, Utc};
-use events::concurrency::QueryPermit;
 use events::event::access::ReadKind;
 use events::event::admin::Permission;
-use events::log::{LogError, PositionStatus, Reader};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::rfc3339;
+use events_log::concurrency::QueryPermit;
+use events_log::{LogError, PositionStatus, Reader};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use projections::caller::Caller;

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use events::concurrency::{ConcurrencyLimiter, Requester, UnreadBytes};
+use events_log::concurrency::{ConcurrencyLimiter, Requester, UnreadBytes};
 use http_body::{Frame, SizeHint};
 use projections::caller::Caller;
 

@@ -4,7 +4,7 @@ use archive::SegmentLimits;
 use cli::arguments::ServeArgs;
 use cli::settings::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING};
 use cli::settings::{Flags, WrongConfig, boolean, object_store};
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 
 use super::object_store::own_object_store;

@@ -3,7 +3,7 @@
 use cli::arguments::ServeArgs;
 use cli::settings::setting::{CONTENT_URL, DATABASE_URL, OBJECT_STORE_URL};
 use cli::settings::{Flags, OBJECTS_FOLDER, Setting, WrongConfig};
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 
 /// The object store in `LEDGERWAY_CONTENT_URL`, which has sealed content; `None` if it is unset.

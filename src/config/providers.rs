@@ -8,7 +8,7 @@ use catalogue::{InForce, UnreadableCatalogue};
 use cli::arguments::ServeArgs;
 use cli::settings::{Advice, Flags, WrongConfig, boolean, setting};
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 
 use super::address;
 use super::values::boolean_or_on;

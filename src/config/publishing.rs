@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cli::arguments::ServeArgs;
 use cli::settings::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
 use cli::settings::{Flags, WrongConfig, boolean, object_store};
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
 use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};

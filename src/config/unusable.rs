@@ -5,7 +5,7 @@ use std::path::Path;
 
 use access::limits::{CounterError, SharingNode};
 use cli::settings::{Advice, Setting, WrongConfig, setting, two_ledgers};
-use events::log::{DatabaseAddress, LEDGER_FILE};
+use events_log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
 use secrets::log_key::LogKeyError;
 

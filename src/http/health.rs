@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use access::limits::RateLimiter;
 use axum::extract::State;
-use events::log::Log;
-use events::role::{Role, RoleState, RoleStatus};
+use events_log::Log;
+use events_log::role::{Role, RoleState, RoleStatus};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};

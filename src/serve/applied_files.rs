@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use cli::apply::files::{self, SourceFile};
 use cli::{CommandRuntime, Failure, apply};
-use events::log::{Lease, Log};
-use events::role::{Role, RoleStatus};
+use events_log::role::{Role, RoleStatus};
+use events_log::{Lease, Log};
 use prometheus::{IntGauge, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::{Archive, LogDiffers, Newest, ReadError, SegmentLimits, compare_with_log};
-use events::log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
+use events_log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
 use object_storage::{NotOpened, Open, OpenError, Opening};
 
 use super::ServeError;

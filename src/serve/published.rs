@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use events::event::{Stream, StreamKind};
-use events::log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
-use events::role::Role;
 use events::time::Clock;
+use events_log::role::Role;
+use events_log::{LEDGER_FILE, LogError, Reader, open_reader, open_shared_reader};
 use object_storage::{Objects, Open, Opening};
 use secrets::Vault;
 use secrets::log_key::{LogKeyError, recorded_log_keys};

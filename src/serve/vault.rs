@@ -6,7 +6,7 @@ use std::time::Duration;
 use command::admin::setup::{self, DefaultTenancy};
 use command::environment::NamedProviders;
 use events::ids::IdMaker;
-use events::log::{Log, LogError};
+use events_log::{Log, LogError};
 use projections::tables::TablesHandle;
 use secrets::node_key::NodeKeyError;
 use secrets::reseal::StoredSecrets;
@@ -90,8 +90,8 @@ async fn wrong_node_key(config: &Config, log: &Log) -> Result<WrongNodeKey, LogE
 #[cfg(test)]
 mod tests {
     use events::ids::SystemRandom;
-    use events::log::LogOptions;
     use events::time::{Clock, SystemClock};
+    use events_log::LogOptions;
     use projections::tables;
     use tokio::runtime::{Builder, Runtime};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cli::printable;
 use cli::table::aligned;
 use command::environment::RegisteredProvider;
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use secrets::{node_key, operator_key};
 
 /// The settings that make models appear.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use events::log::LEDGER_FILE;
+use events_log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

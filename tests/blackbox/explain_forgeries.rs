@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use events::explain::{Difference, Explanation, ReadBounds, Verdict, explain};
-use events::log::{LEDGER_FILE, open_reader};
 use events::time::{Clock, SystemClock, rfc3339};
+use events_log::explain::{Difference, Explanation, ReadBounds, Verdict, explain};
+use events_log::{LEDGER_FILE, open_reader};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

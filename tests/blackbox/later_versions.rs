@@ -6,8 +6,8 @@ use std::sync::Arc;
 use events::event::admin::{Provider, ProviderKindName};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::log::{Append, Basis, Log, LogOptions};
 use events::time::SystemClock;
+use events_log::{Append, Basis, Log, LogOptions};
 use serde_json::json;
 use testing::upstream::MockUpstream;
 

@@ -11,7 +11,7 @@ mod foreign_names;
 mod gateway;
 mod health;
 mod scripted;
-#[path = "../../events/benches/verify/story.rs"]
+#[path = "../../log/benches/verify/story.rs"]
 mod story;
 mod tenant;
 #[path = "../../outlets/witness/src/test_log.rs"]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use events::event::admin::Shadow;
-use events::log::LEDGER_FILE;
+use events_log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::{MockUpstream, TEXT};

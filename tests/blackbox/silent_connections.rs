@@ -1,5 +1,5 @@
 //! A node of a shared ledger of whose connections the network drops one without telling either end. The log has the rest in
-//! `events/tests/suite/silent_connections.rs`.
+//! `log/tests/suite/silent_connections.rs`.
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod closure;
 mod comments;
 mod cycles;
 mod dialects;
@@ -12,8 +13,8 @@ use map::shipped;
 
 /// The folders that may use a database: the engines of the log, the views, and their copy for analysts.
 const DATABASES: [&str; 5] = [
-    "events/src/log/engine/postgres",
-    "events/src/log/engine/sqlite",
+    "log/src/engine/postgres",
+    "log/src/engine/sqlite",
     "projections/src/views",
     "projections/access_log/src",
     "outlets/analysts/src",
@@ -64,7 +65,7 @@ fn only_the_log_and_the_views_use_sql() {
     let others: Vec<&&PathBuf> = outside.iter().filter(|path| names_a_database(path)).collect();
     assert!(others.is_empty(), "{others:?}");
     let knows_none =
-        |member: &&str| !["events", "projections", "projections/access_log", "outlets/analysts", "."].contains(member);
+        |member: &&str| !["log", "projections", "projections/access_log", "outlets/analysts", "."].contains(member);
     for member in shipped().filter(knows_none) {
         let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a manifest");
         // Tests damage a database.
@@ -90,33 +91,35 @@ fn dependencies(member: &str) -> Vec<String> {
 #[test]
 fn the_engine_of_the_log_is_named_only_where_it_is_opened() {
     let naming = |engine: &str| {
-        let folder = Path::new("events/src/log/engine").join(engine);
+        let folder = Path::new("log/src/engine").join(engine);
         let names = [format!("{engine}::"), format!("engine::{engine}")];
         let named = |(path, code): &(PathBuf, String)| {
             !path.with_extension("").starts_with(&folder) && names.iter().any(|name| code.contains(name))
         };
         let mut naming: Vec<String> =
-            sources("events").into_iter().filter(named).map(|(path, _)| path.display().to_string()).collect();
+            sources("log").into_iter().filter(named).map(|(path, _)| path.display().to_string()).collect();
         naming.sort();
         naming
     };
-    let opened = ["events/src/log.rs", "events/src/log/open.rs", "events/src/log/stepped.rs"];
+    let opened = ["log/src/lib.rs", "log/src/open.rs", "log/src/stepped.rs"];
     assert_eq!(naming("postgres"), opened);
     // A ledger is copied from one into the other.
-    let copied = ["events/src/log.rs", "events/src/log/engine/postgres/copy.rs", "events/src/log/open.rs"];
-    assert_eq!(naming("sqlite"), [&copied[..], &["events/src/log/stepped.rs"]].concat());
+    let copied = ["log/src/engine/postgres/copy.rs", "log/src/lib.rs", "log/src/open.rs"];
+    assert_eq!(naming("sqlite"), [&copied[..], &["log/src/stepped.rs"]].concat());
 }
 
 /// A refusal is recorded by its code; the crates that serve HTTP decide on its status and its words.
 #[test]
-fn events_know_no_http() {
-    let known = dependencies("events");
-    assert!(!known.iter().any(|name| ["axum", "http", "hyper", "tower"].contains(&name.as_str())), "{known:?}");
-    for (path, code) in sources("events") {
-        let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let names = ["fn status", "StatusCode", "http::", "native_body", "min_position", "x-ledgerway-"];
-        let named = lines.find(|line| names.iter().any(|name| line.contains(name)));
-        assert_eq!(named, None, "{}", path.display());
+fn events_and_the_log_know_no_http() {
+    for member in ["events", "log"] {
+        let known = dependencies(member);
+        assert!(!known.iter().any(|name| ["axum", "http", "hyper", "tower"].contains(&name.as_str())), "{known:?}");
+        for (path, code) in sources(member) {
+            let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let names = ["fn status", "StatusCode", "http::", "native_body", "min_position", "x-ledgerway-"];
+            let named = lines.find(|line| names.iter().any(|name| line.contains(name)));
+            assert_eq!(named, None, "{}", path.display());
+        }
     }
 }
 

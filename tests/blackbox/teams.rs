@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use events::explain::{ReadBounds, explain};
-use events::log::{LEDGER_FILE, open_reader};
+use events_log::explain::{ReadBounds, explain};
+use events_log::{LEDGER_FILE, open_reader};
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;

@@ -1,6 +1,6 @@
 //! The terms of targets: what a tenant or a request requires, no target is called that is not stated to meet it, and the log proves it.
 
-use events::log::LEDGER_FILE;
+use events_log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

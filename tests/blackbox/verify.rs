@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use events::log::LEDGER_FILE;
+use events_log::LEDGER_FILE;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

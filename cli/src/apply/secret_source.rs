@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use command::admin::setup::DEV_KEY_FILE;
-use events::log::LEDGER_FILE;
+use events_log::LEDGER_FILE;
 use secrets::{Secret, node_key, operator_key};
 
 use super::yaml::{Node, NodeValue};

@@ -3,7 +3,7 @@
 
 use events::hex;
 use events::ids::IdMaker;
-use events::log::{DatabaseAddress, LogError, UnusableReason, WrongLedger, append_alone, open_shared_reader};
+use events_log::{DatabaseAddress, LogError, UnusableReason, WrongLedger, append_alone, open_shared_reader};
 use secrets::node_key::VARIABLE;
 use secrets::reseal::{PreviousKey, Replacement, Resealed, StoredSecrets};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::ids::IdMaker;
-use events::log::{ExpiredHolds, Log, LogOptions};
 use events::time::Clock;
+use events_log::{ExpiredHolds, Log, LogOptions};
 use secrets::node_key::{self, VARIABLE};
 use secrets::reseal::{PreviousKey, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret, file};

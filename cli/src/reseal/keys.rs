@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use events::log::Reader;
+use events_log::Reader;
 use secrets::node_key::{NodeKeyError, PREVIOUS_VARIABLE, VARIABLE};
 use secrets::reseal::StoredSecrets;
 use secrets::{NodeKey, Secret, file};

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use access::limits::LocalSince;
-use events::log::RunningNode;
-use events::log::lock::LockHolder;
 use events::time::rfc3339;
+use events_log::RunningNode;
+use events_log::lock::LockHolder;
 
 use super::super::printable;
 use super::super::printable_text::printable_line;

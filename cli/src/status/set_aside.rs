@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{SetAsideReason, UpstreamKey};
 use events::event::{Change, Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
-use events::log::{LogError, Reader};
 use events::time::rfc3339;
+use events_log::{LogError, Reader};
 use projections::tables::Tables;
 use serde_json::{Value, json};
 

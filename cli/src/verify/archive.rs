@@ -1,7 +1,7 @@
 //! `ledgerway verify --archive`: checks the files of an archive, builds the ledger that they have in a temporary folder, and
 //! verifies it. It needs no database. Exit codes are those of `verify`.
 
-use events::log::open_reader_offline;
+use events_log::open_reader_offline;
 use serde_json::{Value, json};
 
 use super::super::archived_ledger::{NotBuilt, build, check_files};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use events::log::Reader;
+use events_log::Reader;
 use object_storage::{ObjectStoreAddress, Objects};
 use serde_json::{Value, json};
 use tlog::{SignedCheckpoint, Tile, TileId};

@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use events::event::Chain;
 use events::ids::KeyId;
-use events::log::{KeySecret, Log, LogError};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
+use events_log::{KeySecret, Log, LogError};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use projections::caller::Caller;

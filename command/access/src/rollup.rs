@@ -12,13 +12,13 @@ mod tally;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use events::backoff::Backoff;
 use events::event::access::{ChangeMethod, ReadKind};
 use events::event::{Actor, Context, StreamKind};
 use events::limit::{LimitName, LimitedMeasure};
-use events::log::Log;
 use events::refusal::ErrorCode;
 use events::time::Clock;
+use events_log::Log;
+use events_log::backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;

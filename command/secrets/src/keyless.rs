@@ -3,7 +3,7 @@
 
 use events::event::{Change, Event, Resource, Stream, StreamKind};
 use events::ids::ProviderKeyId;
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 
 /// A provider, or a provider key, whose API key was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]

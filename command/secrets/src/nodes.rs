@@ -1,7 +1,7 @@
 //! The nodes of an installation, as the database has them: the public half of each one's identity, and the tenants that it
 //! serves. An HMAC under the check key of API keys keeps anybody who can only write to the database from adding a node.
 
-use events::log::RegisteredNode;
+use events_log::RegisteredNode;
 
 use super::identity::Recipient;
 use super::{KeyCheck, NodeKey, ServedTenants};

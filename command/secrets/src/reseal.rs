@@ -11,9 +11,7 @@ use events::content::is_content_key;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{IdMaker, TenantId};
-use events::log::{
-    Append, AppendError, Basis, Log, LogError, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey,
-};
+use events_log::{Append, AppendError, Basis, Log, LogError, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey};
 
 use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;

@@ -4,7 +4,7 @@
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, Payload};
 use events::ids::IdMaker;
-use events::log::SideRow;
+use events_log::SideRow;
 
 use super::node_key::{NodeKey, wipe};
 

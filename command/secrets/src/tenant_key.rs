@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use events::hex;
 use events::ids::IdMaker;
-use events::log::{SideRow, TenantKey};
+use events_log::{SideRow, TenantKey};
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;

@@ -24,7 +24,7 @@ use chacha20poly1305::aead::KeyInit;
 use events::event::admin::{Provider, UpstreamKey};
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::ids::{IdMaker, IdMap, TenantId};
-use events::log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
+use events_log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use tokio::time::timeout;
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, User};
 use events::event::{Chain, StreamKind};
 use events::ids::{PartnerId, ProviderId, TeamId, TenantId, UserId};
-use events::log::Basis;
+use events_log::Basis;
 use projections::caller::Caller;
 use projections::reach;
 use projections::tables::{Entry, Tables, TenantSettings};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use events::event::admin::{AuditSearch, Handles, Model, Partner, Provider, ProviderKey, Team, Tenant, User};
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
-use events::log::{Name, SideRow};
+use events_log::{Name, SideRow};
 
 use super::names::{claim, claim_among};
 use super::resources::handles::{self, PLATFORM};

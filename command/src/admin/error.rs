@@ -3,11 +3,11 @@
 
 use access::auth::hashing::HashingError;
 use axum::response::{IntoResponse, Response};
-use events::concurrency::NoRoom;
 use events::event::StreamKind;
 use events::ids::TenantId;
-use events::log::{AppendError, LogError};
 use events::refusal::{ErrorCode, Refusal};
+use events_log::concurrency::NoRoom;
+use events_log::{AppendError, LogError};
 use secrets::VaultError;
 use secrets::log_key::LogKeyError;
 

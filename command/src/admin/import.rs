@@ -13,7 +13,7 @@ use catalogue::Catalogue;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
 use events::hex;
-use events::log::{Append, AppendError, Basis, SideRow};
+use events_log::{Append, AppendError, Basis, SideRow};
 use http::{StatusCode, Uri};
 use openapi::Json;
 use projections::caller::AtPosition;

@@ -4,7 +4,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use events::event::{Chain, Context, StreamKind};
-use events::log::{Append, AppendError, StoredReply};
+use events_log::{Append, AppendError, StoredReply};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};

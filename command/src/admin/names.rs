@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use events::event::StreamKind;
 use events::ids::TenantId;
-use events::log::{Name, SideRow};
+use events_log::{Name, SideRow};
 
 /// The scope of names without a tenant.
 const SHARED: &str = "shared";

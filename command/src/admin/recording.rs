@@ -2,7 +2,7 @@
 
 use events::event::admin::{Model, Price, Provider};
 use events::event::{Actor, Change, Context, ResourceState};
-use events::log::{Append, Basis, Log, SideRow};
+use events_log::{Append, Basis, Log, SideRow};
 use tokio::task::JoinSet;
 
 use super::lifecycle::{Command, Rules};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, OriginalUri, Request};
 use bytes::Bytes;
-use events::concurrency::CommandPermit;
 use events::event::admin::Permission;
 use events::ids::RequestId;
-use events::log::{ClientAddress, Idempotency, Log, SideRow, StoredReply};
+use events_log::concurrency::CommandPermit;
+use events_log::{ClientAddress, Idempotency, Log, SideRow, StoredReply};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;

@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use events::event::{Chain, Context, Stream, StreamKind};
 use events::ids::{TenantId, UserId};
-use events::log::{Append, AppendError, SideRow, StoredReply};
+use events_log::{Append, AppendError, SideRow, StoredReply};
 use http::StatusCode;
 use openapi::{Api, Entrance, Json};
 use projections::caller::{AtPosition, Caller};

@@ -10,9 +10,9 @@ use dialects::upstreams::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
 use events::ids::{IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
-use events::log::{Append, Log, PersonalData, SideRow};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
+use events_log::{Append, Log, PersonalData, SideRow};
 use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;

@@ -4,7 +4,7 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
-use events::log::{Append, AppendError, Basis, Log};
+use events_log::{Append, AppendError, Basis, Log};
 use projections::resource::Lifetime;
 
 use super::lifecycle::{Command, Fact, Lifecycle, Rules};

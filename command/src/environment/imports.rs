@@ -15,7 +15,7 @@ use catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events::log::Basis;
+use events_log::Basis;
 use serde_json::{Value, json};
 
 use super::reconciliation::{Plan, reconcile};

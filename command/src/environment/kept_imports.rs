@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use events::event::ResourceState;
 use events::event::admin::Price;
-use events::log::{Append, AppendError, Log};
 use events::private::ReplaceError;
+use events_log::{Append, AppendError, Log};
 use tokio::time::timeout;
 
 use crate::admin::CommandError;

@@ -1,6 +1,6 @@
 //! Whether this node is the one that records, and whether it has something to record.
 
-use events::log::EarlierNode;
+use events_log::EarlierNode;
 use tokio::time::Instant;
 
 use super::succession::Succession;

@@ -18,7 +18,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use catalogue::{Catalogue, InForce};
-use events::log::Log;
+use events_log::Log;
 use tokio::time::Instant;
 
 use super::check_times::{CHECK_EVERY, CheckTimes};

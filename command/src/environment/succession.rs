@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events::log::EarlierNode;
+use events_log::EarlierNode;
 use tokio::time::Instant;
 
 use super::check_times::CHECK_EVERY;

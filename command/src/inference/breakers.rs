@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::ids::ProviderId;
-use events::log::Log;
 use events::time::Clock;
+use events_log::Log;
 use projections::tables::{OpenBreaker, Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
 use upstream::Owner;

@@ -2,7 +2,7 @@
 
 use events::event::admin::Provider;
 use events::event::{Actor, Context, Resource, Stream};
-use events::log::{Append, AppendError, Basis, Log, LogError};
+use events_log::{Append, AppendError, Basis, Log, LogError};
 use projections::tables::Tables;
 
 /// Records a fact about a provider as the next one of a stream. `None` if others have changed the stream after `sequence`.

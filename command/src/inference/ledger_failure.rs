@@ -1,7 +1,7 @@
 //! The refusals for a ledger that cannot record.
 
-use events::log::LogError;
 use events::refusal::Refusal;
+use events_log::LogError;
 
 use crate::ledger_unavailable::ledger_unavailable;
 

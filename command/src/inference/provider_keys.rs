@@ -22,8 +22,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use dialects::upstreams::KeyBlame;
 use events::event::admin::{Provider, ProviderKey, UpstreamKey};
 use events::ids::{IdMaker, IdMap};
-use events::log::Log;
 use events::time::Clock;
+use events_log::Log;
 use projections::tables::{Tables, TablesHandle};
 use tokio_util::task::TaskTracker;
 

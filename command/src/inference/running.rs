@@ -36,10 +36,10 @@ use events::event::Recorded;
 use events::event::inference::{AttemptFailed, Backend, CLIENT_CLOSED, Hedge, Payer, ReportedByFailedCall};
 use events::ids::RequestId;
 use events::ledger::{Charge, Outcome};
-use events::log::{LogError, OpenHold};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
+use events_log::{LogError, OpenHold};
 use http::{HeaderName, HeaderValue};
 use upstream::{Owner, Transmission};
 

@@ -4,7 +4,7 @@ use axum::response::Response;
 use events::event::admin::BreakerClosed;
 use events::event::{Context, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::log::{Append, AppendError};
+use events_log::{Append, AppendError};
 use http::StatusCode;
 use serde_json::json;
 

@@ -24,7 +24,7 @@ mod rules;
 use chrono::{DateTime, Utc};
 use events::event::{Recorded, Stream};
 use events::ids::{ProviderId, RequestId};
-use events::log::{LogError, PAGE_EVENTS, Reader};
+use events_log::{LogError, PAGE_EVENTS, Reader};
 
 use replay::Replay;
 pub use report::{Figures, RefusedBy, RefusingRule, Report};

@@ -1,24 +1,17 @@
 //! Sample events for the tests.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Budget, Scope};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
-use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
-use events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
+use events::event::{Actor, Chain, Context};
+use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 use events::ledger::{Admission, Charge, Ending, IfShort, Outcome};
-use events::log::{Append, Basis, Reader};
 use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
-use events::time::{ManualClock, Period, parse_rfc3339};
-use events::verify::{Depth, Sound, VerifyError};
+use events::time::{Period, parse_rfc3339};
 use uuid::Uuid;
-
-/// The context of an event in SQL, also if it is stored once for many.
-pub const WHOLE_CONTEXT: &str = "coalesce((SELECT json_set(context, '$.request_id', aggregate_id) FROM contexts
-    WHERE number = CAST(metadata AS INTEGER)), metadata)";
 
 pub fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
@@ -27,10 +20,6 @@ pub fn id<I: From<Uuid>>(number: u128) -> I {
 /// Long ago: a database that is shared refuses times that are ahead of its own clock, and tests move theirs by weeks.
 pub fn start() -> DateTime<Utc> {
     parse_rfc3339("2020-11-20T08:00:00Z").expect("a time")
-}
-
-pub fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::at(start()))
 }
 
 /// Key `n` belongs to user, tenant and partner 1.
@@ -49,23 +38,6 @@ pub fn context(key: u128) -> Context {
 
 pub fn budget(number: u128, scope: Scope, limit: i64, period: Period) -> Budget {
     Budget::new(id(number), scope, NanoUsd::new(limit), period)
-}
-
-pub fn opened(budget: Budget) -> Event {
-    Event::from(Change::created(budget))
-}
-
-/// An append of one event to a stream that had `before` events.
-pub fn append(kind: StreamKind, number: BudgetId, before: u64, event: Event) -> Append {
-    Append {
-        stream: Stream::new(kind, number),
-        expected_sequence: before,
-        events: vec![event],
-        context: Context::of(Actor::Operator),
-        side: Vec::new(),
-        idempotency: None,
-        basis: Basis::default(),
-    }
 }
 
 pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admission {
@@ -131,9 +103,4 @@ pub fn ending(request: u128, key: u128, charged: Option<i64>) -> Ending {
         outcome: Outcome::Completed(ended(charged.unwrap_or(0))),
         charge,
     }
-}
-
-/// The check of a log without models and prices.
-pub fn verify(reader: &dyn Reader) -> Result<Sound, VerifyError> {
-    events::verify::verify(reader, Depth::Ledger, &mut |_, _| {})
 }

@@ -1,42 +1,11 @@
-//! Tests of the guarantees of the log and the ledger, from outside the crate.
+//! Tests of the guarantees of events and of the ledger, from outside the crate.
 
 mod affordable;
-mod alerts;
-mod bounded_reads;
-mod changes;
 mod costs;
-mod damage;
-mod erased_people;
-mod eventually;
-mod explained;
 mod facts;
-mod following;
 mod fuzz;
 mod golden;
-mod import;
-mod inference_keys;
-mod known_positions;
-mod large_sums;
-mod leases;
 mod ledger_model;
-mod log_contract;
-mod log_steps;
-mod one_batch;
-mod one_file;
-mod outages;
-mod owned_parts;
-mod parts;
 mod past_windows;
 mod refusals;
 mod released;
-mod revaluation;
-mod several_nodes;
-mod shared_reader;
-mod side_rows;
-mod silent_connections;
-mod skip_hunt;
-mod stale;
-mod test_log;
-mod unrecordable;
-mod write_checks;
-mod wrong_clock;

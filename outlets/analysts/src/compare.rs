@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use events::log::{DatabaseAddress, LogError, Reader};
+use events_log::{DatabaseAddress, LogError, Reader};
 use futures_util::TryStreamExt;
 use projections::views::View;
 use projections::views::compare::{CompareError, FreshRows};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use events::backoff::Backoff;
-use events::log::{DatabaseAddress, Lease, Log, Reader};
-use events::role::Role;
+use events_log::backoff::Backoff;
+use events_log::role::Role;
+use events_log::{DatabaseAddress, Lease, Log, Reader};
 use outlets::{LeasedRole, Outlet};
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 

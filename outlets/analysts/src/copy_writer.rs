@@ -6,7 +6,7 @@ pub mod statements;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use projections::views::{RowsId, View};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions, Row};

@@ -1,6 +1,6 @@
 //! Why the copy cannot be made or read.
 
-use events::log::LogError;
+use events_log::LogError;
 use projections::views::View;
 
 use crate::LAYOUT;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::runtime::Builder;

@@ -1,9 +1,9 @@
 //! The values of the copy: read from the views, and written as text that PostgreSQL takes.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
-use events::log::Exact;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{from_micros, parse_rfc3339, rfc3339};
+use events_log::Exact;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
 use serde::de::DeserializeOwned;

@@ -2,7 +2,7 @@
 //! log with it.
 
 use events::canonical;
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 
 use object_storage::{Enough, Object, StoreError};
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Follower, LogError, PAGE_EVENTS};
-use events::role::{Role, RoleMemory};
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
+use events_log::{Follower, LogError, PAGE_EVENTS};
 use object_storage::{NotOpened, Open, Opening};
 use outlets::{LeasedRole, Outlet, until};
 use tokio::time::Instant;

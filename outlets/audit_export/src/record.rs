@@ -1,6 +1,6 @@
 //! An entry of the audit with what is known beside it.
 
-use events::log::ClientAddress;
+use events_log::ClientAddress;
 use projections::views::audit::Entry;
 use serde_json::Value;
 

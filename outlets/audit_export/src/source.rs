@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use events::event::Recorded;
 use events::ids::RequestId;
-use events::log::{ClientAddress, Log, LogError};
+use events_log::{ClientAddress, Log, LogError};
 use projections::views::audit::Entry;
 
 use crate::record::AuditRecord;

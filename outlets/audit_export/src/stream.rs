@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Log, LogError};
-use events::role::{Role, RoleMemory};
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
+use events_log::{Log, LogError};
 use outlets::{LeasedRole, Outlet};
 use tokio::time::{MissedTickBehavior, interval};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use budget_alerts::{Delivery, DeliveryError, Webhook};
-use events::backoff::Backoff;
-use events::log::LogError;
-use events::role::{Role, RoleMemory};
+use events_log::LogError;
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
 use outlets::{LeasedRole, Outlet, RememberedFollower};
 use reqwest::Client;
 

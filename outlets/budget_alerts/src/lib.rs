@@ -17,10 +17,10 @@ mod webhook;
 
 use std::time::Duration;
 
-use events::backoff::Backoff;
 use events::event::{Event, Recorded};
-use events::log::{LogError, PAGE_EVENTS};
-use events::role::{Role, RoleMemory};
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
+use events_log::{LogError, PAGE_EVENTS};
 use outlets::{LeasedRole, Outlet, RememberedFollower};
 use reqwest::Client;
 

@@ -2,7 +2,7 @@
 //! process begins the time anew.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use events::role::RoleMemory;
+use events_log::role::RoleMemory;
 
 /// A receiver that refuses alerts for so long does not want them.
 const REFUSED_MAX: TimeDelta = TimeDelta::days(1);

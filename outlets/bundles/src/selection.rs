@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{NarrowedScope, Scope};
 use events::event::{Change, Event, Inference, Recorded, Resource, Stream};
 use events::ids::{PartnerId, PriceId, ProviderId, RequestId, TenantId};
-use events::log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 use events::scope_index::ScopeIndex;
+use events_log::{EventFilter, LogError, PAGE_EVENTS, Reader};
 
 /// Whose events, and of which time.
 #[derive(Clone, Copy, Debug)]

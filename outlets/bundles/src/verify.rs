@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Seek};
 use events::canonical;
 use events::event::{Event, Hold, Recorded, Resource};
 use events::ids::RequestId;
-use events::verify::{CheckedPart, PartCheck};
+use events_log::verify::{CheckedPart, PartCheck};
 use tlog::{PrunedTree, TreeHead};
 use transparency::{CheckpointError, LogKeys, leaf_of_envelope};
 

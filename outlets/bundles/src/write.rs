@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use events::canonical::{self, CanonicalError, ReadError};
 use events::event::Recorded;
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 use tlog::{Hash, Misplaced, PrunedTree, Tile, TileId, TreeHead, subtrees_between};
 use transparency::leaf_of_envelope;
 

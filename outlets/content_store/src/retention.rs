@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chrono::{Days, NaiveDate};
-use events::backoff::Backoff;
 use events::ids::TenantId;
-use events::role::Role;
+use events_log::backoff::Backoff;
+use events_log::role::Role;
 use object_storage::StoreError;
 use outlets::{LeasedRole, Outlet};
 use tokio::time::{Instant, sleep};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use events::backoff::Backoff;
 use events::content::ContentPart;
 use events::ids::IdMaker;
+use events_log::backoff::Backoff;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};

@@ -1,7 +1,7 @@
 //! Why the relay does not go on.
 
 use events::canonical::CanonicalError;
-use events::log::LogError;
+use events_log::LogError;
 
 use crate::subject::{STREAM, SUBJECTS};
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use events::canonical;
-use events::log::{Log, PositionStatus};
-use events::role::RoleMemory;
+use events_log::role::RoleMemory;
+use events_log::{Log, PositionStatus};
 
 use crate::connection::Connection;
 use crate::failure::RelayError;

@@ -26,7 +26,7 @@ mod stream;
 mod subject;
 mod window;
 
-use events::role::RoleMemory;
+use events_log::role::RoleMemory;
 
 pub use address::{NatsAddress, WrongNatsAddress};
 pub use stream::{REPLICAS_MAX, StreamLimits};

@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::backoff::Backoff;
-use events::log::{Lease, PAGE_EVENTS};
-use events::role::{Role, RoleMemory};
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
+use events_log::{Lease, PAGE_EVENTS};
 use futures_util::StreamExt;
 use outlets::{LeasedRole, Outlet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};

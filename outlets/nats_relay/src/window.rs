@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{Follower, LogError};
+use events_log::{Follower, LogError};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use tokio::task::spawn_blocking;

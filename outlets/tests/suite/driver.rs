@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use events::role::{Role, RoleState, RoleStatus};
+use events_log::role::{Role, RoleState, RoleStatus};
 use tokio::time::timeout;
 
 use crate::world::{Behaviour, LONG_PAUSE, Running, SOON, in_folder, migrated, node, soon};

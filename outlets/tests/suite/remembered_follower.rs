@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use events::backoff::Backoff;
-use events::log::{Log, LogError};
-use events::role::{Role, RoleMemory, RoleStatus};
 use events::time::SystemClock;
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory, RoleStatus};
+use events_log::{Log, LogError};
 use outlets::{LeasedRole, Outlet, RememberedFollower};
 use tokio::task::JoinSet;
 

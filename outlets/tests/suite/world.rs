@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use events::backoff::Backoff;
 use events::event::access::{Access, AccessDenied};
 use events::event::{Actor, Context, Stream, StreamKind};
-use events::log::{Log, LogOptions, Note};
 use events::refusal::ErrorCode;
-use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleStatus};
+use events_log::{Log, LogOptions, Note};
 use outlets::{LeasedRole, Outlet};
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;

@@ -3,7 +3,7 @@
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Event, Recorded, Resource, Stream, StreamKind};
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 use tlog::{SignedCheckpoint, VerifierKey};
 
 use crate::checkpoint::{CheckpointError, LogKeys};

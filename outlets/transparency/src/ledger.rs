@@ -2,7 +2,7 @@
 //! lost to other events, and be published as another history.
 
 use events::canonical::CanonicalError;
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 use tlog::{Hash, TreeHead};
 
 use crate::entry;

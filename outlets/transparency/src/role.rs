@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::backoff::Backoff;
 use events::event::Recorded;
-use events::log::{Followed, Follower, LogError, PAGE_EVENTS};
-use events::role::{Role, RoleMemory};
+use events_log::backoff::Backoff;
+use events_log::role::{Role, RoleMemory};
+use events_log::{Followed, Follower, LogError, PAGE_EVENTS};
 use object_storage::{NotOpened, Objects, Open, Opening};
 use outlets::{LeasedRole, Outlet, until};
 use reqwest::Client;

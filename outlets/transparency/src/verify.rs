@@ -2,7 +2,7 @@
 //! after it was published has another root.
 
 use events::canonical::CanonicalError;
-use events::log::{LogError, PAGE_EVENTS, Reader};
+use events_log::{LogError, PAGE_EVENTS, Reader};
 use tlog::{Hash, Tile, Tree, TreeFull, TreeHead, verify_consistency};
 
 use crate::entry;

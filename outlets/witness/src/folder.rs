@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use events::hex;
 use events::ids::Random;
-use events::log::lock::{FolderError, FolderLock};
 use events::private::{self, ReplaceError};
+use events_log::lock::{FolderError, FolderLock};
 use ring::digest::{SHA256, digest};
 use tlog::{Cosigner, KeyName, VerifierKey};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::ids::Random;
-use events::log::lock::FolderError;
 use events::time::Clock;
+use events_log::lock::FolderError;
 use tlog::{AddCheckpoint, Cosigner, KeyName, NoteSignature, TreeHead, VerifierKey};
 
 use crate::decision::SignedRequest;

@@ -3,12 +3,12 @@
 //! `cargo bench -p projections --bench projections`. `PROJECTIONS_EVENTS` sets the number of events to rebuild from
 //! (1,000,000), `PROJECTIONS_LOAD` the number of events to follow (400,000), `PROJECTIONS_ROUNDS` the number of rounds (1).
 
-#[path = "../../../events/benches/verify/kept.rs"]
+#[path = "../../../log/benches/verify/kept.rs"]
 mod kept;
 mod lag;
 mod rebuild;
 mod replay;
-#[path = "../../../events/benches/verify/story.rs"]
+#[path = "../../../log/benches/verify/story.rs"]
 mod story;
 
 use std::io;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::log::{Log, LogOptions};
 use events::time::SystemClock;
+use events_log::{Log, LogOptions};
 use harness::process::{Processes, reset_peak};
 use projections::views::{self, VIEWS_FILE};
 

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use events::log::{LEDGER_FILE, open_reader};
 use events::time::{Clock, SystemClock};
+use events_log::{LEDGER_FILE, open_reader};
 use harness::process::{Processes, reset_peak};
 use projections::views::replay::{ReplayRequest, replay};
 use projections::views::snapshot_maker::make;

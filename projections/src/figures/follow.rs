@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::event::Recorded;
-use events::log::{Followed, Follower};
+use events_log::{Followed, Follower};
 use tokio::sync::{Notify, watch};
 
 use super::series::Series;

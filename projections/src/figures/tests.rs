@@ -5,11 +5,11 @@ use events::event::hold::{BudgetReserved, BudgetSettled};
 use events::event::inference::{Backend, InferenceAdmitted, InferenceEnded, InferenceRefused, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Hold, Inference, Recorded, Stream, StreamKind};
 use events::ids::TenantId;
-use events::log::{LogOptions, Note};
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::{SystemClock, from_micros};
 use events::usage::{TokenClasses, Usage, UsageSource};
+use events_log::{LogOptions, Note};
 use prometheus::TextEncoder;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The tables as of an earlier position, as far as they say which providers, keys of them and prices there were.
 
 use events::event::{Resource, StreamKind};
-use events::log::{EventFilter, LogError, Part, Reader};
+use events_log::{EventFilter, LogError, Part, Reader};
 
 use super::Tables;
 

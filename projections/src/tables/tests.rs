@@ -4,11 +4,11 @@ use chrono::TimeDelta;
 use events::event::admin::{Handles, Origin, Permission, RoleGrant, Target};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
 use events::limit::{Bounds, Measure};
-use events::log::Part;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::ErrorCode;
 use events::routing::{Candidate, Features, choose};
 use events::time::{from_micros, parse_rfc3339};
+use events_log::Part;
 use uuid::Uuid;
 
 use super::providers_at::types;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use events::log::{Log, LogError};
+use events_log::{Log, LogError};
 use tokio::sync::watch;
 
 use super::Tables;

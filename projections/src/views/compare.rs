@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use events::log::{LogError, Reader, offline};
+use events_log::{LogError, Reader, offline};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 

@@ -7,7 +7,7 @@ use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, Error, Row};
 
-pub use events::log::Exact;
+pub use events_log::Exact;
 
 const BYTES: usize = size_of::<i128>();
 

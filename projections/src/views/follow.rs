@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use events::event::Recorded;
-use events::log::{Followed, Follower, Head, LogError, Reader};
 use events::time::from_micros;
+use events_log::{Followed, Follower, Head, LogError, Reader};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 
 /// Events in one transaction: the more there are, the fewer rows are written twice.
 pub const EVENTS_MAX: usize = 4096;

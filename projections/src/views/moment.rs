@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::log::{Head, LogError, Reader};
 use events::time::parse_rfc3339;
+use events_log::{Head, LogError, Reader};
 
 /// The least step of a recorded time.
 const MICROSECOND: Duration = Duration::from_micros(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::concurrency::{QueryPermit, Requester};
+use events_log::concurrency::{QueryPermit, Requester};
 
 use super::{AsOf, PastViews, PastViewsHandle, Question, Rebuild, View, ViewStatus, ViewsError, ViewsHandle};
 

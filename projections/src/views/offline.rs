@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use events::log::{LogError, Reader};
+use events_log::{LogError, Reader};
 
 use super::View;
 use super::log_pages::pages;

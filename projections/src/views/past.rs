@@ -27,10 +27,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::concurrency::QueryPermit;
-use events::log::{Log, Reader};
-use events::thread_priority;
 use events::time::Clock;
+use events_log::concurrency::QueryPermit;
+use events_log::thread_priority;
+use events_log::{Log, Reader};
 
 use super::pool::Pool;
 use super::replay::ReplayRequest;

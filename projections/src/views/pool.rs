@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use events::concurrency::QueryPermit;
-use events::log::interrupt::Interrupt;
-use events::log::interruptible;
+use events_log::concurrency::QueryPermit;
+use events_log::interrupt::Interrupt;
+use events_log::interruptible;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::exact;

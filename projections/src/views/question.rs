@@ -2,7 +2,7 @@
 //! and it knows the views that it reads. Its statements lie beside it in the folder of its view, so that they change with
 //! the tables. Callers name no table and write no SQL.
 
-use events::concurrency::QUERY_MAX;
+use events_log::concurrency::QUERY_MAX;
 use rusqlite::Connection;
 
 use super::past_error::PastError;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::log::{LogError, Reader};
 use events::time::Clock;
+use events_log::{LogError, Reader};
 use serde::Serialize;
 use tokio::sync::{mpsc as async_mpsc, watch};
 

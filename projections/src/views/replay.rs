@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use events::log::{LogError, Reader};
 use events::time::{from_micros, rfc3339};
+use events_log::{LogError, Reader};
 use rusqlite::{Connection, params};
 
 use super::View;

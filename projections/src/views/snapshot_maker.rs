@@ -8,10 +8,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use events::log::{Head, Log, LogError, Reader};
 use events::private;
-use events::thread_priority;
 use events::time::Clock;
+use events_log::thread_priority;
+use events_log::{Head, Log, LogError, Reader};
 use tokio::sync::watch;
 
 use super::StartError;

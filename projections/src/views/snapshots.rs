@@ -9,6 +9,7 @@
 //! Snapshots are made of the log alone, not of `views.db`: a view whose rows were damaged, or that stopped, spoils none, a rebuild
 //! changes none, and no reader keeps the write-ahead log of `views.db` from being reset.
 
+mod free_space;
 mod room;
 mod thinning;
 
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 use events::canonical;
 use events::event::Recorded;
 use events::hex;
-use events::log::{LogError, Reader};
 use events::private;
+use events_log::{LogError, Reader};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::View;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LogError, Reader, offline};
 use events::private;
+use events_log::{LogError, Reader, offline};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
 use super::View;

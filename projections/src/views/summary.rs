@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use events::event::StreamKind;
-use events::log::{LogError, Reader, offline};
 use events::money::NanoUsdSum;
+use events_log::{LogError, Reader, offline};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::View;

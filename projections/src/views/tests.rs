@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::{Change, Event, Recorded, Resource};
-use events::log::{LEDGER_FILE, open_reader};
+use events_log::{LEDGER_FILE, open_reader};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use events::ids::RequestId;
-use events::log::ClientAddress;
 use events::time::rfc3339;
+use events_log::ClientAddress;
 use projections::views::audit::Entry;
 
 use crate::names::Names;

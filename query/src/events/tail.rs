@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec::IntoIter;
 
-use events::concurrency::{StreamPermit, UnreadBytes};
 use events::event::Recorded;
 use events::event::admin::Permission;
-use events::log::{EventFilter, Head};
 use events::refusal::{ErrorCode, Refusal};
+use events_log::concurrency::{StreamPermit, UnreadBytes};
+use events_log::{EventFilter, Head};
 use futures_util::stream::{BoxStream, Stream, StreamExt, unfold};
 use projections::caller::Caller;
 use tokio::sync::watch;

@@ -1,14 +1,14 @@
 //! The parts of an explanation as JSON. Figures that the caller may not see elsewhere are null.
 
-use ::events::explain::{
-    About, AdmissionCheck, BindingBudget, BindingLimit, BoundCheck, BoundTarget, CallCost, Decision, Difference,
-    RouteCall, RouteCheck, RouteTarget, SettlementCheck, Verdict,
-};
 use ::events::ids::{BudgetId, LimitId, ProviderId};
 use ::events::money::{CostItem, ItemPrice};
 use ::events::recorded_route::RouteDetail;
 use ::events::routing::ChosenBy;
 use ::events::time::rfc3339;
+use events_log::explain::{
+    About, AdmissionCheck, BindingBudget, BindingLimit, BoundCheck, BoundTarget, CallCost, Decision, Difference,
+    RouteCall, RouteCheck, RouteTarget, SettlementCheck, Verdict,
+};
 use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
 use serde_json::{Map, Value, json};

@@ -1,9 +1,9 @@
 //! An explanation as JSON, with what the caller may see of it.
 
-use ::events::explain::Explanation;
 use ::events::ids::RequestId;
 use ::events::recorded_route::RouteDetail;
 use ::events::time::rfc3339;
+use events_log::explain::Explanation;
 use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 

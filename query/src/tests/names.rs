@@ -4,9 +4,9 @@ use ::events::event::admin::{Handles, Permission, Reach, Tenant};
 use ::events::event::{Actor, Chain, Change, Context, Event, Resource, Stream, StreamKind};
 use ::events::ids::{KeyId, RequestId};
 use ::events::ledger::RefusedRequest;
-use ::events::log::SideRow;
 use ::events::refusal::{ErrorCode, Refusal};
 use ::projections::caller::Caller;
+use events_log::SideRow;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ::events::concurrency::NoRoom;
 use ::events::event::admin::Permission;
 use ::events::event::{Change, Event, Recorded, Resource, Stream, StreamKind};
 use ::events::refusal::ErrorCode;
 use ::projections::caller::Caller;
+use events_log::concurrency::NoRoom;
 use futures_util::StreamExt;
 use tokio::time::{Instant, advance, sleep, timeout};
 

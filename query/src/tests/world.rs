@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::events::concurrency::ConcurrencyLimiter;
 use ::events::content::{ContentPolicy, ContentSalts};
 use ::events::event::access::ReadKind;
 use ::events::event::admin::{Budget, Key, Partner, Permission, Reach, RoleGrant, Scope, Tenant, User};
@@ -12,7 +11,6 @@ use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, Infer
 use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
 use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
-use ::events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold, PersonalData, SideRow};
 use ::events::money::NanoUsd;
 use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{Clock, Period, SystemClock};
@@ -27,6 +25,8 @@ use access_log::{AccessLog, AccessLogSettings, ViewSettings};
 use axum::Router;
 use axum::body::Body;
 use content_store::ContentReader;
+use events_log::concurrency::ConcurrencyLimiter;
+use events_log::{Admitted, Append, Basis, Log, LogOptions, OpenHold, PersonalData, SideRow};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use openapi::refusals::NATIVE;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::concurrency::QueryPermit;
+use events_log::concurrency::QueryPermit;
 use projections::views::usage_by_hour::{Dimension, GroupKey, Groups, Sums};
 
 use super::question::Question;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use events::event::{Event, Inference};
-use events::log::Reader;
 use events::refusal::Refusal;
 use events::time::from_micros;
+use events_log::Reader;
 use projections::views::inferences::{Counted, CountedRequest, Filter, ROWS_SCANNED_MAX};
 use projections::views::usage_by_hour::{self, Dimension, GroupKey, Sums, calendar};
 use projections::views::{PageBounds, SearchResult};

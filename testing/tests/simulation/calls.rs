@@ -8,9 +8,9 @@ use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::{self, Actor, Context, Stream, StreamKind};
 use events::ids::BudgetId;
 use events::ledger::{Charge, Ending, Revaluation};
-use events::log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
 use events::money::NanoUsd;
 use events::time::Period;
+use events_log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
 
 use super::books::{Account, Checked, must};
 use super::clients::{Change, Correction, DueEnd, KnownOutcome, Request};

@@ -3,7 +3,7 @@
 
 use events::ids::{BudgetId, RequestId};
 use events::ledger::{Admission, Ending, UnknownUsage};
-use events::log::Append;
+use events_log::Append;
 
 use super::books::{Books, Checked, must};
 use super::facts::id;

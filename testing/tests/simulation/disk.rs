@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use events::log::{LEDGER_FILE, Log, open_reader};
+use events_log::{LEDGER_FILE, Log, open_reader};
 use projections::views::{Store, VIEWS_FILE};
 use tempfile::TempDir;
 

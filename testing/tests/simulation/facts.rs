@@ -9,11 +9,11 @@ use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
 use events::ledger::{Admission, IfShort, Outcome, RefusedRequest};
-use events::log::Note;
 use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Period, parse_rfc3339};
+use events_log::Note;
 use uuid::Uuid;
 
 /// The number of keys.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{Follower, Log, Reader};
+use events_log::{Follower, Log, Reader};
 use projections::views::replay::{ReplayRequest, replay};
 use projections::views::snapshot_maker::make;
 use projections::views::{Store, StoreError, VIEWS_FILE, View};

@@ -10,11 +10,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use events::ledger::UnknownUsage;
-use events::log::{
+use events::time::{Clock, ManualClock};
+use events_log::{
     Admitted, AppendError, Appended, EndedAt, LEDGER_FILE, Log, LogError, LogOptions, OpenHold, Reader, Revalued,
     Stepped,
 };
-use events::time::{Clock, ManualClock};
 use rusqlite::Connection;
 
 use super::follower::SimulatedViews;

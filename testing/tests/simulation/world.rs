@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::ledger::UnknownUsage;
-use events::log::LEDGER_FILE;
 use events::time::{Clock, ManualClock, rfc3339};
-use events::verify::{Depth, verify};
+use events_log::LEDGER_FILE;
+use events_log::verify::{Depth, verify};
 use projections::views::VIEWS_FILE;
 use tokio::runtime::Runtime;
 use tokio::task::yield_now;

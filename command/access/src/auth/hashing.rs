@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use events::ids::{IdMaker, KeyId};
-use events::log::KeySecret;
+use events_log::KeySecret;
 use ring::pbkdf2;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;

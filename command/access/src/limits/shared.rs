@@ -24,7 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use events::log::LogError;
+use events_log::LogError;
 use prometheus::Registry;
 use shared_limits::CounterError;
 

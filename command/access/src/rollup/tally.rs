@@ -7,8 +7,8 @@ use events::event::access::{AccessDenied, AccessRateLimited, AccessRead, AdminRe
 use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
 use events::ids::KeyId;
 use events::limit::{LimitName, LimitedMeasure};
-use events::log::Note;
 use events::refusal::ErrorCode;
+use events_log::Note;
 
 use super::AccessRollup;
 

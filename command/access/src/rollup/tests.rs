@@ -1,7 +1,7 @@
 use chrono::DateTime;
 use events::event::{Access, Event};
-use events::log::{LogOptions, Stepped};
 use events::time::{ManualClock, SystemClock};
+use events_log::{LogOptions, Stepped};
 
 use super::*;
 

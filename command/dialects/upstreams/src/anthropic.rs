@@ -9,11 +9,11 @@ mod usage;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
+use events::secret::Secret;
 use http::{HeaderName, Request};
 use hub::chat::{Feature, Treatment};
 use hub::framing::Framing;
 use hub::shared_dialect::SharedDialect;
-use secrets::Secret;
 
 use super::address::host_of;
 use super::authentication::{KeyFault, add};

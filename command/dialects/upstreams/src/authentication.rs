@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::secret::Secret;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Request};
-use secrets::Secret;
 
 use super::Invocation;
 

@@ -9,10 +9,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::secret::Secret;
 use http::Request;
 use http::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrets::Secret;
 
 use super::authentication::{KeyFault, add, bearer};
 use super::{EmbeddingsApi, Endpoint, Invocation, Transport, Upstream, openai};

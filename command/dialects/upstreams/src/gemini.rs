@@ -12,10 +12,10 @@ mod usage;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::secret::Secret;
 use http::{HeaderName, Request};
 use hub::chat::{Feature, Treatment};
 use hub::framing::Framing;
-use secrets::Secret;
 
 use super::authentication::{KeyFault, add};
 use super::{Endpoint, Invocation, Transport, Upstream};

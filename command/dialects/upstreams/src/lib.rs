@@ -29,6 +29,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::ProviderKindName;
 use events::named;
 use events::refusal::Refusal;
+use events::secret::Secret;
 use http::Request;
 use hub::chat::{AnswerChoice, ChatRequest, Feature, Treatment};
 use hub::delta::Delta;
@@ -38,7 +39,6 @@ use hub::framing::Event;
 use hub::metered::ReportReader;
 use hub::shared_dialect::SharedDialect;
 use hub::{Api, Metered, UpstreamFault};
-use secrets::Secret;
 
 pub use address::corrected_base_url;
 pub use anthropic::takes_signed_thoughts_alone;

@@ -2,7 +2,7 @@
 //! same tenants, under another identity.
 
 use events::ids::{IdMaker, TenantId};
-use events::log::{RegisteredNode, SideRow, TenantKey};
+use events_log::{RegisteredNode, SideRow, TenantKey};
 
 use super::ResealError;
 use crate::identity::Recipient;

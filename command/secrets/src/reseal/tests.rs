@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use events::event::{Change, Recorded};
 use events::ids::{ProviderId, SystemRandom};
-use events::log::LogOptions;
 use events::time::SystemClock;
+use events_log::LogOptions;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -7,7 +7,7 @@
 use events::content::{ContentKeyOwner, content_key_name};
 use events::event::{Stream, StreamKind};
 use events::ids::TenantId;
-use events::log::{AppendError, Basis, LogError, SealedSecret, SideRow};
+use events_log::{AppendError, Basis, LogError, SealedSecret, SideRow};
 use tokio::time::timeout;
 
 use super::{SEALING_WAIT_MAX, Vault, VaultError};
@@ -114,8 +114,8 @@ mod tests {
     use events::event::admin::Tenant;
     use events::event::{Actor, Change, Context, Event};
     use events::ids::{IdMaker, SystemRandom, UserId};
-    use events::log::{Append, Log, LogOptions};
     use events::time::SystemClock;
+    use events_log::{Append, Log, LogOptions};
     use tempfile::TempDir;
 
     use super::*;

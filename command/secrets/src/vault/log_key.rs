@@ -4,7 +4,7 @@
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
-use events::log::{Append, AppendError, Basis, LogError, Reader};
+use events_log::{Append, AppendError, Basis, LogError, Reader};
 use tlog::{KeyName, Signer};
 
 use super::{Vault, VaultError};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use chacha20poly1305::XChaCha20Poly1305;
 use events::ids::TenantId;
-use events::log::{RegisteredNode, SideRow, TenantKey};
+use events_log::{RegisteredNode, SideRow, TenantKey};
 
 use super::{Vault, VaultError, cipher_of};
 use crate::identity::Recipient;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use events::event::admin::{Tenant, User, UserErased};
 use events::event::{Actor, Change, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::{KeyId, RequestId, TenantId, UserId};
-use events::log::{LogError, Reader, SideRow};
+use events_log::{LogError, Reader, SideRow};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use events::event::ResourceState;
 use events::event::admin::{Handles, SLUG_LEN_MAX, is_slug};
-use events::log::SideRow;
+use events_log::SideRow;
 use openapi::schema;
 
 use crate::admin::declaration::{Member, optional};

@@ -2,7 +2,7 @@
 
 use access::auth::token::{self, Token};
 use events::ids::KeyId;
-use events::log::SideRow;
+use events_log::SideRow;
 use secrets::Secret;
 
 use crate::admin::AdminState;

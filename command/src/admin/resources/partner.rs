@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::Partner;
 use events::ids::{PartnerId, TenantId};
-use events::log::SideRow;
+use events_log::SideRow;
 use projections::tables::Tables;
 use serde_json::json;
 

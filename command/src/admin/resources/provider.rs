@@ -11,7 +11,7 @@ use dialects::{ProviderKind, Server, upstreams};
 use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
 use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
-use events::log::SideRow;
+use events_log::SideRow;
 use openapi::schema;
 use projections::resource::{no_own_key, own_key_in_use, own_key_state};
 use projections::tables::Tables;

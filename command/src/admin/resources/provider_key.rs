@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use events::event::admin::{Provider, ProviderKey};
 use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
-use events::log::SideRow;
+use events_log::SideRow;
 use openapi::schema;
 use projections::resource::{key_in_use, key_state};
 use projections::tables::{Entry, Tables};

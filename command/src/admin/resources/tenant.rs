@@ -6,7 +6,7 @@ use events::content::ContentPolicy;
 use events::event::Chain;
 use events::event::admin::{Reach, Strategy, Tenant};
 use events::ids::{PartnerId, TenantId};
-use events::log::SideRow;
+use events_log::SideRow;
 use projections::tables::Tables;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::{Reach, Role, RoleGrant, User};
 use events::ids::{PartnerId, TenantId, UserId};
-use events::log::{PersonalData, SideRow};
+use events_log::{PersonalData, SideRow};
 use openapi::schema::{self, object};
 use projections::tables::Tables;
 use serde::{Deserialize, Serialize};

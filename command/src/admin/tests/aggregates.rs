@@ -10,8 +10,8 @@ use events::event::admin::{
     AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
 use events::event::{Actor, Chain, Context, Event, Resource};
-use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
+use events_log::{DatabaseAddress, Log, LogOptions};
 use postgres_es::{PostgresEventRepository, default_postgress_pool};
 use serde_json::Value;
 use testing::postgres::TestDatabase;

@@ -6,8 +6,8 @@ use dialects::ProviderKind;
 use events::event::admin::Provider;
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::log::{Append, Basis};
 use events::refusal::ErrorCode;
+use events_log::{Append, Basis};
 use serde_json::{Value, json};
 
 use super::lab::{Lab, Reply};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use events::event::admin::Price;
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
-use events::log::{Append, Basis};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
+use events_log::{Append, Basis};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};

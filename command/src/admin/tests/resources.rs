@@ -2,7 +2,7 @@
 
 use events::event::admin::Model;
 use events::event::{Actor, Change, Context, Event, Resource, Stream, StreamKind};
-use events::log::{Append, Basis};
+use events_log::{Append, Basis};
 use serde_json::{Value, json};
 
 use super::lab::Lab;

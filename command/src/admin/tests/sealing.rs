@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::event::admin::{Partner, Permission, Provider, ProviderKindName};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::{PartnerId, ProviderId};
-use events::log::Append;
+use events_log::Append;
 use secrets::{EnvironmentKeys, NodeKey, Secret, Vault, VaultError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

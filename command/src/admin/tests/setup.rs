@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use events::event::Actor;
 use events::ids::{IdMaker, SystemRandom};
-use events::log::{Log, LogOptions};
 use events::time::{Clock, SystemClock};
+use events_log::{Log, LogOptions};
 use secrets::{EnvironmentKeys, NodeKey, Vault, VaultError};
 
 use super::lab::Lab;

@@ -1,7 +1,7 @@
 //! The owner of a body's memory.
 
-use events::concurrency::Requester;
 use events::ids::{KeyId, TenantId};
+use events_log::concurrency::Requester;
 use projections::caller::Caller;
 
 /// The owner whose bounds a body counts against.

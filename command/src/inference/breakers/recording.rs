@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{BreakerClosed, BreakerOpened};
 use events::event::{Actor, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::log::LogError;
+use events_log::LogError;
 use projections::tables::Tables;
 
 use super::{Breakers, FailedCall};

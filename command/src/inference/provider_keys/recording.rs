@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use events::event::admin::{Provider, ProviderKeyRestored, ProviderKeySetAside, SetAsideReason, UpstreamKey};
 use events::event::{Actor, Change, Event, Recorded, Resource};
-use events::log::LogError;
+use events_log::LogError;
 
 use super::attempts::NotAccepted;
 use super::{ProviderKeys, remedy};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use dialects::{FinishReason, Metered};
 use events::event::inference::InferenceEnded;
 use events::ledger::{Charge, Outcome};
-use events::log::OpenHold;
 use events::money::NanoUsd;
 use events::plain_json;
 use events::usage::UsageSource;
+use events_log::OpenHold;
 use serde_json::Value;
 
 use super::{LONG_WAIT, Running, millis};

@@ -10,10 +10,10 @@ use events::event::inference::{InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Hold, Recorded, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, ModelId, PriceId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, IfShort, Outcome};
-use events::log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
-use events::verify::{Depth, verify};
+use events_log::verify::{Depth, verify};
+use events_log::{Admitted, Append, Basis, Log, LogOptions, OpenHold};
 use tempfile::TempDir;
 
 use super::Move;

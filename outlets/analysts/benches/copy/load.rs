@@ -9,10 +9,10 @@ use events::event::inference::{Backend, FinishReason, InferenceAdmitted, Inferen
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, ProviderId, SystemRandom, TenantId, UserId};
 use events::ledger::{Admission, Charge, IfShort, Outcome};
-use events::log::{Admitted, Append, Basis, Log};
 use events::money::NanoUsd;
 use events::time::{Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
+use events_log::{Admitted, Append, Basis, Log};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use analysts::{Copier, migrate};
-use events::log::{DatabaseAddress, Log, LogOptions};
-use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
+use events_log::role::{Role, RoleStatus};
+use events_log::{DatabaseAddress, Log, LogOptions};
 use harness::figures::{Spread, hundredths, millis};
 use harness::postgres::SETTINGS;
 use harness::process::{Processes, cpu_of_threads};

@@ -1,6 +1,6 @@
 //! The tables are those of this program, and of two copiers at once only one gets in.
 
-use events::log::DatabaseAddress;
+use events_log::DatabaseAddress;
 use projections::views::{RowsId, View};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Row};

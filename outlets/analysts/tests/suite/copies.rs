@@ -6,8 +6,8 @@ use analysts::{CopyComparison, compare};
 use events::event::admin::Price;
 use events::event::inference::Backend;
 use events::event::{Chain, Change, StreamKind};
-use events::role::RoleState;
 use events::time::parse_rfc3339;
+use events_log::role::RoleState;
 use projections::views::View;
 use rusqlite::Connection;
 use testing::postgres::TestDatabase;
@@ -374,7 +374,7 @@ async fn a_database_without_the_schemas_is_named_until_they_are_there() {
     let world = World::with_history().await;
     let (database, address) = tokio::task::spawn_blocking(|| {
         let database = TestDatabase::create();
-        let address: events::log::DatabaseAddress = database.url().parse().expect("an address");
+        let address: events_log::DatabaseAddress = database.url().parse().expect("an address");
         (database, address)
     })
     .await

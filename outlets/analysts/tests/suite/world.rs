@@ -12,12 +12,12 @@ use events::event::inference::{Backend, FinishReason, InferenceAdmitted, Inferen
 use events::event::{Actor, Chain, Change, Context, Event, ResourceState, Stream, StreamKind};
 use events::ids::{KeyId, ProviderId, RequestId};
 use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest, Revaluation};
-use events::log::{Admitted, Append, Basis, DatabaseAddress, Log, LogOptions, OpenHold};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
-use events::role::{Role, RoleState, RoleStatus};
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
+use events_log::role::{Role, RoleState, RoleStatus};
+use events_log::{Admitted, Append, Basis, DatabaseAddress, Log, LogOptions, OpenHold};
 use projections::views::{CopiedPosition, VIEWS_FILE, View, ViewsHandle, ViewsThread, start, start_copied};
 use rusqlite::{Connection, OpenFlags};
 use testing::postgres::TestDatabase;

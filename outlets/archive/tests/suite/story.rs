@@ -9,9 +9,9 @@ use archive::{Archive, Archiver, Sealed};
 use chrono::DateTime;
 use events::event::access::AccessDenied;
 use events::event::{Access, Actor, Context, Event, Stream, StreamKind};
-use events::log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock};
+use events_log::{LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use object_storage::ObjectStoreAddress;
 use tempfile::TempDir;
 

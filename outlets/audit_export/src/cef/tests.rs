@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::event::Event;
-use events::log::ClientAddress;
+use events_log::ClientAddress;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 //! machine. `RELAY_EVENTS` sets their number, `RELAY_DATA` selects an existing data folder. With `RELAY_POSTGRES=1`, the log is first
 //! copied into a PostgreSQL server of its own.
 
-#[path = "../../../../events/benches/verify/story.rs"]
+#[path = "../../../../log/benches/verify/story.rs"]
 mod story;
 
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, Log, LogOptions, copy_to_shared};
-use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
+use events_log::role::{Role, RoleStatus};
+use events_log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, Log, LogOptions, copy_to_shared};
 use harness::postgres::SETTINGS;
 use harness::process::Processes;
 use harness::settings;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
+use events_log::{DatabaseAddress, Log, LogOptions};
 use testing::nats::NatsServer;
 use testing::postgres::TestDatabase;
 use tokio::task::spawn_blocking;

@@ -7,7 +7,7 @@ use async_nats::jetstream::Context as JetStream;
 use async_nats::jetstream::message::StreamMessage;
 use events::canonical;
 use events::event::Recorded;
-use events::log::Log;
+use events_log::Log;
 use futures_util::{StreamExt, TryStreamExt};
 use nats_relay::STREAM;
 use tokio::time::sleep;

@@ -6,7 +6,7 @@
 
 #[path = "../../../analysts/benches/copy/load.rs"]
 mod load;
-#[path = "../../../../events/benches/verify/story.rs"]
+#[path = "../../../../log/benches/verify/story.rs"]
 mod story;
 
 use std::io::{self, Write};
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
-use events::log::{Append, Basis, Log, LogOptions};
-use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
+use events_log::role::{Role, RoleStatus};
+use events_log::{Append, Basis, Log, LogOptions};
 use harness::figures::{Spread, hundredths, millis};
 use harness::process::Processes;
 use harness::{settings, table, verdict};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use events::log::{EngineErrorKind, LogError};
+use events_log::{EngineErrorKind, LogError};
 
 use crate::views::past_error::PastError;
 use crate::views::projector::is_storage_failure;
@@ -83,7 +83,7 @@ const fn is_about_what_is_stored(error: &LogError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use events::log::EngineError;
+    use events_log::EngineError;
     use rusqlite::ffi;
 
     use super::*;

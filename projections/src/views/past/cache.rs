@@ -3,8 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use events::concurrency::{QUERY_MAX, Requester};
 use events::time::Clock;
+use events_log::concurrency::{QUERY_MAX, Requester};
 use tokio::sync::watch;
 
 use super::PastViews;

@@ -1,6 +1,6 @@
 //! The holders of shares here: the keys of a tenant share one.
 
-use events::concurrency::{Holder, Requester};
+use events_log::concurrency::{Holder, Requester};
 
 pub const fn holder_of(requester: Requester) -> Holder {
     match requester {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use events::concurrency::Holder;
+use events_log::concurrency::Holder;
 
 use super::holders::is_tenant;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::concurrency::{Holder, QUERY_MAX};
+use events_log::concurrency::{Holder, QUERY_MAX};
 use tokio::sync::watch;
 
 use super::PastViews;

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use events::free_space::free_bytes;
 use events::private;
+
+use super::free_space::free_bytes;
 
 /// Bytes left for others on the disk, on which the ledger may be as well.
 const LEFT_FREE_BYTES: u64 = 1 << 30;

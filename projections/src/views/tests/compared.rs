@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LEDGER_FILE, Log, open_reader};
+use events_log::{LEDGER_FILE, Log, open_reader};
 use rusqlite::{Connection, params};
 
 use super::facts::Story;

@@ -5,12 +5,12 @@ use std::slice;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use events::concurrency::{ConcurrencyLimiter, QueryPermit, Requester};
 use events::event::admin::Partner;
 use events::event::{Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::PartnerId;
-use events::log::{Append, Basis, Log, LogOptions};
 use events::time::SystemClock;
+use events_log::concurrency::{ConcurrencyLimiter, QueryPermit, Requester};
+use events_log::{Append, Basis, Log, LogOptions};
 use rusqlite::Connection;
 
 use super::facts::id;

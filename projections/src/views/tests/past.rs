@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::concurrency::Requester;
 use events::ids::{KeyId, TenantId};
-use events::log::{Log, LogOptions};
 use events::time::{Clock, ManualClock};
+use events_log::concurrency::Requester;
+use events_log::{Log, LogOptions};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use events::event::Recorded;
-use events::log::{LEDGER_FILE, open_reader};
 use events::time::{parse_rfc3339, rfc3339};
+use events_log::{LEDGER_FILE, open_reader};
 
 use super::facts::Story;
 use super::{all_projectors, compared, dump, open, rows, views_of};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use events::event::Recorded;
 use events::hex;
-use events::log::{LEDGER_FILE, open_reader};
 use events::time::parse_rfc3339;
+use events_log::{LEDGER_FILE, open_reader};
 use ring::digest::{SHA256, digest};
 use rusqlite::Connection;
 

@@ -77,7 +77,7 @@ fn a_file_with_other_sql_views_gets_those_of_this_version_and_keeps_those_of_oth
     let facts = Story::whole();
     let dir = folder_of(&facts);
     open(dir.path(), all_projectors()).apply(&facts).expect("a batch is applied");
-    let log = events::log::open_reader(&dir.path().join(events::log::LEDGER_FILE)).expect("the ledger opens");
+    let log = events_log::open_reader(&dir.path().join(events_log::LEDGER_FILE)).expect("the ledger opens");
     let compared = || compare(dir.path(), &*log, &mut |_, _| {}).expect("no difference");
     assert!(matches!(compared(), Comparison::Same { .. }));
     for change in ["DROP VIEW budgets", "DROP VIEW audit; CREATE VIEW audit AS SELECT 1 AS position"] {

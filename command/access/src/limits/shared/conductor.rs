@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events::log::{LimitSharing, LogError, RunningNode};
 use events::shown_text::shown_text;
+use events_log::{LimitSharing, LogError, RunningNode};
 use futures_util::stream::{self, StreamExt};
 use shared_limits::{CountReply, CounterConnection, CounterError, LimitCall};
 

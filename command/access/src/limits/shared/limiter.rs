@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::limit::Measure;
-use events::log::{LimitSharingSign, Log};
 use events::time::Clock;
+use events_log::{LimitSharingSign, Log};
 use prometheus::Registry;
 use shared_limits::RedisAddress;
 use tokio::sync::{Notify, watch};

@@ -1,7 +1,7 @@
 //! The connection to Redis. Without one, this node counts by its share.
 
 use chrono::{DateTime, Utc};
-use events::log::{LimitSharing, LimitSharingSign};
+use events_log::{LimitSharing, LimitSharingSign};
 use shared_limits::CounterConnection;
 use tokio::sync::watch;
 

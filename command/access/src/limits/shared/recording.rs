@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event, Recorded};
-use events::log::{Append, AppendError, Basis, LogError, Reader, RunningNode};
 use events::shown_text::shown_text;
+use events_log::{Append, AppendError, Basis, LogError, Reader, RunningNode};
 
 use super::limiter::SharedLimiter;
 use super::link::{LinkState, Outage};

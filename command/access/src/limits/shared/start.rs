@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::log::{LimitSharing, Log, LogError, RunningNode};
 use events::shown_text::shown_text;
+use events_log::{LimitSharing, Log, LogError, RunningNode};
 use shared_limits::{CounterError, CounterErrorKind};
 use tokio::time::Instant;
 

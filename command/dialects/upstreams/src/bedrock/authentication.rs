@@ -9,9 +9,9 @@ use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::hex;
+use events::secret::Secret;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Request};
-use secrets::Secret;
 
 use super::Invocation;
 use crate::authentication::{KeyFault, bearer, sensitive};

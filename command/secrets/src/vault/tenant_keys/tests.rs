@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use events::ids::{IdMaker, ProviderId, SystemRandom};
-use events::log::{DatabaseAddress, Log, LogOptions};
 use events::time::SystemClock;
+use events_log::{DatabaseAddress, Log, LogOptions};
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
 
@@ -224,12 +224,8 @@ async fn a_key_that_an_earlier_version_wrapped_still_opens_and_moves_when_a_secr
     let (scope, key) = (lab.ours.to_string(), [7; 32]);
     let context = secret_context(&scope, &lab.provider.to_string(), 1);
     let sealed = sealed_box::seal(&cipher_of(key), &lab.ids.bytes(), &context, SECRET.as_bytes()).unwrap();
-    let secret = events::log::SealedSecret {
-        subject: lab.provider.to_string(),
-        key_scope: scope.clone(),
-        generation: 1,
-        sealed,
-    };
+    let secret =
+        events_log::SealedSecret { subject: lab.provider.to_string(), key_scope: scope.clone(), generation: 1, sealed };
     let wrapped = wrapped_row(&first(), &lab.ids, &scope, &key).unwrap();
     node.store(vec![wrapped, SideRow::SealedSecret(secret)]).await.unwrap();
     assert_eq!(lab.opened(&node).await.unwrap(), SECRET);
@@ -263,7 +259,7 @@ async fn tenants_keys_that_were_wrapped_with_age_open_are_passed_on_and_are_repl
     let secret = &all("sealed_secrets")[0];
     let [subject, key_scope] = ["subject", "key_scope"].map(|field| text(secret, field));
     let (provider, ours) = (subject.parse().unwrap(), key_scope.parse().unwrap());
-    let secret = events::log::SealedSecret { subject, key_scope, generation: 1, sealed: bytes(secret, "sealed") };
+    let secret = events_log::SealedSecret { subject, key_scope, generation: 1, sealed: bytes(secret, "sealed") };
     let (registered, granted): (Vec<_>, Vec<_>) = (nodes.collect(), keys.collect());
     let is_age = |row: &TenantKey| row.wrapped.starts_with(b"age-encryption.org/v1\n");
     assert!(granted.len() == 2 && granted.iter().all(is_age));
@@ -313,7 +309,7 @@ async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_
         tenant_key::granted(&check, &lab.ids, &tenant, (&second().fingerprint(), &recipient), &[8; 32]).unwrap();
     let context = secret_context(&tenant, &foreign.to_string(), 1);
     let sealed = sealed_box::seal(&cipher_of([8; 32]), &lab.ids.bytes(), &context, b"foreign").unwrap();
-    let secret = events::log::SealedSecret { subject: foreign.to_string(), key_scope: tenant, generation: 1, sealed };
+    let secret = events_log::SealedSecret { subject: foreign.to_string(), key_scope: tenant, generation: 1, sealed };
     node.store(vec![granted, SideRow::SealedSecret(secret)]).await.unwrap();
 
     let before = lab.log.read(|reader| reader.tenant_keys()).await.unwrap();

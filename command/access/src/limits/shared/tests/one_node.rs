@@ -10,8 +10,8 @@ use events::event::admin::{Key, Partner, RateLimit, Scope, Tenant, User, WhenUns
 use events::event::{Access, Actor, Chain, Change, Context, Event, Recorded, Stream, StreamKind};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, Measure};
-use events::log::{LimitSharingSign, Log, LogOptions};
 use events::time::{Clock, ManualClock, SystemClock};
+use events_log::{LimitSharingSign, Log, LogOptions};
 use projections::tables::Tables;
 use prometheus::Registry;
 use tempfile::TempDir;

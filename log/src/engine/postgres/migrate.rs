@@ -1,0 +1,83 @@
+//! Migrations of the shared ledger: forward only, one change per file, each in one transaction with its version number.
+//! Several nodes may try at once, and nodes of the version before may still be at work.
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use super::database::DatabaseAddress;
+use super::open::check_server;
+use super::schema::{self, NEWEST};
+use super::session::{LONG_MAX, Session};
+use super::unusable::{UnusableReason, WrongLedger};
+use crate::{Migrated, OpenError};
+
+/// A change of the schema.
+struct Migration {
+    version: i64,
+    /// The oldest schema version whose programs can still use the ledger after it.
+    oldest_reader: i64,
+    sql: &'static str,
+}
+
+const MIGRATIONS: [Migration; 3] = [
+    Migration {
+        version: 1,
+        oldest_reader: 1,
+        sql: include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql"),
+    },
+    Migration {
+        version: 2,
+        oldest_reader: 1,
+        sql: include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
+    },
+    Migration {
+        version: 3,
+        oldest_reader: 1,
+        sql: include_str!("../../../../migrations/postgres/ledger/0003_limit_sharing.sql"),
+    },
+];
+
+const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].version == NEWEST);
+
+const GRANTS: &str = include_str!("../../../../migrations/postgres/ledger/grants.sql");
+
+/// The advisory lock of migrations, in the database's numbers of two parts: `LEDG`, `MIGR`.
+const LOCK: (i32, i32) = (0x4C45_4447, 0x4D49_4752);
+const TAKE_LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
+/// A migration may read a whole table. It is bounded by the session.
+const NO_STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
+const SET_VERSION: &str = "INSERT INTO ledger.schema_version (version, oldest_reader) VALUES ($1, $2)
+    ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, oldest_reader = excluded.oldest_reader";
+
+/// Creates the ledger, or migrates it to this version, and grants the gateways what they need. Refuses a newer one that this
+/// version cannot use.
+pub(crate) fn migrate(database: &DatabaseAddress) -> Result<Migrated, OpenError> {
+    let mut session = Session::new(database.clone())?;
+    let migrated = session.run_for(LONG_MAX, async |connection| {
+        check_server(connection).await?;
+        let mut change = connection.begin().await?;
+        let (first, second) = LOCK;
+        sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
+        sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
+        let found = schema::version(&mut change).await?;
+        let had = found.map_or(0, |(version, _)| version);
+        for migration in MIGRATIONS.iter().filter(|migration| migration.version > had) {
+            apply(migration, &mut change).await?;
+        }
+        schema::must_fit(&mut change).await?;
+        // A newer version has granted what its tables need.
+        if had <= NEWEST {
+            sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
+        }
+        change.commit().await?;
+        Ok(if found.is_none() { Migrated::New } else { Migrated::Existing })
+    });
+    session.close();
+    migrated.map_err(|reason: UnusableReason| WrongLedger::of(database, reason).into())
+}
+
+async fn apply(migration: &Migration, change: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(migration.sql).execute(&mut *change).await?;
+    sqlx::query(SET_VERSION).bind(migration.version).bind(migration.oldest_reader).execute(change).await?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The log as it is stored, however damaged: the offline check reads this and trusts no writer.
+
+use events::ids::RequestId;
+use events::ledger::Hold;
+
+use super::LogError;
+use super::interrupt::Interrupt;
+use super::state::StoredWindow;
+
+/// The reads of the offline check, and the interruption of reads.
+pub trait RawReader {
+    /// Visits the rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Blocks come
+    /// in the order of owners, and of blocks within an owner.
+    fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError>;
+
+    /// Visits at most `rows_max` stored events after the first position, up to the second; or why one cannot be read.
+    fn raw_events(
+        &self,
+        positions: (i64, u64),
+        rows_max: usize,
+        take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
+    ) -> Result<(), LogError>;
+
+    /// Visits the next entries of the unique index over streams, at most `entries_max`, and returns their number. `None` if
+    /// the index is missing.
+    fn stream_entries(
+        &self,
+        after: &StreamEntry,
+        entries_max: usize,
+        take: &mut dyn FnMut(&str, &str, i64, i64),
+    ) -> Result<Option<usize>, LogError>;
+
+    /// The sums of the entries up to a position, of each index over administrative events.
+    fn indexes_of_administration(&self, until: u64) -> [(&'static str, Result<IndexEntries, LogError>); 2];
+
+    /// The first side table that the database finds damaged, and why.
+    fn damaged_table(&self) -> Option<(&'static str, String)>;
+
+    /// Runs `work`, whose statements fail as interrupted once `interrupt` is due.
+    fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut());
+
+    /// For interruptible work that computes for long between its statements.
+    ///
+    /// Errors: the interrupt is due.
+    fn check_interrupt(&self) -> Result<(), LogError>;
+
+    /// A statement that ends only when it is interrupted.
+    #[cfg(test)]
+    fn read_for_ever(&self) -> Result<u64, LogError>;
+}
+
+/// The positions of a snapshot of the ledger's state.
+pub struct SnapshotPositions {
+    /// The log's last position.
+    pub head: u64,
+    /// The position as of which the rows are.
+    pub state_at: u64,
+}
+
+/// A row of the ledger's state.
+pub enum StateRow<'a> {
+    OwnerBlock { owner: &'a str, block: u64 },
+    Balance(Result<StoredWindow, LogError>),
+    OpenHold(Result<(RequestId, Hold), LogError>),
+}
+
+/// An event as it is stored.
+pub struct RawEvent<'a> {
+    pub recorded_at_micros: i64,
+    pub sequence: u64,
+    pub stream_kind: &'a str,
+    pub stream_id: &'a str,
+    pub name: &'a str,
+    pub version: &'a str,
+    pub payload: &'a str,
+    pub context: &'a str,
+    /// True if the context was stored without the request, which is the stream.
+    pub is_without_request: bool,
+}
+
+/// An entry of the unique index over streams.
+#[derive(Clone, Debug)]
+pub struct StreamEntry {
+    pub id: String,
+    pub kind: String,
+    pub sequence: i64,
+    pub position: i64,
+}
+
+/// The number of an index's entries, and the sum of the positions that they point to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexEntries {
+    pub count: u64,
+    pub positions: u64,
+}

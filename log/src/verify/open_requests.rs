@@ -1,0 +1,317 @@
+//! The check of life cycles: a request is admitted, gets its hold in the next event, may have failed attempts, and has one
+//! outcome and one end of its hold. All its events name the same parties.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
+use events::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use events::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject, TeamVersions};
+use events::ids::{BudgetId, RequestId};
+use events::ledger::UnknownUsage;
+use events::money::NanoUsd;
+use events::output_cap::LoweredCap;
+
+use super::Depth;
+
+/// The actor that ends expired holds.
+const SWEEPER: Actor = Actor::System("sweeper");
+/// The reason of the sweeper's outcomes.
+const NODE_LOST: &str = "node_lost";
+
+/// A request that was admitted and has not ended.
+pub(super) struct OpenRequest {
+    stage: Stage,
+    admitted_at: DateTime<Utc>,
+    /// The frontend name of the model.
+    model: String,
+    /// The model that it stood for, if it is an alias.
+    stands_for: Option<String>,
+    metadata: BTreeMap<String, String>,
+    context: Context,
+    teams: TeamVersions,
+    /// Positions of the prices that its admission names.
+    pub(super) prices: Vec<u64>,
+    pub(super) budget_versions: BTreeMap<BudgetId, u64>,
+    /// The shortfalls of observing budgets that its admission names.
+    pub(super) would_have_refused: Vec<BudgetShortfall>,
+    pub(super) held: NanoUsd,
+    /// Whether two of its targets might be called at the same time, so that one of them was cancelled.
+    pub(super) may_be_hedged: bool,
+    expires_at: DateTime<Utc>,
+    /// The number of the last failed call.
+    last_attempt: u32,
+    /// The total cost of the failed calls.
+    pub(super) failed_calls_cost: NanoUsd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Admitted { at: u64 },
+    Held,
+    Ended(RecordedOutcome),
+}
+
+/// The parts of an outcome that the end of the hold must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RecordedOutcome {
+    at: u64,
+    recorded_at: DateTime<Utc>,
+    cost: NanoUsd,
+    node_lost: bool,
+}
+
+impl Stage {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted and not held",
+            Self::Held => "under way",
+            Self::Ended(_) => "over",
+        }
+    }
+}
+
+impl OpenRequest {
+    /// The subject of scopes, which decides which budgets bind the request.
+    pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
+        let (chain, stands_for, teams) = (self.context.chain(), self.stands_for.as_deref(), &self.teams);
+        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
+    }
+}
+
+/// The open requests, by id.
+#[derive(Default)]
+pub(super) struct OpenRequests {
+    open: HashMap<RequestId, OpenRequest>,
+    /// The request whose event must come next, and the message if it does not.
+    unfinished: Option<(RequestId, &'static str)>,
+}
+
+impl OpenRequests {
+    /// No event comes between an admission and its hold, or between an outcome and the end of the hold.
+    pub(super) fn must_continue(&mut self, recorded: &Recorded) -> Result<(), String> {
+        match self.unfinished.take() {
+            Some((request, without)) if recorded.context.request_id != Some(request) => {
+                Err(format!("{request} {without}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn begin(&mut self, recorded: &Recorded, admitted: &InferenceAdmitted) -> Result<(), String> {
+        let request = request(recorded)?;
+        let is_none_lower = |requested| LoweredCap::new(requested, admitted.max_output_tokens).is_none();
+        if admitted.requested_max_output_tokens.is_some_and(is_none_lower) {
+            return Err("its output cap was lowered to no less than what it asked for".to_owned());
+        }
+        let open = OpenRequest {
+            stage: Stage::Admitted { at: recorded.position },
+            admitted_at: recorded.recorded_at,
+            model: admitted.model.clone(),
+            stands_for: admitted.stood_for().map(str::to_owned),
+            metadata: admitted.metadata.clone(),
+            context: recorded.context.clone(),
+            teams: admitted.versions.teams.clone(),
+            prices: admitted.versions.prices.values().copied().collect(),
+            budget_versions: admitted.versions.budgets.clone(),
+            would_have_refused: admitted.would_have_refused.clone(),
+            held: NanoUsd::ZERO,
+            may_be_hedged: admitted.hedge_after_ms.is_some(),
+            expires_at: recorded.recorded_at,
+            last_attempt: 0,
+            failed_calls_cost: NanoUsd::ZERO,
+        };
+        self.unfinished = Some((request, "was admitted without a hold"));
+        match self.open.insert(request, open) {
+            None => Ok(()),
+            Some(_) => Err(format!("{request} is admitted twice")),
+        }
+    }
+
+    /// A hold follows its admission directly, in the same batch.
+    pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&OpenRequest, String> {
+        let open = self.open_request(recorded)?;
+        match open.stage {
+            Stage::Admitted { at } if at + 1 == recorded.position && open.admitted_at == recorded.recorded_at => {}
+            ref stage => return Err(format!("a hold that does not follow on its admission: it is {}", stage.as_str())),
+        }
+        if reserved.held_usd.is_negative() {
+            return Err(format!("a hold of {} USD", reserved.held_usd));
+        }
+        if reserved.expires_at < recorded.recorded_at {
+            return Err("a hold that has expired when it begins".to_owned());
+        }
+        (open.stage, open.held, open.expires_at) = (Stage::Held, reserved.held_usd, reserved.expires_at);
+        Ok(open)
+    }
+
+    pub(super) fn attempt(&mut self, recorded: &Recorded, attempt: &AttemptFailed) -> Result<&OpenRequest, String> {
+        let open = self.open_request(recorded)?;
+        if open.stage != Stage::Held {
+            return Err(format!("a failed attempt of a request that is {}", open.stage.as_str()));
+        }
+        if attempt.attempt <= open.last_attempt {
+            return Err(format!("attempt {} after attempt {}", attempt.attempt, open.last_attempt));
+        }
+        open.last_attempt = attempt.attempt;
+        let cost = attempt.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+        let sum = open.failed_calls_cost.checked_add(cost);
+        open.failed_calls_cost = sum.ok_or("its failed calls cost more than money can count")?;
+        Ok(open)
+    }
+
+    pub(super) fn end(
+        &mut self,
+        recorded: &Recorded,
+        ended: &InferenceEnded,
+        depth: Depth,
+    ) -> Result<&OpenRequest, String> {
+        self.unfinished = Some((request(recorded)?, "is over and its hold is open"));
+        let open = self.open_request(recorded)?;
+        if open.stage != Stage::Held {
+            return Err(format!("an outcome of a request that is {}", open.stage.as_str()));
+        }
+        if depth == Depth::Gateway && (ended.model != open.model || ended.admitted_at != open.admitted_at) {
+            return Err(format!("it was admitted for {} and at another time", open.model));
+        }
+        if ended.attempts.is_some_and(|calls| calls < open.last_attempt) {
+            return Err(format!("it failed {} times and was tried less often", open.last_attempt));
+        }
+        open.stage = Stage::Ended(RecordedOutcome {
+            at: recorded.position,
+            recorded_at: recorded.recorded_at,
+            cost: ended.cost_usd,
+            node_lost: matches!(&recorded.event, Event::Inference(Inference::Aborted(_)))
+                && ended.reason.as_deref() == Some(NODE_LOST)
+                && recorded.context.actor == SWEEPER,
+        });
+        Ok(open)
+    }
+
+    pub(super) fn settle(&mut self, recorded: &Recorded, settled: &BudgetSettled) -> Result<(), String> {
+        self.close(recorded, settled.charged_usd)?;
+        if settled.charged_usd.is_negative() {
+            return Err(format!("{} USD were charged", settled.charged_usd));
+        }
+        let above = settled.charged_usd.checked_sub(settled.held_usd).filter(|above| *above > NanoUsd::ZERO);
+        if above == settled.overrun_usd {
+            return Ok(());
+        }
+        let (charged, held) = (settled.charged_usd, settled.held_usd);
+        Err(format!("{charged} USD charged of {held} USD held, with another overrun"))
+    }
+
+    pub(super) fn release(&mut self, recorded: &Recorded) -> Result<(), String> {
+        self.close(recorded, NanoUsd::ZERO).map(drop)
+    }
+
+    pub(super) fn expire(&mut self, recorded: &Recorded, expired: &BudgetExpired) -> Result<(), String> {
+        let (open, outcome) = self.close(recorded, expired.charged_usd)?;
+        if recorded.recorded_at < open.expires_at {
+            return Err("it expired before its time".to_owned());
+        }
+        if !outcome.node_lost {
+            return Err("it expired, and its outcome is not that its process was lost".to_owned());
+        }
+        let by_policy = match expired.policy.as_str() {
+            policy if policy == UnknownUsage::ChargeHold.as_str() => Some(expired.held_usd),
+            policy if policy == UnknownUsage::Release.as_str() => Some(NanoUsd::ZERO),
+            _ => None,
+        };
+        if by_policy == Some(expired.charged_usd) {
+            return Ok(());
+        }
+        let (charged, held) = (expired.charged_usd, expired.held_usd);
+        Err(format!("{charged} USD charged of {held} USD held by the policy {}", expired.policy))
+    }
+
+    pub(super) fn refuse(&self, recorded: &Recorded, refused: &InferenceRefused) -> Result<(), String> {
+        let request = request(recorded)?;
+        if self.open.contains_key(&request) {
+            return Err(format!("{request} is refused after it was admitted"));
+        }
+        if refused.count == 0 { Err("a refusal of no request".to_owned()) } else { Ok(()) }
+    }
+
+    /// At the end of the log, requests may be in progress, but not between two events that belong together.
+    pub(super) fn finish(&self) -> Result<(), String> {
+        match self.unfinished {
+            Some((request, without)) => Err(format!("{request} {without}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a hold, which must follow its outcome directly, in the same batch.
+    fn close(&mut self, recorded: &Recorded, charged: NanoUsd) -> Result<(OpenRequest, RecordedOutcome), String> {
+        let open = self.open_request(recorded)?;
+        let outcome = match &open.stage {
+            Stage::Ended(outcome)
+                if outcome.at + 1 == recorded.position && outcome.recorded_at == recorded.recorded_at =>
+            {
+                outcome.clone()
+            }
+            stage => {
+                let stage = stage.as_str();
+                return Err(format!("the end of a hold that does not follow on its outcome: it is {stage}"));
+            }
+        };
+        if outcome.cost != charged {
+            return Err(format!("charged {charged} USD, but the outcome says {} USD", outcome.cost));
+        }
+        let open = self.open.remove(&request(recorded)?).ok_or("a request that was never admitted")?;
+        Ok((open, outcome))
+    }
+
+    /// The open request that the event belongs to.
+    fn open_request(&mut self, recorded: &Recorded) -> Result<&mut OpenRequest, String> {
+        let request = request(recorded)?;
+        let open = self.open.get_mut(&request);
+        let open = open.ok_or_else(|| format!("{request} was never admitted, or is over"))?;
+        let context = &recorded.context;
+        if context.chain() != open.context.chain() || (context.actor != open.context.actor && context.actor != SWEEPER)
+        {
+            return Err(format!("{request} was admitted for somebody else"));
+        }
+        Ok(open)
+    }
+}
+
+/// An adjustment corrects the charge of a hold that expired, by figures that arrived later.
+pub(super) fn must_correct(recorded: &Recorded, adjusted: &BudgetAdjusted, before: &[Recorded]) -> Result<(), String> {
+    let request = must_be_of_its_request(recorded, adjusted)?;
+    let mut charged = None;
+    for before in before {
+        match &before.event {
+            Event::Hold(Hold::Expired(expired)) if expired.budgets == adjusted.budgets => {
+                charged = Some(expired.charged_usd);
+            }
+            Event::Hold(Hold::Adjusted(earlier)) => {
+                charged = charged.and_then(|charged: NanoUsd| charged.checked_add(earlier.delta_usd));
+            }
+            _ => {}
+        }
+    }
+    let charged = charged.ok_or_else(|| format!("{request} has no expired hold on these budgets"))?;
+    match charged.checked_add(adjusted.delta_usd) {
+        Some(corrected) if !corrected.is_negative() => Ok(()),
+        _ => Err(format!("a correction of {charged} USD by {} USD", adjusted.delta_usd)),
+    }
+}
+
+/// A correction is on the stream of the hold that it corrects.
+pub(super) fn must_be_of_its_request(recorded: &Recorded, adjusted: &BudgetAdjusted) -> Result<RequestId, String> {
+    let request = request(recorded)?;
+    if adjusted.of != request {
+        return Err(format!("a correction of {} on the stream {}", adjusted.of, recorded.stream));
+    }
+    Ok(request)
+}
+
+fn request(recorded: &Recorded) -> Result<RequestId, String> {
+    let request = recorded.context.request_id.ok_or("it names no request")?;
+    // Compared as parsed ids, because an id may be written in several ways.
+    if recorded.stream.id.parse() != Ok(request) {
+        return Err(format!("{request} on the stream {}", recorded.stream));
+    }
+    Ok(request)
+}

@@ -1,0 +1,34 @@
+//! Tests of the guarantees of the log and the ledger, from outside the crate.
+
+mod alerts;
+mod bounded_reads;
+mod changes;
+mod damage;
+mod erased_people;
+mod eventually;
+mod explained;
+mod facts;
+mod following;
+mod import;
+mod inference_keys;
+mod known_positions;
+mod large_sums;
+mod leases;
+mod log_contract;
+mod log_steps;
+mod one_batch;
+mod one_file;
+mod outages;
+mod owned_parts;
+mod parts;
+mod revaluation;
+mod several_nodes;
+mod shared_reader;
+mod side_rows;
+mod silent_connections;
+mod skip_hunt;
+mod stale;
+mod test_log;
+mod unrecordable;
+mod write_checks;
+mod wrong_clock;
