@@ -24,7 +24,7 @@ use projections::views::NodeViews;
 use prometheus::{Registry, TextEncoder};
 
 use crate::in_flight::InFlight;
-use text::{Kind, TextWriter, seconds};
+use text::{Kind, Label, TextWriter, seconds};
 
 pub use process::ProcessSampler;
 pub use responses::{Area, ResponseMetrics};
@@ -99,7 +99,7 @@ impl Metrics {
             u8::from(self.in_flight.is_draining()),
         );
         text.family("ledgerway_build_info", Kind::Gauge, "Always 1; the label is the version");
-        text.sample("ledgerway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.sample("ledgerway_build_info", &[Label { name: "version", value: env!("CARGO_PKG_VERSION") }], 1);
         if let Some(process) = self.process.sample().await {
             process.write(&mut text);
         }
@@ -134,10 +134,14 @@ impl Metrics {
         let kinds = [("inference", &self.memories.inference), ("administration", &self.memories.administration)];
         let held = "ledgerway_request_body_bytes";
         text.family(held, Kind::Gauge, "Bytes of request bodies in memory");
-        kinds.iter().for_each(|(kind, memory)| text.sample(held, &[("kind", kind)], memory.bytes_held()));
+        kinds
+            .iter()
+            .for_each(|(kind, memory)| text.sample(held, &[Label { name: "kind", value: kind }], memory.bytes_held()));
         let bound = "ledgerway_request_body_bytes_max";
         text.family(bound, Kind::Gauge, "Limit of the bytes of request bodies in memory");
-        kinds.iter().for_each(|(kind, memory)| text.sample(bound, &[("kind", kind)], memory.bounds().process));
+        kinds.iter().for_each(|(kind, memory)| {
+            text.sample(bound, &[Label { name: "kind", value: kind }], memory.bounds().process)
+        });
         let answers = &self.memories.answers;
         text.gauge("ledgerway_answer_bytes", "Bytes of responses above 16 KiB in memory", answers.bytes_held());
         let bound = "Limit of the bytes of responses in memory";
@@ -149,7 +153,7 @@ impl Metrics {
         let mut family = |name: &str, help: &str, value: &dyn Fn(&projections::views::ViewStatus) -> String| {
             text.family(name, Kind::Gauge, help);
             for view in &views {
-                text.sample(name, &[("view", view.name)], value(view));
+                text.sample(name, &[Label { name: "view", value: view.name }], value(view));
             }
         };
         family("ledgerway_view_position", "Log position up to which the view is current", &|view| {
@@ -175,7 +179,7 @@ impl Metrics {
             text.family(name, Kind::Gauge, help);
             for report in &reports {
                 if let Some(value) = value(report) {
-                    text.sample(name, &[("role", report.role.as_str())], value);
+                    text.sample(name, &[Label { name: "role", value: report.role.as_str() }], value);
                 }
             }
         };
@@ -203,10 +207,10 @@ fn write_commits(text: &mut TextWriter<'_>, figures: &BatchFigures) {
     let mut commits = 0;
     for (bound, class) in COMMIT_MICROS_BOUNDS.iter().zip(figures.commits_by_duration) {
         commits += class;
-        text.sample(&bucket, &[("le", &seconds(Duration::from_micros(*bound)))], commits);
+        text.sample(&bucket, &[Label { name: "le", value: &seconds(Duration::from_micros(*bound)) }], commits);
     }
     let commits: u64 = figures.commits_by_duration.iter().sum();
-    text.sample(&bucket, &[("le", "+Inf")], commits);
+    text.sample(&bucket, &[Label { name: "le", value: "+Inf" }], commits);
     text.sample(&format!("{NAME}_sum"), &[], seconds(Duration::from_micros(figures.commit_micros)));
     text.sample(&format!("{NAME}_count"), &[], commits);
 }

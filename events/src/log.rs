@@ -59,8 +59,8 @@ use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefu
 use lease::RolePlace;
 
 pub use engine::postgres::{
-    CopyCallbacks, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
-    open_shared_reader,
+    CopyCallbacks, DatabaseAddress, SessionSetting, UnusableReason, WrongAddress, WrongLedger, append_alone,
+    copy_to_shared, open_shared_reader,
 };
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::import::{ImportError, LedgerImport};
@@ -442,7 +442,7 @@ impl Log {
 
     fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
         let node_id = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.node_id));
-        Follower::new(tail, (Arc::clone(&self.inner.readers), node_id), position, page, is_behind)
+        Follower::new(tail, Arc::clone(&self.inner.readers), node_id, position, page, is_behind)
     }
 
     /// What this process needs to get a role that one process at a time has.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::RequestId;
 use crate::money::{NanoUsd, PromptBound, Tariff};
 use crate::named;
+use crate::named::NamedValue;
 
 mod affinity;
 mod canary;
@@ -100,20 +101,20 @@ pub use shadow::Shadow;
 
 impl Strategy {
     /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
-    pub const CHOOSABLE: &'static [(&'static str, Self)] = &[
-        ("priority", Self::Priority),
-        ("weighted", Self::Weighted),
-        ("cost", Self::Cost),
-        ("latency", Self::Latency),
-        ("performance", Self::Latency),
-        ("balanced", Self::Balanced),
-        ("quality", Self::Quality),
+    pub const CHOOSABLE: &'static [NamedValue<Self>] = &[
+        NamedValue::new("priority", Self::Priority),
+        NamedValue::new("weighted", Self::Weighted),
+        NamedValue::new("cost", Self::Cost),
+        NamedValue::new("latency", Self::Latency),
+        NamedValue::new("performance", Self::Latency),
+        NamedValue::new("balanced", Self::Balanced),
+        NamedValue::new("quality", Self::Quality),
     ];
 
     /// What administration accepts of a model: those, the rules, and the choice of the tenant.
-    pub const ACCEPTED: &'static [(&'static str, Self)] = &{
-        let mut accepted = [("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
-        accepted[Self::CHOOSABLE.len() + 1] = ("tenant_default", Self::TenantDefault);
+    pub const ACCEPTED: &'static [NamedValue<Self>] = &{
+        let mut accepted = [NamedValue::new("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
+        accepted[Self::CHOOSABLE.len() + 1] = NamedValue::new("tenant_default", Self::TenantDefault);
         let mut at = 0;
         while at < Self::CHOOSABLE.len() {
             accepted[at] = Self::CHOOSABLE[at];

@@ -364,7 +364,7 @@ impl Tables {
     }
 
     /// Whether the backend of a price had another price, live or ended, before this position and time.
-    pub fn had_another_price(&self, price: &Price, (position, at): (u64, DateTime<Utc>)) -> bool {
+    pub fn had_another_price(&self, price: &Price, position: u64, at: DateTime<Utc>) -> bool {
         let is_of_backend = |of: &Price| {
             of.provider_id == price.provider_id && of.model == price.model && of.price_id != price.price_id
         };

@@ -80,10 +80,10 @@ pub mod usage_by_hour {
     mod sums;
     pub use callers::{CallerKey, Callers, ModelCaller};
     pub use latency::Histogram;
-    pub use questions::{Refused, Usage};
+    pub use questions::{Refused, RefusedRequests, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
-    pub use sums::{COUNTS, FAILED, Groups, REQUESTS, Sums};
+    pub use sums::{COUNTS, FAILED, GroupSums, Groups, REQUESTS, Sums};
 }
 
 use std::path::Path;
@@ -100,7 +100,7 @@ use tokio::sync::{Notify, watch};
 
 pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
 pub use moment::{Moment, NotRecorded};
-pub use node_views::NodeViews;
+pub use node_views::{NodeViews, ViewHandles};
 pub use page::PageBounds;
 pub use past::{PastViews, PastViewsHandle};
 pub use past_error::PastError;

@@ -47,8 +47,8 @@ const PATHS: [(&str, StreamKind, &str); 12] = [
 pub fn routes() -> Api<QueryState> {
     let of_models = callers::routes().merge(canary::routes());
     PATHS.into_iter().fold(of_models, |router, (segment, kind, what)| {
-        let many = move |context| list((segment, kind), context);
-        let single = move |context, id| one((kind, what), context, id);
+        let many = move |context| list(segment, kind, context);
+        let single = move |context, id| one(kind, what, context, id);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(
             &format!("/v1/admin/{segment}/{{id}}"),
             single,
@@ -105,10 +105,7 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 }
 
 /// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`.
-async fn list(
-    (segment, kind): (&'static str, StreamKind),
-    mut context: QueryContext,
-) -> Result<Json<Page>, QueryError> {
+async fn list(segment: &'static str, kind: StreamKind, mut context: QueryContext) -> Result<Json<Page>, QueryError> {
     let (mut parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     let filter = resources::filter(&mut parameters, kind)?;
     let requested = PageRequest::take(&mut parameters, segment)?;
@@ -124,7 +121,8 @@ async fn list(
 
 /// One resource, also if it has ended. Errors: 404 if the caller cannot see it.
 async fn one(
-    (kind, what): (StreamKind, &'static str),
+    kind: StreamKind,
+    what: &'static str,
     mut context: QueryContext,
     Path(id): Path<String>,
 ) -> Result<(HeaderMap, Json<Value>), QueryError> {

@@ -120,12 +120,13 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let names = Names::find(&query, entries.iter().flat_map(entries::ids).collect()).await?;
     query.record_read(ReadKind::Audit);
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    query.permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
+    query.permit.run(move || render(&entries, &origins, &names, meta, format)).await?
 }
 
 fn render(
     entries: &[Entry],
-    (origins, names): (&Origins, &Names),
+    origins: &Origins,
+    names: &Names,
     meta: PageMeta,
     format: AuditFormat,
 ) -> Result<Response, QueryError> {
@@ -136,7 +137,7 @@ fn render(
             let columns = entries::item(&Entry::default(), &Origins::new(), &Names::default());
             lines.answer(meta.headers(), &columns, &items())
         }
-        AuditFormat::Siem(format) => Ok(siem_lines(format, meta.headers(), entries, (origins, names))),
+        AuditFormat::Siem(format) => Ok(siem_lines(format, meta.headers(), entries, origins, names)),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
 use crate::lookup;
-use crate::names::{self, Names};
+use crate::names::{self, NamedField, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
@@ -99,7 +99,7 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let told: Vec<RouteDetail> = requests.iter().map(told).collect();
     let items = query.permit.run(move || {
         let told = requests.iter().zip(told);
-        told.map(|(one, told)| item(one, &events, (rights, told))).collect::<Result<Vec<Value>, _>>()
+        told.map(|(one, told)| item(one, &events, rights, told)).collect::<Result<Vec<Value>, _>>()
     });
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
@@ -131,9 +131,9 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let model = model(&query, &request, &events).await?;
     let tables = query.state.tables.load();
     let told = rights.route_detail(model.as_ref().and_then(model_of), &tables);
-    let mut item = item(&request, &events, (rights, told))?;
+    let mut item = item(&request, &events, rights, told)?;
     let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
-    route_json::put_in_words(&mut item, &request, (&events, model.as_ref()), told, provider_name);
+    route_json::put_in_words(&mut item, &request, &events, model.as_ref(), told, provider_name);
     drop(tables);
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -141,8 +141,12 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
 }
 
 /// Fields with ids, and the fields for their names.
-const NAMED: [(&str, &str); 4] =
-    [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
+const NAMED: [NamedField; 4] = [
+    NamedField { id: "partner_id", name: "partner_name" },
+    NamedField { id: "tenant_id", name: "tenant_name" },
+    NamedField { id: "user_id", name: "user_name" },
+    NamedField { id: "key_id", name: "key_name" },
+];
 
 /// The events of these requests, as far as the view has applied the log: it has no positions of later ones. With them, those of
 /// the observing budgets that they name, which say whose the budgets are.
@@ -191,8 +195,13 @@ async fn model(
     Ok(query.read(move |reader| Ok(reader.at(&[version])?.remove(&version))).await?)
 }
 
-fn item(request: &StoredRequest, events: &EventsByPosition, seen: (Rights, RouteDetail)) -> Result<Value, QueryError> {
-    request_json::json(request, events, seen)?
+fn item(
+    request: &StoredRequest,
+    events: &EventsByPosition,
+    rights: Rights,
+    told: RouteDetail,
+) -> Result<Value, QueryError> {
+    request_json::json(request, events, rights, told)?
         .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 

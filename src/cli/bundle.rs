@@ -38,7 +38,7 @@ fn make(args: &BundleArgs, flags: &Flags) -> Result<String, Failure> {
     let published = Published::read(&ledger, &*log)?;
     let selection = Selection::of(&*log, range, published.head.size).map_err(Failure::not_begun)?;
     let header = Header::new(range, published.checkpoint.clone());
-    let Written { events, hashes } = write(&args.into, &header, &published, (&*log, &selection))?;
+    let Written { events, hashes } = write(&args.into, &header, &published, &*log, &selection)?;
     let (file, size) = (args.into.display(), published.head.size);
     Ok(if json {
         let file = args.into.to_string_lossy();
@@ -54,7 +54,8 @@ fn write(
     into: &Path,
     header: &Header,
     published: &Published,
-    source: (&dyn Reader, &Selection),
+    log: &dyn Reader,
+    selection: &Selection,
 ) -> Result<Written, Failure> {
     let (partial, file) = PartialFile::create(into)?;
     let mut progress = Progress::new("writing", WithoutTerminal::Silent);
@@ -63,7 +64,8 @@ fn write(
         &mut BufWriter::new(&file),
         header,
         &published.head,
-        source,
+        log,
+        selection,
         &mut tile,
         &mut |position, last| progress.at(position, last),
     );

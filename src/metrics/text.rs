@@ -10,6 +10,13 @@ pub enum Kind {
     Histogram,
 }
 
+/// A label of a sample.
+#[derive(Clone, Copy)]
+pub struct Label<'a> {
+    pub name: &'static str,
+    pub value: &'a str,
+}
+
 /// Writes families and samples.
 pub struct TextWriter<'o> {
     pub out: &'o mut String,
@@ -27,9 +34,9 @@ impl TextWriter<'_> {
     }
 
     /// Values of labels are not escaped: none comes from a client.
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub fn sample(&mut self, name: &str, labels: &[Label<'_>], value: impl Display) {
         self.out.push_str(name);
-        for (at, (label, value_of_label)) in labels.iter().enumerate() {
+        for (at, Label { name: label, value: value_of_label }) in labels.iter().enumerate() {
             let before = if at == 0 { '{' } else { ',' };
             let _ = write!(self.out, "{before}{label}=\"{value_of_label}\"");
         }
@@ -64,7 +71,11 @@ mod tests {
         let mut text = TextWriter { out: &mut out };
         text.counter("a_total", "How many", 3);
         text.family("b", Kind::Gauge, "What");
-        text.sample("b", &[("x", "1"), ("y", "2")], seconds(Duration::from_micros(1_500_000)));
+        text.sample(
+            "b",
+            &[Label { name: "x", value: "1" }, Label { name: "y", value: "2" }],
+            seconds(Duration::from_micros(1_500_000)),
+        );
         assert_eq!(
             out,
             "# HELP a_total How many\n# TYPE a_total counter\na_total 3\n\

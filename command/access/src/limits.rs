@@ -370,7 +370,8 @@ impl RateLimiter {
             let mut slot = locked(&binding.slot);
             slot.advance(now_micros);
             for (measure, limit) in binding.limit.bounds.iter() {
-                let next = TightestLimit::new(measure, limit, slot.remaining(measure, limit), now);
+                let (remaining, more_in) = slot.remaining(measure, limit);
+                let next = TightestLimit::new(measure, limit, remaining, more_in, now);
                 tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
         }

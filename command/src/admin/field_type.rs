@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use events::ids::Prefixed;
+use events::named::NamedValue;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape};
 use serde::Serialize;
@@ -60,7 +61,7 @@ pub fn id<I: Prefixed + FromStr<Err: fmt::Display> + Serialize + 'static>() -> F
 }
 
 /// One of the named values.
-pub fn one_of<T: Copy + Serialize + Sync>(values: &'static [(&'static str, T)]) -> FieldType {
+pub fn one_of<T: Copy + Serialize + Sync>(values: &'static [NamedValue<T>]) -> FieldType {
     FieldType::new(schema::one_of_names(values), |field| field.one_of(values))
 }
 

@@ -287,7 +287,7 @@ fn reconcile_prices(wanted: &Prices<'_>, tables: &Tables, ids: &IdMaker, now: Da
 
 fn price(id: PriceId, provider: ProviderId, offer: &Offer, effective_from: DateTime<Utc>) -> Price {
     let rates = offer.rates.clone();
-    Price { origin: Some(offer.origin), ..Price::new((id, provider), offer.backend.as_str(), rates, effective_from) }
+    Price { origin: Some(offer.origin), ..Price::new(id, provider, offer.backend.as_str(), rates, effective_from) }
 }
 
 /// The models by their names. `provider/model` comes before a bare name with a slash in it.

@@ -16,6 +16,13 @@ use super::reconciliation::{Offers, Source, SourceProvider, recorded_offers};
 use super::watch::Watch;
 use super::{Environment, EnvironmentParts, addresses, catalogued};
 
+/// A local server that is asked for its models.
+pub(super) struct AskedServer {
+    /// The position of its source.
+    at: usize,
+    provider: Provider,
+}
+
 impl Environment {
     /// Everything that offers models now. Local servers are asked.
     pub(super) async fn sources(&self, named: &NamedProviders) -> Vec<Source> {
@@ -52,13 +59,13 @@ impl Environment {
         named: &NamedProviders,
         catalogue: &Catalogue,
         tables: &Tables,
-    ) -> (Vec<Source>, Vec<(usize, Provider)>) {
+    ) -> (Vec<Source>, Vec<AskedServer>) {
         let mut sources: Vec<Source> = Vec::new();
-        let mut asked: Vec<(usize, Provider)> = Vec::new();
+        let mut asked: Vec<AskedServer> = Vec::new();
         for found in &named.detected.providers {
             let state = found.state(self.parts.ids.make(), found.id.clone());
             let offers = if state.discover_models {
-                asked.push((sources.len(), state));
+                asked.push(AskedServer { at: sources.len(), provider: state });
                 Offers::AsBefore
             } else {
                 Offers::Known(self.offers_of(catalogue, found).0)
@@ -66,7 +73,7 @@ impl Environment {
             sources.push(Source { provider: SourceProvider::Found(Box::new(found.clone())), offers });
         }
         for entry in tables.providers().filter(|entry| entry.is_live() && is_asked(&entry.value)) {
-            asked.push((sources.len(), (*entry.value).clone()));
+            asked.push(AskedServer { at: sources.len(), provider: (*entry.value).clone() });
             let provider = SourceProvider::Created(entry.value.provider_id);
             sources.push(Source { provider, offers: Offers::AsBefore });
         }
@@ -74,9 +81,9 @@ impl Environment {
     }
 
     /// Asks these servers at once. The answers come with the numbers that the servers were given.
-    async fn ask(&self, asked: Vec<(usize, Provider)>) -> Vec<(usize, Discovery)> {
+    async fn ask(&self, asked: Vec<AskedServer>) -> Vec<(usize, Discovery)> {
         let mut asking = JoinSet::new();
-        for (at, provider) in asked {
+        for AskedServer { at, provider } in asked {
             let parts = self.parts.clone();
             asking.spawn(async move { (at, ask_one(&parts, &provider).await) });
         }

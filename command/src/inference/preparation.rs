@@ -75,7 +75,8 @@ pub async fn prepare(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
+    unheld: &mut UnheldRequest,
+    limits: &mut BindingLimits,
 ) -> Result<Prepared, Refusal> {
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
@@ -113,7 +114,7 @@ pub async fn prepare(
         priority,
         copied: None,
     };
-    hold(gateway, tables, caller, &received, request, (unheld, limits)).await
+    hold(gateway, tables, caller, &received, request, unheld, limits).await
 }
 
 /// Counts a request that was read against narrowed rate limits, plans it, and asks for its hold.
@@ -123,7 +124,8 @@ pub async fn hold(
     caller: Arc<Caller>,
     received: &Received<'_>,
     request: Box<ClientRequest>,
-    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
+    unheld: &mut UnheldRequest,
+    limits: &mut BindingLimits,
 ) -> Result<Prepared, Refusal> {
     let model = &request.facts.model;
     let stands_for =

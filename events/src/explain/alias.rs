@@ -10,7 +10,8 @@ use crate::event::inference::InferenceAdmitted;
 
 pub(super) fn check(
     evidence: &Evidence,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     at: DateTime<Utc>,
     verdict: &mut Verdict,
 ) {

@@ -5,7 +5,7 @@
 //! number of answers and the tier are looked for, because there are few. A hold that takes another number than one, or a tier,
 //! is one that can be right: whether it is, the log does not say.
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, HeldAmount};
 use super::verdict::Verdict;
 use crate::event::inference::InferenceAdmitted;
 use crate::event::{Chain, Recorded};
@@ -85,11 +85,11 @@ pub(super) fn check(
     evidence: &Evidence,
     recorded: &Recorded,
     admitted: &InferenceAdmitted,
-    held: Option<(u64, NanoUsd)>,
+    held: Option<HeldAmount>,
 ) -> BoundCheck {
     let mut check = BoundCheck {
         verdict: Verdict::default(),
-        held: held.map(|(_, held)| held),
+        held: held.map(|held| held.amount),
         computed: None,
         input_tokens: admitted.input_tokens_bound,
         output_tokens_max: admitted.max_output_tokens,
@@ -117,7 +117,9 @@ pub(super) fn check(
             ),
         }
     }
-    let Some((position, held)) = held.filter(|_| check.verdict.differences.is_empty()) else { return check };
+    let Some(HeldAmount { position, amount: held }) = held.filter(|_| check.verdict.differences.is_empty()) else {
+        return check;
+    };
     let supposed = supposed(&priced, admitted, held);
     let (choices, service_tier) = supposed.map_or((1, None), |found| (found.choices, found.service_tier));
     let used = Supposed { choices, service_tier };

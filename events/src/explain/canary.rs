@@ -9,7 +9,8 @@ use crate::ids::RequestId;
 /// Compares which target came first because it is a canary.
 pub(super) fn check(
     request: RequestId,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     model: &Model,
     verdict: &mut Verdict,
 ) {

@@ -116,19 +116,19 @@ impl Evidence {
         let mut partners = vec![wanted.chain.partner];
         partners.extend(users_partner.map(Some).filter(|of_user| *of_user != wanted.chain.partner));
         let of_partners = partners.into_iter().map(|partner| {
-            let types = types_of(&[Budget::LITERALS, RateLimit::LITERALS]);
+            let types = types_of(Budget::LITERALS.into_iter().chain(RateLimit::LITERALS));
             EventFilter { types: Some(types), partner, ..EventFilter::default() }
         });
         // Prices of shared providers belong to no partner.
-        let of_prices = EventFilter { types: Some(types_of(&[Price::LITERALS])), ..EventFilter::default() };
+        let of_prices = EventFilter { types: Some(types_of(Price::LITERALS)), ..EventFilter::default() };
         let mut read = 0;
         // Requests in other tenants count for no team.
         let of_teams = wanted.chain.tenant.map(|tenant| {
-            let types = types_of(&[Team::LITERALS]);
+            let types = types_of(Team::LITERALS);
             EventFilter { types: Some(types), tenant: Some(tenant), ..EventFilter::default() }
         });
         for filter in of_partners.chain([of_prices]).chain(of_teams) {
-            read += self.read_filtered(reader, &filter, wanted, (until, self.bounds.changes - read))?;
+            read += self.read_filtered(reader, &filter, wanted, until, self.bounds.changes - read)?;
             if read > self.bounds.changes {
                 self.is_whole = false;
                 return Ok(());
@@ -146,7 +146,8 @@ impl Evidence {
         reader: &dyn Reader,
         filter: &EventFilter,
         wanted: &mut Wanted,
-        (until, changes_max): (u64, usize),
+        until: u64,
+        changes_max: usize,
     ) -> Result<usize, LogError> {
         let (mut after, mut read) = (0, 0);
         loop {
@@ -322,14 +323,22 @@ impl Evidence {
         })
     }
 
-    /// The amount of its hold, with the hold's position.
-    pub(super) fn held(&self) -> Option<(u64, NanoUsd)> {
-        self.hold().map(|(recorded, reserved)| (recorded.position, reserved.held_usd))
+    /// The amount of its hold.
+    pub(super) fn held(&self) -> Option<HeldAmount> {
+        self.hold().map(|(recorded, reserved)| HeldAmount { position: recorded.position, amount: reserved.held_usd })
     }
 }
 
-fn types_of(kinds: &[[(&str, u32); 3]]) -> Vec<(String, u32)> {
-    kinds.iter().flatten().map(|(name, version)| ((*name).to_owned(), *version)).collect()
+/// What was held for a request.
+#[derive(Clone, Copy)]
+pub(super) struct HeldAmount {
+    /// The position of the hold.
+    pub(super) position: u64,
+    pub(super) amount: NanoUsd,
+}
+
+fn types_of(literals: impl IntoIterator<Item = (&'static str, u32)>) -> Vec<(String, u32)> {
+    literals.into_iter().map(|(name, version)| (name.to_owned(), version)).collect()
 }
 
 /// The events of a request, in order, as of one moment: the end of a request and that of its hold are appended together, but on

@@ -111,9 +111,9 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         }
     }
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
-    alias::check(evidence, (recorded, admitted), at, &mut check.verdict);
+    alias::check(evidence, recorded, admitted, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
-    maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
+    maintenance::check(evidence, &model, recorded, admitted, at, &mut check.verdict);
     terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
     shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
@@ -123,8 +123,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     match recorded_route {
         Some(route) if !route.figures.is_empty() => {
             let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
-            let about = (recorded, admitted);
-            let strategy = strategy::follows(evidence, about, Some(route), of_model, &mut check.verdict);
+            let strategy = strategy::follows(evidence, recorded, admitted, Some(route), of_model, &mut check.verdict);
             check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
         }
@@ -132,8 +131,8 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
-            let about = (recorded, admitted);
-            let strategy = strategy::follows(evidence, about, recorded_route, model.strategy, &mut check.verdict);
+            let strategy =
+                strategy::follows(evidence, recorded, admitted, recorded_route, model.strategy, &mut check.verdict);
             if let Some(route) = recorded_route {
                 check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             }
@@ -144,7 +143,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     {
         check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
     }
-    canary::check(evidence.request, (recorded, admitted), &model, &mut check.verdict);
+    canary::check(evidence.request, recorded, admitted, &model, &mut check.verdict);
     let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));

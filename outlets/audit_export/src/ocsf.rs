@@ -70,7 +70,7 @@ fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
     event.into()
 }
 
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -41,7 +41,8 @@ pub fn siem_lines(
     format: SiemFormat,
     headers: HeaderMap,
     entries: &[Entry],
-    (origins, names): (&Origins, &Names),
+    origins: &Origins,
+    names: &Names,
 ) -> Response {
     let mut lines = String::new();
     for entry in entries {

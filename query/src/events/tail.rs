@@ -85,7 +85,8 @@ impl<F: TailFormat> EventTail<F> {
     pub fn new(
         state: QueryState,
         caller: Arc<Caller>,
-        (filter, after): (EventFilter, u64),
+        filter: EventFilter,
+        after: u64,
         extent: Extent,
         permit: StreamPermit,
     ) -> Self {

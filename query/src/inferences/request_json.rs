@@ -24,7 +24,8 @@ pub type EventsByPosition = HashMap<u64, Recorded>;
 pub fn json(
     request: &StoredRequest,
     events: &EventsByPosition,
-    (rights, told): (Rights, RouteDetail),
+    rights: Rights,
+    told: RouteDetail,
 ) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = events.get(&request.position) else { return Ok(None) };
     let mut fields = data(begin)?;

@@ -155,7 +155,7 @@ fn apply_files(
 ) -> Result<String, Failure> {
     let files = read_twice(&settings.path)?;
     let may_go_on = || may_go_on.load(Ordering::Relaxed);
-    single_threaded_runtime()?.block_on(apply::apply_to((url, data), &files, settings.prune.as_ref(), may_go_on))
+    single_threaded_runtime()?.block_on(apply::apply_to(url, data, &files, settings.prune.as_ref(), may_go_on))
 }
 
 /// Reads the files until two readings in a row agree: one that is still being written, or is replaced just now, would say that what

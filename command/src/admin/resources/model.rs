@@ -267,7 +267,7 @@ impl Administered for Model {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
-        alias::check_names(cx, (made.alias.steps(), made.tenant_id))?;
+        alias::check_names(cx, made.alias.steps(), made.tenant_id)?;
         if !made.alias.is_empty() {
             alias::check_not_stood_for(cx, &made.name, made.tenant_id)?;
         }
@@ -279,7 +279,7 @@ impl Administered for Model {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let steps: Option<Vec<_>> = given.get("alias")?;
-        alias::check_names(cx, (steps.as_deref().unwrap_or_default(), tenant))?;
+        alias::check_names(cx, steps.as_deref().unwrap_or_default(), tenant)?;
         let will_be_alias = steps.map_or(!state.alias.is_empty(), |steps| !steps.is_empty());
         if will_be_alias && (state.alias.is_empty() || given.text("name").is_some()) {
             alias::check_not_stood_for(cx, given.text("name").unwrap_or(&state.name), tenant)?;

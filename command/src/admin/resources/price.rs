@@ -215,7 +215,7 @@ async fn revalues_from(admin: &AdminState, of: ConsecutiveEvents) -> Result<Opti
     let before = state(of.before);
     let had_price = || {
         let tables = admin.tables.load();
-        before.is_some() || tables.had_another_price(price, (recorded.position, recorded.recorded_at))
+        before.is_some() || tables.had_another_price(price, recorded.position, recorded.recorded_at)
     };
     Ok(Known { begins_after, before }.concerns_since(recorded, price, had_price))
 }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn at(given: GivenRates) -> Price {
-        Price::new((id(1), id(2)), "echo", given, from_micros(1))
+        Price::new(id(1), id(2), "echo", given, from_micros(1))
     }
 
     fn price(input: i64) -> Price {

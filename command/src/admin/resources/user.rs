@@ -7,6 +7,7 @@ use events::event::Chain;
 use events::event::admin::{Reach, Role, RoleGrant, User};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::log::{PersonalData, SideRow};
+use events::named::NamedValue;
 use openapi::schema::{self, object};
 use projections::tables::Tables;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ fn named_role(field: Field) -> Result<Role, FieldError> {
 
 fn reach(field: Field) -> Result<Reach, FieldError> {
     if field.is_text() {
-        return field.one_of(&[("platform", Reach::Platform)]);
+        return field.one_of(&[NamedValue::new("platform", Reach::Platform)]);
     }
     let (name, id) = field.object()?.only("partner_id, tenant_id")?;
     match name.as_str() {

@@ -231,7 +231,7 @@ fn a_new_price_holds_from_now_on_and_leaves_the_operators_alone() {
     let (second, rate, from) = in_force(&lab);
     assert_eq!((second, rate), (first, NanoUsdPerMtok::new(NanoUsd::new(6)).expect("a price")));
     assert!(from > begun);
-    let own = Price::new((id(9), provider), "m", offer("m", &[], 1).rates, from_micros(0));
+    let own = Price::new(id(9), provider, "m", offer("m", &[], 1).rates, from_micros(0));
     lab.fold(Change::created(own.clone()).into());
     assert_eq!(in_force(&lab).0, own.price_id);
     assert_eq!(lab.reconcile(&[source(0, vec![offer("m", &["m"], 7)])]), 1);
@@ -309,7 +309,7 @@ fn a_model_of_a_server_that_the_operator_has_priced_or_made_is_left_to_the_opera
     let offers = || Offers::Known(["llama3:latest", "qwen3:4b"].map(|name| local_offer(name.to_owned(), None)).into());
     let sources = || [Source { provider: SourceProvider::Created(id(7)), offers: offers() }];
     let target = |model: &str| vec![Target::new(id(7), model)];
-    let price = |model: &str| Price::new((id(9), id(7)), model, offer(model, &[], 1).rates, from_micros(0));
+    let price = |model: &str| Price::new(id(9), id(7), model, offer(model, &[], 1).rates, from_micros(0));
     let prefixed = |name: &str, model: &str| Model {
         system_prefix: Some("Be brief.".to_owned()),
         ..Model::new(id(8), name, target(model))

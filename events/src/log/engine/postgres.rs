@@ -50,7 +50,7 @@ use turn::TurnLock;
 
 pub use append_alone::append_alone;
 pub use copy::{CopyCallbacks, copy_to_shared};
-pub use database::{DatabaseAddress, WrongAddress};
+pub use database::{DatabaseAddress, SessionSetting, WrongAddress};
 pub(in crate::log) use listen::{Announcements, Listener};
 pub(in crate::log) use migrate::migrate;
 pub(in crate::log) use open::open;

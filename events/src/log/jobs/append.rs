@@ -40,9 +40,14 @@ pub struct Appended {
 
 pub(in crate::log) struct AppendChange(pub(in crate::log) Box<Append>);
 
+/// The positions of its first and last event.
+pub(in crate::log) struct DraftedAppend {
+    first: u64,
+    last: u64,
+}
+
 impl JobKind for AppendChange {
-    /// The positions of its first and last event.
-    type Decided = (u64, u64);
+    type Decided = DraftedAppend;
     type Answer = Appended;
     type Error = AppendError;
 
@@ -54,7 +59,7 @@ impl JobKind for AppendChange {
         wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<(u64, u64), AppendError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DraftedAppend, AppendError> {
         let append = &*self.0;
         check(append, batch.facts)?;
         let first = batch.draft.position() + 1;
@@ -77,10 +82,10 @@ impl JobKind for AppendChange {
             batch.facts.replies.insert(key.clone(), Some(reply.clone()));
             batch.draft.replies.push((key, reply));
         }
-        Ok((first, last))
+        Ok(DraftedAppend { first, last })
     }
 
-    fn answer(self, (first, last): (u64, u64), batch: &RecordedBatch<'_>) -> Reply<Self> {
+    fn answer(self, DraftedAppend { first, last }: DraftedAppend, batch: &RecordedBatch<'_>) -> Reply<Self> {
         Reply::Now(Ok(Appended { first, last, recorded_at: batch.recorded_at }))
     }
 }

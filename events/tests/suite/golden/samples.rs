@@ -82,7 +82,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     let changed_price = Price {
         origin: Some(Origin::Catalogue),
         labels: labels(),
-        ..Price::new((id(31), id(11)), "gpt-4o", given, start())
+        ..Price::new(id(31), id(11), "gpt-4o", given, start())
     };
     // As in versions that did not record which rates were left out.
     let price = Price {

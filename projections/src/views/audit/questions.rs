@@ -44,7 +44,7 @@ impl Question for List {
             ":resource_id": filter.resource_id, ":categories": filter.categories.as_deref().map(listed), ":severity": filter.severity.map(Severity::as_str),
             ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
-        search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, entry)
+        search::page(db, index, page.limit, ROWS_SCANNED_MAX, parameters, entry)
     }
 }
 

@@ -75,7 +75,7 @@ pub fn search<T>(
         ":shadow_of": filter.shadow_of.map(|id| id.to_string()),
     };
     let index = index(narrowest(visible, filter));
-    search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, read)
+    search::page(db, index, page.limit, ROWS_SCANNED_MAX, parameters, read)
 }
 
 /// The index by which the fewest rows that do not match are scanned.

@@ -119,7 +119,7 @@ impl SharedLimits {
         for count in &asked.counts {
             let binding = &self.all()[count.index];
             let mut slot = locked(&binding.slot);
-            slot.correct(count.measure, count.bucket, (count.amount, 0));
+            slot.correct(count.measure, count.bucket, count.amount, 0);
             let of_call = asked.indexes.iter().position(|index| *index == count.index);
             if of_call.is_none_or(|at| asked.calls[at].number != slot.sent()) {
                 self.tell(binding, &mut slot, count, 0);
@@ -190,7 +190,7 @@ impl SharedLimits {
         for count in &counted.counts {
             let binding = &self.all()[count.index];
             let mut slot = locked(&binding.slot);
-            slot.correct(count.measure, count.bucket, (count.amount, is));
+            slot.correct(count.measure, count.bucket, count.amount, is);
             self.tell(binding, &mut slot, count, is);
         }
     }

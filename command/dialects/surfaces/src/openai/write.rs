@@ -97,9 +97,15 @@ struct CalledFunction<'a> {
     arguments: &'a str,
 }
 
+/// What a call has and its later pieces lack.
+struct CallBegins<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
 /// A call with its id and name, or a piece of one without them.
-fn call<'a>(index: Option<usize>, id_and_name: Option<(&'a str, &'a str)>, arguments: &'a str) -> Call<'a> {
-    let (id, name) = id_and_name.unzip();
+fn call<'a>(index: Option<usize>, begins: Option<CallBegins<'a>>, arguments: &'a str) -> Call<'a> {
+    let (id, name) = begins.map(|CallBegins { id, name }| (id, name)).unzip();
     Call {
         index,
         id,
@@ -145,7 +151,7 @@ impl StreamWriter for ChunkWriter {
             DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
             DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
             DeltaKind::CallBegins { ordinal, id, name, signature } => {
-                chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "").signed(signature)]);
+                chunk.tool_calls = Some([call(Some(ordinal), Some(CallBegins { id, name }), "").signed(signature)]);
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 chunk.tool_calls = Some([call(Some(ordinal), None, piece)]);
@@ -235,7 +241,7 @@ fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt
             OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
             OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }) => {
-                tool_calls.push(call(None, Some((id, name)), arguments).signed(signature.as_deref()));
+                tool_calls.push(call(None, Some(CallBegins { id, name }), arguments).signed(signature.as_deref()));
             }
         }
     }

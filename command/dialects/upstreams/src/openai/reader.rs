@@ -60,7 +60,7 @@ impl Blocks {
     /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
     /// its id differs, because some servers put every call at index 0. Of calls without ids, a name after arguments begins
     /// another.
-    fn call(&mut self, index: u64, id: &str, (name, arguments): (&str, &str)) -> (usize, usize, bool) {
+    fn call(&mut self, index: u64, id: &str, name: &str, arguments: &str) -> (usize, usize, bool) {
         let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
             && (id.is_empty() || call.id == id || call.id.is_empty())
@@ -191,7 +191,7 @@ impl Reader {
         let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
-        let (ordinal, block, begins) = blocks.call(call.index, &id, (&name, &arguments));
+        let (ordinal, block, begins) = blocks.call(call.index, &id, &name, &arguments);
         if begins {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);

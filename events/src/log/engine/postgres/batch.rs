@@ -69,12 +69,22 @@ pub(super) struct Batch {
     pub(super) contexts: NewContexts,
 }
 
+/// What a batch follows, and how it is told from others.
+#[derive(Clone, Copy)]
+pub(super) struct BatchPlace<'a> {
+    /// The batch before it.
+    pub(super) tip: Tip,
+    pub(super) token: Uuid,
+    /// The node that writes it.
+    pub(super) node: &'a str,
+}
+
 impl Batch {
     /// The batch of a draft with events.
     pub(super) fn new(
         draft: &Draft,
         rows: Option<&StateRows<'_>>,
-        (tip, token, node): (Tip, Uuid, &str),
+        BatchPlace { tip, token, node }: BatchPlace<'_>,
         respects_turns: bool,
         contexts: &Contexts,
         clock_limits: ClockLimits,

@@ -19,7 +19,7 @@ use crate::content::{ContentKeyOwner, content_key_names_of, tenant_of_content_ke
 use crate::event::{Recorded, Resource, Stream};
 use crate::ids::{KeyId, RequestId, TenantId, UserId};
 use crate::ledger::Balances;
-use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
+use crate::log::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::log::interrupt::Interrupt;
 use crate::log::owners::Owner;
 use crate::log::readers::{OpenReader, Purpose};
@@ -360,11 +360,11 @@ async fn filtered(
     Ok(read.part(found, until, limit))
 }
 
-/// The matching events after the first position, up to the second; of administration alone if no other can match.
+/// The matching events at these positions; of administration alone if no other can match.
 async fn scan(
     connection: &mut PgConnection,
     filter: &EventFilter,
-    (after, until): (u64, u64),
+    Positions { after, until }: Positions,
     limit: usize,
 ) -> Result<Vec<Recorded>, LogError> {
     let mut query = QueryBuilder::new(SELECT_EVENTS);
@@ -386,12 +386,12 @@ async fn find_block(
     Ok(query.fetch_optional(connection).await?.map(unsigned))
 }
 
-/// The matching events in the owner's blocks, after the first position, up to the second.
+/// The matching events at these positions, in the owner's blocks.
 async fn in_blocks(
     connection: &mut PgConnection,
     owner: Owner,
     filter: &EventFilter,
-    (after, until): (u64, u64),
+    Positions { after, until }: Positions,
     limit: usize,
 ) -> Result<Vec<Recorded>, LogError> {
     let mut values = PgArguments::default();

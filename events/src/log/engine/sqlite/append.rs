@@ -135,7 +135,7 @@ impl<'a> Json<'a> {
         let now = (is_of_its_request(recorded), &recorded.context);
         if self.before != Some(now) {
             self.metadata.clear();
-            contexts.write_metadata(connection, now, &mut self.metadata)?;
+            contexts.write_metadata(connection, now.0, now.1, &mut self.metadata)?;
             self.before = Some(now);
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))

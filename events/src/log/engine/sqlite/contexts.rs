@@ -24,7 +24,8 @@ impl Contexts {
     pub(super) fn write_metadata(
         &mut self,
         connection: &Connection,
-        (is_of_its_request, context): (bool, &Context),
+        is_of_its_request: bool,
+        context: &Context,
         out: &mut Vec<u8>,
     ) -> Result<(), LogError> {
         if !is_of_its_request {

@@ -8,7 +8,7 @@ use hub::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
 use hub::chat::{
     Block, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
 };
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path};
 use hub::json::{self, Kind};
 
 use super::super::proof::Proof;
@@ -179,7 +179,7 @@ impl Input<'_> {
         // Open models give their reasoning itself, others a summary.
         for (name, kind) in [("content", "reasoning_text"), ("summary", "summary_text")] {
             let is_first = text.is_empty();
-            fields.list(name, (BLOCKS_MAX, "parts"), |element, path| {
+            fields.list(name, LengthMax { max: BLOCKS_MAX, things: "parts" }, |element, path| {
                 self.one_more_part()?;
                 let mut part = Fields::read(element, path)?;
                 if part.required_string("type")? != kind {

@@ -20,23 +20,23 @@ use crate::lines::joined;
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// Media types by the end of a URL: Gemini takes a URL only with its media type.
-const IMAGE_TYPES: [(&str, &str); 8] = [
-    ("png", "image/png"),
-    ("jpg", "image/jpeg"),
-    ("jpeg", "image/jpeg"),
-    ("webp", "image/webp"),
-    ("gif", "image/gif"),
-    ("heic", "image/heic"),
-    ("heif", "image/heif"),
-    ("avif", "image/avif"),
+const IMAGE_TYPES: [KnownMediaType; 8] = [
+    KnownMediaType { extension: "png", mime_type: "image/png" },
+    KnownMediaType { extension: "jpg", mime_type: "image/jpeg" },
+    KnownMediaType { extension: "jpeg", mime_type: "image/jpeg" },
+    KnownMediaType { extension: "webp", mime_type: "image/webp" },
+    KnownMediaType { extension: "gif", mime_type: "image/gif" },
+    KnownMediaType { extension: "heic", mime_type: "image/heic" },
+    KnownMediaType { extension: "heif", mime_type: "image/heif" },
+    KnownMediaType { extension: "avif", mime_type: "image/avif" },
 ];
-const DOCUMENT_TYPES: [(&str, &str); 6] = [
-    ("pdf", "application/pdf"),
-    ("txt", "text/plain"),
-    ("md", "text/markdown"),
-    ("html", "text/html"),
-    ("csv", "text/csv"),
-    ("xml", "text/xml"),
+const DOCUMENT_TYPES: [KnownMediaType; 6] = [
+    KnownMediaType { extension: "pdf", mime_type: "application/pdf" },
+    KnownMediaType { extension: "txt", mime_type: "text/plain" },
+    KnownMediaType { extension: "md", mime_type: "text/markdown" },
+    KnownMediaType { extension: "html", mime_type: "text/html" },
+    KnownMediaType { extension: "csv", mime_type: "text/csv" },
+    KnownMediaType { extension: "xml", mime_type: "text/xml" },
 ];
 
 #[derive(Serialize)]
@@ -278,13 +278,19 @@ fn is_document(media_type: &str) -> bool {
     essence == "application/pdf" || essence.starts_with("text/")
 }
 
+/// A media type of files, which a URL shows by its extension.
+struct KnownMediaType {
+    extension: &'static str,
+    mime_type: &'static str,
+}
+
 /// A URL with its media type. Without one, Gemini might fetch something else, whose tokens are not bounded.
-fn file<'a>(url: &'a str, types: &[(&str, &'static str)], what: &str, path: &Path<'_>) -> Result<File<'a>, Refusal> {
+fn file<'a>(url: &'a str, types: &[KnownMediaType], what: &str, path: &Path<'_>) -> Result<File<'a>, Refusal> {
     let file_name = url.split(['?', '#']).next().unwrap_or_default();
     let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let known = types.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    known.map(|(_, mime_type)| File { mime_type, file_uri: url }).ok_or_else(|| {
-        let ends: Vec<_> = types.iter().map(|(known, _)| format!(".{known}")).collect();
+    let known = types.iter().find(|known| known.extension.eq_ignore_ascii_case(extension));
+    known.map(|known| File { mime_type: known.mime_type, file_uri: url }).ok_or_else(|| {
+        let ends: Vec<_> = types.iter().map(|known| format!(".{}", known.extension)).collect();
         path.refuse(format!(
             "has the URL of {what} that does not end in one of {}: send its data instead",
             ends.join(", ")
