@@ -218,7 +218,7 @@ struct LogInner {
     unknown_usage: UnknownUsage,
     published: writer::Published,
     readers: Arc<readers::Readers>,
-    figures: Arc<writer::Figures>,
+    figures: Arc<writer::WriterFigures>,
     /// `None` if nobody else appends.
     local_node: Option<LocalNode>,
     roles: Arc<RolePlace>,
@@ -238,7 +238,7 @@ struct LocalNode {
 #[derive(Clone)]
 struct Queue {
     jobs: SyncSender<Message>,
-    figures: Arc<writer::Figures>,
+    figures: Arc<writer::WriterFigures>,
     /// True while a wake is in the queue: one is enough, and they must not take the places of jobs.
     has_wake: Arc<AtomicBool>,
 }

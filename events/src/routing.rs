@@ -199,7 +199,7 @@ impl Features {
 #[derive(Debug)]
 pub struct Ranked<'a> {
     pub candidate: Candidate<'a>,
-    pub figures: Figures,
+    pub figures: RankFigures,
     /// The candidate's index in the input.
     index: usize,
 }
@@ -210,19 +210,19 @@ const FIGURE_MAX: u64 = (1 << 53) - 1;
 /// What a candidate's rank follows from: the second figure decides among equals of the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
-pub struct Figures {
+pub struct RankFigures {
     pub first: u64,
     pub second: u64,
 }
 
-impl From<[u64; 2]> for Figures {
+impl From<[u64; 2]> for RankFigures {
     fn from([first, second]: [u64; 2]) -> Self {
         Self { first, second }
     }
 }
 
-impl From<Figures> for [u64; 2] {
-    fn from(Figures { first, second }: Figures) -> Self {
+impl From<RankFigures> for [u64; 2] {
+    fn from(RankFigures { first, second }: RankFigures) -> Self {
         [first, second]
     }
 }
@@ -281,8 +281,8 @@ pub fn choose<'a>(
     let mut ranking = ranked(candidates);
     strategy.rate(&mut ranking, features);
     for ranked in &mut ranking {
-        let Figures { first, second } = ranked.figures;
-        ranked.figures = Figures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
+        let RankFigures { first, second } = ranked.figures;
+        ranked.figures = RankFigures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
     }
     strategy.arrange(&mut ranking, features.request);
     Order { strategy, ranking, canary: None }
@@ -291,7 +291,7 @@ pub fn choose<'a>(
 /// Orders the candidates of a request again, by the figures that were recorded for each.
 pub fn choose_again<'a>(
     strategy: Strategy,
-    candidates: impl IntoIterator<Item = (Candidate<'a>, Figures)>,
+    candidates: impl IntoIterator<Item = (Candidate<'a>, RankFigures)>,
     request: RequestId,
 ) -> Order<'a> {
     let (candidates, figures): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
@@ -308,7 +308,7 @@ const INSERTION_SORT_MAX: usize = 20;
 
 /// The candidates in the order of the input.
 fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked<'a>> {
-    let ranked = |(index, candidate)| Ranked { candidate, figures: Figures::default(), index };
+    let ranked = |(index, candidate)| Ranked { candidate, figures: RankFigures::default(), index };
     candidates.into_iter().enumerate().map(ranked).collect()
 }
 
@@ -348,7 +348,7 @@ impl Order<'_> {
     }
 
     /// The figures of the candidate with this index.
-    pub fn figures(&self, index: usize) -> Option<Figures> {
+    pub fn figures(&self, index: usize) -> Option<RankFigures> {
         self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.figures)
     }
 

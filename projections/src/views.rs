@@ -42,15 +42,15 @@ pub mod audit {
     mod filter;
     pub(super) mod projector;
     mod questions;
-    pub use entry::Entry;
-    pub use filter::{Filter, is_actor_a_name, name_in_resource};
+    pub use entry::AuditEntry;
+    pub use filter::{AuditFilter, is_actor_a_name, name_in_resource};
     pub use projector::{Category, Outcome, Severity};
-    pub use questions::List;
+    pub use questions::AuditList;
 }
 pub mod budgets {
     pub(super) mod projector;
     mod questions;
-    pub use questions::{BudgetStatus, Each, List, One};
+    pub use questions::{BudgetList, BudgetStatus, Each, OneBudget};
 }
 pub mod catalogue {
     mod names;
@@ -59,15 +59,15 @@ pub mod catalogue {
     pub use names::{
         ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, NameScope, NamesById, ResolvedNames, USERS_MAX, kind_of,
     };
-    pub use questions::{Filter, List, One, Resource};
+    pub use questions::{OneResource, Resource, ResourceFilter, ResourceList};
 }
 pub mod inferences {
     pub(super) mod projector;
     mod questions;
     pub(super) mod search;
     pub use projector::Status;
-    pub use questions::{Counted, CountedRequest, LastRequests, List, One, StoredRequest};
-    pub use search::{Filter, ROWS_SCANNED_MAX};
+    pub use questions::{Counted, CountedRequest, InferenceList, LastRequests, OneInference, StoredRequest};
+    pub use search::{InferenceFilter, ROWS_SCANNED_MAX};
 }
 pub mod usage_by_hour {
     mod callers;
@@ -98,7 +98,7 @@ use events::named;
 use events::time::Clock;
 use tokio::sync::{Notify, watch};
 
-pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
+pub use copy_source::{CopySnapshot, CopySource, RowsId, TrackedView, ViewChanges};
 pub use moment::{Moment, NotRecorded};
 pub use node_views::{NodeViews, ViewHandles};
 pub use page::PageBounds;

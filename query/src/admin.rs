@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode};
 use openapi::schema;
 use openapi::{Answer, Api, Json, Operation};
 use projections::views::View;
-use projections::views::catalogue::{List, One};
+use projections::views::catalogue::{OneResource, ResourceList};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ async fn list(segment: &'static str, kind: StreamKind, mut context: QueryContext
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
     let visible = Visible::within_reach(&query.caller);
-    let answer = query.ask(List { visible, kind, filter, page: requested.bounds }).await?;
+    let answer = query.ask(ResourceList { visible, kind, filter, page: requested.bounds }).await?;
     let (rows, next_cursor) = requested.page(answer.value, None, |resource| resource.position);
     let mut items: Vec<Value> = rows.into_iter().map(|resource| resources::item(resource, kind)).collect();
     complete(&query, kind, items.iter_mut().collect()).await?;
@@ -129,7 +129,7 @@ async fn one(
     let (parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
-    let answer = query.ask(One { visible: Visible::within_reach(&query.caller), kind, id }).await?;
+    let answer = query.ask(OneResource { visible: Visible::within_reach(&query.caller), kind, id }).await?;
     let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&query, kind, vec![&mut resource]).await?;
     Ok((query.as_of_header(), Json(resource)))

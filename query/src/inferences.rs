@@ -20,7 +20,7 @@ use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
+use projections::views::inferences::{InferenceFilter, InferenceList, OneInference, Status, StoredRequest};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -33,7 +33,7 @@ use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 use request_json::EventsByPosition;
 use route_json::{model_of, model_version};
 
@@ -86,11 +86,11 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let filter = filter(&mut parameters)?;
     let requested = PageRequest::take(&mut parameters, "inferences")?;
     parameters.finish()?;
-    let list = |visible| List { visible, filter, page: requested.bounds };
+    let list = |visible| InferenceList { visible, filter, page: requested.bounds };
     let (query, answer) = context.ask(min_position, list).await?;
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
-    let rights = Rights::of(&query.caller);
+    let rights = RequestRights::of(&query.caller);
     let details = details_by_version(&query, &events, rights).await?;
     let without_model = rights.route_detail(None, &query.state.tables.load());
     let version = |one: &StoredRequest| model_version(events.get(&one.position)?);
@@ -124,10 +124,10 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
-    let rights = Rights::of(&query.caller);
+    let rights = RequestRights::of(&query.caller);
     let model = model(&query, &request, &events).await?;
     let tables = query.state.tables.load();
     let told = rights.route_detail(model.as_ref().and_then(model_of), &tables);
@@ -166,7 +166,7 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
 async fn details_by_version(
     query: &PermittedQuery,
     events: &EventsByPosition,
-    rights: Rights,
+    rights: RequestRights,
 ) -> Result<HashMap<u64, RouteDetail>, QueryError> {
     if !rights.depend_on_model() {
         return Ok(HashMap::new());
@@ -198,7 +198,7 @@ async fn model(
 fn item(
     request: &StoredRequest,
     events: &EventsByPosition,
-    rights: Rights,
+    rights: RequestRights,
     told: RouteDetail,
 ) -> Result<Value, QueryError> {
     request_json::json(request, events, rights, told)?
@@ -206,8 +206,8 @@ fn item(
 }
 
 /// The filter of the list.
-fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
-    Ok(Filter {
+fn filter(parameters: &mut Parameters) -> Result<InferenceFilter, Refusal> {
+    Ok(InferenceFilter {
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         requests: parameters.request_filter()?,

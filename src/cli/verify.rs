@@ -37,7 +37,7 @@ const BROKEN_WAL: &str =
 const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
 /// What was found sound.
-struct Verified {
+struct VerifiedLedger {
     log: Sound,
     /// `None` if the views were not asked for.
     views: Option<Comparison>,
@@ -147,7 +147,7 @@ fn verify(
     published: Option<&PublishedAt>,
     ledger: &LedgerPlace,
     log_only: bool,
-) -> Result<Verified, Fault> {
+) -> Result<VerifiedLedger, Fault> {
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let log = check_log(ledger, &*reader, Progress::new("log", WithoutTerminal::Silent));
     let checkpoint = match &log {
@@ -159,7 +159,7 @@ fn verify(
     let (log, checkpoint) = both(log, checkpoint)?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
     let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    Ok(Verified { log, views, copy, checkpoint })
+    Ok(VerifiedLedger { log, views, copy, checkpoint })
 }
 
 /// The fault at the earlier position, if there are two: an event that was changed may break a rule only later.
@@ -305,7 +305,7 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 
 /// One line for people, and a table of what was proven.
 fn summary(
-    Verified { log: Sound { events, open_holds }, views, copy, checkpoint }: &Verified,
+    VerifiedLedger { log: Sound { events, open_holds }, views, copy, checkpoint }: &VerifiedLedger,
     folder: Option<&Path>,
 ) -> String {
     let copy = copy.as_ref().map(|VerifiedCopy { rows, position, lag_events }| {
@@ -330,7 +330,7 @@ fn summary(
     format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}\n\n{proven}")
 }
 
-fn as_json(Verified { log: sound, views, copy, checkpoint }: &Verified) -> serde_json::Value {
+fn as_json(VerifiedLedger { log: sound, views, copy, checkpoint }: &VerifiedLedger) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::fields::{Field, FieldError};
 
 /// Reads a value, and returns it in the form of the events.
-pub type Reader = Arc<dyn Fn(Field) -> Result<Value, FieldError> + Send + Sync>;
+pub type FieldReader = Arc<dyn Fn(Field) -> Result<Value, FieldError> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct FieldType {
     pub shape: Shape,
-    pub read: Reader,
+    pub read: FieldReader,
 }
 
 impl FieldType {

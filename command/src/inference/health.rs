@@ -23,10 +23,10 @@ use outage::Outage;
 use target_record::TargetRecord;
 
 pub use latencies::Percentiles;
-pub use learned_limits::{LimitOf, Quota, Seen};
+pub use learned_limits::{LimitOf, Quota, SeenAt};
 pub use outage::{Failing, OutageChange};
 pub use target_record::{CallError, ErrorCount, MeasuredTarget};
-pub use window::{CallTimes, Calls, WINDOW};
+pub use window::{CallCounts, CallTimes, WINDOW};
 
 /// So many targets of shared providers are measured, and as many of tenants' own; beyond that, those are forgotten that were not called
 /// lately.

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use upstream::{Owner, Shares};
 
-use self::queue::{Queue, Ticket};
+use self::queue::{PlaceQueue, Ticket};
 
 const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
@@ -71,7 +71,7 @@ struct Targets {
 struct Target {
     /// The calls under way.
     held: Shares,
-    queue: Queue,
+    queue: PlaceQueue,
 }
 
 /// Who has asked for places since the process began.

@@ -45,7 +45,7 @@ pub(super) struct Evidence {
 
 /// The resources that concern the request.
 #[derive(Default)]
-struct Wanted {
+struct WantedChanges {
     chain: Chain,
     /// As `provider_id/model`.
     backends: BTreeSet<String>,
@@ -68,7 +68,8 @@ impl Evidence {
     pub(super) fn read(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> Result<Option<Self>, LogError> {
         let life = life_of(reader, request)?;
         let (Some(begin), Some(last)) = (life.first(), life.last()) else { return Ok(None) };
-        let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
+        let mut wanted =
+            WantedChanges { chain: begin.context.chain(), backends: backends(&life), ..WantedChanges::default() };
         let (until, mut named) = (last.position, Vec::new());
         if let Event::Inference(Inference::Admitted(admitted)) = &begin.event {
             let named_versions = [Some(admitted.versions.model), admitted.versions.alias, admitted.versions.key];
@@ -110,7 +111,7 @@ impl Evidence {
         Ok(Some(evidence))
     }
 
-    fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut Wanted, until: u64) -> Result<(), LogError> {
+    fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut WantedChanges, until: u64) -> Result<(), LogError> {
         let users_partner = self.read_user(reader, wanted.chain.user, until)?;
         // A key that acts in another partner's tenant is bound by the budgets of its own partner too.
         let mut partners = vec![wanted.chain.partner];
@@ -145,7 +146,7 @@ impl Evidence {
         &mut self,
         reader: &dyn Reader,
         filter: &EventFilter,
-        wanted: &mut Wanted,
+        wanted: &mut WantedChanges,
         until: u64,
         changes_max: usize,
     ) -> Result<usize, LogError> {
@@ -185,7 +186,7 @@ impl Evidence {
         Ok(changes.first().and_then(|created| created.context.partner_id))
     }
 
-    fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
+    fn keep(&mut self, recorded: Recorded, wanted: &mut WantedChanges) {
         let Event::Resource(resource) = &recorded.event else { return };
         let binds = |scope: &NarrowedScope| scope.binds(&self.scope_subject());
         match resource {

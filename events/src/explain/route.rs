@@ -13,7 +13,8 @@ use crate::event::{Event, Inference, Recorded};
 use crate::ids::{ProviderId, target_key};
 use crate::recorded_route::recorded_order;
 use crate::routing::{
-    ChosenBy, ConditionSubject, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures, RoutingRule, Strategy,
+    ChosenBy, ConditionSubject, LeftOut, Order, PassedOverFor, RankFigures, Reason, RequestFeatures, RoutingRule,
+    Strategy,
 };
 use crate::terms::AdmittedTerms;
 
@@ -252,7 +253,7 @@ fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, ver
         }
         figures.unwrap_or_default()
     };
-    let figures: Vec<Figures> = model.targets.iter().map(figures_of).collect();
+    let figures: Vec<RankFigures> = model.targets.iter().map(figures_of).collect();
     for (target, figures) in model.targets.iter().zip(&figures) {
         // The others are of prices, estimates and measurements that the log does not have.
         match route.strategy {

@@ -218,7 +218,7 @@ fn each_strategy_orders_random_catalogues_by_its_definition() {
         let features = Features { request, prompt, choices: 1, output_tokens: cap };
         let order = |strategy| {
             let order = choose(strategy, candidates.iter().copied(), &features);
-            let exact = |figures: Figures| figures.first < 1 << 53 && figures.second < 1 << 53;
+            let exact = |figures: RankFigures| figures.first < 1 << 53 && figures.second < 1 << 53;
             assert!((0..targets.len()).all(|index| order.figures(index).is_some_and(exact)), "JSON has no such number");
             order.tried().collect::<Vec<_>>()
         };

@@ -30,7 +30,7 @@ const SHADOW_OF: &str = r#""shadow_of":"#;
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
 /// Decoded events with their positions, in order.
-pub(super) struct Page {
+pub(super) struct DecodedPage {
     pub(super) rows: Vec<(u64, Result<Recorded, String>)>,
     pub(super) histories: Histories,
 }
@@ -186,13 +186,13 @@ impl RawPage {
     }
 
     /// Decodes the rows. Unreadable ones keep their place.
-    pub(super) fn decode(&mut self) -> Page {
+    pub(super) fn decode(&mut self) -> DecodedPage {
         let mut before = None;
         let decoded = |(position, row): &(u64, Result<RawRow, String>)| {
             (*position, row.as_ref().map_err(String::clone).and_then(|row| self.event(*position, row, &mut before)))
         };
         let rows = self.rows.iter().map(decoded).collect();
-        Page { rows, histories: std::mem::take(&mut self.histories) }
+        DecodedPage { rows, histories: std::mem::take(&mut self.histories) }
     }
 
     fn event(&self, position: u64, row: &RawRow, before: &mut Option<ParsedContext>) -> Result<Recorded, String> {

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use events::refusal::Refusal;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use projections::views::audit::Entry;
+use projections::views::audit::AuditEntry;
 
 use super::entries::{Origins, origin, resource_id};
 use crate::format::Format;
@@ -40,7 +40,7 @@ impl AuditFormat {
 pub fn siem_lines(
     format: SiemFormat,
     headers: HeaderMap,
-    entries: &[Entry],
+    entries: &[AuditEntry],
     origins: &Origins,
     names: &Names,
 ) -> Response {

@@ -8,7 +8,7 @@ use events::event::{Event, Inference};
 use events::log::Reader;
 use events::refusal::Refusal;
 use events::time::from_micros;
-use projections::views::inferences::{Counted, CountedRequest, Filter, ROWS_SCANNED_MAX};
+use projections::views::inferences::{Counted, CountedRequest, InferenceFilter, ROWS_SCANNED_MAX};
 use projections::views::usage_by_hour::{self, Dimension, GroupKey, GroupSums, RefusedRequests, Sums, calendar};
 use projections::views::{PageBounds, SearchResult};
 use projections::visible::Visible;
@@ -27,7 +27,7 @@ pub type Groups = BTreeMap<GroupKey, Sums>;
 /// The question to the view for the requests that may count.
 pub fn candidates(visible: Visible, question: &Question) -> Counted {
     let selection = &question.selection;
-    let filter = Filter {
+    let filter = InferenceFilter {
         from: selection.range.from.map(from_micros),
         to: selection.range.to.map(from_micros),
         requests: selection.requests.clone(),

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A change that failed, and how many before it were carried out.
 #[derive(Debug)]
-pub struct Stopped<'a> {
+pub struct FailedChange<'a> {
     pub done: usize,
     pub at: Change<'a>,
     pub error: GatewayError,
@@ -38,15 +38,15 @@ pub async fn carry_out<'a>(
     gateway: &GatewayClient,
     run: &str,
     may_go_on: impl Fn() -> bool,
-) -> Result<(), Stopped<'a>> {
+) -> Result<(), FailedChange<'a>> {
     let mut new_ids = NewIds::default();
     for (done, change) in plan.changes().enumerate() {
         if !may_go_on() {
-            return Err(Stopped { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
+            return Err(FailedChange { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
         }
         let request = request(change, &new_ids);
         let answer = send(gateway, &request, &format!("apply-{run}-{done}")).await;
-        let answer = answer.map_err(|error| Stopped { done, at: change, error })?;
+        let answer = answer.map_err(|error| FailedChange { done, at: change, error })?;
         new_ids.note(change, &answer);
     }
     Ok(())

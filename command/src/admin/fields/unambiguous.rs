@@ -22,7 +22,7 @@ pub enum Unreadable {
 pub fn read(text: &[u8]) -> Result<Value, Unreadable> {
     let left = Cell::new(VALUES_MAX);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let read = Reader { left: &left }.deserialize(&mut deserializer);
+    let read = ValueReader { left: &left }.deserialize(&mut deserializer);
     match read.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => Ok(value),
         Err(error) if !error.is_data() => Err(Unreadable::Json(error)),
@@ -32,12 +32,12 @@ pub fn read(text: &[u8]) -> Result<Value, Unreadable> {
 }
 
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+struct ValueReader<'a> {
     /// The number of values that may still be read.
     left: &'a Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -47,7 +47,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

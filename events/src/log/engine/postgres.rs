@@ -34,16 +34,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{AppendOutcome, Engine, Page, TurnState};
+use super::{AppendOutcome, Engine, EventPage, TurnState};
 use crate::event::Stream;
 use crate::event::hold::BudgetWindow;
 use crate::ids::IdMaker;
 use crate::log::LogError;
 use crate::log::draft::{Draft, StateRows};
-use crate::log::facts::{Facts, Wanted};
+use crate::log::facts::{Facts, WantedFacts};
 use crate::log::state::{State, StoredWindow};
 use clock_limits::ClockLimits;
-use contexts::Contexts;
+use contexts::PostgresContexts;
 use read::Tip;
 use session::Session;
 use turn::TurnLock;
@@ -69,7 +69,7 @@ pub struct PostgresEngine {
     ids: IdMaker,
     /// The last batch that was read or written.
     tip: Tip,
-    contexts: Contexts,
+    contexts: PostgresContexts,
     clock_limits: ClockLimits,
     turns: TurnLock,
     announcements: Announcements,
@@ -82,7 +82,7 @@ impl Engine for PostgresEngine {
         Some(&self.node)
     }
 
-    fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
+    fn facts(&mut self, position: u64, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         self.find_facts(position, wanted, now)
     }
 
@@ -98,7 +98,7 @@ impl Engine for PostgresEngine {
         self.insert_and_take_back()
     }
 
-    fn since(&mut self, position: u64) -> Result<Page, LogError> {
+    fn since(&mut self, position: u64) -> Result<EventPage, LogError> {
         self.next_page(position)
     }
 

@@ -8,7 +8,7 @@ use super::open_hold::{OpenHold, end_of_unknown};
 use super::refuse::DraftedRefusal;
 use super::{EndRequest, JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ledger::{Admission, AdmitDecision, Balances, RefusedRequest};
-use crate::log::facts::Wanted;
+use crate::log::facts::WantedFacts;
 use crate::log::{InferenceKey, LogError, WRITE_WAIT_MAX};
 use crate::money::NanoUsd;
 use crate::output_cap::LoweredCap;
@@ -55,7 +55,7 @@ impl JobKind for AdmitRequest {
     type Answer = Admitted;
     type Error = LogError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         wanted.claims.extend(self.key.as_ref().map(InferenceKey::claimed));
     }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::event::{Context, Event, Resource, Stream};
 use crate::ledger::{Balances, Emitted};
-use crate::log::facts::{Facts, Wanted};
+use crate::log::facts::{Facts, WantedFacts};
 use crate::log::{AppendError, Idempotency, Name, SideRow, StoredReply};
 
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl JobKind for AppendChange {
     type Answer = Appended;
     type Error = AppendError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         let Append { stream, side, idempotency, basis, .. } = &*self.0;
         wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
         wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));

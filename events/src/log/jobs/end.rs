@@ -8,7 +8,7 @@ use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::event::Recorded;
 use crate::ledger::{Balances, DecidedEnd, Ending, Outcome};
 use crate::log::LogError;
-use crate::log::facts::Wanted;
+use crate::log::facts::WantedFacts;
 use crate::refusal::ErrorCode;
 
 /// The position and the time of a request's end.
@@ -59,7 +59,7 @@ impl JobKind for EndRequest {
     type Answer = EndedAt;
     type Error = LogError;
 
-    fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, balances: &Balances, wanted: &mut WantedFacts) {
         if balances.open_hold(self.ending.request_id).is_none() {
             wanted.holds.insert(self.ending.request_id);
         }

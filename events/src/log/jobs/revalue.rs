@@ -5,7 +5,7 @@ use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::ids::RequestId;
 use crate::ledger::{Balances, Overflow, Revaluation};
 use crate::log::LogError;
-use crate::log::facts::Wanted;
+use crate::log::facts::WantedFacts;
 
 /// What became of several corrections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl JobKind for RevalueRequests {
     type Answer = Revalued;
     type Error = LogError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         wanted.charges.extend(self.0.iter().map(|revaluation| revaluation.request_id));
     }
 

@@ -38,7 +38,7 @@ pub struct BatchFigures {
 
 /// The live counters behind [`BatchFigures`].
 #[derive(Default)]
-pub struct Figures {
+pub struct WriterFigures {
     batches: AtomicU64,
     failed_batches: AtomicU64,
     decided_again: AtomicU64,
@@ -72,7 +72,7 @@ pub(super) struct HeadCheck {
     began: Duration,
 }
 
-impl Figures {
+impl WriterFigures {
     /// Sets whether the writer's last attempt to write failed.
     pub(in crate::log) fn set_failing(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Relaxed);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_counted_in_the_first_bucket_that_it_fits() {
-        let figures = Figures::default();
+        let figures = WriterFigures::default();
         for micros in [1, 100, 101, 20_000_000] {
             figures.count(2, 4, Duration::from_micros(micros));
         }

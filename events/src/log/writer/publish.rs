@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::follow::{AppendedBy, EventBatch, TailBatch};
 use super::super::{Head, TAIL_BATCHES_MAX};
-use super::Figures;
+use super::WriterFigures;
 use crate::event::Recorded;
 
 /// The senders, held by the writer.
@@ -15,7 +15,7 @@ pub(in crate::log) struct Publisher {
     tail: broadcast::Sender<TailBatch>,
     head: watch::Sender<Head>,
     administration: watch::Sender<u64>,
-    figures: Arc<Figures>,
+    figures: Arc<WriterFigures>,
 }
 
 /// The receivers, held by the log. The tail is weak, so that followers notice when the writer is gone.
@@ -26,7 +26,7 @@ pub(in crate::log) struct Published {
     pub administration: watch::Receiver<u64>,
 }
 
-pub(in crate::log) fn channels(figures: Arc<Figures>) -> (Publisher, Published) {
+pub(in crate::log) fn channels(figures: Arc<WriterFigures>) -> (Publisher, Published) {
     let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
     let (head_in, head) = watch::channel(Head::default());
     let (administration_in, administration) = watch::channel(0);

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, Row, ToSql};
 use super::latency::Histogram;
 use super::range::{Parts, Span};
 use super::selection::{Dimension, GroupKey, Selection};
-use super::statements::Statements;
+use super::statements::UsageStatements;
 use super::sums::{Amounts, COUNTS, GroupSums, Groups, Sums};
 use crate::views::exact::{self, Exact};
 use crate::views::inferences::search::TIME_SEARCH;
@@ -78,7 +78,7 @@ impl Question for Refused {
 
     fn answer(self, db: &Connection) -> Result<Vec<RefusedRequests>, ViewsError> {
         let Self { visible, selection, groups_max } = self;
-        let mut statement = db.prepare_cached(Statements::of(visible, &selection).refused)?;
+        let mut statement = db.prepare_cached(UsageStatements::of(visible, &selection).refused)?;
         bind(&mut statement, visible, &selection, &PartialHours::find(db, &selection)?)?;
         bind_one(&mut statement, ":rows", one_more_than(groups_max))?;
         let read = |row: &Row<'_>| Ok(RefusedRequests { key: group(row)?, number: exact::sums::<1>(row, SUMMED)?[0] });
@@ -87,7 +87,7 @@ impl Question for Refused {
 }
 
 fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<GroupSums>, ViewsError> {
-    let statements = Statements::of(visible, selection);
+    let statements = UsageStatements::of(visible, selection);
     let edges = PartialHours::find(db, selection)?;
     let mut statement = db.prepare_cached(statements.sums)?;
     bind(&mut statement, visible, selection, &edges)?;

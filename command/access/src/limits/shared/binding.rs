@@ -25,9 +25,9 @@ pub struct SharedBinding {
 
 /// All limits that bind a request, in the order of their groups and slots; at least one. Cheap to clone.
 #[derive(Clone)]
-pub struct SharedLimits(Arc<Bound>);
+pub struct SharedLimits(Arc<SharedBindings>);
 
-struct Bound {
+struct SharedBindings {
     limiter: Arc<SharedLimiter>,
     all: Vec<SharedBinding>,
 }
@@ -45,7 +45,7 @@ impl SharedLimits {
     pub fn of(limiter: Arc<SharedLimiter>, mut all: Vec<SharedBinding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots. A slot has one group.
         all.sort_unstable_by(|one, other| (&one.group.name, one.limit.key).cmp(&(&other.group.name, other.limit.key)));
-        Self(Arc::new(Bound { limiter, all }))
+        Self(Arc::new(SharedBindings { limiter, all }))
     }
 
     pub fn limiter(&self) -> &Arc<SharedLimiter> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::UNSIGNED;
-use super::usage::UsageOut;
+use super::usage::AnthropicUsage;
 use super::write::{Content, Message, call_id, message_id, stop_reason};
 use crate::sse::put_event;
 use crate::{StreamHead, StreamWriter};
@@ -52,7 +52,7 @@ enum Event<'a> {
     ContentBlockStart { index: usize, content_block: Content<'a> },
     ContentBlockDelta { index: usize, delta: Piece<'a> },
     ContentBlockStop { index: usize },
-    MessageDelta { delta: End, usage: UsageOut },
+    MessageDelta { delta: End, usage: AnthropicUsage },
 }
 
 #[derive(Serialize)]
@@ -167,7 +167,7 @@ impl MessageWriter {
             content: Vec::new(),
             stop_reason: None,
             stop_sequence: None,
-            usage: UsageOut::default(),
+            usage: AnthropicUsage::default(),
         };
         Event::MessageStart { message }.put(out);
     }

@@ -33,9 +33,9 @@ const REFUSED: [RefusedField; 5] = [
 ];
 
 /// A legacy completion request, fully read.
-pub struct Request(Box<ChatRequest>);
+pub struct CompletionRequest(Box<ChatRequest>);
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for CompletionRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let mut fields = Fields::read(text, &Path::Root)?;
@@ -116,8 +116,8 @@ mod tests {
 
     use super::*;
 
-    fn read(more: &str) -> Result<(Facts, Request), Refusal> {
-        Request::read(&format!(r#"{{"model":"m",{more}}}"#))
+    fn read(more: &str) -> Result<(Facts, CompletionRequest), Refusal> {
+        CompletionRequest::read(&format!(r#"{{"model":"m",{more}}}"#))
     }
 
     fn cap_tokens(facts: &Facts) -> Option<u64> {

@@ -33,9 +33,9 @@ const OTHER_APIS: [ForeignField; 4] = [
 ];
 
 /// A native request, fully read.
-pub struct Request(Box<ChatRequest>);
+pub struct NativeRequest(Box<ChatRequest>);
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for NativeRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap, required_terms) = read(text)?;

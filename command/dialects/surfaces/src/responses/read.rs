@@ -53,12 +53,12 @@ const PROOFS: &str = "reasoning.encrypted_content";
 const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A request, fully read.
-pub struct Request {
+pub struct ResponsesRequest {
     chat: Box<ChatRequest>,
     echo: Bytes,
 }
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for ResponsesRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let fields = Fields::read(text, &Path::Root)?;

@@ -15,21 +15,21 @@ use crate::{ProviderKind, StreamReader, StreamState};
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct CohereReader {
     blocks: usize,
-    open: Option<TextKind>,
-    calls: Vec<StartedCall>,
+    open: Option<CohereTextKind>,
+    calls: Vec<CohereStartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
+enum CohereTextKind {
     Text,
     Reasoning,
 }
 
-struct StartedCall {
+struct CohereStartedCall {
     block: usize,
 }
 
@@ -50,21 +50,21 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
         let text = text.into_owned();
         match kind {
             _ if text.is_empty() => {}
-            TextKind::Text => output.push(OutputBlock::Text { text }),
-            TextKind::Reasoning => output.push(OutputBlock::Reasoning { text, signature: None, redacted: None }),
+            CohereTextKind::Text => output.push(OutputBlock::Text { text }),
+            CohereTextKind::Reasoning => output.push(OutputBlock::Reasoning { text, signature: None, redacted: None }),
         }
         if output.len() > ANSWER_BLOCKS_MAX { Err(UpstreamFault::TooLarge) } else { Ok(()) }
     };
-    add(TextKind::Reasoning, text_or_empty(plan)?)?;
+    add(CohereTextKind::Reasoning, text_or_empty(plan)?)?;
     match content {
         Some(content) if json::kind(content) == Kind::Array => {
             for part in json::elements(content) {
                 let [text, thinking] = json::pick(part?, ["text", "thinking"])?;
-                add(TextKind::Reasoning, text_or_empty(thinking)?)?;
-                add(TextKind::Text, text_or_empty(text)?)?;
+                add(CohereTextKind::Reasoning, text_or_empty(thinking)?)?;
+                add(CohereTextKind::Text, text_or_empty(text)?)?;
             }
         }
-        content => add(TextKind::Text, text_or_empty(content)?)?,
+        content => add(CohereTextKind::Text, text_or_empty(content)?)?,
     }
     for (ordinal, call) in elements(calls).enumerate() {
         if output.len() == ANSWER_BLOCKS_MAX {
@@ -76,7 +76,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
 }
 
-impl StreamReader for Reader {
+impl StreamReader for CohereReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -123,11 +123,11 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        self.calls.capacity() * size_of::<StartedCall>() + self.newest.len() * size_of::<(u64, usize)>()
+        self.calls.capacity() * size_of::<CohereStartedCall>() + self.newest.len() * size_of::<(u64, usize)>()
     }
 }
 
-impl Reader {
+impl CohereReader {
     /// Concludes the measurements. Errors: the response ended with an error.
     fn end(&self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) -> Result<StreamState, UpstreamFault> {
         conclude(metered)?;
@@ -146,7 +146,9 @@ impl Reader {
         let [content, plan] = json::pick(message.unwrap_or("{}"), ["content", "tool_plan"])?;
         let content = content.filter(|content| json::kind(content) == Kind::Object).unwrap_or("{}");
         let [text, thinking] = json::pick(content, ["text", "thinking"])?;
-        for (kind, value) in [(TextKind::Reasoning, plan), (TextKind::Reasoning, thinking), (TextKind::Text, text)] {
+        for (kind, value) in
+            [(CohereTextKind::Reasoning, plan), (CohereTextKind::Reasoning, thinking), (CohereTextKind::Text, text)]
+        {
             let text = text_or_empty(value)?;
             if text.is_empty() {
                 continue;
@@ -157,15 +159,15 @@ impl Reader {
                 choice: 0,
                 block,
                 kind: match kind {
-                    TextKind::Text => DeltaKind::Text(&text),
-                    TextKind::Reasoning => DeltaKind::Reasoning(&text),
+                    CohereTextKind::Text => DeltaKind::Text(&text),
+                    CohereTextKind::Reasoning => DeltaKind::Reasoning(&text),
                 },
             });
         }
         Ok(())
     }
 
-    fn block_of(&mut self, kind: TextKind) -> Result<usize, UpstreamFault> {
+    fn block_of(&mut self, kind: CohereTextKind) -> Result<usize, UpstreamFault> {
         if self.open != Some(kind) {
             if self.blocks == ANSWER_BLOCKS_MAX {
                 return Err(UpstreamFault::TooLarge);
@@ -198,7 +200,7 @@ impl Reader {
             let (block, ordinal) = (self.blocks, self.calls.len());
             self.open = None;
             self.blocks += 1;
-            self.calls.push(StartedCall { block });
+            self.calls.push(CohereStartedCall { block });
             self.newest.insert(index, ordinal);
             let kind = DeltaKind::CallBegins { ordinal, id: &begun.id, name: &begun.name, signature: None };
             each(Delta { choice: 0, block, kind });
@@ -208,7 +210,7 @@ impl Reader {
             return Ok(());
         }
         let started = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
-        let (ordinal, StartedCall { block }) =
+        let (ordinal, CohereStartedCall { block }) =
             started.ok_or(UpstreamFault::Malformed("arguments of a call that has not begun"))?;
         let piece =
             text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;
@@ -287,10 +289,10 @@ fn made_id(response: Option<&str>, ordinal: usize) -> String {
     format!("call_{letters}_{ordinal}")
 }
 
-fn measure(kind: TextKind, text: &str, metered: &mut Metered) {
+fn measure(kind: CohereTextKind, text: &str, metered: &mut Metered) {
     match kind {
-        TextKind::Text => metered.add_text(text),
-        TextKind::Reasoning => metered.reasoning_bytes += bytes(text),
+        CohereTextKind::Text => metered.add_text(text),
+        CohereTextKind::Reasoning => metered.reasoning_bytes += bytes(text),
     }
 }
 

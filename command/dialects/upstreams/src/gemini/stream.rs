@@ -7,16 +7,16 @@ use hub::framing::Event;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::SIGNED_BY_GEMINI;
-use super::candidate::{Candidate, Part, Response};
+use super::candidate::{Candidate, CandidatePart, Response};
 use crate::openai::chunk::{Choices, note_finish, with_calls};
 use crate::{StreamReader, StreamState};
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct GeminiReader {
     choices: Choices,
     /// By choice.
-    blocks: Vec<Blocks>,
+    blocks: Vec<GeminiBlocks>,
     /// Calls of all choices.
     calls: usize,
     is_blocked: bool,
@@ -24,22 +24,22 @@ pub struct Reader {
 
 /// The blocks of a choice so far, and the open one.
 #[derive(Default)]
-struct Blocks {
+struct GeminiBlocks {
     count: usize,
-    open: Option<TextKind>,
+    open: Option<GeminiTextKind>,
     calls: usize,
     is_finished: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
+enum GeminiTextKind {
     Text,
     Reasoning,
 }
 
-impl Blocks {
+impl GeminiBlocks {
     /// The number of the block for a text of this kind.
-    fn of(&mut self, kind: TextKind) -> usize {
+    fn of(&mut self, kind: GeminiTextKind) -> usize {
         if self.open != Some(kind) {
             self.open = Some(kind);
             self.count += 1;
@@ -57,7 +57,7 @@ impl Blocks {
     }
 }
 
-impl StreamReader for Reader {
+impl StreamReader for GeminiReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -81,11 +81,11 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Blocks>()
+        self.blocks.capacity() * size_of::<GeminiBlocks>()
     }
 }
 
-impl Reader {
+impl GeminiReader {
     fn candidate(
         &mut self,
         candidate: Candidate<'_>,
@@ -114,12 +114,12 @@ impl Reader {
     fn part(
         &mut self,
         choice: u32,
-        part: Part<'_>,
+        part: CandidatePart<'_>,
         metered: &Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
         let Some(blocks) = blocks_of(&mut self.blocks, choice) else { return Ok(()) };
-        let Part { text, is_thought, signature, call } = part;
+        let CandidatePart { text, is_thought, signature, call } = part;
         if let Some(call) = call {
             if self.calls == ANSWER_BLOCKS_MAX {
                 return Err(UpstreamFault::TooLarge);
@@ -133,14 +133,14 @@ impl Reader {
             return Ok(());
         }
         if !text.is_empty() {
-            let kind = if is_thought { TextKind::Reasoning } else { TextKind::Text };
+            let kind = if is_thought { GeminiTextKind::Reasoning } else { GeminiTextKind::Text };
             let block = blocks.of(kind);
             let kind = if is_thought { DeltaKind::Reasoning(&text) } else { DeltaKind::Text(&text) };
             each(Delta { choice, block, kind });
         }
         if let Some(signature) = signature {
             // That of a text is in a block of its own. It ends a block in either case.
-            let block = blocks.of(TextKind::Reasoning);
+            let block = blocks.of(GeminiTextKind::Reasoning);
             blocks.open = None;
             let signature = [SIGNED_BY_GEMINI, &signature].concat();
             each(Delta { choice, block, kind: DeltaKind::Signature(&signature) });
@@ -150,10 +150,10 @@ impl Reader {
 }
 
 /// The blocks of a choice, of which there are at most 128.
-fn blocks_of(blocks: &mut Vec<Blocks>, choice: u32) -> Option<&mut Blocks> {
+fn blocks_of(blocks: &mut Vec<GeminiBlocks>, choice: u32) -> Option<&mut GeminiBlocks> {
     let at = choice as usize;
     if blocks.len() <= at {
-        blocks.resize_with(at + 1, Blocks::default);
+        blocks.resize_with(at + 1, GeminiBlocks::default);
     }
     blocks.get_mut(at)
 }

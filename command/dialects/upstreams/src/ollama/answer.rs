@@ -20,25 +20,25 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an object without a m
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct OllamaReader {
     blocks: usize,
-    open: Option<TextKind>,
+    open: Option<OllamaTextKind>,
     calls: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
+enum OllamaTextKind {
     Text,
     Reasoning,
 }
 
 /// One object of a response.
-struct Part<'a> {
+struct OllamaPart<'a> {
     message: Option<&'a str>,
     is_done: bool,
 }
 
-impl<'a> Part<'a> {
+impl<'a> OllamaPart<'a> {
     /// Reads an object, and measures all of it but its message. Errors: not JSON, an error in band.
     fn read(object: &'a str, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         json::check(object)?;
@@ -125,7 +125,7 @@ fn made_id(created: Option<&str>, ordinal: usize) -> String {
 
 /// The only choice of a whole response. Errors: not JSON, an error in band, no message, not done.
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
-    let part = Part::read(body, metered)?;
+    let part = OllamaPart::read(body, metered)?;
     let message = Message::read(part.message.ok_or(MALFORMED)?)?;
     if !part.is_done {
         return Err(UpstreamFault::Truncated);
@@ -153,24 +153,24 @@ fn note_calls(metered: &mut Metered) {
     }
 }
 
-impl StreamReader for Reader {
+impl StreamReader for OllamaReader {
     fn event(
         &mut self,
         event: Event<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<StreamState, UpstreamFault> {
-        let part = Part::read(event.data, metered)?;
+        let part = OllamaPart::read(event.data, metered)?;
         if let Some(message) = part.message {
             let message = Message::read(message)?;
             metered.reasoning_bytes += bytes(&message.thinking);
             metered.add_text(&message.text);
             if !message.thinking.is_empty() {
-                let block = self.block_of(TextKind::Reasoning);
+                let block = self.block_of(OllamaTextKind::Reasoning);
                 each(Delta { choice: 0, block, kind: DeltaKind::Reasoning(&message.thinking) });
             }
             if !message.text.is_empty() {
-                let block = self.block_of(TextKind::Text);
+                let block = self.block_of(OllamaTextKind::Text);
                 each(Delta { choice: 0, block, kind: DeltaKind::Text(&message.text) });
             }
             for call in message.calls {
@@ -196,8 +196,8 @@ impl StreamReader for Reader {
     }
 }
 
-impl Reader {
-    fn block_of(&mut self, kind: TextKind) -> usize {
+impl OllamaReader {
+    fn block_of(&mut self, kind: OllamaTextKind) -> usize {
         if self.open != Some(kind) {
             self.open = Some(kind);
             self.blocks += 1;

@@ -17,20 +17,20 @@ use crate::{StreamReader, StreamState};
 
 /// Reads one stream into deltas.
 #[derive(Default)]
-pub struct Reader {
+pub struct OpenAiReader {
     choices: Choices,
     /// By choice.
-    blocks: Vec<Blocks>,
+    blocks: Vec<OpenAiBlocks>,
     /// Calls of all choices.
     calls: usize,
 }
 
 /// The blocks of a choice so far, and the open one.
 #[derive(Default)]
-pub(super) struct Blocks {
+pub(super) struct OpenAiBlocks {
     count: usize,
     open: Option<BlockKind>,
-    calls: Vec<StartedCall>,
+    calls: Vec<OpenAiStartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
 }
@@ -42,13 +42,13 @@ enum BlockKind {
     Call,
 }
 
-struct StartedCall {
+struct OpenAiStartedCall {
     id: String,
     block: usize,
     has_arguments: bool,
 }
 
-impl Blocks {
+impl OpenAiBlocks {
     fn of(&mut self, kind: BlockKind) -> usize {
         if self.open != Some(kind) {
             self.open = Some(kind);
@@ -76,13 +76,13 @@ impl Blocks {
         // Each call is a block of its own.
         self.open = None;
         let block = self.of(BlockKind::Call);
-        self.calls.push(StartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
+        self.calls.push(OpenAiStartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
         self.newest.insert(index, ordinal);
         (ordinal, block, true)
     }
 }
 
-impl StreamReader for Reader {
+impl StreamReader for OpenAiReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -100,13 +100,14 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        let call = |call: &StartedCall| size_of::<StartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
+        let call =
+            |call: &OpenAiStartedCall| size_of::<OpenAiStartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
         let calls = self.blocks.iter().flat_map(|blocks| &blocks.calls).map(call).sum::<usize>();
-        calls + self.blocks.capacity() * size_of::<Blocks>()
+        calls + self.blocks.capacity() * size_of::<OpenAiBlocks>()
     }
 }
 
-impl Reader {
+impl OpenAiReader {
     /// Reads one chunk, and calls `each` for the content of its choices.
     fn chunk(
         &mut self,
@@ -149,10 +150,10 @@ impl Reader {
     }
 
     /// The number of a choice and its blocks. `None` for a number that no client can have asked for.
-    fn blocks_of(&mut self, index: u64) -> Option<(u32, &mut Blocks)> {
+    fn blocks_of(&mut self, index: u64) -> Option<(u32, &mut OpenAiBlocks)> {
         let at = usize::try_from(index).ok().filter(|at| *at < CHOICES_MAX)?;
         if self.blocks.len() <= at {
-            self.blocks.resize_with(at + 1, Blocks::default);
+            self.blocks.resize_with(at + 1, OpenAiBlocks::default);
         }
         Some((u32::try_from(index).ok()?, self.blocks.get_mut(at)?))
     }

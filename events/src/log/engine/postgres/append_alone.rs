@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 
 use super::batch::{Batch, BatchPlace};
 use super::clock_limits::ClockLimits;
-use super::contexts::Contexts;
+use super::contexts::PostgresContexts;
 use super::database::DatabaseAddress;
 use super::error::is_about_connection;
 use super::open::must_be_usable;
@@ -55,7 +55,7 @@ pub fn append_alone(
         let draft = draft_of(change, head, now);
         limits.check(draft.recorded_at.timestamp_micros(), now)?;
         let place = BatchPlace { tip, token: ids.make(), node };
-        let batch = Batch::new(&draft, None, place, false, &Contexts::default(), limits)?;
+        let batch = Batch::new(&draft, None, place, false, &PostgresContexts::default(), limits)?;
         write(connection, &batch, &draft.side, &is_committing).await?;
         Ok(Appended {
             first: unsigned(batch.tip.first),

@@ -28,7 +28,7 @@ pub fn read_all(fields: &mut Fields<'_, '_>, messages: &mut Vec<Message>) -> Res
     if json::kind(value) != Kind::Array {
         return Err(path.refuse("must be a string or an array of items"));
     }
-    let mut input = Input { messages, parts: 0, signatures: BTreeMap::new(), is_continued: false };
+    let mut input = ReadInput { messages, parts: 0, signatures: BTreeMap::new(), is_continued: false };
     let mut count = 0;
     fields::elements(value, &path, |item, path| {
         count += 1;
@@ -44,7 +44,7 @@ pub fn read_all(fields: &mut Fields<'_, '_>, messages: &mut Vec<Message>) -> Res
 }
 
 /// The input so far.
-struct Input<'m> {
+struct ReadInput<'m> {
     messages: &'m mut Vec<Message>,
     /// Parts of all items. Their number is bounded because one takes far more memory than its JSON.
     parts: usize,
@@ -54,7 +54,7 @@ struct Input<'m> {
     is_continued: bool,
 }
 
-impl Input<'_> {
+impl ReadInput<'_> {
     fn item(&mut self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
         let mut fields = Fields::read(text, path)?;
         let kind = match fields.string("type")? {
