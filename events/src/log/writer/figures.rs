@@ -52,16 +52,21 @@ pub struct WriterFigures {
     /// 0 if none is open.
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
-    /// When the writer last knew where the log ends, by the monotonic clock.
-    head_confirmed_micros: AtomicU64,
+    head: HeadFigures,
     /// The last change of administration was recorded at this time or later, by the monotonic clock: the last check before that did
     /// not find it.
     last_change_not_before_micros: AtomicU64,
-    /// How often the writer has begun to find out where the log ends.
-    head_checks_begun: AtomicU64,
-    /// The number of the last of these that succeeded.
-    head_checks_ended: AtomicU64,
-    head_checked: Notify,
+}
+
+/// When and how often the writer has found out where the log ends.
+#[derive(Default)]
+struct HeadFigures {
+    /// When it last knew, by the monotonic clock.
+    confirmed_micros: AtomicU64,
+    checks_begun: AtomicU64,
+    /// The number of the last check that succeeded.
+    checks_ended: AtomicU64,
+    checked: Notify,
 }
 
 /// One time that the writer finds out where the log ends.
@@ -84,25 +89,25 @@ impl WriterFigures {
 
     /// Notes when the writer knew where the log ends, by the monotonic clock.
     pub(super) fn confirm_head(&self, at: Duration) {
-        self.head_confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.head.confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(super) fn begin_head_check(&self, now: Duration) -> HeadCheck {
-        HeadCheck { number: self.head_checks_begun.fetch_add(1, SeqCst) + 1, began: now }
+        HeadCheck { number: self.head.checks_begun.fetch_add(1, SeqCst) + 1, began: now }
     }
 
     /// Notes that it has succeeded.
     pub(super) fn end_head_check(&self, check: HeadCheck) {
-        self.head_checks_ended.store(check.number, SeqCst);
+        self.head.checks_ended.store(check.number, SeqCst);
         self.confirm_head(check.began);
-        self.head_checked.notify_waiters();
+        self.head.checked.notify_waiters();
     }
 
     /// Waits until a check that begins after the call has succeeded.
     pub(in crate::log) async fn head_checked(&self) {
         let begun = self.head_checks_begun();
         loop {
-            let checked = self.head_checked.notified();
+            let checked = self.head.checked.notified();
             if self.has_checked_head_after(begun) {
                 return;
             }
@@ -112,21 +117,21 @@ impl WriterFigures {
 
     /// How many checks have begun.
     pub(in crate::log) fn head_checks_begun(&self) -> u64 {
-        self.head_checks_begun.load(SeqCst)
+        self.head.checks_begun.load(SeqCst)
     }
 
     /// True if a check that began after so many others has ended.
     pub(in crate::log) fn has_checked_head_after(&self, begun: u64) -> bool {
-        self.head_checks_ended.load(SeqCst) > begun
+        self.head.checks_ended.load(SeqCst) > begun
     }
 
     pub(in crate::log) fn head_confirmed_at(&self) -> Duration {
-        Duration::from_micros(self.head_confirmed_micros.load(Relaxed))
+        Duration::from_micros(self.head.confirmed_micros.load(Relaxed))
     }
 
     /// Notes that the writer has just found a change of administration, or recorded one.
     pub(super) fn note_change(&self) {
-        self.last_change_not_before_micros.store(self.head_confirmed_micros.load(Relaxed), Relaxed);
+        self.last_change_not_before_micros.store(self.head.confirmed_micros.load(Relaxed), Relaxed);
     }
 
     /// The last change of administration was recorded at this time or later, by the monotonic clock.
