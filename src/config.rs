@@ -1,30 +1,22 @@
 //! Configuration: flags and variables, checked once at the start. A wrong one ends the process with one sentence: its name as
 //! it was given, the problem with its value, and a valid example.
 
-mod access_log_output;
 mod access_logging;
 mod address;
 mod alerting;
 mod applied_files;
 mod archiving;
-pub mod arguments;
 mod audit_logging;
 mod audit_streaming;
 mod breakers;
-pub mod environment;
 mod keys;
-mod label;
 pub mod log_filter;
 mod nats;
 mod object_store;
-mod one_of;
 mod providers;
 mod publishing;
 mod retries;
-mod secret_files;
-mod serve_mode;
 mod served_tenants;
-pub mod setting;
 mod snapshotting;
 mod tracing;
 mod unusable;
@@ -38,6 +30,8 @@ use access::limits::{DefaultLimits, RedisAddress};
 use access_log::AccessLogSettings;
 use audit_export::SiemFormat;
 use budget_alerts::Webhook;
+use cli::arguments::ServeArgs;
+use cli::settings::{Flags, ServeMode, WrongConfig, boolean, database, node_key, setting};
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
 use command::inference::{BreakerSettings, RetrySettings};
@@ -52,37 +46,21 @@ use crate::http::{CorsOrigins, TrustedProxies};
 pub use address::ListenAddress;
 pub use applied_files::AppliedFiles;
 pub use archiving::Archiving;
-use arguments::ServeArgs;
 pub use audit_streaming::AuditStreamSettings;
-pub use keys::node_key;
 use keys::{admin_key, require_keys_of_cluster};
-pub use label::Label;
 pub use nats::NatsSettings;
-pub use object_store::{OBJECTS_FOLDER, object_store};
 use providers::providers;
 pub use publishing::Publishing;
-pub use secret_files::{SecretFiles, is_plainly_path};
-pub use serve_mode::ServeMode;
 pub use served_tenants::ServedNames;
-pub use setting::{Advice, Flags, Setting, WrongConfig};
-pub use unusable::two_ledgers;
-pub use values::boolean;
 use values::{
-    boolean_or_on, cors, data, listen, memory, mode, requests_per_hour, seconds, truncated, trusted_proxies,
-    unknown_usage, whole,
+    boolean_or_on, cors, data, listen, memory, mode, requests_per_hour, seconds, trusted_proxies, unknown_usage, whole,
 };
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
 const KEEP_ALIVE_SECONDS_MAX: u64 = 3_600;
-/// The values of a flag that shells complete; [`boolean`] accepts more.
-pub const BOOLEANS: [&str; 2] = ["true", "false"];
-
 /// Where a process serves gRPC that serves nothing else, unless it is told.
 const GRPC_LISTEN_OF_MODE: &str = "127.0.0.1:8081";
-/// The forms in which `export` prints events.
-pub const EXPORT_FORMATS: [&str; 2] = ["jsonl", "csv"];
-
 /// The configuration of `serve`.
 pub struct Config {
     pub listen: ListenAddress,
@@ -118,7 +96,7 @@ pub struct Config {
     pub providers: Option<Arc<NamedProviders>>,
     /// Whether this node keeps views.
     pub views: bool,
-    /// Whether views are copied for analysts.
+    /// Whether views are copied for analysts, into the database.
     pub analytics: bool,
     /// The files that this process applies to itself; `None` if it applies none.
     pub applied_files: Option<AppliedFiles>,
@@ -185,8 +163,8 @@ impl Config {
             );
             return Err(flags.wrong_with(VIEWS, problem, "true"));
         }
-        // Only what has views can copy them.
-        let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))?;
+        // Only what has views can copy them. Beside a ledger in the data folder, analysts read the views themselves.
+        let analytics = flags.check(ANALYTICS, boolean_or_on(&args.analytics))? && views && database.is_some();
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let content = object_store::content_store(&variable)?;
         let alerts = alerting::read(&variable)?;
@@ -271,31 +249,24 @@ impl Config {
     }
 }
 
-/// The database in `LEDGERWAY_DATABASE_URL`; `None` if it is unset.
-///
-/// Errors: it is empty, or not such an address. An empty one is not as unset: a node would serve an empty ledger of its own.
-pub fn database(variable: impl Fn(&str) -> Option<String>) -> Result<Option<DatabaseAddress>, WrongConfig> {
-    setting::DATABASE_URL.address("a database", "to use the ledger in the data folder", variable, str::parse)
-}
-
 /// The value of `LEDGERWAY_REDIS_URL` with which a node counts by itself on purpose.
 const REDIS_OFF: &str = "off";
 
 /// Where this process counts rate limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitCounts {
-    /// By itself, and not beside nodes that share their counts: nobody said that it may.
+    /// In this process alone, and not beside nodes that share their counts: nobody said that it may.
     Alone,
-    /// By itself, also beside such nodes, as long as these are replaced.
+    /// In this process alone, also beside such nodes, as long as these are replaced.
     AloneBesideOthers,
     /// With others, in this Redis.
     Shared(RedisAddress),
 }
 
-/// What `LEDGERWAY_REDIS_URL` says.
+/// Parses `LEDGERWAY_REDIS_URL`.
 ///
-/// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much
-/// again as the others.
+/// Errors: it is empty, or no address of a Redis. An empty one is not as unset: the node would count by itself, and admit as much again as
+/// the others.
 fn limit_counts(variable: impl Fn(&str) -> Option<String>) -> Result<LimitCounts, WrongConfig> {
     let read = |text: &str| match text.eq_ignore_ascii_case(REDIS_OFF) {
         true => Ok(LimitCounts::AloneBesideOthers),
@@ -311,56 +282,22 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use super::arguments::DataArgs;
+    use std::sync::LazyLock;
+
+    use clap::Parser;
+    use cli::arguments::{Cli, Command, DataArgs};
+
     use super::*;
 
+    /// The defaults, but for what tests on one machine would share.
+    static ARGS: LazyLock<ServeArgs> = LazyLock::new(|| {
+        let line = ["ledgerway", "serve", "--listen", "127.0.0.1:0", "--data", "data"];
+        let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
+        *args
+    });
+
     pub(super) fn args() -> ServeArgs {
-        ServeArgs {
-            listen: "127.0.0.1:0".to_owned(),
-            metrics_listen: None,
-            grpc_listen: None,
-            data: DataArgs { dir: "data".into() },
-            dev: "false".to_owned(),
-            archiving: None,
-            archive_segment_events: "50000".to_owned(),
-            archive_segment_seconds: "300".to_owned(),
-            transparency: "false".to_owned(),
-            record_reads: "false".to_owned(),
-            audit_syslog: None,
-            audit_format: "ocsf".to_owned(),
-            access_log: "off".to_owned(),
-            access_log_entries: "1000000".to_owned(),
-            log_origin: None,
-            mode: "all".to_owned(),
-            providers_from_env: "true".to_owned(),
-            views: "true".to_owned(),
-            analytics: "true".to_owned(),
-            apply: None,
-            apply_prune: None,
-            enable_hot_reload: "false".to_owned(),
-            breaker_failures: "5".to_owned(),
-            breaker_seconds: "60".to_owned(),
-            retry_percent: "20".to_owned(),
-            keep_alive_seconds: "15".to_owned(),
-            snapshot_events: "0".to_owned(),
-            snapshot_gib: "10".to_owned(),
-            bedrock: "false".to_owned(),
-            serves_tenants: "all".to_owned(),
-            hold_ttl_seconds: "900".to_owned(),
-            unknown_usage: "charge_hold".to_owned(),
-            drain_timeout_seconds: "30".to_owned(),
-            drain_delay_seconds: "0".to_owned(),
-            transparency_anew: "false".to_owned(),
-            witnesses: String::new(),
-            cors_origins: String::new(),
-            trusted_proxies: String::new(),
-            rate_limit_requests: String::new(),
-            admin_rate_limit_requests: String::new(),
-            body_memory_mib: "160".to_owned(),
-            answer_memory_mib: "160".to_owned(),
-            nats_replicas: "1".to_owned(),
-            nats_max_gib: "0".to_owned(),
-        }
+        ARGS.clone()
     }
 
     fn refused(args: &ServeArgs, name: &str, value: &str) -> WrongConfig {

@@ -1,14 +1,19 @@
-//! `ledgerway`: an LLM gateway whose accounts are a ledger. This crate puts the parts together: command line,
-//! configuration, the door in front of the routes, the server, start and shutdown.
+//! `ledgerway`: an LLM gateway whose accounts are a ledger. This crate puts the parts together: configuration, the door in front of
+//! the routes, the server, start and shutdown. All commands that do not serve are in the crate `cli`.
 
-mod cli;
 mod config;
 mod guarded_body;
 mod http;
 mod in_flight;
+mod logging;
 mod metrics;
+mod serve;
+mod server_process;
+mod witness;
 
 use std::process::ExitCode;
+
+use cli::Servers;
 
 /// Memory of a request is allocated on one thread and freed on another, the writer's or the views'. glibc's arenas take a
 /// lock for each such free, and return little memory to the system.
@@ -16,5 +21,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run()
+    cli::run(&Servers { gateway: serve::run, witness: witness::run })
 }

@@ -43,7 +43,7 @@ pub struct Metrics {
     pub clock: Arc<dyn Clock>,
     pub process: ProcessSampler,
     pub memories: BodyMemories,
-    /// What this process does for all.
+    /// The roles that this process may have for all nodes.
     pub roles: Vec<RoleStatus>,
 }
 

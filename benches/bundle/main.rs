@@ -22,7 +22,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/bundle/verify.py");
 const PRICE: Price = Price { input: "0.1", cache_read: "0.05", output: "0.4" };
 const PUBLISHED: [(&str, &str); 1] = [("LEDGERWAY_TRANSPARENCY", "true")];
-/// Of each tenant.
+/// Connections of each tenant.
 const CONNECTIONS: usize = 8;
 const LOAD_MAX: Duration = Duration::from_secs(600);
 const CHECKPOINT_MAX: Duration = Duration::from_secs(60);

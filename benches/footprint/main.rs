@@ -1,4 +1,4 @@
-//! What the gateway takes of a machine: how long it starts, and its memory when idle and after load.
+//! The gateway's use of a machine: how long it starts, and its memory when idle and after load.
 //!
 //! `cargo bench --bench footprint` starts the binary on an empty folder with the settings that it is shipped with, then sends whole
 //! answers of nine words, governed by a key with four budgets and a rate limit. `.ci/budgets` compares its table with
@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `FOOTPRINT_REQUESTS` | 100000 | requests before the memory is read a second time |
 //! | `FOOTPRINT_CONNECTIONS` | 128 | connections that send them |
+//! | `BENCH_BINARY` | the one built with this | the gateway to measure |
 
 use std::io;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use harness::verdict::exit_code;
 use harness::{request, settings, table};
 use testing::upstream::prepared::PreparedUpstream;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
+const BUILT: &str = env!("CARGO_BIN_EXE_ledgerway");
 const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 /// Starts on an empty folder; the quickest counts, because others may use the machine.
 const STARTS: u32 = 5;
@@ -46,11 +47,12 @@ fn run() -> Result<(), String> {
 fn measure(requests: u64, connections: u64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     table::header(&mut out, &["figure", "value"])?;
-    let start = (0..STARTS).map(|_| start_time()).min().unwrap_or_default();
+    let binary = settings::binary(BUILT);
+    let start = (0..STARTS).map(|_| start_time(&binary)).min().unwrap_or_default();
     table::row(&mut out, &["start_ms", &start.as_millis().to_string()])?;
 
     let upstream = PreparedUpstream::start();
-    let gateway = Gateway::start(BINARY, FOLDER);
+    let gateway = Gateway::start(&binary, FOLDER);
     thread::sleep(IDLE);
     table::row(&mut out, &["idle_mib", &mebibytes(gateway.processes().memory().now)])?;
 
@@ -75,9 +77,9 @@ fn measure(requests: u64, connections: u64) -> io::Result<()> {
 }
 
 /// From the start of the process on an empty folder to its ready line.
-fn start_time() -> Duration {
+fn start_time(binary: &str) -> Duration {
     let started = Instant::now();
-    let gateway = Gateway::start(BINARY, FOLDER);
+    let gateway = Gateway::start(binary, FOLDER);
     let took = started.elapsed();
     drop(gateway);
     took

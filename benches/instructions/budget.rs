@@ -49,8 +49,8 @@ fn read_line(line: &str) -> Option<(String, Instructions)> {
     Some((name.trim_matches('"').to_owned(), Instructions::new(counts.try_into().ok()?)))
 }
 
-/// What each request costs for itself is compared closely. Work that is done in batches costs each request more when batches are small,
-/// and that depends on what else the machine does.
+/// Compares closely what each request costs for itself. Work that is done in batches costs each request more when batches are small, and
+/// that depends on what else the machine does.
 fn verdict(budget: &Instructions, counted: &Instructions) -> Verdict {
     let (limit, cost) = (budget.by_request(), counted.by_request());
     if cost * 100 > limit * (100 + TOLERANCE_PERCENT) || counted.in_batches() > budget.in_batches() * BATCHES_TIMES_MAX

@@ -8,11 +8,7 @@ use std::process::Command;
 use harness::gateway::Gateway;
 
 const VALGRIND: &str = "valgrind";
-/// Without the copy for analysts: it is made once a second, and callgrind's seconds have few requests.
-const TOOL: [&str; 7] = [
-    "env", "LEDGERWAY_ANALYTICS=off", VALGRIND, "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes",
-    "--quiet",
-];
+const TOOL: [&str; 5] = [VALGRIND, "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--quiet"];
 /// Functions that identify the thread that runs them.
 const MARKS: [(&str, Room); 3] = [
     ("events::log::writer::Writer", Room::Writer),

@@ -15,7 +15,7 @@ const WARM_UP: usize = 64;
 pub struct Load {
     /// Streams of 16 tokens; otherwise whole answers of nine words.
     pub is_streamed: bool,
-    /// By a key with four budgets and a rate limit; otherwise by one that nothing binds.
+    /// True for requests by a key with four budgets and a rate limit; otherwise they are by a key that nothing binds.
     pub is_governed: bool,
     pub connections: usize,
 }

@@ -10,6 +10,7 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `INSTRUCTIONS_REQUESTS` | 640 | requests that are counted for each load |
+//! | `BENCH_BINARY` | the one built with this | the gateway to measure |
 //! | `INSTRUCTIONS_KEEP` | | a folder for the dumps, which `callgrind_annotate` reads: number 1 is of the first load |
 
 mod budget;
@@ -46,7 +47,8 @@ fn run() -> Result<bool, String> {
     let requests = settings::count("INSTRUCTIONS_REQUESTS", 640)?;
     let budget = Budget::read()?;
     let upstream = PreparedUpstream::start();
-    let mut callgrind = Callgrind::start(env!("CARGO_BIN_EXE_ledgerway"), env!("CARGO_TARGET_TMPDIR"))?;
+    let binary = settings::binary(env!("CARGO_BIN_EXE_ledgerway"));
+    let mut callgrind = Callgrind::start(&binary, env!("CARGO_TARGET_TMPDIR"))?;
     let admin = callgrind.gateway.admin();
     let free = admin.create_tenant("free");
     let keys = Keys {

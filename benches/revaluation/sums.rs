@@ -27,7 +27,7 @@ struct Charged {
     charged: i64,
 }
 
-/// What the log adds up to, in nano-dollars.
+/// The sums over the log, in nano-dollars.
 #[derive(Debug, Default)]
 pub struct Sums {
     /// Requests by the number of their corrections: none, one, more.
@@ -37,7 +37,7 @@ pub struct Sums {
     /// The difference between the values of the corrected requests at both prices.
     difference: i64,
     deltas: i64,
-    /// What `price.revalued` says: requests and their sum.
+    /// The requests and their sum in each `price.revalued`.
     said: Vec<(u64, Option<i64>)>,
 }
 

@@ -5,6 +5,11 @@
 //! provider says is redacted. Nothing is recorded: nothing changes. All is bounded: the number of providers, how many are
 //! checked at a time, each check, and the whole (`schedule.rs`). Tenants make providers and models of their own as they like:
 //! what is found of these is shown, and decides nothing.
+//!
+//! `schedule` gives providers their turns, and `provider` checks one of them: `connection`, `clock`, `trial` for what it
+//! answers to a key, `key` for what is known of the key before. `target` checks the targets of models, `message` finds the
+//! provider's own words, and `report` is the result. The free request of each kind is in `upstreams`, and `upstream` tells
+//! which step of a connection fails.
 
 mod clock;
 mod connection;
@@ -39,7 +44,7 @@ use report::{CheckedProvider, Report};
 use schedule::Schedule;
 use target::{OfferedModels, Retirements};
 
-/// What the checks need.
+/// The dependencies of the checks.
 pub struct Doctor {
     admin: AdminState,
     gateway: Arc<Gateway>,

@@ -2,10 +2,25 @@
 //! provider, and those that local servers have.
 //!
 //! All of it is recorded, as events of the actor `system:environment`, so that requests are routed, priced and explained from the
-//! log alone, as with resources that commands created. What the environment no longer names is ended. Keys stay in memory.
+//! log alone, as with resources that commands created. What the environment no longer names is ended. Keys stay in memory,
+//! and go only to the addresses that their own variables give.
 //!
 //! Reading the catalogue at each request, instead of recording it, was rejected: a request's price would then depend on the
 //! binary that served it, and nobody could check it from the log.
+//!
+//! - `detection` finds the providers that variables name (`found_provider`); `detection/variables.rs` checks their values,
+//!   `addresses` their addresses and `deployments` the list of Azure's deployments. `named_providers` keeps what was found,
+//!   with the catalogue.
+//! - `offer` is a model that a provider offers; `catalogued` finds those of the catalogue, and `availability` says why a
+//!   model of it is not offered. `sources` has all that offers models, `discovery` asks local servers, `watch` bounds what
+//!   they can change.
+//! - `reconciliation` compares all that with the tables, `orphans` names the operator's prices and models of providers that
+//!   have ended, and `admin/recording.rs` records the difference.
+//! - `registered` is what the start shows, `model_to_try` the model that it proposes.
+//! - `imports` takes another catalogue while the gateway runs, for `admin/import.rs`; `kept_imports` keeps those that are
+//!   still to be recorded.
+//! - `shared` has one of several nodes record all this: `succession` says which, `recording_state` whether it has something
+//!   to record, and `check_times` when it looks.
 
 mod addresses;
 mod availability;
@@ -65,7 +80,7 @@ const CURRENT_CHECK: Duration = Duration::from_millis(100);
 /// How long it may take until this node's tables have what was recorded.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the environment's resources are made with.
+/// The dependencies of the environment's resources.
 #[derive(Clone)]
 pub struct EnvironmentParts {
     pub log: Log,

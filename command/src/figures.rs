@@ -46,9 +46,9 @@ events::named! {
 events::named! {
     /// How a request for a count of tokens was answered.
     pub enum TokenCount {
-        /// By the provider.
+        /// Counted by the provider.
         Provider = "provider",
-        /// By the gateway's estimate.
+        /// Estimated by the gateway.
         Estimate = "estimate",
         /// Not at all: the provider failed to count.
         Failed = "failed",
@@ -56,11 +56,11 @@ events::named! {
 }
 
 events::named! {
-    /// What becomes of a request that is to be copied to the shadow of its model.
+    /// The outcome for a request that is to be copied to the shadow of its model.
     pub enum CopyOutcome {
-        /// It was admitted.
+        /// The copy was admitted.
         Sent = "sent",
-        /// It was not admitted: by budgets, rate limits or terms, or for want of a model, a price or a target.
+        /// The copy was not admitted: by budgets, rate limits or terms, or for want of a model, a price or a target.
         Refused = "refused",
         /// There was no room for it, or no time.
         Dropped = "dropped",
@@ -158,7 +158,7 @@ impl RequestFigures {
     }
 }
 
-/// What clients asked for and calls went without, because the provider's dialect cannot express it.
+/// Counts features that clients asked for and calls went without, because the provider's dialect cannot express them.
 pub struct IgnoredFeatures(IntCounterVec);
 
 impl IgnoredFeatures {
@@ -182,7 +182,7 @@ pub struct ProviderFigures {
     name: String,
     /// Calls that were started, by all providers of the label.
     calls: IntCounter,
-    /// By this provider alone.
+    /// Calls that were started, to this provider alone.
     own_calls: AtomicU64,
     /// Further calls that its retry budget forbade.
     pub retries_forbidden: IntCounter,

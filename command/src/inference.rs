@@ -8,11 +8,31 @@
 //! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
 //! `shadow` begins the same line again for the copy of a request that was served.
 //! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
-//! again when the hold stands.
+//! again when the hold stands, and after every wait: a request is never dispatched for a right that had ended when its hold was
+//! made.
+//!
+//! The only SQL on the path is the append, except for the first use of an API key or of a provider's secret since the start, which
+//! reads it from the ledger.
 //!
 //! The path deliberately keeps no balance of its own: only the ledger says what is affordable, so that two requests cannot
 //! both spend the same money. It never calls a second target once a byte has gone to the client: a client
 //! cannot take back half an answer.
+//!
+//! - **Order.** `plan` decides it: model, tenant or request (`plan/order_source.rs`), with what was left out
+//!   (`plan/target_order.rs`), by terms (`plan/terms.rs`, `routing_headers`) and maintenance (`plan/maintenance.rs`).
+//!   `request_features` finds the features of a request, and `observed_targets` measures how fast targets are.
+//! - **Calls.** `dispatch` goes from target to target, `calls_at_target` has the calls to one of them with its keys and
+//!   retries, and `target_call` is one call. `last_look` looks again before each call at rights, terms and maintenance;
+//!   `retry_budget` says how many further calls a provider gets; `hedging` makes the second call beside a slow first one
+//!   (`running/second_call.rs`). `request_source` is what both calls share.
+//! - **Targets.** `breakers`: which fail again and again. `target_places`: those with a limit of calls under way, and the
+//!   queue for them. `target_sequence`: in which sequence the targets of a request are called. `passed_over`: those that were
+//!   not. `health`: what this node has measured of providers; `call_observers` tells it, and the breakers, what becomes of a
+//!   call. `gateway_facts` records what the gateway finds out about providers.
+//! - **Keys.** `provider_keys`: those of providers that have several. `credentials`: an address with its key.
+//! - **Beside the line.** `shadow` and `copies`: copies of requests for the shadows of models. `count_tokens` asks the
+//!   provider that speaks the client's dialect for a count, without a hold. `content`: what is kept of prompts and answers.
+//!   `timeline` times one request in its stages.
 
 mod abandoned;
 mod access_tokens;

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
 use crate::inference::{Gateway, TargetOrder};
 
-/// What explains models.
+/// The explainer of models.
 pub struct ModelExplainer {
     admin: AdminState,
     gateway: Arc<Gateway>,
@@ -146,7 +146,7 @@ async fn explain(
     Ok(Json(shown))
 }
 
-/// What a shared provider costs, how fast it is and whether it fails, is the platform's.
+/// The platform alone sees the cost, the speed and the failures of a shared provider.
 const SHARED_PROVIDERS: &str =
     "only the platform may explain a model that has a target on a provider that all tenants share";
 

@@ -18,7 +18,7 @@ use secrets::Secret;
 use tokio::time::{Instant, timeout};
 use upstream::{RequestBody, ResponseBody, SendError, UpstreamClients};
 
-/// What is wanted of a response.
+/// The wanted part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// The whole body, from a server nearby. One that is too long is an error.
@@ -44,7 +44,7 @@ impl Wanted {
     }
 }
 
-/// As whom a request is sent.
+/// The identity with which a request is sent.
 #[derive(Clone, Copy)]
 pub enum Sender<'a> {
     /// With the provider's key, if it has one, and with all its headers.

@@ -4,11 +4,15 @@
 //! The log is all that it needs. A change that concerns earlier requests is pending until `price.revalued` is recorded for it, so
 //! that it is taken up again at every start. Then the log is read from the time that the change concerns: each request that it
 //! finds is valued by the price list as of the newest change that concerns it, and the writer corrects what it was charged,
-//! unless it has that value already. Requests that were open at the change are corrected when they end, which the change waits
-//! for.
+//! unless it has that value already: it decides on the history of the request's hold, so that no version of a price corrects it
+//! twice. Requests that were open at the change are corrected when they end, which the change waits for.
 //!
 //! Corrections must not delay requests: a batch of a few is in the writer's queue at a time, and after each one this task
 //! sleeps for as long as the batch took. While a page of the log is valued, this task gives way to requests on its thread.
+//!
+//! `price_history` keeps every change of every price (`price_event`), and `concerned` decides whether a change concerns
+//! earlier requests, for the reply to it too. `prices_at` has what was in force at one time as of every version, `admissions`
+//! narrows down which requests a change may concern, and `scan` reads them and says what they cost.
 
 mod admissions;
 pub(crate) mod concerned;

@@ -64,7 +64,7 @@ impl ServiceAccount {
         if account.r#type == "service_account" { Ok(account) } else { Err(ServiceAccountError::OtherType) }
     }
 
-    /// As [`Self::parse`], and checks that the key can sign.
+    /// Does the same as [`Self::parse`], and checks that the key can sign.
     pub fn validated(key: &Secret) -> Result<Self, ServiceAccountError> {
         let account = Self::parse(key)?;
         account.key_pair().map(|_| account).ok_or(ServiceAccountError::PrivateKey)

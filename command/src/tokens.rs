@@ -13,6 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+mod ranks;
+
+use ranks::encoder;
+
 /// Prompts that are counted at a time, of requests that are short of money, and as many for estimates: counting takes
 /// processor time.
 const COUNTED_AT_ONCE: usize = 1;
@@ -45,7 +49,7 @@ impl Default for TokenCounter {
     }
 }
 
-/// By how much a body's bytes exceed its tokens with a tokenizer.
+/// The excess of a body's bytes over its tokens with a tokenizer.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenSavings {
     pub tokenizer: Tokenizer,
@@ -105,13 +109,6 @@ fn counted_texts(body: &str, encoder: &CoreBPE, until: Instant) -> CountedTexts 
         counted.tokens += tokens;
     }
     counted
-}
-
-fn encoder(tokenizer: Tokenizer) -> &'static CoreBPE {
-    match tokenizer {
-        Tokenizer::O200kBase => tiktoken_rs::o200k_base_singleton(),
-        Tokenizer::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
-    }
 }
 
 /// The bytes of the prompt's texts less their tokens. The JSON around the texts keeps its bound by bytes: the published

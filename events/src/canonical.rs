@@ -20,7 +20,7 @@ pub use read::{ReadError, recorded};
 /// The largest integer that a double holds exactly; larger ones are written as strings (RFC 8785, appendix D).
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
-/// What most envelopes fit in.
+/// A size that most envelopes fit in.
 const ENVELOPE_BYTES: usize = 1024;
 
 /// The canonical text of a value.

@@ -23,7 +23,7 @@ struct CompactWriter<'a>(&'a mut Vec<u8>);
 struct Container<'a> {
     out: &'a mut Vec<u8>,
     is_empty: bool,
-    /// What closes it.
+    /// The closing bracket or brackets.
     end: &'static str,
 }
 

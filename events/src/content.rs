@@ -1,4 +1,4 @@
-//! What is kept of prompts and answers, by the policy of the tenant (ADR-0029): nothing, digests, or also the text, sealed in an
+//! Which content of prompts and answers is kept, by the policy of the tenant (ADR-0029): nothing, digests, or also the text, sealed in an
 //! object store. The text itself is in no event.
 //!
 //! The digest of an answer is salted, and its salt is in no event either: it is derived for each request from a secret of the
@@ -14,7 +14,7 @@ use crate::ids::{RequestId, TenantId, UserId};
 use crate::named;
 
 named! {
-    /// What is kept of a tenant's prompts and answers.
+    /// Which content of a tenant's prompts and answers is kept.
     #[derive(Default)]
     pub enum ContentPolicy {
         /// Nothing, not even digests.
@@ -46,12 +46,12 @@ named! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentKeyOwner {
     User(UserId),
-    /// Of requests without a user: those of the operator.
+    /// For requests without a user, and for requests of the operator.
     Tenant(TenantId),
 }
 
 impl ContentKeyOwner {
-    /// Of the requests of a user in a tenant, or without a user.
+    /// The owner of the key for a request of this tenant's and, if there is one, this user's.
     pub fn of(tenant: TenantId, user: Option<UserId>) -> Self {
         user.map_or(Self::Tenant(tenant), Self::User)
     }
@@ -100,7 +100,7 @@ const CONTENT_KEYS: &str = "content ";
 #[derive(Clone)]
 pub struct ContentSalts(Context);
 
-/// Of the digest of a session: enough to tell sessions apart.
+/// Hexadecimal digits kept of the digest of a session: enough to tell sessions apart.
 const SESSION_DIGITS: usize = 32;
 
 impl ContentSalts {

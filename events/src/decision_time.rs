@@ -1,4 +1,4 @@
-//! What of a decision depends on its time is recorded only near the dates that it depends on.
+//! Dates that a decision depends on: the time of a decision is recorded only near one of them.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

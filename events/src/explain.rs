@@ -7,6 +7,10 @@
 //!
 //! What is read is bounded: the changes of administration up to the request, and of each budget the events since its window
 //! began. Where that is too much, or the log does not have what a decision was made of, the answer says so instead of a guess.
+//!
+//! `evidence` reads what the log has about the request, and `spending` sums up what its budgets had. `admission` and
+//! `refusal` ask the ledger; `bound`, `route` and `settlement` compute the rest, and the other files a part of the route
+//! each.
 
 mod admission;
 mod alias;

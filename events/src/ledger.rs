@@ -66,7 +66,7 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// What cannot be held for other requests.
+    /// The amount that cannot be held for other requests.
     pub fn used(self) -> NanoUsdSum {
         self.settled + self.held
     }
@@ -134,7 +134,7 @@ pub struct Admission {
     pub admitted: Box<InferenceAdmitted>,
 }
 
-/// What to do if a budget has not enough left.
+/// How to proceed if a budget has not enough left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfShort {
     /// Record nothing if it has some money left, since a tighter bound may fit (ADR-0006); otherwise refuse.
@@ -153,7 +153,7 @@ pub enum Outcome {
     Aborted(Box<InferenceEnded>),
 }
 
-/// What happens to the hold at the end of its request.
+/// How the hold ends with its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charge {
     Settle(NanoUsd),

@@ -11,7 +11,7 @@ use crate::named;
 use crate::text_on_the_wire::text_on_the_wire;
 
 named! {
-    /// What a rate limit counts, and over which window.
+    /// The quantity that a rate limit counts, and its window.
     #[derive(PartialOrd, Ord)]
     pub enum Measure {
         RequestsPerMinute = "requests_per_minute",
@@ -41,7 +41,7 @@ impl Measure {
 }
 
 named! {
-    /// What the gateway always bounds, whatever limits are configured, because all callers share it.
+    /// A quantity that the gateway always bounds, whatever limits are configured, because all callers share it.
     #[derive(PartialOrd, Ord)]
     pub enum BuiltInMeasure {
         /// Running queries.

@@ -5,6 +5,33 @@
 //! one authority and an fsync costs about the same for one request as for a thousand. Readers have connections of their own and
 //! never wait for the writer; async callers send jobs through a bounded queue, so that overload is an error and not memory.
 //!
+//! The writer takes everything in the queue as one batch:
+//!
+//! 1. The jobs name the *facts* that they need besides balances (ends of streams, names, idempotency keys, holds that have
+//!    ended), and the engine looks them up in one round trip.
+//! 2. The writer decides each job in memory, in order, as if the jobs before it were recorded, and adds its events and rows to
+//!    the *draft*. Conflicts (a stream that has moved on, a name that is taken, a repeated idempotency key, a right that has
+//!    ended) are found here, so that one job's conflict cannot fail the batch.
+//! 3. The engine writes the draft in one transaction, if the log still ends where the draft begins. Positions are those of the
+//!    draft, so once position N is visible, so are all positions before it. If the log has moved on, the writer undoes the
+//!    decisions, catches up, and decides the batch again. (A folder's ledger reads its whole state again.)
+//! 4. The callers get their answers once the commit is on the disk. They wait at most ten seconds.
+//!
+//! If a batch fails, the writer undoes its decisions and checks the log before it decides anything else. A commit after a failed
+//! one writes that one's frames again, so that a later sync is never taken to have covered them. What another process left in
+//! the write-ahead log may depend on a sync that failed, so it is moved into the database file at the start.
+//!
+//! Several nodes share a log in PostgreSQL by a *gate*: each batch inserts a row that names the batch before it, and of two
+//! batches that begin at one position only one gets in. After a lost race a node folds what the others appended, takes its
+//! *turn*, and decides again; it also takes a turn before its next 16 batches, and for longer if others go on appending. Each
+//! batch has a *token* that its node has drawn, by which the node finds its own batch after a connection broke, and notices a
+//! *fork*: that it is no longer the same log (ADR-0018). The writer's thread also follows the log for its node: it is woken when
+//! others have appended, looks every 200 ms in any case, folds their events and publishes them.
+//!
+//! `recorded_at` is never earlier than that of the event before. If the wall clock moves by more than a minute against the
+//! monotonic clock, appends stop until both agree again. If the clock is behind the log at the start, appends stop until it has
+//! caught up. `docs/operations.md#failures` lists the other failures.
+//!
 //! It deliberately does not retry: [`LogError::may_be_recorded`] tells the caller whether a failed write may still appear.
 //! Only the ends of requests are kept and repeated, because their holds would otherwise expire with a wrong charge. It knows
 //! no HTTP, and no database except through the ports `engine` and [`Reader`] (ADR-0012).
@@ -113,11 +140,11 @@ pub struct LogOptions {
     expired_holds: ExpiredHolds,
     /// False for a process that shares the log and does other work.
     serves_requests: bool,
-    /// What this process says in the register.
+    /// The sign of this process in the register of running nodes.
     limit_sharing: LimitSharingSign,
 }
 
-/// What the sweeper does with expired holds.
+/// How the sweeper treats expired holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiredHolds {
     /// End them, and charge them by `unknown_usage`.
@@ -190,7 +217,7 @@ impl Head {
     }
 }
 
-/// What a process knows of a position that another one may have appended.
+/// The knowledge of a process about a position that another one may have appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionStatus {
     Recorded,
@@ -230,7 +257,7 @@ struct LogInner {
 struct LocalNode {
     /// The clock by which others' events must be heard of.
     clock: Arc<dyn Clock>,
-    /// As in the log lines of the process, and in its batches.
+    /// The id of the node, as in its log lines and its batches.
     node_id: Arc<str>,
 }
 
@@ -445,7 +472,7 @@ impl Log {
         Follower::new(tail, Arc::clone(&self.inner.readers), node_id, position, page, is_behind)
     }
 
-    /// What this process needs to get a role that one process at a time has.
+    /// The lease by which this process gets a role that one process at a time has.
     pub fn lease(&self, status: &RoleStatus) -> LeaseHolder {
         LeaseHolder::new(status.clone(), Arc::clone(&self.inner.roles))
     }

@@ -102,7 +102,7 @@ pub fn prepare_database(path: &Path) {
 }
 
 /// Closes a database file, if it is there, and those beside it to others.
-pub fn close_database(path: &Path) {
+fn close_database(path: &Path) {
     close_to_others(path);
     for suffix in BESIDE_A_DATABASE {
         close_to_others(&beside(path, suffix));

@@ -1,5 +1,8 @@
 //! The route of a request as its events say it: the order of targets that it was admitted with, the calls, and which target answered.
 //! Nothing is decided again here: `explain` does that, with the same order.
+//!
+//! `order` is the order of targets, `in_words` the decision in words, and `refused` why a request was refused. The words for
+//! reasons are in `failures`, and in `left_out` and `passed_over` of [`crate::routing`].
 
 mod failures;
 mod in_words;
@@ -15,7 +18,7 @@ pub use in_words::RouteDetail;
 pub use order::recorded_order;
 pub use refused::refusal_in_words;
 
-/// What the events of a request say of its route.
+/// The route of a request, as its events record it.
 pub struct RecordedRoute<'a> {
     request: RequestId,
     admitted: &'a InferenceAdmitted,

@@ -36,7 +36,7 @@ named! {
         IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
         /// A tenant is under legal hold: nothing of it is deleted or erased.
         LegalHold = "LEGAL_HOLD",
-        /// What was kept of a request's content is gone for good; details: `reason`.
+        /// The kept content of a request is gone for good; details: `reason`.
         ContentGone = "CONTENT_GONE",
         /// The body is larger than 32 MiB.
         PayloadTooLarge = "PAYLOAD_TOO_LARGE",

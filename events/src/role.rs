@@ -37,7 +37,7 @@ crate::named! {
 /// The longest reason for a failure that is shown: what the gateway says, with the words of a server in it.
 const WHY_CHARS_MAX: usize = 600;
 
-/// What a role remembers from one process to the next. A hint: neither order nor money rests on it.
+/// The memory of a role from one process to the next. A hint: neither order nor money rests on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleMemory {
     pub position: u64,
@@ -45,13 +45,13 @@ pub struct RoleMemory {
     pub detail: String,
 }
 
-/// What a process does for a role.
+/// Whether a process has a role, and can do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleState {
     /// Another process has the role, or this one has not asked for it yet.
     Waiting,
     Working,
-    /// It cannot do the work at present, whether or not it has the role, and tries again.
+    /// The process cannot do the work at present, whether or not it has the role, and tries again.
     Failing {
         /// For people: on one line, of at most 600 characters.
         why: String,

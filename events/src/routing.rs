@@ -35,7 +35,7 @@ macro_rules! strategies {
         }
 
         impl Strategy {
-            /// What its first figure is: `priority`.
+            /// The name of its first figure, such as `priority`.
             const fn what(self) -> &'static str {
                 match self {
                     $(Self::$name => $module::WHAT,)+
@@ -71,7 +71,7 @@ strategies! {
 }
 
 named! {
-    /// Who chose the strategy of a request.
+    /// The party that chose the strategy of a request.
     #[derive(Default)]
     pub enum ChosenBy {
         /// The model, or one of its rules.
@@ -100,7 +100,7 @@ pub use rules::{
 pub use shadow::Shadow;
 
 impl Strategy {
-    /// What a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
+    /// Strategies that a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
     pub const CHOOSABLE: &'static [NamedValue<Self>] = &[
         NamedValue::new("priority", Self::Priority),
         NamedValue::new("weighted", Self::Weighted),
@@ -111,7 +111,7 @@ impl Strategy {
         NamedValue::new("quality", Self::Quality),
     ];
 
-    /// What administration accepts of a model: those, the rules, and the choice of the tenant.
+    /// Strategies that administration accepts for a model: those above, the rules, and the choice of the tenant.
     pub const ACCEPTED: &'static [NamedValue<Self>] = &{
         let mut accepted = [NamedValue::new("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
         accepted[Self::CHOOSABLE.len() + 1] = NamedValue::new("tenant_default", Self::TenantDefault);
@@ -143,19 +143,19 @@ pub struct Candidate<'a> {
     pub left_out: Option<LeftOut>,
 }
 
-/// What a node has measured of a target lately, in microseconds.
+/// A node's latest measurements of a target, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// `None` if nothing is known of it.
     pub first_token_us: Option<u64>,
-    /// Of each token after the first one.
+    /// The time for each token after the first one.
     pub token_us: u64,
     /// The calls that are under way.
     pub in_flight: u32,
 }
 
 impl Observed {
-    /// What a target counts as of which nothing is known while a call measures it: one call at a time is enough for that.
+    /// The figure of a target of which nothing is known, for each call that measures it: one call at a time is enough for that.
     const UNKNOWN_US: u64 = 15_000_000;
 
     /// How long an answer of so many tokens is expected to take behind those that are under way. A target of which nothing is known
@@ -207,7 +207,7 @@ pub struct Ranked<'a> {
 /// No figure is above what JSON can express exactly in a number: what is beyond it is a text in the canonical form of an event.
 const FIGURE_MAX: u64 = (1 << 53) - 1;
 
-/// What a candidate's rank follows from: the second figure decides among equals of the first.
+/// The two figures that a candidate's rank follows from: the second decides among equals of the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
 pub struct RankFigures {

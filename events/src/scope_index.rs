@@ -22,7 +22,7 @@ struct Narrowed<I> {
     /// All of them.
     ids: BTreeSet<I>,
     by_model: HashMap<String, Vec<I>>,
-    /// By name and value.
+    /// Rows with metadata, by name and value.
     by_metadata: HashMap<String, HashMap<String, Vec<I>>>,
 }
 

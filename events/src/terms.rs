@@ -21,7 +21,7 @@ named! {
 }
 
 named! {
-    /// Who requires a term.
+    /// The party that requires a term.
     pub enum RequiredBy {
         Tenant = "tenant",
         Request = "request",
@@ -36,7 +36,7 @@ impl Region {
     pub const LEN_MAX: usize = 40;
     /// The form of its text, as a regular expression.
     pub const FORM: &'static str = "^[a-z0-9]+(-[a-z0-9]+)*$";
-    /// What is said of another text.
+    /// The message for any other text.
     pub const EXPECTED: &'static str = "must be words of lower-case letters and digits with dashes between them, such as eu or eu-central-1, \
          of at most 40 characters together";
 
@@ -77,7 +77,7 @@ impl fmt::Display for Region {
 
 text_on_the_wire!(Region, "a region");
 
-/// What is stated of a target.
+/// Terms stated of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatedTerms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ impl StatedTerms {
     }
 }
 
-/// What is required of each target that a request is sent to.
+/// Terms required of each target that a request is sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequiredTerms {
     /// The region that it is in or within.
@@ -142,7 +142,7 @@ impl RequiredTerms {
         Term::ALL.iter().copied().find(is_unmet)
     }
 
-    /// What is required of a term, as it was given.
+    /// The required value of a term, as it was given.
     pub fn required_of(&self, term: Term) -> Value {
         match term {
             Term::Residency => self.residency.as_ref().map(Region::as_str).into(),
@@ -159,7 +159,7 @@ impl RequiredTerms {
             && (!self.training || others.training)
     }
 
-    /// What is required by both together. `None` if no region can be within both.
+    /// The requirements of both together. `None` if no region can be within both.
     pub fn and(self, others: Self) -> Option<Self> {
         let residency = match (self.residency, others.residency) {
             (Some(one), Some(other)) => Some(Region::narrower(&one, &other)?.clone()),
@@ -173,7 +173,7 @@ impl RequiredTerms {
     }
 }
 
-/// What binds a request: what its tenant requires, and what it requires itself.
+/// The requirements on a request: those of its tenant, and its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requirements<'a> {
     pub tenant: &'a RequiredTerms,
@@ -209,7 +209,7 @@ impl<'a> Requirements<'a> {
     }
 }
 
-/// What was required of the targets of a request, as its admission has it.
+/// The terms required of the targets of a request, as its admission records them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmittedTerms {
     #[serde(default, skip_serializing_if = "RequiredTerms::is_empty")]
@@ -228,7 +228,7 @@ impl AdmittedTerms {
     }
 }
 
-/// What several targets of one backend state together: each term that none of them contradicts.
+/// The terms that several targets of one backend state together: each term that none of them contradicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgreedTerms {
     pub terms: StatedTerms,
@@ -237,10 +237,10 @@ pub struct AgreedTerms {
 }
 
 impl AgreedTerms {
-    /// What nobody has stated.
+    /// No stated terms.
     pub const NONE: Self = Self { terms: StatedTerms::NONE, by: Vec::new() };
 
-    /// Of the terms of each target, with the version of its model.
+    /// Computes them from the terms of each target, with the version of its model.
     pub fn of<'a>(stated: impl Iterator<Item = (&'a StatedTerms, u64)> + Clone) -> Self {
         let region = agreed(stated.clone().filter_map(|(terms, by)| Some((terms.region.as_ref()?, by))));
         let training = agreed(stated.clone().filter_map(|(terms, by)| Some((terms.training?, by))));

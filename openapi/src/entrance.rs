@@ -1,6 +1,6 @@
 //! The entrance of a route.
 
-/// What a request needs before a route is called.
+/// The conditions for a request before a route is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entrance {
     /// Nothing; the route answers even while the gateway drains.

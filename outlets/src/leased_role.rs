@@ -5,11 +5,11 @@ use events::log::{Lease, Log, LogError};
 use events::role::{RoleMemory, RoleStatus};
 use events::time::Clock;
 
-/// What an outlet works with while this process has its role.
+/// The tools of an outlet while this process has its role.
 pub struct LeasedRole<'a> {
     pub log: &'a Log,
     pub clock: &'a dyn Clock,
-    /// What `/health` and the metrics show of the role.
+    /// The status of the role that `/health` and the metrics show.
     pub status: &'a RoleStatus,
     pub lease: &'a Lease,
     /// The pauses after failures.
@@ -17,7 +17,7 @@ pub struct LeasedRole<'a> {
 }
 
 impl LeasedRole<'_> {
-    /// What was remembered last, or else the end of the log, which is remembered then: a new receiver does not get the past.
+    /// Returns the last memory of the role, or else the end of the log, which is remembered then: a new receiver does not get the past.
     pub async fn memory_or_head(&self) -> Result<RoleMemory, LogError> {
         if let Some(memory) = self.lease.memory().await? {
             return Ok(memory);

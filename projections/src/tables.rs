@@ -8,6 +8,14 @@
 //! caller that needs a certain change waits for its position ([`TablesHandle::wait_for`]). Ended resources stay, since
 //! events and rows still refer to them. The tables are not read from `views.db`, because a view may lag, stop or be under
 //! rebuild, and admission must not depend on that.
+//!
+//! - `updater` follows the log, `shared_map` makes a copy cheap, `indexes` finds live resources by other attributes than the
+//!   id, such as the teams of a user.
+//! - `offers`: which targets can serve which callers, and at what price. `aliases`: which model a name means at a time.
+//! - `backends`: what shared models say of each backend, which limits tenants' targets on it; `shared_terms`: what they state
+//!   of its terms.
+//! - `tenant_settings`: what tenants have set for all of their requests. `set_aside`: which keys their providers do not
+//!   accept.
 
 mod aliases;
 mod backends;

@@ -10,6 +10,17 @@
 //! append pays for them. There are no migrations in place: a view that another version wrote is rebuilt beside its old
 //! rows, which keep answering where they can ([`rebuild`]). A trait over other databases was rejected (ADR-0011): views
 //! are files of each node, whatever database keeps the log.
+//!
+//! Each view has a folder: `projector.rs` makes its rows, `questions.rs` defines its queries, and the SQL of both is next to
+//! them (`docs/adding-a-view.md`).
+//!
+//! - `rebuild`, `swap`: rows that are built beside the ones in use. `replay`: the views as of an earlier position, in a file
+//!   of its own.
+//! - `snapshots` keeps such files, and names them so that only right ones are used (`thinning.rs` says which are kept,
+//!   `room.rs` whether the disk has room for one); `snapshot_maker` makes them while a gateway runs.
+//! - `past` builds the views that queries ask for by `as_of`; `moment` is the position or time that is asked for.
+//! - `touched`: which rows change, noted for the copier on nodes whose views are copied; `copy_source` hands the rows out.
+//!   `sql_views`: the SQL views of the file, by which analysts read it. `compare` checks the views.
 
 pub mod compare;
 mod copy_source;
@@ -31,6 +42,7 @@ mod request_filter;
 pub mod search;
 pub mod snapshot_maker;
 pub mod snapshots;
+mod sql_views;
 mod store;
 pub mod summary;
 mod swap;

@@ -113,7 +113,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     })))
 }
 
-/// What the events of a request say of its content.
+/// The facts about a request's content in its events.
 struct RecordedContent<'a> {
     request: RequestId,
     begin: &'a Recorded,

@@ -26,7 +26,7 @@ pub enum QueryError {
     Log(#[from] LogError),
     #[error("cannot render the response: {0}")]
     Json(#[from] serde_json::Error),
-    /// What was read cannot be rendered.
+    /// The result that was read cannot be rendered.
     #[error("cannot render the response: {0}")]
     Answer(String),
 }

@@ -50,7 +50,8 @@ const VERSIONS_AT_ONCE: usize = 16;
 
 const TAG: &str = "Usage";
 
-/// What a 404 says there is not. A client asks here about every id that it got, and most refusals are not recorded one by one.
+/// The name that a 404 gives the missing request. A client asks here about every id that it got, and most refusals are not recorded one by
+/// one.
 pub const REQUEST: &str = "request: only requests that were admitted are shown, and refusals that were recorded one by one; rate \
                        limits, invalid keys and missing permissions are recorded only as counts, malformed requests not at all";
 

@@ -12,6 +12,12 @@
 //!
 //! Answering every query only from what was already in the view was rejected: a caller that has just created something would
 //! not find it. A look-up by id that finds nothing waits for the view once (`lookup.rs`), and lists of resources always do.
+//!
+//! - `admin`: lists of resources, and what is shown below a model: `admin/callers.rs` who calls it, `admin/canary.rs` how its
+//!   canary does, `admin/one_model.rs` what such routes share.
+//! - `inferences`, `explain`, `content`: a request, its decisions, and what is kept of it; `request_rights` says what a
+//!   caller may see of these.
+//! - `grpc`, a crate beside: the same questions over gRPC. After a change of `grpc/proto/`, run `grpc/codegen/`.
 
 mod access_log;
 mod admin;
@@ -69,10 +75,10 @@ pub use unread_bytes::count as count_unread_bytes;
 pub use usage::report::{GroupDimension, UsageGroup, UsageReport, ValueName};
 pub use usage::usage_report;
 
-/// What is left of every rate limit that binds the requests of a caller, as `/v1/me` shows it. `command` counts them.
+/// The rest of every rate limit that binds the requests of a caller, as `/v1/me` shows it. `command` counts them.
 pub type LimitsLeft = Arc<dyn Fn(&Caller) -> Vec<Value> + Send + Sync>;
 
-/// What the model behind a provider's name for it can do, if that is known. `command` asks its catalogue.
+/// The capabilities of the model behind a provider's name for it, if they are known. `command` asks its catalogue.
 pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;
 
 /// Records that a caller has read something of this kind, without waiting for it. `access` rolls it up.
@@ -81,7 +87,7 @@ pub type ReadRecord = Arc<dyn Fn(&Caller, ReadKind) + Send + Sync>;
 /// False if other nodes may have ended a key, and this one would not know. `access` asks the same when a request arrives.
 pub type IsCurrent = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What the handlers read from. Cheap to clone.
+/// The sources that the handlers read from. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryState {
     pub log: LogQueries,

@@ -94,7 +94,7 @@ fn limit() -> Shape {
 /// The response.
 #[derive(Debug, Serialize)]
 struct Me {
-    /// As in events: `key_…` or `operator`.
+    /// The id as in events: `key_…` or `operator`.
     actor: String,
     /// Absent for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ async fn me(mut context: QueryContext) -> Result<Json<Me>, QueryError> {
     Ok(Json(render(caller, &tables, models, limits, AsOf { position, value: budgets })))
 }
 
-/// What `/v1/models` lists.
+/// The models that `/v1/models` lists.
 #[derive(Default)]
 struct UsableModels {
     names: Vec<String>,

@@ -200,7 +200,7 @@ impl<'a> Usable<'a> {
         Some(Self { model, named, target, provider, limits, tariff: &price.value.tariff })
     }
 
-    /// What is planned for it, or else for the model that it stands for.
+    /// The planned end of its life, or else that of the model that it stands for.
     pub fn retirement(&self) -> &Retirement {
         self.named.retirement()
     }

@@ -147,7 +147,7 @@ fn file(bytes: Bytes, is_partial: bool) -> Response {
     ([(CONTENT_TYPE, BYTES), (CACHE_CONTROL, kept)], bytes).into_response()
 }
 
-/// What is proven.
+/// The property to prove.
 enum Wanted {
     Inclusion { position: u64 },
     Consistency { from: u64 },

@@ -1,4 +1,5 @@
-//! What a caller may see of a request and of its explanation: what it sees elsewhere of budgets, of administration, and of models.
+//! The parts of a request and of its explanation that a caller may see: those that it sees elsewhere of budgets, of administration, and of
+//! models.
 
 use ::events::event::Chain;
 use ::events::event::admin::{Model, Permission};
@@ -7,7 +8,7 @@ use ::projections::caller::Caller;
 use ::projections::tables::Tables;
 use ::projections::visible::Visible;
 
-/// What a caller may see.
+/// The rights of a caller to see parts of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRights {
     visible: Visible,
@@ -34,8 +35,8 @@ impl RequestRights {
         self.may_administer && self.visible.includes(owners)
     }
 
-    /// What it is told of a route through this version of a model; `None` if the log does not have the version. The rule is that of
-    /// `POST /v1/admin/models/{id}/explain`: what shared providers cost, how fast they are and whether they fail, is the platform's.
+    /// How much it is told of a route through this version of a model; `None` if the log does not have the version. The rule is that of
+    /// `POST /v1/admin/models/{id}/explain`: the costs, speeds and failures of shared providers are the platform's.
     pub fn route_detail(self, model: Option<&Model>, tables: &Tables) -> RouteDetail {
         let is_own = |model: &Model| {
             let owner = model.tenant_id.filter(|tenant| tables.is_on_providers_of(*tenant, model));

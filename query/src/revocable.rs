@@ -65,7 +65,7 @@ impl<T: Send + 'static, E: Send + 'static> Revocable<T, E> {
         Poll::Ready(polled)
     }
 
-    /// What the value says of itself; `None` once it has ended.
+    /// Asks the value; `None` once it has ended.
     pub fn ask<R>(&self, ask: impl FnOnce(&T) -> R) -> Option<R> {
         match &*self.shared.lock() {
             State::Held { value, .. } => Some(ask(value)),

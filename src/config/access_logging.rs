@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use access_log::{AccessLogSettings, ViewSettings};
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{ACCESS_LOG, ACCESS_LOG_ENTRIES};
+use cli::settings::{AccessLogOutput, Flags, WrongConfig, truncated};
 
-use super::access_log_output::AccessLogOutput;
-use super::arguments::ServeArgs;
-use super::setting::{ACCESS_LOG, ACCESS_LOG_ENTRIES};
-use super::{Flags, WrongConfig, truncated, whole};
+use super::whole;
 
 /// Some 20 GB.
 const ENTRIES_MAX: u64 = 100_000_000;

@@ -1,9 +1,8 @@
 //! The webhooks to which alerts and the audit are sent.
 
 use budget_alerts::{Webhook, WrongWebhook};
-
-use super::setting::{ALERTS_SECRET, ALERTS_URL, AUDIT_WEBHOOK, AUDIT_WEBHOOK_SECRET};
-use super::{Advice, Setting, WrongConfig};
+use cli::settings::setting::{ALERTS_SECRET, ALERTS_URL, AUDIT_WEBHOOK, AUDIT_WEBHOOK_SECRET};
+use cli::settings::{Advice, Setting, WrongConfig};
 
 /// `None` if alerts are not sent.
 pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Webhook>, WrongConfig> {

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::arguments::ServeArgs;
-use super::label::Label;
-use super::setting::{APPLY, APPLY_PRUNE, ENABLE_HOT_RELOAD};
-use super::{Flags, ServeMode, WrongConfig, boolean};
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{APPLY, APPLY_PRUNE, ENABLE_HOT_RELOAD};
+use cli::settings::{Flags, Label, ServeMode, WrongConfig, boolean};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedFiles {
     /// A file, or a folder.
     pub path: PathBuf,
-    /// What has this label and is in no file is deleted.
+    /// Live resources with this label that no file has are deleted.
     pub prune: Option<Label>,
     /// Whether a changed file is noticed, without a signal.
     pub hot_reload: bool,
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn files_are_applied_where_requests_are_served_and_the_rest_needs_files() {
-        let wrong = |setting: crate::config::Setting| Err(setting.variable.to_owned());
+        let wrong = |setting: cli::settings::Setting| Err(setting.variable.to_owned());
         let folder = AppliedFiles {
             path: "/".into(),
             prune: Some("managed-by=git".parse().expect("a label")),

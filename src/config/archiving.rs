@@ -1,13 +1,14 @@
 //! The object store of the archive, and when its segments are complete.
 
 use archive::SegmentLimits;
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING};
+use cli::settings::{Flags, WrongConfig, boolean, object_store};
 use events::log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 
-use super::arguments::ServeArgs;
-use super::object_store::{object_store, own_object_store};
-use super::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING};
-use super::{Flags, WrongConfig, boolean, seconds, whole};
+use super::object_store::own_object_store;
+use super::{seconds, whole};
 
 const SEGMENT_EVENTS_MAX: u64 = 1_000_000;
 const SEGMENT_SECONDS_MAX: u64 = 86_400;
@@ -49,9 +50,9 @@ mod tests {
 
     use clap::Parser;
 
-    use super::super::arguments::{Cli, Command};
-    use super::super::setting::OBJECT_STORE_URL;
     use super::*;
+    use cli::arguments::{Cli, Command};
+    use cli::settings::setting::OBJECT_STORE_URL;
 
     fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Archiving>, WrongConfig> {
         let line = ["ledgerway", "serve"].iter().chain(line);

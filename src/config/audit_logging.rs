@@ -1,8 +1,7 @@
 //! `ENABLE_AUDIT_LOGGING`: a switch that other gateways have. Here the log is the ledger, and cannot be switched off: whoever
 //! tries is told so at the start, and not by an audit that has everything in it all the same.
 
-use super::boolean;
-use super::setting::{Setting, WrongConfig};
+use cli::settings::{Setting, WrongConfig, boolean};
 
 const ENABLE_AUDIT_LOGGING: Setting = Setting::with_value("ENABLE_AUDIT_LOGGING", "true");
 

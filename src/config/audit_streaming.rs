@@ -1,10 +1,9 @@
 //! The syslog receiver that the audit is sent to.
 
 use audit_export::{SiemFormat, SyslogAddress};
-
-use super::arguments::ServeArgs;
-use super::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};
-use super::{Flags, WrongConfig, truncated};
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};
+use cli::settings::{Flags, WrongConfig, truncated};
 
 pub struct AuditStreamSettings {
     pub address: SyslogAddress,

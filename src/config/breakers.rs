@@ -1,10 +1,11 @@
 //! Circuit breakers: after how many failures a target is left alone, and for how long.
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{BREAKER_FAILURES, BREAKER_SECONDS};
+use cli::settings::{Flags, WrongConfig};
 use command::inference::BreakerSettings;
 
-use super::arguments::ServeArgs;
-use super::setting::{BREAKER_FAILURES, BREAKER_SECONDS};
-use super::{Flags, WrongConfig, seconds, whole};
+use super::{seconds, whole};
 
 const FAILURES_MAX: u64 = 1_000_000;
 /// A day.

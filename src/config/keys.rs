@@ -1,8 +1,7 @@
 //! The keys of the operator and of the node, which are given as variables.
 
-use secrets::{NodeKey, Secret, operator_key};
-
-use super::setting::{self, Setting, WrongConfig};
+use cli::settings::{WrongConfig, setting};
+use secrets::{Secret, operator_key};
 
 /// Nodes of one database have the same keys, so no node may make some of its own.
 pub(super) fn require_keys_of_cluster(variable: impl Fn(&str) -> Option<String>) -> Result<(), WrongConfig> {
@@ -14,15 +13,6 @@ pub(super) fn require_keys_of_cluster(variable: impl Fn(&str) -> Option<String>)
         }
     }
     Ok(())
-}
-
-/// The node key in a variable, if it is set.
-pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
-    match variable(setting.variable) {
-        Some(text) if NodeKey::from_variable(&text).is_ok() => Ok(Some(Secret::new(text))),
-        Some(_) => Err(setting.wrong_as_secret("must be 64 hexadecimal digits", variable)),
-        None => Ok(None),
-    }
 }
 
 pub(super) fn admin_key(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {

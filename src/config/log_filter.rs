@@ -1,18 +1,16 @@
 //! `RUST_LOG`: the log level. Text that the library would silently take for the name of a part, or ignore, is refused.
 
+use cli::settings::setting::RUST_LOG;
+use cli::settings::{WrongConfig, truncated};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::setting::{Setting, WrongConfig};
-use super::truncated;
-
-pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
-/// What the NATS client logs, the relay says better.
+/// The default filter. The NATS client is off, because the relay logs the same more clearly.
 const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level.
-const CRATES: [&str; 22] = [
-    "access", "access_log", "analysts", "archive", "budget_alerts", "command", "dialects", "events", "grpc", "hub",
-    "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits", "surfaces",
+const CRATES: [&str; 23] = [
+    "access", "access_log", "analysts", "archive", "budget_alerts", "cli", "command", "dialects", "events", "grpc",
+    "hub", "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits", "surfaces",
     "transparency", "upstream", "upstreams", "witness",
 ];
 

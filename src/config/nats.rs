@@ -1,10 +1,11 @@
 //! NATS: where the log is relayed to.
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};
+use cli::settings::{Flags, WrongConfig};
 use nats_relay::{NatsAddress, REPLICAS_MAX, StreamLimits};
 
-use super::arguments::ServeArgs;
-use super::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};
-use super::{Flags, WrongConfig, whole};
+use super::whole;
 
 const GIB: u64 = 1 << 30;
 const GIB_MAX: u64 = 1 << 20;

@@ -1,19 +1,10 @@
 //! The object store, in which the archive and the published log are.
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{CONTENT_URL, DATABASE_URL, OBJECT_STORE_URL};
+use cli::settings::{Flags, OBJECTS_FOLDER, Setting, WrongConfig};
 use events::log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
-
-use super::arguments::ServeArgs;
-use super::setting::{CONTENT_URL, DATABASE_URL, OBJECT_STORE_URL};
-use super::{Flags, Setting, WrongConfig};
-
-/// The folder in the data folder that is the object store if no other one is given.
-pub const OBJECTS_FOLDER: &str = "objects";
-
-/// The object store in `LEDGERWAY_OBJECT_STORE_URL`; `None` if it is unset.
-pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
-    OBJECT_STORE_URL.address("an object store", "to have no archive", variable, str::parse)
-}
 
 /// The object store in `LEDGERWAY_CONTENT_URL`, which has sealed content; `None` if it is unset.
 pub fn content_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use catalogue::{InForce, UnreadableCatalogue};
+use cli::arguments::ServeArgs;
+use cli::settings::{Advice, Flags, WrongConfig, boolean, setting};
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
 use events::log::DatabaseAddress;
 
 use super::address;
-use super::arguments::ServeArgs;
-use super::setting::{self, Advice, Flags, WrongConfig};
-use super::values::{boolean, boolean_or_on};
+use super::values::boolean_or_on;
 
 /// The providers that the environment names; `None` if that is turned off.
 pub(super) fn providers(

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
+use cli::settings::{Flags, WrongConfig, boolean, object_store};
 use events::log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
 use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};
 
-use super::arguments::ServeArgs;
-use super::object_store::{object_store, own_object_store};
-use super::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
-use super::{Flags, WrongConfig, boolean};
+use super::object_store::own_object_store;
 
 /// The longest name of a log: it is in each checkpoint and in each key.
 const ORIGIN_CHARS_MAX: usize = 200;
@@ -22,7 +22,7 @@ pub struct Publishing {
     pub origin: Option<KeyName>,
     /// Whether it may be published anew where nothing of it is left.
     pub anew: bool,
-    /// Who is asked to cosign checkpoints.
+    /// Witnesses that are asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
 }
 
@@ -72,9 +72,9 @@ fn log_origin(text: &str) -> Result<KeyName, String> {
 mod tests {
     use clap::Parser;
 
-    use super::super::arguments::{Cli, Command};
-    use super::super::setting::OBJECT_STORE_URL;
     use super::*;
+    use cli::arguments::{Cli, Command};
+    use cli::settings::setting::OBJECT_STORE_URL;
 
     const WITNESS: &str = "witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO";
 

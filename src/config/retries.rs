@@ -1,10 +1,11 @@
 //! Retry budgets: how many further calls a provider gets after failures.
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::RETRY_PERCENT;
+use cli::settings::{Flags, WrongConfig};
 use command::inference::RetrySettings;
 
-use super::arguments::ServeArgs;
-use super::setting::RETRY_PERCENT;
-use super::{Flags, WrongConfig, whole};
+use super::whole;
 
 pub fn read(args: &ServeArgs, flags: &Flags) -> Result<RetrySettings, WrongConfig> {
     let percent = flags.check(RETRY_PERCENT, whole(&args.retry_percent, "percent", 0..=100))?;

@@ -80,7 +80,8 @@ impl ServedName {
         }
     }
 
-    /// By id, any tenant, so that a mistake gives up no copy of a key; by slug, a live one of a live partner.
+    /// The tenant of this name. By id, it may be any tenant, so that a mistake gives up no copy of a key; by slug, it must be a live tenant
+    /// of a live partner.
     fn tenant(&self, tables: &Tables) -> Option<TenantId> {
         let (partner, slug) = match self {
             Self::Id(id) => return Some(*id),

@@ -1,10 +1,11 @@
 //! Snapshots of the views: whether they are made, how often, and how much of the disk they may take.
 
+use cli::arguments::ServeArgs;
+use cli::settings::setting::{SNAPSHOT_EVENTS, SNAPSHOT_GIB};
+use cli::settings::{Flags, WrongConfig, truncated};
 use projections::views::snapshot_maker::SnapshotSettings;
 
-use super::arguments::ServeArgs;
-use super::setting::{SNAPSHOT_EVENTS, SNAPSHOT_GIB};
-use super::{Flags, WrongConfig, truncated, whole};
+use super::whole;
 
 /// The fewest events between two snapshots: each costs a copy of the one before.
 const EVENTS_MIN: u64 = 100;

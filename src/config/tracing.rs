@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
+use cli::settings::{Setting, WrongConfig, truncated};
 use command::trace::TraceTarget;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
-
-use super::{Setting, WrongConfig, truncated};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";

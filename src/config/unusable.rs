@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use access::limits::{CounterError, SharingNode};
+use cli::settings::{Advice, Setting, WrongConfig, setting, two_ledgers};
 use events::log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;
 use secrets::log_key::LogKeyError;
 
-use super::setting::{self, Advice, Flags, Setting, WrongConfig};
 use super::{Config, ListenAddress};
 
 impl Config {
@@ -86,20 +86,10 @@ impl Config {
     }
 }
 
-/// The error for a folder with a ledger of its own beside a database: one of them would silently be left out.
-pub fn two_ledgers(data: &Path, database: &DatabaseAddress, flags: &Flags) -> WrongConfig {
-    let ledger = data.join(LEDGER_FILE);
-    let variable = setting::DATABASE_URL.variable;
-    let problem = format!(
-        "is a folder with a ledger of its own ({}), and not that of a node of {database}: give another folder, or no database \
-         ({variable}) to use that ledger",
-        ledger.display()
-    );
-    flags.wrong_with(setting::DATA, problem, "./ledgerway-node")
-}
-
 #[cfg(test)]
 mod tests {
+    use cli::settings::Flags;
+
     use super::super::tests::args;
     use super::*;
 

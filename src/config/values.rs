@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cli::settings::{ServeMode, boolean, truncated};
 use events::ledger::UnknownUsage;
 
-use super::{ListenAddress, ServeMode};
+use super::ListenAddress;
 use crate::http::{CorsOrigins, TrustedProxies};
 
 /// Enough for two bodies of the largest size.
@@ -27,15 +28,6 @@ pub fn listen(text: &str) -> Result<ListenAddress, String> {
 
 pub fn data(dir: &Path) -> Result<PathBuf, String> {
     if dir.as_os_str().is_empty() { Err("is empty".to_owned()) } else { Ok(dir.to_owned()) }
-}
-
-/// Reads a boolean flag.
-pub fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" | "" => Ok(false),
-        _ => Err(format!("is {:?}, but must be true or false", truncated(text))),
-    }
 }
 
 /// Reads a boolean flag that is on unless it is turned off: empty is as unset.
@@ -89,12 +81,4 @@ pub fn trusted_proxies(text: &str) -> Result<TrustedProxies, String> {
     TrustedProxies::parse(text).map_err(|wrong| {
         format!("has {:?}, which is neither an IP address nor a network such as 10.0.0.0/8", truncated(wrong))
     })
-}
-
-/// The beginning of a wrong value, enough to find it. Of an address that may have a password in it, only the scheme.
-pub fn truncated(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) if scheme.starts_with("postgres") || rest.contains('@') => format!("{scheme}://…"),
-        _ => text.chars().take(64).collect(),
-    }
 }

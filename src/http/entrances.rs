@@ -1,5 +1,5 @@
 //! The entrance of each path: what a request needs before anything is done for it. A route declares its own; a path without
-//! a route has the entrance of the root that it is below.
+//! a route has the entrance of the root that it is below: one below `/v1` or `/oai` needs a key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ pub struct Health {
     pub tables: TablesHandle,
     pub views: NodeViews,
     pub in_flight: InFlight,
-    /// What this process does for all.
+    /// The roles that this process may have for all nodes.
     pub roles: Vec<RoleStatus>,
     pub limits: Arc<RateLimiter>,
 }
@@ -72,7 +72,7 @@ impl Health {
     }
 }
 
-/// What readiness depends on.
+/// The parts that readiness depends on.
 struct ReadyParts {
     is_writable: bool,
     is_current: bool,

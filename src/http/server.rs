@@ -38,7 +38,7 @@ const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// Pause after a failed accept, such as one for too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What answers the requests of a listener. Cheap to clone.
+/// The handler of the requests of a listener. Cheap to clone.
 pub trait RequestHandler: Clone + Send + Sync + 'static {
     /// Counts a connection until the returned value is dropped.
     fn connection_opens(&self) -> GaugeGuard;

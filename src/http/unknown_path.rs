@@ -19,7 +19,7 @@ const METRICS_ELSEWHERE: &str = "there is no such path: /metrics is served on th
 
 const MODELS: [&str; 2] = ["GET /v1/models", "GET /v1/models/{name}"];
 
-/// What to use instead: everything that the table of surfaces has, each once.
+/// The endpoints to use instead: everything in the table of surfaces, each once.
 fn supported() -> Vec<String> {
     let of_surface = |surface: &Surface| {
         let (path, _) = surface.spec().paths.first()?;

@@ -94,7 +94,7 @@ impl NatsServer {
         self.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
     }
 
-    /// What it has logged.
+    /// The log of the server so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-/// What a proxy does with bytes.
+/// The treatment of bytes by a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyMode {
     Open,

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 const STARTED_MAX: Duration = Duration::from_secs(30);
 const PORTS_TRIED_MAX: usize = 20;
-/// Of a cluster, which has a second port for each server that is 10,000 higher.
+/// The slots of a cluster, which has a second port for each server that is 10,000 higher.
 const SLOTS: u32 = 16_384;
 
-/// What becomes of the data of a server that is killed.
+/// The fate of the data of a server that is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// They are gone.
@@ -80,7 +80,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// What `redis-cli` prints for a command.
+    /// Returns the output of `redis-cli` for a command.
     ///
     /// # Panics
     ///

@@ -11,9 +11,9 @@ use crate::upstream::mock::tls;
 
 #[derive(Clone, Copy)]
 pub enum Refusal {
-    /// It speaks no TLS.
+    /// The server speaks no TLS.
     NoTls,
-    /// It shows the certificate of the mocks, which is for `localhost` and 127.0.0.1.
+    /// The server shows the certificate of the mocks, which is for `localhost` and 127.0.0.1.
     Certificate,
     /// An error of the server.
     Error { sqlstate: &'static str, message: &'static str },

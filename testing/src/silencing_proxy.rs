@@ -28,7 +28,7 @@ pub struct SilencingProxy {
 #[derive(Default)]
 struct Connections {
     all: Mutex<Vec<Arc<Connection>>>,
-    /// Of connections that are silenced as soon as they ask for it.
+    /// The setting whose connections are silenced as soon as they ask for it.
     unwanted: Mutex<Option<String>>,
 }
 

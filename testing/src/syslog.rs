@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::upstream::stream_acceptor;
 
-/// What was received, by connection.
+/// The received messages, by connection.
 #[derive(Clone, Default)]
 pub struct SyslogReceiver(Arc<Mutex<Vec<Vec<String>>>>);
 

@@ -138,7 +138,7 @@ async fn a_client_that_left_before_the_second_try_pays_nothing() {
 }
 
 pub const ABANDONED: &str = "ledgerway_abandoned_calls";
-/// Of the mock's answer, at the prices of the tests' tenants.
+/// The cost of the mock's answer, at the prices of the tests' tenants.
 const ANSWER_NANOS: i64 = 1_000_000 + 12 * 3_000 + 9 * 15_000;
 
 /// Asks for a whole answer and leaves when the upstream has seen the request.

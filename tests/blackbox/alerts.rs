@@ -22,7 +22,7 @@ use crate::tenant::Tenant;
 const SOON: Duration = Duration::from_secs(30);
 pub const KEY: &[u8; 24] = b"twenty-four bytes or mor";
 
-/// What was received, and how the next requests are answered.
+/// The received posts, and how the next requests are answered.
 #[derive(Clone, Default)]
 pub struct Receiver(Arc<Mutex<Received>>);
 
@@ -63,7 +63,7 @@ impl Receiver {
         self.0.lock().expect("no panic").too_large
     }
 
-    /// What was accepted, once it is so much.
+    /// Returns the accepted posts, once there are so many.
     pub async fn wait_for(&self, posts: usize) -> Vec<(HeaderMap, Bytes)> {
         let begun = Instant::now();
         loop {
@@ -91,7 +91,7 @@ async fn receive(State(Receiver(received)): State<Receiver>, headers: HeaderMap,
     StatusCode::NO_CONTENT
 }
 
-/// As a receiver checks it, by the specification.
+/// Checks the signature as a receiver does, by the specification.
 pub fn must_be_signed(headers: &HeaderMap, body: &[u8]) {
     let header = |name: &str| headers[name].to_str().expect("text");
     let signed = [format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).as_bytes(), body].concat();

@@ -28,7 +28,7 @@ fn backend(reply: &Reply) -> String {
     reply.header("x-ledgerway-backend").rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// What the log says of the admission of a request; its explanation has to follow.
+/// Returns the log's record of a request's admission; its explanation has to follow.
 async fn admitted(gateway: &Gateway, reply: &Reply) -> Value {
     let id = reply.request_id();
     let explained = gateway.operator().get(&format!("/v1/inferences/{id}/explain")).await.must(200).json();

@@ -1,4 +1,4 @@
-//! What an upstream sends costs memory and time in proportion to its bytes, whatever stands in them.
+//! Input from an upstream costs memory and time in proportion to its bytes, whatever stands in them.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn a_long_name_of_a_tool_is_not_repeated_on_every_piece_of_its_arguments()
     told.must_be(502, "UPSTREAM_ERROR");
 }
 
-/// What a name may be is told as before.
+/// A name of the longest valid length is still told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_of_256_characters_is_told() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

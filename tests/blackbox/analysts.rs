@@ -1,9 +1,9 @@
-//! The copy for analysts that running gateways keep, and `verify --copy`.
+//! The tables that analysts read of running gateways: the views' own file, or the copy in a database, and `verify --copy`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use testing::postgres::TestDatabase;
 use testing::upstream::MockUpstream;
@@ -14,6 +14,7 @@ use crate::shared_ledger::{PASSWORD, command, folders, migrated, node};
 use crate::tenant::{Tenant, made};
 
 const LONG: Duration = Duration::from_secs(60);
+const COMPLETED: &str = "SELECT count(*) FROM requests WHERE status = 'completed'";
 
 /// Waits until a number is reached.
 async fn until(wanted: i64, number: impl Fn() -> i64) {
@@ -24,11 +25,11 @@ async fn until(wanted: i64, number: impl Fn() -> i64) {
     }
 }
 
-/// How many requests a file has; 0 if there is none.
-fn requests_in_file(data: &Path) -> i64 {
-    let count = |file: Connection| file.query_row("SELECT count(*) FROM requests", [], |row| row.get(0));
-    let path = data.join("analytics.db");
-    if path.exists() { Connection::open(path).and_then(count).unwrap_or(0) } else { 0 }
+/// How many completed requests the file of the views has, as an SQLite that knows nothing of the gateway reads it.
+fn completed_in_file(data: &Path) -> i64 {
+    let file = Connection::open_with_flags(data.join("views.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let count = |file: Connection| file.query_row(COMPLETED, [], |row| row.get(0));
+    file.and_then(count).expect("the SQL views")
 }
 
 fn requests_in(database: &TestDatabase) -> i64 {
@@ -41,9 +42,9 @@ async fn chat(tenant: &Tenant, times: usize) {
     }
 }
 
-/// Holds: bin.analytics, bin.verify-copy
+/// Holds: bin.analytics
 #[tokio::test]
-async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
+async fn analysts_read_the_views_of_a_gateway_with_a_ledger_of_its_own_and_there_is_no_copy() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     let team = json!({ "tenant_id": tenant.id, "name": "Search", "user_ids": [tenant.user] });
@@ -52,49 +53,55 @@ async fn a_gateway_with_a_ledger_of_its_own_keeps_a_copy_in_a_file() {
     made(gateway.operator(), "/budgets", budget).await;
     chat(&tenant, 5).await;
     let data = gateway.data();
-    until(5, || requests_in_file(&data)).await;
-    let verify = || said(ledgerway().args(["verify", "--copy"]).arg(&data));
-    let (code, words) = verify();
-    assert!(code == Some(0) && words.contains(" rows of the copy for analysts as of position "), "{code:?} {words}");
-    assert!(words.lines().next().is_some_and(|line| line.ends_with(" events behind")), "{words}");
-    let (code, words) = said(ledgerway().args(["verify", "--json", "--copy"]).arg(&data));
-    let object: serde_json::Value = serde_json::from_str(&words).expect("JSON");
-    assert!(code == Some(0) && object["copy"]["rows"].as_u64() > Some(20), "{code:?} {words}");
-    let [position, lag] = ["position", "lag_events"].map(|name| object["copy"][name].as_u64().expect("a number"));
-    assert_eq!(position + lag, object["events"].as_u64().expect("a number"), "{words}");
-    let file = Connection::open(data.join("analytics.db")).expect("the file opens");
+    until(5, || completed_in_file(&data)).await;
+    let file = Connection::open(data.join("views.db")).expect("the file opens");
+    let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).expect(sql);
     let of_team = "SELECT count(*) FROM budgets WHERE scope = 'team' AND scope_id = ?1";
     assert_eq!(file.query_row(of_team, [&team], |row| row.get::<_, i64>(0)), Ok(1));
-    file.execute(
-        "UPDATE rows_requests SET status = 'failed' WHERE position = (SELECT min(position) FROM rows_requests)",
-        [],
-    )
-    .expect("a wrong row");
-    let (code, words) = verify();
-    assert_eq!(code, Some(1), "{words}");
-    assert!(words.starts_with("broken: the copy for analysts as of position "), "{words}");
-    assert!(words.contains("of requests differs from the log in status"), "{words}");
+    assert_eq!(number(&format!("{COMPLETED} AND key_name IS NOT NULL")), 5);
+    assert_eq!(
+        number("SELECT count(*) FROM sqlite_master WHERE name LIKE 'touched%'"),
+        0,
+        "nothing is noted for a copy"
+    );
+    let health = gateway.operator().get("/health").await.must(200).json();
+    assert!(health["parts"]["analysts"].is_null(), "{health}");
+    let (code, words) = said(ledgerway().args(["verify", "--data"]).arg(&data));
+    assert!(code == Some(0) && words.contains(" rows of views"), "{code:?} {words}");
+    file.execute_batch("UPDATE rows_inferences SET status = 'failed'").expect("wrong rows");
+    let (code, words) = said(ledgerway().args(["verify", "--data"]).arg(&data));
+    assert!(code == Some(1) && words.contains("of inferences and the log differ"), "{code:?} {words}");
     drop(file);
     gateway.stop();
-    std::fs::remove_file(data.join("analytics.db")).expect("it is deleted");
-    let (code, words) = verify();
-    assert!(code == Some(2) && words.contains("there is no copy for analysts there yet"), "{code:?} {words}");
+    std::fs::remove_file(data.join("views.db")).expect("it is deleted");
     gateway.start_again();
-    until(5, || requests_in_file(&data)).await;
-    assert_eq!(verify().0, Some(0));
+    until(5, || completed_in_file(&data)).await;
 }
 
 /// Holds: bin.analytics
+#[test]
+fn the_copy_of_an_earlier_version_is_deleted_from_a_data_folder() {
+    let mut gateway = Gateway::start();
+    gateway.stop();
+    let files = ["analytics.db", "analytics.db-wal", "analytics.db-shm"].map(|name| gateway.data().join(name));
+    files.iter().for_each(|file| std::fs::write(file, "old rows").expect("a file"));
+    gateway.start_again();
+    assert!(files.iter().all(|file| !file.exists()));
+    assert_eq!(gateway.stderr().matches("deleted analytics.db").count(), 1, "{}", gateway.stderr());
+    gateway.stop();
+    gateway.start_again();
+    assert_eq!(gateway.stderr().matches("deleted analytics.db").count(), 1, "{}", gateway.stderr());
+}
+
+/// Neither value of the setting keeps a gateway with a ledger of its own from starting.
+/// Holds: bin.analytics
 #[tokio::test]
-async fn a_gateway_that_is_told_not_to_copy_leaves_nothing_behind() {
+async fn a_gateway_that_is_told_not_to_copy_has_views_for_analysts_all_the_same() {
     let (gateway, upstream) = (Gateway::start_with(&[("LEDGERWAY_ANALYTICS", "off")]), MockUpstream::start().await);
     let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
     chat(&tenant, 3).await;
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    until(3, || completed_in_file(&gateway.data())).await;
     assert!(!gateway.data().join("analytics.db").exists());
-    let views = Connection::open(gateway.data().join("views.db")).expect("the views open");
-    let notes = views.query_row("SELECT count(*) FROM sqlite_master WHERE name LIKE 'touched%'", [], |row| row.get(0));
-    assert_eq!(notes, Ok(0));
 }
 
 /// The nodes have no more rights than `migrate` gives them.
@@ -135,6 +142,9 @@ fn a_copy_that_cannot_be_compared_is_exit_code_2_and_no_password_is_shown() {
         let (code, words) = said(&mut command("", &["verify", flag, &database.url()]));
         assert!(code == Some(2) && words.contains("there is no copy for analysts there yet"), "{code:?} {words}");
     }
+    let folder = Gateway::start();
+    let (code, words) = said(ledgerway().args(["verify", "--copy"]).arg(folder.data()));
+    assert!(code == Some(2) && words.contains("`ledgerway verify --data "), "a folder has no copy: {code:?} {words}");
     database.execute("DROP SCHEMA views CASCADE; DROP SCHEMA views_rows CASCADE");
     let (code, words) = said(&mut command(&database.url(), &["verify", "--copy", &database.url()]));
     assert!(code == Some(2) && words.contains("run `ledgerway migrate`"), "{code:?} {words}");

@@ -1,4 +1,4 @@
-//! What an answer says, whole and streamed, and what the log says of it.
+//! Answers, whole and streamed, and what the log says of them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -252,7 +252,8 @@ async fn every_token_is_counted_in_one_class_and_charged_at_its_price() {
     assert_eq!(unknown["cost_usd"], unknown["ledger"]["held_usd"]);
 }
 
-/// As Gemini's compatible endpoint reports an answer that it thought about: the thoughts are in the total alone.
+/// Gemini's compatible endpoint reports an answer that it thought about in this form: the thoughts are in the total
+/// alone.
 ///
 /// Holds: inf.token-classes
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ impl Files {
     }
 }
 
-/// What a command left: its exit code, stdout and stderr.
+/// The result of a command: its exit code, stdout and stderr.
 struct Ended {
     code: Option<i32>,
     out: String,

@@ -42,7 +42,7 @@ pub fn run_with(code: i32, arguments: &[&str], mut command: Command) -> String {
     words
 }
 
-/// What `verify --archive` says as JSON.
+/// Returns the JSON of `verify --archive`.
 #[track_caller]
 pub fn verified(code: i32, archive: &str, more: &[&str]) -> Value {
     let words = run(code, &[&["verify", "--json", "--archive", archive], more].concat());

@@ -13,7 +13,7 @@ use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::{NATIVE, Tenant, made, text};
 use crate::views::{caught_up, leave_traces};
 
-/// What is asked at one time, and what was answered.
+/// The answers to questions that were asked at one time.
 struct Asked {
     position: u64,
     recorded_at: String,
@@ -88,7 +88,7 @@ async fn ask_now(gateway: &Gateway, asker: &Client, paths: Vec<String>) -> Asked
     Asked { position: head["position"].as_u64().expect("a position"), recorded_at: text(&head["recorded_at"]), answers }
 }
 
-/// By the position, and by the time of the event there.
+/// Checks the answers by the position, and by the time of the event there.
 async fn must_be_as_then(asker: &Client, asked: &Asked) {
     let (position, at) = (asked.position.to_string(), asked.recorded_at.replace(':', "%3A"));
     for (path, then) in &asked.answers {

@@ -9,7 +9,7 @@ use crate::books::nano;
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 
-/// Of one request: its failed attempts, its outcome, and the end of its hold.
+/// Returns one request's failed attempts, its outcome, and the end of its hold.
 async fn ended(gateway: &Gateway, request: &str) -> (usize, Value, Value) {
     let mut life = gateway.life(request).await;
     // Corrections come after the end.

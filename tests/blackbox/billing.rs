@@ -294,7 +294,7 @@ async fn load(app: Client, body: Value) {
     workers.join_all().await;
 }
 
-/// What each tenant was charged by the log.
+/// Returns each tenant's charge by the log.
 fn charged(log: &[Value]) -> BTreeMap<String, i64> {
     let mut charged = BTreeMap::new();
     for event in log {
@@ -355,7 +355,7 @@ impl Consumer {
         File::options().create(true).append(true).open(self.folder.path().join("stderr")).expect("a file")
     }
 
-    /// What it has said since it was started, after it has ended by itself.
+    /// Returns its stderr since it was started, after it has ended by itself.
     async fn last_words(&mut self) -> String {
         let began = Instant::now();
         while self.is_running() {

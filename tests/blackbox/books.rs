@@ -64,12 +64,12 @@ impl Books {
         self.ends.get(request_id).map(String::as_str)
     }
 
-    /// What a hard budget allows.
+    /// Returns the limit of a hard budget.
     pub fn limit(&self, budget: &str) -> Option<i64> {
         self.limits[budget]
     }
 
-    /// Of the period `total`.
+    /// Returns the balance of the period `total`.
     pub fn balance(&self, budget: &str) -> Balance {
         self.balances.get(&(budget.to_owned(), None)).copied().unwrap_or_default()
     }

@@ -132,7 +132,7 @@ async fn limits_that_move_under_load_are_kept_at_every_prefix() {
     assert!(books.refused > 0 && !books.admitted().is_empty(), "both sides of the limit were seen");
 }
 
-/// What clients that ask until they are stopped were answered.
+/// The answers to clients that ask until they are stopped.
 #[derive(Default)]
 struct Load {
     stopped: AtomicBool,

@@ -1,4 +1,4 @@
-//! What changes while a request waits, or while another target fails: nothing is called by what was in force before.
+//! Changes while a request waits, or while another target fails: nothing is called by what was in force before.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the command line shows of a folder.
+//! Output of the command line for a folder.
 
 use std::path::Path;
 
@@ -141,7 +141,7 @@ fn shells_are_told_every_command() {
     assert_eq!(run(&["completions", "cobol"], None).0, Some(2));
 }
 
-/// What bash offers for the last word.
+/// Returns the completions that bash offers for the last word.
 fn offered(words: &[&str]) -> Vec<String> {
     let (_, script, _) = run(&["completions", "bash"], None);
     let (last, words_before) = (words.len() - 1, words.join("' '"));

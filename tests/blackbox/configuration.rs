@@ -1,4 +1,4 @@
-//! What is said to the binary before it serves, and what a folder has from its first start.
+//! Options given to the binary before it serves, and the content of a folder from its first start.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What the record keeps of prompts and answers, by the policy of the tenant, and who is shown it.
+//! Prompts and answers in the record, by the policy of the tenant, and who is shown them.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What ends sealed content: the erasure of whom it is of, the end of a tenant, the days for which it is kept; and the legal hold
-//! above all of these.
+//! Deletion of sealed content: the erasure of its owner, the end of a tenant, and the end of the days for which it is
+//! kept; and the legal hold above all of these.
 
 use std::fs;
 use std::path::{Path, PathBuf};

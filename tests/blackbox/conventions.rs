@@ -1,4 +1,4 @@
-//! What is the same everywhere: money, times, ids, lists, positions.
+//! Conventions that hold everywhere: money, times, ids, lists, positions.
 
 use http::Method;
 use serde_json::{Value, json};

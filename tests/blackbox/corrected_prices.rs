@@ -48,7 +48,7 @@ impl Rates {
     }
 }
 
-/// What the log says about a request.
+/// The log's record of a request's charge.
 #[derive(Clone, Debug, Default)]
 struct Charged {
     admitted_at: String,

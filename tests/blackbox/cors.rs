@@ -1,4 +1,4 @@
-//! What web pages may do.
+//! CORS: requests that web pages may make.
 
 use std::collections::BTreeSet;
 

@@ -17,7 +17,7 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 
 const HOLD_TTL: Duration = Duration::from_secs(3);
 
-/// What clients were told, all of which the log must have.
+/// The answers to clients, all of which the log must have.
 #[derive(Default)]
 struct ClientRecord {
     answered: Mutex<Vec<String>>,

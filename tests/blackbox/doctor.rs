@@ -27,7 +27,7 @@ async fn report(gateway: &Gateway) -> Value {
     gateway.operator().post("/v1/admin/doctor", &json!({})).await.must(200).json()
 }
 
-/// What was found of a provider: verdict and detail of one check; null if it was not made.
+/// Returns the findings on a provider: verdict and detail of one check; null if it was not made.
 fn found(report: &Value, name: &str, check: &str) -> (Value, String) {
     let providers = report["providers"].as_array().expect("providers");
     let provider = providers.iter().find(|provider| provider["name"] == name).expect("the provider");

@@ -72,7 +72,7 @@ fn assert_nowhere(gateway: &Gateway, folder: &Path, secret: &str) {
     }
 }
 
-/// What the start has printed, once it has printed all.
+/// Returns the output of the start, once it has printed all.
 async fn shown(gateway: &Gateway) -> String {
     let began = Instant::now();
     loop {

@@ -246,7 +246,7 @@ async fn a_request_that_expired_and_one_that_was_corrected_follow() {
     );
 }
 
-/// What a key spends in other tenants of its user's reach counts against its budget.
+/// Spending by a key in other tenants of its user's reach counts against its budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_of_a_key_had_what_the_key_spent_in_other_tenants() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
@@ -316,7 +316,7 @@ async fn a_cap_that_a_budget_lowered_is_computed_again() {
     running.rest().await;
 }
 
-/// What is refused for anything but a budget is not decided again, and what is not recorded is not there.
+/// Refusals for anything but a budget are not decided again, and nothing is shown that is not recorded.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_what_the_log_does_not_have_it_says_so() {
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);

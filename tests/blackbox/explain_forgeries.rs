@@ -1,4 +1,4 @@
-//! What somebody has changed in the log does not follow: each input and each decision of a request, changed alone.
+//! Forgeries in the log: each input and each decision of a request, changed alone, is found not to follow.
 
 mod admission;
 mod copies;

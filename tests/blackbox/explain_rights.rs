@@ -1,4 +1,4 @@
-//! Who sees what of a request, in `/v1/inferences/{id}` and in its explanation: both follow one rule.
+//! Visibility of a request, in `/v1/inferences/{id}` and in its explanation: both follow one rule.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, PROVIDER_SECRET, Tenant, made, text};
 
-/// Who asks, and what it sees of what others own.
+/// A caller, and the resources of others that it sees.
 struct Viewer {
     name: &'static str,
     /// `None` for the operator.

@@ -28,7 +28,7 @@ const ROUND: usize = 220;
 const AT_ONCE: usize = 12;
 /// So many requests are asked between two changes.
 const CHANGE_EVERY: usize = 12;
-/// Of so many rounds, one has a process that dies.
+/// Rounds of which one has a process that dies.
 const DYING_EVERY: u64 = 4;
 const HOLD_TTL_SECONDS: &str = "6";
 const MESSAGES: &str = "/v1/messages";
@@ -52,13 +52,13 @@ impl Draws {
     }
 }
 
-/// What became of the requests, and what was said of them.
+/// The outcomes of the requests, and the explanations.
 #[derive(Default)]
 struct Tally {
     follow: usize,
-    /// By the reason why it cannot be decided.
+    /// Counts by the reason why it cannot be decided.
     undecided: BTreeMap<String, usize>,
-    /// By the dialect, and by how the request ended or was refused.
+    /// Counts by the dialect, and by how the request ended or was refused.
     ends: BTreeMap<String, usize>,
     /// How often a request was corrected, refused by a budget, lowered, or called again.
     seen: BTreeMap<&'static str, usize>,

@@ -14,7 +14,7 @@ const SSE: &str = "text/event-stream";
 const USAGE: &str = r#""usage":{"prompt_tokens":40,"completion_tokens":7,"total_tokens":47}"#;
 /// At the prices of the tests' tenants.
 const COST: i64 = 1_000_000 + 40 * 3_000 + 7 * 15_000;
-/// Of the target that answers: 12 tokens in, 9 out.
+/// The cost of the target that answers: 12 tokens in, 9 out.
 const ANSWER_COST: i64 = 1_000_000 + 12 * 3_000 + 9 * 15_000;
 
 fn in_band() -> String {

@@ -26,7 +26,7 @@ use crate::gateway::{Gateway, type_of};
 const REQUESTS: usize = 600;
 /// How long a breaker is open: so short that some are tried again meanwhile.
 const OPEN_SECONDS: usize = 1;
-/// By default, a breaker opens after so many failures in a row.
+/// Failures in a row after which a breaker opens by default.
 const FAILURES: usize = 5;
 
 /// Holds: inf.failover, inf.breakers, event.failed-calls
@@ -95,7 +95,7 @@ fn clients_must_see_no_failure(answered: &[Answered], log: &[Value], provider_bo
     broken
 }
 
-/// By model: how often something happened.
+/// Counts by model: how often something happened.
 #[derive(Default)]
 struct ByModel(HashMap<String, usize>);
 
@@ -109,7 +109,7 @@ impl ByModel {
     }
 }
 
-/// What the log and the providers have of the targets' models.
+/// The numbers of calls that the log and the providers have for the targets' models.
 #[derive(Default)]
 struct Counts {
     opened: ByModel,

@@ -22,7 +22,7 @@ use crate::gateway::Gateway;
 use crate::tenant::Tenant;
 
 const CONNECTIONS: usize = 400;
-/// Of one tenant, in the log that is asked for.
+/// Events of one tenant, in the log that is asked for.
 const EVENTS: usize = 20_000;
 const NOTES_A_BATCH: usize = 2_000;
 /// Answers that the crowd has before anybody else asks: by then all of its connections wait for theirs.
@@ -64,7 +64,7 @@ async fn reader(gateway: &Gateway, tenant: &Tenant) -> (String, Client) {
     tenant.new_key(gateway, permissions).await
 }
 
-/// What a crowd was answered, by status and code.
+/// The answers to a crowd, by status and code.
 type Answers = BTreeMap<(u16, String), usize>;
 
 /// Asks again and again until its key is not known any more.

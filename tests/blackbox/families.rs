@@ -48,7 +48,7 @@ pub fn golden() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))
 }
 
-/// What a provider of a kind needs besides its address.
+/// Returns the fields that a provider of a kind needs besides its address.
 pub fn provider(kind: &str, name: &str, base_url: &str) -> Value {
     let mut provider = json!({
         "name": name, "kind": kind, "base_url": base_url, "api_key": PROVIDER_SECRET, "allow_private_network": true,
@@ -143,7 +143,7 @@ async fn every_surface_gets_every_sample_of_every_family_and_is_charged_what_it_
     assert_eq!(ended, asked.len());
 }
 
-/// What the crate of dialects measures of the sample.
+/// Returns the measurements of the sample by the crate of dialects.
 pub fn metered(kind: &str, sample: &str) -> Value {
     let file = golden().join(kind).join("answers").join(format!("{sample}.metered.json"));
     let text = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -1,4 +1,4 @@
-//! Who may read what the gateway writes: its owner alone, whatever the folder and the umask allow.
+//! Files that the gateway writes: only their owner may read them, whatever the folder and the umask allow.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

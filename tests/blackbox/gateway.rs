@@ -74,12 +74,12 @@ impl Gateway {
         data_of(&self.folder)
     }
 
-    /// What it was started with besides the operator's key.
+    /// Returns the variables it was started with besides the operator's key.
     pub fn env(&self) -> &[(&'static str, String)] {
         &self.env
     }
 
-    /// What its clients were answered.
+    /// Returns the positions in its clients' answers.
     pub fn heard(&self) -> &PositionStatus {
         &self.heard
     }
@@ -177,7 +177,7 @@ impl Gateway {
         assert_eq!(status.code(), Some(0), "{}", self.stderr());
     }
 
-    /// What `ledgerway verify` says of the data of a gateway that has ended: its exit code and its words.
+    /// Returns the exit code and the words of `ledgerway verify` on the data of a gateway that has ended.
     pub fn verify(&self) -> (Option<i32>, String) {
         let ended = ledgerway().args(["verify", "--data"]).arg(self.data()).output().expect("the binary starts");
         (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())

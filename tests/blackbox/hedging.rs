@@ -21,9 +21,9 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 
 const MESSAGES: &str = "/v1/messages";
 const ENDED_MAX: Duration = Duration::from_secs(10);
-/// Of a call that answers: 12 tokens in, 9 out, at the prices of the tests' tenants.
+/// The cost of a call that answers: 12 tokens in, 9 out, at the prices of the tests' tenants.
 const ANSWER_COST: i64 = 1_000_000 + 12 * 3_000 + 9 * 15_000;
-/// Of a call whose provider has reported the prompt, and no token of the answer yet.
+/// The cost of a call whose provider has reported the prompt, and no token of the answer yet.
 const PROMPT_COST: i64 = 1_000_000 + 12 * 3_000;
 
 struct House {
@@ -508,7 +508,7 @@ async fn a_hedge_goes_by_the_limit_in_force_and_gives_its_place_back() {
     house.must_be_sound(&requests).await;
 }
 
-/// Of a hundred requests and more whose first target is slow at the same time.
+/// A hundred requests and more have a first target that is slow at the same time.
 ///
 /// Holds: inf.hedges
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ fn once(client: &Client, key: &str) -> Client {
     client.clone().with("idempotency-key", key)
 }
 
-/// What a refusal says of the request that came first.
+/// Returns the request that came first, as a refusal names it.
 fn first_of(reply: &Reply) -> Value {
     reply.json()["error"]["details"]["request_id"].clone()
 }

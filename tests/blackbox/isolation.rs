@@ -18,7 +18,7 @@ use operations::Operation;
 struct Foreign<'a> {
     own: &'a House,
     house: &'a House,
-    /// Of every house that is out of the stranger's reach.
+    /// The marks of every house that is out of the stranger's reach.
     marks: Vec<&'a str>,
 }
 

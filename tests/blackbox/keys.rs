@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Permissions of keys.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ async fn a_key_that_is_rotated_without_a_word_keeps_its_old_secret_for_an_hour()
     assert!(works(&cut["secret"]).await);
 }
 
-/// By the gateway's own clock.
+/// Returns the time by the gateway's own clock.
 async fn server_time(gateway: &Gateway) -> DateTime<Utc> {
     let head = gateway.operator().get("/v1/log/head").await.must(200).json();
     head["recorded_at"].as_str().expect("a time").parse().expect("RFC 3339")

@@ -56,7 +56,7 @@ async fn a_moved_ledger_has_the_same_events_from_both_ends_and_the_same_views() 
     assert!(words.starts_with(&format!("sound: {head} events")) && words.contains("rows of views"), "{words}");
 }
 
-/// What a few customers do.
+/// Records the requests of a few customers.
 fn record(data: &Path, events: u64) {
     // It has a runtime of its own, which cannot be in another.
     let record = || story::record(data, events, Duration::ZERO, |_| ());

@@ -1,4 +1,4 @@
-//! What the gateway promises, seen from outside: these tests start the built binary, speak HTTP to it, put a mock
+//! Promises of the gateway, seen from outside: these tests start the built binary, speak HTTP to it, put a mock
 //! provider behind it, kill it, and read its log and its databases. Names are sentences about behaviour.
 
 mod books;

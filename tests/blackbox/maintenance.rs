@@ -54,7 +54,7 @@ impl<'a> Planned<'a> {
         self.gateway.operator().patch(&path, &json!({ "maintenance": windows })).await.must(200);
     }
 
-    /// What an explanation says of a request's route.
+    /// Returns the explanation of a request's route.
     async fn route(&self, reply: &Reply) -> Value {
         let path = format!("/v1/inferences/{}/explain", reply.request_id());
         let explained = self.gateway.operator().get(&path).await.must(200).json();

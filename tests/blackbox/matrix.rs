@@ -33,7 +33,7 @@ const UPSTREAM_TIMEOUT_MS: u64 = 20_000;
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// An image counts as many tokens before it is sent.
 const CONTEXT: u64 = 200_000;
-/// What the golden requests were written for.
+/// The output cap that the golden requests were written for.
 const GOLDEN_CAP: u64 = 4096;
 const GOLDEN_CONTEXT: u64 = 32_768;
 const GOLDEN_PREFIX: &str = "House rules \"apply\".";
@@ -110,7 +110,7 @@ struct Cell {
     streamed: bool,
 }
 
-/// What the log must say of a cell's request.
+/// The record that the log must have of a cell's request.
 enum ExpectedOutcome {
     NotAdmitted,
     Completed(Option<ReportedUsage>),
@@ -182,7 +182,7 @@ impl Cell {
         body
     }
 
-    /// What the family is sent, or how the request is refused: the golden file beside the request's.
+    /// Returns the request that the family is sent, or its refusal: the golden file beside the request's.
     fn sent(&self) -> Value {
         stored_json(format!("{}/requests/{}.{}.json", self.surface.name, self.scenario.request, self.family.kind))
     }
@@ -200,7 +200,7 @@ impl Cell {
         })
     }
 
-    /// What the answer says, as the crate of dialects has written it for the native surface.
+    /// Returns the answer that the crate of dialects has written for the native surface.
     fn right(&self) -> Answer {
         let case = self.sample().split('.').next().expect("a name");
         let file = |extension: &str| format!("{}/answers/{case}.native.{extension}", self.family.kind);
@@ -292,7 +292,7 @@ impl Cell {
     }
 }
 
-/// Who refuses a cell.
+/// The side that refuses a cell.
 enum ExpectedRefusal {
     OfSurface,
     /// With the client's name for what the family cannot do.

@@ -1,4 +1,4 @@
-//! What a key learns of itself.
+//! `GET /v1/me`: a key's view of itself.
 
 use serde_json::json;
 use testing::upstream::MockUpstream;

@@ -29,7 +29,7 @@ pub fn streaming(tenant: &Tenant, model: &str) -> Value {
     body
 }
 
-/// Of an error in Anthropic's form.
+/// Returns an error in Anthropic's form.
 fn error(reply: &Reply) -> Value {
     let body = reply.json();
     assert_eq!((&body["type"], &body["request_id"]), (&json!("error"), &json!(reply.request_id())), "{body}");

@@ -1,4 +1,4 @@
-//! What `/metrics` says after traffic that is known.
+//! The page `/metrics` after traffic that is known.
 
 mod exposition;
 
@@ -33,7 +33,7 @@ fn tokens_in(events: &[Value], field: &str) -> String {
     events.iter().filter_map(|event| event["data"]["usage"][field].as_u64()).sum::<u64>().to_string()
 }
 
-/// What is on the page in the first column of its tables.
+/// Returns the names in the first column of the page's tables.
 fn names_on_the_page() -> BTreeSet<&'static str> {
     let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
     let names = rows.filter_map(|row| row.split('`').next());

@@ -1,4 +1,4 @@
-//! What somebody is told who has slipped: what was wrong, and what to write instead.
+//! Messages after a slip: what was wrong, and what to write instead.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -16,11 +16,11 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
 
 const REQUESTS: u64 = 2000;
 const AT_ONCE: usize = 32;
-/// Of so many requests one goes to a model whose first target nobody listens for.
+/// Requests of which one goes to a model whose first target nobody listens for.
 const TO_A_CLOSED_PORT: u64 = 40;
 const TIMEOUT_MS: u64 = 600;
 
-/// By request id: the status, and whether the answer was whole.
+/// The status, and whether the answer was whole, by request id.
 type Answers = Arc<Mutex<BTreeMap<String, (u16, bool)>>>;
 
 /// Holds: event.one-end, event.order
@@ -119,7 +119,7 @@ async fn ask(tenant: &Tenant, number: u64) -> (String, u16, bool) {
     (request, status, is_whole)
 }
 
-/// Who got all of an answer has paid for it, and who got none has not; in between stands what had begun to stream.
+/// Checks that every request with status 200 was charged, whole or cut off, and that every failed one was not.
 fn must_be_answered(answers: &BTreeMap<String, (u16, bool)>, books: &Books, seed: u64) {
     assert_eq!(answers.len() as u64, REQUESTS);
     let mut whole = 0;

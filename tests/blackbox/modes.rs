@@ -58,7 +58,7 @@ fn the_mode_migrate_upgrades_the_ledger_and_ends_without_the_keys_of_nodes() {
     assert!(!folder.path().join("data").exists(), "nothing is left on the disk");
 }
 
-/// As the gateways would be that are started in it next.
+/// The mode `migrate` refuses the folder as a gateway that is started in it would.
 /// Holds: bin.modes
 #[test]
 fn the_mode_migrate_makes_no_ledger_in_a_folder_of_another_one() {

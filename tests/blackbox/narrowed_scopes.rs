@@ -166,7 +166,7 @@ async fn what_is_narrowed_to_a_model_binds_its_aliases_too() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// What a partner narrows has metadata of other tenants: only those see it who may see the partner's budgets.
+/// A scope that a partner narrows has metadata of other tenants: only those see it who may see the partner's budgets.
 /// Holds: admin.narrowed
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_partner_narrows_is_shown_to_nobody_below_it() {

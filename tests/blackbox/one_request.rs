@@ -1,4 +1,4 @@
-//! What one request leaves, and when.
+//! Records that one request leaves, and their times.
 
 use std::sync::{Arc, Mutex};
 

@@ -189,7 +189,7 @@ async fn the_tier_that_served_and_the_kinds_of_tokens_decide_what_a_request_cost
     assert_eq!(gateway.verify().0, Some(0), "{}", gateway.verify().1);
 }
 
-/// What a provider writes to a cache of an hour costs more than what it writes to one of five minutes.
+/// Writing to a cache of an hour costs more than to one of five minutes.
 ///
 /// Holds: inf.cache-hour, inf.cache-by-ttl
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! What is promised (`tests/promises.txt`), and which tests hold it. A test names its promises in lines directly above
-//! its attribute, `/// Holds: name, name`, or above its name in a list of `on_both_engines!`; a function of the third-party
+//! Promises (`tests/promises.txt`), and the tests that hold them. A test names its promises in lines directly above its
+//! attribute, `/// Holds: name, name`, or above its name in a list of `on_both_engines!`; a function of the third-party
 //! clients does so in a comment. `docs/promises.md` is made of both: `UPDATE_PROMISES=1` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -73,7 +73,7 @@ async fn with_old_rows() -> (Gateway, MockUpstream, Tenant) {
 
 /// Marks the rows of the audit, so that old ones can be told from new ones. For a gateway that does not run.
 fn mark_audit(gateway: &Gateway) {
-    views_of(gateway).execute_batch("UPDATE audit SET actor = 'of the old rows'").expect("a mark");
+    views_of(gateway).execute_batch("UPDATE rows_audit SET actor = 'of the old rows'").expect("a mark");
 }
 
 async fn marked(gateway: &Gateway) -> usize {
@@ -165,7 +165,7 @@ async fn killed_in_the_middle_of_rebuilds_under_load_the_views_come_out_as_the_l
     caught_up(&gateway).await;
     gateway.stop();
     let followed = dump(&gateway);
-    assert!(followed["inferences"].len() > 20, "{} requests", followed["inferences"].len());
+    assert!(followed["rows_inferences"].len() > 20, "{} requests", followed["rows_inferences"].len());
     let (code, words) = gateway.verify();
     assert_eq!(code, Some(0), "{words}");
     let built = rebuild(&gateway, &[], None);
@@ -178,7 +178,7 @@ async fn killed_in_the_middle_of_rebuilds_under_load_the_views_come_out_as_the_l
 async fn views_of_another_version_are_built_anew_by_themselves() {
     let (mut gateway, _upstream, _tenant) = used().await;
     let expected = dump(&gateway);
-    let older = "UPDATE projections SET version = 0; ALTER TABLE inferences DROP COLUMN cost_nanos; DELETE FROM audit";
+    let older = "UPDATE rows_projections SET version = 0; DROP VIEW requests; ALTER TABLE rows_inferences DROP COLUMN cost_nanos; DELETE FROM rows_audit";
     views_of(&gateway).execute_batch(older).expect("an older version");
     gateway.start_again();
     for view in ["inferences", "audit", "catalogue"] {

@@ -1,4 +1,4 @@
-//! What a refusal says, and where it is recorded.
+//! Refusals: their content, and where they are recorded.
 
 use std::collections::BTreeSet;
 

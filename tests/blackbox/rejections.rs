@@ -1,4 +1,4 @@
-//! What an upstream says is the client's to mend: told to the client, to nobody else, and asked of nobody else.
+//! Rejections by an upstream that the client can mend: told to the client, to nobody else, and asked of nobody else.
 
 use serde_json::{Value, json};
 use testing::upstream::{CODE, MESSAGE, MockUpstream, PARAM};

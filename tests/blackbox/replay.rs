@@ -36,7 +36,7 @@ fn read(file: &Path) -> (Dump, String) {
 /// The position at which all views of a gateway stand that was stopped, and when its event was recorded.
 fn stopped_at(gateway: &Gateway) -> (u64, String) {
     let views = Connection::open(gateway.data().join("views.db")).expect("the views");
-    let sql = "SELECT min(position), max(position), max(recorded_at) FROM projections";
+    let sql = "SELECT min(position), max(position), max(recorded_at) FROM rows_projections";
     let row = views.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?)));
     let (position, last, micros): (u64, u64, i64) = row.expect("the positions");
     assert_eq!(position, last, "all views stand at one position");
@@ -90,7 +90,8 @@ async fn the_views_of_a_gateway_that_was_stopped_come_back_as_they_stood() {
         let object: Value = serde_json::from_str(line).expect("JSON");
         let expected = [json!(as_of), json!(position), json!(recorded_at), json!(position)];
         assert_eq!(["as_of", "position", "recorded_at", "events"].map(|field| object[field].clone()), expected);
-        let rows: usize = stopped.iter().filter(|(table, _)| *table != "projections").map(|(_, rows)| rows.len()).sum();
+        let rows: usize =
+            stopped.iter().filter(|(table, _)| *table != "rows_projections").map(|(_, rows)| rows.len()).sum();
         assert_eq!((&object["rows"], &object["file"]), (&json!(rows), &json!(file(name).display().to_string())));
         assert!(object["duration_ms"].is_u64(), "{object}");
         assert!(read(&file(name)).0 == stopped, "--as-of {as_of}");
@@ -104,7 +105,7 @@ async fn the_views_of_a_gateway_that_was_stopped_come_back_as_they_stood() {
     assert!(words.contains("as of position 0, before the first event"), "{words}");
     let (none, told) = read(&file("long ago"));
     assert!(told.starts_with("0|null|"), "{told}");
-    assert!(none.iter().all(|(table, rows)| rows.is_empty() || table == "projections"), "{none:?}");
+    assert!(none.iter().all(|(table, rows)| rows.is_empty() || table == "rows_projections"), "{none:?}");
     assert_eq!(none.keys().collect::<Vec<_>>(), stopped.keys().collect::<Vec<_>>(), "tables");
 
     gateway.stop();

@@ -37,7 +37,7 @@ pub fn key_in(path: &Path) -> String {
     fs::read_to_string(path).expect("a key").trim().to_owned()
 }
 
-/// What `serve` says of a folder that it must not serve.
+/// Returns the output of `serve` for a folder that it must not serve.
 fn refused(data: &Path, env: &[(&'static str, String)]) -> String {
     let (code, words) = serve_to_its_end(data, env);
     assert_eq!(code, Some(2), "{words}");
@@ -78,7 +78,7 @@ impl SealedSetup {
         self.gateway.data()
     }
 
-    /// It serves, the key that was given out works, and the provider gets its own.
+    /// Checks that it serves, that the key that was given out works, and that the provider gets its own.
     async fn must_work(&mut self) {
         self.gateway.start_again();
         let before = self.upstream.seen().len();
@@ -386,7 +386,7 @@ async fn without_the_old_key_all_but_what_was_sealed_goes_on() {
     assert_eq!(used.gateway.verify().0, Some(0));
 }
 
-/// What version 0.1.0 left: nothing but what was sealed, and keys that were checked with what the node's key gives.
+/// A folder of version 0.1.0 has nothing but sealed secrets, and keys that were checked with what the node's key gives.
 /// Holds: bin.reseal
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_before_keeps_its_keys_and_keeps_them_when_it_is_resealed() {

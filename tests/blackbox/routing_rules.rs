@@ -134,7 +134,7 @@ async fn a_rule_that_cannot_be_read_is_refused_with_its_place() {
     }
 }
 
-/// It says what a request then does, and sends and records nothing.
+/// The explanation says what a request then does; nothing is sent or recorded.
 /// Holds: admin.model-explain
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_explains_a_request_that_is_not_sent() {
@@ -192,7 +192,7 @@ async fn a_model_explains_a_request_that_is_not_sent() {
     operator.post(&path, &body(true)).await.must(404);
 }
 
-/// What targets lack that the rule does not name is not the client's concern.
+/// Shortcomings of targets that the rule does not name are not the client's concern.
 /// Holds: admin.routing-rules
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_without_a_target_that_can_serve_says_so() {

@@ -44,7 +44,7 @@ fn ask(tenant: &Tenant, streamed: bool) -> String {
         .to_string()
 }
 
-/// What is shown once everything is in the store.
+/// Returns the content that is shown once everything is in the store.
 pub async fn stored_content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
     let (path, began) =
         (format!("/v1/inferences/{request}/content?min_position={}", gateway.head().await), Instant::now());

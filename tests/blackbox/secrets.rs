@@ -1,5 +1,5 @@
-//! What must never be written down or told: every file of the data folder, both outputs at their most talkative, and
-//! every answer are gone through for every secret, as it is, in hexadecimal and in base64.
+//! Secrets that must never be written down or told: every file of the data folder, both outputs at their most
+//! talkative, and every answer are gone through for every secret, as it is, in hexadecimal and in base64.
 
 pub mod forms;
 

@@ -11,7 +11,7 @@ fn run(arguments: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     said(ledgerway().args(arguments).envs(env.iter().copied()))
 }
 
-/// What it says on stderr: one sentence, and exit 2.
+/// Returns its words on stderr: one sentence, and exit 2.
 #[track_caller]
 fn wrong(arguments: &[&str], env: &[(&str, &str)]) -> String {
     let (code, words) = run(arguments, env);

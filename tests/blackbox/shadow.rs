@@ -23,9 +23,9 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
 
 const COPIES: &str = "ledgerway_shadow_copies_total";
 const SOON: Duration = Duration::from_secs(15);
-/// Of the mock's answer, at the prices of the tests' tenants.
+/// The cost of the mock's answer, at the prices of the tests' tenants.
 const ANSWER_NANOS: i64 = 1_000_000 + 12 * 3_000 + 9 * 15_000;
-/// Of a report of 10 tokens of input and 5 of output.
+/// The cost of a report of 10 tokens of input and 5 of output.
 const REPORTED_NANOS: i64 = 1_000_000 + 10 * 3_000 + 5 * 15_000;
 
 fn outcome(word: &str) -> String {

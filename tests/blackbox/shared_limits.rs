@@ -36,7 +36,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// On a machine so busy that Redis does not answer in time, nodes count by themselves for a while. A test that is about other
 /// outages, or none, then runs again.
 const RUNS_MAX: usize = 5;
-/// What was counted before Redis went is recorded by then.
+/// Time until counts made before Redis went are recorded.
 const DECIDED_BEFORE: TimeDelta = TimeDelta::milliseconds(250);
 /// How late a node that is under load may see that Redis has gone.
 const BUSY: TimeDelta = TimeDelta::seconds(10);
@@ -45,12 +45,12 @@ fn seconds() -> u64 {
     std::env::var("SHARED_LIMITS_SECONDS").ok().and_then(|value| value.parse().ok()).unwrap_or(16)
 }
 
-/// What happens to Redis in mid-load.
+/// The failure of Redis in mid-load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outage {
-    /// It is killed, and starts again with or without what it had counted.
+    /// Killed, and started again with or without what it had counted.
     Killed(Durability),
-    /// It loses all that it has counted, and nothing else.
+    /// Flushed: it loses all that it has counted, and nothing else.
     Flushed,
     /// One node cannot reach it.
     CutOff,
@@ -355,7 +355,7 @@ async fn what_is_left_is_what_all_nodes_have_left() {
     panic!("Redis does not answer");
 }
 
-/// By one node after the other: ten requests fit, and the last is refused.
+/// Asks one node after the other: ten requests fit, and the last is refused.
 async fn what_is_said_to_be_left(nodes: &LimitedNodes, upstream: &MockUpstream) -> Vec<String> {
     let tenant = Tenant::new(nodes.node(0), upstream, &["ok"]).await;
     nodes.limit(json!({ "scope": { "tenant_id": tenant.id }, "requests_per_minute": 10 })).await;

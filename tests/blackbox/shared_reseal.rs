@@ -87,7 +87,7 @@ struct SealedSetup {
     shared: Tenant,
     /// Its provider has a provider key.
     further: Tenant,
-    /// It has a provider of its own.
+    /// The tenant that has a provider of its own.
     own: Tenant,
     folder: TempDir,
     // Declared last: it outlives those who use it.

@@ -13,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made};
 
 const CAP: u64 = 16_384;
-/// Of a token of output, in nano-dollars.
+/// The price of a token of output, in nano-dollars.
 const OUTPUT_NANOS: i64 = 10_000;
 const CENT: i64 = 10_000_000;
 

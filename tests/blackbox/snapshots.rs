@@ -100,7 +100,7 @@ async fn replays_begin_with_the_nearest_snapshot_and_have_the_rows_of_a_gateway_
 
 /// The position of all views.
 fn position_of(rows: &Dump) -> u64 {
-    let of_a_view = rows["projections"].first().expect("a view");
+    let of_a_view = rows["rows_projections"].first().expect("a view");
     of_a_view.split('|').nth(2).and_then(|number| number.parse().ok()).expect("a position")
 }
 

@@ -85,7 +85,7 @@ impl House {
         timeout(SOON, seen).await.expect("in time");
     }
 
-    /// What the upstream was asked, in its order.
+    /// Returns the upstream's requests, in its order.
     fn seen(&self) -> Vec<String> {
         let words = |seen: &testing::upstream::Seen| seen.body["messages"][0]["content"].as_str().map(str::to_owned);
         self.upstream.seen().iter().map(|seen| words(seen).expect("words")).collect()

@@ -306,7 +306,7 @@ async fn a_team_is_of_one_tenant_and_kept_by_its_administrators() {
     assert!(items.iter().any(|entry| entry["action"] == "team.created"), "{entries:#}");
 }
 
-/// What somebody has changed in the log does not follow: a team that is left out, that never was, or had other users.
+/// A forged membership does not follow: a team that is left out, that never was, or had other users.
 ///
 /// Holds: admin.teams, query.explain
 #[tokio::test(flavor = "multi_thread")]

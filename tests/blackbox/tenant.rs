@@ -11,7 +11,7 @@ pub const NATIVE: &str = "/v1/inference/chat";
 pub const OPENAI: &str = "/v1/chat/completions";
 pub const PROVIDER_SECRET: &str = "provider-secret-4b1f7a90c2";
 
-/// What differs between tests.
+/// The setup that differs between tests.
 pub struct Setup {
     pub kind: &'static str,
     pub limit_usd: &'static str,

@@ -50,7 +50,7 @@ fn backend(reply: &Reply) -> &str {
     reply.header("x-ledgerway-backend").rsplit('/').next().unwrap_or_default()
 }
 
-/// What a native refusal says of the term.
+/// Returns the term in a native refusal.
 fn unmet(refused: &Reply) -> [Value; 3] {
     ["term", "required", "required_by"].map(|name| refused.json()["error"]["details"][name].clone())
 }

@@ -252,7 +252,7 @@ fn unlocked(folder: &Path) -> Connection {
     db
 }
 
-/// What a log that agrees with itself cannot show.
+/// A changed log that agrees with itself shows no change.
 /// Holds: log.published-changes
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_actor_that_the_log_agrees_with_is_found_by_the_checkpoint() {

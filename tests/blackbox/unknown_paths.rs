@@ -1,4 +1,4 @@
-//! What is not there: a client is told whether it asks for something that this version does not support, has a wrong base
+//! Unknown paths: a client is told whether it asks for something that this version does not support, has a wrong base
 //! URL, or uses a method that the path does not have; and it is told so in the form that it reads.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ async fn asked(client: &Client, method: Method, path: &str) -> Reply {
     client.send(method, path, "{}").await.expect("an answer")
 }
 
-/// Of an error in OpenAI's form.
+/// Returns an error in OpenAI's form.
 fn openai_error(reply: &Reply) -> Value {
     let body = reply.json();
     assert_eq!(fields(&body), BTreeSet::from(["error"]), "{body}");
@@ -25,7 +25,7 @@ fn openai_error(reply: &Reply) -> Value {
     body["error"].clone()
 }
 
-/// Of an error in Anthropic's form.
+/// Returns an error in Anthropic's form.
 fn anthropic_error(reply: &Reply) -> Value {
     let body = reply.json();
     assert_eq!(fields(&body), BTreeSet::from(["error", "request_id", "type"]), "{body}");

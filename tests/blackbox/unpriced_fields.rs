@@ -47,7 +47,8 @@ async fn a_field_that_changes_the_price_is_refused_by_name() {
     assert!(gateway.books().await.open_holds().is_empty());
 }
 
-/// Who comes from another gateway is told what this one has in place of the field, and only then how a provider gets it.
+/// A client that comes from another gateway is told what this one has in place of the field, and only then how a
+/// provider gets it.
 /// Holds: event.unpriced
 #[tokio::test(flavor = "multi_thread")]
 async fn the_refusal_of_another_gateways_field_names_what_is_in_its_place() {

@@ -93,14 +93,14 @@ async fn verify_says_as_json_what_is_sound_and_what_is_not() {
     let change = |file: &str, sql: &str| {
         Connection::open(folder.path().join(file)).expect("it opens").execute_batch(sql).expect("the damage is done");
     };
-    change("views.db", "UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1");
+    change("views.db", "UPDATE rows_usage_by_hour SET cost_nanos = cost_nanos + 1");
     let (code, broken) = verify(folder.path(), &[]);
     assert_eq!((code, &broken["sound"]), (Some(1), &false.into()), "{broken}");
     assert!(broken["broken"]["reason"].as_str().is_some_and(|why| why.contains("usage_by_hour")), "{broken}");
     assert_eq!(verify(folder.path(), &["--log-only"]).0, Some(0), "the log itself is sound");
 
     // The events that they have applied were lost.
-    change("views.db", "UPDATE projections SET position = position + 1");
+    change("views.db", "UPDATE rows_projections SET position = position + 1");
     let (code, broken) = verify(folder.path(), &[]);
     assert_eq!(code, Some(1), "{broken}");
     assert!(broken["broken"]["reason"].as_str().is_some_and(|why| why.contains("the log does not have")), "{broken}");

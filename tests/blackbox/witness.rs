@@ -35,7 +35,7 @@ pub struct Witness {
     process: Child,
     port: u16,
     pub key: VerifierKey,
-    /// What it said at its start.
+    /// The lines it wrote at its start.
     lines: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl Witness {
         answer_of(&self.client().send(Method::POST, PATH, request.to_string()).await.expect("an answer"))
     }
 
-    /// What it gave for a checkpoint, which its key must have cosigned.
+    /// Returns its signature for a checkpoint, which its key must have cosigned.
     async fn cosigned(&self, request: &AddCheckpoint) -> Cosigned {
         match self.ask(request).await {
             Answer::Cosigned(signatures) => self.checked(request, &signatures),

@@ -22,7 +22,7 @@ pub struct Limits {
     /// Concurrent requests. A gateway that falls further behind cannot keep up, and requests that are not sent count as
     /// errors.
     pub in_flight: usize,
-    /// Of a single response.
+    /// The time limit of a single response.
     pub time: Duration,
 }
 

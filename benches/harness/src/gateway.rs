@@ -33,12 +33,12 @@ impl Gateway {
         Self::start_with(&[], binary, parent)
     }
 
-    /// As [`Self::start`], with these settings.
+    /// Does the same as [`Self::start`], with these settings.
     pub fn start_with(environment: &[(&str, &str)], binary: &str, parent: &str) -> Self {
         Self::start_as(Command::new(binary), environment, binary, parent)
     }
 
-    /// As [`Self::start`], as the last argument of a tool, which writes its files beside the data folder.
+    /// Does the same as [`Self::start`], as the last argument of a tool, which writes its files beside the data folder.
     pub fn start_under(tool: &[&str], binary: &str, parent: &str) -> Self {
         let mut words = tool.iter().copied().chain([binary]);
         let mut command = Command::new(words.next().unwrap_or(binary));

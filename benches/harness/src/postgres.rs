@@ -10,9 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::figures::per_mille;
 
-/// As an operator would set them. All other settings are PostgreSQL's own.
+/// Settings as an operator would choose them. All others are PostgreSQL's own.
 pub const SETTINGS: [&str; 3] = ["shared_buffers = 1GB", "max_wal_size = 4GB", "checkpoint_timeout = 15min"];
-/// As long as an event with its context.
+/// The length of an event with its context.
 const ROW_BYTES: usize = 400;
 
 pub struct Session {

@@ -31,3 +31,8 @@ pub fn word(variable: &str, words: &[&'static str]) -> Result<Option<&'static st
         None => Err(format!("{variable} is {text:?}, and must be one of: {}", words.join(", "))),
     }
 }
+
+/// The program to measure: the one in `BENCH_BINARY`, or the one that was built with the benchmark.
+pub fn binary(built: &str) -> String {
+    std::env::var("BENCH_BINARY").unwrap_or_else(|_| built.to_owned())
+}

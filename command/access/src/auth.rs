@@ -9,6 +9,9 @@
 //! waited looks it up again, so a revoked key stops working at once. A refusal says that a key or its scheme is missing, but
 //! never why a key is invalid: anyone who found or guessed one must not learn what became of it. Keys without a check were
 //! rejected (ADR-0007): anyone could then make texts that cost a slow hash each.
+//!
+//! A node that has not confirmed for a second where a shared log ends, or whose tables have lacked a change of it for that long,
+//! answers 503 to every key.
 
 pub mod hashing;
 pub mod token;

@@ -61,7 +61,7 @@ pub struct RejectedChange {
 }
 
 struct RollupQueue {
-    /// What is counted, for the process's log.
+    /// The kind of requests that is counted, for the process's log.
     what: &'static str,
     /// The seconds of a window.
     window: i64,

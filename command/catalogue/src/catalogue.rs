@@ -22,7 +22,7 @@ const SHIPPED: &str = include_str!("../data/catalogue.json");
 pub struct Catalogue {
     version: NaiveDate,
     providers: Vec<Provider>,
-    /// By provider and model.
+    /// Sorted by provider and model.
     models: Vec<Model>,
     /// Indices of models, by their bare names.
     named: BTreeMap<String, Vec<usize>>,
@@ -34,8 +34,8 @@ pub struct Catalogue {
 pub enum InvalidCatalogue {
     #[error("is larger than {} MiB", TEXT_LEN_MAX >> 20)]
     TooLarge,
-    /// It is not JSON, or not of the form of a catalogue; with the line and the column, and the provider or the model if it is in
-    /// one that says what it is.
+    /// The text is not JSON, or not of the form of a catalogue; with the line and the column, and the provider or the
+    /// model if the error is in one that has a name.
     #[error("is not a catalogue: {}{problem}", .place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Form { place: Option<String>, problem: String },
     #[error("is not a catalogue: {place} {problem}")]

@@ -1,4 +1,4 @@
-//! What must hold in a document beyond its form. Each error says where, in the words of the document.
+//! Conditions on a document beyond its form. Each error says where, in the words of the document.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::provider::Provider;
 const ID_LEN_MAX: usize = 64;
 const TEXT_LEN_MAX: usize = 200;
 const URL_LEN_MAX: usize = 2_000;
-/// What the names of the gateway's own settings begin with; some of them hold its secrets.
+/// Prefix of the names of the gateway's own settings; some of them hold its secrets.
 const SETTINGS: &str = "LEDGERWAY_";
 /// The largest limit of a model, as in the admin API.
 const TOKENS_MAX: u64 = 100_000_000;

@@ -1,4 +1,4 @@
-//! What another catalogue would change.
+//! The changes that another catalogue would make.
 
 use crate::catalogue::Catalogue;
 use crate::model::Model;

@@ -59,7 +59,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> Option<usize> {
     Some((begin + column).saturating_sub(1))
 }
 
-/// What an entry says of itself.
+/// The identifying fields of an entry.
 #[derive(Default)]
 struct Entry {
     id: Option<String>,
@@ -93,7 +93,7 @@ enum Token<'a> {
     Open,
     Close,
     Colon,
-    /// What is between the quotes.
+    /// The text between the quotes.
     Text(&'a str),
     /// A comma, a number or a word.
     Other,

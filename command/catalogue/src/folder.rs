@@ -104,12 +104,12 @@ fn check_file(path: &Path) -> Result<(), UnreadableCatalogue> {
 /// Why a catalogue does not take the place of the one in force: it is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Older {
-    /// It would not be used, because the shipped one is newer.
+    /// Older than the shipped one, which would stay in force.
     #[error(
         "is a catalogue of {version}, and this version of the gateway has one of {shipped}, which would stay in force"
     )]
     ThanShipped { version: NaiveDate, shipped: NaiveDate },
-    /// It is taken if somebody insists.
+    /// Older than the one in force. It is taken if the import is forced.
     #[error("is a catalogue of {version}, and the one in force is of {in_force}")]
     ThanInForce { version: NaiveDate, in_force: NaiveDate },
 }

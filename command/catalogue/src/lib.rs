@@ -2,6 +2,8 @@
 //! can be read in its place. It says what is known; what is not known is absent.
 //!
 //! The document is described in docs/catalogue.md, and `data/convert.py` makes it.
+//!
+//! This crate reads the document strictly and looks things up in it. It knows no kind of provider.
 
 mod amounts;
 mod catalogue;

@@ -15,7 +15,7 @@ use crate::unique_map::unique_map;
 pub struct Model {
     /// The id of its provider.
     pub provider: String,
-    /// What is sent upstream as the model. Unique for each provider.
+    /// The name sent upstream as the model. Unique for each provider.
     pub model: String,
     /// The bare name that clients ask for, which the same model has at all providers. Absent where that would be a guess.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Model {
     /// The width of an embedding's vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
-    /// What it is known to be capable of, in the order of the document.
+    /// Its known capabilities, in the order of the document.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
     /// The day from which its provider does not serve it any more: it is deprecated before, and retired from then on.

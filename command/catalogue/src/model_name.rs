@@ -1,4 +1,4 @@
-//! What the name of a model may be.
+//! The rules for names of models.
 
 use crate::format_characters::is_format;
 

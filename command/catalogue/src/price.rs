@@ -158,7 +158,7 @@ impl PriceTier {
         self.optional()
     }
 
-    /// What must hold for these prices.
+    /// The conditions that must hold for these prices.
     pub fn conditions(&self) -> (Option<u64>, Option<ServiceTier>) {
         (self.above_input_tokens, self.service_tier)
     }

@@ -68,7 +68,7 @@ fn nanos(price: impl Iterator<Item = (&'static str, NanoUsdPerMtok)>) -> Given {
     price.map(|(name, rate)| (name, rate.of_a_million())).collect()
 }
 
-/// What a class costs: its own price, or else that of the class that it follows.
+/// Returns the cost of a class: its own price, or else that of the class that it follows.
 fn effective(given: &Given, class: &str) -> Option<i64> {
     let (_, name, follows) = CLASSES.iter().find(|(known, ..)| *known == class).expect("a class");
     given.get(name).map(|price| price.nanos()).or_else(|| effective(given, (*follows)?))

@@ -36,7 +36,7 @@ impl KeptCalls {
 /// Leaves the other calls out of a stream. Blocks after them get the numbers that they have without them.
 #[derive(Default)]
 pub struct FirstCalls {
-    /// By choice: the blocks left out, in their order. Readers bound both.
+    /// The blocks left out of each choice, in their order. Readers bound both.
     left_out: Vec<Vec<usize>>,
 }
 

@@ -171,7 +171,7 @@ impl Relay {
         self.closing_after(&[], receipt)
     }
 
-    /// As [`Self::closing`], after bytes that the client has not been sent.
+    /// Does the same as [`Self::closing`], after bytes that the client has not been sent.
     pub fn closing_after(&self, before: &[u8], receipt: &Receipt<'_>) -> Bytes {
         // Room for all of it at once: an output that grows as it is written may take twice as much.
         let to_come = self.progress.writer().map_or(0, AnyStreamWriter::bytes_to_come);

@@ -108,7 +108,8 @@ impl ClientRequest {
         }
     }
 
-    /// What the response repeats of the request, in the form of its surface. It is short, and empty on most surfaces.
+    /// Returns the part of the request that the response repeats, in the form of its surface. It is short, and empty on
+    /// most surfaces.
     pub fn echo(&self) -> Bytes {
         match &self.request {
             ParsedRequest::Chat(request) => request.echo(),
@@ -216,7 +217,7 @@ impl ClientRequest {
 /// A body for a target.
 pub struct WrittenBody {
     pub bytes: Bytes,
-    /// What the client asks for and the target's dialect leaves out.
+    /// The parts of the request that the target's dialect leaves out.
     pub ignored: Ignored,
     /// The tool calls of the answer that the client gets.
     pub calls: KeptCalls,
@@ -231,10 +232,10 @@ impl WrittenBody {
     }
 }
 
-/// What a body leaves out because the answer is a good one without it.
+/// The parts of a request that a body leaves out because the answer is a good one without them.
 pub struct Ignored {
     pub features: FeatureSet,
-    /// What is no feature, because no dialect but the client's has it, in the client's names.
+    /// Fields that no dialect but the client's has, in the client's names.
     pub fields: Vec<&'static str>,
 }
 

@@ -47,7 +47,7 @@ impl AnswerReader {
         matches!(self, Self::Embeddings(..))
     }
 
-    /// As it is, for an answer of which the client gets these calls.
+    /// Returns the reader for an answer of which the client gets these calls only.
     #[must_use]
     pub const fn keeping(self, calls: KeptCalls) -> Self {
         match self {
@@ -86,7 +86,7 @@ pub fn read_whole(kind: ProviderKind, surface: Surface, body: Bytes) -> Result<W
     read_measured(kind, surface, body, Metered::default())
 }
 
-/// As [`read_whole`], into these measurements.
+/// Does the same as [`read_whole`], into these measurements.
 fn read_measured(
     kind: ProviderKind,
     surface: Surface,

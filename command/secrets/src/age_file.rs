@@ -11,7 +11,7 @@ use ring::{hkdf, hmac};
 use super::identity::Identity;
 use super::node_key::{derived, wipe};
 
-/// What a version line begins a file with; no other form of a wrapped key begins with it.
+/// The version line that begins a file; no other form of a wrapped key begins with it.
 const VERSION: &str = "age-encryption.org/v1";
 const RECIPIENT: &str = "-> X25519 ";
 const STANZA: &str = "-> ";
@@ -44,7 +44,7 @@ struct AgeFile<'a> {
     ephemeral: [u8; 32],
     /// The key of the file, encrypted to its recipient.
     encrypted_key: [u8; 32],
-    /// What the MAC covers of the header.
+    /// The part of the header that the MAC covers.
     header: &'a [u8],
     mac: [u8; 32],
     nonce: &'a [u8],

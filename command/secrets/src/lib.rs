@@ -1,4 +1,9 @@
 //! Secrets at rest and in memory: the node's key, the keys derived from it, and the vault of provider keys.
+//!
+//! - `vault` has the keys of providers, of tenants (`vault/tenant_keys.rs`), of content (`vault/content_keys.rs`) and of the
+//!   log (`vault/log_key.rs`). `tenant_key` wraps a tenant's key to a node (ADR-0031), `nodes` has the nodes and the tenants
+//!   that they serve (ADR-0017), and `age_file` reads copies of builds before.
+//! - `operator_key`: the operator's key. `key_check`: the check of API keys. `reseal`: another node's key.
 
 pub mod base62;
 pub mod environment_keys;

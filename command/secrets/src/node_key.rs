@@ -50,7 +50,7 @@ pub struct NodeKey {
     pub(super) identity: Identity,
     /// The check key of version 0.1.0, which an installation of that version keeps.
     pub(super) key_check: [u8; 32],
-    /// What the first data keys are derived from.
+    /// The secret from which the first data keys are derived.
     first_data_keys: [u8; 32],
     fingerprint: [u8; FINGERPRINT_LEN],
 }

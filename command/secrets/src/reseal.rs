@@ -214,7 +214,7 @@ impl StoredSecrets {
 pub struct Replacement {
     /// The event, and the rows with everything under the new key.
     pub append: Append,
-    /// As in [`Resealed`].
+    /// The same as in [`Resealed`].
     pub resealed: Vec<String>,
     pub discarded: Vec<KeylessProvider>,
 }

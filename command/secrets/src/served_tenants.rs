@@ -1,4 +1,5 @@
-//! The tenants whose requests a node serves, and whose own keys it can open.
+//! The tenants whose requests a node serves, and whose own keys it can open. Nothing is dispatched, opened or sealed for a tenant
+//! that the node does not serve.
 
 use std::collections::BTreeSet;
 use std::fmt;

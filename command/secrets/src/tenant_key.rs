@@ -24,7 +24,7 @@ const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 32;
 /// The public key that HPKE makes for each copy.
 const ENCAPSULATED_LEN: usize = 32;
-/// What copies begin with that are encrypted with HPKE: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305.
+/// Prefix of copies that are encrypted with HPKE: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305.
 const HPKE_FORM: &[u8] = b"ledgerway hpke v1\n";
 
 /// The node that a tenant's key is wrapped to.

@@ -1,4 +1,5 @@
-//! What a call of the script says: what to count and to correct, and all that the node counts if Redis does not have it.
+//! The content of a call of the script: what to count and to correct, and all that the node counts if Redis does not
+//! have it.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub struct LimitCall {
     /// The number of the state of this node that Redis has, or gets now. Of two states, the later one has the higher number.
     pub number: u64,
     pub state: Option<LimitState>,
-    /// Of earlier requests; made before anything is counted.
+    /// Corrections of earlier requests; made before anything is counted.
     pub corrections: Vec<Correction>,
     pub counts: Vec<Count>,
 }
@@ -55,7 +56,7 @@ pub struct LimitState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowState {
     pub measure: Measure,
-    /// By number.
+    /// Sorted by number.
     pub buckets: Vec<BucketState>,
 }
 

@@ -38,7 +38,7 @@ const SETTING_CHARS_MAX: usize = 20;
 pub struct CounterConnection {
     link: Link,
     node: Arc<str>,
-    /// As errors name it.
+    /// The server's name in errors.
     server: Arc<str>,
     script: Arc<Script>,
 }

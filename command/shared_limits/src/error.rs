@@ -1,4 +1,4 @@
-//! What can go wrong between a node and Redis.
+//! Errors between a node and Redis.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use redis::{ErrorKind, RedisError};
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .kind.said_of(.server))]
 pub struct CounterError {
-    /// As [`RedisAddress::shown`](crate::RedisAddress::shown).
+    /// The address as in [`RedisAddress::shown`](crate::RedisAddress::shown).
     server: Arc<str>,
     kind: CounterErrorKind,
 }
 
-/// What went wrong.
+/// The cause of the failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CounterErrorKind {
     TimedOut(Duration),
@@ -99,7 +99,7 @@ impl CounterErrorKind {
         }
     }
 
-    /// What became of a connection.
+    /// Classifies the failure of a connection.
     fn of_connection(error: &RedisError) -> Self {
         if error.is_connection_refusal() {
             return Self::ConnectionRefused;

@@ -26,7 +26,7 @@ pub struct Answer {
 /// How a measure stands after the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// By all nodes.
+    /// The count of all nodes together.
     pub counted: u64,
     /// How long until more is left; `None` if nobody knows.
     pub more_in: Option<Duration>,
@@ -39,9 +39,9 @@ pub struct Standing {
 pub enum Shortage {
     /// A running request must end first.
     Concurrency,
-    /// It fits after this time.
+    /// The request fits after this time.
     After(Duration),
-    /// It exceeds the whole limit.
+    /// The request exceeds the whole limit.
     Never,
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct AddressedProvider<'a> {
     pub owners: Chain,
 }
 
-/// What a caller wants with a provider.
+/// The reason why a caller addresses a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To see it, as in `GET /v1/admin/providers/{id}`: also if it has ended.

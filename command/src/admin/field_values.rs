@@ -19,7 +19,7 @@ impl fmt::Debug for FieldValues {
     }
 }
 
-/// What a change does to an optional field.
+/// The effect of a change on an optional field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Patch<T> {
     /// The body omits it.

@@ -64,7 +64,7 @@ pub struct Import {
     reply: oneshot::Sender<Result<Imported, CommandError>>,
 }
 
-/// What the query string says.
+/// The options of the query string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
     /// Answers what it would change, and changes nothing.
@@ -77,11 +77,11 @@ pub struct ImportOptions {
 pub struct Document {
     pub catalogue: Catalogue,
     pub text: String,
-    /// Of its bytes, in hexadecimal digits.
+    /// SHA-256 of the document's bytes, in hexadecimal digits.
     pub sha256: String,
 }
 
-/// What an import changes of the resources that the gateway made itself.
+/// The changes of an import to resources that the gateway made itself.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ImportEffects {
     pub prices: ImportedResources,
@@ -95,7 +95,7 @@ pub struct ReplacedCatalogue {
     pub replaces: u64,
 }
 
-/// What an import answers.
+/// The answer to an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
     pub body: Value,
@@ -141,7 +141,7 @@ impl Import {
         Ok(Some(Imported { body, position: Some(stored.position) }))
     }
 
-    /// What is recorded of it.
+    /// Returns the event that records it.
     pub fn event(
         &self,
         from: &Catalogue,
@@ -164,7 +164,8 @@ impl Import {
         Ok(self.admin.log.append(self.append_of(author, event, Some(catalogue))).await?.last)
     }
 
-    /// What records the import and the client's address; in a shared ledger together with the catalogue.
+    /// Returns the append that records the import and the client's address; in a shared ledger together with the
+    /// catalogue.
     pub fn append_of(&self, author: Author, event: CatalogueImported, catalogue: Option<ReplacedCatalogue>) -> Append {
         let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(event)))];
         let catalogue =

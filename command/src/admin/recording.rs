@@ -14,7 +14,7 @@ const ACTOR: Actor = Actor::System("environment");
 /// How many changes wait for the log at a time, which records in one step those that wait together.
 const AT_ONCE_MAX: usize = 512;
 
-/// Who has it done, and by what right.
+/// The actor of a change, and the right it acts by.
 #[derive(Clone, Debug)]
 pub struct Author {
     pub context: Context,
@@ -28,7 +28,7 @@ impl Author {
     }
 }
 
-/// What the gateway does to a resource.
+/// A change that the gateway makes to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<R> {
     Create(R),

@@ -1,5 +1,5 @@
-//! What the door needs to know of a refused change to record it: which resource it concerns. The resource's owners are those
-//! whom the record is about, as they are for a change that is carried out.
+//! Resources of refused changes, by which the refusals are recorded. A resource's owners are those whom the record is
+//! about, as they are for a change that is carried out.
 
 use std::sync::{Arc, OnceLock};
 

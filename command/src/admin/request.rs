@@ -1,4 +1,5 @@
-//! A request to administration: its caller, its body, and the key that identifies its retries.
+//! A request to administration: its caller, its body, and the key that identifies its retries. It takes its `CommandPermit` when
+//! its body is complete: nothing holds one while a body is still arriving.
 
 use std::sync::Arc;
 

@@ -44,7 +44,7 @@ const BEFORE: &str = "before";
 /// A planned command, or the reason why the caller may not give it.
 pub type PlanResult<R> = Result<CommandPlan<R>, CommandError>;
 
-/// What is special to the administration of one of the twelve resources.
+/// The parts of the administration in which the twelve resources differ.
 pub trait Administered: Rules {
     /// The path of the collection.
     const PATH: &'static str;

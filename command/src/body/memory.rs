@@ -6,6 +6,8 @@
 //! once what it had: of several bodies that do not fit together, one gets through. A response was paid for, so it waits for
 //! room instead, until a deadline.
 //!
+//! Commands of the platform have memory of their own, of which tenants cannot take any.
+//!
 //! Only bytes that have arrived count, not the announced length: a client that announces much and sends little must not take
 //! memory from others. Structures parsed from a body are not measured; bounds on their number limit them. Waiting responses
 //! have no order: each takes the room that it finds.

@@ -1,4 +1,4 @@
-//! What is known of a provider's keys before anything is sent.
+//! Findings about a provider's keys before anything is sent.
 
 use chrono::{DateTime, Utc};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
@@ -9,7 +9,7 @@ use secrets::VaultError;
 use super::report::{Check, Finding};
 use crate::inference::{CredentialsError, ProviderKeys, remedy};
 
-/// What to do about a refused key that is accepted now.
+/// Advice about a refused key that is accepted now.
 const ACCEPTED_AGAIN: &str =
     "the request that tries it again puts it in use; to save that wait, set the same api_key again";
 

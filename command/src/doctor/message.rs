@@ -1,4 +1,4 @@
-//! What a provider says about a request that it refused.
+//! The provider's message about a request that it refused.
 
 use dialects::{Redactor, refusal_words};
 

@@ -89,7 +89,7 @@ pub async fn check(
     Ok(Json(report))
 }
 
-/// What a check holds until it has ended.
+/// The permit that a check holds until it has ended.
 #[expect(dead_code, reason = "held until it is dropped")]
 enum CheckPermit<'a> {
     OfTenant(TenantCheckPermit<'a>),

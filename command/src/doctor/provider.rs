@@ -16,7 +16,7 @@ use crate::inference::{Credentials, CredentialsError, Gateway, OpenedKey};
 
 const OUT_OF_TIME: &str = "not checked for lack of time: the whole check takes a minute at most";
 
-/// What is found of the provider before the deadline. It names the checks for which there was no time.
+/// Returns the findings on the provider before the deadline. They name the checks for which there was no time.
 pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) -> Vec<Finding> {
     let Some(kind) = ProviderKind::named(&provider.kind) else {
         let detail = format!("this version does not know the kind {}", provider.kind);
@@ -59,7 +59,8 @@ fn with(mut findings: Vec<Finding>, last: Finding) -> Vec<Finding> {
     findings
 }
 
-/// What the provider says to one of its keys, and whether requests use the key. The check does not change whether they do.
+/// Tries one of the provider's keys, and returns the findings, and whether requests use the key. The check does not
+/// change whether they do.
 async fn of_one_key(
     trials: &mut Trials<'_>,
     provider: &Arc<Provider>,

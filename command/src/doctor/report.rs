@@ -1,4 +1,4 @@
-//! What the checks found, as the response of the route.
+//! The findings of the checks, as the response of the route.
 
 use access::limits::LocalSince;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use serde::Serialize;
 const TEXT_CHARS_MAX: usize = 600;
 
 named! {
-    /// What was looked at.
+    /// The subject of a check.
     pub enum Check {
         Address = "address",
         Dns = "dns",
@@ -32,7 +32,7 @@ named! {
 named! {
     pub enum Verdict {
         Ok = "ok",
-        /// It works, but will not for ever, or not in every case.
+        /// Works, but will not for ever, or not in every case.
         Warning = "warning",
         Problem = "problem",
         NotChecked = "not_checked",
@@ -45,7 +45,7 @@ pub struct Finding {
     check: &'static str,
     verdict: &'static str,
     detail: String,
-    /// What to do about it.
+    /// Advice on how to fix it.
     advice: Option<String>,
 }
 

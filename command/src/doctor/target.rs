@@ -19,7 +19,7 @@ const MODELS_NAMED_MAX: usize = 5;
 /// The most models that are named of those of one provider that it retires.
 const RETIREMENTS_NAMED_MAX: usize = 3;
 
-/// What tells which model of the catalogue a target is.
+/// The sources that tell which model of the catalogue a target is.
 pub struct OfferedModels<'a> {
     pub catalogue: &'a Catalogue,
     /// `None` if nothing is to appear by itself.
@@ -149,7 +149,7 @@ fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: 
     findings
 }
 
-/// What the catalogue knows of a model's retirement.
+/// A model's retirement, as the catalogue has it.
 struct Retirement {
     on: NaiveDate,
     is_past: bool,

@@ -15,9 +15,9 @@ use crate::inference::{Credentials, Gateway, exchanged, remedy};
 use crate::provider_get::{Answer, GetError, Sender, Wanted, get};
 use crate::service_account::is_json;
 
-/// What was found with one key.
+/// The findings for one key.
 pub struct KeyFindings {
-    /// What any key would have found.
+    /// The findings that any key would have.
     pub general: Vec<Finding>,
     /// `None` if there was no answer that says anything about the key.
     pub key: Option<Finding>,
@@ -181,7 +181,7 @@ impl Trial<'_> {
         }
     }
 
-    /// What to do about a key that is refused.
+    /// Returns advice about a key that is refused.
     fn remedy(&self) -> String {
         remedy::of_refused(&self.credentials.provider, self.credentials.key().key)
     }
@@ -221,7 +221,7 @@ fn of_error(error: GetError) -> Finding {
     }
 }
 
-/// What to do about an address without an API.
+/// Returns advice about an address without an API.
 fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
     let usual_end = upstreams::usual_end_of_address(kind);
     let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');

@@ -6,7 +6,7 @@ use upstream::guard;
 
 use crate::admin::base_url;
 
-/// What names end in that only private networks have.
+/// Suffixes of names that only private networks have.
 const LOCAL_ENDS: [&str; 6] = [".local", ".localhost", ".internal", ".lan", ".home.arpa", ".svc"];
 
 /// The address with its region. AWS has another domain in China.

@@ -1,4 +1,5 @@
-//! What the catalogue says of the providers that the environment names: their variables, and the models that they offer.
+//! The catalogue's entries for the providers that the environment names: their variables, and the models that they
+//! offer.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +94,7 @@ pub fn offers(catalogue: &Catalogue, found: &FoundProvider, today: NaiveDate) ->
     (offers, notes)
 }
 
-/// What the catalogue knows of the model behind a provider's name for it.
+/// Returns the catalogue's entry for the model behind a provider's name for it.
 pub fn described<'a>(
     catalogue: &'a Catalogue,
     found: &[FoundProvider],
@@ -105,8 +106,8 @@ pub fn described<'a>(
     model_of(catalogue, &found.id, deployed.map_or(backend, |deployment| &deployment.model))
 }
 
-/// What the catalogue knows of a model of the provider at this address, whoever added the provider. `None` if the address is
-/// not that of a provider of the catalogue.
+/// Returns the catalogue's entry for a model of the provider at this address, whoever added the provider. `None` if the
+/// address is not that of a provider of the catalogue.
 pub fn at_address<'a>(catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
     let base_url = provider.base_url.as_deref()?;
     let is_it = |known: &&catalogue::Provider| {

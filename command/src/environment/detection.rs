@@ -53,7 +53,7 @@ impl KnownProvider {
     }
 }
 
-/// What else counts besides the variables.
+/// The inputs of detection besides the variables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DetectionSettings {
     /// True if an access key of AWS is for Bedrock.
@@ -64,12 +64,12 @@ pub struct DetectionSettings {
     pub resolve: Option<fn(&str) -> Vec<IpAddr>>,
 }
 
-/// What the environment names.
+/// The result of detection.
 #[derive(Clone, Debug, Default)]
 pub struct Detected {
     /// In the order of the catalogue.
     pub providers: Vec<FoundProvider>,
-    /// What seems to be meant and is not complete; a sentence each.
+    /// A sentence for each setting that seems to be meant and is not complete.
     pub notes: Vec<String>,
 }
 

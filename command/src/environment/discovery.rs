@@ -18,13 +18,13 @@ use crate::provider_get::{GetError, Sender, Wanted, get};
 /// The most models of one server. Any others are left out.
 const MODELS_MAX: usize = 500;
 
-/// What is known of a server after it was asked.
+/// The result of asking a server.
 #[derive(Debug)]
 pub enum Discovery {
     Listed(Vec<Offer>),
-    /// It is at a public address, where models are not free.
+    /// The server is at a public address, where models are not free.
     NotPrivate,
-    /// It did not answer, or not as such a server does.
+    /// The server did not answer, or not as such a server does.
     NoAnswer,
 }
 
@@ -70,7 +70,7 @@ enum Privacy {
     /// Every address of the host is a private one that may be called. The client checks the one that it connects to again.
     Private,
     Public,
-    /// It does not resolve now.
+    /// The host does not resolve now.
     Unknown,
 }
 

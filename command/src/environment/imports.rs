@@ -151,7 +151,7 @@ impl Environment {
         self.kept_imports.record(&self.parts.log).await
     }
 
-    /// What a catalogue changes now.
+    /// Returns the changes that a catalogue makes now.
     pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<ReconciliationPlan, CommandError> {
         let Some(named) = &self.named else { return Ok(ReconciliationPlan::default()) };
         let parts = &self.parts;

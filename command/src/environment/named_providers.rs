@@ -46,12 +46,13 @@ impl NamedProviders {
         keys
     }
 
-    /// What this catalogue knows of the model behind the name that a provider from the environment has for it.
+    /// Returns this catalogue's entry for the model behind the name that a provider from the environment has for it.
     pub fn described<'a>(&self, catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
         catalogued::described(catalogue, &self.detected.providers, provider, backend)
     }
 
-    /// What the catalogue knows that the model behind a provider's name for it can do; `None` if it does not know the model.
+    /// Returns the capabilities of the model behind a provider's name for it; `None` if the catalogue does not know the
+    /// model.
     pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
         let catalogue = self.catalogue();
         let model = self.described(&catalogue, provider, backend)?;

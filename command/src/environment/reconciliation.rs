@@ -1,6 +1,6 @@
-//! What to record, so that the resources that the gateway makes itself become those that its environment, its catalogue and local
-//! servers have now. Pure: what is found and the tables go in, creations, changes and ends come out; recorded, they leave nothing
-//! to record.
+//! Events to record, so that the resources that the gateway makes itself become those that its environment, its
+//! catalogue and local servers have now. Pure: what is found and the tables go in, creations, changes and ends come
+//! out; recorded, they leave nothing to record.
 //!
 //! Each model that a provider offers has a price, a model `provider/model` with one target, and a share in the models of its
 //! bare names, whose targets are all that offer it, in the order of the sources. None of them claims its name: a model that a
@@ -107,7 +107,7 @@ struct WantedModel {
     targets: Vec<Target>,
 }
 
-/// What to record now. New resources get ids of `ids`.
+/// Returns the changes to record now. New resources get ids of `ids`.
 pub fn reconcile(sources: &[ModelSource], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> ReconciliationPlan {
     let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
     let ReconciledProviders { steps: providers, known } = reconcile_providers(sources, tables, ids);
@@ -128,8 +128,9 @@ pub fn reconcile(sources: &[ModelSource], tables: &Tables, ids: &IdMaker, now: D
     }
 }
 
-/// What commands created of the models of servers: discovery leaves these to them. A model that were found beside it would be
-/// a way past its price and its prefix. Tenants' own models do not count, so that no tenant takes one away from the others.
+/// The resources that commands created for models of servers: discovery leaves these to them. A model that discovery
+/// created beside one would be a way past its price and its prefix. Tenants' own models do not count, so that no tenant
+/// takes one away from the others.
 struct OwnResources<'a> {
     prices: HashSet<(ProviderId, &'a str)>,
     targets: HashSet<(ProviderId, &'a str)>,
@@ -170,7 +171,7 @@ fn offers<'a>(source: &'a ModelSource, kept: &'a [Offer]) -> Vec<&'a Offer> {
     offers.iter().filter(|offer| names.insert(&offer.backend)).collect()
 }
 
-/// What a server that does not answer offered when it last did.
+/// Returns the last known offers of a server that does not answer.
 fn offers_before(source: &ModelSource, tables: &Tables) -> Vec<Offer> {
     match source.offers {
         Offers::Known(_) => Vec::new(),
@@ -178,7 +179,7 @@ fn offers_before(source: &ModelSource, tables: &Tables) -> Vec<Offer> {
     }
 }
 
-/// What is recorded of the models that were found at a source's server: nothing if they were found at another address. By its
+/// Returns the recorded offers found at a source's server: none if they were found at another address. Looked up by its
 /// provider's id: that may have another name now.
 pub fn recorded_offers(source: &SourceProvider, tables: &Tables) -> Vec<Offer> {
     let provider = match source {

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::succession::Succession;
 
-/// What a node knows of what is to be recorded.
+/// A node's knowledge of what it has to record.
 #[derive(Debug)]
 pub struct RecordingState {
     succession: Succession,
@@ -13,7 +13,7 @@ pub struct RecordingState {
     is_due: bool,
 }
 
-/// Of a node that starts: until it has looked, it does not know that there is nothing.
+/// The state of a node that starts: until it has looked, it does not know that there is nothing.
 impl Default for RecordingState {
     fn default() -> Self {
         Self { succession: Succession::default(), is_due: true }

@@ -1,4 +1,5 @@
-//! What the start shows of the environment: the providers that it found, and what has no effect or will fail.
+//! The summary of the environment at the start: the providers that were found, and settings that have no effect or will
+//! fail.
 
 use events::event::admin::{Price, Provider};
 use projections::tables::{Entry, Tables};
@@ -22,7 +23,7 @@ pub struct RegisteredProvider {
 }
 
 impl Environment {
-    /// What the start shows: the live providers that the gateway made or whose models it found, by name.
+    /// Returns the live providers shown at the start: those the gateway made or whose models it found, by name.
     pub fn registered(&self) -> Vec<RegisteredProvider> {
         let tables = self.parts.tables.load();
         let is_shown = |provider: &Provider| provider.origin.is_some() || is_asked(provider);
@@ -50,7 +51,7 @@ impl Environment {
         has_list_prices.then(|| found.id.clone())
     }
 
-    /// What has no effect or will fail; a sentence each.
+    /// Returns a sentence for each setting that has no effect or will fail.
     pub fn notes(&self) -> Vec<String> {
         let tables = self.parts.tables.load();
         let lacking = self.without_variable(&tables);

@@ -1,5 +1,5 @@
-//! What nodes that share a ledger do together: one of them records what the environment, the catalogue and local servers offer, and
-//! all of them use the catalogue that was imported last.
+//! The work of nodes that share a ledger: one of them records what the environment, the catalogue and local servers
+//! offer, and all of them use the catalogue that was imported last.
 //!
 //! The one is the node that has run longest. If each node recorded its own view, nodes with other variables or of another version
 //! would take back what the others recorded, at every look. This way a rolling change takes effect once, when the last of the

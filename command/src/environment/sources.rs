@@ -96,7 +96,7 @@ impl Environment {
         asking.join_all().await
     }
 
-    /// What a server offers after it was asked; `None` if it has not answered.
+    /// Returns the offers of a server after it was asked; `None` if it has not answered.
     fn offers_after(&self, source: &SourceProvider, answer: Discovery, tables: &Tables) -> Option<Offers> {
         let listed = match answer {
             Discovery::Listed(listed) => listed,

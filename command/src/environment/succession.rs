@@ -14,7 +14,7 @@ const UNSEEN_MIN: Duration = Duration::from_secs(15);
 /// How long it may take until the next node has taken the place of one that dies: for ten seconds, nobody misses it.
 pub const SUCCEEDED_WITHIN: Duration = UNSEEN_MIN.saturating_add(Duration::from_secs(10)).saturating_add(CHECK_EVERY);
 
-/// What a node has seen of those before it.
+/// A node's observations of the nodes before it.
 #[derive(Debug, Default)]
 pub struct Succession {
     /// The earlier nodes that are not seen any more or cannot append, and since when this node has found that at every check.
@@ -49,7 +49,7 @@ mod tests {
         EarlierNode { node_id: name.to_owned(), could_append_lately }
     }
 
-    /// What a node finds at checks every two seconds, from this one on; returns how many it takes until it is the first one.
+    /// Simulates checks every two seconds, from this one on; returns how many the node takes until it is the first one.
     fn checks_until_first(succession: &mut Succession, began: Instant, earlier: &[EarlierNode]) -> Option<u32> {
         (0..20).find(|check| succession.is_first(Some(earlier), began + Duration::from_secs(2) * *check))
     }

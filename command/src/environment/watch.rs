@@ -1,5 +1,5 @@
-//! What was seen of local servers since the start, so that one that lists other models at each look, or that comes and goes,
-//! fills no log. Pure: times come in.
+//! Observations of local servers since the start, so that a server that lists other models at each look, or that comes and
+//! goes, fills no log. Pure: times come in.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ const UNANSWERED_MAX: u32 = 10;
 /// How long a server that has answered since the start may be silent before it is gone.
 const SILENCE_MAX: TimeDelta = TimeDelta::days(1);
 
-/// What was seen of each server, by a name that it keeps.
+/// The observations of each server, by a name that it keeps.
 #[derive(Debug, Default)]
 pub struct Watch {
     servers: HashMap<String, SeenServer>,
@@ -37,7 +37,8 @@ struct SeenServer {
 }
 
 impl Watch {
-    /// What a server offers once it has listed this, where it offered `before` until now; and how many changes have to wait.
+    /// Returns the offers of a server once it has listed this, where it offered `before` until now; and how many
+    /// changes have to wait.
     pub fn listed(
         &mut self,
         server: &str,

@@ -28,7 +28,7 @@ pub struct AdmissionRequest<'a> {
     pub teams: &'a TeamVersions,
     pub request: &'a ClientRequest,
     pub body_sha256: Digest,
-    /// What is kept of it.
+    /// The content that is kept of the request.
     pub content: &'a RequestContent,
     pub prompt_digest: Option<String>,
     /// The client's `Idempotency-Key`, which identifies the request when it is sent again.
@@ -43,7 +43,7 @@ pub struct AdmissionRequest<'a> {
 
 /// Why a request has no hold.
 pub enum NotAdmitted {
-    /// What the plan depends on may have changed at this position: plan again.
+    /// The state that the plan depends on may have changed at this position: plan again.
     Stale {
         changed_at: u64,
     },

@@ -13,7 +13,7 @@ pub struct Bound {
     pub held: NanoUsd,
     /// The cost as a function of the output cap, for lower caps.
     pub line: CostLine,
-    /// What the line is made of.
+    /// The terms that the line is made of.
     pub dearest: Dearest,
 }
 

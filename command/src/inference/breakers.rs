@@ -32,7 +32,7 @@ const OWNERS_MAX: usize = 16;
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// It opens after so many failures in a row. With 0, no breaker opens.
+    /// Failures in a row after which a breaker opens. With 0, no breaker opens.
     pub failures: u32,
     pub open: Duration,
 }
@@ -48,10 +48,10 @@ pub struct Breakers {
     recordings: TaskTracker,
 }
 
-/// By provider and its name of the model.
+/// Indexed by provider and its name of the model.
 type WatchedTargets = BTreeMap<ProviderId, BTreeMap<Box<str>, Watched>>;
 
-/// What this node knows of a target.
+/// A node's observations of a target.
 #[derive(Debug, Default)]
 struct Watched {
     counts: Counts,
@@ -77,7 +77,7 @@ struct Counts {
     owners_before: BTreeSet<Owner>,
 }
 
-/// What is recorded of the call that opens a breaker.
+/// The data recorded about a call that opens a breaker.
 #[derive(Clone, Copy, Debug)]
 pub struct FailedCall<'a> {
     pub reason: &'a str,
@@ -94,18 +94,18 @@ pub enum BreakerState {
     },
     /// A request is trying it.
     Probed,
-    /// It was open: the next request tries it.
+    /// The breaker was open: the next request tries the target.
     HalfOpen,
 }
 
-/// What becomes of a call to a target whose breaker is open.
+/// The treatment of a call to a target whose breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfOpen {
-    /// It is not made: another target may be called.
+    /// Not called: another target may be.
     Skip,
-    /// It is made once, because nothing could be sent to a target whose breaker was closed.
+    /// Called once, because nothing could be sent to a target whose breaker was closed.
     CallOnce,
-    /// It is made as if there were no breaker: the request has no other target.
+    /// Called as if there were no breaker: the request has no other target.
     Ignore,
 }
 

@@ -1,5 +1,5 @@
-//! Who wants to know what becomes of a call: the figures that orders go by, the breaker of its target, and the health of its provider.
-//! Each is told once.
+//! Observers of a call: the figures that orders go by, the breaker of its target, and the health of its provider. Each
+//! is told once.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::observed_targets::ObservedCall;
 
 #[derive(Default)]
 pub struct CallObservers {
-    /// What is measured of it for the order of targets.
+    /// Measures the call for the order of targets.
     pub figures: Option<ObservedCall>,
-    /// What becomes of it for the target's breaker.
+    /// Reports the call to the target's breaker.
     pub breaker: Option<BreakerCall>,
-    /// What becomes of it for the health of its provider.
+    /// Measures the call for the health of its provider.
     pub health: Option<MeasuredCall>,
 }
 
@@ -32,8 +32,8 @@ impl CallObservers {
         }
     }
 
-    /// What a failure says of the target that was called. If `is_out_of_time`, the gateway itself has ended the call, because all the
-    /// time of the request was over.
+    /// Tells the observers of a failure of the called target. If `is_out_of_time`, the gateway itself has ended the
+    /// call, because all the time of the request was over.
     pub fn failed(&mut self, failure: &CallFailure, is_out_of_time: bool, took: Duration) {
         let Self { figures, breaker, health } = std::mem::take(self);
         let is_ended_here = failure.is_timeout() && is_out_of_time;

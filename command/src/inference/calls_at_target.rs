@@ -24,11 +24,11 @@ use super::whole;
 
 /// Why a target has not answered.
 pub enum NoAnswer {
-    /// It was called, and failed.
+    /// The call was made, and failed.
     Failed(CallFailure),
-    /// It was not called. The refusal is for the case that every target is passed over, if it says more than that.
+    /// The call was not made. The refusal is for the case that every target is passed over, if it says more than that.
     PassedOver(Option<Box<Refusal>>),
-    /// It was not called, because its breaker is open.
+    /// The call was not made, because the target's breaker is open.
     BreakerOpen,
     /// The request may not be sent to any target any more.
     NoLongerAllowed(Refusal),

@@ -1,5 +1,6 @@
-//! What is kept of a request, by the policy that its tenant has when it is admitted (ADR-0029). No request waits for the store of
-//! sealed content: what finds no room on its way there is lost, and the end of the request says so.
+//! The kept parts of a request, by the policy that its tenant has when it is admitted (ADR-0029). No request waits for
+//! the store of sealed content: content that finds no room on its way there is lost, and the end of the request says
+//! so.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +60,7 @@ impl ContentKeeper {
     }
 }
 
-/// What is kept of one request.
+/// The content that is kept of one request.
 #[derive(Clone)]
 pub enum RequestContent {
     Nothing,
@@ -86,7 +87,7 @@ impl RequestContent {
         route
     }
 
-    /// By the policy that the tables have at `known_until`.
+    /// Returns the content to keep by the policy that the tables have at `known_until`.
     ///
     /// Errors: the policy is to keep content sealed, and this node cannot.
     pub async fn for_policy(
@@ -119,7 +120,7 @@ impl RequestContent {
         }
     }
 
-    /// What the text of an answer goes through; `None` if nothing of it is kept.
+    /// Returns the collector of an answer's text; `None` if no text is kept.
     pub fn answer_text(&self) -> Option<Box<AnswerText>> {
         match self {
             Self::Nothing => None,

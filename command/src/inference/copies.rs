@@ -37,11 +37,11 @@ struct Bounds {
     running: usize,
 }
 
-/// Of one model: about as many calls as a busy model makes.
+/// Bounds for one model: about as many calls as a busy model makes.
 const OF_MODEL: Bounds = Bounds { copies: 64, running: 16 };
-/// Of all models of a tenant, or of all that the platform owns.
+/// Bounds for all models of a tenant, or all that the platform owns.
 const OF_OWNER: Bounds = Bounds { copies: 128, running: 32 };
-/// Of all tenants together: few beside the thousands of calls that clients can have under way.
+/// Bounds for all tenants together: few beside the thousands of calls that clients can have under way.
 const OF_TENANTS: Bounds = Bounds { copies: 256, running: 64 };
 /// The longest wait for a turn. What is older says little about how the shadow would have answered at that time.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -50,10 +50,10 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const BODIES: BodyBounds =
     BodyBounds { process: 2 * BODY_BYTES_MAX, tenant: BODY_BYTES_MAX, key: BODY_BYTES_MAX, reserve: 0 };
 
-/// What is done once a request was answered and its settlement is durable.
+/// A function that is run once a request was answered and its settlement is durable.
 pub type AfterServed = Box<dyn FnOnce() + Send + Sync>;
 
-/// What is kept of a request that is copied.
+/// The parts of a request that are kept for its copy.
 pub struct RequestToCopy {
     pub request: RequestId,
     /// The tenant that it belongs to.
@@ -67,11 +67,11 @@ pub struct RequestToCopy {
     pub surface: Surface,
     pub body: Bytes,
     pub headers: RequestHeaders,
-    /// What was required of each of its targets.
+    /// The terms required of each of its targets.
     pub terms: RequiredTerms,
     /// The gateways that it has passed.
     pub passed: Option<LoopEntries>,
-    /// Of the body.
+    /// The memory of the body.
     pub memory: Arc<BodyPermit>,
 }
 
@@ -81,7 +81,7 @@ pub struct Copies {
     shared: Arc<CopiesInProcess>,
 }
 
-/// What all clones of [`Copies`] have in common.
+/// The state that all clones of [`Copies`] share.
 struct CopiesInProcess {
     tasks: TaskTracker,
     /// No more copies begin.

@@ -265,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    /// Of the kind that has servers.
+    /// A provider of the kind that has servers.
     fn provider(base_url: &str, server: Option<&str>) -> Provider {
         let id = format!("prv_{:032x}", 1).parse().expect("an id");
         let kind: events::event::admin::ProviderKindName = "openai".parse().expect("a name");

@@ -1,5 +1,5 @@
 //! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
-//! never passed on, except the redacted message of a rejection.
+//! never passed on, except the message, the code and the parameter of a rejected request, all of them redacted.
 
 mod sent;
 
@@ -49,7 +49,7 @@ pub struct CallFailure {
     pub status: Option<u16>,
 }
 
-/// What a failure says about other requests to its target.
+/// The party to which a failure points, for other requests to the same target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
     /// They will probably fail as well.
@@ -63,9 +63,9 @@ pub enum Blame {
 /// Whether a provider has answered a request that was not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
-    /// It has: the request is to blame.
+    /// The provider answered: the request is to blame.
     Request,
-    /// It has not, or has refused the gateway.
+    /// The provider did not answer, or refused the gateway.
     Failed,
     /// Nothing was asked of it, or the gateway lost its answer.
     Unasked,
@@ -216,7 +216,7 @@ impl CallFailure {
         self.is_rejection() || self.is_of_gateway()
     }
 
-    /// Who is to blame, as far as that says something about other requests to the target.
+    /// Returns the party to blame, as far as that says something about other requests to the target.
     pub fn blame(&self) -> Blame {
         match &self.cause {
             _ if self.is_loop() || self.is_rejection() => Blame::Nobody,
@@ -295,7 +295,7 @@ impl CallFailure {
         )
     }
 
-    /// What the failure says about the key that the call was made with; `None` if nothing.
+    /// Returns the failure of the key that the call was made with; `None` if the key is not to blame.
     pub fn of_key(&self) -> Option<KeyFailure> {
         let not_accepted = |reason, status: u16, blame| KeyFailure::NotAccepted { reason, status, blame };
         Some(match &self.cause {
@@ -535,7 +535,7 @@ impl CallFailure {
     }
 }
 
-/// Of the failures of a request, the one that it ends for: a final one, or the last one. Of two calls that were made at the same time,
+/// Returns the failure that ends a request: a final one, or the last one. When two calls were made at the same time,
 /// the other one may have failed later.
 pub fn deciding(failures: &[CallFailure]) -> Option<&CallFailure> {
     failures.iter().find(|failure| failure.is_final()).or_else(|| failures.last())

@@ -104,7 +104,7 @@ impl Gateway {
         KnownOfTargets { observed: &self.observed, breakers: &self.breakers, salts: &self.content_salts }
     }
 
-    /// What is kept of a request, by its tenant's policy as the tables have it at `known_until`.
+    /// Returns the content to keep of a request, by its tenant's policy as the tables have it at `known_until`.
     ///
     /// Errors: the content is to be kept sealed, and this node cannot.
     pub(super) async fn content_of(

@@ -1,5 +1,6 @@
-//! What this node has measured of providers, for their operators: the calls of the last minutes, their times and errors, the limits
-//! that providers name, and whether a provider fails whole. It decides nothing: that is done by the breakers, which are for all nodes.
+//! Measurements of providers by this node, for their operators: the calls of the last minutes, their times and errors,
+//! the limits that providers name, and whether a provider fails whole. It decides nothing: that is done by the
+//! breakers, which are for all nodes.
 //!
 //! It is on the path of every request, so a call costs two look-ups when it begins and a lock of its own target when it has ended, for as
 //! long as it takes to count. It reads the clock once. Nothing is allocated but for the first call of a target, and for a kind of error
@@ -59,11 +60,12 @@ struct ProviderRecord {
     /// The tenant whose own provider it is.
     owner: Option<TenantId>,
     outage: Arc<Outage>,
-    /// By the provider's name of the model. Whoever chooses names that collide slows down the calls of his own provider, by few of them.
+    /// Indexed by the provider's name of the model. Whoever chooses names that collide slows down the calls of his own
+    /// provider, by few of them.
     targets: IdMap<Box<str>, Arc<TargetRecord>>,
 }
 
-/// What is known of one provider now.
+/// A provider's current measurements.
 #[derive(Clone, Debug, Default)]
 pub struct MeasuredProvider {
     pub failing: Option<Failing>,

@@ -103,7 +103,7 @@ struct Race {
     after: Duration,
     /// Cancelled when nobody waits for the answer any more.
     client_left: CancellationToken,
-    /// Of the second call, once it has begun.
+    /// The transmission of the second call, once it has begun.
     second_transmission: Arc<OnceLock<Transmission>>,
 }
 
@@ -114,7 +114,7 @@ struct RaceEnd {
     second: Option<SecondCall>,
 }
 
-/// What has come first of the time in which the first call is alone.
+/// The first event in the time in which the first call is alone.
 enum Alone {
     Ended(Box<Result<TargetAnswer, CallFailure>>),
     ClientLeft,
@@ -301,19 +301,19 @@ fn begin_second_at(
     Ok(TargetCall::of(gateway, request, target, WrittenCall { body: bytes, kept_calls: calls }, request_id))
 }
 
-/// What a failed call means for its request.
+/// The meaning of a failed call for its request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FailedAs {
-    /// It is recorded as a failed call.
+    /// Recorded as a failed call.
     Recorded,
-    /// It ended after its client had left, and may have been answered: it is the request's call, or the one that is left over, and what
-    /// it did is unknown and not free.
+    /// Ended after its client had left, and may have been answered: it is the request's call, or the one that is left
+    /// over, and its effect is unknown and not free.
     Unknown,
-    /// As [`Self::Unknown`], and the request ends with it: its time is over, or the gateway lost the answer.
+    /// The same as [`Self::Unknown`], and the request ends with it: its time is over, or the gateway lost the answer.
     End,
 }
 
-/// What the records of failed calls depend on.
+/// The inputs for the records of failed calls.
 struct Recorder<'r> {
     gateway: &'r Gateway,
     request_id: &'r str,
@@ -341,7 +341,8 @@ impl Recorder<'_> {
         FailedAs::Recorded
     }
 
-    /// As [`Self::failed`], for the second call. What was not sent takes nothing from the retry budget.
+    /// Does the same as [`Self::failed`], for the second call. A call that was not sent takes nothing from the retry
+    /// budget.
     fn second_failed(&self, failure: &CallFailure, target: &PlannedTarget, second: &mut Running) -> FailedAs {
         if failure.found_no_room() || failure.is_of_client_that_left() {
             self.gateway.retry_was_not_sent(target, second.owner());
@@ -372,7 +373,8 @@ struct CallPair<'r> {
     gateway: &'r Gateway,
     first: &'r mut Running,
     second: Box<Running>,
-    /// What has become of the second call, with the reason for which the call that is left over is cancelled; `None` if it has not begun.
+    /// The outcome of the second call, with the reason for which the call that is left over is cancelled; `None` if it
+    /// has not begun.
     hedge: Option<(Hedge, &'static str)>,
 }
 

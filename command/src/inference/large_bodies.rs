@@ -90,8 +90,8 @@ impl LargeBodies {
         })
     }
 
-    /// As [`Self::run`], for a tenant, whose turn must come before `until`. The work itself holds what is to count as held
-    /// until it is done.
+    /// Does the same as [`Self::run`], for a tenant, whose turn must come before `until`. The work itself holds what is
+    /// to count as held until it is done.
     pub fn run_until<T: Send + 'static>(
         &self,
         until: Instant,

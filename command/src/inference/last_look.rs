@@ -27,7 +27,7 @@ pub enum NotToBeCalled {
     NoLongerAllowed(Refusal),
 }
 
-/// What the looks of one request begin from.
+/// The starting point for the looks of one request.
 #[derive(Clone)]
 pub struct LastLook {
     caller: Arc<Caller>,

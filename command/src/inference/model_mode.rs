@@ -1,5 +1,6 @@
-//! What the catalogue knows that a backend is for, so that a request for something else is refused here and not by the provider,
-//! whose refusal says less. The catalogue is that of this version of the gateway: what a model is for does not change.
+//! The API that the catalogue knows a backend to be for, so that a request for something else is refused here and not
+//! by the provider, whose refusal says less. The catalogue is that of this version of the gateway: the purpose of a
+//! model does not change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

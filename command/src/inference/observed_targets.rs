@@ -1,6 +1,6 @@
-//! What this node measures of targets, in the calls of models whose strategies go by it: how long the first token takes, how long each
-//! token after it, and how many calls are under way. It is no part of the log, because each node measures its own way to a target; the
-//! figures that an order followed from are in the admission.
+//! Measurements of targets by this node, in the calls of models whose strategies go by them: how long the first token
+//! takes, how long each token after it, and how many calls are under way. It is no part of the log, because each node
+//! measures its own way to a target; the figures that an order followed from are in the admission.
 //!
 //! An average rises at once to whatever is higher (*peak EWMA*), and falls the faster the older it is. What is older than half a minute is
 //! not known any more: so a target that has become slow is left at its first slow answer, and is measured again by one call.
@@ -34,7 +34,7 @@ pub struct ObservedTargets {
     targets: RwLock<HashMap<ProviderId, Backends>>,
 }
 
-/// By the provider's name of the model.
+/// Indexed by the provider's name of the model.
 type Backends = HashMap<Box<str>, Arc<ObservedTarget>>;
 
 #[derive(Default)]
@@ -61,7 +61,8 @@ struct PeakAverage {
 const WHOLE: u64 = 1024;
 
 impl PeakAverage {
-    /// What the value counts for, of [`WHOLE`]: half of it after each five seconds, and on a straight line in between.
+    /// Returns the weight of the value, out of [`WHOLE`]: half of it after each five seconds, and on a straight line in
+    /// between.
     fn weight(&self, now: Duration) -> u64 {
         let age = nanos(now.saturating_sub(self.at));
         let half = nanos(HALVED_IN);
@@ -86,7 +87,7 @@ impl ObservedTargets {
         Self { clock, targets: RwLock::default() }
     }
 
-    /// What is known of a target now.
+    /// Returns a target's current measurements.
     pub fn get(&self, provider: ProviderId, model: &str) -> Observed {
         let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
         let known = targets.get(&provider).and_then(|models| models.get(model));

@@ -47,7 +47,7 @@ impl PassedOver {
         self.reasons.values().any(|reasons| reasons.last() == Some(&why))
     }
 
-    /// As it is recorded.
+    /// Returns the form in which it is recorded.
     pub fn recorded(&self) -> BTreeMap<String, Vec<PassedOverFor>> {
         self.reasons.clone()
     }

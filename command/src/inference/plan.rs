@@ -42,11 +42,11 @@ pub struct Plan {
     pub targets: Vec<PlannedTarget>,
     model: Arc<Model>,
     model_version: u64,
-    /// Of the alias that was asked for.
+    /// The version of the alias that was asked for.
     alias_version: Option<u64>,
-    /// What is told of the end of the life of what was asked for.
+    /// The end of the life of the model or alias that was asked for, as clients are told.
     pub retirement: Retirement,
-    /// Of the providers that have a maintenance window near.
+    /// The versions of the providers that have a maintenance window near.
     provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
     pub output_cap: Option<OutputCap>,
@@ -59,7 +59,7 @@ pub struct Plan {
     excluded: Option<Vec<CostLine>>,
     /// Whether the model's targets, or their providers, have a maintenance window near: within an hour, and no request takes so long.
     pub is_near_maintenance: bool,
-    /// What the order of its targets follows from, if the log does not show that otherwise.
+    /// The inputs that its order of targets follows from, if the log does not show that otherwise.
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
     pub is_measured: bool,
@@ -173,7 +173,7 @@ pub fn plan(
     })
 }
 
-/// What is recorded of a decision beside figures.
+/// The inputs of a decision that are recorded beside figures.
 struct RecordedInputs {
     /// `None` if no date is near.
     decided_at: Option<DateTime<Utc>>,
@@ -183,7 +183,7 @@ struct RecordedInputs {
     session: Option<String>,
     /// The model's canary, if it came first.
     canary: Option<String>,
-    /// What was required of each target.
+    /// The terms required of each target.
     terms: Option<AdmittedTerms>,
 }
 
@@ -197,7 +197,8 @@ impl RecordedInputs {
     }
 }
 
-/// What an order follows from, and which targets were left out, unless the model's row and the request's id show it.
+/// Returns the inputs that an order follows from, and the targets that were left out, unless the model's row and the
+/// request's id show them.
 fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> Option<Box<Route>> {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
@@ -247,7 +248,8 @@ impl Plan {
         self.model.model_id
     }
 
-    /// What its tenant and the request required of each target together; `None` if no target can meet both.
+    /// Returns the terms that its tenant and the request required of each target together; `None` if no target can meet
+    /// both.
     pub fn required_terms(&self) -> Option<RequiredTerms> {
         let Some(AdmittedTerms { tenant, request, .. }) = self.route.as_ref().and_then(|route| route.terms.as_ref())
         else {
@@ -342,7 +344,7 @@ impl Plan {
         self.hedge_after.map(|_| self.cost_bound(request, target))
     }
 
-    /// By the bound of the prompt for the target that counts most.
+    /// Uses the bound of the prompt for the target that counts most.
     fn cost_bound(&self, request: &ClientRequest, target: &PlannedTarget) -> NanoUsd {
         let prompt = PromptBound { tokens: self.bound.input_tokens, ..prompt_bound(request, 0, target.context_window) };
         let line = CostLine::of(target.tariff(), prompt, request.facts.choices);

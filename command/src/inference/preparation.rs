@@ -1,4 +1,8 @@
 //! From the head of a request to its hold: read, plan, ask the ledger. Nothing is sent to a provider before that.
+//!
+//! An admission that was planned before a change of a right, team, price or route that may concern it is planned again, twice at
+//! most; the third plan is decided in any case. Whatever the plan, budgets are decided as of the end of the log, and rights are
+//! looked up again before anything is sent.
 
 use std::sync::Arc;
 
@@ -59,13 +63,13 @@ pub struct Prepared {
     /// The memory of the received body, of what was parsed from it and of what is sent.
     pub body_permit: Arc<BodyPermit>,
     pub hold: OpenHold,
-    /// What is kept of it, and what of that is lost.
+    /// The kept content; what of it is lost is in `content_lost`.
     pub content: RequestContent,
     pub content_lost: Option<ContentPart>,
     pub priority: Priority,
     /// The tenant whose terms bind it: that of a copied request binds the copy.
     pub terms_of: Option<TenantId>,
-    /// What is kept of it to send a copy once it was served.
+    /// The parts kept for a copy, which is sent once the request was served.
     pub to_copy: Option<Box<RequestToCopy>>,
 }
 
@@ -169,7 +173,7 @@ pub async fn hold(
     })
 }
 
-/// What is kept of a request that is in the share of its model's shadow.
+/// Returns the parts to keep of a request that is in the share of its model's shadow.
 fn to_copy(
     gateway: &Gateway,
     id: RequestId,
@@ -211,7 +215,7 @@ fn stands_for<'a>(tables: &'a Tables, caller: &Caller, model: &str, now: DateTim
     named.alias().map(|_| named.serving.value.name.as_str())
 }
 
-/// What is the same for all plans of a request.
+/// The input that is the same for all plans of a request.
 pub struct Received<'a> {
     pub id: RequestId,
     pub body_sha256: Digest,
@@ -571,7 +575,7 @@ mod tests {
         }
     }
 
-    /// Of all callers without a tenant, only what sends the platform's copies is served.
+    /// Only the caller that sends the platform's copies is served without a tenant.
     #[tokio::test]
     async fn only_copies_are_sent_for_no_tenant() {
         let lab = Lab::new().await;

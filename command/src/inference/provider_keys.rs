@@ -5,7 +5,7 @@
 //! refusal, and the request goes on with another key. Whether a key is set aside is read from the tables, so it is the same
 //! for all nodes and survives a restart. What is learned while requests run stays in this node's memory: the counts of the
 //! keys' own limits, what providers say of theirs, which keys were not accepted by the last requests, and when a key is tried
-//! again. It is bounded by the number of keys.
+//! again. It only orders the keys, and is bounded by their number.
 //!
 //! A provider without provider keys is not in here at all.
 
@@ -117,7 +117,7 @@ impl ProviderKeys {
         Some((wall + wait).trunc_subsecs(0))
     }
 
-    /// What would be chosen, without choosing it.
+    /// Returns the choice that would be made, without making it.
     fn outlook(&self, rows: &[KeyRow], choosable: Choosable) -> Choice {
         choose(&self.candidates(&mut self.uses(), rows), choosable, 0)
     }

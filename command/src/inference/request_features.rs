@@ -34,7 +34,7 @@ pub fn features_of(request: &ClientRequest, input_tokens: u64, now: DateTime<Utc
     }
 }
 
-/// What is read of a chat.
+/// The features read from a chat.
 #[derive(Clone, Copy, Debug, Default)]
 struct ChatSummary<'a> {
     /// The first text of the last message of the user.

@@ -16,7 +16,7 @@ use crate::body::memory::BodyPermit;
 pub struct RequestSource {
     pub request: Box<ClientRequest>,
     pub plan: Box<Plan>,
-    /// Of the body as received.
+    /// The size of the body as received.
     pub body_bytes: usize,
     /// The body for the first target, until it is sent, or another target is called.
     pub first_body: Option<(Arc<PlannedTarget>, WrittenBody)>,
@@ -42,7 +42,8 @@ impl RequestSource {
         WrittenBody { bytes: self.permit.attach_to(made.bytes), ..made }
     }
 
-    /// As [`Self::body`]; a large one is written off the connection thread. The source is lost if that fails, or takes too long.
+    /// Does the same as [`Self::body`]; a large one is written off the connection thread. The source is lost if that
+    /// fails, or takes too long.
     pub async fn take_body(
         source: &mut Option<Self>,
         large_bodies: &LargeBodies,

@@ -18,7 +18,7 @@ use upstream::Owner;
 
 /// The seconds that a budget is of.
 const WINDOW: usize = 10;
-/// What a budget has at least, so that gateways with few requests always fail over: ten a second.
+/// Lower bound of a budget, so that gateways with few requests always fail over: ten a second.
 const TAKEN_MIN: u64 = 10 * WINDOW as u64;
 /// So many providers are watched. Of further ones, nothing is forbidden.
 const PROVIDERS_MAX: usize = 10_000;
@@ -30,7 +30,7 @@ pub struct RetrySettings {
     pub percent: u32,
 }
 
-/// What a further call of a request is to the provider that gets it.
+/// The relation of a further call to the provider that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// In the place of another target's.
@@ -47,7 +47,7 @@ pub struct RetryBudgets {
     clock: Arc<dyn Clock>,
     /// The second in which the process began to count calls.
     began: u64,
-    /// Of providers that got a further call lately.
+    /// Windows of providers that got a further call lately.
     windows: Mutex<IdMap<ProviderId, RetryWindow>>,
 }
 
@@ -124,7 +124,7 @@ struct RetryWindow {
     calls_seen: u64,
     /// All calls. A second has the slot of its remainder.
     calls: [u64; WINDOW],
-    /// What was taken from the budget for other tries and hedges, and from the one for calls in the place of others.
+    /// Calls taken from the budget for other tries and hedges, and from the one for calls in the place of others.
     tries: Taken,
     failovers: Taken,
 }
@@ -291,7 +291,7 @@ mod tests {
         Some(Uuid::from_u128(number).into())
     }
 
-    /// What one owner has of a budget.
+    /// Returns one owner's share of a budget.
     fn share(budget: usize) -> usize {
         (2 * budget).div_ceil(3)
     }

@@ -1,4 +1,5 @@
-//! What a request asks of its routing by headers, which every surface takes: the body of most surfaces has no room for it.
+//! Routing options in the headers of a request, which every surface takes: the body of most surfaces has no room for
+//! them.
 
 use events::nearest_name::nearest_name;
 use events::refusal::Refusal;
@@ -24,10 +25,10 @@ pub static STRATEGY_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-st
 pub static TRAINING_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-training");
 pub static ZERO_RETENTION_HEADER: HeaderName = HeaderName::from_static("x-ledgerway-zero-retention");
 
-/// What the headers of a request say.
+/// The routing options of a request's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutingHeaders {
-    /// Who is served first where requests wait for a target.
+    /// The priority with which requests that wait for a target are served.
     pub priority: Priority,
     /// The session that it belongs to, for models whose targets are chosen by it.
     pub session: Option<String>,
@@ -72,7 +73,7 @@ fn must_be_known(name: &HeaderName) -> Result<(), Refusal> {
     Err(Refusal::invalid(shown, format!("is no header of requests{nearest}")))
 }
 
-/// What the body and the headers of a request require together.
+/// Returns the terms that the body and the headers of a request require together.
 ///
 /// Errors: `INVALID_REQUEST` if no target can be where both want it.
 pub fn terms_of_both(body: RequiredTerms, headers: RequiredTerms) -> Result<RequiredTerms, Refusal> {

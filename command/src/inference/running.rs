@@ -10,6 +10,17 @@
 //! It charges what is known to have been consumed: the provider's report if it is plausible, otherwise what went through,
 //! otherwise what the policy for unknown usage says. A call that never left the gateway costs nothing. It does not choose
 //! targets, retry or render: those are `dispatch` and `stream`.
+//!
+//! The failed calls of a request are recorded with its end, and cost what their providers had reported (`failed_calls.rs`). If
+//! the client of a non-streaming response disconnects when the upstream may have seen the request, the call continues without
+//! the client, and what the provider reports is settled (`whole.rs`, `abandoned.rs`). A request whose first target is slow may
+//! have two calls at a time (`hedging.rs`). The second one is a [`Running`] without a hold: it ends nothing, and when one of the
+//! two has answered, failed or lost its client, its record goes to the [`Running`] that has the hold.
+//!
+//! An end that could not be made durable is kept and retried, and recorded as failed, because its client was told so. A process
+//! that dies leaves holds behind; the sweeper expires them after their deadline, which is later than that of any request.
+//! Figures that arrive after that are recorded as a signed `budget.adjusted`. A settled request is corrected in the same way if
+//! the price that it was charged by is corrected (`command::revaluation`).
 
 mod end;
 mod second_call;
@@ -66,7 +77,7 @@ pub struct Settled {
     /// The settlement, if it was recorded just now.
     pub settlement: Option<Arc<Recorded>>,
     pub held: NanoUsd,
-    /// What the answer repeats of the request.
+    /// The part of the request that the answer repeats.
     pub echo: Bytes,
     /// Counts the request as being answered until it is dropped.
     pub permit: RateLimitPermit,
@@ -122,11 +133,11 @@ pub struct Running {
     calls: u32,
     /// Whether a target may have got the request by a call that failed.
     may_have_been_sent: bool,
-    /// Of the call that is under way.
+    /// The number of the call that is under way.
     call_number: u32,
     /// The most that the call that is under way can cost, if the hold is for two.
     pub cost_bound: Option<NanoUsd>,
-    /// What has become of its hedge.
+    /// The outcome of its hedge.
     pub hedge: Option<Hedge>,
     /// At the target of the call that is under way.
     pub place: HeldPlace,
@@ -136,30 +147,30 @@ pub struct Running {
     pub keys: KeyAttempts,
     /// The target of the call that is under way.
     target: Option<Arc<PlannedTarget>>,
-    /// Who is told what becomes of it.
+    /// The observers of the call under way.
     pub observers: CallObservers,
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     call_began: Instant,
     last_backend: Option<Backend>,
-    /// Who pays the last backend.
+    /// The payer of the last backend.
     payer: Option<Payer>,
     upstream_request_id: Option<String>,
     first_token_ms: Option<u64>,
-    /// What the answer repeats of the request.
+    /// The part of the request that the answer repeats.
     echo: Bytes,
-    /// What the body of the call that is under way leaves out, for the client; `None` if nothing.
+    /// The header that tells the client which features the body of the call under way leaves out; `None` if none.
     pub ignored: Option<HeaderValue>,
     /// The stream that is being relayed.
     pub relay: Option<Relay>,
-    /// What it asks so much of that its answer may be too large.
+    /// The part of the request that asks for so much that the answer may be too large.
     pub may_ask_too_much: Option<TooMuch>,
-    /// What was metered of a whole answer that turned out to be an error, or too large.
+    /// The usage metered from a whole answer that turned out to be an error, or too large.
     failed_answer: Option<Box<Metered>>,
-    /// What is kept of it, and what of that is lost.
+    /// The kept content; what of it is lost is in `content_lost`.
     content: RequestContent,
     content_lost: Vec<ContentPart>,
-    /// What is done once its answer is complete and settled; nothing otherwise.
+    /// The function run once its answer is complete and settled; nothing otherwise.
     pub after_served: Option<AfterServed>,
     pub timeline: RequestTimeline,
 }
@@ -218,7 +229,7 @@ impl Running {
         })
     }
 
-    /// What the text of the next answer goes through; `None` if nothing of it is kept.
+    /// Returns the collector of the next answer's text; `None` if no text is kept.
     pub fn answer_text(&self) -> Option<Box<AnswerText>> {
         self.content.answer_text()
     }
@@ -326,7 +337,7 @@ impl Running {
         self.failed_answer.take_if(|answer| !answer.has_report() && !failure.is_lost_here());
     }
 
-    /// What a failure says of the target that was called.
+    /// Tells the observers of a failure of the called target.
     pub fn judge(&mut self, failure: &CallFailure) {
         self.observers.failed(failure, self.is_out_of_time(), self.call_began.elapsed());
     }

@@ -29,7 +29,7 @@ use super::target_places::Priority;
 use super::timeline::{Arrival, RequestTimeline};
 use crate::figures::{CopyOutcome, Stage};
 
-/// What sends the copy of a request once that was served.
+/// Returns the function that sends the copy of a request once that was served.
 pub fn after_served(gateway: &Arc<Gateway>, request: Box<RequestToCopy>) -> AfterServed {
     let gateway = Arc::clone(gateway);
     Box::new(move || {
@@ -127,7 +127,7 @@ fn owner_as_caller(tables: &Tables, owner: Option<TenantId>) -> Result<Caller, R
     })
 }
 
-/// What was required of the targets of the copied request, and what its tenant requires by now.
+/// Returns the terms required of the targets of the copied request, and those that its tenant requires by now.
 fn terms(tables: &Tables, copied: &RequestToCopy) -> Result<RequiredTerms, Refusal> {
     let now = tables.required_terms(copied.tenant).clone();
     copied.terms.clone().and(now).ok_or_else(|| {

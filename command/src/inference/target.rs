@@ -30,8 +30,8 @@ pub struct PlannedTarget {
     pub name: String,
     price: Arc<Price>,
     pub price_version: u64,
-    /// What it may be sent although it changes the cost, if that is more than its provider allows: a service tier and a
-    /// cache's lifetime that the price has.
+    /// Fields it may be sent although they change the cost, if these are more than its provider allows: a service tier
+    /// and a cache's lifetime that the price has.
     allowed_for_price: Option<BTreeSet<String>>,
     /// The highest output cap that it accepts.
     output_tokens_max: Option<u64>,
@@ -48,7 +48,7 @@ pub struct PlannedTarget {
     pub had_open_breaker: bool,
 }
 
-/// What the usage at a target is measured by.
+/// The terms by which usage at a target is measured.
 #[derive(Clone, Copy)]
 pub struct UsageTerms<'a> {
     pub tariff: &'a Tariff,
@@ -133,7 +133,7 @@ impl PlannedTarget {
         }
     }
 
-    /// What its usage is measured by.
+    /// Returns the terms by which its usage is measured.
     pub fn usage_terms(&self) -> UsageTerms<'_> {
         UsageTerms {
             tariff: self.tariff(),
@@ -143,12 +143,12 @@ impl PlannedTarget {
         }
     }
 
-    /// What a dialect needs to write this target's body for embeddings.
+    /// Returns the input with which a dialect writes this target's body for embeddings.
     pub fn of_embeddings(&self) -> EmbeddingsTarget<'_> {
         EmbeddingsTarget { model: &self.backend.model, allowed_fields: self.allowed_fields() }
     }
 
-    /// What a dialect needs to write this target's body.
+    /// Returns the input with which a dialect writes this target's body.
     pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,

@@ -42,7 +42,7 @@ pub struct TargetCall {
     reader: CallReader,
 }
 
-/// What reads the answer.
+/// The reader of the answer.
 enum CallReader {
     Whole(AnswerReader),
     Streamed(Box<Relay>),
@@ -83,7 +83,7 @@ impl TargetCall {
     }
 }
 
-/// What turns the target's stream into the client's.
+/// Returns the relay from the target's stream to the client's.
 pub fn relay(gateway: &Gateway, request: &ClientRequest, target: &PlannedTarget, request_id: &str) -> Relay {
     Relay::new(target.kind, request, request_id, &request.facts.model, gateway.clock.now().timestamp())
 }

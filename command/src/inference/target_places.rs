@@ -30,7 +30,7 @@ use self::queue::{PlaceQueue, Ticket};
 
 const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
-/// Who is served first where requests wait.
+/// The order in which waiting requests are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
     #[default]
@@ -62,7 +62,7 @@ struct LimitedTargets {
 
 #[derive(Default)]
 struct Targets {
-    /// By provider and its name of the model. A target without calls and without waiting requests has no entry.
+    /// Indexed by provider and its name of the model. A target without calls and without waiting requests has no entry.
     by_backend: IdMap<ProviderId, HashMap<Box<str>, Target>>,
     askers: Askers,
 }
@@ -74,7 +74,7 @@ struct Target {
     queue: PlaceQueue,
 }
 
-/// Who has asked for places since the process began.
+/// The owners that have asked for places since the process began.
 #[derive(Clone, Copy, Default)]
 enum Askers {
     #[default]
@@ -110,7 +110,7 @@ pub struct LimitedTarget<'a> {
 /// The limits in force for those that wait: they may have changed since the requests were planned.
 pub struct LimitsInForce<'a> {
     pub tables: TablesHandle,
-    /// Of the targets that are waited for, in their order.
+    /// The limits of the targets that are waited for, in their order.
     pub limits: &'a (dyn Fn(&Tables) -> Vec<u32> + Sync),
 }
 
@@ -214,7 +214,7 @@ pub fn no_room() -> Refusal {
     Refusal::new(ErrorCode::Overloaded, message).with("scope", "target").try_again()
 }
 
-/// What a place is of, and whose it is.
+/// The target and the owner of a place.
 struct PlaceKey {
     places: TargetPlaces,
     provider: ProviderId,

@@ -22,7 +22,7 @@ enum SequencePhase {
     LastResort,
 }
 
-/// What comes next, by places in the order.
+/// The next targets, by places in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextTarget {
     /// This target, if it has room at once.
@@ -44,7 +44,8 @@ impl TargetSequence {
         }
     }
 
-    /// What comes next. Targets with open breakers come only while there is time, and stay otherwise, so that they can be left out.
+    /// Returns the next target. Targets with open breakers come only while there is time, and stay otherwise, so that
+    /// they can be left out.
     pub fn next_target(&mut self, is_out_of_time: impl FnOnce() -> bool) -> Option<NextTarget> {
         while self.next < self.len {
             self.next += 1;
@@ -70,7 +71,7 @@ impl TargetSequence {
         (!self.had_no_room.is_empty()).then(|| NextTarget::Waiting(self.had_no_room.clone()))
     }
 
-    /// It has no room: it comes once more, after all others, unless they were waited for in vain.
+    /// Notes that the target has no room: it comes once more, after all others, unless they were waited for in vain.
     pub fn had_no_room(&mut self, at: usize) {
         if !self.has_waited_in_vain {
             self.had_no_room.push(at);
@@ -113,7 +114,7 @@ impl TargetSequence {
         }
     }
 
-    /// It was called beside another one: it does not come any more.
+    /// Notes that the target was called beside another one: it does not come any more.
     pub fn was_called_beside(&mut self, at: usize) {
         self.called_beside = Some(at);
         self.had_no_room.retain(|other| *other != at);

@@ -18,7 +18,7 @@ const DIMENSIONS_USUAL: u64 = 4_096;
 const TOKEN_BYTES_MAX: u64 = 512;
 const TOKEN_BYTES_MAX_WITH_LOGPROBS: u64 = 8 * 1024;
 
-/// What a client asks so much of.
+/// The kind of output that a client asks too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooMuch {
     Vectors,

@@ -29,7 +29,7 @@ named! {
         Degraded = "degraded",
         /// Every model that was called lately fails.
         Down = "down",
-        /// It was not called lately.
+        /// Not called lately.
         Unknown = "unknown",
     }
 }
@@ -159,7 +159,7 @@ pub fn report_of(gateway: &Gateway, tables: &Tables, provider: &Provider, now: D
     }
 }
 
-/// What the verdict follows from.
+/// The figures that the verdict follows from.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     is_closed: bool,

@@ -8,7 +8,7 @@ use events::event::admin::Price;
 /// A price that is created to begin now begins a moment before it is recorded. That is not a date in the past.
 const CLOCK_NOISE: TimeDelta = TimeDelta::seconds(1);
 
-/// What was known when a price got a new state.
+/// The state that was known when a price changed.
 pub struct KnownBefore<'a> {
     /// Changes up to this position concern later requests alone.
     pub begins_after: u64,

@@ -1,4 +1,4 @@
-//! What the history of prices keeps of each change of a price.
+//! A change of a price, as the history of prices keeps it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct PriceEvent {
     pub price: usize,
     /// `None` if it ended.
     pub state: Option<Arc<Price>>,
-    /// Of a past change, since when it concerns requests.
+    /// The time since when a past change concerns requests.
     pub concerns_since: Option<DateTime<Utc>>,
 }
 

@@ -23,7 +23,7 @@ pub struct PriceHistory {
     backends: Vec<BackendPrices>,
     backend_ids: HashMap<ProviderId, HashMap<String, BackendId>>,
     prices: HashMap<PriceId, LatestPrice>,
-    /// By version.
+    /// Indexed by version.
     past_changes: BTreeMap<u64, PastChange>,
     /// Versions of past changes.
     pending: BTreeSet<u64>,
@@ -40,7 +40,7 @@ pub struct PastChange {
     pub chain: Chain,
     pub provider_id: ProviderId,
     pub model: String,
-    /// It concerns no request that was admitted earlier.
+    /// The start of the change: no request that was admitted earlier is concerned.
     pub from: DateTime<Utc>,
     pub recorded_at: DateTime<Utc>,
     /// The position of the backend's first price: no earlier request was charged for this backend.

@@ -40,15 +40,15 @@ struct Rank {
 /// The prices that had begun and had not ended, by the events up to a position.
 #[derive(Default)]
 struct BegunPrices {
-    /// By the numbers of prices.
+    /// Indexed by the numbers of prices.
     ranks: Vec<Option<Rank>>,
     /// With the numbers of their prices. Those that a price no longer has are dropped when they are met.
     highest: BinaryHeap<(Rank, usize)>,
 }
 
 impl PricesAt {
-    /// By the events of the backend's prices in order. A price counts until it ended, also in lists of later versions: to end a
-    /// price does not re-value what it was in force for.
+    /// Expects the events of the backend's prices in order. A price counts until it ended, also in lists of later
+    /// versions: to end a price does not re-value what it was in force for.
     pub fn new(events: &[PriceEvent], at: DateTime<Utc>) -> Self {
         let (mut prices, mut begun) = (Self::default(), BegunPrices::default());
         let mut before = None;

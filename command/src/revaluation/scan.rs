@@ -21,11 +21,11 @@ pub const ACTOR: Actor = Actor::System("revaluation");
 
 /// The position of the log up to which it was read, and what follows from it for some changes of prices.
 pub struct Scan {
-    /// By version.
+    /// Sorted by version.
     changes: Vec<ScannedChange>,
-    /// By backend, as admissions name it.
+    /// Indexed by backend, as admissions name it.
     backends: HashMap<String, ChangesOfBackend>,
-    /// What was in force at the last request for each backend.
+    /// The prices in force at the last request for each backend.
     prices: HashMap<BackendId, ScannedPrices>,
     open: IdMap<RequestId, OpenRequest>,
     /// The corrections that have to be made.
@@ -73,7 +73,7 @@ struct PricedCall<'a> {
 }
 
 impl Scan {
-    /// Of changes in order.
+    /// Expects changes in order.
     pub fn of<'a>(changes: impl Iterator<Item = &'a PastChange>) -> Self {
         let (mut scanned, mut of_backends) = (Vec::new(), HashMap::<String, Vec<PastChange>>::new());
         for change in changes {

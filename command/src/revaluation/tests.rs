@@ -18,7 +18,7 @@ enum Move {
         backend: usize,
         nanos: i64,
         ago: i64,
-        /// It is one that the gateway made itself.
+        /// True for a price that the gateway made itself.
         automatic: bool,
     },
     /// A change of one of the prices: of its rate, or of the time at which it begins.

@@ -1,6 +1,11 @@
 //! The HTTP client for providers: one client per provider, each with its own connection pool. [`guard`] checks every address
 //! before a connection to it. The client reads no proxy settings from the environment and follows no redirects: a 3xx is a
 //! status like any other. It bounds the time to connect; the caller bounds the wait for a response.
+//!
+//! - `pool`: the connections to one provider, shared among tenants. Whoever has an HTTP/1.1 connection polls it
+//!   (`pool/http1.rs`), and a request is given one of its own thread, or one that moves there (`pool/idle.rs`,
+//!   `moving_socket`).
+//! - `loop_mark`: marks requests, so that those that come back are known. `probe`: which step of a connection fails.
 
 mod connect;
 pub mod guard;
@@ -153,7 +158,7 @@ impl UpstreamClients {
         Self { tls: Arc::new(tls), loop_mark, clients: RwLock::default(), lookups: AtomicU64::new(0) }
     }
 
-    /// By which requests that come back are known.
+    /// Returns the mark by which requests that come back are known.
     pub const fn loop_mark(&self) -> &LoopMark {
         &self.loop_mark
     }

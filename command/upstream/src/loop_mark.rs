@@ -25,9 +25,9 @@ pub struct LoopEntries(HeaderValue);
 /// The request goes in a circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looping {
-    /// It has passed this process before.
+    /// The request has passed this process before.
     Back,
-    /// It has passed more gateways than a sensible chain has.
+    /// The request has passed more gateways than a sensible chain has.
     TooMany,
 }
 
@@ -110,7 +110,7 @@ mod tests {
         lines.iter().map(|line| (CDN_LOOP, HeaderValue::try_from(*line).expect("a value"))).collect()
     }
 
-    /// What goes on of these lines.
+    /// Returns the entries that are passed on from these lines.
     fn read(lines: &[&str]) -> Result<Option<String>, Looping> {
         let entries = LoopMark::new([7; 16]).read(&headers(lines))?;
         Ok(entries.map(|LoopEntries(line)| line.to_str().expect("text").to_owned()))

@@ -1,14 +1,27 @@
 //! The connection pool of one provider, which its tenants share.
 //!
-//! An HTTP/1.1 connection carries one request at a time; the pool opens as many as requests need, without a bound of its own,
-//! and keeps idle ones for a while. An HTTP/2 connection carries as many streams as its peer allows; the pool opens another
-//! one as they fill up. A request that finds no room waits in a queue with one line per owner, for a bounded time.
+//! - **HTTP/1.1**: a connection carries one request at a time. The pool opens as many as requests need, without a bound of its
+//!   own, and keeps idle ones for 50 s. Every 5 s it looks for those that the provider has closed. A request takes an idle one
+//!   that its own connection thread watches, or else the one used last.
+//! - **HTTP/2**: a connection carries as many streams as its peer allows, at most 100. The next request uses the connection with
+//!   the fewest streams. The pool opens another connection, up to 64, when half of the streams are in use or a request waits. If
+//!   one cannot be opened, or takes no streams, the pool waits half a second before the next attempt. After 10,000 streams, a
+//!   connection takes no new ones and closes when the open ones have ended. The thread that opened a connection polls it.
 //!
-//! Of three streams or more, no owner ever holds all ([`shares`]), so a tenant whose clients read slowly cannot lock out the
-//! others. Shares count the streams of open connections only: counting those that the pool could open gave one tenant
-//! everything at an upstream that accepts a single connection. Tasks of the pool open connections for the whole queue and not
-//! for one request, so a request that leaves stops nothing that others wait for. The pool sends a request again only if the
-//! upstream has not processed it; choosing another provider, and the deadline of a response, are the caller's.
+//! Tenants share the streams of the open connections ([`shares`]). A tenant may have at most twice as many streams as are free:
+//! two thirds of all if it is alone, less next to others, and of three streams or more never all, so a tenant whose clients read
+//! slowly cannot lock out the others. Shares count the streams of open connections only: counting those that the pool could open
+//! gave one tenant everything at an upstream that accepts a single connection. Requests that get no stream wait up to 15 s in a
+//! queue with one line per tenant; the tenant with the fewest streams goes first. Tasks of the pool open connections for the
+//! whole queue and not for one request, so a request that leaves stops nothing that others wait for.
+//!
+//! A connection's flow-control window is larger than the windows of all its streams together, so a response that nobody reads
+//! stalls only itself. It is much larger because h2 closes a connection when too much unread data arrived in small frames, and
+//! derives that limit from the connection's window.
+//!
+//! The pool sends a request again only if the upstream says that it has not processed it (it refused the stream, or the stream is
+//! above the last one that its GOAWAY names), or if no connection took it: three attempts in all. Choosing another provider, and
+//! the deadline of a response, are the caller's.
 //!
 //! A client with one HTTP/2 connection per provider was rejected: the peer's limit of streams would be one limit for all
 //! tenants. State that needs a lock is in [`state`], where nothing waits; connections are dropped after the lock.

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use super::SendError;
 use super::connect::{AllowedAddresses, CONNECT_MAX, connect, resolve};
 
-/// What came of the steps.
+/// The result of the steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The number of addresses of the name; `None` if it does not resolve.
@@ -39,7 +39,7 @@ pub enum ProbeFault {
     Handshake,
 }
 
-/// What is wrong with a certificate.
+/// The fault found in a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateFault {
     Expired,

@@ -1,4 +1,4 @@
-//! What-if: recorded requests under other budgets, rate limits, prices and routes. Read-only.
+//! Replays recorded requests under other budgets, rate limits, prices and routes. Read-only.
 //!
 //! The log is read once, in order. Up to the beginning of the period it is folded as recorded. In the period, every recorded request
 //! is decided again by the ledger's own function ([`events::ledger`]) on balances that follow the rules, priced by the ledger's own
@@ -6,6 +6,12 @@
 //! leave alone comes out as it is recorded.
 //!
 //! Memory grows with open holds, windows of budgets, and resources of administration, but not with the length of the log.
+//!
+//! - `rules` reads the rules. `replay` takes one event after the other and decides again: `replay/requests.rs` follows
+//!   admitted requests, `refusals.rs` has refused ones, `corrections.rs` later corrections, and `decision.rs` asks the
+//!   ledger.
+//! - `budgets`, `limits`, `pricing`: those under the rules. `ending` has ends as the ledger takes them, and `report` the
+//!   answer.
 
 mod budgets;
 mod ending;

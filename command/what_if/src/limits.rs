@@ -35,7 +35,7 @@ pub(crate) struct Limits<'r> {
     has_begun: bool,
 }
 
-/// What becomes of requests that a recorded limit refused.
+/// The outcome for requests that a recorded limit refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     StillRefused,
@@ -159,7 +159,7 @@ impl<'r> Limits<'r> {
         self.recorded.get(&id).map(|limit| &limit.scope)
     }
 
-    /// What becomes of requests that a limit is recorded to have refused.
+    /// Returns the outcome for requests that a limit is recorded to have refused.
     pub(crate) fn fate(&self, limited: &AccessRateLimited) -> Fate {
         let (LimitName::Configured(id), LimitedMeasure::Configured(measure)) = (limited.limit_id, limited.measure)
         else {

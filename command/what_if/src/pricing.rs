@@ -1,4 +1,4 @@
-//! What requests cost under the rules: by the ledger's own tariffs, from the tokens that were recorded.
+//! The cost of requests under the rules: by the ledger's own tariffs, from the tokens that were recorded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Pricing {
     recorded: HashMap<u64, Arc<Tariff>>,
 }
 
-/// What is held for a request under the rules.
+/// The hold of a request under the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub(crate) held: NanoUsd,
@@ -90,7 +90,8 @@ impl Pricing {
         Some(Bound { held, shrinking: is_exact.then_some(shrinking) })
     }
 
-    /// By the recorded prices, and by those of the rules. `None` if the record does not name the prices of its targets.
+    /// Returns the dearest calls by the recorded prices, and by those of the rules. `None` if the record does not name
+    /// the prices of its targets.
     fn dearest(&self, admitted: &InferenceAdmitted, route: Option<&Tariff>) -> Option<[Dearest; 2]> {
         let prompt = PromptBound { tokens: admitted.input_tokens_bound, ..PromptBound::default() };
         let calls = CallsAtOnce::of(admitted.hedge_after_ms);

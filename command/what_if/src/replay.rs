@@ -85,7 +85,7 @@ impl<'r> Replay<'r> {
         self.recorded.fold(recorded).map_err(|error| unsound(recorded, error.to_string()))
     }
 
-    /// What can be forgotten is forgotten, so that memory does not grow with the log.
+    /// Drops all that can be forgotten, so that memory does not grow with the log.
     pub(crate) fn end_page(&mut self) {
         let Some(now) = self.last else { return };
         let is_due = self.windows_forgotten_at.is_none_or(|at| now - at >= TimeDelta::days(1));

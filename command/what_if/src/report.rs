@@ -46,7 +46,7 @@ impl Figures {
         self.cost_usd = self.cost_usd + ruled.into();
     }
 
-    /// What the rules would have added to the cost; negative for what they would have saved.
+    /// Returns the cost that the rules would have added; negative for what they would have saved.
     pub fn difference(&self) -> NanoUsdSum {
         self.cost_usd - self.recorded_cost_usd
     }
@@ -93,7 +93,7 @@ pub struct Report {
     pub tenants: BTreeMap<Option<TenantId>, Figures>,
     pub tenant_names: BTreeMap<TenantId, String>,
     pub users: BTreeMap<(Option<TenantId>, Option<UserId>), Figures>,
-    /// By frontend name. What a rate limit had refused is not in it: the model is not recorded.
+    /// Indexed by frontend name. Requests that a rate limit refused are not in it: their model is not recorded.
     pub models: BTreeMap<String, Figures>,
     pub refused_by: BTreeMap<RefusingRule, RefusedBy>,
 }

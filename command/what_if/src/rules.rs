@@ -221,7 +221,7 @@ impl LimitChange {
         Ok(Self { limit_id: fields.required("limit_id")?, bounds: measures(&fields)? })
     }
 
-    /// What a measure is bounded by under this rule, if it is recorded as `recorded`.
+    /// Returns the bound of a measure under this rule, if it is recorded as `recorded`.
     pub(crate) fn bound(&self, measure: Measure, recorded: Option<u64>) -> Option<u64> {
         let given = self.bounds.iter().find(|(given, _)| *given == measure);
         given.map_or(recorded, |(_, bound)| *bound)

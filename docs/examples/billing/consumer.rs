@@ -75,7 +75,7 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// What is read of an event. Its other members are left alone: the names in them are its clients' own.
+/// The members of an event that are read. The others are left alone: the names in them are its clients' own.
 #[derive(Deserialize)]
 struct Event {
     r#type: String,
@@ -90,7 +90,7 @@ struct Amounts {
     delta_usd: Option<String>,
 }
 
-/// What was counted last: its position, and when it was recorded.
+/// The last counted event: its position, and when it was recorded.
 pub struct Progress {
     position: u64,
     recorded_at: String,

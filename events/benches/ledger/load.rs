@@ -23,7 +23,7 @@ const FRAME_BYTES: u64 = 4096 + 24;
 /// The time before counting starts, in which statements are prepared and files grow.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 
-/// What one process did in a time.
+/// Counts and times of one process over a measured period.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Measured {
     pub took: Duration,

@@ -42,7 +42,7 @@ pub struct Hunt {
     pub disturbed_every: Duration,
 }
 
-/// What was found. A hunt that finds something wrong panics instead.
+/// The result of a hunt that found nothing wrong; a hunt that finds an error panics instead.
 pub struct HuntResult {
     pub events: u64,
     pub took: Duration,
@@ -56,7 +56,7 @@ pub struct HuntResult {
     pub last_waits: Vec<Duration>,
 }
 
-/// What the parts of a hunt tell each other.
+/// The state that the parts of a hunt share.
 pub(crate) struct HuntState {
     database: DatabaseAddress,
     /// The last position that somebody was told of.
@@ -200,5 +200,5 @@ impl HuntState {
     }
 }
 
-/// What somebody was told is in the log: at this position, about this request, by this name.
+/// An event that a caller was told is in the log: its position, its request and the name of its kind.
 pub(crate) type Acknowledged = (u64, RequestId, &'static str);

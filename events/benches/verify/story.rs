@@ -225,7 +225,7 @@ impl World {
     }
 }
 
-/// Of a hundred requests, one is refused, one fails, one is cancelled, one needs two attempts, and the rest are answered.
+/// Records one request. Of a hundred, one is refused, one fails, one is cancelled, one needs two attempts, and the rest are answered.
 async fn request(world: Arc<World>, number: u64) {
     if number % 100 == 3 {
         let refusal = Refusal::new(ErrorCode::ModelNotFound, "there is no such model");

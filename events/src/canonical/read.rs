@@ -27,7 +27,7 @@ pub enum ReadError {
     Event(#[from] DecodeError),
     #[error(transparent)]
     Canonical(#[from] CanonicalError),
-    /// It says what an event says, and in another form than the one that is hashed.
+    /// The text is a valid event, but not in the form that is hashed.
     #[error("it is not in canonical form (RFC 8785)")]
     NotCanonical,
 }

@@ -70,7 +70,7 @@ pub struct AccessRateLimited {
 }
 
 named! {
-    /// What a read shows: the part of the record.
+    /// The part of the record that a read shows.
     pub enum ReadKind {
         /// `/v1/audit`.
         Audit = "audit",
@@ -80,7 +80,7 @@ named! {
         Usage = "usage",
         /// Single requests: `/v1/inferences`, alone or in lists.
         Inferences = "inferences",
-        /// What is kept of a prompt and its answer: `/v1/inferences/{request_id}/content`.
+        /// The kept prompt and answer: `/v1/inferences/{request_id}/content`.
         Content = "content",
     }
 }
@@ -115,7 +115,7 @@ named! {
 /// Changes by administration that a rule refused. Nothing of their bodies is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminRejected {
-    /// As the client saw it.
+    /// The code that the client got.
     pub code: ErrorCode,
     /// The kind of the resource that the path names.
     pub resource: StreamKind,
@@ -141,7 +141,7 @@ pub struct AccessLimitsLocal {
     /// When Redis was away for the node, or when it began to run while it was.
     #[serde(with = "wire")]
     pub began_at: DateTime<Utc>,
-    /// What failed, for people.
+    /// The failure in words, for people.
     pub reason: String,
 }
 

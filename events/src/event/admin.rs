@@ -96,7 +96,7 @@ pub struct Tenant {
     /// True if its own administrators may create and change providers that serve it alone, and their prices.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_providers: bool,
-    /// What the record keeps of its prompts and answers.
+    /// How much content of its prompts and answers is kept.
     #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
     pub content_policy: ContentPolicy,
     /// For how many days sealed content is kept after the day of its admission; absent for ever.
@@ -105,7 +105,7 @@ pub struct Tenant {
     /// True while nothing of it may be deleted or erased, whatever else says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legal_hold: bool,
-    /// What is required of each target that its requests are sent to.
+    /// Terms that each target of its requests must meet.
     #[serde(default, skip_serializing_if = "RequiredTerms::is_empty")]
     pub required_terms: RequiredTerms,
     /// Frontend names and globs that bind all of its keys; absent for every model that it can see.
@@ -207,7 +207,7 @@ impl KeyRotated {
 }
 
 named! {
-    /// What made a resource that nobody created by a command. The gateway changes and ends such a resource itself.
+    /// The origin of a resource that nobody created by a command. The gateway changes and ends such a resource itself.
     pub enum Origin {
         /// A variable of the gateway's environment.
         Environment = "environment",
@@ -260,7 +260,7 @@ pub struct Provider {
     /// True if its server is asked for its models, which all tenants can then use at no cost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discover_models: bool,
-    /// What made it; absent if it was created by a command.
+    /// Its origin; absent if a command created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The variable of the environment that has its API key; absent if the key, if any, is sealed.
@@ -427,7 +427,7 @@ pub struct Model {
     /// The model that gets a copy of a share of its requests; absent if none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
-    /// What the strategy `rules` goes by.
+    /// The rules of the strategy `rules`.
     #[serde(default, skip_serializing_if = "RoutingRules::is_empty")]
     pub rules: RoutingRules,
     /// After how many milliseconds without content from the first target the next one is called, too; absent if it never is.
@@ -440,7 +440,7 @@ pub struct Model {
     /// The tenant that owns it; absent for a model shared by all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// What made it; absent if it was created by a command. A model that was made so yields its name to any other.
+    /// Its origin; absent if a command created it. A model with an origin yields its name to any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
@@ -544,10 +544,10 @@ impl Shown for Budget {
 }
 
 named! {
-    /// What a rate limit does on a node that cannot count in Redis.
+    /// How a node applies a rate limit while it cannot count in Redis.
     #[derive(Default)]
     pub enum WhenUnshared {
-        /// It admits the node's share.
+        /// Admits the node's share.
         #[default]
         Local = "local",
         /// Refuses every request.

@@ -118,13 +118,13 @@ pub struct BudgetAdjusted {
     /// The correction of a price; absent if the correction has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<CorrectedValue>,
-    /// What the request was counted under when it ended, so that the correction is counted there too; absent if the correction
-    /// has another cause.
+    /// The model, backend and payer that the request was counted under when it ended, so that the correction is counted there too;
+    /// absent if the correction has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Box<CorrectedRequest>>,
 }
 
-/// What a corrected request was counted under when it ended.
+/// The model, backend and payer that a corrected request was counted under when it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorrectedRequest {
     /// The frontend model.
@@ -140,7 +140,7 @@ impl BudgetAdjusted {
     pub const PRICE_CORRECTED: &'static str = "price_corrected";
 }
 
-/// What a request costs by prices that were corrected after it was charged.
+/// The cost of a request by prices that were corrected after it was charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorrectedValue {
     /// The log position of the price's event; the value is that of the price list as of it.

@@ -44,9 +44,9 @@ family! {
 /// The versions, as log positions, of everything that was in force when the request was admitted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Versions {
-    /// Of the model that served; for an alias, of the one that it stood for.
+    /// The version of the model that served; for an alias, of the model that it stood for.
     pub model: u64,
-    /// Of the alias that was asked for; absent for a model with targets.
+    /// The version of the requested alias; absent for a model with targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<u64>,
     /// Absent for the operator's own inference.
@@ -83,7 +83,7 @@ pub struct InferenceAdmitted {
     /// SHA-256 of the request's salt and of the body as received, in hex, if the body is kept sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_digest: Option<String>,
-    /// What the record keeps of the prompt and the answer.
+    /// How much content of the prompt and the answer is kept.
     #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
     pub content_policy: ContentPolicy,
     pub metadata: BTreeMap<String, String>,
@@ -111,11 +111,11 @@ pub struct InferenceAdmitted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub strategy: Strategy,
-    /// Who chose it; absent if the model did.
+    /// The party that chose the strategy; absent if the model did.
     #[serde(default, skip_serializing_if = "ChosenBy::is_model")]
     pub chosen_by: ChosenBy,
-    /// What the strategy went by, of each target of the model, by `provider_id/model`. Two numbers: the second one decides among
-    /// equals of the first. Absent if they follow from the model's row.
+    /// The figures that the strategy ordered the targets by, for each target of the model, by `provider_id/model`. The second number
+    /// decides among equals of the first. Absent if they follow from the model's row.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, RankFigures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
@@ -123,7 +123,7 @@ pub struct Route {
     /// that one does not meet: `residency_not_met`, `zero_retention_not_met` or `training_not_met`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
-    /// What the rules of the model went by; absent if it has another strategy.
+    /// The features that the rules of the model decided by; absent if it has another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<RequestFeatures>,
     /// The rule that held, from 0; absent if none did.
@@ -179,7 +179,7 @@ impl InferenceAdmitted {
         }
     }
 
-    /// What decides which budgets and limits bind it, with the context of the event.
+    /// The subject of scopes, which decides which budgets and limits bind the request. `context` is that of the event.
     pub fn scope_subject(&self, context: &Context) -> ScopeSubject<'_> {
         let (chain, stands_for, teams) = (context.chain(), self.stood_for(), &self.versions.teams);
         ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
@@ -262,8 +262,8 @@ pub struct InferenceRefused {
     pub model: String,
     /// The number of refusals that this stands for.
     pub count: u64,
-    /// What decided, beside its parties and its model, which budgets bound it. Only for a refusal by a budget, and absent if there
-    /// was nothing; of several, that of the last one.
+    /// The subject of scopes beside the parties and the model, which decided which budgets bound the request. Only for a refusal by a
+    /// budget, and absent if it is empty; for several refusals, that of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoped_by: Option<Box<ScopedBy>>,
     /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`,
@@ -273,7 +273,7 @@ pub struct InferenceRefused {
 }
 
 impl InferenceRefused {
-    /// What decided which budgets bound it, as far as that is recorded, with the context of the event.
+    /// The subject of scopes, which decided which budgets bound the request, as far as it is recorded. `context` is that of the event.
     pub fn scope_subject(&self, context: &Context) -> ScopeSubject<'_> {
         let chain = context.chain();
         match &self.scoped_by {
@@ -287,7 +287,7 @@ impl InferenceRefused {
     }
 }
 
-/// What scopes of budgets are about, beside the parties of a request and its model.
+/// The subject of the scopes of budgets, beside the parties of a request and its model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopedBy {
     /// The model's name, if the event has another one because it stands for several.
@@ -304,7 +304,7 @@ pub struct ScopedBy {
 }
 
 impl ScopedBy {
-    /// What an admission says of it; `None` if that is nothing.
+    /// Returns the subject of an admission; `None` if it is empty.
     pub fn of(admitted: &InferenceAdmitted) -> Option<Box<Self>> {
         let stands_for = admitted.stood_for().map(str::to_owned);
         let (metadata, teams) = (admitted.metadata.clone(), admitted.versions.teams.clone());
@@ -366,13 +366,13 @@ named! {
 }
 
 named! {
-    /// What became of the second call of a request that was made beside the first one, because that had not answered.
+    /// The outcome of a hedge: a second call made beside the first one, because that had not answered.
     pub enum Hedge {
-        /// It answered first.
+        /// The second call answered first.
         Answered = "answered",
         /// The first call answered first.
         Lost = "lost",
-        /// It failed.
+        /// The second call failed.
         Failed = "failed",
         /// The request ended before either of them had answered.
         Unfinished = "unfinished",
@@ -389,7 +389,7 @@ pub struct InferenceEnded {
     pub admitted_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<Backend>,
-    /// Who pays the backend. Events of versions that did not record it lack it: see [`InferenceEnded::payer`].
+    /// The payer of the backend. Events of versions that did not record it lack it: see [`InferenceEnded::payer`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payer: Option<Payer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -420,7 +420,7 @@ pub struct InferenceEnded {
     /// How long it waited for a target to have room, in milliseconds; absent if it did not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_ms: Option<u64>,
-    /// What became of the second call, if it was made beside the first one: a hedge. Absent if it was not.
+    /// The outcome of the hedge, a second call beside the first one; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Hedge>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -429,7 +429,7 @@ pub struct InferenceEnded {
     /// calls, as the provider sent them. Absent without text, or if the policy is to keep nothing. See [`crate::content`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_digest: Option<String>,
-    /// What was to be kept sealed, and is not, because there was no room on its way to the object store.
+    /// Parts that should have been kept sealed, but were lost because there was no room on their way to the object store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content_lost: Vec<ContentPart>,
     /// The error code that the client got; absent if it completed.
@@ -467,7 +467,7 @@ impl InferenceEnded {
         }
     }
 
-    /// Who pays the backend; `None` without one. The platform, if the event does not say it.
+    /// The payer of the backend; `None` without a backend. The platform, if the event does not say it.
     pub fn payer(&self) -> Option<Payer> {
         self.payer.or(self.backend.as_ref().map(|_| Payer::Brokered))
     }

@@ -11,7 +11,7 @@ pub type TeamVersions = BTreeMap<TeamId, u64>;
 static NO_TEAMS: TeamVersions = BTreeMap::new();
 static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
-/// What the scopes of budgets and rate limits are about.
+/// The properties of a request that scopes of budgets and rate limits match.
 #[derive(Clone, Copy, Debug)]
 pub struct ScopeSubject<'a> {
     pub chain: Chain,

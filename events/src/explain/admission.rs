@@ -23,17 +23,17 @@ pub struct AdmissionCheck {
     pub decision: Decision,
     /// The decision was made after the events before this position.
     pub decided_before: u64,
-    /// What it wanted of each budget: its bound, before budgets lowered its cap. `None` for a refusal that no budget caused.
+    /// The amount that it needed of each budget: its bound, before budgets lowered its cap. `None` for a refusal that no budget caused.
     pub wanted: Option<NanoUsd>,
     /// The budget that the client was told about; `None` for other refusals, and for an admission.
     pub refused_by: Option<BudgetId>,
     pub budgets: Vec<BindingBudget>,
     pub limits: Vec<BindingLimit>,
-    /// What it counted against limits of tokens, if that is recorded.
+    /// The tokens that it counted against rate limits, if they are recorded.
     pub rate_limited_tokens: Option<u64>,
 }
 
-/// What is recorded of a request.
+/// The recorded decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     Admitted,

@@ -35,24 +35,24 @@ pub struct BoundCheck {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unlowered {
     pub held: NanoUsd,
-    /// What a lower cap costs.
+    /// The cost under lower caps.
     pub shrinking: Shrinking,
 }
 
-/// What a request can cost at one of its targets.
+/// The most that a request can cost at one of its targets.
 #[derive(Clone, Debug)]
 pub struct BoundTarget {
     /// `provider_id/model`.
     pub backend: String,
     pub price_version: u64,
-    /// Of the price.
+    /// The owners of the price.
     pub owners: Chain,
     pub terms: BoundTerms,
     pub request_usd: NanoUsd,
     pub computed: Option<NanoUsd>,
 }
 
-/// What the log does not have, as it is supposed.
+/// Assumptions about request fields that are not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Supposed {
     choices: u64,
@@ -60,7 +60,7 @@ struct Supposed {
 }
 
 impl Supposed {
-    /// What is said of a hold that follows with this alone; `None` if nothing had to be supposed.
+    /// The sentence for a hold that follows only under these assumptions; `None` if nothing had to be assumed.
     fn undecided(self) -> Option<String> {
         let Self { choices, service_tier } = self;
         let supposed = match (choices, service_tier) {
@@ -201,7 +201,7 @@ fn unlowered(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, supposed
     Some(Unlowered { held, shrinking: Shrinking { line, resent: None, tokens_min: SHRUNK_OUTPUT_TOKENS_MIN } })
 }
 
-/// What the log does not have and the hold may be explained by; `None` if nothing can explain it.
+/// The fact that is not in the log and may explain the hold; `None` if none can.
 fn unrecorded(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, held: NanoUsd) -> Option<&'static str> {
     let once = Supposed { choices: 1, service_tier: None };
     if priced.iter().any(|target| target.tariff.bills_images()) && bound(priced, admitted, once)? < held {

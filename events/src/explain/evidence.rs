@@ -1,4 +1,4 @@
-//! What the log has about a request: its own events, the versions that its admission names, and the changes of administration
+//! The evidence about a request in the log: its own events, the versions that its admission names, and the changes of administration
 //! that it was decided by.
 
 use std::collections::{BTreeSet, HashSet};
@@ -33,7 +33,7 @@ pub(super) struct Evidence {
     pub limits: Vec<Recorded>,
     /// The changes of the teams that its user has been in, in order, without their other users.
     teams: Vec<Recorded>,
-    /// What it required of its targets, and what is stated of these.
+    /// The terms that it required of its targets, and those stated of them.
     pub terms: TermsEvidence,
     /// The request that it is a copy of.
     pub copied: Option<CopiedRequest>,
@@ -47,7 +47,7 @@ pub(super) struct Evidence {
 #[derive(Default)]
 struct WantedChanges {
     chain: Chain,
-    /// As `provider_id/model`.
+    /// Each as `provider_id/model`.
     backends: BTreeSet<String>,
     prices: HashSet<PriceId>,
     budgets: HashSet<BudgetId>,
@@ -231,7 +231,7 @@ impl Evidence {
         }
     }
 
-    /// What decides which budgets and limits bound it: its first event says it.
+    /// The subject of scopes, which decides which budgets and limits bind the request, from its first event.
     pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
         match self.life.first().map(|begin| (&begin.context, &begin.event)) {
             Some((context, Event::Inference(Inference::Admitted(admitted)))) => admitted.scope_subject(context),
@@ -241,7 +241,7 @@ impl Evidence {
         }
     }
 
-    /// What is said of it if it is not whole.
+    /// The sentence for evidence that is not whole.
     pub(super) fn too_many_changes(&self) -> String {
         let changes = self.bounds.changes;
         format!(
@@ -250,7 +250,7 @@ impl Evidence {
         )
     }
 
-    /// What is said of budgets whose movements are too many.
+    /// The sentence for budgets that have too many movements.
     pub(super) fn too_much_spending(&self) -> String {
         let positions = self.bounds.positions;
         format!("more than {positions} positions would have to be read for what a budget had before the request")
@@ -330,7 +330,7 @@ impl Evidence {
     }
 }
 
-/// What was held for a request.
+/// The amount that was held for a request.
 #[derive(Clone, Copy)]
 pub(super) struct HeldAmount {
     /// The position of the hold.

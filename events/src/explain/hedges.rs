@@ -47,7 +47,7 @@ pub(super) fn check(
     ended.hedge
 }
 
-/// Of the two calls, the one that did not answer first was cancelled; the first call had been given its time.
+/// Checks that, of the two calls, the one that did not answer first was cancelled, and that the first call had been given its time.
 fn must_be_hedged(
     position: u64,
     attempt: &AttemptFailed,

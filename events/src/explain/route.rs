@@ -26,12 +26,12 @@ pub struct RouteCheck {
     pub model: Option<Model>,
     /// `None` if the log does not have the version of the model.
     pub strategy: Option<Strategy>,
-    /// Who chose it, as the admission says.
+    /// The party that chose the strategy, as the admission says.
     pub chosen_by: Option<ChosenBy>,
     /// The rule of the model that held, from 0, and what its rules went by, as the admission says.
     pub rule: Option<u64>,
     pub features: Option<RequestFeatures>,
-    /// What was required of each target; `None` if nothing was.
+    /// The terms required of each target; `None` if there were none.
     pub terms: Option<AdmittedTerms>,
     /// The targets that could serve in the order in which they are tried, then the others.
     pub targets: Vec<RouteTarget>,
@@ -48,7 +48,7 @@ pub struct RouteTarget {
     /// Why it was left out of the order, if the admission says so: one whose breaker was open was to be called only if no other one could
     /// be.
     pub left_out: Option<String>,
-    /// What its place follows from.
+    /// The reason for its place.
     pub reason: Reason,
     pub price_version: Option<u64>,
     pub was_called: bool,
@@ -329,7 +329,7 @@ fn must_follow(check: &mut RouteCheck, is_hedged: bool) {
     }
 }
 
-/// What targets are ordered by when they are called: those whose breakers were open come after all others.
+/// The key by which targets are ordered when they are called: those with open breakers come after all others.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct CallOrderKey {
     had_open_breaker: bool,

@@ -32,14 +32,14 @@ pub struct CallCost {
     pub backend: Option<Backend>,
     pub usage: Option<Usage>,
     pub price_version: Option<u64>,
-    /// Of the price.
+    /// The owners of the price.
     pub owners: Option<Chain>,
     pub recorded: NanoUsd,
     /// `None` if it cannot be computed: the price is missing, money cannot count it, or a setting decided.
     pub computed: Option<NanoUsd>,
     /// True if nobody knows the usage, and the recorded cost is one of the two between which a setting decides.
     pub is_by_setting: bool,
-    /// What is billed, without what costs nothing. Empty if the cost does not follow from usage.
+    /// Billed items, without those that cost nothing. Empty if the cost does not follow from usage.
     pub items: Vec<CostItem>,
 }
 
@@ -122,7 +122,8 @@ fn may_be_hedged(evidence: &Evidence) -> bool {
     })
 }
 
-/// Of a call that was cancelled for another one, nobody may know what it used: it costs its own bound or nothing.
+/// Recomputes the costs of failed calls. The usage of a call that was cancelled for another one may be unknown: such a call costs its own
+/// bound or nothing.
 fn failed_calls(evidence: &Evidence, held: Option<NanoUsd>) -> Vec<CallCost> {
     let may_be_hedged = may_be_hedged(evidence);
     let failed = evidence.life.iter().filter_map(|recorded| match &recorded.event {

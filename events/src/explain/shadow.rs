@@ -9,7 +9,7 @@ use crate::ids::RequestId;
 use crate::log::{LogError, Reader};
 use crate::terms::RequiredTerms;
 
-/// What the log has about the request that was copied, before its copy was admitted.
+/// The events of a copied request that the log had before the copy was admitted.
 pub(super) struct CopiedRequest {
     request: RequestId,
     admission: Option<(Recorded, Box<InferenceAdmitted>)>,
@@ -110,8 +110,8 @@ pub(super) fn check(
     }
 }
 
-/// What tenant and request required together. Of two regions that exclude each other, the request's: no target is in both, so none was
-/// called.
+/// The terms that tenant and request required together. If their regions exclude each other, those of the request: no target meets both, so
+/// none was called.
 fn required_together(admitted: &InferenceAdmitted) -> RequiredTerms {
     let terms = admitted.route.as_ref().and_then(|route| route.terms.as_ref());
     let terms =

@@ -1,4 +1,4 @@
-//! What budgets had before a request: the sums of the events that moved money in their windows.
+//! The amounts of budgets before a request: the sums of the events that moved money in their windows.
 //!
 //! A window has no movement before it begins, and none before its budget was opened, so that reading can begin there. The log
 //! finds the events of a tenant or a partner without reading the others.
@@ -56,7 +56,7 @@ pub(super) struct Spending<'a> {
     unread: HashSet<BudgetId>,
 }
 
-/// What one event moves in the windows of the budgets of an owner.
+/// The movement of one event in the windows of an owner's budgets.
 struct WindowMovement {
     position: u64,
     recorded_at: DateTime<Utc>,

@@ -17,10 +17,10 @@ use crate::log::{LogError, Reader};
 use crate::routing::LeftOut;
 use crate::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms, Term};
 
-/// What the log has about the terms of a request.
+/// Evidence about the terms of a request.
 #[derive(Default)]
 pub(super) struct TermsEvidence {
-    /// What the tenant has been since when, in order.
+    /// The versions of the tenant, each since when, in order.
     of_tenant: Vec<(DateTime<Utc>, Tenant)>,
     /// The versions of models that are named for stating the terms of targets.
     stating: Vec<Recorded>,
@@ -93,7 +93,7 @@ impl TermsEvidence {
         self.of_tenant.last().map(|(_, tenant)| tenant)
     }
 
-    /// What is stated of a target: by the model's row, or by shared models. `None` if that is nowhere in the log.
+    /// The terms stated of a target: by the model's row, or by shared models. `None` if the log has no such statement.
     fn stated(&self, model: &Model, target: &Target, terms: &AdmittedTerms, before: u64) -> Option<StatedTerms> {
         let is_in_row = model.tenant_id.is_none() || self.tenants_own.contains(&target.provider_id);
         if is_in_row {

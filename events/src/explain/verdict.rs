@@ -1,4 +1,4 @@
-//! What a part of a request says when it is decided again.
+//! The verdict on a part of a request that is decided again.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Difference {
     pub about: About,
 }
 
-/// What the values of a difference tell about: not everybody may see the figures of every budget.
+/// The subject of the values in a difference: not everybody may see the figures of every budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     Request,

@@ -24,7 +24,7 @@ struct Granted {
     admitted: Box<InferenceAdmitted>,
 }
 
-/// What a budget that binds a request has, and whether the request fits.
+/// The amounts of a budget that binds a request, and whether the request fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetRoom {
     pub window: BudgetWindow,
@@ -148,12 +148,12 @@ impl Balances {
         shrinking.affordable(admission.admitted.max_output_tokens, left)
     }
 
-    /// What is left of the budget's limit; negative if more is used than the limit.
+    /// The rest of the budget's limit; negative if more is used than the limit.
     fn left(&self, (window, BudgetInForce { budget, .. }): &Binding<'_>) -> NanoUsdSum {
         NanoUsdSum::from(budget.limit_usd) - self.amounts(window).used()
     }
 
-    /// What is left as an amount that can be held; `None` if more is used than the limit.
+    /// The rest of the limit as an amount that can be held; `None` if more is used than the limit.
     fn spendable(&self, binding: &Binding<'_>) -> Option<NanoUsd> {
         self.left(binding).to_amount().filter(|left| !left.is_negative())
     }

@@ -22,7 +22,7 @@ pub struct RefusedRequest {
     pub request_id: RequestId,
     pub context: Context,
     pub model: String,
-    /// Of one that a budget refuses.
+    /// Present for a request that a budget refuses.
     pub scoped_by: Option<Box<ScopedBy>>,
     pub refusal: Refusal,
 }

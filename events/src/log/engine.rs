@@ -46,7 +46,7 @@ pub(super) enum TurnState {
     Held,
     /// Another process has it, or waited for it before.
     Awaited,
-    /// It was not asked for, was lost, or another process does not give it up: one goes on without it.
+    /// The turn was not asked for, was lost, or another process does not give it up: this process goes on without it.
     NotHeld,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct EventPage {
     pub(super) is_checkpoint: bool,
     /// The log ended there when it was read.
     pub(super) is_last: bool,
-    /// Who appended all of them.
+    /// The appender of all of them.
     pub(super) appended_by: AppendedBy,
 }
 

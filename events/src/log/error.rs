@@ -65,7 +65,7 @@ pub enum LogError {
 /// The database has no ledger that this program can use.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtherSchema {
-    /// Of a shared ledger: nothing was migrated yet.
+    /// A shared database without a ledger: nothing was migrated yet.
     #[error("there is no ledger in it yet: run `ledgerway migrate`")]
     Missing,
     /// A shared database has something else under the name of the ledger's schema.

@@ -5,7 +5,7 @@ use super::owners::{BLOCK_POSITIONS, Owner, block_of};
 use super::{EventFilter, Part, READ_POSITIONS_MAX};
 use crate::event::Recorded;
 
-/// What the log says when the read begins.
+/// The state of the log when the read begins.
 #[derive(Clone, Copy)]
 pub(super) struct LogAtRead {
     /// The last position, read before everything else: events appended meanwhile have later positions.
@@ -22,7 +22,7 @@ pub(super) struct LogAtRead {
 #[derive(Clone, Copy)]
 pub(super) struct FilteredRead {
     log: LogAtRead,
-    /// It begins after this position.
+    /// The read begins after this position.
     after: u64,
     /// The last position that the filter's times allow.
     end: u64,

@@ -15,7 +15,7 @@ use crate::event::Recorded;
 /// Events that follow each other, whole batches of them.
 pub(super) type EventBatch = Arc<[Arc<Recorded>]>;
 
-/// Who appended a batch.
+/// The process that appended a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum AppendedBy {
     ThisProcess,
@@ -23,7 +23,7 @@ pub(super) enum AppendedBy {
     Others,
 }
 
-/// What the writer publishes: without events, those up to the head must be read from the database.
+/// The last batch that the writer published: without events, those up to the head must be read from the database.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TailBatch {
     pub(super) events: EventBatch,
@@ -35,7 +35,7 @@ pub(super) struct TailBatch {
 pub enum Followed {
     /// A batch that this process has just recorded.
     Batch(EventBatch),
-    /// What other processes have appended, just read.
+    /// A batch of other processes, just read.
     Others(EventBatch),
     /// A page read from the database; there may be more.
     Page(EventBatch),

@@ -31,7 +31,7 @@ impl HoldHistory {
         matches!(event, Event::Hold(Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_) | Hold::Adjusted(_)))
     }
 
-    /// What a settled hold is charged by now, and where; `None` if it ended in another way.
+    /// The present charge of a settled hold, and its windows; `None` if the hold ended in another way.
     pub(super) fn settled(&self) -> Result<Option<EndedHold>, Overflow> {
         let charged = self.charged?;
         Ok(charged.zip(self.settled_in.clone()).map(|(charged, windows)| EndedHold { windows, charged }))

@@ -19,7 +19,7 @@ pub const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::days(30);
 /// The `Retry-After` for a request that is still being answered.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What identifies a repeated request.
+/// The identity of a repeated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferenceKey {
     /// The owner of the key: the tenant that is charged.

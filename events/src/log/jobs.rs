@@ -134,7 +134,7 @@ pub(super) trait JobKind: Send + Sized + 'static {
     /// Called when the job will not be recorded.
     fn on_rejected(&self, _error: &Self::Error) {}
 
-    /// As [`Job::give_up`].
+    /// See [`Job::give_up`].
     fn give_up(&self, _balances: &mut Balances) {}
 
     /// The end that must be recorded after this error, which its caller is told; with the last decision on the job.

@@ -32,7 +32,7 @@ pub(super) enum RolePlace {
     Shared { rows: Box<dyn LeaseRows>, clock: Arc<dyn Clock> },
 }
 
-/// What a database answers.
+/// The answer of a database.
 pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
 
 /// The leases in a database, for one process.
@@ -134,7 +134,7 @@ impl Lease {
         }
     }
 
-    /// What was remembered last; `None` if nothing was.
+    /// The memory that was stored last; `None` if there is none.
     pub async fn memory(&self) -> Result<Option<RoleMemory>, LogError> {
         match &*self.place {
             RolePlace::Folder(memories) => memories.read(self.role).await,

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How a process counts rate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitSharing {
-    /// By itself: it was given no Redis.
+    /// Alone: the process was given no Redis.
     Off,
-    /// It was given a Redis, and does not serve yet: it is finding out whether it can use it.
+    /// The process was given a Redis, and does not serve yet: it is finding out whether it can use it.
     Starting,
-    /// It was given a Redis, and has never reached it: it has a wrong address, or started while Redis was away.
+    /// The process was given a Redis, and has never reached it: the address is wrong, or it started while Redis was away.
     Unreached,
-    /// It has lost its connection to Redis, or has not told it yet what it counts.
+    /// The process has lost its connection to Redis, or has not told it yet what it counts.
     Disconnected,
     /// Its Redis answers it, and accepts writes.
     Connected,
@@ -37,7 +37,8 @@ impl LimitSharing {
     }
 }
 
-/// What a process says of it, at its start and then each second. Cheap to clone; the clones share it. A process that counts no rate
+/// The sharing that a process reports, at its start and then each second. Cheap to clone; the clones share it. A process that counts no
+/// rate
 /// limits says nothing.
 #[derive(Clone, Debug, Default)]
 pub struct LimitSharingSign(Arc<Mutex<Option<LimitSharing>>>);

@@ -18,16 +18,16 @@ use crate::ledger::Balances;
 /// A process of a shared log that has run longer than another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierNode {
-    /// As in [`RunningNode`].
+    /// The id of the node, as in [`RunningNode`].
     pub node_id: String,
-    /// It was seen in the last ten seconds, and could append then.
+    /// True if the node was seen in the last ten seconds, and could append then.
     pub could_append_lately: bool,
 }
 
 /// A process that serves a shared log, and was seen in the last ten seconds. Times are by the database's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningNode {
-    /// As in its log lines, and in the batches of the log.
+    /// The id of the node, as in its log lines and in the batches of the log.
     pub node_id: String,
     /// From which it is connected, as the database sees it; `local` for a socket.
     pub address: String,

@@ -17,7 +17,7 @@ const ADMINISTRATION_MAX: usize = 1;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What a reader is for. Readers of one purpose never wait for those of another.
+/// The purpose of a reader. Readers of one purpose never wait for those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Look-ups for decisions: a few rows each.

@@ -1,4 +1,4 @@
-//! What the roles of a log in a folder remember: one file, which is replaced as a whole.
+//! The memories of the roles of a log in a folder: one file, which is replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

@@ -89,7 +89,7 @@ pub(super) struct LogWriter<E> {
     publisher: Publisher,
     figures: Arc<WriterFigures>,
     failures: FailureLog,
-    /// By the monotonic clock, like `tidied_at`.
+    /// The last sweep by the monotonic clock, as is `tidied_at`.
     swept_at: Duration,
     tidied_at: Duration,
     /// When it was last checked, besides appends, that a shared log can be written; `None` before the first time.

@@ -11,7 +11,7 @@ pub enum CallsAtOnce {
 }
 
 impl CallsAtOnce {
-    /// By how long the first call is alone; `None` if it always is.
+    /// The calls of a request whose first call is alone for this time; `None` if it always is.
     pub const fn of(hedge_after_ms: Option<u64>) -> Self {
         if hedge_after_ms.is_some() { Self::Two } else { Self::One }
     }
@@ -53,13 +53,13 @@ impl Dearest {
         Some(Self { calls, cap, held, lines })
     }
 
-    /// What is held under the cap. `None` if money cannot count it.
+    /// The amount held under the request's cap. `None` if money cannot count it.
     pub fn held(&self) -> Option<NanoUsd> {
         let [first, second] = self.held;
         first.checked_add(second)
     }
 
-    /// What is held under lower caps. `None` if money cannot count it.
+    /// The amount held under lower caps. `None` if money cannot count it.
     pub fn line(&self) -> Option<CostLine> {
         let [first, second] = self.lines;
         match self.calls {

@@ -29,7 +29,7 @@ impl HighestRates {
 /// The highest prices of all requests that one tariff is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HighestRatesTable {
-    /// Of requests that name no service tier, or none that the tariff has.
+    /// For requests that name no service tier, or none that the tariff has.
     without_service_tier: HighestByLength,
     by_service_tier: Vec<(ServiceTier, HighestByLength)>,
 }
@@ -58,7 +58,7 @@ impl HighestRatesTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HighestByLength {
     shortest: HighestRates,
-    /// Of prompts that have more tokens than this, with what shorter ones can cost: the lowest length first.
+    /// The rates of prompts with more tokens than this, including those of shorter ones: the lowest length first.
     longer: Vec<(u64, HighestRates)>,
 }
 

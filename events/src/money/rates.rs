@@ -61,7 +61,7 @@ impl Rates {
         rounded_up(self.items(used).try_fold(0_i128, |sum, item| sum.checked_add(item.millionths_of_a_nano()?))?)
     }
 
-    /// What a request is billed for: its disjoint classes and its units, each with its price.
+    /// The billed items of a request: its disjoint classes and its units, each with its price.
     pub fn items<'a>(&'a self, used: &'a TokenClasses) -> impl Iterator<Item = CostItem> + 'a {
         let tokens = [
             ("input_uncached_tokens", TokenRate::Input, used.input_uncached_tokens),

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use super::{InvalidMoney, NANOS_PER_USD, NanoUsd, nanos_of};
 use crate::text_on_the_wire::deserialize_from_text;
 
-/// A sum of amounts, which may exceed the range of one amount. Written like an amount, `"0.000123000"`. It cannot overflow: that
-/// would take more amounts than a log has positions.
+/// A sum of amounts, which may exceed the range of one amount. Written like an amount, `"0.000123000"`. It has 127 bits and
+/// cannot overflow: that would take more amounts than a log has positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsdSum(i128);
 

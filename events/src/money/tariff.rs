@@ -18,7 +18,7 @@ pub struct Tariff {
     given: GivenRates,
     /// The complete prices of a request to which no tier applies.
     base: Rates,
-    /// It follows from what was given, as the base does.
+    /// The highest rates of a request; like the base, they follow from the given rates.
     highest: HighestRatesTable,
     /// False for an event of a version that did not record which rates were left out: see [`Tariff::defaulted`].
     says_what_was_left_out: bool,

@@ -9,10 +9,10 @@ use crate::usage::ServiceTier;
 /// the tiers with fewer conditions, or of the base price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceTier {
-    /// It prices the whole request once its prompt has more tokens than this.
+    /// The tier prices the whole request once its prompt has more tokens than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above_input_tokens: Option<u64>,
-    /// It prices requests that this service tier served.
+    /// The tier prices requests that this service tier served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
     #[serde(flatten)]

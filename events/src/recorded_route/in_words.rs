@@ -11,11 +11,11 @@ use crate::ids::ProviderId;
 use crate::refusal::ErrorCode;
 use crate::routing::{ChosenBy, PassedOverFor, RecordedLeftOut};
 
-/// What of a route is told.
+/// How much of a route is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteDetail {
     Full,
-    /// What the client could know, and the calls: not how the targets were ordered, nor those that were not called.
+    /// The facts that the client could know, and the calls: not how the targets were ordered, nor those that were not called.
     CallsOnly,
 }
 

@@ -39,7 +39,7 @@ impl Order<'_> {
     }
 }
 
-/// What targets that are ranked equally have in common. Drawn targets differ in their weights alone; one without a weight is a spare.
+/// The figures that targets of equal rank have in common. Drawn targets differ in their weights alone; one without a weight is a spare.
 fn level_of(strategy: Strategy, ranked: &Ranked<'_>) -> (u64, u64) {
     let figures = ranked.figures;
     match strategy {

@@ -11,7 +11,7 @@ use crate::ids::{ModelId, ProviderId, RequestId, TenantId, target_key};
 use crate::named;
 
 named! {
-    /// What is drawn. The word is recorded with the model, and so can never change.
+    /// The unit of a draw. The word is recorded with the model, and so can never change.
     pub enum CanaryBy {
         Request = "request",
         Tenant = "tenant",
@@ -51,7 +51,7 @@ impl Canary {
 pub enum CanaryPlace {
     /// The request is in its share.
     First,
-    /// It serves the request only if no other target can.
+    /// The canary serves the request only if no other target can.
     Last,
 }
 

@@ -18,7 +18,7 @@ pub fn arrange(ranking: &mut [Ranked<'_>], _: Option<RequestId>) {
     lowest_first(ranking);
 }
 
-/// What the request is expected to cost there; `None` without a price.
+/// The expected cost of the request there, in nano-dollars; `None` without a price.
 pub fn expected_nanos(candidate: &Candidate<'_>, features: &Features) -> Option<u64> {
     let line = CostLine::of(candidate.tariff?, features.prompt, features.choices.max(1))?;
     u64::try_from(line.at(features.output_tokens_expected())?.nanos()).ok()

@@ -31,7 +31,7 @@ pub enum LeftOut {
     BreakerOpen,
     /// The rule that holds for the request does not name it.
     NotInRule,
-    /// It, or its provider, is under maintenance.
+    /// The target, or its provider, is under maintenance.
     Maintenance {
         until: DateTime<Utc>,
     },

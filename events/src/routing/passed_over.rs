@@ -9,11 +9,11 @@ named! {
         BreakerOpen = "breaker_open",
         /// Its provider gets no further calls now.
         RetryBudget = "retry_budget",
-        /// It had as many calls under way as it may; it may have been waited for, and called later.
+        /// The target had as many calls under way as it may; it may have been waited for, and called later.
         NoRoom = "no_room",
-        /// It, or its provider, has come under maintenance since the request was planned.
+        /// The target, or its provider, has come under maintenance since the request was planned.
         Maintenance = "maintenance",
-        /// What is required of it now, or what is stated of it now, has changed since the request was planned.
+        /// The terms required of the target, or stated of it, have changed since the request was planned.
         TermsNotMet = "terms_not_met",
     }
 }

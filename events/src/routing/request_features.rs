@@ -1,4 +1,4 @@
-//! What rules know of a request. It is computed once from what the request says, without a model, and recorded with the admission, so
+//! Features of a request, for rules. They are computed once from the request alone, without a model, and recorded with the admission, so
 //! that the log shows which rule applied. docs/routing.md says how each feature is found.
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct RequestFeatures {
 pub const UNKNOWN_LANGUAGE: &str = "und";
 
 named! {
-    /// What a request is for. The word is recorded, and so can never change.
+    /// The purpose of a request. The word is recorded, and so can never change.
     pub enum RequestType {
         Chat = "chat",
         Code = "code",

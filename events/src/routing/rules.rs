@@ -24,7 +24,7 @@ pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
     priority::arrange(ranking, request);
 }
 
-/// What a model does with the requests for which a condition holds.
+/// The action of a model on requests for which a condition holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutingRule {
     /// An expression of the Common Expression Language.
@@ -52,7 +52,7 @@ pub struct RoutingRules {
     conditions: OnceLock<Vec<Option<Condition>>>,
 }
 
-/// What conditions are about.
+/// The facts that conditions test.
 #[derive(Clone, Copy, Debug)]
 pub struct ConditionSubject<'a> {
     pub features: &'a RequestFeatures,

@@ -168,7 +168,7 @@ impl Target {
         Tariff::new(GivenRates::new(price(self.input), price(self.output)))
     }
 
-    /// By its definition: a dollar per million tokens is a thousand nano-dollars a token.
+    /// The cost by its definition: a dollar per million tokens is a thousand nano-dollars a token.
     fn nanos(&self, input_tokens: u64, output_tokens: u64) -> u64 {
         if self.has_price { 1000 * (self.input * input_tokens + self.output * output_tokens) } else { u64::MAX }
     }
@@ -181,7 +181,7 @@ impl Target {
     }
 }
 
-/// What each strategy says of a catalogue, against its definition in docs/routing.md.
+/// Each strategy orders a catalogue by its definition in docs/routing.md.
 /// Holds: admin.strategies
 #[test]
 fn each_strategy_orders_random_catalogues_by_its_definition() {
@@ -304,7 +304,7 @@ fn weights_of_one_priority_are_met_within_a_percent() {
     }
 }
 
-/// As the log shows the order of a request.
+/// The figures are how the log shows the order of a request.
 #[test]
 fn the_figures_alone_give_the_order_again() {
     for strategy in Strategy::ALL {

@@ -22,7 +22,7 @@ pub(super) struct Memberships {
     of_users: HashMap<UserId, BTreeSet<TeamId>>,
 }
 
-/// What a team was since an event. One that has ended has no users.
+/// A version of a team since an event. A team that has ended has no users.
 struct TeamState {
     version: u64,
     since: DateTime<Utc>,

@@ -72,7 +72,7 @@ impl Stage {
 }
 
 impl OpenRequest {
-    /// What decides which budgets bind it.
+    /// The subject of scopes, which decides which budgets bind the request.
     pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
         let (chain, stands_for, teams) = (self.context.chain(), self.stands_for.as_deref(), &self.teams);
         ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }

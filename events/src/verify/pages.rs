@@ -134,7 +134,7 @@ fn of_copied(reader: &dyn Reader, payload: &str) -> Option<Vec<Recorded>> {
     Some(reader.stream(&Stream::inference(copy.shadow_of?)).unwrap_or_default())
 }
 
-/// What the admission of a copy says of the request that was copied.
+/// The members of a copy's admission that describe the copied request.
 #[derive(Deserialize)]
 struct AdmittedCopy {
     shadow_of: Option<RequestId>,

@@ -19,14 +19,14 @@ use crate::money::{NanoUsd, NanoUsdSum};
 /// How many events a request whose charge was corrected may have: each correction is checked against all before it.
 const HISTORY_MAX: usize = 10_000;
 
-/// What was found in a sound part.
+/// The findings in a sound part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckedPart {
     pub events: u64,
     /// The requests that were admitted from the beginning of the range on.
     pub requests: u64,
     pub open_holds: u64,
-    /// What was charged, and corrected, from the beginning of the range on.
+    /// Charges and corrections, from the beginning of the range on.
     pub charged_usd: NanoUsdSum,
 }
 

@@ -156,8 +156,8 @@ impl References {
         Ok(())
     }
 
-    /// What a refusal by a budget says of its teams was so. The check of a whole log does not ask: a count of refusals may wait
-    /// for as long as the log cannot be written.
+    /// Checks the teams that a refusal by a budget records. The check of a whole log does not call it: a count of refusals may wait for as
+    /// long as the log cannot be written.
     pub(super) fn teams_of_refused_must_fit(
         &self,
         recorded: &Recorded,

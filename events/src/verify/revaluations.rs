@@ -19,12 +19,12 @@ use crate::usage::{Usage, UsageSource};
 #[derive(Default)]
 pub(super) struct Revaluations {
     prices: PriceLists,
-    /// By version: the number of corrections that name it, and their sum in nano-dollars.
+    /// The number of corrections that name a version, and their sum in nano-dollars.
     corrections: HashMap<u64, (u64, i128)>,
     completed: HashSet<u64>,
 }
 
-/// What one call of a request used.
+/// The usage of one call of a request.
 struct PricedCall<'a> {
     backend: &'a Backend,
     usage: &'a Usage,
@@ -105,7 +105,7 @@ impl Revaluations {
     }
 }
 
-/// What the request was charged before the correction: by a settlement, and by corrections of earlier versions.
+/// The charge of the request before the correction: by a settlement, and by corrections of earlier versions.
 fn charged_before(
     recorded: &Recorded,
     adjusted: &BudgetAdjusted,

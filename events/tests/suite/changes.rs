@@ -1,4 +1,4 @@
-//! What a change rests on: conflicts on (stream, sequence), repeats, decisions on what has moved on, and names.
+//! Checks of changes: conflicts on (stream, sequence), repeats, decisions on what has moved on, and names.
 
 use events::event::admin::Scope;
 use events::event::{Stream, StreamKind};

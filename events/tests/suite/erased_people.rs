@@ -51,7 +51,7 @@ impl Crowd {
         (self.below(3) > 0).then(|| self.text(number))
     }
 
-    /// What may be known of somebody. Of somebody known, it replaces all.
+    /// Puts all rows that may be known of somebody. They replace all former ones.
     fn put(&mut self, number: u64) -> [SideRow; 3] {
         self.erased.remove(&number);
         let (subject, request_id): (UserId, _) = (id(number.into()), id(number.into()));

@@ -1,4 +1,4 @@
-//! What budgets had before a request, read from the log of every engine, and what is said if that is too much to read.
+//! Budgets before a request, read from the log of every engine, and the message if that is too much to read.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn had(place: &TestLog, request: u128) -> Vec<(i128, i128, bool)> {
     had.collect()
 }
 
-/// Of the partner, the tenant and the key, in this order.
+/// Amounts are those of the partner, the tenant and the key, in this order.
 async fn budgets_had_what_the_events_before_the_request_say(place: TestLog) {
     story(&place).await;
     assert_eq!(had(&place, 11), [(0, 0, true), (0, 0, true), (0, 0, false)]);

@@ -1,4 +1,4 @@
-//! What a node knows of a position that another one may have recorded.
+//! The knowledge of a node about a position that another one may have recorded.
 
 use std::time::Duration;
 

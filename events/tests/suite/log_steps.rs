@@ -1,4 +1,4 @@
-//! What tests of a log do with it: open it, hold money, settle it, and look at what it has.
+//! Steps of the tests of a log: open it, hold money, settle it, and look at its events.
 
 use std::path::Path;
 use std::sync::Arc;

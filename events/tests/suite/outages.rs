@@ -36,7 +36,7 @@ const SOON: Duration = Duration::from_secs(20);
 const CALLERS: u128 = 8;
 /// The requests of one caller have numbers from here, times its number.
 const NUMBERS: u128 = 1_000_000;
-/// What a batch with an admission has, and nothing else that a node sends.
+/// Bytes that are in every batch with an admission, and in nothing else that a node sends.
 const IN_AN_ADMISSION: &[u8] = b"budget.reserved";
 
 /// Nodes of one database, each behind a proxy.
@@ -59,7 +59,7 @@ struct Call {
     ended: Option<Result<EndedAt, LogError>>,
 }
 
-/// What the callers saw.
+/// The answers that the callers got.
 struct Told {
     calls: Vec<Call>,
     /// From the reader.

@@ -120,7 +120,7 @@ fn what_is_recorded_of_a_refusal_has_its_numbers_and_its_request() {
     assert_eq!(kept, [("limit_usd", Some("0.000000010"))], "the others have fields of their own");
 }
 
-/// What becomes of a decision.
+/// The fate of a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Recorded,

@@ -98,14 +98,14 @@ async fn settle(hold: OpenHold, cost: i64) -> u64 {
     hold.end(Vec::new(), outcome, Charge::Settle(NanoUsd::new(cost))).await.expect("the end is recorded").position
 }
 
-/// What a client was told about its request.
+/// The answer to a client about its request.
 enum Told {
     Refused { at: u64 },
     Admitted { at: u64 },
     Settled { admitted: u64, settled: u64 },
 }
 
-/// What becomes of a request: some cost what was held for them, some less, and some are not over yet.
+/// Sends a request: some cost their whole hold, some less, and some are not over yet.
 async fn ask(log: Log, request: u128) -> (RequestId, Told) {
     let told = match admit(&log, request, HELD).await {
         Err(at) => Told::Refused { at },

@@ -1,5 +1,5 @@
 -- Budgets as their last event left them. Money in nano-dollars, times in microseconds since 1970.
-CREATE TABLE budgets (
+CREATE TABLE rows_budgets (
     budget_id   TEXT    NOT NULL PRIMARY KEY,
     partner_id  TEXT,
     tenant_id   TEXT,
@@ -12,12 +12,12 @@ CREATE TABLE budgets (
     position    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX budgets_by_age ON budgets (opened_position);
+CREATE INDEX budgets_by_age ON rows_budgets (opened_position);
 
 -- The charges of a budget in one window, and the money in its open holds. Every window that a hold ever named has a row.
 -- window_start: microseconds since 1970; 0 for the period `total`. ANY: a number that may outgrow an INTEGER, and is then
 -- its decimal digits, see `views/exact.rs`.
-CREATE TABLE budget_windows (
+CREATE TABLE rows_budget_windows (
     budget_id     TEXT    NOT NULL,
     window_start  INTEGER NOT NULL,
     settled_nanos ANY     NOT NULL,

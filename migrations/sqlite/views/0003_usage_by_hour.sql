@@ -2,7 +2,7 @@
 -- backend: provider/model; '' while a request is in progress. payer: own or brokered; '' without a backend. cost_nanos: adjusted_nanos, the sum of
 -- corrections, is included. No row is all zero. ANY: a number that may outgrow an INTEGER,
 -- and is then its decimal digits, see `views/exact.rs`.
-CREATE TABLE usage_by_hour (
+CREATE TABLE rows_usage_by_hour (
     hour       INTEGER NOT NULL,
     partner_id TEXT    NOT NULL,
     tenant_id  TEXT    NOT NULL,
@@ -34,9 +34,10 @@ CREATE TABLE usage_by_hour (
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;
 
--- Latencies by the same dimensions, as histograms, since percentiles cannot be added. histogram: see
--- `views/usage_by_hour/latency.rs`; with one row per bucket, most rows would count one request.
-CREATE TABLE usage_latency (
+-- Latencies by the same dimensions, as histograms, since percentiles cannot be added: JSON arrays of the latencies that represent
+-- the buckets, and of the requests that these count, see `views/usage_by_hour/latency.rs`. With one row per bucket, most rows would
+-- count one request.
+CREATE TABLE rows_usage_latency (
     hour       INTEGER NOT NULL,
     partner_id TEXT    NOT NULL,
     tenant_id  TEXT    NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE usage_latency (
     provider   TEXT    NOT NULL,
     backend    TEXT    NOT NULL,
     payer      TEXT    NOT NULL,
-    histogram  BLOB    NOT NULL,
+    latency_ms       TEXT NOT NULL,
+    latency_requests TEXT NOT NULL,
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;

@@ -3,7 +3,7 @@
 -- in the events: copies of it took nine tenths of the file. corrected_nanos: the part of the cost that corrections added.
 -- payer: own; NULL for all others, which are brokered if there is a backend. shadow_of: the request that it is a copy of; NULL for most. status: admitted, completed, failed, aborted or refused. Times in microseconds since 1970, money in nano-dollars. ANY: a
 -- number that may outgrow an INTEGER, and is then its decimal digits, see `views/exact.rs`.
-CREATE TABLE inferences (
+CREATE TABLE rows_inferences (
     position    INTEGER NOT NULL PRIMARY KEY,
     request_id  TEXT    NOT NULL UNIQUE,
     recorded_at INTEGER NOT NULL,
@@ -39,20 +39,20 @@ CREATE TABLE inferences (
     hold_end_position INTEGER
 ) STRICT;
 
-CREATE INDEX inferences_by_tenant ON inferences (tenant_id, position);
-CREATE INDEX inferences_by_partner ON inferences (partner_id, position);
-CREATE INDEX inferences_by_key ON inferences (key_id, position);
+CREATE INDEX inferences_by_tenant ON rows_inferences (tenant_id, position);
+CREATE INDEX inferences_by_partner ON rows_inferences (partner_id, position);
+CREATE INDEX inferences_by_key ON rows_inferences (key_id, position);
 
 -- A search for these few would otherwise scan all the others. Not `status IN (…)`: SQLite makes a table of a list of three
 -- values for each row that it writes.
-CREATE INDEX inferences_not_completed ON inferences (status, position)
+CREATE INDEX inferences_not_completed ON rows_inferences (status, position)
     WHERE status <> 'admitted' AND status <> 'completed';
 
 -- The copies of one request, which are few among all requests. Others are not in it.
-CREATE INDEX inferences_by_original ON inferences (shadow_of, position) WHERE shadow_of IS NOT NULL;
+CREATE INDEX inferences_by_original ON rows_inferences (shadow_of, position) WHERE shadow_of IS NOT NULL;
 
 -- Events that few requests have: failed attempts and corrections of the charge.
-CREATE TABLE inference_incidents (
+CREATE TABLE rows_inference_incidents (
     request_id  TEXT    NOT NULL,
     position    INTEGER NOT NULL,
     PRIMARY KEY (request_id, position)
@@ -60,7 +60,7 @@ CREATE TABLE inference_incidents (
 
 -- Usage outside of admitted requests: refusals, each with the number of requests that it stands for, and corrections of
 -- charges, at the time of the correction. model: '' for corrections, and for names that no model has.
-CREATE TABLE other_usage (
+CREATE TABLE rows_other_usage (
     position    INTEGER NOT NULL PRIMARY KEY,
     recorded_at INTEGER NOT NULL,
     partner_id  TEXT,
@@ -75,7 +75,7 @@ CREATE TABLE other_usage (
     cost_nanos  ANY     NOT NULL
 ) STRICT;
 
-CREATE INDEX other_usage_by_time ON other_usage (recorded_at);
-CREATE INDEX other_usage_by_tenant ON other_usage (tenant_id, recorded_at);
-CREATE INDEX other_usage_by_partner ON other_usage (partner_id, recorded_at);
-CREATE INDEX other_usage_by_key ON other_usage (key_id, recorded_at);
+CREATE INDEX other_usage_by_time ON rows_other_usage (recorded_at);
+CREATE INDEX other_usage_by_tenant ON rows_other_usage (tenant_id, recorded_at);
+CREATE INDEX other_usage_by_partner ON rows_other_usage (partner_id, recorded_at);
+CREATE INDEX other_usage_by_key ON rows_other_usage (key_id, recorded_at);

@@ -1,5 +1,5 @@
 -- Who did what to which resource, who was refused, and who read what. resource: kind/id. recorded_at: RFC 3339, UTC, microseconds.
-CREATE TABLE audit (
+CREATE TABLE rows_audit (
     position    INTEGER NOT NULL PRIMARY KEY,
     recorded_at TEXT    NOT NULL,
     actor       TEXT    NOT NULL,
@@ -15,5 +15,5 @@ CREATE TABLE audit (
     changes     TEXT    NOT NULL
 ) STRICT;
 
-CREATE INDEX audit_by_resource ON audit (resource_id, position);
-CREATE INDEX audit_by_tenant ON audit (tenant_id, position);
+CREATE INDEX audit_by_resource ON rows_audit (resource_id, position);
+CREATE INDEX audit_by_tenant ON rows_audit (tenant_id, position);

@@ -1,6 +1,6 @@
 -- Every resource of administration as its last event left it. body: `id` and the fields of its creation as
 -- JSON; a user's name and e-mail are not in it. Times in microseconds since 1970.
-CREATE TABLE catalogue (
+CREATE TABLE rows_catalogue (
     kind       TEXT    NOT NULL,
     id         TEXT    NOT NULL,
     partner_id TEXT,
@@ -15,4 +15,4 @@ CREATE TABLE catalogue (
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX catalogue_by_age ON catalogue (kind, created_position);
+CREATE INDEX catalogue_by_age ON rows_catalogue (kind, created_position);

@@ -3,7 +3,6 @@
 //! the copy is read, which holds back the clean-up of its database.
 
 use std::cmp::Ordering;
-use std::path::Path;
 
 use events::log::{DatabaseAddress, LogError, Reader};
 use futures_util::TryStreamExt;
@@ -14,10 +13,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio::runtime::Builder;
 
-use crate::CopyPlace;
 use crate::copied::CopiedView;
-use crate::copy_writer::postgres::{self, statements};
-use crate::copy_writer::sqlite::SqliteSnapshot;
+use crate::copy_writer::{self, statements};
 use crate::error::CopyError;
 use crate::reading::values;
 use crate::table::{Column, TABLES, Table};
@@ -63,40 +60,29 @@ impl From<rusqlite::Error> for CompareCopyError {
 /// The next row of the copy; `None` after the last one.
 type NextRow<'a> = &'a mut dyn FnMut() -> Result<Option<Values>, CopyError>;
 
-/// Compares the copy at a place with this log. `watch` is called now and then with the position reached and with the last one.
+/// Compares the copy in a database with this log. `watch` is called now and then with the position reached and with the last one.
 /// Blocking.
 pub fn compare(
-    place: &CopyPlace,
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<CopyComparison, CompareCopyError> {
-    match place {
-        CopyPlace::Database(database) => compare_database(database, log, watch),
-        CopyPlace::Folder(dir) => compare_file(dir, log, watch),
-    }
-}
-
-fn compare_database(
     database: &DatabaseAddress,
     log: &dyn Reader,
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<CopyComparison, CompareCopyError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CompareCopyError::Runtime)?;
     let before = runtime.block_on(async {
-        let mut connection = postgres::connect(database).await?;
-        postgres::check_layout(&mut connection).await?;
-        postgres::copied(&mut connection).await
+        let mut connection = copy_writer::connect(database).await?;
+        copy_writer::check_layout(&mut connection).await?;
+        copy_writer::copied(&mut connection).await
     })?;
     let mut fresh = FreshRows::empty()?;
     if let Err(not_compared) = build(&mut fresh, &before, log, watch)? {
         return Ok(not_compared);
     }
     let (mut connection, copied) = runtime.block_on(async {
-        let mut connection = postgres::connect(database).await?;
+        let mut connection = copy_writer::connect(database).await?;
         sqlx::raw_sql(NO_LIMITS).execute(&mut connection).await?;
         sqlx::raw_sql(BEGIN).execute(&mut connection).await?;
-        postgres::check_layout(&mut connection).await?;
-        let copied = postgres::copied(&mut connection).await?;
+        copy_writer::check_layout(&mut connection).await?;
+        let copied = copy_writer::copied(&mut connection).await?;
         Ok::<_, CopyError>((connection, copied))
     })?;
     if let Err(not_compared) = build(&mut fresh, &copied, log, watch)? {
@@ -115,29 +101,6 @@ fn compare_database(
 fn copied_values(table: &Table, row: &PgRow) -> Result<Values, CopyError> {
     let value = |(index, column): (usize, &Column)| Ok(Value::parse(column.kind, row.try_get(index)?)?);
     table.columns.iter().enumerate().map(value).collect()
-}
-
-fn compare_file(
-    dir: &Path,
-    log: &dyn Reader,
-    watch: &mut dyn FnMut(u64, u64),
-) -> Result<CopyComparison, CompareCopyError> {
-    let before = match SqliteSnapshot::open(dir)? {
-        Some(snapshot) => snapshot.copied()?,
-        None => return Ok(CopyComparison::Absent),
-    };
-    let mut fresh = FreshRows::empty()?;
-    if let Err(not_compared) = build(&mut fresh, &before, log, watch)? {
-        return Ok(not_compared);
-    }
-    let Some(snapshot) = SqliteSnapshot::open(dir)? else { return Ok(CopyComparison::Absent) };
-    let copied = snapshot.copied()?;
-    if let Err(not_compared) = build(&mut fresh, &copied, log, watch)? {
-        return Ok(not_compared);
-    }
-    compare_tables(&copied, &fresh, |table, fresh, position| {
-        snapshot.read_rows(table, |next| compare_table(table, fresh, position, next))?
-    })
 }
 
 fn compare_tables(
@@ -221,6 +184,6 @@ fn differing(table: &Table, expected: &Values, actual: &Values) -> String {
 
 /// A row by its key and its table, for messages.
 fn described(table: &Table, values: &Values) -> String {
-    let texts: Vec<String> = key(table, values).iter().map(|value| value.for_sqlite().unwrap_or_default()).collect();
+    let texts: Vec<String> = key(table, values).iter().map(|value| value.shown().unwrap_or_default()).collect();
     format!("the row {} of {}", texts.join("/"), table.name)
 }

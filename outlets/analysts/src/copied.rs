@@ -1,4 +1,4 @@
-//! What the copy has of each view, and what has to be copied next.
+//! The state of the copy of each view, and the next step to copy.
 
 use projections::views::{Checkpoint, RowsId, TrackedView, View};
 
@@ -31,7 +31,7 @@ pub enum Rows {
     All,
 }
 
-/// What is copied of a view in one transaction.
+/// The rows of a view that are copied in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewStep {
     /// The position that the copy has to be at.
@@ -40,7 +40,7 @@ pub struct ViewStep {
     pub rows: Rows,
 }
 
-/// What has to be copied of a view; `None` if the copy has it all.
+/// The next step of copying a view; `None` if the copy has it all.
 ///
 /// Errors: a newer version of the program wrote the copy.
 pub fn step(view: &TrackedView, copied: &CopiedView) -> Result<Option<ViewStep>, CopyError> {

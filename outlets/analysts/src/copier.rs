@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use events::backoff::Backoff;
-use events::log::{Lease, Log, Reader};
+use events::log::{DatabaseAddress, Lease, Log, Reader};
 use events::role::Role;
 use outlets::{LeasedRole, Outlet};
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
-use crate::CopyPlace;
 use crate::copied::CopiedView;
 use crate::copy_writer::CopyWriter;
 use crate::error::CopyError;
@@ -17,11 +16,9 @@ use crate::reading::Reading;
 
 /// The longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// In PostgreSQL the copy is meant to follow within a moment: if the log has more than the views have written, they write it after
-/// this long. Otherwise they wait for up to 100 ms, to write rows that several events change only once.
+/// The copy is meant to follow within a moment: if the log has more than the views have written, they write it after this long.
+/// Otherwise they wait for up to 100 ms, to write rows that several events change only once.
 const VIEWS_WAIT_MAX: Duration = Duration::from_millis(25);
-/// A file is read by people, for whom a second is soon enough: rows that change many times in it are then copied once.
-const FILE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the copy may stand still while the log goes on. Views write at least every 100 ms, unless their file fails them.
 const STANDSTILL_MAX: Duration = Duration::from_secs(5);
@@ -34,7 +31,8 @@ pub struct Copier {
     pub views: ViewsHandle,
     /// The position that those views were started with.
     pub copied: CopiedPosition,
-    pub place: CopyPlace,
+    /// The database that has the ledger.
+    pub database: DatabaseAddress,
 }
 
 impl Outlet for Copier {
@@ -81,10 +79,10 @@ async fn wait_for_views(views: &ViewsHandle) -> Result<(), CopyError> {
 
 /// Copies until something fails, the views stand still or the log is closed and copied.
 async fn follow(
-    Copier { views, copied: position_copied, place }: &Copier,
+    Copier { views, copied: position_copied, database }: &Copier,
     role: &LeasedRole<'_>,
 ) -> Result<(), CopyError> {
-    let mut writer = CopyWriter::open(place).await?;
+    let mut writer = CopyWriter::open(database).await?;
     let mut copied = copied_of_log(writer.copied().await?, role.log).await?;
     let (mut source, mut changes) = (views.copy_source(), views.changes());
     let (mut before, mut still_since) = (slowest(&copied).1, None);
@@ -102,7 +100,7 @@ async fn follow(
             return Err(CopyError::StandsStill { view, position, head });
         }
         tokio::select! {
-            () = wait(place, role.log, &mut changes, position) => {}
+            () = wait(role.log, &mut changes, position) => {}
             is_open = stay_behind(role.log, position) => if !is_open {
                 return Ok(());
             },
@@ -141,7 +139,7 @@ async fn copy(
     writer.begin(&steps, lease.token()).await?;
     while let Some(piece) = reading.next().await {
         must_be_held(lease).await;
-        writer.write(piece).await?;
+        writer.write(&piece).await?;
     }
     let source = reading.finish().await?;
     must_be_held(lease).await;
@@ -160,7 +158,7 @@ async fn must_be_held(lease: &Lease) {
     }
 }
 
-/// What is copied; views of another ledger, or of this one before a restore, count as not copied.
+/// The copied views; those of another ledger, or of this one before a restore, count as not copied.
 async fn copied_of_log(mut copied: Vec<CopiedView>, log: &Log) -> Result<Vec<CopiedView>, CopyError> {
     let log = log.clone();
     let checked = tokio::task::spawn_blocking(move || {
@@ -184,17 +182,7 @@ fn is_of(view: &CopiedView, log: &dyn Reader) -> Result<bool, CopyError> {
 }
 
 /// Waits until there is something to copy.
-async fn wait(place: &CopyPlace, log: &Log, changes: &mut ViewChanges, position: u64) {
-    match place {
-        CopyPlace::Folder(_) => {
-            tokio::time::sleep(FILE_INTERVAL).await;
-            changes.next().await;
-        }
-        CopyPlace::Database(_) => wait_in_a_hurry(log, changes, position).await,
-    }
-}
-
-async fn wait_in_a_hurry(log: &Log, changes: &mut ViewChanges, position: u64) {
+async fn wait(log: &Log, changes: &mut ViewChanges, position: u64) {
     let mut head = log.watch_head();
     loop {
         let is_behind = head.borrow_and_update().position > position;

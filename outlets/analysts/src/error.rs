@@ -1,7 +1,5 @@
 //! Why the copy cannot be made or read.
 
-use std::path::PathBuf;
-
 use events::log::LogError;
 use projections::views::View;
 
@@ -27,10 +25,6 @@ pub enum CopyError {
         view.as_str()
     )]
     StandsStill { view: View, position: u64, head: u64 },
-    #[error(
-        "analytics.db-wal has {mib} MiB and cannot be emptied while somebody reads analytics.db in a transaction: end that transaction"
-    )]
-    WalHeld { mib: u64 },
     #[error("another process has copied in the meantime")]
     Overtaken,
     /// The database with the copy, and the log.
@@ -38,12 +32,6 @@ pub enum CopyError {
     Log(#[from] LogError),
     #[error("the database did not answer in time")]
     NoAnswer,
-    #[error("analytics.db: {0}")]
-    File(rusqlite::Error),
-    #[error("analytics.db was damaged ({0}) and is deleted: copying it again")]
-    Damaged(rusqlite::Error),
-    #[error("delete {}: {source}", path.display())]
-    Delete { path: PathBuf, source: std::io::Error },
     #[error("a copied row: {0}")]
     Value(#[from] UnreadableValue),
     /// The gateway is stopping, or a thread ended.

@@ -1,12 +1,14 @@
-//! A copy of the views for analysts, in plain SQL types and with names beside ids: in the schema `views` of the database that has
-//! the ledger, or in the file `analytics.db` of a data folder. Its rows are those of a node's views; nothing is computed here.
+//! A copy of the views for analysts, in plain SQL types and with names beside ids, in the schema `views` of the database that has the
+//! ledger. Its rows are those of a node's views; nothing is computed here. Beside a ledger in a data folder there is none: analysts read
+//! the views' own file (`projections/src/views/sql_views.rs`).
 //!
 //! The process with the role `analysts` copies. It reads which rows of its own views changed after the position that the copy has
 //! ([`projections::views::CopySource`]), writes them, and moves that position in the same transaction, only from where it read it and
 //! only if no later lease has moved it: of two copiers at once, one fails and begins again. Where the changes are not known, it
 //! copies whole views, also in one transaction, so that analysts never see a part.
 //!
-//! Nothing else reads the copy. It can be deleted at any time, and does not wait for the disk: what a crash takes is copied again.
+//! Nothing reads the copy but analysts and `verify --copy`. No decision and no query of a client waits for it, and no person's name
+//! is in it. It can be deleted at any time, and does not wait for the disk: what a crash takes is copied again.
 
 mod compare;
 mod copied;
@@ -20,22 +22,8 @@ mod value;
 
 pub use compare::{CompareCopyError, CopyComparison, compare};
 pub use copier::Copier;
-pub use copy_writer::sqlite::ANALYTICS_FILE;
 pub use error::CopyError;
 pub use migrate::{MigrateError, migrate};
 
-use std::path::PathBuf;
-
-use events::log::DatabaseAddress;
-
 /// The version of the tables of the copy.
 const LAYOUT: i64 = 1;
-
-/// Where the copy is.
-#[derive(Clone, Debug)]
-pub enum CopyPlace {
-    /// In the schema `views` of this database.
-    Database(Box<DatabaseAddress>),
-    /// In `analytics.db` in this folder.
-    Folder(PathBuf),
-}

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use tokio::runtime::Builder;
 
 use crate::LAYOUT;
-use crate::copy_writer::postgres::{connect, layout};
+use crate::copy_writer::{connect, layout};
 use crate::error::CopyError;
 
 /// Each brings the layout before it to the next one. The first makes it from nothing.

@@ -60,7 +60,7 @@ impl Reading {
         Self { steps, pieces, thread }
     }
 
-    /// What is going to be copied; `None` if reading failed.
+    /// The steps that are going to be copied; `None` if reading failed.
     pub async fn steps(&mut self) -> Option<Vec<ViewStep>> {
         (&mut self.steps).await.ok()
     }

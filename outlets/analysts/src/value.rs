@@ -1,20 +1,20 @@
-//! The values of the copy: read from the views, and written as text that each database takes.
+//! The values of the copy: read from the views, and written as text that PostgreSQL takes.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use events::log::Exact;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{from_micros, parse_rfc3339, rfc3339};
-use projections::views::usage_by_hour::Histogram;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
+use serde::de::DeserializeOwned;
 
-/// The first time that both databases can store.
+/// The first time that PostgreSQL can store.
 const YEAR_ONE: DateTime<Utc> = match NaiveDate::from_ymd_opt(1, 1, 1) {
     Some(day) => NaiveDateTime::new(day, NaiveTime::MIN).and_utc(),
     None => DateTime::UNIX_EPOCH,
 };
 
-/// What a column has, and how the views store it.
+/// The kind of a column's values, and how the views store them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
@@ -35,13 +35,11 @@ pub enum Kind {
     Sum,
     /// A JSON array of fractions, as texts.
     Fractions,
-    /// The latencies of the buckets of a histogram.
-    LatencyMs,
-    /// The requests in the buckets of a histogram.
-    LatencyRequests,
+    /// A JSON array of integers of up to 64 bits without a sign, each cut to the range of [`Kind::Integer`].
+    Integers,
 }
 
-/// A value. Rows are compared by it, and keys are ordered by it, which is the order of both databases.
+/// A value. Rows are compared by it, and keys are ordered by it, which is the order of PostgreSQL and of SQLite.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     Null,
@@ -70,13 +68,8 @@ impl Kind {
             Self::Amount | Self::AmountText => "numeric(20,9)",
             Self::Sum => "numeric(38,9)",
             Self::Fractions => "numeric[]",
-            Self::LatencyMs | Self::LatencyRequests => "bigint[]",
+            Self::Integers => "bigint[]",
         }
-    }
-
-    /// Whether SQLite has a second column for it, in nano-dollars.
-    pub const fn is_money(self) -> bool {
-        matches!(self, Self::Amount | Self::AmountText | Self::Sum)
     }
 
     /// Reads a value of the views.
@@ -104,13 +97,8 @@ impl Kind {
                 let amount: NanoUsd = stored.as_str()?.parse().map_err(|error| FromSqlError::Other(Box::new(error)))?;
                 Value::Dollars(amount.nanos().into())
             }
-            Self::Fractions => Value::List(
-                serde_json::from_str(stored.as_str()?).map_err(|error| FromSqlError::Other(Box::new(error)))?,
-            ),
-            Self::LatencyMs => Value::List(buckets(stored)?.into_iter().map(|(ms, _)| capped(ms)).collect()),
-            Self::LatencyRequests => {
-                Value::List(buckets(stored)?.into_iter().map(|(_, count)| capped(count)).collect())
-            }
+            Self::Fractions => Value::List(array(stored)?),
+            Self::Integers => Value::List(array(stored)?.into_iter().map(capped).collect()),
         })
     }
 }
@@ -132,10 +120,8 @@ fn instant(text: &str) -> Result<DateTime<Utc>, FromSqlError> {
     Ok(at.max(YEAR_ONE))
 }
 
-fn buckets(stored: ValueRef<'_>) -> Result<Vec<(u64, u64)>, FromSqlError> {
-    let mut histogram = Histogram::default();
-    histogram.add_encoded(stored.as_blob()?).ok_or(FromSqlError::InvalidType)?;
-    Ok(histogram.buckets().collect())
+fn array<T: DeserializeOwned>(stored: ValueRef<'_>) -> Result<Vec<T>, FromSqlError> {
+    serde_json::from_str(stored.as_str()?).map_err(|error| FromSqlError::Other(Box::new(error)))
 }
 
 /// A number as a bigint: larger ones would be times beyond all ages, or more requests than a log has positions.
@@ -144,25 +130,11 @@ fn capped(number: u64) -> String {
 }
 
 impl Value {
-    /// As PostgreSQL reads it; `None` is null.
-    pub fn for_postgres(&self) -> Option<String> {
+    /// The text that PostgreSQL reads and shows; `None` is null.
+    pub fn shown(&self) -> Option<String> {
         match self {
+            Self::Null => None,
             Self::List(numbers) => Some(format!("{{{}}}", numbers.join(","))),
-            _ => self.shown(),
-        }
-    }
-
-    /// As SQLite shows it; `None` is null.
-    pub fn for_sqlite(&self) -> Option<String> {
-        match self {
-            Self::List(numbers) => Some(format!("[{}]", numbers.join(","))),
-            _ => self.shown(),
-        }
-    }
-
-    fn shown(&self) -> Option<String> {
-        match self {
-            Self::Null | Self::List(_) => None,
             Self::Integer(number) => Some(number.to_string()),
             Self::Count(number) => Some(number.to_string()),
             Self::Instant(micros) => Some(rfc3339(from_micros(*micros))),
@@ -171,7 +143,7 @@ impl Value {
         }
     }
 
-    /// What was written by [`Self::for_postgres`] and [`Self::for_sqlite`].
+    /// The value of a text that [`Self::shown`] wrote.
     pub fn parse(kind: Kind, shown: Option<String>) -> Result<Self, UnreadableValue> {
         let Some(shown) = shown else { return Ok(Self::Null) };
         let parsed = match kind {
@@ -182,14 +154,14 @@ impl Value {
             Kind::Amount | Kind::AmountText | Kind::Sum => {
                 shown.parse().ok().map(|dollars: NanoUsdSum| Self::Dollars(dollars.nanos()))
             }
-            Kind::Fractions | Kind::LatencyMs | Kind::LatencyRequests => list(&shown).map(Self::List),
+            Kind::Fractions | Kind::Integers => list(&shown).map(Self::List),
         };
         parsed.ok_or(UnreadableValue { kind, shown })
     }
 }
 
 fn list(shown: &str) -> Option<Vec<String>> {
-    let inner = shown.strip_prefix(['{', '[']).and_then(|rest| rest.strip_suffix(['}', ']']))?;
+    let inner = shown.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))?;
     Some(if inner.is_empty() { Vec::new() } else { inner.split(',').map(str::to_owned).collect() })
 }
 
@@ -215,19 +187,15 @@ mod tests {
             (Kind::Amount, Value::Dollars(-1), "-0.000000001"),
             (Kind::Sum, Value::Dollars(i128::from(i64::MAX) * 10), "92233720368.547758070"),
         ] {
-            assert_eq!(value.for_postgres().as_deref(), Some(shown));
-            assert_eq!(value.for_sqlite().as_deref(), Some(shown));
+            assert_eq!(value.shown().as_deref(), Some(shown));
             assert_eq!(Value::parse(kind, Some(shown.to_owned())).expect("a value"), value);
         }
         for numbers in [vec![], vec!["7".to_owned()], vec!["0.5".to_owned(), "1".to_owned()]] {
             let list = Value::List(numbers);
-            for shown in [list.for_postgres(), list.for_sqlite()] {
-                assert_eq!(Value::parse(Kind::Fractions, shown).expect("a list"), list);
-            }
+            assert_eq!(Value::parse(Kind::Fractions, list.shown()).expect("a list"), list);
         }
-        assert_eq!((Value::Null.for_postgres(), Value::Null.for_sqlite()), (None, None));
-        for (kind, wrong) in
-            [(Kind::Integer, "x"), (Kind::Sum, "1e3"), (Kind::Instant, "today"), (Kind::LatencyMs, "7")]
+        assert_eq!(Value::Null.shown(), None);
+        for (kind, wrong) in [(Kind::Integer, "x"), (Kind::Sum, "1e3"), (Kind::Instant, "today"), (Kind::Integers, "7")]
         {
             assert!(Value::parse(kind, Some(wrong.to_owned())).is_err(), "{kind:?}");
         }
@@ -239,12 +207,12 @@ mod tests {
             ["a", "a\0", "a\0\0", "a\0\u{1}", "a\0b", "a\u{1}", "a\u{1}\u{1}", "a\u{1}b", "a\u{2}", "a!", "a\u{fffd}"];
         let texts = in_order.map(|text| Kind::Text.value(ValueRef::Text(text.as_bytes())).expect("a text"));
         assert!(texts.is_sorted_by(|one, next| one < next), "{texts:?}");
-        assert!(texts.iter().all(|text| text.for_postgres().is_some_and(|text| !text.contains('\0'))), "{texts:?}");
+        assert!(texts.iter().all(|text| text.shown().is_some_and(|text| !text.contains('\0'))), "{texts:?}");
     }
 
     #[test]
     fn a_time_in_the_year_0_is_the_first_one_that_postgresql_can_store() {
         let at = Kind::InstantText.value(ValueRef::Text(b"0000-06-01T00:00:00.000000Z")).expect("a time");
-        assert_eq!(at.for_postgres().as_deref(), Some("0001-01-01T00:00:00.000000Z"));
+        assert_eq!(at.shown().as_deref(), Some("0001-01-01T00:00:00.000000Z"));
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with the objects of an archive. Each kind has a word, by which scripts tell them apart, and a sentence.
+//! Damage to the objects of an archive. Each kind has a word, by which scripts tell them apart, and a sentence.
 
 use events::canonical;
 
@@ -41,7 +41,7 @@ pub enum DamageKind {
     SegmentTooLong,
     #[error("it names a segment {found:?}, which is not what its positions and its hash say")]
     SegmentName { found: String },
-    /// It was listed before.
+    /// A manifest that was listed before.
     #[error("it is gone")]
     ManifestMissing,
     #[error("it is of another ledger: the hash of its first event is {found}, and in the manifest before {expected}")]

@@ -5,7 +5,9 @@
 //! - [`Archiver`] continues an archive; [`role::run`] does so while a gateway runs.
 //! - [`Segments`] reads an archive in order and trusts nothing in it; [`Damage`] says what is wrong, and in which object.
 //!
-//! An object is written once and never changed: it is put only if there is none of its name, and read back. A manifest is put
+//! No decision waits for the archive, and a gateway serves without it.
+//!
+//! An object is written once and never changed or deleted: it is put only if there is none of its name, and read back. A manifest is put
 //! after its segment, and its name has its first position alone, so that of two archivers one commits (ADR-0024). Nothing in an
 //! archive is secret: it has what `/v1/events` serves to an auditor, and nothing else.
 //!

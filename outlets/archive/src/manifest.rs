@@ -19,7 +19,7 @@ pub const EVENTS_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The longest compressed segment: what does not compress grows by a little.
 pub const OBJECT_BYTES_MAX: u64 = EVENTS_BYTES_MAX + EVENTS_BYTES_MAX / 1000;
 
-/// What a segment has. The object is this as canonical JSON.
+/// The description of a segment. Its object is the canonical JSON of this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -33,7 +33,7 @@ pub struct Manifest {
     pub first_recorded_at: DateTime<Utc>,
     #[serde(with = "wire")]
     pub last_recorded_at: DateTime<Utc>,
-    /// Of the canonical form of the last event.
+    /// SHA-256 of the canonical form of the last event.
     pub last_event_sha256: Digest,
     /// The segment before compression: its events in canonical form, each with a line feed after it.
     pub events_bytes: u64,
@@ -42,7 +42,7 @@ pub struct Manifest {
     pub object: String,
     pub object_bytes: u64,
     pub object_sha256: Digest,
-    /// Of the manifest before, as it is stored; absent in the first.
+    /// SHA-256 of the manifest before, as it is stored; absent in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
     /// The position after which corrected prices concern earlier requests. The events do not say it, and it is the same in all
@@ -55,7 +55,7 @@ impl Manifest {
         VERSION
     }
 
-    /// As it is stored.
+    /// The bytes as they are stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>, canonical::CanonicalError> {
         Ok(canonical::to_string(&serde_json::to_value(self)?)?.into_bytes())
     }

@@ -20,7 +20,7 @@ const FIRST_STEP: u64 = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newest {
     pub manifest: Manifest,
-    /// Of the manifest as it is stored.
+    /// SHA-256 of the manifest as it is stored.
     pub sha256: Digest,
 }
 

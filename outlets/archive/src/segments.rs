@@ -19,7 +19,7 @@ use crate::newest::Newest;
 use crate::object_name::{self, MANIFESTS, SEGMENTS};
 use crate::read_error::ReadError;
 
-/// What was read of an archive that is not damaged.
+/// The findings in an archive that is not damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     pub manifests: u64,
@@ -92,7 +92,7 @@ impl Segments {
         SegmentEvents::open(manifest, object).map(Some).map_err(ReadError::from)
     }
 
-    /// What was read, after the last segment.
+    /// Returns the findings, after the last segment.
     pub async fn finish(self) -> Result<Checked, ReadError> {
         let last = self.chain.before.map_or(0, |before| before.manifest.last);
         let mut unused_segments = 0;
@@ -131,7 +131,7 @@ async fn manifests(archive: &Archive) -> Result<Vec<u64>, ReadError> {
     Ok(firsts)
 }
 
-/// What a manifest must continue.
+/// The point from which the next manifest must continue.
 #[derive(Default)]
 struct Chain {
     before: Option<Newest>,

@@ -7,11 +7,11 @@ use projections::views::audit::Severity;
 
 use crate::record::{AuditRecord, PRODUCT};
 
-/// What most keys may have.
+/// The most characters of most values.
 const TEXT_CHARS_MAX: usize = 1_023;
 /// The end of a value that was longer.
 const CUT: char = '…';
-/// What custom strings may have.
+/// The most characters of custom strings.
 const CUSTOM_CHARS_MAX: usize = 4_000;
 
 pub fn line(record: &AuditRecord<'_>) -> String {

@@ -21,13 +21,13 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 pub const TAKE_NOTHING_MAX: Duration = Duration::from_secs(20);
 /// While there is nothing to send, a receiver that is gone is noticed by these.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// What the kernel keeps for a slow receiver at most, twice over: what waits there longer than it takes to count as delivered is of a
-/// receiver that takes less than some 4 KiB a second.
+/// The most that the kernel keeps for a slow receiver, twice over: a receiver for which bytes wait there longer than it takes to count as
+/// delivered takes less than some 4 KiB a second.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// For a last word when the stream ends.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 const CAUSE_CHARS_MAX: usize = 200;
-/// What a receiver says is not for us.
+/// Bytes from a receiver that are read at once, and ignored.
 const IGNORED_BYTES: usize = 1_024;
 
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use crate::record::AuditRecord;
 const FACILITY: u8 = 13;
 const MSGID_CHARS_MAX: usize = 32;
 const HOSTNAME_CHARS_MAX: usize = 255;
-/// What stands for a field that is not known.
+/// The value of a field that is not known.
 const NIL: &str = "-";
 
 /// Writes messages of one process.

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What was written so long ago, on a connection that is sound, is delivered: more than the kernel waits for a receiver that takes
-/// nothing.
+/// The age at which bytes written on a sound connection count as delivered: longer than the kernel waits for a receiver that takes nothing.
 pub const DELIVERED_AFTER: Duration = Duration::from_secs(30);
-/// What was written within this time is remembered as one.
+/// Writes within this time are remembered as one.
 const GROUP: Duration = Duration::from_secs(1);
 
 /// Positions that one connection has dealt with.

@@ -4,7 +4,7 @@ use events::log::ClientAddress;
 use projections::views::audit::AuditEntry;
 use serde_json::Value;
 
-/// What the product calls itself.
+/// The name of the product.
 pub const PRODUCT: &str = "Ledgerway";
 /// The actors that are parts of the gateway.
 const SYSTEM: &str = "system:";

@@ -1,4 +1,4 @@
-//! What both ways to a SIEM read of the log: the entries of events.
+//! The source of both ways to a SIEM: audit entries, read from the log.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::message::MessageWriter;
 use crate::progress::{DELIVERED_AFTER, Progress};
 use crate::source::{Entries, PAGE_EVENTS, SourceError};
 
-/// What is written at a time; a single message can be longer.
+/// The most bytes that are written at a time; a single message can be longer.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How often it is remembered what was delivered.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use crate::webhook::Webhook;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const CAUSE_CHARS_MAX: usize = 200;
 
-/// What is posted.
+/// The message that is posted.
 pub struct Delivery {
     /// The same each time, so that a receiver knows one that it has.
     pub id: String,
@@ -68,7 +68,7 @@ impl Webhook {
     }
 }
 
-/// What is said of a failure, without the address.
+/// The cause of a failure in words, without the address.
 fn cause_of(error: reqwest::Error) -> String {
     innermost_cause(&error, CAUSE_CHARS_MAX).unwrap_or_else(|| shown_text(error.without_url(), CAUSE_CHARS_MAX))
 }

@@ -67,7 +67,7 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
     }
 
-    /// As many refusals of an alert from this minute on, so many minutes apart, remembered each time.
+    /// Adds `times` refusals of an alert, from minute `from` on and `apart` minutes apart, each remembered.
     fn refused(from: i64, (times, apart): (i64, i64), alert: u64, mut refusals: Refusals) -> Refusals {
         for number in 0..times {
             refusals = Refusals::after(&refusals.memory(alert - 1), alert, minutes(from + apart * number));

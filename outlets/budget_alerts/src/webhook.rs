@@ -8,7 +8,7 @@ use ring::hmac;
 use url::Url;
 
 const PREFIX: &str = "whsec_";
-/// As Standard Webhooks asks for.
+/// The lengths that Standard Webhooks allows.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A webhook. It is never shown: many services put a secret into its path.
@@ -18,7 +18,7 @@ pub struct Webhook {
     pub(crate) secret: Option<WebhookSecret>,
 }
 
-/// What signs each alert.
+/// The key that signs each alert.
 #[derive(Clone)]
 pub struct WebhookSecret(hmac::Key);
 

@@ -14,7 +14,7 @@ use crate::selection::TenantRange;
 const FORMAT: &str = "ledgerway/bundle/1";
 /// The longest line that is read. Events are far shorter.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What only the line of a subtree begins with.
+/// The beginning of the line of a subtree, and of no other.
 const SUBTREE: &str = "{\"height\":";
 
 /// The first line.

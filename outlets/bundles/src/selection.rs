@@ -39,7 +39,7 @@ pub struct Selection {
     range: TenantRange,
     /// The last position.
     end: u64,
-    /// What is not of the tenant in the range, by position.
+    /// Events that are not the tenant's in the range, by position.
     outside_range: BTreeMap<u64, Recorded>,
 }
 
@@ -212,7 +212,7 @@ impl PartnersScopes {
     }
 }
 
-/// What was in force for the tenant without being its own, by ids.
+/// The ids of terms that were in force for the tenant without being its own.
 struct SharedTerms {
     prices: HashSet<PriceId>,
     budgets_and_limits: HashSet<String>,

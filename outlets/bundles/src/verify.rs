@@ -105,7 +105,7 @@ fn lines(
     }
 }
 
-/// What is wrong with a line, or with the event in it.
+/// The fault of a line, or of the event in it.
 enum Reason {
     OfLine(String),
     OfEvent(String),

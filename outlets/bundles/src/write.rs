@@ -39,7 +39,7 @@ impl From<Misplaced> for WriteError {
     }
 }
 
-/// What was written.
+/// The counts of a written bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     pub events: u64,

@@ -1,4 +1,4 @@
-//! What the object of a prompt or an answer is called: `content/{tenant}/{day}/{request}.{part}`. The day of the admission, in UTC, is
+//! The name of the object of a prompt or an answer: `content/{tenant}/{day}/{request}.{part}`. The day of the admission, in UTC, is
 //! there for retention.
 
 use std::fmt;

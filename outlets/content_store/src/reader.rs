@@ -17,7 +17,7 @@ pub type KeyOpener = Arc<dyn Fn(TenantId, ContentKeyOwner, u32) -> OpeningKey + 
 
 type OpeningKey = Pin<Box<dyn Future<Output = Result<Option<ContentKey>, String>> + Send>>;
 
-/// What became of a prompt or an answer.
+/// The result of reading a prompt or an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
     Text {

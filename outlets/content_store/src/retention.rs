@@ -20,7 +20,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The most names of objects in memory.
 const NAMES_MAX: usize = 1000;
 
-/// What tenants say of their content: see `Tenant::content_days`.
+/// The retention settings of tenants: see `Tenant::content_days`.
 pub struct RetentionRules {
     /// The tenants that keep content for a number of days.
     pub tenants: Box<dyn Fn() -> Vec<TenantId> + Send + Sync>,

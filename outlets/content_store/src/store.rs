@@ -20,7 +20,7 @@ pub struct ContentStore(Objects);
 pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is damaged, or somebody else has put it there.
+    /// The object is damaged, or somebody else has put it there.
     #[error("{name} in {store} is damaged or was not written by this gateway")]
     Foreign { name: String, store: String },
     #[error("cannot open the key of content: {0}")]

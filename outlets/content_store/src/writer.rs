@@ -54,7 +54,7 @@ struct WriterState {
     runtime: Handle,
 }
 
-/// What one object takes of the writer's memory, until it is stored or lost.
+/// The share of one object in the writer's memory, until it is stored or lost.
 struct QueuePermits {
     _memory: OwnedSemaphorePermit,
     _object: OwnedSemaphorePermit,

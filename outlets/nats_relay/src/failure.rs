@@ -12,7 +12,7 @@ pub enum RelayError {
     Connect { address: String, reason: String },
     #[error("the connection to NATS was lost")]
     Disconnected,
-    /// It concerns a request that is not answered, because the user may not send it for example.
+    /// An error about a request that is not answered, for example because the user may not send it.
     #[error("NATS reports an error: {reason}")]
     ServerError { reason: String },
     #[error("NATS did not answer in time")]

@@ -81,12 +81,12 @@ async fn must_be_its_event(log: &Log, connection: &Connection, last: u64) -> Res
 }
 
 impl Inspected {
-    /// What was remembered last of this stream, or of another one if nothing was of this.
+    /// The newest memory of this stream, or of another one if there is none of this.
     pub fn newest(&self, memories: [Option<RoleMemory>; 2]) -> Option<RoleMemory> {
         memories.into_iter().flatten().max_by_key(|memory| (memory.detail == self.created, memory.position))
     }
 
-    /// What was done to the stream since a relay remembered its end, and when it was created.
+    /// The change of the stream since a relay remembered its end, and its time of creation.
     pub fn finding(&self, memory: Option<&RoleMemory>) -> Option<Finding> {
         let Self { last, ref created, first, deleted, .. } = *self;
         match memory {

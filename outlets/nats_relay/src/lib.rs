@@ -3,7 +3,8 @@
 //!
 //! The sequence of a message in the stream is the position of its event in the log. Each message is only accepted as the next
 //! one after the message of the event before it, so that no event can be missing, doubled or out of order, even if several
-//! relays run at once. The stream is a copy: whatever happens to it, the log is not affected, and no decision waits for it.
+//! relays run at once. The stream is a copy: whatever happens to it, the log is not affected, and no decision waits for it. The
+//! relay reads the log and writes nothing of it; it relays nothing after an event that it could not relay.
 //!
 //! - `session`: one connection, from the first check of the stream to the first failure.
 //! - `inspection`: whether the stream is a copy of this log, and where it ends; `stream` is its configuration.
@@ -47,7 +48,7 @@ impl NatsRelay {
     }
 }
 
-/// What was said last about the stream, so that it is logged once.
+/// The last finding about the stream, so that it is logged once.
 #[derive(Default)]
 struct LastFinding(Option<String>);
 

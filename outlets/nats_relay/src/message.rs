@@ -13,8 +13,8 @@ use ring::digest::{SHA256, digest};
 use crate::failure::RelayError;
 use crate::subject::{STREAM, subject};
 
-/// What the server stores with a message of a file stream beside its subject, headers and body: a header of its own, the length of the
-/// headers, and a checksum.
+/// The bytes that the server stores with a message of a file stream beside its subject, headers and body: a header of its own, the length
+/// of the headers, and a checksum.
 const RECORD_LEN: usize = 22 + 4 + 8;
 /// An upper bound of what the headers take.
 pub const HEADERS_LEN_MAX: usize = 512;

@@ -86,8 +86,8 @@ fn every(period: Duration) -> Interval {
     interval
 }
 
-/// What the relay last remembered of the stream, on whichever node it was: its end, and when it was created. A hint: without it, a
-/// stream that was cut is filled again without a word.
+/// The last memory of the stream by a relay on any node: its end, and its time of creation. A hint: without it, a stream that was cut is
+/// filled again without a word.
 async fn memory(lease: &Lease) -> Option<RoleMemory> {
     lease.memory().await.unwrap_or_else(|error| {
         tracing::debug!(%error, "what the relay remembered of its stream cannot be read");

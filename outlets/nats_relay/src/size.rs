@@ -19,8 +19,8 @@ impl StreamSize {
         Self { bytes_max, others: AtomicU64::new(found) }
     }
 
-    /// It was inspected again. `acknowledged` are the bytes of the session that had been acknowledged before, and are among those
-    /// that were found.
+    /// Takes the size that a new inspection found. `acknowledged` are the bytes of the session that had been acknowledged before, and are
+    /// among those that were found.
     pub fn inspected(&self, found: u64, acknowledged: u64) {
         self.others.store(found.saturating_sub(acknowledged), Ordering::Relaxed);
     }

@@ -20,7 +20,7 @@ const SOURCES: [&str; 2] = ["mirror", "sources"];
 /// Codes of JetStream's errors.
 const NO_SUCH_STREAM: u64 = 10059;
 
-/// What an operator decides about the stream.
+/// The limits of the stream that an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
     /// The servers of the cluster that have a copy each, from 1 to [`REPLICAS_MAX`].
@@ -40,7 +40,7 @@ pub struct StreamInfo {
 
 #[derive(Debug, Deserialize)]
 pub struct StreamState {
-    /// What its messages take, each with its subject, its headers and the server's own data.
+    /// The size of its messages, each with its subject, its headers and the server's own data.
     pub bytes: u64,
     /// 0 or 1 for a stream that has never had a message.
     pub first_seq: u64,
@@ -50,7 +50,7 @@ pub struct StreamState {
     pub num_deleted: u64,
 }
 
-/// What the server answers: what was asked for, or an error.
+/// The answer of the server: the requested object, or an error.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {

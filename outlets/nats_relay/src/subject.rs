@@ -1,4 +1,4 @@
-//! What the stream is called, and the subject of an event: `ledgerway.events.{family}.{type}.{tenant}`. A type has three parts
+//! The names of the stream, and of the subject of an event: `ledgerway.events.{family}.{type}.{tenant}`. A type has three parts
 //! (`budget.settled.v1`), so every subject has seven, and a consumer can filter by each of them.
 
 use events::event::{Event, Recorded};

@@ -16,7 +16,7 @@ use crate::size::StreamSize;
 const EVENTS_MAX: usize = 512;
 /// A window ends with the message that reaches this.
 const BYTES_MAX: usize = 1 << 20;
-/// What NATS says of a stream that is full.
+/// The error of NATS for a stream that is full.
 const FULL: &str = "maximum bytes exceeded";
 
 /// Messages whose positions follow each other.
@@ -28,7 +28,7 @@ pub struct Window {
     pub sent_len: u64,
 }
 
-/// What is left to be sent.
+/// The events that are left to be sent.
 struct Source {
     follower: Follower,
     /// Followed, and not sent yet: at most a window, and the page or batch that filled it.

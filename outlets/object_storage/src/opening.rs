@@ -15,7 +15,7 @@ const ROLE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Opens it. Blocking, and called again after a failure.
 pub type Open<T> = Arc<dyn Fn() -> Result<T, OpenError> + Send + Sync>;
 
-/// It is not open.
+/// The store is not open.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpened {
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub enum NotOpened {
 pub struct Opening<T> {
     open: Open<T>,
     attempt: Option<JoinHandle<Result<T, OpenError>>>,
-    /// What was opened and not taken yet.
+    /// The opened store that nobody has taken yet.
     opened: Option<T>,
 }
 
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Opening<T> {
         Self { open, attempt: None, opened: None }
     }
 
-    /// What is opened already, or what comes of the attempt that goes on, or else of a new one. One that is not over in time, or is
+    /// Returns the open store, or the result of the attempt that goes on, or else of a new one. An attempt that is not over in time, or is
     /// no longer waited for, goes on.
     pub async fn within(&mut self, at_most: Duration) -> Result<T, NotOpened> {
         if let Some(opened) = self.opened.take() {
@@ -61,7 +61,7 @@ impl<T: Send + 'static> Opening<T> {
         Ok(())
     }
 
-    /// What was opened [before](Self::before_role) the process got the role.
+    /// The store that was opened [before](Self::before_role) the process got the role.
     pub async fn for_role(&mut self) -> Result<T, NotOpened> {
         self.within(ROLE_WAIT_MAX).await
     }

@@ -1,4 +1,4 @@
-//! What the driver does for every outlet.
+//! Behaviour of the driver that every outlet relies on.
 
 use std::sync::atomic::Ordering;
 

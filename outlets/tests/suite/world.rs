@@ -54,12 +54,12 @@ pub async fn record(log: &Log, events: u64) -> u64 {
     log.head().position
 }
 
-/// What an outlet does.
+/// The behaviour of an outlet in a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     CannotOpen,
     Fails,
-    /// It works until it is dropped.
+    /// Works until it is dropped.
     Works,
     EndsWithTheLog,
 }

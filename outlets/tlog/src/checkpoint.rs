@@ -13,7 +13,7 @@ use crate::note::{
 use crate::signer::{Cosigner, Signer};
 use crate::tree_head::{SIZE_MAX, TreeHead};
 
-/// What a log commits to.
+/// The commitment of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
     origin: String,

@@ -12,7 +12,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 /// The bytes of an Ed25519 key.
 const PUBLIC_KEY_BYTES: usize = 32;
 
-/// Who signs: a name without spaces and `+`, by convention a URL without its scheme.
+/// The name of a signer, without spaces and `+`, by convention a URL without its scheme.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyName(String);
 
@@ -25,7 +25,7 @@ pub struct InvalidKeyName;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct KeyId([u8; 4]);
 
-/// What a key signs.
+/// The kind of message that a key signs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeyKind {
     /// The text of a note. Logs sign their checkpoints so.

@@ -13,7 +13,7 @@ use crate::key::{KeyId, KeyKind, KeyName, VerifierKey};
 pub const NOTE_BYTES_MAX: usize = 1_000_000;
 /// A note with more signatures is refused, as Go's `note` package does.
 pub const SIGNATURES_MAX: usize = 100;
-/// What a line of a signature begins with: an em dash and a space.
+/// The beginning of a line with a signature: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "— ";
 /// The time before the signature in a cosignature.
 const TIMESTAMP_BYTES: usize = 8;
@@ -134,7 +134,7 @@ impl NoteSignature {
     }
 }
 
-/// What a witness signs (<https://c2sp.org/tlog-cosignature>).
+/// The message that a witness signs (<https://c2sp.org/tlog-cosignature>).
 pub fn cosigned_message(text: &NoteText, unix_seconds: u64) -> Vec<u8> {
     format!("cosignature/v1\ntime {unix_seconds}\n{}", text.as_str()).into_bytes()
 }

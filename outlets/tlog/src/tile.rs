@@ -25,7 +25,7 @@ pub struct TileId {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tile {
     id: TileId,
-    /// As many as the width of the id.
+    /// The hashes, as many as the width of the id.
     hashes: Vec<Hash>,
 }
 

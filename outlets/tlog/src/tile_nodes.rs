@@ -6,7 +6,7 @@ use crate::hash::Hash;
 use crate::tile::{TILE_HEIGHT, Tile, TileId};
 use crate::tile_path::TILE_WIDTH;
 
-/// As many nodes as a full tile has below its root, its own hashes included.
+/// The nodes that a full tile has below its root, its own hashes included.
 const NODES: usize = 2 * (TILE_WIDTH as usize - 1);
 
 /// A full tile with all nodes below its root. Cheap to clone; it takes 16 KiB, twice as much as the tile.

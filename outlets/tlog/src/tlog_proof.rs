@@ -21,7 +21,7 @@ const HEADER: &str = "c2sp.org/tlog-proof@v1";
 /// A proof that an entry is in a log. Nothing of it is known before it is verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlogProof {
-    /// What the application needs to compute the entry, for example; often nothing. Nobody signs it.
+    /// Data for the application, for example to compute the entry; often empty. Nobody signs it.
     pub extra: Vec<u8>,
     /// The number of the entry in the log, from 0.
     pub index: u64,

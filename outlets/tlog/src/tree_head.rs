@@ -1,4 +1,4 @@
-//! What a checkpoint says of a tree: how many leaves it has, and its root.
+//! The head of a tree, as in a checkpoint: the number of its leaves, and its root.
 
 use crate::hash::Hash;
 

@@ -1,4 +1,4 @@
-//! What a log asks of a witness, and what the witness answers (<https://c2sp.org/tlog-witness>): a `POST` to
+//! The protocol between a log and a witness (<https://c2sp.org/tlog-witness>): a `POST` to
 //! [`ADD_CHECKPOINT_PATH`] below the address of the witness.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub enum MalformedRequest {
     Lines(#[from] MalformedProofLines),
 }
 
-/// What a witness says to a checkpoint.
+/// The answer of a witness to a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// 200: its cosignatures, which are not verified yet ([`SignedCheckpoint::add_cosignatures`]).

@@ -52,7 +52,7 @@ impl LogKeys {
         &self.keys
     }
 
-    /// What a checkpoint says of the log's tree.
+    /// Returns the log's tree head in a checkpoint.
     pub fn read(&self, checkpoint: &[u8]) -> Result<TreeHead, CheckpointError> {
         Ok(*self.signed(checkpoint)?.unverified().head())
     }

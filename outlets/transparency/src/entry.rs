@@ -7,7 +7,7 @@ use events::plain_json;
 use ring::digest::{SHA256, digest};
 use tlog::Hash;
 
-/// What a bundle can say of an entry's length in two bytes.
+/// The longest entry: a bundle stores its length in two bytes.
 const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 /// The member that an entry has instead of `data` if the event is too long for a bundle.
 const DATA_SHA256: &str = "data_sha256";

@@ -28,7 +28,7 @@ pub struct Files {
 /// A tile or a bundle, which never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// As in the specification: `tile/0/000.p/3`.
+    /// The path as in the specification: `tile/0/000.p/3`.
     pub path: String,
     pub bytes: Bytes,
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::{CheckpointError, LogKeys};
 /// A key that the log names.
 #[derive(Clone, Debug)]
 pub struct RecordedKey {
-    /// Of its event.
+    /// The position of its event.
     pub position: u64,
     pub created: LogKeyCreated,
     verifier: VerifierKey,

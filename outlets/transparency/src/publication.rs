@@ -1,4 +1,4 @@
-//! What is to be published next: the tree, and the tiles and bundles that its new leaves have made.
+//! The next publication: the tree, and the tiles and bundles that its new leaves have made.
 
 use bytes::Bytes;
 use events::canonical::CanonicalError;

@@ -136,7 +136,7 @@ impl Receipt {
 mod tests {
     use super::*;
 
-    /// As provider and client may name their members, and as entries are that are too long.
+    /// The names of members may be chosen by a provider or a client, and an entry that is too long has no data.
     #[test]
     fn an_event_is_read_whatever_its_data_is() {
         let event = |data: &str| {

@@ -48,7 +48,7 @@ pub const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long partial files stay that no checkpoint needs any more: a reader may have just read the one that did.
 pub const PARTIAL_KEPT: Duration = Duration::from_secs(60);
 
-/// What a publisher needs.
+/// The parts of a publisher.
 pub struct PublisherParts {
     pub open: Open<Objects>,
     /// The name of the log, which has at least one key.
@@ -56,7 +56,7 @@ pub struct PublisherParts {
     pub open_signer: OpenSigner,
     /// Whether a log of which there is nothing yet is begun: if it was published before, it would contradict itself.
     pub may_begin: bool,
-    /// Who is asked to cosign checkpoints, and with what.
+    /// The witnesses that are asked to cosign checkpoints, each with its key.
     pub witnesses: Vec<WitnessAddress>,
     pub client: Client,
     /// [`WITNESS_RETRY_AFTER`](crate::WITNESS_RETRY_AFTER), except in tests.
@@ -153,7 +153,7 @@ impl Outlet for Publisher {
     }
 }
 
-/// What becomes of the files that are derived from the ledger.
+/// Whether the files that are derived from the ledger are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Derived {
     /// Nothing: only the roots are compared.

@@ -10,7 +10,7 @@ use crate::entry;
 /// A ledger is not the one that was published.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeDiffers {
-    /// It has lost its newest events.
+    /// The ledger has lost its newest events.
     #[error("the checkpoint is of {published} events, and the ledger has {found}")]
     Short { published: u64, found: u64 },
     #[error("position {position}: the event is not the one that was published")]

@@ -273,7 +273,7 @@ mod tests {
     use crate::files::{FOLDER, Files};
 
     const SIZE: u64 = 3;
-    /// Of two answers together, longer than a witness may take.
+    /// The time of one answer. Two of them take longer than a witness may.
     const ANSWER_TIME: Duration = Duration::from_millis(600);
     const TRIES: usize = 20;
 

@@ -27,7 +27,7 @@ const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const SIZE: HeaderValue = HeaderValue::from_static(SIZE_CONTENT_TYPE);
 
-/// What the route needs. Cheap to clone.
+/// The state of the route. Cheap to clone.
 #[derive(Clone)]
 struct WitnessState {
     witness: Arc<Witness>,

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(size(&witness), 8);
     }
 
-    /// What is logged while it is the subscriber, by field.
+    /// The fields that are logged while it is the subscriber, by name.
     #[derive(Clone, Default)]
     struct Logged(Arc<Mutex<BTreeMap<&'static str, String>>>);
 

@@ -14,12 +14,12 @@ pub const CLIENT_LEFT: u16 = 499;
 /// Stands for all methods that are not standard: they can have any length.
 const OTHER_METHOD: &str = "OTHER";
 
-/// What is known of a request.
+/// The known facts about a request.
 #[derive(Clone, Debug)]
 pub struct LoggedRequest {
     pub began: Instant,
     pub request_id: RequestId,
-    /// Of a standard method, or [`OTHER_METHOD`].
+    /// The name of a standard method, or [`OTHER_METHOD`].
     pub method: &'static str,
     /// The pattern of its path, such as `/v1/keys/{id}`; `None` for a path without a route.
     pub route: Option<Arc<str>>,
@@ -44,7 +44,7 @@ pub struct Entry {
 }
 
 impl LoggedRequest {
-    /// What is known of a request when it arrives.
+    /// The facts that are known of a request when it arrives.
     pub fn arrived(began: Instant, request_id: RequestId, method: &Method, route: Option<Arc<str>>) -> Self {
         let (status, code, actor, chain) = (CLIENT_LEFT, None, None, Chain::default());
         Self { began, request_id, method: standard(method), route, status, code, actor, chain }

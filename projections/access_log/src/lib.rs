@@ -4,6 +4,8 @@
 //! It is not part of the ledger. An entry is written up to a quarter of a second after its response, on a thread of its own, and
 //! no request waits for it. A killed process loses the entries of that time, and a full buffer loses entries as well, which are
 //! counted. What has to be complete is in the log of events.
+//!
+//! `recorder` takes entries from the door; `writer` writes them on a thread of its own, as lines or into the view (`view`).
 
 mod entry;
 mod recorder;

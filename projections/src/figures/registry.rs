@@ -1,4 +1,4 @@
-//! What all metrics need, wherever they are counted.
+//! The common parts of all metrics, wherever they are counted.
 
 use prometheus::core::Collector;
 use prometheus::{IntGauge, Registry};

@@ -11,7 +11,7 @@ use super::{Entry, Tables, model_not_found, model_retired};
 #[derive(Clone, Copy, Debug)]
 pub struct NamedModel<'a> {
     pub named: &'a Entry<Model>,
-    /// It has targets. The named one, unless that is an alias.
+    /// The model with targets: the named one, unless that is an alias.
     pub serving: &'a Entry<Model>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> NamedModel<'a> {
         [&self.named.value.retirement].into_iter().chain(of_serving)
     }
 
-    /// What clients are told of the end of its life: the dates of the alias, or if it has none, those of the model that it stands for.
+    /// The end of its life as clients are told it: the dates of the alias, or if it has none, those of the model that it stands for.
     pub fn retirement(&self) -> &'a Retirement {
         let own = &self.named.value.retirement;
         if own.has_dates() { own } else { &self.serving.value.retirement }
@@ -60,7 +60,7 @@ impl Tables {
         self.resolve_alias(named, now).ok_or_else(|| alias_of_nothing(&named.value, now))
     }
 
-    /// What a live model stands for at a time: itself, or for an alias another one; `None` if there is no such model with targets. An alias
+    /// Resolves a live model at a time: to itself, or for an alias to another one; `None` if there is no such model with targets. An alias
     /// names models as its owner sees them.
     pub fn resolve_alias<'a>(&'a self, named: &'a Entry<Model>, now: DateTime<Utc>) -> Option<NamedModel<'a>> {
         let Some(name) = named.value.alias.stands_for(now) else { return Some(NamedModel { named, serving: named }) };

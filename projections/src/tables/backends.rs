@@ -1,4 +1,4 @@
-//! What the platform says of each backend, and which limits a target has by it.
+//! The facts that the platform states of each backend, and the limits that a target has by them.
 //!
 //! A tenant may name backends of shared providers in models of its own. The platform pays for them, so what such a target says of
 //! the backend must not lower the bound of a request, nor what is believed of a report of its usage: the facts are those of the
@@ -26,7 +26,7 @@ pub struct TargetLimits {
     pub max_concurrent: Option<u32>,
 }
 
-/// What the targets of all shared models say of one backend.
+/// The facts of one backend that the targets of all shared models state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Facts {
     /// The widest.
@@ -49,7 +49,7 @@ pub struct Backends {
 
 #[derive(Clone, Default)]
 struct Backend {
-    /// By the model whose target it is: a model has a backend once.
+    /// The facts by the model whose target states them: a model has a backend once.
     said: BTreeMap<ModelId, Facts>,
     together: Facts,
 }

@@ -25,7 +25,7 @@ pub struct RecordedBreaker {
     pub fact: BreakerOpened,
 }
 
-/// By provider and its name of the model. Often empty.
+/// Open breakers by provider, and by its name of the model. Often empty.
 pub(super) type OpenBreakers = Arc<HashMap<ProviderId, HashMap<Box<str>, Arc<RecordedBreaker>>>>;
 
 impl Tables {

@@ -61,12 +61,12 @@ pub struct TableIndexes {
     pub keys_by_provider: Arc<IdMap<ProviderId, BTreeSet<ProviderKeyId>>>,
 }
 
-/// What happens to a state in the indexes.
+/// The change of a state in the indexes.
 #[derive(Clone, Copy)]
 pub enum IndexChange {
-    /// It is the newest state, of the event at this position.
+    /// The state is the newest one, of the event at this position.
     Add { version: u64 },
-    /// It is no longer the newest one.
+    /// The state is no longer the newest one.
     Remove,
 }
 

@@ -49,13 +49,13 @@ impl<'a> EvaluatedTarget<'a> {
 }
 
 impl Tables {
-    /// What a tenant has set for all of its requests; `None` if nothing.
+    /// The settings of a tenant for all of its requests; `None` if there are none.
     pub fn tenant_settings(&self, tenant: Option<TenantId>) -> Option<&TenantSettings> {
         let settings = &self.indexes.tenant_settings;
         if settings.is_empty() { None } else { settings.get(&tenant?).map(|settings| &**settings) }
     }
 
-    /// What a tenant requires of each target that its requests are sent to.
+    /// The terms that a tenant requires of each target that its requests are sent to.
     pub fn required_terms(&self, tenant: Option<TenantId>) -> &RequiredTerms {
         self.tenant_settings(tenant).map_or(&RequiredTerms::NONE, |settings| &settings.required_terms)
     }
@@ -71,7 +71,7 @@ impl Tables {
         }
     }
 
-    /// What is stated of a model's target at this provider.
+    /// The terms stated of a model's target at this provider.
     pub fn stated_terms<'a>(&'a self, model: &Model, target: &'a Target, provider: &Provider) -> TargetTerms<'a> {
         self.indexes.shared_terms.of(model, target, provider)
     }

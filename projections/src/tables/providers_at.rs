@@ -9,7 +9,7 @@ use super::Tables;
 const PAGE_EVENTS: usize = 1000;
 
 impl Tables {
-    /// What there was of providers, their keys and prices as of a position, with the owners of these. Reads the log in pages.
+    /// Builds tables of the providers, their keys and prices as of a position, with their owners. Reads the log in pages.
     pub fn of_providers_at(log: &dyn Reader, position: u64) -> Result<Self, LogError> {
         let filter = EventFilter { types: Some(types()), ..EventFilter::default() };
         Self::of_pages(position, |after| log.filtered(&filter, after, PAGE_EVENTS))

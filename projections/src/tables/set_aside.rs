@@ -19,7 +19,7 @@ pub struct SetAside {
     secret_generation: u32,
 }
 
-/// By key, also for keys that have a new secret since then.
+/// Keys that are set aside, also those that have a new secret since then.
 pub(super) type KeysSetAside = Arc<IdMap<UpstreamKey, SetAside>>;
 
 impl Tables {

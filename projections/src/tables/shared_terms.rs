@@ -14,7 +14,7 @@ pub struct SharedTerms(IdMap<ProviderId, Arc<HashMap<String, SharedBackend>>>);
 
 #[derive(Clone, Default)]
 struct SharedBackend {
-    /// By the model whose target it is, with the model's version.
+    /// The terms by the model whose target states them, with the model's version.
     stated: BTreeMap<ModelId, (StatedTerms, u64)>,
     agreed: AgreedTerms,
 }
@@ -25,7 +25,7 @@ impl SharedBackend {
     }
 }
 
-/// What is stated of a target.
+/// The terms stated of a target.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetTerms<'a> {
     pub terms: &'a StatedTerms,
@@ -62,7 +62,7 @@ impl SharedTerms {
         }
     }
 
-    /// What is stated of a model's target at this provider.
+    /// The terms stated of a model's target at this provider.
     pub fn of<'a>(&'a self, model: &Model, target: &'a Target, provider: &Provider) -> TargetTerms<'a> {
         if model.tenant_id.is_none() || provider.tenant_id.is_some() {
             return TargetTerms { terms: &target.terms, stated_by: &[] };

@@ -1,4 +1,4 @@
-//! What tenants have set for all of their requests, in the form in which requests are held to it. Most tenants have set nothing, so
+//! Settings of tenants for all of their requests, in the form in which requests are held to them. Most tenants have set nothing, so
 //! that there is nothing to look up for their requests.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use events::terms::RequiredTerms;
 
 use crate::model_globs::ModelGlobs;
 
-/// What binds each request of a tenant.
+/// The settings that bind each request of a tenant.
 #[derive(Debug)]
 pub struct TenantSettings {
     pub required_terms: RequiredTerms,
@@ -40,5 +40,5 @@ impl TenantSettings {
     }
 }
 
-/// By tenant, of those that have set something.
+/// Settings by tenant, only of tenants that have set something.
 pub type SettingsByTenant = IdMap<TenantId, Arc<TenantSettings>>;

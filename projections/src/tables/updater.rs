@@ -21,7 +21,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// The outcome of waiting for what other nodes have recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
-    /// What was missing may be there now.
+    /// The missing entry may be there now.
     FoundMore,
     /// Nothing new: what was missing does not exist.
     FoundNothing,

@@ -12,6 +12,7 @@ use super::View;
 use super::exact;
 use super::log_pages::pages;
 use super::projector::{ProjectionError, Projector};
+use super::sql_views;
 use super::store::{VIEWS_FILE, create_tables, has_schema_of, read_checkpoint};
 
 /// The page cache for the new rows, as SQLite counts: negative is KiB. The rest lies on disk.
@@ -25,19 +26,23 @@ struct Table {
 }
 
 const TABLES: &[Table] = &[
-    Table { name: "budgets", keys: 1, rows: "SELECT * FROM budgets ORDER BY budget_id" },
-    Table { name: "budget_windows", keys: 2, rows: "SELECT * FROM budget_windows ORDER BY budget_id, window_start" },
+    Table { name: "budgets", keys: 1, rows: "SELECT * FROM rows_budgets ORDER BY budget_id" },
+    Table {
+        name: "budget_windows",
+        keys: 2,
+        rows: "SELECT * FROM rows_budget_windows ORDER BY budget_id, window_start",
+    },
     Table { name: "usage_by_hour", keys: 9, rows: include_str!("usage_by_hour/in_order.sql") },
     Table { name: "usage_latency", keys: 9, rows: include_str!("usage_by_hour/latency_in_order.sql") },
-    Table { name: "inferences", keys: 1, rows: "SELECT * FROM inferences ORDER BY position" },
+    Table { name: "inferences", keys: 1, rows: "SELECT * FROM rows_inferences ORDER BY position" },
     Table {
         name: "inference_incidents",
         keys: 2,
-        rows: "SELECT * FROM inference_incidents ORDER BY request_id, position",
+        rows: "SELECT * FROM rows_inference_incidents ORDER BY request_id, position",
     },
-    Table { name: "other_usage", keys: 1, rows: "SELECT * FROM other_usage ORDER BY position" },
-    Table { name: "audit", keys: 1, rows: "SELECT * FROM audit ORDER BY position" },
-    Table { name: "catalogue", keys: 2, rows: "SELECT * FROM catalogue ORDER BY kind, id" },
+    Table { name: "other_usage", keys: 1, rows: "SELECT * FROM rows_other_usage ORDER BY position" },
+    Table { name: "audit", keys: 1, rows: "SELECT * FROM rows_audit ORDER BY position" },
+    Table { name: "catalogue", keys: 2, rows: "SELECT * FROM rows_catalogue ORDER BY kind, id" },
 ];
 
 /// The result of a comparison that stored no difference.
@@ -96,7 +101,7 @@ fn positions(
     projectors: &[Box<dyn Projector>],
     log: &dyn Reader,
 ) -> Result<Result<Vec<u64>, Comparison>, CompareError> {
-    if !has_schema_of(stored, projectors)? {
+    if !has_schema_of(stored, projectors)? || !sql_views::are_current(stored)? {
         return Ok(Err(Comparison::OtherVersion));
     }
     let mut positions = Vec::with_capacity(projectors.len());

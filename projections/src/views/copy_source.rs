@@ -1,4 +1,4 @@
-//! What a copy for analysts reads of the views: the rows whose changes were noted ([`touched`](super::touched)), and when there is
+//! The source of a copy for analysts: the rows whose changes were noted ([`touched`](super::touched)), and when there is
 //! something new.
 
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub enum FollowError {
     Log(#[from] LogError),
 }
 
-/// What woke the views' thread.
+/// The cause that woke the views' thread.
 enum Wakeup {
     /// `None` once the log is closed.
     Events(Option<Followed>),

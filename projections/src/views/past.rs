@@ -3,7 +3,7 @@
 //!
 //! A query that finds no file waits for it. If that takes too long, it is refused, and the file is there when it is repeated. Tenants
 //! share the thread and the files, and the platform comes before them: `queue.rs` says what is built next, `kept_files.rs` which few files
-//! stay, and `failures.rs` what is not tried again for a while.
+//! stay, and `failures.rs` what is not tried again for a while. `cache.rs` holds the files, and who waits for them.
 //!
 //! The files are named as [snapshots](super::snapshots), so that a build begins with the nearest one of either folder.
 //!
@@ -57,7 +57,7 @@ pub struct PastViews {
     recorded_at: Option<DateTime<Utc>>,
     snapshot: Snapshot,
     pool: Arc<Pool>,
-    /// What there was of providers, their keys and prices.
+    /// The tables of providers, their keys and prices as of the position.
     provider_tables: Arc<Tables>,
 }
 

@@ -11,10 +11,10 @@ pub enum PastError {
     Busy,
     #[error("the views as of position {position} cannot be built: too little room is left on the disk of the gateway")]
     DiskNearlyFull { position: u64, reason: Arc<str> },
-    /// It may succeed when it is tried again.
+    /// The query may succeed when it is tried again.
     #[error("the views as of position {position} cannot be built now; repeat the request in a while")]
     Unavailable { position: u64, reason: Arc<str> },
-    /// It would fail again.
+    /// The query would fail again.
     #[error("the views as of position {position} cannot be built; the log of the gateway says why")]
     Failed { position: u64, reason: Arc<str> },
     #[error("the views are stopping")]

@@ -1,6 +1,7 @@
-//! Rebuilds views beside the ones in use. A separate thread reads the log from its beginning and writes a file of its
-//! own. Once that has caught up, the views' thread swaps the new rows in, see [`super::swap`]. Until then queries read the
-//! old rows, which keep following the log. Nothing survives the process: the next start deletes an unfinished rebuild.
+//! Rebuilds views beside the ones in use: a view is never emptied to be filled again. A separate thread reads the log from its
+//! beginning and writes a file of its own. Once that has caught up, the views' thread swaps the new rows in, see
+//! [`super::swap`]. Until then queries read the old rows, which keep following the log. Nothing survives the process: the next
+//! start deletes an unfinished rebuild.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -22,17 +22,17 @@ use super::snapshots::{self, CopyError, PassedOver, SnapshotError, Unusable};
 use super::store::{Checkpoint, Store, StoreError};
 
 const TABLES: &str = include_str!("checkpoint/tables.sql");
-const CHECKPOINTS: &str = "projections";
+const CHECKPOINTS: &str = "rows_projections";
 const CREATE: &str = include_str!("replay/table.sql");
 const INSERT: &str = include_str!("replay/insert.sql");
 const DROP: &str = "DROP TABLE IF EXISTS replay";
 
-/// What is asked for, as the file says it.
+/// The request for a replay, as the file records it.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayRequest<'a> {
     /// The last event that the rows reflect; 0 for none.
     pub position: u64,
-    /// What the user gave: a position or a time.
+    /// The position or time that the user gave.
     pub as_of: &'a str,
     /// The version of the program.
     pub version: &'a str,
@@ -44,7 +44,7 @@ pub struct ReplayRequest<'a> {
 /// Called now and then with the position reached and with the last one; ends the replay if it breaks.
 pub type Watch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// What the file has.
+/// The contents of the file.
 #[derive(Debug)]
 pub struct Replayed {
     /// When the event at the position was recorded; `None` at position 0.

@@ -27,7 +27,7 @@ const COUNT_MAX: usize = 16;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Pause after a failure, for example a full disk.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
-/// It pauses for so many times what it has just taken: it takes at most a quarter of a core.
+/// The pause after work, in multiples of the time that the work took: the thread takes at most a quarter of a core.
 const PAUSE_PER_TIME_TAKEN: u32 = 3;
 /// Where there are no snapshots yet, as in a long log, a step is this part of what is ahead.
 const PART_OF_WHAT_IS_AHEAD: u64 = 4;
@@ -115,10 +115,10 @@ struct Maker {
     stopped: Receiver<()>,
 }
 
-/// What became of a snapshot.
+/// The outcome of a snapshot.
 enum Made {
     Kept,
-    /// It alone is larger than all may be.
+    /// The snapshot alone is larger than all may be.
     TooLarge(u64),
 }
 

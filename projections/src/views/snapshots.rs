@@ -45,9 +45,9 @@ type Digest = [u8; SHA256_OUTPUT_LEN];
 pub struct Snapshot {
     pub path: PathBuf,
     pub position: u64,
-    /// Of the event at the position.
+    /// The digest of the event at the position.
     event: Digest,
-    /// Of the file.
+    /// The digest of the file.
     content: Digest,
 }
 

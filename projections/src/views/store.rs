@@ -3,7 +3,8 @@
 //!
 //! The file is disposable, so nothing is repaired: a damaged file, or one of another ledger, is deleted and created again. A
 //! view that another version wrote, or that lacks a table, keeps its rows as they are until a rebuild replaces them, see
-//! [`super::rebuild`]; there are no migrations in place.
+//! [`super::rebuild`]; there are no migrations in place. Analysts read the file with SQLite, through [`super::sql_views`]: the
+//! tables' names begin with `rows_`, so that these can have the plain ones.
 //!
 //! All views share the transaction of a batch. If one of them cannot apply an event, the batch is rolled back and repeated
 //! with a savepoint for each view, and event by event for the one that failed, so that it alone stops, exactly before that
@@ -22,6 +23,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use super::View;
 use super::exact;
 use super::projector::{ProjectionError, Projector, is_storage_failure};
+use super::sql_views;
 use super::touched::{CopiedPosition, Tracker};
 
 /// The views' file in the data folder.
@@ -41,6 +43,13 @@ const RESUME: &str = include_str!("checkpoint/resume.sql");
 const STATEMENTS_MAX: usize = 64;
 /// Pages of SQLite's write-ahead log between its checkpoints: 16 MiB. A checkpoint syncs a disk on which the ledger waits.
 const CHECKPOINT_PAGES: u32 = 4096;
+/// The longest write-ahead log to which more is added, unless the file is longer: for as long as somebody reads in a transaction,
+/// it cannot be emptied, and it lies on the disk of the ledger. API queries end after ten seconds, those of analysts when they like.
+const WAL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The size to which an empty write-ahead log is cut, to be written again.
+const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
+/// Batches between two looks at the length of the write-ahead log.
+const WAL_CHECK_BATCHES: u32 = 16;
 /// The writer's page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
 const CACHE_KIB: i64 = -16_384;
 
@@ -61,6 +70,10 @@ pub enum StoreError {
     /// Whether the file is of this log is not known, so it is left as it is.
     #[error("read the log: {0}")]
     Log(#[from] LogError),
+    #[error(
+        "views.db-wal has {mib} MiB and cannot be emptied while somebody reads views.db in a transaction: end that transaction"
+    )]
+    WalHeld { mib: u64 },
 }
 
 impl StoreError {
@@ -115,6 +128,38 @@ pub struct Store {
     pub(super) stored: Vec<StoredView>,
     /// Notes which rows change, if they are copied.
     pub(super) tracker: Option<Tracker>,
+    pub(super) wal: WalBound,
+}
+
+/// Keeps the write-ahead log from growing without end.
+pub(super) struct WalBound {
+    pub(super) bytes_max: u64,
+    /// Batches until the next look at its length.
+    batches: u32,
+}
+
+impl WalBound {
+    const fn new() -> Self {
+        Self { bytes_max: WAL_BYTES_MAX, batches: 0 }
+    }
+
+    /// Errors: it is too long, and somebody keeps it from being emptied.
+    fn check(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if let Some(left) = self.batches.checked_sub(1) {
+            self.batches = left;
+            return Ok(());
+        }
+        let Some(path) = connection.path().map(Path::new) else { return Ok(()) };
+        let len = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let wal = len(&private::beside(path, "-wal"));
+        if wal > self.bytes_max.max(len(path))
+            && connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?
+        {
+            return Err(StoreError::WalHeld { mib: wal / (1024 * 1024) });
+        }
+        self.batches = WAL_CHECK_BATCHES;
+        Ok(())
+    }
 }
 
 impl Store {
@@ -136,7 +181,7 @@ impl Store {
         match reopen(&path, IN_USE, &projectors, belongs) {
             Ok(Some((connection, compatibility))) => {
                 let stored = stored_views(projectors, compatibility);
-                return Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None });
+                return Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None, wal: WalBound::new() });
             }
             Ok(None) => {}
             Err(error) if error.is_damage() => {
@@ -145,7 +190,13 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self { dir: dir.to_owned(), connection: create(&path, IN_USE, &stored)?, stored, tracker: None })
+        Ok(Self {
+            dir: dir.to_owned(),
+            connection: create(&path, IN_USE, &stored)?,
+            stored,
+            tracker: None,
+            wal: WalBound::new(),
+        })
     }
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
@@ -158,7 +209,7 @@ impl Store {
         let stored = all_current(projectors);
         let connection = create(path, SCRATCH, &stored)?;
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { dir, connection, stored, tracker: None })
+        Ok(Self { dir, connection, stored, tracker: None, wal: WalBound::new() })
     }
 
     /// Opens a copy of a file that [`Store::create_scratch`] began, to go on with it. `None` if this version cannot go on with all of
@@ -171,7 +222,13 @@ impl Store {
             return Ok(None);
         }
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Some(Self { dir, connection, stored: stored_views(projectors, compatibility), tracker: None }))
+        Ok(Some(Self {
+            dir,
+            connection,
+            stored: stored_views(projectors, compatibility),
+            tracker: None,
+            wal: WalBound::new(),
+        }))
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
@@ -215,6 +272,7 @@ impl Store {
     /// Applies a batch without savepoints. Returns false, with nothing written, if a view could not apply it.
     fn apply_batch(&mut self, events: &[Arc<Recorded>]) -> Result<bool, StoreError> {
         let Some(last) = events.last() else { return Ok(true) };
+        self.wal.check(&self.connection)?;
         let transaction = begin_batch(&mut self.connection, self.tracker.as_ref(), last)?;
         for projector in current_projectors(&mut self.stored) {
             let checkpoint = read_checkpoint(&transaction, projector.view())?.unwrap_or_default();
@@ -404,9 +462,10 @@ fn reopen(
     if !path.exists() {
         return Ok(None);
     }
-    let connection = connect(path, durability)?;
+    let mut connection = connect(path, durability)?;
     let existing = objects(&connection)?;
     if !objects_of([SCHEMA])?.is_subset(&existing) {
+        tracing::warn!("another version wrote the views' file: recreating it");
         return Ok(None);
     }
     let mut compatibility = Vec::with_capacity(projectors.len());
@@ -432,6 +491,7 @@ fn reopen(
             None => Compatibility::Unreadable,
         });
     }
+    sql_views::update(&mut connection)?;
     Ok(Some((connection, compatibility)))
 }
 
@@ -444,6 +504,7 @@ fn create(path: &Path, durability: Durability, stored: &[StoredView]) -> Result<
         transaction.execute_batch(projector.schema())?;
         transaction.execute(BEGIN, params![projector.view().as_str(), projector.version()])?;
     }
+    sql_views::create(&transaction)?;
     transaction.commit()?;
     Ok(connection)
 }
@@ -510,5 +571,6 @@ fn connect(path: &Path, (journal_mode, synchronous): Durability) -> Result<Conne
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     Ok(connection)
 }

@@ -16,7 +16,7 @@ const SPENT: &str = include_str!("summary/spent.sql");
 const REFUSALS: &str = include_str!("summary/refusals.sql");
 /// Refusals that a summary reads at most: of a flood the log keeps only some each second.
 pub const REFUSALS_MAX: usize = 10_000;
-const NAME: &str = "SELECT name FROM catalogue WHERE kind = ?1 AND id = ?2";
+const NAME: &str = "SELECT name FROM rows_catalogue WHERE kind = ?1 AND id = ?2";
 /// The views that spending is read from.
 const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 

@@ -8,6 +8,7 @@ pub mod plan;
 mod replayed;
 mod rows;
 mod snapshots;
+mod sql_views;
 mod touched;
 
 use std::path::Path;
@@ -173,7 +174,7 @@ impl Projector for Newer {
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
-            db.execute("INSERT INTO audit (position) VALUES (?1)", [recorded.position])?;
+            db.execute("INSERT INTO rows_audit (position) VALUES (?1)", [recorded.position])?;
         }
         Ok(())
     }
@@ -207,10 +208,10 @@ fn a_file_is_left_as_it_is_while_the_log_cannot_be_read() {
 
 #[test]
 fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
-    const SCHEMA: &str = "CREATE TABLE audit (position INTEGER PRIMARY KEY, more TEXT) STRICT";
+    const SCHEMA: &str = "CREATE TABLE rows_audit (position INTEGER PRIMARY KEY, more TEXT) STRICT";
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
-    let (last, older) = (facts.last().expect("facts").position, rows(dir.path(), "SELECT * FROM audit"));
+    let (last, older) = (facts.last().expect("facts").position, rows(dir.path(), "SELECT * FROM rows_audit"));
     let with_newer = || -> Vec<Box<dyn Projector>> {
         let others = all_projectors().into_iter().filter(|projector| projector.view() != View::Audit);
         others.chain([Box::new(Newer { schema: SCHEMA }) as Box<dyn Projector>]).collect()
@@ -220,7 +221,7 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
     assert_eq!(store.compatibility(View::Budgets), Compatibility::Current);
     // Its old rows no longer follow the log; those of all other views do.
     store.apply(&Story::beyond(&facts)).expect("a batch is applied");
-    assert_eq!(rows(dir.path(), "SELECT * FROM audit"), older);
+    assert_eq!(rows(dir.path(), "SELECT * FROM rows_audit"), older);
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
     assert_eq!((checkpoint.version, checkpoint.position), (Audit.version(), last));
     assert_eq!(store.checkpoint(View::Budgets).expect("a checkpoint").position, last + 1);
@@ -230,7 +231,7 @@ fn a_view_of_another_version_keeps_its_rows_until_new_ones_take_their_place() {
     store.swap_in(next).expect("new rows");
     let checkpoint = store.checkpoint(View::Audit).expect("a checkpoint");
     assert_eq!((checkpoint.version, checkpoint.position), (99, last + 1));
-    assert_eq!(rows(dir.path(), "SELECT count(*), max(more) FROM audit"), [format!("{}|-", facts.len() + 1)]);
+    assert_eq!(rows(dir.path(), "SELECT count(*), max(more) FROM rows_audit"), [format!("{}|-", facts.len() + 1)]);
     assert!(!dir.path().join(NEXT_FILE).exists());
 }
 
@@ -242,7 +243,7 @@ fn rebuilt_views_have_the_same_rows() {
     let mut store = open(dir.path(), all_projectors());
     store
         .connection
-        .execute_batch("DELETE FROM audit; DELETE FROM inferences; DELETE FROM usage_latency")
+        .execute_batch("DELETE FROM rows_audit; DELETE FROM rows_inferences; DELETE FROM rows_usage_latency")
         .expect("gone");
     let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
     facts.chunks(5).for_each(|events| next.apply(events).expect("a batch is applied"));
@@ -334,10 +335,10 @@ fn readers_of_the_old_rows_keep_them_until_their_transaction_ends() {
     let facts = Story::whole();
     let dir = views_of(&facts, 100);
     let mut store = open(dir.path(), all_projectors());
-    store.connection.execute_batch("UPDATE audit SET actor = 'of the old rows'").expect("a change");
+    store.connection.execute_batch("UPDATE rows_audit SET actor = 'of the old rows'").expect("a change");
     let reader = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");
     let old = |reader: &Connection| {
-        let sql = "SELECT count(*) FROM audit WHERE actor = 'of the old rows'";
+        let sql = "SELECT count(*) FROM rows_audit WHERE actor = 'of the old rows'";
         reader.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("a number")
     };
     reader.execute_batch("BEGIN").expect("a transaction");
@@ -367,18 +368,18 @@ fn a_view_that_lacks_a_table_is_unreadable_one_that_lacks_an_index_is_rebuilt_an
         file.execute_batch(sql).expect("a change");
     };
     let compatibility = |view| open(dir.path(), all_projectors()).compatibility(view);
-    change("CREATE INDEX an_analysts_own ON audit (actor)");
+    change("CREATE INDEX an_analysts_own ON rows_audit (actor)");
     assert_eq!(compatibility(View::Audit), Compatibility::Current);
     change("DROP INDEX inferences_by_key");
     assert_eq!(compatibility(View::Inferences), Compatibility::Older);
-    change("DROP TABLE inferences");
+    change("DROP TABLE rows_inferences");
     assert_eq!(
         (compatibility(View::Inferences), compatibility(View::Audit)),
         (Compatibility::Unreadable, Compatibility::Current)
     );
-    change("UPDATE projections SET version = 0 WHERE name = 'audit'");
+    change("UPDATE rows_projections SET version = 0 WHERE name = 'audit'");
     assert_eq!(compatibility(View::Audit), Compatibility::Older);
-    change("DROP TABLE projections");
+    change("DROP TABLE rows_projections");
     let recreated = open(dir.path(), all_projectors());
     assert_eq!(recreated.checkpoint(View::Audit).expect("a checkpoint").position, 0);
 }
@@ -406,15 +407,17 @@ fn a_summary_of_views_of_another_version_has_their_positions_and_no_spending() {
         let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views' file opens");
         file.execute_batch(sql).expect("a change");
     };
-    change("UPDATE projections SET version = 0 WHERE name = 'budgets'");
+    change("UPDATE rows_projections SET version = 0 WHERE name = 'budgets'");
     assert!(summary().spent.is_some(), "spending is not read from that view");
     for view in ["usage_by_hour", "catalogue"] {
-        change(&format!("UPDATE projections SET version = version + 1 WHERE name = '{view}'"));
+        change(&format!("UPDATE rows_projections SET version = version + 1 WHERE name = '{view}'"));
         let seen = summary();
         assert_eq!((seen.spent, seen.views.len()), (None, View::ALL.len()), "{view}");
         assert!(seen.views.iter().all(|seen| seen.checkpoint.is_some()));
         change(&format!("UPDATE projections SET version = version - 1 WHERE name = '{view}'"));
     }
-    change("UPDATE projections SET version = 0; ALTER TABLE usage_by_hour DROP COLUMN cost_nanos");
+    change(
+        "UPDATE rows_projections SET version = 0; DROP VIEW usage_by_hour; ALTER TABLE rows_usage_by_hour DROP COLUMN cost_nanos",
+    );
     assert_eq!(summary().spent, None);
 }

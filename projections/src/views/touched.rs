@@ -50,7 +50,7 @@ impl CopiedPosition {
 /// The notes of a store.
 pub(super) struct Tracker {
     copied: CopiedPosition,
-    /// What the triggers read: the last position of the batch that is being written.
+    /// The last position of the batch that is being written, which the triggers read.
     batch_position: Arc<AtomicI64>,
     state: State,
     /// Up to which position notes were forgotten.

@@ -1,4 +1,4 @@
-//! What makes a request a gRPC call, and the deadline that its client gives it.
+//! The checks that make a request a gRPC call, and the deadline that its client gives it.
 
 use std::sync::Arc;
 use std::time::Duration;

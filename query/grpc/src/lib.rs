@@ -44,7 +44,7 @@ const REFLECTION: [&str; 2] = [
 
 /// Several times what the parameters of any report take.
 const KEY_MESSAGE_BYTES_MAX: usize = 32 * 1024;
-/// What arrives at a time of all messages of calls with a key.
+/// The most bytes of messages that arrive at a time, of all calls with a key.
 const KEY_MESSAGES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// More than any service's name takes. These bytes are not counted, so that calls without a key cannot keep probes of health out.
 const HEALTH_MESSAGE_BYTES_MAX: usize = message::UNCOUNTED_BYTES;

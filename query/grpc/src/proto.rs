@@ -19,7 +19,7 @@ mod tests {
     use events::hex;
     use ring::digest::{SHA256, digest};
 
-    /// What was made, of what, as `sha256sum` writes it.
+    /// SHA-256 of the generated code and of its sources, as `sha256sum` writes them.
     const SUMS: &str = include_str!("generated/SHA256SUMS");
 
     fn files_below(folder: &Path) -> Vec<PathBuf> {

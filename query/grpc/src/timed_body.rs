@@ -13,7 +13,7 @@ use tonic::Status;
 /// A body with a guard. Both are dropped at the deadline, or when the body has ended.
 pub struct TimedBody<G> {
     held: Revocable<(Body, G), ()>,
-    /// What follows if the deadline comes first.
+    /// Trailers that follow if the deadline comes first.
     trailers: Option<HeaderMap>,
 }
 

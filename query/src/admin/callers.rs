@@ -24,7 +24,7 @@ use crate::names::{NamedField, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, foreign};
 use crate::query_context::QueryContext;
 
-/// What is counted if no `from` is given.
+/// The days that are counted if no `from` is given.
 const DAYS: i64 = 30;
 const LIST: &str = "callers-";
 /// Fields with ids, and the fields for their names.

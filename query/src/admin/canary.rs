@@ -25,7 +25,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::query_context::QueryContext;
 
-/// What is counted if no `from` is given.
+/// The hours that are counted if no `from` is given.
 const HOURS: i64 = 24;
 /// More than a model's targets: it may have had others before.
 const BACKENDS_MAX: usize = 1000;

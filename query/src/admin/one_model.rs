@@ -1,4 +1,4 @@
-//! What routes below a model have in common: the model, as far as the caller may know of it, and the hours that are counted.
+//! The common parts of routes below a model: the model, as far as the caller may know of it, and the hours that are counted.
 
 use std::sync::Arc;
 

@@ -41,15 +41,15 @@ const BYTES_PER_SECOND_MIN: u64 = 8 * 1024;
 /// How much of the log a tail has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// What is recorded when the tail begins.
+    /// The events that are recorded when the tail begins.
     Recorded,
-    /// What will be recorded as well, for as long as the client listens.
+    /// Later events as well, for as long as the client listens.
     Following,
 }
 
 /// How a protocol writes a tail.
 pub trait TailFormat: 'static {
-    /// What is handed out at a time.
+    /// The unit that is handed out at a time.
     type Item: Send + 'static;
 
     /// Adds an event to a chunk, and returns how many bytes it takes there.
@@ -57,7 +57,7 @@ pub trait TailFormat: 'static {
 
     fn bytes(item: &Self::Item) -> usize;
 
-    /// What says that there is nothing new; `None` if the protocol has signs of life of its own.
+    /// The sign that there is nothing new; `None` if the protocol has signs of life of its own.
     fn quiet() -> Option<Self::Item>;
 }
 
@@ -108,7 +108,7 @@ impl<F: TailFormat> EventTail<F> {
 impl<F: TailFormat> Stream for EventTail<F> {
     type Item = Result<F::Item, TailEnd>;
 
-    /// What comes next. After an end, or when the tail is complete, nothing.
+    /// Returns the next item. After an end, or when the tail is complete, there is none.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { steps, rights, interest } = &mut *self;
         let step = steps.poll(context, |steps, context| match rights.end() {
@@ -164,11 +164,11 @@ async fn watched(rights: TailRights, interest: Interest) -> TailEnd {
     }
 }
 
-/// What a tail needs for as long as it goes on.
+/// The rights that a tail needs for as long as it goes on.
 #[derive(Clone)]
 struct TailRights {
     state: QueryState,
-    /// As it was when the tail began.
+    /// The caller as it was when the tail began.
     caller: Arc<Caller>,
 }
 
@@ -197,10 +197,10 @@ impl TailRights {
     }
 }
 
-/// What is handed out, one after the other.
+/// The items that are handed out, one after the other.
 struct Steps<I> {
     reader: LogReader,
-    /// What was read and rendered, and is not handed out yet.
+    /// Items that were read and rendered, and are not handed out yet.
     chunk: IntoIter<I>,
     /// Counts the chunk until nothing is left of it.
     unread: Option<UnreadBytes>,

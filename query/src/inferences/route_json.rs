@@ -11,10 +11,10 @@ use events::routing::ChosenBy;
 use projections::views::inferences::StoredRequest;
 use serde_json::{Map, Value, json};
 
-/// What is recorded of a route that everybody sees who sees the request, as in its explanation.
+/// Fields of a recorded route that everybody sees who sees the request, as in its explanation.
 const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
 
-/// What everybody sees if the request itself chose the strategy.
+/// Fields that everybody sees if the request itself chose the strategy.
 const ASKED_FOR: [&str; 2] = ["strategy", "chosen_by"];
 
 /// Removes what the caller may not see of the recorded route, and says whether it sees all of it.

@@ -7,7 +7,7 @@ use events::event::{Event, Inference, Recorded, Resource};
 use projections::visible::Visible;
 use serde_json::{Map, Value};
 
-/// What the gateway never told the client.
+/// Amounts that the gateway never told the client.
 const AMOUNTS: [&str; 4] = ["limit_usd", "settled_usd", "held_usd", "resets_at"];
 
 /// The positions of the budgets' versions, which say whose the budgets are. None for what is not an admission.

@@ -50,7 +50,7 @@ async fn log_of(world: &World) -> Vec<Recorded> {
     world.log.read(|reader| reader.after(0, 100_000)).await.expect("the log")
 }
 
-/// What the events say of a time, in microseconds.
+/// Counts the events in a span of time, in microseconds.
 fn counted(log: &[Recorded], (from, to): (i64, i64)) -> Counted {
     let lies_in = |micros: i64| from <= micros && micros < to;
     let (mut requests, mut refused, mut tokens, mut charged) = (0, 0, 0, [0; 2]);

@@ -1,4 +1,4 @@
-//! What is recorded of reads: one of each answer, and nothing of what was refused.
+//! Records of reads: one for each answer, and none for refusals.
 
 use ::events::event::access::{AccessRead, ReadKind};
 use ::events::event::admin::Permission;

@@ -44,7 +44,7 @@ pub struct World {
     pub closing: watch::Sender<bool>,
     /// False while the node does not know what others have changed.
     pub is_current: Arc<AtomicBool>,
-    /// What was read, in order.
+    /// The reads that were recorded, in order.
     pub reads: Arc<Mutex<Vec<(Actor, ReadKind)>>>,
     router: Router,
     views_thread: Option<ViewsThread>,
@@ -131,7 +131,7 @@ pub fn as_given(caller: Caller) -> Caller {
     Caller { actor: Actor::Operator, ..caller }
 }
 
-/// What came back: the body as JSON (or lines of it), or the refusal.
+/// The answer: the body as JSON (or lines of it), or the refusal.
 pub type Answer = Result<Value, Refusal>;
 
 impl World {

@@ -25,7 +25,7 @@ pub struct UsageReport {
 
 /// One group of requests.
 pub struct UsageGroup<'a> {
-    /// What the requests are grouped by, in order.
+    /// The dimensions that the requests are grouped by, in order.
     pub dimensions: Vec<GroupDimension<'a>>,
     /// Names of metadata that the requests are grouped by, with their values; `None` if the requests have no such name.
     pub metadata: Vec<(&'a str, Option<&'a str>)>,

@@ -26,7 +26,7 @@ use super::mock::{Pieces, closed, in_pieces, whole};
 use crate::event_stream;
 use crate::random::SplitMix64;
 
-/// What can be wrong with a response. All but the first make it another one than the family sends.
+/// Faults of a response. All but the first make it another one than the family sends.
 const FAULTS: [&str; 14] = [
     "none", "half", "cut", "html", "empty", "text500", "leak", "flipped", "long", "twice", "done_first", "foreign",
     "stall", "numbers_as_text",
@@ -39,7 +39,7 @@ const OPEN: &str = "open";
 const LATE: &str = "late";
 const LATE_FOR: Duration = Duration::from_secs(2);
 
-/// By family: its samples.
+/// Samples by family.
 type Families = BTreeMap<String, Vec<Sample>>;
 
 struct Sample {

@@ -19,7 +19,7 @@ use super::alerts::{Alerts, Threshold, threshold};
 use super::facts::{CAP, CAP_MIN};
 
 const SELECT_WINDOW: &str =
-    "SELECT settled_nanos, held_nanos FROM budget_windows WHERE budget_id = ?1 AND window_start = ?2";
+    "SELECT settled_nanos, held_nanos FROM rows_budget_windows WHERE budget_id = ?1 AND window_start = ?2";
 
 pub type Checked = Result<(), String>;
 
@@ -365,7 +365,7 @@ impl Books {
     pub fn must_equal_views(&self, views: &Path) -> Checked {
         let connection = Connection::open(views).map_err(|error| error.to_string())?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let requests = number("SELECT count(*) FROM inferences WHERE hold_position IS NOT NULL")
+        let requests = number("SELECT count(*) FROM rows_inferences WHERE hold_position IS NOT NULL")
             .map_err(|error| error.to_string())?;
         must(requests == i64::try_from(self.accounts.len()).expect("few"), || {
             format!("the views know of {requests} admitted requests, the log of {}", self.accounts.len())

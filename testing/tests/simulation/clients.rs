@@ -37,7 +37,7 @@ pub struct Request {
     pub has_ended: bool,
     /// The request was sent more than once.
     pub was_repeated: bool,
-    /// It was refused, and its refusal has no event of its own.
+    /// The request was refused, and its refusal has no event of its own.
     pub was_only_counted: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What the gateway would refuse because of other resources is a mistake of the files, found before anything is changed; and what it
-//! would accept in some order is done in that order.
+//! Resources that the gateway would refuse because of others are a mistake of the files, found before anything is
+//! changed; and those it would accept in some order are applied in that order.
 
 use std::fs;
 

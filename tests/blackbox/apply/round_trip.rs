@@ -26,7 +26,7 @@ fn everything(base_url: &str) -> String {
     include_str!("everything.yaml").replace("BASE_URL", base_url)
 }
 
-/// What the gateway has, by collection.
+/// Returns the gateway's resources, by collection.
 async fn lists(gateway: &Gateway) -> BTreeMap<&'static str, Vec<Value>> {
     let mut found = BTreeMap::new();
     for (collection, _) in COLLECTIONS {
@@ -36,8 +36,8 @@ async fn lists(gateway: &Gateway) -> BTreeMap<&'static str, Vec<Value>> {
     found
 }
 
-/// What the gateway has, as texts without what differs from one gateway to the other: with names in place of ids, wherever they are,
-/// and without times of creation.
+/// Returns the gateway's resources, as texts without what differs from one gateway to the other: with names in place of
+/// ids, wherever they are, and without times of creation.
 async fn without_ids(gateway: &Gateway) -> Vec<String> {
     let lists = lists(gateway).await;
     let mut names = BTreeMap::<String, String>::new();

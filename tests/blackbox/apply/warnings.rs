@@ -1,4 +1,4 @@
-//! What is probably a mistake is applied as it is, and said each time.
+//! Probable mistakes are applied as they are, and reported each time.
 
 use std::time::Duration;
 

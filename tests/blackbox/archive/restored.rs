@@ -92,7 +92,7 @@ async fn a_ledger_that_was_wiped_comes_back_with_its_events_its_views_and_its_na
     }
 }
 
-/// What is in an archive may be given to an auditor.
+/// Checks that no secret is in an archive, which may be given to an auditor.
 fn holds_no_secret(archive: &str, tenant: &Tenant, data: &Path) {
     let exported = run(0, &["export", "--archive", archive]);
     let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");

@@ -1,4 +1,4 @@
-//! What clients were told against what the log says.
+//! Comparison of the answers to clients with the log.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -29,7 +29,7 @@ pub struct Ask {
     label: Option<String>,
 }
 
-/// What became of one request as its client saw it.
+/// The outcome of one request as its client saw it.
 pub struct Told {
     pub label: String,
     pub kills: Arc<NodeKills>,
@@ -49,7 +49,7 @@ pub enum Outcome {
     Unavailable,
     /// The node was killed meanwhile.
     Lost,
-    /// What no client should be told.
+    /// An answer that no client should get.
     Wrong(String),
 }
 
@@ -68,7 +68,7 @@ impl Load {
         self.is_stopped.store(true, Ordering::SeqCst);
     }
 
-    /// What was told; nothing of it is left here.
+    /// Takes the answers; none of them is left here.
     pub fn record(&self) -> Record {
         Record(std::mem::take(&mut *self.record.lock().expect("the record")))
     }
@@ -166,7 +166,7 @@ impl Record {
         self.0.iter().filter(|told| counts(&told.outcome)).count()
     }
 
-    /// What no client should be told.
+    /// Returns the answers that no client should get.
     pub fn wrong(&self) -> BTreeMap<&str, usize> {
         let mut wrong = BTreeMap::new();
         for told in &self.0 {

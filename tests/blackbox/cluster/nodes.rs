@@ -19,7 +19,7 @@ use crate::shared_ledger::{command, folders, node};
 
 pub const NODES: usize = 3;
 const CUT_EVERY: Duration = Duration::from_millis(400);
-/// What an append of an admission has, and nothing else that a node sends.
+/// Bytes that an append of an admission has, and nothing else that a node sends.
 const IN_AN_APPEND: &[u8] = b"budget.reserved";
 /// The largest page of the log.
 const PAGE: u16 = 1000;

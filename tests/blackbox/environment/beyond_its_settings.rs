@@ -1,4 +1,4 @@
-//! What a provider from the environment cannot have, and where messages lead who wants it.
+//! Settings that a provider from the environment cannot have, and where messages lead who wants them.
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

@@ -1,4 +1,4 @@
-//! What `doctor` says of providers from the environment.
+//! Findings of `doctor` on providers from the environment.
 
 use serde_json::{Value, json};
 

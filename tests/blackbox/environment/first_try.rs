@@ -50,7 +50,7 @@ fn models() -> Value {
     ])
 }
 
-/// What the start proposes.
+/// Returns the command that the start proposes.
 async fn proposed(folder: &Path, base_url: &str) -> String {
     let gateway = start_in(folder, &[("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", base_url)]);
     let shown = shown(&gateway).await;

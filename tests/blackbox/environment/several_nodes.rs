@@ -29,7 +29,7 @@ async fn providers(node: &Gateway) -> BTreeSet<String> {
     automatic(node, "providers").await.iter().map(|provider| text(&provider["name"])).collect()
 }
 
-/// What a node answers. While the machine is busy, a node may not reach the database for a second, and answers 503.
+/// Returns a node's answer. While the machine is busy, a node may not reach the database for a second, and answers 503.
 async fn answered(ask: impl AsyncFn() -> Reply) -> Reply {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Who asks, and for what: two partners with three tenants, seven keys, and models of several shapes.
+//! The callers and their requests: two partners with three tenants, seven keys, and models of several shapes.
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

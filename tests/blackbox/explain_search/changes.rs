@@ -1,4 +1,4 @@
-//! What administrators change while requests run.
+//! Changes by administrators while requests run.
 
 use serde_json::{Value, json};
 

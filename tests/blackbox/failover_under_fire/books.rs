@@ -10,7 +10,7 @@ use super::upstream::{FaultyProvider, Reported, SeenCall};
 use crate::books::{nano, usd};
 use crate::gateway::type_of;
 
-/// What a provider charges: nano-dollars of a million tokens, and of a call.
+/// The price of a provider: nano-dollars of a million tokens, and of a call.
 #[derive(Clone, Copy)]
 pub struct Tariff {
     input: u64,
@@ -46,7 +46,7 @@ impl Tariff {
     }
 }
 
-/// By request: the calls that providers got.
+/// The calls that providers got, by request.
 pub struct ProviderBooks(HashMap<String, Vec<(Tariff, SeenCall)>>);
 
 impl ProviderBooks {

@@ -7,7 +7,7 @@ use crate::matrix::answer::Answer;
 use crate::messages::MESSAGES;
 use crate::tenant::{NATIVE, OPENAI, Tenant};
 
-/// What a client has seen of one request.
+/// A client's view of one request.
 #[derive(Clone, Debug)]
 pub struct Answered {
     pub request: String,

@@ -11,7 +11,7 @@ pub struct Fault {
     pub breaker: BreakerRule,
 }
 
-/// What a failing target does with every call.
+/// The reaction of a failing target to every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Nobody listens.
@@ -65,7 +65,7 @@ pub enum Patience {
     Long,
 }
 
-/// What a fault means for the target's breaker.
+/// The effect of a fault on the target's breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerRule {
     Opens,

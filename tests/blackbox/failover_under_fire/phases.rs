@@ -74,7 +74,7 @@ pub struct Dead {
     pub fault: &'static Fault,
 }
 
-/// What became of all phases.
+/// The results of all phases.
 pub struct Run {
     pub phases: Vec<Phase>,
     pub answered: Vec<Answered>,

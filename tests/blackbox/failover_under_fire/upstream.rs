@@ -31,7 +31,7 @@ pub struct SeenCall {
     pub is_streamed: bool,
     /// The text of the answer, had it been sent to its end.
     pub text: String,
-    /// What was reported before the gateway left.
+    /// The report made before the gateway left.
     pub reported: Option<Reported>,
 }
 
@@ -39,7 +39,7 @@ pub struct SeenCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported {
     pub input: u64,
-    /// Of the input.
+    /// The part of the input that was cached.
     pub cached: u64,
     pub output: u64,
 }
@@ -205,7 +205,7 @@ impl AnsweredCall {
         Ok(false)
     }
 
-    /// What it reports is on its way.
+    /// Notes that its report is on its way.
     fn has_reported(&self) {
         self.state.seen.lock().expect("the calls")[self.number].reported = Some(self.usage);
     }
@@ -245,7 +245,7 @@ impl AnsweredCall {
         format!("{}{CLOSE}\r\n{sent}", head(false, Some(length)))
     }
 
-    /// It reports its usage before it breaks, so that nobody has to count what went through.
+    /// Reports the usage before it breaks, so that nobody has to count what went through.
     fn broken_stream(&self, point: Point, how: Break) -> String {
         self.has_reported();
         let words = match point {

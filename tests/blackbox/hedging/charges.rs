@@ -1,4 +1,4 @@
-//! What hedged requests cost where nobody knows what their calls used, and what is said that they would cost.
+//! Costs of hedged requests where nobody knows what their calls used, and what is said that they would cost.
 
 use tokio::sync::watch;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Of a model that tries a target first whose API has no `logit_bias`.
+/// Asks a model whose first target has an API without `logit_bias`.
 async fn asked_with_logit_bias(house: &House, name: &str) -> Vec<Value> {
     let mut body = house.tenant.ask(name);
     body["logit_bias"] = json!({ "50256": -100 });

@@ -15,7 +15,7 @@ use crate::client::Sse;
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, made};
 
-/// Of the key, where nothing is configured.
+/// The share of the key, where nothing is configured.
 const SHARE_OF_KEY: usize = 33 * MIB;
 const SOON: Duration = Duration::from_secs(20);
 

@@ -24,7 +24,7 @@ use crate::tenant::{NATIVE, OPENAI, Setup, Tenant};
 
 pub const MIB: usize = 1024 * 1024;
 const LARGEST: usize = 32 * MIB;
-/// Of the key, where nothing is configured.
+/// The share of the key, where nothing is configured.
 const SHARE_OF_KEY: usize = 33 * MIB;
 const ANSWERED_MAX: Duration = Duration::from_secs(20);
 
@@ -90,7 +90,7 @@ async fn sent(gateway_port: u16, secret: String, path: String, manner: Manner, b
     (status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
-/// What the metrics say of a kind of bodies.
+/// Returns the bytes held by a kind of bodies, as the metrics say.
 pub async fn held(gateway: &Gateway, kind: &str) -> usize {
     metric_of(gateway, &format!("ledgerway_request_body_bytes{{kind=\"{kind}\"}} ")).await
 }

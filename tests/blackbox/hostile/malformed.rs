@@ -12,7 +12,7 @@ use crate::tenant::{NATIVE, Tenant};
 const SOON: Duration = Duration::from_secs(5);
 const FOLLOWER: &str = "GET /v1/models HTTP/1.1\r\nhost: b\r\n\r\n";
 
-/// What is sent, and which statuses it may have.
+/// A request, and the statuses that its answer may have.
 type Case = (&'static str, String, &'static [u16]);
 
 fn heads(tenant: &Tenant) -> Vec<Case> {

@@ -25,7 +25,7 @@ pub struct House {
     pub limit: String,
     pub search: String,
     pub request: String,
-    /// What nobody else may be shown of it.
+    /// Marks of the house that nobody else may be shown.
     pub marks: Vec<String>,
 }
 

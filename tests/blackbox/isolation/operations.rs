@@ -1,5 +1,5 @@
-//! What there is to ask, as `/openapi.json` has it: every method of every path, with its parameters and what its body
-//! may have. What cannot be filled in here fails the test, so that nothing new goes unseen.
+//! Operations in `/openapi.json`: every method of every path, with its parameters and the fields of its body. A field
+//! that cannot be filled in here fails the test, so that nothing new goes unseen.
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ pub struct Operation {
     pub body: Option<Body>,
 }
 
-/// What a body may have.
+/// The fields of a body.
 pub struct Body {
     fields: Vec<String>,
     required: Vec<String>,
@@ -207,7 +207,7 @@ impl Operation {
         bodies
     }
 
-    /// What a body of the stranger's own would have: one that is refused is refused for what is foreign in it.
+    /// Returns a body of the stranger's own: one that is refused is refused for what is foreign in it.
     fn base(&self, body: &Body, own: &House) -> Map<String, Value> {
         let is_making = self.in_path.is_empty();
         let usual = ["tenant_id", "requests_per_minute"].map(str::to_owned);
@@ -329,13 +329,13 @@ fn with(base: &Map<String, Value>, name: &str, value: Value) -> Value {
     Value::Object(body)
 }
 
-/// What a `$ref` leads to.
+/// Returns the value that a `$ref` leads to.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let Some(path) = value["$ref"].as_str() else { return value };
     document.pointer(path.trim_start_matches('#')).unwrap_or_else(|| panic!("{path} leads nowhere"))
 }
 
-/// What says nothing asks for what the whole document asks for.
+/// True if no key is asked for. An operation that says nothing asks for what the whole document asks for.
 fn is_open(document: &Value, said: &Value) -> bool {
     let security = said.get("security").or_else(|| document.get("security")).and_then(Value::as_array);
     security.is_none_or(|ways| ways.is_empty() || ways.iter().any(|way| way.as_object().is_some_and(Map::is_empty)))

@@ -1,4 +1,4 @@
-//! What an answer says, read from the words of each surface.
+//! Answers, read from the words of each surface.
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub struct ReportedUsage {
     pub output: u64,
 }
 
-/// By the index of a call: its arguments so far.
+/// Arguments so far, by the index of a call.
 type Arguments = Vec<(u64, String)>;
 
 impl Answer {
@@ -283,7 +283,7 @@ fn of_openai(usage: &Value) -> Option<ReportedUsage> {
     })
 }
 
-/// What a later report leaves out is as it was before.
+/// Keeps the values of `before` that a later report leaves out.
 fn of_anthropic(usage: &Value, before: ReportedUsage) -> Option<ReportedUsage> {
     let input = |name: &str| number(&usage[name]);
     let whole = input("input_tokens") + input("cache_read_input_tokens") + input("cache_creation_input_tokens");

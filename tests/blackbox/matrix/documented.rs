@@ -7,7 +7,7 @@ const PAGE: &str = "docs/dialects.md";
 /// The column that both tables have.
 const FEATURE: &str = "what it asks for";
 
-/// By feature: the cell of each column.
+/// Cells by feature and column.
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
 pub struct DocumentedDialects {
@@ -31,7 +31,7 @@ impl DocumentedDialects {
         }
     }
 
-    /// What the surface calls the feature; `None` if it has no such thing.
+    /// Returns the surface's name for the feature; `None` if it has no such thing.
     pub fn field(&self, surface: &str, feature: &str) -> Option<&str> {
         Some(cell(&self.fields, feature, surface)).filter(|field| !field.is_empty())
     }

@@ -14,7 +14,7 @@ pub struct Scenario {
     pub expectation: Expectation,
 }
 
-/// What the answer must show besides being the sample's.
+/// The property that an answer must show besides being the sample's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
     Text,
@@ -92,7 +92,7 @@ pub struct Surface {
     /// Streams tell the usage only if they are asked to.
     pub asks_for_usage: bool,
     pub has_tools: bool,
-    /// What it calls the finish reasons `stop`, `length`, `tool_calls` and `content_filter`.
+    /// Its words for the finish reasons `stop`, `length`, `tool_calls` and `content_filter`.
     pub finish: [&'static str; 4],
 }
 
@@ -139,7 +139,7 @@ pub const SURFACES: [Surface; 5] = [
 ];
 
 impl Surface {
-    /// What it calls a finish reason of the ledger.
+    /// Returns its word for a finish reason of the ledger.
     pub fn finish(&self, reason: &str) -> &'static str {
         let at = OPENAI.finish.iter().position(|name| *name == reason);
         at.map_or("no such reason", |at| self.finish[at])

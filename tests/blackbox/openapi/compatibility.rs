@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use shapes::{Direction, compare, resolved};
 
-/// What would break a client that was made for `old`; nothing where `new` only adds.
+/// Returns the changes that would break a client that was made for `old`; none where `new` only adds.
 pub fn broken(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (path, item) in fields(&old["paths"]) {

@@ -12,12 +12,13 @@ use super::nodes::{LimitedNodes, NODES, empty_redis};
 use super::starts::limits_of;
 use crate::tenant::Tenant;
 
-/// Of a proxy in each direction: an answer then takes longer than the half second that a request waits for it.
+/// The delay of a proxy in each direction: an answer then takes longer than the half second that a request waits for
+/// it.
 const LATE: ProxyMode = ProxyMode::Slow(Duration::from_millis(300));
 /// An answer then takes less.
 const IN_TIME: ProxyMode = ProxyMode::Slow(Duration::from_millis(150));
 
-/// What a server is told so that it accepts no writes, and so that it does again.
+/// The commands that make a server accept no writes, and accept them again.
 const CAUSES: [(&[&str], &[&str], &str); 2] = [
     (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"], "is a read-only replica"),
     (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"], "OOM"),
@@ -71,7 +72,7 @@ async fn nodes_count_by_themselves_while_redis_accepts_no_writes() {
     }
 }
 
-/// It need not be faster than it has to be while counts are shared, nor for a node that starts.
+/// To be used again, Redis need only be as fast as it must be while counts are shared, also for a node that starts.
 ///
 /// Holds: limits.unusable-redis
 #[tokio::test(flavor = "multi_thread")]

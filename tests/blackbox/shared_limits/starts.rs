@@ -239,7 +239,7 @@ async fn a_node_without_redis_starts_beside_one_that_has_never_reached_its_own()
     assert_eq!(limits_of(&without).await, "off");
 }
 
-/// As long as the others are replaced by such nodes.
+/// Simulates a cluster whose other nodes are being replaced by such nodes.
 ///
 /// Holds: limits.redis-off
 #[tokio::test(flavor = "multi_thread")]

@@ -11,11 +11,12 @@ use crate::gateway::type_of;
 /// A node corrects the tokens of a request that has ended a little before it records the end. Longer than that takes.
 const CORRECTED_BEFORE: Duration = Duration::from_millis(250);
 
-/// What a window holds.
+/// The unit that a window counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measured {
     Requests,
-    /// What requests have reserved while they run, and what they have used then, from when they were admitted.
+    /// Tokens that requests have reserved while they run, and those that they have used then, from when they were
+    /// admitted.
     Tokens,
 }
 
@@ -51,7 +52,7 @@ pub fn fullest_window(log: &[Value], measured: Measured, span: Duration) -> (u64
     (fullest, admissions)
 }
 
-/// By time.
+/// Returns the changes by time.
 fn changes(log: &[Value], measured: Measured) -> Vec<Change<'_>> {
     let mut changes: Vec<Change<'_>> = Vec::new();
     let mut admitted_at: HashMap<&str, i64> = HashMap::new();

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{MAY_KNOW, sources};
+use super::map::shipped;
+use super::sources;
 
 /// The most fields of a struct.
 const FIELDS_MAX: usize = 15;
@@ -100,7 +101,7 @@ fn line(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// What is between the bracket at the beginning of the text and the one that closes it.
+/// The text between the bracket that it begins with and the one that closes it.
 fn bracketed(text: &str) -> &str {
     let (mut depth, mut before) = (0_u32, ' ');
     for (at, letter) in text.char_indices() {
@@ -215,7 +216,7 @@ fn no_parameter_is_a_tuple() {
     for text in others {
         assert_eq!(of(text), Vec::<String>::new(), "{text}");
     }
-    let taking = MAY_KNOW.iter().flat_map(|(member, _)| code(member)).flat_map(|file| taking_tuples(&file));
+    let taking = shipped().flat_map(code).flat_map(|file| taking_tuples(&file));
     assert_eq!(taking.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
@@ -243,7 +244,7 @@ fn a_type_name_has_one_meaning_in_a_crate() {
     let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, BTreeSet::from(["A", "B", "G"]));
     let mut twice = Vec::new();
-    for (member, _) in MAY_KNOW {
+    for member in shipped() {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, place) in code(member).iter().flat_map(types) {
             places.entry(name).or_default().push(place);
@@ -267,7 +268,7 @@ fn large_structs(Code { text, .. }: &Code) -> Vec<String> {
 #[test]
 fn structs_have_few_fields() {
     let is_counted = |member: &str| FEW_FIELDS_IN.iter().any(|folder| Path::new(member).starts_with(folder));
-    let members = MAY_KNOW.iter().map(|(member, _)| *member).filter(|member| is_counted(member));
+    let members = shipped().filter(|member| is_counted(member));
     let mut large: Vec<String> = members.flat_map(code).flat_map(|file| large_structs(&file)).collect();
     large.sort();
     // One that has fewer now leaves the list.

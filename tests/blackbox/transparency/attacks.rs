@@ -1,5 +1,5 @@
-//! What somebody with every right on the database and on the object store can do to a ledger that was published. Each change is
-//! found from files alone, at the first position that is another.
+//! Attacks by somebody with every right on the database and on the object store, on a ledger that was published. Each
+//! change is found from files alone, at the first position that is another.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::tenant::Tenant;
 const CHATS: usize = 6;
 /// How often each change of the database is made, at places that a seed chooses.
 const ROUNDS: u64 = 4;
-/// What a ledger has beside its events follows from them, and is computed again.
+/// Clears the state that a ledger has beside its events: it follows from them, and is computed again.
 const FORGET_STATE: &str = "DELETE FROM balances; DELETE FROM open_holds; DELETE FROM owner_blocks; UPDATE ledger_checkpoint SET position = 0;";
 
 /// A change of the events. Returns the first position that has another event than before.
@@ -71,7 +71,8 @@ impl History {
         copied(self.newest())
     }
 
-    /// What an auditor says who has the key, the published files and checkpoints that were kept: the first bad position.
+    /// Returns the first bad position, as an auditor finds it who has the key, the published files and checkpoints that
+    /// were kept.
     fn found(&self, folder: &Path, published: &Path, kept: &[PathBuf]) -> Option<u64> {
         let mut verify = ledgerway();
         verify.args(["verify", "--json", "--log-only", "--checkpoint-key", &self.key, "--data"]).arg(folder);
@@ -148,7 +149,7 @@ async fn a_kept_checkpoint_is_enough_where_the_published_files_are_not() {
     run_command(0, &[&verify[..], &[&early]].concat());
 }
 
-/// What the log itself can show of the two changes that are consistent.
+/// The log itself shows nothing of the two changes that are consistent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consistent_change_is_found_by_nothing_but_a_checkpoint() {
     let history = History::recorded().await;
@@ -332,7 +333,7 @@ fn shift(db: &Connection, after: u64, by: i64) {
     run(db, "UPDATE events SET position = -position WHERE position < 0 AND ?1", after);
 }
 
-/// What a request costs beside its tokens.
+/// Returns the cost of a request beside its tokens.
 fn request_price(db: &Connection) -> u64 {
     let position = one_of(db, "event_type = 'price.created'", &mut SplitMix64::new(0));
     nanos(&payload(db, position)["request_usd"])

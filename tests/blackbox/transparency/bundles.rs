@@ -16,7 +16,7 @@ use crate::books::{nano, usd};
 use crate::gateway::{Gateway, type_of};
 use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
 
-/// What checks a bundle without the gateway's code.
+/// The script that checks a bundle without the gateway's code.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/bundle/verify.py");
 
 /// A gateway that two tenants use at the same time, whose checkpoint has all of their events.
@@ -67,7 +67,7 @@ impl Published {
         text(&json!(self.folder.path().join(name)))
     }
 
-    /// What `verify` and the script say of a bundle, which must agree.
+    /// Returns the verdict of `verify` and of the script on a bundle, which must agree.
     #[track_caller]
     fn verified(&self, file: &str) -> Value {
         let said = said(0, file, &self.key);
@@ -98,7 +98,7 @@ fn script(file: &str, key: &str) -> (Option<i32>, String) {
     (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())
 }
 
-/// What my requests were charged.
+/// Returns the charge of my requests.
 async fn charged(published: &Published) -> i64 {
     let events = published.mine.events_of(&published.gateway, &["budget.settled", "budget.adjusted"]).await;
     let amount = |data: &Value| nano(data.get("charged_usd").unwrap_or(&data["delta_usd"]));

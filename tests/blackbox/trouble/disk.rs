@@ -10,7 +10,7 @@ use super::{ClientRecord, must_be_sound, must_recover};
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
 
-/// What `ledgerway verify --log-only` says of a folder.
+/// Returns the result of `ledgerway verify --log-only` on a folder.
 fn verify(folder: &std::path::Path) -> (Option<i32>, String) {
     let ended = ledgerway().args(["verify", "--log-only", "--data"]).arg(folder).output().expect("it starts");
     (ended.status.code(), String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned())

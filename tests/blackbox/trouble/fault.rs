@@ -61,7 +61,7 @@ impl Fault {
         Gateway::start_in(&self.folder.path().join("gateway"), &all)
     }
 
-    /// What the disk would have of the ledger after a power failure now.
+    /// Returns the disk's copy of the ledger after a power failure now.
     pub fn shadow(&self) -> PathBuf {
         self.folder.path().join("shadow")
     }

@@ -76,7 +76,7 @@ async fn must_fill_up(tenant: &Tenant, record: &ClientRecord) {
     }
 }
 
-/// What it logs goes to the same disk, and finds no room either.
+/// The gateway's log output goes to the same disk, and finds no room either.
 /// Holds: event.fail-closed
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_closes_the_gateway_until_there_is_room() {

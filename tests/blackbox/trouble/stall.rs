@@ -12,10 +12,10 @@ use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, Setup, Tenant};
 
 const STALL_MS: i64 = 2000;
-/// What does not wait for the disk is answered within this.
+/// Time within which requests are answered that do not wait for the disk.
 const SOON: Duration = Duration::from_millis(500);
 
-/// What the disk has not taken by then is found again as a hold that ends in time.
+/// Requests that the disk has not taken by then are found again as holds that end in time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
     let (fault, upstream) = (Fault::new(), MockUpstream::start().await);

@@ -13,7 +13,7 @@ use projections::tables::Tables;
 /// Why the header selects no tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSelected {
-    /// It has ended, there is none, or it is beyond the key's reach.
+    /// The tenant has ended, does not exist, or is beyond the key's reach.
     Unknown,
     Ambiguous,
 }

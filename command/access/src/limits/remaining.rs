@@ -1,4 +1,4 @@
-//! What is left of limits, for `GET /v1/me` and the `x-ratelimit-*` headers.
+//! Remaining amounts of limits, for `GET /v1/me` and the `x-ratelimit-*` headers.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn instant<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S
 pub struct TightestLimit {
     pub measure: Measure,
     pub limit: u64,
-    /// What would be admitted now.
+    /// The amount that would be admitted now.
     pub remaining: u64,
     /// Unix time in seconds, rounded up, at which more will be left than now; the current time if nobody knows.
     pub reset_unix_s: i64,

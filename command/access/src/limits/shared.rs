@@ -4,6 +4,8 @@
 //!
 //! `counting` counts a request, `limiter` has what this node knows, `conductor` keeps the connection, `recording` says in the log when a node counts by its share, and
 //! `start` decides whether a node may serve that cannot use Redis.
+//!
+//! `counts` has what a node knows of one limit, with its share.
 
 mod binding;
 mod conductor;
@@ -43,7 +45,7 @@ pub enum SharedLimitsError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What must run as long as requests do.
+/// The background task of shared limits, which must run as long as requests do.
 pub struct SharedLimitsTask(Arc<SharedLimiter>);
 
 impl SharedLimiter {

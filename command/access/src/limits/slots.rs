@@ -16,7 +16,7 @@ const PRUNE_EVERY_MICROS: i64 = 60_000_000;
 /// From this size on, a shard also drops them whenever it has doubled.
 const SLOTS_BEFORE_PRUNING: usize = 64;
 
-/// What a slot counts for.
+/// The limit that a slot counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum SlotKey {
     Limit(LimitId),
@@ -38,7 +38,7 @@ impl fmt::Display for SlotKey {
     }
 }
 
-/// What a slot holds: the counts of one limit.
+/// The content of a slot: the counts of one limit.
 pub(super) trait Counts {
     /// Returns whether it counts nothing at `now`.
     fn is_idle(&self, now_micros: i64) -> bool;

@@ -139,7 +139,7 @@ impl Limits {
     }
 }
 
-/// What counts in this process alone never waits.
+/// Runs work that must end at once: counts in this process alone never wait.
 fn at_once<T>(work: impl Future<Output = T>) -> T {
     let mut context = TaskContext::from_waker(Waker::noop());
     match pin!(work).poll(&mut context) {

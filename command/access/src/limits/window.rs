@@ -41,7 +41,7 @@ impl BucketNumber {
 /// How long windows keep what they count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keeping {
-    /// As long as the window is.
+    /// Exactly as long as the window is.
     #[default]
     Exactly,
     /// A sixtieth longer, in a window that nodes share.

@@ -14,7 +14,7 @@ use super::AccessRollup;
 
 /// New callers beyond this number are counted as anonymous, so that a crowd cannot take all memory.
 const ENTRIES_MAX: usize = 16_384;
-/// What is counted of anonymous callers may have so many entries more: only a ledger that does not record for hours fills them.
+/// Further entries allowed for anonymous callers: only a ledger that does not record for hours fills them.
 const CROWD_ENTRIES_MAX: usize = 1_024;
 const SECONDS_PER_MINUTE: i64 = 60;
 

@@ -108,7 +108,7 @@ fn a_region_has_its_own_price_or_that_of_all_others() {
     assert_eq!(price.tiers[1].conditions(), (None, Some(ServiceTier::Batch)));
 }
 
-/// What is wrong, and words of the error: the place first.
+/// Each case: words of the error, the place first, and the change that causes it.
 #[test]
 fn what_is_wrong_is_refused_with_its_place() {
     type Change = fn(&mut Value);

@@ -3,7 +3,8 @@
 use events::named;
 
 named! {
-    /// What a request asks an upstream to do. The names are those of OpenTelemetry's conventions for generative AI.
+    /// The operation that a request asks of an upstream. The names are those of OpenTelemetry's conventions for
+    /// generative AI.
     pub enum Api {
         Chat = "chat",
         Embeddings = "embeddings",

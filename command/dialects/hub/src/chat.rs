@@ -231,7 +231,7 @@ pub enum ResponseFormat {
     JsonObject,
     JsonSchema {
         name: Option<String>,
-        /// What the output is for.
+        /// The purpose of the output.
         description: Option<String>,
         /// JSON Schema as received.
         schema: Box<RawValue>,
@@ -247,7 +247,7 @@ pub struct Reasoning {
     pub thinking: Option<Thinking>,
     /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`; the provider decides which of them a model takes.
     pub effort: Option<String>,
-    /// What the client sees of the thoughts, in Anthropic's words.
+    /// How thoughts are shown to the client, in Anthropic's words.
     pub display: Option<String>,
 }
 
@@ -256,7 +256,7 @@ pub enum Thinking {
     Off,
     /// The model decides.
     Adaptive,
-    /// As hard as the effort says: the client's dialect has no other word for it.
+    /// Left to the effort: the client's dialect has no other word for it.
     ByEffort,
     BudgetTokens(u64),
 }

@@ -20,11 +20,11 @@ pub struct EmbeddingsRequest {
     pub dimensions: Option<u64>,
     /// The client's name for its own user.
     pub user: Option<String>,
-    /// What the vectors are for, which some models must know.
+    /// The purpose of the vectors, which some models must know.
     pub purpose: Option<Purpose>,
 }
 
-/// What vectors are for.
+/// The use of embedding vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A text that is searched for.
@@ -35,7 +35,7 @@ pub enum Purpose {
     Clustering,
 }
 
-/// What is embedded: one vector for each input, at least one and at most [`INPUTS_MAX`], none of them empty.
+/// The inputs to embed: one vector for each, at least one and at most [`INPUTS_MAX`], none of them empty.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Inputs {
@@ -53,7 +53,7 @@ pub enum Encoding {
     Base64,
 }
 
-/// What the answer to a request must be.
+/// The form that the answer to a request must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedVectors {
     pub count: usize,

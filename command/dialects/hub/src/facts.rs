@@ -31,7 +31,7 @@ pub struct Facts {
     pub has_logprobs: bool,
     /// At most 16 pairs.
     pub metadata: BTreeMap<String, String>,
-    /// What the client says that requests with the same beginning of a prompt have in common.
+    /// The client's name for what requests with the same beginning of a prompt have in common.
     pub session: Option<String>,
     pub images: Images,
     pub documents: Documents,
@@ -41,7 +41,7 @@ pub struct Facts {
     pub has_tools: bool,
     /// Fields that change the cost, in the order of the body.
     pub unpriced: Vec<Unpriced>,
-    /// What it requires of each target.
+    /// Terms that the request requires of each target.
     pub required_terms: RequiredTerms,
     /// How it wants its targets ordered.
     pub requested_strategy: Option<Strategy>,
@@ -242,7 +242,7 @@ impl Unpriced {
     }
 }
 
-/// What lets a field through that has no price.
+/// A way to let a field through that has no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// The `allowed_fields` of the provider.

@@ -153,7 +153,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         Err(self.path.field(name).refuse(reason.unwrap_or_else(unknown)))
     }
 
-    /// What to do in place of a field of the body that other gateways have.
+    /// Returns advice for a field of the body that other gateways have.
     fn instead_of(&self, name: &str) -> Option<&'static str> {
         other_gateways::in_place_of(name).filter(|_| matches!(self.path, Path::Root))
     }

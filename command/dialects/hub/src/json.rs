@@ -133,8 +133,8 @@ pub fn pick<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Opti
     Ok(without_nulls(found))
 }
 
-/// As [`pick`], of an object that may be truncated and may have any number of members. Members after a fault are not
-/// found.
+/// Does the same as [`pick`], for an object that may be truncated and may have any number of members. Members after a
+/// fault are not found.
 pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let mut found = [None; N];
     for member in members(text).map_while(Result::ok) {
@@ -146,7 +146,7 @@ pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a 
     without_nulls(found)
 }
 
-/// Of two members with one name, the first counts.
+/// Records the value of a member unless an earlier one has the same name.
 fn record_first<'a, const N: usize>(member: &Member<'a>, names: [&str; N], found: &mut [Option<&'a str>; N]) {
     let name = member.name();
     if let Some(slot) = names.iter().position(|wanted| *wanted == name).and_then(|at| found.get_mut(at)) {

@@ -12,7 +12,7 @@ use crate::{FinishReason, UpstreamFault, json};
 /// Reads a usage report.
 pub type ReportReader = fn(&str) -> ReadReport<'_>;
 
-/// What a usage report says. `Default`: nothing.
+/// The content of a usage report. `Default`: nothing.
 #[derive(Debug, Default)]
 pub struct ReadReport<'a> {
     pub usage: Option<ReportedUsage>,
@@ -127,8 +127,8 @@ impl Metered {
         }
     }
 
-    /// As [`Self::add_text`], for a JSON string; other values have no text. Returns the bytes of the text. Half of a surrogate pair
-    /// counts as three bytes, and is kept as it is written.
+    /// Does the same as [`Self::add_text`], for a JSON string; other values have no text. Returns the bytes of the
+    /// text. Half of a surrogate pair counts as three bytes, and is kept as it is written.
     pub fn add_json_text(&mut self, value: &str) -> u64 {
         let bytes = json::string_bytes(value);
         self.text_bytes += bytes;

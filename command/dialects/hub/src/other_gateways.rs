@@ -45,7 +45,7 @@ const FIELDS: [(&[&str], &str); 8] = [
     (&["session_id"], SESSION),
 ];
 
-/// What to do in place of a field of a body; `None` for a field that is about something else.
+/// Returns advice for a field of a body; `None` for a field that is about something else.
 pub fn in_place_of(field: &str) -> Option<&'static str> {
     FIELDS.iter().find(|(names, _)| names.contains(&field)).map(|(_, advice)| *advice)
 }

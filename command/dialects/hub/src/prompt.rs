@@ -7,7 +7,7 @@ use super::json::{self, Kind, elements_if_array};
 
 /// A text of a prompt.
 pub struct PromptText<'a> {
-    /// What it adds to the bound by bytes: for a message all that it takes in the body, quotes included.
+    /// The bytes it adds to the bound: for a message all that it takes in the body, quotes included.
     pub bound_bytes: usize,
     pub text: Cow<'a, str>,
 }

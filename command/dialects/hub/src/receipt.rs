@@ -20,6 +20,6 @@ pub struct Receipt<'a> {
     pub settled_position: u64,
     pub held_usd: NanoUsd,
     pub finish_reason: FinishReason,
-    /// What the response repeats of its request: members of a JSON object, or nothing.
+    /// The part of the request that the response repeats: members of a JSON object, or nothing.
     pub echo: &'a Bytes,
 }

@@ -39,7 +39,7 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     stream
 }
 
-/// What a dialect says.
+/// The vocabulary of a dialect.
 struct Words<'d, 'i> {
     call_begins: fn(&mut Tedious<'d, 'i>) -> String,
     event: fn(&mut Tedious<'d, 'i>) -> String,

@@ -20,7 +20,7 @@ pub struct Translation {
     client: Client,
 }
 
-/// What the client gets of the stream.
+/// The client's side of the stream.
 struct Client {
     to: AnyStreamWriter,
     /// For calls that the upstream gave no id; `None` if the writer makes ids of its own.

@@ -7,7 +7,7 @@ use upstreams::ProviderKind;
 use crate::Relay;
 use crate::golden::minimal_request;
 
-/// What a client got of an Anthropic stream that broke off.
+/// Returns the measurements of an Anthropic stream that broke off.
 fn broken_off(events: &[&str]) -> Metered {
     let request = minimal_request(Surface::Anthropic, false);
     let mut relay = Relay::new(ProviderKind::Anthropic, &request, "req_1", "m", 0);

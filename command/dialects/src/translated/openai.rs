@@ -12,7 +12,7 @@ use crate::{Relay, read_whole};
 /// Surfaces that a response of this dialect is translated for.
 const TRANSLATED: [Surface; 3] = [Surface::Native, Surface::Anthropic, Surface::Responses];
 
-/// What a client gets of these chunks and of `[DONE]`.
+/// Returns the stream that a client gets of these chunks and of `[DONE]`.
 fn streamed(surface: Surface, chunks: &[Value]) -> (Result<String, UpstreamFault>, Metered) {
     let (mut relay, mut out) =
         (Relay::new(ProviderKind::Openai, &minimal_request(surface, false), "req_1", "m", 0), BytesMut::new());

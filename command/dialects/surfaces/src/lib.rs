@@ -240,7 +240,7 @@ pub struct SurfaceSpec {
     pub field_of: fn(Feature) -> Option<&'static str>,
     /// Writes the event that ends a stream with an error.
     pub put_error: fn(&Refusal, &BrokenStream<'_>, &mut BytesMut),
-    /// What a client of a stream gets that has heard nothing for a while: nothing that it shows or counts.
+    /// The bytes sent to a client of a stream that has heard nothing for a while: nothing that it shows or counts.
     pub keep_alive: &'static str,
 }
 
@@ -308,7 +308,8 @@ pub trait SurfaceRequest: Sized {
         None
     }
 
-    /// What a response repeats of its request: members of a JSON object, on one line. Most dialects repeat nothing.
+    /// Returns the part of the request that the response repeats: members of a JSON object, on one line. Most dialects
+    /// repeat nothing.
     fn echo(&self) -> Bytes {
         Bytes::new()
     }

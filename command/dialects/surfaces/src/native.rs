@@ -73,7 +73,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
 /// Writes a streamed response as native events.
 #[derive(Default)]
 pub struct NativeWriter {
-    /// By choice.
+    /// One for each choice.
     choices: Vec<WrittenChoice>,
 }
 
@@ -173,7 +173,7 @@ impl StreamWriter for NativeWriter {
 }
 
 impl NativeWriter {
-    /// What was written of a choice. Readers bound their number.
+    /// Returns the state of a choice. Readers bound their number.
     fn choice(&mut self, choice: u32) -> &mut WrittenChoice {
         let at = choice as usize;
         if self.choices.len() <= at {
@@ -197,11 +197,11 @@ struct NativeAnswer<'a, C> {
     request_id: &'a str,
     model: &'a str,
     backend: Backend<'a>,
-    /// Of the first choice.
+    /// The output of the first choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a [OutputBlock]>,
     finish_reason: FinishReason,
-    /// Of the first choice.
+    /// The log probabilities of the first choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<&'a RawValue>,
     /// All of them, if there are several.

@@ -152,7 +152,7 @@ struct ToolRefusals {
 }
 
 impl ToolRefusals {
-    /// As fields; `name` is that of the member that has the tools.
+    /// Returns the refusals as fields; `name` is that of the member that has the tools.
     fn unpriced(self, name: &'static str) -> [Option<Unpriced>; 2] {
         [self.built_in.map(|refusal| Unpriced::new(name, refusal)), self.cached_long]
     }

@@ -70,7 +70,7 @@ pub fn row(model: &str) -> &'static Upstream {
     }
 }
 
-/// What Amazon's models have no word for is left out.
+/// Returns the treatment by Amazon's models: features they have no word for are left out.
 const fn treatment_by_nova(feature: Feature) -> Treatment {
     match feature {
         Feature::ReasoningAdaptive | Feature::ReasoningOff | Feature::ReasoningDisplay => Treatment::Ignored,
@@ -86,7 +86,7 @@ const fn treatment_by_others(feature: Feature) -> Treatment {
     }
 }
 
-/// By Claude, and by a model whose maker is not known.
+/// Returns the treatment by Claude, and by a model whose maker is not known.
 const fn treatment(feature: Feature) -> Treatment {
     match feature {
         Feature::TopK

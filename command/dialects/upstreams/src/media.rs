@@ -9,8 +9,8 @@ pub struct Media {
     pub image: u64,
 }
 
-/// What a report says of a prompt: tokens that were neither read from a cache nor written to one, those that were read from
-/// one, those that were written to one, and the media among all of them.
+/// The tokens of a prompt by a report: those that were neither read from a cache nor written to one, those read from
+/// one, those written to one, and the media among all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct PromptParts {
     pub uncached: u64,
@@ -42,8 +42,8 @@ impl Media {
         Self { audio: self.audio.saturating_add(more.audio), image: self.image.saturating_add(more.image) }
     }
 
-    /// What is left of `text`, the part of a side that has no class of its own. Media that exceed it are beside it, which is
-    /// the more expensive reading.
+    /// Returns the rest of `text`, the part of a side that has no class of its own. Media that exceed it are beside it,
+    /// which is the more expensive reading.
     pub const fn taken_from(self, text: u64) -> u64 {
         text.saturating_sub(self.all())
     }

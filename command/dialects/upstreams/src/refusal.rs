@@ -125,7 +125,7 @@ fn blame_for_credentials(status: u16, error: &ErrorBody) -> KeyBlame {
     }
 }
 
-/// What a response that is not a 200 says, wherever the dialect has it. `body` is as for [`read_refusal`].
+/// Returns the words of a response that is not a 200, wherever the dialect has them. `body` is as for [`read_refusal`].
 pub fn refusal_words(body: &[u8]) -> UpstreamWords {
     let text = read_text(body);
     let error = ErrorBody::of(&text);

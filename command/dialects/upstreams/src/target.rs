@@ -20,7 +20,7 @@ pub struct OutboundTarget<'a> {
     pub allowed_fields: &'a BTreeSet<String>,
     /// The server whose deviations from OpenAI are known. Of other dialects, OpenRouter alone has one.
     pub server: Option<Server>,
-    /// It takes no thought without a signature; see [`crate::takes_signed_thoughts_alone`].
+    /// True if the target takes no thought without a signature; see [`crate::takes_signed_thoughts_alone`].
     pub takes_signed_thoughts_alone: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct OutboundTarget<'a> {
 pub struct CountTarget<'a> {
     /// The backend's name for the model.
     pub model: &'a str,
-    /// As for [`OutboundTarget`].
+    /// The same as in [`OutboundTarget`].
     pub system_prefix: Option<&'a str>,
     pub takes_signed_thoughts_alone: bool,
 }

@@ -17,7 +17,7 @@ use crate::OutboundTarget;
 /// Takes the place of the header `anthropic-version`.
 const ANTHROPIC_VERSION: &str = "vertex-2023-10-16";
 const OF_ANTHROPIC: &str = "publishers/anthropic/models/";
-/// What the name of one of Google's models may begin with.
+/// Prefixes that the name of one of Google's models may have.
 const OF_GOOGLE: [&str; 2] = ["publishers/google/models/", "models/"];
 /// A model that was tuned and deployed in the project.
 const DEPLOYED: &str = "endpoints/";

@@ -120,7 +120,7 @@ async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_sa
     assert!(is_checked(&key, &vault(&lab, new_key()).key_check().await.unwrap()));
 }
 
-/// What it has signed is public: the key stays as long as anybody can open it.
+/// Signatures by the key are public, so it stays as long as anybody can open it.
 #[tokio::test]
 async fn the_key_of_the_published_log_stays_until_the_nodes_key_is_lost() {
     let (lab, ..) = used().await;
@@ -164,7 +164,7 @@ async fn all_keys_of_the_published_log_open_after_a_reseal_and_only_a_node_that_
     assert_eq!(current.next_log_key(&first.origin).await.unwrap().0.generation, 3);
 }
 
-/// Of nodes that begin at the same time, one is first.
+/// One of two nodes that begin at the same time is first.
 #[tokio::test]
 async fn the_first_key_names_the_published_log_and_stays_what_it_was() {
     let (lab, ..) = used().await;

@@ -17,7 +17,7 @@ use crate::sealed_box::{self, secret_context};
 /// There is no key for content now.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentKeyError {
-    /// Who asks may have lost its right by now: look again.
+    /// The caller may have lost its right by now: look again.
     #[error("make a key for content: its owner or its tenant was changed meanwhile")]
     Outdated,
     #[error(transparent)]

@@ -13,7 +13,7 @@ use crate::sealed_box;
 
 /// The scopes under which the keys are stored, with a generation and the log's name: no tenant has such an id.
 const SCOPE_PREFIX: &str = "log_key/";
-/// What the name of a log is made of, if none is given.
+/// Prefix of the name that a log gets if none is given.
 const ORIGIN_PREFIX: &str = "ledgerway/";
 /// How often a key is looked for that another node may just have made.
 const TRIES_MAX: usize = 3;
@@ -45,7 +45,7 @@ pub enum LogKeyError {
     Contended,
     #[error("the log has no key for its checkpoints yet")]
     None,
-    /// It is wrapped under another node's key: nobody else could open the next one.
+    /// The key is wrapped under another node's key: nobody else could open the next one.
     #[error("this node does not open the key of the log's checkpoints")]
     NotOpened,
     #[error(transparent)]

@@ -17,9 +17,9 @@ use crate::nodes::{self, TrustedNode};
 use crate::tenant_key::GrantedNode;
 use crate::{KeyCheck, sealed_box, tenant_key};
 
-/// What the database has of a tenant's key.
+/// The stored form of a tenant's key.
 struct StoredTenantKey {
-    /// As versions before nodes had identities wrapped it: under the node's key.
+    /// The key as versions before nodes had identities wrapped it: under the node's key.
     legacy: Option<Vec<u8>>,
     granted: Vec<TenantKey>,
     nodes: Vec<RegisteredNode>,

@@ -1,4 +1,5 @@
-//! What nodes count is compared with a list of all counts. Windows are short, because the server's clock cannot be set.
+//! The counts of nodes are compared with a list of all counts. Windows are short, because the server's clock cannot be
+//! set.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

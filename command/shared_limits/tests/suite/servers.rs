@@ -1,4 +1,4 @@
-//! What a node and a server say to each other: several limits at once, running requests, losses, states and clusters.
+//! Exchanges between a node and a server: several limits at once, running requests, losses, states and clusters.
 
 use std::time::Duration;
 
@@ -299,7 +299,7 @@ async fn a_server_that_answers_each_call_in_time_can_be_connected_to_and_no_slow
     }
 }
 
-/// As if the clock of the server were set back by ten minutes: all that was counted is of ten minutes later.
+/// Simulates a server's clock set back by ten minutes: all that was counted is ten minutes later.
 #[tokio::test]
 async fn what_was_counted_by_a_clock_that_was_set_back_stays_for_one_window_more() {
     const SET_BACK: &str = "

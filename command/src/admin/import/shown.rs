@@ -1,4 +1,4 @@
-//! What an import changes, as JSON. Lists are cut, and say how much was left out.
+//! The changes of an import, as JSON. Lists are cut, and say how much was left out.
 
 use catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
 use chrono::NaiveDate;

@@ -17,7 +17,7 @@ pub fn origin(meaning: &str) -> Member {
     replied("origin", schema::nullable(schema::one_of(Origin::words()))).meaning(meaning)
 }
 
-/// What to do about settings that a provider made by the gateway cannot have.
+/// Advice about settings that a provider made by the gateway cannot have.
 const OWN_PROVIDER: &str = "add a provider of your own: POST /v1/admin/providers";
 
 /// Errors: the gateway made the provider, which has the one key of its variable.

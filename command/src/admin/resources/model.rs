@@ -41,7 +41,7 @@ const QUALITY_MAX: u64 = 100;
 const HEDGE_AFTER_MS_MIN: u64 = 50;
 const HEDGE_AFTER_MS_MAX: u64 = 600_000;
 const RULES_LEN_MAX: usize = 32;
-/// Of all conditions of a model together: a request for which no rule holds evaluates all of them.
+/// Bytes of all conditions of a model together: a request for which no rule holds evaluates all of them.
 const CONDITIONS_BYTES_MAX: usize = 8192;
 /// `prv_…/` and the longest name of a model.
 const BACKEND_LEN_MAX: usize = NAME_LEN_MAX + 40;

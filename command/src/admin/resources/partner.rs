@@ -53,7 +53,7 @@ impl Administered for Partner {
         cx.tables.tenants_under_legal_hold().find(|held| held.partner_id == state.partner_id).map(|held| held.tenant_id)
     }
 
-    /// What its tenants' own providers were given ends with it, as with each of them.
+    /// Rows that end with the partner: the secrets of its tenants' own providers, as for each of the tenants.
     fn side_rows_at_end(_: &AdminContext<'_>, state: &Partner) -> Vec<SideRow> {
         vec![release(state.partner_id), SideRow::DropPartnerSecrets(state.partner_id)]
     }

@@ -102,7 +102,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     Declaration::of::<Price>(members, example)
 });
 
-/// What a price is where it is left out, in words.
+/// Describes the price of a rate that is left out.
 fn stand_in(rate: TokenRate) -> &'static str {
     match rate.follows() {
         Some(TokenRate::Input) => "The input price",

@@ -1,5 +1,6 @@
 //! A provider: an upstream that requests are sent to. Its API key is sealed in a side table; events have only the number of
-//! times that it was set. Names are unique among the live providers that all tenants share, and among each tenant's own.
+//! times that it was set. A stored key stays with the scheme, host and port that it was given for: a change of these needs
+//! `api_key`. Names are unique among the live providers that all tenants share, and among each tenant's own.
 
 mod rules;
 mod values;

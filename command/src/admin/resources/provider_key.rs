@@ -1,5 +1,6 @@
 //! A further API key of a provider, which shares the provider's requests with the others. It belongs to whom the provider
-//! belongs, ends with it, and is sent only to the scheme, host and port that the provider had when the key was given.
+//! belongs, ends with it, and is sent only to the scheme, host and port that the provider had when the key was given. It records
+//! that address itself, and is passed over if the provider's is another.
 
 use std::sync::{Arc, LazyLock};
 

@@ -13,7 +13,7 @@ use crate::admin::fields::{Field, FieldError};
 const OWNERS: &str = "partner_id, tenant_id, team_id, user_id, key_id";
 /// Bounded because they are in every refusal.
 const METADATA_MAX: usize = NarrowedScope::METADATA_MAX;
-/// As in requests.
+/// The same limits as in requests.
 const METADATA_NAME_LEN_MAX: usize = 64;
 const METADATA_VALUE_LEN_MAX: usize = 512;
 /// The live budgets, or rate limits, of an owner under one condition: all of them may bind one request.

@@ -118,7 +118,7 @@ impl Administered for Tenant {
         state.legal_hold.then_some(state.tenant_id)
     }
 
-    /// What its own providers were given ends with it: its keys stop, so nothing could use them any more.
+    /// Rows that end with the tenant: the keys of its own providers stop, so nothing could use their secrets any more.
     fn side_rows_at_end(_: &AdminContext<'_>, state: &Tenant) -> Vec<SideRow> {
         vec![release(state.tenant_id), SideRow::DropTenantSecrets(state.tenant_id)]
     }

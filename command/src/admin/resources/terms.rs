@@ -8,7 +8,7 @@ use crate::admin::declaration::{Member, defaulting, optional};
 use crate::admin::field_type::{FieldType, boolean};
 use crate::admin::fields::{Field, FieldError};
 
-/// What a model can state of a target.
+/// The terms that a model can state of a target.
 pub fn stated() -> [Member; 3] {
     let region = FieldType::new(region(), |field| field.parsed::<Region>());
     [
@@ -21,7 +21,7 @@ pub fn stated() -> [Member; 3] {
     ]
 }
 
-/// What can be required of each target.
+/// The terms that can be required of each target.
 pub fn required() -> FieldType {
     FieldType::new(required_shape(), read_required)
 }

@@ -1,4 +1,4 @@
-//! Who may bring providers of a tenant's own, and set their prices: the tenant's policy and the reach of callers.
+//! Rights to add providers of a tenant's own, and to set their prices: the tenant's policy and the reach of callers.
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use crate::body::BODY_BYTES_MAX;
 pub(super) const MIB: usize = 1024 * 1024;
 /// The smallest share: one body of the largest size, and small ones next to it.
 const SHARE_MIN: usize = BODY_BYTES_MAX + MIB;
-/// What a tenant has for commands beyond the share of one key, for its other keys.
+/// Bytes that a tenant has for commands beyond the share of one key, for its other keys.
 const OTHER_COMMANDS: usize = 7 * MIB;
 
 /// Bytes that may be held at a time.

@@ -10,7 +10,7 @@ use secrets::Secret;
 use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
 
-/// What a source does next.
+/// The next step of a source.
 #[derive(Clone, Debug)]
 enum Act {
     Bytes(Bytes),

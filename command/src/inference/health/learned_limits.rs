@@ -1,6 +1,6 @@
-//! What the heads of a provider's responses say about its limits: OpenAI's `x-ratelimit-…`, which many others have, Anthropic's
-//! `anthropic-ratelimit-…`, and `retry-after`. A provider may send anything: only whole numbers of seconds, requests and tokens are
-//! taken, and nothing that is said twice.
+//! Limits in the heads of a provider's responses: OpenAI's `x-ratelimit-…`, which many others have, Anthropic's
+//! `anthropic-ratelimit-…`, and `retry-after`. A provider may send anything: only whole numbers of seconds, requests
+//! and tokens are taken, and nothing that is said twice.
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
@@ -12,7 +12,7 @@ const DIGITS_MAX: usize = 15;
 const RETRY_AFTER_SECONDS_MAX: u64 = 24 * 3600;
 
 events::named! {
-    /// What a limit is of.
+    /// The unit that a limit counts.
     pub enum LimitOf {
         Requests = "requests",
         Tokens = "tokens",
@@ -28,7 +28,7 @@ pub struct Quota {
     pub remaining: Option<u64>,
 }
 
-/// What one response says.
+/// The limits in one response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LearnedLimits {
     quotas: [Quota; LimitOf::ALL.len()],
@@ -42,7 +42,7 @@ pub struct SeenAt<T> {
     pub at: DateTime<Utc>,
 }
 
-/// What was learned last.
+/// The limits learned last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KnownLimits {
     quotas: [Option<SeenAt<Quota>>; LimitOf::ALL.len()],

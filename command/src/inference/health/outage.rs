@@ -24,7 +24,7 @@ pub struct Failing {
     pub calls: u64,
 }
 
-/// What a call changes.
+/// A change of an outage by a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutageChange {
     Began(Failing),

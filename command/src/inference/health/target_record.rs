@@ -1,4 +1,4 @@
-//! What this node has measured of one target.
+//! A target's measurements by this node.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ pub struct ErrorCount {
 
 pub struct TargetRecord {
     clock: Arc<dyn Clock>,
-    /// Of its provider.
+    /// The provider's outage.
     pub outage: Arc<Outage>,
     /// The second in which limits were read last.
     limits_read_in: AtomicU64,

@@ -8,12 +8,12 @@ const MINUTES: usize = 5;
 /// How long the calls are that are counted, up to a minute less: the minute that has begun is one of them.
 pub const WINDOW: Duration = Duration::from_mins(MINUTES as u64);
 
-/// What became of calls.
+/// Counts of calls, and their latencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallCounts {
     pub calls: u64,
     pub failed: u64,
-    /// Of those that were served: from the call to the head of its response, and to its end.
+    /// Latencies of calls that were served: from the call to the head of its response, and to its end.
     pub first_byte: Latencies,
     pub whole: Latencies,
 }

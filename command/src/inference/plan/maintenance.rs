@@ -10,7 +10,7 @@ use events::routing::{LeftOut, Order};
 use events::time::rfc3339;
 use projections::tables::{EvaluatedTarget, Tables};
 
-/// What the log needs, to show which targets were under maintenance.
+/// The data from which the log shows the targets under maintenance.
 #[derive(Debug, Default)]
 pub struct NearMaintenance {
     /// The time that was decided by; `None` if no window is near.

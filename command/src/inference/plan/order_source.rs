@@ -1,5 +1,5 @@
-//! Who decides in which order the targets of a model are tried: its strategy or that of the tenant, the first of its rules that holds for
-//! the request, or the request itself.
+//! The source of the order in which the targets of a model are tried: its strategy or that of the tenant, the first of
+//! its rules that holds for the request, or the request itself.
 
 use chrono::{DateTime, Utc};
 use dialects::ClientRequest;

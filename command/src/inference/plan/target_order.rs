@@ -21,7 +21,7 @@ use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
 use crate::inference::observed_targets::ObservedTargets;
 
-/// What this node knows of targets beyond the tables.
+/// This node's knowledge of targets beyond the tables.
 #[derive(Clone, Copy)]
 pub struct KnownOfTargets<'a> {
     pub observed: &'a ObservedTargets,
@@ -40,7 +40,7 @@ pub struct TargetOrder<'a> {
     pub session: Option<String>,
     /// Where the model's canary stands; `None` without one.
     pub canary: Option<CanaryPlace>,
-    /// What is required of each target.
+    /// The requirements on each target.
     pub required: Requirements<'a>,
     /// The targets whose breakers are open, which are tried after all others, in this order.
     pub open: Vec<usize>,

@@ -7,7 +7,8 @@ use events::refusal::{ErrorCode, Refusal};
 use events::terms::{AdmittedTerms, RequiredBy, Requirements, StatedTerms, Term};
 use projections::tables::{EvaluatedTarget, Tables};
 
-/// What the admission of a request records for targets that it can be sent to; `None` if nothing is required.
+/// Returns the terms recorded with an admission for targets that the request can be sent to; `None` if nothing is
+/// required.
 pub fn admitted<'a>(
     tables: &Tables,
     model: &Model,

@@ -70,7 +70,7 @@ pub enum KeyFailure {
     Other,
 }
 
-/// What to do after a call has failed.
+/// The next step after a call has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextKey {
     /// Call again at once: another key may be accepted.

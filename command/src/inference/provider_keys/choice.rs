@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-/// What is known of a key that a request may use.
+/// The state of a key that a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is in use, and has room.
+    /// In use, with room.
     Open,
     /// The provider has said that little or nothing is left of the key's limits there.
     Short,
     /// The provider did not accept it for the last requests, which may have been to blame.
     Doubted {
-        /// It is time to try it again, if another key is known to be accepted.
+        /// True if it is time to try the key again, if another key is known to be accepted.
         is_due: bool,
     },
-    /// It has reached one of its own limits: it has room again after this time.
+    /// At one of its own limits: it has room again after this time.
     AtLimit(Duration),
     /// The provider did not accept it.
     SetAside {
-        /// It is time to try it again.
+        /// True if it is time to try the key again.
         is_due: bool,
     },
-    /// It is set aside, and has reached one of its own limits: it has room again after this time.
+    /// Set aside, and at one of its own limits: it has room again after this time.
     SetAsideAtLimit(Duration),
 }
 
@@ -111,7 +111,7 @@ impl Standing {
     }
 }
 
-/// Of those of this standing, the one that was accepted last.
+/// Returns the key accepted last of those with this standing.
 fn accepted_last(candidates: &[Candidate], is_in: &dyn Fn(Standing) -> bool) -> Option<usize> {
     let indexed = candidates.iter().enumerate().filter(|(_, candidate)| is_in(candidate.standing));
     indexed.filter_map(|(at, candidate)| Some((candidate.accepted?, at))).max().map(|(_, at)| at)

@@ -1,4 +1,4 @@
-//! What this node knows of one key besides its row.
+//! A node's knowledge of one key besides its row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ struct TriedAgain {
     generation: u32,
 }
 
-/// What a request that was given a key counts for.
+/// The amounts that a request counts for at the key that it was given.
 #[derive(Clone, Copy, Debug)]
 pub struct BegunUse {
     /// The tokens that it counts for until its usage is known.

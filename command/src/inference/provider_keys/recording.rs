@@ -198,7 +198,7 @@ impl ProviderKeys {
     }
 }
 
-/// What to do about a key that is not accepted for this reason.
+/// Returns advice about a key that is not accepted for this reason.
 fn advice(provider: &Provider, key: UpstreamKey, reason: SetAsideReason) -> String {
     match reason {
         SetAsideReason::Refused => remedy::of_refused(provider, key),

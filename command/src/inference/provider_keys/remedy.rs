@@ -2,10 +2,11 @@
 
 use events::event::admin::{Provider, UpstreamKey};
 
-/// What to do about a key whose account has no money left.
+/// Advice about a key whose account has no money left.
 pub const OF_EMPTY_ACCOUNT: &str = "add money to the key's account at the provider, or raise its spend limit";
 
-/// What to do, with the path and the id. A key of the environment has neither: commands do not change such providers.
+/// Returns advice with the path and the id. A key of the environment has neither: commands do not change such
+/// providers.
 pub fn of_refused(provider: &Provider, key: UpstreamKey) -> String {
     match (key, provider.origin, &provider.key_variable) {
         (UpstreamKey::Further(id), _, _) => {

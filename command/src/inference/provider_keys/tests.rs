@@ -44,7 +44,7 @@ impl TestProvider {
         Self::of(Lab::new().await, serde_json::Value::Null, further).await
     }
 
-    /// Of a provider of this tenant, or a shared one.
+    /// Makes a provider of this tenant, or a shared one.
     async fn of(lab: Lab, tenant: serde_json::Value, further: &[serde_json::Value]) -> Self {
         let mut provider =
             json!({"name": "up", "kind": "openai", "base_url": "https://up.example.com/v1", "api_key": "own"});

@@ -2,7 +2,7 @@
 
 use whichlang::{Lang, detect_language};
 
-/// Of a longer text, only the beginning is read.
+/// The part of a longer text that is read: its beginning.
 const BYTES_MAX: usize = 512;
 /// The letters without which a text says nothing of its language.
 const LETTERS_MIN: usize = 12;

@@ -1,12 +1,12 @@
-//! What a request is for, by words of its last message. Of several, the first one of this list counts: who asks for the translation of
-//! a program wants a translation.
+//! Detection of a request's purpose, by words of its last message. If several apply, the first one of this list counts:
+//! a request for the translation of a program is a translation.
 
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use events::routing::RequestType;
 
-/// Of a longer text, so much is read of the beginning and of the end, where instructions stand.
+/// Bytes read of the beginning and of the end of a longer text, where instructions stand.
 const BEGINNING_BYTES: usize = 2048;
 const END_BYTES: usize = 512;
 

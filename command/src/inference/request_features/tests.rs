@@ -70,7 +70,7 @@ fn the_type_follows_from_words_and_then_from_the_form() {
     assert_eq!((seen.request_type, seen.structured_output, seen.tools), (RequestType::Extraction, true, false));
 }
 
-/// As docs/routing.md counts.
+/// The points are those of docs/routing.md.
 #[test]
 fn complexity_is_the_sum_of_its_points() {
     assert_eq!(of_text("Hello there").complexity, 0);
@@ -129,7 +129,7 @@ fn a_request_for_reasoning_is_reasoning() {
     assert_eq!(wants.request_type(), RequestType::Reasoning);
 }
 
-/// What any dialect says of the same request is the same.
+/// Every dialect's form of the same request has the same features.
 #[test]
 fn the_surface_makes_no_difference() {
     let messages =

@@ -48,7 +48,7 @@ impl Running {
         (Box::new(ended), charge(measured.as_ref(), cost, reason))
     }
 
-    /// What was metered of the stream that is being relayed, which is interrupted.
+    /// Returns the usage metered of the stream that is being relayed, which is interrupted.
     pub(super) fn metered_so_far(&mut self) -> Option<Metered> {
         self.relay.take().map(|relay| relay.metered().for_interrupted())
     }

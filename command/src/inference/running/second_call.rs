@@ -134,8 +134,9 @@ impl Running {
         self.failed_calls.cost_with(measured.cost)
     }
 
-    /// What a call that is cancelled has consumed, measured as an answer that broke off: of a stream, what its provider reported and what
-    /// went through; of a whole answer, nobody knows, and the policy for unknown usage says whether it costs its bound.
+    /// Returns the usage of a call that is cancelled, measured as an answer that broke off: of a stream, what its
+    /// provider reported and what went through; of a whole answer, nobody knows, and the policy for unknown usage says
+    /// whether it costs its bound.
     fn consumed_by_cancelled(&mut self, target: &Arc<PlannedTarget>, bound: NanoUsd) -> ReportedByFailedCall {
         let failed_answer = self.failed_answer.take().map(|metered| *metered);
         let metered = self.metered_so_far().or(failed_answer);

@@ -15,7 +15,7 @@ const ALL_MAX: usize = 1000;
 /// a fifth.
 const IN_A_ROW_MAX: u32 = 4;
 
-/// What to leave the queue with.
+/// The key with which to leave the queue.
 #[derive(Clone, Copy)]
 pub struct Ticket {
     priority: Priority,
@@ -43,7 +43,7 @@ struct Lines {
 
 struct Waiter {
     number: u64,
-    /// It is served while fewer calls are under way.
+    /// Served while fewer calls than this are under way.
     limit: u32,
     served: oneshot::Sender<()>,
 }

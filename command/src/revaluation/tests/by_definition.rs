@@ -25,7 +25,7 @@ const TIMES: [i64; 8] = [-30, 0, 0, 5, 10, 20, 25, 60];
 
 #[derive(Clone, Debug)]
 enum Fact {
-    /// Of one of six prices. The even ones are of one backend, and every third one is made by the gateway.
+    /// A change of one of six prices. The even ones are of one backend, and every third one is made by the gateway.
     Price {
         number: u128,
         nanos: i64,

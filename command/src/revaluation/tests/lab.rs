@@ -259,7 +259,7 @@ impl Lab {
         assert_eq!(revalued(&self.log), changes, "once for each change");
     }
 
-    /// What each request was charged, and the versions that corrected it.
+    /// Returns the charge of each request, and the versions that corrected it.
     fn charges(&self) -> BTreeMap<RequestId, (i64, Vec<u64>)> {
         let mut charges: BTreeMap<RequestId, (i64, Vec<u64>)> = BTreeMap::new();
         for recorded in self.events() {

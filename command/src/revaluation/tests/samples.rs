@@ -15,7 +15,7 @@ const LONG: u64 = 25;
 pub(super) struct Call {
     pub(super) backend: usize,
     pub(super) tokens: u64,
-    /// Of the price that it was charged by.
+    /// The version of the price that it was charged by.
     pub(super) version: u64,
     pub(super) cost: i64,
 }
@@ -50,7 +50,7 @@ pub(super) fn served_by(backend: usize) -> Backend {
     Backend { provider_id: id(1), provider, model, provider_key_id: None }
 }
 
-/// Of every five numbers of tokens, one is of a request that the flex tier served.
+/// Returns the usage of a request; one of every five numbers of tokens means that the flex tier served it.
 pub(super) fn used(tokens: u64) -> Usage {
     let service_tier = is_flex(tokens).then_some(ServiceTier::Flex);
     let tokens = TokenClasses { input_uncached_tokens: tokens, ..TokenClasses::default() };

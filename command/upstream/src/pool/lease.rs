@@ -166,9 +166,9 @@ impl Drop for StreamLease {
 
 /// How an upstream says that it has not processed a request.
 enum Unprocessed {
-    /// It refused the stream; the connection stays in use.
+    /// The upstream refused the stream; the connection stays in use.
     RefusedStream,
-    /// It takes no more requests on this connection.
+    /// The upstream takes no more requests on this connection.
     GoAway,
 }
 

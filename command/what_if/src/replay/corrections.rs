@@ -19,7 +19,7 @@ use crate::{LifeOf, WhatIfError};
 /// The requests that are remembered, so that memory does not grow with the log.
 const REMEMBERED_MAX: usize = 1 << 20;
 
-/// What a later correction has to know of the last requests of one kind.
+/// The data that a later correction needs about the last requests of one kind.
 pub(super) struct LastRequests<T> {
     values: HashMap<RequestId, T>,
     in_order: VecDeque<RequestId>,
@@ -53,7 +53,7 @@ impl<T> LastRequests<T> {
 #[derive(Clone, Copy)]
 pub(super) struct ChargedHold {
     pub recorded: NanoUsd,
-    /// What the request asks for under the rules: more than `ruled` if it was shortened.
+    /// The bound that the request asks for under the rules: more than `ruled` if it was shortened.
     pub bound: NanoUsd,
     pub ruled: NanoUsd,
 }

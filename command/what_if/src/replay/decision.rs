@@ -1,4 +1,4 @@
-//! What the ledger decides about a request under the rules.
+//! The ledger's decisions about a request under the rules.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::Replay;
 use crate::pricing::Bound;
 use crate::report::Refuser;
 
-/// What became of a request under the rules.
+/// The outcome of a request under the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Held { held: NanoUsd, is_shortened: bool },
@@ -66,7 +66,7 @@ impl Replay<'_> {
     }
 }
 
-/// What the ledger decides; the budget that refuses, if it does.
+/// Returns the ledger's decision. Errors: the request is refused, by this budget if one refuses it.
 fn admit(balances: &mut Balances, admission: &Admission, now: DateTime<Utc>) -> Result<Standing, Option<BudgetId>> {
     match balances.admit(admission, now) {
         AdmitDecision::Admitted { held, lowered_cap, .. } => {

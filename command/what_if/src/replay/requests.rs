@@ -24,9 +24,9 @@ pub(super) struct OpenRequest {
     pub party: Party,
     /// False for one that was admitted before the period: it is charged as recorded, and not reported.
     pub is_counted: bool,
-    /// As recorded.
+    /// The hold as recorded.
     held: NanoUsd,
-    /// What it asks for under the rules.
+    /// The bound that it asks for under the rules.
     bound: NanoUsd,
     standing: Standing,
     /// The price by which it is charged if the rules route it elsewhere.

@@ -1,4 +1,4 @@
-//! What disturbs writers and readers.
+//! Disturbances of writers and readers.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

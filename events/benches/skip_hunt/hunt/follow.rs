@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long after a disturbance a reader may be behind.
 const CALM: Duration = Duration::from_secs(1);
 
-/// What one reader has seen.
+/// The progress of one reader.
 #[derive(Default)]
 pub(super) struct ReaderProgress {
     position: AtomicU64,
@@ -122,7 +122,7 @@ impl EndDeadline {
 /// Sees how far the readers are behind.
 #[derive(Default)]
 pub(super) struct Watch {
-    /// What was acknowledged when.
+    /// The highest acknowledged position at each instant.
     heads: VecDeque<(Instant, u64)>,
     behind: Behind,
 }

@@ -15,7 +15,7 @@ use super::{Acknowledged, Hunt, HuntState};
 
 pub(super) const ADMITTED: &str = "inference.admitted";
 pub(super) const SETTLED: &str = "budget.settled";
-/// What a client waits before it tries again.
+/// How long a client waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]

@@ -14,7 +14,7 @@ pub struct BreakerOpened {
     pub model: String,
     /// The failed calls that counted.
     pub failures: u32,
-    /// Of the last one, as in `inference.attempt_failed`.
+    /// Why the last call failed, as in `inference.attempt_failed`.
     pub reason: String,
     /// The HTTP status of the last one, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

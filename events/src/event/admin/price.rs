@@ -1,4 +1,4 @@
-//! What a backend costs from an instant on.
+//! Prices of backends, each from an instant on.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Price {
     pub tariff: Tariff,
     #[serde(with = "wire")]
     pub effective_from: DateTime<Utc>,
-    /// What made it; absent if it was created by a command. A price that was made so yields to any other.
+    /// Its origin; absent if a command created it. A price with an origin yields to any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]

@@ -24,7 +24,7 @@ impl ProviderKindName {
         Self(Cow::Borrowed(name))
     }
 
-    /// What this name stands for in a table.
+    /// Returns the entry of a table that has this name.
     pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
         table.iter().find(|named| named.name == self.0).map(|named| named.value)
     }

@@ -102,7 +102,7 @@ pub struct Narrowing {
 impl NarrowedScope {
     /// The member with the model's name.
     pub const MODEL: &'static str = "model";
-    /// What begins the names of members with metadata.
+    /// The prefix of the names of members with metadata.
     pub const METADATA: &'static str = "metadata.";
 
     /// The members with an owner, of which a scope has exactly one.

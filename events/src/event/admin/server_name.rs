@@ -16,7 +16,7 @@ use crate::text_on_the_wire::text_on_the_wire;
 pub struct ServerName(Cow<'static, str>);
 
 impl ServerName {
-    /// What this name stands for in a table.
+    /// Returns the entry of a table that has this name.
     pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
         table.iter().find(|named| named.name == self.0).map(|named| named.value)
     }

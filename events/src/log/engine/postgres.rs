@@ -1,4 +1,11 @@
-//! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors.
+//! The engine for a PostgreSQL that several nodes share. Only this folder knows its statements, locks and errors. Triggers keep
+//! everybody from changing or deleting events, batches and contexts, and gateways have no right to; nor to change the schema.
+//!
+//! - `batch` is the statement of a batch with its gate, and `append` sends it until it is certain what became of it. `since`
+//!   reads what other nodes appended, `turn` lets a node that lost a race take its turn, and `listen` wakes the others.
+//! - `session` is the writer's connection, `connections` those of the readers. `running_nodes` has the processes that use the
+//!   ledger, `lease_rows` their roles.
+//! - `copy` copies an embedded ledger into an empty shared one. `unusable` has the reasons why a database cannot be used.
 
 mod append;
 mod append_alone;

@@ -1,5 +1,8 @@
 //! The embedded engine: one file, `ledger.db`, with one transaction per batch. Only this folder knows SQLite's statements,
 //! write-ahead log and errors.
+//!
+//! Each context is stored once (ADR-0014). What may be erased is in rows that never move
+//! (`migrations/sqlite/ledger/0013_erasable_rows.sql`), and sums beyond 64 bits are texts (`exact`).
 
 mod append;
 mod checkpoint;

@@ -27,7 +27,7 @@ pub(in crate::log) struct EndRequest {
     pub(in crate::log) admission: AdmissionStatus,
 }
 
-/// What is known of the admission of a request that ends.
+/// The known state of the admission of a request that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::log) enum AdmissionStatus {
     Recorded,
@@ -38,13 +38,13 @@ pub(in crate::log) enum AdmissionStatus {
     },
 }
 
-/// What the log says of a request that ends.
+/// The state in the log of a request that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::log) enum EndDecision {
     /// The position of its end.
     Ended(u64),
     NeverAdmitted,
-    /// It may still be admitted.
+    /// The request may still be admitted.
     Undecided,
 }
 

@@ -7,7 +7,7 @@ use crate::ledger::{Balances, Overflow, Revaluation};
 use crate::log::LogError;
 use crate::log::facts::WantedFacts;
 
-/// What became of several corrections.
+/// The outcome of several corrections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revalued {
     /// The position of the last correction; `None` if nothing had to be corrected.

@@ -1,4 +1,4 @@
-//! What the log lines of the process say while the writer fails: it tries again several times a second, with the same result.
+//! Log lines while the writer fails: it tries again several times a second, with the same result.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl FailureLog {
     }
 }
 
-/// What stays the same in the error of every attempt: the text without numbers, which are times, positions and processes.
+/// The part of an error that is the same for every attempt: the text without numbers, which are times, positions and processes.
 fn cause(error: &LogError) -> String {
     error.to_string().chars().filter(|character| !character.is_ascii_digit()).collect()
 }

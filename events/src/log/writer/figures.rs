@@ -73,7 +73,7 @@ struct HeadFigures {
 #[derive(Clone, Copy)]
 pub(super) struct HeadCheck {
     number: u64,
-    /// By the monotonic clock. The log ended where it was found to end at this time or later, however late the answer came.
+    /// The start by the monotonic clock. The log ended where it was found to end at this time or later, however late the answer came.
     began: Duration,
 }
 

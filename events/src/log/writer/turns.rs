@@ -39,7 +39,7 @@ pub(super) struct TurnPolicy {
 struct CurrentTurn {
     /// The batches that may still be appended in it.
     left: u32,
-    /// By the monotonic clock.
+    /// The start of the turn by the monotonic clock.
     taken_at: Duration,
 }
 

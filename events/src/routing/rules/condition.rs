@@ -20,7 +20,7 @@ pub const CONDITION_BYTES_MAX: usize = 1024;
 
 /// The functions and methods that a condition may call, besides operators.
 const FUNCTIONS: [&str; 4] = ["contains", "startsWith", "endsWith", "size"];
-/// What CEL calls `+`, `in` and `[]`.
+/// CEL's names of `+`, `in` and `[]`.
 const ADDITION: &str = "_+_";
 const MEMBERSHIP: &str = "@in";
 const INDEX: &str = "_[_]";
@@ -44,7 +44,7 @@ pub enum ConditionError {
         column: usize,
         message: String,
     },
-    /// It asks for what no request has.
+    /// The condition names a variable that no request has.
     UnknownName(String),
     UnknownFunction(String),
     /// `all`, `exists`, `map` or the like.
@@ -54,9 +54,9 @@ pub enum ConditionError {
     Collection,
     /// Metadata otherwise than by name.
     WholeMetadata,
-    /// What it computes from a request that has all features is no truth value.
+    /// The result for a request that has all features is no truth value.
     NotABool,
-    /// It compares or calls what cannot be.
+    /// The condition compares or calls values of types that it cannot.
     TypeMismatch(String),
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for ConditionError {
     }
 }
 
-/// What a condition can name, in the order of the documentation.
+/// The names that a condition can use, in the order of the documentation.
 const NAMES: [&str; 12] = [
     "input_tokens", "language", "request_type", "complexity", "images", "documents", "tools", "structured_output",
     "streaming", "hour", METADATA, "tenant",

@@ -142,7 +142,7 @@ fn the_first_rule_that_holds_decides() {
     assert!(text.starts_with(r#"[{"when":"this is none","targets":["p/z"]},"#), "{text}");
 }
 
-/// It would not end here in time if what the longest conditions do grew with the product of their length and of the metadata.
+/// The test would not end in time if the cost of the longest conditions grew with the product of their length and of the metadata.
 #[test]
 fn the_largest_rules_on_the_largest_metadata_are_decided() {
     let name = |number: usize| format!("{}{number:02}", "n".repeat(62));

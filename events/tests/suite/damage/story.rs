@@ -62,12 +62,12 @@ pub struct SampleLog {
 /// Positions of two changes of the price, and of what followed.
 pub struct Corrections {
     pub changed: u64,
-    /// Of one request: by the first change, and by the second.
+    /// The corrections of one request: by the first change, and by the second.
     pub first: u64,
     pub second: u64,
-    /// Of the request with a failed call.
+    /// The correction of the request with a failed call.
     pub of_two_calls: u64,
-    /// Of the first change.
+    /// The end of the corrections by the first change.
     pub revalued: u64,
 }
 
@@ -140,7 +140,7 @@ impl SampleLog {
     }
 }
 
-/// Of forty-five refusals in one second, twenty are recorded, twenty in the next, and five become one event.
+/// Records forty-five refusals in one second: twenty in that second, twenty in the next, and five as one event.
 pub async fn a_flood_of_refusals(folder: &Path) {
     let log = Log::open(folder, LogOptions::new(clock())).expect("the log opens");
     let mut refused = tokio::task::JoinSet::new();

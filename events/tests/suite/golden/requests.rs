@@ -1,4 +1,4 @@
-//! What the samples of requests have: backend, route, ends.
+//! Parts of the sample requests: backend, route, ends.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub fn region(text: &str) -> Region {
     text.parse().expect("a region")
 }
 
-/// By a rule with a strategy of its own.
+/// A route chosen by a rule with a strategy of its own.
 pub fn route() -> Route {
     let [one, two] = ["gpt-4o", "gpt-4o-mini"].map(|model| format!("prv_0000000000000000000000000000000b/{model}"));
     let features = RequestFeatures {

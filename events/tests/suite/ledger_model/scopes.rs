@@ -13,7 +13,7 @@ const TEAMS: u128 = 2;
 /// metadata.
 pub type Conditions = [Option<u8>; 3];
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSender {
     pub key: u128,
@@ -65,7 +65,7 @@ impl RequestSender {
         is_owned && conditions.iter().zip(&self.has).all(|(wanted, has)| wanted.is_none() || wanted == has)
     }
 
-    /// What its admission says of it.
+    /// Writes the sender into an admission.
     pub fn put_into(self, admitted: &mut InferenceAdmitted) {
         let Narrowing { model, metadata } = narrowing(self.has);
         admitted.model = model.unwrap_or_else(|| "m".to_owned());

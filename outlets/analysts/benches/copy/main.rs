@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use analysts::{Copier, CopyPlace, migrate};
+use analysts::{Copier, migrate};
 use events::log::{DatabaseAddress, Log, LogOptions};
 use events::role::{Role, RoleStatus};
 use events::time::SystemClock;
@@ -85,7 +85,7 @@ fn row(
     let (servers, own) = (Processes::with_children(server.id()), Processes::this());
     let mut copying = JoinSet::new();
     if is_copied {
-        let copier = Copier { views: views.clone(), copied, place: CopyPlace::Database(Box::new(address)) };
+        let copier = Copier { views: views.clone(), copied, database: address };
         let copying_role = outlets::run(copier, log.clone(), RoleStatus::new(Role::Analysts), clock);
         copying.spawn_on(copying_role, runtime.handle());
     }

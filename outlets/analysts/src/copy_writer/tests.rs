@@ -2,7 +2,6 @@
 
 use events::log::DatabaseAddress;
 use projections::views::{RowsId, View};
-use rusqlite::Connection;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Row};
 use testing::postgres::TestDatabase;
@@ -10,12 +9,11 @@ use testing::postgres::TestDatabase;
 use super::CopyWriter;
 use crate::LAYOUT;
 use crate::copied::{CopiedView, Rows, ViewStep};
-use crate::copy_writer::sqlite::ANALYTICS_FILE;
 use crate::error::CopyError;
+use crate::migrate;
 use crate::reading::Piece;
 use crate::table::TABLES;
 use crate::value::{Value, Values};
-use crate::{CopyPlace, migrate};
 
 async fn database() -> (TestDatabase, DatabaseAddress) {
     let made = tokio::task::spawn_blocking(|| {
@@ -31,9 +29,6 @@ async fn database() -> (TestDatabase, DatabaseAddress) {
 async fn the_tables_have_the_columns_of_this_program_and_their_types() {
     let (_database, address) = database().await;
     let mut connection: PgConnection = address.connect_options(&[]).connect().await.expect("a connection");
-    let folder = tempfile::tempdir().expect("a folder");
-    drop(CopyWriter::open(&CopyPlace::Folder(folder.path().to_owned())).await.expect("a file"));
-    let file = Connection::open(folder.path().join(ANALYTICS_FILE)).expect("the file opens");
     for table in TABLES {
         let columns = "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
             WHERE attrelid = $1::regclass AND attnum > 0 AND attgenerated = '' ORDER BY attnum";
@@ -49,14 +44,6 @@ async fn the_tables_have_the_columns_of_this_program_and_their_types() {
             })
             .collect();
         assert_eq!(found, wanted, "{}", table.name);
-        let names = format!("SELECT name FROM pragma_table_info('rows_{}')", table.name);
-        let names = file.prepare(&names).and_then(|mut names| names.query_map([], |row| row.get(0))?.collect());
-        let found: Vec<String> = names.expect("the columns");
-        let wanted = table.columns.iter().flat_map(|column| {
-            let nanos = column.kind.is_money().then(|| column.name.replace("_usd", "_nanos"));
-            [Some(column.name.to_owned()), nanos].into_iter().flatten()
-        });
-        assert_eq!(found, wanted.collect::<Vec<_>>(), "{}", table.name);
     }
 }
 
@@ -79,12 +66,12 @@ fn entry(position: i64) -> Piece {
 
 async fn copy(writer: &mut CopyWriter, step: ViewStep, token: i64, position: i64) -> Result<(), CopyError> {
     writer.begin(&[step], token).await?;
-    writer.write(entry(position)).await?;
+    writer.write(&entry(position)).await?;
     writer.commit().await
 }
 
-async fn position(place: &CopyPlace) -> u64 {
-    let copied = CopyWriter::open(place).await.expect("the copy").copied().await.expect("how far it is");
+async fn position(address: &DatabaseAddress) -> u64 {
+    let copied = CopyWriter::open(address).await.expect("the copy").copied().await.expect("how far it is");
     assert_eq!(copied.len(), View::ALL.len());
     copied.iter().find(|view| view.view == View::Audit).map_or(0, |view| view.position)
 }
@@ -92,43 +79,33 @@ async fn position(place: &CopyPlace) -> u64 {
 #[tokio::test]
 async fn of_two_copiers_only_the_one_that_knows_where_the_copy_is_and_has_the_newest_lease_gets_in() {
     let (database, address) = database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let places = [CopyPlace::Database(Box::new(address)), CopyPlace::Folder(folder.path().to_owned())];
-    for place in &places {
-        let (mut one, mut two) =
-            (CopyWriter::open(place).await.expect("one"), CopyWriter::open(place).await.expect("two"));
-        copy(&mut one, step(0, 5, Rows::All), 3, 5).await.expect("it is there first");
-        let late = copy(&mut two, step(0, 6, Rows::All), 4, 6).await;
-        assert!(matches!(late, Err(CopyError::Overtaken)), "{late:?}");
-        drop(two);
-        let mut two = CopyWriter::open(place).await.expect("two");
-        copy(&mut two, step(5, 6, Rows::ChangedAfter(5)), 4, 6).await.expect("it has the newer lease");
-        let old = copy(&mut one, step(6, 7, Rows::ChangedAfter(6)), 3, 7).await;
-        assert!(matches!(old, Err(CopyError::Overtaken)), "{old:?}");
-        drop(one);
-        assert_eq!(position(place).await, 6);
-    }
+    let (mut one, mut two) =
+        (CopyWriter::open(&address).await.expect("one"), CopyWriter::open(&address).await.expect("two"));
+    copy(&mut one, step(0, 5, Rows::All), 3, 5).await.expect("it is there first");
+    let late = copy(&mut two, step(0, 6, Rows::All), 4, 6).await;
+    assert!(matches!(late, Err(CopyError::Overtaken)), "{late:?}");
+    drop(two);
+    let mut two = CopyWriter::open(&address).await.expect("two");
+    copy(&mut two, step(5, 6, Rows::ChangedAfter(5)), 4, 6).await.expect("it has the newer lease");
+    let old = copy(&mut one, step(6, 7, Rows::ChangedAfter(6)), 3, 7).await;
+    assert!(matches!(old, Err(CopyError::Overtaken)), "{old:?}");
+    drop(one);
+    assert_eq!(position(&address).await, 6);
     database.execute(
         "DO $$ BEGIN ASSERT (SELECT array_agg(position ORDER BY position) = '{5,6}' FROM views.audit); END $$",
     );
-    let file = Connection::open(folder.path().join(ANALYTICS_FILE)).expect("the file opens");
-    let positions = file.query_row("SELECT group_concat(position) FROM audit", [], |row| row.get::<_, String>(0));
-    assert_eq!(positions.expect("rows"), "5,6");
 }
 
 #[tokio::test]
 async fn a_transaction_that_is_dropped_leaves_nothing_and_keeps_nobody_out() {
     let (database, address) = database().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    for place in [CopyPlace::Database(Box::new(address.clone())), CopyPlace::Folder(folder.path().to_owned())] {
-        let mut one = CopyWriter::open(&place).await.expect("one");
-        one.begin(&[step(0, 5, Rows::All)], 1).await.expect("it begins");
-        one.write(entry(5)).await.expect("it writes");
-        drop(one);
-        let mut two = CopyWriter::open(&place).await.expect("two");
-        copy(&mut two, step(0, 6, Rows::All), 1, 6).await.expect("nobody is in the way");
-        assert_eq!(position(&place).await, 6);
-    }
+    let mut one = CopyWriter::open(&address).await.expect("one");
+    one.begin(&[step(0, 5, Rows::All)], 1).await.expect("it begins");
+    one.write(&entry(5)).await.expect("it writes");
+    drop(one);
+    let mut two = CopyWriter::open(&address).await.expect("two");
+    copy(&mut two, step(0, 6, Rows::All), 1, 6).await.expect("nobody is in the way");
+    assert_eq!(position(&address).await, 6);
     assert_eq!(database.number("SELECT count(*) FROM views.audit"), 1);
 }
 
@@ -136,7 +113,7 @@ async fn a_transaction_that_is_dropped_leaves_nothing_and_keeps_nobody_out() {
 async fn another_layout_is_left_alone() {
     let (database, address) = database().await;
     database.execute(&format!("UPDATE views_rows.layout SET version = {}", LAYOUT + 1));
-    let opened = CopyWriter::open(&CopyPlace::Database(Box::new(address.clone()))).await;
+    let opened = CopyWriter::open(&address).await;
     assert!(matches!(opened, Err(CopyError::OtherLayout { found }) if found == LAYOUT + 1));
     let migrated = tokio::task::spawn_blocking(move || migrate(&address)).await.expect("no panic");
     migrated.expect("it is left to the newer version");

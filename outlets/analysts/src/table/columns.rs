@@ -32,8 +32,8 @@ pub const USAGE_BY_HOUR: &[Column] = &[
     Column::new("input_images", Kind::Count),
     Column::new("cost_usd", Kind::Sum),
     Column::new("adjusted_usd", Kind::Sum),
-    Column::new("latency_ms", Kind::LatencyMs),
-    Column::new("latency_requests", Kind::LatencyRequests),
+    Column::new("latency_ms", Kind::Integers),
+    Column::new("latency_requests", Kind::Integers),
 ];
 
 pub const REQUESTS: &[Column] = &[

@@ -1,10 +1,8 @@
-//! The copy has the rows of the views, whatever happened on the way.
+//! The copy in PostgreSQL has the rows of the views, whatever happened on the way.
 
-use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
 use std::time::Duration;
 
-use analysts::{ANALYTICS_FILE, CopyComparison, CopyPlace, compare};
+use analysts::{CopyComparison, compare};
 use events::event::admin::Price;
 use events::event::inference::Backend;
 use events::event::{Chain, Change, StreamKind};
@@ -18,35 +16,17 @@ use crate::world::{
     ACME, CUSTOMERS, GLOBEX, INITECH, LARGE, SMALL, Used, World, database, eventually, id, shared_database,
 };
 
-/// Runs a statement in a copy. Tables are called `rows.NAME`.
-fn execute(world: &World, database: &TestDatabase, place: &CopyPlace, sql: &str) {
-    match place {
-        CopyPlace::Database(_) => database.execute(&sql.replace("rows.", "views_rows.")),
-        CopyPlace::Folder(_) => file(world).execute_batch(&sql.replace("rows.", "rows_")).expect(sql),
-    }
-}
-
-fn file(world: &World) -> Connection {
-    Connection::open(world.dir.path().join(ANALYTICS_FILE)).expect("the file opens")
-}
-
 #[tokio::test]
 async fn every_row_is_copied_and_every_change_of_it() {
-    let (_database, place) = database().await;
+    let (_database, address) = database().await;
     let mut world = World::with_history().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
-    let mut rows = 0;
-    for place in &places {
-        rows = world.assert_same(place).await;
-    }
+    let rows = world.assert_same(&address).await;
     assert!(rows > 60, "{rows}");
     let hold = world.admits(ACME, "small").await;
     copying.caught_up().await;
-    for place in &places {
-        world.assert_same(place).await;
-    }
+    world.assert_same(&address).await;
     drop(hold);
     world.rename(GLOBEX, "Globex & Sons").await;
     for customer in CUSTOMERS {
@@ -54,18 +34,15 @@ async fn every_row_is_copied_and_every_change_of_it() {
         world.refuses(customer).await;
     }
     copying.caught_up().await;
-    for place in &places {
-        assert!(world.assert_same(place).await > rows);
-    }
+    assert!(world.assert_same(&address).await > rows);
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn rows_have_the_names_and_the_types_that_analysts_expect() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::new().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     world.infers(ACME, SMALL).await;
     world.fails(ACME).await;
     world.rename(ACME, "Acme Ltd").await;
@@ -90,7 +67,7 @@ async fn rows_have_the_names_and_the_types_that_analysts_expect() {
             ASSERT (SELECT name IS NULL AND slug = 'user-100' FROM views.resources WHERE kind = 'user' ORDER BY id LIMIT 1);
         END $$"
     ));
-    let file = file(&world);
+    let file = world.views_file();
     let found = |sql: &str| file.query_row(sql, [], |row| row.get::<_, bool>(0)).expect(sql);
     assert!(found(&format!(
         "SELECT {columns} = '{expected}' AND hour = '2026-11-20T08:00:00.000000Z' AND requests = 2 AND failed = 1
@@ -116,10 +93,9 @@ fn long_name(chars: u32, seed: u32) -> String {
 /// One tenant's names would otherwise stop the copy of all.
 #[tokio::test]
 async fn no_name_that_a_tenant_may_choose_stops_the_copy() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::new().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     let (provider, backend_model, model) = (long_name(200, 1), long_name(200, 2), long_name(256, 3));
     let names = [&model, &format!("{model} "), &model.replace(' ', "")];
     for backend_model in [backend_model.clone(), format!("{}\\", &backend_model[..796])] {
@@ -141,9 +117,7 @@ async fn no_name_that_a_tenant_may_choose_stops_the_copy() {
     let price = Price { effective_from: old, ..world.price(29, 11, 2_500_000_000) };
     world.create(StreamKind::Price, price.price_id, Chain::default(), Change::created(price)).await;
     copying.caught_up().await;
-    for place in &places {
-        world.assert_same(place).await;
-    }
+    world.assert_same(&address).await;
     assert_eq!(database.number("SELECT count(DISTINCT names_sha256) FROM views_rows.usage_by_hour"), 4 + 7);
     copying.stop().await;
 }
@@ -151,10 +125,9 @@ async fn no_name_that_a_tenant_may_choose_stops_the_copy() {
 /// The hour of the correction has nothing else, so a second one that takes the first back deletes its row.
 #[tokio::test]
 async fn corrections_are_copied_and_so_is_that_a_row_was_deleted() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::with_history().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     let request = world.infers(ACME, SMALL).await;
     world.pass(Duration::from_secs(2 * 3600)).await;
     copying.caught_up().await;
@@ -163,9 +136,7 @@ async fn corrections_are_copied_and_so_is_that_a_row_was_deleted() {
         world.corrects(ACME, request, (version, nanos)).await;
         copying.caught_up().await;
         assert_eq!(database.number("SELECT count(*) FROM views.usage_by_hour"), rows);
-        for place in &places {
-            world.assert_same(place).await;
-        }
+        world.assert_same(&address).await;
     }
     let corrections = "SELECT string_agg(cost_usd::text, ' ' ORDER BY position) = '-0.000050000 0.000050000'
         FROM views.other_usage WHERE refused = 0";
@@ -175,15 +146,15 @@ async fn corrections_are_copied_and_so_is_that_a_row_was_deleted() {
 
 #[tokio::test]
 async fn a_copy_that_stands_still_is_reported_and_goes_on_with_the_views() {
-    let (_database, place) = database().await;
+    let (_database, address) = database().await;
     let mut world = World::with_history().await;
-    let copying = world.copying(std::slice::from_ref(&place)).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     let position = world.log.head().position;
     let writer = Connection::open(world.dir.path().join("views.db")).expect("the views open");
     writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else can write");
     world.infers(ACME, SMALL).await;
-    let why = eventually(|| match copying.statuses[0].read().state {
+    let why = eventually(|| match copying.status.read().state {
         RoleState::Failing { why, .. } => Ok(why),
         other => Err(format!("{other:?}")),
     })
@@ -192,24 +163,24 @@ async fn a_copy_that_stands_still_is_reported_and_goes_on_with_the_views() {
     assert!(why.starts_with("the copy of ") && why.contains(&named), "{why}");
     writer.execute_batch("ROLLBACK").expect("the views go on");
     copying.caught_up().await;
-    world.assert_same(&place).await;
+    world.assert_same(&address).await;
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn a_process_whose_views_stand_still_leaves_the_role_to_another_one() {
-    let (database, place) = shared_database().await;
+    let (database, address) = shared_database().await;
     let one = World::node(&database, "one").await.inhabited().await;
-    let copying = one.copying(std::slice::from_ref(&place)).await;
+    let copying = one.copying(&address).await;
     copying.caught_up().await;
     let two = World::node(&database, "two").await;
-    let other = two.copying(std::slice::from_ref(&place)).await;
+    let other = two.copying(&address).await;
     let writer = Connection::open(one.dir.path().join("views.db")).expect("the views open");
     writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else can write");
     one.rename(ACME, "Acme Ltd").await;
     other.caught_up().await;
-    assert_ne!(copying.statuses[0].read().state, RoleState::Working);
-    two.assert_same(&place).await;
+    assert_ne!(copying.status.read().state, RoleState::Working);
+    two.assert_same(&address).await;
     for copying in [copying, other] {
         drop(copying.running);
     }
@@ -218,162 +189,143 @@ async fn a_process_whose_views_stand_still_leaves_the_role_to_another_one() {
 /// Views that are built from the beginning are not noted before they have caught up with the log.
 #[tokio::test]
 async fn a_process_without_views_to_copy_does_not_ask_for_the_role() {
-    let (database, place) = shared_database().await;
+    let (database, address) = shared_database().await;
     let world = World::node(&database, "one").await.inhabited().await;
-    let copying = world.copying_without_notes(&place).await;
+    let copying = world.copying_without_notes(&address).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(copying.statuses[0].read().state, RoleState::Waiting);
+    assert_eq!(copying.status.read().state, RoleState::Waiting);
     assert_eq!(database.number("SELECT count(*) FROM ledger.leases WHERE role = 'analysts'"), 0);
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn a_copier_ends_when_it_has_copied_a_closed_log() {
-    let (_database, place) = database().await;
+    let (_database, address) = database().await;
     let mut world = World::with_history().await;
-    let mut copying = world.copying(&[place, world.file()]).await;
+    let mut copying = world.copying(&address).await;
     copying.caught_up().await;
     world.infers(ACME, SMALL).await;
     let (log, head) = (world.log.clone(), world.log.head().position);
     tokio::task::spawn_blocking(move || log.close()).await.expect("it is closed");
-    for _ in 0..2 {
-        let ended = tokio::time::timeout(crate::world::LONG, copying.running.join_next());
-        ended.await.expect("it ends").expect("a copier").expect("no panic");
-    }
-    assert!(copying.statuses.iter().all(|status| status.read().position == head), "{:?}", copying.statuses[0].read());
+    let ended = tokio::time::timeout(crate::world::LONG, copying.running.join_next());
+    ended.await.expect("it ends").expect("a copier").expect("no panic");
+    assert_eq!(copying.status.read().position, head);
     copying.stop().await;
 }
 
 /// The transaction in which the copy is read begins after the log was read, so what is copied meanwhile is compared, too.
 #[tokio::test]
 async fn the_log_is_read_before_the_copy_and_then_what_was_recorded_meanwhile() {
-    let (_database, place) = database().await;
+    let (_database, address) = database().await;
     let mut world = World::with_history().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
-    for place in places {
-        let ((tell, mut told), (go_on, may_go_on)) = (tokio::sync::mpsc::channel(1), std::sync::mpsc::channel());
-        let log = world.log.clone();
-        let comparing = tokio::task::spawn_blocking(move || {
-            let reader = log.reader().expect("a reader");
-            compare(&place, &*reader, &mut |_, _| {
-                if tell.blocking_send(()).is_ok() {
-                    may_go_on.recv().expect("it goes on");
-                }
-            })
-        });
-        told.recv().await.expect("it reads the log");
-        told.close();
-        world.infers(ACME, SMALL).await;
-        copying.caught_up().await;
-        go_on.send(()).expect("it waits");
-        match comparing.await.expect("no panic").expect("no difference") {
-            CopyComparison::Same { position, .. } => assert_eq!(position, world.log.head().position),
-            other => panic!("{other:?}"),
-        }
+    let ((tell, mut told), (go_on, may_go_on)) = (tokio::sync::mpsc::channel(1), std::sync::mpsc::channel());
+    let (log, copied) = (world.log.clone(), address.clone());
+    let comparing = tokio::task::spawn_blocking(move || {
+        let reader = log.reader().expect("a reader");
+        compare(&copied, &*reader, &mut |_, _| {
+            if tell.blocking_send(()).is_ok() {
+                may_go_on.recv().expect("it goes on");
+            }
+        })
+    });
+    told.recv().await.expect("it reads the log");
+    told.close();
+    world.infers(ACME, SMALL).await;
+    copying.caught_up().await;
+    go_on.send(()).expect("it waits");
+    match comparing.await.expect("no panic").expect("no difference") {
+        CopyComparison::Same { position, .. } => assert_eq!(position, world.log.head().position),
+        other => panic!("{other:?}"),
     }
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn a_difference_is_named_and_a_rebuild_of_the_view_mends_it() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let world = World::with_history().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     for (damage, named) in [
-        ("UPDATE rows.requests SET model = 'other' WHERE position = 25", "the row 25 of requests differs from the log in model"),
-        ("DELETE FROM rows.requests WHERE position = 25", "the row 25 of requests is missing"),
         (
-            "INSERT INTO rows.other_usage SELECT 1, recorded_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, refused, COSTS
-             FROM rows.other_usage LIMIT 1",
+            "UPDATE views_rows.requests SET model = 'other' WHERE position = 25",
+            "the row 25 of requests differs from the log in model",
+        ),
+        ("DELETE FROM views_rows.requests WHERE position = 25", "the row 25 of requests is missing"),
+        (
+            "INSERT INTO views_rows.other_usage
+             SELECT 1, recorded_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, refused, cost_usd
+             FROM views_rows.other_usage LIMIT 1",
             "no event made the row 1 of other_usage",
         ),
     ] {
-        for place in &places {
-            let costs = if matches!(place, CopyPlace::Database(_)) { "cost_usd" } else { "cost_usd, cost_nanos" };
-            execute(&world, &database, place, &damage.replace("COSTS", costs));
-            assert_eq!(world.difference(place).await, named);
-        }
+        database.execute(damage);
+        assert_eq!(world.difference(&address).await, named);
         copying.views.rebuild(View::Inferences).expect("a rebuild");
-        for place in &places {
-            let began = std::time::Instant::now();
-            while world.compare(place).await.is_err() {
-                assert!(began.elapsed() < crate::world::LONG, "{place:?} is not mended");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let began = std::time::Instant::now();
+        while world.compare(&address).await.is_err() {
+            assert!(began.elapsed() < crate::world::LONG, "the copy is not mended");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    execute(&world, &database, &places[1], "UPDATE rows.requests SET cost_nanos = 1 WHERE position = 25");
-    assert_eq!(world.difference(&places[1]).await, "the row 25 of requests differs from the log in cost_usd");
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn an_owner_has_everything_copied_again() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::with_history().await;
-    let copying = world.copying(std::slice::from_ref(&place)).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     database.execute("UPDATE views_rows.requests SET model = 'other'; DELETE FROM views_rows.audit");
     database.execute("UPDATE views_rows.copied SET version = 0, position = 0, token = 0");
     world.infers(ACME, SMALL).await;
     let began = std::time::Instant::now();
-    while world.compare(&place).await.is_err() {
-        assert!(began.elapsed() < crate::world::LONG, "{}", world.difference(&place).await);
+    while world.compare(&address).await.is_err() {
+        assert!(began.elapsed() < crate::world::LONG, "{}", world.difference(&address).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     copying.caught_up().await;
-    world.assert_same(&place).await;
+    world.assert_same(&address).await;
     copying.stop().await;
 }
 
 /// The wrong rows show what is copied: they stay unless all rows are.
 #[tokio::test]
 async fn a_copier_goes_on_where_the_last_one_ended_unless_changes_were_not_noted() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::with_history().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     copying.stop().await;
-    for place in &places {
-        execute(&world, &database, place, "UPDATE rows.requests SET model = 'other' WHERE position = 25");
-    }
-    let copying = world.copying(&places).await;
+    database.execute("UPDATE views_rows.requests SET model = 'other' WHERE position = 25");
+    let copying = world.copying(&address).await;
     world.infers(INITECH, LARGE).await;
     copying.caught_up().await;
-    for place in &places {
-        assert_eq!(world.difference(place).await, "the row 25 of requests differs from the log in model");
-    }
+    assert_eq!(world.difference(&address).await, "the row 25 of requests differs from the log in model");
     copying.stop().await;
     world.infers(INITECH, LARGE).await;
     world.follow_without_notes().await;
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
-    for place in &places {
-        world.assert_same(place).await;
-    }
+    world.assert_same(&address).await;
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn sums_beyond_64_bits_are_copied_and_compared() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::new().await;
-    let places = [place, world.file()];
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     world.only_observes(ACME).await;
     let most = Used { input: u64::MAX, output: u64::MAX, nanos: i64::MAX, latency_ms: u64::MAX, ..SMALL };
     for _ in 0..3 {
         world.infers(ACME, most).await;
     }
     copying.caught_up().await;
-    for place in &places {
-        world.assert_same(place).await;
-    }
+    world.assert_same(&address).await;
     database.execute(
         "DO $$ BEGIN
             ASSERT (SELECT cost_usd = 27670116110.564327421 AND input_uncached_tokens = 55340232221128654845
@@ -381,7 +333,7 @@ async fn sums_beyond_64_bits_are_copied_and_compared() {
             ASSERT (SELECT settled_usd = 27670116110.564327421 AND remaining_usd = 0 FROM views.budget_windows);
         END $$",
     );
-    let file = file(&world);
+    let file = world.views_file();
     let sum: (String, String, i64) = file
         .query_row("SELECT settled_usd, settled_nanos, remaining_nanos FROM budget_windows", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -394,11 +346,10 @@ async fn sums_beyond_64_bits_are_copied_and_compared() {
 /// Connections that break anywhere, and copiers that are killed anywhere, leave no trace in the copy.
 #[tokio::test]
 async fn a_copier_that_is_killed_anywhere_is_followed_by_one_that_completes_the_copy() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let mut world = World::with_history().await;
-    let places = [place, world.file()];
     for round in 0..12_u64 {
-        let mut copying = world.copying(&places).await;
+        let mut copying = world.copying(&address).await;
         for number in 0..20 {
             world.infers(CUSTOMERS[number % 3], SMALL).await;
             if number == 7 {
@@ -412,11 +363,9 @@ async fn a_copier_that_is_killed_anywhere_is_followed_by_one_that_completes_the_
         copying.running.abort_all();
         copying.stop().await;
     }
-    let copying = world.copying(&places).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
-    for place in &places {
-        world.assert_same(place).await;
-    }
+    world.assert_same(&address).await;
     copying.stop().await;
 }
 
@@ -430,110 +379,19 @@ async fn a_database_without_the_schemas_is_named_until_they_are_there() {
     })
     .await
     .expect("no panic");
-    let place = CopyPlace::Database(Box::new(address.clone()));
-    let copying = world.copying(std::slice::from_ref(&place)).await;
-    let why = eventually(|| match copying.statuses[0].read().state {
+    let copying = world.copying(&address).await;
+    let why = eventually(|| match copying.status.read().state {
         RoleState::Failing { why, .. } => Ok(why),
         other => Err(format!("{other:?}")),
     })
     .await;
     assert_eq!(why, "the database has nothing for analysts yet: run `ledgerway migrate`");
-    tokio::task::spawn_blocking(move || analysts::migrate(&address).expect("the schemas are made"))
+    let migrated = address.clone();
+    tokio::task::spawn_blocking(move || analysts::migrate(&migrated).expect("the schemas are made"))
         .await
         .expect("no panic");
     copying.caught_up().await;
-    world.assert_same(&place).await;
+    world.assert_same(&address).await;
     copying.stop().await;
     drop(database);
-}
-
-#[tokio::test]
-async fn a_damaged_file_and_one_of_another_layout_are_made_again() {
-    let mut world = World::with_history().await;
-    let place = world.file();
-    let path = world.dir.path().join(ANALYTICS_FILE);
-    assert_eq!(world.compare(&place).await.expect("nothing to compare"), CopyComparison::Absent);
-    let copying = world.copying(std::slice::from_ref(&place)).await;
-    copying.caught_up().await;
-    copying.stop().await;
-    for damage in [
-        &mut || std::fs::write(&path, "this is no database, but a text of some length").expect("written"),
-        &mut || {
-            Connection::open(&path).and_then(|file| file.execute_batch("PRAGMA user_version = 99")).expect("changed")
-        },
-        &mut || Connection::open(&path).and_then(|file| file.execute_batch("DROP TABLE rows_copied")).expect("changed"),
-        &mut || damage_page_of(&path, "rows_requests"),
-    ] as [&mut dyn FnMut(); 4]
-    {
-        damage();
-        world.infers(ACME, SMALL).await;
-        let copying = world.copying(std::slice::from_ref(&place)).await;
-        copying.caught_up().await;
-        world.assert_same(&place).await;
-        copying.stop().await;
-    }
-}
-
-/// Overwrites the first page of a table, which nobody reads before there is a row to write.
-fn damage_page_of(path: &Path, table: &str) {
-    let page = "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = ?1";
-    let page = Connection::open(path).and_then(|file| file.query_row(page, [table], |row| row.get::<_, u64>(0)));
-    let mut file = std::fs::OpenOptions::new().write(true).open(path).expect("the file opens");
-    file.seek(SeekFrom::Start((page.expect("a page") - 1) * 4096)).expect("the page");
-    file.write_all(&[0xff; 4096]).expect("written");
-}
-
-/// What is copied lies in the write-ahead log for as long as somebody reads what was there before.
-#[tokio::test]
-async fn a_reader_that_ends_no_transaction_does_not_fill_the_disk() {
-    let mut world = World::with_history().await;
-    let place = world.file();
-    let copying = world.copying(std::slice::from_ref(&place)).await;
-    copying.caught_up().await;
-    let reader = file(&world);
-    reader.execute_batch("BEGIN; SELECT count(*) FROM requests").expect("a transaction");
-    file(&world)
-        .execute_batch(
-            "CREATE TABLE much AS
-             WITH RECURSIVE rows (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM rows WHERE n < 70)
-             SELECT zeroblob(4 * 1024 * 1024) AS bytes FROM rows",
-        )
-        .expect("as much as many days bring");
-    world.infers(ACME, SMALL).await;
-    let why = eventually(|| match copying.statuses[0].read().state {
-        RoleState::Failing { why, .. } => Ok(why),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
-    assert!(why.starts_with("analytics.db-wal has 28") && why.contains("end that transaction"), "{why}");
-    reader.execute_batch("COMMIT").expect("the end");
-    copying.caught_up().await;
-    world.assert_same(&place).await;
-    let wal = std::fs::metadata(world.dir.path().join("analytics.db-wal")).expect("the write-ahead log");
-    assert!(wal.len() < 1024 * 1024, "{}", wal.len());
-    copying.stop().await;
-}
-
-/// Somebody keeps the file open in a transaction, and reads the same rows again and again while it grows.
-#[tokio::test]
-async fn the_file_can_be_read_for_as_long_as_anybody_likes() {
-    let mut world = World::with_history().await;
-    let place = world.file();
-    let copying = world.copying(std::slice::from_ref(&place)).await;
-    copying.caught_up().await;
-    let reader = file(&world);
-    reader.execute_batch("BEGIN").expect("a transaction");
-    let count = || reader.query_row("SELECT count(*) FROM requests", [], |row| row.get::<_, u64>(0)).expect("a number");
-    let before = count();
-    for _ in 0..3 {
-        for _ in 0..50 {
-            world.infers(ACME, SMALL).await;
-        }
-        copying.caught_up().await;
-        assert_eq!(count(), before);
-    }
-    reader.execute_batch("COMMIT").expect("the end");
-    assert_eq!(count(), before + 150);
-    world.assert_same(&place).await;
-    copying.stop().await;
 }

@@ -1,6 +1,7 @@
-//! The copy for analysts, in PostgreSQL and in a file, made of the views of a log.
+//! The tables that analysts read: the copy in PostgreSQL, and the SQL views of the views' own file.
 
 mod copies;
 mod questions;
 mod rights;
+mod same_rows;
 mod world;

@@ -1,10 +1,10 @@
-//! The questions of docs/sql.md, asked of a copy in PostgreSQL and of one in a file. Where the two databases need different
+//! The questions of docs/sql.md, asked of a copy in PostgreSQL and of the views' own file. Where the two databases need different
 //! statements, the page shows both.
 
 use std::path::Path;
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{Column, ConnectOptions, Row, ValueRef as _};
 
@@ -89,15 +89,14 @@ fn cell(value: ValueRef<'_>) -> String {
 
 #[tokio::test]
 async fn every_question_of_the_page_has_the_answer_that_it_shows() {
-    let (database, place) = database().await;
+    let (database, copied) = database().await;
     let mut world = World::with_history().await;
     let running = world.admits(ACME, "small").await;
-    let copying = world.copying(&[place, world.file()]).await;
+    let copying = world.copying(&copied).await;
     copying.caught_up().await;
     copying.stop().await;
     let address: PgConnectOptions = database.url().parse().expect("an address");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let file = Connection::open_with_flags(world.dir.path().join(analysts::ANALYTICS_FILE), flags).expect("the file");
+    let file = world.views_file();
     let (questions, mut wrong) = (questions(), Vec::new());
     assert!(questions.len() >= 20, "{}", questions.len());
     for Question { title, postgres, sqlite, answer } in &questions {

@@ -1,4 +1,4 @@
-//! Who may do what in the database, and what its catalogue says of the copy.
+//! Rights in the database, and the descriptions of the copy in its catalogue.
 
 use events::event::StreamKind;
 use events::ids::{
@@ -28,9 +28,9 @@ fn assert_refused(database: &TestDatabase, statements: &[&str]) {
 
 #[tokio::test]
 async fn analysts_read_the_views_and_nothing_else() {
-    let (database, place) = shared_database().await;
+    let (database, address) = shared_database().await;
     let world = World::with_history().await;
-    let copying = world.copying(&[place]).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     copying.stop().await;
     let views =
@@ -75,7 +75,7 @@ async fn analysts_read_the_views_and_nothing_else() {
 
 #[tokio::test]
 async fn analysts_are_refused_every_table_of_the_ledger() {
-    let (database, _place) = shared_database().await;
+    let (database, _) = shared_database().await;
     assert!(database.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'ledger'") > 20);
     database.execute(
         "DO $test$
@@ -103,48 +103,47 @@ async fn analysts_are_refused_every_table_of_the_ledger() {
 /// A new ledger begins to count its leases again: those of the one before must not keep its copier out.
 #[tokio::test]
 async fn a_new_ledger_is_copied_from_the_beginning() {
-    let (database, place) = shared_database().await;
-    let analysts::CopyPlace::Database(address) = &place else { unreachable!("it is a database") };
+    let (database, address) = shared_database().await;
     let copied = "UPDATE views_rows.copied SET version = 1, position = 50, token = 900";
     let begun = "SELECT count(*) FROM views_rows.copied WHERE (version, position, token) = (0, 0, 0)";
     database.execute(copied);
-    migrate_ledger(address).await;
+    migrate_ledger(&address).await;
     assert_eq!(database.number(begun), 0, "it is the same ledger");
     database.execute("DROP SCHEMA ledger CASCADE");
-    migrate_ledger(address).await;
+    migrate_ledger(&address).await;
     assert_eq!(database.number(begun), 5);
     let world = World::node(&database, "node").await.inhabited().await;
-    let copying = world.copying(std::slice::from_ref(&place)).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
-    world.assert_same(&place).await;
+    world.assert_same(&address).await;
     copying.stop().await;
 }
 
 #[tokio::test]
 async fn migrating_again_changes_nothing_and_gives_the_rights_back() {
-    let (database, place) = database().await;
+    let (database, address) = database().await;
     let world = World::with_history().await;
-    let copying = world.copying(std::slice::from_ref(&place)).await;
+    let copying = world.copying(&address).await;
     copying.caught_up().await;
     copying.stop().await;
     database.execute(
         "REVOKE SELECT ON views.requests FROM ledgerway_analyst; GRANT INSERT ON views.audit TO ledgerway_analyst",
     );
-    let address = database.url().parse().expect("an address");
-    tokio::task::spawn_blocking(move || analysts::migrate(&address).expect("nothing to do")).await.expect("no panic");
+    let migrated = address.clone();
+    tokio::task::spawn_blocking(move || analysts::migrate(&migrated).expect("nothing to do")).await.expect("no panic");
     database.execute(
         "DO $$ BEGIN
             ASSERT has_table_privilege('ledgerway_analyst', 'views.requests', 'SELECT');
             ASSERT NOT has_table_privilege('ledgerway_analyst', 'views.audit', 'INSERT');
         END $$",
     );
-    world.assert_same(&place).await;
+    world.assert_same(&address).await;
 }
 
 /// The comments of the view name each kind of resource, by its name, its prefix and in plain words.
 #[tokio::test]
 async fn the_comments_of_resources_name_every_kind() {
-    let (database, _place) = database().await;
+    let (database, _) = database().await;
     let comment = |of: &str, text: &str| {
         let found = format!(
             "SELECT count(*) FROM pg_attribute WHERE attrelid = 'views.resources'::regclass AND attname = 'id'
@@ -184,7 +183,7 @@ async fn the_comments_of_resources_name_every_kind() {
 
 #[tokio::test]
 async fn every_view_and_every_column_has_a_comment() {
-    let (database, _place) = database().await;
+    let (database, _) = database().await;
     let without = database.number(
         "SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
          WHERE c.relnamespace = 'views'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped

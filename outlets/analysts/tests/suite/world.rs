@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use analysts::{CompareCopyError, Copier, CopyComparison, CopyPlace, compare, migrate};
+use analysts::{CompareCopyError, Copier, CopyComparison, compare, migrate};
 use events::event::admin::{
     Budget, Enforcement, Handles, Key, Model, Partner, Price, Provider, ProviderKindName, Scope, Target, Tenant, User,
 };
@@ -18,7 +18,8 @@ use events::refusal::{ErrorCode, Refusal};
 use events::role::{Role, RoleState, RoleStatus};
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
-use projections::views::{CopiedPosition, View, ViewsHandle, ViewsThread, start, start_copied};
+use projections::views::{CopiedPosition, VIEWS_FILE, View, ViewsHandle, ViewsThread, start, start_copied};
+use rusqlite::{Connection, OpenFlags};
 use testing::postgres::TestDatabase;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -74,7 +75,7 @@ impl Customer {
     }
 }
 
-/// What a request uses, costs and takes.
+/// The tokens, cost and time of a request.
 #[derive(Clone, Copy)]
 pub struct Used {
     pub model: &'static str,
@@ -324,34 +325,36 @@ impl World {
         self.log.refuse(refused).await.expect("refused");
     }
 
-    /// Views whose changes are noted, and a copier for each place.
-    pub async fn copying(&self, places: &[CopyPlace]) -> Copying {
+    /// Views whose changes are noted, and a copier of them.
+    pub async fn copying(&self, database: &DatabaseAddress) -> Copying {
         let copied = CopiedPosition::default();
         let views = start_copied(&self.log, self.dir.path(), self.clock.clone(), copied.clone());
-        self.copying_from(views.expect("the views start"), copied, places)
+        self.copying_from(views.expect("the views start"), copied, database)
     }
 
     /// A copier of views whose changes nobody notes.
-    pub async fn copying_without_notes(&self, place: &CopyPlace) -> Copying {
+    pub async fn copying_without_notes(&self, database: &DatabaseAddress) -> Copying {
         let views = start(&self.log, self.dir.path(), self.clock.clone()).expect("the views start");
-        self.copying_from(views, CopiedPosition::default(), std::slice::from_ref(place))
+        self.copying_from(views, CopiedPosition::default(), database)
     }
 
     fn copying_from(
         &self,
         (views, thread): (ViewsHandle, ViewsThread),
         copied: CopiedPosition,
-        places: &[CopyPlace],
+        database: &DatabaseAddress,
     ) -> Copying {
-        let (mut running, mut statuses) = (JoinSet::new(), Vec::new());
-        for place in places {
-            let status = RoleStatus::new(Role::Analysts);
-            statuses.push(status.clone());
-            let copier = Copier { views: views.clone(), copied: copied.clone(), place: place.clone() };
-            let clock = Arc::new(events::time::SystemClock::new());
-            running.spawn(outlets::run(copier, self.log.clone(), status, clock));
-        }
-        Copying { running, statuses, views, thread, log: self.log.clone() }
+        let (mut running, status) = (JoinSet::new(), RoleStatus::new(Role::Analysts));
+        let copier = Copier { views: views.clone(), copied, database: database.clone() };
+        let clock = Arc::new(events::time::SystemClock::new());
+        running.spawn(outlets::run(copier, self.log.clone(), status.clone(), clock));
+        Copying { running, status, views, thread, log: self.log.clone() }
+    }
+
+    /// The views' file, as analysts open it.
+    pub fn views_file(&self) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        Connection::open_with_flags(self.dir.path().join(VIEWS_FILE), flags).expect("the file opens")
     }
 
     /// Runs the views without noting changes until they have the whole log.
@@ -364,67 +367,61 @@ impl World {
         stop(thread).await;
     }
 
-    pub fn file(&self) -> CopyPlace {
-        CopyPlace::Folder(self.dir.path().to_owned())
-    }
-
-    /// Compares the copy at a place with the log, on a thread for blocking work.
-    pub async fn compare(&self, place: &CopyPlace) -> Result<CopyComparison, CompareCopyError> {
-        let (log, place) = (self.log.clone(), place.clone());
+    /// Compares the copy in a database with the log, on a thread for blocking work.
+    pub async fn compare(&self, database: &DatabaseAddress) -> Result<CopyComparison, CompareCopyError> {
+        let (log, database) = (self.log.clone(), database.clone());
         let compared = tokio::task::spawn_blocking(move || {
             let reader = log.reader().expect("a reader");
-            compare(&place, &*reader, &mut |_, _| {})
+            compare(&database, &*reader, &mut |_, _| {})
         });
         compared.await.expect("no panic")
     }
 
     /// The copy is what the log says, all of it.
-    pub async fn assert_same(&self, place: &CopyPlace) -> u64 {
-        match self.compare(place).await.unwrap_or_else(|error| panic!("{place:?}: {error}")) {
+    pub async fn assert_same(&self, database: &DatabaseAddress) -> u64 {
+        match self.compare(database).await.unwrap_or_else(|error| panic!("{error}")) {
             CopyComparison::Same { rows, position } => {
-                assert_eq!(position, self.log.head().position, "{place:?}");
+                assert_eq!(position, self.log.head().position);
                 rows
             }
-            other => panic!("{place:?}: {other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
     /// The first difference between the copy and the log.
-    pub async fn difference(&self, place: &CopyPlace) -> String {
-        match self.compare(place).await {
+    pub async fn difference(&self, database: &DatabaseAddress) -> String {
+        match self.compare(database).await {
             Err(CompareCopyError::Different { reason, .. }) => reason,
-            other => panic!("{place:?}: {other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }
 
-/// Copiers that run. Dropping one kills it, wherever it is.
+/// A copier that runs. Dropping it kills it, wherever it is.
 pub struct Copying {
     pub running: JoinSet<()>,
-    pub statuses: Vec<RoleStatus>,
+    pub status: RoleStatus,
     pub views: ViewsHandle,
     thread: ViewsThread,
     log: Log,
 }
 
 impl Copying {
-    /// Waits until every copier has copied what is recorded by now.
+    /// Waits until the copier has copied what is recorded by now.
     pub async fn caught_up(&self) {
         let head = self.log.head().position;
-        for status in &self.statuses {
-            eventually(|| {
-                let report = status.read();
-                if report.position >= head && report.state == RoleState::Working {
-                    Ok(())
-                } else {
-                    Err(format!("{report:?}, not {head}"))
-                }
-            })
-            .await;
-        }
+        eventually(|| {
+            let report = self.status.read();
+            if report.position >= head && report.state == RoleState::Working {
+                Ok(())
+            } else {
+                Err(format!("{report:?}, not {head}"))
+            }
+        })
+        .await;
     }
 
-    /// Kills the copiers and stops the views.
+    /// Kills the copier and stops the views.
     pub async fn stop(mut self) {
         self.running.shutdown().await;
         stop(self.thread).await;
@@ -447,28 +444,26 @@ pub async fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T 
     }
 }
 
-/// A database with what analysts read, as `ledgerway migrate` makes it.
-pub async fn database() -> (TestDatabase, CopyPlace) {
+/// A database with what analysts read, as `ledgerway migrate` makes it, and its address.
+pub async fn database() -> (TestDatabase, DatabaseAddress) {
     tokio::task::spawn_blocking(|| {
         let database = TestDatabase::create();
         let address = database.url().parse().expect("an address");
         migrate(&address).expect("the schemas are made");
-        let place = CopyPlace::Database(Box::new(address));
-        (database, place)
+        (database, address)
     })
     .await
     .expect("no panic")
 }
 
 /// The same, with a ledger.
-pub async fn shared_database() -> (TestDatabase, CopyPlace) {
-    let (database, place) = database().await;
-    let CopyPlace::Database(address) = &place else { unreachable!("it is a database") };
-    migrate_ledger(address).await;
-    (database, place)
+pub async fn shared_database() -> (TestDatabase, DatabaseAddress) {
+    let (database, address) = database().await;
+    migrate_ledger(&address).await;
+    (database, address)
 }
 
-/// What `ledgerway migrate` does.
+/// Does the same as `ledgerway migrate`.
 pub async fn migrate_ledger(address: &DatabaseAddress) {
     let address = address.clone();
     let migrated = tokio::task::spawn_blocking(move || {

@@ -59,7 +59,7 @@ async fn check_files(files: &Files) -> Result<Checked, Box<Damage>> {
 struct Segment {
     manifest: Value,
     lines: Vec<Vec<u8>>,
-    /// What is put in place of the packed lines.
+    /// The object that is put in place of the packed lines.
     object: Option<Vec<u8>>,
 }
 
@@ -179,7 +179,7 @@ impl Whole {
 #[derive(Clone, Copy)]
 enum Named {
     Manifest(u64),
-    /// As the manifest of this position names it.
+    /// The segment that the manifest of this position names.
     Segment(u64),
     Other(&'static str),
 }

@@ -16,7 +16,7 @@ struct Parsed {
     pairs: BTreeMap<String, String>,
 }
 
-/// By what the format says: bars and backslashes are escaped in the header, equals signs, backslashes and line ends in values;
+/// Parses a line by the format's rules: bars and backslashes are escaped in the header, equals signs, backslashes and line ends in values;
 /// a value reaches to the last space before the next unescaped equals sign.
 fn parse(line: &str) -> Parsed {
     assert!(!line.contains(['\n', '\r']), "it is one line: {line:?}");
@@ -64,7 +64,7 @@ fn parse(line: &str) -> Parsed {
     Parsed { header, pairs }
 }
 
-/// What a value becomes: no control characters but line ends.
+/// The shown form of a value: no control characters but line ends.
 fn shown(text: &str, chars_max: usize) -> String {
     let keep = |letter: char| if letter.is_control() && !['\n', '\r'].contains(&letter) { ' ' } else { letter };
     match text.chars().count() > chars_max {

@@ -51,7 +51,7 @@ impl Class {
     }
 }
 
-/// What was done, with its id and its name in a class.
+/// The activity of a record, with its id and its name in a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity<'a> {
     pub id: u32,

@@ -61,7 +61,7 @@ async fn a_full_stream_forgets_nothing_and_continues_when_it_may_be_larger() {
     world.must_become_a_copy().await;
 }
 
-/// As gateways before this one have made it.
+/// Gateways before this one made the stream with this limit.
 /// Holds: nats.limits
 #[tokio::test]
 async fn a_limit_that_the_server_keeps_is_taken_from_it() {

@@ -1,4 +1,4 @@
-//! What is logged.
+//! The log lines of a relay.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tracing::subscriber::DefaultGuard;
 
 use crate::world::SOON;
 
-/// What the tasks of this test log, on a runtime with one thread.
+/// The log lines of the tasks of this test, on a runtime with one thread.
 #[derive(Clone, Default)]
 pub struct Logged(Arc<Mutex<Vec<u8>>>);
 

@@ -38,7 +38,7 @@ async fn nobody_can_purge_the_stream_or_delete_a_message() {
     world.must_become_a_copy().await;
 }
 
-/// As after a power failure: what was acknowledged last had not come to the disk.
+/// A power failure is like this: the messages acknowledged last had not come to the disk.
 /// Holds: nats.said
 #[tokio::test]
 async fn a_stream_that_lost_what_was_acknowledged_a_moment_ago_is_said_to_be_cut() {
@@ -91,7 +91,7 @@ async fn what_is_removed_and_changed_while_the_relay_is_connected_is_said_once()
     assert_eq!((logged.count("which it has corrected"), logged.count("was purged")), (1, 1));
 }
 
-/// It was possible while the stream had other settings.
+/// A purge was possible while the stream had other settings.
 /// Holds: nats.copy
 #[tokio::test]
 async fn after_a_purge_the_sequences_are_still_the_positions() {

@@ -1,4 +1,4 @@
-//! What the stream has, compared with the log.
+//! The messages of the stream, compared with the log.
 
 use std::time::{Duration, Instant};
 

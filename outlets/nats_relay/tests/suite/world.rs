@@ -121,7 +121,7 @@ impl Relaying {
         }
     }
 
-    /// It fails, and goes on failing since then without a break, although it tries again.
+    /// The relay fails, and goes on failing since then without a break, although it tries again.
     pub async fn must_keep_failing(&self) {
         let failing = self.status.read().state;
         assert!(matches!(failing, RoleState::Failing { .. }), "{failing:?}");

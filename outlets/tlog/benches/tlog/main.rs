@@ -92,7 +92,7 @@ fn append(entries: u64) -> (Tiles, TreeHead) {
     (tiles.into_iter().collect(), tree.head())
 }
 
-/// What a log does that publishes: the bytes of all that changed, at each checkpoint.
+/// Grows a log as publishing does, and returns the bytes of everything that changed, at each checkpoint.
 fn grow(entries: u64) -> u64 {
     let (mut tree, mut buffer, mut bytes) = (Tree::new(), [7; ENTRY_BYTES], 0);
     let (mut bundle, mut completed) = (EntryBundle::new(), Vec::new());

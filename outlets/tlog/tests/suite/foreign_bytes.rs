@@ -69,7 +69,7 @@ fn text<T: FromStr + ToString>(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok()?.parse::<T>().ok().map(|read| read.to_string())
 }
 
-/// What other bytes come where, instead of how many of the sample's; the places are of a thousand parts of the whole.
+/// An edit: its place in thousandths of the whole, the number of bytes of the sample that it replaces, and the bytes in their place.
 pub type Edit = (usize, usize, Vec<u8>);
 
 pub fn edits() -> impl Strategy<Value = Vec<Edit>> {

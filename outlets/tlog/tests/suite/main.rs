@@ -1,6 +1,7 @@
 //! Tests of the formats, from outside the crate: against a small model of the RFC, and against code of others.
 
 mod ct_merkle_crate;
+mod example;
 mod foreign_bytes;
 mod merkle;
 mod model;

@@ -121,7 +121,7 @@ proptest! {
         prop_assert_eq!(id.to_string(), our_path(&Tile::new(8, level, index, width.into(), false)));
     }
 
-    /// What makes theirs panic, a width of 0 or a level of 64, is refused here.
+    /// Paths at which theirs panics, a width of 0 or a level of 64, are refused here.
     #[test]
     fn they_read_the_paths_that_we_read(path in paths()) {
         let ours = format!("tile/{path}").parse::<TileId>().map(|id| (id.level(), id.index(), u32::from(id.width())));

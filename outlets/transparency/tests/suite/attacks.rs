@@ -1,4 +1,4 @@
-//! What somebody with every right on the database can do, and that the checkpoint shows it, with the first position that differs.
+//! Attacks by somebody with every right on the database. The checkpoint shows each of them, with the first position that differs.
 
 use rusqlite::Connection;
 use tempfile::TempDir;

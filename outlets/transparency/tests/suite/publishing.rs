@@ -1,4 +1,4 @@
-//! What is published, and that it continues what was published before, wherever a publisher was stopped.
+//! Each publication continues the one before, wherever a publisher was stopped.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
     publishing.stop();
 }
 
-/// Of a ledger that was restored from a backup, nobody knows what was published after it.
+/// A ledger restored from a backup does not show what was published after it.
 /// Holds: log.published-restored
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_nothing_is_left_is_published_again_only_when_it_is_told_to() {
@@ -195,7 +195,7 @@ async fn a_publisher_that_is_stopped_at_any_time_is_continued_by_the_next() {
     }
 }
 
-/// What it remembers decides, whatever is in the object store: a checkpoint that was signed is never contradicted.
+/// The memory of the role decides, whatever is in the object store: a checkpoint that was signed is never contradicted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_was_remembered_and_not_published_is_published_by_the_next() {
     let (ledger, folder) = (Ledger::with_events(5).await, TempDir::new().expect("a folder"));

@@ -1,4 +1,4 @@
-//! Who reads the published log while its object store is slow or does not open.
+//! Readers of the published log while its object store is slow or does not open.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

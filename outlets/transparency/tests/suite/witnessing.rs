@@ -28,7 +28,7 @@ struct State {
     cosigner: Cosigner,
     cosigned: Mutex<TreeHead>,
     is_honest: AtomicBool,
-    /// What it answers while it is not honest; `None` for nothing at all.
+    /// The answer of a witness that is not honest; `None` for no answer at all.
     otherwise: Option<Vec<u8>>,
 }
 

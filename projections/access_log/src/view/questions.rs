@@ -1,4 +1,4 @@
-//! What can be asked of the view: a page of its entries.
+//! Queries of the view: a page of its entries.
 
 use chrono::{DateTime, Utc};
 use projections::views::search::{self, Index, TimeSearch};

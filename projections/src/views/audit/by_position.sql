@@ -1,5 +1,5 @@
 FROM (
-    SELECT * FROM audit
+    SELECT * FROM rows_audit
     WHERE :resource_id IS NULL AND position >= :first AND position < :before
     ORDER BY position DESC LIMIT :scan_max
 )

@@ -1,1 +1,1 @@
-SELECT coalesce(max(position), 0) FROM audit
+SELECT coalesce(max(position), 0) FROM rows_audit

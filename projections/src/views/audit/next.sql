@@ -1,1 +1,1 @@
-SELECT position, recorded_at FROM audit WHERE position >= ?1 ORDER BY position LIMIT 1
+SELECT position, recorded_at FROM rows_audit WHERE position >= ?1 ORDER BY position LIMIT 1

@@ -22,7 +22,7 @@ const INSERT: &str = include_str!("insert.sql");
 pub struct Audit;
 
 named! {
-    /// What an entry is about.
+    /// The subject of an entry.
     pub enum Category {
         /// Resources that decide who may do what, and by which providers and models.
         Administration = "administration",

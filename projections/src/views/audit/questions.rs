@@ -100,7 +100,7 @@ mod tests {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
         for (position, category) in (1..).zip(Category::ALL) {
-            let row = "INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
+            let row = "INSERT INTO rows_audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
                        VALUES (?1, '2026-11-20T08:15:30.123456Z', 'a', 'b', 'key/k', 'k', ?2, 'info', 'success', '{}')";
             db.execute(row, (position, category.as_str())).expect("an entry");
         }
@@ -123,7 +123,7 @@ mod tests {
         db.execute_batch(SCHEMA).expect("the schema");
         db.execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
-             INSERT INTO audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
+             INSERT INTO rows_audit (position, recorded_at, actor, action, resource, resource_id, category, severity, outcome, changes)
              SELECT i, strftime('%Y-%m-%dT%H:%M:%S.000000Z', i, 'unixepoch'), iif(i = 5, 'Rare', 'usual'), 'a', 'key/k', 'k', 'administration', 'info', 'success', '{}' FROM n",
         )
         .expect("entries");

@@ -1,5 +1,5 @@
 SELECT budget_id, body, limit_nanos, period, opened_position, closed_at
-FROM budgets
+FROM rows_budgets
 WHERE opened_position < :before
   AND (:include_ended OR closed_at IS NULL)
   AND (:visible_partner IS NULL OR partner_id = :visible_partner)

@@ -1,4 +1,4 @@
-SELECT id FROM catalogue
+SELECT id FROM rows_catalogue
 WHERE kind = :kind
   AND (name = :text
        OR :kind IN ('partner', 'tenant', 'user', 'team') AND (body ->> '$.slug' = :text OR body ->> '$.external_id' = :text))

@@ -1,1 +1,1 @@
-UPDATE catalogue SET position = ?3 WHERE kind = ?1 AND id = ?2
+UPDATE rows_catalogue SET position = ?3 WHERE kind = ?1 AND id = ?2

@@ -1,1 +1,1 @@
-SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'projections'
+SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'rows_projections'

@@ -1,1 +1,1 @@
-SELECT version, position, recorded_at, error FROM projections WHERE name = ?1
+SELECT version, position, recorded_at, error FROM rows_projections WHERE name = ?1

@@ -1,1 +1,1 @@
-UPDATE projections SET error = NULL
+UPDATE rows_projections SET error = NULL

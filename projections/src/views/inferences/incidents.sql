@@ -1,1 +1,1 @@
-SELECT position FROM inference_incidents WHERE request_id = ?1 ORDER BY position
+SELECT position FROM rows_inference_incidents WHERE request_id = ?1 ORDER BY position

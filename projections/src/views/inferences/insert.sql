@@ -1,4 +1,4 @@
-INSERT INTO inferences (position, request_id, recorded_at, status, partner_id, tenant_id, user_id, key_id, model,
+INSERT INTO rows_inferences (position, request_id, recorded_at, status, partner_id, tenant_id, user_id, key_id, model,
                         provider, backend, cost_nanos, corrected_nanos, input_uncached_tokens, input_cache_read_tokens,
                         input_cache_write_tokens, output_text_tokens, output_reasoning_tokens, latency_ms,
                         hold_position, outcome_position, hold_end_position)

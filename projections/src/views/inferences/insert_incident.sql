@@ -1,1 +1,1 @@
-INSERT INTO inference_incidents (request_id, position) VALUES (?1, ?2)
+INSERT INTO rows_inference_incidents (request_id, position) VALUES (?1, ?2)

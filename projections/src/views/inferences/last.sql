@@ -1,1 +1,1 @@
-SELECT coalesce(max(position), 0) FROM inferences
+SELECT coalesce(max(position), 0) FROM rows_inferences

@@ -1,1 +1,1 @@
-SELECT recorded_at FROM inferences WHERE key_id = ?1 ORDER BY position DESC LIMIT 1
+SELECT recorded_at FROM rows_inferences WHERE key_id = ?1 ORDER BY position DESC LIMIT 1

@@ -180,6 +180,6 @@ mod tests {
     #[test]
     fn the_last_use_of_a_key_is_found_by_an_index() {
         let steps = plan::of(include_str!("../../../../migrations/sqlite/views/0004_inferences.sql"), LAST_USE);
-        assert_eq!(steps, ["SEARCH inferences USING INDEX inferences_by_key (key_id=?)"]);
+        assert_eq!(steps, ["SEARCH rows_inferences USING INDEX inferences_by_key (key_id=?)"]);
     }
 }

@@ -131,7 +131,7 @@ mod tests {
         let db = Connection::open_in_memory().expect("a database");
         db.execute_batch(SCHEMA).expect("the schema");
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250000)
-                    INSERT INTO inferences (position, request_id, recorded_at, status, model, cost_nanos, tenant_id)
+                    INSERT INTO rows_inferences (position, request_id, recorded_at, status, model, cost_nanos, tenant_id)
                     SELECT 4 * i, i, i, 'completed', iif(i = 1, 'rare', 'usual'), 0, ?1 FROM n";
         db.execute(rows, [tenant().to_string()]).expect("rows");
         db
@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(found("usual", limit), wanted, "{limit}");
         }
         assert_eq!(found("rare", 5), (0, true));
-        db.execute_batch("DELETE FROM inferences WHERE position > 4 * 99999").expect("gone");
+        db.execute_batch("DELETE FROM rows_inferences WHERE position > 4 * 99999").expect("gone");
         assert_eq!((found("rare", 5), found("usual", most)), ((1, false), (most - 2, false)));
     }
 
@@ -187,13 +187,14 @@ mod tests {
         // Two rows at one instant, and positions without a row.
         for (position, recorded_at) in [(3, 10), (7, 20), (8, 20), (30, 40)] {
             let columns = "(position, request_id, recorded_at, status, model, cost_nanos)";
-            let row =
-                format!("INSERT INTO inferences {columns} VALUES ({position}, {position}, {recorded_at}, '', '', 0)");
+            let row = format!(
+                "INSERT INTO rows_inferences {columns} VALUES ({position}, {position}, {recorded_at}, '', '', 0)"
+            );
             db.execute_batch(&row).expect("a row");
         }
         let rows_before = |micros: i64| {
             let first = TIME_SEARCH.first_position_since(&db, &micros).expect("a position");
-            let sql = "SELECT count(*) FROM inferences WHERE position < ?1";
+            let sql = "SELECT count(*) FROM rows_inferences WHERE position < ?1";
             db.query_row(sql, [first], |row| row.get::<_, u32>(0)).expect("a number")
         };
         let found: Vec<u32> = [0, 10, 11, 20, 21, 40, 41].map(rows_before).to_vec();

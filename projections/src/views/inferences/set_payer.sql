@@ -1,3 +1,3 @@
 -- Of few requests: the statements for all of them leave it NULL.
-UPDATE inferences SET payer = ?2
+UPDATE rows_inferences SET payer = ?2
 WHERE request_id = ?1

@@ -1,5 +1,5 @@
 -- Of few requests: the statements for all of them leave these at 0.
-UPDATE inferences SET
+UPDATE rows_inferences SET
     input_audio_tokens = ?2,
     input_cache_read_audio_tokens = ?3,
     output_audio_tokens = ?4,

@@ -1,4 +1,4 @@
-UPDATE inferences SET
+UPDATE rows_inferences SET
     status = coalesce(?2, status),
     provider = coalesce(?3, provider),
     backend = coalesce(?4, backend),

@@ -46,7 +46,7 @@ impl BuildError {
             }
             // The file system, or a log that was replaced meanwhile.
             Self::Replay(
-                ReplayError::Store(StoreError::Delete { .. })
+                ReplayError::Store(StoreError::Delete { .. } | StoreError::WalHeld { .. })
                 | ReplayError::LogReplaced(_)
                 | ReplayError::Write(_)
                 | ReplayError::Stopped,

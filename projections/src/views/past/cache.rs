@@ -196,7 +196,7 @@ mod tests {
         assert!(is_busy(10, Requester::Operator).await, "there are eight");
     }
 
-    /// What becomes of a query of position 7 that waits while the build fails.
+    /// The outcome of a query of position 7 that waits while the build fails.
     async fn told_of(past: &PastViewsHandle, error: &PastError) -> Option<PastError> {
         let (told, ()) = tokio::join!(ask(past, 7, Requester::Operator), async {
             assert_eq!(past.cache.next(Duration::ZERO), Some(7));

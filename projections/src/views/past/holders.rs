@@ -1,4 +1,4 @@
-//! Who shares what one may have here: the keys of a tenant do.
+//! The holders of shares here: the keys of a tenant share one.
 
 use events::concurrency::{Holder, Requester};
 

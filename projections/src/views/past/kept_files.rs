@@ -8,7 +8,7 @@ use super::holders::is_tenant;
 
 /// Files that are kept at most.
 const FILES_MAX: usize = 4;
-/// Of them, those that one holder has asked for.
+/// Files among them that one holder has asked for.
 const OF_ONE_MAX: usize = 2;
 /// Bytes of all of them together, of which one file alone may have more.
 const BYTES_MAX: u64 = 4 << 30;

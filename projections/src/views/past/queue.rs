@@ -13,9 +13,9 @@ use crate::views::past_error::PastError;
 
 /// Positions that wait for their turn, or are being built.
 const LEN_MAX: usize = 8;
-/// Of them, those that tenants ask for.
+/// Positions among them that tenants ask for.
 const OF_TENANTS_MAX: usize = 6;
-/// Of them, those that one holder asks for.
+/// Positions among them that one holder asks for.
 const OF_ONE_MAX: usize = 2;
 /// A position is no longer built if nobody has asked for it for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const SERVED_MAX: usize = 64;
 // Nobody waits for a position any more when it is forgotten.
 const _: () = assert!(FORGOTTEN_AFTER.as_secs() > QUERY_MAX.as_secs());
 
-/// What becomes of a position; `None` until it is known.
+/// The outcome of a position; `None` until it is known.
 pub type BuildOutcome = Option<Result<Arc<PastViews>, PastError>>;
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub struct Queue {
     /// In the order in which they were asked for first.
     waiting: Vec<Queued>,
     building: Option<Queued>,
-    /// Who had a turn, the last one last.
+    /// Holders that had a turn, the last one last.
     served: Vec<Holder>,
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use events::free_space::free_bytes;
 use events::private;
 
-/// What is left for others on the disk, on which the ledger may be as well.
+/// Bytes left for others on the disk, on which the ledger may be as well.
 const LEFT_FREE_BYTES: u64 = 1 << 30;
 
 /// There is no room, or it is not known.

@@ -29,8 +29,8 @@ fn exceeds(kept: &[Snapshot], bounds: SnapshotBounds) -> bool {
     kept.len() > bounds.count || bytes > bounds.bytes
 }
 
-/// Of these positions, in order, the index of the one without which least is lost: what is then between its neighbours is the
-/// smallest part of all that is after the first of these. `None` if there are none.
+/// The index of the position, among these in order, without which least is lost: the gap between its neighbours is then the smallest part
+/// of everything after the first of these. `None` if there are none.
 fn least_useful(positions: &[u64]) -> Option<usize> {
     let newest = *positions.last()?;
     let gap = |index: usize| {

@@ -1,5 +1,5 @@
 SELECT position
-FROM other_usage
+FROM rows_other_usage
 WHERE recorded_at >= ?1 AND refused <> 0
 ORDER BY recorded_at DESC, position DESC
 LIMIT ?2

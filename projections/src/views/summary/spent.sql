@@ -1,7 +1,7 @@
 SELECT tenant_id,
        -- Qualified by the table: the catalogue has a tenant_id as well.
-       (SELECT name FROM catalogue WHERE kind = 'tenant' AND id = usage_by_hour.tenant_id),
+       (SELECT name FROM rows_catalogue WHERE kind = 'tenant' AND id = rows_usage_by_hour.tenant_id),
        exact_sums(requests, cost_nanos)
-FROM usage_by_hour
+FROM rows_usage_by_hour
 WHERE hour >= ?1
 GROUP BY tenant_id

@@ -44,7 +44,7 @@ fn compared(dir: &Path) -> Result<Comparison, CompareError> {
     compare(dir, &*open_reader(&dir.join(LEDGER_FILE)).expect("the ledger opens"), &mut |_, _| {})
 }
 
-/// What is reported after views of the whole story, applied in two batches, were damaged.
+/// The comparison after views of the whole story, applied in two batches, were damaged.
 fn compared_after(damage: &str) -> Result<Comparison, CompareError> {
     let facts = Story::whole();
     let dir = folder_of(&facts);
@@ -76,27 +76,28 @@ fn every_table_of_the_views_is_compared() {
     let dir = folder_of(&[]);
     drop(open(dir.path(), all_projectors()));
     let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
-    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'projections'";
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'rows_projections'";
     let tables: Result<Vec<String>, _> =
         views.prepare(tables).expect("SQL").query_map([], |row| row.get(0)).expect("rows").collect();
     for table in tables.expect("names") {
-        assert!(include_str!("../compare.rs").contains(&format!("name: \"{table}\"")), "{table}");
+        let name = table.strip_prefix("rows_").expect("the prefix of the views' tables");
+        assert!(include_str!("../compare.rs").contains(&format!("name: \"{name}\"")), "{table}");
     }
 }
 
 #[test]
 fn a_row_that_was_changed_is_named() {
     for (damage, row) in [
-        ("UPDATE budgets SET limit_nanos = limit_nanos + 1", "of budgets and the log differ"),
-        ("UPDATE budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows and the log differ"),
+        ("UPDATE rows_budgets SET limit_nanos = limit_nanos + 1", "of budgets and the log differ"),
+        ("UPDATE rows_budget_windows SET settled_nanos = settled_nanos + 1", "of budget_windows and the log differ"),
         (
-            "UPDATE usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0",
+            "UPDATE rows_usage_by_hour SET cost_nanos = cost_nanos + 1 WHERE cost_nanos > 0",
             "of usage_by_hour and the log differ",
         ),
-        ("UPDATE usage_latency SET histogram = x'0702'", "of usage_latency and the log differ"),
-        ("UPDATE inferences SET status = 'failed' WHERE status = 'completed'", "of inferences and the log differ"),
-        ("UPDATE audit SET actor = 'somebody'", "the row 1 of audit and the log differ"),
-        ("UPDATE catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
+        ("UPDATE rows_usage_latency SET latency_requests = '[2]'", "of usage_latency and the log differ"),
+        ("UPDATE rows_inferences SET status = 'failed' WHERE status = 'completed'", "of inferences and the log differ"),
+        ("UPDATE rows_audit SET actor = 'somebody'", "the row 1 of audit and the log differ"),
+        ("UPDATE rows_catalogue SET body = '{}' WHERE kind = 'key'", "the row key/"),
     ] {
         let difference = difference_after(damage);
         assert!(difference.contains(row), "{damage}: {difference}");
@@ -110,20 +111,21 @@ fn a_row_that_is_missing_or_was_added_is_named() {
         "other_usage", "audit", "catalogue",
     ];
     for table in tables {
-        let difference = difference_after(&format!("DELETE FROM {table}"));
+        let difference = difference_after(&format!("DELETE FROM rows_{table}"));
         assert!(difference.ends_with(&format!("of {table} is missing")), "{difference}");
     }
-    let last = "DELETE FROM audit WHERE position = (SELECT max(position) FROM audit)";
+    let last = "DELETE FROM rows_audit WHERE position = (SELECT max(position) FROM rows_audit)";
     assert!(difference_after(last).ends_with("of audit is missing"));
-    let difference = difference_after("INSERT INTO usage_latency VALUES (0, '', '', '', '', '', '', '', '', x'0101')");
+    let difference =
+        difference_after("INSERT INTO rows_usage_latency VALUES (0, '', '', '', '', '', '', '', '', '[1]', '[1]')");
     assert!(difference.starts_with("no event made the row 0/"), "{difference}");
-    let difference = difference_after("INSERT INTO budget_windows VALUES ('bud_z', 0, 0, 0)");
+    let difference = difference_after("INSERT INTO rows_budget_windows VALUES ('bud_z', 0, 0, 0)");
     assert_eq!(difference, "no event made the row bud_z/0 of budget_windows");
 }
 
 #[test]
 fn views_beyond_the_head_of_the_log_are_not_of_it() {
-    let compared = compared_after("UPDATE projections SET position = position + 1");
+    let compared = compared_after("UPDATE rows_projections SET position = position + 1");
     assert!(matches!(compared, Ok(Comparison::OtherLedger { .. })), "{compared:?}");
 }
 
@@ -142,6 +144,6 @@ fn views_that_are_absent_or_of_another_version_are_left_alone() {
     assert!(matches!(compared(dir.path()), Ok(Comparison::Absent)));
     open(dir.path(), all_projectors()).apply(&facts).expect("a batch is applied");
     let views = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views open");
-    views.execute_batch("UPDATE projections SET version = 0 WHERE name = 'audit'").expect("a change");
+    views.execute_batch("UPDATE rows_projections SET version = 0 WHERE name = 'audit'").expect("a change");
     assert!(matches!(compared(dir.path()), Ok(Comparison::OtherVersion)));
 }

@@ -74,7 +74,7 @@ async fn permit() -> QueryPermit {
 async fn partners(views: &ViewsHandle, position: u64) -> (u64, u64) {
     views.wait_for(View::Catalogue, position).await.expect("the view gets there");
     let permit = permit().await;
-    let read = views.ask(&permit, Count { view: View::Catalogue, sql: "SELECT count(*) FROM catalogue" });
+    let read = views.ask(&permit, Count { view: View::Catalogue, sql: "SELECT count(*) FROM rows_catalogue" });
     let read = read.await.expect("read");
     (read.position, read.value)
 }
@@ -120,7 +120,7 @@ async fn views_that_were_thrown_away_come_out_the_same() {
     let (views, thread) = start(&log, dir.path(), Arc::new(SystemClock::new())).expect("the views start");
     make_partner(&log, 11).await;
     assert_eq!(partners(&views, 11).await, (11, 11));
-    assert_eq!(rows(dir.path(), "SELECT max(position) FROM projections"), ["11"]);
+    assert_eq!(rows(dir.path(), "SELECT max(position) FROM rows_projections"), ["11"]);
     stop(thread, log).await;
 }
 
@@ -130,7 +130,7 @@ async fn a_view_answers_once_it_has_what_was_recorded_before_the_start() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = open_log(dir.path());
     let clock = || Arc::new(SystemClock::new());
-    let count_partners = "SELECT count(*) FROM catalogue";
+    let count_partners = "SELECT count(*) FROM rows_catalogue";
     let mut made = 0;
     // Without a file, and with one that lacks the newest events.
     for _ in 0..2 {
@@ -169,7 +169,7 @@ async fn the_tables_follow_what_administration_changes() {
     tokio::task::spawn_blocking(move || log.close()).await.expect("closed");
 }
 
-const OLD_AUDIT: &str = "SELECT count(*) FROM audit WHERE actor = 'old'";
+const OLD_AUDIT: &str = "SELECT count(*) FROM rows_audit WHERE actor = 'old'";
 
 async fn count(views: &ViewsHandle, view: View, query: &'static str) -> Result<u64, ViewsError> {
     views.ask(&permit().await, Count { view, sql: query }).await.map(|read| read.value)
@@ -236,7 +236,7 @@ async fn a_view_is_rebuilt_while_it_follows_the_log() {
     partners(&views, 10).await;
     // While another connection holds the write lock, new rows cannot replace the old ones, which are marked.
     let held = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
-    held.execute_batch("UPDATE audit SET actor = 'old'; BEGIN IMMEDIATE").expect("the lock");
+    held.execute_batch("UPDATE rows_audit SET actor = 'old'; BEGIN IMMEDIATE").expect("the lock");
     let first = views.rebuild(View::Audit).expect("it begins");
     let second = views.rebuild(View::Audit).expect("it is answered");
     assert_eq!(first.started_at, second.started_at, "one rebuild at a time");
@@ -253,7 +253,7 @@ async fn a_view_is_rebuilt_while_it_follows_the_log() {
     let ended = rebuilt(&views, View::Audit).await;
     assert_eq!((ended.state, ended.error, ended.percent), (RebuildState::Done, None, 100));
     views.wait_for(View::Audit, 40).await.expect("it is there");
-    assert_eq!(rows(dir.path(), "SELECT count(*), max(position) FROM audit"), ["40|40"]);
+    assert_eq!(rows(dir.path(), "SELECT count(*), max(position) FROM rows_audit"), ["40|40"]);
     assert_eq!(rows(dir.path(), OLD_AUDIT), ["0"]);
     assert!(views.status().iter().all(|view| !view.rebuilding && view.lag_events == 0));
     stop(thread, log).await;
@@ -274,15 +274,15 @@ async fn views_of_another_version_answer_from_their_old_rows_until_they_are_rebu
     let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
     // The budgets have to read the log again. Until they have, no new rows are swapped in.
     file.execute_batch(
-        "UPDATE projections SET version = 0 WHERE name <> 'budgets';
-         UPDATE projections SET position = 0, recorded_at = 0 WHERE name = 'budgets';
-         UPDATE catalogue SET name = 'old'; DROP TABLE audit",
+        "UPDATE rows_projections SET version = 0 WHERE name <> 'budgets';
+         UPDATE rows_projections SET position = 0, recorded_at = 0 WHERE name = 'budgets';
+         UPDATE rows_catalogue SET name = 'old'; DROP TABLE rows_audit",
     )
     .expect("another version");
     drop(file);
     let (projectors, gate) = gated(View::Budgets);
     let (views, thread) = start_with(&log, dir.path(), clock(), None, projectors).expect("the views start");
-    let old = count(&views, View::Catalogue, "SELECT count(*) FROM catalogue WHERE name = 'old'").await;
+    let old = count(&views, View::Catalogue, "SELECT count(*) FROM rows_catalogue WHERE name = 'old'").await;
     assert_eq!(old.expect("the old rows"), 10);
     let none = count(&views, View::Audit, OLD_AUDIT).await;
     assert!(matches!(none, Err(ViewsError::Rebuilding(View::Audit))), "{none:?}");
@@ -307,8 +307,10 @@ async fn a_view_without_readable_rows_says_that_it_is_being_rebuilt_and_the_othe
     thread.stop();
     let file = Connection::open(dir.path().join(VIEWS_FILE)).expect("the views");
     // The budgets have to read the log again. Until they have, no new rows are swapped in.
-    file.execute_batch("UPDATE projections SET position = 0, recorded_at = 0 WHERE name = 'budgets'; DROP TABLE audit")
-        .expect("another version");
+    file.execute_batch(
+        "UPDATE rows_projections SET position = 0, recorded_at = 0 WHERE name = 'budgets'; DROP TABLE rows_audit",
+    )
+    .expect("another version");
     drop(file);
     let (projectors, gate) = gated(View::Budgets);
     let (views, thread) = start_with(&log, dir.path(), clock(), None, projectors).expect("the views start");
@@ -325,7 +327,7 @@ async fn a_view_without_readable_rows_says_that_it_is_being_rebuilt_and_the_othe
     drop((permit, gate));
     rebuilt(&views, View::Audit).await;
     views.wait_for(View::Audit, 1).await.expect("it is there");
-    assert_eq!(count(&views, View::Audit, "SELECT count(*) FROM audit").await.ok(), Some(1));
+    assert_eq!(count(&views, View::Audit, "SELECT count(*) FROM rows_audit").await.ok(), Some(1));
     stop(thread, log).await;
 }
 

@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What becomes of a build when it asks for the time of day, as each does once, before it reads the log.
+/// The behaviour of a build when it asks for the time of day, as each does once, before it reads the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Build {
     GoesOn,

@@ -58,7 +58,7 @@ fn must_be_as_if_stopped(ledger: &Path, facts: &[Arc<Recorded>], position: usize
     let made = made.expect("it is built");
     let stopped = dump(views_of(facts, batch).path());
     assert!(rows_of_views(file.path()) == stopped, "as of position {position}");
-    let of_checkpoints = stopped.iter().filter(|row| row.starts_with("projections: ")).count();
+    let of_checkpoints = stopped.iter().filter(|row| row.starts_with("rows_projections: ")).count();
     assert_eq!(made.rows, (stopped.len() - of_checkpoints) as u64);
     assert_eq!(made.recorded_at, facts.last().map(|last| last.recorded_at));
 }

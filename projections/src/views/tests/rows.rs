@@ -19,10 +19,11 @@ fn a_budget_shows_what_is_charged_and_what_is_held() {
         story.expires(103);
         story.corrects(103, -250);
     });
-    let windows = rows(dir.path(), "SELECT budget_id, window_start, settled_nanos, held_nanos FROM budget_windows");
+    let windows =
+        rows(dir.path(), "SELECT budget_id, window_start, settled_nanos, held_nanos FROM rows_budget_windows");
     assert_eq!(windows, [format!("{}|0|{}|1000", budget(), 400 + 1000 - 250)]);
     let limits =
-        rows(dir.path(), "SELECT partner_id, tenant_id, limit_nanos, period, closed_at, position FROM budgets");
+        rows(dir.path(), "SELECT partner_id, tenant_id, limit_nanos, period, closed_at, position FROM rows_budgets");
     assert_eq!(limits, [format!("{}|{}|6000000000|total|-|6", partner(), tenant())]);
 }
 
@@ -42,7 +43,7 @@ fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
     let usage = rows(
         dir.path(),
         "SELECT strftime('%H', hour, 'unixepoch'), model, backend, requests, refused, failed, input_uncached_tokens,
-                output_text_tokens, cost_nanos FROM usage_by_hour",
+                output_text_tokens, cost_nanos FROM rows_usage_by_hour",
     );
     assert_eq!(
         usage,
@@ -53,10 +54,10 @@ fn usage_counts_in_the_hour_of_admission_under_the_backend_that_served() {
             "09|||0|0|0|0|0|250",
         ]
     );
-    let chains = rows(dir.path(), "SELECT DISTINCT partner_id, tenant_id, user_id, key_id FROM usage_by_hour");
+    let chains = rows(dir.path(), "SELECT DISTINCT partner_id, tenant_id, user_id, key_id FROM rows_usage_by_hour");
     assert_eq!(chains, [format!("{}|{}|{}|{}", partner(), tenant(), user(), key())]);
-    let latencies = rows(dir.path(), "SELECT backend, hex(histogram) FROM usage_latency");
-    assert_eq!(latencies, ["sim/echo|0701", "sim/echo|1E01"]);
+    let latencies = rows(dir.path(), "SELECT backend, latency_ms, latency_requests FROM rows_usage_latency");
+    assert_eq!(latencies, ["sim/echo|[30]|[1]", "sim/echo|[7]|[1]"]);
 }
 
 /// Holds: query.inferences
@@ -75,7 +76,7 @@ fn an_inference_has_its_whole_life_in_one_row() {
     let lives = rows(
         dir.path(),
         "SELECT status, backend, cost_nanos, position, hold_position, outcome_position, hold_end_position
-         FROM inferences",
+         FROM rows_inferences",
     );
     assert_eq!(
         lives,
@@ -87,14 +88,15 @@ fn an_inference_has_its_whole_life_in_one_row() {
             "refused|-|0|23|-|-|-",
         ]
     );
-    let incidents = rows(dir.path(), "SELECT position FROM inference_incidents");
+    let incidents = rows(dir.path(), "SELECT position FROM rows_inference_incidents");
     assert_eq!(incidents, ["13", "20"]);
     let used = rows(
         dir.path(),
-        "SELECT position, input_uncached_tokens, output_text_tokens, latency_ms, corrected_nanos FROM inferences",
+        "SELECT position, input_uncached_tokens, output_text_tokens, latency_ms, corrected_nanos FROM rows_inferences",
     );
     assert_eq!(used, ["11|0|0|30|0", "16|0|0|-|-250", "21|0|0|-|0", "23|0|0|-|0", "7|12|9|7|0"]);
-    let others = rows(dir.path(), "SELECT position, tenant_id, key_id, model, refused, cost_nanos FROM other_usage");
+    let others =
+        rows(dir.path(), "SELECT position, tenant_id, key_id, model, refused, cost_nanos FROM rows_other_usage");
     let (tenant, key) = (tenant(), key());
     assert_eq!(
         others,
@@ -115,7 +117,8 @@ fn the_audit_has_administration_refusals_and_reads_but_no_traffic() {
         story.rotates_and_revokes();
         story.reads_and_is_rejected();
     });
-    let entries = rows(dir.path(), "SELECT position, actor, action, resource, category, severity, outcome FROM audit");
+    let entries =
+        rows(dir.path(), "SELECT position, actor, action, resource, category, severity, outcome FROM rows_audit");
     let (key, budget) = (key(), budget());
     assert_eq!(entries.len(), 13);
     for expected in [
@@ -140,7 +143,7 @@ fn the_catalogue_has_every_resource_as_its_last_event_left_it() {
     let resources = rows(
         dir.path(),
         "SELECT kind, id, partner_id, tenant_id, user_id, name, ended_at IS NULL, created_position, position
-         FROM catalogue",
+         FROM rows_catalogue",
     );
     let (partner, tenant, user, key, budget) = (partner(), tenant(), user(), key(), budget());
     assert_eq!(
@@ -153,14 +156,14 @@ fn the_catalogue_has_every_resource_as_its_last_event_left_it() {
             format!("user|{user}|{partner}|{tenant}|{user}|-|1|3|3"),
         ]
     );
-    let limit = rows(dir.path(), "SELECT json_extract(body, '$.limit_usd') FROM catalogue WHERE kind = 'budget'");
+    let limit = rows(dir.path(), "SELECT json_extract(body, '$.limit_usd') FROM rows_catalogue WHERE kind = 'budget'");
     assert_eq!(limit, ["6.000000000"]);
 }
 
 #[test]
 fn every_checkpoint_is_at_the_last_event() {
     let dir = views_after(Story::setup);
-    let checkpoints = rows(dir.path(), "SELECT DISTINCT position, error FROM projections");
+    let checkpoints = rows(dir.path(), "SELECT DISTINCT position, error FROM rows_projections");
     assert_eq!(checkpoints, ["6|-"]);
 }
 
@@ -182,16 +185,17 @@ fn no_sum_overflows_however_often_the_maximum_comes() {
     let expected = dump(views_of(&facts, facts.len()).path());
     for batch in [facts.len(), 1, 7] {
         let dir = views_of(&facts, batch);
-        assert_eq!(rows(dir.path(), "SELECT DISTINCT error FROM projections"), ["-"], "{batch} at a time");
+        assert_eq!(rows(dir.path(), "SELECT DISTINCT error FROM rows_projections"), ["-"], "{batch} at a time");
         assert_eq!(dump(dir.path()), expected, "{batch} at a time");
     }
     let dir = views_of(&facts, 3);
-    let windows = rows(dir.path(), "SELECT settled_nanos, held_nanos FROM budget_windows");
+    let windows = rows(dir.path(), "SELECT settled_nanos, held_nanos FROM rows_budget_windows");
     let settled = 2 * times * money + 2 * i128::from(i64::MIN);
     assert_eq!(windows, [format!("{settled}|{}", times * (1000 - money))]);
-    let lives = rows(dir.path(), "SELECT cost_nanos FROM inferences WHERE request_id LIKE '%64'");
+    let lives = rows(dir.path(), "SELECT cost_nanos FROM rows_inferences WHERE request_id LIKE '%64'");
     assert_eq!(lives, [(2 * money + 2 * i128::from(i64::MIN)).to_string()]);
-    let usage = |columns: &str, of: &str| rows(dir.path(), &format!("SELECT {columns} FROM usage_by_hour WHERE {of}"));
+    let usage =
+        |columns: &str, of: &str| rows(dir.path(), &format!("SELECT {columns} FROM rows_usage_by_hour WHERE {of}"));
     let served =
         "requests, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens, output_text_tokens,
                   output_reasoning_tokens, cost_nanos";

@@ -133,7 +133,9 @@ fn one_that_is_damaged_foreign_or_of_another_version_is_passed_over() {
 
     let kept = Kept::of(Story::whole(), &[4, 9]);
     let views = Connection::open(kept.file_of(9)).expect("the snapshot");
-    views.execute("UPDATE projections SET version = version + 1 WHERE name = 'audit'", []).expect("another version");
+    views
+        .execute("UPDATE rows_projections SET version = version + 1 WHERE name = 'audit'", [])
+        .expect("another version");
     drop(views);
     kept.rename(9);
     assert_eq!(kept.replay(12), (4, vec![Unusable::OtherVersion.to_string()]));
@@ -154,7 +156,9 @@ fn one_that_is_damaged_foreign_or_of_another_version_is_passed_over() {
 fn what_is_of_no_use_is_deleted_and_other_files_are_left_alone() {
     let kept = Kept::of(Story::whole(), &[4, 9, 14]);
     let views = Connection::open(kept.file_of(9)).expect("the snapshot");
-    views.execute("UPDATE projections SET version = version + 1 WHERE name = 'audit'", []).expect("another version");
+    views
+        .execute("UPDATE rows_projections SET version = version + 1 WHERE name = 'audit'", [])
+        .expect("another version");
     drop(views);
     kept.rename(9);
     for name in ["partial-20.sqlite", "notes.txt", "5-00-00.sqlite"] {

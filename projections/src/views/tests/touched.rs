@@ -14,12 +14,20 @@ use crate::views::{Projector, View};
 
 /// The tables whose changes are noted: the names of both, and the columns of the key.
 const NOTED: [(&str, &str, &str); 6] = [
-    ("budgets", "touched_budgets", "budget_id"),
-    ("budget_windows", "touched_budget_windows", "budget_id, window_start"),
-    ("usage_by_hour", "touched_usage", "hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer"),
-    ("usage_latency", "touched_usage", "hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer"),
-    ("inferences", "touched_inferences", "position"),
-    ("catalogue", "touched_catalogue", "kind, id"),
+    ("rows_budgets", "touched_budgets", "budget_id"),
+    ("rows_budget_windows", "touched_budget_windows", "budget_id, window_start"),
+    (
+        "rows_usage_by_hour",
+        "touched_usage",
+        "hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer",
+    ),
+    (
+        "rows_usage_latency",
+        "touched_usage",
+        "hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer",
+    ),
+    ("rows_inferences", "touched_inferences", "position"),
+    ("rows_catalogue", "touched_catalogue", "kind, id"),
 ];
 
 fn tracked(dir: &Path, copied: &CopiedPosition) -> Store {
@@ -81,7 +89,7 @@ fn rows_of_the_audit_and_of_other_usage_are_never_changed() {
     let mut before = BTreeMap::new();
     for (number, event) in facts.iter().enumerate() {
         store.apply(std::slice::from_ref(event)).expect("an event is applied");
-        for table in ["audit", "other_usage"] {
+        for table in ["rows_audit", "rows_other_usage"] {
             let now = by_key(dir.path(), table, "position");
             let old: BTreeMap<String, String> = before.insert(table, now.clone()).unwrap_or_default();
             for (key, row) in &old {

@@ -1,2 +1,2 @@
 UPDATE touched_views
-SET until = (SELECT position FROM projections WHERE name = view), since = max(since, ?1)
+SET until = (SELECT position FROM rows_projections WHERE name = view), since = max(since, ?1)

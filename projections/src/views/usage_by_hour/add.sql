@@ -1,4 +1,4 @@
-INSERT INTO usage_by_hour (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer, requests,
+INSERT INTO rows_usage_by_hour (hour, partner_id, tenant_id, user_id, key_id, model, provider, backend, payer, requests,
                            refused, failed, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens,
                            output_text_tokens, output_reasoning_tokens, cost_nanos)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)

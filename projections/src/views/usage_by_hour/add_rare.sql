@@ -1,5 +1,5 @@
 -- Of few requests, and corrections: the statement for all of them has no parameter for these.
-UPDATE usage_by_hour SET
+UPDATE rows_usage_by_hour SET
     input_audio_tokens = exact_add(input_audio_tokens, ?10),
     input_cache_read_audio_tokens = exact_add(input_cache_read_audio_tokens, ?11),
     output_audio_tokens = exact_add(output_audio_tokens, ?12),

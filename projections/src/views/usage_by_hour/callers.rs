@@ -1,4 +1,4 @@
-//! Who calls a model: the keys with requests for its name, by whole hours.
+//! The callers of a model: the keys with requests for its name, by whole hours.
 
 use rusqlite::{Connection, Row, named_params};
 
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn callers_are_read_by_their_hours() {
         let steps = plan::of(include_str!("../../../../migrations/sqlite/views/0003_usage_by_hour.sql"), CALLERS);
-        let by_hours = "SEARCH usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
+        let by_hours = "SEARCH rows_usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
         assert!(steps.iter().any(|step| step.contains(by_hours)), "{steps:?}");
     }
 }

@@ -1,5 +1,5 @@
 SELECT partner_id, tenant_id, user_id, key_id, exact_sums(requests, failed, refused), max(hour)
-FROM usage_by_hour
+FROM rows_usage_by_hour
 WHERE hour >= :from AND hour < :to
   AND model = :model
   AND (:visible_partner IS NULL OR partner_id = :visible_partner)

@@ -3,5 +3,5 @@ SELECT hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, p
        output_reasoning_tokens, input_audio_tokens, input_cache_read_audio_tokens, output_audio_tokens,
        input_image_tokens, input_cache_read_image_tokens, output_image_tokens, citation_tokens, searches,
        input_images, cost_nanos
-FROM usage_by_hour
+FROM rows_usage_by_hour
 ORDER BY hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer

@@ -23,25 +23,26 @@ impl Histogram {
         other.counts.iter().for_each(|(bucket, count)| self.add(*bucket, *count));
     }
 
-    /// Encodes alternating buckets and counts, in ascending buckets, as variable-length integers (LEB128). A histogram has
-    /// one encoding, with two or three bytes for each bucket.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.counts.len() * 3);
-        for (bucket, count) in &self.counts {
-            push_number(&mut bytes, u64::from(*bucket));
-            push_number(&mut bytes, *count);
-        }
-        bytes
+    /// The latencies that represent the buckets, in milliseconds, and how many each bucket counts: two JSON arrays, in ascending
+    /// order, as analysts read them. A histogram has one such form.
+    pub fn to_json(&self) -> serde_json::Result<[String; 2]> {
+        let (milliseconds, requests): (Vec<u64>, Vec<u64>) = self.buckets().unzip();
+        Ok([serde_json::to_string(&milliseconds)?, serde_json::to_string(&requests)?])
     }
 
-    /// Adds an encoded histogram. `None` if the encoding is invalid; part of it may have been added.
+    /// Adds a histogram in that form. `None` if it is in no such form.
     #[must_use]
-    pub fn add_encoded(&mut self, mut bytes: &[u8]) -> Option<()> {
-        while !bytes.is_empty() {
-            let bucket = u32::try_from(take_number(&mut bytes)?).ok()?;
-            let count = take_number(&mut bytes)?;
-            self.add(bucket, count);
+    pub fn add_json(&mut self, milliseconds: &str, requests: &str) -> Option<()> {
+        let [milliseconds, requests] =
+            [milliseconds, requests].map(|array| serde_json::from_str::<Vec<u64>>(array).ok());
+        let (milliseconds, requests) = (milliseconds?, requests?);
+        if milliseconds.len() != requests.len() {
+            return None;
         }
+        milliseconds
+            .into_iter()
+            .zip(requests)
+            .for_each(|(milliseconds, counted)| self.add(bucket_of(milliseconds), counted));
         Some(())
     }
 
@@ -68,27 +69,6 @@ impl Histogram {
         let count = self.counts.entry(bucket).or_default();
         *count = count.saturating_add(more);
     }
-}
-
-fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while let rest @ 1.. = number >> 7 {
-        bytes.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
-        number = rest;
-    }
-    bytes.push(u8::try_from(number).unwrap_or(0));
-}
-
-fn take_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(first & 0x7f).checked_shl(shift)?;
-        if first & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 /// The bucket of a latency; it rises with the latency.
@@ -146,16 +126,28 @@ mod tests {
     }
 
     #[test]
-    fn encoded_histograms_add_up_and_invalid_ones_are_refused() {
+    fn histograms_as_json_add_up_and_other_texts_are_refused() {
         let (ours, theirs) = (histogram([7, 7, 812]), histogram((0..300).map(|_| 7).chain([u64::MAX])));
         let mut sum = ours.clone();
-        assert_eq!(sum.add_encoded(&theirs.encode()), Some(()));
+        let mut add = |other: &Histogram| {
+            let [milliseconds, requests] = other.to_json().expect("JSON");
+            sum.add_json(&milliseconds, &requests)
+        };
+        assert_eq!(add(&theirs), Some(()));
         assert_eq!(sum, histogram((0..302).map(|_| 7).chain([812, u64::MAX])));
-        let mut read = Histogram::default();
-        assert_eq!((read.add_encoded(&sum.encode()), &read), (Some(()), &sum));
-        assert_eq!(ours.encode(), [7, 2, 105, 1]);
-        for wrong in [&[7][..], &[7, 0x80], &[0x80; 20], &[0xff, 0xff, 0xff, 0xff, 0x7f, 1]] {
-            assert_eq!(Histogram::default().add_encoded(wrong), None, "{wrong:?}");
+        assert_eq!(ours.to_json().expect("JSON"), ["[7,815]", "[2,1]"]);
+        assert_eq!(histogram([]).to_json().expect("JSON"), ["[]", "[]"]);
+        for [milliseconds, requests] in [["[7]", "[]"], ["[7", "[1]"], ["[7]", "[-1]"], ["[7.5]", "[1]"], ["", ""]] {
+            assert_eq!(Histogram::default().add_json(milliseconds, requests), None, "{milliseconds} {requests}");
+        }
+    }
+
+    #[test]
+    fn every_bucket_comes_back_from_json() {
+        let samples = (0..100_000).chain((0..64).map(|bit| 1 << bit)).chain([u64::MAX, u64::MAX - 1]);
+        for milliseconds in samples {
+            let bucket = bucket_of(milliseconds);
+            assert_eq!(bucket_of(milliseconds_of(bucket)), bucket, "{milliseconds}");
         }
     }
 }

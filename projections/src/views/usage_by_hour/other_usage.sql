@@ -7,5 +7,5 @@
            0 AS output_image_tokens, 0 AS citation_tokens, 0 AS searches, 0 AS input_images, cost_nanos,
            cost_nanos AS adjusted_nanos, 0 AS corrected_nanos, NULL AS latency_ms
     FROM (VALUES (:early_from, :early_to), (:late_from, :late_to)) AS edge
-    CROSS JOIN other_usage ON recorded_at >= edge.column1 AND recorded_at < edge.column2
+    CROSS JOIN rows_other_usage ON recorded_at >= edge.column1 AND recorded_at < edge.column2
     WHERE TRUE

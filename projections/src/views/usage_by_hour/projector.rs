@@ -40,7 +40,7 @@ struct Dimensions<'a> {
     model: &'a str,
     /// Provider and the provider's own model name.
     backend: Option<(&'a str, &'a str)>,
-    /// Who pays the backend.
+    /// The payer of the backend.
     payer: Option<Payer>,
 }
 
@@ -49,7 +49,7 @@ struct Dimensions<'a> {
 #[derive(Default)]
 struct Additions<'a>(IdMap<Dimensions<'a>, Addition>);
 
-/// What is added to a row.
+/// The amounts that are added to a row.
 #[derive(Default)]
 struct Addition {
     amounts: Amounts,
@@ -62,7 +62,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn schema(&self) -> &'static str {
@@ -121,7 +121,7 @@ fn names(backend: &Backend) -> (&str, &str) {
 }
 
 impl<'a> Additions<'a> {
-    /// What is added to the row with these dimensions.
+    /// The amounts that are added to the row with these dimensions.
     fn to(&mut self, dimensions: Dimensions<'a>) -> &mut Addition {
         self.0.entry(dimensions).or_default()
     }
@@ -175,12 +175,14 @@ impl<'a> Additions<'a> {
             self.0.iter().filter_map(|(dimensions, addition)| Some((dimensions, addition.latencies.as_ref()?)));
         for (dimensions, counted) in latencies {
             let key = dimensions.columns();
-            let before: Option<Vec<u8>> = read.query_row(params_from_iter(&key), |row| row.get(0)).optional()?;
+            let before: Option<(String, String)> =
+                read.query_row(params_from_iter(&key), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             let mut histogram = counted.clone();
-            let added = histogram.add_encoded(before.as_deref().unwrap_or_default());
-            let missing = || ProjectionError::Missing(format!("a valid histogram of the hour {}", dimensions.hour));
-            added.ok_or_else(missing)?;
-            write.execute(params_from_iter(key.into_iter().chain([Value::Blob(histogram.encode())])))?;
+            if let Some((milliseconds, requests)) = before {
+                let missing = || ProjectionError::Missing(format!("a valid histogram of the hour {}", dimensions.hour));
+                histogram.add_json(&milliseconds, &requests).ok_or_else(missing)?;
+            }
+            write.execute(params_from_iter(key.into_iter().chain(histogram.to_json()?.map(Value::Text))))?;
         }
         Ok(())
     }

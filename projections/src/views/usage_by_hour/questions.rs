@@ -129,9 +129,10 @@ fn add_latencies(
 }
 
 fn merge(histogram: &mut Histogram, row: &Row<'_>) -> Result<(), rusqlite::Error> {
-    let encoded = row.get_ref(SUMMED)?.as_blob().map_err(rusqlite::Error::from)?;
-    let is_none = || rusqlite::Error::InvalidColumnType(SUMMED, "histogram".to_owned(), rusqlite::types::Type::Blob);
-    histogram.add_encoded(encoded).ok_or_else(is_none)
+    let [milliseconds, requests] = [SUMMED, SUMMED + 1].map(|column| row.get_ref(column));
+    let (milliseconds, requests) = (milliseconds?.as_str()?, requests?.as_str()?);
+    let is_none = || rusqlite::Error::InvalidColumnType(SUMMED, "latency_ms".to_owned(), rusqlite::types::Type::Text);
+    histogram.add_json(milliseconds, requests).ok_or_else(is_none)
 }
 
 fn count(histogram: &mut Histogram, row: &Row<'_>) -> Result<(), rusqlite::Error> {

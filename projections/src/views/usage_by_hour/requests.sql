@@ -7,5 +7,5 @@
            input_image_tokens, input_cache_read_image_tokens, output_image_tokens, citation_tokens, searches,
            input_images, cost_nanos, 0 AS adjusted_nanos, corrected_nanos, latency_ms
     FROM (VALUES (:early_first, :early_end), (:late_first, :late_end)) AS edge
-    CROSS JOIN inferences ON position >= edge.column1 AND position < edge.column2
+    CROSS JOIN rows_inferences ON position >= edge.column1 AND position < edge.column2
     WHERE status <> 'refused'

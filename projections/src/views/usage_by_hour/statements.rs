@@ -18,7 +18,7 @@ pub struct UsageStatements {
 
 const LATENCIES: &str = concat!(
     include_str!("select.sql"),
-    "       histogram\nFROM usage_latency\n",
+    "       latency_ms, latency_requests\nFROM rows_usage_latency\n",
     include_str!("filters.sql"),
     "  AND hour >= :from AND hour < :to\n"
 );
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn reads_are_bound_by_time_and_by_the_most_selective_index() {
-        let hours = "SEARCH usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
+        let hours = "SEARCH rows_usage_by_hour USING PRIMARY KEY (hour>? AND hour<?)";
         for (exact, of_requests, of_others) in [
             (BY_KEY, "inferences_by_key (key_id=? AND position>? AND position<?)", "other_usage_by_key (key_id=? AND"),
             (BY_TENANT, "inferences_by_tenant (tenant_id=? AND position>?", "other_usage_by_tenant (tenant_id=? AND"),
@@ -133,7 +133,7 @@ mod tests {
                     assert!(steps.iter().any(|step| step.contains(bound)), "{bound}: {steps:?}");
                 }
                 assert!(
-                    !steps.iter().any(|step| step.starts_with("SCAN inf") || step.starts_with("SCAN o")),
+                    !steps.iter().any(|step| step.starts_with("SCAN rows_inf") || step.starts_with("SCAN rows_o")),
                     "{steps:?}"
                 );
             };

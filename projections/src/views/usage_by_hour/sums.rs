@@ -26,7 +26,7 @@ const TOKENS: usize = 3;
 /// How many of the counts, from the first, most requests have.
 pub const COMMON: usize = TOKENS + TokenClasses::COMMON;
 
-/// What is counted of requests, and what they cost.
+/// The counts of requests, and their costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     /// In the order of [`COUNTS`].
@@ -62,7 +62,7 @@ impl Amounts {
         self.note_correction(nanos)
     }
 
-    /// Of a correction that the cost has already.
+    /// Adds a correction that the cost has already.
     fn note_correction(&mut self, nanos: i128) -> Option<()> {
         self.adjusted_nanos = self.adjusted_nanos.checked_add(nanos)?;
         Some(())

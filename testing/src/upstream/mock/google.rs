@@ -17,7 +17,7 @@ pub const TOKEN_PATH: &str = "/token";
 pub const STALE_PATH: &str = "/stale/token";
 /// Refuses every key.
 pub const REFUSING_PATH: &str = "/refusing/token";
-/// What it says.
+/// The error of a refusal.
 pub const REFUSAL: &str = "invalid_grant";
 /// Redirects, as a proxy does that wants to see a person.
 pub const REDIRECTING_PATH: &str = "/redirecting/token";

@@ -1,4 +1,4 @@
-//! What the mock answers to requests with certain API keys, whatever they ask for.
+//! Answers of the mock to requests with certain API keys, whatever they ask for.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -12,13 +12,13 @@ const DEPTH_MAX: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// By clients.
+    /// Sent by clients.
     Sent,
     /// To clients.
     Answered,
 }
 
-/// What a reference stands for.
+/// Returns the value that a reference stands for.
 pub fn resolved<'a>(mut value: &'a Value, document: &'a Value) -> &'a Value {
     while let Some(reference) = value.get("$ref").and_then(Value::as_str) {
         value =
@@ -30,7 +30,7 @@ pub fn resolved<'a>(mut value: &'a Value, document: &'a Value) -> &'a Value {
 /// A schema, and the document that its references are in.
 type Placed<'a> = (&'a Value, &'a Value);
 
-/// What of `was` does not hold by `is`.
+/// Returns the parts of `was` that do not hold by `is`.
 pub fn compare(at: &str, was: Placed<'_>, is: Placed<'_>, direction: Direction) -> Vec<String> {
     Comparison { direction, found: Vec::new() }.run(at, was, is)
 }

@@ -32,7 +32,7 @@ struct SharedBindings {
     all: Vec<SharedBinding>,
 }
 
-/// What is asked of Redis, and was counted on this node meanwhile.
+/// A question to Redis, and the counts that this node made meanwhile.
 pub struct Asked {
     pub demand: Demand,
     pub counts: Vec<OneCount>,

@@ -1,10 +1,10 @@
-//! What a request wants to count under shared limits, and what it has counted.
+//! The counts that a request asks for under shared limits, and those that it has made.
 
 use events::limit::Measure;
 
 use crate::limits::window::BucketNumber;
 
-/// What a request wants to count.
+/// The count that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// One request, and its place while it runs.
@@ -62,7 +62,7 @@ pub struct OneCount {
     pub amount: u64,
 }
 
-/// What a request has counted.
+/// The counts that a request has made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     pub counts: Vec<OneCount>,

@@ -24,7 +24,7 @@ use crate::limits::remaining::TightestLimit;
 /// How often Redis is asked, if it does not have what this node has sent.
 const ASKED_MAX: u32 = 4;
 
-/// What became of a question to Redis.
+/// Outcome of a question to Redis.
 enum Answered {
     Counted(Vec<OneCount>),
     Refused(RateLimited),
@@ -156,7 +156,7 @@ impl SharedLimiter {
         receiver.await.unwrap_or(Answered::Failed)
     }
 
-    /// What an answer of Redis means for a request.
+    /// Turns an answer of Redis into the outcome for a request.
     fn conclude(&self, limits: &SharedLimits, asked: Asked, reply: CountReply) -> Answered {
         let now_micros = self.now_micros();
         match reply {

@@ -1,4 +1,4 @@
-//! What a node knows of one limit whose counts are shared.
+//! A node's view of one limit whose counts are shared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ pub struct SharedCounts {
     pub group: Arc<Group>,
     /// All that this node has counted, in Redis or by its share.
     own: Slot,
-    /// What Redis had of others when it was last asked.
+    /// Counts of other nodes that Redis had when it was last asked.
     others: Vec<OfOthers>,
     /// The number of the last state that was sent; 0 if Redis has none that the node can rely on.
     sent: u64,
-    /// What has changed since, and Redis was not told yet.
+    /// Changes since then that Redis was not told yet.
     untold: Vec<Correction>,
     /// Redis may have a running request of this node that has ended.
     is_owing: bool,
@@ -115,7 +115,8 @@ impl SharedCounts {
         }
     }
 
-    /// What a call over the connection of this number begins with: what Redis was not told, or all that this node counts.
+    /// Begins a call over the connection of this number: with the changes that Redis was not told, or with all that
+    /// this node counts.
     pub fn call(&mut self, limit: String, connection: u64, next: impl FnOnce() -> u64, now_micros: i64) -> LimitCall {
         let corrections = std::mem::take(&mut self.untold);
         if self.is_sent_over(connection) {
@@ -160,7 +161,7 @@ impl SharedCounts {
         if measure == Measure::ConcurrentRequests { self.own.running() } else { self.own.counted(measure) }
     }
 
-    /// What is left of a limit by what this node knows, and how long until there is more.
+    /// Returns the remainder of a limit by what this node knows, and how long until there is more.
     pub fn remaining(&self, measure: Measure, limit: u64, now_micros: i64) -> (u64, Option<Duration>) {
         let (left, wait) = self.own.remaining(measure, limit);
         let others = self.others.iter().find(|known| known.measure == measure);
@@ -169,7 +170,7 @@ impl SharedCounts {
         (left.saturating_sub(others.amount), more_in.or(wait))
     }
 
-    /// What is left of this node's share, and how long until there is more.
+    /// Returns the remainder of this node's share, and how long until there is more.
     pub fn remaining_share(&self, measure: Measure, limit: u64, nodes: u64) -> (u64, Option<Duration>) {
         self.own.remaining(measure, share(limit, nodes, 1))
     }

@@ -15,7 +15,7 @@ pub struct SharedFigures {
     pub outages: IntCounter,
     pub local_decisions: IntCounter,
     pub restored: IntCounter,
-    /// Of the local period that is now, or was last.
+    /// Requests admitted in the local period that is now, or was last.
     pub admitted_locally: AtomicU64,
     pub refused_locally: AtomicU64,
 }

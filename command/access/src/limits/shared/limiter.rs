@@ -1,4 +1,4 @@
-//! What a node knows of the limits whose counts it shares with others.
+//! This node's view of the limits whose counts it shares with others.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +26,12 @@ use crate::limits::slots::{SlotKey, Slots};
 /// A request that was counted longer ago than this counts anew when it is admitted: a window by the times of admissions must not
 /// hold more than one by the times of the counts.
 const COUNTED_LATELY: Duration = Duration::from_millis(250);
-/// What a shared limiter is made of.
+/// The parts of a shared limiter.
 pub struct SharedLimiterParts {
-    /// As in the register of running nodes, if there is one.
+    /// This node's name in the register of running nodes, if there is one.
     pub node: String,
     pub address: RedisAddress,
-    /// What other nodes see of it in the register.
+    /// The mark that other nodes see in the register for this one.
     pub sign: LimitSharingSign,
     pub log: Log,
     pub clock: Arc<dyn Clock>,
@@ -109,7 +109,7 @@ impl SharedLimiter {
         i64::try_from(self.parts.clock.monotonic().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// As [`RateLimiter::remaining`](crate::limits::RateLimiter::remaining).
+    /// Does the same as [`RateLimiter::remaining`](crate::limits::RateLimiter::remaining).
     pub(in crate::limits) fn remaining(&self, limits: Vec<ApplicableLimit>) -> Vec<RemainingLimit> {
         let now = self.parts.clock.now();
         let mut all = Vec::new();

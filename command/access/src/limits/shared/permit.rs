@@ -6,7 +6,8 @@ use super::binding::SharedLimits;
 use super::counted::Counted;
 use super::limiter::SharedLimiter;
 
-/// As [`RateLimitPermit`](crate::limits::RateLimitPermit).
+/// The permit of a request under limits whose counts nodes share; see
+/// [`RateLimitPermit`](crate::limits::RateLimitPermit).
 pub struct SharedPermit {
     pub(super) limits: SharedLimits,
     /// Its places while it runs.

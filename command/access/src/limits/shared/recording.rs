@@ -15,7 +15,7 @@ use super::link::{LinkState, Outage};
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const REASON_CHARS_MAX: usize = 300;
 
-/// What was recorded last of a local period that lasts.
+/// The last record of a local period that has not ended.
 struct LastRecorded {
     position: u64,
     outage: Outage,
@@ -112,7 +112,8 @@ pub struct LocalSince {
 }
 
 impl LocalSince {
-    /// Of the nodes that run now, the one that has done so for the longest time; `None` if all count in Redis, or none of them has one.
+    /// Returns the longest local period of the nodes that run now; `None` if all count in Redis, or none of them has
+    /// one.
     pub fn of(reader: &dyn Reader) -> Result<Option<Self>, LogError> {
         let running = reader.running_nodes()?;
         let with_redis: Vec<&str> =
@@ -123,7 +124,7 @@ impl LocalSince {
         Ok(Self::first_of(&reader.stream(&Access::limits_stream())?, &with_redis))
     }
 
-    /// By all events of the stream `access-limits`.
+    /// Expects all events of the stream `access-limits`.
     fn first_of(events: &[Recorded], running: &[&str]) -> Option<Self> {
         let mut local: Vec<Self> = Vec::new();
         for recorded in events {

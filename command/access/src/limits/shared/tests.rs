@@ -98,11 +98,11 @@ struct World {
     numbers: u64,
     admitted: Vec<Admitted>,
     losses: Vec<i64>,
-    /// By how much limits were divided where a share decided, and when.
+    /// The number by which limits were divided where a share decided, and when.
     divisors: Vec<(i64, u64)>,
 }
 
-/// What becomes of an answer of Redis.
+/// Whether an answer of Redis arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Arrives,
@@ -117,7 +117,7 @@ enum Step {
     Settle(prop::sample::Index, u64),
     Disconnect(prop::sample::Index),
     Connect(prop::sample::Index),
-    /// It looks for other nodes.
+    /// A node looks for other nodes.
     Look(prop::sample::Index),
     Loses,
     Joins,
@@ -279,7 +279,8 @@ impl World {
         self.in_window().map(|admitted| admitted.amount).sum()
     }
 
-    /// As docs/limits.md says, of the window that ends now; the largest request that is asked for reserves `largest`.
+    /// The most that docs/limits.md allows in the window that ends now; the largest request that is asked for reserves
+    /// `largest`.
     fn most(&self, largest: u64) -> u64 {
         let lately = |at: i64| at > self.now - MINUTE;
         let mut nodes: Vec<usize> = self.in_window().map(|admitted| admitted.node).collect();

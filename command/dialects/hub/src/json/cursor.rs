@@ -73,7 +73,7 @@ impl<'a> Cursor<'a> {
         Ok(is_inside)
     }
 
-    /// As [`Self::enter`], of any container: does not check what follows its end.
+    /// Does the same as [`Self::enter`], for any container: does not check what follows its end.
     pub fn advance(&mut self, state: &mut State, open: u8, close: u8) -> Result<bool, JsonFault> {
         self.space();
         let first = match state {

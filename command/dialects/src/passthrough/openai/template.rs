@@ -74,7 +74,7 @@ fn only_offset(whole: &str, part: &str) -> Option<usize> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// What is before and after so many bytes of a text.
+/// Returns the text before and after the given bytes.
 fn around(whole: &str, start: usize, bytes: usize) -> Option<[Box<str>; 2]> {
     Some([whole.get(..start)?.into(), whole.get(start + bytes..)?.into()])
 }

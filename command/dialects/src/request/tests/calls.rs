@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What Ollama and Gemini are sent for items of Responses.
+/// Returns the bodies that Ollama and Gemini are sent for items of Responses.
 fn sent(kind: ProviderKind, items: &[serde_json::Value]) -> serde_json::Value {
     let body = serde_json::json!({ "model": "m", "input": items }).to_string();
     let body = parse(Surface::Responses, body).ok().unwrap().upstream_body(kind, &target()).unwrap();

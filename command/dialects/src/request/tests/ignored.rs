@@ -1,4 +1,5 @@
-//! What a target's dialect leaves out, and the marks of a cache, which gateways' clients send in OpenAI's dialect.
+//! Fields that a target's dialect leaves out, and the marks of a cache, which gateways' clients send in OpenAI's
+//! dialect.
 
 use serde_json::{Value, json};
 

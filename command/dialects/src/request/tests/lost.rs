@@ -1,4 +1,4 @@
-//! What a message has besides text and calls: translated or refused, but never lost on the way to another dialect.
+//! Parts of a message besides text and calls: translated or refused, but never lost on the way to another dialect.
 
 use std::collections::BTreeSet;
 

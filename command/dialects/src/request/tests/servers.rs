@@ -1,4 +1,4 @@
-//! What is written for the known servers of OpenAI's dialect.
+//! Bodies written for the known servers of OpenAI's dialect.
 
 use super::*;
 

@@ -73,7 +73,7 @@ fn request() -> Shape {
         .open()
 }
 
-/// What a request for a message and a request to count its tokens share.
+/// Returns the fields that a request for a message and a request to count its tokens share.
 pub fn prompt() -> Fields {
     let text = object()
         .required("type", schema::one_of(["text"]))

@@ -34,7 +34,7 @@ const CLIENT_TOOLS: [&str; 4] = ["bash_20", "text_editor_20", "computer_20", "me
 /// for `computer` with up to 499 more; that of `memory` is a page of text.
 pub const CLIENT_TOOL_TOKENS_MAX: u64 = 2_048;
 
-/// What the OpenAI surface reads itself: more choices, and another cap.
+/// The fields that the OpenAI surface reads itself: more choices, and another cap.
 pub const OF_OPENAI: [&str; 2] = ["max_completion_tokens", "n"];
 /// Edits that only remove earlier input. Others, such as compaction, run the model once more.
 const HARMLESS_EDITS: [&str; 2] = ["clear_tool_uses_20250919", "clear_thinking_20251015"];

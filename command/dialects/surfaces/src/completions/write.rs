@@ -32,7 +32,7 @@ struct TextCompletion<'a> {
     created: i64,
     model: &'a str,
     choices: &'a [Choice<'a>],
-    /// Of a chunk: null on every one but the last if the client asked for usage, otherwise absent.
+    /// The usage in a chunk is null on every one but the last if the client asked for usage, otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<OpenAiUsage>>,
 }

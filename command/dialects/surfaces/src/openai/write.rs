@@ -97,7 +97,7 @@ struct CalledFunction<'a> {
     arguments: &'a str,
 }
 
-/// What a call has and its later pieces lack.
+/// The members that a call has and its later pieces lack.
 struct CallBegins<'a> {
     id: &'a str,
     name: &'a str,

@@ -25,7 +25,7 @@ const INPUT: &str = "input";
 const OWN: [&str; 7] = ["dimensions", "encoding_format", INPUT, "input_type", "model", "stream", "user"];
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
-/// What is kept of a body.
+/// The parts of a body that are kept.
 pub struct OpenAiEmbeddingsRequest {
     /// The value of `model` in the body.
     pub model: Range<usize>,
@@ -219,7 +219,7 @@ fn tokens<'a>(ids: &'a str, path: &Path<'_>) -> Result<EmbeddingInput<'a>, Refus
     if count == 0 { Err(path.refuse("must not be an empty list")) } else { Ok(EmbeddingInput::Tokens { ids, count }) }
 }
 
-/// What the inputs can have in tokens.
+/// The sizes of the inputs, which bound their tokens.
 #[derive(Default)]
 struct MeasuredInput {
     inputs: usize,

@@ -1,4 +1,4 @@
-//! What a response repeats of its request. OpenAI's packages require some of it.
+//! The fields of the request that a response repeats. OpenAI's packages require some of them.
 
 use bytes::Bytes;
 use hub::fields::Fields;

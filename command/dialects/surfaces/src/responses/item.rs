@@ -3,7 +3,7 @@
 use bytes::BufMut;
 use hub::json;
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemKind {
     Message,
@@ -17,8 +17,8 @@ pub struct Item {
     pub kind: ItemKind,
     /// The text of a message or of a summary, or the arguments of a call.
     pub text: Vec<u8>,
-    /// Of a message: its log probabilities, the elements of an array. Of reasoning: its `encrypted_content`. Of a call:
-    /// its members `call_id` and `name`.
+    /// Further content. For a message: its log probabilities, the elements of an array. For reasoning: its
+    /// `encrypted_content`. For a call: its members `call_id` and `name`.
     pub more: Vec<u8>,
 }
 

@@ -49,7 +49,7 @@ impl Status {
     }
 }
 
-/// What a response has beside its output.
+/// The parts of a response beside its output.
 pub struct Frame<'a> {
     pub digits: &'a str,
     pub model: &'a str,

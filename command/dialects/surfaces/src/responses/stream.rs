@@ -33,7 +33,7 @@ pub struct ResponsesWriter {
     items: Vec<Item>,
     /// The text or reasoning that has not ended.
     open: Option<Open>,
-    /// By ordinal: the index of each call in `items`.
+    /// The index of each call in `items`, by its ordinal.
     calls: Vec<u32>,
     /// Bytes kept of all items.
     kept_bytes: usize,

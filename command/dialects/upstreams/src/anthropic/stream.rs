@@ -27,7 +27,7 @@ struct AnthropicOpenBlock {
     /// Its number among the blocks with content; known once it has some.
     block: Option<usize>,
     call: Option<OpenCall>,
-    /// It has thoughts that can be read.
+    /// True if it has thoughts that can be read.
     shows_thoughts: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What differs between the models of Bedrock: the fields beyond those of Converse, and what a model cannot read.
+//! Differences between the models of Bedrock: the fields beyond those of Converse, and inputs that a model cannot read.
 
 use events::refusal::Refusal;
 use hub::chat::{ChatRequest, Reasoning, ReasoningAmount, Thinking};

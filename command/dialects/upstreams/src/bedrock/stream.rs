@@ -28,7 +28,7 @@ pub struct BedrockReader {
 struct BedrockOpenBlock {
     upstream_index: u64,
     content: BedrockContent,
-    /// It has thoughts that can be read.
+    /// True if it has thoughts that can be read.
     shows_thoughts: bool,
 }
 

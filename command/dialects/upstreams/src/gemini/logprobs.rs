@@ -23,7 +23,7 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
     json::elements(value).map_while(Result::ok)
 }
 
-/// What OpenAI writes for a token that the model would never draw. Google writes `"-Infinity"`.
+/// The value that OpenAI writes for a token that the model would never draw. Google writes `"-Infinity"`.
 const IMPOSSIBLE: &str = "-9999.0";
 
 /// An object without its end. Google leaves out a logarithm of 0, which is that of a certain token.

@@ -1,4 +1,4 @@
-//! What the name of a model says: its path, and its generation, which decides what its requests may have.
+//! Model names as Gemini reads them: the path, and the generation, which decides what requests may have.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

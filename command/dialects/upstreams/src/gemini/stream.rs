@@ -15,7 +15,7 @@ use crate::{StreamReader, StreamState};
 #[derive(Default)]
 pub struct GeminiReader {
     choices: Choices,
-    /// By choice.
+    /// Indexed by choice.
     blocks: Vec<GeminiBlocks>,
     /// Calls of all choices.
     calls: usize,

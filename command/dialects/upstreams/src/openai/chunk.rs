@@ -301,7 +301,7 @@ pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, Upstr
     choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
 }
 
-/// What the choices of a chunk have.
+/// The measured content of a chunk's choices.
 #[derive(Default)]
 pub struct Measured<'a> {
     pub has_content: bool,

@@ -19,7 +19,7 @@ use crate::{StreamReader, StreamState};
 #[derive(Default)]
 pub struct OpenAiReader {
     choices: Choices,
-    /// By choice.
+    /// Indexed by choice.
     blocks: Vec<OpenAiBlocks>,
     /// Calls of all choices.
     calls: usize,

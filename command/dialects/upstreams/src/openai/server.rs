@@ -167,14 +167,15 @@ pub fn output_cap_field(target: &OutboundTarget<'_>) -> Option<OutputCapField> {
     target.output_cap.field.or_else(|| deviations(target.server?).output_cap_field)
 }
 
-/// What becomes of a field of a request.
+/// The treatment of a field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Sent,
     LeftOut,
 }
 
-/// What becomes of a field with this value. Errors: the server refuses it, and the answer would be another one without it.
+/// Returns the treatment of a field with this value. Errors: the server refuses it, and the answer would be another one
+/// without it.
 pub fn fate(target: &OutboundTarget<'_>, name: &str, value: &str) -> Result<Fate, Refusal> {
     let Some(server) = target.server else { return Ok(Fate::Sent) };
     let deviations = deviations(server);

@@ -1,4 +1,4 @@
-//! What the headers of a response say about the rest of a key's rate limits: OpenAI's `x-ratelimit-…`, which many others
+//! The headers of a response that tell the rest of a key's rate limits: OpenAI's `x-ratelimit-…`, which many others
 //! have, and Anthropic's.
 
 use std::time::Duration;

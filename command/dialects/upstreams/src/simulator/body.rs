@@ -25,7 +25,7 @@ pub struct SimulatedBody {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is sent.
+/// The content sent.
 pub(super) enum BodyContent {
     /// Nothing, for ever.
     Silent,

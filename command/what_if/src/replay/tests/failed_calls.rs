@@ -27,7 +27,7 @@ fn doubled(backend: &str) -> Value {
     json!({ "provider_id": id::<ProviderId>(1), "model": backend, "input_usd_per_mtok": "6", "output_usd_per_mtok": "30" })
 }
 
-/// What a request costs of which such a call was cancelled, as recorded, and if these prices were twice what they are.
+/// Returns the recorded cost of a request whose call was cancelled, and its cost if these prices were doubled.
 fn costs(reported: &ReportedByFailedCall, prices: &[Value]) -> (i128, i128) {
     let mut history = History::new();
     history.hedge();

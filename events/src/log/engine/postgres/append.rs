@@ -40,14 +40,14 @@ const TIP: &str = "
             ]) AS name WHERE NOT has_table_privilege(name, 'INSERT'))
     FROM ledger.batches ORDER BY first DESC LIMIT 1";
 
-/// What became of one copy of a statement.
+/// The result of one copy of a statement.
 enum SendResult {
     /// The gate was open, and everything is durable.
     Written,
     GateClosed(GateState),
 }
 
-/// What is in the place of a batch, and before it.
+/// The batches at the place of a batch, and before it.
 struct GateState {
     at_place: Option<Uuid>,
     before: Option<Uuid>,
@@ -57,7 +57,7 @@ struct GateState {
     now: i64,
 }
 
-/// What a state means for a batch that was not written.
+/// The meaning of a gate's state for a batch that was not written.
 enum NotWritten {
     Decided(AppendOutcome),
     /// Another node has its turn, or a competitor was at its place, and then was not.

@@ -1,5 +1,5 @@
-//! The statement of a batch: the gate, and all that is written with it. The other parts take their rows through the gate's,
-//! so that nothing is written if the gate is closed.
+//! The statement of a batch: the gate, and all that is written with it. The gate is the row by which the batch gets its positions.
+//! The other parts take their rows through the gate's, so that nothing is written if the gate is closed.
 //!
 //! Rejected: a head row that every append updates, whose dead versions slow each append down while any session idles in a
 //! transaction; and a transaction with a lock, which costs twice the time.
@@ -69,7 +69,7 @@ pub(super) struct Batch {
     pub(super) contexts: NewContexts,
 }
 
-/// What a batch follows, and how it is told from others.
+/// The place of a batch in the log, and the token that tells it from others.
 #[derive(Clone, Copy)]
 pub(super) struct BatchPlace<'a> {
     /// The batch before it.

@@ -33,7 +33,7 @@ pub(super) struct NewContexts {
 /// How an event stores its context.
 pub(super) enum StoredContext {
     Named(Uuid),
-    /// As JSON.
+    /// The context itself, as JSON.
     Whole(String),
 }
 

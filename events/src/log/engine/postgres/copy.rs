@@ -31,7 +31,7 @@ const STATEMENT_MAX: Duration = Duration::from_secs(60);
 /// How long one statement is waited for: longer than the database's own limit, so that this one is reached only if the database or
 /// the network does not answer at all.
 const ANSWER_MAX: Duration = Duration::from_secs(70);
-/// Who appended the batches.
+/// The node that is recorded as the appender of the batches.
 const NODE: &str = "moved";
 
 /// Tables of the embedded ledger that are not copied row by row: the events go in batches, and each of the others has one row,
@@ -66,7 +66,7 @@ struct Column {
     data_type: String,
 }
 
-/// What the caller does while a ledger is copied.
+/// Callbacks to the caller while a ledger is copied.
 pub struct CopyCallbacks<'a> {
     /// Gets the position that is written and the last one.
     pub progress: &'a mut dyn FnMut(u64, u64),

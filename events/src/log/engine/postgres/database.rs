@@ -78,7 +78,7 @@ pub enum WrongAddress {
     File { parameter: String, path: String, source: std::io::Error },
 }
 
-/// What follows the address of the server and takes effect.
+/// Parameters after the address of the server that take effect.
 const PARAMETERS: [&str; 18] = [
     "sslmode", "ssl-mode", "sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key",
     "statement-cache-capacity", "host", "hostaddr", "port", "dbname", "user", "password", "application_name",
@@ -122,7 +122,7 @@ impl DatabaseAddress {
         shown.ends_with(&format!("@{}", self.place()))
     }
 
-    /// What follows the user in the address of this database.
+    /// The part of this database's address that follows the user.
     fn place(&self) -> String {
         let Self { options } = self;
         let (host, port, database) =

@@ -6,7 +6,7 @@ use crate::log::{EngineError, EngineErrorKind, LogError};
 
 /// SQLSTATE `insufficient_privilege`.
 const NOT_ALLOWED: &str = "42501";
-/// Who may use a ledger.
+/// The users who may use a ledger.
 pub(super) const RIGHTS: &str = "gateways connect as the owner of the schema `ledger`, or as a user with the role of gateways (GRANT \
      ledgerway_gateway TO …). First, and after each restore, the owner runs `ledgerway migrate`: it creates the role, if the owner \
      may create roles, and gives it its rights";
@@ -76,7 +76,7 @@ fn ends_session(error: &sqlx::Error) -> bool {
     answer.is_some_and(|answer| matches!(answer.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
-/// What to do about a database that refuses this user or this kind of connection.
+/// Advice about a database that refuses this user or this kind of connection.
 fn advice(error: &sqlx::Error) -> Option<&'static str> {
     match sqlstate(error).as_deref() {
         Some(NOT_ALLOWED) => Some(RIGHTS),
@@ -116,7 +116,7 @@ mod tests {
     use super::super::session::Session;
     use super::*;
 
-    /// What is said of a database that refuses its clients like this.
+    /// The message for a database that refuses its clients like this.
     fn said(host: Ipv4Addr, refusal: Refusal, parameters: &str) -> String {
         let port = refusing_postgres::start(host, refusal);
         let address = format!("postgres://u:secret@{host}:{port}/ledger?{parameters}");

@@ -41,7 +41,7 @@ pub(super) struct TurnLock {
     /// Started when it is first needed.
     thread: Option<LockThread>,
     turn: TurnState,
-    /// Of the turn that was asked for last.
+    /// The number of the turn that was asked for last.
     number: u64,
     /// Failures since a turn was last taken.
     failures: u32,

@@ -141,7 +141,7 @@ impl PostgresReader {
         self.read(async |connection| in_snapshot(connection, &work).await)
     }
 
-    /// What is wrong with the batches, if anything is: they must cover the events without a gap.
+    /// The first fault of the batches, if there is one: they must cover the events without a gap.
     fn broken_batch(&self) -> Option<String> {
         let broken = self.read(async |connection| Ok(sqlx::query_scalar(BROKEN_BATCH).fetch_one(connection).await?));
         broken.unwrap_or_else(|error| Some(error.to_string()))

@@ -1,2 +1,2 @@
-FROM audit
+FROM rows_audit
 ORDER BY position

@@ -1,2 +1,2 @@
-FROM budget_windows
+FROM rows_budget_windows
 ORDER BY budget_id, window_start

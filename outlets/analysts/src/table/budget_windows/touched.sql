@@ -1,2 +1,2 @@
 FROM (SELECT DISTINCT budget_id, window_start FROM touched_budget_windows WHERE at > ?1)
-LEFT JOIN budget_windows USING (budget_id, window_start)
+LEFT JOIN rows_budget_windows USING (budget_id, window_start)

@@ -1,2 +1,2 @@
-FROM budgets
+FROM rows_budgets
 ORDER BY budget_id

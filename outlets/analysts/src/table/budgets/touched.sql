@@ -1,2 +1,2 @@
 FROM (SELECT DISTINCT budget_id FROM touched_budgets WHERE at > ?1)
-LEFT JOIN budgets USING (budget_id)
+LEFT JOIN rows_budgets USING (budget_id)

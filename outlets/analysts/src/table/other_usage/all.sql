@@ -1,2 +1,2 @@
-FROM other_usage
+FROM rows_other_usage
 ORDER BY position

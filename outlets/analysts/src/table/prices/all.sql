@@ -1,3 +1,3 @@
-FROM catalogue
+FROM rows_catalogue
 WHERE kind = 'price'
 ORDER BY id

@@ -1,2 +1,2 @@
-FROM inferences
+FROM rows_inferences
 ORDER BY position

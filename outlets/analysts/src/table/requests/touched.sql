@@ -1,2 +1,2 @@
 FROM (SELECT DISTINCT position FROM touched_inferences WHERE at > ?1)
-LEFT JOIN inferences USING (position)
+LEFT JOIN rows_inferences USING (position)

@@ -1,2 +1,2 @@
-FROM catalogue
+FROM rows_catalogue
 ORDER BY id

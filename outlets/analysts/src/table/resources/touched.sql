@@ -1,2 +1,2 @@
 FROM (SELECT DISTINCT kind, id FROM touched_catalogue WHERE at > ?1)
-LEFT JOIN catalogue USING (kind, id)
+LEFT JOIN rows_catalogue USING (kind, id)

@@ -2,4 +2,4 @@ SELECT requests IS NOT NULL, hour * 1000000, tenant_id, key_id, model, backend, 
        requests, refused, failed, input_uncached_tokens, input_cache_read_tokens, input_cache_write_tokens, output_text_tokens, output_reasoning_tokens,
        input_audio_tokens, input_cache_read_audio_tokens, output_audio_tokens, input_image_tokens,
        input_cache_read_image_tokens, output_image_tokens, citation_tokens, searches, input_images,
-       cost_nanos, adjusted_nanos, histogram, histogram
+       cost_nanos, adjusted_nanos, latency_ms, latency_requests

@@ -35,7 +35,7 @@ fn id<I: From<Uuid>>(number: u128) -> I {
     I::from(Uuid::from_u128(number))
 }
 
-/// Of partner and tenant 1.
+/// The chain of partner and tenant 1.
 fn chain() -> Chain {
     Chain { partner: Some(id(1)), tenant: Some(id(1)), user: Some(id(1)), key: Some(id(1)) }
 }
@@ -53,7 +53,7 @@ fn ask(redis: &RedisServer, words: &[&str]) -> String {
     tokio::task::block_in_place(|| redis.ask(words))
 }
 
-/// What a node starts with.
+/// The settings that a node starts with.
 struct Start {
     redis: String,
     clock: Arc<dyn Clock>,
@@ -139,7 +139,7 @@ impl LimitedNode {
         limiter
     }
 
-    /// As requests under other limits do in the course of time.
+    /// Drops idle slots, as requests under other limits do in the course of time.
     fn forget_idle_slots(&self) {
         let limiter = self.shared();
         // Of each shard, and later each time: a shard does it once a minute.
@@ -169,7 +169,7 @@ impl LimitedNode {
         self.limiter.acquire(&self.limits(chain)).await.ok()
     }
 
-    /// What its log says of how it counts.
+    /// Reads the node's events about how it counts limits.
     async fn recorded(&self) -> Vec<Recorded> {
         self.log.read(|reader| reader.stream(&Access::limits_stream())).await.expect("an answer")
     }

@@ -64,7 +64,7 @@ pub struct GeminiPart<'a> {
 enum Place {
     /// A result, by the number of its call.
     Result(usize),
-    /// What a result shows, likewise.
+    /// The media that a result shows, by the number of its call.
     ShownByResult(usize),
     AsSent,
 }
@@ -150,7 +150,7 @@ pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Gem
     }
 }
 
-/// Of parallel calls, only the first is signed.
+/// Signs only the first of parallel calls.
 fn mark_unsigned(turn: &mut GeminiContent<'_>) {
     let mut calls = turn.parts.iter_mut().filter(|part| matches!(part.kind, PartKind::FunctionCall(_)));
     if let Some(first) = calls.next() {

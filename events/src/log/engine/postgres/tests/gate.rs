@@ -1,4 +1,4 @@
-//! Who may append, and what is left of a batch that was not appended.
+//! The gate decides who may append, and leaves nothing of a batch that was not appended.
 
 use std::time::Duration;
 

@@ -123,7 +123,7 @@ fn a_batch_whose_answer_is_lost_is_found_by_its_token() {
     assert_eq!(test.number("SELECT count(*) FROM ledger.events"), 3);
 }
 
-/// What a server sends that cannot sync its write-ahead log, and crashes.
+/// The message of a server that cannot sync its write-ahead log, and crashes.
 fn panic(sqlstate: &str) -> Vec<u8> {
     let fields = format!("SPANIC\0VPANIC\0C{sqlstate}\0Mcould not fdatasync the write-ahead log\0\0");
     let length = u32::try_from(fields.len() + 4).expect("a length");

@@ -1,4 +1,4 @@
-//! What the users of a ledger may do: its owner, the gateways, and everybody else.
+//! Rights of the users of a ledger: its owner, the gateways, and everybody else.
 
 use super::super::error::sqlstate;
 use super::*;
@@ -67,7 +67,7 @@ impl Drop for User<'_> {
     }
 }
 
-/// What the database says of a statement for which there is no right.
+/// The database's error for a statement without a right to it.
 fn refusal(session: &mut Session, sql: &str) -> String {
     let done = session.run(async |connection| sqlx::raw_sql(sql).execute(connection).await);
     let error = done.err().unwrap_or_else(|| panic!("{sql}: it is done"));
@@ -157,7 +157,7 @@ fn gateways_can_write_every_table_but_these() {
     );
 }
 
-/// What an idle node finds out: it appends nothing.
+/// An idle node appends nothing, and finds it out all the same.
 #[test]
 fn a_right_to_insert_that_was_taken_away_is_noticed_without_an_event() {
     let test = TestLedger::migrated();

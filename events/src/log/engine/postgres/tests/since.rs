@@ -64,7 +64,7 @@ fn a_page_is_read_also_when_its_contexts_are_more_than_fit_in_memory_beside_othe
     assert!(reader.contexts.len() < 10);
 }
 
-/// Of one page, as far as it is read at once, a replica has the first batch, and is promoted.
+/// A replica that is promoted has only the first batch of a page that is read at once.
 #[test]
 fn a_context_that_a_failover_has_lost_is_stored_again() {
     let ledger = TestLedger::migrated();

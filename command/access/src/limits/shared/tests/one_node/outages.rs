@@ -22,8 +22,8 @@ async fn an_outage_without_requests_is_seen() {
     node.wait_until(Sharing::Shared).await;
 }
 
-/// What it had counted in Redis counts against its share, and what it has admitted by its share counts in Redis afterwards, whether that has
-/// kept its data or not, and also for a node that asks again later.
+/// Counts made in Redis before the outage take from a node's share, and requests admitted by its share are counted in
+/// Redis afterwards, whether that has kept its data or not, and also for a node that asks again later.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_admit_their_shares_while_redis_is_away_and_count_together_when_it_is_back() {
     for durability in [Durability::Forgets, Durability::Keeps] {

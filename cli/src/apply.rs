@@ -1,0 +1,183 @@
+//! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
+//! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
+//!
+//! - `files` and `yaml` read files as a tree that knows its lines (`mistake`). `kind` has the kinds of resources and what
+//!   tells them apart, `names` their names. `references` puts ids in place of names and back, where the schemas of bodies
+//!   have ids, with `conditions` for those in conditions of rules; `secret_source` says where a secret is.
+//! - `desired` checks what files ask for, `live` reads what the gateway has, and `plan` compares both. `between_resources`
+//!   finds what the gateway would refuse because of others (`model_names`: which model a name means), `warnings` what is
+//!   probably a mistake, and `carry_out` sends the changes; `report` and `text` show them.
+//! - `export` and `yaml_writer` write files, and `schema` makes their JSON Schema. `command::admin` has the normal form of a
+//!   body (`body_format.rs`), and checks it without a gateway.
+
+mod between_resources;
+mod carry_out;
+mod conditions;
+mod desired;
+mod document_labels;
+mod export;
+pub mod files;
+mod kind;
+mod live;
+mod mistake;
+mod model_names;
+mod names;
+mod plan;
+mod prune;
+mod references;
+mod report;
+mod schema;
+mod secret_source;
+mod text;
+mod warnings;
+mod yaml;
+mod yaml_writer;
+
+use std::path::Path;
+
+use command::admin::body_format::Body;
+use events::ids::RequestId;
+use events::time::{Clock, SystemClock};
+
+use super::gateway_access::{FOR_ADMINISTRATION, connect, of_operator};
+use super::gateway_client::GatewayClient;
+use super::runtime::CommandRuntime;
+use super::{Failure, new_ids, print_error, print_line};
+use crate::arguments::{ApplyArgs, ExportConfigArgs};
+use crate::settings::{Flags, Label};
+use files::SourceFile;
+use kind::Kind;
+use mistake::{Mistake, in_order};
+use names::Names;
+use plan::{Plan, SecretsSent, Wanted};
+use prune::{InUse, has_label};
+use secret_source::OwnSecrets;
+use warnings::warnings;
+
+/// The most resources that are named as left out of a file, or as still used.
+const LEFT_OUT_SHOWN_MAX: usize = 20;
+
+pub fn run(args: &ApplyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
+    if args.schema {
+        print_line(&serde_json::to_string_pretty(&schema::schema()).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    let prune = args.prune.as_deref().map(str::parse::<Label>).transpose();
+    let prune = prune.map_err(|error| Failure::NotBegun(format!("--prune {error}")))?;
+    let path = args.file.as_deref().ok_or_else(|| Failure::NotBegun("give a file or a folder with -f".to_owned()))?;
+    let files = files::read(path).map_err(Failure::NotBegun)?;
+    let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
+    let sent = if args.rotate_secrets { SecretsSent::All } else { SecretsSent::WhereNeeded };
+    let own_secrets = OwnSecrets { data: &args.gateway.data.dir, key: gateway.key() };
+    let wanted = Wanted { sent, prune: prune.as_ref(), own_secrets };
+    let Planned { plan, names, warnings } = runtime.block_on(planned(&files, &gateway, &wanted))?;
+    warnings.iter().for_each(|warning| print_error(&format!("warning: {warning}")));
+    report::changes(&plan, &names).iter().for_each(|line| print_line(line));
+    if args.dry_run {
+        print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
+        return Ok(());
+    }
+    let done = runtime.block_on(carry_out(&plan, &gateway, &names, || true))?;
+    print_line(&done);
+    Ok(())
+}
+
+/// Applies the files to the gateway at `url`, which has this data folder, with the operator's key, for as long as `may_go_on`. Returns
+/// what was done, in words.
+pub async fn apply_to(
+    url: &str,
+    data: &Path,
+    files: &[SourceFile],
+    prune: Option<&Label>,
+    may_go_on: impl Fn() -> bool,
+) -> Result<String, Failure> {
+    let gateway = of_operator(url, data)?;
+    let own_secrets = OwnSecrets { data, key: gateway.key() };
+    let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, own_secrets };
+    let Planned { plan, names, warnings } = planned(files, &gateway, &wanted).await?;
+    warnings.iter().for_each(|warning| tracing::warn!(%warning, "the files have something that may be a mistake"));
+    carry_out(&plan, &gateway, &names, may_go_on).await
+}
+
+/// The changes that the files make in the gateway.
+struct Planned {
+    plan: Plan,
+    names: Names,
+    /// Probable mistakes that may be meant for later.
+    warnings: Vec<Mistake>,
+}
+
+async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<'_>) -> Result<Planned, Failure> {
+    let live = live::read(gateway).await.map_err(Failure::not_begun)?;
+    let mut names = live::names(&live);
+    let desired = desired::read(files, &mut names).map_err(|mistakes| refused(&mistakes))?;
+    if let Some(label) = wanted.prune.filter(|label| !desired.iter().any(|one| has_label(&one.normal, label))) {
+        return Err(Failure::NotBegun(format!(
+            "nothing was changed: no resource of the files has the label {label}, so all that have it would be deleted"
+        )));
+    }
+    let mut warnings = warnings(&desired, &live);
+    let plan = Plan::of(desired, &live, wanted, SystemClock::new().now());
+    let mut plan = plan.map_err(|mistakes| refused(&mistakes))?;
+    warnings.append(&mut plan.without_effect);
+    let warnings = in_order(warnings);
+    let mistakes = in_order(between_resources::mistakes(&plan, &live, &names));
+    if !mistakes.is_empty() {
+        return Err(refused(&mistakes));
+    }
+    match &plan.in_use[..] {
+        [] => Ok(Planned { plan, names, warnings }),
+        in_use => Err(still_used(in_use, &names)),
+    }
+}
+
+async fn carry_out(
+    plan: &Plan,
+    gateway: &GatewayClient,
+    names: &Names,
+    may_go_on: impl Fn() -> bool,
+) -> Result<String, Failure> {
+    if plan.is_empty() {
+        return Ok(format!("nothing to change: {} unchanged", plan.unchanged));
+    }
+    let run = new_ids().make::<RequestId>().to_string();
+    match carry_out::carry_out(plan, gateway, &run, may_go_on).await {
+        Ok(()) => Ok(format!("done: {}", report::done(plan))),
+        Err(stopped) => Err(Failure::Failed(format!(
+            "{}: {}; {} of {} changes were carried out; correct it and apply again",
+            report::stopped_at(stopped.at, names),
+            stopped.error,
+            stopped.done,
+            plan.len()
+        ))),
+    }
+}
+
+fn still_used(in_use: &[InUse], names: &Names) -> Failure {
+    let line = |one: &InUse| {
+        let place = one.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let label = |(kind, body): &(Kind, Body)| desired::label(*kind, body, names);
+        format!("  {place}{} uses {}", label(&one.user), label(&one.used))
+    };
+    let lines: Vec<String> = in_use.iter().take(LEFT_OUT_SHOWN_MAX).map(line).collect();
+    let lines = lines.join("\n");
+    Failure::NotBegun(format!("nothing was changed, because what would be deleted is still used:\n{lines}"))
+}
+
+fn refused(mistakes: &[Mistake]) -> Failure {
+    let lines: Vec<String> = mistakes.iter().map(|mistake| format!("  {mistake}")).collect();
+    Failure::NotBegun(format!("nothing was changed, because of mistakes:\n{}", lines.join("\n")))
+}
+
+pub fn export_config(args: &ExportConfigArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
+    let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
+    let live = runtime.block_on(live::read(&gateway)).map_err(Failure::not_begun)?;
+    let exported = export::export(&live, &live::names(&live));
+    print_line(exported.text.trim_end());
+    let (shown, rest) = exported.left_out.split_at(exported.left_out.len().min(LEFT_OUT_SHOWN_MAX));
+    shown.iter().for_each(|one| print_error(&format!("left out: {one}")));
+    if !rest.is_empty() {
+        print_error(&format!("left out: and {} more", rest.len()));
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! The door with every route behind it, and what these are made of.
+
+use std::sync::Arc;
+
+use access::auth::hashing::KeyHasher;
+use access::auth::{AuthParts, Authenticator};
+use access::limits::RateLimiter;
+use access_log::AccessLog;
+use command::admin::{self, AdminState, ImportQueue, setup};
+use command::doctor::{self, Doctor};
+use command::environment::NamedProviders;
+use command::figures::RequestFigures;
+use command::inference::{
+    self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Copies, Gateway, LargeBodies, LeafOf, ObservedTargets,
+    ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces,
+};
+use command::model_explain::{self, ModelExplainer};
+use command::provider_health;
+use command::tokens::TokenCounter;
+use command::trace::Tracer;
+use dialects::surfaces::MODELS_WORDING;
+use events::concurrency::ConcurrencyLimiter;
+use events::event::Recorded;
+use events::ids::IdMaker;
+use events::time::Clock;
+use projections::last_use::LastUses;
+use projections::tables::TablesHandle;
+use query::{Capabilities, LimitsLeft, QueryState, ReadRecord};
+use secrets::{Secret, Vault, operator_key};
+use transparency::PublishedPlace;
+
+use super::ServeError;
+use super::content::{self, ContentParts};
+use super::engines::{Engines, metrics_of};
+use super::vault::{OpenedVault, open_vault};
+use crate::config::Config;
+use crate::http::{Cors, Door, DoorParts, Health, grpc_routes, health_routes, published};
+use crate::in_flight::InFlight;
+use crate::metrics::{self, ResponseMetrics};
+
+/// The door, and what has to be followed while it is open.
+pub struct OpenedDoor {
+    pub door: Door,
+    /// The same door in front of gRPC, if it is served.
+    pub grpc: Option<Door>,
+    pub vault: Arc<Vault>,
+    pub access_tokens: Arc<AccessTokens>,
+    pub provider_keys: Arc<ProviderKeys>,
+    pub imports: ImportQueue,
+}
+
+/// The counts of running calls, for which a shutdown waits.
+#[derive(Clone, Copy)]
+pub struct RunningCalls<'a> {
+    pub in_flight: &'a InFlight,
+    pub abandoned: &'a AbandonedCalls,
+    pub copies: &'a Copies,
+}
+
+pub async fn open_door(
+    config: &Config,
+    engines: &Engines,
+    clock: &Arc<dyn Clock>,
+    ids: &IdMaker,
+    RunningCalls { in_flight, abandoned, copies }: RunningCalls<'_>,
+    tracer: Option<Arc<Tracer>>,
+    content: Option<&ContentParts>,
+) -> Result<OpenedDoor, ServeError> {
+    let (log, tables) = (&engines.log, &engines.tables);
+    let OpenedVault { vault, served, key_check, tenancy } = open_vault(config, engines, ids).await?;
+    let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
+    if let Some(path) = &operator_key.made {
+        // A warning, so that it is seen at most log levels: without this file there is no administration.
+        tracing::warn!(path = %path.display(), "created the operator's key");
+    }
+    let content_salts = key_check.content_salts();
+    let keeper = |content: &ContentParts| ContentKeeper::new(Arc::clone(&vault), content.writer.clone());
+    let content_keeper = content.map(|content| Arc::new(keeper(content)));
+    if content_keeper.is_none() && config.mode.serves_requests() {
+        content::warn_without_store(&tables.load());
+    }
+    let (hasher, concurrency) = (KeyHasher::default(), ConcurrencyLimiter::default());
+    let (importer, imports) = ImportQueue::new();
+    let admin = AdminState {
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+        key_check: key_check.clone(),
+        hasher: hasher.clone(),
+        vault: Arc::clone(&vault),
+        bodies: Arc::clone(&engines.memories.administration),
+        concurrency: concurrency.clone(),
+        imports: importer,
+        publishes_log: config.publishing.is_some(),
+        keeps_content: content.is_some(),
+    };
+    if config.dev && config.mode.serves_requests() {
+        setup::ensure_dev(&admin, &tenancy, &config.data).await?;
+    }
+    let authenticator = Arc::new(Authenticator::new(AuthParts {
+        key_check,
+        operator_key: operator_key.key,
+        operator_chain: tenancy.chain(),
+        log: log.clone(),
+        tables: tables.clone(),
+        clock: Arc::clone(clock),
+        hasher,
+    }));
+    inference::warn_of_unknown_kinds(&tables.load());
+    let limits = Arc::clone(&engines.limits);
+    let access_tokens = AccessTokens::new(Arc::clone(clock));
+    let provider_keys = ProviderKeys::new(log.clone(), tables.clone(), Arc::clone(clock), ids.clone());
+    let gateway = Gateway {
+        log: log.clone(),
+        tables: tables.clone(),
+        upstreams: Arc::clone(&engines.upstreams),
+        vault: Arc::clone(&vault),
+        served,
+        access_tokens: Arc::clone(&access_tokens),
+        provider_keys: Arc::clone(&provider_keys),
+        observed: ObservedTargets::new(Arc::clone(clock)),
+        health: ProviderHealth::new(Arc::clone(clock)),
+        breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
+        retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
+        places: TargetPlaces::register(&engines.registry)?,
+        limits: Arc::clone(&limits),
+        content_salts: content_salts.clone(),
+        content_keeper,
+        figures: Arc::new(RequestFigures::register(&engines.registry)?),
+        leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
+        tracer,
+        access: Arc::clone(&engines.access),
+        clock: Arc::clone(clock),
+        ids: ids.clone(),
+        keep_alive: config.keep_alive,
+        timers: tokio_util::task::TaskTracker::new(),
+        abandoned: abandoned.clone(),
+        copies: copies.clone(),
+        tokens: TokenCounter::default(),
+        large_bodies: LargeBodies::default(),
+        bodies: Arc::clone(&engines.memories.inference),
+        answers: Arc::clone(&engines.memories.answers),
+    };
+    let last_uses = LastUses::new(Arc::clone(clock));
+    let queries = QueryState {
+        log: log.for_queries(),
+        tables: tables.clone(),
+        views: engines.node_views(),
+        clock: Arc::clone(clock),
+        is_current: {
+            let authenticator = Arc::clone(&authenticator);
+            Arc::new(move || authenticator.is_current())
+        },
+        closing: in_flight.draining(),
+        limits_left: limits_left(&limits, tables),
+        capabilities: capabilities(config.providers.clone()),
+        concurrency,
+        last_uses: last_uses.clone(),
+        reads: read_record(config, engines),
+        access_log: engines.access_log.as_ref().and_then(AccessLog::view),
+        published: engines.published.clone().map(PublishedPlace::new),
+        content_salts,
+        content: content.map(|content| content::reader(content.store.clone(), &vault)),
+    };
+    let health = Arc::new(Health {
+        log: log.clone(),
+        tables: tables.clone(),
+        views: engines.node_views(),
+        in_flight: in_flight.clone(),
+        roles: engines.roles.clone(),
+        limits: Arc::clone(&limits),
+    });
+    let grpc = config.grpc_listen.as_ref().map(|_| grpc_routes(queries.clone(), Arc::clone(&health))).transpose()?;
+    let gateway = Arc::new(gateway);
+    let doctor = Doctor::new(admin.clone(), Arc::clone(&gateway), config.providers.clone(), config.data.clone());
+    let explainer = ModelExplainer::new(admin.clone(), Arc::clone(&gateway));
+    let health_of_providers = provider_health::routes(admin.clone(), Arc::clone(&gateway));
+    let mut api = health_routes(health);
+    if config.mode.serves_requests() {
+        api = inference::routes(gateway)
+            .merge(admin::routes(admin))
+            .merge(doctor::routes(doctor))
+            .merge(model_explain::routes(explainer))
+            .merge(health_of_providers)
+            .merge(query::routes(queries, MODELS_WORDING))
+            .merge(api);
+    }
+    if config.metrics_listen.is_none() {
+        api = api.merge(metrics::routes(metrics_of(engines, in_flight, clock)));
+    }
+    let parts = DoorParts {
+        authenticator,
+        tables: tables.clone(),
+        access: Arc::clone(&engines.access),
+        access_log: engines.access_log.as_ref().map(AccessLog::recorder),
+        limits,
+        ids: ids.clone(),
+        in_flight: in_flight.clone(),
+        responses: ResponseMetrics::register(&engines.registry)?,
+        cors: config.cors.clone().map(Cors::new),
+        trusted_proxies: config.trusted_proxies.clone(),
+        last_uses,
+        loop_mark: engines.upstreams.loop_mark().clone(),
+    };
+    let door = Door::new(Arc::new(parts), published(api)?);
+    let grpc = grpc.map(|routes| door.with_routes(routes));
+    Ok(OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports })
+}
+
+fn read_record(config: &Config, engines: &Engines) -> ReadRecord {
+    let (access, all) = (Arc::clone(&engines.access), config.record_reads);
+    Arc::new(move |caller, kind| {
+        if all || kind.is_always_recorded() {
+            access.read(caller.context(), kind);
+        }
+    })
+}
+
+fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
+    let (limits, tables) = (Arc::clone(limits), tables.clone());
+    Arc::new(move |caller| {
+        let left = limits.remaining(&tables.load(), caller);
+        left.iter().filter_map(|left| serde_json::to_value(left).ok()).collect()
+    })
+}
+
+fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
+    Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
+}
+
+/// The text of an event's leaf; `None` if it has no JSON form, which no event of a log is without.
+fn leaf_of(recorded: &Recorded) -> Option<String> {
+    transparency::leaf(recorded).ok().map(|leaf| leaf.to_string())
+}
