@@ -24,7 +24,7 @@ use projections::views::NodeViews;
 use prometheus::{Registry, TextEncoder};
 
 use crate::in_flight::InFlight;
-use text::{Kind, TextWriter, seconds};
+use text::{MetricKind, MetricLabel, TextWriter, seconds};
 
 pub use process::ProcessSampler;
 pub use responses::{Area, ResponseMetrics};
@@ -98,8 +98,8 @@ impl Metrics {
             "1 while the gateway accepts no new requests",
             u8::from(self.in_flight.is_draining()),
         );
-        text.family("ledgerway_build_info", Kind::Gauge, "Always 1; the label is the version");
-        text.sample("ledgerway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.family("ledgerway_build_info", MetricKind::Gauge, "Always 1; the label is the version");
+        text.sample("ledgerway_build_info", &[MetricLabel { name: "version", value: env!("CARGO_PKG_VERSION") }], 1);
         if let Some(process) = self.process.sample().await {
             process.write(&mut text);
         }
@@ -133,11 +133,15 @@ impl Metrics {
     fn write_bodies(&self, text: &mut TextWriter<'_>) {
         let kinds = [("inference", &self.memories.inference), ("administration", &self.memories.administration)];
         let held = "ledgerway_request_body_bytes";
-        text.family(held, Kind::Gauge, "Bytes of request bodies in memory");
-        kinds.iter().for_each(|(kind, memory)| text.sample(held, &[("kind", kind)], memory.bytes_held()));
+        text.family(held, MetricKind::Gauge, "Bytes of request bodies in memory");
+        kinds.iter().for_each(|(kind, memory)| {
+            text.sample(held, &[MetricLabel { name: "kind", value: kind }], memory.bytes_held())
+        });
         let bound = "ledgerway_request_body_bytes_max";
-        text.family(bound, Kind::Gauge, "Limit of the bytes of request bodies in memory");
-        kinds.iter().for_each(|(kind, memory)| text.sample(bound, &[("kind", kind)], memory.bounds().process));
+        text.family(bound, MetricKind::Gauge, "Limit of the bytes of request bodies in memory");
+        kinds.iter().for_each(|(kind, memory)| {
+            text.sample(bound, &[MetricLabel { name: "kind", value: kind }], memory.bounds().process)
+        });
         let answers = &self.memories.answers;
         text.gauge("ledgerway_answer_bytes", "Bytes of responses above 16 KiB in memory", answers.bytes_held());
         let bound = "Limit of the bytes of responses in memory";
@@ -147,9 +151,9 @@ impl Metrics {
     fn write_views(&self, text: &mut TextWriter<'_>) {
         let views = self.views.status();
         let mut family = |name: &str, help: &str, value: &dyn Fn(&projections::views::ViewStatus) -> String| {
-            text.family(name, Kind::Gauge, help);
+            text.family(name, MetricKind::Gauge, help);
             for view in &views {
-                text.sample(name, &[("view", view.name)], value(view));
+                text.sample(name, &[MetricLabel { name: "view", value: view.name }], value(view));
             }
         };
         family("ledgerway_view_position", "Log position up to which the view is current", &|view| {
@@ -172,10 +176,10 @@ impl Metrics {
         let head = self.log.head().position;
         let reports: Vec<RoleReport> = self.roles.iter().map(RoleStatus::read).collect();
         let mut family = |name: &str, help: &str, value: &dyn Fn(&RoleReport) -> Option<u64>| {
-            text.family(name, Kind::Gauge, help);
+            text.family(name, MetricKind::Gauge, help);
             for report in &reports {
                 if let Some(value) = value(report) {
-                    text.sample(name, &[("role", report.role.as_str())], value);
+                    text.sample(name, &[MetricLabel { name: "role", value: report.role.as_str() }], value);
                 }
             }
         };
@@ -198,15 +202,15 @@ impl Metrics {
 
 fn write_commits(text: &mut TextWriter<'_>, figures: &BatchFigures) {
     const NAME: &str = "ledgerway_log_commit_seconds";
-    text.family(NAME, Kind::Histogram, "Time from the first statement of a batch to the end of its commit");
+    text.family(NAME, MetricKind::Histogram, "Time from the first statement of a batch to the end of its commit");
     let bucket = format!("{NAME}_bucket");
     let mut commits = 0;
     for (bound, class) in COMMIT_MICROS_BOUNDS.iter().zip(figures.commits_by_duration) {
         commits += class;
-        text.sample(&bucket, &[("le", &seconds(Duration::from_micros(*bound)))], commits);
+        text.sample(&bucket, &[MetricLabel { name: "le", value: &seconds(Duration::from_micros(*bound)) }], commits);
     }
     let commits: u64 = figures.commits_by_duration.iter().sum();
-    text.sample(&bucket, &[("le", "+Inf")], commits);
+    text.sample(&bucket, &[MetricLabel { name: "le", value: "+Inf" }], commits);
     text.sample(&format!("{NAME}_sum"), &[], seconds(Duration::from_micros(figures.commit_micros)));
     text.sample(&format!("{NAME}_count"), &[], commits);
 }

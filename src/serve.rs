@@ -42,7 +42,7 @@ use crate::server_process::{Signals, block_on_server};
 use crate::{logging, metrics};
 use applied_files::{FilesApplier, OwnGateway};
 use engines::{check_data_folder, metrics_of, start_engines};
-use opened_door::{OpenedDoor, open_door};
+use opened_door::{OpenedDoor, RunningCalls, open_door};
 use shutdown::{Running, shut_down};
 use welcome::Welcome;
 
@@ -100,8 +100,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let (abandoned, copies) = (AbandonedCalls::default(), Copies::default());
     let content = content::open(&config, &engines.registry, &ids).await?;
+    let running = RunningCalls { in_flight: &in_flight, abandoned: &abandoned, copies: &copies };
     let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
-        open_door(&config, &engines, &clock, &ids, (&in_flight, &abandoned, &copies), tracer, content.as_ref()).await?;
+        open_door(&config, &engines, &clock, &ids, running, tracer, content.as_ref()).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),

@@ -62,7 +62,7 @@ fn kinds() -> impl Iterator<Item = ProviderKind> {
 }
 
 fn name_of(kind: ProviderKind) -> &'static str {
-    ProviderKind::NAMED.iter().find(|(_, named)| *named == kind).map_or("", |(name, _)| name)
+    ProviderKind::NAMED.iter().find(|named| named.value == kind).map_or("", |named| named.name)
 }
 
 fn marked(figure: Option<String>, surface: Surface, kind: ProviderKind) -> String {

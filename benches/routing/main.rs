@@ -16,6 +16,7 @@ use command::inference::features_of;
 use dialects::{ClientRequest, Surface};
 use events::ids::RequestId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
+use events::named::NamedValue;
 use events::routing::{Candidate, ConditionSubject, Features, Observed, RoutingRule, RoutingRules, Strategy, choose};
 use harness::figures::{hundredths, per_mille};
 use harness::verdict::exit_code;
@@ -49,7 +50,7 @@ fn measure(out: &mut impl Write, count: u64) -> io::Result<()> {
         numbers.sort();
         black_box(&numbers);
     })?;
-    for (name, strategy) in Strategy::NAMED {
+    for NamedValue { name, value: strategy } in Strategy::NAMED {
         row(out, name, |number| {
             let prompt = PromptBound { tokens: 3_000, ..PromptBound::default() };
             let features = Features { request: Some(request(number)), prompt, choices: 1, output_tokens: Some(1_000) };

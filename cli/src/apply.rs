@@ -85,7 +85,8 @@ pub fn run(args: &ApplyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<
 /// Applies the files to the gateway at `url`, which has this data folder, with the operator's key, for as long as `may_go_on`. Returns
 /// what was done, in words.
 pub async fn apply_to(
-    (url, data): (&str, &Path),
+    url: &str,
+    data: &Path,
     files: &[SourceFile],
     prune: Option<&Label>,
     may_go_on: impl Fn() -> bool,

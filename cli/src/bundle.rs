@@ -31,7 +31,7 @@ pub fn run(args: &BundleArgs, flags: &Flags, runtime: &CommandRuntime) -> Result
     let published = Published::read(&ledger, &*log, runtime)?;
     let selection = Selection::of(&*log, range, published.head.size).map_err(Failure::not_begun)?;
     let header = Header::new(range, published.checkpoint.clone());
-    let Written { events, hashes } = write(&args.into, &header, &published, (&*log, &selection))?;
+    let Written { events, hashes } = write(&args.into, &header, &published, &*log, &selection)?;
     let (file, size) = (args.into.display(), published.head.size);
     print_line(&if json {
         let file = args.into.to_string_lossy();
@@ -48,7 +48,8 @@ fn write(
     into: &Path,
     header: &Header,
     published: &Published<'_>,
-    source: (&dyn Reader, &Selection),
+    log: &dyn Reader,
+    selection: &Selection,
 ) -> Result<Written, Failure> {
     let (partial, file) = PartialFile::create(into)?;
     let mut progress = Progress::new("writing", WithoutTerminal::Silent);
@@ -57,7 +58,8 @@ fn write(
         &mut BufWriter::new(&file),
         header,
         &published.head,
-        source,
+        log,
+        selection,
         &mut tile,
         &mut |position, last| progress.at(position, last),
     );

@@ -32,7 +32,7 @@ struct Range {
 }
 
 /// Why printing ended early.
-enum Stopped {
+enum ExportStopped {
     /// Nobody reads on.
     Closed,
     Failed(Failure),
@@ -40,7 +40,7 @@ enum Stopped {
 
 pub fn run(args: &ExportArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
     let range = Range::read(args)?;
-    let mut out = Output::new(&args.format)?;
+    let mut out = ExportOutput::new(&args.format)?;
     let printed = match &args.archive {
         Some(address) => {
             let archive = named_archive(Some(address))?;
@@ -53,8 +53,8 @@ pub fn run(args: &ExportArgs, flags: &Flags, runtime: &CommandRuntime) -> Result
         }
     };
     match printed.and_then(|()| out.flush()) {
-        Ok(()) | Err(Stopped::Closed) => Ok(()),
-        Err(Stopped::Failed(failure)) => Err(failure),
+        Ok(()) | Err(ExportStopped::Closed) => Ok(()),
+        Err(ExportStopped::Failed(failure)) => Err(failure),
     }
 }
 
@@ -89,7 +89,7 @@ impl Range {
     }
 }
 
-fn print_log(log: &dyn Reader, range: Range, out: &mut Output) -> Result<(), Stopped> {
+fn print_log(log: &dyn Reader, range: Range, out: &mut ExportOutput) -> Result<(), ExportStopped> {
     let head = log.head().map_err(Failure::from)?.position;
     range.must_end_by(head, &"the log")?;
     let (last, mut after) = (range.to.unwrap_or(head), range.from - 1);
@@ -103,7 +103,7 @@ fn print_log(log: &dyn Reader, range: Range, out: &mut Output) -> Result<(), Sto
     Ok(())
 }
 
-async fn print_archive(archive: &Archive, range: Range, out: &mut Output) -> Result<(), Stopped> {
+async fn print_archive(archive: &Archive, range: Range, out: &mut ExportOutput) -> Result<(), ExportStopped> {
     let unread = |error: ReadError| Failure::Failed(format!("cannot read the archive: {error}"));
     let opened = Segments::with_positions(archive, range.from, range.to.unwrap_or(u64::MAX)).await;
     let (mut segments, mut last) = (opened.map_err(unread)?, 0);
@@ -123,16 +123,16 @@ async fn print_archive(archive: &Archive, range: Range, out: &mut Output) -> Res
             }
         }
     }
-    range.must_end_by(last, archive).map_err(Stopped::from)
+    range.must_end_by(last, archive).map_err(ExportStopped::from)
 }
 
 /// Prints events in one of the formats.
-enum Output {
+enum ExportOutput {
     JsonLines(BufWriter<StdoutLock<'static>>),
     Csv { table: Box<csv::Writer<BufWriter<StdoutLock<'static>>>>, has_header: bool },
 }
 
-impl Output {
+impl ExportOutput {
     fn new(format: &str) -> Result<Self, Failure> {
         let out = BufWriter::new(io::stdout().lock());
         match format {
@@ -148,7 +148,7 @@ impl Output {
         }
     }
 
-    fn print(&mut self, recorded: &Recorded) -> Result<(), Stopped> {
+    fn print(&mut self, recorded: &Recorded) -> Result<(), ExportStopped> {
         let line = canonical::envelope(recorded).map_err(Failure::failed)?;
         match self {
             Self::JsonLines(out) => writeln!(out, "{line}")?,
@@ -162,7 +162,7 @@ impl Output {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Stopped> {
+    fn flush(&mut self) -> Result<(), ExportStopped> {
         match self {
             Self::JsonLines(out) => out.flush()?,
             Self::Csv { table, .. } => table.flush()?,
@@ -182,13 +182,13 @@ fn record(line: &str) -> Result<Vec<String>, Failure> {
     COLUMNS.iter().map(cell).collect()
 }
 
-impl From<Failure> for Stopped {
+impl From<Failure> for ExportStopped {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<io::Error> for Stopped {
+impl From<io::Error> for ExportStopped {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::BrokenPipe => Self::Closed,
@@ -197,7 +197,7 @@ impl From<io::Error> for Stopped {
     }
 }
 
-impl From<csv::Error> for Stopped {
+impl From<csv::Error> for ExportStopped {
     fn from(error: csv::Error) -> Self {
         match error.into_kind() {
             csv::ErrorKind::Io(error) => error.into(),

@@ -22,10 +22,10 @@ pub enum WithoutTerminal {
 /// Shows progress until it is dropped; a bar is then removed from the screen.
 pub struct Progress {
     task: String,
-    output: Output,
+    output: ProgressOutput,
 }
 
-enum Output {
+enum ProgressOutput {
     Bar(ProgressBar),
     Lines(Option<LastLine>),
     Silent,
@@ -42,16 +42,16 @@ impl Progress {
     pub fn new(task: impl Into<String>, without_terminal: WithoutTerminal) -> Self {
         let task = task.into();
         let output = match without_terminal {
-            _ if std::io::stderr().is_terminal() => Output::Bar(bar(&task)),
-            WithoutTerminal::Lines => Output::Lines(None),
-            WithoutTerminal::Silent => Output::Silent,
+            _ if std::io::stderr().is_terminal() => ProgressOutput::Bar(bar(&task)),
+            WithoutTerminal::Lines => ProgressOutput::Lines(None),
+            WithoutTerminal::Silent => ProgressOutput::Silent,
         };
         Self { task, output }
     }
 
     /// Shows a spinner instead of a bar, for a task whose length is unknown.
     pub fn spin(&self) {
-        if let Output::Bar(bar) = &self.output {
+        if let ProgressOutput::Bar(bar) = &self.output {
             bar.set_style(style(ProgressStyle::with_template(SPINNER)));
             bar.enable_steady_tick(std::time::Duration::from_millis(120));
         }
@@ -61,11 +61,11 @@ impl Progress {
     pub fn at(&mut self, position: u64, total: u64) {
         match &mut self.output {
             // Both at once: one after the other would show a wrong state in between.
-            Output::Bar(bar) => bar.update(|state| {
+            ProgressOutput::Bar(bar) => bar.update(|state| {
                 state.set_len(total);
                 state.set_pos(position);
             }),
-            Output::Lines(last_line) => {
+            ProgressOutput::Lines(last_line) => {
                 let percent = position.saturating_mul(100).checked_div(total).unwrap_or(0);
                 let step = percent - percent % LINE_STEP_PERCENT;
                 if last_line.as_ref().is_none_or(|line| step > line.percent) {
@@ -73,20 +73,20 @@ impl Progress {
                     print_error(&format!("{}: {percent} %, {position} of {total} events", self.task));
                 }
             }
-            Output::Silent => {}
+            ProgressOutput::Silent => {}
         }
     }
 
     /// Shows the task as complete, even if its last step was never reported.
     pub fn done(mut self) {
         let total = match &self.output {
-            Output::Bar(bar) => bar.length(),
-            Output::Lines(last_line) => last_line.as_ref().map(|line| line.total),
-            Output::Silent => None,
+            ProgressOutput::Bar(bar) => bar.length(),
+            ProgressOutput::Lines(last_line) => last_line.as_ref().map(|line| line.total),
+            ProgressOutput::Silent => None,
         };
         let Some(total) = total else { return };
         self.at(total, total);
-        if let Output::Bar(bar) = &self.output {
+        if let ProgressOutput::Bar(bar) = &self.output {
             // Draws the bar, which an update does not always do.
             bar.finish();
         }
@@ -95,7 +95,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Output::Bar(bar) = &self.output {
+        if let ProgressOutput::Bar(bar) = &self.output {
             bar.finish_and_clear();
         }
     }

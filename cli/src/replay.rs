@@ -32,7 +32,7 @@ pub fn run(args: &ReplayArgs, flags: &Flags) -> Result<(), Failure> {
     // Beside a database, those of the node whose folder is named, or of the one here.
     let snapshots = folder.or_else(|| args.ledger.data.folder()).map(|folder| folder.join(SNAPSHOTS_FOLDER));
     let snapshots: Vec<&Path> = snapshots.iter().map(PathBuf::as_path).collect();
-    let build = || build_file(&partial, (&ledger, &snapshots), as_of, args, &clock);
+    let build = || build_file(&partial, &ledger, &snapshots, as_of, args, &clock);
     let built = match folder {
         Some(folder) => offline::read_consistently(folder, build),
         None => build(),
@@ -50,7 +50,8 @@ pub fn run(args: &ReplayArgs, flags: &Flags) -> Result<(), Failure> {
 /// Builds the views in the partial file. Returns the position that they are as of.
 fn build_file(
     partial: &PartialFile,
-    (ledger, snapshots): (&LedgerPlace, &[&Path]),
+    ledger: &LedgerPlace,
+    snapshots: &[&Path],
     as_of: Moment,
     args: &ReplayArgs,
     clock: &SystemClock,

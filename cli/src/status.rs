@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use access::limits::LocalSince;
 use chrono::{DateTime, NaiveTime, Utc};
-use events::event::StreamKind;
-use events::event::admin::Scope;
+use events::event::admin::{NarrowedScope, Scope};
 use events::ledger::Balances;
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use events_log::lock::{LockHolder, lock_holder};
 use events_log::{Head, LimitSharing, LogError, Reader, RunningNode, offline};
 use projections::views::VIEWS_FILE;
-use projections::views::summary::{ViewsSummary, summarize};
+use projections::views::summary::{NamedResource, SummarizedView, ViewsSummary, summarize};
 use secrets::keyless::{self, KeylessProvider};
 use serde_json::{Value, json};
 
@@ -98,7 +97,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let (head, balances) = reader.balances(now).map_err(|error| unreadable(ledger, &error))?;
     let midnight = now.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp();
-    let read_views = |of: Option<&Path>, named: &[(StreamKind, String)]| match of {
+    let read_views = |of: Option<&Path>, named: &[NamedResource]| match of {
         Some(dir) => summarize(dir, midnight, SHOWN_MAX, named)
             .map_err(|error| unreadable(&dir.join(VIEWS_FILE).display(), &error)),
         None => Ok(None),
@@ -117,8 +116,8 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let refusals = known_refusals(views_summary.as_ref()).unwrap_or_default();
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
     let mut near = budgets::near_limits(&balances, &refused, head.time_after(now));
-    let owners: Vec<(StreamKind, String)> =
-        near.iter().map(|budget| (budget.scope.kind(), budget.scope.owner.to_string())).collect();
+    let named = |of: &NarrowedScope| NamedResource { kind: of.kind(), id: of.owner.to_string() };
+    let owners: Vec<_> = near.iter().map(|budget| named(&budget.scope)).collect();
     // Again, for the names of these owners, who are only known now.
     views_summary = read_views(views_folder.shown, &owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope.owner { Some(id) } else { None });
@@ -179,7 +178,8 @@ fn known_refusals(views_summary: Option<&ViewsSummary>) -> Option<&[u64]> {
 }
 
 fn is_behind(views_summary: &ViewsSummary, head: u64) -> bool {
-    views_summary.views.iter().any(|(_, checkpoint)| checkpoint.as_ref().is_some_and(|found| found.position < head))
+    let is_behind = |view: &SummarizedView| view.checkpoint.as_ref().is_some_and(|found| found.position < head);
+    views_summary.views.iter().any(is_behind)
 }
 
 /// The size of a database with its write-ahead log.
@@ -245,7 +245,7 @@ impl Status {
 
     fn views_json(&self) -> Vec<Value> {
         let views = self.views_summary.as_ref().map(|views_summary| views_summary.views.as_slice()).unwrap_or_default();
-        let view = views.iter().map(|(view, checkpoint)| {
+        let view = views.iter().map(|SummarizedView { view, checkpoint }| {
             let checkpoint = checkpoint.clone().unwrap_or_default();
             json!({
                 "name": view.as_str(),

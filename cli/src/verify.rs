@@ -38,7 +38,7 @@ const BROKEN_WAL: &str =
 const DIFFERENT: &str = "restore ledger.db from a backup; without one, docs/operations.md#failures says how to find out which side is wrong";
 
 /// The parts that were found sound.
-struct Verified {
+struct VerifiedLedger {
     log: Sound,
     /// `None` if the views were not asked for.
     views: Option<Comparison>,
@@ -86,8 +86,7 @@ fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(
         None => args.ledger.data.folder().filter(|dir| !dir.join(LEDGER_FILE).exists()),
     };
     let published = PublishedAt::named(args, folder)?;
-    let published = published.as_ref().map(|published| (published, runtime));
-    let verify = || verify(folder, copy.as_ref(), published, &ledger, log_only);
+    let verify = || verify(folder, copy.as_ref(), published.as_ref(), runtime, &ledger, log_only);
     let verified = match (&ledger, folder) {
         (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, verify),
         _ => verify(),
@@ -139,22 +138,23 @@ fn is_ledger_named(args: &VerifyArgs, flags: &Flags) -> Result<bool, Failure> {
 fn verify(
     folder: Option<&Path>,
     copy: Option<&DatabaseAddress>,
-    published: Option<(&PublishedAt, &CommandRuntime)>,
+    published: Option<&PublishedAt>,
+    runtime: &CommandRuntime,
     ledger: &LedgerPlace,
     log_only: bool,
-) -> Result<Verified, Fault> {
+) -> Result<VerifiedLedger, Fault> {
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let log = check_log(ledger, &*reader, Progress::new("log", WithoutTerminal::Silent));
     let checkpoint = match &log {
         Err(Fault::Unreadable(_)) => Ok(None),
         Ok(_) | Err(Fault::Broken { .. }) => {
-            published.map(|(published, runtime)| published.check(&*reader, Extent::Whole, runtime)).transpose()
+            published.map(|published| published.check(&*reader, Extent::Whole, runtime)).transpose()
         }
     };
     let (log, checkpoint) = both(log, checkpoint)?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
     let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    Ok(Verified { log, views, copy, checkpoint })
+    Ok(VerifiedLedger { log, views, copy, checkpoint })
 }
 
 /// The fault at the earlier position, if there are two: an event that was changed may break a rule only later.
@@ -300,7 +300,7 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 
 /// One line for people, and a table of what was proven.
 fn summary(
-    Verified { log: Sound { events, open_holds }, views, copy, checkpoint }: &Verified,
+    VerifiedLedger { log: Sound { events, open_holds }, views, copy, checkpoint }: &VerifiedLedger,
     folder: Option<&Path>,
 ) -> String {
     let copy = copy.as_ref().map(|VerifiedCopy { rows, position, lag_events }| {
@@ -325,7 +325,7 @@ fn summary(
     format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}\n\n{proven}")
 }
 
-fn as_json(Verified { log: sound, views, copy, checkpoint }: &Verified) -> serde_json::Value {
+fn as_json(VerifiedLedger { log: sound, views, copy, checkpoint }: &VerifiedLedger) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),

@@ -42,7 +42,7 @@ use crate::inference::Gateway;
 use one_provider::CheckedTenants;
 use report::{CheckedProvider, Report};
 use schedule::Schedule;
-use target::{Known, Retirements};
+use target::{OfferedModels, Retirements};
 
 /// The dependencies of the checks.
 pub struct Doctor {
@@ -125,7 +125,7 @@ async fn run(doctor: &Doctor, catalogue: &Catalogue) -> Report {
     let is_live = |provider: &&Arc<Provider>| tables.live_provider(provider.provider_id).is_some();
     let providers: Vec<_> = tables.providers().map(|entry| &entry.value).filter(is_live).cloned().collect();
     let (schedule, left_out) = Schedule::of(providers);
-    let known = Known { catalogue, named: doctor.named.as_deref() };
+    let known = OfferedModels { catalogue, named: doctor.named.as_deref() };
     let (targets, mut retirements) = target::check(&tables, &known, now, None);
     // Checks take up to a minute; the tables change meanwhile.
     drop(tables);

@@ -61,7 +61,7 @@ use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;
 use crate::admin::recording::{self, Author, Step};
 use check_times::CheckTimes;
-use reconciliation::{Plan, Source, reconcile};
+use reconciliation::{ModelSource, ReconciliationPlan, reconcile};
 use recording_state::RecordingState;
 use watch::Watch;
 
@@ -131,7 +131,7 @@ impl Environment {
     }
 
     /// Records what these sources change.
-    async fn record_offers(&self, sources: &[Source]) -> Result<(), CommandError> {
+    async fn record_offers(&self, sources: &[ModelSource]) -> Result<(), CommandError> {
         // Another node may have recorded what these tables do not have yet.
         self.catch_up().await?;
         let tables = self.parts.tables.load();
@@ -194,9 +194,9 @@ impl Environment {
     }
 
     /// Records a plan; returns the position of its last event.
-    async fn record(&self, plan: Plan, author: &Author) -> Result<u64, CommandError> {
+    async fn record(&self, plan: ReconciliationPlan, author: &Author) -> Result<u64, CommandError> {
         let ended = plan.ended_providers();
-        let Plan { providers, prices, models } = plan;
+        let ReconciliationPlan { providers, prices, models } = plan;
         let (ending_prices, prices): (Vec<_>, Vec<_>) = prices.into_iter().partition(Step::is_end);
         let (ending_models, models): (Vec<_>, Vec<_>) = models.into_iter().partition(Step::is_end);
         let log = &self.parts.log;

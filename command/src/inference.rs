@@ -164,7 +164,7 @@ async fn infer(
     let response = match gateway.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
-            serve(&gateway, surface, id, &caller, request, (UnheldRequest { permit, timeline }, &mut limits)).await
+            serve(&gateway, surface, id, &caller, request, UnheldRequest { permit, timeline }, &mut limits).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
@@ -186,9 +186,10 @@ async fn serve(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    (mut unheld, limits): (UnheldRequest, &mut BindingLimits),
+    mut unheld: UnheldRequest,
+    limits: &mut BindingLimits,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, surface, id, caller, request, (&mut unheld, limits)).await {
+    match prepare(gateway, surface, id, caller, request, &mut unheld, limits).await {
         Ok(mut prepared) => {
             let to_copy = prepared.to_copy.take();
             let after_served = to_copy.map(|request| shadow::after_served(gateway, request));

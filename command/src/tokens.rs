@@ -49,9 +49,16 @@ impl Default for TokenCounter {
     }
 }
 
+/// The excess of a body's bytes over its tokens with a tokenizer.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenSavings {
+    pub tokenizer: Tokenizer,
+    pub tokens: u64,
+}
+
 impl TokenCounter {
     /// For each of these tokenizers, by how much the body's bytes exceed its tokens. `None` if there was no permit in time.
-    pub async fn savings(&self, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<(Tokenizer, u64)>> {
+    pub async fn savings(&self, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<TokenSavings>> {
         let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
         let counting = spawn_blocking(move || {
             let _permit = permit;
@@ -59,7 +66,8 @@ impl TokenCounter {
             // The first use of a tokenizer loads its ranks, which is not part of the counting time.
             let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
             let until = Instant::now() + COUNTING_MAX;
-            Some(encoders.into_iter().map(|(tokenizer, encoder)| (tokenizer, saving(body, encoder, until))).collect())
+            let savings = |(tokenizer, encoder)| TokenSavings { tokenizer, tokens: saving(body, encoder, until) };
+            Some(encoders.into_iter().map(savings).collect())
         });
         // If loading the ranks takes too long, the next request finds them loaded.
         timeout(WAIT_MAX, counting).await.ok()?.ok()?
@@ -254,7 +262,7 @@ mod tests {
             encoder(tokenizer);
         }
         let savings = TokenCounter::default().savings(body.to_string().into(), BOTH.to_vec()).await.expect("a permit");
-        for (tokenizer, saved) in savings {
+        for TokenSavings { tokenizer, tokens: saved } in savings {
             assert!(saved > prose.len() as u64 * 7 / 10, "{saved} of {} by {tokenizer:?}", prose.len());
         }
     }

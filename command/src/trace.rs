@@ -19,7 +19,7 @@ pub use export::{Exporting, TraceFigures, TraceTarget};
 pub use parent::{TRACEPARENT, TRACESTATE, TraceParent};
 pub use span::{Attribute, Kind, Span, SpanId, TraceId};
 
-use export::Queue;
+use export::SpanQueue;
 
 /// The `traceparent` flag of a sampled trace.
 const SAMPLED: u8 = 1;
@@ -28,7 +28,7 @@ const SAMPLED: u8 = 1;
 pub struct Tracer {
     ids: IdMaker,
     clock: Arc<dyn Clock>,
-    queue: Queue,
+    queue: SpanQueue,
 }
 
 /// The trace headers of a call to an upstream.

@@ -14,10 +14,10 @@ use serde_json::Error;
 
 /// Appends a value to a buffer. Errors: the value cannot be JSON, for example a map whose keys are no strings.
 pub fn write(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-    value.serialize(Writer(out))
+    value.serialize(CompactWriter(out))
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
+struct CompactWriter<'a>(&'a mut Vec<u8>);
 
 /// An open object or array.
 struct Container<'a> {
@@ -95,7 +95,7 @@ macro_rules! through_serde_json {
     };
 }
 
-impl<'a> Serializer for Writer<'a> {
+impl<'a> Serializer for CompactWriter<'a> {
     type Ok = ();
     type Error = Error;
     type SerializeSeq = Container<'a>;

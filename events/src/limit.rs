@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_measure_of_either_kind_is_read_as_what_it_was_written_as() {
-        let made = Measure::NAMED.iter().map(|(word, measure)| (*word, LimitedMeasure::Configured(*measure)));
-        let built_in = BuiltInMeasure::NAMED.iter().map(|(word, measure)| (*word, LimitedMeasure::BuiltIn(*measure)));
+        let made = Measure::NAMED.iter().map(|named| (named.name, LimitedMeasure::Configured(named.value)));
+        let built_in = BuiltInMeasure::NAMED.iter().map(|named| (named.name, LimitedMeasure::BuiltIn(named.value)));
         for (word, measure) in made.chain(built_in) {
             assert_eq!(serde_json::to_value(measure).ok(), Some(word.into()));
             assert_eq!(serde_json::from_value(word.into()).ok(), Some(measure));

@@ -1,6 +1,19 @@
 //! Enums whose variants are words, on the wire, in columns and in text. Each word is a literal, written once, so that no
 //! name in the code decides what is recorded.
 
+/// A value with the word for it. Tables of them say which words are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedValue<T> {
+    pub name: &'static str,
+    pub value: T,
+}
+
+impl<T> NamedValue<T> {
+    pub const fn new(name: &'static str, value: T) -> Self {
+        Self { name, value }
+    }
+}
+
 /// Defines an enum that is read and written as words: `ALL`, in the order of the rows, `words`, `parse`, `as_str`, `Display`.
 #[macro_export]
 macro_rules! named {
@@ -14,7 +27,8 @@ macro_rules! named {
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
             /// All variants with their words.
-            pub const NAMED: &'static [(&'static str, Self)] = &[$(($word, Self::$variant),)+];
+            pub const NAMED: &'static [$crate::named::NamedValue<Self>] =
+                &[$($crate::named::NamedValue::new($word, Self::$variant),)+];
 
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -24,7 +38,7 @@ macro_rules! named {
 
             /// The words of all variants.
             pub fn words() -> impl Iterator<Item = &'static str> {
-                Self::NAMED.iter().map(|(word, _)| *word)
+                Self::NAMED.iter().map(|named| named.name)
             }
 
             /// `None` if no variant has this word.

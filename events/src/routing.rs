@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::RequestId;
 use crate::money::{NanoUsd, PromptBound, Tariff};
 use crate::named;
+use crate::named::NamedValue;
 
 mod affinity;
 mod canary;
@@ -100,20 +101,20 @@ pub use shadow::Shadow;
 
 impl Strategy {
     /// Strategies that a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
-    pub const CHOOSABLE: &'static [(&'static str, Self)] = &[
-        ("priority", Self::Priority),
-        ("weighted", Self::Weighted),
-        ("cost", Self::Cost),
-        ("latency", Self::Latency),
-        ("performance", Self::Latency),
-        ("balanced", Self::Balanced),
-        ("quality", Self::Quality),
+    pub const CHOOSABLE: &'static [NamedValue<Self>] = &[
+        NamedValue::new("priority", Self::Priority),
+        NamedValue::new("weighted", Self::Weighted),
+        NamedValue::new("cost", Self::Cost),
+        NamedValue::new("latency", Self::Latency),
+        NamedValue::new("performance", Self::Latency),
+        NamedValue::new("balanced", Self::Balanced),
+        NamedValue::new("quality", Self::Quality),
     ];
 
     /// Strategies that administration accepts for a model: those above, the rules, and the choice of the tenant.
-    pub const ACCEPTED: &'static [(&'static str, Self)] = &{
-        let mut accepted = [("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
-        accepted[Self::CHOOSABLE.len() + 1] = ("tenant_default", Self::TenantDefault);
+    pub const ACCEPTED: &'static [NamedValue<Self>] = &{
+        let mut accepted = [NamedValue::new("rules", Self::Rules); Self::CHOOSABLE.len() + 2];
+        accepted[Self::CHOOSABLE.len() + 1] = NamedValue::new("tenant_default", Self::TenantDefault);
         let mut at = 0;
         while at < Self::CHOOSABLE.len() {
             accepted[at] = Self::CHOOSABLE[at];
@@ -198,7 +199,7 @@ impl Features {
 #[derive(Debug)]
 pub struct Ranked<'a> {
     pub candidate: Candidate<'a>,
-    pub figures: Figures,
+    pub figures: RankFigures,
     /// The candidate's index in the input.
     index: usize,
 }
@@ -209,19 +210,19 @@ const FIGURE_MAX: u64 = (1 << 53) - 1;
 /// The two figures that a candidate's rank follows from: the second decides among equals of the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
-pub struct Figures {
+pub struct RankFigures {
     pub first: u64,
     pub second: u64,
 }
 
-impl From<[u64; 2]> for Figures {
+impl From<[u64; 2]> for RankFigures {
     fn from([first, second]: [u64; 2]) -> Self {
         Self { first, second }
     }
 }
 
-impl From<Figures> for [u64; 2] {
-    fn from(Figures { first, second }: Figures) -> Self {
+impl From<RankFigures> for [u64; 2] {
+    fn from(RankFigures { first, second }: RankFigures) -> Self {
         [first, second]
     }
 }
@@ -280,8 +281,8 @@ pub fn choose<'a>(
     let mut ranking = ranked(candidates);
     strategy.rate(&mut ranking, features);
     for ranked in &mut ranking {
-        let Figures { first, second } = ranked.figures;
-        ranked.figures = Figures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
+        let RankFigures { first, second } = ranked.figures;
+        ranked.figures = RankFigures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
     }
     strategy.arrange(&mut ranking, features.request);
     Order { strategy, ranking, canary: None }
@@ -290,7 +291,7 @@ pub fn choose<'a>(
 /// Orders the candidates of a request again, by the figures that were recorded for each.
 pub fn choose_again<'a>(
     strategy: Strategy,
-    candidates: impl IntoIterator<Item = (Candidate<'a>, Figures)>,
+    candidates: impl IntoIterator<Item = (Candidate<'a>, RankFigures)>,
     request: RequestId,
 ) -> Order<'a> {
     let (candidates, figures): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
@@ -307,7 +308,7 @@ const INSERTION_SORT_MAX: usize = 20;
 
 /// The candidates in the order of the input.
 fn ranked<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Vec<Ranked<'a>> {
-    let ranked = |(index, candidate)| Ranked { candidate, figures: Figures::default(), index };
+    let ranked = |(index, candidate)| Ranked { candidate, figures: RankFigures::default(), index };
     candidates.into_iter().enumerate().map(ranked).collect()
 }
 
@@ -347,7 +348,7 @@ impl Order<'_> {
     }
 
     /// The figures of the candidate with this index.
-    pub fn figures(&self, index: usize) -> Option<Figures> {
+    pub fn figures(&self, index: usize) -> Option<RankFigures> {
         self.ranking.iter().find(|ranked| ranked.index == index).map(|ranked| ranked.figures)
     }
 

@@ -23,7 +23,7 @@ use events::event::hold::BudgetWindow;
 use events::event::{Recorded, Stream};
 
 use super::draft::{Draft, StateRows};
-use super::facts::{Facts, Wanted};
+use super::facts::{Facts, WantedFacts};
 use super::follow::AppendedBy;
 use super::lease::RolePlace;
 use super::lock::{FolderError, FolderLock};
@@ -52,7 +52,7 @@ pub(super) enum TurnState {
 
 /// The next events of a log, whole batches of them.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct EventPage {
     /// In order; empty at the end of the log.
     pub(super) events: Vec<Arc<Recorded>>,
     /// The stored rows of the state were written with the last of these events, by whoever appended it.
@@ -113,7 +113,7 @@ pub(super) trait Engine {
 
     /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent. `None`
     /// if the log no longer ends at `position`: windows of a later state must not get into the balances.
-    fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError>;
+    fn facts(&mut self, position: u64, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Option<Facts>, LogError>;
 
     /// The last sequence of each stream; 0 for an empty one.
     fn last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError>;
@@ -131,7 +131,7 @@ pub(super) trait Engine {
     ///
     /// Errors: [`LogError::Forked`] if the log is not the one that ended there; [`LogError::NodeKeyReplaced`] if another process
     /// replaced the node key in them.
-    fn since(&mut self, position: u64) -> Result<Page, LogError>;
+    fn since(&mut self, position: u64) -> Result<EventPage, LogError>;
 
     /// The stored rows of these windows, if any. `None` if one of them may count the event at `position`: it was written with
     /// this event or a later one. Needed only if the log is shared: the writer does not fold what follows on another one.

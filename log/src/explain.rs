@@ -126,7 +126,7 @@ pub fn explain(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> R
         Event::Inference(Inference::Admitted(admitted)) => {
             let held = evidence.held();
             let bound = bound::check(&evidence, begin, admitted, held);
-            explanation.admission = Some(admission::check(reader, &evidence, (begin, admitted), &bound)?);
+            explanation.admission = Some(admission::check(reader, &evidence, begin, admitted, &bound)?);
             explanation.bound = Some(bound);
             explanation.route = Some(route::check(&evidence, begin, admitted));
             explanation.settlement = settlement::check(&evidence, held);

@@ -28,7 +28,7 @@ pub(super) struct Claim {
 
 /// The facts that a batch needs.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct WantedFacts {
     pub(super) streams: HashSet<Stream>,
     pub(super) names: HashSet<Name>,
     pub(super) replies: HashSet<ReplyKey>,
@@ -93,7 +93,7 @@ impl Facts {
 
     /// The windows that ended holds may still move, and that may have been dropped from memory: those of an expired hold,
     /// which an end that comes late corrects, and those of a settled one that is charged anew.
-    pub(super) fn movable_windows(&self, wanted: &Wanted) -> Vec<BudgetWindow> {
+    pub(super) fn movable_windows(&self, wanted: &WantedFacts) -> Vec<BudgetWindow> {
         let expired =
             self.holds.values().filter_map(|history| history.expired.as_ref()).flat_map(|ended| &ended.windows);
         let charges = wanted.charges.iter().filter_map(|request| self.hold(*request)?.settled_in.as_ref()).flatten();

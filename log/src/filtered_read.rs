@@ -35,10 +35,16 @@ pub(super) struct FilteredRead {
 /// Positions to look for matching events in, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Range {
-    /// After the first position, up to the second, in the blocks of this owner.
-    Blocks(Owner, (u64, u64)),
-    /// All after the first position, up to the second.
-    All((u64, u64)),
+    /// Those in the blocks of this owner.
+    Blocks(Owner, Positions),
+    All(Positions),
+}
+
+/// The positions after `after`, up to `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Positions {
+    pub(super) after: u64,
+    pub(super) until: u64,
 }
 
 /// The block with which a read of an owner's blocks ends: the one with this number among the owner's blocks from `from` on, with
@@ -83,10 +89,10 @@ impl FilteredRead {
     pub(super) fn ranges(&self, until: u64) -> impl Iterator<Item = Range> {
         let (blocks, all) = match self.last_block() {
             Some(LastBlock { owner, .. }) => {
-                let blocks = (self.after, self.log.blocks_until.min(until));
-                (Some((owner, blocks)), (self.after.max(self.log.blocks_until), until))
+                let blocks = Positions { after: self.after, until: self.log.blocks_until.min(until) };
+                (Some((owner, blocks)), Positions { after: self.after.max(self.log.blocks_until), until })
             }
-            None => (None, (self.after, until)),
+            None => (None, Positions { after: self.after, until }),
         };
         let blocks = blocks.map(|(owner, positions)| Range::Blocks(owner, positions));
         blocks.into_iter().chain([Range::All(all)]).filter(|range| !range.is_empty())
@@ -101,8 +107,8 @@ impl FilteredRead {
 
 impl Range {
     const fn is_empty(&self) -> bool {
-        let (Self::Blocks(_, (after, until)) | Self::All((after, until))) = self;
-        *after >= *until
+        let (Self::Blocks(_, positions) | Self::All(positions)) = self;
+        positions.after >= positions.until
     }
 }
 
@@ -120,6 +126,10 @@ mod tests {
         EventFilter { tenant: Some(TenantId::from(Uuid::from_u128(1))), ..EventFilter::default() }
     }
 
+    fn all(after: u64, until: u64) -> Range {
+        Range::All(Positions { after, until })
+    }
+
     fn ranges(read: &FilteredRead, last_block: Option<u64>) -> Vec<Range> {
         read.ranges(read.until(last_block)).collect()
     }
@@ -128,9 +138,9 @@ mod tests {
     fn what_is_of_nobody_is_read_a_bounded_number_of_positions_at_a_time() {
         let read = FilteredRead::new(&EventFilter::default(), 10, LOG);
         assert_eq!(read.last_block(), None);
-        assert_eq!(ranges(&read, None), [Range::All((10, 10 + READ_POSITIONS_MAX))]);
+        assert_eq!(ranges(&read, None), [all(10, 10 + READ_POSITIONS_MAX)]);
         let read = FilteredRead::new(&EventFilter::default(), 999_990, LOG);
-        assert_eq!(ranges(&read, None), [Range::All((999_990, 1_000_000))]);
+        assert_eq!(ranges(&read, None), [all(999_990, 1_000_000)]);
         assert_eq!(ranges(&FilteredRead::new(&EventFilter::default(), 1_000_000, LOG), None), []);
     }
 
@@ -139,7 +149,7 @@ mod tests {
         let types = Some(vec![("price.created".to_owned(), 1)]);
         let read = FilteredRead::new(&EventFilter { types, ..of_tenant() }, 10, LOG);
         assert_eq!(read.last_block(), None);
-        assert_eq!(ranges(&read, None), [Range::All((10, 1_000_000))]);
+        assert_eq!(ranges(&read, None), [all(10, 1_000_000)]);
     }
 
     #[test]
@@ -147,18 +157,18 @@ mod tests {
         let read = FilteredRead::new(&of_tenant(), 640, LOG);
         let LastBlock { owner, from, nth } = read.last_block().expect("it is of a tenant");
         assert_eq!((from, nth), (10, 1023));
-        assert_eq!(ranges(&read, Some(20)), [Range::Blocks(owner, (640, 20 * 64 + 63))]);
-        let rest = [Range::Blocks(owner, (640, 900_000)), Range::All((900_000, 1_000_000))];
+        assert_eq!(ranges(&read, Some(20)), [Range::Blocks(owner, Positions { after: 640, until: 20 * 64 + 63 })]);
+        let rest = [Range::Blocks(owner, Positions { after: 640, until: 900_000 }), all(900_000, 1_000_000)];
         assert_eq!(ranges(&read, None), rest);
         let later = FilteredRead::new(&of_tenant(), 950_000, LOG);
-        assert_eq!(ranges(&later, None), [Range::All((950_000, 1_000_000))]);
+        assert_eq!(ranges(&later, None), [all(950_000, 1_000_000)]);
     }
 
     #[test]
     fn times_bound_the_positions() {
         let log = LogAtRead { from: Some(101), to: Some(201), ..LOG };
         let read = FilteredRead::new(&EventFilter::default(), 10, log);
-        assert_eq!(ranges(&read, None), [Range::All((100, 200))]);
+        assert_eq!(ranges(&read, None), [all(100, 200)]);
         let part = read.part(Vec::new(), read.until(None), 5);
         assert_eq!((part.until, part.head, part.end), (200, 1_000_000, 200));
         let behind = FilteredRead::new(&EventFilter::default(), 300, log);

@@ -80,7 +80,8 @@ type Reading = JoinHandle<Result<(Box<dyn Reader>, Vec<Arc<Recorded>>), LogError
 impl Follower {
     pub(super) fn new(
         tail: broadcast::Receiver<TailBatch>,
-        (readers, node_id): (Arc<Readers>, Option<Arc<str>>),
+        readers: Arc<Readers>,
+        node_id: Option<Arc<str>>,
         position: u64,
         page: usize,
         is_behind: bool,

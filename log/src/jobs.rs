@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::LogError;
 use super::answers::Answers;
 use super::draft::Draft;
-use super::facts::{Facts, Wanted};
+use super::facts::{Facts, WantedFacts};
 use super::follow::EventBatch;
 use super::recent_changes::RecentChanges;
 
@@ -51,7 +51,7 @@ pub(super) enum Message {
 /// A job, whatever the type of its answer.
 pub(super) trait Job: Send {
     /// Adds the facts that it needs.
-    fn wants(&self, balances: &Balances, wanted: &mut Wanted);
+    fn wants(&self, balances: &Balances, wanted: &mut WantedFacts);
 
     /// Decides, and keeps the decision. Called again if the draft could not be written.
     fn decide(&mut self, batch: &mut OpenBatch<'_>);
@@ -121,7 +121,7 @@ pub(super) trait JobKind: Send + Sized + 'static {
     type Answer: Send;
     type Error: From<LogError> + Send;
 
-    fn wants(&self, _balances: &Balances, _wanted: &mut Wanted) {}
+    fn wants(&self, _balances: &Balances, _wanted: &mut WantedFacts) {}
 
     /// Errors: nothing of this job will be recorded. The other jobs of the batch are not affected.
     fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Self::Decided, Self::Error>;
@@ -185,7 +185,7 @@ impl<K: JobKind> QueuedJob<K> {
 }
 
 impl<K: JobKind> Job for QueuedJob<K> {
-    fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, balances: &Balances, wanted: &mut WantedFacts) {
         self.kind.wants(balances, wanted);
     }
 

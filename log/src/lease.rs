@@ -70,7 +70,7 @@ impl LeaseHolder {
             let asked_at = clock.monotonic();
             match rows.take(role).await {
                 Ok(Some(token)) => {
-                    let term = Some(Term::start(role, token, asked_at, Arc::clone(place), Arc::clone(clock)));
+                    let term = Some(LeaseTerm::start(role, token, asked_at, Arc::clone(place), Arc::clone(clock)));
                     return Lease { role, token, place: Arc::clone(place), term };
                 }
                 Ok(None) => self.status.waiting(),
@@ -87,7 +87,7 @@ pub struct Lease {
     token: i64,
     place: Arc<RolePlace>,
     /// `None` if nobody else can have it.
-    term: Option<Term>,
+    term: Option<LeaseTerm>,
 }
 
 impl Lease {
@@ -98,7 +98,7 @@ impl Lease {
 
     /// False once another process may have the role, and from then on.
     pub fn is_held(&self) -> bool {
-        self.term.as_ref().is_none_or(Term::is_running)
+        self.term.as_ref().is_none_or(LeaseTerm::is_running)
     }
 
     /// Waits until another process may have the role. Cancel-safe.
@@ -144,7 +144,7 @@ impl Lease {
 }
 
 /// The time of a lease, and what prolongs it. Dropping it ends the renewals.
-struct Term {
+struct LeaseTerm {
     clock: Arc<dyn Clock>,
     /// On the clock's monotonic time, in microseconds. 0 once it was over, however late a renewal succeeds: who has seen that the
     /// lease is lost has ended the work.
@@ -155,7 +155,7 @@ struct Term {
     _renewing: JoinSet<()>,
 }
 
-impl Term {
+impl LeaseTerm {
     fn start(role: Role, token: i64, asked_at: Duration, place: Arc<RolePlace>, clock: Arc<dyn Clock>) -> Self {
         let until = Arc::new(AtomicU64::new(micros(asked_at + RELIED_ON)));
         let (ours, is_ours) = watch::channel(true);

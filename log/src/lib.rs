@@ -111,8 +111,8 @@ use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefu
 use lease::RolePlace;
 
 pub use engine::postgres::{
-    CopyCallbacks, DatabaseAddress, UnusableReason, WrongAddress, WrongLedger, append_alone, copy_to_shared,
-    open_shared_reader,
+    CopyCallbacks, DatabaseAddress, SessionSetting, UnusableReason, WrongAddress, WrongLedger, append_alone,
+    copy_to_shared, open_shared_reader,
 };
 pub use engine::sqlite::exact::Exact;
 pub use engine::sqlite::import::{ImportError, LedgerImport};
@@ -270,7 +270,7 @@ struct LogInner {
     unknown_usage: UnknownUsage,
     published: writer::Published,
     readers: Arc<readers::Readers>,
-    figures: Arc<writer::Figures>,
+    figures: Arc<writer::WriterFigures>,
     /// `None` if nobody else appends.
     local_node: Option<LocalNode>,
     roles: Arc<RolePlace>,
@@ -290,7 +290,7 @@ struct LocalNode {
 #[derive(Clone)]
 struct Queue {
     jobs: SyncSender<Message>,
-    figures: Arc<writer::Figures>,
+    figures: Arc<writer::WriterFigures>,
     /// True while a wake is in the queue: one is enough, and they must not take the places of jobs.
     has_wake: Arc<AtomicBool>,
 }
@@ -494,7 +494,7 @@ impl Log {
 
     fn follower(&self, tail: broadcast::Receiver<TailBatch>, position: u64, page: usize, is_behind: bool) -> Follower {
         let node_id = self.inner.local_node.as_ref().map(|node| Arc::clone(&node.node_id));
-        Follower::new(tail, (Arc::clone(&self.inner.readers), node_id), position, page, is_behind)
+        Follower::new(tail, Arc::clone(&self.inner.readers), node_id, position, page, is_behind)
     }
 
     /// The lease by which this process gets a role that one process at a time has.

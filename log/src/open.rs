@@ -11,7 +11,7 @@ use super::engine::{Engine, Opened, sqlite};
 use super::jobs::{Ender, Message, Unattended};
 use super::lock::FolderLock;
 use super::readers::Readers;
-use super::writer::{Figures, Writer, channels};
+use super::writer::{LogWriter, WriterFigures, channels};
 use super::{LocalNode, Log, LogInner, LogOptions, Migrated, OpenError, QUEUE_LEN_MAX, Queue};
 
 impl Log {
@@ -75,7 +75,7 @@ impl Log {
 /// The parts of a log whose writer is not running.
 pub(super) struct Parts<E> {
     pub(super) inner: LogInner,
-    pub(super) writer: Writer<E>,
+    pub(super) writer: LogWriter<E>,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) lock: Option<FolderLock>,
 }
@@ -83,13 +83,13 @@ pub(super) struct Parts<E> {
 pub(super) fn assemble<E: Engine>(opened: Opened<E>, options: LogOptions) -> Parts<E> {
     let Opened { engine, state, open_reader, lock, roles } = opened;
     let (jobs, queue) = mpsc::sync_channel(QUEUE_LEN_MAX);
-    let figures = Arc::new(Figures::default());
+    let figures = Arc::new(WriterFigures::default());
     let (publisher, published) = channels(Arc::clone(&figures));
     let jobs = Queue { jobs, figures: Arc::clone(&figures), has_wake: Arc::default() };
     let (hold_ttl, unknown_usage) = (options.hold_ttl, options.unknown_usage);
     let local_node = engine.node().map(|id| LocalNode { clock: Arc::clone(&options.clock), node_id: id.into() });
     let ender = Ender { jobs: jobs.clone(), unattended: Unattended::default() };
-    let writer = Writer::new(engine, state, options, ender, publisher, Arc::clone(&figures));
+    let writer = LogWriter::new(engine, state, options, ender, publisher, Arc::clone(&figures));
     let inner = LogInner {
         jobs,
         hold_ttl,

@@ -7,16 +7,23 @@ use super::LogError;
 use super::interrupt::Interrupt;
 use super::state::StoredWindow;
 
+/// The positions after `after`, up to `until`. A damaged log may have some below 1.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPositions {
+    pub after: i64,
+    pub until: u64,
+}
+
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
     /// Visits the rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Blocks come
     /// in the order of owners, and of blocks within an owner.
     fn state_rows(&self, visit: &mut dyn FnMut(StateRow<'_>)) -> Result<SnapshotPositions, LogError>;
 
-    /// Visits at most `rows_max` stored events after the first position, up to the second; or why one cannot be read.
+    /// Visits at most `rows_max` stored events at these positions; or why one cannot be read.
     fn raw_events(
         &self,
-        positions: (i64, u64),
+        positions: StoredPositions,
         rows_max: usize,
         take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError>;

@@ -15,13 +15,13 @@ use super::engine::sqlite::{self, SqliteEngine};
 use super::jobs::{EndRequest, Message};
 use super::lock::FolderLock;
 use super::open::{Parts, assemble};
-use super::writer::Writer;
+use super::writer::LogWriter;
 use super::{Log, LogOptions, OpenError};
 
 /// The writer of a [`Log`] from [`Stepped::open`]. Dropping it simulates a writer that has died.
 #[doc(hidden)]
 pub struct Stepped<E = SqliteEngine> {
-    writer: Writer<E>,
+    writer: LogWriter<E>,
     queue: Receiver<Message>,
     _lock: Option<FolderLock>,
 }

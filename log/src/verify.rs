@@ -39,9 +39,9 @@ use crate::owners::Owner;
 use crate::{LogError, Reader};
 use alerts::Alerts;
 use books::Books;
-use order::Order;
+use order::OrderCheck;
 use owners::Owners;
-use pages::{Histories, Page, RawPage};
+use pages::{DecodedPage, Histories, RawPage};
 pub use part::{CheckedPart, PartCheck};
 pub use request::{BrokenRequest, check_request};
 use request_rules::RequestRules;
@@ -148,7 +148,7 @@ fn earliest(folded: Result<Sound, VerifyError>, streams: Result<(), VerifyError>
 
 struct Check {
     depth: Depth,
-    order: Order,
+    order: OrderCheck,
     requests: RequestRules,
     books: Books,
     alerts: Alerts,
@@ -161,7 +161,7 @@ impl Check {
     fn new(stored_state: StoredState, depth: Depth) -> Self {
         Self {
             depth,
-            order: Order::default(),
+            order: OrderCheck::default(),
             requests: RequestRules::default(),
             books: Books::default(),
             alerts: Alerts::default(),
@@ -172,7 +172,7 @@ impl Check {
     }
 
     /// Checks pages until there are no more.
-    fn run(mut self, pages: &Receiver<Page>) -> Result<Self, VerifyError> {
+    fn run(mut self, pages: &Receiver<DecodedPage>) -> Result<Self, VerifyError> {
         self.compare_with_stored_state(0)?;
         for page in pages {
             for (position, row) in page.rows {

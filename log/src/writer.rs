@@ -28,7 +28,7 @@ use super::answers::Answers;
 use super::clock::BatchClock;
 use super::draft::{Draft, StateRows};
 use super::engine::{AppendOutcome, Engine};
-use super::facts::{Facts, Wanted};
+use super::facts::{Facts, WantedFacts};
 use super::follow::AppendedBy;
 use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
@@ -38,7 +38,7 @@ use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
 
 use failure_log::FailureLog;
 use figures::HeadCheck;
-pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, Figures};
+pub use figures::{BatchFigures, COMMIT_MICROS_BOUNDS, WriterFigures};
 pub(super) use publish::{Published, Publisher, channels};
 use turns::TurnPolicy;
 
@@ -67,7 +67,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// Maximum number of rows dropped per table at a time. The rest follows after the next batches.
 const TIDIED_ROWS_MAX: usize = 500;
 
-pub(super) struct Writer<E> {
+pub(super) struct LogWriter<E> {
     pub(super) engine: E,
     options: LogOptions,
     clock: BatchClock,
@@ -87,7 +87,7 @@ pub(super) struct Writer<E> {
     orphaned: IdSet<RequestId>,
     pub(super) ender: Ender,
     publisher: Publisher,
-    figures: Arc<Figures>,
+    figures: Arc<WriterFigures>,
     failures: FailureLog,
     /// The last sweep by the monotonic clock, as is `tidied_at`.
     swept_at: Duration,
@@ -160,14 +160,14 @@ impl FailedStep {
     }
 }
 
-impl<E: Engine> Writer<E> {
+impl<E: Engine> LogWriter<E> {
     pub(super) fn new(
         engine: E,
         state: State,
         options: LogOptions,
         ender: Ender,
         publisher: Publisher,
-        figures: Arc<Figures>,
+        figures: Arc<WriterFigures>,
     ) -> Self {
         publisher.jump_to(state.head, state.last_administration);
         figures.show_holds(&state.balances);
@@ -494,11 +494,11 @@ impl<E: Engine> Writer<E> {
     /// Looks up the facts that the jobs need, and restores the forgotten windows that they may move. `None` if the log has
     /// moved meanwhile.
     fn facts(&mut self, jobs: &[Box<dyn Job>], now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
-        let mut wanted = Wanted::default();
+        let mut wanted = WantedFacts::default();
         for job in jobs {
             job.wants(&self.balances, &mut wanted);
         }
-        if wanted == Wanted::default() {
+        if wanted == WantedFacts::default() {
             return Ok(Some(Facts::default()));
         }
         let Some(mut facts) = self.engine.facts(self.position, &wanted, now)? else { return Ok(None) };

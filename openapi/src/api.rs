@@ -68,7 +68,7 @@ macro_rules! methods {
             handler: H,
             describe: impl Fn() -> Operation + Send + Sync + 'static,
         ) -> Self {
-            self.on((Method::$method, MethodFilter::$method), path, handler, describe)
+            self.on(Method::$method, MethodFilter::$method, path, handler, describe)
         }
     )* };
 }
@@ -88,7 +88,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
 
     fn on<H: Handler<T, S>, T: 'static>(
         mut self,
-        (method, filter): (Method, MethodFilter),
+        method: Method,
+        filter: MethodFilter,
         path: &str,
         handler: H,
         describe: impl Fn() -> Operation + Send + Sync + 'static,

@@ -1,5 +1,6 @@
 //! The vocabulary of schemas: money, ids and times look the same everywhere.
 
+use events::named::NamedValue;
 use serde_json::Value;
 use utoipa::Number;
 use utoipa::openapi::schema::{
@@ -144,8 +145,8 @@ pub fn one_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Shape {
 }
 
 /// One of the names in a table of names and values.
-pub fn one_of_names<T>(values: &[(&str, T)]) -> Shape {
-    one_of(values.iter().map(|(name, _)| *name))
+pub fn one_of_names<T>(values: &[NamedValue<T>]) -> Shape {
+    one_of(values.iter().map(|named| named.name))
 }
 
 /// Any JSON.

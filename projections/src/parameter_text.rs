@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use events::named::NamedValue;
 use events::refusal::Refusal;
 use events::time::parse_rfc3339;
 
@@ -20,16 +21,16 @@ pub fn date(text: &str) -> Option<NaiveDate> {
 }
 
 /// One of these words.
-pub fn word<T: Copy>(name: &str, text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
-    let known = words.iter().find(|(word, _)| *word == text);
-    known.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+pub fn word<T: Copy>(name: &str, text: &str, words: &[NamedValue<T>]) -> Result<T, Refusal> {
+    let known = words.iter().find(|word| word.name == text);
+    known.map(|word| word.value).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|word| word.name).collect();
         Refusal::invalid(name, format!("must be one of {}", words.join(", ")))
     })
 }
 
 /// A list of these words, comma-separated; each once, however often it is named.
-pub fn words<T: Copy>(name: &str, text: &str, words: &[(&str, T)]) -> Result<Vec<T>, Refusal> {
+pub fn words<T: Copy>(name: &str, text: &str, words: &[NamedValue<T>]) -> Result<Vec<T>, Refusal> {
     let named: BTreeSet<&str> = text.split(',').map(str::trim).collect();
     named.into_iter().map(|one| word(name, one, words)).collect()
 }

@@ -1,21 +1,21 @@
 //! The reach of a key: what its user's roles grant, limited to the narrowest reach of the key's own permissions.
 
 use events::event::Chain;
-use events::event::admin::{Permission, Reach, Role, User};
+use events::event::admin::{Permission, Reach, User, UserRole};
 use events::ids::{PartnerId, TenantId};
 
 /// The table of roles and permissions, as in `docs/tenancy.md`: the permissions that a role widens to its scope. A
 /// permission that no role of a user grants reaches the user's own tenant. The operator has no role but every permission.
-pub const GRANTS: &[(Role, &[Permission])] = &[
-    (Role::PartnerAdmin, Permission::ALL),
-    (Role::TenantAdmin, Permission::ALL),
-    (Role::Auditor, &[Permission::UsageRead, Permission::AuditRead, Permission::EventsRead]),
-    (Role::Analyst, &[Permission::UsageRead]),
-    (Role::Member, &[Permission::ModelsUse, Permission::RoutingChoose]),
+pub const GRANTS: &[(UserRole, &[Permission])] = &[
+    (UserRole::PartnerAdmin, Permission::ALL),
+    (UserRole::TenantAdmin, Permission::ALL),
+    (UserRole::Auditor, &[Permission::UsageRead, Permission::AuditRead, Permission::EventsRead]),
+    (UserRole::Analyst, &[Permission::UsageRead]),
+    (UserRole::Member, &[Permission::ModelsUse, Permission::RoutingChoose]),
 ];
 
 /// Whether the role grants the permission within its scope.
-pub fn grants(role: Role, permission: Permission) -> bool {
+pub fn grants(role: UserRole, permission: Permission) -> bool {
     GRANTS.iter().any(|(granting, permissions)| *granting == role && permissions.contains(&permission))
 }
 
@@ -85,7 +85,7 @@ mod tests {
         Reach::Tenant(TenantId::from(Uuid::from_u128(TENANT)))
     }
 
-    fn user(roles: &[(Role, Reach)]) -> User {
+    fn user(roles: &[(UserRole, Reach)]) -> User {
         User {
             roles: roles.iter().map(|(role, scope)| RoleGrant { role: *role, scope: *scope }).collect(),
             ..User::new(UserId::from(Uuid::from_u128(2)), TenantId::from(Uuid::from_u128(TENANT)), String::new())
@@ -101,7 +101,7 @@ mod tests {
             format!("| {name} | {} |\n", cells.join(" | "))
         };
         table.push_str(&row("operator", &|_| true));
-        for role in Role::ALL {
+        for role in UserRole::ALL {
             table.push_str(&row(&format!("`{}`", role.as_str()), &|permission| grants(*role, permission)));
         }
         table
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn every_role_stands_in_the_table_once() {
-        let named: Vec<Role> = GRANTS.iter().map(|(role, _)| *role).collect();
-        assert_eq!(named, Role::ALL);
+        let named: Vec<UserRole> = GRANTS.iter().map(|(role, _)| *role).collect();
+        assert_eq!(named, UserRole::ALL);
     }
 
     /// Holds: admin.roles
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_read_only_role_widens_no_administration() {
-        let auditor = user(&[(Role::Auditor, Reach::Platform)]);
+        let auditor = user(&[(UserRole::Auditor, Reach::Platform)]);
         assert_eq!(of_permissions(&auditor, &[Permission::AuditRead, Permission::UsageRead]), Reach::Platform);
         assert_eq!(of_permissions(&auditor, &[Permission::AdminAccess]), tenant());
         assert_eq!(of_permissions(&auditor, &[Permission::AuditRead, Permission::AdminAccess]), tenant());
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn an_administrator_reaches_as_far_as_its_role() {
         let partner = Reach::Partner(PartnerId::from(Uuid::from_u128(3)));
-        let admin = user(&[(Role::Member, tenant()), (Role::PartnerAdmin, partner)]);
+        let admin = user(&[(UserRole::Member, tenant()), (UserRole::PartnerAdmin, partner)]);
         assert_eq!(of_permissions(&admin, Permission::ALL), partner);
     }
 

@@ -51,7 +51,7 @@ pub use aliases::NamedModel;
 pub use backends::TargetLimits;
 use breakers::OpenBreakers;
 pub use breakers::{OpenBreaker, RecordedBreaker};
-use indexes::{IndexChange, Indexed, Indexes, Namespace};
+use indexes::{IndexChange, Indexed, Namespace, TableIndexes};
 pub use offers::{EvaluatedTarget, Offer, model_not_found, model_retired};
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
@@ -119,20 +119,20 @@ pub struct Tables {
     rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
     /// The keys that have signed checkpoints of the log, oldest first.
     log_keys: Vec<LogKeyCreated>,
-    indexes: Indexes,
+    indexes: TableIndexes,
 }
 
 /// The state of a resource that the tables hold.
 trait TableResource: ResourceState + Indexed {
     /// The entries of this kind, and the indexes.
-    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes);
+    fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut TableIndexes);
 }
 
 /// For each kind of resource but keys: the field with its entries, its state, and the look-up by id.
 macro_rules! table_resources {
     ($($entries:ident: $state:ident, $one:ident($id:ident);)+) => { $(
         impl TableResource for $state {
-            fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut Indexes) {
+            fn entries(tables: &mut Tables) -> (&mut SharedMap<Self::Id, Entry<Self>>, &mut TableIndexes) {
                 (&mut tables.$entries, &mut tables.indexes)
             }
         }
@@ -372,7 +372,7 @@ impl Tables {
     }
 
     /// Whether the backend of a price had another price, live or ended, before this position and time.
-    pub fn had_another_price(&self, price: &Price, (position, at): (u64, DateTime<Utc>)) -> bool {
+    pub fn had_another_price(&self, price: &Price, position: u64, at: DateTime<Utc>) -> bool {
         let is_of_backend = |of: &Price| {
             of.provider_id == price.provider_id && of.model == price.model && of.price_id != price.price_id
         };

@@ -54,15 +54,15 @@ pub mod audit {
     mod filter;
     pub(super) mod projector;
     mod questions;
-    pub use entry::Entry;
-    pub use filter::{Filter, is_actor_a_name, name_in_resource};
+    pub use entry::AuditEntry;
+    pub use filter::{AuditFilter, is_actor_a_name, name_in_resource};
     pub use projector::{Category, Outcome, Severity};
-    pub use questions::List;
+    pub use questions::AuditList;
 }
 pub mod budgets {
     pub(super) mod projector;
     mod questions;
-    pub use questions::{BudgetStatus, Each, List, One};
+    pub use questions::{BudgetList, BudgetStatus, Each, OneBudget};
 }
 pub mod catalogue {
     mod names;
@@ -71,15 +71,15 @@ pub mod catalogue {
     pub use names::{
         ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, NameScope, NamesById, ResolvedNames, USERS_MAX, kind_of,
     };
-    pub use questions::{Filter, List, One, Resource};
+    pub use questions::{OneResource, Resource, ResourceFilter, ResourceList};
 }
 pub mod inferences {
     pub(super) mod projector;
     mod questions;
     pub(super) mod search;
     pub use projector::Status;
-    pub use questions::{Counted, CountedRequest, LastRequests, List, One, StoredRequest};
-    pub use search::{Filter, ROWS_SCANNED_MAX};
+    pub use questions::{Counted, CountedRequest, InferenceList, LastRequests, OneInference, StoredRequest};
+    pub use search::{InferenceFilter, ROWS_SCANNED_MAX};
 }
 pub mod usage_by_hour {
     mod callers;
@@ -92,10 +92,10 @@ pub mod usage_by_hour {
     mod sums;
     pub use callers::{CallerKey, Callers, ModelCaller};
     pub use latency::Histogram;
-    pub use questions::{Refused, Usage};
+    pub use questions::{Refused, RefusedRequests, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
-    pub use sums::{COUNTS, FAILED, Groups, REQUESTS, Sums};
+    pub use sums::{COUNTS, FAILED, GroupSums, Groups, REQUESTS, Sums};
 }
 
 use std::path::Path;
@@ -110,9 +110,9 @@ use events_log::concurrency::QueryPermit;
 use events_log::{Head, Log, LogError};
 use tokio::sync::{Notify, watch};
 
-pub use copy_source::{CopySource, RowsId, Snapshot, TrackedView, ViewChanges};
+pub use copy_source::{CopySnapshot, CopySource, RowsId, TrackedView, ViewChanges};
 pub use moment::{Moment, NotRecorded};
-pub use node_views::NodeViews;
+pub use node_views::{NodeViews, ViewHandles};
 pub use page::PageBounds;
 pub use past::{PastViews, PastViewsHandle};
 pub use past_error::PastError;

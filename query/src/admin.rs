@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode};
 use openapi::schema;
 use openapi::{Answer, Api, Json, Operation};
 use projections::views::View;
-use projections::views::catalogue::{List, One};
+use projections::views::catalogue::{OneResource, ResourceList};
 use projections::visible::Visible;
 use serde_json::Value;
 
@@ -47,8 +47,8 @@ const PATHS: [(&str, StreamKind, &str); 12] = [
 pub fn routes() -> Api<QueryState> {
     let of_models = callers::routes().merge(canary::routes());
     PATHS.into_iter().fold(of_models, |router, (segment, kind, what)| {
-        let many = move |context| list((segment, kind), context);
-        let single = move |context, id| one((kind, what), context, id);
+        let many = move |context| list(segment, kind, context);
+        let single = move |context, id| one(kind, what, context, id);
         router.get(&format!("/v1/admin/{segment}"), many, move || described_list(segment, kind, what)).get(
             &format!("/v1/admin/{segment}/{{id}}"),
             single,
@@ -105,17 +105,14 @@ fn described_one(kind: StreamKind, what: &str) -> Operation {
 }
 
 /// Newest first; ended ones, or those whose owner has ended, only with `include_ended=true`.
-async fn list(
-    (segment, kind): (&'static str, StreamKind),
-    mut context: QueryContext,
-) -> Result<Json<Page>, QueryError> {
+async fn list(segment: &'static str, kind: StreamKind, mut context: QueryContext) -> Result<Json<Page>, QueryError> {
     let (mut parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     let filter = resources::filter(&mut parameters, kind)?;
     let requested = PageRequest::take(&mut parameters, segment)?;
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
     let visible = Visible::within_reach(&query.caller);
-    let answer = query.ask(List { visible, kind, filter, page: requested.bounds }).await?;
+    let answer = query.ask(ResourceList { visible, kind, filter, page: requested.bounds }).await?;
     let (rows, next_cursor) = requested.page(answer.value, None, |resource| resource.position);
     let mut items: Vec<Value> = rows.into_iter().map(|resource| resources::item(resource, kind)).collect();
     complete(&query, kind, items.iter_mut().collect()).await?;
@@ -124,14 +121,15 @@ async fn list(
 
 /// One resource, also if it has ended. Errors: 404 if the caller cannot see it.
 async fn one(
-    (kind, what): (StreamKind, &'static str),
+    kind: StreamKind,
+    what: &'static str,
     mut context: QueryContext,
     Path(id): Path<String>,
 ) -> Result<(HeaderMap, Json<Value>), QueryError> {
     let (parameters, min_position) = context.begin_as_of(permission(kind)).await?;
     parameters.finish()?;
     let query = admit(&mut context, min_position).await?;
-    let answer = query.ask(One { visible: Visible::within_reach(&query.caller), kind, id }).await?;
+    let answer = query.ask(OneResource { visible: Visible::within_reach(&query.caller), kind, id }).await?;
     let mut resource = resources::item(answer.value.ok_or(QueryError::NotFound(what))?, kind);
     complete(&query, kind, vec![&mut resource]).await?;
     Ok((query.as_of_header(), Json(resource)))

@@ -13,7 +13,7 @@ use events::refusal::ErrorCode;
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::audit::{Category, Entry, Filter, List, Severity};
+use projections::views::audit::{AuditEntry, AuditFilter, AuditList, Category, Severity};
 
 use crate::QueryState;
 use crate::described;
@@ -110,22 +110,23 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let format = AuditFormat::take(&mut parameters)?;
     saved_search::apply_saved_search(&mut context, &mut parameters).await?;
     names::resolve_actor_and_resource(&mut context, &mut parameters).await?;
-    let filter = Filter::read(|name| parameters.text(name))?;
+    let filter = AuditFilter::read(|name| parameters.text(name))?;
     let requested = PageRequest::take(&mut parameters, "audit")?;
     parameters.finish()?;
-    let list = |visible| List { visible, filter, page: requested.bounds };
+    let list = |visible| AuditList { visible, filter, page: requested.bounds };
     let (query, answer) = context.ask(min_position, list).await?;
     let (entries, next_cursor) = requested.page(answer.value.rows, answer.value.until, |entry| entry.position);
     let origins = origins(&query, &entries).await?;
     let names = Names::find(&query, entries.iter().flat_map(entries::ids).collect()).await?;
     query.record_read(ReadKind::Audit);
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
-    query.permit.run(move || render(&entries, (&origins, &names), meta, format)).await?
+    query.permit.run(move || render(&entries, &origins, &names, meta, format)).await?
 }
 
 fn render(
-    entries: &[Entry],
-    (origins, names): (&Origins, &Names),
+    entries: &[AuditEntry],
+    origins: &Origins,
+    names: &Names,
     meta: PageMeta,
     format: AuditFormat,
 ) -> Result<Response, QueryError> {
@@ -133,14 +134,14 @@ fn render(
     match format {
         AuditFormat::Of(Format::Json) => Ok(Json(meta.page(items())).into_response()),
         AuditFormat::Of(Format::Lines(lines)) => {
-            let columns = entries::item(&Entry::default(), &Origins::new(), &Names::default());
+            let columns = entries::item(&AuditEntry::default(), &Origins::new(), &Names::default());
             lines.answer(meta.headers(), &columns, &items())
         }
-        AuditFormat::Siem(format) => Ok(siem_lines(format, meta.headers(), entries, (origins, names))),
+        AuditFormat::Siem(format) => Ok(siem_lines(format, meta.headers(), entries, origins, names)),
     }
 }
 
-async fn origins(query: &PermittedQuery, entries: &[Entry]) -> Result<Origins, QueryError> {
+async fn origins(query: &PermittedQuery, entries: &[AuditEntry]) -> Result<Origins, QueryError> {
     let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
     if requests.is_empty() {
         return Ok(Origins::new());

@@ -8,7 +8,7 @@ use events::time::rfc3339;
 use http::{HeaderMap, StatusCode};
 use openapi::schema::{self, object};
 use openapi::{Answer, Api, Entrance, Json, Operation, Shape, refusals};
-use projections::views::budgets::{BudgetStatus, List, One};
+use projections::views::budgets::{BudgetList, BudgetStatus, OneBudget};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -76,7 +76,7 @@ async fn list(mut context: QueryContext) -> Result<Json<Page>, QueryError> {
     let include_ended = parameters.flag("include_ended")?;
     parameters.finish()?;
     let at = context.at().await?;
-    let list = |visible| List { visible, page: requested.bounds, include_ended, at };
+    let list = |visible| BudgetList { visible, page: requested.bounds, include_ended, at };
     let (query, answer) = context.ask(min_position, list).await?;
     let (rows, next_cursor) = requested.page(answer.value, None, |status| status.position);
     let mut items: Vec<Value> = rows.into_iter().map(item).collect();
@@ -90,7 +90,7 @@ async fn one(mut context: QueryContext, Path(id): Path<String>) -> Result<(Heade
     parameters.finish()?;
     let budget: BudgetId = id.parse().map_err(|_| QueryError::NotFound("budget"))?;
     let at = context.at().await?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, budget, at }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneBudget { visible, budget, at }).await?;
     let (query, budget) = found.ok_or(QueryError::NotFound("budget"))?;
     let mut budget = item(budget);
     name_scopes(&query, vec![&mut budget]).await?;

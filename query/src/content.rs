@@ -17,7 +17,7 @@ use events_log::concurrency::QUERY_MAX;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::inferences::One;
+use projections::views::inferences::OneInference;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -75,7 +75,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (parameters, min_position) = context.begin(Permission::ContentRead)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
     let (query, stored) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = inferences::events(&query, slice::from_ref(&stored)).await?;
     let outcome = stored.outcome.and_then(|position| events.get(&position));

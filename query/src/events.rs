@@ -73,10 +73,10 @@ async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Respons
     parameters.finish()?;
     if wants_stream(&headers) {
         let after = last_event_id(&headers)?.unwrap_or(after);
-        let tail: EventTail<ServerSent> = open_tail(context, (wanted, after), Extent::Following).await?;
+        let tail: EventTail<ServerSent> = open_tail(context, wanted, after, Extent::Following).await?;
         return Ok(stream::answer(tail));
     }
-    page(context, wanted, (after, limit)).await
+    page(context, wanted, after, limit).await
 }
 
 /// A tail of the log for callers that do not come over HTTP. The parameters are those of `/v1/events` without `limit`.
@@ -85,14 +85,14 @@ async fn events(mut context: QueryContext, headers: HeaderMap) -> Result<Respons
 pub async fn event_tail<F: TailFormat>(
     state: QueryState,
     caller: Arc<Caller>,
-    parameters: Vec<(&'static str, String)>,
+    parameters: impl IntoIterator<Item = (String, String)>,
     extent: Extent,
 ) -> Result<EventTail<F>, QueryError> {
     let mut context = QueryContext::new(state, caller, String::new());
     let (mut parameters, _) = context.begin_with(Permission::EventsRead, parameters).await?;
-    let selected = selected(&mut parameters)?;
+    let (wanted, after) = selected(&mut parameters)?;
     parameters.finish()?;
-    open_tail(context, selected, extent).await
+    open_tail(context, wanted, after, extent).await
 }
 
 /// Which events are read, and after which position.
@@ -107,20 +107,22 @@ fn selected(parameters: &mut Parameters) -> Result<(EventFilter, u64), Refusal> 
 /// it follows.
 async fn open_tail<F: TailFormat>(
     mut context: QueryContext,
-    (wanted, after): (EventFilter, u64),
+    wanted: EventFilter,
+    after: u64,
     extent: Extent,
 ) -> Result<EventTail<F>, QueryError> {
     let permit = context.state.concurrency.open_stream(context.caller.requester()).await?;
     context.look_up_again()?;
     let filter = narrowed(wanted, Visible::for_caller(&context.caller));
     (context.state.reads)(&context.caller, ReadKind::Events);
-    Ok(EventTail::new(context.state, context.caller, (filter, after), extent, permit))
+    Ok(EventTail::new(context.state, context.caller, filter, after, extent, permit))
 }
 
 async fn page(
     mut context: QueryContext,
     wanted: EventFilter,
-    (after, limit): (u64, usize),
+    after: u64,
+    limit: usize,
 ) -> Result<Response, QueryError> {
     let query = context.admit().await?;
     let filter = narrowed(wanted, Visible::for_caller(&query.caller));

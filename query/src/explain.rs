@@ -7,7 +7,7 @@ mod request_json;
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Permission;
 use ::events::ids::RequestId;
-use ::projections::views::inferences::One;
+use ::projections::views::inferences::OneInference;
 use axum::extract::Path;
 use events_log::explain::{ReadBounds, explain};
 use http::StatusCode;
@@ -21,7 +21,7 @@ use crate::error::QueryError;
 use crate::inferences::REQUEST;
 use crate::lookup;
 use crate::query_context::QueryContext;
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Key).get("/v1/inferences/{request_id}/explain", one, described_one)
@@ -43,12 +43,12 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
     let (query, _) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let explanation = query.read(move |reader| explain(reader, request, ReadBounds::default())).await?;
     let explanation = explanation.ok_or_else(|| QueryError::Answer(format!("the log has no event of {request}")))?;
     query.record_read(ReadKind::Inferences);
-    let rights = Rights::of(&query.caller);
+    let rights = RequestRights::of(&query.caller);
     let model = explanation.route.as_ref().and_then(|route| route.model.as_ref());
     let told = rights.route_detail(model, &query.state.tables.load());
     Ok(Json(request_json::json(&explanation, rights, told)))

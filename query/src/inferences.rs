@@ -20,7 +20,7 @@ use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema;
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::inferences::{Filter, List, One, Status, StoredRequest};
+use projections::views::inferences::{InferenceFilter, InferenceList, OneInference, Status, StoredRequest};
 use serde_json::Value;
 
 use crate::QueryState;
@@ -28,12 +28,12 @@ use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
 use crate::lookup;
-use crate::names::{self, Names};
+use crate::names::{self, NamedField, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
 use crate::record::Record;
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 use request_json::EventsByPosition;
 use route_json::{model_of, model_version};
 
@@ -87,11 +87,11 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let filter = filter(&mut parameters)?;
     let requested = PageRequest::take(&mut parameters, "inferences")?;
     parameters.finish()?;
-    let list = |visible| List { visible, filter, page: requested.bounds };
+    let list = |visible| InferenceList { visible, filter, page: requested.bounds };
     let (query, answer) = context.ask(min_position, list).await?;
     let (requests, next_cursor) = requested.page(answer.value.rows, answer.value.until, |request| request.position);
     let events = events(&query, &requests).await?;
-    let rights = Rights::of(&query.caller);
+    let rights = RequestRights::of(&query.caller);
     let details = details_by_version(&query, &events, rights).await?;
     let without_model = rights.route_detail(None, &query.state.tables.load());
     let version = |one: &StoredRequest| model_version(events.get(&one.position)?);
@@ -100,7 +100,7 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
     let told: Vec<RouteDetail> = requests.iter().map(told).collect();
     let items = query.permit.run(move || {
         let told = requests.iter().zip(told);
-        told.map(|(one, told)| item(one, &events, (rights, told))).collect::<Result<Vec<Value>, _>>()
+        told.map(|(one, told)| item(one, &events, rights, told)).collect::<Result<Vec<Value>, _>>()
     });
     let mut items = items.await??;
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
@@ -125,16 +125,16 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, request }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let events = events(&query, slice::from_ref(&request)).await?;
-    let rights = Rights::of(&query.caller);
+    let rights = RequestRights::of(&query.caller);
     let model = model(&query, &request, &events).await?;
     let tables = query.state.tables.load();
     let told = rights.route_detail(model.as_ref().and_then(model_of), &tables);
-    let mut item = item(&request, &events, (rights, told))?;
+    let mut item = item(&request, &events, rights, told)?;
     let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
-    route_json::put_in_words(&mut item, &request, (&events, model.as_ref()), told, provider_name);
+    route_json::put_in_words(&mut item, &request, &events, model.as_ref(), told, provider_name);
     drop(tables);
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
@@ -142,8 +142,12 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
 }
 
 /// Fields with ids, and the fields for their names.
-const NAMED: [(&str, &str); 4] =
-    [("partner_id", "partner_name"), ("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
+const NAMED: [NamedField; 4] = [
+    NamedField { id: "partner_id", name: "partner_name" },
+    NamedField { id: "tenant_id", name: "tenant_name" },
+    NamedField { id: "user_id", name: "user_name" },
+    NamedField { id: "key_id", name: "key_name" },
+];
 
 /// The events of these requests, as far as the view has applied the log: it has no positions of later ones. With them, those of
 /// the observing budgets that they name, which say whose the budgets are.
@@ -163,7 +167,7 @@ pub async fn events(query: &PermittedQuery, requests: &[StoredRequest]) -> Resul
 async fn details_by_version(
     query: &PermittedQuery,
     events: &EventsByPosition,
-    rights: Rights,
+    rights: RequestRights,
 ) -> Result<HashMap<u64, RouteDetail>, QueryError> {
     if !rights.depend_on_model() {
         return Ok(HashMap::new());
@@ -192,14 +196,19 @@ async fn model(
     Ok(query.read(move |reader| Ok(reader.at(&[version])?.remove(&version))).await?)
 }
 
-fn item(request: &StoredRequest, events: &EventsByPosition, seen: (Rights, RouteDetail)) -> Result<Value, QueryError> {
-    request_json::json(request, events, seen)?
+fn item(
+    request: &StoredRequest,
+    events: &EventsByPosition,
+    rights: RequestRights,
+    told: RouteDetail,
+) -> Result<Value, QueryError> {
+    request_json::json(request, events, rights, told)?
         .ok_or_else(|| QueryError::Answer(format!("the log has no event at {}", request.position)))
 }
 
 /// The filter of the list.
-fn filter(parameters: &mut Parameters) -> Result<Filter, Refusal> {
-    Ok(Filter {
+fn filter(parameters: &mut Parameters) -> Result<InferenceFilter, Refusal> {
+    Ok(InferenceFilter {
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         requests: parameters.request_filter()?,

@@ -33,7 +33,7 @@ mod tests {
 
     use events::event::StreamKind;
     use projections::views::View;
-    use projections::views::catalogue::One;
+    use projections::views::catalogue::OneResource;
 
     use super::*;
     use crate::tests::world::{World, operator};
@@ -46,7 +46,7 @@ mod tests {
         let looks = AtomicUsize::new(0);
         let look = |visible| {
             looks.fetch_add(1, Ordering::SeqCst);
-            One { visible, kind: StreamKind::Key, id: "none".to_owned() }
+            OneResource { visible, kind: StreamKind::Key, id: "none".to_owned() }
         };
         let mut context = QueryContext::new(world.state.clone(), Arc::new(operator()), String::new());
         assert!(find(&mut context, 0, look).await.is_ok_and(|found| found.is_none()));

@@ -30,6 +30,12 @@ fn name_scope(state: &QueryState, visible: Visible) -> NameScope {
 #[derive(Debug, Default)]
 pub struct Names(HashMap<String, String>);
 
+/// A field that has an id, and the one beside it for the name.
+pub struct NamedField {
+    pub id: &'static str,
+    pub name: &'static str,
+}
+
 impl Names {
     /// The names of these ids, of any kind.
     pub async fn find(query: &PermittedQuery, ids: BTreeSet<String>) -> Result<Self, QueryError> {
@@ -45,18 +51,18 @@ impl Names {
         Ok(Self(names))
     }
 
-    /// Adds names beside the ids in these fields of each item. `fields`: those of ids, each with the one for the name.
+    /// Adds names beside the ids in these fields of each item.
     pub async fn put_beside(
         query: &PermittedQuery,
         items: Vec<&mut Value>,
-        fields: &[(&str, &str)],
+        fields: &[NamedField],
     ) -> Result<(), QueryError> {
         let ids =
-            items.iter().flat_map(|item| fields.iter().filter_map(|(id, _)| item[*id].as_str().map(str::to_owned)));
+            items.iter().flat_map(|item| fields.iter().filter_map(|field| item[field.id].as_str().map(str::to_owned)));
         let names = Self::find(query, ids.collect()).await?;
         for item in items {
-            for (id, field) in fields {
-                item[*field] = item[*id].as_str().and_then(|id| names.get(id)).into();
+            for NamedField { id, name } in fields {
+                item[*name] = item[*id].as_str().and_then(|id| names.get(id)).into();
             }
         }
         Ok(())

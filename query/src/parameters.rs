@@ -7,6 +7,7 @@ use std::str::FromStr;
 use axum::extract::Query;
 use chrono::{DateTime, Utc};
 use events::event::inference::Payer;
+use events::named::NamedValue;
 use events::nearest_name::did_you_mean;
 use events::refusal::{ErrorCode, Refusal};
 use events_log::Head;
@@ -127,7 +128,7 @@ impl Parameters {
     }
 
     /// One of these words.
-    pub fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+    pub fn word<T: Copy>(&mut self, name: &str, words: &[NamedValue<T>]) -> Result<Option<T>, Refusal> {
         self.text(name).map(|text| parameter_text::word(name, &text, words)).transpose()
     }
 

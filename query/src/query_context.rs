@@ -94,10 +94,10 @@ impl QueryContext {
     pub async fn begin_with(
         &mut self,
         permission: Permission,
-        parameters: Vec<(&str, String)>,
+        parameters: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Parameters, u64), QueryError> {
         self.require(permission)?;
-        let parameters = Parameters::of(parameters.into_iter().map(|(name, value)| (name.to_owned(), value)))?;
+        let parameters = Parameters::of(parameters)?;
         let min_position = parameters.peek("min_position").and_then(|text| text.parse().ok()).unwrap_or(0);
         wait_until_known(&self.state, min_position).await?;
         self.look_up_again()?;

@@ -10,13 +10,13 @@ use ::projections::visible::Visible;
 
 /// The rights of a caller to see parts of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rights {
+pub struct RequestRights {
     visible: Visible,
     /// `/v1/admin` shows prices, rate limits and models, and takes this permission.
     may_administer: bool,
 }
 
-impl Rights {
+impl RequestRights {
     pub fn of(caller: &Caller) -> Self {
         Self { visible: Visible::for_caller(caller), may_administer: caller.may(Permission::AdminAccess) }
     }

@@ -61,7 +61,7 @@ struct UsagePage {
 async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
     let (mut parameters, min_position) = context.begin_as_of(Permission::UsageRead).await?;
     let format = Format::take(&mut parameters)?;
-    let report = find(&mut context, (parameters, min_position), format).await?;
+    let report = find(&mut context, parameters, min_position, format).await?;
     report.permit.clone().run(move || render(&report, format)).await?
 }
 
@@ -72,18 +72,19 @@ async fn usage(mut context: QueryContext) -> Result<Response, QueryError> {
 pub async fn usage_report<T: Send + 'static>(
     state: QueryState,
     caller: Arc<Caller>,
-    parameters: Vec<(&str, String)>,
+    parameters: impl IntoIterator<Item = (String, String)>,
     render: fn(&UsageReport) -> Result<T, Refusal>,
 ) -> Result<T, QueryError> {
     let mut context = QueryContext::new(state, caller, String::new());
-    let asked = context.begin_with(Permission::UsageRead, parameters).await?;
-    let report = find(&mut context, asked, Format::Json).await?;
+    let (parameters, min_position) = context.begin_with(Permission::UsageRead, parameters).await?;
+    let report = find(&mut context, parameters, min_position, Format::Json).await?;
     Ok(report.permit.clone().run(move || render(&report)).await??)
 }
 
 async fn find(
     context: &mut QueryContext,
-    (mut parameters, min_position): (Parameters, u64),
+    mut parameters: Parameters,
+    min_position: u64,
     format: Format,
 ) -> Result<UsageReport, QueryError> {
     names::resolve_owners(context, &mut parameters).await?;
@@ -100,7 +101,7 @@ async fn find(
     let more = groups.rows.len() > question.selection.limit;
     groups.rows.truncate(question.selection.limit);
     let last = groups.rows.last().filter(|_| more);
-    let next_cursor = last.map(|(key, _)| cursor::write(&question.names(), key)).transpose()?;
+    let next_cursor = last.map(|last| cursor::write(&question.names(), &last.key)).transpose()?;
     let names = Names::find(&query, row::ids(&groups.rows, &question)).await?;
     query.record_read(ReadKind::Usage);
     Ok(UsageReport { as_of_position, next_cursor, groups, names, question, permit: query.permit })

@@ -4,10 +4,17 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub enum MetricKind {
     Counter,
     Gauge,
     Histogram,
+}
+
+/// A label of a sample.
+#[derive(Clone, Copy)]
+pub struct MetricLabel<'a> {
+    pub name: &'static str,
+    pub value: &'a str,
 }
 
 /// Writes families and samples.
@@ -17,19 +24,19 @@ pub struct TextWriter<'o> {
 
 impl TextWriter<'_> {
     /// Begins a family; its samples follow.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     /// Values of labels are not escaped: none comes from a client.
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub fn sample(&mut self, name: &str, labels: &[MetricLabel<'_>], value: impl Display) {
         self.out.push_str(name);
-        for (at, (label, value_of_label)) in labels.iter().enumerate() {
+        for (at, MetricLabel { name: label, value: value_of_label }) in labels.iter().enumerate() {
             let before = if at == 0 { '{' } else { ',' };
             let _ = write!(self.out, "{before}{label}=\"{value_of_label}\"");
         }
@@ -38,12 +45,12 @@ impl TextWriter<'_> {
     }
 
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, Kind::Gauge, help);
+        self.family(name, MetricKind::Gauge, help);
         self.sample(name, &[], value);
     }
 
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, Kind::Counter, help);
+        self.family(name, MetricKind::Counter, help);
         self.sample(name, &[], value);
     }
 }
@@ -63,8 +70,12 @@ mod tests {
         let mut out = String::new();
         let mut text = TextWriter { out: &mut out };
         text.counter("a_total", "How many", 3);
-        text.family("b", Kind::Gauge, "What");
-        text.sample("b", &[("x", "1"), ("y", "2")], seconds(Duration::from_micros(1_500_000)));
+        text.family("b", MetricKind::Gauge, "What");
+        text.sample(
+            "b",
+            &[MetricLabel { name: "x", value: "1" }, MetricLabel { name: "y", value: "2" }],
+            seconds(Duration::from_micros(1_500_000)),
+        );
         assert_eq!(
             out,
             "# HELP a_total How many\n# TYPE a_total counter\na_total 3\n\

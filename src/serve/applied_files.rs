@@ -155,7 +155,7 @@ fn apply_files(
     let files = read_twice(&settings.path)?;
     let may_go_on = || may_go_on.load(Ordering::Relaxed);
     let runtime = CommandRuntime::start()?;
-    let applied = runtime.block_on(apply::apply_to((url, data), &files, settings.prune.as_ref(), may_go_on));
+    let applied = runtime.block_on(apply::apply_to(url, data, &files, settings.prune.as_ref(), may_go_on));
     runtime.shut_down(Duration::ZERO);
     applied
 }

@@ -26,7 +26,7 @@ use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
 use projections::views::past::{self, PastViewsHandle, PastViewsThread};
 use projections::views::snapshot_maker::{self, SnapshotSettings, SnapshotsThread};
-use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewsHandle, ViewsThread};
+use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewHandles, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use upstream::{LoopMark, UpstreamClients};
 
@@ -185,7 +185,9 @@ impl KeptViews {
 
 impl Engines {
     pub fn node_views(&self) -> NodeViews {
-        NodeViews::new(self.views.as_ref().map(|views| (views.handle.clone(), views.past.0.clone())))
+        NodeViews::new(
+            self.views.as_ref().map(|views| ViewHandles { now: views.handle.clone(), past: views.past.0.clone() }),
+        )
     }
 }
 

@@ -49,12 +49,20 @@ pub struct OpenedDoor {
     pub imports: ImportQueue,
 }
 
+/// The counts of running calls, for which a shutdown waits.
+#[derive(Clone, Copy)]
+pub struct RunningCalls<'a> {
+    pub in_flight: &'a InFlight,
+    pub abandoned: &'a AbandonedCalls,
+    pub copies: &'a Copies,
+}
+
 pub async fn open_door(
     config: &Config,
     engines: &Engines,
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
-    (in_flight, abandoned, copies): (&InFlight, &AbandonedCalls, &Copies),
+    RunningCalls { in_flight, abandoned, copies }: RunningCalls<'_>,
     tracer: Option<Arc<Tracer>>,
     content: Option<&ContentParts>,
 ) -> Result<OpenedDoor, ServeError> {

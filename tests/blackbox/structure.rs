@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 mod closure;
 mod comments;
 mod cycles;
+mod declarations;
 mod dialects;
 mod map;
 

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A change that failed, and how many before it were carried out.
 #[derive(Debug)]
-pub struct Stopped<'a> {
+pub struct FailedChange<'a> {
     pub done: usize,
     pub at: Change<'a>,
     pub error: GatewayError,
@@ -38,24 +38,32 @@ pub async fn carry_out<'a>(
     gateway: &GatewayClient,
     run: &str,
     may_go_on: impl Fn() -> bool,
-) -> Result<(), Stopped<'a>> {
+) -> Result<(), FailedChange<'a>> {
     let mut new_ids = NewIds::default();
     for (done, change) in plan.changes().enumerate() {
         if !may_go_on() {
-            return Err(Stopped { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
+            return Err(FailedChange { done, at: change, error: gateway.unexpected(OTHERS_TURN) });
         }
-        let (method, path, body) = request(change, &new_ids);
-        let answer = send(gateway, (method, &path, body), &format!("apply-{run}-{done}")).await;
-        let answer = answer.map_err(|error| Stopped { done, at: change, error })?;
+        let request = request(change, &new_ids);
+        let answer = send(gateway, &request, &format!("apply-{run}-{done}")).await;
+        let answer = answer.map_err(|error| FailedChange { done, at: change, error })?;
         new_ids.note(change, &answer);
     }
     Ok(())
 }
 
-fn request(change: Change<'_>, new_ids: &NewIds) -> (Method, String, Option<String>) {
+/// A request to the gateway that carries out a change.
+struct ChangeRequest {
+    method: Method,
+    path: String,
+    body: Option<String>,
+}
+
+fn request(change: Change<'_>, new_ids: &NewIds) -> ChangeRequest {
     let step = match change {
         Change::Deletion(Deletion { kind, id, .. }) => {
-            return (Method::DELETE, format!("{}/{id}", kind.format().path), None);
+            let path = format!("{}/{id}", kind.format().path);
+            return ChangeRequest { method: Method::DELETE, path, body: None };
         }
         Change::Step(step) => step,
     };
@@ -67,12 +75,12 @@ fn request(change: Change<'_>, new_ids: &NewIds) -> (Method, String, Option<Stri
     };
     let mut body = Value::Object(step.body());
     new_ids.put_into(&mut body, &FieldTree::of(&format.schema()));
-    (method, path, Some(body.to_string()))
+    ChangeRequest { method, path, body: Some(body.to_string()) }
 }
 
 async fn send(
     gateway: &GatewayClient,
-    (method, path, body): (Method, &str, Option<String>),
+    ChangeRequest { method, path, body }: &ChangeRequest,
     idempotency_key: &str,
 ) -> Result<Value, GatewayError> {
     let mut attempt = 1;

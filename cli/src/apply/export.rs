@@ -13,7 +13,7 @@ use super::live::Live;
 use super::names::Names;
 use super::references::{FieldTree, ToNames};
 use super::secret_source::{API_KEY, ENV};
-use super::yaml_writer::section;
+use super::yaml_writer::{NamedField, section};
 
 /// The fields that come first.
 const LEADING: [&str; 9] = ["slug", "name", "partner", "tenant", "provider", "model", "scope", "period", "kind"];
@@ -32,7 +32,7 @@ pub struct Exported {
 /// A resource as a file has it.
 struct Item {
     label: String,
-    fields: Vec<(String, Value)>,
+    fields: Vec<NamedField>,
 }
 
 /// The file with everything that no gateway made by itself.
@@ -81,26 +81,27 @@ pub fn export(live: &[Live], names: &Names) -> Exported {
 
 impl Item {
     fn text(&self) -> String {
-        json!(self.fields).to_string()
+        let fields: Vec<_> = self.fields.iter().map(|field| (&field.name, &field.value)).collect();
+        json!(fields).to_string()
     }
 }
 
-fn complete(item: Item, has_api_key: bool, variables: &mut BTreeSet<String>) -> Vec<(String, Value)> {
+fn complete(item: Item, has_api_key: bool, variables: &mut BTreeSet<String>) -> Vec<NamedField> {
     let Item { label, mut fields } = item;
     if has_api_key {
         let variable = variable(label.split_once(' ').map_or(&*label, |(_, name)| name), variables);
-        fields.push((API_KEY.to_owned(), json!({ ENV: variable })));
+        fields.push(NamedField { name: API_KEY.to_owned(), value: json!({ ENV: variable }) });
     }
     fields
 }
 
-fn fields(one: &Live, tree: &FieldTree, names: &Names) -> Result<Vec<(String, Value)>, super::references::Nameless> {
+fn fields(one: &Live, tree: &FieldTree, names: &Names) -> Result<Vec<NamedField>, super::references::Nameless> {
     let owner = one.normal.get("tenant_id").and_then(Value::as_str).and_then(|id| names.name_of(id));
     let owner = owner.map(|name| &name.path[..]).unwrap_or_default();
     let members = ToNames { names, owner }.members(&minimal(one), tree)?;
-    let mut fields: Vec<(String, Value)> = members.into_iter().collect();
+    let mut fields: Vec<_> = members.into_iter().map(|(name, value)| NamedField { name, value }).collect();
     let rank = |name: &str| LEADING.iter().position(|leading| *leading == name).unwrap_or(LEADING.len());
-    fields.sort_by_key(|(name, _)| rank(name));
+    fields.sort_by_key(|field| rank(&field.name));
     Ok(fields)
 }
 

@@ -312,7 +312,7 @@ fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Op
         return Err(desired.mistake(&change.name, format!("cannot be changed: it is {before}")));
     }
     let moves = fields.iter().any(|change| change.name == BASE_URL);
-    let api_key = api_key(&desired, Some((live, moves)), wanted)?;
+    let api_key = api_key(&desired, Some(LiveProvider { has_api_key: live.has_api_key, moves }), wanted)?;
     if fields.is_empty() && matches!(api_key, ApiKeyChange::Kept) {
         return Ok(None);
     }
@@ -333,9 +333,17 @@ fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
     changes.filter(|change| change.before != change.after).collect()
 }
 
+/// A provider that the gateway has.
+#[derive(Clone, Copy)]
+struct LiveProvider {
+    has_api_key: bool,
+    /// To another address.
+    moves: bool,
+}
+
 /// The change of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
-fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) -> Result<ApiKeyChange, Mistake> {
-    let is_sent = live.is_none_or(|(live, moves)| !live.has_api_key || moves || wanted.sent == SecretsSent::All);
+fn api_key(desired: &Desired, live: Option<LiveProvider>, wanted: &Wanted<'_>) -> Result<ApiKeyChange, Mistake> {
+    let is_sent = live.is_none_or(|live| !live.has_api_key || live.moves || wanted.sent == SecretsSent::All);
     match &desired.api_key {
         ApiKey::From(source) if is_sent => {
             let read = source
@@ -344,7 +352,7 @@ fn api_key(desired: &Desired, live: Option<(&Live, bool)>, wanted: &Wanted<'_>) 
             check(desired, &read)?;
             Ok(ApiKeyChange::Set(read))
         }
-        ApiKey::Removed if live.is_some_and(|(live, _)| live.has_api_key) => Ok(ApiKeyChange::Removed),
+        ApiKey::Removed if live.is_some_and(|live| live.has_api_key) => Ok(ApiKeyChange::Removed),
         ApiKey::Removed | ApiKey::Unsaid | ApiKey::From(_) => Ok(ApiKeyChange::Kept),
     }
 }

@@ -14,23 +14,23 @@ const COMMON_CHARS: usize = 20;
 pub fn flat(fields: &Map<String, Value>) -> BTreeMap<Path, String> {
     let mut found = BTreeMap::new();
     for (name, value) in fields {
-        add(Path(vec![Step::Field(name.clone())]), value, &mut found);
+        add(Path(vec![PathStep::Field(name.clone())]), value, &mut found);
     }
     found
 }
 
 /// A path whose items sort by their index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(Vec<Step>);
+pub struct Path(Vec<PathStep>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum PathStep {
     Field(String),
     Item(usize),
 }
 
 impl Path {
-    fn with(&self, step: Step) -> Self {
+    fn with(&self, step: PathStep) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 }
@@ -39,9 +39,9 @@ impl std::fmt::Display for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, step) in self.0.iter().enumerate() {
             match step {
-                Step::Field(name) if index == 0 => f.write_str(&printable_line(name, VALUE_CHARS_MAX))?,
-                Step::Field(name) => write!(f, ".{}", printable_line(name, VALUE_CHARS_MAX))?,
-                Step::Item(item) => write!(f, "[{item}]")?,
+                PathStep::Field(name) if index == 0 => f.write_str(&printable_line(name, VALUE_CHARS_MAX))?,
+                PathStep::Field(name) => write!(f, ".{}", printable_line(name, VALUE_CHARS_MAX))?,
+                PathStep::Item(item) => write!(f, "[{item}]")?,
             }
         }
         Ok(())
@@ -51,10 +51,10 @@ impl std::fmt::Display for Path {
 fn add(path: Path, value: &Value, found: &mut BTreeMap<Path, String>) {
     match value {
         Value::Object(members) if !members.is_empty() => {
-            members.iter().for_each(|(name, value)| add(path.with(Step::Field(name.clone())), value, found));
+            members.iter().for_each(|(name, value)| add(path.with(PathStep::Field(name.clone())), value, found));
         }
         Value::Array(items) if !items.is_empty() => {
-            items.iter().enumerate().for_each(|(index, item)| add(path.with(Step::Item(index)), item, found));
+            items.iter().enumerate().for_each(|(index, item)| add(path.with(PathStep::Item(index)), item, found));
         }
         Value::Null => {}
         Value::String(text) => drop(found.insert(path, text.clone())),

@@ -9,12 +9,19 @@ use serde_json::{Map, Value};
 const RESERVED: [&str; 10] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"];
 const PLAIN_CHARS_MAX: usize = 200;
 
+/// A field of a mapping, in whose order it comes.
+#[derive(Clone, Debug)]
+pub struct NamedField {
+    pub name: String,
+    pub value: Value,
+}
+
 /// A list with the name of a section: each item a mapping, whose fields come in the given order.
-pub fn section(name: &str, items: &[Vec<(String, Value)>]) -> String {
+pub fn section(name: &str, items: &[Vec<NamedField>]) -> String {
     let mut text = format!("{name}:\n");
     for fields in items {
         let mut lines = String::new();
-        for (name, value) in fields {
+        for NamedField { name, value } in fields {
             member(name, value, 4, &mut lines);
         }
         text.push_str("  - ");
@@ -198,24 +205,27 @@ mod tests {
             "=",
             "<<",
         ];
-        let fields: Vec<(String, Value)> = texts.iter().map(|text| ((*text).to_owned(), json!(text))).collect();
+        let fields: Vec<NamedField> =
+            texts.iter().map(|text| NamedField { name: (*text).to_owned(), value: json!(text) }).collect();
         let others = json!({
             "list": ["a", "5", true], "empty": [], "none": {}, "number": 5, "boolean": false,
             "targets": [{ "provider": "p", "weight": 1 }, { "provider": { "name": "q", "tenant": "a/b" } }, {}],
             "roles": [{ "role": "analyst", "scope": { "tenant": "a/b" } }], "headers": { "x-a": "1", "x-b": "2" },
             "nested": [[1]],
         });
-        let others: Vec<(String, Value)> = others.as_object().expect("fields").clone().into_iter().collect();
+        let others = others.as_object().expect("fields").clone();
+        let others: Vec<_> = others.into_iter().map(|(name, value)| NamedField { name, value }).collect();
         let written = section("models", &[fields.clone(), others.clone()]);
         let read = documents(&written).unwrap_or_else(|error| panic!("{error:?}\n{written}"));
-        let wanted = [fields, others].map(|fields| Value::Object(fields.into_iter().collect()));
+        let wanted = [fields, others]
+            .map(|fields| Value::Object(fields.into_iter().map(|field| (field.name, field.value)).collect()));
         assert_eq!(value(&read[0])["models"], json!(wanted), "{written}");
     }
 
     #[test]
     fn short_mappings_and_lists_are_on_one_line_and_texts_of_several_lines_are_blocks() {
         let fields = [("scope", json!({ "tenant": "a/b" })), ("alert_at", json!(["0.5"])), ("prefix", json!("a\nb\n"))];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let fields = fields.map(|(name, value)| NamedField { name: name.to_owned(), value }).to_vec();
         let wanted = "x:\n  - scope: {tenant: a/b}\n    alert_at: [\"0.5\"]\n    prefix: |\n      a\n      b\n";
         assert_eq!(section("x", &[fields]), wanted);
     }

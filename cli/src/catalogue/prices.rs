@@ -15,7 +15,7 @@ pub fn dollars(amount: NanoUsd) -> String {
 
 /// The table, indented. A model without a price says so.
 pub fn table_of(model: &Model) -> String {
-    let mut rows: Vec<(String, BTreeMap<&'static str, String>)> = Vec::new();
+    let mut rows: Vec<PriceRow> = Vec::new();
     if let Some(price) = &model.price {
         add(&mut rows, "", price);
     }
@@ -28,21 +28,28 @@ pub fn table_of(model: &Model) -> String {
     let names = columns(&rows);
     let head = names.iter().map(|name| short(name));
     let mut table = vec![std::iter::once("  price".to_owned()).chain(head).collect::<Vec<_>>()];
-    for (label, cells) in &rows {
+    for PriceRow { label, cells } in &rows {
         let cells = names.iter().map(|name| cells.get(name).cloned().unwrap_or_default());
         table.push(std::iter::once(format!("  {label}")).chain(cells).collect());
     }
     table::aligned(table)
 }
 
-fn add(rows: &mut Vec<(String, BTreeMap<&'static str, String>)>, region: &str, price: &Price) {
+/// A row of the table of prices.
+struct PriceRow {
+    label: String,
+    /// Cells by the names of the prices.
+    cells: BTreeMap<&'static str, String>,
+}
+
+fn add(rows: &mut Vec<PriceRow>, region: &str, price: &Price) {
     let per_mtok = price.per_mtok().map(|(name, rate)| (name, dollars(rate.of_a_million())));
     let per_unit = price.per_unit().map(|(name, amount)| (name, dollars(amount)));
     let label = if region.is_empty() { "base" } else { region };
-    rows.push((label.to_owned(), per_mtok.chain(per_unit).collect()));
+    rows.push(PriceRow { label: label.to_owned(), cells: per_mtok.chain(per_unit).collect() });
     for tier in &price.tiers {
         let cells = tier.per_mtok().map(|(name, rate)| (name, dollars(rate.of_a_million())));
-        rows.push((label_of(region, tier), cells.collect()));
+        rows.push(PriceRow { label: label_of(region, tier), cells: cells.collect() });
     }
 }
 
@@ -55,8 +62,8 @@ fn label_of(region: &str, tier: &PriceTier) -> String {
 }
 
 /// The names of all prices in the rows: input and output first, those of other units than tokens last.
-fn columns(rows: &[(String, BTreeMap<&'static str, String>)]) -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = rows.iter().flat_map(|(_, cells)| cells.keys().copied()).collect();
+fn columns(rows: &[PriceRow]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = rows.iter().flat_map(|row| row.cells.keys().copied()).collect();
     names.sort_by_key(|name| (rank(name), short(name)));
     names.dedup();
     names

@@ -15,7 +15,7 @@ const NO_PROVIDER: &str = "there are no providers: create one, as docs/provider.
 
 pub fn render(report: &Value) -> String {
     let mut rows = vec![["checked", "what", "verdict", "found"].map(str::to_owned).to_vec()];
-    let mut advice: Vec<(String, Vec<String>)> = Vec::new();
+    let mut advice: Vec<CheckAdvice> = Vec::new();
     let providers = list(&report["providers"]).map(|provider| (named("name", provider), provider));
     let targets = list(&report["targets"]["items"]).map(|target| (named("backend", target), target));
     for (name, checked) in providers.chain(targets) {
@@ -36,7 +36,7 @@ pub fn render(report: &Value) -> String {
         parts.push(NO_PROVIDER.to_owned());
     }
     if !advice.is_empty() {
-        let lines = advice.into_iter().map(|(what, checks)| format!("  {what} ({})", checks.join(", ")));
+        let lines = advice.into_iter().map(|CheckAdvice { what, checks }| format!("  {what} ({})", checks.join(", ")));
         parts.push(std::iter::once("what to do:".to_owned()).chain(lines).collect::<Vec<_>>().join("\n"));
     }
     if report["local_limits"].is_object() {
@@ -63,12 +63,18 @@ fn named(field: &str, checked: &Value) -> String {
     }
 }
 
+/// A piece of advice, and the checks that give it.
+struct CheckAdvice {
+    what: String,
+    checks: Vec<String>,
+}
+
 /// Adds a piece of advice, or the check to the same advice of another one.
-fn add(advice: &mut Vec<(String, Vec<String>)>, what: String, check: &str) {
-    match advice.iter_mut().find(|(known, _)| *known == what) {
-        Some((_, checks)) if checks.iter().any(|known| known == check) => {}
-        Some((_, checks)) => checks.push(check.to_owned()),
-        None => advice.push((what, vec![check.to_owned()])),
+fn add(advice: &mut Vec<CheckAdvice>, what: String, check: &str) {
+    match advice.iter_mut().find(|known| known.what == what) {
+        Some(known) if known.checks.iter().any(|known| known == check) => {}
+        Some(known) => known.checks.push(check.to_owned()),
+        None => advice.push(CheckAdvice { what, checks: vec![check.to_owned()] }),
     }
 }
 

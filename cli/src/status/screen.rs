@@ -11,6 +11,7 @@ use super::super::printable;
 use super::super::printable_text::printable_line;
 use super::set_aside::KeySetAside;
 use super::{SHOWN_MAX, Status, known_refusals};
+use projections::views::summary::SummarizedView;
 
 /// The most characters of the reason of a local period.
 const REASON_CHARS_MAX: usize = 300;
@@ -106,7 +107,7 @@ fn views(status: &Status) -> String {
     let behind: Vec<String> = views_summary
         .views
         .iter()
-        .filter_map(|(view, checkpoint)| {
+        .filter_map(|SummarizedView { view, checkpoint }| {
             let position = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position);
             let lag = status.head.position.saturating_sub(position);
             let stopped = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.error.is_some());

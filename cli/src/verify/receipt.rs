@@ -24,7 +24,7 @@ const BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SHOWN_CHARS_MAX: usize = 64;
 
 /// A receipt whose events are in the log.
-struct Verified {
+struct VerifiedReceipt {
     request_id: RequestId,
     events: Vec<ReceiptEvent>,
     /// How many events its checkpoint has.
@@ -67,17 +67,17 @@ fn read(file: &Path) -> Result<Receipt, Fault> {
     Ok(receipt)
 }
 
-fn verify(receipt: &Receipt, signers: &Signers) -> Result<Verified, Fault> {
+fn verify(receipt: &Receipt, signers: &Signers) -> Result<VerifiedReceipt, Fault> {
     let proven = receipt.verify(&signers.log_policy());
     let proven = proven.map_err(|refused| Fault::at(refused.position, refused.reason.to_string()))?;
     let ProvenEvents { events, checkpoint } =
         proven.ok_or_else(|| Fault::Unreadable("it is a receipt of no events".to_owned()))?;
     let cosigned = signers.cosigned_of(&checkpoint).map_err(Fault::of_checkpoint)?;
     let size = checkpoint.unverified().head().size;
-    Ok(Verified { request_id: receipt.request_id, events, size, cosigned })
+    Ok(VerifiedReceipt { request_id: receipt.request_id, events, size, cosigned })
 }
 
-fn sentence(Verified { request_id, events, size, cosigned }: &Verified, origin: &str) -> String {
+fn sentence(VerifiedReceipt { request_id, events, size, cosigned }: &VerifiedReceipt, origin: &str) -> String {
     let (count, cosigned) = (events.len(), cosigned_sentence(cosigned));
     format!("sound: {count} events of {request_id} are in the checkpoint of {origin} with {size} events{cosigned}")
 }
@@ -94,7 +94,7 @@ fn rows(events: &[ReceiptEvent]) -> Vec<Vec<String>> {
     std::iter::once(head).chain(events.iter().map(row)).collect()
 }
 
-fn as_json(Verified { request_id, events, size, cosigned }: &Verified, origin: &str) -> Value {
+fn as_json(VerifiedReceipt { request_id, events, size, cosigned }: &VerifiedReceipt, origin: &str) -> Value {
     let shown = |event: &ReceiptEvent| {
         json!({
             "position": event.position,

@@ -121,13 +121,13 @@ impl Sharing {
 #[derive(Clone, Default)]
 pub struct BindingLimits {
     /// Known from the head of the request.
-    whole: Bound,
+    whole: BindingLimitsOf,
     /// Known from its body.
-    narrowed: Bound,
+    narrowed: BindingLimitsOf,
 }
 
 #[derive(Clone, Default)]
-enum Bound {
+enum BindingLimitsOf {
     #[default]
     Nothing,
     OneProcess(ProcessLimits),
@@ -153,10 +153,10 @@ enum Permit {
 
 impl BindingLimits {
     pub fn is_empty(&self) -> bool {
-        self.all().all(|bound| matches!(bound, Bound::Nothing))
+        self.all().all(|bound| matches!(bound, BindingLimitsOf::Nothing))
     }
 
-    fn all(&self) -> impl Iterator<Item = &Bound> {
+    fn all(&self) -> impl Iterator<Item = &BindingLimitsOf> {
         [&self.whole, &self.narrowed].into_iter()
     }
 }
@@ -243,7 +243,7 @@ impl RateLimiter {
     /// has none of its own.
     pub fn binding(&self, tables: &Tables, chain: &Chain, teams: &TeamVersions) -> BindingLimits {
         let whole = self.bind(self.defaults.applicable(tables, chain, teams), chain, tables);
-        BindingLimits { whole, narrowed: Bound::Nothing }
+        BindingLimits { whole, narrowed: BindingLimitsOf::Nothing }
     }
 
     /// The limits that bind administration by `chain`: only the default.
@@ -256,7 +256,7 @@ impl RateLimiter {
             bounds: Bounds::of(Measure::RequestsPerHour, number),
             when_unshared: WhenUnshared::Local,
         };
-        BindingLimits { whole: self.bind(vec![default], chain, tables), narrowed: Bound::Nothing }
+        BindingLimits { whole: self.bind(vec![default], chain, tables), narrowed: BindingLimitsOf::Nothing }
     }
 
     /// Counts one request against all of `limits` or, if one of them has nothing left, against none.
@@ -274,7 +274,7 @@ impl RateLimiter {
             return false;
         }
         limits.narrowed = self.bind(narrowed(tables, request).collect(), &request.chain, tables);
-        !matches!(limits.narrowed, Bound::Nothing)
+        !matches!(limits.narrowed, BindingLimitsOf::Nothing)
     }
 
     /// Counts a request against its narrowed limits too. If one has nothing left, the request no longer counts against any limit.
@@ -295,12 +295,12 @@ impl RateLimiter {
         }
     }
 
-    async fn count(&self, limits: &Bound) -> Result<Permit, LimitRefusal> {
+    async fn count(&self, limits: &BindingLimitsOf) -> Result<Permit, LimitRefusal> {
         match limits {
-            Bound::Nothing => Ok(Permit::Free),
-            Bound::OneProcess(limits) => self.count_in_process(limits).map_err(LimitRefusal::RateLimited),
+            BindingLimitsOf::Nothing => Ok(Permit::Free),
+            BindingLimitsOf::OneProcess(limits) => self.count_in_process(limits).map_err(LimitRefusal::RateLimited),
             // Boxed, so that requests without shared limits need no room for it.
-            Bound::Shared(limits) => {
+            BindingLimitsOf::Shared(limits) => {
                 let permit = Box::pin(limits.limiter().acquire(limits)).await?;
                 Ok(Permit::Shared(Box::new(permit)))
             }
@@ -358,11 +358,11 @@ impl RateLimiter {
         tightest.reduce(TightestLimit::tighter)
     }
 
-    fn tightest_of(&self, limits: &Bound) -> Option<TightestLimit> {
+    fn tightest_of(&self, limits: &BindingLimitsOf) -> Option<TightestLimit> {
         let limits = match limits {
-            Bound::Nothing => return None,
-            Bound::OneProcess(limits) => limits,
-            Bound::Shared(limits) => return limits.limiter().tightest(limits),
+            BindingLimitsOf::Nothing => return None,
+            BindingLimitsOf::OneProcess(limits) => limits,
+            BindingLimitsOf::Shared(limits) => return limits.limiter().tightest(limits),
         };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
         let mut tightest: Option<TightestLimit> = None;
@@ -370,7 +370,8 @@ impl RateLimiter {
             let mut slot = locked(&binding.slot);
             slot.advance(now_micros);
             for (measure, limit) in binding.limit.bounds.iter() {
-                let next = TightestLimit::new(measure, limit, slot.remaining(measure, limit), now);
+                let (remaining, more_in) = slot.remaining(measure, limit);
+                let next = TightestLimit::new(measure, limit, remaining, more_in, now);
                 tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
         }
@@ -405,20 +406,20 @@ impl RateLimiter {
         all
     }
 
-    fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> Bound {
+    fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> BindingLimitsOf {
         if limits.is_empty() {
-            return Bound::Nothing;
+            return BindingLimitsOf::Nothing;
         }
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,
-            Counting::Shared(limiter) => return Bound::Shared(limiter.bind(chain, limits, tables)),
+            Counting::Shared(limiter) => return BindingLimitsOf::Shared(limiter.bind(chain, limits, tables)),
         };
         let now_micros = self.now_micros();
         let bind = |limit: ApplicableLimit| Binding {
             slot: slots.get_or_make(limit.key, tables, now_micros, Slot::default),
             limit,
         };
-        Bound::OneProcess(ProcessLimits::of(limits.into_iter().map(bind).collect()))
+        BindingLimitsOf::OneProcess(ProcessLimits::of(limits.into_iter().map(bind).collect()))
     }
 
     fn now_micros(&self) -> i64 {

@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use tally::{Counted, Reason, Tally};
+use tally::{Reason, TalliedRequest, Tally};
 
 /// The most events of one append.
 const NOTES_PER_APPEND: usize = 256;
@@ -134,7 +134,7 @@ impl Drop for AccessRollup {
 impl RollupQueue {
     fn count(&self, context: Context, resource_id: Option<String>, reason: impl FnOnce(i64) -> Reason) {
         let second = self.second();
-        let counted = Counted { context, resource_id };
+        let counted = TalliedRequest { context, resource_id };
         if self.with_tally(|tally| tally.count(counted, reason(second), second)) {
             self.due.notify_one();
         }

@@ -28,7 +28,7 @@ fn folder(name: &str) -> PathBuf {
 /// The kinds of providers over HTTP, by name. Each has a folder of responses.
 fn kinds() -> impl Iterator<Item = (&'static str, ProviderKind)> {
     let is_called = |kind| upstreams::of(kind).endpoint().is_some();
-    ProviderKind::NAMED.iter().copied().filter(move |(_, kind)| is_called(*kind))
+    ProviderKind::NAMED.iter().map(|named| (named.name, named.value)).filter(move |(_, kind)| is_called(*kind))
 }
 
 /// The kinds of providers over HTTP, with their folders.

@@ -44,8 +44,8 @@ fn fields() -> String {
 
 /// How each kind of provider treats each feature.
 fn kinds() -> String {
-    let kinds = || ProviderKind::NAMED.iter().map(|(_, kind)| *kind);
-    let names = ProviderKind::NAMED.iter().map(|(name, _)| code(name));
+    let kinds = || ProviderKind::NAMED.iter().map(|named| named.value);
+    let names = ProviderKind::NAMED.iter().map(|named| code(named.name));
     let heads: Vec<_> = ["field", "what it asks for"].map(str::to_owned).into_iter().chain(names).collect();
     let rows = Feature::ALL.iter().map(|feature| {
         let what = [code(first_field(*feature)), feature.description().to_owned()];

@@ -110,7 +110,7 @@ impl StoredSecrets {
         let mut rows = Vec::with_capacity(self.wrapped.len() + 2 * self.secrets.len());
         let mut data_keys = HashMap::with_capacity(self.wrapped.len());
         let check = self.check_key(previous)?;
-        let moving = MovingNode::new(&check, ids, (previous, new), &self.nodes);
+        let moving = MovingNode::new(&check, ids, previous, new, &self.nodes);
         for (scope, wrapped) in &self.wrapped {
             let old = sealed_box::unwrap(previous, scope, wrapped);
             let mut old = old.ok_or_else(|| ResealError::WrongPreviousKey { scope: scope.clone() })?;

@@ -27,14 +27,23 @@ const ENCAPSULATED_LEN: usize = 32;
 /// Prefix of copies that are encrypted with HPKE: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305.
 const HPKE_FORM: &[u8] = b"ledgerway hpke v1\n";
 
+/// The node that a tenant's key is wrapped to.
+#[derive(Clone, Copy)]
+pub(super) struct GrantedNode<'a> {
+    /// Its fingerprint.
+    pub node: &'a str,
+    pub recipient: &'a Recipient,
+}
+
 /// The row with `key`, wrapped to a node. `None` if the node's public key is of low order, so that anybody could open it.
 pub(super) fn granted(
     check: &KeyCheck,
     ids: &IdMaker,
     tenant: &str,
-    (node, recipient): (&str, &Recipient),
+    to: GrantedNode<'_>,
     key: &[u8; KEY_LEN],
 ) -> Option<SideRow> {
+    let GrantedNode { node, recipient } = to;
     let context = context(tenant, node);
     let encrypted = encrypted(ids, recipient, &context, key)?;
     let tag = check.sign(&signed(&context, &encrypted));
@@ -150,7 +159,16 @@ mod tests {
         let [ours, theirs] = [1, 2].map(|byte| NodeKey::from_bytes(&[byte; 32]));
         let check = ours.derived_key_check();
         let recipient = ours.identity.to_public();
-        let granted = || row(granted(&check, &ids(), "ten_1", (&ours.fingerprint(), &recipient), &[9; 32]).unwrap());
+        let granted = || {
+            row(granted(
+                &check,
+                &ids(),
+                "ten_1",
+                GrantedNode { node: &ours.fingerprint(), recipient: &recipient },
+                &[9; 32],
+            )
+            .unwrap())
+        };
         assert_eq!(opened(&check, &ours, &granted()), Some([9; 32]));
         assert_eq!(opened(&check, &theirs, &granted()), None);
         // The same row, as that of another tenant or node.
@@ -169,7 +187,13 @@ mod tests {
     fn no_key_is_wrapped_to_a_public_key_of_low_order() {
         let node = NodeKey::from_bytes(&[1; 32]);
         let text = bech32::encode("age", bech32::ToBase32::to_base32(&[0; 32]), bech32::Variant::Bech32).unwrap();
-        let granted = granted(&node.derived_key_check(), &ids(), "ten_1", ("1", &text.parse().unwrap()), &[9; 32]);
+        let granted = granted(
+            &node.derived_key_check(),
+            &ids(),
+            "ten_1",
+            GrantedNode { node: "1", recipient: &text.parse().unwrap() },
+            &[9; 32],
+        );
         assert!(granted.is_none());
     }
 }

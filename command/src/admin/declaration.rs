@@ -18,7 +18,7 @@ use events::ids::Prefixed;
 use openapi::schema::{self, Shape, object};
 use serde_json::Value;
 
-use super::field_type::{FieldType, Reader};
+use super::field_type::{FieldReader, FieldType};
 use super::field_values::FieldValues;
 use super::fields::{Field, FieldError, Fields};
 
@@ -46,7 +46,7 @@ pub struct Member {
     /// The schema in replies; `None` for a field that no reply has.
     shown: Option<Shape>,
     /// `None` for a field that no body has.
-    read: Option<Reader>,
+    read: Option<FieldReader>,
     /// The value of a creation that omits the field; `null` for none.
     default: Value,
     on_create: OnCreate,
@@ -135,7 +135,7 @@ impl Member {
         Self { accepted: schema::described(self.accepted, text), shown, ..self }
     }
 
-    fn read_creation(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
+    fn read_creation(&self, fields: &mut Fields, read: &FieldReader) -> Result<Option<Value>, FieldError> {
         if self.on_create == OnCreate::Required {
             return fields.required(self.name, |field| read(field)).map(Some);
         }
@@ -144,7 +144,7 @@ impl Member {
     }
 
     /// Reads the field of a change; `null` removes the value.
-    fn read_change(&self, fields: &mut Fields, read: &Reader) -> Result<Option<Value>, FieldError> {
+    fn read_change(&self, fields: &mut Fields, read: &FieldReader) -> Result<Option<Value>, FieldError> {
         let removes = |field: &Field| self.on_change == OnChange::Removed && field.is_null();
         fields.changed(self.name, |field| if removes(&field) { Ok(Value::Null) } else { read(field) })
     }
@@ -152,7 +152,7 @@ impl Member {
 
 impl Members {
     /// The fields that a body can have, with their readers.
-    fn readable(&self) -> impl Iterator<Item = (&Member, &Reader)> {
+    fn readable(&self) -> impl Iterator<Item = (&Member, &FieldReader)> {
         self.0.iter().filter_map(|member| Some((member, member.read.as_ref()?)))
     }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use events::ids::Prefixed;
+use events::named::NamedValue;
 use events::time::rfc3339;
 use openapi::schema::{self, Shape};
 use serde::Serialize;
@@ -13,12 +14,12 @@ use serde_json::{Value, json};
 use super::fields::{Field, FieldError};
 
 /// Reads a value, and returns it in the form of the events.
-pub type Reader = Arc<dyn Fn(Field) -> Result<Value, FieldError> + Send + Sync>;
+pub type FieldReader = Arc<dyn Fn(Field) -> Result<Value, FieldError> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct FieldType {
     pub shape: Shape,
-    pub read: Reader,
+    pub read: FieldReader,
 }
 
 impl FieldType {
@@ -60,7 +61,7 @@ pub fn id<I: Prefixed + FromStr<Err: fmt::Display> + Serialize + 'static>() -> F
 }
 
 /// One of the named values.
-pub fn one_of<T: Copy + Serialize + Sync>(values: &'static [(&'static str, T)]) -> FieldType {
+pub fn one_of<T: Copy + Serialize + Sync>(values: &'static [NamedValue<T>]) -> FieldType {
     FieldType::new(schema::one_of_names(values), |field| field.one_of(values))
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use events::money::NanoUsd;
+use events::named::NamedValue;
 use events::nearest_name::did_you_mean;
 use events::plain_json::{self, Ambiguous};
 use events::time::parse_rfc3339;
@@ -240,11 +241,11 @@ impl Field {
     }
 
     /// One of the named values.
-    pub fn one_of<T: Copy>(&self, values: &[(&str, T)]) -> Result<T, FieldError> {
+    pub fn one_of<T: Copy>(&self, values: &[NamedValue<T>]) -> Result<T, FieldError> {
         let text = self.string()?;
-        let named = values.iter().find(|(name, _)| *name == text);
-        named.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
+        let named = values.iter().find(|named| named.name == text);
+        named.map(|named| named.value).ok_or_else(|| {
+            let names: Vec<_> = values.iter().map(|named| named.name).collect();
             self.error(format!("must be one of: {}", names.join(", ")))
         })
     }

@@ -42,7 +42,7 @@ const EXTRA_FIELDS: &str = "shown";
 const BEFORE: &str = "before";
 
 /// A planned command, or the reason why the caller may not give it.
-pub type Planned<R> = Result<CommandPlan<R>, CommandError>;
+pub type PlanResult<R> = Result<CommandPlan<R>, CommandError>;
 
 /// The parts of the administration in which the twelve resources differ.
 pub trait Administered: Rules {
@@ -86,14 +86,15 @@ pub trait Administered: Rules {
     }
 
     /// Plans the creation of the resource as `id`.
-    fn create(cx: &AdminContext<'_>, id: Self::Id, given: FieldValues) -> impl Future<Output = Planned<Self>> + Send;
+    fn create(cx: &AdminContext<'_>, id: Self::Id, given: FieldValues)
+    -> impl Future<Output = PlanResult<Self>> + Send;
 
     /// Plans a change of the resource.
     fn change(
         cx: &AdminContext<'_>,
         state: &Self::State,
         given: FieldValues,
-    ) -> impl Future<Output = Planned<Self>> + Send {
+    ) -> impl Future<Output = PlanResult<Self>> + Send {
         std::future::ready(Ok(CommandPlan::of(Command::Change(given), state, cx)))
     }
 
@@ -237,12 +238,16 @@ async fn end<R: Administered>(
     execute_on::<R, _>(&admin, &id, &request, plan_end::<R>).await
 }
 
-async fn plan_change<R: Administered>(cx: &AdminContext<'_>, state: &R::State, request: &AdminRequest) -> Planned<R> {
+async fn plan_change<R: Administered>(
+    cx: &AdminContext<'_>,
+    state: &R::State,
+    request: &AdminRequest,
+) -> PlanResult<R> {
     cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
     R::change(cx, state, R::DECLARATION.members.read_change(request.fields()?)?).await
 }
 
-async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, request: &AdminRequest) -> Planned<R> {
+async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, request: &AdminRequest) -> PlanResult<R> {
     let fields = request.fields()?;
     R::may_end(cx)?;
     fields.finish()?;
@@ -262,7 +267,7 @@ pub async fn execute_on<R: Administered, F>(
     plan: F,
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,
+    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> PlanResult<R>,
 {
     let seen = admin.tables.load().position;
     match execute_once::<R, F>(admin, id, request, &plan).await {
@@ -296,7 +301,7 @@ async fn execute_once<R: Administered, F>(
     plan: &F,
 ) -> Result<Response, CommandError>
 where
-    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> Planned<R>,
+    F: AsyncFn(&AdminContext<'_>, &R::State, &AdminRequest) -> PlanResult<R>,
 {
     if let Some(reply) = earlier_reply::<R>(admin, request).await? {
         return Ok(reply);

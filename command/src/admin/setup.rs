@@ -238,7 +238,7 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
     let tables = admin.tables.load();
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
         let (id, rates) = (admin.ids.make(), rates_of(model)?);
-        let made = Price::new((id, provider), model.backend, rates, admin.clock.now());
+        let made = Price::new(id, provider, model.backend, rates, admin.clock.now());
         make(admin, made, Chain::default(), None).await?;
     }
     if tables.shared_model(model.name).is_none() {

@@ -16,7 +16,7 @@ use openapi::{Answer, Json, Operation};
 use tokio::time::Instant;
 
 use super::report::CheckedProvider;
-use super::target::{self, Known, Retirements};
+use super::target::{self, OfferedModels, Retirements};
 use super::{CHECKED_PROVIDER, Doctor, catalogue_in_force, provider, report, schedule};
 use crate::admin::{AddressedProvider, AdminRequest, CommandError, Purpose, described};
 
@@ -99,7 +99,7 @@ enum CheckPermit<'a> {
 /// The provider's models that appeared by themselves, and will be retired.
 async fn retirements(doctor: &Doctor, provider: &Provider) -> Result<Option<Retirements>, CommandError> {
     let catalogue = catalogue_in_force(doctor.named.as_deref(), &doctor.admin.log, &doctor.data).await?;
-    let known = Known { catalogue: &catalogue, named: doctor.named.as_deref() };
+    let known = OfferedModels { catalogue: &catalogue, named: doctor.named.as_deref() };
     let tables = doctor.gateway.tables.load();
     let now = doctor.admin.clock.now();
     Ok(target::check(&tables, &known, now, Some(provider.provider_id)).1.remove(&provider.provider_id))

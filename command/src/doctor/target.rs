@@ -20,7 +20,7 @@ const MODELS_NAMED_MAX: usize = 5;
 const RETIREMENTS_NAMED_MAX: usize = 3;
 
 /// The sources that tell which model of the catalogue a target is.
-pub struct Known<'a> {
+pub struct OfferedModels<'a> {
     pub catalogue: &'a Catalogue,
     /// `None` if nothing is to appear by itself.
     pub named: Option<&'a NamedProviders>,
@@ -66,7 +66,7 @@ impl Retirements {
 /// The findings of targets, or only of those of one provider; and by provider, the retirements of models that nobody has chosen.
 pub fn check(
     tables: &Tables,
-    known: &Known<'_>,
+    known: &OfferedModels<'_>,
     now: DateTime<Utc>,
     only: Option<ProviderId>,
 ) -> (CheckedTargets, BTreeMap<ProviderId, Retirements>) {
@@ -157,8 +157,8 @@ struct Retirement {
 }
 
 impl Retirement {
-    fn of(known: &Known<'_>, provider: &Provider, backend: &str, now: DateTime<Utc>) -> Option<Self> {
-        let Known { catalogue, named } = known;
+    fn of(known: &OfferedModels<'_>, provider: &Provider, backend: &str, now: DateTime<Utc>) -> Option<Self> {
+        let OfferedModels { catalogue, named } = known;
         let described = named.and_then(|named| named.described(catalogue, provider, backend));
         let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
         let is_past = model.is_retired(now.date_naive());

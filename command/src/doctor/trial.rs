@@ -183,7 +183,7 @@ impl Trial<'_> {
 
     /// Returns advice about a key that is refused.
     fn remedy(&self) -> String {
-        remedy::of_refused(&self.credentials.provider, self.credentials.key().0)
+        remedy::of_refused(&self.credentials.provider, self.credentials.key().key)
     }
 
     /// The sentence with what the provider says, redacted.

@@ -85,37 +85,39 @@ pub fn detect(
     let mut detected = Detected::default();
     for provider in known {
         match find(&variables, provider)? {
-            Finding::Found(found) => {
+            Detection::Found(found) => {
                 if found.deployments.as_ref().is_some_and(Vec::is_empty) {
                     let note = format!("{DEPLOYMENTS_VARIABLE} is not set: the provider {} has no models", found.id);
                     detected.notes.push(note);
                 }
                 detected.providers.push(*found);
             }
-            Finding::Incomplete(note) => detected.notes.push(note),
-            Finding::Absent => detected.notes.extend(unused_access_key(&variables, provider)),
+            Detection::Incomplete(note) => detected.notes.push(note),
+            Detection::Absent => detected.notes.extend(unused_access_key(&variables, provider)),
         }
     }
     Ok(detected)
 }
 
-enum Finding {
+enum Detection {
     Found(Box<FoundProvider>),
     /// With what is missing.
     Incomplete(String),
     Absent,
 }
 
-fn find(variables: &Variables<'_>, known: &KnownProvider) -> Result<Finding, EnvironmentFault> {
+fn find(variables: &Variables<'_>, known: &KnownProvider) -> Result<Detection, EnvironmentFault> {
     let key = variables.key(known)?;
     // An address alone may be there for other programs.
     let address = if key.is_some() || known.is_local { variables.address(known)? } else { None };
     if key.is_none() && address.is_none() {
-        return Ok(Finding::Absent);
+        return Ok(Detection::Absent);
     }
     let own_address = match address {
         Some((name, address)) if variables.settings.own_port.is_some_and(|port| is_this_gateway(&address, port)) => {
-            return Ok(Finding::Incomplete(format!("{name} is the address of this gateway: the provider is left out")));
+            return Ok(Detection::Incomplete(format!(
+                "{name} is the address of this gateway: the provider is left out"
+            )));
         }
         address => address.map(|(_, address)| address),
     };
@@ -131,7 +133,7 @@ fn find(variables: &Variables<'_>, known: &KnownProvider) -> Result<Finding, Env
         (None, Some(template)) => in_region(template, region.as_deref()),
     };
     let deployments = variables.deployments(known)?;
-    Ok(Finding::Found(Box::new(FoundProvider {
+    Ok(Detection::Found(Box::new(FoundProvider {
         id: known.id.clone(),
         kind: known.kind,
         server: known.server,
@@ -157,7 +159,7 @@ fn unused_access_key(variables: &Variables<'_>, known: &KnownProvider) -> Option
 }
 
 /// A key for Bedrock without a region. It is a fault if the operator has asked for Bedrock.
-fn missing_region(variables: &Variables<'_>, of: &str, known: &KnownProvider) -> Result<Finding, EnvironmentFault> {
+fn missing_region(variables: &Variables<'_>, of: &str, known: &KnownProvider) -> Result<Detection, EnvironmentFault> {
     match known.region_variables.first() {
         Some(name) if variables.settings.bedrock => {
             let problem = format!("is not set, but {BEDROCK_SETTING} asks for Bedrock, which is in a region");
@@ -167,8 +169,8 @@ fn missing_region(variables: &Variables<'_>, of: &str, known: &KnownProvider) ->
     }
 }
 
-fn missing(of: &str, variables: &[String]) -> Finding {
-    Finding::Incomplete(format!("{of} is set, but {} is not: the provider is left out", variables.join(" or ")))
+fn missing(of: &str, variables: &[String]) -> Detection {
+    Detection::Incomplete(format!("{of} is set, but {} is not: the provider is left out", variables.join(" or ")))
 }
 
 #[cfg(test)]

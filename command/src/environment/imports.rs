@@ -18,7 +18,7 @@ use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events_log::Basis;
 use serde_json::{Value, json};
 
-use super::reconciliation::{Plan, reconcile};
+use super::reconciliation::{ReconciliationPlan, reconcile};
 use super::shared::catalogue_and_revision;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
@@ -152,8 +152,8 @@ impl Environment {
     }
 
     /// Returns the changes that a catalogue makes now.
-    pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<Plan, CommandError> {
-        let Some(named) = &self.named else { return Ok(Plan::default()) };
+    pub(super) async fn plan(&self, catalogue: &Catalogue) -> Result<ReconciliationPlan, CommandError> {
+        let Some(named) = &self.named else { return Ok(ReconciliationPlan::default()) };
         let parts = &self.parts;
         self.catch_up().await?;
         let tables = parts.tables.load();
@@ -179,7 +179,7 @@ impl Environment {
     }
 }
 
-fn expected_effects(plan: &Plan) -> ImportEffects {
+fn expected_effects(plan: &ReconciliationPlan) -> ImportEffects {
     ImportEffects { prices: counts(&plan.prices), models: counts(&plan.models) }
 }
 

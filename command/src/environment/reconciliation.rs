@@ -23,7 +23,7 @@ const TARGETS_MAX: usize = 32;
 
 /// A provider, and what it offers.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ModelSource {
     pub provider: SourceProvider,
     pub offers: Offers,
 }
@@ -45,13 +45,13 @@ pub enum Offers {
 
 /// Everything to record. An end comes before what may take its place, and a resource after what it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct ReconciliationPlan {
     pub providers: Vec<Step<Provider>>,
     pub prices: Vec<Step<Price>>,
     pub models: Vec<Step<Model>>,
 }
 
-impl Plan {
+impl ReconciliationPlan {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -108,7 +108,7 @@ struct WantedModel {
 }
 
 /// Returns the changes to record now. New resources get ids of `ids`.
-pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> Plan {
+pub fn reconcile(sources: &[ModelSource], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> ReconciliationPlan {
     let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
     let ReconciledProviders { steps: providers, known } = reconcile_providers(sources, tables, ids);
     let offered = sources.iter().zip(&kept).map(|(source, kept)| offers(source, kept));
@@ -121,7 +121,7 @@ pub fn reconcile(sources: &[Source], tables: &Tables, ids: &IdMaker, now: DateTi
     let offering: Vec<Offering<'_>> = offering.collect();
     let prices = wanted_prices(&offering);
     let models = wanted_models(&offering);
-    Plan {
+    ReconciliationPlan {
         providers,
         prices: reconcile_prices(&prices, tables, ids, now),
         models: reconcile_models(models, tables, ids),
@@ -161,7 +161,7 @@ impl<'a> OwnResources<'a> {
     }
 }
 
-fn offers<'a>(source: &'a Source, kept: &'a [Offer]) -> Vec<&'a Offer> {
+fn offers<'a>(source: &'a ModelSource, kept: &'a [Offer]) -> Vec<&'a Offer> {
     let offers = match &source.offers {
         Offers::Known(offers) => offers,
         Offers::AsBefore => kept,
@@ -172,7 +172,7 @@ fn offers<'a>(source: &'a Source, kept: &'a [Offer]) -> Vec<&'a Offer> {
 }
 
 /// Returns the last known offers of a server that does not answer.
-fn offers_before(source: &Source, tables: &Tables) -> Vec<Offer> {
+fn offers_before(source: &ModelSource, tables: &Tables) -> Vec<Offer> {
     match source.offers {
         Offers::Known(_) => Vec::new(),
         Offers::AsBefore => recorded_offers(&source.provider, tables),
@@ -208,7 +208,7 @@ struct ReconciledProviders {
     known: Vec<Option<(ProviderId, String)>>,
 }
 
-fn reconcile_providers(sources: &[Source], tables: &Tables, ids: &IdMaker) -> ReconciledProviders {
+fn reconcile_providers(sources: &[ModelSource], tables: &Tables, ids: &IdMaker) -> ReconciledProviders {
     let (mut changes, mut creations) = (Vec::new(), Vec::new());
     let mut existing: Vec<&Entry<Provider>> = environments(tables).collect();
     let mut names = shared_names(tables);
@@ -288,7 +288,7 @@ fn reconcile_prices(wanted: &Prices<'_>, tables: &Tables, ids: &IdMaker, now: Da
 
 fn price(id: PriceId, provider: ProviderId, offer: &Offer, effective_from: DateTime<Utc>) -> Price {
     let rates = offer.rates.clone();
-    Price { origin: Some(offer.origin), ..Price::new((id, provider), offer.backend.as_str(), rates, effective_from) }
+    Price { origin: Some(offer.origin), ..Price::new(id, provider, offer.backend.as_str(), rates, effective_from) }
 }
 
 /// The models by their names. `provider/model` comes before a bare name with a slash in it.

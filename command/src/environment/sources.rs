@@ -12,13 +12,20 @@ use super::discovery::{Discovery, discover};
 use super::found_provider::FoundProvider;
 use super::named_providers::NamedProviders;
 use super::offer::Offer;
-use super::reconciliation::{Offers, Source, SourceProvider, recorded_offers};
+use super::reconciliation::{ModelSource, Offers, SourceProvider, recorded_offers};
 use super::watch::Watch;
 use super::{Environment, EnvironmentParts, addresses, catalogued};
 
+/// A local server that is asked for its models.
+pub(super) struct AskedServer {
+    /// The position of its source.
+    at: usize,
+    provider: Provider,
+}
+
 impl Environment {
     /// Everything that offers models now. Local servers are asked.
-    pub(super) async fn sources(&self, named: &NamedProviders) -> Vec<Source> {
+    pub(super) async fn sources(&self, named: &NamedProviders) -> Vec<ModelSource> {
         let (tables, catalogue) = (self.parts.tables.load(), named.catalogue());
         let (mut sources, asked) = self.known_sources(named, &catalogue, &tables);
         let (answers, unnamed) = tokio::join!(self.ask(asked), self.unnamed_local(named, &catalogue, &tables));
@@ -32,15 +39,21 @@ impl Environment {
     }
 
     /// The same with another catalogue, and with local servers as they were when they last answered.
-    pub(super) fn sources_with(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Vec<Source> {
+    pub(super) fn sources_with(
+        &self,
+        named: &NamedProviders,
+        catalogue: &Catalogue,
+        tables: &Tables,
+    ) -> Vec<ModelSource> {
         let (mut sources, _) = self.known_sources(named, catalogue, tables);
         let unnamed = self.unnamed(named, catalogue);
         let is_live =
             |found: &FoundProvider| tables.providers().any(|entry| entry.is_live() && found.made_here(&entry.value));
         sources.extend(
-            unnamed
-                .filter(is_live)
-                .map(|found| Source { provider: SourceProvider::Found(Box::new(found)), offers: Offers::AsBefore }),
+            unnamed.filter(is_live).map(|found| ModelSource {
+                provider: SourceProvider::Found(Box::new(found)),
+                offers: Offers::AsBefore,
+            }),
         );
         sources
     }
@@ -52,31 +65,31 @@ impl Environment {
         named: &NamedProviders,
         catalogue: &Catalogue,
         tables: &Tables,
-    ) -> (Vec<Source>, Vec<(usize, Provider)>) {
-        let mut sources: Vec<Source> = Vec::new();
-        let mut asked: Vec<(usize, Provider)> = Vec::new();
+    ) -> (Vec<ModelSource>, Vec<AskedServer>) {
+        let mut sources: Vec<ModelSource> = Vec::new();
+        let mut asked: Vec<AskedServer> = Vec::new();
         for found in &named.detected.providers {
             let state = found.state(self.parts.ids.make(), found.id.clone());
             let offers = if state.discover_models {
-                asked.push((sources.len(), state));
+                asked.push(AskedServer { at: sources.len(), provider: state });
                 Offers::AsBefore
             } else {
                 Offers::Known(self.offers_of(catalogue, found).0)
             };
-            sources.push(Source { provider: SourceProvider::Found(Box::new(found.clone())), offers });
+            sources.push(ModelSource { provider: SourceProvider::Found(Box::new(found.clone())), offers });
         }
         for entry in tables.providers().filter(|entry| entry.is_live() && is_asked(&entry.value)) {
-            asked.push((sources.len(), (*entry.value).clone()));
+            asked.push(AskedServer { at: sources.len(), provider: (*entry.value).clone() });
             let provider = SourceProvider::Created(entry.value.provider_id);
-            sources.push(Source { provider, offers: Offers::AsBefore });
+            sources.push(ModelSource { provider, offers: Offers::AsBefore });
         }
         (sources, asked)
     }
 
     /// Asks these servers at once. The answers come with the numbers that the servers were given.
-    async fn ask(&self, asked: Vec<(usize, Provider)>) -> Vec<(usize, Discovery)> {
+    async fn ask(&self, asked: Vec<AskedServer>) -> Vec<(usize, Discovery)> {
         let mut asking = JoinSet::new();
-        for (at, provider) in asked {
+        for AskedServer { at, provider } in asked {
             let parts = self.parts.clone();
             asking.spawn(async move { (at, ask_one(&parts, &provider).await) });
         }
@@ -100,7 +113,12 @@ impl Environment {
 
     /// The Ollama on this machine, if no variable names one: it is a source once it has answered, and for a while in which it
     /// does not. One that a variable named until now, at another address, is none.
-    async fn unnamed_local(&self, named: &NamedProviders, catalogue: &Catalogue, tables: &Tables) -> Option<Source> {
+    async fn unnamed_local(
+        &self,
+        named: &NamedProviders,
+        catalogue: &Catalogue,
+        tables: &Tables,
+    ) -> Option<ModelSource> {
         let found = self.unnamed(named, catalogue)?;
         let state = found.state(self.parts.ids.make(), found.id.clone());
         let live: Vec<_> = tables.providers().filter(|entry| entry.is_live()).collect();
@@ -122,7 +140,7 @@ impl Environment {
             }
             None => return None,
         };
-        Some(Source { provider, offers })
+        Some(ModelSource { provider, offers })
     }
 
     /// The local server at its usual address. Nodes that share a ledger have machines of their own, of which the others cannot reach

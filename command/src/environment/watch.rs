@@ -21,11 +21,11 @@ const SILENCE_MAX: TimeDelta = TimeDelta::days(1);
 /// The observations of each server, by a name that it keeps.
 #[derive(Debug, Default)]
 pub struct Watch {
-    servers: HashMap<String, Seen>,
+    servers: HashMap<String, SeenServer>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenServer {
     /// When the hour began in which changes are counted, and how many there were.
     hour: Option<(DateTime<Utc>, usize)>,
     /// The models that were let through last.
@@ -96,7 +96,7 @@ impl Watch {
     }
 }
 
-impl Seen {
+impl SeenServer {
     /// How many changes there may be at this look.
     fn changes_left(&mut self, now: DateTime<Utc>) -> usize {
         let (began, changes) = self.hour.get_or_insert((now, 0));

@@ -25,11 +25,11 @@ pub struct AbandonedCalls {
 struct CallRegistry {
     tasks: TaskTracker,
     stopping: CancellationToken,
-    calls: Mutex<Calls>,
+    calls: Mutex<RegisteredCalls>,
 }
 
 #[derive(Default)]
-struct Calls {
+struct RegisteredCalls {
     /// The token that ends each call, by the call's number, which rises. An owner without calls has no entry.
     by_owner: HashMap<Owner, BTreeMap<u64, CancellationToken>>,
     count: usize,
@@ -71,12 +71,12 @@ impl AbandonedCalls {
         self.drain().await;
     }
 
-    fn calls(&self) -> MutexGuard<'_, Calls> {
+    fn calls(&self) -> MutexGuard<'_, RegisteredCalls> {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Calls {
+impl RegisteredCalls {
     /// Adds a call and returns its number; `None` if there is no room.
     fn add(&mut self, owner: Owner, end: &CancellationToken) -> Option<u64> {
         if self.count >= CALLS_MAX {

@@ -135,6 +135,13 @@ impl SlotState {
     }
 }
 
+/// A key of a provider, as it was when its secret had been replaced so many times.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyGeneration {
+    pub key: UpstreamKey,
+    pub generation: u32,
+}
+
 impl AccessTokens {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self { clock, slots: Mutex::default(), fetches: TaskTracker::new() })
@@ -142,7 +149,7 @@ impl AccessTokens {
 
     /// The token for this generation of a key. If several requests need a token at once, one fetch serves all of
     /// them, even if the request that began it is cancelled. During a renewal they use the old token, at most to its end.
-    pub async fn token<F>(&self, key: (UpstreamKey, u32), fetch: impl FnOnce() -> F) -> Result<Secret, TokenError>
+    pub async fn token<F>(&self, key: KeyGeneration, fetch: impl FnOnce() -> F) -> Result<Secret, TokenError>
     where
         F: Future<Output = Result<GrantedToken, TokenError>> + Send + 'static,
     {
@@ -196,7 +203,7 @@ impl AccessTokens {
 
     /// Drops a token that the provider has refused, so that the next request fetches another; unless another has taken its
     /// place, or the one before was refused a moment ago.
-    pub fn refused(&self, (key, generation): (UpstreamKey, u32), token: &Secret) {
+    pub fn refused(&self, KeyGeneration { key, generation }: KeyGeneration, token: &Secret) {
         let slots = self.slots();
         let slot = slots.get(&key).filter(|slot| slot.generation == generation);
         if slot.is_some_and(|slot| locked(&slot.state).drop_refused(token, self.clock.monotonic())) {
@@ -204,7 +211,7 @@ impl AccessTokens {
         }
     }
 
-    fn slot(&self, (key, generation): (UpstreamKey, u32)) -> SharedState {
+    fn slot(&self, KeyGeneration { key, generation }: KeyGeneration) -> SharedState {
         let mut slots = self.slots();
         if let Some(slot) = slots.get(&key).filter(|slot| slot.generation >= generation) {
             // A request that still has an older key gets a token of its own.

@@ -56,7 +56,7 @@ pub struct UpstreamResponse {
 
 /// The rest of an answer's body.
 pub struct UpstreamBody {
-    source: Source,
+    source: AnswerSource,
     idle: Duration,
     /// Since when a chunk is waited for: a wait that is broken off does not begin anew.
     waits_since: Option<Instant>,
@@ -71,7 +71,7 @@ pub struct UpstreamBody {
     sent: Credentials,
 }
 
-enum Source {
+enum AnswerSource {
     Http(ResponseBody),
     InProcess(Pin<Box<InProcessBody>>),
     #[cfg(test)]
@@ -93,7 +93,7 @@ pub async fn call(
             must_be_before(first_until)?;
             running.transmission.start();
             let response = respond(&target.backend.model, &body);
-            let source = Source::InProcess(Box::pin(response.body));
+            let source = AnswerSource::InProcess(Box::pin(response.body));
             let sent = Credentials::own(Arc::clone(&target.provider), None);
             (sent, (response.status.as_u16(), response.headers, source))
         }
@@ -130,7 +130,7 @@ async fn send(
     request_id: &str,
     running: &mut Running,
     first_until: Instant,
-) -> Result<(Credentials, (u16, HeaderMap, Source)), CallFailure> {
+) -> Result<(Credentials, (u16, HeaderMap, AnswerSource)), CallFailure> {
     let (planned, tokens) = (&target.provider, running.prompt_tokens_estimate());
     let credentials = Credentials::of(gateway, planned, &mut running.keys, tokens).await;
     let mut credentials = credentials.map_err(|error| {
@@ -167,7 +167,7 @@ async fn send(
     match timeout_at(first_until, sent).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
-            Ok((credentials, (parts.status.as_u16(), parts.headers, Source::Http(body))))
+            Ok((credentials, (parts.status.as_u16(), parts.headers, AnswerSource::Http(body))))
         }
         Ok(Err(error)) => Err(CallFailure::of(Cause::Send(error))),
         Err(_) => Err(CallFailure::of(Cause::Timeout)),
@@ -408,7 +408,7 @@ async fn keep(
     buffer.extend(chunk, announced).map_err(|_| CallFailure::of(Cause::NoMemory(BoundOf::Process)))
 }
 
-impl Source {
+impl AnswerSource {
     /// The answer's length, if its head gives one.
     fn announced(&self) -> Option<usize> {
         match self {

@@ -4,8 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use dialects::{KeptCalls, WrittenBody};
+use dialects::WrittenBody;
 use events::refusal::Refusal;
 use events::routing::PassedOverFor;
 use tokio::sync::oneshot;
@@ -20,7 +19,7 @@ use super::request_source::RequestSource;
 use super::retry_budget::Retry;
 use super::running::Running;
 use super::target::PlannedTarget;
-use super::target_call::{TargetAnswer, TargetCall, begin_stream, log_failure, relay};
+use super::target_call::{TargetAnswer, TargetCall, WrittenCall, begin_stream, log_failure, relay};
 use super::whole;
 
 /// Why a target has not answered.
@@ -142,7 +141,7 @@ impl CallsAtTarget<'_> {
     async fn check_before_call(&mut self, running: &mut Running) -> Result<(), NoAnswer> {
         if let Some(RequestSource { request, plan, .. }) = self.source {
             let has_waited = running.place.waited().is_some();
-            match self.look.before_call(self.gateway, (request, plan), self.target, has_waited).await {
+            match self.look.before_call(self.gateway, request, plan, self.target, has_waited).await {
                 Ok(()) => {}
                 Err(NotToBeCalled::PassedOver(why, refusal)) => {
                     running.passed_over.add(&self.target.backend, why);
@@ -162,7 +161,7 @@ impl CallsAtTarget<'_> {
     }
 
     /// Begins a call, and returns its body.
-    async fn begin_call(&mut self, running: &mut Running) -> Result<(Bytes, KeptCalls), CallFailure> {
+    async fn begin_call(&mut self, running: &mut Running) -> Result<WrittenCall, CallFailure> {
         let Self { gateway, target, .. } = self;
         let taken = RequestSource::take_body(self.source, &gateway.large_bodies, target, running).await;
         let WrittenBody { bytes, ignored, calls } =
@@ -176,13 +175,13 @@ impl CallsAtTarget<'_> {
         if self.position.is_measured {
             running.observers.figures = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         }
-        Ok((bytes, calls))
+        Ok(WrittenCall { body: bytes, kept_calls: calls })
     }
 
     /// Makes the call that `running` has begun, beside which another target may be called.
     async fn hedged(
         &mut self,
-        written: (Bytes, KeptCalls),
+        written: WrittenCall,
         hedge: &mut AllowedHedge<'_>,
         running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
@@ -196,7 +195,7 @@ impl CallsAtTarget<'_> {
     /// Makes the call that `running` has begun.
     async fn alone(
         &mut self,
-        (body, kept_calls): (Bytes, KeptCalls),
+        WrittenCall { body, kept_calls }: WrittenCall,
         mut running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
         let Self { gateway, target, request_id, .. } = *self;

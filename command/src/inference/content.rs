@@ -92,7 +92,8 @@ impl RequestContent {
     /// Errors: the policy is to keep content sealed, and this node cannot.
     pub async fn for_policy(
         policy: ContentPolicy,
-        (salts, keeper): (&ContentSalts, Option<&Arc<ContentKeeper>>),
+        salts: &ContentSalts,
+        keeper: Option<&Arc<ContentKeeper>>,
         request: RequestId,
         context: &Context,
         known_until: u64,

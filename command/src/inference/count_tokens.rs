@@ -108,7 +108,7 @@ async fn counted(
     let model = tables.named_model(tenant, request.model(), now)?.require_not_retired(now)?.serving;
     let required = Requirements { tenant: tables.required_terms(tenant), request: &routing.terms };
     let offered = tables.first_offer(tenant, &model.value, now, required);
-    let refused = || no_offer(&tables, (tenant, request.model()), &model.value, now, required);
+    let refused = || no_offer(&tables, tenant, request.model(), &model.value, now, required);
     let (target, offer) = offered.ok_or_else(refused)?;
     let prefix = model.value.system_prefix.clone();
     let kind = ProviderKind::named(&offer.provider.kind);

@@ -9,7 +9,7 @@ use events::event::admin::{Provider, UpstreamKey};
 use projections::tables::Tables;
 use secrets::{Secret, VaultError};
 
-use super::access_tokens::AccessTokens;
+use super::access_tokens::{AccessTokens, KeyGeneration};
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::provider_keys::{Choice, KeyAttempts, KeyRow, ProviderKeys};
 use crate::service_account::ServiceAccount;
@@ -54,7 +54,7 @@ impl OpenedKey {
 
 /// One of a provider's keys.
 struct OneOfSeveral {
-    key: (UpstreamKey, u32),
+    key: KeyGeneration,
     /// Others that the provider has seen before.
     sent_before: Vec<Secret>,
 }
@@ -66,8 +66,11 @@ impl Credentials {
     }
 
     /// The key, and the generation of its secret.
-    pub fn key(&self) -> (UpstreamKey, u32) {
-        let own = || (UpstreamKey::Own(self.provider.provider_id), self.provider.secret_generation);
+    pub fn key(&self) -> KeyGeneration {
+        let own = || KeyGeneration {
+            key: UpstreamKey::Own(self.provider.provider_id),
+            generation: self.provider.secret_generation,
+        };
         self.of_several.as_ref().map_or_else(own, |of_several| of_several.key)
     }
 
@@ -167,8 +170,8 @@ impl Credentials {
         // The provider may repeat any of them.
         let all: Vec<Secret> = opened.iter().filter_map(|(_, secret)| secret.as_ref().ok()?.clone()).collect();
         let with_others = |(row, secret): (KeyRow, Result<Option<Secret>, CredentialsError>)| {
-            let of_several = has_several
-                .then(|| Box::new(OneOfSeveral { key: (row.key, row.generation), sent_before: all.clone() }));
+            let of_several =
+                has_several.then(|| Box::new(OneOfSeveral { key: row.key_generation(), sent_before: all.clone() }));
             let credentials = secret.map(|secret| Self { of_several, ..Self::own(Arc::clone(&provider), secret) });
             OpenedKey { row, credentials }
         };
@@ -199,9 +202,9 @@ impl Credentials {
                 Choice::AtLimit(wait) => CredentialsError::KeysAtLimit(wait),
                 Choice::Key(_) | Choice::None => CredentialsError::NoKey,
             })?;
-            let opened = match key {
-                (UpstreamKey::Own(_), _) => Ok(own.clone()),
-                (further @ UpstreamKey::Further(_), generation) => gateway.vault.open(further, generation).await,
+            let opened = match key.key {
+                UpstreamKey::Own(_) => Ok(own.clone()),
+                further @ UpstreamKey::Further(_) => gateway.vault.open(further, key.generation).await,
             };
             match opened {
                 Ok(Some(secret)) => {
@@ -215,7 +218,7 @@ impl Credentials {
                 Err(error) => log_unopened(&error, &provider),
                 Ok(None) => {}
             }
-            rows.retain(|row| row.key != key.0);
+            rows.retain(|row| row.key != key.key);
         }
     }
 }

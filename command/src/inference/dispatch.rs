@@ -130,7 +130,7 @@ impl<'g> Dispatch<'g> {
             terms_of,
             to_copy: _,
         } = prepared;
-        let mut running = Running::new(gateway, hold, unheld, &plan, &request, (content, content_lost));
+        let mut running = Running::new(gateway, hold, unheld, &plan, &request, content, content_lost);
         running.after_served = after_served;
         let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
         let first_body = targets.first().cloned().zip(first_body);
@@ -174,9 +174,10 @@ impl<'g> Dispatch<'g> {
                 Some((at, target?))
             }
             NextTarget::Waiting(full) => {
-                let full: Vec<_> = full.into_iter().filter_map(|at| Some((at, self.targets.get(at)?))).collect();
+                let full: Vec<_> =
+                    full.into_iter().filter_map(|at| Some(FullTarget { at, target: self.targets.get(at)? })).collect();
                 let found = Box::pin(wait_for_place(self.gateway, &full, self.model_id, self.priority, running)).await;
-                let found = found.and_then(|found| full.get(found)).map(|(at, target)| (*at, Arc::clone(target)));
+                let found = found.and_then(|found| full.get(found)).map(|full| (full.at, Arc::clone(full.target)));
                 self.sequence.has_waited_for(found.as_ref().map(|(at, _)| *at));
                 let (at, target) = found?;
                 // Breakers may have opened meanwhile. If all of them have, the place is used, and not given back.
@@ -338,10 +339,17 @@ fn with_ignored_header(mut response: Response, ignored: Option<HeaderValue>) -> 
     response
 }
 
+/// A target that has no place free.
+struct FullTarget<'a> {
+    /// Its position in the plan.
+    at: usize,
+    target: &'a Arc<PlannedTarget>,
+}
+
 /// Waits for the first place at any of these targets, which had none before, and says which of them has it.
 async fn wait_for_place(
     gateway: &Gateway,
-    full: &[(usize, &Arc<PlannedTarget>)],
+    full: &[FullTarget<'_>],
     model_id: ModelId,
     priority: Priority,
     running: &mut Running,
@@ -349,10 +357,10 @@ async fn wait_for_place(
     let owner = running.owner();
     let who = WaitingRequest { owner, priority, deadline: running.deadline };
     let targets: Vec<_> =
-        full.iter().filter_map(|(_, target)| Some(target.limited_to(target.max_concurrent?))).collect();
+        full.iter().filter_map(|full| Some(full.target.limited_to(full.target.max_concurrent?))).collect();
     let limits = |tables: &Tables| {
-        let of = |(_, target): &(usize, &Arc<PlannedTarget>)| {
-            target.limit_in_force(tables, owner, model_id, gateway.now()).unwrap_or(u32::MAX)
+        let of = |full: &FullTarget<'_>| {
+            full.target.limit_in_force(tables, owner, model_id, gateway.now()).unwrap_or(u32::MAX)
         };
         full.iter().map(of).collect()
     };

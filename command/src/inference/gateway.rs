@@ -114,8 +114,8 @@ impl Gateway {
         request: RequestId,
         known_until: u64,
     ) -> Result<RequestContent, Refusal> {
-        let means = (&self.content_salts, self.content_keeper.as_ref());
-        RequestContent::for_policy(policy, means, request, context, known_until).await
+        let (salts, keeper) = (&self.content_salts, self.content_keeper.as_ref());
+        RequestContent::for_policy(policy, salts, keeper, request, context, known_until).await
     }
 
     /// Whether the retry budget of the target's provider allows this call of an owner; it is counted if not.

@@ -9,9 +9,11 @@ use projections::tables::Tables;
 pub async fn append(
     log: &Log,
     actor: Actor,
-    (stream, sequence): (Stream, u64),
+    stream: Stream,
+    sequence: u64,
     fact: &Resource,
-    (provider, tables): (&Provider, &Tables),
+    provider: &Provider,
+    tables: &Tables,
 ) -> Result<Option<u64>, LogError> {
     let owners = provider.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default();
     let append = Append {

@@ -24,10 +24,10 @@ use outage::Outage;
 use target_record::TargetRecord;
 
 pub use latencies::Percentiles;
-pub use learned_limits::{LimitOf, Quota, Seen};
+pub use learned_limits::{LimitOf, Quota, SeenAt};
 pub use outage::{Failing, OutageChange};
 pub use target_record::{CallError, ErrorCount, MeasuredTarget};
-pub use window::{CallTimes, Calls, WINDOW};
+pub use window::{CallCounts, CallTimes, WINDOW};
 
 /// So many targets of shared providers are measured, and as many of tenants' own; beyond that, those are forgotten that were not called
 /// lately.
@@ -79,7 +79,7 @@ impl Records {
     }
 
     /// Makes room for another target of the provider. False if there is none.
-    fn make_room(&mut self, (provider, owner): (ProviderId, Option<TenantId>), now: Duration) -> bool {
+    fn make_room(&mut self, provider: ProviderId, owner: Option<TenantId>, now: Duration) -> bool {
         if self.has_room(provider, owner) {
             return true;
         }
@@ -138,15 +138,14 @@ impl ProviderHealth {
 
     /// A call begins. `None` if too many targets are measured already.
     pub fn begin(&self, target: &Arc<PlannedTarget>, began: Instant) -> Option<MeasuredCall> {
-        let of = (target.backend.provider_id, target.provider.tenant_id);
-        let record = self.record(of, &target.backend.model)?;
+        let (provider, owner) = (target.backend.provider_id, target.provider.tenant_id);
+        let record = self.record(provider, owner, &target.backend.model)?;
         let second = began.saturating_duration_since(self.began).as_secs();
         Some(MeasuredCall { record, target: Arc::clone(target), second, first_byte_ms: None })
     }
 
-    /// `of` is the provider, and the tenant whose own it is.
-    fn record(&self, of: (ProviderId, Option<TenantId>), model: &str) -> Option<Arc<TargetRecord>> {
-        let (provider, owner) = of;
+    /// `owner`: the tenant whose own the provider is.
+    fn record(&self, provider: ProviderId, owner: Option<TenantId>, model: &str) -> Option<Arc<TargetRecord>> {
         {
             let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(record) = records.get(provider, model) {
@@ -157,7 +156,7 @@ impl ProviderHealth {
         if let Some(record) = records.get(provider, model) {
             return Some(Arc::clone(record));
         }
-        if !records.make_room(of, self.clock.monotonic()) {
+        if !records.make_room(provider, owner, self.clock.monotonic()) {
             return None;
         }
         let new = || ProviderRecord { owner, outage: Arc::default(), targets: IdMap::default() };
@@ -277,7 +276,7 @@ mod tests {
         model: &str,
         outcome: Result<CallTimes, CallError>,
     ) -> Option<OutageChange> {
-        health.record((provider(of), None), model)?.record(outcome)
+        health.record(provider(of), None, model)?.record(outcome)
     }
 
     /// How many targets of shared providers are measured, and of tenants' own.
@@ -330,7 +329,7 @@ mod tests {
         }
         assert_eq!(targets(&health), (TARGETS_MAX, 0));
         assert_eq!(counted(&health, 0).len(), TARGETS_OF_ONE_MAX);
-        let under_way = health.record((provider(0), None), "0");
+        let under_way = health.record(provider(0), None, "0");
         clock.advance(WINDOW);
         call(&health, 500, "new", SERVED);
         assert_eq!((counted(&health, 500).len(), targets(&health)), (1, (2, 0)));
@@ -344,7 +343,7 @@ mod tests {
         let (_, health) = health();
         let of = |tenant: usize, number: usize| {
             let owner = Some(TenantId::from(Uuid::from_u128(tenant as u128)));
-            let record = health.record((provider(1_000 * tenant + number / 10), owner), &number.to_string());
+            let record = health.record(provider(1_000 * tenant + number / 10), owner, &number.to_string());
             record.map(|record| record.record(SERVED))
         };
         for number in 0..TARGETS_OF_ONE_MAX {

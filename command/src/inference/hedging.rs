@@ -29,7 +29,7 @@ use super::request_source::RequestSource;
 use super::retry_budget::Retry;
 use super::running::Running;
 use super::target::PlannedTarget;
-use super::target_call::{TargetAnswer, TargetCall, log_failure};
+use super::target_call::{TargetAnswer, TargetCall, WrittenCall, log_failure};
 
 /// The hedge that a first call may have, and what came of it.
 pub struct AllowedHedge<'t> {
@@ -246,7 +246,7 @@ async fn begin_second(
         if second.is_out_of_time() {
             return None;
         }
-        let why = match look.before_call(gateway, (&source.request, &source.plan), target, false).await {
+        let why = match look.before_call(gateway, &source.request, &source.plan, target, false).await {
             Ok(()) => match begin_second_at(gateway, source, target, request_id, second) {
                 Ok(call) => return Some((at, call)),
                 Err(why) => why,
@@ -298,7 +298,7 @@ fn begin_second_at(
         let figures = gateway.observed.begin(target.backend.provider_id, &target.backend.model);
         second.observers.figures = Some(figures);
     }
-    Ok(TargetCall::of(gateway, request, target, (bytes, calls), request_id))
+    Ok(TargetCall::of(gateway, request, target, WrittenCall { body: bytes, kept_calls: calls }, request_id))
 }
 
 /// The meaning of a failed call for its request.

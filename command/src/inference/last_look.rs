@@ -47,7 +47,8 @@ impl LastLook {
     pub async fn before_call(
         &mut self,
         gateway: &Gateway,
-        (request, plan): (&ClientRequest, &Plan),
+        request: &ClientRequest,
+        plan: &Plan,
         target: &PlannedTarget,
         has_waited: bool,
     ) -> Result<(), NotToBeCalled> {
@@ -70,14 +71,15 @@ impl LastLook {
         }
         let required =
             Requirements { tenant: tables.required_terms(self.terms_of), request: &request.facts.required_terms };
-        must_serve(&tables, (plan, target), required, model, gateway.now())
+        must_serve(&tables, plan, target, required, model, gateway.now())
     }
 }
 
 /// Errors: the target, or its provider, is under maintenance now, or is not stated now to meet what is required of it now.
 fn must_serve(
     tables: &Tables,
-    (plan, target): (&Plan, &PlannedTarget),
+    plan: &Plan,
+    target: &PlannedTarget,
     required: Requirements<'_>,
     requested: &str,
     now: DateTime<Utc>,

@@ -30,6 +30,7 @@ use super::large_bodies::LargeBodies;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
+use crate::tokens::TokenSavings;
 pub use maintenance::refusal_until as under_maintenance;
 use order_source::OrderSource;
 pub use target_order::{KnownOfTargets, TargetOrder};
@@ -318,10 +319,10 @@ impl Plan {
     }
 
     /// Lowers the bound by `savings`: the excess of the prompt's bytes over its tokens, by tokenizer.
-    pub fn tighten(&mut self, request: &ClientRequest, savings: &[(Tokenizer, u64)]) {
+    pub fn tighten(&mut self, request: &ClientRequest, savings: &[TokenSavings]) {
         let of = |target: &PlannedTarget| {
-            let saved = savings.iter().find(|(tokenizer, _)| target.tokenizer == Some(*tokenizer));
-            let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |(_, saved)| *saved));
+            let saved = savings.iter().find(|savings| target.tokenizer == Some(savings.tokenizer));
+            let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |savings| savings.tokens));
             prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
@@ -517,7 +518,8 @@ pub fn not_allowed(model: &str) -> Refusal {
 /// The refusal of a model, by the name that was requested, of which no target can serve the tenant.
 pub fn no_offer(
     tables: &Tables,
-    (tenant, requested): (Option<TenantId>, &str),
+    tenant: Option<TenantId>,
+    requested: &str,
     model: &Model,
     now: DateTime<Utc>,
     required: Requirements<'_>,

@@ -79,7 +79,8 @@ pub async fn prepare(
     id: RequestId,
     caller: &Arc<Caller>,
     request: Request,
-    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
+    unheld: &mut UnheldRequest,
+    limits: &mut BindingLimits,
 ) -> Result<Prepared, Refusal> {
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
@@ -117,7 +118,7 @@ pub async fn prepare(
         priority,
         copied: None,
     };
-    hold(gateway, tables, caller, &received, request, (unheld, limits)).await
+    hold(gateway, tables, caller, &received, request, unheld, limits).await
 }
 
 /// Counts a request that was read against narrowed rate limits, plans it, and asks for its hold.
@@ -127,7 +128,8 @@ pub async fn hold(
     caller: Arc<Caller>,
     received: &Received<'_>,
     request: Box<ClientRequest>,
-    (unheld, limits): (&mut UnheldRequest, &mut BindingLimits),
+    unheld: &mut UnheldRequest,
+    limits: &mut BindingLimits,
 ) -> Result<Prepared, Refusal> {
     let model = &request.facts.model;
     let stands_for =
@@ -139,7 +141,7 @@ pub async fn hold(
         counted.map_err(|refused| gateway.limited(&caller.context().in_request(received.id), &refused))?;
     }
     let planned = plan_and_admit(gateway, tables, caller, received, request, unheld).await?;
-    let Planned { caller, at: planned_at, mut plan, mut request, first_body, hold, content } = planned;
+    let PlannedRequest { caller, at: planned_at, mut plan, mut request, first_body, hold, content } = planned;
     unheld.timeline.end_stage(Stage::Admit);
     let content_lost = content.keep_prompt(hold.admitted_at, request.body().clone());
     let to_copy = match received.copied {
@@ -234,7 +236,7 @@ pub struct Copied {
 }
 
 /// A request with its plan, and the hold that it was granted for it.
-struct Planned {
+struct PlannedRequest {
     caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
     at: u64,
@@ -253,7 +255,7 @@ async fn plan_and_admit(
     received: &Received<'_>,
     mut request: Box<ClientRequest>,
     unheld: &mut UnheldRequest,
-) -> Result<Planned, Refusal> {
+) -> Result<PlannedRequest, Refusal> {
     let (mut plans_left, mut attempts_left) = (PLANS_MAX, ATTEMPTS_MAX);
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
@@ -329,7 +331,7 @@ async fn plan_and_admit(
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
             Ok(hold) => {
                 gateway.limits.admitted(&mut unheld.permit).await;
-                return Ok(Planned { caller, at, plan, request, first_body, hold, content });
+                return Ok(PlannedRequest { caller, at, plan, request, first_body, hold, content });
             }
             Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
             Err(NotAdmitted::Stale { changed_at }) => changed_at,

@@ -31,6 +31,7 @@ use crate::admin::base_url;
 use choice::{Candidate, choose};
 use key_use::KeyUse;
 
+use super::access_tokens::KeyGeneration;
 pub use attempts::{KeyAttempts, KeyFailure, NextKey};
 pub use choice::{Choice, Choosable};
 pub use key_use::KeyPermit;
@@ -58,6 +59,12 @@ pub struct KeyRow {
     is_set_aside: bool,
     /// When it was set aside, in seconds since 1970.
     set_aside_seconds: i64,
+}
+
+impl KeyRow {
+    pub const fn key_generation(&self) -> KeyGeneration {
+        KeyGeneration { key: self.key, generation: self.generation }
+    }
 }
 
 impl ProviderKeys {

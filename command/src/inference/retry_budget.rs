@@ -48,7 +48,7 @@ pub struct RetryBudgets {
     /// The second in which the process began to count calls.
     began: u64,
     /// Windows of providers that got a further call lately.
-    windows: Mutex<IdMap<ProviderId, Window>>,
+    windows: Mutex<IdMap<ProviderId, RetryWindow>>,
 }
 
 impl RetryBudgets {
@@ -89,10 +89,10 @@ impl RetryBudgets {
     /// The provider's window up to now; `None` if too many are watched.
     fn current<'w>(
         &self,
-        windows: &'w mut IdMap<ProviderId, Window>,
+        windows: &'w mut IdMap<ProviderId, RetryWindow>,
         provider: ProviderId,
         calls: u64,
-    ) -> Option<&'w mut Window> {
+    ) -> Option<&'w mut RetryWindow> {
         let second = self.clock.monotonic().as_secs();
         if windows.len() >= PROVIDERS_MAX && !windows.contains_key(&provider) {
             windows.retain(|_, window| second.saturating_sub(window.second) < WINDOW as u64);
@@ -100,12 +100,12 @@ impl RetryBudgets {
                 return None;
             }
         }
-        let window = windows.entry(provider).or_insert_with(|| Window::since(self.began));
+        let window = windows.entry(provider).or_insert_with(|| RetryWindow::since(self.began));
         window.move_to(second, calls);
         Some(window)
     }
 
-    fn windows(&self) -> MutexGuard<'_, IdMap<ProviderId, Window>> {
+    fn windows(&self) -> MutexGuard<'_, IdMap<ProviderId, RetryWindow>> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +117,7 @@ impl RetrySettings {
 }
 
 /// The last ten seconds of one provider. It is only looked at when a call has failed: calls cost nothing here.
-struct Window {
+struct RetryWindow {
     /// The newest second.
     second: u64,
     /// All calls so far, when it was looked at last.
@@ -177,7 +177,7 @@ const fn share_left(budget: u64, taken: u64, by_owner: u64) -> u64 {
     if of_owner < left { of_owner } else { left }
 }
 
-impl Window {
+impl RetryWindow {
     fn since(second: u64) -> Self {
         let (tries, failovers) = (Taken::default(), Taken::default());
         Self { second, calls_seen: 0, calls: [0; WINDOW], tries, failovers }

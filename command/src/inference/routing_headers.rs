@@ -99,8 +99,8 @@ fn session(text: &str) -> Result<String, String> {
 }
 
 fn strategy(text: &str) -> Result<Strategy, String> {
-    let named = Strategy::CHOOSABLE.iter().find(|(word, _)| *word == text).map(|(_, strategy)| *strategy);
-    let words = || Strategy::CHOOSABLE.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    let named = Strategy::CHOOSABLE.iter().find(|known| known.name == text).map(|known| known.value);
+    let words = || Strategy::CHOOSABLE.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
     named.ok_or_else(|| format!("must be one of {}", words()))
 }
 

@@ -182,7 +182,8 @@ impl Running {
         unheld: UnheldRequest,
         plan: &Plan,
         request: &ClientRequest,
-        (content, content_lost): (RequestContent, Option<ContentPart>),
+        content: RequestContent,
+        content_lost: Option<ContentPart>,
     ) -> Box<Self> {
         let now = Instant::now();
         Box::new(Self {
@@ -392,7 +393,7 @@ impl Running {
         measured.cost = self.cost_with_failed_calls(&measured, hold.held);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         self.keep_answer(&hold, Some(metered));
-        let ended = self.ended(&hold, Some(&target), Some(metered), (Some(&measured), measured.cost), finish_reason);
+        let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), measured.cost, finish_reason);
         self.timeline.record_end(&ended, Some(metered));
         let (model, held) = (hold.model.clone(), hold.held);
         let attempts = self.failed_calls.take();

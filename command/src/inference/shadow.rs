@@ -95,7 +95,7 @@ async fn prepare(
         priority: Priority::Batch,
         copied: Some(Copied { request: copied.request, tenant: copied.tenant }),
     };
-    let prepared = preparation::hold(gateway, tables, caller, &received, request, (&mut unheld, &mut limits)).await?;
+    let prepared = preparation::hold(gateway, tables, caller, &received, request, &mut unheld, &mut limits).await?;
     Ok((prepared, unheld))
 }
 

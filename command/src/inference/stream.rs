@@ -56,7 +56,7 @@ pub fn respond(
         StreamRelay::give_up,
     );
     let open = OpenStream { relaying, surface, request_id, events: 0 };
-    let chunks = unfold(Phase::First(first, open), |phase| async {
+    let chunks = unfold(StreamPhase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), next))
     });
@@ -96,7 +96,7 @@ struct OpenStream {
     events: u64,
 }
 
-enum Phase {
+enum StreamPhase {
     First(Bytes, OpenStream),
     Middle(OpenStream),
     Over,
@@ -108,7 +108,7 @@ enum Relayed {
     End(Bytes),
 }
 
-impl Phase {
+impl StreamPhase {
     /// The next bytes for the client, and the phase after them.
     async fn step(self) -> Option<(Bytes, Self)> {
         let mut open = match self {

@@ -29,6 +29,12 @@ pub enum TargetAnswer {
     },
 }
 
+/// The body of a call, and the calls in it that its answer may name again.
+pub struct WrittenCall {
+    pub body: Bytes,
+    pub kept_calls: KeptCalls,
+}
+
 /// A call that does not need the client's request any more.
 pub struct TargetCall {
     pub target: Arc<PlannedTarget>,
@@ -47,10 +53,9 @@ impl TargetCall {
         gateway: &Gateway,
         request: &ClientRequest,
         target: &Arc<PlannedTarget>,
-        written: (Bytes, KeptCalls),
+        WrittenCall { body, kept_calls }: WrittenCall,
         request_id: &str,
     ) -> Self {
-        let (body, kept_calls) = written;
         let reader = if request.facts.streamed {
             CallReader::Streamed(Box::new(relay(gateway, request, target, request_id).keeping(kept_calls)))
         } else {

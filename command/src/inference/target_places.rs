@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use upstream::{Owner, Shares};
 
-use self::queue::{Queue, Ticket};
+use self::queue::{PlaceQueue, Ticket};
 
 const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
@@ -71,7 +71,7 @@ struct Targets {
 struct Target {
     /// The calls under way.
     held: Shares,
-    queue: Queue,
+    queue: PlaceQueue,
 }
 
 /// The owners that have asked for places since the process began.
@@ -284,12 +284,19 @@ impl Drop for InQueue {
     }
 }
 
+/// A request's place in the queue of one of the targets that it waits for.
+struct WaitingAt {
+    /// The target's position among them.
+    at: usize,
+    in_queue: InQueue,
+}
+
 /// The first of these that has got its place, by its place among them. Those that had to leave their queues are taken out; `None` once
 /// none is left.
-fn first_served(waiting: &mut Vec<(usize, InQueue)>, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+fn first_served(waiting: &mut Vec<WaitingAt>, cx: &mut Context<'_>) -> Poll<Option<usize>> {
     let mut at = 0;
-    while let Some((_, in_queue)) = waiting.get_mut(at) {
-        match Pin::new(&mut in_queue.served).poll(cx) {
+    while let Some(next) = waiting.get_mut(at) {
+        match Pin::new(&mut next.in_queue.served).poll(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Some(at)),
             Poll::Ready(Err(_)) => drop(waiting.remove(at)),
             Poll::Pending => at += 1,
@@ -324,7 +331,10 @@ impl HeldPlace {
         mut in_force: Option<LimitsInForce<'_>>,
     ) -> Option<usize> {
         self.give_back();
-        let joined = targets.iter().enumerate().filter_map(|(at, target)| Some((at, places.join(*target, who)?)));
+        let joined = targets
+            .iter()
+            .enumerate()
+            .filter_map(|(at, target)| Some(WaitingAt { at, in_queue: places.join(*target, who)? }));
         let mut waiting: Vec<_> = joined.collect();
         if waiting.is_empty() {
             return None;
@@ -351,7 +361,7 @@ impl HeldPlace {
         };
         let waited = began.elapsed();
         self.waited = Some(self.waited.unwrap_or_default().saturating_add(waited));
-        let (at, in_queue) = waiting.swap_remove(served?);
+        let WaitingAt { at, in_queue } = waiting.swap_remove(served?);
         self.place = in_queue.served();
         places.0.waited.observe(waited.as_secs_f64());
         Some(at)
@@ -373,10 +383,10 @@ impl HeldPlace {
 }
 
 /// Has those that wait go by the limits in force.
-fn adopt(waiting: &[(usize, InQueue)], in_force: Option<&LimitsInForce<'_>>) {
+fn adopt(waiting: &[WaitingAt], in_force: Option<&LimitsInForce<'_>>) {
     let Some(in_force) = in_force else { return };
     let limits = (in_force.limits)(&in_force.tables.load());
-    for (at, in_queue) in waiting {
+    for WaitingAt { at, in_queue } in waiting {
         if let Some(limit) = limits.get(*at) {
             in_queue.set_limit(*limit);
         }

@@ -8,7 +8,7 @@ pub struct TargetSequence {
     len: usize,
     had_no_room: Vec<usize>,
     had_open_breaker: Vec<usize>,
-    phase: Phase,
+    phase: SequencePhase,
     /// Whether a wait ended without a place. The request does not wait again.
     has_waited_in_vain: bool,
     /// The target that was called beside another one.
@@ -16,7 +16,7 @@ pub struct TargetSequence {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum SequencePhase {
     InOrder,
     /// Only targets with open breakers are left, and nothing could be sent to one whose breaker was closed.
     LastResort,
@@ -38,7 +38,7 @@ impl TargetSequence {
             len,
             had_no_room: Vec::new(),
             had_open_breaker: Vec::new(),
-            phase: Phase::InOrder,
+            phase: SequencePhase::InOrder,
             has_waited_in_vain: false,
             called_beside: None,
         }
@@ -80,12 +80,12 @@ impl TargetSequence {
 
     /// Whether only targets come whose breakers are open. They are called although they are.
     pub fn is_last_resort(&self) -> bool {
-        self.phase == Phase::LastResort
+        self.phase == SequencePhase::LastResort
     }
 
     /// All targets that are left have open breakers.
     pub const fn begin_last_resort(&mut self) {
-        self.phase = Phase::LastResort;
+        self.phase = SequencePhase::LastResort;
     }
 
     /// Whether this holds for any target that is still waited for.

@@ -36,7 +36,7 @@ pub struct RequestTimeline {
     /// The time that the gateway itself has taken.
     own_time: Duration,
     /// The call that is under way or has been answered.
-    call: Option<Call>,
+    call: Option<CallTimeline>,
     trace: Trace,
     passed: Option<LoopEntries>,
     /// The name of what it asks for.
@@ -44,7 +44,7 @@ pub struct RequestTimeline {
 }
 
 /// A call to an upstream.
-struct Call {
+struct CallTimeline {
     began: Instant,
     provider_name: &'static str,
     figures: Arc<ProviderFigures>,
@@ -150,7 +150,7 @@ impl RequestTimeline {
         let provider_name = target.upstream().telemetry_name;
         let figures = self.figures.providers.of(&target.provider);
         figures.call_begins();
-        self.call = Some(Call { began, provider_name, figures });
+        self.call = Some(CallTimeline { began, provider_name, figures });
         if let Some(recording) = self.trace.recording() {
             let call = recording.begin_call(&format!("call {}", target.name));
             call.text("gen_ai.provider.name", provider_name);

@@ -12,7 +12,7 @@ use openapi::schema::{self, described, nullable, object};
 use projections::tables::{RecordedBreaker, Tables};
 use serde::Serialize;
 
-use crate::inference::health::{Calls, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Seen, WINDOW};
+use crate::inference::health::{CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, SeenAt, WINDOW};
 use crate::inference::{BreakerState, Gateway};
 
 /// So many models are shown: those that fail first.
@@ -202,9 +202,9 @@ fn per_thousand(failed: u64, calls: u64) -> Option<u64> {
 
 impl ModelHealth {
     fn new(target: MeasuredTarget, breaker: BreakerHealth) -> Self {
-        let MeasuredTarget { model, calls: Calls { calls, failed, first_byte, whole }, errors, limits } = target;
+        let MeasuredTarget { model, calls: CallCounts { calls, failed, first_byte, whole }, errors, limits } = target;
         let times = |Percentiles { p50, p95, p99 }| Times { p50, p95, p99 };
-        let limit = |(of, seen): (LimitOf, Seen<_>)| {
+        let limit = |(of, seen): (LimitOf, SeenAt<_>)| {
             let crate::inference::health::Quota { limit, remaining } = seen.value;
             Limit { of, limit, remaining, seen_at: rfc3339(seen.at) }
         };

@@ -9,14 +9,14 @@ use events::event::admin::Price;
 const CLOCK_NOISE: TimeDelta = TimeDelta::seconds(1);
 
 /// The state that was known when a price changed.
-pub struct Known<'a> {
+pub struct KnownBefore<'a> {
     /// Changes up to this position concern later requests alone.
     pub begins_after: u64,
     /// The latest state of the same price.
     pub before: Option<&'a Price>,
 }
 
-impl Known<'_> {
+impl KnownBefore<'_> {
     /// Since when the new state of a price concerns requests that were admitted before it; `None` if it does not. The first
     /// price of a backend concerns nothing: without a price, no request was sent there.
     pub fn concerns_since(

@@ -10,7 +10,7 @@ use events::event::{Chain, Change, Event, Recorded, Resource};
 use events::ids::{PriceId, ProviderId};
 use events::money::Tariff;
 
-use super::concerned::Known;
+use super::concerned::KnownBefore;
 use super::price_event::PriceEvent;
 use super::prices_at::PricesAt;
 
@@ -180,7 +180,7 @@ impl PriceHistory {
     fn past_change(&self, recorded: &Recorded, price: &Price) -> Option<PastChange> {
         let first = self.backend(price.provider_id, &price.model).and_then(|backend| self.events(backend).first());
         let before = self.prices.get(&price.price_id).map(|latest| &*latest.state);
-        let known = Known { begins_after: self.begins_after, before };
+        let known = KnownBefore { begins_after: self.begins_after, before };
         let from = known.concerns_since(recorded, price, || first.is_some())?;
         let first = first?;
         Some(PastChange {

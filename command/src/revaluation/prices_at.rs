@@ -39,7 +39,7 @@ struct Rank {
 
 /// The prices that had begun and had not ended, by the events up to a position.
 #[derive(Default)]
-struct Begun {
+struct BegunPrices {
     /// Indexed by the numbers of prices.
     ranks: Vec<Option<Rank>>,
     /// With the numbers of their prices. Those that a price no longer has are dropped when they are met.
@@ -50,7 +50,7 @@ impl PricesAt {
     /// Expects the events of the backend's prices in order. A price counts until it ended, also in lists of later
     /// versions: to end a price does not re-value what it was in force for.
     pub fn new(events: &[PriceEvent], at: DateTime<Utc>) -> Self {
-        let (mut prices, mut begun) = (Self::default(), Begun::default());
+        let (mut prices, mut begun) = (Self::default(), BegunPrices::default());
         let mut before = None;
         for event in events {
             let has_come = event.effective_at() <= at;
@@ -99,7 +99,7 @@ impl PricesAt {
     }
 }
 
-impl Begun {
+impl BegunPrices {
     /// The next event of a price. Its last one decides about the price, unless it is an end that was still to come.
     fn apply(&mut self, event: &PriceEvent, has_come: bool) {
         if event.price >= self.ranks.len() {

@@ -43,7 +43,7 @@ struct ScannedChange {
 struct OpenRequest {
     admission: Admission,
     context: Context,
-    calls: Vec<Call>,
+    calls: Vec<ChargedCall>,
     failed_calls_cost: NanoUsd,
     /// Whether a failed call was charged although nobody knows what it used.
     has_unknown_call: bool,
@@ -58,7 +58,7 @@ struct ScannedPrices {
 }
 
 /// A call that is charged by its tokens.
-struct Call {
+struct ChargedCall {
     backend: Backend,
     usage: Usage,
     /// The price that it was charged by.
@@ -67,7 +67,7 @@ struct Call {
 
 /// A call, and the prices at its request's admission; `None` if its backend has had none.
 struct PricedCall<'a> {
-    call: &'a Call,
+    call: &'a ChargedCall,
     admission: Admission,
     prices: Option<(BackendId, &'a ScannedPrices)>,
 }
@@ -191,7 +191,7 @@ impl Scan {
     }
 
     /// Reads the prices of a call's backend, unless those of the last call are the same.
-    fn read_prices(&mut self, call: &Call, admission: Admission, history: &PriceHistory) -> Option<BackendId> {
+    fn read_prices(&mut self, call: &ChargedCall, admission: Admission, history: &PriceHistory) -> Option<BackendId> {
         let backend = history.backend(call.backend.provider_id, &call.backend.model)?;
         let events = history.events(backend).len();
         let is_known = |known: &ScannedPrices| known.events == events && known.prices.includes(admission.at);
@@ -245,7 +245,7 @@ impl OpenRequest {
     fn charge(&mut self, backend: Option<&Backend>, usage: Option<&Usage>, price_version: Option<u64>) {
         let usage = usage.filter(|usage| usage.source != UsageSource::Unknown);
         if let (Some(backend), Some(usage), Some(price_version)) = (backend, usage, price_version) {
-            self.calls.push(Call { backend: backend.clone(), usage: usage.clone(), price_version });
+            self.calls.push(ChargedCall { backend: backend.clone(), usage: usage.clone(), price_version });
         }
     }
 }
@@ -280,7 +280,7 @@ impl PricedCall<'_> {
     }
 
     fn cost(&self, version: u64, history: &PriceHistory) -> Option<NanoUsd> {
-        let Call { usage, .. } = self.call;
+        let ChargedCall { usage, .. } = self.call;
         let (backend, prices) = self.prices?;
         let tariff = history.tariff(backend, prices.prices.as_of(version)?)?;
         tariff.cost(&usage.tokens, usage.service_tier)

@@ -71,12 +71,12 @@ impl TraceFigures {
 }
 
 /// The queue of spans that wait for export.
-pub(super) struct Queue {
+pub(super) struct SpanQueue {
     spans: mpsc::Sender<RequestSpans>,
     figures: TraceFigures,
 }
 
-impl Queue {
+impl SpanQueue {
     pub(super) fn put(&self, request: RequestSpans) {
         let spans = request.spans.len() as u64;
         if self.spans.try_send(request).is_err() {
@@ -107,7 +107,7 @@ impl Exporting {
         let exporter = Exporter { client, target, figures: figures.clone(), warned_at: None };
         let mut task = JoinSet::new();
         task.spawn(exporter.run(queue, closing.clone()));
-        Ok((Arc::new(Tracer { ids, clock, queue: Queue { spans, figures } }), Self { task, closing }))
+        Ok((Arc::new(Tracer { ids, clock, queue: SpanQueue { spans, figures } }), Self { task, closing }))
     }
 
     /// Exports the spans in the queue, for two seconds at most.

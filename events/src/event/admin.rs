@@ -42,7 +42,7 @@ pub use retirement::Retirement;
 pub use scope::{NarrowedScope, Narrowing, Scope};
 pub use server_name::ServerName;
 pub use team::Team;
-pub use user::{Reach, Role, RoleGrant, User, UserErased};
+pub use user::{Reach, RoleGrant, User, UserErased, UserRole};
 
 pub const SLUG_LEN_MAX: usize = 63;
 

@@ -18,7 +18,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::{ChosenBy, Figures, PassedOverFor, RequestFeatures};
+use crate::routing::{ChosenBy, PassedOverFor, RankFigures, RequestFeatures};
 use crate::terms::AdmittedTerms;
 use crate::time::{rfc3339, wire};
 use crate::usage::{Usage, UsageSource};
@@ -117,7 +117,7 @@ pub struct Route {
     /// The figures that the strategy ordered the targets by, for each target of the model, by `provider_id/model`. The second number
     /// decides among equals of the first. Absent if they follow from the model's row.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub figures: BTreeMap<String, Figures>,
+    pub figures: BTreeMap<String, RankFigures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
     /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule`, `maintenance`, or the term
     /// that one does not meet: `residency_not_met`, `zero_retention_not_met` or `training_not_met`.

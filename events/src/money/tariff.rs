@@ -13,7 +13,7 @@ use crate::usage::{ServiceTier, TokenClasses};
 /// The prices of one backend model. On the wire they are members of a larger object. The rates that every version knows
 /// are always there, also those that were left out; of all others, only those that were given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Recorded", into = "Recorded")]
+#[serde(from = "RecordedTariff", into = "RecordedTariff")]
 pub struct Tariff {
     given: GivenRates,
     /// The complete prices of a request to which no tier applies.
@@ -26,7 +26,7 @@ pub struct Tariff {
 
 /// The form of the events.
 #[derive(Clone, Serialize, Deserialize)]
-struct Recorded {
+struct RecordedTariff {
     input_usd_per_mtok: NanoUsdPerMtok,
     output_usd_per_mtok: NanoUsdPerMtok,
     cache_read_usd_per_mtok: NanoUsdPerMtok,
@@ -126,14 +126,14 @@ impl Tariff {
     /// The same prices, as versions recorded them that did not say what was left out.
     #[must_use]
     pub fn as_first_recorded(self) -> Self {
-        Self { says_what_was_left_out: false, ..Self::from(Recorded { defaulted: None, ..self.into() }) }
+        Self { says_what_was_left_out: false, ..Self::from(RecordedTariff { defaulted: None, ..self.into() }) }
     }
 }
 
-impl From<Recorded> for Tariff {
+impl From<RecordedTariff> for Tariff {
     /// A rate counts as left out if it is recorded as such, or if that was not recorded, and it equals its default.
-    fn from(recorded: Recorded) -> Self {
-        let Recorded { others, tiers, defaulted, .. } = recorded;
+    fn from(recorded: RecordedTariff) -> Self {
+        let RecordedTariff { others, tiers, defaulted, .. } = recorded;
         let left_out = |rate| defaulted.as_ref().is_none_or(|rates| rates.contains(&rate));
         let mut given = GivenRates {
             others,
@@ -157,7 +157,7 @@ impl From<Recorded> for Tariff {
     }
 }
 
-impl From<Tariff> for Recorded {
+impl From<Tariff> for RecordedTariff {
     fn from(Tariff { given, base, says_what_was_left_out, highest: _ }: Tariff) -> Self {
         let defaulted = says_what_was_left_out.then(|| given.defaulted());
         let mut others = given.others;

@@ -155,9 +155,9 @@ impl Serialize for TokenRates {
 impl<'de> Deserialize<'de> for TokenRates {
     /// Members of other names are passed over: this is a part of a larger object.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct RateMembers;
 
-        impl<'de> Visitor<'de> for Members {
+        impl<'de> Visitor<'de> for RateMembers {
             type Value = TokenRates;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,7 +176,7 @@ impl<'de> Deserialize<'de> for TokenRates {
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(RateMembers)
     }
 }
 

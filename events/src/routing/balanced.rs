@@ -2,7 +2,7 @@
 //! in thousandths. The lowest sum comes first, mostly: of two that are drawn as by `latency`, the one with the lower sum. Only targets that can
 //! serve are compared. One of which nothing is known counts as the fastest: its cost decides whether it is measured.
 
-use super::{Features, Figures, Ranked, cost, latency, lowest_first};
+use super::{Features, RankFigures, Ranked, cost, latency, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "cost and time";
@@ -22,12 +22,12 @@ pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
             cheapest = cheapest.min(nanos);
             shortest = if micros == 0 { shortest } else { shortest.min(micros) };
         }
-        ranked.figures = Figures { first: nanos, second: micros };
+        ranked.figures = RankFigures { first: nanos, second: micros };
     }
     for ranked in ranking {
-        let Figures { first: nanos, second: micros } = ranked.figures;
+        let RankFigures { first: nanos, second: micros } = ranked.figures;
         let first = ratio(nanos, cheapest) + ratio(micros.max(shortest), shortest);
-        ranked.figures = Figures { first, second: ranked.candidate.priority.into() };
+        ranked.figures = RankFigures { first, second: ranked.candidate.priority.into() };
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
     /// Holds: admin.canary
     #[test]
     fn it_is_first_or_last_whatever_the_strategy_and_the_session() {
-        for (_, strategy) in Strategy::NAMED {
+        for strategy in Strategy::ALL {
             for session in [None, Some("a"), Some("b"), Some("c"), Some("d"), Some("e")] {
                 let (first, last) =
                     [CanaryPlace::First, CanaryPlace::Last].map(|place| order(place, *strategy, None, session)).into();

@@ -1,7 +1,7 @@
 //! The cheapest target comes first: by the prices in force, for the estimated prompt of this request and an answer that is no longer
 //! than most are. Of equals, the lowest priority.
 
-use super::{Candidate, Features, Figures, Ranked, lowest_first};
+use super::{Candidate, Features, RankFigures, Ranked, lowest_first};
 use crate::ids::RequestId;
 use crate::money::CostLine;
 
@@ -10,7 +10,7 @@ pub const WHAT: &str = "expected cost";
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     for ranked in ranking {
         let first = expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
-        ranked.figures = Figures { first, second: ranked.candidate.priority.into() };
+        ranked.figures = RankFigures { first, second: ranked.candidate.priority.into() };
     }
 }
 

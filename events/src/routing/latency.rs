@@ -3,7 +3,7 @@
 //! a moment later.
 
 use super::draws::Draws;
-use super::{Features, Figures, Ranked, lowest_first};
+use super::{Features, RankFigures, Ranked, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "expected time";
@@ -12,7 +12,8 @@ pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     let tokens = features.output_tokens_expected();
     for ranked in ranking {
         let candidate = &ranked.candidate;
-        ranked.figures = Figures { first: candidate.observed.expected_us(tokens), second: candidate.priority.into() };
+        ranked.figures =
+            RankFigures { first: candidate.observed.expected_us(tokens), second: candidate.priority.into() };
     }
 }
 

@@ -1,13 +1,13 @@
 //! The target with the lowest priority comes first; targets of one priority keep the order that administration gave them.
 
-use super::{Features, Figures, Ranked, lowest_first};
+use super::{Features, RankFigures, Ranked, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "priority";
 
 pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
     for ranked in ranking {
-        ranked.figures = Figures { first: ranked.candidate.priority.into(), second: 0 };
+        ranked.figures = RankFigures { first: ranked.candidate.priority.into(), second: 0 };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Features, Figures, Ranked, cost};
+use super::{Features, RankFigures, Ranked, cost};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "quality";
@@ -10,7 +10,7 @@ pub const WHAT: &str = "quality";
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     for ranked in ranking {
         let second = cost::expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
-        ranked.figures = Figures { first: ranked.candidate.quality.into(), second };
+        ranked.figures = RankFigures { first: ranked.candidate.quality.into(), second };
     }
 }
 

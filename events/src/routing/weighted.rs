@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use super::draws::Draws;
-use super::{Features, Figures, Ranked};
+use super::{Features, RankFigures, Ranked};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "weight";
@@ -13,7 +13,7 @@ pub const WHAT: &str = "weight";
 pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
     for ranked in ranking {
         let candidate = &ranked.candidate;
-        ranked.figures = Figures { first: candidate.weight.into(), second: candidate.priority.into() };
+        ranked.figures = RankFigures { first: candidate.weight.into(), second: candidate.priority.into() };
     }
 }
 

@@ -120,7 +120,7 @@ impl World {
         let (provider, tokens) = (ids.make::<ProviderId>(), NanoUsd::new(NANOS_A_TOKEN * 1_000_000));
         let per_mtok = NanoUsdPerMtok::new(tokens).expect("not negative");
         let given = GivenRates::new(per_mtok, per_mtok);
-        let price = Price::new((ids.make(), provider), "echo", given, now);
+        let price = Price::new(ids.make(), provider, "echo", given, now);
         let target = Target::new(provider, "echo");
         let model = Model::new(ids.make(), "sim-small", vec![target]);
         let price = create(&log, StreamKind::Price, price.price_id, Change::created(price).into()).await;

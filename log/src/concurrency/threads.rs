@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::QueryLost;
 use crate::thread_priority;
 
-type Job = Box<dyn FnOnce(BusyThread) + Send>;
+type ThreadJob = Box<dyn FnOnce(BusyThread) + Send>;
 
 /// The priority below the process's own, in units of `nice`: a tenth of a processor's share beside a busy thread of normal
 /// priority.
@@ -27,7 +27,7 @@ pub(super) struct Threads {
 struct PoolState {
     started: usize,
     /// The channel to each idle thread. The last to become idle is at the end.
-    idle: Vec<SyncSender<Job>>,
+    idle: Vec<SyncSender<ThreadJob>>,
 }
 
 impl Threads {
@@ -44,7 +44,7 @@ impl Threads {
         work: impl FnOnce() -> T + Send + 'static,
         report: impl FnOnce(Option<T>) + Send + 'static,
     ) -> Result<(), QueryLost> {
-        let job: Job = Box::new(move |thread| {
+        let job: ThreadJob = Box::new(move |thread| {
             let result = catch_unwind(AssertUnwindSafe(work)).ok();
             thread.becomes_idle();
             report(result);
@@ -64,8 +64,8 @@ impl Threads {
     }
 }
 
-fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>, QueryLost> {
-    let (thread, mut jobs) = sync_channel::<Job>(1);
+fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<ThreadJob>, QueryLost> {
+    let (thread, mut jobs) = sync_channel::<ThreadJob>(1);
     let state = Arc::downgrade(state);
     let run_jobs = move || {
         thread_priority::lower_by(NICENESS);
@@ -88,7 +88,7 @@ fn start(number: usize, state: &Arc<Mutex<PoolState>>) -> Result<SyncSender<Job>
 /// A busy thread, which will take its next job from this channel.
 struct BusyThread {
     state: Weak<Mutex<PoolState>>,
-    thread: SyncSender<Job>,
+    thread: SyncSender<ThreadJob>,
 }
 
 impl BusyThread {

@@ -44,20 +44,20 @@ use events::event::Stream;
 use events::event::hold::BudgetWindow;
 use events::ids::IdMaker;
 
-use super::{AppendOutcome, Engine, Page, TurnState};
+use super::{AppendOutcome, Engine, EventPage, TurnState};
 use crate::LogError;
 use crate::draft::{Draft, StateRows};
-use crate::facts::{Facts, Wanted};
+use crate::facts::{Facts, WantedFacts};
 use crate::state::{State, StoredWindow};
 use clock_limits::ClockLimits;
-use contexts::Contexts;
+use contexts::PostgresContexts;
 use read::Tip;
 use session::Session;
 use turn::TurnLock;
 
 pub use append_alone::append_alone;
 pub use copy::{CopyCallbacks, copy_to_shared};
-pub use database::{DatabaseAddress, WrongAddress};
+pub use database::{DatabaseAddress, SessionSetting, WrongAddress};
 pub(crate) use listen::{Announcements, Listener};
 pub(crate) use migrate::migrate;
 pub(crate) use open::open;
@@ -76,7 +76,7 @@ pub struct PostgresEngine {
     ids: IdMaker,
     /// The last batch that was read or written.
     tip: Tip,
-    contexts: Contexts,
+    contexts: PostgresContexts,
     clock_limits: ClockLimits,
     turns: TurnLock,
     announcements: Announcements,
@@ -89,7 +89,7 @@ impl Engine for PostgresEngine {
         Some(&self.node)
     }
 
-    fn facts(&mut self, position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
+    fn facts(&mut self, position: u64, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         self.find_facts(position, wanted, now)
     }
 
@@ -105,7 +105,7 @@ impl Engine for PostgresEngine {
         self.insert_and_take_back()
     }
 
-    fn since(&mut self, position: u64) -> Result<Page, LogError> {
+    fn since(&mut self, position: u64) -> Result<EventPage, LogError> {
         self.next_page(position)
     }
 

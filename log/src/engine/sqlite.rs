@@ -30,13 +30,13 @@ use chrono::{DateTime, Utc};
 use events::event::Stream;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{AppendOutcome, Engine, Page, TurnState};
+use super::{AppendOutcome, Engine, EventPage, TurnState};
 use crate::draft::{Draft, StateRows};
-use crate::facts::{Facts, Wanted};
+use crate::facts::{Facts, WantedFacts};
 use crate::state::State;
 use crate::{EngineError, EngineErrorKind, LogError, Reader, SideRow};
 use checkpoint::Checkpointer;
-use contexts::Contexts;
+use contexts::SqliteContexts;
 use reader::SqliteReader;
 
 pub(crate) use open::{bring_up_to_date, open, open_without_threads};
@@ -79,7 +79,7 @@ pub struct SqliteEngine {
     // Declared before the connection, so that it is dropped first.
     checkpointer: Checkpointer,
     connection: Connection,
-    contexts: Contexts,
+    contexts: SqliteContexts,
 }
 
 impl SqliteEngine {
@@ -96,7 +96,7 @@ impl Engine for SqliteEngine {
         None
     }
 
-    fn facts(&mut self, _position: u64, wanted: &Wanted, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
+    fn facts(&mut self, _position: u64, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         facts::find(&self.connection, wanted, now).map(Some)
     }
 
@@ -117,9 +117,9 @@ impl Engine for SqliteEngine {
         Ok(())
     }
 
-    fn since(&mut self, position: u64) -> Result<Page, LogError> {
+    fn since(&mut self, position: u64) -> Result<EventPage, LogError> {
         let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
-        Ok(Page { events, ..Page::default() })
+        Ok(EventPage { events, ..EventPage::default() })
     }
 
     fn ask_for_turn(&mut self) {}

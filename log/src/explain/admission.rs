@@ -62,7 +62,8 @@ pub struct BindingLimit {
 pub(super) fn check(
     reader: &dyn Reader,
     evidence: &Evidence,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     bound: &BoundCheck,
 ) -> Result<AdmissionCheck, LogError> {
     let now = Moment { before: recorded.position, at: recorded.recorded_at };
@@ -109,7 +110,7 @@ pub(super) fn check(
     }
     match spending.balances(now).admit(&admission, now.at) {
         AdmitDecision::Admitted { events, .. } => {
-            compare(&mut check.verdict, (recorded, admitted), (hold, reserved), &events);
+            compare(&mut check.verdict, recorded, admitted, hold, reserved, &events);
         }
         AdmitDecision::Refused(RefuseDecision::Now(decided) | RefuseDecision::NextSecond(decided)) => {
             let by = decided.refusal.details.get("budget_id").and_then(|id| id.as_str()).unwrap_or_default();
@@ -170,8 +171,10 @@ pub(super) fn limits(evidence: &Evidence, before: u64) -> Vec<BindingLimit> {
 /// Compares what was recorded with the events of the decision.
 fn compare(
     verdict: &mut Verdict,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
-    (hold, reserved): (&Recorded, &BudgetReserved),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    hold: &Recorded,
+    reserved: &BudgetReserved,
     events: &[Emitted],
 ) {
     for emitted in events {

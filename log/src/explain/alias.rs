@@ -10,7 +10,8 @@ use super::verdict::Verdict;
 
 pub(super) fn check(
     evidence: &Evidence,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     at: DateTime<Utc>,
     verdict: &mut Verdict,
 ) {

@@ -12,7 +12,7 @@ use events::money::{BoundTerms, CallsAtOnce, CostLine, Dearest, NanoUsd, PromptB
 use events::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::ServiceTier;
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, HeldAmount};
 use super::verdict::Verdict;
 
 /// The bound of a request, and what follows.
@@ -75,7 +75,7 @@ impl Supposed {
 }
 
 /// The price of a target.
-struct Priced<'a> {
+struct PricedTarget<'a> {
     backend: &'a str,
     version: u64,
     owners: Chain,
@@ -86,11 +86,11 @@ pub(super) fn check(
     evidence: &Evidence,
     recorded: &Recorded,
     admitted: &InferenceAdmitted,
-    held: Option<(u64, NanoUsd)>,
+    held: Option<HeldAmount>,
 ) -> BoundCheck {
     let mut check = BoundCheck {
         verdict: Verdict::default(),
-        held: held.map(|(_, held)| held),
+        held: held.map(|held| held.amount),
         computed: None,
         input_tokens: admitted.input_tokens_bound,
         output_tokens_max: admitted.max_output_tokens,
@@ -108,7 +108,7 @@ pub(super) fn check(
         match evidence.price(*version) {
             Some((event, price)) if target_key(price.provider_id, &price.model) == *backend => {
                 let owners = event.context.chain();
-                priced.push(Priced { backend, version: *version, owners, tariff: &price.tariff });
+                priced.push(PricedTarget { backend, version: *version, owners, tariff: &price.tariff });
             }
             _ => check.verdict.differ(
                 recorded.position,
@@ -118,7 +118,9 @@ pub(super) fn check(
             ),
         }
     }
-    let Some((position, held)) = held.filter(|_| check.verdict.differences.is_empty()) else { return check };
+    let Some(HeldAmount { position, amount: held }) = held.filter(|_| check.verdict.differences.is_empty()) else {
+        return check;
+    };
     let supposed = supposed(&priced, admitted, held);
     let (choices, service_tier) = supposed.map_or((1, None), |found| (found.choices, found.service_tier));
     let used = Supposed { choices, service_tier };
@@ -141,7 +143,7 @@ pub(super) fn check(
 }
 
 /// The choices and the tier with which the recorded hold follows; of several, the least.
-fn supposed(priced: &[Priced<'_>], admitted: &InferenceAdmitted, held: NanoUsd) -> Option<Supposed> {
+fn supposed(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, held: NanoUsd) -> Option<Supposed> {
     let tiers = ServiceTier::ALL.iter().filter(|tier| priced.iter().any(|target| target.tariff.has_tier(**tier)));
     let tiers: Vec<Option<ServiceTier>> = [None].into_iter().chain(tiers.map(|tier| Some(*tier))).collect();
     // Without output, their number changes nothing.
@@ -151,37 +153,37 @@ fn supposed(priced: &[Priced<'_>], admitted: &InferenceAdmitted, held: NanoUsd) 
     all.find(|supposed| bound(priced, admitted, *supposed) == Some(held))
 }
 
-fn line(target: &Priced<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
+fn line(target: &PricedTarget<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
     let service_tier = supposed.service_tier;
     let prompt = PromptBound { tokens: admitted.input_tokens_bound, images: 0, service_tier };
     CostLine::of(target.tariff, prompt, supposed.choices)
 }
 
 /// The dearest of the targets, of which two may have been called at the same time.
-fn dearest(priced: &[Priced<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<Dearest> {
+fn dearest(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<Dearest> {
     let none = Dearest::new(CallsAtOnce::of(admitted.hedge_after_ms), cap);
     priced.iter().try_fold(none, |dearest, target| dearest.with(line(target, admitted, supposed)?))
 }
 
 /// The line that is nowhere below what is held for the targets.
-fn highest(priced: &[Priced<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
+fn highest(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
     dearest(priced, admitted, admitted.max_output_tokens, supposed)?.line()
 }
 
 /// The most that the request can cost under its cap. A cap that was lowered follows from a line over all targets, and so does
 /// what is held for it.
-fn bound(priced: &[Priced<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<NanoUsd> {
+fn bound(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<NanoUsd> {
     if admitted.requested_max_output_tokens.is_some() {
         return highest(priced, admitted, supposed)?.at(admitted.max_output_tokens);
     }
     at_cap(priced, admitted, admitted.max_output_tokens, supposed)
 }
 
-fn at_cap(priced: &[Priced<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<NanoUsd> {
+fn at_cap(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, cap: u64, supposed: Supposed) -> Option<NanoUsd> {
     dearest(priced, admitted, cap, supposed)?.held()
 }
 
-fn of_target(target: &Priced<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<BoundTarget> {
+fn of_target(target: &PricedTarget<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<BoundTarget> {
     let line = line(target, admitted, supposed)?;
     Some(BoundTarget {
         backend: target.backend.to_owned(),
@@ -194,14 +196,14 @@ fn of_target(target: &Priced<'_>, admitted: &InferenceAdmitted, supposed: Suppos
 }
 
 /// `None` for a request whose cap was not lowered.
-fn unlowered(priced: &[Priced<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<Unlowered> {
+fn unlowered(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, supposed: Supposed) -> Option<Unlowered> {
     let held = at_cap(priced, admitted, admitted.requested_max_output_tokens?, supposed)?;
     let line = highest(priced, admitted, supposed)?;
     Some(Unlowered { held, shrinking: Shrinking { line, resent: None, tokens_min: SHRUNK_OUTPUT_TOKENS_MIN } })
 }
 
 /// The fact that is not in the log and may explain the hold; `None` if none can.
-fn unrecorded(priced: &[Priced<'_>], admitted: &InferenceAdmitted, held: NanoUsd) -> Option<&'static str> {
+fn unrecorded(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, held: NanoUsd) -> Option<&'static str> {
     let once = Supposed { choices: 1, service_tier: None };
     if priced.iter().any(|target| target.tariff.bills_images()) && bound(priced, admitted, once)? < held {
         return Some("a price bills images, and the log does not have how many the prompt had");

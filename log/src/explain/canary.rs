@@ -10,7 +10,8 @@ use super::verdict::Verdict;
 /// Compares which target came first because it is a canary.
 pub(super) fn check(
     request: RequestId,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     model: &Model,
     verdict: &mut Verdict,
 ) {

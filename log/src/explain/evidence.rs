@@ -46,7 +46,7 @@ pub(super) struct Evidence {
 
 /// The resources that concern the request.
 #[derive(Default)]
-struct Wanted {
+struct WantedChanges {
     chain: Chain,
     /// Each as `provider_id/model`.
     backends: BTreeSet<String>,
@@ -69,7 +69,8 @@ impl Evidence {
     pub(super) fn read(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> Result<Option<Self>, LogError> {
         let life = life_of(reader, request)?;
         let (Some(begin), Some(last)) = (life.first(), life.last()) else { return Ok(None) };
-        let mut wanted = Wanted { chain: begin.context.chain(), backends: backends(&life), ..Wanted::default() };
+        let mut wanted =
+            WantedChanges { chain: begin.context.chain(), backends: backends(&life), ..WantedChanges::default() };
         let (until, mut named) = (last.position, Vec::new());
         if let Event::Inference(Inference::Admitted(admitted)) = &begin.event {
             let named_versions = [Some(admitted.versions.model), admitted.versions.alias, admitted.versions.key];
@@ -111,25 +112,25 @@ impl Evidence {
         Ok(Some(evidence))
     }
 
-    fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut Wanted, until: u64) -> Result<(), LogError> {
+    fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut WantedChanges, until: u64) -> Result<(), LogError> {
         let users_partner = self.read_user(reader, wanted.chain.user, until)?;
         // A key that acts in another partner's tenant is bound by the budgets of its own partner too.
         let mut partners = vec![wanted.chain.partner];
         partners.extend(users_partner.map(Some).filter(|of_user| *of_user != wanted.chain.partner));
         let of_partners = partners.into_iter().map(|partner| {
-            let types = types_of(&[Budget::LITERALS, RateLimit::LITERALS]);
+            let types = types_of(Budget::LITERALS.into_iter().chain(RateLimit::LITERALS));
             EventFilter { types: Some(types), partner, ..EventFilter::default() }
         });
         // Prices of shared providers belong to no partner.
-        let of_prices = EventFilter { types: Some(types_of(&[Price::LITERALS])), ..EventFilter::default() };
+        let of_prices = EventFilter { types: Some(types_of(Price::LITERALS)), ..EventFilter::default() };
         let mut read = 0;
         // Requests in other tenants count for no team.
         let of_teams = wanted.chain.tenant.map(|tenant| {
-            let types = types_of(&[Team::LITERALS]);
+            let types = types_of(Team::LITERALS);
             EventFilter { types: Some(types), tenant: Some(tenant), ..EventFilter::default() }
         });
         for filter in of_partners.chain([of_prices]).chain(of_teams) {
-            read += self.read_filtered(reader, &filter, wanted, (until, self.bounds.changes - read))?;
+            read += self.read_filtered(reader, &filter, wanted, until, self.bounds.changes - read)?;
             if read > self.bounds.changes {
                 self.is_whole = false;
                 return Ok(());
@@ -146,8 +147,9 @@ impl Evidence {
         &mut self,
         reader: &dyn Reader,
         filter: &EventFilter,
-        wanted: &mut Wanted,
-        (until, changes_max): (u64, usize),
+        wanted: &mut WantedChanges,
+        until: u64,
+        changes_max: usize,
     ) -> Result<usize, LogError> {
         let (mut after, mut read) = (0, 0);
         loop {
@@ -185,7 +187,7 @@ impl Evidence {
         Ok(changes.first().and_then(|created| created.context.partner_id))
     }
 
-    fn keep(&mut self, recorded: Recorded, wanted: &mut Wanted) {
+    fn keep(&mut self, recorded: Recorded, wanted: &mut WantedChanges) {
         let Event::Resource(resource) = &recorded.event else { return };
         let binds = |scope: &NarrowedScope| scope.binds(&self.scope_subject());
         match resource {
@@ -310,14 +312,22 @@ impl Evidence {
         })
     }
 
-    /// The amount of its hold, with the hold's position.
-    pub(super) fn held(&self) -> Option<(u64, NanoUsd)> {
-        self.hold().map(|(recorded, reserved)| (recorded.position, reserved.held_usd))
+    /// The amount of its hold.
+    pub(super) fn held(&self) -> Option<HeldAmount> {
+        self.hold().map(|(recorded, reserved)| HeldAmount { position: recorded.position, amount: reserved.held_usd })
     }
 }
 
-fn types_of(kinds: &[[(&str, u32); 3]]) -> Vec<(String, u32)> {
-    kinds.iter().flatten().map(|(name, version)| ((*name).to_owned(), *version)).collect()
+/// The amount that was held for a request.
+#[derive(Clone, Copy)]
+pub(super) struct HeldAmount {
+    /// The position of the hold.
+    pub(super) position: u64,
+    pub(super) amount: NanoUsd,
+}
+
+fn types_of(literals: impl IntoIterator<Item = (&'static str, u32)>) -> Vec<(String, u32)> {
+    literals.into_iter().map(|(name, version)| (name.to_owned(), version)).collect()
 }
 
 /// The events of a request, in order, as of one moment: the end of a request and that of its hold are appended together, but on

@@ -18,7 +18,8 @@ const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
 pub(super) fn check(
     evidence: &Evidence,
     model: &Model,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     at: DateTime<Utc>,
     verdict: &mut Verdict,
 ) {

@@ -58,7 +58,7 @@ pub(super) fn check(
         check.verdict.undecided.push(evidence.too_much_spending());
         return Ok(check);
     }
-    let decide = |moment: Moment| decided(&spending, (evidence.request, recorded), refused, wanted, moment);
+    let decide = |moment: Moment| decided(&spending, evidence.request, recorded, refused, wanted, moment);
     let mut found = None;
     for moment in spending.moments(recorded) {
         reader.check_interrupt()?;
@@ -95,7 +95,8 @@ pub(super) fn check(
 /// The shortfall for which the ledger refuses at this moment; `None` if it admits.
 fn decided(
     spending: &Spending<'_>,
-    (request, recorded): (RequestId, &Recorded),
+    request: RequestId,
+    recorded: &Recorded,
     refused: &InferenceRefused,
     wanted: NanoUsd,
     moment: Moment,

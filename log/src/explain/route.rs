@@ -10,7 +10,8 @@ use events::event::{Event, Inference, Recorded};
 use events::ids::{ProviderId, target_key};
 use events::recorded_route::recorded_order;
 use events::routing::{
-    ChosenBy, ConditionSubject, Figures, LeftOut, Order, PassedOverFor, Reason, RequestFeatures, RoutingRule, Strategy,
+    ChosenBy, ConditionSubject, LeftOut, Order, PassedOverFor, RankFigures, Reason, RequestFeatures, RoutingRule,
+    Strategy,
 };
 use events::terms::AdmittedTerms;
 
@@ -112,9 +113,9 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         }
     }
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
-    alias::check(evidence, (recorded, admitted), at, &mut check.verdict);
+    alias::check(evidence, recorded, admitted, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
-    maintenance::check(evidence, &model, (recorded, admitted), at, &mut check.verdict);
+    maintenance::check(evidence, &model, recorded, admitted, at, &mut check.verdict);
     terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
     shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
@@ -124,8 +125,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     match recorded_route {
         Some(route) if !route.figures.is_empty() => {
             let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
-            let about = (recorded, admitted);
-            let strategy = strategy::follows(evidence, about, Some(route), of_model, &mut check.verdict);
+            let strategy = strategy::follows(evidence, recorded, admitted, Some(route), of_model, &mut check.verdict);
             check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
         }
@@ -133,8 +133,8 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
-            let about = (recorded, admitted);
-            let strategy = strategy::follows(evidence, about, recorded_route, model.strategy, &mut check.verdict);
+            let strategy =
+                strategy::follows(evidence, recorded, admitted, recorded_route, model.strategy, &mut check.verdict);
             if let Some(route) = recorded_route {
                 check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             }
@@ -145,7 +145,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     {
         check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
     }
-    canary::check(evidence.request, (recorded, admitted), &model, &mut check.verdict);
+    canary::check(evidence.request, recorded, admitted, &model, &mut check.verdict);
     let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
@@ -254,7 +254,7 @@ fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, ver
         }
         figures.unwrap_or_default()
     };
-    let figures: Vec<Figures> = model.targets.iter().map(figures_of).collect();
+    let figures: Vec<RankFigures> = model.targets.iter().map(figures_of).collect();
     for (target, figures) in model.targets.iter().zip(&figures) {
         // The others are of prices, estimates and measurements that the log does not have.
         match route.strategy {

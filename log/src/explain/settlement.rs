@@ -7,7 +7,7 @@ use events::money::{CostItem, NanoUsd};
 use events::usage::{Usage, UsageSource};
 
 use super::admission::windows;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, HeldAmount};
 use super::verdict::Verdict;
 
 /// How a request was charged, and what follows.
@@ -50,11 +50,11 @@ const CANCELLED_BY_SETTING: &str = "nobody knows what a cancelled call used: it 
      setting of the gateway that the log does not have";
 
 /// `None` for a request that has not ended.
-pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option<SettlementCheck> {
+pub(super) fn check(evidence: &Evidence, held: Option<HeldAmount>) -> Option<SettlementCheck> {
     let (end, ended) = evidence.life.iter().find_map(|recorded| Some((recorded, recorded.event.outcome()?)))?;
     let mut check = SettlementCheck {
         verdict: Verdict::default(),
-        calls: failed_calls(evidence, held.map(|(_, held)| held)),
+        calls: failed_calls(evidence, held.map(|held| held.amount)),
         cost: ended.cost_usd,
         charged: None,
         adjustments: Vec::new(),
@@ -62,7 +62,7 @@ pub(super) fn check(evidence: &Evidence, held: Option<(u64, NanoUsd)>) -> Option
     let of_failed = check.calls.iter().try_fold(NanoUsd::ZERO, |sum, call| sum.checked_add(call.recorded));
     let own = of_failed.and_then(|of_failed| ended.cost_usd.checked_sub(of_failed));
     match own {
-        Some(own) => check.calls.push(last_call(evidence, end, ended, own, held.map(|(_, held)| held))),
+        Some(own) => check.calls.push(last_call(evidence, end, ended, own, held.map(|held| held.amount))),
         None => check.verdict.differ(end.position, "cost_usd", ended.cost_usd, "at least what its failed calls cost"),
     }
     for call in &check.calls {

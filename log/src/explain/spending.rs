@@ -102,7 +102,7 @@ impl<'a> Spending<'a> {
         };
         let now = Moment { before: recorded.position, at: recorded.recorded_at };
         for (scan, (after, budgets)) in spending.scans(now, since, evidence.acts_elsewhere, reader)? {
-            spending.scan(reader, scan, after, (&budgets, now.before), since)?;
+            spending.scan(reader, scan, after, &budgets, now.before, since)?;
         }
         spending.recent.sort_by_key(|movement| movement.position);
         Ok(spending)
@@ -144,7 +144,8 @@ impl<'a> Spending<'a> {
         reader: &dyn Reader,
         scan: Scan,
         mut after: u64,
-        (budgets, before): (&BTreeSet<BudgetId>, u64),
+        budgets: &BTreeSet<BudgetId>,
+        before: u64,
         since: Option<DateTime<Utc>>,
     ) -> Result<(), LogError> {
         let (partner, tenant) = match scan {

@@ -14,7 +14,8 @@ const KEY_WAS_ROTATED: &str = "the version of the key that the admission names i
 /// The strategy that follows for a request, where the model or its rule says this one. Compares what the log has of the one who chose it.
 pub(super) fn follows(
     evidence: &Evidence,
-    (recorded, admitted): (&Recorded, &InferenceAdmitted),
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     route: Option<&Route>,
     of_model: Strategy,
     verdict: &mut Verdict,
@@ -31,7 +32,7 @@ pub(super) fn follows(
             Some(Some(_)) | None => {}
         }
         // Which one the request asked for, only the admission says.
-        let is_choosable = |said: &Strategy| Strategy::CHOOSABLE.iter().any(|(_, strategy)| strategy == said);
+        let is_choosable = |said: &Strategy| Strategy::CHOOSABLE.iter().any(|known| known.value == *said);
         return said.filter(is_choosable).unwrap_or(of_model);
     }
     if of_model != Strategy::TenantDefault {

@@ -11,7 +11,7 @@ use events::refusal::Refusal;
 use super::open_hold::{OpenHold, end_of_unknown};
 use super::refuse::DraftedRefusal;
 use super::{EndRequest, JobKind, OpenBatch, RecordedBatch, Reply};
-use crate::facts::Wanted;
+use crate::facts::WantedFacts;
 use crate::{InferenceKey, LogError, WRITE_WAIT_MAX};
 
 /// The answer to an admission.
@@ -55,7 +55,7 @@ impl JobKind for AdmitRequest {
     type Answer = Admitted;
     type Error = LogError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         wanted.claims.extend(self.key.as_ref().map(InferenceKey::claimed));
     }
 

@@ -5,7 +5,7 @@ use events::event::{Context, Event, Resource, Stream};
 use events::ledger::{Balances, Emitted};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
-use crate::facts::{Facts, Wanted};
+use crate::facts::{Facts, WantedFacts};
 use crate::{AppendError, Idempotency, Name, SideRow, StoredReply};
 
 #[derive(Clone, Debug)]
@@ -40,13 +40,18 @@ pub struct Appended {
 
 pub(crate) struct AppendChange(pub(crate) Box<Append>);
 
+/// The positions of its first and last event.
+pub(crate) struct DraftedAppend {
+    first: u64,
+    last: u64,
+}
+
 impl JobKind for AppendChange {
-    /// The positions of its first and last event.
-    type Decided = (u64, u64);
+    type Decided = DraftedAppend;
     type Answer = Appended;
     type Error = AppendError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         let Append { stream, side, idempotency, basis, .. } = &*self.0;
         wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
         wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
@@ -54,7 +59,7 @@ impl JobKind for AppendChange {
         wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<(u64, u64), AppendError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DraftedAppend, AppendError> {
         let append = &*self.0;
         check(append, batch.facts)?;
         let first = batch.draft.position() + 1;
@@ -77,10 +82,10 @@ impl JobKind for AppendChange {
             batch.facts.replies.insert(key.clone(), Some(reply.clone()));
             batch.draft.replies.push((key, reply));
         }
-        Ok((first, last))
+        Ok(DraftedAppend { first, last })
     }
 
-    fn answer(self, (first, last): (u64, u64), batch: &RecordedBatch<'_>) -> Reply<Self> {
+    fn answer(self, DraftedAppend { first, last }: DraftedAppend, batch: &RecordedBatch<'_>) -> Reply<Self> {
         Reply::Now(Ok(Appended { first, last, recorded_at: batch.recorded_at }))
     }
 }

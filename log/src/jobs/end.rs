@@ -9,7 +9,7 @@ use events::refusal::ErrorCode;
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::LogError;
-use crate::facts::Wanted;
+use crate::facts::WantedFacts;
 
 /// The position and the time of a request's end.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ impl JobKind for EndRequest {
     type Answer = EndedAt;
     type Error = LogError;
 
-    fn wants(&self, balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, balances: &Balances, wanted: &mut WantedFacts) {
         if balances.open_hold(self.ending.request_id).is_none() {
             wanted.holds.insert(self.ending.request_id);
         }

@@ -6,7 +6,7 @@ use events::ledger::{Balances, Overflow, Revaluation};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::LogError;
-use crate::facts::Wanted;
+use crate::facts::WantedFacts;
 
 /// The outcome of several corrections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl JobKind for RevalueRequests {
     type Answer = Revalued;
     type Error = LogError;
 
-    fn wants(&self, _balances: &Balances, wanted: &mut Wanted) {
+    fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         wanted.charges.extend(self.0.iter().map(|revaluation| revaluation.request_id));
     }
 

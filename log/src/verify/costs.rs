@@ -10,7 +10,7 @@ use super::open_requests::OpenRequest;
 use super::references::References;
 
 /// Usage, and the cost that the event states for it.
-struct Priced<'a> {
+struct PricedUsage<'a> {
     usage: &'a Usage,
     cost: NanoUsd,
     price_version: Option<u64>,
@@ -30,7 +30,7 @@ pub(super) fn must_be_right(
     };
     let Some(usage) = &ended.usage else { return unused(cost, depth) };
     let (price_version, backend) = (ended.price_version, ended.backend.as_ref());
-    let priced = Priced { usage, cost, price_version, backend };
+    let priced = PricedUsage { usage, cost, price_version, backend };
     // It costs all that is held, or its own part of a hold for two calls.
     let is_bound = cost == request.held || request.may_be_hedged && cost < request.held;
     if usage.source == UsageSource::Unknown && is_bound {
@@ -58,10 +58,10 @@ pub(super) fn failed_call_must_be_right(
         return must_add_up(&usage.tokens);
     }
     let (price_version, backend) = (reported.price_version, Some(&attempt.backend));
-    Priced { usage, cost, price_version, backend }.must_be_right(request, references, depth)
+    PricedUsage { usage, cost, price_version, backend }.must_be_right(request, references, depth)
 }
 
-impl Priced<'_> {
+impl PricedUsage<'_> {
     fn must_be_right(&self, request: &OpenRequest, references: &References, depth: Depth) -> Result<(), String> {
         let Self { usage, cost, price_version, backend } = *self;
         must_add_up(&usage.tokens)?;

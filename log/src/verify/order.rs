@@ -6,13 +6,13 @@ use events::event::Recorded;
 
 /// The progress of the check.
 #[derive(Default)]
-pub(super) struct Order {
+pub(super) struct OrderCheck {
     /// The last position that was checked.
     pub(super) position: u64,
     recorded_at: Option<DateTime<Utc>>,
 }
 
-impl Order {
+impl OrderCheck {
     pub(super) fn follows(&self, position: u64) -> Result<(), String> {
         let wanted = self.position + 1;
         if position == wanted { Ok(()) } else { Err(format!("position {wanted} is missing")) }

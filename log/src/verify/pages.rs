@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::VerifyError;
 use super::streams::Streams;
-use crate::raw::RawEvent;
+use crate::raw::{RawEvent, StoredPositions};
 use crate::{EngineErrorKind, LogError, Reader};
 
 /// Events per page.
@@ -30,7 +30,7 @@ const SHADOW_OF: &str = r#""shadow_of":"#;
 pub(super) type Histories = HashMap<u64, Vec<Recorded>>;
 
 /// Decoded events with their positions, in order.
-pub(super) struct Page {
+pub(super) struct DecodedPage {
     pub(super) rows: Vec<(u64, Result<Recorded, String>)>,
     pub(super) histories: Histories,
 }
@@ -140,12 +140,18 @@ struct AdmittedCopy {
     shadow_of: Option<RequestId>,
 }
 
+/// The context of an event, and where its text is in the page.
+struct ParsedContext {
+    text: Range<usize>,
+    context: Context,
+}
+
 impl RawPage {
     /// Replaces the page's rows with the next ones.
     fn read(&mut self, reader: &dyn Reader, after: i64, head: u64) -> Result<(), LogError> {
         self.rows.clear();
         self.text.clear();
-        reader.raw_events((after, head), PAGE, &mut |position, event| {
+        reader.raw_events(StoredPositions { after, until: head }, PAGE, &mut |position, event| {
             let row = match u64::try_from(position) {
                 Ok(position) => (position, event.map(|event| self.copy_event(&event))),
                 // Positions begin at 1: a row below is reported in the place of the first.
@@ -180,21 +186,16 @@ impl RawPage {
     }
 
     /// Decodes the rows. Unreadable ones keep their place.
-    pub(super) fn decode(&mut self) -> Page {
+    pub(super) fn decode(&mut self) -> DecodedPage {
         let mut before = None;
         let decoded = |(position, row): &(u64, Result<RawRow, String>)| {
             (*position, row.as_ref().map_err(String::clone).and_then(|row| self.event(*position, row, &mut before)))
         };
         let rows = self.rows.iter().map(decoded).collect();
-        Page { rows, histories: std::mem::take(&mut self.histories) }
+        DecodedPage { rows, histories: std::mem::take(&mut self.histories) }
     }
 
-    fn event(
-        &self,
-        position: u64,
-        row: &RawRow,
-        before: &mut Option<(Range<usize>, Context)>,
-    ) -> Result<Recorded, String> {
+    fn event(&self, position: u64, row: &RawRow, before: &mut Option<ParsedContext>) -> Result<Recorded, String> {
         let kind = self.text(&row.kind);
         let kind = StreamKind::parse(kind).ok_or_else(|| format!("stream kind {kind}"))?;
         let version = self.text(&row.version);
@@ -211,13 +212,13 @@ impl RawPage {
     }
 
     /// Parses the context of a row. Consecutive events often have the same one, which is parsed once.
-    fn context(&self, row: &RawRow, before: &mut Option<(Range<usize>, Context)>) -> Result<Context, String> {
+    fn context(&self, row: &RawRow, before: &mut Option<ParsedContext>) -> Result<Context, String> {
         let text = self.text(&row.context);
         let context = match before {
-            Some((same, context)) if self.text(same) == text => context.clone(),
+            Some(before) if self.text(&before.text) == text => before.context.clone(),
             _ => serde_json::from_str(text).map_err(|error| format!("metadata: {error}"))?,
         };
-        *before = Some((row.context.clone(), context.clone()));
+        *before = Some(ParsedContext { text: row.context.clone(), context: context.clone() });
         if !row.is_without_request {
             return Ok(context);
         }

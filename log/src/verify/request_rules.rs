@@ -38,7 +38,7 @@ impl RequestRules {
             Event::Hold(Hold::Released(_)) => self.requests.release(recorded),
             Event::Hold(Hold::Expired(expired)) => self.requests.expire(recorded, expired),
             Event::Hold(Hold::Adjusted(adjusted)) => match &adjusted.price {
-                Some(value) => self.revaluations.must_correct(recorded, (adjusted, value), before, depth),
+                Some(value) => self.revaluations.must_correct(recorded, adjusted, value, before, depth),
                 None => must_correct(recorded, adjusted, before),
             },
             Event::Inference(Inference::Refused(refused)) => self.requests.refuse(recorded, refused),

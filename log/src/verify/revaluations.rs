@@ -59,12 +59,13 @@ impl Revaluations {
     pub(super) fn must_correct(
         &mut self,
         recorded: &Recorded,
-        (adjusted, value): (&BudgetAdjusted, &CorrectedValue),
+        adjusted: &BudgetAdjusted,
+        value: &CorrectedValue,
         before: &[Recorded],
         depth: Depth,
     ) -> Result<(), String> {
         let request = must_be_of_its_request(recorded, adjusted)?;
-        let charged = charged_before(recorded, (adjusted, value), before)?;
+        let charged = charged_before(recorded, adjusted, value, before)?;
         if adjusted.reason != BudgetAdjusted::PRICE_CORRECTED {
             return Err(format!("a price corrected {request}, and the reason is {}", adjusted.reason));
         }
@@ -107,7 +108,8 @@ impl Revaluations {
 /// The charge of the request before the correction: by a settlement, and by corrections of earlier versions.
 fn charged_before(
     recorded: &Recorded,
-    (adjusted, value): (&BudgetAdjusted, &CorrectedValue),
+    adjusted: &BudgetAdjusted,
+    value: &CorrectedValue,
     history: &[Recorded],
 ) -> Result<NanoUsd, String> {
     let mut charged: Option<NanoUsd> = None;

@@ -10,14 +10,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{CHECK_WRITABLE_EVERY, Engine, LATE, Writer};
+use super::{CHECK_WRITABLE_EVERY, Engine, LATE, LogWriter};
 use crate::LogError;
 use crate::draft::Draft;
-use crate::engine::Page;
+use crate::engine::EventPage;
 use crate::recent_changes::RecentChanges;
 use crate::state::{Folded, fold_page};
 
-impl<E: Engine> Writer<E> {
+impl<E: Engine> LogWriter<E> {
     /// Follows the log while there is nothing else to do.
     pub(super) fn follow(&mut self, now: DateTime<Utc>) {
         match self.catch_up(now).and_then(|()| self.check_writable()) {
@@ -71,7 +71,7 @@ impl<E: Engine> Writer<E> {
     fn fold_new_events(&mut self) -> Result<Folded, LogError> {
         loop {
             let check = self.begin_head_check();
-            let Page { events, is_checkpoint, is_last, appended_by } = self.engine.since(self.position)?;
+            let EventPage { events, is_checkpoint, is_last, appended_by } = self.engine.since(self.position)?;
             let Some(last) = events.last() else {
                 self.figures.end_head_check(check);
                 return Ok(Folded::Whole);

@@ -37,7 +37,7 @@ pub struct BatchFigures {
 
 /// The live counters behind [`BatchFigures`].
 #[derive(Default)]
-pub struct Figures {
+pub struct WriterFigures {
     batches: AtomicU64,
     failed_batches: AtomicU64,
     decided_again: AtomicU64,
@@ -51,16 +51,21 @@ pub struct Figures {
     /// 0 if none is open.
     oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
-    /// When the writer last knew where the log ends, by the monotonic clock.
-    head_confirmed_micros: AtomicU64,
+    head: HeadFigures,
     /// The last change of administration was recorded at this time or later, by the monotonic clock: the last check before that did
     /// not find it.
     last_change_not_before_micros: AtomicU64,
-    /// How often the writer has begun to find out where the log ends.
-    head_checks_begun: AtomicU64,
-    /// The number of the last of these that succeeded.
-    head_checks_ended: AtomicU64,
-    head_checked: Notify,
+}
+
+/// When and how often the writer has found out where the log ends.
+#[derive(Default)]
+struct HeadFigures {
+    /// When it last knew, by the monotonic clock.
+    confirmed_micros: AtomicU64,
+    checks_begun: AtomicU64,
+    /// The number of the last check that succeeded.
+    checks_ended: AtomicU64,
+    checked: Notify,
 }
 
 /// One time that the writer finds out where the log ends.
@@ -71,7 +76,7 @@ pub(super) struct HeadCheck {
     began: Duration,
 }
 
-impl Figures {
+impl WriterFigures {
     /// Sets whether the writer's last attempt to write failed.
     pub(crate) fn set_failing(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Relaxed);
@@ -83,25 +88,25 @@ impl Figures {
 
     /// Notes when the writer knew where the log ends, by the monotonic clock.
     pub(super) fn confirm_head(&self, at: Duration) {
-        self.head_confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.head.confirmed_micros.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(super) fn begin_head_check(&self, now: Duration) -> HeadCheck {
-        HeadCheck { number: self.head_checks_begun.fetch_add(1, SeqCst) + 1, began: now }
+        HeadCheck { number: self.head.checks_begun.fetch_add(1, SeqCst) + 1, began: now }
     }
 
     /// Notes that it has succeeded.
     pub(super) fn end_head_check(&self, check: HeadCheck) {
-        self.head_checks_ended.store(check.number, SeqCst);
+        self.head.checks_ended.store(check.number, SeqCst);
         self.confirm_head(check.began);
-        self.head_checked.notify_waiters();
+        self.head.checked.notify_waiters();
     }
 
     /// Waits until a check that begins after the call has succeeded.
     pub(crate) async fn head_checked(&self) {
         let begun = self.head_checks_begun();
         loop {
-            let checked = self.head_checked.notified();
+            let checked = self.head.checked.notified();
             if self.has_checked_head_after(begun) {
                 return;
             }
@@ -111,21 +116,21 @@ impl Figures {
 
     /// How many checks have begun.
     pub(crate) fn head_checks_begun(&self) -> u64 {
-        self.head_checks_begun.load(SeqCst)
+        self.head.checks_begun.load(SeqCst)
     }
 
     /// True if a check that began after so many others has ended.
     pub(crate) fn has_checked_head_after(&self, begun: u64) -> bool {
-        self.head_checks_ended.load(SeqCst) > begun
+        self.head.checks_ended.load(SeqCst) > begun
     }
 
     pub(crate) fn head_confirmed_at(&self) -> Duration {
-        Duration::from_micros(self.head_confirmed_micros.load(Relaxed))
+        Duration::from_micros(self.head.confirmed_micros.load(Relaxed))
     }
 
     /// Notes that the writer has just found a change of administration, or recorded one.
     pub(super) fn note_change(&self) {
-        self.last_change_not_before_micros.store(self.head_confirmed_micros.load(Relaxed), Relaxed);
+        self.last_change_not_before_micros.store(self.head.confirmed_micros.load(Relaxed), Relaxed);
     }
 
     /// The last change of administration was recorded at this time or later, by the monotonic clock.
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_counted_in_the_first_bucket_that_it_fits() {
-        let figures = Figures::default();
+        let figures = WriterFigures::default();
         for micros in [1, 100, 101, 20_000_000] {
             figures.count(2, 4, Duration::from_micros(micros));
         }

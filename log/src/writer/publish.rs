@@ -8,14 +8,14 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::follow::{AppendedBy, EventBatch, TailBatch};
 use super::super::{Head, TAIL_BATCHES_MAX};
-use super::Figures;
+use super::WriterFigures;
 
 /// The senders, held by the writer.
 pub(crate) struct Publisher {
     tail: broadcast::Sender<TailBatch>,
     head: watch::Sender<Head>,
     administration: watch::Sender<u64>,
-    figures: Arc<Figures>,
+    figures: Arc<WriterFigures>,
 }
 
 /// The receivers, held by the log. The tail is weak, so that followers notice when the writer is gone.
@@ -26,7 +26,7 @@ pub(crate) struct Published {
     pub administration: watch::Receiver<u64>,
 }
 
-pub(crate) fn channels(figures: Arc<Figures>) -> (Publisher, Published) {
+pub(crate) fn channels(figures: Arc<WriterFigures>) -> (Publisher, Published) {
     let (tail, _) = broadcast::channel(TAIL_BATCHES_MAX);
     let (head_in, head) = watch::channel(Head::default());
     let (administration_in, administration) = watch::channel(0);

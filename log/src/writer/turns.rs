@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Writer};
+use super::{Engine, LogWriter};
 use crate::LogError;
 use crate::engine::TurnState;
 
@@ -87,7 +87,7 @@ impl TurnPolicy {
     }
 }
 
-impl<E: Engine> Writer<E> {
+impl<E: Engine> LogWriter<E> {
     /// Takes this process's turn, unless it has it. What others append while it waits is read at once, so that little is left
     /// to read in the turn.
     pub(super) fn take_turn(&mut self) -> Result<(), LogError> {

@@ -6,7 +6,7 @@ pub mod statements;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use events_log::DatabaseAddress;
+use events_log::{DatabaseAddress, SessionSetting};
 use projections::views::{RowsId, View};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{ConnectOptions, Row};
@@ -26,14 +26,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(605);
 
 /// Settings of the session beside those of every session of the database. What a crash takes of the copy is copied
 /// again, so no commit waits for the disk, on which the ledger waits. A transaction waits while the views are read.
-pub const SESSION: [(&str, &str); 6] = [
-    ("application_name", r"ledgerway\ analysts"),
-    ("search_path", "views_rows"),
-    ("synchronous_commit", "off"),
-    ("statement_timeout", "10min"),
+pub const SESSION: [SessionSetting; 6] = [
+    SessionSetting { name: "application_name", value: r"ledgerway\ analysts" },
+    SessionSetting { name: "search_path", value: "views_rows" },
+    SessionSetting { name: "synchronous_commit", value: "off" },
+    SessionSetting { name: "statement_timeout", value: "10min" },
     // The locks of a copier that died in a long statement are not to keep the next one waiting.
-    ("client_connection_check_interval", "1s"),
-    ("idle_in_transaction_session_timeout", "1min"),
+    SessionSetting { name: "client_connection_check_interval", value: "1s" },
+    SessionSetting { name: "idle_in_transaction_session_timeout", value: "1min" },
 ];
 
 const EXISTS: &str = "SELECT to_regclass('views_rows.layout') IS NOT NULL";

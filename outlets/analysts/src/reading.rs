@@ -1,7 +1,7 @@
 //! Reads what has to be copied, in one snapshot of the views, on a thread for blocking work. Rows come in pieces through a bounded
 //! channel, so that a copy of any size takes the same memory.
 
-use projections::views::{CopySource, Snapshot};
+use projections::views::{CopySnapshot, CopySource};
 use rusqlite::{Params, Row};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -77,14 +77,14 @@ impl Reading {
     }
 }
 
-fn steps_of(snapshot: &Snapshot<'_>, copied: &[CopiedView]) -> Result<Vec<ViewStep>, CopyError> {
+fn steps_of(snapshot: &CopySnapshot<'_>, copied: &[CopiedView]) -> Result<Vec<ViewStep>, CopyError> {
     let of = |copied: &CopiedView| Some((snapshot.views.iter().find(|view| view.view == copied.view)?, copied.clone()));
     let steps = copied.iter().filter_map(of).map(|(view, copied)| step(view, &copied));
     steps.filter_map(Result::transpose).collect()
 }
 
 fn send_rows(
-    snapshot: &Snapshot<'_>,
+    snapshot: &CopySnapshot<'_>,
     table: &'static Table,
     rows: Rows,
     sender: &mpsc::Sender<Piece>,
@@ -96,7 +96,7 @@ fn send_rows(
 }
 
 fn send(
-    snapshot: &Snapshot<'_>,
+    snapshot: &CopySnapshot<'_>,
     table: &'static Table,
     statement: &str,
     parameters: impl Params,

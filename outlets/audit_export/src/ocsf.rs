@@ -70,7 +70,7 @@ fn event(record: &AuditRecord<'_>, changes: Value) -> Value {
     event.into()
 }
 
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -172,12 +172,12 @@ fn unmapped(record: &AuditRecord<'_>, changes: Value) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use projections::views::audit::Entry;
+    use projections::views::audit::AuditEntry;
 
     use super::*;
     use crate::record::tests::{audited, bare, sample};
 
-    fn of(entry: &Entry) -> Value {
+    fn of(entry: &AuditEntry) -> Value {
         serde_json::from_str(&line(&bare(entry))).expect("JSON")
     }
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_key_that_has_ended_and_is_used_is_named() {
-        let entry = Entry {
+        let entry = AuditEntry {
             actor: "key_00000000000000000000000000000005".to_owned(),
             ..audited("access.denied", 1).expect("one")
         };

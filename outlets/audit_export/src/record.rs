@@ -1,7 +1,7 @@
 //! An entry of the audit with what is known beside it.
 
 use events_log::ClientAddress;
-use projections::views::audit::Entry;
+use projections::views::audit::AuditEntry;
 use serde_json::Value;
 
 /// The name of the product.
@@ -12,7 +12,7 @@ pub const OPERATOR: &str = "operator";
 
 #[derive(Clone, Copy, Debug)]
 pub struct AuditRecord<'a> {
-    pub entry: &'a Entry,
+    pub entry: &'a AuditEntry,
     /// The client of a change; `None` for refusals, for what the gateway did itself, and if it was erased.
     pub client: Option<&'a ClientAddress>,
     pub actor_name: Option<&'a str>,
@@ -61,13 +61,13 @@ pub mod tests {
 
     use super::*;
 
-    pub const fn bare(entry: &Entry) -> AuditRecord<'_> {
+    pub const fn bare(entry: &AuditEntry) -> AuditRecord<'_> {
         AuditRecord { entry, client: None, actor_name: None, resource_name: None }
     }
 
     /// An entry as it might be recorded, and the client that it came from.
-    pub fn sample() -> (Entry, ClientAddress) {
-        let entry = Entry {
+    pub fn sample() -> (AuditEntry, ClientAddress) {
+        let entry = AuditEntry {
             position: 44,
             recorded_at: parse_rfc3339("2025-11-20T08:00:00.123456Z").expect("a time"),
             actor: "key_00000000000000000000000000000005".to_owned(),
@@ -78,7 +78,7 @@ pub mod tests {
             outcome: "success".to_owned(),
             changes: json!({ "name": "app", "models": ["a=b", "c|d\\e"] }),
             tenant_id: Some("ten_1".to_owned()),
-            ..Entry::default()
+            ..AuditEntry::default()
         };
         let request_id = "req_00000000000000000000000000000001".parse().expect("an id");
         let user_agent = Some("curl/8".to_owned());
@@ -86,7 +86,7 @@ pub mod tests {
     }
 
     /// The entry of the golden sample of a type; `None` if the type is not audited.
-    pub fn audited(name: &str, version: u32) -> Option<Entry> {
+    pub fn audited(name: &str, version: u32) -> Option<AuditEntry> {
         let path = format!("{}/../../tests/golden/events/{name}.v{version}.json", env!("CARGO_MANIFEST_DIR"));
         let sample = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let sample: Value = serde_json::from_str(&sample).expect("JSON");
@@ -98,6 +98,6 @@ pub mod tests {
             context: Context::of(Actor::Operator),
             event: Event::decode(name, version, &sample["data"].to_string()).expect("an event"),
         };
-        Entry::of(&recorded).expect("JSON")
+        AuditEntry::of(&recorded).expect("JSON")
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use events::event::Recorded;
 use events::ids::RequestId;
 use events_log::{ClientAddress, Log, LogError};
-use projections::views::audit::Entry;
+use projections::views::audit::AuditEntry;
 
 use crate::record::AuditRecord;
 
@@ -23,7 +23,7 @@ pub enum SourceError {
 
 /// Entries of the audit, with the clients that they came from.
 pub struct Entries {
-    entries: Vec<Entry>,
+    entries: Vec<AuditEntry>,
     clients: HashMap<RequestId, ClientAddress>,
 }
 
@@ -32,7 +32,7 @@ impl Entries {
     pub async fn of(log: &Log, events: &[Arc<Recorded>]) -> Result<Self, SourceError> {
         let mut entries = Vec::new();
         for recorded in events {
-            entries.extend(Entry::of(recorded)?);
+            entries.extend(AuditEntry::of(recorded)?);
         }
         let requests: Vec<RequestId> = entries.iter().filter_map(|entry| entry.request_id).collect();
         if requests.is_empty() {

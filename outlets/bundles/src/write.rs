@@ -53,7 +53,8 @@ pub fn write(
     out: &mut impl Write,
     header: &Header,
     head: &TreeHead,
-    (log, selection): (&dyn Reader, &Selection),
+    log: &dyn Reader,
+    selection: &Selection,
     tile: &mut dyn FnMut(TileId) -> Result<Tile, String>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Written, WriteError> {

@@ -36,7 +36,7 @@ pub use subject::{STREAM, SUBJECTS};
 pub struct NatsRelay {
     address: NatsAddress,
     limits: StreamLimits,
-    finding: Finding,
+    finding: LastFinding,
     /// The last message that this process knows to have been in the stream, and when the stream was created. It is newer than what
     /// the lease remembers, which is only written from time to time, but this process may have had no lease since.
     end: Option<RoleMemory>,
@@ -44,15 +44,15 @@ pub struct NatsRelay {
 
 impl NatsRelay {
     pub fn new(address: NatsAddress, limits: StreamLimits) -> Self {
-        Self { address, limits, finding: Finding::default(), end: None }
+        Self { address, limits, finding: LastFinding::default(), end: None }
     }
 }
 
 /// The last finding about the stream, so that it is logged once.
 #[derive(Default)]
-struct Finding(Option<String>);
+struct LastFinding(Option<String>);
 
-impl Finding {
+impl LastFinding {
     /// Something about the stream that its consumers should know.
     fn say(&mut self, finding: Option<String>) {
         if let Some(finding) = &finding

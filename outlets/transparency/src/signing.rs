@@ -37,8 +37,14 @@ pub enum SigningError {
 /// Signs checkpoints. Keys that it has opened for one stay open for the next.
 pub struct CheckpointSigner {
     open: OpenSigner,
-    /// With the positions of their events.
-    opened: Vec<(u64, Arc<Signer>)>,
+    opened: Vec<OpenedKey>,
+}
+
+/// A key that signs here.
+struct OpenedKey {
+    /// The position of its event.
+    position: u64,
+    signer: Arc<Signer>,
 }
 
 impl CheckpointSigner {
@@ -62,7 +68,7 @@ impl CheckpointSigner {
             if (index == 0 || index > left_out)
                 && let Some(signer) = self.opened(key).await?
             {
-                signers.push((key.position, signer));
+                signers.push(OpenedKey { position: key.position, signer });
             }
         }
         signers.push(self.first_that_opens(signing.in_force).await?);
@@ -72,25 +78,25 @@ impl CheckpointSigner {
         Ok(signed)
     }
 
-    async fn first_that_opens(&self, keys: &[RecordedKey]) -> Result<(u64, Arc<Signer>), SigningError> {
+    async fn first_that_opens(&self, keys: &[RecordedKey]) -> Result<OpenedKey, SigningError> {
         for key in keys {
             if let Some(signer) = self.opened(key).await? {
-                return Ok((key.position, signer));
+                return Ok(OpenedKey { position: key.position, signer });
             }
         }
         Err(SigningError::NoKey)
     }
 
     async fn opened(&self, key: &RecordedKey) -> Result<Option<Arc<Signer>>, SignerNotOpened> {
-        if let Some((_, opened)) = self.opened.iter().find(|(position, _)| *position == key.position) {
-            return Ok(Some(Arc::clone(opened)));
+        if let Some(opened) = self.opened.iter().find(|opened| opened.position == key.position) {
+            return Ok(Some(Arc::clone(&opened.signer)));
         }
         Ok((self.open)(key.created.clone()).await?.map(Arc::new))
     }
 }
 
-fn signed_by(checkpoint: Checkpoint, signers: &[(u64, Arc<Signer>)]) -> Result<SignedCheckpoint, SigningError> {
-    let mut signers = signers.iter().map(|(_, signer)| signer);
+fn signed_by(checkpoint: Checkpoint, signers: &[OpenedKey]) -> Result<SignedCheckpoint, SigningError> {
+    let mut signers = signers.iter().map(|opened| &*opened.signer);
     let first = signers.next().ok_or(SigningError::NoKey)?;
     let mut signed = SignedCheckpoint::sign(checkpoint, first)?;
     for signer in signers {

@@ -45,6 +45,13 @@ impl MoneyCounter {
     }
 }
 
+/// A label of a series.
+#[derive(Clone, Copy)]
+pub struct Label<'a> {
+    pub name: &'static str,
+    pub value: &'a str,
+}
+
 /// All counters of money. The counting task writes them, requests for metrics read them.
 #[derive(Default)]
 pub struct MoneyCounters {
@@ -53,9 +60,9 @@ pub struct MoneyCounters {
 
 impl MoneyCounters {
     /// The counter with these labels; a new one starts at zero.
-    pub fn counter(&self, family: MoneyFamily, labels: &[(&'static str, &str)]) -> MoneyCounter {
+    pub fn counter(&self, family: MoneyFamily, labels: &[Label<'_>]) -> MoneyCounter {
         let mut amounts = self.amounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let labels = labels.iter().map(|label| (label.name, label.value.to_owned())).collect();
         amounts.entry(family).or_default().entry(labels).or_default().clone()
     }
 
@@ -89,7 +96,7 @@ mod tests {
         let money = MoneyCounters::default();
         // Odd and above 2^53: no float has this value.
         for nanos in [9_007_199_254_740_993, 2] {
-            money.counter(MoneyFamily::Cost, &[("model", "a\"b\\c\nd")]).add(NanoUsd::new(nanos));
+            money.counter(MoneyFamily::Cost, &[Label { name: "model", value: "a\"b\\c\nd" }]).add(NanoUsd::new(nanos));
         }
         let mut out = String::new();
         money.write(&mut out);

@@ -15,7 +15,7 @@ use events::usage::TokenClasses;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::families::Families;
-use super::money::{MoneyCounter, MoneyCounters, MoneyFamily};
+use super::money::{Label, MoneyCounter, MoneyCounters, MoneyFamily};
 use super::names::{BoundedLabels, OTHER, TENANT_OWNED};
 use crate::tables::Tables;
 
@@ -79,8 +79,8 @@ impl RequestSeries {
             tokens: std::array::from_fn(|at| tokens(class_of(TokenClasses::NAMES[at]))),
             seconds: families.seconds.with_label_values(&[model]),
             first_token: families.first_token.with_label_values(&[model]),
-            held: money.counter(MoneyFamily::Held, &[("model", model)]),
-            settled: money.counter(MoneyFamily::Settled, &[("model", model)]),
+            held: money.counter(MoneyFamily::Held, &[Label { name: "model", value: model }]),
+            settled: money.counter(MoneyFamily::Settled, &[Label { name: "model", value: model }]),
         }
     }
 
@@ -191,7 +191,7 @@ impl Series {
         match &ended.backend {
             Some(backend) => self.cost(&series, backend, tables).add(ended.cost_usd),
             None => {
-                let labels = [("model", series.model.as_str()), ("provider", OTHER)];
+                let labels = [Label { name: "model", value: &series.model }, Label { name: "provider", value: OTHER }];
                 self.money.counter(MoneyFamily::Cost, &labels).add(ended.cost_usd);
             }
         }
@@ -205,7 +205,8 @@ impl Series {
             return sum.clone();
         }
         let provider = self.provider(backend, tables);
-        let sum = self.money.counter(MoneyFamily::Cost, &[("model", &series.model), ("provider", provider)]);
+        let labels = [Label { name: "model", value: &series.model }, Label { name: "provider", value: provider }];
+        let sum = self.money.counter(MoneyFamily::Cost, &labels);
         if self.costs.len() >= COSTS_MAX {
             self.costs.clear();
         }
@@ -256,7 +257,7 @@ impl Series {
             0.. => ("up", delta),
             down => ("down", NanoUsd::new(down.saturating_neg())),
         };
-        self.money.counter(MoneyFamily::Adjusted, &[("direction", direction)]).add(amount);
+        self.money.counter(MoneyFamily::Adjusted, &[Label { name: "direction", value: direction }]).add(amount);
     }
 
     /// The series of the request that an event concerns.

@@ -45,7 +45,7 @@ impl Namespace {
 
 /// All indexes; copies share each until one of them is changed.
 #[derive(Clone, Default)]
-pub struct Indexes {
+pub struct TableIndexes {
     /// Live tenants by slug, which several partners may use.
     pub tenant_slugs: Arc<HashMap<String, BTreeSet<TenantId>>>,
     pub routes: Arc<Routes>,
@@ -72,7 +72,7 @@ pub enum IndexChange {
 
 /// A resource that may be found by other attributes than its id.
 pub trait Indexed: Clone {
-    fn index(&self, _: &mut Indexes, _: IndexChange) {}
+    fn index(&self, _: &mut TableIndexes, _: IndexChange) {}
 
     /// The state in the form that requests read, so that they need not compute it.
     fn for_requests(&self) -> Self {
@@ -85,7 +85,7 @@ impl Indexed for User {}
 impl Indexed for Provider {}
 
 impl Indexed for Tenant {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         if let Some(slug) = &self.handles.slug {
             bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id, change);
         }
@@ -99,7 +99,7 @@ impl Indexed for Tenant {
 }
 
 impl Indexed for Team {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         let by_user = Arc::make_mut(&mut indexes.teams_by_user);
         for user in &self.user_ids {
             match change {
@@ -117,7 +117,7 @@ impl Indexed for Team {
 }
 
 impl Indexed for Model {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         if self.tenant_id.is_none() {
             let backends = Arc::make_mut(&mut indexes.backends);
             let terms = Arc::make_mut(&mut indexes.shared_terms);
@@ -149,7 +149,7 @@ impl Indexed for Model {
 }
 
 impl Indexed for Price {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         let list = Arc::make_mut(&mut indexes.price_lists).entry(self.provider_id).or_default();
         let prices = list.entry(self.model.clone()).or_default();
         match change {
@@ -160,13 +160,13 @@ impl Indexed for Price {
 }
 
 impl Indexed for ProviderKey {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         bind(&mut indexes.keys_by_provider, self.provider_id, self.provider_key_id, change);
     }
 }
 
 impl Indexed for Budget {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         let index = Arc::make_mut(&mut indexes.budgets_by_scope);
         match change {
             IndexChange::Add { .. } => index.push(&self.scope, self.budget_id),
@@ -176,7 +176,7 @@ impl Indexed for Budget {
 }
 
 impl Indexed for RateLimit {
-    fn index(&self, indexes: &mut Indexes, change: IndexChange) {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         let index = Arc::make_mut(&mut indexes.limits_by_scope);
         match change {
             IndexChange::Add { .. } => index.push(&self.scope, self.limit_id),

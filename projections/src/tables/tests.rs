@@ -68,7 +68,7 @@ fn model(number: u128, name: &str, tenant: Option<TenantId>) -> Model {
 fn price(number: u128, effective_from: DateTime<Utc>) -> Price {
     let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
     let given = GivenRates::new(rate, rate);
-    Price::new((id(number), id(9)), "m", given, effective_from)
+    Price::new(id(number), id(9), "m", given, effective_from)
 }
 
 fn with(mut facts: Vec<Event>, more: Vec<Event>) -> Vec<Event> {

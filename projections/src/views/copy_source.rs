@@ -41,7 +41,7 @@ pub struct CopySource {
 }
 
 /// The views as of one moment.
-pub struct Snapshot<'c> {
+pub struct CopySnapshot<'c> {
     /// For the statements of the copy.
     pub connection: &'c Connection,
     /// The views of this version whose changes are noted. Others are not ready to be copied.
@@ -57,7 +57,7 @@ impl CopySource {
     /// Reads in one read transaction. Blocking.
     pub fn read<T, E: From<rusqlite::Error>>(
         &mut self,
-        read: impl FnOnce(&Snapshot<'_>) -> Result<T, E>,
+        read: impl FnOnce(&CopySnapshot<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let (epoch, mut connection) = match self.open.take() {
             Some((epoch, connection)) if epoch == self.pool.epoch() => (epoch, connection),
@@ -65,7 +65,7 @@ impl CopySource {
         };
         let transaction = connection.transaction()?;
         let views = tracked_views(&transaction)?;
-        let done = read(&Snapshot { connection: &transaction, views })?;
+        let done = read(&CopySnapshot { connection: &transaction, views })?;
         transaction.finish()?;
         self.open = Some((epoch, connection));
         Ok(done)

@@ -149,7 +149,8 @@ impl ViewWriter {
     /// Errors: the file in use is damaged, or cannot be read. All other failures go to the builder.
     fn take(&self, store: &mut Store, built: BuiltRows) -> Result<(), FollowError> {
         let BuiltRows { mut next, position, reply } = built;
-        let ended = match prepare_swap(&mut next, store, &*self.reader, (position, self.state.position))? {
+        let behind = RowsBehind { at: position, until: self.state.position };
+        let ended = match prepare_swap(&mut next, store, &*self.reader, behind)? {
             Ok(()) => store.swap_in(next),
             Err(reason) => {
                 let _ = reply.send(Err(reason));
@@ -214,25 +215,32 @@ fn interval_after(events: usize, time_taken: Duration) -> Duration {
     }
 }
 
-/// Brings new rows from the first position to the second, that of the old rows. The inner error concerns the new rows
+/// Brings new rows to the position of the old ones. The inner error concerns the new rows
 /// alone: they are discarded, and the ones in use are unchanged.
 /// Errors: the log cannot be read.
 pub fn prepare_swap(
     next: &mut Store,
     current: &Store,
     reader: &dyn Reader,
-    positions: (u64, u64),
+    behind: RowsBehind,
 ) -> Result<Result<(), String>, FollowError> {
-    match catch_up(next, reader, positions) {
+    match catch_up(next, reader, behind) {
         Ok(()) => Ok(must_not_regress(next, current)),
         Err(FollowError::Store(error)) => Ok(Err(error.to_string())),
         Err(error @ FollowError::Log(_)) => Err(error),
     }
 }
 
-/// Applies the events after the first position to new rows, at least up to the second.
-fn catch_up(next: &mut Store, reader: &dyn Reader, (position, until): (u64, u64)) -> Result<(), FollowError> {
-    for page in pages(reader, position, until) {
+/// The position of new rows, and that of the old ones.
+#[derive(Clone, Copy)]
+pub struct RowsBehind {
+    pub at: u64,
+    pub until: u64,
+}
+
+/// Applies the events that new rows lack, at least up to the position of the old ones.
+fn catch_up(next: &mut Store, reader: &dyn Reader, RowsBehind { at, until }: RowsBehind) -> Result<(), FollowError> {
+    for page in pages(reader, at, until) {
         next.apply(&page?.1)?;
     }
     Ok(())

@@ -8,10 +8,17 @@ use super::{AsOf, PastViews, PastViewsHandle, Question, Rebuild, View, ViewStatu
 
 /// Answers as the views do; without any, every question is [`ViewsError::Off`]. Cheap to clone.
 #[derive(Clone)]
-pub struct NodeViews(Option<(ViewsHandle, PastViewsHandle)>);
+pub struct NodeViews(Option<ViewHandles>);
+
+/// The views of a node that keeps some.
+#[derive(Clone)]
+pub struct ViewHandles {
+    pub now: ViewsHandle,
+    pub past: PastViewsHandle,
+}
 
 impl NodeViews {
-    pub const fn new(views: Option<(ViewsHandle, PastViewsHandle)>) -> Self {
+    pub const fn new(views: Option<ViewHandles>) -> Self {
         Self(views)
     }
 
@@ -31,8 +38,8 @@ impl NodeViews {
 
     /// The views as of an earlier position that the log has, see [`PastViewsHandle::at`].
     pub async fn at(&self, position: u64, requester: Requester) -> Result<Arc<PastViews>, ViewsError> {
-        let (_, past) = self.0.as_ref().ok_or(ViewsError::Off)?;
-        Ok(past.at(position, requester).await?)
+        let kept = self.0.as_ref().ok_or(ViewsError::Off)?;
+        Ok(kept.past.at(position, requester).await?)
     }
 
     /// See [`ViewsHandle::rebuild`].
@@ -42,10 +49,10 @@ impl NodeViews {
 
     /// The status of every view that is kept.
     pub fn status(&self) -> Vec<ViewStatus> {
-        self.0.as_ref().map(|(views, _)| views.status()).unwrap_or_default()
+        self.0.as_ref().map(|kept| kept.now.status()).unwrap_or_default()
     }
 
     fn kept(&self) -> Result<&ViewsHandle, ViewsError> {
-        self.0.as_ref().map(|(views, _)| views).ok_or(ViewsError::Off)
+        self.0.as_ref().map(|kept| &kept.now).ok_or(ViewsError::Off)
     }
 }

@@ -125,7 +125,7 @@ pub fn start(
         _ => {}
     }
     let (handle, (stop, stopped)) = (PastViewsHandle::new(Arc::clone(&clock)), mpsc::channel());
-    let builder = Builder {
+    let builder = PastBuilder {
         snapshots: dir.join(SNAPSHOTS_FOLDER),
         views: dir.join(VIEWS_FILE),
         folder,
@@ -139,7 +139,7 @@ pub fn start(
     Ok((handle, PastViewsThread { stop, thread }))
 }
 
-struct Builder {
+struct PastBuilder {
     folder: PathBuf,
     snapshots: PathBuf,
     /// The file with the newest views, which earlier ones are hardly larger than.
@@ -152,14 +152,14 @@ struct Builder {
     stopped: Receiver<()>,
 }
 
-impl Drop for Builder {
+impl Drop for PastBuilder {
     fn drop(&mut self) {
         // Whatever ends the thread, nobody waits for it in vain.
         self.cache.close();
     }
 }
 
-impl Builder {
+impl PastBuilder {
     fn run(self) {
         thread_priority::lower_by(NICENESS);
         while !self.is_stopped() {

@@ -163,7 +163,7 @@ pub(super) struct BuiltRows {
 
 /// Views could not be rebuilt.
 #[derive(Debug, thiserror::Error)]
-enum BuildError {
+enum RebuildFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("read the log: {0}")]
@@ -175,7 +175,7 @@ enum BuildError {
 }
 
 /// The thread that rebuilds views.
-pub(super) struct Builder {
+pub(super) struct RebuildThread {
     dir: PathBuf,
     log: Box<dyn Reader>,
     registry: RebuildRegistry,
@@ -193,15 +193,15 @@ pub(super) fn builder(
     clock: Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
     required: Vec<View>,
-) -> (RebuildHandle, Builder, async_mpsc::Receiver<BuiltRows>) {
+) -> (RebuildHandle, RebuildThread, async_mpsc::Receiver<BuiltRows>) {
     let (messages, queue) = mpsc::sync_channel(MESSAGES_MAX);
     let (built, finished) = async_mpsc::channel(1);
     let registry = RebuildRegistry { rebuilds: Arc::default(), clock };
     let rebuilds = RebuildHandle { registry: registry.clone(), messages };
-    (rebuilds, Builder { dir, log, registry, messages: queue, built, stopped, required }, finished)
+    (rebuilds, RebuildThread { dir, log, registry, messages: queue, built, stopped, required }, finished)
 }
 
-impl Builder {
+impl RebuildThread {
     pub(super) fn run(mut self) {
         while let Some(views) = self.next_views() {
             self.build(&views);
@@ -249,7 +249,7 @@ impl Builder {
                 self.required.retain(|view| !views.contains(view));
                 tracing::info!(views = names.join(","), position, "views were rebuilt");
             }
-            Err(BuildError::Stopped) => {}
+            Err(RebuildFailure::Stopped) => {}
             Err(error) => tracing::error!(views = names.join(","), %error, "views could not be rebuilt"),
         }
         let error = ended.err().map(|error| error.to_string());
@@ -260,13 +260,13 @@ impl Builder {
     }
 
     /// Builds new rows and has them swapped in. Returns their position when they were handed over.
-    fn try_build(&self, views: &[View]) -> Result<u64, BuildError> {
+    fn try_build(&self, views: &[View]) -> Result<u64, RebuildFailure> {
         let mut next = Store::create_next(&self.dir, View::projectors(views))?;
         let mut position = 0;
         for page in pages(&*self.log, 0, u64::MAX) {
             let (reached, events) = page?;
             if *self.stopped.borrow() {
-                return Err(BuildError::Stopped);
+                return Err(RebuildFailure::Stopped);
             }
             next.apply(&events)?;
             position = reached;
@@ -274,12 +274,12 @@ impl Builder {
             self.registry.change(views, |rebuild| rebuild.advance(position, head));
         }
         let (reply, answer) = mpsc::sync_channel(1);
-        self.built.blocking_send(BuiltRows { next, position, reply }).map_err(|_| BuildError::Stopped)?;
+        self.built.blocking_send(BuiltRows { next, position, reply }).map_err(|_| RebuildFailure::Stopped)?;
         let interrupted = |_| match *self.stopped.borrow() {
-            true => BuildError::Stopped,
-            false => BuildError::Swap("the thread that writes views was interrupted".to_owned()),
+            true => RebuildFailure::Stopped,
+            false => RebuildFailure::Swap("the thread that writes views was interrupted".to_owned()),
         };
-        answer.recv().map_err(interrupted)?.map_err(BuildError::Swap)?;
+        answer.recv().map_err(interrupted)?.map_err(RebuildFailure::Swap)?;
         Ok(position)
     }
 }

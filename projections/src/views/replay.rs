@@ -99,8 +99,9 @@ pub fn replay(
     watch: &mut Watch<'_>,
 ) -> Result<Replayed, ReplayError> {
     let ReplayRequest { position, as_of, version, made_at, .. } = *request;
-    let Begun { mut store, began_at, passed_over } = begin(file, log, request, watch)?;
-    let recorded_at = advance(&mut store, log, (began_at, position), watch)?;
+    let mut begun = begin(file, log, request, watch)?;
+    let recorded_at = advance(&mut begun, log, position, watch)?;
+    let Begun { store, began_at, passed_over } = begun;
     let rows = count_rows(&store.connection)?;
     store.connection.execute_batch(CREATE)?;
     let (recorded, made_at) = (recorded_at.map(rfc3339), rfc3339(made_at));
@@ -156,14 +157,15 @@ fn open_copy(file: &Path, position: u64) -> Result<Result<Store, Unusable>, Repl
     }
 }
 
-/// Brings the views from one position to another. Returns when the event there was recorded.
+/// Brings the views to a position. Returns when the event there was recorded.
 fn advance(
-    store: &mut Store,
+    begun: &mut Begun,
     log: &dyn Reader,
-    (from, last): (u64, u64),
+    last: u64,
     watch: &mut Watch<'_>,
 ) -> Result<Option<DateTime<Utc>>, ReplayError> {
-    for page in pages(log, from, last) {
+    let Begun { store, began_at, .. } = begun;
+    for page in pages(log, *began_at, last) {
         let (reached, events) = page?;
         // A page of another log must not follow what was applied of this one.
         must_be_of(log, &store.checkpoint(View::Budgets)?)?;

@@ -83,7 +83,8 @@ pub(super) use index;
 pub fn page<T, E: From<rusqlite::Error>>(
     db: &Connection,
     index: Index,
-    (limit, scan_max): (usize, i64),
+    limit: usize,
+    scan_max: i64,
     parameters: &[(&str, &dyn ToSql)],
     read: impl Fn(&Row<'_>) -> Result<T, E>,
 ) -> Result<SearchResult<T>, ViewsError>

@@ -403,7 +403,7 @@ fn apply_to(
     let mut before = (checkpoint.position, checkpoint.recorded_at_micros);
     for recorded in events {
         if let Err(error) = apply_in_savepoint(transaction, projector, std::slice::from_ref(recorded))? {
-            return stop(transaction, projector.view(), before, recorded, &error);
+            return stop(transaction, projector.view(), before.0, before.1, recorded, &error);
         }
         before = (recorded.position, recorded.recorded_at.timestamp_micros());
     }
@@ -427,7 +427,8 @@ fn apply_in_savepoint(
 fn stop(
     transaction: &Transaction<'_>,
     view: View,
-    (position, recorded_at): (u64, i64),
+    position: u64,
+    recorded_at: i64,
     recorded: &Recorded,
     error: &ProjectionError,
 ) -> Result<(), StoreError> {

@@ -23,14 +23,27 @@ const SPENT_FROM: [View; 2] = [View::UsageByHour, View::Catalogue];
 /// A summary of the views.
 #[derive(Clone, Debug, Default)]
 pub struct ViewsSummary {
-    /// Each view with its checkpoint; `None` if the file does not have it.
-    pub views: Vec<(View, Option<Checkpoint>)>,
+    pub views: Vec<SummarizedView>,
     /// Spending by tenant, highest first; `None` without rows of this version.
     pub spent: Option<Vec<TenantSpending>>,
     /// Log positions of the refusals since then, newest first; at most [`REFUSALS_MAX`]. `None` without rows of this version.
     pub refusals: Option<Vec<u64>>,
     /// The names that were asked for, by id. Views have no names of users.
     pub names: HashMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SummarizedView {
+    pub view: View,
+    /// `None` if the file does not have the view.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The kind and id of a resource whose name is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedResource {
+    pub kind: StreamKind,
+    pub id: String,
 }
 
 /// The cost of a tenant's requests.
@@ -46,18 +59,18 @@ pub struct TenantSpending {
 impl ViewsSummary {
     /// Whether the log has the events up to which the views are.
     pub fn is_of(&self, log: &dyn Reader) -> Result<bool, LogError> {
-        let mut checkpoints = self.views.iter().filter_map(|(_, checkpoint)| checkpoint.as_ref());
+        let mut checkpoints = self.views.iter().filter_map(|view| view.checkpoint.as_ref());
         checkpoints.try_fold(true, |is_of, checkpoint| Ok(is_of && checkpoint.is_of(log)?))
     }
 }
 
 /// Reads the summary; `None` if there is no file. Costs and refusals count from `since` on, the start of an hour in seconds
-/// since 1970. At most `tenants` tenants are listed. `named` are the kinds and ids whose names are wanted.
+/// since 1970. At most `tenants` tenants are listed. `named` are those whose names are wanted.
 pub fn summarize(
     dir: &Path,
     since: i64,
     tenants: usize,
-    named: &[(StreamKind, String)],
+    named: &[NamedResource],
 ) -> Result<Option<ViewsSummary>, rusqlite::Error> {
     let path = dir.join(VIEWS_FILE);
     if !path.is_file() {
@@ -68,7 +81,8 @@ pub fn summarize(
     if db.query_row(HAS_CHECKPOINTS, [], |row| row.get::<_, u32>(0))? == 0 {
         return Ok(Some(ViewsSummary::default()));
     }
-    let views = View::ALL.iter().map(|view| Ok((*view, read_checkpoint(&db, *view)?)));
+    let views =
+        View::ALL.iter().map(|view| Ok(SummarizedView { view: *view, checkpoint: read_checkpoint(&db, *view)? }));
     let views = views.collect::<Result<Vec<_>, rusqlite::Error>>()?;
     let has = |view| is_of_this_version(&views, view);
     let spent = SPENT_FROM.into_iter().all(has).then(|| spent_since(&db, since, tenants)).transpose()?;
@@ -77,10 +91,10 @@ pub fn summarize(
     Ok(Some(ViewsSummary { views, spent, refusals, names }))
 }
 
-fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<String, String>, rusqlite::Error> {
+fn names_of(db: &Connection, named: &[NamedResource]) -> Result<HashMap<String, String>, rusqlite::Error> {
     let mut statement = db.prepare(NAME)?;
     let mut names = HashMap::new();
-    for (kind, id) in named {
+    for NamedResource { kind, id } in named {
         let name: Option<Option<String>> = statement.query_row((kind.as_str(), id), |row| row.get(0)).optional()?;
         names.extend(name.flatten().map(|name| (id.clone(), name)));
     }
@@ -88,9 +102,9 @@ fn names_of(db: &Connection, named: &[(StreamKind, String)]) -> Result<HashMap<S
 }
 
 /// Whether this version wrote the view: tables of another one may have other columns.
-fn is_of_this_version(views: &[(View, Option<Checkpoint>)], view: View) -> bool {
-    let checkpoint = views.iter().find(|(of, _)| *of == view).and_then(|(_, checkpoint)| checkpoint.as_ref());
-    checkpoint.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
+fn is_of_this_version(views: &[SummarizedView], view: View) -> bool {
+    let found = views.iter().find(|found| found.view == view).and_then(|found| found.checkpoint.as_ref());
+    found.is_some_and(|checkpoint| checkpoint.version == view.projector().version())
 }
 
 fn refusals_since(db: &Connection, since: i64) -> Result<Vec<u64>, rusqlite::Error> {

@@ -21,7 +21,7 @@ use rusqlite::types::ValueRef;
 
 use super::audit::projector::Audit;
 use super::compare::{CompareError, compare};
-use super::follow::prepare_swap;
+use super::follow::{RowsBehind, prepare_swap};
 use super::projector::{ProjectionError, Projector};
 use super::rebuild::must_not_regress;
 use super::store::{Compatibility, NEXT_FILE, Store, StoreError, VIEWS_FILE};
@@ -269,7 +269,9 @@ fn new_rows_are_brought_up_to_date_and_never_move_a_view_back() {
     assert_eq!(back, "budgets would go back to position 7");
     let reader = open_reader(&dir.path().join(LEDGER_FILE)).expect("the log opens");
     let last = facts.last().expect("facts").position;
-    prepare_swap(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect("it is as far");
+    prepare_swap(&mut next, &store, &*reader, RowsBehind { at: 7, until: last })
+        .expect("the log reads")
+        .expect("it is as far");
     store.swap_in(next).expect("new rows");
     assert_eq!(dump(dir.path()), expected);
 }
@@ -289,8 +291,9 @@ fn new_rows_that_cannot_be_written_leave_the_old_ones_unchanged() {
         let mut next = Store::create_next(dir.path(), all_projectors()).expect("a file beside");
         next.apply(&facts[..7]).expect("a batch is applied");
         damage(&dir.path().join(NEXT_FILE), &next);
-        let why =
-            prepare_swap(&mut next, &store, &*reader, (7, last)).expect("the log reads").expect_err("they are unfit");
+        let why = prepare_swap(&mut next, &store, &*reader, RowsBehind { at: 7, until: last })
+            .expect("the log reads")
+            .expect_err("they are unfit");
         assert!(why.contains(reason), "{why}");
     }
     assert_eq!(dump(dir.path()), expected);
@@ -410,8 +413,8 @@ fn a_summary_of_views_of_another_version_has_their_positions_and_no_spending() {
         change(&format!("UPDATE rows_projections SET version = version + 1 WHERE name = '{view}'"));
         let seen = summary();
         assert_eq!((seen.spent, seen.views.len()), (None, View::ALL.len()), "{view}");
-        assert!(seen.views.iter().all(|(_, checkpoint)| checkpoint.is_some()));
-        change(&format!("UPDATE rows_projections SET version = version - 1 WHERE name = '{view}'"));
+        assert!(seen.views.iter().all(|seen| seen.checkpoint.is_some()));
+        change(&format!("UPDATE projections SET version = version - 1 WHERE name = '{view}'"));
     }
     change(
         "UPDATE rows_projections SET version = 0; DROP VIEW usage_by_hour; ALTER TABLE rows_usage_by_hour DROP COLUMN cost_nanos",

@@ -30,7 +30,6 @@ impl Usage for UsageService {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Self::ReportStream>, Status> {
         let caller = caller(&request)?;
         let asked = parameters(request.into_inner());
-        let asked = asked.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let requester = caller.requester();
         let parts = query::usage_report(self.state.clone(), caller, asked, rendered).await.map_err(failed)?;
         // What the client has not read yet is in memory here, and counts until it is gone.

@@ -39,7 +39,7 @@ impl Events for EventsService {
 }
 
 /// The request as the parameters of `/v1/events`.
-fn parameters(asked: TailRequest) -> Vec<(&'static str, String)> {
+fn parameters(asked: TailRequest) -> impl Iterator<Item = (String, String)> {
     let TailRequest { after, types, from, to, follow: _, min_position } = asked;
     let mut parameters = vec![("after", after.to_string()), ("min_position", min_position.to_string())];
     let texts = [("from", from), ("to", to)];
@@ -48,7 +48,7 @@ fn parameters(asked: TailRequest) -> Vec<(&'static str, String)> {
     if !types.is_empty() {
         parameters.push(("types", types.join(",")));
     }
-    parameters
+    parameters.into_iter().map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The status of a stream that does not have everything. The door has long logged the call, which was answered.

@@ -20,7 +20,7 @@ use super::one_model::{count, hours, shown, visible_model};
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::names::Names;
+use crate::names::{NamedField, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, foreign};
 use crate::query_context::QueryContext;
 
@@ -28,7 +28,11 @@ use crate::query_context::QueryContext;
 const DAYS: i64 = 30;
 const LIST: &str = "callers-";
 /// Fields with ids, and the fields for their names.
-const NAMED: [(&str, &str); 3] = [("tenant_id", "tenant_name"), ("user_id", "user_name"), ("key_id", "key_name")];
+const NAMED: [NamedField; 3] = [
+    NamedField { id: "tenant_id", name: "tenant_name" },
+    NamedField { id: "user_id", name: "user_name" },
+    NamedField { id: "key_id", name: "key_name" },
+];
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Administration).get("/v1/admin/models/{id}/callers", callers, described_callers)

@@ -109,7 +109,7 @@ async fn canary(mut context: QueryContext, Path(id): Path<String>) -> Result<Jso
     let canary_backend = canary.and_then(|canary| name_of(canary, &query.state.tables.load()));
     let is_canary = |name: &str| is_visible.then(|| canary_backend.as_deref() == Some(name));
     let mut items: Vec<Value> =
-        answer.value.rows.iter().map(|(key, sums)| item(backend_of(key), sums, is_canary)).collect();
+        answer.value.rows.iter().map(|row| item(backend_of(&row.key), &row.sums, is_canary)).collect();
     // One that fails each time answers no request: to leave it out would look as if all were well.
     let missing = canary_backend.as_deref().filter(|name| !items.iter().any(|item| item["backend"] == **name));
     items.extend(missing.map(|name| item(Some(name), &Sums::default(), is_canary)));

@@ -11,11 +11,12 @@ use projections::views::inferences::LastRequests;
 use serde_json::Value;
 
 use crate::error::QueryError;
-use crate::names::Names;
+use crate::names::{NamedField, Names};
 use crate::query_context::PermittedQuery;
 
 /// Fields with ids, and the fields for their names.
-const NAMED: [(&str, &str); 2] = [("tenant_id", "tenant_name"), ("user_id", "user_name")];
+const NAMED: [NamedField; 2] =
+    [NamedField { id: "tenant_id", name: "tenant_name" }, NamedField { id: "user_id", name: "user_name" }];
 
 /// Adds the fields to these keys.
 pub async fn complete(query: &PermittedQuery, mut keys: Vec<&mut Value>) -> Result<(), QueryError> {

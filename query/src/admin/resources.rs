@@ -3,13 +3,13 @@
 use events::event::StreamKind;
 use events::refusal::Refusal;
 use projections::resource::with_lifetime;
-use projections::views::catalogue::{Filter, Resource};
+use projections::views::catalogue::{Resource, ResourceFilter};
 use serde_json::Value;
 
 use crate::parameters::Parameters;
 
 /// The filter of a list of resources.
-pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, Refusal> {
+pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<ResourceFilter, Refusal> {
     let has_handles = matches!(kind, StreamKind::Partner | StreamKind::Tenant | StreamKind::User | StreamKind::Team);
     let mut handle = |name: &str| if has_handles { parameters.text(name) } else { None };
     let (slug, external_id) = (handle("slug"), handle("external_id"));
@@ -18,7 +18,7 @@ pub fn filter(parameters: &mut Parameters, kind: StreamKind) -> Result<Filter, R
         StreamKind::Price => (parameters.id("provider_id")?, parameters.text("model")),
         _ => (None, None),
     };
-    Ok(Filter {
+    Ok(ResourceFilter {
         slug,
         external_id,
         provider,

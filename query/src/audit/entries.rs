@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use events::ids::RequestId;
 use events::time::rfc3339;
 use events_log::ClientAddress;
-use projections::views::audit::Entry;
+use projections::views::audit::AuditEntry;
 
 use crate::names::Names;
 use crate::record::Record;
@@ -14,20 +14,20 @@ use crate::record::Record;
 pub type Origins = HashMap<RequestId, ClientAddress>;
 
 /// The ids of the actor and the resource of an entry.
-pub fn ids(entry: &Entry) -> [String; 2] {
+pub fn ids(entry: &AuditEntry) -> [String; 2] {
     [entry.actor.clone(), resource_id(entry).to_owned()]
 }
 
-pub fn resource_id(entry: &Entry) -> &str {
+pub fn resource_id(entry: &AuditEntry) -> &str {
     entry.resource.split_once('/').map_or("", |(_, id)| id)
 }
 
 /// The client that an entry came from, if it is known.
-pub fn origin<'a>(entry: &Entry, origins: &'a Origins) -> Option<&'a ClientAddress> {
+pub fn origin<'a>(entry: &AuditEntry, origins: &'a Origins) -> Option<&'a ClientAddress> {
     origins.get(&entry.request_id?)
 }
 
-pub fn item(entry: &Entry, origins: &Origins, names: &Names) -> Record {
+pub fn item(entry: &AuditEntry, origins: &Origins, names: &Names) -> Record {
     let origin = origin(entry, origins);
     let mut item = Record::default();
     item.put("position", entry.position);

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use events::refusal::Refusal;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use projections::views::audit::Entry;
+use projections::views::audit::AuditEntry;
 
 use super::entries::{Origins, origin, resource_id};
 use crate::format::Format;
@@ -40,8 +40,9 @@ impl AuditFormat {
 pub fn siem_lines(
     format: SiemFormat,
     headers: HeaderMap,
-    entries: &[Entry],
-    (origins, names): (&Origins, &Names),
+    entries: &[AuditEntry],
+    origins: &Origins,
+    names: &Names,
 ) -> Response {
     let mut lines = String::new();
     for entry in entries {

@@ -7,7 +7,7 @@ use events::event::StreamKind;
 use events::ids::AuditSearchId;
 use events::refusal::Refusal;
 use projections::views::View;
-use projections::views::catalogue::One;
+use projections::views::catalogue::OneResource;
 use projections::visible::Visible;
 
 use crate::error::QueryError;
@@ -38,7 +38,7 @@ async fn filter_of(context: &mut QueryContext, id: AuditSearchId) -> Result<BTre
     context.wait_for(View::Catalogue, head).await?;
     let query = context.admit().await?;
     let visible = Visible::within_reach(&query.caller);
-    let found = query.ask(One { visible, kind: StreamKind::AuditSearch, id: id.to_string() }).await?.value;
+    let found = query.ask(OneResource { visible, kind: StreamKind::AuditSearch, id: id.to_string() }).await?.value;
     let live = found.filter(|search| search.lifetime.ended_at.is_none());
     let mut search = live.ok_or(QueryError::NotFound("saved search"))?;
     Ok(serde_json::from_value(search.body["filter"].take())?)

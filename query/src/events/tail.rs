@@ -77,7 +77,7 @@ pub enum TailEnd {
 /// Events after a position, in the format of a protocol.
 pub struct EventTail<F: TailFormat> {
     steps: Revocable<BoxStream<'static, Result<F::Item, TailEnd>>, TailEnd>,
-    rights: Rights,
+    rights: TailRights,
     interest: Interest,
 }
 
@@ -85,13 +85,14 @@ impl<F: TailFormat> EventTail<F> {
     pub fn new(
         state: QueryState,
         caller: Arc<Caller>,
-        (filter, after): (EventFilter, u64),
+        filter: EventFilter,
+        after: u64,
         extent: Extent,
         permit: StreamPermit,
     ) -> Self {
         let (head, now) = (state.log.watch_head(), Instant::now());
         let last = (extent == Extent::Recorded).then(|| state.log.head().position);
-        let rights = Rights { state, caller };
+        let rights = TailRights { state, caller };
         let reader = LogReader { rights: rights.clone(), filter, after, last, head, is_over: false, next_at: now };
         let steps = Steps { reader, chunk: Vec::new().into_iter(), unread: None, sent_at: now, _permit: permit };
         let steps = unfold(steps, |mut steps: Steps<F::Item>| async move {
@@ -147,7 +148,7 @@ impl Interest {
 }
 
 /// Waits until a tail has to end, whatever its client does.
-async fn watched(rights: Rights, interest: Interest) -> TailEnd {
+async fn watched(rights: TailRights, interest: Interest) -> TailEnd {
     let mut closing = rights.state.closing.clone();
     loop {
         if let Some(end) = rights.end() {
@@ -165,13 +166,13 @@ async fn watched(rights: Rights, interest: Interest) -> TailEnd {
 
 /// The rights that a tail needs for as long as it goes on.
 #[derive(Clone)]
-struct Rights {
+struct TailRights {
     state: QueryState,
     /// The caller as it was when the tail began.
     caller: Arc<Caller>,
 }
 
-impl Rights {
+impl TailRights {
     fn end(&self) -> Option<TailEnd> {
         if *self.state.closing.borrow() {
             return Some(TailEnd::Closing);
@@ -222,7 +223,7 @@ impl<I: Send + 'static> Steps<I> {
             }
             match self.reader.next::<F>().await {
                 Ok(chunk) if !chunk.is_empty() => {
-                    let Rights { state, caller } = &self.reader.rights;
+                    let TailRights { state, caller } = &self.reader.rights;
                     let bytes = chunk.iter().map(F::bytes).sum();
                     self.unread = Some(state.concurrency.count_unread(caller.requester(), bytes));
                     self.chunk = chunk.into_iter();
@@ -242,7 +243,7 @@ impl<I: Send + 'static> Steps<I> {
 
 /// Reads chunk by chunk.
 struct LogReader {
-    rights: Rights,
+    rights: TailRights,
     filter: EventFilter,
     /// Everything up to this position was read, or is not for this client.
     after: u64,
@@ -279,7 +280,7 @@ impl LogReader {
     /// The next chunk of recorded events for this client. They are rendered on the thread that reads them, because it takes
     /// about as long.
     async fn read<F: TailFormat>(&mut self) -> Result<Vec<F::Item>, TailEnd> {
-        let Rights { state, caller } = &self.rights;
+        let TailRights { state, caller } = &self.rights;
         let permit = state.concurrency.admit_query(caller.requester()).await.map_err(failed)?;
         if let Some(end) = self.rights.end() {
             return Err(end);

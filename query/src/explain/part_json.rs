@@ -14,9 +14,9 @@ use openapi::schema::{self, Fields, Shape, object};
 use serde_json::{Map, Value, json};
 
 use crate::described::{nullable_id, nullable_time};
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 
-pub fn admission(of: &AdmissionCheck, rights: Rights) -> Value {
+pub fn admission(of: &AdmissionCheck, rights: RequestRights) -> Value {
     let code = match of.decision {
         Decision::Admitted => None,
         Decision::Refused(code) => Some(code.as_str()),
@@ -77,7 +77,7 @@ pub fn admission_shape() -> Shape {
 
 /// Whether a refused request would have fit into a budget that the caller cannot see would tell what that budget had. Of the
 /// budget that refused it, the client was told the amounts, and so `/v1/inferences` has them.
-fn binding_budget(of: &BindingBudget, part: &AdmissionCheck, rights: Rights) -> Value {
+fn binding_budget(of: &BindingBudget, part: &AdmissionCheck, rights: RequestRights) -> Value {
     let BindingBudget { room, is_known, owners } = of;
     let is_visible = rights.includes_budgets_of(owners);
     let was_told = part.refused_by == Some(room.window.budget_id) && part.verdict.follows() == Some(true);
@@ -104,7 +104,7 @@ fn binding_budget(of: &BindingBudget, part: &AdmissionCheck, rights: Rights) -> 
     item
 }
 
-fn binding_limit(of: &BindingLimit, rights: Rights) -> Value {
+fn binding_limit(of: &BindingLimit, rights: RequestRights) -> Value {
     let is_visible = rights.includes_settings_of(&of.owners);
     let measures = of.limit.bounds.iter().map(|(measure, bound)| (measure.as_str().to_owned(), bound.into()));
     json!({
@@ -117,7 +117,7 @@ fn binding_limit(of: &BindingLimit, rights: Rights) -> Value {
     })
 }
 
-pub fn bound(of: &BoundCheck, rights: Rights) -> Value {
+pub fn bound(of: &BoundCheck, rights: RequestRights) -> Value {
     let part = json!({
         "held_usd": of.held.map(|held| held.to_string()),
         "computed_usd": of.computed.map(|computed| computed.to_string()),
@@ -151,7 +151,7 @@ pub fn bound_shape() -> Shape {
         .open()
 }
 
-fn bound_target(of: &BoundTarget, rights: Rights) -> Value {
+fn bound_target(of: &BoundTarget, rights: RequestRights) -> Value {
     let is_visible = rights.includes_settings_of(&of.owners);
     json!({
         "backend": of.backend,
@@ -274,7 +274,7 @@ fn route_call(of: &RouteCall) -> Value {
     })
 }
 
-pub fn settlement(of: &SettlementCheck, rights: Rights) -> Value {
+pub fn settlement(of: &SettlementCheck, rights: RequestRights) -> Value {
     let charged = of.charged.as_ref();
     let adjustment = |(position, delta): &(u64, _)| json!({ "position": position, "delta_usd": delta });
     let part = json!({
@@ -319,7 +319,7 @@ pub fn settlement_shape() -> Shape {
         .open()
 }
 
-fn call_cost(of: &CallCost, rights: Rights) -> Value {
+fn call_cost(of: &CallCost, rights: RequestRights) -> Value {
     // The items name the price.
     let is_visible = of.owners.as_ref().is_none_or(|owners| rights.includes_settings_of(owners));
     json!({

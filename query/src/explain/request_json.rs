@@ -8,9 +8,9 @@ use openapi::schema::{self, Shape, object};
 use serde_json::{Value, json};
 
 use super::part_json::{self, put_verdict, verdict};
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 
-pub fn json(of: &Explanation, rights: Rights, told: RouteDetail) -> Value {
+pub fn json(of: &Explanation, rights: RequestRights, told: RouteDetail) -> Value {
     json!({
         "request_id": of.request.to_string(),
         "position": of.position,

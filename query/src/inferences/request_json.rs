@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{route_json, shortfalls};
 use crate::described::{nullable_id, nullable_time};
-use crate::request_rights::Rights;
+use crate::request_rights::RequestRights;
 
 /// The events of requests and of the budgets that would have refused them, by position.
 pub type EventsByPosition = HashMap<u64, Recorded>;
@@ -24,7 +24,8 @@ pub type EventsByPosition = HashMap<u64, Recorded>;
 pub fn json(
     request: &StoredRequest,
     events: &EventsByPosition,
-    (rights, told): (Rights, RouteDetail),
+    rights: RequestRights,
+    told: RouteDetail,
 ) -> Result<Option<Value>, serde_json::Error> {
     let Some(begin) = events.get(&request.position) else { return Ok(None) };
     let mut fields = data(begin)?;

@@ -64,7 +64,8 @@ pub fn model_of(version: &Recorded) -> Option<&Model> {
 pub fn put_in_words(
     item: &mut Value,
     request: &StoredRequest,
-    (events, model): (&HashMap<u64, Recorded>, Option<&Recorded>),
+    events: &HashMap<u64, Recorded>,
+    model: Option<&Recorded>,
     told: RouteDetail,
     provider_name: impl Fn(ProviderId) -> Option<String>,
 ) {

@@ -28,7 +28,7 @@ pub async fn resolve_owners(context: &mut QueryContext, parameters: &mut Paramet
         let Some(text) = parameters.peek(name).filter(|text| kind_of(text) != Some(kind)).map(str::to_owned) else {
             continue;
         };
-        if !resolve(context, parameters, name, (vec![kind], &text)).await? {
+        if !resolve(context, parameters, name, vec![kind], &text).await? {
             return Err(none(name, kind).into());
         }
     }
@@ -43,11 +43,11 @@ pub async fn resolve_actor_and_resource(
     parameters: &mut Parameters,
 ) -> Result<(), QueryError> {
     if let Some(text) = parameters.peek("actor").filter(|text| is_actor_a_name(text)).map(str::to_owned) {
-        resolve(context, parameters, "actor", (vec![StreamKind::Key], &text)).await?;
+        resolve(context, parameters, "actor", vec![StreamKind::Key], &text).await?;
     }
     let Some(text) = parameters.peek("resource").map(str::to_owned) else { return Ok(()) };
-    if let Some(named) = name_in_resource(&text) {
-        resolve(context, parameters, "resource", named).await?;
+    if let Some((kinds, name)) = name_in_resource(&text) {
+        resolve(context, parameters, "resource", kinds, name).await?;
     }
     Ok(())
 }
@@ -59,7 +59,8 @@ async fn resolve(
     context: &mut QueryContext,
     parameters: &mut Parameters,
     name: &str,
-    (kinds, text): (Vec<StreamKind>, &str),
+    kinds: Vec<StreamKind>,
+    text: &str,
 ) -> Result<bool, QueryError> {
     match meant(context, kinds, text).await?.as_slice() {
         [] => return Ok(false),

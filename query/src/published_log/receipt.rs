@@ -12,7 +12,7 @@ use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Json, Operation};
-use projections::views::inferences::One;
+use projections::views::inferences::OneInference;
 use tlog::{SignedCheckpoint, TlogProof};
 use transparency::{PublishedLog, Receipt, ReceiptEntry};
 
@@ -48,7 +48,7 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let (parameters, min_position) = context.begin(Permission::UsageRead)?;
     parameters.finish()?;
     let id: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| One { visible, request: id }).await?;
+    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request: id }).await?;
     let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
     let mut positions = request.positions();
     positions.sort_unstable();

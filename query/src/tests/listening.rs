@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::events::event::admin::{Permission, Reach, Role, RoleGrant};
+use ::events::event::admin::{Permission, Reach, RoleGrant, UserRole};
 use ::events::event::{Change, Event, Resource, Stream, StreamKind};
 use ::events::time::{ManualClock, parse_rfc3339};
 use ::projections::caller::Caller;
@@ -150,7 +150,7 @@ async fn a_tenant_hears_its_own_events_alone_and_nothing_once_its_key_is_revoked
 #[tokio::test]
 async fn a_key_whose_permissions_do_not_all_reach_as_far_as_its_roles_can_listen() {
     let world = World::new().await;
-    let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Platform }];
+    let roles = vec![RoleGrant { role: UserRole::Auditor, scope: Reach::Platform }];
     let user = OURS.user_with(roles);
     let stream = Stream::new(StreamKind::User, OURS.user());
     world.append(stream, OURS.chain(), Event::from(Change::changed(user)), vec![]).await;

@@ -29,7 +29,7 @@ pub fn price(number: u128) -> Price {
     let rate = NanoUsdPerMtok::new(NanoUsd::new(1)).expect("not negative");
     let given = GivenRates::new(rate, rate);
     let price_id: PriceId = Uuid::from_u128(100 + number).into();
-    Price::new((price_id, provider(number)), "echo", given, from_micros(0))
+    Price::new(price_id, provider(number), "echo", given, from_micros(0))
 }
 
 async fn append(world: &World, stream: Stream, event: Event) {

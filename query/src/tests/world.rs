@@ -19,7 +19,7 @@ use ::projections::BackgroundTask;
 use ::projections::caller::Caller;
 use ::projections::last_use::LastUses;
 use ::projections::views::past::{self, PastViewsThread};
-use ::projections::views::{NodeViews, ViewsThread};
+use ::projections::views::{NodeViews, ViewHandles, ViewsThread};
 use ::projections::{tables, views};
 use access_log::{AccessLog, AccessLogSettings, ViewSettings};
 use axum::Router;
@@ -164,7 +164,7 @@ impl World {
         let state = QueryState {
             log: log.for_queries(),
             tables,
-            views: NodeViews::new(Some((views, past))),
+            views: NodeViews::new(Some(ViewHandles { now: views, past })),
             last_uses: LastUses::new(clock.clone()),
             access_log: access_log.view(),
             published: None,

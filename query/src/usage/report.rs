@@ -57,7 +57,7 @@ impl UsageReport {
     }
 
     pub fn groups(&self) -> impl Iterator<Item = UsageGroup<'_>> {
-        self.groups.rows.iter().map(|(key, sums)| UsageGroup::new(key, sums, &self.question, &self.names))
+        self.groups.rows.iter().map(|row| UsageGroup::new(&row.key, &row.sums, &self.question, &self.names))
     }
 
     /// The sums of all groups, on whatever page they are; `None` if they were not asked for.

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use events::money::NanoUsdSum;
-use projections::views::usage_by_hour::{COUNTS, Dimension, GroupKey, Sums, Totals};
+use projections::views::usage_by_hour::{COUNTS, Dimension, GroupSums, Sums, Totals};
 
 use super::question::Question;
 use super::report::{GroupDimension, UsageGroup, ValueName, is_named};
 use crate::record::{Cell, Record};
 
 /// The ids in these groups.
-pub fn ids(rows: &[(GroupKey, Sums)], question: &Question) -> BTreeSet<String> {
+pub fn ids(rows: &[GroupSums], question: &Question) -> BTreeSet<String> {
     let is_named = |dimension| question.selection.groups_by(dimension) && is_named(dimension);
-    let values = rows.iter().flat_map(|(key, _)| Dimension::ALL.iter().zip(&key.dimensions));
+    let values = rows.iter().flat_map(|row| Dimension::ALL.iter().zip(&row.key.dimensions));
     let ids = values.filter(|(dimension, id)| is_named(**dimension) && !id.is_empty());
     ids.map(|(_, id)| id.clone()).collect()
 }

@@ -8,8 +8,8 @@ use events::event::{Event, Inference};
 use events::refusal::Refusal;
 use events::time::from_micros;
 use events_log::Reader;
-use projections::views::inferences::{Counted, CountedRequest, Filter, ROWS_SCANNED_MAX};
-use projections::views::usage_by_hour::{self, Dimension, GroupKey, Sums, calendar};
+use projections::views::inferences::{Counted, CountedRequest, InferenceFilter, ROWS_SCANNED_MAX};
+use projections::views::usage_by_hour::{self, Dimension, GroupKey, GroupSums, RefusedRequests, Sums, calendar};
 use projections::views::{PageBounds, SearchResult};
 use projections::visible::Visible;
 
@@ -27,7 +27,7 @@ pub type Groups = BTreeMap<GroupKey, Sums>;
 /// The question to the view for the requests that may count.
 pub fn candidates(visible: Visible, question: &Question) -> Counted {
     let selection = &question.selection;
-    let filter = Filter {
+    let filter = InferenceFilter {
         from: selection.range.from.map(from_micros),
         to: selection.range.to.map(from_micros),
         requests: selection.requests.clone(),
@@ -99,11 +99,11 @@ pub fn add(
 /// Adds refusals, which have no metadata.
 ///
 /// Errors: there are too many groups.
-pub fn add_refused(groups: &mut Groups, refused: Vec<(GroupKey, i128)>, question: &Question) -> Result<(), QueryError> {
+pub fn add_refused(groups: &mut Groups, refused: Vec<RefusedRequests>, question: &Question) -> Result<(), QueryError> {
     if refused.len() > REQUESTS_MAX {
         return Err(too_many().into());
     }
-    for (key, number) in refused {
+    for RefusedRequests { key, number } in refused {
         let key = GroupKey { metadata: vec![None; question.by_metadata.len()], ..key };
         groups.entry(key).or_default().add_refused(number).ok_or_else(overflow)?;
     }
@@ -119,6 +119,7 @@ pub fn page(groups: Groups, question: &Question) -> usage_by_hour::Groups {
     let selection = &question.selection;
     let totals = Sums::of_all(groups.values());
     let behind = groups.into_iter().filter(|(key, _)| selection.after.as_ref().is_none_or(|after| key > after));
+    let behind = behind.map(|(key, sums)| GroupSums { key, sums });
     let rows: Vec<_> = behind.take(selection.limit.saturating_add(1)).collect();
     let is_last = rows.len() <= selection.limit;
     usage_by_hour::Groups { totals: totals.filter(|_| selection.has_totals(is_last)), rows }

@@ -73,7 +73,7 @@ impl ProcessLimits {
         amount: u64,
         now_micros: i64,
         then: impl Fn(&mut Slot),
-    ) -> Result<Vec<Counted>, LimitExceeded<'_>> {
+    ) -> Result<Vec<CountedRequest>, LimitExceeded<'_>> {
         let mut slots = self.lock(now_micros);
         let measures = || {
             let of = |(index, binding): (usize, &Binding)| {
@@ -91,7 +91,7 @@ impl ProcessLimits {
         let counted = measures()
             .filter_map(|(index, measure, _)| {
                 let bucket = slots[index].count(measure, amount, now_micros)?;
-                Some(Counted { index, measure, bucket })
+                Some(CountedRequest { index, measure, bucket })
             })
             .collect();
         slots.iter_mut().for_each(|slot| then(slot));
@@ -105,7 +105,7 @@ pub(super) fn locked<C>(slot: &Mutex<C>) -> MutexGuard<'_, C> {
 
 /// One count of a request: the index of the limit, and the bucket.
 #[derive(Clone, Copy)]
-struct Counted {
+struct CountedRequest {
     index: usize,
     measure: Measure,
     bucket: BucketNumber,
@@ -122,8 +122,8 @@ pub(super) struct LimitExceeded<'a> {
 /// An admitted request under limits that this process counts by itself.
 pub(super) struct ProcessPermit {
     limits: ProcessLimits,
-    requests: Vec<Counted>,
-    tokens: Vec<Counted>,
+    requests: Vec<CountedRequest>,
+    tokens: Vec<CountedRequest>,
     reserved: u64,
 }
 
@@ -164,8 +164,8 @@ impl ProcessPermit {
         self.tokens.clear();
     }
 
-    fn correct(&self, counted: &[Counted], was: u64, is: u64) {
-        for Counted { index, measure, bucket } in counted {
+    fn correct(&self, counted: &[CountedRequest], was: u64, is: u64) {
+        for CountedRequest { index, measure, bucket } in counted {
             if let Some(binding) = self.limits.all().get(*index) {
                 locked(&binding.slot).correct(*measure, *bucket, was, is);
             }

@@ -51,7 +51,8 @@ impl TightestLimit {
     pub(super) fn new(
         measure: Measure,
         limit: u64,
-        (remaining, more_in): (u64, Option<Duration>),
+        remaining: u64,
+        more_in: Option<Duration>,
         now: DateTime<Utc>,
     ) -> Self {
         let reset = later(now, more_in.unwrap_or_default()).unwrap_or(now).timestamp_micros();

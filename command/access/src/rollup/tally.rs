@@ -102,7 +102,7 @@ type Key = (StreamOwner, Reason);
 
 /// One request that is counted.
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
+pub(super) struct TalliedRequest {
     pub(super) context: Context,
     /// The resource that a rejected change names. Like the request, only the event of the first one names it.
     pub(super) resource_id: Option<String>,
@@ -113,7 +113,7 @@ struct Entry {
     /// The second at which its window is over.
     until: i64,
     /// The first request of the window, until it is recorded.
-    first: Option<Counted>,
+    first: Option<TalliedRequest>,
     /// The other requests that are not recorded yet, with what their contexts have in common.
     rest: Option<(Context, u64)>,
 }
@@ -146,7 +146,7 @@ pub(super) struct PendingCounts(Vec<PendingCount>);
 
 struct PendingCount {
     key: Key,
-    counted: Counted,
+    counted: TalliedRequest,
     count: u64,
     is_first: bool,
 }
@@ -168,18 +168,18 @@ impl PendingCounts {
 
 impl PendingCount {
     fn note(&self) -> Note {
-        let ((owner, reason), Counted { context, resource_id }) = (self.key, self.counted.clone());
+        let ((owner, reason), TalliedRequest { context, resource_id }) = (self.key, self.counted.clone());
         Note { stream: owner.stream(), context, event: Event::Access(reason.event(resource_id, self.count)) }
     }
 }
 
 impl Tally {
     /// Counts one request. Returns whether something is to be recorded at once.
-    pub(super) fn count(&mut self, counted: Counted, reason: Reason, second: i64) -> bool {
+    pub(super) fn count(&mut self, counted: TalliedRequest, reason: Reason, second: i64) -> bool {
         let (mut key, mut counted) = ((StreamOwner::of(&counted.context), reason), counted);
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
             key.0 = StreamOwner::Anonymous;
-            counted = Counted { context: AccessRollup::anonymous(), resource_id: None };
+            counted = TalliedRequest { context: AccessRollup::anonymous(), resource_id: None };
             if self.entries.len() >= ENTRIES_MAX + CROWD_ENTRIES_MAX && !self.entries.contains_key(&key) {
                 self.given_up = self.given_up.saturating_add(1);
                 return false;
@@ -212,7 +212,7 @@ impl Tally {
                 && entry.until <= now
                 && let Some((context, count)) = entry.rest.take()
             {
-                let counted = Counted { context, resource_id: None };
+                let counted = TalliedRequest { context, resource_id: None };
                 counts.push(PendingCount { key: *key, counted, count, is_first: false });
             }
             entry.first.is_some() || entry.rest.is_some() || entry.until > now
@@ -258,8 +258,8 @@ mod tests {
     }
 
     /// A request of this caller, which names nothing.
-    fn by(context: Context) -> Counted {
-        Counted { context, resource_id: None }
+    fn by(context: Context) -> TalliedRequest {
+        TalliedRequest { context, resource_id: None }
     }
 
     fn counts(taken: &PendingCounts) -> Vec<u64> {

@@ -109,7 +109,7 @@ impl<'a, 'p> Fields<'a, 'p> {
     pub fn list<T>(
         &mut self,
         name: &str,
-        max: (usize, &str),
+        max: LengthMax,
         each: impl FnMut(&'a str, &Path<'_>) -> Result<T, Refusal>,
     ) -> Result<Vec<T>, Refusal> {
         self.raw(name).map_or_else(|| Ok(Vec::new()), |value| list(value, &self.path.field(name), max, each))
@@ -141,11 +141,11 @@ impl<'a, 'p> Fields<'a, 'p> {
     }
 
     /// Refuses the first unread member that is neither among `names` nor empty, with its reason if `refused` has one.
-    pub fn refuse_lost(&self, names: &[&str], refused: &[(&str, &str)]) -> Result<(), Refusal> {
+    pub fn refuse_lost(&self, names: &[&str], refused: &[RefusedField]) -> Result<(), Refusal> {
         let is_lost = |name: &str, value: &str| !names.contains(&name) && !is_empty(value);
         let Some(lost) = self.unread().find(|member| is_lost(member.name(), member.value)) else { return Ok(()) };
         let name = lost.name();
-        let reason = refused.iter().find(|(known, _)| *known == name).map(|(_, reason)| (*reason).to_owned());
+        let reason = refused.iter().find(|known| known.name == name).map(|known| known.reason.to_owned());
         let unknown = || match self.instead_of(name) {
             Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
             None => format!("{UNKNOWN_FIELD}{}", did_you_mean(name, names.iter().copied())),
@@ -162,10 +162,10 @@ impl<'a, 'p> Fields<'a, 'p> {
     /// required members are read: one that seems missing may be there under a wrong name. `other_apis`: other APIs'
     /// names for some of them. A field of the body that other gateways have gets advice in place of a spelling
     /// suggestion.
-    pub fn refuse_unknown(self, names: &[&str], other_apis: &[(&str, &str)]) -> Result<Self, Refusal> {
+    pub fn refuse_unknown(self, names: &[&str], other_apis: &[ForeignField]) -> Result<Self, Refusal> {
         let Some(member) = self.unread().find(|member| !names.contains(&member.name())) else { return Ok(self) };
         let name = member.name();
-        let here = other_apis.iter().find(|(other, _)| *other == name).map(|(_, here)| format!("use {here}"));
+        let here = other_apis.iter().find(|other| other.name == name).map(|other| format!("use {}", other.here));
         let instead = || self.instead_of(name).map(str::to_owned);
         let reason = match here.or_else(instead) {
             Some(advice) => format!("{UNKNOWN_FIELD}: {advice}"),
@@ -298,11 +298,30 @@ pub fn string<'a>(value: &'a str, path: &Path<'_>) -> Result<Cow<'a, str>, Refus
     json::string(value).ok_or_else(|| path.refuse("contains an unpaired surrogate"))
 }
 
-/// Reads the elements of an array, at most `max` of them; a refusal of more calls them `things`.
+/// A field of an API that the gateway refuses, and why.
+pub struct RefusedField {
+    pub name: &'static str,
+    pub reason: &'static str,
+}
+
+/// A field of another API, and the name that it has here.
+pub struct ForeignField {
+    pub name: &'static str,
+    pub here: &'static str,
+}
+
+/// How long an array may be, and what a refusal of a longer one calls its elements.
+#[derive(Clone, Copy)]
+pub struct LengthMax {
+    pub max: usize,
+    pub things: &'static str,
+}
+
+/// Reads the elements of an array, at most `max` of them.
 pub fn list<'a, T>(
     value: &'a str,
     path: &Path<'_>,
-    (max, things): (usize, &str),
+    LengthMax { max, things }: LengthMax,
     mut each: impl FnMut(&'a str, &Path<'_>) -> Result<T, Refusal>,
 ) -> Result<Vec<T>, Refusal> {
     let mut list = Vec::new();

@@ -260,7 +260,7 @@ fn priced_tier(word: &str) -> Option<ServiceTier> {
         Some((before, name)) if before.eq_ignore_ascii_case(BEFORE) => name,
         _ => word,
     };
-    ServiceTier::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, tier)| *tier)
+    ServiceTier::NAMED.iter().find(|known| known.name.eq_ignore_ascii_case(name)).map(|known| known.value)
 }
 
 /// Longest name or id of an upstream's choosing, in characters.

@@ -24,7 +24,7 @@ use hub::shared_dialect::SharedDialect;
 use super::sse::put_event;
 use super::{BrokenStream, ErrorForm, SurfaceSpec};
 
-pub use client::{BodyPositions as Request, SystemPosition};
+pub use client::{AnthropicBodyPositions as Request, SystemPosition};
 pub use count::{COUNTING, CountRequest};
 pub use errors::{WORDING, error};
 pub use headers::BETA;

@@ -10,8 +10,8 @@ use hub::chat::Feature;
 
 use super::{ErrorForm, SurfaceSpec, no_headers, openai};
 
-pub use read::Request;
-pub use write::ChunkWriter as Writer;
+pub use read::CompletionRequest as Request;
+pub use write::CompletionChunkWriter as Writer;
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "completions",

@@ -9,13 +9,20 @@ use hub::json::{self, Kind, Member};
 /// A known object, or a list of such.
 pub struct KnownObject {
     names: &'static [&'static str],
-    children: &'static [(&'static str, &'static KnownObject)],
+    children: &'static [KnownMember],
 }
 
-pub const fn object(
-    names: &'static [&'static str],
-    children: &'static [(&'static str, &'static KnownObject)],
-) -> KnownObject {
+/// A member of a known object, or of the top level, that is a known object or a list of such.
+pub struct KnownMember {
+    name: &'static str,
+    object: &'static KnownObject,
+}
+
+pub const fn member(name: &'static str, object: &'static KnownObject) -> KnownMember {
+    KnownMember { name, object }
+}
+
+pub const fn object(names: &'static [&'static str], children: &'static [KnownMember]) -> KnownObject {
     KnownObject { names, children }
 }
 
@@ -23,7 +30,7 @@ pub const fn object(
 pub const FUNCTION: KnownObject =
     object(&["arguments", "cache_control", "description", "name", "parameters", "strict"], &[]);
 const CUSTOM: KnownObject = object(&["cache_control", "description", "format", "input", "name"], &[]);
-pub const FUNCTIONS: &[(&str, &KnownObject)] = &[("function", &FUNCTION), ("custom", &CUSTOM)];
+pub const FUNCTIONS: &[KnownMember] = &[member("function", &FUNCTION), member("custom", &CUSTOM)];
 /// A tool in OpenAI's form, or a call of it.
 pub const TOOL: KnownObject =
     object(&["cache_control", "custom", "extra_content", "function", "id", "index", "type"], FUNCTIONS);
@@ -33,8 +40,8 @@ pub const CACHE_CONTROL: [&str; 3] = ["scope", "ttl", "type"];
 
 /// Checks the names in a known object, or in each of a list, and in the known objects in it. Other kinds of values are
 /// not refused here.
-pub fn check(name: &str, value: &str, known: &[(&str, &KnownObject)], path: &Path<'_>) -> Result<(), Refusal> {
-    let Some((_, known)) = known.iter().find(|(known, _)| *known == name) else { return Ok(()) };
+pub fn check(name: &str, value: &str, known: &[KnownMember], path: &Path<'_>) -> Result<(), Refusal> {
+    let Some(KnownMember { object: known, .. }) = known.iter().find(|known| known.name == name) else { return Ok(()) };
     let path = path.field(name);
     match json::kind(value) {
         Kind::Object => known.check(value, &path),
@@ -53,9 +60,9 @@ pub fn check_tool(
     each: &mut impl FnMut(&Member<'_>, &Path<'_>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
     for member in tool.unread() {
-        let definition = TOOL.children.iter().find(|(name, _)| *name == member.name());
+        let definition = TOOL.children.iter().find(|known| known.name == member.name());
         match definition.filter(|_| json::kind(member.value) == Kind::Object) {
-            Some((_, definition)) => {
+            Some(KnownMember { object: definition, .. }) => {
                 let path = tool.path().field(member.name());
                 for member in fields::members(member.value, &path)? {
                     definition.check_member(&member, &path)?;

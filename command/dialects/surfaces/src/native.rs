@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 use crate::sse::put_event;
 use crate::{BrokenStream, ErrorForm, StreamHead, StreamWriter, SurfaceSpec, no_headers};
 
-pub use read::Request;
+pub use self::NativeWriter as Writer;
+pub use read::NativeRequest as Request;
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "native",
@@ -71,7 +72,7 @@ const fn field_of(feature: Feature) -> Option<&'static str> {
 
 /// Writes a streamed response as native events.
 #[derive(Default)]
-pub struct Writer {
+pub struct NativeWriter {
     /// One for each choice.
     choices: Vec<WrittenChoice>,
 }
@@ -113,7 +114,7 @@ struct OutputToolCall<'a> {
     signature: Option<&'a str>,
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for NativeWriter {
     fn new(_: &StreamHead<'_>) -> Self {
         Self::default()
     }
@@ -171,7 +172,7 @@ impl StreamWriter for Writer {
     }
 }
 
-impl Writer {
+impl NativeWriter {
     /// Returns the state of a choice. Readers bound their number.
     fn choice(&mut self, choice: u32) -> &mut WrittenChoice {
         let at = choice as usize;

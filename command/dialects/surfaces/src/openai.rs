@@ -19,11 +19,11 @@ use super::priceable;
 use super::sse::put_data;
 use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers};
 
-pub use client::{BodyPositions as Request, CapPosition};
+pub use client::{CapPosition, OpenAiBodyPositions as Request};
 pub use errors::{WORDING, error};
 pub use unsupported::VENDOR;
-pub use usage::UsageOut;
-pub use write::{ChunkWriter as Writer, END, put_usage_chunk};
+pub use usage::OpenAiUsage;
+pub use write::{ChatChunkWriter as Writer, END, put_usage_chunk};
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "openai",

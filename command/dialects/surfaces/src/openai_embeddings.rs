@@ -6,7 +6,7 @@ mod write;
 
 use super::{SurfaceSpec, openai};
 
-pub use read::Request;
+pub use read::OpenAiEmbeddingsRequest as Request;
 pub use write::{answer, data};
 
 /// The row of OpenAI, for another API. Its form of errors is the same, and bodies pass on to upstreams of its dialect.

@@ -17,7 +17,7 @@ use events::refusal::{ErrorCode, Refusal};
 use hub::chat::Tool;
 use hub::chat::read::{self, TOOLS_MAX};
 use hub::facts::Unpriced;
-use hub::fields::{self, Fields, Path, Spelling, is_empty};
+use hub::fields::{self, Fields, LengthMax, Path, Spelling, is_empty};
 use hub::json::{self, Kind};
 
 use crate::known::{self, check_tool};
@@ -169,7 +169,7 @@ impl ToolRefusals {
 /// Functions and custom tools run at the client; every other kind runs at the provider, and is billed by it.
 fn tools(value: &str, path: &Path<'_>) -> Result<ToolRefusals, Refusal> {
     let mut refused = ToolRefusals::default();
-    fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
+    fields::list(value, path, LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
         let mut tool = Fields::read(element, path)?;
         // Servers that pass it on to Anthropic take it in the tool and in its definition.
         check_tool(&tool, &mut |member, path| match member.name() {

@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 
 use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers, openai};
 
-pub use read::Request;
-pub use stream::Writer;
+pub use read::ResponsesRequest as Request;
+pub use stream::ResponsesWriter as Writer;
 
 pub const SURFACE: SurfaceSpec = SurfaceSpec {
     name: "responses",

@@ -21,7 +21,7 @@ use super::{Endpoint, Invocation, ProviderKind, Transport, Upstream};
 
 pub use answer::read_choices;
 pub use outbound::{ClaudeThinking, effort, hosted_body, thinking};
-pub use stream::Reader;
+pub use stream::AnthropicReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "anthropic",

@@ -20,7 +20,7 @@ use super::{Endpoint, Invocation, Transport, Upstream};
 
 use family::Family;
 
-pub use stream::Reader;
+pub use stream::BedrockReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "aws.bedrock",

@@ -14,7 +14,7 @@ use hub::framing::Framing;
 use super::authentication::bearer;
 use super::{Endpoint, Transport, Upstream};
 
-pub use answer::Reader;
+pub use answer::CohereReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "cohere",

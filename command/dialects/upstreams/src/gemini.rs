@@ -20,7 +20,7 @@ use hub::framing::Framing;
 use super::authentication::{KeyFault, add};
 use super::{Endpoint, Invocation, Transport, Upstream};
 
-pub use stream::Reader;
+pub use stream::GeminiReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "gcp.gemini",

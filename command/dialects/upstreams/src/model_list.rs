@@ -43,10 +43,10 @@ pub fn has_deployments(kind: &ProviderKindName) -> bool {
 fn read_tags(body: &[u8]) -> Option<Vec<ListedModel>> {
     #[derive(Deserialize)]
     struct Tags {
-        models: Vec<Model>,
+        models: Vec<TaggedModel>,
     }
     #[derive(Deserialize)]
-    struct Model {
+    struct TaggedModel {
         name: String,
         /// Where a model runs that runs elsewhere, for money.
         #[serde(default)]

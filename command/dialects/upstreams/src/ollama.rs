@@ -11,7 +11,7 @@ use hub::framing::Framing;
 use super::authentication::bearer;
 use super::{Endpoint, Transport, Upstream};
 
-pub use answer::Reader;
+pub use answer::OllamaReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "ollama",

@@ -15,7 +15,7 @@ use hub::shared_dialect::SharedDialect;
 use super::authentication::bearer;
 use super::{Endpoint, Transport, Upstream};
 
-pub use reader::Reader;
+pub use reader::OpenAiReader as Reader;
 
 pub const UPSTREAM: Upstream = Upstream {
     telemetry_name: "openai",

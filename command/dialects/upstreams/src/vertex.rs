@@ -90,16 +90,18 @@ fn read_report(usage: &str) -> ReadReport<'_> {
     (row.read_report)(usage)
 }
 
+pub use self::VertexReader as Reader;
+
 /// Reads one stream, of the dialect of its first event.
 #[derive(Default)]
-pub enum Reader {
+pub enum VertexReader {
     #[default]
     Unknown,
     Gemini(gemini::Reader),
     Claude(anthropic::Reader),
 }
 
-impl StreamReader for Reader {
+impl StreamReader for VertexReader {
     fn event(
         &mut self,
         event: Event<'_>,

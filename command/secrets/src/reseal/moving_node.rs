@@ -7,6 +7,7 @@ use events_log::{RegisteredNode, SideRow, TenantKey};
 use super::ResealError;
 use crate::identity::Recipient;
 use crate::nodes::{self, TrustedNode};
+use crate::tenant_key::GrantedNode;
 use crate::{KeyCheck, NodeKey, ServedTenants, tenant_key};
 
 pub struct MovingNode<'a> {
@@ -22,7 +23,8 @@ impl<'a> MovingNode<'a> {
     pub fn new(
         check: &'a KeyCheck,
         ids: &'a IdMaker,
-        (previous, new): (&'a NodeKey, &'a NodeKey),
+        previous: &'a NodeKey,
+        new: &'a NodeKey,
         nodes: &[RegisteredNode],
     ) -> Self {
         let mut others = nodes::others(check, previous, nodes);
@@ -45,9 +47,10 @@ impl<'a> MovingNode<'a> {
     /// The rows with a tenant's new key, for this node and all others that serve the tenant.
     pub fn grants(&self, tenant: TenantId, key: &[u8; 32]) -> Result<Vec<SideRow>, ResealError> {
         let name = self.new.fingerprint();
-        let own = (name.as_str(), &self.recipient);
+        let own = GrantedNode { node: &name, recipient: &self.recipient };
         let others = self.others.iter().filter(|node| node.serves.contain(tenant));
-        let nodes = std::iter::once(own).chain(others.map(|node| (node.node.as_str(), &node.recipient)));
+        let nodes =
+            std::iter::once(own).chain(others.map(|node| GrantedNode { node: &node.node, recipient: &node.recipient }));
         let tenant = tenant.to_string();
         let granted = |node| tenant_key::granted(self.check, self.ids, &tenant, node, key);
         let grants = nodes.map(granted).collect::<Option<_>>();

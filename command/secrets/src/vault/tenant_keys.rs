@@ -14,6 +14,7 @@ use super::{Vault, VaultError, cipher_of};
 use crate::identity::Recipient;
 use crate::node_key::wipe;
 use crate::nodes::{self, TrustedNode};
+use crate::tenant_key::GrantedNode;
 use crate::{KeyCheck, sealed_box, tenant_key};
 
 /// The stored form of a tenant's key.
@@ -92,7 +93,7 @@ impl Vault {
         let lacking = wanted.filter(|(node, _)| !granted.iter().any(|row| row.node == *node));
         let tenant = tenant.to_string();
         let granted = |(node, recipient): (String, Recipient)| {
-            tenant_key::granted(check, &self.ids, &tenant, (&node, &recipient), key)
+            tenant_key::granted(check, &self.ids, &tenant, GrantedNode { node: &node, recipient: &recipient }, key)
         };
         lacking.map(granted).collect()
     }

@@ -10,7 +10,7 @@ use events::ids::{AuditSearchId, TenantId};
 use openapi::Shape;
 use openapi::schema;
 use projections::tables::Tables;
-use projections::views::audit::{Category, Filter, Severity, is_actor_a_name, name_in_resource};
+use projections::views::audit::{AuditFilter, Category, Severity, is_actor_a_name, name_in_resource};
 use serde_json::json;
 
 use super::NAME_LEN_MAX;
@@ -21,7 +21,7 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::{claim, release};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
 const FILTER_LEN_MAX: usize = 1024;
@@ -46,7 +46,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 
 /// The parameters of the audit that filter.
 fn parameters() -> Members {
-    Members(Filter::PARAMETERS.map(|name| optional(name, parameter(name))).to_vec())
+    Members(AuditFilter::PARAMETERS.map(|name| optional(name, parameter(name))).to_vec())
 }
 
 fn parameter(name: &'static str) -> FieldType {
@@ -59,7 +59,7 @@ fn parameter(name: &'static str) -> FieldType {
 
 /// Errors: the audit would refuse a request whose parameter has this text; or it is a name, which others can change.
 fn accepted_by_the_audit(field: &Field, name: &str, text: &str) -> Result<(), FieldError> {
-    let read = Filter::read(|asked| (asked == name).then(|| text.to_owned()));
+    let read = AuditFilter::read(|asked| (asked == name).then(|| text.to_owned()));
     read.map(drop).map_err(|refusal| field.error(refusal.details["reason"].as_str().unwrap_or_default()))?;
     // Whoever may rename something, or name another thing so, could keep the search from finding it.
     match name {
@@ -94,7 +94,7 @@ impl Rules for AuditSearch {
 }
 
 fn without_a_filter() -> RuleError {
-    let names = Filter::PARAMETERS.join(", ");
+    let names = AuditFilter::PARAMETERS.join(", ");
     RuleError::of_field("filter", format!("must have at least one of: {names}"))
 }
 
@@ -107,14 +107,14 @@ impl Administered for AuditSearch {
         state.tenant_id.and_then(|tenant| tables.chain_of_tenant(tenant)).unwrap_or_default()
     }
 
-    async fn create(cx: &AdminContext<'_>, id: AuditSearchId, given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: AuditSearchId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
         Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &AuditSearch, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &AuditSearch, given: FieldValues) -> PlanResult<Self> {
         let (id, tenant) = (state.audit_search_id, state.tenant_id);
         let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
         let plan = CommandPlan::of(Command::Change(given), state, cx);
@@ -183,7 +183,7 @@ mod tests {
         let key = "key_00000000000000000000000000000001";
         let texts = ["2026-11-20", "2026-11-21T08:00:00Z", "operator", "key.created", key, "money,access", "info", "x"];
         let every: serde_json::Map<_, _> =
-            Filter::PARAMETERS.into_iter().zip(texts).map(|(name, text)| (name.to_owned(), json!(text))).collect();
+            AuditFilter::PARAMETERS.into_iter().zip(texts).map(|(name, text)| (name.to_owned(), json!(text))).collect();
         assert_eq!(read(&json!(every)).unwrap().get("filter"), Ok(Some(json!(every))));
     }
 }

@@ -22,7 +22,7 @@ use crate::admin::field_type::{FieldType, amount, one_of};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;
@@ -81,14 +81,14 @@ impl Administered for Budget {
         cx.require_wider_reach(state.scope.owner)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> PlanResult<Self> {
         let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope.owner, "scope")?;
         require_room(&opened.scope, cx.tables.budgets_under_same_condition(&opened.scope), "budgets")?;
         Ok(CommandPlan::new(Command::Create(opened), chain))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Budget, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Budget, given: FieldValues) -> PlanResult<Self> {
         cx.require_live_team(state.scope.owner)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx))
     }

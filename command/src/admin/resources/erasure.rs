@@ -17,7 +17,7 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::error::CommandError;
 use crate::admin::lifecycle::Command;
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, Planned, execute_on};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult, execute_on};
 use crate::admin::{AdminState, described};
 
 pub fn described_erasure() -> Operation {
@@ -41,7 +41,7 @@ pub async fn erase(
 }
 
 /// Plans it for a user that has ended, whose keys change nothing any more: nothing of it is recorded after what is erased was read.
-async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminRequest) -> Planned<User> {
+async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminRequest) -> PlanResult<User> {
     request.fields()?.finish()?;
     let subject = state.user_id;
     // Before all else: whoever deletes a person to erase it cannot undo that.

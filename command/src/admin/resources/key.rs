@@ -32,7 +32,7 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, Planned, execute_on};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult, execute_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 /// 30 days.
@@ -132,7 +132,7 @@ impl Administered for Key {
         cx.may_manage_user(user_of(cx, &state.key)?)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: KeyId, mut given: FieldValues) -> PlanResult<Self> {
         let expires_at = given.text("expires_at").and_then(parse_rfc3339);
         if expires_at.is_some_and(|expires_at| expires_at <= cx.now) {
             return Err(FieldError::new("expires_at", "must be in the future").into());
@@ -148,7 +148,7 @@ impl Administered for Key {
         Ok(CommandPlan { secret: Some(secret), ..plan })
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &KeyState, given: FieldValues) -> PlanResult<Self> {
         let key = &state.key;
         let changed = key.changed_by(&given)?;
         let lasts_longer = key.expires_at.is_some_and(|until| changed.expires_at.is_none_or(|later| later > until));
@@ -190,7 +190,7 @@ pub fn described_rotation() -> Operation {
         .defines(ROTATED, declared.reply_with_secret().required(PREVIOUS_EXPIRES_AT, previous).open())
 }
 
-async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, request: &AdminRequest) -> Planned<Key> {
+async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, request: &AdminRequest) -> PlanResult<Key> {
     cx.require_live_owners(Key::KIND, &Key::chain(state, &cx.tables))?;
     let mut fields = request.fields()?;
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;

@@ -29,7 +29,7 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::{claim, release};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;
@@ -262,12 +262,12 @@ impl Administered for Model {
         made_by_gateway::refuse_model(state, &cx.tables)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> PlanResult<Self> {
         cx.may_manage_models()?;
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
         check_providers(cx, &made.targets, made.tenant_id)?;
-        alias::check_names(cx, (made.alias.steps(), made.tenant_id))?;
+        alias::check_names(cx, made.alias.steps(), made.tenant_id)?;
         if !made.alias.is_empty() {
             alias::check_not_stood_for(cx, &made.name, made.tenant_id)?;
         }
@@ -275,11 +275,11 @@ impl Administered for Model {
         Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> PlanResult<Self> {
         let (id, tenant) = (state.model_id, state.tenant_id);
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let steps: Option<Vec<_>> = given.get("alias")?;
-        alias::check_names(cx, (steps.as_deref().unwrap_or_default(), tenant))?;
+        alias::check_names(cx, steps.as_deref().unwrap_or_default(), tenant)?;
         let will_be_alias = steps.map_or(!state.alias.is_empty(), |steps| !steps.is_empty());
         if will_be_alias && (state.alias.is_empty() || given.text("name").is_some()) {
             alias::check_not_stood_for(cx, given.text("name").unwrap_or(&state.name), tenant)?;

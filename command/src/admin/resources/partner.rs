@@ -19,7 +19,7 @@ use crate::admin::field_type::text;
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain([labels()]);
@@ -58,14 +58,14 @@ impl Administered for Partner {
         vec![release(state.partner_id), SideRow::DropPartnerSecrets(state.partner_id)]
     }
 
-    async fn create(cx: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
         let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
         let chain = Self::chain(&made, &cx.tables);
         Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> PlanResult<Self> {
         if handles::are_changed(&given) {
             cx.require_platform(HANDLES_PLATFORM_ONLY)?;
         }

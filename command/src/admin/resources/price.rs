@@ -30,8 +30,8 @@ use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole}
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, Planned};
-use crate::revaluation::concerned::Known;
+use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
+use crate::revaluation::concerned::KnownBefore;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
 const REVALUES_FROM: &str = "revalues_from";
@@ -180,7 +180,7 @@ impl Administered for Price {
         made_by_gateway::refuse_price(state, &cx.tables)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: PriceId, mut given: FieldValues) -> PlanResult<Self> {
         if !given.has(EFFECTIVE_FROM) {
             given.put(EFFECTIVE_FROM, rfc3339(cx.now));
         }
@@ -190,7 +190,7 @@ impl Administered for Price {
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Price, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Price, given: FieldValues) -> PlanResult<Self> {
         let plan = CommandPlan::of(Command::Change(given), state, cx);
         cx.require_own_providers(plan.chain.tenant)?;
         Ok(plan)
@@ -212,9 +212,9 @@ async fn revalues_from(admin: &AdminState, of: ConsecutiveEvents) -> Result<Opti
     let before = state(of.before);
     let had_price = || {
         let tables = admin.tables.load();
-        before.is_some() || tables.had_another_price(price, (recorded.position, recorded.recorded_at))
+        before.is_some() || tables.had_another_price(price, recorded.position, recorded.recorded_at)
     };
-    Ok(Known { begins_after, before }.concerns_since(recorded, price, had_price))
+    Ok(KnownBefore { begins_after, before }.concerns_since(recorded, price, had_price))
 }
 
 #[cfg(test)]
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn at(given: GivenRates) -> Price {
-        Price::new((id(1), id(2)), "echo", given, from_micros(1))
+        Price::new(id(1), id(2), "echo", given, from_micros(1))
     }
 
     fn price(input: i64) -> Price {

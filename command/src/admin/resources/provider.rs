@@ -30,7 +30,7 @@ use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::{claim, release};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::service_account::ServiceAccount;
 use rules::next_generation;
 
@@ -164,7 +164,7 @@ impl Administered for Provider {
         made_by_gateway::refuse_provider(state)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> PlanResult<Self> {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
         let made: Self = Self::of_values(id, given)?;
@@ -187,7 +187,7 @@ impl Administered for Provider {
         Ok(CommandPlan { sealed, extra_fields, ..plan })
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> PlanResult<Self> {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         cx.require_own_providers(tenant)?;
         let api_key = take_api_key(&mut given)?;

@@ -29,7 +29,7 @@ use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::{claim_among, release};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";
@@ -87,7 +87,7 @@ impl Administered for ProviderKey {
         Provider::may_manage(cx, &provider_of(cx, state)?.value)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: ProviderKeyId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: ProviderKeyId, mut given: FieldValues) -> PlanResult<Self> {
         let provider: Option<ProviderId> = given.get(PROVIDER)?;
         let provider = referenced(cx, provider.ok_or_else(|| FieldError::new(PROVIDER, "is required"))?)?;
         cx.require_own_providers(provider.tenant_id)?;
@@ -112,7 +112,7 @@ impl Administered for ProviderKey {
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &ProviderKey, mut given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &ProviderKey, mut given: FieldValues) -> PlanResult<Self> {
         let entry = provider_of(cx, state)?;
         if !entry.is_live() {
             return Err(CommandError::OwnerEnded { owner: StreamKind::Provider });

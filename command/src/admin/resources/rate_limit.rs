@@ -18,7 +18,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{one_of, whole};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 pub(super) const REQUESTS_MAX: u64 = 1_000_000_000;
 pub(super) const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -65,14 +65,14 @@ impl Administered for RateLimit {
         cx.require_wider_reach(state.scope.owner)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope.owner, "scope")?;
         require_room(&made.scope, cx.tables.rate_limits_under_same_condition(&made.scope), "rate limits")?;
         Ok(CommandPlan::new(Command::Create(made), chain))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &RateLimit, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &RateLimit, given: FieldValues) -> PlanResult<Self> {
         cx.require_live_team(state.scope.owner)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx))
     }

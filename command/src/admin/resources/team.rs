@@ -21,7 +21,7 @@ use crate::admin::field_type::{id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let users = id::<UserId>().list(Team::USERS_MAX);
@@ -65,7 +65,7 @@ impl Administered for Team {
         Chain { tenant: Some(state.tenant_id), ..owners }
     }
 
-    async fn create(cx: &AdminContext<'_>, id: TeamId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: TeamId, mut given: FieldValues) -> PlanResult<Self> {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         let made: Self = Self::of_values(id, given)?;
@@ -74,7 +74,7 @@ impl Administered for Team {
         Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Team, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Team, given: FieldValues) -> PlanResult<Self> {
         if let Some(users) = given.get::<Vec<UserId>>("user_ids")? {
             cx.require_team_users(state.team_id, state.tenant_id, &users)?;
         }

@@ -23,7 +23,7 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [
@@ -123,7 +123,7 @@ impl Administered for Tenant {
         vec![release(state.tenant_id), SideRow::DropTenantSecrets(state.tenant_id)]
     }
 
-    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: TenantId, mut given: FieldValues) -> PlanResult<Self> {
         require_above_tenants(cx, CREATED_FROM_ABOVE)?;
         let partner_id = cx.parent(&mut given, "partner_id", cx.caller.chain.partner)?;
         let partner = cx.partner(partner_id, "partner_id")?;
@@ -133,7 +133,7 @@ impl Administered for Tenant {
         Ok(CommandPlan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> PlanResult<Self> {
         if handles::are_changed(&given) {
             require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
         }

@@ -4,8 +4,9 @@
 use std::sync::LazyLock;
 
 use events::event::Chain;
-use events::event::admin::{Reach, Role, RoleGrant, User};
+use events::event::admin::{Reach, RoleGrant, User, UserRole};
 use events::ids::{PartnerId, TenantId, UserId};
+use events::named::NamedValue;
 use events_log::{PersonalData, SideRow};
 use openapi::schema::{self, object};
 use projections::tables::Tables;
@@ -23,14 +24,14 @@ use crate::admin::field_type::{FieldType, id, text, text_that};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::routes::{Administered, CommandPlan, Planned};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;
 const SALT_LEN: usize = 16;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let role = || schema::one_of_names(Role::NAMED);
+    let role = || schema::one_of_names(UserRole::NAMED);
     let scope = || {
         let owner = object().optional("partner_id", schema::id(PartnerId::PREFIX));
         let owner = owner.optional("tenant_id", schema::id(TenantId::PREFIX)).exactly_one();
@@ -64,7 +65,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 /// A role as the body names it. Without a scope, it is for the user's own tenant.
 #[derive(Serialize, Deserialize)]
 struct NamedRole {
-    role: Role,
+    role: UserRole,
     scope: Option<Reach>,
 }
 
@@ -85,13 +86,13 @@ fn role(field: Field) -> Result<NamedRole, FieldError> {
     Ok(NamedRole { role, scope })
 }
 
-fn named_role(field: Field) -> Result<Role, FieldError> {
-    field.one_of(Role::NAMED)
+fn named_role(field: Field) -> Result<UserRole, FieldError> {
+    field.one_of(UserRole::NAMED)
 }
 
 fn reach(field: Field) -> Result<Reach, FieldError> {
     if field.is_text() {
-        return field.one_of(&[("platform", Reach::Platform)]);
+        return field.one_of(&[NamedValue::new("platform", Reach::Platform)]);
     }
     let (name, id) = field.object()?.only("partner_id, tenant_id")?;
     match name.as_str() {
@@ -151,7 +152,7 @@ impl Administered for User {
         cx.may_manage_user(state)
     }
 
-    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: FieldValues) -> Planned<Self> {
+    async fn create(cx: &AdminContext<'_>, id: UserId, mut given: FieldValues) -> PlanResult<Self> {
         let tenant_id = cx.parent(&mut given, "tenant_id", cx.caller.chain.tenant)?;
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         resolve_roles(cx, &mut given, tenant_id)?;
@@ -163,7 +164,7 @@ impl Administered for User {
         Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> Planned<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> PlanResult<Self> {
         let subject = state.user_id;
         resolve_roles(cx, &mut given, state.tenant_id)?;
         let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
@@ -205,7 +206,7 @@ fn put_digests(given: &mut FieldValues, person: &PersonalData) {
 #[cfg(test)]
 mod tests {
     use events::event::Resource;
-    use events::event::admin::{Reach, Role, UserErased};
+    use events::event::admin::{Reach, UserErased, UserRole};
 
     use super::*;
     use crate::admin::lifecycle::Command::{Change, Create, End, RecordAtAnyTime};
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn roles_change_without_touching_the_digests() {
-        let roles = vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(2)) }];
+        let roles = vec![RoleGrant { role: UserRole::Auditor, scope: Reach::Tenant(id(2)) }];
         given([created(user())]).when(change(&json!({ "roles": roles }))).then([changed(User { roles, ..user() })]);
     }
 

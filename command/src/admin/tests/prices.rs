@@ -141,8 +141,7 @@ async fn a_rate_of_an_earlier_version_counts_as_absent_if_it_equals_its_default(
     let provider = lab.make("/providers", json!({"name": "sim", "kind": "simulator"})).await;
     let usd = |usd: i64| NanoUsdPerMtok::new(NanoUsd::new(usd * 1_000_000_000)).unwrap();
     let given = GivenRates::new(usd(3), usd(15)).with(TokenRate::CacheRead, usd(1));
-    let ids = (lab.admin.ids.make(), provider.parse().unwrap());
-    let mut price = Price::new(ids, "echo", given, lab.admin.clock.now());
+    let mut price = Price::new(lab.admin.ids.make(), provider.parse().unwrap(), "echo", given, lab.admin.clock.now());
     price.tariff = price.tariff.as_first_recorded();
     let append = Append {
         stream: Stream::new(StreamKind::Price, price.price_id),

@@ -62,9 +62,9 @@ impl Lab {
     }
 
     /// Records the plan for these sources; returns the number of its events.
-    fn reconcile(&mut self, sources: &[Source]) -> usize {
+    fn reconcile(&mut self, sources: &[ModelSource]) -> usize {
         let plan = reconcile(sources, &self.tables, &ids(), self.now());
-        let (count, Plan { providers, prices, models }) = (plan.len(), plan);
+        let (count, ReconciliationPlan { providers, prices, models }) = (plan.len(), plan);
         self.apply(providers);
         self.apply(prices);
         self.apply(models);
@@ -124,8 +124,8 @@ fn offer(name: &str, bare: &[&str], input: i64) -> Offer {
     }
 }
 
-fn source(provider: usize, offers: Vec<Offer>) -> Source {
-    Source { provider: found(provider, "https://a.example/v1"), offers: Offers::Known(offers) }
+fn source(provider: usize, offers: Vec<Offer>) -> ModelSource {
+    ModelSource { provider: found(provider, "https://a.example/v1"), offers: Offers::Known(offers) }
 }
 
 #[test]
@@ -196,8 +196,8 @@ fn another_address_changes_the_provider_and_another_key_changes_nothing() {
     };
     with_other_key.key = Some(Secret::new("other"));
     let provider = SourceProvider::Found(with_other_key);
-    assert_eq!(lab.reconcile(&[Source { provider, offers: Offers::Known(vec![]) }]), 0);
-    let moved = Source { provider: found(0, "https://b.example/v1"), offers: Offers::Known(vec![]) };
+    assert_eq!(lab.reconcile(&[ModelSource { provider, offers: Offers::Known(vec![]) }]), 0);
+    let moved = ModelSource { provider: found(0, "https://b.example/v1"), offers: Offers::Known(vec![]) };
     assert_eq!(lab.reconcile(&[moved]), 1);
     let after = lab.provider("openai").expect("the provider");
     assert_eq!((after.provider_id, after.base_url.as_deref()), (before.provider_id, Some("https://b.example/v1")));
@@ -231,7 +231,7 @@ fn a_new_price_holds_from_now_on_and_leaves_the_operators_alone() {
     let (second, rate, from) = in_force(&lab);
     assert_eq!((second, rate), (first, NanoUsdPerMtok::new(NanoUsd::new(6)).expect("a price")));
     assert!(from > begun);
-    let own = Price::new((id(9), provider), "m", offer("m", &[], 1).rates, from_micros(0));
+    let own = Price::new(id(9), provider, "m", offer("m", &[], 1).rates, from_micros(0));
     lab.fold(Change::created(own.clone()).into());
     assert_eq!(in_force(&lab).0, own.price_id);
     assert_eq!(lab.reconcile(&[source(0, vec![offer("m", &["m"], 7)])]), 1);
@@ -245,7 +245,7 @@ fn a_local_server_keeps_its_models_while_it_does_not_answer() {
     let mut lab = Lab::default();
     let local = Provider { allow_private_network: true, ..Provider::new(id(7), "gpu", dialects::ProviderKind::Openai) };
     lab.fold(Change::created(local).into());
-    let source = |offers| [Source { provider: SourceProvider::Created(id(7)), offers }];
+    let source = |offers| [ModelSource { provider: SourceProvider::Created(id(7)), offers }];
     let known =
         || Offers::Known(vec![local_offer("llama3:latest".to_owned(), None), local_offer("b".to_owned(), Some(4096))]);
     assert_eq!(lab.reconcile(&source(Offers::AsBefore)), 0);
@@ -282,7 +282,7 @@ fn a_local_model_shares_no_name_with_a_model_of_a_vendor() {
     let mut lab = Lab::default();
     lab.fold(Change::created(Provider::new(id(7), "gpu", dialects::ProviderKind::Ollama)).into());
     let local = |name: &str| local_offer(name.to_owned(), None);
-    let at_local = || Source {
+    let at_local = || ModelSource {
         provider: SourceProvider::Created(id(7)),
         offers: Offers::Known(vec![local("gpt-oss:latest"), local("qwen3:4b"), local("groq/fast")]),
     };
@@ -307,9 +307,9 @@ fn a_local_model_shares_no_name_with_a_model_of_a_vendor() {
 fn a_model_of_a_server_that_the_operator_has_priced_or_made_is_left_to_the_operator() {
     let local = || Provider { discover_models: true, ..Provider::new(id(7), "gpu", dialects::ProviderKind::Ollama) };
     let offers = || Offers::Known(["llama3:latest", "qwen3:4b"].map(|name| local_offer(name.to_owned(), None)).into());
-    let sources = || [Source { provider: SourceProvider::Created(id(7)), offers: offers() }];
+    let sources = || [ModelSource { provider: SourceProvider::Created(id(7)), offers: offers() }];
     let target = |model: &str| vec![Target::new(id(7), model)];
-    let price = |model: &str| Price::new((id(9), id(7)), model, offer(model, &[], 1).rates, from_micros(0));
+    let price = |model: &str| Price::new(id(9), id(7), model, offer(model, &[], 1).rates, from_micros(0));
     let prefixed = |name: &str, model: &str| Model {
         system_prefix: Some("Be brief.".to_owned()),
         ..Model::new(id(8), name, target(model))
@@ -359,14 +359,14 @@ fn worlds() -> impl Strategy<Value = Vec<Vec<DrawnSource>>> {
     prop::collection::vec(prop::collection::vec(source, 0..5), 1..5)
 }
 
-fn sources_of(world: &[DrawnSource]) -> Vec<Source> {
+fn sources_of(world: &[DrawnSource]) -> Vec<ModelSource> {
     let mut seen = HashSet::new();
     let world = world.iter().filter(|drawn| seen.insert(drawn.provider));
     let source = |DrawnSource { provider, address, models }: &DrawnSource| {
         let offer =
             |(number, price): &(u8, i64)| offer(&format!("m{number}"), &[&format!("bare{}", number % 2)], *price);
         let offers = Offers::Known(models.iter().map(offer).collect());
-        Source { provider: found(*provider, &format!("https://{address}.example")), offers }
+        ModelSource { provider: found(*provider, &format!("https://{address}.example")), offers }
     };
     world.map(source).collect()
 }

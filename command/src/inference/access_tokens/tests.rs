@@ -36,7 +36,7 @@ impl Lab {
             let lasts = Duration::from_secs(granted?);
             Ok(GrantedToken { token: Secret::new(format!("t{number}")), lasts })
         };
-        let token = self.tokens.token((key(), generation), fetch).await;
+        let token = self.tokens.token(KeyGeneration { key: key(), generation }, fetch).await;
         for _ in 0..4 {
             yield_now().await;
         }
@@ -44,7 +44,7 @@ impl Lab {
     }
 
     fn refuse(&self, text: &str) {
-        self.tokens.refused((key(), 1), &Secret::new(text.to_owned()));
+        self.tokens.refused(KeyGeneration { key: key(), generation: 1 }, &Secret::new(text.to_owned()));
     }
 
     fn fetched(&self) -> u32 {
@@ -110,7 +110,7 @@ async fn the_fetch_goes_on_for_all_others_when_the_client_that_began_it_leaves()
         let _ = gone.await;
         Ok(GrantedToken { token: Secret::new("slow".to_owned()), lasts: Duration::from_secs(3600) })
     };
-    let first = lab.tokens.token((key(), 1), slow);
+    let first = lab.tokens.token(KeyGeneration { key: key(), generation: 1 }, slow);
     assert!(timeout(Duration::from_millis(1), first).await.is_err());
     let mut second = Box::pin(lab.token(1, Ok(3600)));
     assert!(timeout(Duration::from_millis(1), &mut second).await.is_err());
@@ -122,7 +122,8 @@ async fn the_fetch_goes_on_for_all_others_when_the_client_that_began_it_leaves()
 async fn a_fetch_has_a_deadline_of_its_own() {
     let lab = Lab::new();
     let never = || std::future::pending::<Result<GrantedToken, TokenError>>();
-    let (one, other) = tokio::join!(lab.tokens.token((key(), 1), never), lab.token(1, Ok(3600)));
+    let (one, other) =
+        tokio::join!(lab.tokens.token(KeyGeneration { key: key(), generation: 1 }, never), lab.token(1, Ok(3600)));
     assert_eq!((one.err(), other, lab.fetched()), (Some(TokenError::Timeout), Err(TokenError::Timeout), 0));
     assert_eq!(lab.at(2).token(1, Ok(3600)).await, token("t1"));
 }
@@ -133,7 +134,7 @@ async fn a_token_in_force_serves_all_while_it_is_renewed() {
     assert_eq!(lab.token(1, Ok(3600)).await, token("t1"));
     lab.at(3400);
     let never = || std::future::pending::<Result<GrantedToken, TokenError>>();
-    let renewing = lab.tokens.token((key(), 1), never).await;
+    let renewing = lab.tokens.token(KeyGeneration { key: key(), generation: 1 }, never).await;
     assert!(renewing.is_ok_and(|token| token.reveal() == "t1"));
     assert_eq!((lab.token(1, Ok(3600)).await, lab.fetched()), (token("t1"), 1));
 }
@@ -144,7 +145,7 @@ async fn a_refused_token_is_dropped_but_not_the_next_one_at_once() {
     let lab = Lab::new();
     assert_eq!(lab.token(1, Ok(99_999)).await, token("t1"));
     // Another generation's, one of long ago, and then this one, by many requests.
-    lab.tokens.refused((key(), 2), &Secret::new("t1".to_owned()));
+    lab.tokens.refused(KeyGeneration { key: key(), generation: 2 }, &Secret::new("t1".to_owned()));
     lab.refuse("t0");
     assert_eq!(lab.token(1, Ok(99_999)).await, token("t1"));
     for _ in 0..5 {

@@ -79,8 +79,8 @@ impl Breakers {
                 return Ok(None);
             }
             let Some(row) = tables.live_provider(provider) else { return Ok(None) };
-            let (at, of) = ((stream, sequence), (&*row.value, &*tables));
-            if let Some(position) = gateway_facts::append(&self.log, ACTOR, at, fact, of).await? {
+            let recorded = gateway_facts::append(&self.log, ACTOR, stream, sequence, fact, &row.value, &tables).await?;
+            if let Some(position) = recorded {
                 return Ok(Some(position));
             }
         }

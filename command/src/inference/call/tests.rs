@@ -72,7 +72,7 @@ fn body(
 ) -> UpstreamBody {
     let now = Instant::now();
     UpstreamBody {
-        source: Source::Scripted(Script::of(acts)),
+        source: AnswerSource::Scripted(Script::of(acts)),
         idle: Duration::from_millis(idle_ms),
         waits_since: None,
         first_until: first_ms.map(|first| now + Duration::from_millis(first)),

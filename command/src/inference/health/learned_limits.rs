@@ -37,7 +37,7 @@ pub struct LearnedLimits {
 
 /// When something was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen<T> {
+pub struct SeenAt<T> {
     pub value: T,
     pub at: DateTime<Utc>,
 }
@@ -45,8 +45,8 @@ pub struct Seen<T> {
 /// The limits learned last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KnownLimits {
-    quotas: [Option<Seen<Quota>>; LimitOf::ALL.len()],
-    pub retry_after_seconds: Option<Seen<u64>>,
+    quotas: [Option<SeenAt<Quota>>; LimitOf::ALL.len()],
+    pub retry_after_seconds: Option<SeenAt<u64>>,
 }
 
 /// The value that a header is about.
@@ -101,15 +101,15 @@ impl KnownLimits {
     pub fn learn(&mut self, learned: &LearnedLimits, at: DateTime<Utc>) {
         for (known, quota) in self.quotas.iter_mut().zip(learned.quotas) {
             if quota != Quota::default() {
-                *known = Some(Seen { value: quota, at });
+                *known = Some(SeenAt { value: quota, at });
             }
         }
         if let Some(value) = learned.retry_after_seconds {
-            self.retry_after_seconds = Some(Seen { value, at });
+            self.retry_after_seconds = Some(SeenAt { value, at });
         }
     }
 
-    pub fn quotas(&self) -> impl Iterator<Item = (LimitOf, Seen<Quota>)> {
+    pub fn quotas(&self) -> impl Iterator<Item = (LimitOf, SeenAt<Quota>)> {
         LimitOf::ALL.iter().zip(self.quotas).filter_map(|(of, seen)| Some((*of, seen?)))
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn quotas(headers: &[(&'static str, &str)]) -> Vec<(LimitOf, Option<u64>, Option<u64>)> {
-        learned(headers).quotas().map(|(of, Seen { value, .. })| (of, value.limit, value.remaining)).collect()
+        learned(headers).quotas().map(|(of, SeenAt { value, .. })| (of, value.limit, value.remaining)).collect()
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
             (LimitOf::OutputTokens, Some(8_000), None),
         ];
         assert_eq!(quotas(&anthropic), wanted);
-        assert_eq!(learned(&anthropic).retry_after_seconds, Some(Seen { value: 12, at: from_micros(7) }));
+        assert_eq!(learned(&anthropic).retry_after_seconds, Some(SeenAt { value: 12, at: from_micros(7) }));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 use super::learned_limits::{KnownLimits, LearnedLimits};
 use super::outage::{Outage, OutageChange};
-use super::window::{CallTimes, Calls, Window};
+use super::window::{CallCounts, CallTimes, CallWindow};
 
 /// So many kinds of errors are kept, the last ones.
 const ERRORS_MAX: usize = 16;
@@ -42,7 +42,7 @@ pub struct TargetRecord {
 
 #[derive(Debug, Default)]
 struct Measurements {
-    window: Window,
+    window: CallWindow,
     errors: Vec<ErrorCount>,
     limits: KnownLimits,
 }
@@ -51,7 +51,7 @@ struct Measurements {
 #[derive(Clone, Debug, Default)]
 pub struct MeasuredTarget {
     pub model: String,
-    pub calls: Calls,
+    pub calls: CallCounts,
     pub errors: Vec<ErrorCount>,
     pub limits: KnownLimits,
 }

@@ -10,7 +10,7 @@ pub const WINDOW: Duration = Duration::from_mins(MINUTES as u64);
 
 /// Counts of calls, and their latencies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct CallCounts {
     pub calls: u64,
     pub failed: u64,
     /// Latencies of calls that were served: from the call to the head of its response, and to its end.
@@ -27,17 +27,17 @@ pub struct CallTimes {
 
 /// Calls by the minute in which they ended.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct CallWindow {
     minutes: [Minute; MINUTES],
 }
 
 #[derive(Debug, Default)]
 struct Minute {
     number: u64,
-    calls: Calls,
+    calls: CallCounts,
 }
 
-impl Window {
+impl CallWindow {
     /// `None` for a call that failed.
     pub fn record(&mut self, served: Option<CallTimes>, now: Duration) {
         let number = minute_of(now);
@@ -46,7 +46,7 @@ impl Window {
             return;
         };
         if minute.number != number {
-            *minute = Minute { number, calls: Calls::default() };
+            *minute = Minute { number, calls: CallCounts::default() };
         }
         let calls = &mut minute.calls;
         calls.calls = calls.calls.saturating_add(1);
@@ -60,8 +60,8 @@ impl Window {
     }
 
     /// All of them together.
-    pub fn calls(&self, now: Duration) -> Calls {
-        let mut all = Calls::default();
+    pub fn calls(&self, now: Duration) -> CallCounts {
+        let mut all = CallCounts::default();
         for Minute { calls, .. } in self.minutes_until(now) {
             all.calls = all.calls.saturating_add(calls.calls);
             all.failed = all.failed.saturating_add(calls.failed);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// Calls and failures.
-    fn counted(window: &Window, at: u64) -> (u64, u64) {
+    fn counted(window: &CallWindow, at: u64) -> (u64, u64) {
         let calls = window.calls(second(at));
         assert_eq!(window.is_empty(second(at)), calls.calls == 0);
         (calls.calls, calls.failed)
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_call_counts_for_four_to_five_minutes() {
-        let mut window = Window::default();
+        let mut window = CallWindow::default();
         assert_eq!(counted(&window, 0), (0, 0));
         window.record(SERVED, second(59));
         window.record(None, second(60));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn times_are_those_of_calls_that_were_served() {
-        let mut window = Window::default();
+        let mut window = CallWindow::default();
         for at in 0..4 {
             window.record(SERVED, second(at * 60));
             window.record(None, second(at * 60));

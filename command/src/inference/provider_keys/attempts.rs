@@ -10,6 +10,7 @@ use events::time::Clock;
 use http::HeaderMap;
 use secrets::Secret;
 
+use super::super::access_tokens::KeyGeneration;
 use super::{Choice, Choosable, KeyPermit, KeyRow, ProviderKeys};
 
 /// The most other keys that a request goes on with, at all its targets together.
@@ -93,7 +94,7 @@ impl KeyAttempts {
         provider: &Arc<Provider>,
         rows: Vec<KeyRow>,
         tokens: u64,
-    ) -> Result<(UpstreamKey, u32), Choice> {
+    ) -> Result<KeyGeneration, Choice> {
         let id = provider.provider_id;
         let mut attempts = match self.at_provider.take() {
             Some(attempts) if attempts.provider.provider_id == id => attempts,
@@ -116,7 +117,7 @@ impl KeyAttempts {
         let permit = keys.acquire(&attempts.untried(), attempts.choosable(), tokens);
         let attempts = self.at_provider.insert(attempts);
         let permit = permit?;
-        let chosen = (permit.key, permit.generation);
+        let chosen = KeyGeneration { key: permit.key, generation: permit.generation };
         attempts.tried.push(permit.key);
         attempts.has_tried_set_aside |= permit.was_set_aside();
         attempts.permit = Some(permit);

@@ -63,7 +63,7 @@ struct TriedAgain {
 
 /// The amounts that a request counts for at the key that it was given.
 #[derive(Clone, Copy, Debug)]
-pub struct Begun {
+pub struct BegunUse {
     /// The tokens that it counts for until its usage is known.
     tokens: Option<(BucketNumber, u64)>,
     was_set_aside: bool,
@@ -106,7 +106,7 @@ impl KeyUse {
     }
 
     /// Counts a request that is sent with the key.
-    pub fn begin(&mut self, row: &KeyRow, tokens: u64, now: Duration) -> Begun {
+    pub fn begin(&mut self, row: &KeyRow, tokens: u64, now: Duration) -> BegunUse {
         let was_set_aside = self.is_set_aside(row);
         let due = self.tried_again.as_mut().filter(|tried_again| was_set_aside && now >= tried_again.at);
         let tries_again = due.is_some();
@@ -127,10 +127,10 @@ impl KeyUse {
                 counted = bucket.map(|bucket| (bucket, tokens));
             }
         }
-        Begun { tokens: counted, was_set_aside, tries_again }
+        BegunUse { tokens: counted, was_set_aside, tries_again }
     }
 
-    fn end(&mut self, begun: Begun, used: u64) {
+    fn end(&mut self, begun: BegunUse, used: u64) {
         self.running = self.running.saturating_sub(1);
         self.slot.end_request();
         if let Some((bucket, was)) = begun.tokens {
@@ -249,12 +249,12 @@ pub struct KeyPermit {
     keys: Arc<ProviderKeys>,
     pub key: UpstreamKey,
     pub generation: u32,
-    begun: Begun,
+    begun: BegunUse,
     used: u64,
 }
 
 impl KeyPermit {
-    pub(super) fn new(keys: Arc<ProviderKeys>, row: &KeyRow, begun: Begun) -> Self {
+    pub(super) fn new(keys: Arc<ProviderKeys>, row: &KeyRow, begun: BegunUse) -> Self {
         Self { keys, key: row.key, generation: row.generation, begun, used: 0 }
     }
 

@@ -152,8 +152,9 @@ impl ProviderKeys {
             {
                 return Ok(None);
             }
-            let (at, of) = ((key.stream(), recorded.sequence), (provider, &*tables));
-            if let Some(position) = gateway_facts::append(&self.log, ACTOR, at, fact, of).await? {
+            let (stream, sequence) = (key.stream(), recorded.sequence);
+            let appended = gateway_facts::append(&self.log, ACTOR, stream, sequence, fact, provider, &tables).await?;
+            if let Some(position) = appended {
                 return Ok(Some(position));
             }
         }

@@ -80,7 +80,7 @@ impl TestProvider {
     fn choose(&self, attempts: &mut KeyAttempts) -> Result<UpstreamKey, Choice> {
         let rows = ProviderKeys::rows(&self.lab.admin.tables.load(), &self.row(), true);
         let chosen = attempts.choose(&self.keys, &self.row(), rows, 10);
-        chosen.map(|(key, _)| key)
+        chosen.map(|chosen| chosen.key)
     }
 
     /// A request that was given this key.

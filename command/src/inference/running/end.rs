@@ -41,7 +41,7 @@ impl Running {
         let target = self.take_target();
         let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
         self.keep_answer(hold, metered);
-        let ended = self.ended(hold, target.as_deref(), metered, (measured.as_ref(), cost), finish_reason);
+        let ended = self.ended(hold, target.as_deref(), metered, measured.as_ref(), cost, finish_reason);
         let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
         self.timeline.call_ends(Some(reason));
         self.timeline.record_end(&ended, metered);
@@ -90,7 +90,8 @@ impl Running {
         hold: &OpenHold,
         target: Option<&PlannedTarget>,
         metered: Option<&Metered>,
-        (measured, cost_usd): (Option<&Measured>, NanoUsd),
+        measured: Option<&Measured>,
+        cost_usd: NanoUsd,
         finish_reason: FinishReason,
     ) -> InferenceEnded {
         InferenceEnded {

@@ -24,7 +24,7 @@ pub struct Ticket {
 }
 
 #[derive(Default)]
-pub struct Queue {
+pub struct PlaceQueue {
     interactive: Lines,
     batch: Lines,
     /// How many interactive requests were served in a row while a batch request waited.
@@ -48,7 +48,7 @@ struct Waiter {
     served: oneshot::Sender<()>,
 }
 
-impl Queue {
+impl PlaceQueue {
     /// Joins an owner's line. `None` if the queue is full. What is waiting for a place that is never served is told so: its sender is dropped.
     pub fn join(&mut self, priority: Priority, owner: Owner, limit: u32) -> Option<(Ticket, oneshot::Receiver<()>)> {
         let of_owner = self.interactive.len_of(owner) + self.batch.len_of(owner);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     /// The order in which these are served: each with its priority and its owner.
-    fn served(queue: &mut Queue, waiting: &[(Priority, u128)]) -> Vec<usize> {
+    fn served(queue: &mut PlaceQueue, waiting: &[(Priority, u128)]) -> Vec<usize> {
         let joined = waiting.iter().map(|(priority, of)| queue.join(*priority, owner(*of), LIMIT).expect("room").1);
         let mut receivers: Vec<_> = joined.enumerate().collect();
         let mut order = Vec::new();
@@ -213,13 +213,13 @@ mod tests {
     #[test]
     fn tenants_are_served_in_turn_whoever_came_first() {
         let waiting = [(Interactive, 1), (Interactive, 1), (Interactive, 1), (Interactive, 2), (Interactive, 3)];
-        assert_eq!(served(&mut Queue::default(), &waiting), [0, 3, 4, 1, 2]);
+        assert_eq!(served(&mut PlaceQueue::default(), &waiting), [0, 3, 4, 1, 2]);
     }
 
     #[test]
     fn interactive_requests_are_served_before_batch_which_gets_a_fifth_of_the_places() {
         let waiting: Vec<_> = [(Batch, 1); 3].into_iter().chain([(Interactive, 2); 10]).collect();
-        let mut queue = Queue::default();
+        let mut queue = PlaceQueue::default();
         assert_eq!(served(&mut queue, &waiting), [3, 4, 5, 6, 0, 7, 8, 9, 10, 1, 11, 12, 2]);
         // Who comes later finds nothing of that.
         assert_eq!(served(&mut queue, &[(Batch, 1), (Interactive, 2)]), [1, 0]);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn one_tenant_cannot_fill_the_queue_and_it_is_bounded() {
-        let mut queue = Queue::default();
+        let mut queue = PlaceQueue::default();
         let mut kept = Vec::new();
         for number in 0..10 {
             for priority in [Interactive, Batch] {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn nobody_is_served_beyond_its_limit_and_who_has_left_is_not_served() {
-        let mut queue = Queue::default();
+        let mut queue = PlaceQueue::default();
         let (first, _receiver) = queue.join(Interactive, owner(1), 2).expect("room");
         let (_, mut second) = queue.join(Interactive, owner(1), 3).expect("room");
         let at_two = |_, limit| 2 < limit;
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_owner_that_may_not_have_more_calls_holds_up_nobody() {
-        let mut queue = Queue::default();
+        let mut queue = PlaceQueue::default();
         let waiting = [(Interactive, 1), (Batch, 2), (Interactive, 1)];
         let _receivers = waiting.map(|(priority, of)| queue.join(priority, owner(of), LIMIT).expect("room"));
         let not_the_first = |of, _| of != owner(1);

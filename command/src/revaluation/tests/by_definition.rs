@@ -103,7 +103,7 @@ impl Book {
         match *fact {
             Fact::Price { number, nanos, ago } => {
                 let (backend, begins) = ((number % 2) as usize, self.now - TimeDelta::seconds(ago));
-                let state = Price::new((id::<PriceId>(number), id(1)), BACKENDS[backend], rates(nanos), begins);
+                let state = Price::new(id::<PriceId>(number), id(1), BACKENDS[backend], rates(nanos), begins);
                 let state = Price { origin: (number % 3 == 2).then_some(Origin::Catalogue), ..state };
                 let is_new = self.live.insert(number, state.clone()).is_none();
                 let change = if is_new { Change::created(state) } else { Change::changed(state) };

@@ -153,7 +153,7 @@ impl Lab {
 
     async fn record_price(&mut self, price: &ModelPrice, before: u64, change: impl FnOnce(Price) -> Change<Price>) {
         let price_id: PriceId = id(price.number);
-        let state = Price::new((price_id, id(1)), BACKENDS[price.backend], rates(price.nanos), price.begins);
+        let state = Price::new(price_id, id(1), BACKENDS[price.backend], rates(price.nanos), price.begins);
         let state = Price { origin: price.automatic.then_some(Origin::Catalogue), ..state };
         let stream = Stream::new(StreamKind::Price, price_id);
         let version = append(&self.log, stream, before, Event::from(change(state))).await;

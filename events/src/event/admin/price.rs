@@ -29,7 +29,8 @@ pub struct Price {
 
 impl Price {
     pub fn new(
-        (price_id, provider_id): (PriceId, ProviderId),
+        price_id: PriceId,
+        provider_id: ProviderId,
         model: impl Into<String>,
         given: GivenRates,
         effective_from: DateTime<Utc>,

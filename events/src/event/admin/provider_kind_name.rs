@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::named::NamedValue;
 use crate::text_on_the_wire::text_on_the_wire;
 
 /// Up to 32 lower-case letters, digits and underscores; the first is a letter.
@@ -24,8 +25,8 @@ impl ProviderKindName {
     }
 
     /// Returns the entry of a table that has this name.
-    pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
-        table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
+    pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
+        table.iter().find(|named| named.name == self.0).map(|named| named.value)
     }
 }
 

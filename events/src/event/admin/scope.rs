@@ -209,14 +209,14 @@ impl Serialize for NarrowedScope {
 
 impl<'de> Deserialize<'de> for NarrowedScope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(ScopeMembers)
     }
 }
 
 /// Reads the members of a scope, in any order.
-struct Members;
+struct ScopeMembers;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for ScopeMembers {
     type Value = NarrowedScope;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

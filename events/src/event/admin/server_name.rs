@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::provider_kind_name::is_name;
+use crate::named::NamedValue;
 use crate::text_on_the_wire::text_on_the_wire;
 
 /// Up to 32 lower-case letters, digits and underscores; the first is a letter.
@@ -16,8 +17,8 @@ pub struct ServerName(Cow<'static, str>);
 
 impl ServerName {
     /// Returns the entry of a table that has this name.
-    pub fn find<T: Copy>(&self, table: &[(&str, T)]) -> Option<T> {
-        table.iter().find(|(name, _)| *name == self.0).map(|(_, found)| *found)
+    pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
+        table.iter().find(|named| named.name == self.0).map(|named| named.value)
     }
 }
 
@@ -46,7 +47,7 @@ mod tests {
         for name in ["mistral", "of_a_later_version"] {
             let read: ServerName = serde_json::from_value(name.into()).expect("a name");
             assert_eq!((&*read.0, serde_json::to_value(&read).expect("text")), (name, name.into()));
-            assert_eq!(read.find(&[("mistral", 7)]), (name == "mistral").then_some(7));
+            assert_eq!(read.find(&[NamedValue::new("mistral", 7)]), (name == "mistral").then_some(7));
         }
         assert!(serde_json::from_value::<ServerName>("No name".into()).is_err());
     }

@@ -44,7 +44,7 @@ impl Shown for User {
 
 named! {
     #[derive(PartialOrd, Ord)]
-    pub enum Role {
+    pub enum UserRole {
         PartnerAdmin = "partner_admin",
         TenantAdmin = "tenant_admin",
         Auditor = "auditor",
@@ -67,7 +67,7 @@ pub enum Reach {
 /// A role and its reach: `{"role":"auditor","scope":{"tenant_id":"ten_…"}}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoleGrant {
-    pub role: Role,
+    pub role: UserRole,
     pub scope: Reach,
 }
 

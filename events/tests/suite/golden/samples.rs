@@ -9,8 +9,8 @@ use events::event::access::{
 use events::event::admin::{
     Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Canary, CanaryBy, Enforcement, Handles,
     Key, KeyRotated, Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider,
-    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, Role,
-    RoleGrant, Scope, SetAsideReason, Shadow, Target, Team, Tenant, User, UserErased, WhenShort,
+    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, RoleGrant,
+    Scope, SetAsideReason, Shadow, Target, Team, Tenant, User, UserErased, UserRole, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -82,7 +82,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     let changed_price = Price {
         origin: Some(Origin::Catalogue),
         labels: labels(),
-        ..Price::new((id(31), id(11)), "gpt-4o", given, start())
+        ..Price::new(id(31), id(11), "gpt-4o", given, start())
     };
     // As in versions that did not record which rates were left out.
     let price = Price {
@@ -177,7 +177,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.targets[0].terms =
         StatedTerms { region: Some(region("eu-central-1")), zero_retention: true, training: Some(false) };
     let user = User {
-        roles: vec![RoleGrant { role: Role::Auditor, scope: Reach::Tenant(id(1)) }],
+        roles: vec![RoleGrant { role: UserRole::Auditor, scope: Reach::Tenant(id(1)) }],
         email_digest: Some("cd".repeat(32)),
         ..User::new(id(31), id(1), "ab".repeat(32))
     };

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
-use super::batch::{Batch, without_events};
+use super::batch::{Batch, BatchPlace, without_events};
 use super::error::{is_about_connection, unavailable};
 use super::read::{Tip, signed, unsigned};
 use super::statement::Statement;
@@ -95,7 +95,7 @@ impl PostgresEngine {
             let batch = Batch::new(
                 draft,
                 rows,
-                (before, token, &self.node),
+                BatchPlace { tip: before, token, node: &self.node },
                 respects_turns,
                 &self.contexts,
                 self.clock_limits.late_by(age),

@@ -10,9 +10,9 @@ use events::time::from_micros;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::batch::Batch;
+use super::batch::{Batch, BatchPlace};
 use super::clock_limits::ClockLimits;
-use super::contexts::Contexts;
+use super::contexts::PostgresContexts;
 use super::database::DatabaseAddress;
 use super::error::is_about_connection;
 use super::open::must_be_usable;
@@ -54,7 +54,8 @@ pub fn append_alone(
         let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut *connection).await?;
         let draft = draft_of(change, head, now);
         limits.check(draft.recorded_at.timestamp_micros(), now)?;
-        let batch = Batch::new(&draft, None, (tip, ids.make(), node), false, &Contexts::default(), limits)?;
+        let place = BatchPlace { tip, token: ids.make(), node };
+        let batch = Batch::new(&draft, None, place, false, &PostgresContexts::default(), limits)?;
         write(connection, &batch, &draft.side, &is_committing).await?;
         Ok(Appended {
             first: unsigned(batch.tip.first),

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::clock_limits::ClockLimits;
-use super::contexts::{Contexts, NewContexts, StoredContext};
+use super::contexts::{NewContexts, PostgresContexts, StoredContext};
 use super::read::{Tip, signed, stored};
 use super::state;
 use super::statement::Statement;
@@ -69,14 +69,24 @@ pub(super) struct Batch {
     pub(super) contexts: NewContexts,
 }
 
+/// The place of a batch in the log, and the token that tells it from others.
+#[derive(Clone, Copy)]
+pub(super) struct BatchPlace<'a> {
+    /// The batch before it.
+    pub(super) tip: Tip,
+    pub(super) token: Uuid,
+    /// The node that writes it.
+    pub(super) node: &'a str,
+}
+
 impl Batch {
     /// The batch of a draft with events.
     pub(super) fn new(
         draft: &Draft,
         rows: Option<&StateRows<'_>>,
-        (tip, token, node): (Tip, Uuid, &str),
+        BatchPlace { tip, token, node }: BatchPlace<'_>,
         respects_turns: bool,
-        contexts: &Contexts,
+        contexts: &PostgresContexts,
         clock_limits: ClockLimits,
     ) -> Result<Self, LogError> {
         let recorded_at = draft.recorded_at.timestamp_micros();
@@ -125,7 +135,7 @@ pub(super) fn without_events(draft: &Draft, tip: Tip) -> Result<Statement, LogEr
 }
 
 /// Adds the events, and returns the contexts that must be stored with them.
-fn add_events(statement: &mut Statement, draft: &Draft, known: &Contexts) -> Result<NewContexts, LogError> {
+fn add_events(statement: &mut Statement, draft: &Draft, known: &PostgresContexts) -> Result<NewContexts, LogError> {
     let mut new = NewContexts::default();
     let (mut kinds, mut ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
     let (mut names, mut versions, mut payloads) = (Vec::new(), Vec::new(), Vec::new());

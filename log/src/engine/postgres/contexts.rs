@@ -17,7 +17,7 @@ pub(super) const KEPT_MAX: usize = 4096;
 
 /// The contexts that are known to be stored: those of batches up to the tip, so that every database that has the tip has them.
 #[derive(Default)]
-pub(super) struct Contexts {
+pub(super) struct PostgresContexts {
     names: IdMap<Context, Uuid>,
     by_name: HashMap<Uuid, Context>,
 }
@@ -37,7 +37,7 @@ pub(super) enum StoredContext {
     Whole(String),
 }
 
-impl Contexts {
+impl PostgresContexts {
     /// How this event stores its context. If it is not known to be stored, it is added to `new`.
     pub(super) fn of(&self, recorded: &Recorded, new: &mut NewContexts) -> Result<StoredContext, LogError> {
         if !is_of_its_request(recorded) {

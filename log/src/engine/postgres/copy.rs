@@ -169,7 +169,7 @@ async fn copy_all(
     let revaluation_after = position("SELECT after FROM revaluation_begins")?;
     let tables = copy.run(shared_tables).await?;
     let copied = copied_tables(ledger, &tables)?;
-    copy_events(ledger, copy, table(&tables, "events")?, (state_at, head), progress).await?;
+    copy_events(ledger, copy, table(&tables, "events")?, CopiedUntil { state_at, head }, progress).await?;
     for table in copied {
         copy_table(ledger, copy, table).await?;
     }
@@ -216,12 +216,18 @@ fn table<'a>(tables: &'a Tables, name: &str) -> Result<&'a Table, LogError> {
     tables.get(name).ok_or_else(|| refused(format!("the shared ledger has no table {name}")))
 }
 
+/// The positions up to which the rows of the state, and the events, are copied.
+struct CopiedUntil {
+    state_at: i64,
+    head: i64,
+}
+
 /// Copies the events in batches, one of which ends where the rows of the state do.
 async fn copy_events(
     ledger: &Ledger,
     copy: &mut CopyTransaction<'_>,
     events: &Table,
-    (state_at, head): (i64, i64),
+    CopiedUntil { state_at, head }: CopiedUntil,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), LogError> {
     const INSERT_BATCH: &str = "

@@ -94,15 +94,22 @@ fn shown(name: &str) -> String {
     if is_name { format!(": {name}") } else { String::new() }
 }
 
+/// A setting of a session in the database.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSetting {
+    pub name: &'static str,
+    pub value: &'static str,
+}
+
 impl DatabaseAddress {
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
 
     /// How another part of the program connects to the same database: with these settings of its session, such as
-    /// `("search_path", "views")`, beside or instead of those of every session of the log.
-    pub fn connect_options(&self, session: &[(&str, &str)]) -> PgConnectOptions {
-        self.options.clone().options(session.iter().copied())
+    /// a `search_path` of `views`, beside or instead of those of every session of the log.
+    pub fn connect_options(&self, session: &[SessionSetting]) -> PgConnectOptions {
+        self.options.clone().options(session.iter().map(|setting| (setting.name, setting.value)))
     }
 
     /// For the session of a writer.

@@ -13,7 +13,7 @@ use super::PostgresEngine;
 use super::read::{SELECT_EVENTS, recorded, signed, stored, unsigned};
 use super::running_nodes::was_seen_lately;
 use super::statement::Statement;
-use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, Wanted};
+use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, WantedFacts};
 use crate::hold_history::HoldHistory;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::side::ReplyKey;
@@ -78,7 +78,7 @@ impl PostgresEngine {
     pub(super) fn find_facts(
         &mut self,
         position: u64,
-        wanted: &Wanted,
+        wanted: &WantedFacts,
         now: DateTime<Utc>,
     ) -> Result<Option<Facts>, LogError> {
         let query = FactQuery::of(wanted);
@@ -95,7 +95,7 @@ impl PostgresEngine {
 
     /// The last sequence of each stream.
     pub(super) fn find_last_sequences(&mut self, streams: HashSet<Stream>) -> Result<HashMap<Stream, u64>, LogError> {
-        let wanted = Wanted { streams, ..Wanted::default() };
+        let wanted = WantedFacts { streams, ..WantedFacts::default() };
         let query = FactQuery::of(&wanted);
         let mut statement = Statement::default();
         statement.add(HEAD);
@@ -123,7 +123,7 @@ struct FactQuery<'a> {
 }
 
 impl<'a> FactQuery<'a> {
-    fn of(wanted: &'a Wanted) -> Self {
+    fn of(wanted: &'a WantedFacts) -> Self {
         Self {
             streams: wanted.streams.iter().collect(),
             names: wanted.names.iter().collect(),

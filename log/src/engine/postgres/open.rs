@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Row};
 
 use super::clock_limits::ClockLimits;
-use super::contexts::Contexts;
+use super::contexts::PostgresContexts;
 use super::database::DatabaseAddress;
 use super::lease_rows::PostgresLeases;
 use super::listen::Announcements;
@@ -72,7 +72,7 @@ pub(super) fn connect(
         node: own.id.clone(),
         ids,
         tip,
-        contexts: Contexts::default(),
+        contexts: PostgresContexts::default(),
         clock_limits: ClockLimits::with_behind_max(Duration::MAX),
         turns: TurnLock::new(database.for_writer()),
         announcements: Announcements::default(),

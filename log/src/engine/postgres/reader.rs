@@ -19,7 +19,7 @@ use super::database::DatabaseAddress;
 use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
 use super::state::read_state;
 use super::{running_nodes, schema};
-use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
+use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
 use crate::readers::{OpenReader, Purpose};
@@ -360,11 +360,11 @@ async fn filtered(
     Ok(read.part(found, until, limit))
 }
 
-/// The matching events after the first position, up to the second; of administration alone if no other can match.
+/// The matching events at these positions; of administration alone if no other can match.
 async fn scan(
     connection: &mut PgConnection,
     filter: &EventFilter,
-    (after, until): (u64, u64),
+    Positions { after, until }: Positions,
     limit: usize,
 ) -> Result<Vec<Recorded>, LogError> {
     let mut query = QueryBuilder::new(SELECT_EVENTS);
@@ -386,12 +386,12 @@ async fn find_block(
     Ok(query.fetch_optional(connection).await?.map(unsigned))
 }
 
-/// The matching events in the owner's blocks, after the first position, up to the second.
+/// The matching events at these positions, in the owner's blocks.
 async fn in_blocks(
     connection: &mut PgConnection,
     owner: Owner,
     filter: &EventFilter,
-    (after, until): (u64, u64),
+    Positions { after, until }: Positions,
     limit: usize,
 ) -> Result<Vec<Recorded>, LogError> {
     let mut values = PgArguments::default();

@@ -25,17 +25,17 @@ pub(super) const LONG_MAX: Duration = Duration::from_secs(600);
 
 pub(super) struct Session {
     // Declared before the runtime, so that it is dropped first.
-    connection: Option<Opened>,
+    connection: Option<OpenedSession>,
     runtime: Runtime,
     database: DatabaseAddress,
 }
 
-struct Opened {
+struct OpenedSession {
     connection: PgConnection,
     used_at: Instant,
 }
 
-impl Opened {
+impl OpenedSession {
     fn was_used_lately(&self) -> bool {
         self.used_at.elapsed() < UNUSED_MAX
     }
@@ -99,13 +99,13 @@ impl Session {
     }
 
     fn keep(&mut self, connection: PgConnection) {
-        self.connection = Some(Opened { connection, used_at: Instant::now() });
+        self.connection = Some(OpenedSession { connection, used_at: Instant::now() });
     }
 
     /// Closes the connection, if it is open.
     pub(super) fn close(self) {
         let Self { connection, runtime, .. } = self;
-        if let Some(Opened { connection, .. }) = connection {
+        if let Some(OpenedSession { connection, .. }) = connection {
             let _ = runtime.block_on(async { within(Instant::now() + CONNECT_MAX, connection.close()).await });
         }
     }

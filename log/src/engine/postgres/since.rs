@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::PostgresEngine;
 use super::read::{self, Tip, stored, tip, unsigned};
 use crate::LogError;
-use crate::engine::Page;
+use crate::engine::EventPage;
 use crate::follow::AppendedBy;
 
 /// The positions within which the batches of a page begin.
@@ -46,7 +46,7 @@ struct StoredBatch {
 impl PostgresEngine {
     /// The next whole batches, up to one with which the rows of the state were written, either of this node or of others. The
     /// first row is of the batch before them, which shows that the log is still the same.
-    pub(super) fn next_page(&mut self, position: u64) -> Result<Page, LogError> {
+    pub(super) fn next_page(&mut self, position: u64) -> Result<EventPage, LogError> {
         self.must_be_at(position)?;
         let before = self.tip;
         let node = &self.node;
@@ -63,7 +63,7 @@ impl PostgresEngine {
         if batches.next().is_none_or(|first| first.tip != before) {
             return Err(self.forked()?);
         }
-        let (mut page, mut last) = (Page { is_last: true, ..Page::default() }, before);
+        let (mut page, mut last) = (EventPage { is_last: true, ..EventPage::default() }, before);
         for StoredBatch { tip, is_checkpoint, appended_by } in batches {
             let is_of_same = last == before || page.appended_by == appended_by;
             if page.is_checkpoint || !is_of_same {

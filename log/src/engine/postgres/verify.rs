@@ -8,7 +8,7 @@ use super::reader::PostgresReader;
 use super::state::{SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
 use crate::interrupt::Interrupt;
-use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StreamEntry};
+use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
 
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM ledger.owner_blocks ORDER BY owner, block";
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
@@ -46,7 +46,7 @@ impl RawReader for PostgresReader {
 
     fn raw_events(
         &self,
-        (after, until): (i64, u64),
+        StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
         take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError> {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use events::event::{Context, Recorded};
 use rusqlite::{Connection, params};
 
-use super::contexts::{Contexts, text};
+use super::contexts::{SqliteContexts, text};
 use super::{read, side, state};
 use crate::draft::{Draft, StateRows};
 use crate::engine::AppendOutcome;
@@ -26,7 +26,7 @@ const FORGET_CLAIMS: &str = "DELETE FROM inference_keys WHERE (tenant, key) IN
 /// Writes a draft durably. An empty draft writes nothing, but shows that the ledger can be written.
 pub(super) fn append(
     connection: &Connection,
-    contexts: &mut Contexts,
+    contexts: &mut SqliteContexts,
     draft: &Draft,
     rows: Option<&StateRows<'_>>,
 ) -> Result<AppendOutcome, LogError> {
@@ -39,7 +39,7 @@ pub(super) fn append(
 
 fn append_whole(
     connection: &Connection,
-    contexts: &mut Contexts,
+    contexts: &mut SqliteContexts,
     draft: &Draft,
     rows: Option<&StateRows<'_>>,
 ) -> Result<AppendOutcome, LogError> {
@@ -60,7 +60,7 @@ fn append_whole(
 
 fn write(
     connection: &Connection,
-    contexts: &mut Contexts,
+    contexts: &mut SqliteContexts,
     draft: &Draft,
     rows: Option<&StateRows<'_>>,
 ) -> Result<AppendOutcome, LogError> {
@@ -89,7 +89,7 @@ fn write(
 
 fn insert_events(
     connection: &Connection,
-    contexts: &mut Contexts,
+    contexts: &mut SqliteContexts,
     events: &[impl AsRef<Recorded>],
 ) -> Result<(), LogError> {
     let mut insert = connection.prepare_cached(INSERT_EVENT)?;
@@ -127,7 +127,7 @@ impl<'a> Json<'a> {
     fn of(
         &mut self,
         connection: &Connection,
-        contexts: &mut Contexts,
+        contexts: &mut SqliteContexts,
         recorded: &'a Recorded,
     ) -> Result<(&str, &str), LogError> {
         self.payload.clear();
@@ -135,7 +135,7 @@ impl<'a> Json<'a> {
         let now = (is_of_its_request(recorded), &recorded.context);
         if self.before != Some(now) {
             self.metadata.clear();
-            contexts.write_metadata(connection, now, &mut self.metadata)?;
+            contexts.write_metadata(connection, now.0, now.1, &mut self.metadata)?;
             self.before = Some(now);
         }
         Ok((text(&self.payload)?, text(&self.metadata)?))

@@ -15,16 +15,17 @@ const KEPT_MAX: usize = 4096;
 
 /// Writes contexts as `events.metadata`.
 #[derive(Default)]
-pub(super) struct Contexts {
+pub(super) struct SqliteContexts {
     numbers: IdMap<Context, i64>,
 }
 
-impl Contexts {
+impl SqliteContexts {
     /// Appends the metadata of an event: the number of its context, or the context.
     pub(super) fn write_metadata(
         &mut self,
         connection: &Connection,
-        (is_of_its_request, context): (bool, &Context),
+        is_of_its_request: bool,
+        context: &Context,
         out: &mut Vec<u8>,
     ) -> Result<(), LogError> {
         if !is_of_its_request {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::read::{one, text};
 use super::{read, state};
-use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, Wanted};
+use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, WantedFacts};
 use crate::hold_history::HoldHistory;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::stored::parsed;
@@ -19,7 +19,7 @@ const NAME_OWNER: &str = "SELECT owner FROM names WHERE kind = ?1 AND scope = ?2
 const CLAIM: &str =
     "SELECT fingerprint, request_id FROM inference_keys WHERE tenant = ?1 AND key = ?2 AND recorded_at > ?3";
 
-pub(super) fn find(connection: &Connection, wanted: &Wanted, now: DateTime<Utc>) -> Result<Facts, LogError> {
+pub(super) fn find(connection: &Connection, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Facts, LogError> {
     let mut facts = Facts::default();
     for stream in &wanted.streams {
         facts.streams.insert(stream.clone(), end(connection, stream)?);

@@ -10,7 +10,7 @@ use events::private;
 use rusqlite::{Connection, DatabaseName, OpenFlags};
 
 use super::checkpoint::{self, Checkpointer};
-use super::contexts::Contexts;
+use super::contexts::SqliteContexts;
 use super::migrate::{migrate, other_schema};
 use super::state::read_state;
 use super::wal;
@@ -49,7 +49,7 @@ fn opened(
     }
     let state = read_state(&connection, now)?;
     Ok(Opened {
-        engine: SqliteEngine { checkpointer, connection, contexts: Contexts::default() },
+        engine: SqliteEngine { checkpointer, connection, contexts: SqliteContexts::default() },
         state,
         open_reader: Arc::new(move |_| open_reader(&path)),
         lock: Some(lock),

@@ -17,7 +17,7 @@ use super::read::{
     SELECT_ADMINISTRATION, SELECT_EVENTS, after, all, checkpoint, head, idempotent_reply, one, recorded, signed, stream,
 };
 use super::state::read_state;
-use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Range};
+use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
 use crate::{
@@ -57,15 +57,20 @@ impl SqliteReader {
         Ok(low)
     }
 
-    /// The matching events after the first position, up to the second; of administration alone if no other can match.
-    fn scan(&self, filter: &EventFilter, (after, until): (u64, u64), limit: usize) -> Result<Vec<Recorded>, LogError> {
+    /// The matching events at these positions; of administration alone if no other can match.
+    fn scan(
+        &self,
+        filter: &EventFilter,
+        Positions { after, until }: Positions,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, LogError> {
         let values = vec![signed(after).into(), signed(until).into()];
         let sql = if filter.is_of_administration() {
             format!("{SELECT_ADMINISTRATION} AND position > ?1 AND position <= ?2")
         } else {
             format!("{SELECT_EVENTS} WHERE position > ?1 AND position <= ?2")
         };
-        self.page(sql, values, filter, ("position", limit))
+        self.page(sql, values, filter, "position", limit)
     }
 
     /// `None` if the owner has fewer blocks.
@@ -73,16 +78,16 @@ impl SqliteReader {
         one(&self.connection, NTH_BLOCK, params![owner.to_string(), from, nth], |row| Ok(row.get(0)?))
     }
 
-    /// The matching events in the owner's blocks, after the first position, up to the second.
+    /// The matching events at these positions, in the owner's blocks.
     fn in_blocks(
         &self,
         owner: Owner,
         filter: &EventFilter,
-        (after, until): (u64, u64),
+        Positions { after, until }: Positions,
         limit: usize,
     ) -> Result<Vec<Recorded>, LogError> {
         let values = vec![owner.to_string().into(), signed(after).into(), signed(until).into()];
-        self.page(SELECT_OWNED.to_owned(), values, filter, ("block, position", limit))
+        self.page(SELECT_OWNED.to_owned(), values, filter, "block, position", limit)
     }
 
     fn page(
@@ -90,7 +95,8 @@ impl SqliteReader {
         mut sql: String,
         mut values: Vec<SqlValue>,
         filter: &EventFilter,
-        (order, limit): (&str, usize),
+        order: &str,
+        limit: usize,
     ) -> Result<Vec<Recorded>, LogError> {
         if let Some(tenant) = filter.tenant {
             sql.push_str(" AND coalesce(context, metadata) ->> '$.tenant_id' = ?");

@@ -8,7 +8,7 @@ use super::reader::SqliteReader;
 use super::state::{SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
 use crate::interrupt::Interrupt;
-use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StreamEntry};
+use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
 
 const HEAD: &str = "SELECT max(position) FROM events";
 const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
@@ -53,7 +53,7 @@ impl RawReader for SqliteReader {
 
     fn raw_events(
         &self,
-        (after, until): (i64, u64),
+        StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
         take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
     ) -> Result<(), LogError> {

@@ -378,7 +378,7 @@ fn priced(model: &str) -> Event {
     let per_mtok = NanoUsdPerMtok::new(NanoUsd::new(1_000_000)).expect("not negative");
     let effective_from: DateTime<Utc> = start();
     let price_id = id(if model == "echo" { 1 } else { 2 });
-    let price = Price::new((price_id, provider()), model, GivenRates::new(per_mtok, per_mtok), effective_from);
+    let price = Price::new(price_id, provider(), model, GivenRates::new(per_mtok, per_mtok), effective_from);
     Event::from(Change::created(Price { tariff: price.tariff.clone().as_first_recorded(), ..price }))
 }
 

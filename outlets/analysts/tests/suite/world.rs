@@ -154,7 +154,7 @@ impl World {
     pub fn price(&self, price: u128, provider: u128, input: i64) -> Price {
         let rate = |nanos| NanoUsdPerMtok::new(NanoUsd::new(nanos)).expect("not negative");
         let given = GivenRates::new(rate(input), rate(input * 4));
-        Price::new((id(price), id::<ProviderId>(provider)), "echo", given, self.clock.now())
+        Price::new(id(price), id::<ProviderId>(provider), "echo", given, self.clock.now())
     }
 
     async fn welcome(&self, customer: Customer) {

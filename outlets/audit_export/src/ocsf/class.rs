@@ -104,7 +104,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use events::event::Event;
-    use projections::views::audit::Entry;
+    use projections::views::audit::AuditEntry;
 
     use super::*;
     use crate::record::tests::{audited, bare};
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_missing_permission_is_no_failed_logon() {
-        let mut entry: Entry = audited("access.denied", 1).expect("it is audited");
+        let mut entry: AuditEntry = audited("access.denied", 1).expect("it is audited");
         entry.changes["code"] = ErrorCode::Forbidden.as_str().into();
         assert_eq!(Class::of(&bare(&entry)), Class::ApiActivity);
     }

@@ -101,7 +101,7 @@ impl List {
             ":request_id": filter.request_id, ":actor": filter.actor, ":method": filter.method, ":route": filter.route,
             ":status_min": status.first, ":status_max": status.last,
         };
-        search::page(db, index, (page.limit, ENTRIES_SCANNED_MAX), parameters, listed)
+        search::page(db, index, page.limit, ENTRIES_SCANNED_MAX, parameters, listed)
     }
 }
 

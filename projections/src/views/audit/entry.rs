@@ -9,7 +9,7 @@ use super::projector::{classify, resource};
 
 /// An entry of the audit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Entry {
+pub struct AuditEntry {
     pub position: u64,
     pub recorded_at: DateTime<Utc>,
     pub actor: String,
@@ -24,7 +24,7 @@ pub struct Entry {
     pub tenant_id: Option<String>,
 }
 
-impl Entry {
+impl AuditEntry {
     /// The entry of an event, for those who follow the log instead of reading the view; `None` if the event is not audited.
     ///
     /// Errors: the event cannot be written as JSON.

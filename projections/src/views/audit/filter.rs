@@ -12,7 +12,7 @@ use crate::views::catalogue::{ID_PREFIXES, kind_of};
 
 /// The filter of entries. A field that is `None` matches every entry.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct AuditFilter {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     pub actor: Option<String>,
@@ -28,7 +28,7 @@ pub struct Filter {
     pub text: Option<String>,
 }
 
-impl Filter {
+impl AuditFilter {
     /// The parameters that filter entries. A saved search has some of them.
     pub const PARAMETERS: [&str; 8] = ["from", "to", "actor", "action", "resource", "category", "severity", "q"];
 
@@ -102,12 +102,12 @@ mod tests {
     #[test]
     fn the_parameters_that_are_named_are_those_that_are_read() {
         let mut asked = BTreeSet::new();
-        let read = Filter::read(|name| {
+        let read = AuditFilter::read(|name| {
             asked.insert(name.to_owned());
             None
         });
         assert!(read.is_ok());
-        assert_eq!(asked, Filter::PARAMETERS.map(str::to_owned).into());
+        assert_eq!(asked, AuditFilter::PARAMETERS.map(str::to_owned).into());
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         let texts =
             [("from", "tomorrow"), ("to", "2026-1-2"), ("category", "moneys"), ("severity", "loud"), ("action", "x")];
         for (wrong, text) in texts {
-            let read = Filter::read(|name| (name == wrong).then(|| text.to_owned()));
+            let read = AuditFilter::read(|name| (name == wrong).then(|| text.to_owned()));
             assert_eq!(read.expect_err(wrong).details["field"], wrong);
         }
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn an_unknown_action_names_the_one_that_was_meant() {
         for typed in ["key.create", "key.creatd", "key.created.v1"] {
-            let read = Filter::read(|name| (name == "action").then(|| typed.to_owned()));
+            let read = AuditFilter::read(|name| (name == "action").then(|| typed.to_owned()));
             let reason = read.expect_err(typed).details["reason"].to_string();
             assert!(reason.ends_with("; did you mean key.created?\""), "{typed}: {reason}");
         }

@@ -3,17 +3,17 @@
 use events::time::{parse_rfc3339, rfc3339};
 use rusqlite::{Connection, Row, named_params};
 
-use super::entry::Entry;
-use super::filter::Filter;
+use super::entry::AuditEntry;
+use super::filter::AuditFilter;
 use super::projector::{Category, Severity};
 use crate::views::search::{self, Index, TimeSearch, index};
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
 
 /// A page of entries, newest first. It is shorter if too many entries had to be scanned for those that match.
-pub struct List {
+pub struct AuditList {
     pub visible: Visible,
-    pub filter: Filter,
+    pub filter: AuditFilter,
     pub page: PageBounds,
 }
 
@@ -25,11 +25,11 @@ const BY_RESOURCE: Index = index!("select.sql", "by_resource.sql");
 const BY_TENANT: Index = index!("select.sql", "by_tenant.sql");
 const BY_POSITION: Index = index!("select.sql", "by_position.sql");
 
-impl Question for List {
-    type Answer = SearchResult<Entry>;
+impl Question for AuditList {
+    type Answer = SearchResult<AuditEntry>;
     const VIEWS: &'static [View] = &[View::Audit];
 
-    fn answer(self, db: &Connection) -> Result<SearchResult<Entry>, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<SearchResult<AuditEntry>, ViewsError> {
         let Self { visible, filter, page } = self;
         let index = match (&filter.resource_id, visible) {
             (Some(_), _) => BY_RESOURCE,
@@ -44,7 +44,7 @@ impl Question for List {
             ":resource_id": filter.resource_id, ":categories": filter.categories.as_deref().map(listed), ":severity": filter.severity.map(Severity::as_str),
             ":q": filter.text.map(|text| text.to_ascii_lowercase()),
         };
-        search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, entry)
+        search::page(db, index, page.limit, ROWS_SCANNED_MAX, parameters, entry)
     }
 }
 
@@ -53,11 +53,11 @@ fn listed(categories: &[Category]) -> String {
     categories.iter().fold(",".to_owned(), |list, category| list + category.as_str() + ",")
 }
 
-fn entry(row: &Row<'_>) -> Result<Entry, ViewsError> {
+fn entry(row: &Row<'_>) -> Result<AuditEntry, ViewsError> {
     let changes: String = row.get(9)?;
     let request: Option<String> = row.get(8)?;
     let recorded_at: String = row.get(1)?;
-    Ok(Entry {
+    Ok(AuditEntry {
         position: row.get(0)?,
         recorded_at: parse_rfc3339(&recorded_at).ok_or(ViewsError::StoredTime)?,
         actor: row.get(2)?,
@@ -105,9 +105,9 @@ mod tests {
             db.execute(row, (position, category.as_str())).expect("an entry");
         }
         let found = |categories: Option<&[Category]>| {
-            let filter = Filter { categories: categories.map(<[Category]>::to_vec), ..Filter::default() };
+            let filter = AuditFilter { categories: categories.map(<[Category]>::to_vec), ..AuditFilter::default() };
             let page = PageBounds { before: i64::MAX, limit: 10 };
-            let list = List { visible: Visible::Platform, filter, page }.answer(&db).expect("a page");
+            let list = AuditList { visible: Visible::Platform, filter, page }.answer(&db).expect("a page");
             list.rows.into_iter().rev().map(|entry| entry.category).collect::<Vec<_>>()
         };
         for one in Category::ALL {
@@ -129,8 +129,8 @@ mod tests {
         .expect("entries");
         let at = |second: i64| chrono::DateTime::from_timestamp(second, 0).expect("a time");
         let rare = |before, from: Option<i64>| {
-            let filter = Filter { from: from.map(at), text: Some("rarE".to_owned()), ..Filter::default() };
-            let list = List { visible: Visible::Platform, filter, page: PageBounds { before, limit: 10 } };
+            let filter = AuditFilter { from: from.map(at), text: Some("rarE".to_owned()), ..AuditFilter::default() };
+            let list = AuditList { visible: Visible::Platform, filter, page: PageBounds { before, limit: 10 } };
             list.answer(&db).expect("a page")
         };
         let (mut before, mut ends) = (i64::MAX, Vec::new());

@@ -18,7 +18,7 @@ const ONE: &str = include_str!("one.sql");
 const WINDOW: &str = include_str!("window.sql");
 
 /// A page of budgets, newest first, and one more if there is another page.
-pub struct List {
+pub struct BudgetList {
     pub visible: Visible,
     pub page: PageBounds,
     pub include_ended: bool,
@@ -26,7 +26,7 @@ pub struct List {
 }
 
 /// One budget; `None` if the caller cannot see it.
-pub struct One {
+pub struct OneBudget {
     pub visible: Visible,
     pub budget: BudgetId,
     pub at: DateTime<Utc>,
@@ -52,7 +52,7 @@ pub struct BudgetStatus {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-impl Question for List {
+impl Question for BudgetList {
     type Answer = Vec<BudgetStatus>;
     const VIEWS: &'static [View] = &[View::Budgets];
 
@@ -66,7 +66,7 @@ impl Question for List {
     }
 }
 
-impl Question for One {
+impl Question for OneBudget {
     type Answer = Option<BudgetStatus>;
     const VIEWS: &'static [View] = &[View::Budgets];
 
@@ -85,7 +85,7 @@ impl Question for Each {
     const VIEWS: &'static [View] = &[View::Budgets];
 
     fn answer(self, db: &Connection) -> Result<Vec<BudgetStatus>, ViewsError> {
-        let one = |budget| One { visible: Visible::Platform, budget, at: self.at }.answer(db);
+        let one = |budget| OneBudget { visible: Visible::Platform, budget, at: self.at }.answer(db);
         self.budgets.into_iter().filter_map(|budget| one(budget).transpose()).collect()
     }
 }

@@ -14,16 +14,16 @@ const LIST: &str = concat!(include_str!("select.sql"), include_str!("list.sql"))
 const ONE: &str = concat!(include_str!("select.sql"), include_str!("one.sql"));
 
 /// A page of resources of a kind, newest first, and one more if there is another page.
-pub struct List {
+pub struct ResourceList {
     pub visible: Visible,
     pub kind: StreamKind,
-    pub filter: Filter,
+    pub filter: ResourceFilter,
     pub page: PageBounds,
 }
 
 /// The filter of resources. A field that is `None` matches every resource.
 #[derive(Clone, Debug)]
-pub struct Filter {
+pub struct ResourceFilter {
     pub partner: Option<PartnerId>,
     pub tenant: Option<TenantId>,
     pub user: Option<UserId>,
@@ -36,7 +36,7 @@ pub struct Filter {
 }
 
 /// One resource, which may have ended; `None` if the caller cannot see it.
-pub struct One {
+pub struct OneResource {
     pub visible: Visible,
     pub kind: StreamKind,
     pub id: String,
@@ -55,7 +55,7 @@ pub struct Resource {
     pub tenant: Option<String>,
 }
 
-impl Question for List {
+impl Question for ResourceList {
     type Answer = Vec<Resource>;
     const VIEWS: &'static [View] = &[View::Catalogue];
 
@@ -75,7 +75,7 @@ impl Question for List {
     }
 }
 
-impl Question for One {
+impl Question for OneResource {
     type Answer = Option<Resource>;
     const VIEWS: &'static [View] = &[View::Catalogue];
 

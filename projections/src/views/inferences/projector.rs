@@ -93,7 +93,7 @@ impl Projector for Inferences {
         // In the order of positions, so that rows are appended and not inserted between others.
         let mut requests: Vec<(RequestId, RequestUpdate<'_>)> = updates.requests.into_iter().collect();
         requests.sort_unstable_by_key(|(_, update)| update.begin.map(|(begin, _, _)| begin.position));
-        let mut statements = Statements::prepare(db)?;
+        let mut statements = BatchStatements::prepare(db)?;
         requests.iter().try_for_each(|(request, update)| statements.write(*request, update))?;
         updates.other_usage.iter().try_for_each(|other| other.write(db))
     }
@@ -195,7 +195,7 @@ impl OtherUsage<'_> {
 }
 
 /// The prepared statements of a batch.
-struct Statements<'c> {
+struct BatchStatements<'c> {
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     set_rare: CachedStatement<'c>,
@@ -243,7 +243,7 @@ impl RequestUpdate<'_> {
     }
 }
 
-impl<'c> Statements<'c> {
+impl<'c> BatchStatements<'c> {
     fn prepare(db: &'c Connection) -> Result<Self, ProjectionError> {
         Ok(Self {
             insert: db.prepare_cached(INSERT)?,

@@ -9,7 +9,7 @@ use events::time::from_micros;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::projector::Status;
-use super::search::{Filter, search};
+use super::search::{InferenceFilter, search};
 use crate::views::exact::Exact;
 use crate::views::{PageBounds, Question, SearchResult, View, ViewsError};
 use crate::visible::Visible;
@@ -19,14 +19,14 @@ const INCIDENTS: &str = include_str!("incidents.sql");
 const LAST_USE: &str = include_str!("last_use.sql");
 
 /// A page of requests, newest first. It is shorter if too many requests had to be scanned for those that match.
-pub struct List {
+pub struct InferenceList {
     pub visible: Visible,
-    pub filter: Filter,
+    pub filter: InferenceFilter,
     pub page: PageBounds,
 }
 
 /// One request; `None` if the caller cannot see it.
-pub struct One {
+pub struct OneInference {
     pub visible: Visible,
     pub request: RequestId,
 }
@@ -34,7 +34,7 @@ pub struct One {
 /// A page of requests with the columns that usage is counted from. It includes refused requests.
 pub struct Counted {
     pub visible: Visible,
-    pub filter: Filter,
+    pub filter: InferenceFilter,
     pub page: PageBounds,
 }
 
@@ -121,7 +121,7 @@ impl CountedRequest {
     }
 }
 
-impl Question for List {
+impl Question for InferenceList {
     type Answer = SearchResult<StoredRequest>;
     const VIEWS: &'static [View] = &[View::Inferences];
 
@@ -133,7 +133,7 @@ impl Question for List {
     }
 }
 
-impl Question for One {
+impl Question for OneInference {
     type Answer = Option<StoredRequest>;
     const VIEWS: &'static [View] = &[View::Inferences];
 

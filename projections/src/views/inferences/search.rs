@@ -17,7 +17,7 @@ pub const TIME_SEARCH: TimeSearch = TimeSearch { next: include_str!("next.sql"),
 
 /// The statements that read by one index.
 #[derive(Clone, Copy)]
-pub struct Indexes {
+pub struct SearchIndexes {
     /// For a list.
     pub listed: Index,
     /// For counting usage.
@@ -27,20 +27,20 @@ pub struct Indexes {
 /// The statements of one index.
 macro_rules! indexes {
     ($name:literal) => {
-        Indexes { listed: index!("select.sql", $name), counted: index!("counted.sql", $name) }
+        SearchIndexes { listed: index!("select.sql", $name), counted: index!("counted.sql", $name) }
     };
 }
 
-const BY_TENANT: Indexes = indexes!("by_tenant.sql");
-const BY_PARTNER: Indexes = indexes!("by_partner.sql");
-const BY_POSITION: Indexes = indexes!("by_position.sql");
-const BY_KEY: Indexes = indexes!("by_key.sql");
-const BY_STATUS: Indexes = indexes!("by_status.sql");
-const BY_ORIGINAL: Indexes = indexes!("by_original.sql");
+const BY_TENANT: SearchIndexes = indexes!("by_tenant.sql");
+const BY_PARTNER: SearchIndexes = indexes!("by_partner.sql");
+const BY_POSITION: SearchIndexes = indexes!("by_position.sql");
+const BY_KEY: SearchIndexes = indexes!("by_key.sql");
+const BY_STATUS: SearchIndexes = indexes!("by_status.sql");
+const BY_ORIGINAL: SearchIndexes = indexes!("by_original.sql");
 
 /// The filter of requests.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct InferenceFilter {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     pub requests: RequestFilter,
@@ -51,13 +51,13 @@ pub struct Filter {
 }
 
 /// Selects the statements of an index, and reads their rows.
-type Reading<T> = (fn(Indexes) -> Index, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
+type Reading<T> = (fn(SearchIndexes) -> Index, fn(&Row<'_>) -> Result<T, rusqlite::Error>);
 
 /// A page of the matching requests, newest first.
 pub fn search<T>(
     db: &Connection,
     visible: Visible,
-    filter: &Filter,
+    filter: &InferenceFilter,
     page: PageBounds,
     (index, read): Reading<T>,
 ) -> Result<SearchResult<T>, ViewsError> {
@@ -75,11 +75,11 @@ pub fn search<T>(
         ":shadow_of": filter.shadow_of.map(|id| id.to_string()),
     };
     let index = index(narrowest(visible, filter));
-    search::page(db, index, (page.limit, ROWS_SCANNED_MAX), parameters, read)
+    search::page(db, index, page.limit, ROWS_SCANNED_MAX, parameters, read)
 }
 
 /// The index by which the fewest rows that do not match are scanned.
-fn narrowest(visible: Visible, filter: &Filter) -> Indexes {
+fn narrowest(visible: Visible, filter: &InferenceFilter) -> SearchIndexes {
     let is_rare = matches!(filter.status, Some(Status::Failed | Status::Aborted | Status::Refused));
     match filter.requests.narrowest(visible) {
         // A request has few copies.
@@ -141,11 +141,12 @@ mod tests {
     fn a_page_scans_a_bounded_number_of_rows_and_the_next_goes_on_after_them() {
         let db = many();
         let page = |before| PageBounds { before, limit: 10 };
-        let search_page =
-            |filter: &Filter, before| search(&db, Visible::Platform, filter, page(before), POSITIONS).expect("a page");
+        let search_page = |filter: &InferenceFilter, before| {
+            search(&db, Visible::Platform, filter, page(before), POSITIONS).expect("a page")
+        };
         let of = |tenant| RequestFilter { tenant, model: Some("rare".to_owned()), ..RequestFilter::default() };
         for tenant in [None, Some(tenant())] {
-            let filter = Filter { requests: of(tenant), ..Filter::default() };
+            let filter = InferenceFilter { requests: of(tenant), ..InferenceFilter::default() };
             let (mut before, mut pages, mut found) = (i64::MAX, 0, Vec::new());
             loop {
                 let result = search_page(&filter, before);
@@ -155,7 +156,7 @@ mod tests {
             }
             assert_eq!((pages, found), (3, vec![4]));
         }
-        let usual = search_page(&Filter::default(), i64::MAX);
+        let usual = search_page(&InferenceFilter::default(), i64::MAX);
         assert!(usual.rows.iter().rev().is_sorted() && usual.until.is_none(), "newest first: {:?}", usual.rows);
         assert_eq!(usual.rows.len(), 11);
     }
@@ -165,7 +166,8 @@ mod tests {
         let db = many();
         let found = |model: &str, limit| {
             let requests = RequestFilter { model: Some(model.to_owned()), ..RequestFilter::default() };
-            let (page, filter) = (PageBounds { before: i64::MAX, limit }, Filter { requests, ..Filter::default() });
+            let (page, filter) =
+                (PageBounds { before: i64::MAX, limit }, InferenceFilter { requests, ..InferenceFilter::default() });
             let found = search(&db, Visible::Platform, &filter, page, POSITIONS).expect("a page");
             (found.rows.len(), found.until.is_some())
         };

@@ -11,7 +11,7 @@ use super::PastViews;
 use super::failures::Failures;
 use super::holders::holder_of;
 use super::kept_files::{KeptFile, KeptFiles};
-use super::queue::{Outcome, Queue};
+use super::queue::{BuildOutcome, Queue};
 use crate::views::past_error::PastError;
 
 pub struct PastViewsCache {
@@ -92,7 +92,7 @@ pub struct PastViewsHandle {
 /// The views as of a position, or what becomes of them.
 enum BuiltOrQueued {
     Built(Arc<PastViews>),
-    Queued(watch::Receiver<Outcome>),
+    Queued(watch::Receiver<BuildOutcome>),
 }
 
 impl PastViewsHandle {

@@ -26,7 +26,7 @@ const SERVED_MAX: usize = 64;
 const _: () = assert!(FORGOTTEN_AFTER.as_secs() > QUERY_MAX.as_secs());
 
 /// The outcome of a position; `None` until it is known.
-pub type Outcome = Option<Result<Arc<PastViews>, PastError>>;
+pub type BuildOutcome = Option<Result<Arc<PastViews>, PastError>>;
 
 #[derive(Default)]
 pub struct Queue {
@@ -44,13 +44,13 @@ pub struct Queued {
     pub holder: Holder,
     /// When it was asked for last.
     asked_at: Duration,
-    pub outcome: watch::Sender<Outcome>,
+    pub outcome: watch::Sender<BuildOutcome>,
 }
 
 impl Queue {
     /// Queues a position unless it is there, and returns where its outcome will be; `None` if there is no room for one more. Who asks
     /// for a position that makes way for it is told so.
-    pub fn ask(&mut self, position: u64, holder: Holder, now: Duration) -> Option<watch::Receiver<Outcome>> {
+    pub fn ask(&mut self, position: u64, holder: Holder, now: Duration) -> Option<watch::Receiver<BuildOutcome>> {
         self.forget(now);
         let mut queued = self.waiting.iter_mut().chain(&mut self.building);
         if let Some(queued) = queued.find(|queued| queued.position == position) {

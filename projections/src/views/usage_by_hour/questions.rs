@@ -8,8 +8,8 @@ use rusqlite::{CachedStatement, Connection, Row, ToSql};
 use super::latency::Histogram;
 use super::range::{Parts, Span};
 use super::selection::{Dimension, GroupKey, Selection};
-use super::statements::Statements;
-use super::sums::{Amounts, COUNTS, Groups, Sums};
+use super::statements::UsageStatements;
+use super::sums::{Amounts, COUNTS, GroupSums, Groups, Sums};
 use crate::views::exact::{self, Exact};
 use crate::views::inferences::search::TIME_SEARCH;
 use crate::views::page::one_more_than;
@@ -54,34 +54,40 @@ impl Question for Usage {
         let is_whole = is_last && selection.after.is_none();
         let totals = match selection.has_totals(is_last) {
             false => None,
-            true if is_whole => Sums::of_all(rows.iter().map(|(_, sums)| sums)),
+            true if is_whole => Sums::of_all(rows.iter().map(|row| &row.sums)),
             // Without grouping there is a single group.
-            true => Some(page(db, visible, &selection.ungrouped())?.pop().unwrap_or_default().1),
+            true => Some(page(db, visible, &selection.ungrouped())?.pop().map(|row| row.sums).unwrap_or_default()),
         };
         Ok(Groups { rows, totals })
     }
 }
 
+/// How many requests of a group were refused.
+pub struct RefusedRequests {
+    pub key: GroupKey,
+    pub number: i128,
+}
+
 impl Question for Refused {
-    type Answer = Vec<(GroupKey, i128)>;
+    type Answer = Vec<RefusedRequests>;
     const VIEWS: &'static [View] = Usage::VIEWS;
 
     fn views(&self) -> &'static [View] {
         views_of(&self.selection)
     }
 
-    fn answer(self, db: &Connection) -> Result<Vec<(GroupKey, i128)>, ViewsError> {
+    fn answer(self, db: &Connection) -> Result<Vec<RefusedRequests>, ViewsError> {
         let Self { visible, selection, groups_max } = self;
-        let mut statement = db.prepare_cached(Statements::of(visible, &selection).refused)?;
+        let mut statement = db.prepare_cached(UsageStatements::of(visible, &selection).refused)?;
         bind(&mut statement, visible, &selection, &PartialHours::find(db, &selection)?)?;
         bind_one(&mut statement, ":rows", one_more_than(groups_max))?;
-        let read = |row: &Row<'_>| Ok((group(row)?, exact::sums::<1>(row, SUMMED)?[0]));
+        let read = |row: &Row<'_>| Ok(RefusedRequests { key: group(row)?, number: exact::sums::<1>(row, SUMMED)?[0] });
         statement.raw_query().and_then(read).collect()
     }
 }
 
-fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<(GroupKey, Sums)>, ViewsError> {
-    let statements = Statements::of(visible, selection);
+fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<GroupSums>, ViewsError> {
+    let statements = UsageStatements::of(visible, selection);
     let edges = PartialHours::find(db, selection)?;
     let mut statement = db.prepare_cached(statements.sums)?;
     bind(&mut statement, visible, selection, &edges)?;
@@ -92,9 +98,10 @@ fn page(db: &Connection, visible: Visible, selection: &Selection) -> Result<Vec<
     for (index, value) in after.iter().enumerate() {
         bind_one(&mut statement, &format!(":after_{index}"), value)?;
     }
-    let groups = statement.raw_query().mapped(|row| Ok((group(row)?, sums(row)?)));
+    let groups = statement.raw_query().mapped(|row| Ok(GroupSums { key: group(row)?, sums: sums(row)? }));
     let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
-    let mut histograms: Histograms<'_> = groups.iter_mut().map(|(key, sums)| (&*key, &mut sums.latencies)).collect();
+    let mut histograms: Histograms<'_> =
+        groups.iter_mut().map(|group| (&group.key, &mut group.sums.latencies)).collect();
     let mut statement = db.prepare_cached(statements.latencies)?;
     bind(&mut statement, visible, selection, &edges)?;
     add_latencies(&mut statement, &mut histograms, merge)?;

@@ -7,7 +7,7 @@ use crate::visible::Visible;
 
 /// The statements for one way to read.
 #[derive(Clone, Copy)]
-pub struct Statements {
+pub struct UsageStatements {
     pub sums: &'static str,
     pub refused: &'static str,
     /// One histogram per row, for each hour and combination of dimensions. They are added up in Rust, not in SQL.
@@ -55,13 +55,13 @@ macro_rules! refused {
 }
 
 /// The statements for whole hours.
-const WHOLE: Statements =
-    Statements { sums: sums!(), refused: refused!(), latencies: LATENCIES, single_latencies: None };
+const WHOLE: UsageStatements =
+    UsageStatements { sums: sums!(), refused: refused!(), latencies: LATENCIES, single_latencies: None };
 
 /// The statements for ranges with parts of an hour, by one index.
 macro_rules! exact {
     ($($index:tt)*) => {
-        Statements {
+        UsageStatements {
             sums: sums!(
                 "    UNION ALL\n", include_str!("requests.sql"), $($index)*,
                 "    UNION ALL\n", include_str!("other_usage.sql"), $($index)*,
@@ -81,12 +81,12 @@ macro_rules! exact {
     };
 }
 
-const BY_KEY: Statements = exact!(include_str!("by_key.sql"));
-const BY_TENANT: Statements = exact!(include_str!("by_tenant.sql"));
-const BY_PARTNER: Statements = exact!(include_str!("by_partner.sql"));
-const BY_TIME: Statements = exact!("");
+const BY_KEY: UsageStatements = exact!(include_str!("by_key.sql"));
+const BY_TENANT: UsageStatements = exact!(include_str!("by_tenant.sql"));
+const BY_PARTNER: UsageStatements = exact!(include_str!("by_partner.sql"));
+const BY_TIME: UsageStatements = exact!("");
 
-impl Statements {
+impl UsageStatements {
     pub fn of(visible: Visible, selection: &Selection) -> Self {
         if !selection.range.parts().has_partial_hours() {
             return WHOLE;

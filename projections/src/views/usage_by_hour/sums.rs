@@ -76,11 +76,18 @@ pub struct Sums {
     pub latencies: Histogram,
 }
 
+/// A group, and what it sums up to.
+#[derive(Debug)]
+pub struct GroupSums {
+    pub key: GroupKey,
+    pub sums: Sums,
+}
+
 /// A page of groups.
 #[derive(Debug)]
 pub struct Groups {
     /// The page, and one group more if there is another page.
-    pub rows: Vec<(GroupKey, Sums)>,
+    pub rows: Vec<GroupSums>,
     /// The sums of all groups, on whatever page they are; `None` if they were not asked for.
     pub totals: Option<Sums>,
 }

@@ -25,9 +25,9 @@ pub struct SharedBinding {
 
 /// All limits that bind a request, in the order of their groups and slots; at least one. Cheap to clone.
 #[derive(Clone)]
-pub struct SharedLimits(Arc<Bound>);
+pub struct SharedLimits(Arc<SharedBindings>);
 
-struct Bound {
+struct SharedBindings {
     limiter: Arc<SharedLimiter>,
     all: Vec<SharedBinding>,
 }
@@ -45,7 +45,7 @@ impl SharedLimits {
     pub fn of(limiter: Arc<SharedLimiter>, mut all: Vec<SharedBinding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots. A slot has one group.
         all.sort_unstable_by(|one, other| (&one.group.name, one.limit.key).cmp(&(&other.group.name, other.limit.key)));
-        Self(Arc::new(Bound { limiter, all }))
+        Self(Arc::new(SharedBindings { limiter, all }))
     }
 
     pub fn limiter(&self) -> &Arc<SharedLimiter> {
@@ -119,7 +119,7 @@ impl SharedLimits {
         for count in &asked.counts {
             let binding = &self.all()[count.index];
             let mut slot = locked(&binding.slot);
-            slot.correct(count.measure, count.bucket, (count.amount, 0));
+            slot.correct(count.measure, count.bucket, count.amount, 0);
             let of_call = asked.indexes.iter().position(|index| *index == count.index);
             if of_call.is_none_or(|at| asked.calls[at].number != slot.sent()) {
                 self.tell(binding, &mut slot, count, 0);
@@ -190,7 +190,7 @@ impl SharedLimits {
         for count in &counted.counts {
             let binding = &self.all()[count.index];
             let mut slot = locked(&binding.slot);
-            slot.correct(count.measure, count.bucket, (count.amount, is));
+            slot.correct(count.measure, count.bucket, count.amount, is);
             self.tell(binding, &mut slot, count, is);
         }
     }

@@ -94,7 +94,7 @@ impl SharedLimiter {
     async fn count(self: &Arc<Self>, limits: &SharedLimits, demand: Demand) -> Result<Counted, LimitRefusal> {
         let mut counted = Counted { counts: Vec::new(), at_micros: self.now_micros() };
         for (group, of_group) in limits.groups() {
-            match self.count_in_group(limits, (&group, of_group), demand).await {
+            match self.count_in_group(limits, &group, of_group, demand).await {
                 Ok(counts) => counted.counts.extend(counts),
                 Err(refused) => {
                     limits.correct(&counted, 0);
@@ -108,7 +108,8 @@ impl SharedLimiter {
     async fn count_in_group(
         self: &Arc<Self>,
         limits: &SharedLimits,
-        (group, of_group): (&Arc<Group>, Range<usize>),
+        group: &Arc<Group>,
+        of_group: Range<usize>,
         demand: Demand,
     ) -> Result<Vec<OneCount>, LimitRefusal> {
         for _ in 0..ASKED_MAX {
@@ -209,7 +210,8 @@ impl SharedLimiter {
         for SharedBinding { limit, slot, .. } in limits.all() {
             let mut slot = locked(slot);
             for (measure, bound) in limit.bounds.iter() {
-                let next = TightestLimit::new(measure, bound, self.remaining_of(&mut slot, measure, bound), now);
+                let (remaining, more_in) = self.remaining_of(&mut slot, measure, bound);
+                let next = TightestLimit::new(measure, bound, remaining, more_in, now);
                 tightest = Some(tightest.map_or(next, |tightest| tightest.tighter(next)));
             }
         }

@@ -74,7 +74,7 @@ impl SharedCounts {
     }
 
     /// Replaces an amount of this node's own. Of a running request, it ends it.
-    pub fn correct(&mut self, measure: Measure, bucket: Option<BucketNumber>, (was, is): (u64, u64)) {
+    pub fn correct(&mut self, measure: Measure, bucket: Option<BucketNumber>, was: u64, is: u64) {
         match bucket {
             Some(bucket) => self.own.correct(measure, bucket, was, is),
             None if measure == Measure::ConcurrentRequests => {

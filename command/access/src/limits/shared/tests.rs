@@ -213,7 +213,7 @@ impl World {
                 return true;
             }
             let counts = &mut self.nodes[node].counts;
-            counts.correct(MEASURE, Some(bucket), (amount, 0));
+            counts.correct(MEASURE, Some(bucket), amount, 0);
             if fate == Fate::IsLost || reply == ModelReply::Unknown {
                 counts.forget_sent(call.number);
             }
@@ -238,7 +238,7 @@ impl World {
         let is = used.min(was);
         self.admitted[which].amount = is;
         let of = &mut self.nodes[node];
-        of.counts.correct(MEASURE, Some(bucket), (was, is));
+        of.counts.correct(MEASURE, Some(bucket), was, is);
         let delta = i64::try_from(is).expect("small") - i64::try_from(was).expect("small");
         of.counts.tell(Correction { measure: MEASURE, bucket: bucket.number(), delta }, of.connection);
     }

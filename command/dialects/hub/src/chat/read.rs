@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     Block, CacheLifetime, ChatRequest, ImageSource, ImageUrl, Logprobs, Reasoning, ResponseFormat, Sampling, Tool,
 };
-use crate::fields::{self, Fields, Path};
+use crate::fields::{self, Fields, LengthMax, Path};
 use crate::json::{self, Kind};
 
 /// Messages per request.
@@ -110,7 +110,9 @@ pub fn stop(fields: &mut Fields<'_, '_>) -> Result<Vec<String>, Refusal> {
     if json::kind(value) == Kind::String {
         return Ok(vec![fields::string(value, &path)?.into_owned()]);
     }
-    fields::list(value, &path, (STOP_MAX, "sequences"), |element, path| Ok(fields::string(element, path)?.into_owned()))
+    fields::list(value, &path, LengthMax { max: STOP_MAX, things: "sequences" }, |element, path| {
+        Ok(fields::string(element, path)?.into_owned())
+    })
 }
 
 /// `metadata`: at most 16 pairs of strings, names of at most 64 characters, values of at most 512.

@@ -12,7 +12,7 @@ use hub::chat::{
     Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning, ReasoningBlock,
     ResponseFormat, Role, Sampling, Thinking, Tool, ToolCall, ToolChoice, ToolResult,
 };
-use hub::fields::{self, Fields, Path, is_empty};
+use hub::fields::{self, Fields, LengthMax, Path, is_empty};
 use hub::json::{self, Kind, Member};
 
 use super::content::{UNSIGNED, is_cited};
@@ -33,7 +33,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     let model = read::model(&mut fields)?;
     let mut messages = system(&mut fields)?;
-    messages.extend(fields.list("messages", (MESSAGES_MAX, "messages"), message)?);
+    messages.extend(fields.list("messages", LengthMax { max: MESSAGES_MAX, things: "messages" }, message)?);
     if let Some(lifetime) = read::cache_lifetime(&mut fields)?
         && let Some(last) = messages.last_mut()
     {
@@ -50,11 +50,11 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         sampling: Sampling { temperature, top_p, top_k, ..Sampling::default() },
         choices: 1,
         logprobs: None,
-        stop: fields.list("stop_sequences", (STOP_MAX, "sequences"), |element, path| {
+        stop: fields.list("stop_sequences", LengthMax { max: STOP_MAX, things: "sequences" }, |element, path| {
             Ok(fields::string(element, path)?.into_owned())
         })?,
         stream: fields.boolean("stream")?.unwrap_or(false),
-        tools: fields.list("tools", (TOOLS_MAX, "elements"), tool)?,
+        tools: fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, tool)?,
         tool_choice,
         parallel_tool_calls,
         response_format,

@@ -21,7 +21,7 @@ use crate::known::check;
 const CAP_FIELD: &str = "max_tokens";
 
 /// The positions in the client's body that are edited for a target.
-pub struct BodyPositions {
+pub struct AnthropicBodyPositions {
     pub model: Range<usize>,
     /// The value of `max_tokens`.
     pub cap: Range<usize>,
@@ -45,7 +45,7 @@ pub enum SystemPosition {
     },
 }
 
-impl SurfaceRequest for BodyPositions {
+impl SurfaceRequest for AnthropicBodyPositions {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         let members = top_level(text)?;
         let find = |name: &str| members.iter().find(|member| member.name() == name);

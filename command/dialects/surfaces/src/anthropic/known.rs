@@ -1,7 +1,7 @@
 //! The known names of a request. A misspelled one is refused, because a lenient server would take it for the known one
 //! and act on a value that the gateway has not read.
 
-use crate::known::{KnownObject, object};
+use crate::known::{KnownMember, KnownObject, member, object};
 
 /// Known top-level fields, besides those that change the cost.
 #[rustfmt::skip]
@@ -35,14 +35,14 @@ pub const TOOL: [&str; 17] = [
 const THINKING: KnownObject = object(&["budget_tokens", "display", "type"], &[]);
 const TOOL_CHOICE: KnownObject = object(&["disable_parallel_tool_use", "name", "type"], &[]);
 const FORMAT: KnownObject = object(&["schema", "type"], &[]);
-const OUTPUT_CONFIG: KnownObject = object(&["effort", "format", "task_budget"], &[("format", &FORMAT)]);
+const OUTPUT_CONFIG: KnownObject = object(&["effort", "format", "task_budget"], &[member("format", &FORMAT)]);
 const METADATA: KnownObject = object(&["user_id"], &[]);
 
 /// Known objects of the top level. Messages, the system prompt and tools are checked where they are read.
-pub const OBJECTS: &[(&str, &KnownObject)] = &[
-    ("metadata", &METADATA),
-    ("output_config", &OUTPUT_CONFIG),
-    ("output_format", &FORMAT),
-    ("thinking", &THINKING),
-    ("tool_choice", &TOOL_CHOICE),
+pub const OBJECTS: &[KnownMember] = &[
+    member("metadata", &METADATA),
+    member("output_config", &OUTPUT_CONFIG),
+    member("output_format", &FORMAT),
+    member("thinking", &THINKING),
+    member("tool_choice", &TOOL_CHOICE),
 ];

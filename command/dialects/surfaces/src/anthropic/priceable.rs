@@ -8,7 +8,7 @@
 use events::refusal::{ErrorCode, Refusal};
 use hub::chat::read::TOOLS_MAX;
 use hub::facts::Unpriced;
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path};
 use hub::json::{self, Kind};
 
 use super::known;
@@ -103,7 +103,7 @@ pub struct ToolTotals {
 /// Reads `tools`.
 pub fn tools(value: &str, path: &Path<'_>) -> Result<ToolTotals, Refusal> {
     let mut totals = ToolTotals::default();
-    fields::list(value, path, (TOOLS_MAX, "elements"), |element, path| {
+    fields::list(value, path, LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
         let mut tool = Fields::read(element, path)?;
         tool.refuse_misspelled(known::TOOL)?;
         let built_in = shared::names_built_in(&tool);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::UNSIGNED;
-use super::usage::UsageOut;
+use super::usage::AnthropicUsage;
 use super::write::{Content, Message, call_id, message_id, stop_reason};
 use crate::sse::put_event;
 use crate::{StreamHead, StreamWriter};
@@ -52,7 +52,7 @@ enum Event<'a> {
     ContentBlockStart { index: usize, content_block: Content<'a> },
     ContentBlockDelta { index: usize, delta: Piece<'a> },
     ContentBlockStop { index: usize },
-    MessageDelta { delta: End, usage: UsageOut },
+    MessageDelta { delta: End, usage: AnthropicUsage },
 }
 
 #[derive(Serialize)]
@@ -132,7 +132,7 @@ impl StreamWriter for MessageWriter {
                 Event::ContentBlockStart { index, content_block: Content::RedactedThinking { data } }.put(out);
                 Event::ContentBlockStop { index }.put(out);
             }
-            DeltaKind::CallBegins { ordinal, id, name, .. } => self.begin_call(block, ordinal, (id, name), out),
+            DeltaKind::CallBegins { ordinal, id, name, .. } => self.begin_call(block, ordinal, id, name, out),
             DeltaKind::CallArguments { ordinal, piece } => {
                 if let Some(index) = self.calls.get(ordinal).copied() {
                     Event::ContentBlockDelta { index, delta: Piece::InputJson { partial_json: piece } }.put(out);
@@ -167,7 +167,7 @@ impl MessageWriter {
             content: Vec::new(),
             stop_reason: None,
             stop_sequence: None,
-            usage: UsageOut::default(),
+            usage: AnthropicUsage::default(),
         };
         Event::MessageStart { message }.put(out);
     }
@@ -190,7 +190,7 @@ impl MessageWriter {
         index
     }
 
-    fn begin_call(&mut self, block: usize, ordinal: usize, (id, name): (&str, &str), out: &mut BytesMut) {
+    fn begin_call(&mut self, block: usize, ordinal: usize, id: &str, name: &str, out: &mut BytesMut) {
         let Ok(input) = RawValue::from_string("{}".to_owned()) else { return };
         let id = call_id(id, &self.request_id, ordinal).into_owned();
         let beginning = Content::ToolUse { id: id.into(), name, input: std::borrow::Cow::Owned(input) };

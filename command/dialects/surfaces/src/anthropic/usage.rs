@@ -5,14 +5,14 @@ use serde::Serialize;
 
 /// Usage in Anthropic's format.
 #[derive(Default, Serialize)]
-pub struct UsageOut {
+pub struct AnthropicUsage {
     input_tokens: u64,
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
     cache_creation: CacheCreation,
     output_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens_details: Option<OutputDetails>,
+    output_tokens_details: Option<AnthropicOutputDetails>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_tool_use: Option<ServerToolUse>,
 }
@@ -25,7 +25,7 @@ struct CacheCreation {
 }
 
 #[derive(Serialize)]
-struct OutputDetails {
+struct AnthropicOutputDetails {
     thinking_tokens: u64,
 }
 
@@ -34,7 +34,7 @@ struct ServerToolUse {
     web_search_requests: u64,
 }
 
-impl From<&TokenClasses> for UsageOut {
+impl From<&TokenClasses> for AnthropicUsage {
     fn from(tokens: &TokenClasses) -> Self {
         let written = tokens.input_cache_write_tokens;
         let by_ttl = |ttl: &str| tokens.input_cache_write_by_ttl.get(ttl).copied().unwrap_or(0);
@@ -50,7 +50,7 @@ impl From<&TokenClasses> for UsageOut {
                 ephemeral_1h_input_tokens: for_an_hour,
             },
             output_tokens: tokens.output(),
-            output_tokens_details: (thinking_tokens > 0).then_some(OutputDetails { thinking_tokens }),
+            output_tokens_details: (thinking_tokens > 0).then_some(AnthropicOutputDetails { thinking_tokens }),
             server_tool_use: (tokens.searches > 0).then_some(ServerToolUse { web_search_requests: tokens.searches }),
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::UNSIGNED;
-use super::usage::UsageOut;
+use super::usage::AnthropicUsage;
 use crate::ids::digits;
 
 /// A message; of a stream, its beginning.
@@ -21,7 +21,7 @@ pub struct Message<'a> {
     pub content: Vec<Content<'a>>,
     pub stop_reason: Option<&'static str>,
     pub stop_sequence: Option<()>,
-    pub usage: UsageOut,
+    pub usage: AnthropicUsage,
 }
 
 /// One block of a message.

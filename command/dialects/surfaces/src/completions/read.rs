@@ -6,7 +6,7 @@ use events::refusal::Refusal;
 use hub::chat::read::{self, CHOICES_MAX, OUTPUT_TOKENS_MAX};
 use hub::chat::{Block, ChatRequest, Message, Role};
 use hub::facts::{Facts, RequestedCap};
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, Path, RefusedField};
 use hub::json::{self, Kind};
 
 use crate::SurfaceRequest;
@@ -21,18 +21,21 @@ const FIELDS: [&str; 15] = [
     "frequency_penalty", "presence_penalty", "logit_bias", "seed", "user",
 ];
 /// Fields of the API that are refused.
-const REFUSED: [(&str, &str); 5] = [
-    ("suffix", "is not supported: providers of chat models do not fill in text"),
-    ("echo", "is not supported: the prompt is not repeated"),
-    ("logprobs", "is not supported here: POST /v1/chat/completions has logprobs"),
-    ("messages", "is a field of Chat Completions: use prompt, or POST /v1/chat/completions"),
-    ("max_completion_tokens", "is a field of Chat Completions: use max_tokens"),
+const REFUSED: [RefusedField; 5] = [
+    RefusedField { name: "suffix", reason: "is not supported: providers of chat models do not fill in text" },
+    RefusedField { name: "echo", reason: "is not supported: the prompt is not repeated" },
+    RefusedField { name: "logprobs", reason: "is not supported here: POST /v1/chat/completions has logprobs" },
+    RefusedField {
+        name: "messages",
+        reason: "is a field of Chat Completions: use prompt, or POST /v1/chat/completions",
+    },
+    RefusedField { name: "max_completion_tokens", reason: "is a field of Chat Completions: use max_tokens" },
 ];
 
 /// A legacy completion request, fully read.
-pub struct Request(Box<ChatRequest>);
+pub struct CompletionRequest(Box<ChatRequest>);
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for CompletionRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let mut fields = Fields::read(text, &Path::Root)?;
@@ -113,8 +116,8 @@ mod tests {
 
     use super::*;
 
-    fn read(more: &str) -> Result<(Facts, Request), Refusal> {
-        Request::read(&format!(r#"{{"model":"m",{more}}}"#))
+    fn read(more: &str) -> Result<(Facts, CompletionRequest), Refusal> {
+        CompletionRequest::read(&format!(r#"{{"model":"m",{more}}}"#))
     }
 
     fn cap_tokens(facts: &Facts) -> Option<u64> {

@@ -7,7 +7,7 @@ use hub::{FinishReason, Receipt, json};
 use serde::Serialize;
 
 use crate::ids::{created_unix_s, digits};
-use crate::openai::{END, UsageOut};
+use crate::openai::{END, OpenAiUsage};
 use crate::sse::put_data;
 use crate::{StreamHead, StreamWriter};
 
@@ -26,7 +26,7 @@ const fn finish_word(reason: FinishReason) -> &'static str {
 
 /// A whole response, or a chunk of one.
 #[derive(Serialize)]
-struct Completion<'a> {
+struct TextCompletion<'a> {
     id: &'a str,
     object: &'static str,
     created: i64,
@@ -34,7 +34,7 @@ struct Completion<'a> {
     choices: &'a [Choice<'a>],
     /// The usage in a chunk is null on every one but the last if the client asked for usage, otherwise absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<UsageOut>>,
+    usage: Option<Option<OpenAiUsage>>,
 }
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub fn completion(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
             Choice { text, index, logprobs: None, finish_reason: Some(finish_word(reason)) }
         })
         .collect();
-    json::written(&Completion {
+    json::written(&TextCompletion {
         id: &answer_id(receipt.request_id),
         object: "text_completion",
         created: created_unix_s(receipt.request_id),
@@ -75,14 +75,14 @@ fn text(block: &OutputBlock) -> Option<&str> {
 }
 
 /// Writes a streamed response as chunks.
-pub struct ChunkWriter {
+pub struct CompletionChunkWriter {
     id: String,
     model: String,
     created: i64,
     include_usage: bool,
 }
 
-impl StreamWriter for ChunkWriter {
+impl StreamWriter for CompletionChunkWriter {
     fn new(head: &StreamHead<'_>) -> Self {
         Self {
             id: answer_id(head.request_id),
@@ -120,10 +120,10 @@ impl StreamWriter for ChunkWriter {
     }
 }
 
-impl ChunkWriter {
-    fn put(&self, choices: &[Choice<'_>], usage: Option<Option<UsageOut>>, out: &mut BytesMut) {
+impl CompletionChunkWriter {
+    fn put(&self, choices: &[Choice<'_>], usage: Option<Option<OpenAiUsage>>, out: &mut BytesMut) {
         let Self { id, model, created, .. } = self;
-        let chunk = Completion { id, object: "text_completion", created: *created, model, choices, usage };
+        let chunk = TextCompletion { id, object: "text_completion", created: *created, model, choices, usage };
         put_data(out, &json::written(&chunk));
     }
 }

@@ -11,7 +11,7 @@ use hub::chat::read::{
 };
 use hub::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
-use hub::fields::{Fields, Path};
+use hub::fields::{Fields, ForeignField, LengthMax, Path};
 use hub::json::{self, Kind};
 
 use crate::SurfaceRequest;
@@ -25,17 +25,17 @@ const FIELDS: [&str; 24] = [
     "response_format", "reasoning", "metadata", "user", SERVICE_TIER, "terms",
 ];
 /// Names that the APIs of OpenAI and Anthropic have for some of the fields.
-const OTHER_APIS: [(&str, &str); 4] = [
-    ("max_tokens", CAP_FIELD),
-    ("max_completion_tokens", CAP_FIELD),
-    ("stop_sequences", "stop"),
-    ("reasoning_effort", "reasoning.effort"),
+const OTHER_APIS: [ForeignField; 4] = [
+    ForeignField { name: "max_tokens", here: CAP_FIELD },
+    ForeignField { name: "max_completion_tokens", here: CAP_FIELD },
+    ForeignField { name: "stop_sequences", here: "stop" },
+    ForeignField { name: "reasoning_effort", here: "reasoning.effort" },
 ];
 
 /// A native request, fully read.
-pub struct Request(Box<ChatRequest>);
+pub struct NativeRequest(Box<ChatRequest>);
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for NativeRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap, required_terms) = read(text)?;
@@ -93,7 +93,7 @@ fn required_terms(fields: &mut Fields<'_, '_>) -> Result<RequiredTerms, Refusal>
 }
 
 fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
-    fields.list("tools", (TOOLS_MAX, "elements"), |element, path| {
+    fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
         let names = ["name", "description", "parameters", "strict"];
         let mut fields = Fields::read(element, path)?.refuse_unknown(&names, &[])?;
         tool(&mut fields)

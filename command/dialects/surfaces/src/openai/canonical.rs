@@ -14,7 +14,7 @@ use hub::chat::{
     Block, ChatRequest, Document, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Thinking,
     Tool, ToolCall, ToolChoice, ToolResult,
 };
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path};
 use hub::json::{self, Kind, Member};
 
 use crate::documents;
@@ -38,8 +38,9 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::read(text, &Path::Root)?;
     refuse_untranslatable(&mut fields)?;
     let mut left_out = Vec::new();
-    let mut messages =
-        fields.list("messages", (MESSAGES_MAX, "messages"), |text, path| message(text, path, &mut left_out))?;
+    let mut messages = fields.list("messages", LengthMax { max: MESSAGES_MAX, things: "messages" }, |text, path| {
+        message(text, path, &mut left_out)
+    })?;
     if let Some(lifetime) = read::cache_lifetime(&mut fields)?
         && let Some(last) = messages.last_mut()
     {
@@ -53,7 +54,7 @@ pub fn canonical(text: &str) -> Result<ChatRequest, Refusal> {
         logprobs: read::logprobs(&mut fields)?,
         stop: read::stop(&mut fields)?,
         stream: fields.boolean("stream")?.unwrap_or(false),
-        tools: fields.list("tools", (TOOLS_MAX, "elements"), tool)?,
+        tools: fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, tool)?,
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: read::response_format(&mut fields)?,
@@ -171,8 +172,13 @@ fn message(text: &str, path: &Path<'_>, left_out: &mut Vec<&'static str>) -> Res
                 let text = text.into_owned();
                 content.insert(0, Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }));
             }
-            content
-                .extend(fields.list("tool_calls", (BLOCKS_MAX, "parts"), tool_call)?.into_iter().flatten().flatten());
+            content.extend(
+                fields
+                    .list("tool_calls", LengthMax { max: BLOCKS_MAX, things: "parts" }, tool_call)?
+                    .into_iter()
+                    .flatten()
+                    .flatten(),
+            );
         }
         Role::System | Role::User => {}
     }

@@ -28,7 +28,7 @@ const KNOWN: [&str; 27] = [
 ];
 
 /// The positions in the client's body that are edited for a target.
-pub struct BodyPositions {
+pub struct OpenAiBodyPositions {
     pub model: Range<usize>,
     /// The value of `messages`.
     pub messages: Range<usize>,
@@ -63,7 +63,7 @@ impl CapPosition {
     }
 }
 
-impl SurfaceRequest for BodyPositions {
+impl SurfaceRequest for OpenAiBodyPositions {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         let members = top_level(text)?;
         let find = |name: &str| members.iter().find(|member| member.name() == name);

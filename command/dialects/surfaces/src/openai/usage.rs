@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Usage in OpenAI's format.
 #[derive(Serialize)]
-pub struct UsageOut {
+pub struct OpenAiUsage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
@@ -32,7 +32,7 @@ struct CompletionDetails {
     image_tokens: Option<u64>,
 }
 
-impl From<&TokenClasses> for UsageOut {
+impl From<&TokenClasses> for OpenAiUsage {
     /// Audio and images are shown where there are any, cached or not.
     fn from(tokens: &TokenClasses) -> Self {
         let any = |tokens: u64| (tokens > 0).then_some(tokens);

@@ -7,7 +7,7 @@ use hub::{FinishReason, Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::usage::UsageOut;
+use super::usage::OpenAiUsage;
 use crate::ids::{created_unix_s, digits};
 use crate::sse::put_data;
 use crate::{StreamHead, StreamWriter};
@@ -31,11 +31,11 @@ const fn finish_word(reason: FinishReason) -> &'static str {
 }
 
 /// The usage of a chunk. If the client asked for usage, it is null on every chunk but the last; otherwise it is absent.
-type ChunkUsage = Option<Option<UsageOut>>;
+type ChunkUsage = Option<Option<OpenAiUsage>>;
 
 /// A whole response, or a chunk of one.
 #[derive(Serialize)]
-struct Completion<'a, C> {
+struct ChatCompletion<'a, C> {
     id: &'a str,
     object: &'static str,
     created: i64,
@@ -97,9 +97,15 @@ struct CalledFunction<'a> {
     arguments: &'a str,
 }
 
+/// The members that a call has and its later pieces lack.
+struct CallBegins<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
 /// A call with its id and name, or a piece of one without them.
-fn call<'a>(index: Option<usize>, id_and_name: Option<(&'a str, &'a str)>, arguments: &'a str) -> Call<'a> {
-    let (id, name) = id_and_name.unzip();
+fn call<'a>(index: Option<usize>, begins: Option<CallBegins<'a>>, arguments: &'a str) -> Call<'a> {
+    let (id, name) = begins.map(|CallBegins { id, name }| (id, name)).unzip();
     Call {
         index,
         id,
@@ -118,7 +124,7 @@ impl<'a> Call<'a> {
 }
 
 /// Writes a streamed response as chunks. Signatures of reasoning are left out, because chunks have no field for them.
-pub struct ChunkWriter {
+pub struct ChatChunkWriter {
     id: String,
     model: String,
     created: i64,
@@ -127,7 +133,7 @@ pub struct ChunkWriter {
     begun: u128,
 }
 
-impl StreamWriter for ChunkWriter {
+impl StreamWriter for ChatChunkWriter {
     fn new(head: &StreamHead<'_>) -> Self {
         Self {
             id: answer_id(head.request_id),
@@ -145,7 +151,7 @@ impl StreamWriter for ChunkWriter {
             DeltaKind::Reasoning(text) => chunk.reasoning_content = Some(text),
             DeltaKind::Signature(_) | DeltaKind::Redacted(_) => return,
             DeltaKind::CallBegins { ordinal, id, name, signature } => {
-                chunk.tool_calls = Some([call(Some(ordinal), Some((id, name)), "").signed(signature)]);
+                chunk.tool_calls = Some([call(Some(ordinal), Some(CallBegins { id, name }), "").signed(signature)]);
             }
             DeltaKind::CallArguments { ordinal, piece } => {
                 chunk.tool_calls = Some([call(Some(ordinal), None, piece)]);
@@ -177,7 +183,7 @@ impl StreamWriter for ChunkWriter {
     }
 }
 
-impl ChunkWriter {
+impl ChatChunkWriter {
     fn put(&self, choice: ChunkChoice<'_>, out: &mut BytesMut) {
         let usage = self.include_usage.then_some(None);
         put_chunk(&self.id, &self.model, self.created, &[choice], usage, out);
@@ -185,7 +191,7 @@ impl ChunkWriter {
 }
 
 fn put_chunk(id: &str, model: &str, created: i64, choices: &[ChunkChoice<'_>], usage: ChunkUsage, out: &mut BytesMut) {
-    let chunk = Completion { id, object: "chat.completion.chunk", created, model, choices, usage };
+    let chunk = ChatCompletion { id, object: "chat.completion.chunk", created, model, choices, usage };
     put_data(out, &json::written(&chunk));
 }
 
@@ -218,7 +224,7 @@ struct AnswerMessage<'a> {
 /// Writes the response of another dialect as a `chat.completion`.
 pub fn completion(choices: &[AnswerChoice], receipt: &Receipt<'_>) -> Vec<u8> {
     let choices: Vec<_> = (0..).zip(choices).map(|(index, choice)| completion_choice(index, choice, receipt)).collect();
-    json::written(&Completion {
+    json::written(&ChatCompletion {
         id: &answer_id(receipt.request_id),
         object: "chat.completion",
         created: created_unix_s(receipt.request_id),
@@ -235,7 +241,7 @@ fn completion_choice<'a>(index: u32, choice: &'a AnswerChoice, receipt: &Receipt
             OutputBlock::Text { text } => content.get_or_insert_default().push_str(text),
             OutputBlock::Reasoning { text, .. } => reasoning.get_or_insert_default().push_str(text),
             OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }) => {
-                tool_calls.push(call(None, Some((id, name)), arguments).signed(signature.as_deref()));
+                tool_calls.push(call(None, Some(CallBegins { id, name }), arguments).signed(signature.as_deref()));
             }
         }
     }

@@ -26,7 +26,7 @@ const OWN: [&str; 7] = ["dimensions", "encoding_format", INPUT, "input_type", "m
 const NO_COUNTERPART: &str = "has no counterpart at this model's provider";
 
 /// The parts of a body that are kept.
-pub struct Request {
+pub struct OpenAiEmbeddingsRequest {
     /// The value of `model` in the body.
     pub model: Range<usize>,
     pub expected: ExpectedVectors,
@@ -36,7 +36,7 @@ pub struct Request {
     pub input_tokens_estimate: u64,
 }
 
-impl Request {
+impl OpenAiEmbeddingsRequest {
     /// Reads a body. Errors: `INVALID_REQUEST`, and `MODEL_UNPRICED` for input outside of `input`.
     pub fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         let members = top_level(text)?;
@@ -104,8 +104,8 @@ impl Request {
         let (mut texts, mut tokens) = (Vec::new(), Vec::new());
         each_input(fields.raw(INPUT).unwrap_or_default(), |one| {
             match one {
-                Input::Text(text) => texts.push(text.into()),
-                Input::Tokens { ids, .. } => tokens.push(read::raw(ids)?),
+                EmbeddingInput::Text(text) => texts.push(text.into()),
+                EmbeddingInput::Tokens { ids, .. } => tokens.push(read::raw(ids)?),
             }
             Ok(())
         })?;
@@ -158,7 +158,7 @@ fn purpose(value: &str) -> Result<Purpose, Refusal> {
 }
 
 /// One input.
-enum Input<'a> {
+enum EmbeddingInput<'a> {
     Text(std::borrow::Cow<'a, str>),
     /// A JSON list of so many token ids.
     Tokens {
@@ -168,10 +168,13 @@ enum Input<'a> {
 }
 
 /// Calls `each` for every input: a text, a list of texts, a list of token ids, or a list of such lists.
-fn each_input<'a>(value: &'a str, mut each: impl FnMut(Input<'a>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+fn each_input<'a>(
+    value: &'a str,
+    mut each: impl FnMut(EmbeddingInput<'a>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let path = Path::Root.field(INPUT);
     match json::kind(value) {
-        Kind::String => return each(Input::Text(text(value, &path)?)),
+        Kind::String => return each(EmbeddingInput::Text(text(value, &path)?)),
         Kind::Array => {}
         Kind::Null | Kind::Boolean | Kind::Number | Kind::Object => {
             return Err(path.refuse("must be a string, or a list of strings or of token ids"));
@@ -190,7 +193,7 @@ fn each_input<'a>(value: &'a str, mut each: impl FnMut(Input<'a>) -> Result<(), 
         match json::kind(element) {
             // All of them are of one kind.
             kind if Some(kind) != first => Err(element_path.refuse("is of another kind than the first")),
-            Kind::String => each(Input::Text(text(element, element_path)?)),
+            Kind::String => each(EmbeddingInput::Text(text(element, element_path)?)),
             Kind::Array => each(tokens(element, element_path)?),
             _ => Err(element_path.refuse("must be a string or a list of token ids")),
         }
@@ -203,7 +206,7 @@ fn text<'a>(value: &'a str, path: &Path<'_>) -> Result<std::borrow::Cow<'a, str>
     if text.is_empty() { Err(path.refuse("must not be an empty string")) } else { Ok(text) }
 }
 
-fn tokens<'a>(ids: &'a str, path: &Path<'_>) -> Result<Input<'a>, Refusal> {
+fn tokens<'a>(ids: &'a str, path: &Path<'_>) -> Result<EmbeddingInput<'a>, Refusal> {
     let mut count = 0;
     fields::elements(ids, path, |id, path| {
         let is_id = json::integer(id).is_some_and(|id| u32::try_from(id).is_ok());
@@ -213,7 +216,7 @@ fn tokens<'a>(ids: &'a str, path: &Path<'_>) -> Result<Input<'a>, Refusal> {
         count += 1;
         Ok(())
     })?;
-    if count == 0 { Err(path.refuse("must not be an empty list")) } else { Ok(Input::Tokens { ids, count }) }
+    if count == 0 { Err(path.refuse("must not be an empty list")) } else { Ok(EmbeddingInput::Tokens { ids, count }) }
 }
 
 /// The sizes of the inputs, which bound their tokens.
@@ -225,11 +228,11 @@ struct MeasuredInput {
 }
 
 impl MeasuredInput {
-    fn add(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
+    fn add(&mut self, input: &EmbeddingInput<'_>) -> Result<(), Refusal> {
         self.inputs += 1;
         match input {
-            Input::Text(text) => self.text_bytes += bytes(text.len()),
-            Input::Tokens { count, .. } => self.token_ids += count,
+            EmbeddingInput::Text(text) => self.text_bytes += bytes(text.len()),
+            EmbeddingInput::Tokens { count, .. } => self.token_ids += count,
         }
         Ok(())
     }

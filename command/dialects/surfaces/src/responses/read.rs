@@ -14,7 +14,7 @@ use hub::chat::read::{
 };
 use hub::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
 use hub::facts::{Facts, RequestedCap};
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path, RefusedField};
 use hub::json::{self, Kind};
 
 use super::echo::Given;
@@ -32,27 +32,33 @@ const FIELDS: [&str; 24] = [
 const LEFT_OUT: [&str; 3] = ["safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 const NO_RESPONSES: &str = "is not supported: the gateway keeps no responses, so send the whole conversation in input";
 /// Fields of the API that are refused.
-const REFUSED: [(&str, &str); 8] = [
-    ("previous_response_id", NO_RESPONSES),
-    ("conversation", NO_RESPONSES),
-    ("prompt", "is not supported: the gateway keeps no prompt templates, so send instructions and input"),
-    ("max_tool_calls", "is not supported: it limits tools that the provider runs, and only functions are supported"),
-    ("context_management", "is not supported: the gateway does not shorten conversations"),
-    ("moderation", "is not supported: the gateway moderates nothing"),
-    ("max_tokens", "is a field of Chat Completions: use max_output_tokens"),
-    ("messages", "is a field of Chat Completions: use input"),
+const REFUSED: [RefusedField; 8] = [
+    RefusedField { name: "previous_response_id", reason: NO_RESPONSES },
+    RefusedField { name: "conversation", reason: NO_RESPONSES },
+    RefusedField {
+        name: "prompt",
+        reason: "is not supported: the gateway keeps no prompt templates, so send instructions and input",
+    },
+    RefusedField {
+        name: "max_tool_calls",
+        reason: "is not supported: it limits tools that the provider runs, and only functions are supported",
+    },
+    RefusedField { name: "context_management", reason: "is not supported: the gateway does not shorten conversations" },
+    RefusedField { name: "moderation", reason: "is not supported: the gateway moderates nothing" },
+    RefusedField { name: "max_tokens", reason: "is a field of Chat Completions: use max_output_tokens" },
+    RefusedField { name: "messages", reason: "is a field of Chat Completions: use input" },
 ];
 const INCLUDE_MAX: usize = 16;
 const PROOFS: &str = "reasoning.encrypted_content";
 const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A request, fully read.
-pub struct Request {
+pub struct ResponsesRequest {
     chat: Box<ChatRequest>,
     echo: Bytes,
 }
 
-impl SurfaceRequest for Request {
+impl SurfaceRequest for ResponsesRequest {
     fn read(text: &str) -> Result<(Facts, Self), Refusal> {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let fields = Fields::read(text, &Path::Root)?;
@@ -149,7 +155,7 @@ fn is_asked_for(fields: &mut Fields<'_, '_>, name: &str) -> Result<bool, Refusal
 /// the gateway cannot keep them.
 fn logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<Logprobs>, Refusal> {
     let mut is_wanted = false;
-    fields.list("include", (INCLUDE_MAX, "elements"), |element, path| {
+    fields.list("include", LengthMax { max: INCLUDE_MAX, things: "elements" }, |element, path| {
         match &*fields::string(element, path)? {
             PROOFS => {}
             LOGPROBS => is_wanted = true,
@@ -162,7 +168,7 @@ fn logprobs(fields: &mut Fields<'_, '_>) -> Result<Option<Logprobs>, Refusal> {
 }
 
 fn tools(fields: &mut Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
-    fields.list("tools", (TOOLS_MAX, "elements"), |element, path| {
+    fields.list("tools", LengthMax { max: TOOLS_MAX, things: "elements" }, |element, path| {
         let mut fields = Fields::read(element, path)?;
         let kind = fields.required_string("type")?;
         if kind != "function" {

@@ -95,7 +95,7 @@ impl Frame<'_> {
             out.put_slice(if is_last { b"" } else { b"," });
         }
         out.put_slice(br#"],"usage":"#);
-        put_json(&usage.map(UsageOut::from), out);
+        put_json(&usage.map(ResponsesUsage::from), out);
         out.put_slice(self.echo);
         out.put_slice(br#","background":false,"previous_response_id":null,"store":false}"#);
     }
@@ -164,11 +164,11 @@ fn push_items(block: &OutputBlock, items: &mut Vec<Item>) {
 
 /// Usage in the form of the Responses API: inclusive counts.
 #[derive(Serialize)]
-struct UsageOut {
+struct ResponsesUsage {
     input_tokens: u64,
     input_tokens_details: InputDetails,
     output_tokens: u64,
-    output_tokens_details: OutputDetails,
+    output_tokens_details: ResponsesOutputDetails,
     total_tokens: u64,
 }
 
@@ -179,11 +179,11 @@ struct InputDetails {
 }
 
 #[derive(Serialize)]
-struct OutputDetails {
+struct ResponsesOutputDetails {
     reasoning_tokens: u64,
 }
 
-impl From<&TokenClasses> for UsageOut {
+impl From<&TokenClasses> for ResponsesUsage {
     fn from(tokens: &TokenClasses) -> Self {
         Self {
             input_tokens: tokens.input(),
@@ -192,7 +192,7 @@ impl From<&TokenClasses> for UsageOut {
                 cache_write_tokens: tokens.input_cache_write_tokens,
             },
             output_tokens: tokens.output(),
-            output_tokens_details: OutputDetails { reasoning_tokens: tokens.output_reasoning_tokens },
+            output_tokens_details: ResponsesOutputDetails { reasoning_tokens: tokens.output_reasoning_tokens },
             total_tokens: tokens.input().saturating_add(tokens.output()),
         }
     }

@@ -24,7 +24,7 @@ const REPEATS_AT_END: usize = 3;
 /// About how many bytes an event takes besides its members.
 const EVENT_BYTES: usize = 128;
 
-pub struct Writer {
+pub struct ResponsesWriter {
     /// The digits of the request's id.
     digits: String,
     model: String,
@@ -78,7 +78,7 @@ impl Numbered<'_> {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for ResponsesWriter {
     fn new(head: &StreamHead<'_>) -> Self {
         Self {
             digits: digits(head.request_id).to_owned(),
@@ -153,7 +153,7 @@ impl StreamWriter for Writer {
     }
 }
 
-impl Writer {
+impl ResponsesWriter {
     fn write_delta(&mut self, delta: &Delta<'_>, events: &mut Numbered<'_>) {
         match delta.kind {
             DeltaKind::Text(text) => {
@@ -361,7 +361,7 @@ mod tests {
             include_usage: false,
             echo: &echo,
         };
-        let (mut writer, mut out) = (Writer::new(&head), BytesMut::new());
+        let (mut writer, mut out) = (ResponsesWriter::new(&head), BytesMut::new());
         for (block, kind) in deltas {
             writer.write(&Delta { choice: 0, block, kind }, &mut out);
         }

@@ -53,13 +53,13 @@ struct AnthropicBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Definition<'a>>,
+    tools: Vec<AnthropicDefinition<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<AnthropicToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<ClaudeThinking<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_config: Option<OutputConfig<'a>>,
+    output_config: Option<AnthropicOutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<User<'a>>,
 }
@@ -67,15 +67,15 @@ struct AnthropicBody<'a> {
 #[derive(Serialize)]
 struct AnthropicMessage<'a> {
     role: &'static str,
-    content: Vec<ContentBlock<'a>>,
+    content: Vec<AnthropicContentBlock<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum ContentBlock<'a> {
+enum AnthropicContentBlock<'a> {
     ToolResult {
         tool_use_id: Cow<'a, str>,
-        content: Vec<ContentBlock<'a>>,
+        content: Vec<AnthropicContentBlock<'a>>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ enum ContentBlock<'a> {
     },
 }
 
-impl ContentBlock<'_> {
+impl AnthropicContentBlock<'_> {
     /// Where the mark of a cache point goes; `None` for blocks that take none.
     const fn cache_control(&mut self) -> Option<&mut Option<CacheControl>> {
         match self {
@@ -140,7 +140,7 @@ enum AnthropicSource<'a> {
 #[serde(untagged)]
 enum System<'a> {
     Text(String),
-    Blocks(Vec<ContentBlock<'a>>),
+    Blocks(Vec<AnthropicContentBlock<'a>>),
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -161,7 +161,7 @@ impl From<CacheLifetime> for CacheControl {
 }
 
 #[derive(Serialize)]
-struct Definition<'a> {
+struct AnthropicDefinition<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -197,7 +197,7 @@ pub enum ClaudeThinking<'a> {
 }
 
 #[derive(Serialize)]
-struct OutputConfig<'a> {
+struct AnthropicOutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -276,7 +276,7 @@ fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
     }
     messages.retain(|turn| !turn.content.is_empty());
     for turn in &mut messages {
-        turn.content.sort_by_key(|content_block| !matches!(content_block, ContentBlock::ToolResult { .. }));
+        turn.content.sort_by_key(|content_block| !matches!(content_block, AnthropicContentBlock::ToolResult { .. }));
     }
     match messages.is_empty() {
         true => Err(Path::Root.field("messages").refuse("must have one that is not a system message and not empty")),
@@ -285,11 +285,11 @@ fn messages(chat: &ChatRequest) -> Result<Vec<AnthropicMessage<'_>>, Refusal> {
 }
 
 /// Adds blocks; a cache point marks the one before it.
-fn add_blocks<'a>(blocks: impl IntoIterator<Item = &'a Block>, content: &mut Vec<ContentBlock<'a>>) {
+fn add_blocks<'a>(blocks: impl IntoIterator<Item = &'a Block>, content: &mut Vec<AnthropicContentBlock<'a>>) {
     for block in blocks {
         match block {
             Block::CachePoint(lifetime) => {
-                if let Some(mark) = content.last_mut().and_then(ContentBlock::cache_control) {
+                if let Some(mark) = content.last_mut().and_then(AnthropicContentBlock::cache_control) {
                     *mark = Some((*lifetime).into());
                 }
             }
@@ -298,22 +298,22 @@ fn add_blocks<'a>(blocks: impl IntoIterator<Item = &'a Block>, content: &mut Vec
     }
 }
 
-const fn plain_text(text: &str) -> ContentBlock<'_> {
-    ContentBlock::Text { text, cache_control: None }
+const fn plain_text(text: &str) -> AnthropicContentBlock<'_> {
+    AnthropicContentBlock::Text { text, cache_control: None }
 }
 
-fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
+fn content_block(block: &Block) -> Option<AnthropicContentBlock<'_>> {
     Some(match block {
         Block::Text(text) if text.is_empty() => return None,
         Block::Text(text) => plain_text(text),
-        Block::Image(image) => ContentBlock::Image {
+        Block::Image(image) => AnthropicContentBlock::Image {
             source: match &image.source {
                 ImageSource::Url(url) => AnthropicSource::Url { url },
                 ImageSource::Inline { media_type, base64 } => AnthropicSource::Base64 { media_type, data: base64 },
             },
             cache_control: None,
         },
-        Block::Document(document) => ContentBlock::Document {
+        Block::Document(document) => AnthropicContentBlock::Document {
             source: match &document.source {
                 DocumentSource::Url(url) => AnthropicSource::Url { url },
                 DocumentSource::Inline { media_type, base64 } => AnthropicSource::Base64 { media_type, data: base64 },
@@ -325,17 +325,19 @@ fn content_block(block: &Block) -> Option<ContentBlock<'_>> {
         Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => return None,
         Block::ToolCall(call) => {
             let input = call.arguments_object()?;
-            ContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input, cache_control: None }
+            AnthropicContentBlock::ToolUse { id: safe_id(&call.id), name: &call.name, input, cache_control: None }
         }
         Block::ToolResult(ToolResult { id, content, is_error }) => {
             let mut inside = Vec::with_capacity(content.len());
             add_blocks(content, &mut inside);
             let (tool_use_id, is_error) = (safe_id(id), *is_error);
-            ContentBlock::ToolResult { tool_use_id, content: inside, is_error, cache_control: None }
+            AnthropicContentBlock::ToolResult { tool_use_id, content: inside, is_error, cache_control: None }
         }
-        Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => ContentBlock::RedactedThinking { data },
+        Block::Reasoning(ReasoningBlock { redacted: Some(data), .. }) => {
+            AnthropicContentBlock::RedactedThinking { data }
+        }
         Block::Reasoning(thought) => {
-            ContentBlock::Thinking { thinking: &thought.text, signature: thought.unmarked_signature()? }
+            AnthropicContentBlock::Thinking { thinking: &thought.text, signature: thought.unmarked_signature()? }
         }
         Block::CachePoint(_) => return None,
     })
@@ -346,8 +348,8 @@ fn safe_id(id: &str) -> Cow<'_, str> {
     call_id::fitted(id, usize::MAX, |letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
 }
 
-fn definition(tool: &Tool) -> Definition<'_> {
-    Definition {
+fn definition(tool: &Tool) -> AnthropicDefinition<'_> {
+    AnthropicDefinition {
         name: &tool.name,
         description: tool.description.as_deref(),
         input_schema: tool.parameters.as_deref().or_else(|| serde_json::from_str(NO_PARAMETERS).ok()),
@@ -398,7 +400,7 @@ pub fn effort(chat: &ChatRequest) -> Option<&str> {
     }
 }
 
-fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal> {
+fn output_config(chat: &ChatRequest) -> Result<Option<AnthropicOutputConfig<'_>>, Refusal> {
     let effort = effort(chat);
     let format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
@@ -407,5 +409,5 @@ fn output_config(chat: &ChatRequest) -> Result<Option<OutputConfig<'_>>, Refusal
         }
     };
     let is_empty = effort.is_none() && format.is_none();
-    Ok((!is_empty).then_some(OutputConfig { effort, format }))
+    Ok((!is_empty).then_some(AnthropicOutputConfig { effort, format }))
 }

@@ -14,15 +14,15 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event does not hav
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct AnthropicReader {
     /// Blocks with content so far.
     blocks: usize,
     calls: usize,
-    open: Option<OpenBlock>,
+    open: Option<AnthropicOpenBlock>,
 }
 
 /// The block that is being streamed.
-struct OpenBlock {
+struct AnthropicOpenBlock {
     upstream_index: u64,
     /// Its number among the blocks with content; known once it has some.
     block: Option<usize>,
@@ -38,7 +38,7 @@ struct OpenCall {
     has_pieces: bool,
 }
 
-impl StreamReader for Reader {
+impl StreamReader for AnthropicReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -50,7 +50,7 @@ impl StreamReader for Reader {
         let [kind, message, index, block, delta, usage, error] =
             json::pick(data, ["type", "message", "index", "content_block", "delta", "usage", "error"])?;
         let index = index.and_then(json::integer).unwrap_or(0);
-        let mut reading = Reading { reader: self, metered, each };
+        let mut reading = AnthropicReading { reader: self, metered, each };
         match &*kind.and_then(json::string).unwrap_or_default() {
             "message_start" => begin(message, reading.metered)?,
             "content_block_start" => reading.open(index, block)?,
@@ -81,13 +81,13 @@ impl StreamReader for Reader {
 }
 
 /// One event that is being read.
-struct Reading<'r, F> {
-    reader: &'r mut Reader,
+struct AnthropicReading<'r, F> {
+    reader: &'r mut AnthropicReader,
     metered: &'r mut Metered,
     each: &'r mut F,
 }
 
-impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
+impl<F: FnMut(Delta<'_>)> AnthropicReading<'_, F> {
     fn open(&mut self, upstream_index: u64, block: Option<&str>) -> Result<(), UpstreamFault> {
         self.close();
         if self.reader.blocks == ANSWER_BLOCKS_MAX {
@@ -97,7 +97,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
             block.ok_or(MALFORMED)?,
             ["type", "text", "thinking", "signature", "data", "id", "name", "input"],
         )?;
-        self.reader.open = Some(OpenBlock { upstream_index, block: None, call: None, shows_thoughts: false });
+        self.reader.open = Some(AnthropicOpenBlock { upstream_index, block: None, call: None, shows_thoughts: false });
         match &*text_of(kind)? {
             "text" => self.add_text(&text_of(text)?, DeltaKind::Text),
             "thinking" => {
@@ -158,7 +158,9 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     /// Ends the open block. A call without pieces gets the arguments of its beginning, because clients expect JSON.
     fn close(&mut self) {
-        let Some(OpenBlock { block: Some(block), call: Some(call), .. }) = self.reader.open.take() else { return };
+        let Some(AnthropicOpenBlock { block: Some(block), call: Some(call), .. }) = self.reader.open.take() else {
+            return;
+        };
         if !call.has_pieces {
             self.metered.add_text(&call.whole);
             (self.each)(Delta {

@@ -95,7 +95,7 @@ impl AnthropicCounts {
             input_cache_write_tokens: self.written,
             // Tokens that the split does not explain were written for five minutes, which is the default.
             input_cache_write_by_ttl: match self.has_lifetimes {
-                true => lifetimes([("5m", self.written - self.written_for_an_hour), ("1h", self.written_for_an_hour)]),
+                true => lifetimes(self.written - self.written_for_an_hour, self.written_for_an_hour),
                 false => BTreeMap::new(),
             },
             ..TokenClasses::default()
@@ -103,7 +103,8 @@ impl AnthropicCounts {
     }
 }
 
-fn lifetimes(split: [(&str, u64); 2]) -> BTreeMap<String, u64> {
+fn lifetimes(for_five_minutes: u64, for_an_hour: u64) -> BTreeMap<String, u64> {
+    let split = [("5m", for_five_minutes), ("1h", for_an_hour)];
     split.into_iter().filter(|(_, tokens)| *tokens > 0).map(|(ttl, tokens)| (ttl.to_owned(), tokens)).collect()
 }
 

@@ -26,13 +26,13 @@ use super::names;
 #[derive(Serialize)]
 pub struct ConverseMessage<'a> {
     role: &'static str,
-    content: Vec<ContentBlock<'a>>,
+    content: Vec<BedrockContentBlock<'a>>,
 }
 
 /// A block of a message, of a tool's result, or of the system prompt.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum ContentBlock<'a> {
+pub enum BedrockContentBlock<'a> {
     Text(Cow<'a, str>),
     Image(ImageBlock<'a>),
     Document(DocumentBlock<'a>),
@@ -45,7 +45,7 @@ pub enum ContentBlock<'a> {
     #[serde(rename_all = "camelCase")]
     ToolResult {
         tool_use_id: Cow<'a, str>,
-        content: Vec<ContentBlock<'a>>,
+        content: Vec<BedrockContentBlock<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'static str>,
     },
@@ -99,7 +99,7 @@ impl CachePoint {
 }
 
 /// The system prompt: the target's prefix, and the system messages in order.
-pub fn system<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>, family: Family) -> Vec<ContentBlock<'a>> {
+pub fn system<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>, family: Family) -> Vec<BedrockContentBlock<'a>> {
     let mut system = Vec::new();
     add_text(prefix.unwrap_or_default(), &mut system);
     let messages = chat.messages.iter().filter(|message| message.role == Role::System);
@@ -148,8 +148,8 @@ impl ConverseMessage<'_> {
         let (mut results, mut others, mut is_result) = (Vec::new(), Vec::new(), false);
         for block in std::mem::take(&mut self.content) {
             match block {
-                ContentBlock::ToolResult { .. } => is_result = true,
-                ContentBlock::CachePoint(_) => {}
+                BedrockContentBlock::ToolResult { .. } => is_result = true,
+                BedrockContentBlock::CachePoint(_) => {}
                 _ => is_result = false,
             }
             if is_result { results.push(block) } else { others.push(block) }
@@ -168,23 +168,32 @@ struct BlockWriter {
 
 impl BlockWriter {
     /// Adds a block of message number `at`.
-    fn add<'a>(&mut self, block: &'a Block, at: usize, content: &mut Vec<ContentBlock<'a>>) -> Result<(), Refusal> {
+    fn add<'a>(
+        &mut self,
+        block: &'a Block,
+        at: usize,
+        content: &mut Vec<BedrockContentBlock<'a>>,
+    ) -> Result<(), Refusal> {
         match block {
             Block::Text(text) => add_text(text, content),
-            Block::Image(image) => content.push(ContentBlock::Image(image_block(image, at)?)),
-            Block::Document(document) => content.push(ContentBlock::Document(self.document_block(document, at)?)),
+            Block::Image(image) => content.push(BedrockContentBlock::Image(image_block(image, at)?)),
+            Block::Document(document) => {
+                content.push(BedrockContentBlock::Document(self.document_block(document, at)?))
+            }
             Block::ToolCall(ToolCall { id, name, .. }) if id.is_empty() && name.is_empty() => {}
             Block::ToolCall(ToolCall { id, name, arguments, .. }) if self.as_text => {
-                content.push(ContentBlock::Text(format!("[call {id} of {name}: {arguments}]").into()));
+                content.push(BedrockContentBlock::Text(format!("[call {id} of {name}: {arguments}]").into()));
             }
-            Block::ToolCall(call) => content.extend(call.arguments_object().map(|input| ContentBlock::ToolUse {
-                tool_use_id: names::call_id(&call.id),
-                name: names::tool_name(&call.name),
-                input,
-            })),
+            Block::ToolCall(call) => {
+                content.extend(call.arguments_object().map(|input| BedrockContentBlock::ToolUse {
+                    tool_use_id: names::call_id(&call.id),
+                    name: names::tool_name(&call.name),
+                    input,
+                }))
+            }
             Block::ToolResult(result) => self.add_result(result, at, content)?,
             Block::Reasoning(reasoning) if self.family.takes_reasoning() => {
-                content.extend(reasoning_content(reasoning).map(ContentBlock::ReasoningContent));
+                content.extend(reasoning_content(reasoning).map(BedrockContentBlock::ReasoningContent));
             }
             Block::Reasoning(_) => {}
             Block::CachePoint(lifetime) => add_cache_point(*lifetime, self.family, content),
@@ -196,12 +205,12 @@ impl BlockWriter {
         &mut self,
         result: &'a ToolResult,
         at: usize,
-        content: &mut Vec<ContentBlock<'a>>,
+        content: &mut Vec<BedrockContentBlock<'a>>,
     ) -> Result<(), Refusal> {
         let ToolResult { id, content: blocks, is_error } = result;
         if self.as_text {
             let what = if *is_error { "error" } else { "result" };
-            content.push(ContentBlock::Text(format!("[{what} of call {id}]").into()));
+            content.push(BedrockContentBlock::Text(format!("[{what} of call {id}]").into()));
             return blocks.iter().try_for_each(|block| self.add(block, at, content));
         }
         let mut inside = Vec::with_capacity(blocks.len());
@@ -209,7 +218,7 @@ impl BlockWriter {
             self.add(block, at, &mut inside)?;
         }
         let status = if *is_error { Some("error") } else { None };
-        content.push(ContentBlock::ToolResult { tool_use_id: names::call_id(id), content: inside, status });
+        content.push(BedrockContentBlock::ToolResult { tool_use_id: names::call_id(id), content: inside, status });
         // Converse takes none within a result.
         for block in blocks {
             if let Block::CachePoint(lifetime) = block {
@@ -246,17 +255,17 @@ fn refused(at: usize, reason: &str) -> Refusal {
 }
 
 /// Leaves out blank text.
-fn add_text<'a>(text: &'a str, content: &mut Vec<ContentBlock<'a>>) {
+fn add_text<'a>(text: &'a str, content: &mut Vec<BedrockContentBlock<'a>>) {
     if !text.trim().is_empty() {
-        content.push(ContentBlock::Text(text.into()));
+        content.push(BedrockContentBlock::Text(text.into()));
     }
 }
 
 /// Leaves out a cache point with nothing new before it, and those for models that take none.
-fn add_cache_point(lifetime: CacheLifetime, family: Family, content: &mut Vec<ContentBlock<'_>>) {
-    let has_new = content.last().is_some_and(|last| !matches!(last, ContentBlock::CachePoint(_)));
+fn add_cache_point(lifetime: CacheLifetime, family: Family, content: &mut Vec<BedrockContentBlock<'_>>) {
+    let has_new = content.last().is_some_and(|last| !matches!(last, BedrockContentBlock::CachePoint(_)));
     if has_new && family.caches_prompts() {
-        content.push(ContentBlock::CachePoint(CachePoint::of(lifetime, family)));
+        content.push(BedrockContentBlock::CachePoint(CachePoint::of(lifetime, family)));
     }
 }
 

@@ -18,7 +18,7 @@ use hub::json;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::content::{self, CachePoint, ContentBlock, ConverseMessage};
+use super::content::{self, BedrockContentBlock, CachePoint, ConverseMessage};
 use super::family::{self, Family, ModelFields};
 use super::names;
 use crate::OutboundTarget;
@@ -31,13 +31,13 @@ const NO_PARAMETERS: &str = r#"{"type":"object"}"#;
 #[serde(rename_all = "camelCase")]
 struct ConverseBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    system: Vec<ContentBlock<'a>>,
+    system: Vec<BedrockContentBlock<'a>>,
     messages: Vec<ConverseMessage<'a>>,
     inference_config: InferenceConfig<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_config: Option<ToolConfig<'a>>,
+    tool_config: Option<BedrockToolConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_config: Option<OutputConfig<'a>>,
+    output_config: Option<BedrockOutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     additional_model_request_fields: Option<ModelFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ struct InferenceConfig<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToolConfig<'a> {
+struct BedrockToolConfig<'a> {
     tools: Vec<ToolEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<ConverseToolChoice<'a>>,
@@ -99,7 +99,7 @@ enum ConverseToolChoice<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OutputConfig<'a> {
+struct BedrockOutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text_format: Option<TextFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
 }
 
 /// `None` if no tool may be called.
-fn tool_config(chat: &ChatRequest, family: Family) -> Result<Option<ToolConfig<'_>>, Refusal> {
+fn tool_config(chat: &ChatRequest, family: Family) -> Result<Option<BedrockToolConfig<'_>>, Refusal> {
     let tool_choice = match &chat.tool_choice {
         _ if chat.tools.is_empty() => return Ok(None),
         Some(ToolChoice::None) => return Ok(None),
@@ -165,7 +165,7 @@ fn tool_config(chat: &ChatRequest, family: Family) -> Result<Option<ToolConfig<'
         let lifetime = tool.cache_point.filter(|_| family.caches_tools());
         tools.extend(lifetime.map(|lifetime| ToolEntry::CachePoint(CachePoint::of(lifetime, family))));
     }
-    Ok(Some(ToolConfig { tools, tool_choice }))
+    Ok(Some(BedrockToolConfig { tools, tool_choice }))
 }
 
 fn specification(tool: &Tool, at: usize) -> Result<ToolEntry<'_>, Refusal> {
@@ -183,7 +183,7 @@ fn specification(tool: &Tool, at: usize) -> Result<ToolEntry<'_>, Refusal> {
     })
 }
 
-fn output_config(chat: &ChatRequest, family: Family) -> Result<Option<OutputConfig<'_>>, Refusal> {
+fn output_config(chat: &ChatRequest, family: Family) -> Result<Option<BedrockOutputConfig<'_>>, Refusal> {
     let text_format = match &chat.response_format {
         None | Some(ResponseFormat::Text | ResponseFormat::JsonObject) => None,
         Some(ResponseFormat::JsonSchema { name, description, schema, .. }) => {
@@ -197,5 +197,5 @@ fn output_config(chat: &ChatRequest, family: Family) -> Result<Option<OutputConf
     };
     let effort = family::effort(chat, family);
     let is_empty = text_format.is_none() && effort.is_none();
-    Ok((!is_empty).then_some(OutputConfig { text_format, effort }))
+    Ok((!is_empty).then_some(BedrockOutputConfig { text_format, effort }))
 }

@@ -15,25 +15,25 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an event does not hav
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct BedrockReader {
     /// Blocks with content so far.
     blocks: usize,
     calls: usize,
-    open: Option<OpenBlock>,
+    open: Option<BedrockOpenBlock>,
     /// `messageStop` was seen. The usage follows it.
     stopped: bool,
 }
 
 /// The block that is being streamed.
-struct OpenBlock {
+struct BedrockOpenBlock {
     upstream_index: u64,
-    content: Content,
+    content: BedrockContent,
     /// True if it has thoughts that can be read.
     shows_thoughts: bool,
 }
 
 #[derive(Clone, Copy)]
-enum Content {
+enum BedrockContent {
     /// Nothing yet.
     Empty,
     Text(usize),
@@ -47,7 +47,7 @@ enum Content {
     Ignored,
 }
 
-impl StreamReader for Reader {
+impl StreamReader for BedrockReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -59,7 +59,7 @@ impl StreamReader for Reader {
         }
         let data = event.data;
         json::check(data)?;
-        let mut reading = Reading { reader: self, metered, each };
+        let mut reading = BedrockReading { reader: self, metered, each };
         match event.name {
             "contentBlockStart" => reading.start(data)?,
             "contentBlockDelta" => reading.piece(data)?,
@@ -89,30 +89,30 @@ impl StreamReader for Reader {
 }
 
 /// One event that is being read.
-struct Reading<'r, F> {
-    reader: &'r mut Reader,
+struct BedrockReading<'r, F> {
+    reader: &'r mut BedrockReader,
     metered: &'r mut Metered,
     each: &'r mut F,
 }
 
-impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
+impl<F: FnMut(Delta<'_>)> BedrockReading<'_, F> {
     fn start(&mut self, data: &str) -> Result<(), UpstreamFault> {
         let [index, start] = json::pick(data, ["contentBlockIndex", "start"])?;
         let [call] = json::pick(start.unwrap_or("{}"), ["toolUse"])?;
         let Some(call) = call else {
             // Its pieces say what it is: text, an image, the result of a built-in tool.
-            self.open(index_of(index), Content::Empty);
+            self.open(index_of(index), BedrockContent::Empty);
             return Ok(());
         };
         let [id, name, kind] = json::pick(call, ["toolUseId", "name", "type"])?;
         if is_built_in(kind) {
-            self.open(index_of(index), Content::Ignored);
+            self.open(index_of(index), BedrockContent::Ignored);
             return Ok(());
         }
         let (block, ordinal) = (self.next_block()?, self.reader.calls);
         let (id, name) = (id_of(id, block)?, name_of(name)?);
         self.reader.calls += 1;
-        self.open(index_of(index), Content::Call { block, ordinal, has_pieces: false });
+        self.open(index_of(index), BedrockContent::Call { block, ordinal, has_pieces: false });
         self.metered.calls_tools = true;
         self.metered.add_text(&name);
         let kind = DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature: None };
@@ -125,7 +125,7 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         let index = index_of(index);
         // A block of text or reasoning may have no start.
         if self.reader.open.as_ref().is_none_or(|open| open.upstream_index != index) {
-            self.open(index, Content::Empty);
+            self.open(index, BedrockContent::Empty);
         }
         let [text, call, reasoning] = json::pick(delta.unwrap_or("{}"), ["text", "toolUse", "reasoningContent"])?;
         if let Some(text) = text {
@@ -145,14 +145,14 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
     }
 
     /// Opens a block. The one before it ends, whether or not the upstream said so.
-    fn open(&mut self, upstream_index: u64, content: Content) {
+    fn open(&mut self, upstream_index: u64, content: BedrockContent) {
         self.close();
-        self.reader.open = Some(OpenBlock { upstream_index, content, shows_thoughts: false });
+        self.reader.open = Some(BedrockOpenBlock { upstream_index, content, shows_thoughts: false });
     }
 
     /// Ends the open block. A call without pieces gets empty arguments, because clients expect JSON.
     fn close(&mut self) {
-        let Some(OpenBlock { content: Content::Call { block, ordinal, has_pieces: false }, .. }) =
+        let Some(BedrockOpenBlock { content: BedrockContent::Call { block, ordinal, has_pieces: false }, .. }) =
             self.reader.open.take()
         else {
             return;
@@ -162,10 +162,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     fn add_text(&mut self, text: &str) -> Result<(), UpstreamFault> {
         let block = match self.content() {
-            Content::Ignored => return Ok(()),
+            BedrockContent::Ignored => return Ok(()),
             _ if text.is_empty() => return Ok(()),
-            Content::Text(block) => block,
-            _ => self.begin(Content::Text)?,
+            BedrockContent::Text(block) => block,
+            _ => self.begin(BedrockContent::Text)?,
         };
         self.metered.add_text(text);
         (self.each)(Delta { choice: 0, block, kind: DeltaKind::Text(text) });
@@ -178,10 +178,10 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         kind: impl FnOnce(&'t str) -> DeltaKind<'t>,
     ) -> Result<(), UpstreamFault> {
         let block = match self.content() {
-            Content::Ignored => return Ok(()),
+            BedrockContent::Ignored => return Ok(()),
             _ if text.is_empty() => return Ok(()),
-            Content::Reasoning(block) => block,
-            _ => self.begin(Content::Reasoning)?,
+            BedrockContent::Reasoning(block) => block,
+            _ => self.begin(BedrockContent::Reasoning)?,
         };
         let kind = kind(text);
         match kind {
@@ -201,14 +201,14 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
 
     fn add_arguments(&mut self, piece: &str) -> Result<(), UpstreamFault> {
         match self.content() {
-            Content::Ignored => Ok(()),
-            Content::Call { .. } if piece.is_empty() => Ok(()),
-            Content::Call { block, ordinal, .. } => {
-                self.set_content(Content::Call { block, ordinal, has_pieces: true });
+            BedrockContent::Ignored => Ok(()),
+            BedrockContent::Call { .. } if piece.is_empty() => Ok(()),
+            BedrockContent::Call { block, ordinal, .. } => {
+                self.set_content(BedrockContent::Call { block, ordinal, has_pieces: true });
                 self.send_arguments(block, ordinal, piece);
                 Ok(())
             }
-            Content::Empty | Content::Text(_) | Content::Reasoning(_) => {
+            BedrockContent::Empty | BedrockContent::Text(_) | BedrockContent::Reasoning(_) => {
                 Err(UpstreamFault::Malformed("arguments of a call that has not begun"))
             }
         }
@@ -219,19 +219,19 @@ impl<F: FnMut(Delta<'_>)> Reading<'_, F> {
         (self.each)(Delta { choice: 0, block, kind: DeltaKind::CallArguments { ordinal, piece } });
     }
 
-    fn content(&self) -> Content {
-        self.reader.open.as_ref().map_or(Content::Empty, |open| open.content)
+    fn content(&self) -> BedrockContent {
+        self.reader.open.as_ref().map_or(BedrockContent::Empty, |open| open.content)
     }
 
-    fn set_content(&mut self, content: Content) {
+    fn set_content(&mut self, content: BedrockContent) {
         if let Some(open) = &mut self.reader.open {
             open.content = content;
         }
     }
 
     /// Begins content of another kind in the open block.
-    fn begin(&mut self, content: fn(usize) -> Content) -> Result<usize, UpstreamFault> {
-        if matches!(self.content(), Content::Call { .. }) {
+    fn begin(&mut self, content: fn(usize) -> BedrockContent) -> Result<usize, UpstreamFault> {
+        if matches!(self.content(), BedrockContent::Call { .. }) {
             return Err(MALFORMED);
         }
         let block = self.next_block()?;

@@ -16,14 +16,14 @@ use crate::{ProviderKind, StreamReader, StreamState};
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct CohereReader {
     blocks: BlockNumbers,
-    calls: Vec<StartedCall>,
+    calls: Vec<CohereStartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
 }
 
-struct StartedCall {
+struct CohereStartedCall {
     block: usize,
 }
 
@@ -70,7 +70,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
 }
 
-impl StreamReader for Reader {
+impl StreamReader for CohereReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -117,11 +117,11 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        self.calls.capacity() * size_of::<StartedCall>() + self.newest.len() * size_of::<(u64, usize)>()
+        self.calls.capacity() * size_of::<CohereStartedCall>() + self.newest.len() * size_of::<(u64, usize)>()
     }
 }
 
-impl Reader {
+impl CohereReader {
     /// Concludes the measurements. Errors: the response ended with an error.
     fn end(&self, metered: &mut Metered, each: &mut impl FnMut(Delta<'_>)) -> Result<StreamState, UpstreamFault> {
         conclude(metered)?;
@@ -177,7 +177,7 @@ impl Reader {
             let begun = call_of(call, self.calls.len(), metered)?;
             self.must_fit()?;
             let (block, ordinal) = (self.blocks.of_call(), self.calls.len());
-            self.calls.push(StartedCall { block });
+            self.calls.push(CohereStartedCall { block });
             self.newest.insert(index, ordinal);
             let kind = DeltaKind::CallBegins { ordinal, id: &begun.id, name: &begun.name, signature: None };
             each(Delta { choice: 0, block, kind });
@@ -187,7 +187,7 @@ impl Reader {
             return Ok(());
         }
         let started = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
-        let (ordinal, StartedCall { block }) =
+        let (ordinal, CohereStartedCall { block }) =
             started.ok_or(UpstreamFault::Malformed("arguments of a call that has not begun"))?;
         let piece =
             text_or_empty(json::field(call, "function").and_then(|function| json::field(function, "arguments")))?;

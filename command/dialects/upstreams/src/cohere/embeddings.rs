@@ -22,7 +22,7 @@ pub const API: EmbeddingsApi = EmbeddingsApi { path: |_| "/v2/embed".into(), req
 const TEXTS_MAX: usize = 96;
 
 #[derive(Serialize)]
-struct CohereBody<'a> {
+struct CohereEmbeddingsBody<'a> {
     model: &'a str,
     texts: &'a [String],
     input_type: &'static str,
@@ -48,7 +48,7 @@ fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refus
         Some(Purpose::Classification) => "classification",
         Some(Purpose::Clustering) => "clustering",
     };
-    let body = CohereBody {
+    let body = CohereEmbeddingsBody {
         model,
         texts,
         input_type,

@@ -24,19 +24,19 @@ use crate::OutboundTarget;
 use crate::lines::in_lines;
 
 #[derive(Serialize)]
-struct CohereBody<'a> {
+struct CohereChatBody<'a> {
     model: &'a str,
     messages: Vec<CohereMessage<'a>>,
     stream: bool,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Function<Definition<'a>>>,
+    tools: Vec<CohereFunction<CohereDefinition<'a>>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     strict_tools: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Format<'a>>,
+    response_format: Option<CohereFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,46 +59,46 @@ struct CohereBody<'a> {
 struct CohereMessage<'a> {
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Content<'a>>,
+    content: Option<CohereContent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_plan: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<CohereCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Content<'a> {
+enum CohereContent<'a> {
     Text(Cow<'a, str>),
-    Parts(Vec<Part<'a>>),
+    Parts(Vec<CoherePart<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
+enum CoherePart<'a> {
     Text { text: &'a str },
     Thinking { thinking: &'a str },
-    ImageUrl { image_url: Picture<'a> },
+    ImageUrl { image_url: CoherePicture<'a> },
 }
 
 #[derive(Serialize)]
-struct Picture<'a> {
+struct CoherePicture<'a> {
     url: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Call<'a> {
+struct CohereCall<'a> {
     id: &'a str,
     #[serde(flatten)]
-    function: Function<Called<'a>>,
+    function: CohereFunction<CohereCalled<'a>>,
 }
 
 #[derive(Serialize)]
-struct Called<'a> {
+struct CohereCalled<'a> {
     name: &'a str,
     /// A JSON object: Cohere reads it.
     arguments: String,
@@ -106,13 +106,13 @@ struct Called<'a> {
 
 /// `{"type":"function","function":…}`
 #[derive(Serialize)]
-struct Function<T> {
+struct CohereFunction<T> {
     r#type: &'static str,
     function: T,
 }
 
 #[derive(Serialize)]
-struct Definition<'a> {
+struct CohereDefinition<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -120,7 +120,7 @@ struct Definition<'a> {
 }
 
 #[derive(Serialize)]
-struct Format<'a> {
+struct CohereFormat<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     json_schema: Option<&'a RawValue>,
@@ -133,15 +133,15 @@ struct Thinking {
     token_budget: Option<u64>,
 }
 
-const fn function<T>(function: T) -> Function<T> {
-    Function { r#type: "function", function }
+const fn function<T>(function: T) -> CohereFunction<T> {
+    CohereFunction { r#type: "function", function }
 }
 
 /// The body for Cohere. Errors: `INVALID_REQUEST` for a value that it cannot express.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let sampling = &chat.sampling;
     let (tools, tool_choice) = tools(chat)?;
-    let body = CohereBody {
+    let body = CohereChatBody {
         model: target.model,
         messages: messages(chat, target.system_prefix)?,
         stream: chat.stream,
@@ -177,19 +177,21 @@ fn tools(chat: &ChatRequest) -> Result<(&[Tool], Option<&'static str>), Refusal>
     })
 }
 
-fn definition(tool: &Tool) -> Function<Definition<'_>> {
+fn definition(tool: &Tool) -> CohereFunction<CohereDefinition<'_>> {
     let parameters = match &tool.parameters {
         Some(parameters) => Cow::Borrowed(&**parameters),
         None => Cow::Owned(raw(r#"{"type":"object","properties":{}}"#)),
     };
-    function(Definition { name: &tool.name, description: tool.description.as_deref(), parameters })
+    function(CohereDefinition { name: &tool.name, description: tool.description.as_deref(), parameters })
 }
 
-fn format(chat: &ChatRequest) -> Option<Format<'_>> {
+fn format(chat: &ChatRequest) -> Option<CohereFormat<'_>> {
     match chat.response_format.as_ref()? {
         ResponseFormat::Text => None,
-        ResponseFormat::JsonObject => Some(Format { r#type: "json_object", json_schema: None }),
-        ResponseFormat::JsonSchema { schema, .. } => Some(Format { r#type: "json_object", json_schema: Some(schema) }),
+        ResponseFormat::JsonObject => Some(CohereFormat { r#type: "json_object", json_schema: None }),
+        ResponseFormat::JsonSchema { schema, .. } => {
+            Some(CohereFormat { r#type: "json_object", json_schema: Some(schema) })
+        }
     }
 }
 
@@ -225,7 +227,7 @@ fn raw(text: &'static str) -> Box<RawValue> {
 
 fn messages<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Result<Vec<CohereMessage<'a>>, Refusal> {
     let mut written = Vec::with_capacity(chat.messages.len() + 1);
-    written.extend(prefix.map(|prefix| plain("system", Content::Text(prefix.into()))));
+    written.extend(prefix.map(|prefix| plain("system", CohereContent::Text(prefix.into()))));
     let prefixed = written.len();
     for message in &chat.messages {
         add(message, &mut written);
@@ -236,7 +238,7 @@ fn messages<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Result<Vec<Co
     }
 }
 
-const fn plain<'a>(role: &'static str, content: Content<'a>) -> CohereMessage<'a> {
+const fn plain<'a>(role: &'static str, content: CohereContent<'a>) -> CohereMessage<'a> {
     CohereMessage { role, content: Some(content), tool_plan: None, tool_calls: Vec::new(), tool_call_id: None }
 }
 
@@ -244,53 +246,55 @@ const fn plain<'a>(role: &'static str, content: Content<'a>) -> CohereMessage<'a
 fn add<'a>(message: &'a Message, written: &mut Vec<CohereMessage<'a>>) {
     for block in &message.content {
         if let Block::ToolResult(result) = block {
-            let content = Content::Text(in_lines(result.content.iter().filter_map(Block::text)));
+            let content = CohereContent::Text(in_lines(result.content.iter().filter_map(Block::text)));
             written.push(CohereMessage { tool_call_id: Some(&result.id), ..plain("tool", content) });
         }
     }
     let texts = || message.content.iter().filter_map(Block::text);
     match message.role {
-        Role::System if texts().next().is_some() => written.push(plain("system", Content::Text(in_lines(texts())))),
+        Role::System if texts().next().is_some() => {
+            written.push(plain("system", CohereContent::Text(in_lines(texts()))))
+        }
         Role::User => written.extend(user(&message.content).map(|content| plain("user", content))),
         Role::Assistant => written.extend(assistant(&message.content)),
         Role::System | Role::Tool => {}
     }
 }
 
-fn user(content: &[Block]) -> Option<Content<'_>> {
+fn user(content: &[Block]) -> Option<CohereContent<'_>> {
     if let [Block::Text(text)] = content {
-        return Some(Content::Text(Cow::Borrowed(text)));
+        return Some(CohereContent::Text(Cow::Borrowed(text)));
     }
     let parts = content.iter().filter_map(|block| match block {
-        Block::Text(text) => Some(Part::Text { text }),
-        Block::Image(image) => Some(Part::ImageUrl { image_url: picture(image) }),
+        Block::Text(text) => Some(CoherePart::Text { text }),
+        Block::Image(image) => Some(CoherePart::ImageUrl { image_url: picture(image) }),
         _ => None,
     });
     let parts: Vec<_> = parts.collect();
-    (!parts.is_empty()).then_some(Content::Parts(parts))
+    (!parts.is_empty()).then_some(CohereContent::Parts(parts))
 }
 
-fn picture(image: &Image) -> Picture<'_> {
+fn picture(image: &Image) -> CoherePicture<'_> {
     let url = match &image.source {
         ImageSource::Url(url) => Cow::Borrowed(url.as_str()),
         ImageSource::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
     };
-    Picture { url, detail: image.detail.as_deref() }
+    CoherePicture { url, detail: image.detail.as_deref() }
 }
 
 fn assistant(content: &[Block]) -> Option<CohereMessage<'_>> {
     let calls = content.iter().filter_map(|block| match block {
         Block::ToolCall(call) => {
             let arguments = call.arguments_object()?.get().to_owned();
-            Some(Call { id: &call.id, function: function(Called { name: &call.name, arguments }) })
+            Some(CohereCall { id: &call.id, function: function(CohereCalled { name: &call.name, arguments }) })
         }
         _ => None,
     });
     let tool_calls: Vec<_> = calls.collect();
     let said = content.iter().filter_map(|block| match block {
-        Block::Text(text) => Some(Part::Text { text }),
+        Block::Text(text) => Some(CoherePart::Text { text }),
         Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => {
-            Some(Part::Thinking { thinking: text })
+            Some(CoherePart::Thinking { thinking: text })
         }
         _ => None,
     });
@@ -298,15 +302,15 @@ fn assistant(content: &[Block]) -> Option<CohereMessage<'_>> {
     let (content, tool_plan) = match said.as_slice() {
         said if !tool_calls.is_empty() => {
             let plan = in_lines(said.iter().map(|part| match part {
-                Part::Text { text } => *text,
-                Part::Thinking { thinking } => *thinking,
-                Part::ImageUrl { .. } => "",
+                CoherePart::Text { text } => *text,
+                CoherePart::Thinking { thinking } => *thinking,
+                CoherePart::ImageUrl { .. } => "",
             }));
             (None, Some(plan).filter(|plan| !plan.is_empty()))
         }
         [] => return None,
-        [Part::Text { text }] => (Some(Content::Text(Cow::Borrowed(*text))), None),
-        _ => (Some(Content::Parts(std::mem::take(&mut said))), None),
+        [CoherePart::Text { text }] => (Some(CohereContent::Text(Cow::Borrowed(*text))), None),
+        _ => (Some(CohereContent::Parts(std::mem::take(&mut said))), None),
     };
     Some(CohereMessage { role: "assistant", content, tool_plan, tool_calls, tool_call_id: None })
 }

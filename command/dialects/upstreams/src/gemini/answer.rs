@@ -4,7 +4,7 @@ use hub::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock};
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::SIGNED_BY_GEMINI;
-use super::candidate::{Candidate, Part, Response};
+use super::candidate::{Candidate, CandidatePart, Response};
 use crate::openai::chunk::{note_finish, with_calls};
 
 /// The candidates as choices. A prompt that was blocked is a choice without output. Errors: not JSON, an error in band, no
@@ -34,7 +34,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
 fn choice(candidate: Candidate<'_>, metered: &mut Metered) -> AnswerChoice {
     let (mut output, mut calls) = (Vec::new(), 0);
     for part in candidate.parts {
-        let Part { text, is_thought, signature, call } = part;
+        let CandidatePart { text, is_thought, signature, call } = part;
         let Some(call) = call else {
             push_text(&text, is_thought, signature.as_deref(), &mut output);
             continue;

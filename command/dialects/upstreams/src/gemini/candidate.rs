@@ -28,22 +28,22 @@ pub struct Response<'a> {
 pub struct Candidate<'a> {
     /// Less than [`CHOICES_MAX`].
     pub index: u32,
-    pub parts: Vec<Part<'a>>,
+    pub parts: Vec<CandidatePart<'a>>,
     /// Probabilities of the tokens, as OpenAI writes them.
     pub logprobs: Option<String>,
     pub finish: Option<FinishReason>,
 }
 
 /// One part of a candidate. Empty for what has no counterpart, such as code that Google has run.
-pub struct Part<'a> {
+pub struct CandidatePart<'a> {
     pub text: Cow<'a, str>,
     pub is_thought: bool,
     pub signature: Option<Cow<'a, str>>,
-    pub call: Option<Call<'a>>,
+    pub call: Option<CandidateCall<'a>>,
 }
 
 /// A call, which always comes whole.
-pub struct Call<'a> {
+pub struct CandidateCall<'a> {
     id: Cow<'a, str>,
     name: Cow<'a, str>,
     arguments: &'a str,
@@ -118,7 +118,7 @@ impl<'a> Candidate<'a> {
             if parts.len() == ANSWER_BLOCKS_MAX {
                 return Err(UpstreamFault::TooLarge);
             }
-            parts.push(Part::read(part?, metered)?);
+            parts.push(CandidatePart::read(part?, metered)?);
         }
         Ok(Self {
             index: index.ok_or(UpstreamFault::TooLarge)?,
@@ -129,7 +129,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-impl<'a> Part<'a> {
+impl<'a> CandidatePart<'a> {
     /// Reads a part and measures it.
     fn read(part: &'a str, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         let [text, thought, signature, call] =
@@ -139,7 +139,7 @@ impl<'a> Part<'a> {
             text: text_or_empty(text)?,
             is_thought: thought.and_then(json::boolean).unwrap_or(false),
             signature,
-            call: call.map(Call::read).transpose()?,
+            call: call.map(CandidateCall::read).transpose()?,
         };
         match part.is_thought {
             true => metered.reasoning_bytes += bytes(&part.text),
@@ -154,7 +154,7 @@ impl<'a> Part<'a> {
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> CandidateCall<'a> {
     fn read(call: &'a str) -> Result<Self, UpstreamFault> {
         let [id, name, args] = json::pick(call, ["id", "name", "args"])?;
         let name = bounded_name(text_or_empty(name)?)?;

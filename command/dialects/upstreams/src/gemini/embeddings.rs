@@ -25,7 +25,7 @@ const METHOD: &str = ":batchEmbedContents";
 const TEXTS_MAX: usize = 100;
 
 #[derive(Serialize)]
-struct GeminiBody<'a> {
+struct GeminiEmbeddingsBody<'a> {
     requests: Vec<EmbedContent<'a>>,
 }
 
@@ -34,7 +34,7 @@ struct GeminiBody<'a> {
 struct EmbedContent<'a> {
     /// Each names the model of the path again.
     model: &'a str,
-    content: Content<'a>,
+    content: EmbeddedContent<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,12 +42,12 @@ struct EmbedContent<'a> {
 }
 
 #[derive(Serialize)]
-struct Content<'a> {
-    parts: [Part<'a>; 1],
+struct EmbeddedContent<'a> {
+    parts: [EmbeddedPart<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct Part<'a> {
+struct EmbeddedPart<'a> {
     text: &'a str,
 }
 
@@ -70,11 +70,11 @@ fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refus
     });
     let one = |text| EmbedContent {
         model: &model,
-        content: Content { parts: [Part { text }] },
+        content: EmbeddedContent { parts: [EmbeddedPart { text }] },
         task_type,
         output_dimensionality: request.dimensions,
     };
-    Ok(json::written(&GeminiBody { requests: texts.iter().map(|text| one(text)).collect() }).into())
+    Ok(json::written(&GeminiEmbeddingsBody { requests: texts.iter().map(|text| one(text)).collect() }).into())
 }
 
 fn read_vectors<'a>(text: &'a str, metered: &mut Metered) -> Result<Vec<IndexedVector<'a>>, UpstreamFault> {

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::model::is_third_generation;
 use crate::OutboundTarget;
-use contents::{Content, Part};
+use contents::{GeminiContent, GeminiPart};
 use thinking::ThinkingConfig;
 
 /// The most choices that Gemini gives.
@@ -28,20 +28,20 @@ const CANDIDATES_MAX: u64 = 8;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GeminiBody<'a> {
+struct GeminiChatBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Instruction<'a>>,
-    contents: Vec<Content<'a>>,
+    contents: Vec<GeminiContent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<[Declarations<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_config: Option<ToolConfig<'a>>,
+    tool_config: Option<GeminiToolConfig<'a>>,
     generation_config: GenerationConfig<'a>,
 }
 
 #[derive(Serialize)]
 struct Instruction<'a> {
-    parts: Vec<Part<'a>>,
+    parts: Vec<GeminiPart<'a>>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +62,7 @@ struct Declaration<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToolConfig<'a> {
+struct GeminiToolConfig<'a> {
     function_calling_config: FunctionCalling<'a>,
 }
 
@@ -108,7 +108,7 @@ struct GenerationConfig<'a> {
 
 /// The body for Gemini. Errors: `INVALID_REQUEST` for a value that it cannot express.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let body = GeminiBody {
+    let body = GeminiChatBody {
         system_instruction: system_instruction(chat, target.system_prefix),
         contents: contents::contents(chat, is_third_generation(target.model))?,
         tools: declarations(&chat.tools),
@@ -121,7 +121,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
 fn system_instruction<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Option<Instruction<'a>> {
     let messages = chat.messages.iter().filter(|message| message.role == Role::System);
     let texts = messages.flat_map(|message| &message.content).filter_map(Block::text);
-    let parts: Vec<_> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).map(Part::text).collect();
+    let parts: Vec<_> = prefix.into_iter().chain(texts).filter(|text| !text.is_empty()).map(GeminiPart::text).collect();
     (!parts.is_empty()).then_some(Instruction { parts })
 }
 
@@ -135,7 +135,7 @@ fn declaration(tool: &Tool) -> Declaration<'_> {
     Declaration { name, description: description.as_deref(), parameters_json_schema: parameters.as_deref() }
 }
 
-fn tool_config(chat: &ChatRequest) -> Option<ToolConfig<'_>> {
+fn tool_config(chat: &ChatRequest) -> Option<GeminiToolConfig<'_>> {
     if chat.tools.is_empty() {
         return None;
     }
@@ -145,7 +145,7 @@ fn tool_config(chat: &ChatRequest) -> Option<ToolConfig<'_>> {
         ToolChoice::Required => ("ANY", None),
         ToolChoice::Named(name) => ("ANY", Some([name.as_str()])),
     };
-    Some(ToolConfig { function_calling_config: FunctionCalling { mode, allowed_function_names } })
+    Some(GeminiToolConfig { function_calling_config: FunctionCalling { mode, allowed_function_names } })
 }
 
 fn generation_config<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<GenerationConfig<'a>, Refusal> {

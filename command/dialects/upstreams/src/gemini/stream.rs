@@ -7,17 +7,17 @@ use hub::framing::Event;
 use hub::{FinishReason, Metered, UpstreamFault};
 
 use super::SIGNED_BY_GEMINI;
-use super::candidate::{Candidate, Part, Response};
+use super::candidate::{Candidate, CandidatePart, Response};
 use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::openai::chunk::{Choices, note_finish, with_calls};
 use crate::{StreamReader, StreamState};
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct GeminiReader {
     choices: Choices,
     /// Indexed by choice.
-    blocks: Vec<Blocks>,
+    blocks: Vec<GeminiBlocks>,
     /// Calls of all choices.
     calls: usize,
     is_blocked: bool,
@@ -25,13 +25,13 @@ pub struct Reader {
 
 /// The blocks of a choice so far.
 #[derive(Default)]
-struct Blocks {
+struct GeminiBlocks {
     numbers: BlockNumbers,
     calls: usize,
     is_finished: bool,
 }
 
-impl StreamReader for Reader {
+impl StreamReader for GeminiReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -55,11 +55,11 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Blocks>()
+        self.blocks.capacity() * size_of::<GeminiBlocks>()
     }
 }
 
-impl Reader {
+impl GeminiReader {
     fn candidate(
         &mut self,
         candidate: Candidate<'_>,
@@ -88,12 +88,12 @@ impl Reader {
     fn part(
         &mut self,
         choice: u32,
-        part: Part<'_>,
+        part: CandidatePart<'_>,
         metered: &Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
         let Some(blocks) = blocks_of(&mut self.blocks, choice) else { return Ok(()) };
-        let Part { text, is_thought, signature, call } = part;
+        let CandidatePart { text, is_thought, signature, call } = part;
         if let Some(call) = call {
             if self.calls == ANSWER_BLOCKS_MAX {
                 return Err(UpstreamFault::TooLarge);
@@ -123,10 +123,10 @@ impl Reader {
 }
 
 /// The blocks of a choice, of which there are at most 128.
-fn blocks_of(blocks: &mut Vec<Blocks>, choice: u32) -> Option<&mut Blocks> {
+fn blocks_of(blocks: &mut Vec<GeminiBlocks>, choice: u32) -> Option<&mut GeminiBlocks> {
     let at = choice as usize;
     if blocks.len() <= at {
-        blocks.resize_with(at + 1, Blocks::default);
+        blocks.resize_with(at + 1, GeminiBlocks::default);
     }
     blocks.get_mut(at)
 }

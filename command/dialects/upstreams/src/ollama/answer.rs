@@ -21,18 +21,18 @@ const MALFORMED: UpstreamFault = UpstreamFault::Malformed("an object without a m
 
 /// Reads one stream.
 #[derive(Default)]
-pub struct Reader {
+pub struct OllamaReader {
     blocks: BlockNumbers,
     calls: usize,
 }
 
 /// One object of a response.
-struct Part<'a> {
+struct OllamaPart<'a> {
     message: Option<&'a str>,
     is_done: bool,
 }
 
-impl<'a> Part<'a> {
+impl<'a> OllamaPart<'a> {
     /// Reads an object, and measures all of it but its message. Errors: not JSON, an error in band.
     fn read(object: &'a str, metered: &mut Metered) -> Result<Self, UpstreamFault> {
         json::check(object)?;
@@ -119,7 +119,7 @@ fn made_id(created: Option<&str>, ordinal: usize) -> String {
 
 /// The only choice of a whole response. Errors: not JSON, an error in band, no message, not done.
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
-    let part = Part::read(body, metered)?;
+    let part = OllamaPart::read(body, metered)?;
     let message = Message::read(part.message.ok_or(MALFORMED)?)?;
     if !part.is_done {
         return Err(UpstreamFault::Truncated);
@@ -147,14 +147,14 @@ fn note_calls(metered: &mut Metered) {
     }
 }
 
-impl StreamReader for Reader {
+impl StreamReader for OllamaReader {
     fn event(
         &mut self,
         event: Event<'_>,
         metered: &mut Metered,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<StreamState, UpstreamFault> {
-        let part = Part::read(event.data, metered)?;
+        let part = OllamaPart::read(event.data, metered)?;
         if let Some(message) = part.message {
             let message = Message::read(message)?;
             metered.reasoning_bytes += bytes(&message.thinking);
@@ -187,7 +187,7 @@ impl StreamReader for Reader {
     }
 }
 
-impl Reader {
+impl OllamaReader {
     /// A call, which arrives whole.
     fn call(&mut self, call: &ToolCall, each: &mut impl FnMut(Delta<'_>)) -> Result<(), UpstreamFault> {
         if self.calls == ANSWER_BLOCKS_MAX {

@@ -20,7 +20,7 @@ use crate::EmbeddingsApi;
 pub const API: EmbeddingsApi = EmbeddingsApi { path: |_| "/api/embed".into(), request_body, read_vectors };
 
 #[derive(Serialize)]
-struct OllamaBody<'a> {
+struct OllamaEmbeddingsBody<'a> {
     model: &'a str,
     input: &'a [String],
     truncate: bool,
@@ -37,7 +37,7 @@ fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refus
             .field("input_type")
             .refuse("has no counterpart in the dialect of the model's provider, ollama"));
     }
-    Ok(json::written(&OllamaBody { model, input, truncate: false, dimensions: request.dimensions }).into())
+    Ok(json::written(&OllamaEmbeddingsBody { model, input, truncate: false, dimensions: request.dimensions }).into())
 }
 
 fn read_vectors<'a>(object: &'a str, metered: &mut Metered) -> Result<Vec<IndexedVector<'a>>, UpstreamFault> {

@@ -22,15 +22,15 @@ use crate::calls::Calls;
 use crate::lines::joined;
 
 #[derive(Serialize)]
-struct OllamaBody<'a> {
+struct OllamaChatBody<'a> {
     model: &'a str,
     messages: Vec<OllamaMessage<'a>>,
     /// Always sent, because the default is true.
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Definition<'a>>,
+    tools: Vec<OllamaDefinition<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format<'a>>,
+    format: Option<OllamaFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     think: Option<Think>,
     options: Options<'a>,
@@ -67,30 +67,30 @@ struct OllamaMessage<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     images: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<OllamaCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Call<'a> {
-    function: Called<'a>,
+struct OllamaCall<'a> {
+    function: OllamaCalled<'a>,
 }
 
 #[derive(Serialize)]
-struct Called<'a> {
+struct OllamaCalled<'a> {
     name: &'a str,
     arguments: Cow<'a, RawValue>,
 }
 
 #[derive(Serialize)]
-struct Definition<'a> {
+struct OllamaDefinition<'a> {
     r#type: &'static str,
-    function: Function<'a>,
+    function: OllamaFunction<'a>,
 }
 
 #[derive(Serialize)]
-struct Function<'a> {
+struct OllamaFunction<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -100,7 +100,7 @@ struct Function<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Format<'a> {
+enum OllamaFormat<'a> {
     Word(&'static str),
     Schema(&'a RawValue),
 }
@@ -116,7 +116,7 @@ enum Think {
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let sampling = &chat.sampling;
     let tools = if chat.tool_choice == Some(ToolChoice::None) { &[] } else { chat.tools.as_slice() };
-    let body = OllamaBody {
+    let body = OllamaChatBody {
         model: target.model,
         messages: messages(chat, target.system_prefix)?,
         stream: chat.stream,
@@ -138,17 +138,17 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
     Ok(json::written(&body).into())
 }
 
-fn definition(tool: &Tool) -> Definition<'_> {
+fn definition(tool: &Tool) -> OllamaDefinition<'_> {
     let Tool { name, description, parameters, .. } = tool;
-    let function = Function { name, description: description.as_deref(), parameters: parameters.as_deref() };
-    Definition { r#type: "function", function }
+    let function = OllamaFunction { name, description: description.as_deref(), parameters: parameters.as_deref() };
+    OllamaDefinition { r#type: "function", function }
 }
 
-fn format(chat: &ChatRequest) -> Option<Format<'_>> {
+fn format(chat: &ChatRequest) -> Option<OllamaFormat<'_>> {
     match chat.response_format.as_ref()? {
         ResponseFormat::Text => None,
-        ResponseFormat::JsonObject => Some(Format::Word("json")),
-        ResponseFormat::JsonSchema { schema, .. } => Some(Format::Schema(schema)),
+        ResponseFormat::JsonObject => Some(OllamaFormat::Word("json")),
+        ResponseFormat::JsonSchema { schema, .. } => Some(OllamaFormat::Schema(schema)),
     }
 }
 
@@ -166,7 +166,7 @@ fn think(chat: &ChatRequest) -> Option<Think> {
 }
 
 fn messages<'a>(chat: &'a ChatRequest, prefix: Option<&'a str>) -> Result<Vec<OllamaMessage<'a>>, Refusal> {
-    let mut conversation = Conversation::default();
+    let mut conversation = OllamaConversation::default();
     conversation.messages.reserve_exact(chat.messages.len() + 1);
     conversation.messages.extend(prefix.map(|prefix| plain("system", prefix.into())));
     let prefixed = conversation.messages.len();
@@ -186,14 +186,14 @@ fn plain<'a>(role: &'static str, content: Cow<'a, str>) -> OllamaMessage<'a> {
 }
 
 #[derive(Default)]
-struct Conversation<'a> {
+struct OllamaConversation<'a> {
     messages: Vec<OllamaMessage<'a>>,
     calls: Calls<'a>,
     /// Results since the last other message, each with the number of its call.
     results: Vec<(usize, OllamaMessage<'a>)>,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> OllamaConversation<'a> {
     /// Adds a message, the results of tools first.
     fn add(&mut self, message: &'a Message, path: &Path<'_>) -> Result<(), Refusal> {
         for block in &message.content {
@@ -224,7 +224,7 @@ impl<'a> Conversation<'a> {
                     self.calls.add(&call.id, &call.name);
                     let call = call
                         .arguments_object()
-                        .map(|arguments| Call { function: Called { name: &call.name, arguments } });
+                        .map(|arguments| OllamaCall { function: OllamaCalled { name: &call.name, arguments } });
                     own.tool_calls.extend(call);
                 }
                 Block::Reasoning(ReasoningBlock { text, signature: None, redacted: None }) => {

@@ -39,7 +39,7 @@ struct OpenAiBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Function<ToolDefinition<'a>>>,
+    tools: Vec<OpenAiFunction<ToolDefinition<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<OpenAiToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ struct StreamOptions {
 
 /// `{"type":"function","function":…}`
 #[derive(Serialize)]
-struct Function<T> {
+struct OpenAiFunction<T> {
     r#type: &'static str,
     function: T,
 }
@@ -98,7 +98,7 @@ struct ToolDefinition<'a> {
 #[serde(untagged)]
 enum OpenAiToolChoice<'a> {
     Word(&'static str),
-    Named(Function<Name<'a>>),
+    Named(OpenAiFunction<Name<'a>>),
 }
 
 #[derive(Serialize)]
@@ -124,8 +124,8 @@ struct NamedSchema<'a> {
     strict: Option<bool>,
 }
 
-const fn function<T>(function: T) -> Function<T> {
-    Function { r#type: "function", function }
+const fn function<T>(function: T) -> OpenAiFunction<T> {
+    OpenAiFunction { r#type: "function", function }
 }
 
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
@@ -193,7 +193,7 @@ fn sent_fields(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Vec<&'
     Ok(sent)
 }
 
-fn definition(tool: &Tool) -> Function<ToolDefinition<'_>> {
+fn definition(tool: &Tool) -> OpenAiFunction<ToolDefinition<'_>> {
     function(ToolDefinition {
         name: &tool.name,
         description: tool.description.as_deref(),

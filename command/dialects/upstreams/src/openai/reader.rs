@@ -18,34 +18,34 @@ use crate::{StreamReader, StreamState};
 
 /// Reads one stream into deltas.
 #[derive(Default)]
-pub struct Reader {
+pub struct OpenAiReader {
     choices: Choices,
     /// Indexed by choice.
-    blocks: Vec<Blocks>,
+    blocks: Vec<OpenAiBlocks>,
     /// Calls of all choices.
     calls: usize,
 }
 
 /// The blocks of a choice so far.
 #[derive(Default)]
-pub(super) struct Blocks {
+pub(super) struct OpenAiBlocks {
     numbers: BlockNumbers,
-    calls: Vec<StartedCall>,
+    calls: Vec<OpenAiStartedCall>,
     /// The newest call at each of the upstream's indices, as an index of `calls`.
     newest: BTreeMap<u64, usize>,
 }
 
-struct StartedCall {
+struct OpenAiStartedCall {
     id: String,
     block: usize,
     has_arguments: bool,
 }
 
-impl Blocks {
+impl OpenAiBlocks {
     /// The call that a piece belongs to, its block, and true if the call begins here. It begins if its index is new or
     /// its id differs, because some servers put every call at index 0. Of calls without ids, a name after arguments begins
     /// another.
-    fn call(&mut self, index: u64, id: &str, (name, arguments): (&str, &str)) -> (usize, usize, bool) {
+    fn call(&mut self, index: u64, id: &str, name: &str, arguments: &str) -> (usize, usize, bool) {
         let known = self.newest.get(&index).and_then(|ordinal| Some((*ordinal, self.calls.get(*ordinal)?)));
         if let Some((ordinal, call)) = known
             && (id.is_empty() || call.id == id || call.id.is_empty())
@@ -59,13 +59,13 @@ impl Blocks {
         }
         let ordinal = self.calls.len();
         let block = self.numbers.of_call();
-        self.calls.push(StartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
+        self.calls.push(OpenAiStartedCall { id: id.to_owned(), block, has_arguments: !arguments.is_empty() });
         self.newest.insert(index, ordinal);
         (ordinal, block, true)
     }
 }
 
-impl StreamReader for Reader {
+impl StreamReader for OpenAiReader {
     fn event(
         &mut self,
         event: Event<'_>,
@@ -83,13 +83,14 @@ impl StreamReader for Reader {
     }
 
     fn held_bytes(&self) -> usize {
-        let call = |call: &StartedCall| size_of::<StartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
+        let call =
+            |call: &OpenAiStartedCall| size_of::<OpenAiStartedCall>() + size_of::<(u64, usize)>() + call.id.capacity();
         let calls = self.blocks.iter().flat_map(|blocks| &blocks.calls).map(call).sum::<usize>();
-        calls + self.blocks.capacity() * size_of::<Blocks>()
+        calls + self.blocks.capacity() * size_of::<OpenAiBlocks>()
     }
 }
 
-impl Reader {
+impl OpenAiReader {
     /// Reads one chunk, and calls `each` for the content of its choices.
     fn chunk(
         &mut self,
@@ -132,10 +133,10 @@ impl Reader {
     }
 
     /// The number of a choice and its blocks. `None` for a number that no client can have asked for.
-    fn blocks_of(&mut self, index: u64) -> Option<(u32, &mut Blocks)> {
+    fn blocks_of(&mut self, index: u64) -> Option<(u32, &mut OpenAiBlocks)> {
         let at = usize::try_from(index).ok().filter(|at| *at < CHOICES_MAX)?;
         if self.blocks.len() <= at {
-            self.blocks.resize_with(at + 1, Blocks::default);
+            self.blocks.resize_with(at + 1, OpenAiBlocks::default);
         }
         Some((u32::try_from(index).ok()?, self.blocks.get_mut(at)?))
     }
@@ -172,7 +173,7 @@ impl Reader {
         let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
-        let (ordinal, block, begins) = blocks.call(call.index, &id, (&name, &arguments));
+        let (ordinal, block, begins) = blocks.call(call.index, &id, &name, &arguments);
         if begins {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);

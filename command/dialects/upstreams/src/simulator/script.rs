@@ -226,10 +226,16 @@ impl Script {
     }
 }
 
+/// The call that the script makes.
+struct ScriptedCall {
+    name: String,
+    arguments: String,
+}
+
 /// The output within the cap, and whether it is complete.
-fn output(behaviour: &Behaviour, called: Option<(String, String)>, messages: &str, cap: u64) -> (ScriptedOutput, bool) {
+fn output(behaviour: &Behaviour, called: Option<ScriptedCall>, messages: &str, cap: u64) -> (ScriptedOutput, bool) {
     let cap_in_words = usize::try_from(cap).unwrap_or(usize::MAX);
-    if let Some((name, arguments)) = called {
+    if let Some(ScriptedCall { name, arguments }) = called {
         let mut pieces = pieces_of(&arguments);
         let is_whole = pieces.len() <= cap_in_words;
         pieces.truncate(cap_in_words);
@@ -313,7 +319,7 @@ fn text_of(message: &str) -> String {
 }
 
 /// The name and arguments of the tool to call.
-fn call(tools: &str, tool_choice: Option<&str>, messages: &str) -> Option<(String, String)> {
+fn call(tools: &str, tool_choice: Option<&str>, messages: &str) -> Option<ScriptedCall> {
     let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
     let last_message = json::elements(messages).map_while(Result::ok).last().unwrap_or_default();
     let functions = tools.iter().filter_map(|tool| tool.get("function"));
@@ -325,7 +331,8 @@ fn call(tools: &str, tool_choice: Option<&str>, messages: &str) -> Option<(Strin
         None if choice.is_object() => named(choice["function"]["name"].as_str()?),
         _ => mentioned(functions.clone(), last_message),
     }?;
-    Some((chosen["name"].as_str()?.to_owned(), arguments::satisfying(chosen.get("parameters"))))
+    let name = chosen["name"].as_str()?.to_owned();
+    Some(ScriptedCall { name, arguments: arguments::satisfying(chosen.get("parameters")) })
 }
 
 /// The first tool whose name a user's message contains.

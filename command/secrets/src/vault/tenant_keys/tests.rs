@@ -11,6 +11,7 @@ use testing::postgres::TestDatabase;
 use super::*;
 use crate::reseal::{PreviousKey, StoredSecrets, reseal};
 use crate::sealed_box::{secret_context, wrapped_row};
+use crate::tenant_key::GrantedNode;
 use crate::{EnvironmentKeys, NodeKey, Secret, ServedTenants};
 
 const SECRET: &str = "tenants-secret-9d3b51";
@@ -305,8 +306,14 @@ async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_
     let (foreign, check) = (lab.ids.make::<ProviderId>(), first().derived_key_check());
     let recipient = second().identity.to_public();
     let tenant = lab.theirs.to_string();
-    let granted =
-        tenant_key::granted(&check, &lab.ids, &tenant, (&second().fingerprint(), &recipient), &[8; 32]).unwrap();
+    let granted = tenant_key::granted(
+        &check,
+        &lab.ids,
+        &tenant,
+        GrantedNode { node: &second().fingerprint(), recipient: &recipient },
+        &[8; 32],
+    )
+    .unwrap();
     let context = secret_context(&tenant, &foreign.to_string(), 1);
     let sealed = sealed_box::seal(&cipher_of([8; 32]), &lab.ids.bytes(), &context, b"foreign").unwrap();
     let secret = events_log::SealedSecret { subject: foreign.to_string(), key_scope: tenant, generation: 1, sealed };

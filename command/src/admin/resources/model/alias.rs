@@ -78,8 +78,7 @@ pub fn check(model: &Model) -> Result<(), RuleError> {
 }
 
 /// Refuses a step to a model that is an alias now. One that is not there yet may be made until then.
-pub fn check_names(cx: &AdminContext<'_>, model: (&[AliasStep], Option<TenantId>)) -> Result<(), CommandError> {
-    let (steps, tenant) = model;
+pub fn check_names(cx: &AdminContext<'_>, steps: &[AliasStep], tenant: Option<TenantId>) -> Result<(), CommandError> {
     for (index, step) in steps.iter().enumerate() {
         if cx.tables.route(tenant, &step.model).is_some_and(|entry| !entry.value.alias.is_empty()) {
             return Err(

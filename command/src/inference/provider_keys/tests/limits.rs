@@ -84,7 +84,7 @@ async fn limits_hold_for_keys_that_are_set_aside() {
     for _ in 0..10 {
         let mut request = KeyAttempts::new();
         match request.choose(&provider.keys, &provider.row(), rows.clone(), 10) {
-            Ok((key, _)) => served.push(key),
+            Ok(chosen) => served.push(chosen.key),
             Err(choice) => limited = Some(choice),
         }
         provider.succeeds(&mut request);

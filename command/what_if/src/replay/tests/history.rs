@@ -124,8 +124,8 @@ impl History {
     /// Returns the version of the price.
     fn set_price_of(&mut self, backend: &str, [input, output]: [i64; 2]) -> u64 {
         let given = GivenRates::new(usd_per_mtok(input), usd_per_mtok(output));
-        let ids = (id::<PriceId>(self.log.len() as u128), id::<ProviderId>(1));
-        let price = Price::new(ids, backend, given, self.now);
+        let price_id = id::<PriceId>(self.log.len() as u128);
+        let price = Price::new(price_id, id(1), backend, given, self.now);
         self.administer(StreamKind::Price, Event::from(Change::created(price)));
         self.log.len() as u64
     }

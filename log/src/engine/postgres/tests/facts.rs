@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::draft::StateRows;
 use crate::engine::sqlite;
-use crate::facts::{Claim, ClaimedKey, Facts, Wanted};
+use crate::facts::{Claim, ClaimedKey, Facts, WantedFacts};
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::owners::OwnerBlocks;
 use crate::side::ReplyKey;
@@ -76,7 +76,7 @@ fn facts_are_those_of_the_embedded_engine() {
     assert_eq!(shared.append(&draft, Some(&rows)).expect("appended"), AppendOutcome::Committed);
 
     let streams = [Stream::hold(request(1)), Stream::hold(request(3)), Stream::new(StreamKind::Budget, "none")];
-    let everything = Wanted {
+    let everything = WantedFacts {
         streams: HashSet::from(streams.clone()),
         names: HashSet::from([name("taken"), name("free")]),
         replies: HashSet::from([reply_key("there"), reply_key("not")]),
@@ -86,13 +86,13 @@ fn facts_are_those_of_the_embedded_engine() {
         catalogue: true,
     };
     let parts = [
-        Wanted { streams: everything.streams.clone(), ..Wanted::default() },
-        Wanted { names: everything.names.clone(), ..Wanted::default() },
-        Wanted { replies: everything.replies.clone(), ..Wanted::default() },
-        Wanted { claims: everything.claims.clone(), ..Wanted::default() },
-        Wanted { holds: everything.holds.clone(), ..Wanted::default() },
-        Wanted { charges: everything.charges.clone(), ..Wanted::default() },
-        Wanted { catalogue: true, ..Wanted::default() },
+        WantedFacts { streams: everything.streams.clone(), ..WantedFacts::default() },
+        WantedFacts { names: everything.names.clone(), ..WantedFacts::default() },
+        WantedFacts { replies: everything.replies.clone(), ..WantedFacts::default() },
+        WantedFacts { claims: everything.claims.clone(), ..WantedFacts::default() },
+        WantedFacts { holds: everything.holds.clone(), ..WantedFacts::default() },
+        WantedFacts { charges: everything.charges.clone(), ..WantedFacts::default() },
+        WantedFacts { catalogue: true, ..WantedFacts::default() },
     ];
     for wanted in parts.iter().chain([&everything]) {
         for now in [at(), at() + IDEMPOTENCY_KEPT - chrono::TimeDelta::microseconds(1), at() + IDEMPOTENCY_KEPT] {

@@ -29,7 +29,7 @@ fn released(position: u64, context: &Context, sequence: u64) -> Arc<Recorded> {
 fn a_context_that_was_rolled_back_is_stored_again() {
     let mut ledger = Connection::open_in_memory().expect("a database");
     migrate(&mut ledger).expect("migrated");
-    let mut contexts = Contexts::default();
+    let mut contexts = SqliteContexts::default();
     let mut append_all = |ledger: &Connection, after: u64, events: Vec<Arc<Recorded>>| {
         append(ledger, &mut contexts, &Draft { events, ..Draft::new(after, from_micros(0)) }, None)
     };

@@ -3,7 +3,7 @@
 use events::refusal::Refusal;
 use hub::chat::read::{BlockCount, MESSAGES_MAX};
 use hub::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path};
 use hub::json::{self, Kind};
 
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
@@ -11,7 +11,7 @@ pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let value = fields.raw("messages").ok_or_else(|| path.refuse("is required"))?;
     let mut count = BlockCount::default();
     let read = |element, path: &Path<'_>| message(element, path, &mut count);
-    let messages = fields::list(value, &path, (MESSAGES_MAX, "messages"), read)?;
+    let messages = fields::list(value, &path, LengthMax { max: MESSAGES_MAX, things: "messages" }, read)?;
     if messages.is_empty() {
         return Err(path.refuse("must not be empty"));
     }

@@ -7,8 +7,8 @@ fn body(input: &Value, more: &str) -> String {
     format!(r#"{{"model":"m","input":{input}{more}}}"#)
 }
 
-fn read(text: &str) -> Result<Request, Refusal> {
-    Request::read(text).map(|(_, request)| request)
+fn read(text: &str) -> Result<OpenAiEmbeddingsRequest, Refusal> {
+    OpenAiEmbeddingsRequest::read(text).map(|(_, request)| request)
 }
 
 /// The code and the field of a refusal; `None` if it is accepted.
@@ -97,7 +97,8 @@ fn fields_are_checked_and_misspelled_ones_refused() {
     let request = read(&body(&json!("x"), more)).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let wanted = ExpectedVectors { count: 1, dimensions: Some(256), encoding: Encoding::Base64 };
     assert_eq!(request.expected, wanted);
-    let tier = Request::read(&body(&json!("x"), r#","service_tier":"priority""#)).map(|(facts, _)| facts);
+    let tier =
+        OpenAiEmbeddingsRequest::read(&body(&json!("x"), r#","service_tier":"priority""#)).map(|(facts, _)| facts);
     assert_eq!(tier.expect("it may be allowed").unpriced.len(), 1);
 }
 

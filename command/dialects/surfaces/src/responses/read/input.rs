@@ -8,7 +8,7 @@ use hub::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
 use hub::chat::{
     Block, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
 };
-use hub::fields::{self, Fields, Path};
+use hub::fields::{self, Fields, LengthMax, Path};
 use hub::json::{self, Kind};
 
 use super::super::proof::Proof;
@@ -28,7 +28,7 @@ pub fn read_all(fields: &mut Fields<'_, '_>, messages: &mut Vec<Message>) -> Res
     if json::kind(value) != Kind::Array {
         return Err(path.refuse("must be a string or an array of items"));
     }
-    let mut input = Input { messages, parts: 0, signatures: BTreeMap::new(), is_continued: false };
+    let mut input = ReadInput { messages, parts: 0, signatures: BTreeMap::new(), is_continued: false };
     let mut count = 0;
     fields::elements(value, &path, |item, path| {
         count += 1;
@@ -44,7 +44,7 @@ pub fn read_all(fields: &mut Fields<'_, '_>, messages: &mut Vec<Message>) -> Res
 }
 
 /// The input so far.
-struct Input<'m> {
+struct ReadInput<'m> {
     messages: &'m mut Vec<Message>,
     /// Parts of all items. Their number is bounded because one takes far more memory than its JSON.
     parts: usize,
@@ -54,7 +54,7 @@ struct Input<'m> {
     is_continued: bool,
 }
 
-impl Input<'_> {
+impl ReadInput<'_> {
     fn item(&mut self, text: &str, path: &Path<'_>) -> Result<(), Refusal> {
         let mut fields = Fields::read(text, path)?;
         let kind = match fields.string("type")? {
@@ -179,7 +179,7 @@ impl Input<'_> {
         // Open models give their reasoning itself, others a summary.
         for (name, kind) in [("content", "reasoning_text"), ("summary", "summary_text")] {
             let is_first = text.is_empty();
-            fields.list(name, (BLOCKS_MAX, "parts"), |element, path| {
+            fields.list(name, LengthMax { max: BLOCKS_MAX, things: "parts" }, |element, path| {
                 self.one_more_part()?;
                 let mut part = Fields::read(element, path)?;
                 if part.required_string("type")? != kind {

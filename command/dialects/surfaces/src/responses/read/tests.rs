@@ -3,8 +3,8 @@ use hub::chat::{Document, DocumentSource, Feature, Image, ReasoningBlock, ToolCa
 
 use super::*;
 
-fn read(more: &str) -> Result<(Facts, Request), Refusal> {
-    Request::read(&format!(r#"{{"model":"m",{more}}}"#))
+fn read(more: &str) -> Result<(Facts, ResponsesRequest), Refusal> {
+    ResponsesRequest::read(&format!(r#"{{"model":"m",{more}}}"#))
 }
 
 fn chat(more: &str) -> ChatRequest {

@@ -20,34 +20,34 @@ use crate::lines::joined;
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// Media types by the end of a URL: Gemini takes a URL only with its media type.
-const IMAGE_TYPES: [(&str, &str); 8] = [
-    ("png", "image/png"),
-    ("jpg", "image/jpeg"),
-    ("jpeg", "image/jpeg"),
-    ("webp", "image/webp"),
-    ("gif", "image/gif"),
-    ("heic", "image/heic"),
-    ("heif", "image/heif"),
-    ("avif", "image/avif"),
+const IMAGE_TYPES: [KnownMediaType; 8] = [
+    KnownMediaType { extension: "png", mime_type: "image/png" },
+    KnownMediaType { extension: "jpg", mime_type: "image/jpeg" },
+    KnownMediaType { extension: "jpeg", mime_type: "image/jpeg" },
+    KnownMediaType { extension: "webp", mime_type: "image/webp" },
+    KnownMediaType { extension: "gif", mime_type: "image/gif" },
+    KnownMediaType { extension: "heic", mime_type: "image/heic" },
+    KnownMediaType { extension: "heif", mime_type: "image/heif" },
+    KnownMediaType { extension: "avif", mime_type: "image/avif" },
 ];
-const DOCUMENT_TYPES: [(&str, &str); 6] = [
-    ("pdf", "application/pdf"),
-    ("txt", "text/plain"),
-    ("md", "text/markdown"),
-    ("html", "text/html"),
-    ("csv", "text/csv"),
-    ("xml", "text/xml"),
+const DOCUMENT_TYPES: [KnownMediaType; 6] = [
+    KnownMediaType { extension: "pdf", mime_type: "application/pdf" },
+    KnownMediaType { extension: "txt", mime_type: "text/plain" },
+    KnownMediaType { extension: "md", mime_type: "text/markdown" },
+    KnownMediaType { extension: "html", mime_type: "text/html" },
+    KnownMediaType { extension: "csv", mime_type: "text/csv" },
+    KnownMediaType { extension: "xml", mime_type: "text/xml" },
 ];
 
 #[derive(Serialize)]
-pub struct Content<'a> {
+pub struct GeminiContent<'a> {
     role: &'static str,
-    parts: Vec<Part<'a>>,
+    parts: Vec<GeminiPart<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Part<'a> {
+pub struct GeminiPart<'a> {
     #[serde(flatten)]
     kind: PartKind<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -75,7 +75,7 @@ enum PartKind<'a> {
     Text(Cow<'a, str>),
     InlineData(Blob<'a>),
     FileData(File<'a>),
-    FunctionCall(Call<'a>),
+    FunctionCall(GeminiCall<'a>),
     FunctionResponse(CallResult<'a>),
 }
 
@@ -94,7 +94,7 @@ struct File<'a> {
 }
 
 #[derive(Serialize)]
-struct Call<'a> {
+struct GeminiCall<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     name: &'a str,
@@ -108,7 +108,7 @@ struct CallResult<'a> {
     name: &'a str,
     response: Outcome<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    parts: Vec<Part<'a>>,
+    parts: Vec<GeminiPart<'a>>,
 }
 
 #[derive(Serialize)]
@@ -118,7 +118,7 @@ enum Outcome<'a> {
     Error(Cow<'a, str>),
 }
 
-impl<'a> Part<'a> {
+impl<'a> GeminiPart<'a> {
     pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
         Self::of(PartKind::Text(text.into()))
     }
@@ -130,8 +130,8 @@ impl<'a> Part<'a> {
 
 /// The conversation as turns of `user` and `model`. Errors: `INVALID_REQUEST` for what cannot be expressed, and if there
 /// is nothing to say.
-pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Content<'_>>, Refusal> {
-    let mut conversation = Conversation { contents: Vec::new(), calls: Calls::default(), is_third_generation };
+pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<GeminiContent<'_>>, Refusal> {
+    let mut conversation = GeminiConversation { contents: Vec::new(), calls: Calls::default(), is_third_generation };
     let path = Path::Root.field("messages");
     for (at, message) in chat.messages.iter().enumerate() {
         conversation.add(message, &path.element(at))?;
@@ -151,20 +151,20 @@ pub fn contents(chat: &ChatRequest, is_third_generation: bool) -> Result<Vec<Con
 }
 
 /// Signs only the first of parallel calls.
-fn mark_unsigned(turn: &mut Content<'_>) {
+fn mark_unsigned(turn: &mut GeminiContent<'_>) {
     let mut calls = turn.parts.iter_mut().filter(|part| matches!(part.kind, PartKind::FunctionCall(_)));
     if let Some(first) = calls.next() {
         first.thought_signature.get_or_insert(UNSIGNED);
     }
 }
 
-struct Conversation<'a> {
-    contents: Vec<Content<'a>>,
+struct GeminiConversation<'a> {
+    contents: Vec<GeminiContent<'a>>,
     calls: Calls<'a>,
     is_third_generation: bool,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> GeminiConversation<'a> {
     fn add(&mut self, message: &'a Message, path: &Path<'_>) -> Result<(), Refusal> {
         let role = match message.role {
             Role::System => return Ok(()),
@@ -177,15 +177,15 @@ impl<'a> Conversation<'a> {
         }
         match self.contents.last_mut() {
             Some(turn) if turn.role == role => turn.parts.append(&mut parts),
-            _ => self.contents.push(Content { role, parts }),
+            _ => self.contents.push(GeminiContent { role, parts }),
         }
         Ok(())
     }
 
-    fn put(&mut self, block: &'a Block, path: &Path<'_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
+    fn put(&mut self, block: &'a Block, path: &Path<'_>, parts: &mut Vec<GeminiPart<'a>>) -> Result<(), Refusal> {
         match block {
             Block::Text(text) if text.is_empty() => {}
-            Block::Text(text) => parts.push(Part::text(text)),
+            Block::Text(text) => parts.push(GeminiPart::text(text)),
             Block::Image(image) => parts.push(picture(image, path)?),
             Block::Document(document) => put_document(document, path, parts)?,
             Block::ToolCall(call) => parts.extend(self.call(call)),
@@ -196,14 +196,14 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn call(&mut self, call: &'a ToolCall) -> Option<Part<'a>> {
+    fn call(&mut self, call: &'a ToolCall) -> Option<GeminiPart<'a>> {
         let ToolCall { id, name, signature, .. } = call;
         if id.is_empty() && name.is_empty() {
             return None;
         }
         self.calls.add(id, name);
-        let call = Call { id: self.shown_id(id), name, args: call.arguments_object()? };
-        Some(Part { thought_signature: signature.as_deref(), ..Part::of(PartKind::FunctionCall(call)) })
+        let call = GeminiCall { id: self.shown_id(id), name, args: call.arguments_object()? };
+        Some(GeminiPart { thought_signature: signature.as_deref(), ..GeminiPart::of(PartKind::FunctionCall(call)) })
     }
 
     /// Older models refuse ids.
@@ -215,7 +215,7 @@ impl<'a> Conversation<'a> {
         &mut self,
         result: &'a ToolResult,
         path: &Path<'_>,
-        parts: &mut Vec<Part<'a>>,
+        parts: &mut Vec<GeminiPart<'a>>,
     ) -> Result<(), Refusal> {
         let ToolResult { id, content, is_error } = result;
         let call = self.calls.of_result(id);
@@ -229,27 +229,28 @@ impl<'a> Conversation<'a> {
             }
         }
         // Results take data, and only newer models' do; the rest follows the results.
-        let is_inside = |part: &Part<'_>| self.is_third_generation && matches!(part.kind, PartKind::InlineData(_));
+        let is_inside =
+            |part: &GeminiPart<'_>| self.is_third_generation && matches!(part.kind, PartKind::InlineData(_));
         let (inside, after): (_, Vec<_>) = media.into_iter().partition(is_inside);
         let text = joined(content);
         let response = if *is_error { Outcome::Error(text) } else { Outcome::Output(text) };
         let result = CallResult { id: self.shown_id(id), name: call.name, response, parts: inside };
         let kind = PartKind::FunctionResponse(result);
-        parts.push(Part { place: Place::Result(call.ordinal), ..Part::of(kind) });
-        parts.extend(after.into_iter().map(|part| Part { place: Place::ShownByResult(call.ordinal), ..part }));
+        parts.push(GeminiPart { place: Place::Result(call.ordinal), ..GeminiPart::of(kind) });
+        parts.extend(after.into_iter().map(|part| GeminiPart { place: Place::ShownByResult(call.ordinal), ..part }));
         Ok(())
     }
 }
 
 /// Thoughts, or the end of a text, with the signature of Gemini. Those of other dialects would be refused.
-fn signed(reasoning: &ReasoningBlock) -> Option<Part<'_>> {
+fn signed(reasoning: &ReasoningBlock) -> Option<GeminiPart<'_>> {
     let signature = reasoning.signature.as_deref()?.strip_prefix(SIGNED_BY_GEMINI)?;
     let text = reasoning.text.as_str();
-    Some(Part { thought: !text.is_empty(), thought_signature: Some(signature), ..Part::text(text) })
+    Some(GeminiPart { thought: !text.is_empty(), thought_signature: Some(signature), ..GeminiPart::text(text) })
 }
 
-fn picture<'a>(image: &'a Image, path: &Path<'_>) -> Result<Part<'a>, Refusal> {
-    Ok(Part::of(match &image.source {
+fn picture<'a>(image: &'a Image, path: &Path<'_>) -> Result<GeminiPart<'a>, Refusal> {
+    Ok(GeminiPart::of(match &image.source {
         ImageSource::Inline { media_type, base64 } => {
             PartKind::InlineData(Blob { mime_type: media_type, data: base64 })
         }
@@ -257,17 +258,17 @@ fn picture<'a>(image: &'a Image, path: &Path<'_>) -> Result<Part<'a>, Refusal> {
     }))
 }
 
-fn put_document<'a>(document: &'a Document, path: &Path<'_>, parts: &mut Vec<Part<'a>>) -> Result<(), Refusal> {
-    parts.extend(document.title.as_deref().filter(|title| !title.is_empty()).map(Part::text));
+fn put_document<'a>(document: &'a Document, path: &Path<'_>, parts: &mut Vec<GeminiPart<'a>>) -> Result<(), Refusal> {
+    parts.extend(document.title.as_deref().filter(|title| !title.is_empty()).map(GeminiPart::text));
     parts.push(match &document.source {
-        DocumentSource::Text(text) => Part::text(text),
+        DocumentSource::Text(text) => GeminiPart::text(text),
         DocumentSource::Inline { media_type, .. } if !is_document(media_type) => {
             return Err(path.refuse("has a document that is neither a PDF nor text: others have prices of their own"));
         }
         DocumentSource::Inline { media_type, base64 } => {
-            Part::of(PartKind::InlineData(Blob { mime_type: media_type, data: base64 }))
+            GeminiPart::of(PartKind::InlineData(Blob { mime_type: media_type, data: base64 }))
         }
-        DocumentSource::Url(url) => Part::of(PartKind::FileData(file(url, &DOCUMENT_TYPES, "a document", path)?)),
+        DocumentSource::Url(url) => GeminiPart::of(PartKind::FileData(file(url, &DOCUMENT_TYPES, "a document", path)?)),
     });
     Ok(())
 }
@@ -278,13 +279,19 @@ fn is_document(media_type: &str) -> bool {
     essence == "application/pdf" || essence.starts_with("text/")
 }
 
+/// A media type of files, which a URL shows by its extension.
+struct KnownMediaType {
+    extension: &'static str,
+    mime_type: &'static str,
+}
+
 /// A URL with its media type. Without one, Gemini might fetch something else, whose tokens are not bounded.
-fn file<'a>(url: &'a str, types: &[(&str, &'static str)], what: &str, path: &Path<'_>) -> Result<File<'a>, Refusal> {
+fn file<'a>(url: &'a str, types: &[KnownMediaType], what: &str, path: &Path<'_>) -> Result<File<'a>, Refusal> {
     let file_name = url.split(['?', '#']).next().unwrap_or_default();
     let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let known = types.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    known.map(|(_, mime_type)| File { mime_type, file_uri: url }).ok_or_else(|| {
-        let ends: Vec<_> = types.iter().map(|(known, _)| format!(".{known}")).collect();
+    let known = types.iter().find(|known| known.extension.eq_ignore_ascii_case(extension));
+    known.map(|known| File { mime_type: known.mime_type, file_uri: url }).ok_or_else(|| {
+        let ends: Vec<_> = types.iter().map(|known| format!(".{}", known.extension)).collect();
         path.refuse(format!(
             "has the URL of {what} that does not end in one of {}: send its data instead",
             ends.join(", ")

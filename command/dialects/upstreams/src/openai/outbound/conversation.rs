@@ -10,7 +10,7 @@ use hub::chat::{
 use hub::fields::Path;
 use serde::Serialize;
 
-use super::{Function, function};
+use super::{OpenAiFunction, function};
 use crate::lines::in_lines;
 use crate::openai::server::{Deviations, deviations};
 use crate::{OutboundTarget, Server};
@@ -21,7 +21,7 @@ const SHOWN_ID_BYTES_MAX: usize = 40;
 #[derive(Serialize)]
 pub struct OutboundMessage<'a> {
     role: &'static str,
-    content: Option<Content<'a>>,
+    content: Option<OpenAiContent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -32,16 +32,16 @@ pub struct OutboundMessage<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Content<'a> {
+enum OpenAiContent<'a> {
     Text(Cow<'a, str>),
-    Parts(Vec<Part<'a>>),
+    Parts(Vec<OpenAiPart<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
+enum OpenAiPart<'a> {
     Text { text: Cow<'a, str> },
-    ImageUrl { image_url: Picture<'a> },
+    ImageUrl { image_url: OpenAiPicture<'a> },
     File { file: InlineFile<'a> },
 }
 
@@ -52,7 +52,7 @@ struct InlineFile<'a> {
 }
 
 #[derive(Serialize)]
-struct Picture<'a> {
+struct OpenAiPicture<'a> {
     url: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
@@ -62,7 +62,7 @@ struct Picture<'a> {
 struct OutboundCall<'a> {
     id: Cow<'a, str>,
     #[serde(flatten)]
-    function: Function<OutboundFunction<'a>>,
+    function: OpenAiFunction<OutboundFunction<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<ExtraContent<'a>>,
 }
@@ -88,13 +88,13 @@ struct OutboundFunction<'a> {
 /// Errors, too: a document by URL, which chat completions do not take.
 pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Result<Vec<OutboundMessage<'a>>, Refusal> {
     refuse_document_urls(chat)?;
-    let mut conversation = Conversation {
+    let mut conversation = OpenAiConversation {
         messages: Vec::with_capacity(chat.messages.len() + 1),
         tool_images: Vec::new(),
         deviations: deviations(target.server.unwrap_or(Server::Other)),
     };
     if let Some(prefix) = target.system_prefix {
-        conversation.messages.push(plain("system", Content::Text(prefix.into())));
+        conversation.messages.push(plain("system", OpenAiContent::Text(prefix.into())));
     }
     let prefixed = conversation.messages.len();
     for message in &chat.messages {
@@ -107,15 +107,15 @@ pub fn messages<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> Resul
     }
 }
 
-struct Conversation<'a> {
+struct OpenAiConversation<'a> {
     messages: Vec<OutboundMessage<'a>>,
     /// Images of tool results. They wait for the end of the results, because nothing may stand between those of one
     /// turn.
-    tool_images: Vec<Part<'a>>,
+    tool_images: Vec<OpenAiPart<'a>>,
     deviations: &'static Deviations,
 }
 
-impl<'a> Conversation<'a> {
+impl<'a> OpenAiConversation<'a> {
     /// Adds a message, tool results first, because they must follow their calls.
     fn add(&mut self, message: &'a Message) {
         for block in &message.content {
@@ -126,7 +126,7 @@ impl<'a> Conversation<'a> {
         match message.role {
             Role::System => {
                 self.flush_tool_images();
-                self.messages.push(plain("system", Content::Text(joined(&message.content))));
+                self.messages.push(plain("system", OpenAiContent::Text(joined(&message.content))));
             }
             Role::Assistant => {
                 self.flush_tool_images();
@@ -141,7 +141,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn add_result(&mut self, result: &'a ToolResult) {
-        let content = Content::Text(joined(&result.content));
+        let content = OpenAiContent::Text(joined(&result.content));
         self.messages.push(OutboundMessage {
             tool_call_id: Some(self.deviations.call_id(&result.id)),
             ..plain("tool", content)
@@ -156,24 +156,24 @@ impl<'a> Conversation<'a> {
         if images.peek().is_some() {
             // Shorter than the JSON of the result, so that the bound of the input still holds.
             let shown_by = if result.id.len() <= SHOWN_ID_BYTES_MAX { result.id.as_str() } else { "a tool" };
-            self.tool_images.push(Part::Text { text: format!("Shown by {shown_by}:").into() });
+            self.tool_images.push(OpenAiPart::Text { text: format!("Shown by {shown_by}:").into() });
             self.tool_images.extend(images.filter_map(part));
         }
     }
 
     fn flush_tool_images(&mut self) {
         if !self.tool_images.is_empty() {
-            self.messages.push(plain("user", Content::Parts(std::mem::take(&mut self.tool_images))));
+            self.messages.push(plain("user", OpenAiContent::Parts(std::mem::take(&mut self.tool_images))));
         }
     }
 
-    fn with_tool_images(&mut self, content: &'a [Block]) -> Content<'a> {
+    fn with_tool_images(&mut self, content: &'a [Block]) -> OpenAiContent<'a> {
         match content {
-            [Block::Text(text)] if self.tool_images.is_empty() => Content::Text(Cow::Borrowed(text)),
+            [Block::Text(text)] if self.tool_images.is_empty() => OpenAiContent::Text(Cow::Borrowed(text)),
             _ => {
                 let mut parts = std::mem::take(&mut self.tool_images);
                 parts.extend(content.iter().filter_map(part));
-                Content::Parts(parts)
+                OpenAiContent::Parts(parts)
             }
         }
     }
@@ -184,7 +184,7 @@ const fn is_said(block: &Block) -> bool {
     !matches!(block, Block::ToolResult(_) | Block::CachePoint(_))
 }
 
-const fn plain<'a>(role: &'static str, content: Content<'a>) -> OutboundMessage<'a> {
+const fn plain<'a>(role: &'static str, content: OpenAiContent<'a>) -> OutboundMessage<'a> {
     OutboundMessage {
         role,
         content: Some(content),
@@ -226,36 +226,36 @@ fn joined(content: &[Block]) -> Cow<'_, str> {
     in_lines(texts(content))
 }
 
-fn part(block: &Block) -> Option<Part<'_>> {
+fn part(block: &Block) -> Option<OpenAiPart<'_>> {
     match block {
-        Block::Text(text) => Some(Part::Text { text: Cow::Borrowed(text) }),
-        Block::Image(image) => Some(Part::ImageUrl { image_url: picture(image) }),
+        Block::Text(text) => Some(OpenAiPart::Text { text: Cow::Borrowed(text) }),
+        Block::Image(image) => Some(OpenAiPart::ImageUrl { image_url: picture(image) }),
         Block::Document(document) => part_of_document(document),
         Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::CachePoint(_) => None,
     }
 }
 
-fn part_of_document(Document { source, title }: &Document) -> Option<Part<'_>> {
+fn part_of_document(Document { source, title }: &Document) -> Option<OpenAiPart<'_>> {
     let title = title.as_deref();
     match source {
         DocumentSource::Inline { media_type, base64 } => {
             let file_data = format!("data:{media_type};base64,{base64}");
-            Some(Part::File { file: InlineFile { filename: title.unwrap_or("document"), file_data } })
+            Some(OpenAiPart::File { file: InlineFile { filename: title.unwrap_or("document"), file_data } })
         }
         DocumentSource::Text(text) => {
             let text = title.map_or(Cow::Borrowed(text.as_str()), |title| format!("{title}\n{text}").into());
-            Some(Part::Text { text })
+            Some(OpenAiPart::Text { text })
         }
         DocumentSource::Url(_) => None,
     }
 }
 
-fn picture(image: &Image) -> Picture<'_> {
+fn picture(image: &Image) -> OpenAiPicture<'_> {
     let url = match &image.source {
         ImageSource::Url(url) => Cow::Borrowed(url.as_str()),
         ImageSource::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
     };
-    Picture { url, detail: image.detail.as_deref() }
+    OpenAiPicture { url, detail: image.detail.as_deref() }
 }
 
 fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessage<'a> {
@@ -276,7 +276,7 @@ fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessa
     let has_calls_only = has_calls && texts(content).next().is_none();
     let takes_reasoning = has_calls && deviations.takes_reasoning;
     let reasoning_content = Some(in_lines(reasoning(content))).filter(|text| takes_reasoning && !text.is_empty());
-    let content = (!has_calls_only).then(|| Content::Text(joined(content)));
+    let content = (!has_calls_only).then(|| OpenAiContent::Text(joined(content)));
     OutboundMessage { role: "assistant", content, reasoning_content, tool_calls, tool_call_id: None }
 }
 
