@@ -94,9 +94,7 @@ pub use canary::{Canary, CanaryBy, CanaryPlace};
 pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
-pub use rules::{
-    CONDITION_BYTES_MAX, Condition, ConditionError, ConditionSubject, RoutingRule, RoutingRules, Variables,
-};
+pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
 pub use shadow::Shadow;
 
 impl Strategy {

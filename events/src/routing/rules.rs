@@ -1,14 +1,11 @@
 //! The first rule whose condition holds decides: for the targets that it names, in its order or in that of a strategy. Where no rule
 //! holds, the strategy is `priority`.
 
-mod condition;
-
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-pub use condition::{CONDITION_BYTES_MAX, Condition, ConditionError, Variables};
 
 use super::{Features, Ranked, RequestFeatures, Strategy, priority};
 use crate::ids::{RequestId, TenantId};
@@ -48,8 +45,7 @@ impl RoutingRule {
 #[derive(Clone, Debug, Default)]
 pub struct RoutingRules {
     rules: Vec<RoutingRule>,
-    /// `None` for one that this version cannot read: it never holds.
-    conditions: OnceLock<Vec<Option<Condition>>>,
+    conditions: OnceLock<Arc<dyn Conditions>>,
 }
 
 /// The facts that conditions test.
@@ -59,6 +55,15 @@ pub struct ConditionSubject<'a> {
     pub metadata: &'a BTreeMap<String, String>,
     pub tenant: Option<TenantId>,
 }
+
+/// The compiled conditions of a model's rules. What they are written in is not known here.
+pub trait Conditions: fmt::Debug + Send + Sync {
+    /// The first condition that holds, from 0.
+    fn first_that_holds(&self, subject: &ConditionSubject<'_>) -> Option<usize>;
+}
+
+/// Compiles the conditions of rules.
+pub type CompileConditions = fn(&[RoutingRule]) -> Arc<dyn Conditions>;
 
 impl RoutingRules {
     pub const fn is_empty(&self) -> bool {
@@ -74,13 +79,12 @@ impl RoutingRules {
     }
 
     /// The first rule whose condition holds, with its index.
-    pub fn first_that_holds(&self, subject: &ConditionSubject<'_>) -> Option<(usize, &RoutingRule)> {
-        let compile = |rule: &RoutingRule| Condition::compile(&rule.when).ok();
-        let conditions = self.conditions.get_or_init(|| self.rules.iter().map(compile).collect());
-        let variables = Variables::of(subject);
-        let holds =
-            |condition: &Option<Condition>| condition.as_ref().is_some_and(|condition| condition.holds(&variables));
-        let index = conditions.iter().position(holds)?;
+    pub fn first_that_holds(
+        &self,
+        subject: &ConditionSubject<'_>,
+        compile: CompileConditions,
+    ) -> Option<(usize, &RoutingRule)> {
+        let index = self.conditions.get_or_init(|| compile(&self.rules)).first_that_holds(subject)?;
         Some((index, self.rules.get(index)?))
     }
 }
@@ -110,6 +114,3 @@ impl<'de> Deserialize<'de> for RoutingRules {
         Vec::deserialize(deserializer).map(|rules: Vec<RoutingRule>| rules.into())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -194,7 +194,8 @@ fn rule_that_holds<'a>(
     let found = match (&route.features, model.strategy) {
         (Some(features), Strategy::Rules) => {
             let tenant = recorded.context.tenant_id;
-            model.rules.first_that_holds(&ConditionSubject { features, metadata: &admitted.metadata, tenant })
+            let subject = ConditionSubject { features, metadata: &admitted.metadata, tenant };
+            model.rules.first_that_holds(&subject, conditions::compile)
         }
         // Of content that is not kept, features are not either.
         (None, Strategy::Rules) if admitted.content_policy == ContentPolicy::None => {

@@ -9,11 +9,11 @@ mod shadow;
 use std::sync::LazyLock;
 
 use catalogue::MODEL_NAME_CHARS_MAX;
+use conditions::{CONDITION_BYTES_MAX, Condition};
 use dialects::{ProviderKind, upstreams};
 use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
-use events::routing::{CONDITION_BYTES_MAX, Condition};
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;

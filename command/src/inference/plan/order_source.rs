@@ -44,7 +44,8 @@ impl<'a> OrderSource<'a> {
         }
         let features = features_of(request, input_tokens, now);
         let (metadata, tenant) = (&request.facts.metadata, caller.chain.tenant);
-        let rule = model.rules.first_that_holds(&ConditionSubject { features: &features, metadata, tenant });
+        let subject = ConditionSubject { features: &features, metadata, tenant };
+        let rule = model.rules.first_that_holds(&subject, conditions::compile);
         Self::ByRules { rule, features, requested }
     }
 

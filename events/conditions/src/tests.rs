@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
+use events::routing::RoutingRules;
 use uuid::Uuid;
 
 use super::*;
-use crate::routing::RequestType;
 
 fn features() -> RequestFeatures {
     RequestFeatures {
@@ -129,12 +129,13 @@ fn the_first_rule_that_holds_decides() {
         rule("true", &[]),
     ]);
     let (features, metadata) = (features(), BTreeMap::new());
-    let found = rules.first_that_holds(&ConditionSubject { features: &features, metadata: &metadata, tenant: None });
+    let found =
+        rules.first_that_holds(&ConditionSubject { features: &features, metadata: &metadata, tenant: None }, compile);
     let (index, rule) = found.expect("a rule");
     assert_eq!((index, rule.place_of("p/a"), rule.place_of("p/b"), rule.place_of("p/c")), (2, Some(1), Some(0), None));
     let without_tools = RequestFeatures { tools: false, ..features };
-    let found =
-        rules.first_that_holds(&ConditionSubject { features: &without_tools, metadata: &metadata, tenant: None });
+    let found = rules
+        .first_that_holds(&ConditionSubject { features: &without_tools, metadata: &metadata, tenant: None }, compile);
     let (index, rule) = found.expect("another");
     assert_eq!((index, rule.place_of("p/a"), rule.place_of("p/c")), (3, Some(0), Some(0)));
     let text = serde_json::to_string(&rules).expect("JSON");
@@ -154,6 +155,6 @@ fn the_largest_rules_on_the_largest_metadata_are_decided() {
     let features = features();
     let subject = ConditionSubject { features: &features, metadata: &metadata, tenant: None };
     for _ in 0..1_000 {
-        assert_eq!(rules.first_that_holds(&subject), None);
+        assert_eq!(rules.first_that_holds(&subject, compile), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The condition of a rule, in the Common Expression Language (<https://cel.dev>), without what could take long: loops, regular
+//! The conditions of routing rules, in the Common Expression Language (<https://cel.dev>), without what could take long: loops, regular
 //! expressions, additions, which could make texts and lists longer and longer, and metadata as a whole, which would be copied. So the
 //! work of one is at most a small multiple of its length.
 
@@ -11,9 +11,7 @@ use cel::common::types::{CelBool, CelInt, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, Program, Value};
-
-use super::ConditionSubject;
-use crate::routing::{RequestFeatures, RequestType};
+use events::routing::{ConditionSubject, Conditions, RequestFeatures, RequestType, RoutingRule};
 
 /// The longest condition.
 pub const CONDITION_BYTES_MAX: usize = 1024;
@@ -98,14 +96,14 @@ const NAMES: [&str; 12] = [
 ];
 
 /// A request as conditions see it: its metadata is converted once for all of them.
-pub struct Variables<'a> {
+struct Variables<'a> {
     subject: &'a ConditionSubject<'a>,
     tenant: String,
     metadata: Option<Box<dyn Val>>,
 }
 
 impl<'a> Variables<'a> {
-    pub fn of(subject: &'a ConditionSubject<'a>) -> Self {
+    fn of(subject: &'a ConditionSubject<'a>) -> Self {
         let texts = subject.metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         let metadata = Box::<dyn Val>::try_from(Value::from(texts.collect::<HashMap<String, Value>>()));
         let tenant = subject.tenant.map_or_else(String::new, |tenant| tenant.to_string());
@@ -136,6 +134,27 @@ impl VariableResolver for Variables<'_> {
     }
 }
 
+/// The conditions of a model's rules.
+#[derive(Debug)]
+struct Compiled {
+    /// `None` for one that this version cannot read: it never holds.
+    conditions: Vec<Option<Condition>>,
+}
+
+/// Compiles the conditions of rules.
+pub fn compile(rules: &[RoutingRule]) -> Arc<dyn Conditions> {
+    Arc::new(Compiled { conditions: rules.iter().map(|rule| Condition::compile(&rule.when).ok()).collect() })
+}
+
+impl Conditions for Compiled {
+    fn first_that_holds(&self, subject: &ConditionSubject<'_>) -> Option<usize> {
+        let variables = Variables::of(subject);
+        let holds =
+            |condition: &Option<Condition>| condition.as_ref().is_some_and(|condition| condition.holds(&variables));
+        self.conditions.iter().position(holds)
+    }
+}
+
 impl Condition {
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
         if text.len() > CONDITION_BYTES_MAX {
@@ -152,7 +171,7 @@ impl Condition {
     }
 
     /// Whether it is true of a request. What cannot be computed is not: metadata that the request does not have, above all.
-    pub fn holds(&self, variables: &Variables<'_>) -> bool {
+    fn holds(&self, variables: &Variables<'_>) -> bool {
         self.value(variables) == Ok(Value::Bool(true))
     }
 
@@ -253,3 +272,6 @@ fn all_must_be_bounded(
 fn is_metadata(expression: &IdedExpr) -> bool {
     matches!(&expression.expr, Expr::Ident(name) if name == METADATA)
 }
+
+#[cfg(test)]
+mod tests;
