@@ -149,3 +149,14 @@ fn the_map_names_folders_of_two_levels_and_no_files() {
         assert!(file.is_none(), "{PAGE}: {line}");
     }
 }
+
+/// The image is built from the folders that its `.dockerignore` lets through: Cargo reads every member.
+#[test]
+fn an_image_is_built_from_every_crate() {
+    let read = fs::read_to_string(root().join("compose/Dockerfile.dockerignore")).expect("what an image is built from");
+    let read: BTreeSet<&str> = read.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let members = members();
+    let folders = members.iter().filter(|member| *member != ".").filter_map(|member| member.split('/').next());
+    let missing: BTreeSet<&str> = folders.chain(["src"]).filter(|folder| !read.contains(folder)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
