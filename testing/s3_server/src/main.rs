@@ -12,6 +12,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -27,10 +28,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     service.set_auth(SimpleAuth::from_single(access_key, secret_key));
     let service = service.build();
     let listener = TcpListener::bind((host, port.parse()?)).await?;
+    let mut connections = JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await?;
+        while connections.try_join_next().is_some() {}
         let service = service.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // A client that breaks its connection hears of it itself.
             let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
         });
