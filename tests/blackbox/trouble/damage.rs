@@ -161,7 +161,7 @@ async fn views_that_are_damaged_come_back_once_they_can_be_written() {
     record.ask(&tenant, "ok", 4).await;
     gateway.stop();
     let views = gateway.data().join("views.db");
-    let sql = "SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'inferences'";
+    let sql = "SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'rows_inferences'";
     let opened = rusqlite::Connection::open(&views).expect("the views");
     let root: usize = opened.query_row(sql, [], |row| row.get(0)).expect("a table");
     drop(opened);
