@@ -414,7 +414,7 @@ fn a_summary_of_views_of_another_version_has_their_positions_and_no_spending() {
         let seen = summary();
         assert_eq!((seen.spent, seen.views.len()), (None, View::ALL.len()), "{view}");
         assert!(seen.views.iter().all(|seen| seen.checkpoint.is_some()));
-        change(&format!("UPDATE projections SET version = version - 1 WHERE name = '{view}'"));
+        change(&format!("UPDATE rows_projections SET version = version - 1 WHERE name = '{view}'"));
     }
     change(
         "UPDATE rows_projections SET version = 0; DROP VIEW usage_by_hour; ALTER TABLE rows_usage_by_hour DROP COLUMN cost_nanos",
