@@ -11,7 +11,7 @@ const VALGRIND: &str = "valgrind";
 const TOOL: [&str; 5] = [VALGRIND, "--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--quiet"];
 /// Functions that identify the thread that runs them.
 const MARKS: [(&str, Room); 3] = [
-    ("events_log::writer::Writer", Room::Writer),
+    ("events_log::writer::LogWriter", Room::Writer),
     ("projections::views::store::Store", Room::Views),
     ("http::server::serve_connection", Room::RequestPath),
 ];
