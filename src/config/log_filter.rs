@@ -7,11 +7,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The default filter. The NATS client is off, because the relay logs the same more clearly.
 const DEFAULT: &str = "async_nats=off,info";
-/// This program's crates, which may stand without a level.
-const CRATES: [&str; 23] = [
-    "access", "access_log", "analysts", "archive", "budget_alerts", "cli", "command", "dialects", "events", "grpc",
-    "hub", "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets", "shared_limits", "surfaces",
-    "transparency", "upstream", "upstreams", "witness",
+/// This program's crates, which may stand without a level. A directive is about all targets that begin with its text: `events` is about
+/// `events_log` too.
+const CRATES: [&str; 25] = [
+    "access", "access_log", "analysts", "archive", "budget_alerts", "cli", "command", "content_store", "dialects",
+    "events", "events_log", "grpc", "hub", "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets",
+    "shared_limits", "surfaces", "transparency", "upstream", "upstreams", "witness",
 ];
 
 /// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.
@@ -50,7 +51,7 @@ mod tests {
     fn a_level_or_a_module_with_one_is_accepted_and_anything_else_is_named() {
         for fine in [
             "", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "upstream",
-            "[span]=debug",
+            "[span]=debug", "events_log", "events_log::writer", "content_store",
         ] {
             assert!(read(Some(fine)).is_ok(), "{fine}");
         }
@@ -69,5 +70,14 @@ mod tests {
             assert!(said.starts_with(&format!("RUST_LOG is {wrong:?}")) && said.contains(named), "{said}");
             assert!(said.ends_with("for example RUST_LOG=info,upstream=debug"), "{said}");
         }
+    }
+    #[test]
+    fn the_log_belongs_to_the_part_events() {
+        let filter = read(Some("off,events=debug")).expect("a part with a level");
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).finish();
+        tracing::subscriber::with_default(lines, || {
+            assert!(tracing::enabled!(target: "events_log::writer", tracing::Level::DEBUG));
+            assert!(!tracing::enabled!(target: "projections::views", tracing::Level::DEBUG));
+        });
     }
 }
