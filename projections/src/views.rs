@@ -91,7 +91,6 @@ pub mod usage_by_hour {
     mod statements;
     mod sums;
     pub use callers::{CallerKey, Callers, ModelCaller};
-    pub use latency::Histogram;
     pub use questions::{Refused, RefusedRequests, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};

@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use events::event::Recorded;
 use events::private;
@@ -48,6 +49,10 @@ const CHECKPOINT_PAGES: u32 = 4096;
 const WAL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The size to which an empty write-ahead log is cut, to be written again.
 const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
+/// The time for which a transaction waits for another one of this file.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The time for which readers are waited for before the write-ahead log is emptied.
+const CHECKPOINT_WAIT_MAX: Duration = Duration::from_millis(200);
 /// Batches between two looks at the length of the write-ahead log.
 const WAL_CHECK_BATCHES: u32 = 16;
 /// The writer's page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
@@ -143,22 +148,30 @@ impl WalBound {
         Self { bytes_max: WAL_BYTES_MAX, batches: 0 }
     }
 
-    /// Errors: it is too long, and somebody keeps it from being emptied.
+    /// Looks at it once in so many batches.
     fn check(&mut self, connection: &Connection) -> Result<(), StoreError> {
         if let Some(left) = self.batches.checked_sub(1) {
             self.batches = left;
             return Ok(());
         }
+        self.look(connection)?;
+        self.batches = WAL_CHECK_BATCHES;
+        Ok(())
+    }
+
+    /// Errors: it is too long, and somebody keeps it from being emptied.
+    pub(super) fn look(&self, connection: &Connection) -> Result<(), StoreError> {
         let Some(path) = connection.path().map(Path::new) else { return Ok(()) };
         let len = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         let wal = len(&private::beside(path, "-wal"));
-        if wal > self.bytes_max.max(len(path))
-            && connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?
-        {
-            return Err(StoreError::WalHeld { mib: wal / (1024 * 1024) });
+        if wal <= self.bytes_max.max(len(path)) {
+            return Ok(());
         }
-        self.batches = WAL_CHECK_BATCHES;
-        Ok(())
+        // Not as long as for a transaction: this is tried again, and a stop of the gateway waits for it.
+        connection.busy_timeout(CHECKPOINT_WAIT_MAX)?;
+        let is_held = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        if is_held? { Err(StoreError::WalHeld { mib: wal / (1024 * 1024) }) } else { Ok(()) }
     }
 }
 
@@ -452,7 +465,8 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
     checkpoint.optional()
 }
 
-/// Opens an existing file and checks each view's rows. `None` if the file is absent or of another ledger.
+/// Opens an existing file and checks each view's rows. `None` if the file is absent, of another ledger, or without the tables that
+/// say how far views are.
 fn reopen(
     path: &Path,
     durability: Durability,
@@ -565,6 +579,7 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
 fn connect(path: &Path, (journal_mode, synchronous): Durability) -> Result<Connection, rusqlite::Error> {
     private::prepare_database(path);
     let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     exact::register(&connection)?;
     connection.pragma_update(None, "journal_mode", journal_mode)?;

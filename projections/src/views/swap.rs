@@ -14,8 +14,9 @@ const TAKE_CHECKPOINT: &str = include_str!("checkpoint/take.sql");
 
 impl Store {
     /// Moves the views of `next`, made by [`Store::create_next`], into this store and deletes their file.
-    /// Errors: views that were not moved by then are unchanged.
+    /// Errors: views that were not moved by then are unchanged; none is moved while a reader keeps a long write-ahead log.
     pub fn swap_in(&mut self, next: Self) -> Result<(), StoreError> {
+        self.wal.look(&self.connection)?;
         let views = next.views();
         drop(next);
         let path = self.dir.join(NEXT_FILE);
