@@ -164,7 +164,7 @@ impl Config {
             return Err(flags.wrong_with(VIEWS, problem, "true"));
         }
         // Only what has views can copy them. Beside a ledger in the data folder, analysts read the views themselves.
-        let analytics = flags.check(ANALYTICS, boolean_or_on(&args.analytics))? && views && database.is_some();
+        let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))? && database.is_some();
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
         let content = object_store::content_store(&variable)?;
         let alerts = alerting::read(&variable)?;
@@ -284,15 +284,17 @@ mod fuzz;
 mod tests {
     use std::sync::LazyLock;
 
-    use clap::Parser;
+    use clap::{CommandFactory, FromArgMatches};
     use cli::arguments::{Cli, Command, DataArgs};
 
     use super::*;
 
-    /// The defaults, but for what tests on one machine would share.
+    /// The defaults, but for what tests on one machine would share. Variables of the machine do not count.
     static ARGS: LazyLock<ServeArgs> = LazyLock::new(|| {
         let line = ["ledgerway", "serve", "--listen", "127.0.0.1:0", "--data", "data"];
-        let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
+        let command = Cli::command().mut_subcommand("serve", |serve| serve.mut_args(|arg| arg.env(None::<&str>)));
+        let matches = command.try_get_matches_from(line).expect("a command line");
+        let Command::Serve(args) = Cli::from_arg_matches(&matches).expect("arguments").command else { panic!("serve") };
         *args
     });
 

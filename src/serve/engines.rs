@@ -210,7 +210,8 @@ fn delete_former_copy(data: &Path) {
     if !copy.is_file() {
         return;
     }
-    let mut files = [""].into_iter().chain(private::BESIDE_A_DATABASE).map(|suffix| private::beside(&copy, suffix));
+    // The database last: while it is there, the next start tries again.
+    let mut files = private::BESIDE_A_DATABASE.into_iter().chain([""]).map(|suffix| private::beside(&copy, suffix));
     let deleted = files.try_for_each(|file| match std::fs::remove_file(&file) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
