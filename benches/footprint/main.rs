@@ -1,4 +1,4 @@
-//! The gateway's use of a machine: how long it starts, and its memory when idle and after load.
+//! The gateway's use of a machine: how long its start takes, and its memory when idle and after load.
 //!
 //! `cargo bench --bench footprint` starts the binary on an empty folder with the settings that it is shipped with, then sends whole
 //! answers of nine words, governed by a key with four budgets and a rate limit. `.ci/budgets` compares its table with

@@ -39,7 +39,7 @@
 //! Rejected: deciding inside an open database transaction, and a dynamic answer type for all jobs. Each job now has its own
 //! answer, and a batch is decided in memory before it is written.
 //!
-//! What reads all of it, and what belongs to those who share its threads and connections:
+//! Beside it are the parts that read the whole log, and those that share out its threads and connections:
 //!
 //! - `verify`: the offline check of log and ledger. `explain`: one recorded request, decided again.
 //! - `role`: what one process at a time does for all, and how it reports; its [lease](LeaseHolder) decides which one does.

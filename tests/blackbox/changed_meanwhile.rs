@@ -1,4 +1,5 @@
-//! Changes while a request waits, or while another target fails: nothing is called by what was in force before.
+//! Changes while a request waits, or while another target fails: no provider is called under
+//! settings that are no longer in force.
 
 use std::time::Duration;
 

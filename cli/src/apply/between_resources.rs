@@ -1,6 +1,6 @@
 //! Checks of resources against each other, made before anything is changed, as the gateway would refuse them: users of another tenant in a
-//! team, targets at a provider of another tenant's, and aliases of aliases. It is looked for in what there will be when everything is
-//! carried out.
+//! team, targets at a provider of another tenant's, and aliases of aliases. They compare the
+//! resources that there will be once all changes are carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
 

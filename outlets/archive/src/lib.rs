@@ -2,7 +2,7 @@
 //! that has the hash of the manifest before it. You can check the files and build the ledger anew from them alone.
 //!
 //! - [`Archive`] is the place of an archive.
-//! - [`Archiver`] continues an archive; [`role::run`] does so while a gateway runs.
+//! - [`Archiver`] continues an archive; [`role::ArchiveOutlet`] does so while a gateway runs.
 //! - [`Segments`] reads an archive in order and trusts nothing in it; [`Damage`] says what is wrong, and in which object.
 //!
 //! No decision waits for the archive, and a gateway serves without it.

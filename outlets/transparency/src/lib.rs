@@ -2,7 +2,7 @@
 //! that are signed. Leaf `position − 1` is the canonical envelope of the event at `position`, as `/v1/events` serves it.
 //!
 //! - [`Files`] are the published files: tiles, entry bundles and the checkpoint (C2SP `tlog-tiles`).
-//! - [`role::run`] publishes while a gateway runs; nothing waits for it.
+//! - [`role::Publisher`] publishes while a gateway runs; nothing waits for it.
 //! - [`PublishedLog`] answers from the files: tiles, proofs, the newest checkpoint.
 //! - [`KeyHistory`] has the keys of a log, and says which of them sign a checkpoint and which checkpoints count.
 //! - [`compare_with_ledger`] refuses a ledger that does not extend the newest checkpoint.

@@ -1,6 +1,7 @@
 //! An S3 server in a folder, for tests and for `compose/local`. It runs until it is killed.
 //!
-//! The service is `s3s-fs`, whose own program takes these arguments, too: here, what it shares with the gateway is compiled once.
+//! The service is `s3s-fs`, whose own program takes the same arguments. As a crate of the workspace, this one shares compiled
+//! dependencies with the gateway.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,5 @@
-//! Settings that a provider from the environment cannot have, and where messages lead who wants them.
+//! Settings that a provider from the environment cannot have, and where the messages send an operator who wants
+//! them.
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;

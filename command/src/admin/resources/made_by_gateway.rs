@@ -1,5 +1,6 @@
 //! Resources that the gateway made itself, from its environment, its catalogue, or what local servers have. Commands neither change nor
 //! end them: the next start, or the next look at a server, would undo that.
+//! They claim no names of models, and yield to resources that commands created.
 
 use std::collections::BTreeSet;
 
