@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::{DefaultLimits, RedisAddress};
+use access_control::limits::{DefaultLimits, RedisAddress};
 use access_log::AccessLogSettings;
 use audit_export::SiemFormat;
 use budget_alerts::Webhook;

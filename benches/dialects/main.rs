@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use dialects::{
     Api, ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, WrittenBody,
-    upstreams,
+    provider_dialects,
 };
 use harness::figures::{hundredths, per_mille};
 use harness::table;
@@ -67,7 +67,7 @@ fn name_of(kind: ProviderKind) -> &'static str {
 
 fn marked(figure: Option<String>, surface: Surface, kind: ProviderKind) -> String {
     let shared = surface.spec().shared_dialect;
-    let is_shared = shared.is_some() && shared == upstreams::of(kind).shared_dialect;
+    let is_shared = shared.is_some() && shared == provider_dialects::of(kind).shared_dialect;
     figure.map_or_else(|| "400".to_owned(), |figure| figure + if is_shared { " *" } else { "" })
 }
 

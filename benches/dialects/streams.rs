@@ -1,7 +1,7 @@
 //! A stream of text of each family.
 
 use dialects::ProviderKind;
-use dialects::upstreams::{self, Framing};
+use dialects::provider_dialects::{self, Framing};
 use testing::event_stream::frame;
 
 pub struct Family {
@@ -13,7 +13,7 @@ pub struct Family {
 }
 
 pub fn family(kind: ProviderKind) -> Family {
-    let framing = upstreams::of(kind).framing;
+    let framing = provider_dialects::of(kind).framing;
     let (begin, json): (&str, fn(usize) -> String) = match kind {
         ProviderKind::Anthropic => (ANTHROPIC_BEGIN, anthropic),
         ProviderKind::Bedrock => ("", bedrock),

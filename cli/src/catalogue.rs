@@ -7,7 +7,7 @@ mod update;
 use std::borrow::Cow;
 use std::path::Path;
 
-use catalogue::{Catalogue, Mode, Model};
+use built_in_catalogue::{Catalogue, Mode, Model};
 use chrono::NaiveDate;
 use events::nearest_name::did_you_mean;
 use events::time::{Clock, SystemClock};
@@ -48,7 +48,7 @@ fn list(args: &ListArgs, flags: &Flags) -> Result<String, Failure> {
 
 /// The catalogue that is used with a data folder. If its file is not, that is said.
 fn in_force(dir: &Path) -> Cow<'static, Catalogue> {
-    let in_force = catalogue::in_force(dir);
+    let in_force = built_in_catalogue::in_force(dir);
     if let Some(warning) = in_force.warning() {
         print_error(&warning);
     }

@@ -79,7 +79,7 @@ impl Refused {
 
 impl GatewayClient {
     pub fn new(url: &str, key: Option<Secret>) -> Result<Self, GatewayError> {
-        let tls = upstream::tls_config().map_err(|error| GatewayError::NotPrepared(error.to_string()))?;
+        let tls = provider_client::tls_config().map_err(|error| GatewayError::NotPrepared(error.to_string()))?;
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()

@@ -104,7 +104,7 @@ fn find_copy(ledger: &Path, database: &DatabaseAddress) -> Result<Option<u64>, F
 }
 
 fn copy_ledger(from: &Path, ledger: &Path, database: &DatabaseAddress) -> Result<u64, Failure> {
-    let catalogue = catalogue::read_folder(from).map_err(|error| {
+    let catalogue = built_in_catalogue::read_folder(from).map_err(|error| {
         Failure::NotBegun(format!("{error}: replace it with `ledgerway catalogue update`, or delete it"))
     })?;
     let catalogue = catalogue.map(|(_, document)| document);

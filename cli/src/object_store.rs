@@ -37,17 +37,19 @@ pub fn named_archive(argument: Option<&str>) -> Result<Archive, Failure> {
 }
 
 fn read_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
-    Archive::open_existing(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+    Archive::open_existing(address, variable, &provider_client::tls_config().map_err(no_tls)?)
+        .map_err(Failure::not_begun)
 }
 
 /// An archive that is written.
 pub fn open_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
-    Archive::open(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+    Archive::open(address, variable, &provider_client::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
 }
 
 /// An object store that is read.
 pub fn read_objects(address: &ObjectStoreAddress) -> Result<Objects, Failure> {
-    Objects::open_existing(address, variable, &upstream::tls_config().map_err(no_tls)?).map_err(Failure::not_begun)
+    Objects::open_existing(address, variable, &provider_client::tls_config().map_err(no_tls)?)
+        .map_err(Failure::not_begun)
 }
 
 /// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.

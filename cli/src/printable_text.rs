@@ -1,6 +1,6 @@
 //! Texts of the gateway, and so of providers and clients, on a terminal.
 
-use catalogue::is_format;
+use built_in_catalogue::is_format;
 
 /// False for a character that could move the terminal's cursor, colour it, or reorder or hide what is shown.
 pub fn is_printable(character: char) -> bool {

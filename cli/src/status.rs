@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use access::limits::LocalSince;
+use access_control::limits::LocalSince;
 use chrono::{DateTime, NaiveTime, Utc};
 use events::event::admin::{NarrowedScope, Scope};
 use events::ledger::Balances;

@@ -38,7 +38,7 @@ mod store;
 
 use std::sync::Arc;
 
-use access::auth::hashing::KeyHasher;
+use access_control::auth::hashing::KeyHasher;
 use events::event::StreamKind;
 use events::event::admin::{
     AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,

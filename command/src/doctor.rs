@@ -8,7 +8,7 @@
 //!
 //! `schedule` gives providers their turns, and `provider` checks one of them: `connection`, `clock`, `trial` for what it
 //! answers to a key, `key` for what is known of the key before. `target` checks the targets of models, `message` finds the
-//! provider's own words, and `report` is the result. The free request of each kind is in `upstreams`, and `upstream` tells
+//! provider's own words, and `report` is the result. The free request of each kind is in `provider_dialects`, and `provider_client` tells
 //! which step of a connection fails.
 
 mod clock;
@@ -26,9 +26,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use access::limits::LocalSince;
+use access_control::limits::LocalSince;
 use axum::extract::{FromRequest, Request, State};
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::admin::Provider;
 use events::refusal::ErrorCode;
 use events_log::Log;
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(version().await, shipped);
         let newer = r#"{"schema":1,"version":"2999-01-01","sources":[],"providers":[],"models":[],"aliases":{}}"#;
         for (text, wanted) in [(newer, "2999-01-01"), ("{", &*shipped.to_string())] {
-            std::fs::write(folder.path().join(catalogue::CATALOGUE_FILE), text).expect("a file");
+            std::fs::write(folder.path().join(built_in_catalogue::CATALOGUE_FILE), text).expect("a file");
             assert_eq!(version().await.to_string(), wanted, "{text}");
         }
     }

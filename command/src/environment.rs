@@ -53,9 +53,9 @@ use events::ids::IdMaker;
 use events::time::Clock;
 use events_log::Log;
 use projections::tables::TablesHandle;
+use provider_client::UpstreamClients;
 use secrets::Vault;
 use tokio::time::Instant;
-use upstream::UpstreamClients;
 
 use crate::admin::CommandError;
 use crate::admin::import::ImportQueue;

@@ -87,7 +87,7 @@ mod yield_to_runtime;
 
 use std::sync::Arc;
 
-use access::limits::BindingLimits;
+use access_control::limits::BindingLimits;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use dialects::Surface;

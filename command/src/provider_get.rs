@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{self, Invocation, KeyFault};
+use dialects::provider_dialects::{self, Invocation, KeyFault};
 use dialects::{ProviderKind, REFUSAL_BYTES_MAX, may_be_secret};
 use events::event::admin::Provider;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::BodyExt;
+use provider_client::{RequestBody, ResponseBody, SendError, UpstreamClients};
 use secrets::Secret;
 use tokio::time::{Instant, timeout};
-use upstream::{RequestBody, ResponseBody, SendError, UpstreamClients};
 
 /// The wanted part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,8 @@ fn request(
     }
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
-    let Some(endpoint) = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint()) else {
+    let Some(endpoint) = ProviderKind::named(&provider.kind).and_then(|kind| provider_dialects::of(kind).endpoint())
+    else {
         return Ok(request);
     };
     for (name, value) in endpoint.headers {

@@ -81,10 +81,10 @@ pub type LimitsLeft = Arc<dyn Fn(&Caller) -> Vec<Value> + Send + Sync>;
 /// The capabilities of the model behind a provider's name for it, if they are known. `command` asks its catalogue.
 pub type Capabilities = Arc<dyn Fn(&Provider, &str) -> Option<Vec<&'static str>> + Send + Sync>;
 
-/// Records that a caller has read something of this kind, without waiting for it. `access` rolls it up.
+/// Records that a caller has read something of this kind, without waiting for it. `access_control` rolls it up.
 pub type ReadRecord = Arc<dyn Fn(&Caller, ReadKind) + Send + Sync>;
 
-/// False if other nodes may have ended a key, and this one would not know. `access` asks the same when a request arrives.
+/// False if other nodes may have ended a key, and this one would not know. `access_control` asks the same when a request arrives.
 pub type IsCurrent = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The sources that the handlers read from. Cheap to clone.

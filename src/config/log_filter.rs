@@ -10,9 +10,9 @@ const DEFAULT: &str = "async_nats=off,info";
 /// This program's crates, which may stand without a level. A directive is about all targets that begin with its text: `events` is about
 /// `events_log` too.
 const CRATES: [&str; 25] = [
-    "access", "access_log", "analysts", "archive", "budget_alerts", "cli", "command", "content_store", "dialects",
-    "events", "events_log", "grpc", "hub", "ledgerway", "nats_relay", "openapi", "projections", "query", "secrets",
-    "shared_limits", "surfaces", "transparency", "upstream", "upstreams", "witness",
+    "access_control", "access_log", "analysts", "archive", "budget_alerts", "cli", "command", "content_store",
+    "dialects", "events", "events_log", "grpc", "intermediate", "ledgerway", "nats_relay", "openapi", "projections",
+    "provider_client", "provider_dialects", "query", "secrets", "shared_limits", "surfaces", "transparency", "witness",
 ];
 
 /// Reads the value of `RUST_LOG`; the default is `info` for this program and everything that it uses, except for the NATS client.
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn a_level_or_a_module_with_one_is_accepted_and_anything_else_is_named() {
         for fine in [
-            "", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "upstream",
+            "", " ", "info", "WARN", "off", "3", "warn,ledgerway=debug", "command::inference", "provider_client",
             "[span]=debug", "events_log", "events_log::writer", "content_store",
         ] {
             assert!(read(Some(fine)).is_ok(), "{fine}");
@@ -68,7 +68,7 @@ mod tests {
         ] {
             let said = read(Some(wrong)).expect_err("refused").to_string();
             assert!(said.starts_with(&format!("RUST_LOG is {wrong:?}")) && said.contains(named), "{said}");
-            assert!(said.ends_with("for example RUST_LOG=info,upstream=debug"), "{said}");
+            assert!(said.ends_with("for example RUST_LOG=info,provider_client=debug"), "{said}");
         }
     }
     #[test]

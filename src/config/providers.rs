@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use catalogue::{InForce, UnreadableCatalogue};
+use built_in_catalogue::{InForce, UnreadableCatalogue};
 use cli::arguments::ServeArgs;
 use cli::settings::{Advice, Flags, WrongConfig, boolean, setting};
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
@@ -42,7 +42,7 @@ pub(super) fn providers(
 
 /// The catalogue in the data folder, or the shipped one.
 fn catalogue(data: &Path) -> InForce {
-    let in_force = catalogue::in_force(data);
+    let in_force = built_in_catalogue::in_force(data);
     match &in_force.unusable {
         // It is the folder that is wrong, which is found where it is opened.
         Some(UnreadableCatalogue::Read { source, .. })

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use access::limits::{CounterError, SharingNode};
+use access_control::limits::{CounterError, SharingNode};
 use cli::settings::{Advice, Setting, WrongConfig, setting, two_ledgers};
 use events_log::{DatabaseAddress, LEDGER_FILE};
 use projections::views::VIEWS_FILE;

@@ -16,9 +16,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use access::auth::Authenticator;
-use access::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
-use access::rollup::{AccessRollup, RejectedChange};
+use access_control::auth::Authenticator;
+use access_control::limits::{BindingLimits, LimitRefusal, RateLimitPermit, RateLimiter};
+use access_control::rollup::{AccessRollup, RejectedChange};
 use access_log::{LoggedRequest, Recorder};
 use axum::Router;
 use axum::body::Body;
@@ -41,8 +41,8 @@ use projections::caller::{AtPosition, Caller, ClientOrigin};
 use projections::figures::GaugeGuard;
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
+use provider_client::{LoopMark, Looping};
 use tower_service::Service;
-use upstream::{LoopMark, Looping};
 
 use super::cors::Cors;
 use super::entrances::{Entrances, Protocol, Routes};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::RateLimiter;
+use access_control::limits::RateLimiter;
 use axum::extract::State;
 use events_log::Log;
 use events_log::role::{Role, RoleState, RoleStatus};

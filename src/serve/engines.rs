@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use access::limits::{
+use access_control::limits::{
     RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, node_that_shares,
 };
-use access::rollup::AccessRollup;
+use access_control::rollup::AccessRollup;
 use access_log::AccessLog;
 use analysts::Copier;
 use cli::settings::WrongConfig;
@@ -28,7 +28,7 @@ use projections::views::past::{self, PastViewsHandle, PastViewsThread};
 use projections::views::snapshot_maker::{self, SnapshotSettings, SnapshotsThread};
 use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewHandles, ViewsHandle, ViewsThread};
 use prometheus::Registry;
-use upstream::{LoopMark, UpstreamClients};
+use provider_client::{LoopMark, UpstreamClients};
 
 use super::ServeError;
 use crate::config::{Config, LimitCounts};

@@ -13,7 +13,8 @@ use crate::config::Archiving;
 /// Opens the archive, to write it or only to compare the ledger with it.
 pub fn archive_opener(archiving: &Archiving) -> Result<Open<Archive>, ServeError> {
     let Archiving { address, limits } = archiving;
-    let (address, is_written, tls) = (address.clone(), limits.is_some(), upstream::tls_config().map_err(no_tls)?);
+    let (address, is_written, tls) =
+        (address.clone(), limits.is_some(), provider_client::tls_config().map_err(no_tls)?);
     Ok(Arc::new(move || match is_written {
         true => Archive::open(&address, variable, &tls),
         false => Archive::open_existing(&address, variable, &tls),
@@ -25,7 +26,7 @@ pub fn objects_opener(
     address: &ObjectStoreAddress,
     folders: &'static [&'static str],
 ) -> Result<Open<Objects>, ServeError> {
-    let (address, tls) = (address.clone(), upstream::tls_config().map_err(no_tls)?);
+    let (address, tls) = (address.clone(), provider_client::tls_config().map_err(no_tls)?);
     Ok(Arc::new(move || Objects::open(&address, folders, variable, &tls)))
 }
 

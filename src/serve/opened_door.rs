@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use access::auth::hashing::KeyHasher;
-use access::auth::{AuthParts, Authenticator};
-use access::limits::RateLimiter;
+use access_control::auth::hashing::KeyHasher;
+use access_control::auth::{AuthParts, Authenticator};
+use access_control::limits::RateLimiter;
 use access_log::AccessLog;
 use command::admin::{self, AdminState, ImportQueue, setup};
 use command::doctor::{self, Doctor};

@@ -67,7 +67,7 @@ pub fn start(
     if let Some(AuditStreamSettings { address, format }) = config.audit_stream.take() {
         // Linux has it here; elsewhere, messages do not say it.
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let receiver = Receiver::new(address, upstream::tls_config()?);
+        let receiver = Receiver::new(address, provider_client::tls_config()?);
         starter.start(Some(AuditStream { receiver, format, hostname }));
     }
     if let Some((webhook, format)) = config.audit_webhook.take() {
@@ -99,7 +99,7 @@ impl Starter<'_> {
 /// A client for webhooks and witnesses: it goes to the given address alone, whatever proxies the environment names.
 pub fn direct_client() -> Result<reqwest::Client, ServeError> {
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(upstream::tls_config()?)
+        .tls_backend_preconfigured(provider_client::tls_config()?)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_MAX);

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-DATA = Path(__file__).parent.parent.parent / "command" / "catalogue" / "data"
+DATA = Path(__file__).parent.parent.parent / "command" / "built_in_catalogue" / "data"
 
 
 def catalogue(path=DATA / "catalogue.json"):

@@ -33,7 +33,7 @@ fn refused(arguments: &[&str], data: &Path, wanted: i32) -> String {
 }
 
 fn shipped() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/catalogue/data/catalogue.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/built_in_catalogue/data/catalogue.json");
     serde_json::from_slice(&fs::read(path).expect("the document")).expect("JSON")
 }
 

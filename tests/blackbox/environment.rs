@@ -141,7 +141,7 @@ async fn a_key_in_the_environment_is_enough_to_be_answered_and_charged_at_the_li
 async fn a_catalogue_in_the_folder_redirects_no_key_and_a_damaged_one_ends_no_start() {
     let (folder, upstream) = (tempfile::tempdir().expect("a folder"), MockUpstream::start().await);
     let mut document: Value =
-        serde_json::from_str(include_str!("../../command/catalogue/data/catalogue.json")).expect("JSON");
+        serde_json::from_str(include_str!("../../command/built_in_catalogue/data/catalogue.json")).expect("JSON");
     document["version"] = json!("2999-01-01");
     document["providers"][0]["base_url"] = json!(upstream.base_url("openai").replace("http:", "https:"));
     document["providers"][0]["key_variables"] = json!(["RUST_LOG"]);

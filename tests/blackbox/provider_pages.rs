@@ -27,7 +27,7 @@ fn texts(value: &Value) -> Vec<String> {
 
 /// The variables of each provider of the catalogue that variables can name.
 fn of_catalogue() -> BTreeMap<String, BTreeSet<String>> {
-    let catalogue: Value = serde_json::from_str(&read("command/catalogue/data/catalogue.json")).expect("JSON");
+    let catalogue: Value = serde_json::from_str(&read("command/built_in_catalogue/data/catalogue.json")).expect("JSON");
     let providers = catalogue["providers"].as_array().expect("providers").iter().map(|provider| {
         let id = provider["id"].as_str().expect("an id").to_owned();
         let fields = [

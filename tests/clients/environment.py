@@ -10,7 +10,7 @@ from pathlib import Path
 
 from started import HERE, Gateway, run
 
-CATALOGUE = HERE.parent.parent / "command/catalogue/data/catalogue.json"
+CATALOGUE = HERE.parent.parent / "command/built_in_catalogue/data/catalogue.json"
 KEY = "key-in-the-variable-5b2e91"
 HELLO = [{"role": "user", "content": "Hello"}]
 CLIENT_SECONDS = 60

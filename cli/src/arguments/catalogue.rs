@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use catalogue::Mode;
+use built_in_catalogue::Mode;
 use clap::{Args, Subcommand, ValueHint};
 
 use super::{BOOL, DataArgs, path};

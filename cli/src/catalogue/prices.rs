@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::{Model, Price, PriceTier};
+use built_in_catalogue::{Model, Price, PriceTier};
 use events::money::NanoUsd;
 
 use super::super::table;
@@ -85,7 +85,7 @@ fn short(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use catalogue::Catalogue;
+    use built_in_catalogue::Catalogue;
 
     use super::*;
 

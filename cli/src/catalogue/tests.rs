@@ -1,5 +1,5 @@
 use dialects::ProviderKind;
-use dialects::upstreams::{corrected_base_url, server_of};
+use dialects::provider_dialects::{corrected_base_url, server_of};
 use events::event::admin::Provider;
 use events::ids::ProviderId;
 
@@ -24,7 +24,7 @@ fn the_gateway_can_call_every_provider_of_the_catalogue_at_its_address() {
 
 #[test]
 fn no_variable_of_a_provider_is_a_setting() {
-    let variables = Catalogue::shipped().providers().iter().flat_map(catalogue::Provider::variables);
+    let variables = Catalogue::shipped().providers().iter().flat_map(built_in_catalogue::Provider::variables);
     assert_eq!(variables.filter(|variable| variable.starts_with(PREFIX)).count(), 0);
 }
 

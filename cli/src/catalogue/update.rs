@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
+use built_in_catalogue::{CATALOGUE_FILE, Catalogue, Difference, Model, Older};
 use serde_json::Value;
 
 use super::super::runtime::CommandRuntime;
@@ -21,7 +21,7 @@ const IMPORT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Shows what the file would change, and writes it if that was confirmed.
 pub fn update(args: &UpdateArgs, runtime: &CommandRuntime) -> Result<String, Failure> {
     let dir = &args.data.dir;
-    let (newer, text) = catalogue::read_file(&args.file).map_err(Failure::not_begun)?;
+    let (newer, text) = built_in_catalogue::read_file(&args.file).map_err(Failure::not_begun)?;
     let current = super::in_force(dir);
     check_version(&newer, &current, args.force)?;
     let shipped = Catalogue::shipped();
@@ -64,7 +64,7 @@ fn take(dir: &Path, text: String, force: bool, runtime: &CommandRuntime) -> Resu
                     dir.display()
                 )));
             }
-            catalogue::write(dir, &text)
+            built_in_catalogue::write(dir, &text)
                 .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", file.display())))?;
             Ok(format!("wrote {}", file.display()))
         }
@@ -83,7 +83,7 @@ fn in_gateway(url: &str, taken: &Value) -> String {
 
 /// Errors: it is older, and nobody insists; or it would have no effect.
 fn check_version(newer: &Catalogue, current: &Catalogue, force: bool) -> Result<(), Failure> {
-    match catalogue::check_age(newer, current) {
+    match built_in_catalogue::check_age(newer, current) {
         Ok(()) => Ok(()),
         Err(Older::ThanInForce { .. }) if force => Ok(()),
         Err(older @ Older::ThanInForce { .. }) => {

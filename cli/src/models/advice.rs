@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use catalogue::Mode;
+use built_in_catalogue::Mode;
 use events::event::admin::Permission;
 use http::Method;
 
@@ -98,7 +98,7 @@ fn of_code(refused: &Refused) -> Option<String> {
 
 /// True if the catalogue knows the model, and all providers of it serve it for embeddings.
 fn is_for_embeddings(model: &str, dir: &Path) -> bool {
-    let catalogue = catalogue::in_force(dir).catalogue;
+    let catalogue = built_in_catalogue::in_force(dir).catalogue;
     let meant = catalogue.meant(model);
     !meant.is_empty() && meant.iter().all(|model| model.mode == Mode::Embedding)
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use catalogue::{Catalogue, Model, Provider};
+use built_in_catalogue::{Catalogue, Model, Provider};
 use chrono::NaiveDate;
 use command::environment::{Availability, DEPLOYMENTS_VARIABLE, availability};
-use dialects::upstreams;
+use dialects::provider_dialects;
 use events::nearest_name::nearest_name;
 use events::time::{Clock, SystemClock};
 use http::Method;
@@ -28,7 +28,7 @@ pub async fn advice(gateway: &GatewayClient, model: &str, dir: &Path) -> String 
     let listed = || listed["data"].as_array().into_iter().flatten();
     let names: Vec<&str> = listed().filter_map(|entry| printable(&entry["id"])).collect();
     let providers: BTreeSet<&str> = listed().filter_map(|entry| printable(&entry["provider"])).collect();
-    let catalogue = catalogue::in_force(dir).catalogue;
+    let catalogue = built_in_catalogue::in_force(dir).catalogue;
     let known = of_known(&catalogue, model, &providers, SystemClock::new().now().date_naive());
     let near = nearest(model, names.clone());
     let near = (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")));
@@ -70,7 +70,7 @@ fn of_known(catalogue: &Catalogue, asked: &str, providers: &BTreeSet<&str>, toda
         let is_present = providers.iter().any(|name| is_of(name, &provider.id));
         match (availability(catalogue, model, today), is_present) {
             (Availability::Offered, false) => ways.extend(variables(provider)),
-            (Availability::Offered, true) if upstreams::has_deployments(&provider.kind) => {
+            (Availability::Offered, true) if provider_dialects::has_deployments(&provider.kind) => {
                 of_present.push(format!("add it to {DEPLOYMENTS_VARIABLE}, and start the gateway again"));
             }
             (availability, true) => of_present.extend(reason(model, availability)),
@@ -94,7 +94,7 @@ fn is_of(name: &str, provider: &str) -> bool {
 /// The variables to set for the provider's models to appear.
 fn variables(provider: &Provider) -> Option<String> {
     let key = provider.key_variables.first()?;
-    let is_account = upstreams::has_deployments(&provider.kind);
+    let is_account = provider_dialects::has_deployments(&provider.kind);
     Some(if is_account { format!("{key} and {DEPLOYMENTS_VARIABLE}") } else { key.clone() })
 }
 

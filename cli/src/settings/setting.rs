@@ -98,7 +98,7 @@ settings! {
 }
 
 /// The level of the log: a variable of the library that writes it, and no setting of ours.
-pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,upstream=debug");
+pub const RUST_LOG: Setting = Setting::with_value("RUST_LOG", "info,provider_client=debug");
 
 impl Setting {
     /// A setting with an example of its value.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use access::limits::LocalSince;
+use access_control::limits::LocalSince;
 use events::time::rfc3339;
 use events_log::RunningNode;
 use events_log::lock::LockHolder;

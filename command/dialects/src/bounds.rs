@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use events::refusal::ErrorCode;
-use hub::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
+use intermediate::chat::read::{BLOCKS_MAX, MESSAGES_MAX, TOOLS_MAX};
 use serde_json::json;
 use testing::event_stream::frame;
 

@@ -27,7 +27,7 @@ fn folder(name: &str) -> PathBuf {
 
 /// The kinds of providers over HTTP, by name. Each has a folder of responses.
 fn kinds() -> impl Iterator<Item = (&'static str, ProviderKind)> {
-    let is_called = |kind| upstreams::of(kind).endpoint().is_some();
+    let is_called = |kind| provider_dialects::of(kind).endpoint().is_some();
     ProviderKind::NAMED.iter().map(|named| (named.name, named.value)).filter(move |(_, kind)| is_called(*kind))
 }
 
@@ -38,18 +38,18 @@ fn answering() -> impl Iterator<Item = (ProviderKind, String)> {
 
 /// The extension of its streams.
 pub(super) fn stream_extension(kind: ProviderKind) -> &'static str {
-    match upstreams::of(kind).framing {
-        upstreams::Framing::Sse => "sse",
-        upstreams::Framing::Lines => "ndjson",
-        upstreams::Framing::EventStream => "frames",
+    match provider_dialects::of(kind).framing {
+        provider_dialects::Framing::Sse => "sse",
+        provider_dialects::Framing::Lines => "ndjson",
+        provider_dialects::Framing::EventStream => "frames",
     }
 }
 
 /// The bytes of a stream that is stored in a form that people can read.
 pub(super) fn wire(kind: ProviderKind, stored: Vec<u8>) -> Vec<u8> {
-    match upstreams::of(kind).framing {
-        upstreams::Framing::Sse | upstreams::Framing::Lines => stored,
-        upstreams::Framing::EventStream => testing::event_stream::stream(&stored),
+    match provider_dialects::of(kind).framing {
+        provider_dialects::Framing::Sse | provider_dialects::Framing::Lines => stored,
+        provider_dialects::Framing::EventStream => testing::event_stream::stream(&stored),
     }
 }
 

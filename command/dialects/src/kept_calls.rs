@@ -2,8 +2,8 @@
 //! same: the calls after the first are then left out of the response. They were written by the model, so they are
 //! measured and billed.
 
-use hub::chat::{AnswerChoice, Feature, FeatureSet, OutputBlock};
-use hub::delta::{Delta, DeltaKind};
+use intermediate::chat::{AnswerChoice, Feature, FeatureSet, OutputBlock};
+use intermediate::delta::{Delta, DeltaKind};
 
 /// The tool calls of each choice that the client gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,9 +75,9 @@ impl FirstCalls {
 #[cfg(test)]
 mod tests {
     use bytes::{Bytes, BytesMut};
+    use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
     use serde_json::{Value, json};
     use surfaces::Surface;
-    use upstreams::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 
     use super::*;
     use crate::golden::{MODEL, REQUEST_ID, receipt, usage};

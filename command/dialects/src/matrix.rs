@@ -1,7 +1,7 @@
 //! `docs/dialects.md` shows what each surface calls a feature, and how each upstream treats it; its tables are written
 //! from the rows.
 
-use hub::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, Treatment};
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn kinds() -> String {
         let what = [code(first_field(*feature)), feature.description().to_owned()];
         row(what.into_iter().chain(kinds().map(|kind| treatment(kind, *feature))))
     });
-    let has = |kind| if upstreams::of(kind).has(Api::Embeddings) { "yes" } else { "400" };
+    let has = |kind| if provider_dialects::of(kind).has(Api::Embeddings) { "yes" } else { "400" };
     let what = ["`/v1/embeddings`".to_owned(), EMBEDDINGS.to_owned()];
     heading(&heads) + &rows.collect::<String>() + &row(what.into_iter().chain(kinds().map(|kind| has(kind).to_owned())))
 }
@@ -62,7 +62,7 @@ fn first_field(feature: Feature) -> &'static str {
 }
 
 fn treatment(kind: ProviderKind, feature: Feature) -> String {
-    let upstream = upstreams::of(kind);
+    let upstream = provider_dialects::of(kind);
     let is_passed_on = Surface::CHAT.iter().any(|surface| {
         let spec = surface.spec();
         upstream.shared_dialect.is_some()

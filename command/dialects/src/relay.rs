@@ -4,11 +4,11 @@ mod translation;
 
 use bytes::{Bytes, BytesMut};
 use events::content::AnswerText;
-use hub::framing::{EVENT_BYTES_MAX, Event, FramingParser};
-use hub::shared_dialect::SharedDialect;
-use hub::{Metered, Receipt, UpstreamFault};
+use intermediate::framing::{EVENT_BYTES_MAX, Event, FramingParser};
+use intermediate::shared_dialect::SharedDialect;
+use intermediate::{Metered, Receipt, UpstreamFault};
+use provider_dialects::{ProviderKind, StreamState};
 use surfaces::{AnyStreamWriter, StreamHead};
-use upstreams::{ProviderKind, StreamState};
 
 use super::ClientRequest;
 use super::kept_calls::KeptCalls;
@@ -73,7 +73,7 @@ impl Relay {
         let metered = Metered::default();
         let progress =
             Progress { kind, metered, conversion, bytes_in: 0, bytes_out: 0, ended: false, has_relayed: false };
-        Self { parser: upstreams::of(kind).framing.parser(), progress }
+        Self { parser: provider_dialects::of(kind).framing.parser(), progress }
     }
 
     /// The relay of a stream whose text goes through `answer`.
@@ -131,7 +131,7 @@ impl Relay {
     /// The measurements so far. Reads all usage reports, so call it at the end and not for each chunk.
     pub fn metered(&self) -> Metered {
         let mut metered = self.progress.metered.clone();
-        metered.read_reports(upstreams::of(self.progress.kind).read_report);
+        metered.read_reports(provider_dialects::of(self.progress.kind).read_report);
         metered
     }
 

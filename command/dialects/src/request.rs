@@ -9,17 +9,17 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use events::refusal::{ErrorCode, Refusal};
 use http::{HeaderName, HeaderValue};
-use hub::Api;
-use hub::chat::feature::not_expressible;
-use hub::chat::read::check_calls;
-use hub::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
-use hub::embeddings::EmbeddingsRequest;
-use hub::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
-use hub::fields::Path;
-use hub::shared_dialect::SharedDialect;
+use intermediate::Api;
+use intermediate::chat::feature::not_expressible;
+use intermediate::chat::read::check_calls;
+use intermediate::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
+use intermediate::embeddings::EmbeddingsRequest;
+use intermediate::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
+use intermediate::fields::Path;
+use intermediate::shared_dialect::SharedDialect;
+use provider_dialects::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server};
 use surfaces::priceable::{CACHE_CONTROL, unpriced};
 use surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
-use upstreams::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server};
 
 use super::kept_calls::KeptCalls;
 use super::passthrough::{anthropic, openai, shortcut};
@@ -100,7 +100,7 @@ impl ClientRequest {
         &self.body
     }
 
-    /// The request in the hub's form. `None` if it is no chat, or has none.
+    /// The request in the intermediate form's form. `None` if it is no chat, or has none.
     pub fn chat(&self) -> Option<Cow<'_, ChatRequest>> {
         match &self.request {
             ParsedRequest::Chat(request) => request.chat(&self.body).ok(),
@@ -174,7 +174,7 @@ impl ClientRequest {
     /// That field, and what lets it through.
     pub fn first_unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<(Unpriced, Remedy)> {
         let is_passed_on = shortcut(self.surface, kind).is_some();
-        let has_tiers = || (upstreams::of(kind).treatment)(Feature::ServiceTier) == Treatment::Translated;
+        let has_tiers = || (provider_dialects::of(kind).treatment)(Feature::ServiceTier) == Treatment::Translated;
         let is_translated = |field: &Unpriced| match field.name {
             CACHE_CONTROL => true,
             _ => field.service_tier.is_some() && has_tiers(),
@@ -184,7 +184,7 @@ impl ClientRequest {
         let mut fields = in_body.chain(headers.iter().map(|field| (field, true)));
         let (refused, can_be_sent) =
             fields.find(|(field, can_be_sent)| !can_be_sent || !allowed.contains(field.name))?;
-        let helps = can_be_sent && upstreams::of(kind).takes_allowed_fields;
+        let helps = can_be_sent && provider_dialects::of(kind).takes_allowed_fields;
         Some((refused.clone(), if helps { Remedy::AllowedFields } else { Remedy::Nothing }))
     }
 
@@ -254,10 +254,10 @@ impl Ignored {
     }
 }
 
-/// Writes the bodies of one request for several targets, and translates it into the hub's form at most once.
+/// Writes the bodies of one request for several targets, and translates it into the intermediate form's form at most once.
 pub struct UpstreamBodies<'a> {
     request: &'a ClientRequest,
-    /// In the hub's form, with the features that it uses.
+    /// In the intermediate form's form, with the features that it uses.
     chat: OnceCell<Result<(Cow<'a, ChatRequest>, FeatureSet), Refusal>>,
     embeddings: OnceCell<Result<EmbeddingsRequest, Refusal>>,
 }
@@ -290,7 +290,7 @@ impl UpstreamBodies<'_> {
                     Ok((chat, used))
                 };
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
-                let upstream = upstreams::for_model(kind, target.model);
+                let upstream = provider_dialects::for_model(kind, target.model);
                 let (mut chat, mut used) = (&**chat, *used);
                 let texts;
                 if used.contains(Feature::Document)
@@ -321,8 +321,10 @@ impl UpstreamBodies<'_> {
         if let Some(refusal) = self.request.unpriced(kind, target.allowed_fields) {
             return Err(refusal);
         }
-        let api =
-            upstreams::for_model(kind, target.model).embeddings.as_ref().ok_or_else(|| no_embeddings(&facts.model))?;
+        let api = provider_dialects::for_model(kind, target.model)
+            .embeddings
+            .as_ref()
+            .ok_or_else(|| no_embeddings(&facts.model))?;
         if let Some(SharedDialect::OpenAi) = shortcut(*surface, kind) {
             return Ok(WrittenBody::complete(openai::renamed_body(body, &request.model, target.model)));
         }

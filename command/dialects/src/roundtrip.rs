@@ -1,7 +1,7 @@
 //! Reasoning and tool calls go back to their upstream unchanged, through a native client that keeps the blocks it got.
 
 use bytes::{Bytes, BytesMut};
-use hub::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
+use intermediate::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use serde_json::{Value, json};
 use surfaces::ParsedRequest;
 
@@ -26,9 +26,9 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         output_cap: UpstreamCap { tokens: 9, field: None },
         context_window: None,
         system_prefix: None,
-        allowed_fields: &upstreams::NO_FIELDS,
+        allowed_fields: &provider_dialects::NO_FIELDS,
         // Of OpenAI's dialect, the one that takes signatures.
-        server: Some(upstreams::Server::Gemini),
+        server: Some(provider_dialects::Server::Gemini),
         takes_signed_thoughts_alone: false,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
@@ -142,7 +142,7 @@ fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
         takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
-        allowed_fields: &upstreams::NO_FIELDS,
+        allowed_fields: &provider_dialects::NO_FIELDS,
     };
     let request = ClientRequest::parse(surface, body.into()).unwrap();
     let mut body: Value =
@@ -275,7 +275,7 @@ fn what_another_thought_goes_from_a_client_of_anthropics_api_only_to_those_who_t
                 output_cap: UpstreamCap { tokens: 9, field: None },
                 context_window: None,
                 system_prefix: None,
-                allowed_fields: &upstreams::NO_FIELDS,
+                allowed_fields: &provider_dialects::NO_FIELDS,
                 server: None,
                 takes_signed_thoughts_alone: false,
             };
@@ -308,7 +308,7 @@ fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
         takes_signed_thoughts_alone: false,
         context_window: None,
         system_prefix: None,
-        allowed_fields: &upstreams::NO_FIELDS,
+        allowed_fields: &provider_dialects::NO_FIELDS,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
     body["messages"][1].clone()

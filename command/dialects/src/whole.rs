@@ -3,13 +3,13 @@
 
 use bytes::Bytes;
 use events::content::AnswerText;
-use hub::chat::{AnswerChoice, CallIds};
-use hub::embeddings::ExpectedVectors;
-use hub::embeddings::vectors::Vectors;
-use hub::shared_dialect::SharedDialect;
-use hub::{FinishReason, Metered, Receipt, UpstreamFault, json};
+use intermediate::chat::{AnswerChoice, CallIds};
+use intermediate::embeddings::ExpectedVectors;
+use intermediate::embeddings::vectors::Vectors;
+use intermediate::shared_dialect::SharedDialect;
+use intermediate::{FinishReason, Metered, Receipt, UpstreamFault, json};
+use provider_dialects::ProviderKind;
 use surfaces::{Surface, openai_embeddings};
-use upstreams::ProviderKind;
 
 use super::kept_calls::KeptCalls;
 use super::passthrough::anthropic::AnthropicAnswer;
@@ -94,7 +94,7 @@ fn read_measured(
     mut metered: Metered,
 ) -> Result<WholeAnswer, FailedAnswer> {
     let content = read(kind, surface, &body, &mut metered);
-    metered.read_reports(upstreams::of(kind).read_report);
+    metered.read_reports(provider_dialects::of(kind).read_report);
     match content {
         Ok(content) => {
             metered.conclude();
@@ -114,7 +114,7 @@ fn read_embeddings(
     // DeepSeek's blank lines, which keep a connection alive, may come before any JSON.
     let body = body.slice_ref(body.trim_ascii());
     let vectors = vectors(kind, expected, &body, &mut metered);
-    metered.read_reports(upstreams::of(kind).read_report);
+    metered.read_reports(provider_dialects::of(kind).read_report);
     metered.all_is_input();
     // Without a report, the client is told what was counted instead, which it is billed for.
     let may_be_passed_on = metered.has_report() && shortcut(surface, kind) == Some(SharedDialect::OpenAi);
@@ -138,7 +138,7 @@ fn vectors<'a>(
     body: &'a [u8],
     metered: &mut Metered,
 ) -> Result<(&'a str, Vectors<'a>), UpstreamFault> {
-    let api = upstreams::of(kind).embeddings.as_ref().ok_or(UpstreamFault::Malformed("no embeddings"))?;
+    let api = provider_dialects::of(kind).embeddings.as_ref().ok_or(UpstreamFault::Malformed("no embeddings"))?;
     let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
     Ok((text, Vectors::check(&(api.read_vectors)(text, metered)?, expected)?))
 }
@@ -154,7 +154,7 @@ fn read(
         Some(SharedDialect::Anthropic) => Ok(AnswerContent::Anthropic(AnthropicAnswer::read(body, metered)?)),
         None => {
             let text = std::str::from_utf8(body).map_err(|_| UpstreamFault::Malformed("not UTF-8"))?;
-            let choices = (upstreams::of(kind).read_choices)(text, metered)?;
+            let choices = (provider_dialects::of(kind).read_choices)(text, metered)?;
             let all_failed = choices.iter().all(|choice| choice.finish_reason == Some(FinishReason::Error));
             if all_failed && !surface.spec().has_error_reason {
                 return Err(UpstreamFault::UNEXPLAINED);

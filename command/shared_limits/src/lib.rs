@@ -1,6 +1,6 @@
 //! Counts of rate limits that several nodes share, in Redis. One script decides a request under all limits that bind it, in one
 //! round trip, by the server's clock. This crate sends it and reads its answers; when to ask it, and what holds while Redis is
-//! away, is decided in `access`.
+//! away, is decided in `access_control`.
 //!
 //! No money is ever in Redis, and nothing in it is needed to know what was admitted: the log has that.
 

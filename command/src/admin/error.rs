@@ -1,7 +1,7 @@
 //! The errors of commands, and the table that gives each its error code and message. A message to a client names what the
 //! client sent, never anything internal.
 
-use access::auth::hashing::HashingError;
+use access_control::auth::hashing::HashingError;
 use axum::response::{IntoResponse, Response};
 use events::event::StreamKind;
 use events::ids::TenantId;

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use fuzzing::{Corpus, fuzz, long, shown, within_bounds};
+use provider_client::guard;
 use serde_json::{Map, Value};
-use upstream::guard;
 
 use super::fields::Fields;
 use super::resources::base_url::{is_forbidden, normal_form, same_origin};

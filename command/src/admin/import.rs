@@ -9,7 +9,7 @@ mod shown;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
 use events::hex;

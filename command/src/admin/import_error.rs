@@ -1,6 +1,6 @@
 //! Why a catalogue is not taken, or not completely.
 
-use catalogue::{InvalidCatalogue, Older};
+use built_in_catalogue::{InvalidCatalogue, Older};
 use events::refusal::{ErrorCode, Refusal};
 
 use crate::ledger_unavailable::ledger_unavailable;

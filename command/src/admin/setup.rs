@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use access::auth::token::Token;
-use dialects::upstreams::DEV_KIND;
+use access_control::auth::token::Token;
+use dialects::provider_dialects::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
 use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
 use events::ids::{IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};

@@ -1,6 +1,6 @@
 //! The steps of a connection as findings.
 
-use upstream::{CertificateFault, Probe, ProbeFault};
+use provider_client::{CertificateFault, Probe, ProbeFault};
 
 use super::report::{Check, Finding};
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dialects::ProviderKind;
-use dialects::upstreams;
+use dialects::provider_dialects;
 use events::event::admin::Provider;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,7 +22,7 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) 
         let detail = format!("this version does not know the kind {}", provider.kind);
         return vec![Finding::problem(Check::Address, detail, "upgrade the gateway, or end the provider")];
     };
-    let Some(endpoint) = upstreams::of(kind).endpoint() else {
+    let Some(endpoint) = provider_dialects::of(kind).endpoint() else {
         return vec![Finding::ok(Check::Connection, "runs inside the gateway: there is nothing to connect to")];
     };
     let Ok(probe) = timeout_at(until, gateway.upstreams.probe(provider)).await else { return vec![out_of_time()] };

@@ -1,6 +1,6 @@
 //! The findings of the checks, as the response of the route.
 
-use access::limits::LocalSince;
+use access_control::limits::LocalSince;
 use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
 use events::ids::{ProviderId, TenantId};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use chrono::{DateTime, NaiveDate, Utc};
-use dialects::upstreams;
+use dialects::provider_dialects;
 use events::event::admin::{Model, Provider};
 use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
@@ -78,7 +78,7 @@ pub fn check(
         let live = tables.live_provider(provider);
         if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend, now)) {
             // A deployment is there because the operator's variable names it.
-            match used.is_chosen || live.is_some_and(|live| upstreams::has_deployments(&live.value.kind)) {
+            match used.is_chosen || live.is_some_and(|live| provider_dialects::has_deployments(&live.value.kind)) {
                 true => findings.push(retirement.finding()),
                 false => retirements.entry(provider).or_default().0.push((retirement.on, backend.to_owned())),
             }

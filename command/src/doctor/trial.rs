@@ -1,12 +1,12 @@
 //! The requests with one of a provider's keys, and what the answers say.
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{self, Endpoint, FreeRequest, KeyBlame, free_request_of};
+use dialects::provider_dialects::{self, Endpoint, FreeRequest, KeyBlame, free_request_of};
 use dialects::{ProviderKind, UpstreamRefusalKind, read_refusal};
 use events::event::admin::Provider;
+use provider_client::SendError;
 use tokio::time::Instant;
-use upstream::SendError;
 
 use super::clock::of_clock;
 use super::message::message_of;
@@ -223,7 +223,7 @@ fn of_error(error: GetError) -> Finding {
 
 /// Returns advice about an address without an API.
 fn address_advice(kind: ProviderKind, provider: &Provider) -> String {
-    let usual_end = upstreams::usual_end_of_address(kind);
+    let usual_end = provider_dialects::usual_end_of_address(kind);
     let base_url = provider.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
     // Commands do not change a provider of the environment.
     let key = provider.key_variable.as_deref().filter(|_| provider.origin.is_some());

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use upstream::guard;
+use provider_client::guard;
 
 use crate::admin::base_url;
 

@@ -1,8 +1,8 @@
 //! Whether a model of the catalogue appears by itself once its provider's variable is set; and if not, why.
 
-use catalogue::{Catalogue, Mode, Model, Price};
+use built_in_catalogue::{Catalogue, Mode, Model, Price};
 use chrono::NaiveDate;
-use dialects::{Api, ProviderKind, upstreams};
+use dialects::{Api, ProviderKind, provider_dialects};
 use events::money::GivenRates;
 
 /// Whether a model appears by itself.
@@ -47,7 +47,7 @@ pub fn terms<'a>(
     prices: impl IntoIterator<Item = &'a Price>,
 ) -> Result<(Api, GivenRates), Availability<'static>> {
     let api = api_of(model.mode).ok_or(Availability::ResponsesOnly)?;
-    if !upstreams::for_model(kind, &model.model).has(api) {
+    if !provider_dialects::for_model(kind, &model.model).has(api) {
         return Err(Availability::NotCalled);
     }
     let mut whole = prices.into_iter().filter(|price| model.is_whole(price));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::{Catalogue, Model, Price};
+use built_in_catalogue::{Catalogue, Model, Price};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server};
 use events::event::admin::{Origin, Provider};
@@ -22,7 +22,7 @@ pub fn known_providers(catalogue: &Catalogue) -> Vec<KnownProvider> {
     catalogue.providers().iter().filter_map(known_provider).collect()
 }
 
-fn known_provider(provider: &catalogue::Provider) -> Option<KnownProvider> {
+fn known_provider(provider: &built_in_catalogue::Provider) -> Option<KnownProvider> {
     let has_variable = !provider.key_variables.is_empty() || provider.local;
     let kind = ProviderKind::named(&provider.kind).filter(|_| has_variable)?;
     Some(KnownProvider {
@@ -110,7 +110,7 @@ pub fn described<'a>(
 /// address is not that of a provider of the catalogue.
 pub fn at_address<'a>(catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
     let base_url = provider.base_url.as_deref()?;
-    let is_it = |known: &&catalogue::Provider| {
+    let is_it = |known: &&built_in_catalogue::Provider| {
         let own = known.base_url.as_deref().filter(|_| !known.local && known.kind == provider.kind);
         own.is_some_and(|own| base_url::same_origin(own, base_url))
     };
@@ -131,7 +131,7 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model, price: Opt
     let has_output = api == Api::Chat;
     let (context_window, max_output_tokens) =
         (model.context_window.map(u64::from), model.max_output_tokens.map(u64::from));
-    let reasons = model.capabilities.contains(&catalogue::Capability::Reasoning);
+    let reasons = model.capabilities.contains(&built_in_catalogue::Capability::Reasoning);
     // A bare name stays where the region is: what may be served anywhere has to be asked for by its full name.
     let bare = model.name.as_deref().filter(|_| model.geography.as_deref() != Some(ANYWHERE));
     let aliases = catalogue.aliases().filter(|(_, name)| Some(*name) == bare).map(|(alias, _)| alias);

@@ -1,7 +1,7 @@
 //! Azure's deployments: `model=deployment@zone`, separated by commas. A name alone is both; without a zone, a deployment may be
 //! processed anywhere.
 
-use catalogue::is_model_name;
+use built_in_catalogue::is_model_name;
 
 /// A right value, for errors.
 pub const EXAMPLE: &str = "gpt-4.1=my-deployment,o4-mini@eu";

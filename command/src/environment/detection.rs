@@ -9,7 +9,7 @@ mod variables;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use catalogue::AccessKeyVariables;
+use built_in_catalogue::AccessKeyVariables;
 use dialects::{ProviderKind, Server};
 
 use super::addresses::{in_region, is_this_gateway, may_be_private};

@@ -4,13 +4,13 @@
 
 use std::net::SocketAddr;
 
-use catalogue::is_model_name;
+use built_in_catalogue::is_model_name;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{ModelList, model_list_of};
+use dialects::provider_dialects::{ModelList, model_list_of};
 use events::event::admin::Provider;
+use provider_client::{UpstreamClients, guard};
 use secrets::Secret;
 use tokio::time::timeout;
-use upstream::{UpstreamClients, guard};
 
 use super::offer::{Offer, local_offer};
 use crate::provider_get::{GetError, Sender, Wanted, get};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dialects::{ProviderKind, Server, upstreams};
+use dialects::{ProviderKind, Server, provider_dialects};
 use events::event::admin::{Origin, OutputCapField, Provider, ServerName};
 use events::ids::ProviderId;
 use secrets::Secret;
@@ -35,10 +35,11 @@ pub struct FoundProvider {
 impl FoundProvider {
     /// The provider's state as its events record it.
     pub fn state(&self, id: ProviderId, name: String) -> Provider {
-        let takes = |setting: &str| upstreams::of(self.kind).endpoint().is_some_and(|e| e.settings.contains(&setting));
+        let takes =
+            |setting: &str| provider_dialects::of(self.kind).endpoint().is_some_and(|e| e.settings.contains(&setting));
         // The host of a provider's own address says which server it is; another one does not.
         let named = self.server.filter(|_| self.has_own_address && takes("server"));
-        let has_deployments = upstreams::has_deployments(&self.kind.into());
+        let has_deployments = provider_dialects::has_deployments(&self.kind.into());
         let provider = Provider {
             base_url: Some(self.base_url.clone()),
             allow_private_network: self.is_private,
@@ -57,7 +58,10 @@ impl FoundProvider {
             key_variable: self.key_variable.clone(),
             ..Provider::new(id, name, self.kind)
         };
-        Provider { discover_models: self.is_private && upstreams::model_list_of(&provider).is_some(), ..provider }
+        Provider {
+            discover_models: self.is_private && provider_dialects::model_list_of(&provider).is_some(),
+            ..provider
+        }
     }
 
     /// True for the provider that was made from these variables, maybe from another one of them.

@@ -1,7 +1,7 @@
 //! Fuzz targets of the environment's variables and of the lists of local servers. See `docs/fuzzing.md`.
 
-use catalogue::{Catalogue, is_model_name};
-use dialects::upstreams::model_list_of;
+use built_in_catalogue::{Catalogue, is_model_name};
+use dialects::provider_dialects::model_list_of;
 use events::event::admin::{Provider, ProviderKindName};
 use fuzzing::{Corpus, Dice, fuzz, shown, within_bounds};
 

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use catalogue::{Catalogue, Older};
+use built_in_catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
@@ -58,7 +58,7 @@ impl Environment {
     async fn import_document(&self, import: &Import, document: &Document) -> Result<Imported, CommandError> {
         let Document { catalogue: newer, text, sha256 } = document;
         let (current, revision) = self.current().await?;
-        match catalogue::check_age(newer, &current) {
+        match built_in_catalogue::check_age(newer, &current) {
             Ok(()) => {}
             Err(Older::ThanInForce { .. }) if import.options.force => {}
             Err(older) => return Err(ImportError::Older(older).into()),
@@ -142,7 +142,7 @@ impl Environment {
         }
         let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
         let folder = self.parts.data.clone();
-        self.kept_imports.put_in_force(append, move || catalogue::write(&folder, &replaced.document)).await?;
+        self.kept_imports.put_in_force(append, move || built_in_catalogue::write(&folder, &replaced.document)).await?;
         Ok(None)
     }
 

@@ -1,6 +1,6 @@
 //! The model that the start proposes for a first request.
 
-use catalogue::{Capability, Catalogue, Mode};
+use built_in_catalogue::{Capability, Catalogue, Mode};
 use events::event::admin::Model;
 use events::money::NanoUsd;
 use events::terms::Requirements;

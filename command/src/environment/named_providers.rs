@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use catalogue::{Capability, Catalogue, InForce, Model};
+use built_in_catalogue::{Capability, Catalogue, InForce, Model};
 use events::event::admin::Provider;
 use secrets::EnvironmentKeys;
 

@@ -1,6 +1,6 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::admin::{Origin, Target};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
@@ -86,7 +86,7 @@ fn free() -> GivenRates {
 
 #[cfg(test)]
 mod tests {
-    use catalogue::is_model_name;
+    use built_in_catalogue::is_model_name;
 
     use super::*;
 

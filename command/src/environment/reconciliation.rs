@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use catalogue::is_model_name;
+use built_in_catalogue::is_model_name;
 use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Origin, Price, Provider, Target};
 use events::ids::{IdMaker, PriceId, ProviderId};

@@ -3,7 +3,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::admin::Provider;
 use projections::tables::Tables;
 use tokio::task::JoinSet;

@@ -8,10 +8,10 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use projections::figures::GaugeGuard;
+use provider_client::Owner;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use upstream::Owner;
 
 const CALLS_MAX: usize = 1024;
 

@@ -8,11 +8,11 @@ use events::event::admin::UpstreamKey;
 use events::ids::IdMap;
 use events::time::Clock;
 use projections::tables::TablesHandle;
+use provider_client::SendError;
 use secrets::Secret;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use upstream::SendError;
 
 /// How long before its end a token is renewed, if it lasts at least twice as long.
 const RENEWED_BEFORE_END: Duration = Duration::from_secs(300);

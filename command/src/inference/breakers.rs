@@ -15,8 +15,8 @@ use events::ids::ProviderId;
 use events::time::Clock;
 use events_log::Log;
 use projections::tables::{OpenBreaker, Tables, TablesHandle};
+use provider_client::Owner;
 use tokio_util::task::TaskTracker;
-use upstream::Owner;
 
 use super::target::PlannedTarget;
 

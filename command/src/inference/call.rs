@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::upstreams::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
+use dialects::provider_dialects::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
 use events::event::admin::Provider;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
+use provider_client::{RequestBody, ResponseBody, SendError};
 use tokio::time::{Instant, timeout_at};
-use upstream::{RequestBody, ResponseBody, SendError};
 
 use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};

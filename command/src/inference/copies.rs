@@ -17,12 +17,12 @@ use bytes::Bytes;
 use dialects::{RequestHeaders, Surface};
 use events::ids::{ModelId, RequestId, TenantId};
 use events::terms::RequiredTerms;
+use provider_client::LoopEntries;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use upstream::LoopEntries;
 
 use crate::body::BODY_BYTES_MAX;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner, BodyPermit};

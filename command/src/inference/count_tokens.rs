@@ -9,7 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use dialects::facts::Remedy;
-use dialects::upstreams::{self, Endpoint, Framing, Invocation};
+use dialects::provider_dialects::{self, Endpoint, Framing, Invocation};
 use dialects::{
     CountTarget, ProviderKind, RequestHeaders, Surface, TokenCountRequest, UpstreamFault, read_refusal,
     read_token_count,
@@ -24,8 +24,8 @@ use http_body_util::{BodyExt, Limited};
 use openapi::refusals;
 use projections::caller::Caller;
 use projections::tables::CatchUp;
+use provider_client::{LoopEntries, RequestBody, SendError, Transmission};
 use tokio::time::timeout;
-use upstream::{LoopEntries, RequestBody, SendError, Transmission};
 
 use super::call::Outgoing;
 use super::credentials::Credentials;
@@ -119,7 +119,7 @@ async fn counted(
             let counting = CountTarget {
                 model: &target.model,
                 system_prefix: prefix.as_deref(),
-                takes_signed_thoughts_alone: upstreams::takes_signed_thoughts_alone(offer.provider),
+                takes_signed_thoughts_alone: provider_dialects::takes_signed_thoughts_alone(offer.provider),
             };
             request.for_upstream(kind, &counting)?.map(|counts| (kind, counts))
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::upstreams;
+use dialects::provider_dialects;
 use dialects::{Redactor, may_be_secret};
 use events::event::admin::{Provider, UpstreamKey};
 use projections::tables::Tables;
@@ -254,8 +254,9 @@ fn fits(newest: &Provider, planned: &Provider) -> bool {
         ..planned.clone()
     };
     *newest == planned_with_new_connection
-        && upstreams::server_of(newest) == upstreams::server_of(planned)
-        && upstreams::takes_signed_thoughts_alone(newest) == upstreams::takes_signed_thoughts_alone(planned)
+        && provider_dialects::server_of(newest) == provider_dialects::server_of(planned)
+        && provider_dialects::takes_signed_thoughts_alone(newest)
+            == provider_dialects::takes_signed_thoughts_alone(planned)
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ mod sent;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use dialects::upstreams::{KeyBlame, KeyFault};
+use dialects::provider_dialects::{KeyBlame, KeyFault};
 use dialects::{Rejection, UpstreamFault, UpstreamRefusal, UpstreamRefusalKind};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::event::inference::CLIENT_CLOSED;
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
+use provider_client::SendError;
 use secrets::VaultError;
-use upstream::SendError;
 
 use super::access_tokens::TokenError;
 use super::credentials::{Credentials, CredentialsError};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::{LimitRefusal, RateLimiter};
-use access::rollup::AccessRollup;
+use access_control::limits::{LimitRefusal, RateLimiter};
+use access_control::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
 use events::content::{ContentPolicy, ContentSalts};
 use events::event::{Context, Recorded};
@@ -14,10 +14,10 @@ use events::time::Clock;
 use events_log::Log;
 use projections::caller::Caller;
 use projections::tables::TablesHandle;
+use provider_client::{Owner, UpstreamClients};
 use secrets::ServedTenants;
 use secrets::vault::Vault;
 use tokio_util::task::TaskTracker;
-use upstream::{Owner, UpstreamClients};
 
 use super::abandoned::AbandonedCalls;
 use super::access_tokens::AccessTokens;

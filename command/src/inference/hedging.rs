@@ -18,8 +18,8 @@ use dialects::WrittenBody;
 use events::event::inference::{CLIENT_CLOSED, HEDGED, Hedge};
 use events::routing::PassedOverFor;
 use projections::figures::GaugeGuard;
+use provider_client::{Owner, Transmission};
 use tokio_util::sync::CancellationToken;
-use upstream::{Owner, Transmission};
 
 use super::breakers::IfOpen;
 use super::failure::{CallFailure, Cause};

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use catalogue::{Catalogue, Mode, Model};
+use built_in_catalogue::{Catalogue, Mode, Model};
 use dialects::Api;
 use events::event::admin::{self, Origin, Provider, Target};
 use events::refusal::Refusal;

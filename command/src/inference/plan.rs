@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, upstreams};
+use dialects::{
+    ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, provider_dialects,
+};
 use events::decision_time::is_near;
 use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
@@ -442,7 +444,7 @@ fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     let of_price = allowed_for_price(&request.facts.unpriced, offer);
     let allowed = of_price.as_ref().unwrap_or(&provider.allowed_fields);
     let of_documents = || {
-        let server = request.has_documents().then(|| upstreams::server_of(provider))??;
+        let server = request.has_documents().then(|| provider_dialects::server_of(provider))??;
         request.unpriced_documents(server, allowed)
     };
     let found = request.first_unpriced(ProviderKind::named(&provider.kind)?, allowed).or_else(of_documents);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use access::limits::BindingLimits;
+use access_control::limits::BindingLimits;
 use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

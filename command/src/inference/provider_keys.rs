@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use dialects::upstreams::KeyBlame;
+use dialects::provider_dialects::KeyBlame;
 use events::event::admin::{Provider, ProviderKey, UpstreamKey};
 use events::ids::{IdMaker, IdMap};
 use events::time::Clock;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::ids::{IdMap, ProviderId};
 use events::time::Clock;
-use upstream::Owner;
+use provider_client::Owner;
 
 /// The seconds that a budget is of.
 const WINDOW: usize = 10;

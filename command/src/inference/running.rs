@@ -28,7 +28,7 @@ mod second_call;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access::limits::RateLimitPermit;
+use access_control::limits::RateLimitPermit;
 use bytes::Bytes;
 use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
 use events::content::{AnswerText, ContentPart};
@@ -41,7 +41,7 @@ use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use events_log::{LogError, OpenHold};
 use http::{HeaderName, HeaderValue};
-use upstream::{Owner, Transmission};
+use provider_client::{Owner, Transmission};
 
 use super::call_observers::CallObservers;
 use super::content::RequestContent;

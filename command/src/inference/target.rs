@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use dialects::facts::{self, Unpriced};
+use dialects::provider_dialects::{self, Upstream};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
-use dialects::upstreams::{self, Upstream};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Price, Provider, Target, Tokenizer};
 use events::event::inference::Backend;
@@ -74,12 +74,12 @@ impl PlannedTarget {
             price: Arc::clone(&price.value),
             price_version: price.version,
             allowed_for_price: allowed_for_price(&request.facts.unpriced, offer),
-            tokenizer: limits.tokenizer.filter(|_| upstreams::of(kind).has_tokenizers),
+            tokenizer: limits.tokenizer.filter(|_| provider_dialects::of(kind).has_tokenizers),
             output_tokens_max: limits.max_output_tokens,
             context_window: limits.context_window,
             input_tokens_believed: limits.input_tokens_believed,
             output_tokens_believed: limits.output_tokens_believed,
-            server: upstreams::server_of(provider),
+            server: provider_dialects::server_of(provider),
             max_concurrent: limits.max_concurrent,
             had_open_breaker: false,
         }
@@ -113,7 +113,7 @@ impl PlannedTarget {
     }
 
     pub fn upstream(&self) -> &'static Upstream {
-        upstreams::of(self.kind)
+        provider_dialects::of(self.kind)
     }
 
     /// The prices that it is billed at.
@@ -160,7 +160,7 @@ impl PlannedTarget {
             system_prefix,
             allowed_fields: self.allowed_fields(),
             server: self.server,
-            takes_signed_thoughts_alone: upstreams::takes_signed_thoughts_alone(&self.provider),
+            takes_signed_thoughts_alone: provider_dialects::takes_signed_thoughts_alone(&self.provider),
         }
     }
 }
@@ -176,7 +176,7 @@ pub fn allowed_for_price(unpriced: &[Unpriced], Offer { provider, price, .. }: O
     let tier = facts::service_tier(unpriced).filter(|tier| tariff.has_tier(*tier)).map(|_| SERVICE_TIER);
     let reports_lifetimes = || {
         let kind = ProviderKind::named(&provider.kind);
-        kind.is_some_and(|kind| upstreams::for_model(kind, &price.value.model).reports_cache_lifetimes)
+        kind.is_some_and(|kind| provider_dialects::for_model(kind, &price.value.model).reports_cache_lifetimes)
     };
     let cache = facts::long_cache(unpriced).filter(|rate| tariff.gives(*rate) && reports_lifetimes());
     let known: Vec<&str> = tier.into_iter().chain(cache.map(|_| CACHE_CONTROL)).collect();

@@ -22,9 +22,9 @@ use events::refusal::{ErrorCode, Refusal};
 use projections::figures::{GaugeGuard, registered};
 use projections::tables::{Tables, TablesHandle};
 use prometheus::{Histogram, HistogramOpts, IntGauge, Registry};
+use provider_client::{Owner, Shares};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
-use upstream::{Owner, Shares};
 
 use self::queue::{PlaceQueue, Ticket};
 

@@ -9,7 +9,7 @@ use events::event::inference::{HEDGED, InferenceEnded};
 use events::ids::RequestId;
 use events::refusal::ErrorCode;
 use projections::figures::GaugeGuard;
-use upstream::LoopEntries;
+use provider_client::LoopEntries;
 
 use super::gateway::Gateway;
 use super::target::PlannedTarget;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialects::upstreams::TokenExchange;
+use dialects::provider_dialects::TokenExchange;
 use events::event::admin::Provider;
 use events::time::Clock;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use provider_client::{RequestBody, Transmission, UpstreamClient};
 use secrets::Secret;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
-use upstream::{RequestBody, Transmission, UpstreamClient};
 
 use super::access_tokens::{GrantedToken, TokenError};
 use super::credentials::Credentials;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use dialects::{AnswerReader, FailedAnswer, UpstreamFault, WholeAnswer};
 use projections::figures::GaugeGuard;
+use provider_client::{Owner, Transmission};
 use tokio::sync::oneshot;
-use upstream::{Owner, Transmission};
 
 use super::answer_permit::AnswerPermit;
 use super::call::call;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use access::limits::RateLimitPermit;
+use access_control::limits::RateLimitPermit;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 

@@ -16,11 +16,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use projections::figures::registered;
 use prometheus::{IntCounter, Registry};
+use provider_client::{TlsSetupError, tls_config};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use upstream::{TlsSetupError, tls_config};
 
 use super::Tracer;
 use super::otlp::{RequestSpans, request};

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use access::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, RateLimiter};
+use access_control::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, RateLimiter};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::AccessRateLimited;
 use events::event::admin::{NarrowedScope, RateLimit};

@@ -12,7 +12,7 @@ use crate::gateway::{OPERATOR_KEY, ledgerway};
 /// A catalogue in the folder with these models and aliases.
 pub fn take_catalogue(folder: &Path, models: Value, aliases: Value) {
     let mut document: Value =
-        serde_json::from_str(include_str!("../../../command/catalogue/data/catalogue.json")).expect("JSON");
+        serde_json::from_str(include_str!("../../../command/built_in_catalogue/data/catalogue.json")).expect("JSON");
     document["version"] = json!("2999-01-01");
     document["models"] = models;
     document["aliases"] = aliases;

@@ -22,7 +22,7 @@ use crate::trouble::fault::{EIO, Fault};
 pub const IMPORT: &str = "/v1/admin/prices/import";
 
 pub fn shipped() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/catalogue/data/catalogue.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("command/built_in_catalogue/data/catalogue.json");
     serde_json::from_slice(&fs::read(path).expect("the document")).expect("JSON")
 }
 

@@ -15,7 +15,7 @@ const FIELDS_MAX: usize = 15;
 const FEW_FIELDS_IN: [&str; 4] = ["command", "events", "log", "query"];
 /// Structs that have more, and why. The list may only shrink.
 const MANY_FIELDS: [(&str, &str); 11] = [
-    ("ChatRequest", "what a request of the hub may ask for"),
+    ("ChatRequest", "what a request of the intermediate form may ask for"),
     ("CohereChatBody", "the body that the provider's API defines"),
     ("Facts", "what admission reads of a request"),
     ("Gateway", "the request path: the parts that it works with"),

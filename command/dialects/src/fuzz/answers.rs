@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use fuzzing::{Corpus, Dice, fuzz, shown};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use hub::{json, report};
+use intermediate::{json, report};
 use serde_json::Value;
 
 use super::super::golden::{MODEL, described, receipt, usage};
@@ -165,7 +165,7 @@ fn a_key_is_short_for_a_bounded_time_and_never_while_most_of_its_limit_is_left()
                 headers.insert(name, value);
             }
         }
-        let Some(lasts) = upstreams::shortage(&headers, DateTime::UNIX_EPOCH) else { return };
+        let Some(lasts) = provider_dialects::shortage(&headers, DateTime::UNIX_EPOCH) else { return };
         assert!(!lasts.is_zero() && lasts <= RETRY_AFTER_MAX, "{lasts:?}: {headers:?}");
         let is_known = headers.contains_key(format!("{before}limit{after}"));
         if let ([Some(limit), Some(left)], true) = (numbers, is_known) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::long;
-use hub::{json, report, work};
+use intermediate::{json, report, work};
 
 use super::super::golden::{MODEL, REQUEST_ID, minimal_request};
 use super::requests::is_a_refusal;

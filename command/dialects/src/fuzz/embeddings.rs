@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use fuzzing::{Corpus, fuzz, grown, shown};
-use hub::embeddings::vectors::CONVERTED_BYTES_MAX;
+use intermediate::embeddings::vectors::CONVERTED_BYTES_MAX;
 use serde_json::Value;
 
 use super::super::golden::{MODEL, receipt, usage};

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
 use fuzzing::{Corpus, Dice, fuzz, shown};
-use hub::json;
-use hub::json::JsonFault;
+use intermediate::json;
+use intermediate::json::JsonFault;
 use serde_json::{Map, Value};
 
 use super::*;

@@ -1,8 +1,8 @@
 //! Compares the JSON scanner with serde's.
 
 use fuzzing::{Corpus, Dice, fuzz};
-use hub::json::{self, JsonFault, Kind};
-use hub::report::{CACHE_SPLIT, CACHE_WRITE, INPUTS, REPORT_BYTES_MAX, Reports, count};
+use intermediate::json::{self, JsonFault, Kind};
+use intermediate::report::{CACHE_SPLIT, CACHE_WRITE, INPUTS, REPORT_BYTES_MAX, Reports, count};
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use fuzzing::{Corpus, Dice, fuzz, shown};
 use http::StatusCode;
 use http_body::Body;
-use upstreams::simulator::{SimulatedAnswer, respond};
+use provider_dialects::simulator::{SimulatedAnswer, respond};
 
 use super::*;
 

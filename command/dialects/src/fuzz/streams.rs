@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use fuzzing::{Corpus, fuzz, shown};
-use hub::framing::Event;
-use hub::framing::event_stream::EventStreamParser;
-use hub::framing::sse::SseParser;
-use hub::json;
+use intermediate::framing::Event;
+use intermediate::framing::event_stream::EventStreamParser;
+use intermediate::framing::sse::SseParser;
+use intermediate::json;
 use serde_json::Value;
 
 use super::super::golden::{

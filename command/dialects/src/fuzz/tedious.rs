@@ -1,10 +1,10 @@
 //! Responses and streams in which something repeats or does not end, as a broken or malicious upstream may send them.
 
 use fuzzing::Dice;
-use hub::{json, report};
+use intermediate::{json, report};
 use testing::event_stream::frame;
 
-use super::upstreams::Framing;
+use super::provider_dialects::Framing;
 use super::*;
 
 /// Templates of events in one stream.
@@ -24,7 +24,7 @@ pub fn stream(dialect: ProviderKind, room: usize, dice: &mut Dice<'_>) -> Vec<u8
     let room = if dice.one_in(2) { room } else { room / templates };
     let mut tedious = Tedious { room, dice };
     let Words { call_begins, event, end, .. } = words(dialect);
-    let framing = upstreams::of(dialect).framing;
+    let framing = provider_dialects::of(dialect).framing;
     if tedious.dice.one_in(2) {
         // Repeated with every piece of a call.
         tedious.say(framing, &mut stream, call_begins);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use fuzzing::{Corpus, Dice, fuzz, grown, long_run, shown};
-use hub::work;
+use intermediate::work;
 
 use super::super::golden::{CREATED, MODEL, REQUEST_ID, minimal_request, receipt, usage, wire};
 use super::answers::{REFUSALS, SECRET};

@@ -1,11 +1,11 @@
 //! Embeddings: `openai-embeddings/requests`, and `<kind>/embeddings` with responses to two inputs.
 
-use hub::embeddings::Encoding;
+use intermediate::embeddings::Encoding;
 
 use super::*;
 
 fn embedding() -> impl Iterator<Item = (&'static str, ProviderKind)> {
-    kinds().filter(|(_, kind)| upstreams::of(*kind).has(Api::Embeddings))
+    kinds().filter(|(_, kind)| provider_dialects::of(*kind).has(Api::Embeddings))
 }
 
 /// Holds: inf.embeddings

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use hub::json::{self, Edit, Member};
+use intermediate::json::{self, Edit, Member};
 
 /// The change to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

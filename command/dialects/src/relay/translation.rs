@@ -1,13 +1,13 @@
 //! A stream on its way from the upstream's dialect to another one.
 
 use bytes::BytesMut;
-use hub::chat::{ANSWER_BLOCKS_MAX, CallIds};
-use hub::delta::{Delta, DeltaKind};
-use hub::framing::Event;
-use hub::metered::Metered;
-use hub::{FinishReason, UpstreamFault};
+use intermediate::chat::{ANSWER_BLOCKS_MAX, CallIds};
+use intermediate::delta::{Delta, DeltaKind};
+use intermediate::framing::Event;
+use intermediate::metered::Metered;
+use intermediate::{FinishReason, UpstreamFault};
+use provider_dialects::{AnyStreamReader, ProviderKind, StreamState};
 use surfaces::AnyStreamWriter;
-use upstreams::{AnyStreamReader, ProviderKind, StreamState};
 
 use crate::ClientRequest;
 use crate::kept_calls::{FirstCalls, KeptCalls};

@@ -11,9 +11,9 @@ mod thinking;
 
 use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
-use hub::{RequestedCap, json};
-use upstreams::openai::server::deviations;
-use upstreams::{NO_FIELDS, Server, UpstreamCap};
+use intermediate::{RequestedCap, json};
+use provider_dialects::openai::server::deviations;
+use provider_dialects::{NO_FIELDS, Server, UpstreamCap};
 
 use super::*;
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::facts::Unpriced;
-use hub::fields::Path;
-use hub::json;
-use hub::shared_dialect::SharedDialect;
+use intermediate::facts::Unpriced;
+use intermediate::fields::Path;
+use intermediate::json;
+use intermediate::shared_dialect::SharedDialect;
+use provider_dialects::{CountTarget, Endpoint, ProviderKind};
 use surfaces::anthropic::CountRequest;
 use surfaces::{RequestHeaders, Surface};
-use upstreams::{CountTarget, Endpoint, ProviderKind};
 
 use crate::passthrough::{anthropic, shortcut};
 
@@ -61,7 +61,7 @@ impl TokenCountRequest {
         target: &CountTarget<'_>,
     ) -> Result<Option<(Endpoint, Bytes)>, Refusal> {
         let (Some(SharedDialect::Anthropic), Some(endpoint)) =
-            (shortcut(self.surface, kind), upstreams::of(kind).endpoint())
+            (shortcut(self.surface, kind), provider_dialects::of(kind).endpoint())
         else {
             return Ok(None);
         };
@@ -109,7 +109,7 @@ mod tests {
         assert!(request.for_upstream(ProviderKind::Openai, &target).is_ok_and(|counted| counted.is_none()));
         let (endpoint, sent) =
             request.for_upstream(ProviderKind::Anthropic, &target).expect("a body").expect("it counts");
-        let invocation = upstreams::Invocation { model: "b", streamed: false, api_version: None, region: None };
+        let invocation = provider_dialects::Invocation { model: "b", streamed: false, api_version: None, region: None };
         assert_eq!((endpoint.path)(&invocation), "/v1/messages/count_tokens");
         let mut wanted = body;
         wanted["model"] = json!("b");

@@ -1,8 +1,8 @@
 //! Anthropic's API.
 
-use hub::Metered;
+use intermediate::Metered;
+use provider_dialects::ProviderKind;
 use surfaces::Surface;
-use upstreams::ProviderKind;
 
 use crate::Relay;
 use crate::golden::minimal_request;

@@ -1,10 +1,10 @@
 //! Amazon Bedrock.
 
 use bytes::BytesMut;
-use hub::{Metered, UpstreamFault};
+use intermediate::{Metered, UpstreamFault};
+use provider_dialects::ProviderKind;
 use serde_json::{Value, json};
 use surfaces::Surface;
-use upstreams::ProviderKind;
 
 use crate::golden::minimal_request;
 use crate::{Relay, read_whole};

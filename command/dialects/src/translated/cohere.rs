@@ -1,8 +1,8 @@
 //! Cohere.
 
+use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 use serde_json::{Value, json};
 use surfaces::Surface;
-use upstreams::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 
 use crate::ClientRequest;
 

@@ -1,10 +1,10 @@
 //! Gemini.
 
 use bytes::BytesMut;
-use hub::UpstreamFault;
+use intermediate::UpstreamFault;
+use provider_dialects::ProviderKind;
 use serde_json::json;
 use surfaces::Surface;
-use upstreams::ProviderKind;
 
 use crate::golden::minimal_request;
 use crate::{Relay, read_whole};

@@ -1,10 +1,10 @@
 //! OpenAI's API.
 
 use bytes::BytesMut;
-use hub::{FinishReason, Metered, UpstreamFault};
+use intermediate::{FinishReason, Metered, UpstreamFault};
+use provider_dialects::ProviderKind;
 use serde_json::{Value, json};
 use surfaces::Surface;
-use upstreams::ProviderKind;
 
 use crate::golden::{minimal_request, receipt, usage};
 use crate::{Relay, read_whole};

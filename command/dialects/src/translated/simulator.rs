@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use hub::{FinishReason, UpstreamFault};
+use intermediate::{FinishReason, UpstreamFault};
+use provider_dialects::ProviderKind;
+use provider_dialects::simulator::{SimulatedAnswer, respond};
 use serde_json::Value;
 use surfaces::Surface;
 use tokio::time::Instant;
-use upstreams::ProviderKind;
-use upstreams::simulator::{SimulatedAnswer, respond};
 
 use crate::{ClientRequest, Relay, read_whole};
 

@@ -1,9 +1,9 @@
 //! Vertex AI.
 
 use events::refusal::Refusal;
+use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 use serde_json::{Value, json};
 use surfaces::Surface;
-use upstreams::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 
 use crate::ClientRequest;
 

@@ -17,9 +17,9 @@ mod write;
 
 use bytes::BytesMut;
 use events::refusal::Refusal;
-use hub::chat::Feature;
-use hub::json;
-use hub::shared_dialect::SharedDialect;
+use intermediate::chat::Feature;
+use intermediate::json;
+use intermediate::shared_dialect::SharedDialect;
 
 use super::sse::put_event;
 use super::{BrokenStream, ErrorForm, SurfaceSpec};

@@ -6,7 +6,7 @@ mod described;
 mod read;
 mod write;
 
-use hub::chat::Feature;
+use intermediate::chat::Feature;
 
 use super::{ErrorForm, SurfaceSpec, no_headers, openai};
 

@@ -1,8 +1,8 @@
 //! Documents in base64, which clients of several surfaces give.
 
 use events::refusal::Refusal;
-use hub::chat::{InlineDocument, data_url};
-use hub::fields::Path;
+use intermediate::chat::{InlineDocument, data_url};
+use intermediate::fields::Path;
 
 use crate::priceable::unpriced;
 

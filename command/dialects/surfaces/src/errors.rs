@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
-use hub::json;
+use intermediate::json;
 use openapi::refusals;
 
 use super::{BrokenStream, ErrorForm, Surface, anthropic, openai};

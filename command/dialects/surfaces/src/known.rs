@@ -3,8 +3,8 @@
 //! (schemas, `metadata`, `logit_bias`, arguments) and unknown objects may have any names.
 
 use events::refusal::Refusal;
-use hub::fields::{self, Fields, Path, refuse_misspelled};
-use hub::json::{self, Kind, Member};
+use intermediate::fields::{self, Fields, Path, refuse_misspelled};
+use intermediate::json::{self, Kind, Member};
 
 /// A known object, or a list of such.
 pub struct KnownObject {

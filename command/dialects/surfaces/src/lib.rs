@@ -2,7 +2,7 @@
 //! chat first, then the one for embeddings.
 //!
 //! A folder has a [`SurfaceSpec`], its row of the table; a [`SurfaceRequest`], the part of a body that it keeps; and a
-//! [`StreamWriter`]. A surface knows no upstream: it reads a body into the hub's [`ChatRequest`], and writes
+//! [`StreamWriter`]. A surface knows no upstream: it reads a body into the intermediate form's [`ChatRequest`], and writes
 //! [`AnswerChoice`]s and [`Delta`]s. Other crates pass a [`Surface`] along and read its row; they never match on it.
 //!
 //! Embeddings have neither choices nor streams: their request and their answer have types of their own.
@@ -23,11 +23,11 @@ use std::collections::BTreeSet;
 use bytes::{Bytes, BytesMut};
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use hub::chat::{AnswerChoice, ChatRequest, Feature};
-use hub::delta::Delta;
-use hub::facts::{Facts, Unpriced};
-use hub::shared_dialect::SharedDialect;
-use hub::{Api, Receipt};
+use intermediate::chat::{AnswerChoice, ChatRequest, Feature};
+use intermediate::delta::Delta;
+use intermediate::facts::{Facts, Unpriced};
+use intermediate::shared_dialect::SharedDialect;
+use intermediate::{Api, Receipt};
 use openapi::{Answer, Operation, Shape};
 use serde_json::Value;
 
@@ -226,7 +226,7 @@ pub struct SurfaceSpec {
     pub unpriced_fields: fn() -> Vec<&'static str>,
     /// Reads the headers that have a meaning in its dialect. Errors: `INVALID_REQUEST` for a value that has none.
     pub read_headers: fn(&HeaderMap) -> Result<RequestHeaders, Refusal>,
-    /// The dialect that it shares with upstreams, for the shortcut past the hub.
+    /// The dialect that it shares with upstreams, for the shortcut past the intermediate form.
     pub shared_dialect: Option<SharedDialect>,
     pub error_form: ErrorForm,
     /// True if a body is still needed after it was read.
@@ -298,11 +298,11 @@ pub trait SurfaceRequest: Sized {
     /// Reads a body. Errors: those of `dialects::ClientRequest::parse`.
     fn read(text: &str) -> Result<(Facts, Self), Refusal>;
 
-    /// The hub's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
-    /// counterpart in the hub.
+    /// The intermediate form's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
+    /// counterpart in the intermediate form.
     fn chat<'a>(&'a self, body: &[u8]) -> Result<Cow<'a, ChatRequest>, Refusal>;
 
-    /// The client's name for a field that is refused, of the hub or as its surface calls the feature; `None` if it is the
+    /// The client's name for a field that is refused, of the intermediate form or as its surface calls the feature; `None` if it is the
     /// same. `body`: see [`Self::chat`].
     fn client_field(&self, _field: &str, _body: &[u8]) -> Option<String> {
         None

@@ -11,9 +11,9 @@ mod write;
 
 use bytes::BytesMut;
 use events::refusal::Refusal;
-use hub::chat::Feature;
-use hub::json;
-use hub::shared_dialect::SharedDialect;
+use intermediate::chat::Feature;
+use intermediate::json;
+use intermediate::shared_dialect::SharedDialect;
 
 use super::priceable;
 use super::sse::put_data;

@@ -14,11 +14,11 @@ mod tier;
 
 use events::money::TokenRate;
 use events::refusal::{ErrorCode, Refusal};
-use hub::chat::Tool;
-use hub::chat::read::{self, TOOLS_MAX};
-use hub::facts::Unpriced;
-use hub::fields::{self, Fields, LengthMax, Path, Spelling, is_empty};
-use hub::json::{self, Kind};
+use intermediate::chat::Tool;
+use intermediate::chat::read::{self, TOOLS_MAX};
+use intermediate::facts::Unpriced;
+use intermediate::fields::{self, Fields, LengthMax, Path, Spelling, is_empty};
+use intermediate::json::{self, Kind};
 
 use crate::known::{self, check_tool};
 use table::{Effect, FIELDS, cost_field};

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use events::money::NanoUsd;
 use events::usage::{TokenClasses, Usage, UsageSource};
-use hub::{FinishReason, Receipt};
+use intermediate::{FinishReason, Receipt};
 
 pub const REQUEST_ID: &str = "req_0199a1b2c3d4700080000000000000ff";
 

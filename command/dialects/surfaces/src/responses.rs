@@ -11,8 +11,8 @@ mod stream;
 
 use bytes::{BufMut, BytesMut};
 use events::refusal::Refusal;
-use hub::chat::Feature;
-use hub::json;
+use intermediate::chat::Feature;
+use intermediate::json;
 use serde_json::{Map, Value};
 
 use super::{BrokenStream, ErrorForm, SurfaceSpec, no_headers, openai};

@@ -1,7 +1,7 @@
 //! Server-sent events, as all surfaces write them.
 
 use bytes::{BufMut, BytesMut};
-use hub::work;
+use intermediate::work;
 
 /// Writes an event that has a name.
 pub fn put_event(out: &mut BytesMut, name: &str, data: &[u8]) {
@@ -39,7 +39,7 @@ pub fn put_data_parts(out: &mut BytesMut, parts: &[&[u8]]) {
 
 #[cfg(test)]
 mod tests {
-    use hub::delta::{Delta, DeltaKind};
+    use intermediate::delta::{Delta, DeltaKind};
 
     use super::*;
     use crate::{AnyStreamWriter, StreamHead, Surface};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::auth::token::{self, Token};
+use access_control::auth::token::{self, Token};
 use events::ids::{IdMaker, SystemRandom};
 use events::time::SystemClock;
 use fuzzing::{Corpus, Dice, fuzz};

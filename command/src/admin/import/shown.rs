@@ -1,6 +1,6 @@
 //! The changes of an import, as JSON. Lists are cut, and say how much was left out.
 
-use catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
+use built_in_catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
 use chrono::NaiveDate;
 use events::money::NanoUsd;
 use serde_json::{Map, Value, json};

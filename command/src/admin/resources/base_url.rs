@@ -1,7 +1,7 @@
 //! The address of an upstream, as far as it can be checked before it is resolved. The guard of the upstream client checks the
 //! resolved addresses at every connection.
 
-use upstream::guard;
+use provider_client::guard;
 
 const NO_URL: &str = "must be a URL such as https://api.example.com/v1";
 

@@ -1,6 +1,6 @@
 //! Creates secrets of keys.
 
-use access::auth::token::{self, Token};
+use access_control::auth::token::{self, Token};
 use events::ids::KeyId;
 use events_log::SideRow;
 use secrets::Secret;

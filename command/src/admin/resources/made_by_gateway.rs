@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::admin::{Model, Origin, Price, Provider};
 use events::ids::ProviderId;
 use openapi::schema;

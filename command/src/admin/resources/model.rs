@@ -8,9 +8,9 @@ mod shadow;
 
 use std::sync::LazyLock;
 
-use catalogue::MODEL_NAME_CHARS_MAX;
+use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use conditions::{CONDITION_BYTES_MAX, Condition};
-use dialects::{ProviderKind, upstreams};
+use dialects::{ProviderKind, provider_dialects};
 use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
@@ -199,14 +199,14 @@ fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<Ten
     for (index, target) in targets.iter().enumerate() {
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
         let kind = ProviderKind::named(&provider.kind);
-        if let Some(Err(reason)) = kind.map(|kind| upstreams::check_model(kind, &target.model)) {
+        if let Some(Err(reason)) = kind.map(|kind| provider_dialects::check_model(kind, &target.model)) {
             return Err(FieldError::new(format!("targets[{index}].model"), reason).into());
         }
         if target.tokenizer.is_none() {
             continue;
         }
         let refused = match kind {
-            Some(kind) if upstreams::of(kind).has_tokenizers => continue,
+            Some(kind) if provider_dialects::of(kind).has_tokenizers => continue,
             Some(_) => "is not supported for this kind of provider",
             None => "cannot be checked: this version of the gateway does not know the provider's kind",
         };

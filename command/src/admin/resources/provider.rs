@@ -7,7 +7,7 @@ mod values;
 
 use std::sync::LazyLock;
 
-use dialects::{ProviderKind, Server, upstreams};
+use dialects::{ProviderKind, Server, provider_dialects};
 use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
 use events::event::{Chain, ResourceState, Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
@@ -276,7 +276,7 @@ pub(super) fn key_of_kind(
 ) -> Result<Patch<Secret>, CommandError> {
     match (api_key, ProviderKind::named(&provider.kind)) {
         (Patch::Set(key), Some(kind)) => {
-            let upstream = upstreams::of(kind);
+            let upstream = provider_dialects::of(kind);
             let key = values::api_key_of(upstream, key, provider.allow_private_network);
             let key = key.map_err(|fault| FieldError::new("api_key", fault))?;
             match values::authentication_fault(upstream, &key, provider, cx.admin.clock.now()) {
@@ -290,7 +290,7 @@ pub(super) fn key_of_kind(
 
 /// True if the provider's key is exchanged for tokens, at an address that the key names.
 pub(super) fn is_exchanged_elsewhere(provider: &Provider, key: &Secret) -> bool {
-    let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| upstreams::of(kind).endpoint());
+    let endpoint = ProviderKind::named(&provider.kind).and_then(|kind| provider_dialects::of(kind).endpoint());
     endpoint.is_some_and(|endpoint| endpoint.token_exchange.is_some())
         && ServiceAccount::parse(key).is_ok_and(|account| account.is_exchanged_elsewhere())
 }

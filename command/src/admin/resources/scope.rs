@@ -1,7 +1,7 @@
 //! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"team_id"}`, `{"user_id"}` or `{"key_id"}`, and
 //! conditions that narrow it: `model`, and `metadata.NAME` for names of metadata.
 
-use catalogue::MODEL_NAME_CHARS_MAX;
+use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use events::event::admin::{NarrowedScope, Narrowing, Scope};
 use openapi::{refusals, schema};
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::auth::hashing::KeyHasher;
-use access::auth::{AuthParts, Authenticator};
+use access_control::auth::hashing::KeyHasher;
+use access_control::auth::{AuthParts, Authenticator};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use events::event::Recorded;

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use catalogue::Catalogue;
+use built_in_catalogue::Catalogue;
 use events::event::admin::{Origin, OutputCapField};
 use secrets::Secret;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use catalogue::AccessKeyVariables;
-use dialects::upstreams;
+use built_in_catalogue::AccessKeyVariables;
+use dialects::provider_dialects;
 use secrets::Secret;
 
 use super::{BEDROCK_SETTING, DEPLOYMENTS_VARIABLE, DetectionSettings, KnownProvider};
@@ -109,10 +109,12 @@ impl Variables<'_> {
         if base_url::is_forbidden(&address, true) {
             return Err(wrong("is an address that is never called: link-local and metadata addresses".to_owned()));
         }
-        if let Some(end) = upstreams::of(known.kind).endpoint().and_then(|endpoint| endpoint.wrong_end_of(&address)) {
+        if let Some(end) =
+            provider_dialects::of(known.kind).endpoint().and_then(|endpoint| endpoint.wrong_end_of(&address))
+        {
             return Err(wrong(format!("must not have {end}, a path that the gateway appends itself")));
         }
-        if let Some(corrected) = upstreams::corrected_base_url(known.kind, &address) {
+        if let Some(corrected) = provider_dialects::corrected_base_url(known.kind, &address) {
             let problem = "is not where this host serves the API".to_owned();
             return Err(EnvironmentFault::new(name, problem, corrected));
         }
@@ -148,7 +150,7 @@ impl Variables<'_> {
     }
 
     pub(super) fn deployments(&self, known: &KnownProvider) -> Result<Option<Vec<Deployment>>, EnvironmentFault> {
-        if !upstreams::has_deployments(&known.kind.into()) {
+        if !provider_dialects::has_deployments(&known.kind.into()) {
             return Ok(None);
         }
         let wrong = |problem| EnvironmentFault::new(DEPLOYMENTS_VARIABLE, problem, deployments::EXAMPLE);

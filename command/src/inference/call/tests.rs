@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use dialects::upstreams::{self, KeyFault};
+use dialects::provider_dialects::{self, KeyFault};
 use dialects::{Api, ProviderKind};
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -150,7 +150,7 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
     ] {
         let mut sent = sent();
         Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());
-        let upstream = upstreams::of(kind);
+        let upstream = provider_dialects::of(kind);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
         let path = upstream.path(Api::Chat, &invocation).expect("every kind has chat");
@@ -181,7 +181,7 @@ fn a_call_to_bedrock_is_signed_for_its_region() {
         let provider = Arc::make_mut(&mut sent.provider);
         provider.base_url = Some("https://bedrock-runtime.us-east-1.amazonaws.com/".to_owned());
         sent.secret = Some(Secret::new("AKIDEXAMPLE:wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"));
-        let upstream = upstreams::of(ProviderKind::Bedrock);
+        let upstream = provider_dialects::of(ProviderKind::Bedrock);
         let endpoint = upstream.endpoint().expect("it is called over HTTP");
         let invocation = Invocation { model: "amazon.nova-lite-v1:0", streamed: true, api_version: None, region };
         let path = (endpoint.path)(&invocation);
@@ -224,7 +224,7 @@ fn a_clients_headers_replace_defaults_and_add_to_lists() {
     let provider = Arc::make_mut(&mut sent.provider);
     provider.base_url = Some("https://api.example.com/".to_owned());
     provider.headers.insert("anthropic-beta".to_owned(), "of-the-row".to_owned());
-    let upstream = upstreams::of(ProviderKind::Anthropic);
+    let upstream = provider_dialects::of(ProviderKind::Anthropic);
     let endpoint = upstream.endpoint().expect("it is called over HTTP");
     let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
     let forwarded = [

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use dialects::{ClientRequest, ProviderKind, upstreams};
+use dialects::{ClientRequest, ProviderKind, provider_dialects};
 use events::content::ContentSalts;
 use events::event::admin::{Model, Target};
 use events::ids::RequestId;
@@ -173,7 +173,7 @@ fn for_request<'a>(mut considered: EvaluatedTarget<'a>, request: &ClientRequest)
         let (kind, target) = (ProviderKind::named(&offer.provider.kind), considered.target);
         let of_request = if kind.is_none() {
             Some(LeftOut::KindUnknown)
-        } else if kind.is_some_and(|kind| !upstreams::for_model(kind, &target.model).has(request.api())) {
+        } else if kind.is_some_and(|kind| !provider_dialects::for_model(kind, &target.model).has(request.api())) {
             Some(LeftOut::NoSuchApi)
         } else if is_for_another_api(request.api(), target, offer.provider) {
             Some(LeftOut::ForAnotherApi)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::upstreams::{KeyBlame, shortage};
+use dialects::provider_dialects::{KeyBlame, shortage};
 use events::event::admin::{Provider, SetAsideReason, UpstreamKey};
 use events::ids::ProviderKeyId;
 use events::time::Clock;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::limits::{BucketNumber, Fits, Shortage, Slot};
-use dialects::upstreams::KeyBlame;
+use access_control::limits::{BucketNumber, Fits, Shortage, Slot};
+use dialects::provider_dialects::KeyBlame;
 use events::event::admin::UpstreamKey;
 use events::limit::Measure;
 

@@ -5,12 +5,12 @@ use std::mem::swap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use access::limits::RateLimitPermit;
+use access_control::limits::RateLimitPermit;
 use bytes::Bytes;
 use events::event::inference::{AttemptFailed, ReportedByFailedCall};
 use events::money::NanoUsd;
 use events::usage::UsageSource;
-use upstream::Transmission;
+use provider_client::Transmission;
 
 use super::{LONG_WAIT, Running, millis, provider_usage};
 use crate::inference::call_observers::CallObservers;

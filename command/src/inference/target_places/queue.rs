@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use provider_client::Owner;
 use tokio::sync::oneshot;
-use upstream::Owner;
 
 use super::Priority;
 

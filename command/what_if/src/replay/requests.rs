@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::limits::RateLimitPermit;
+use access_control::limits::RateLimitPermit;
 use events::event::hold::BudgetReserved;
 use events::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
 use events::event::{Event, Hold, Recorded};

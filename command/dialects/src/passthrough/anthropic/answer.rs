@@ -1,8 +1,8 @@
 //! A whole response from an Anthropic upstream to a client of the same dialect: its bytes, with the frontend model.
 
 use bytes::Bytes;
-use hub::{Metered, UpstreamFault, json};
-use upstreams::anthropic::read_choices;
+use intermediate::{Metered, UpstreamFault, json};
+use provider_dialects::anthropic::read_choices;
 
 use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
 

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::json::{self, Edit};
+use intermediate::json::{self, Edit};
+use provider_dialects::{CountTarget, OutboundTarget};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
-use upstreams::{CountTarget, OutboundTarget};
 
 use super::thoughts::refused_thoughts;
 

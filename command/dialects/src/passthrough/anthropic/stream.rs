@@ -1,13 +1,13 @@
 //! A stream from an Anthropic upstream to a client of the same dialect.
 
 use bytes::BytesMut;
-use hub::framing::Event;
-use hub::json::{self, Edit};
-use hub::{Metered, Receipt, UpstreamFault};
+use intermediate::framing::Event;
+use intermediate::json::{self, Edit};
+use intermediate::{Metered, Receipt, UpstreamFault};
+use provider_dialects::anthropic::Reader;
+use provider_dialects::{StreamReader, StreamState};
 use surfaces::anthropic::put_end;
 use surfaces::sse::put_event;
-use upstreams::anthropic::Reader;
-use upstreams::{StreamReader, StreamState};
 
 use crate::passthrough::rewrite::{Change, plan, rewritten};
 

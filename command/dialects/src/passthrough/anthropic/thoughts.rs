@@ -2,9 +2,9 @@
 //! Anthropic takes none without a signature. Everything else stays as it is.
 
 use events::refusal::Refusal;
-use hub::chat::is_marked_signature;
-use hub::fields::Path;
-use hub::json::{self, Edit, elements_if_array};
+use intermediate::chat::is_marked_signature;
+use intermediate::fields::Path;
+use intermediate::json::{self, Edit, elements_if_array};
 
 use crate::passthrough::rewrite::cuts;
 

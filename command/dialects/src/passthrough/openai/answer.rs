@@ -2,9 +2,9 @@
 //! model.
 
 use bytes::Bytes;
-use hub::json::{self, Member};
-use hub::{Metered, UpstreamFault};
-use upstreams::openai::chunk::{Choices, measure_choices, top_level};
+use intermediate::json::{self, Member};
+use intermediate::{Metered, UpstreamFault};
+use provider_dialects::openai::chunk::{Choices, measure_choices, top_level};
 
 use crate::passthrough::rewrite::{Change, PlannedEdit, plan, rewritten};
 

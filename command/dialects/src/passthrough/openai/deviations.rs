@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
-use hub::json::{self, Edit, Kind, Member};
-use hub::work;
+use intermediate::json::{self, Edit, Kind, Member};
+use intermediate::work;
 use memchr::memmem::Finder;
-use upstreams::openai::server::{Deviations, Fate, deviations, fate};
-use upstreams::{OutboundTarget, Server};
+use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
+use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
 

@@ -5,11 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
-use hub::Facts;
-use hub::json::{self, Edit, Kind};
+use intermediate::Facts;
+use intermediate::json::{self, Edit, Kind};
+use provider_dialects::OutboundTarget;
+use provider_dialects::openai::server::{self, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
-use upstreams::OutboundTarget;
-use upstreams::openai::server::{self, output_cap_field};
 
 use super::deviations::{edit_fields, edit_messages};
 

@@ -1,12 +1,12 @@
 //! A stream from an OpenAI-compatible upstream to a client of the OpenAI surface.
 
 use bytes::BytesMut;
-use hub::framing::Event;
-use hub::{Metered, Receipt, UpstreamFault, json};
+use intermediate::framing::Event;
+use intermediate::{Metered, Receipt, UpstreamFault, json};
+use provider_dialects::StreamState;
+use provider_dialects::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
 use surfaces::openai::{END, put_usage_chunk};
 use surfaces::sse::put_data;
-use upstreams::StreamState;
-use upstreams::openai::chunk::{Choices, Measured, TopLevel, chunk_of, measure_choices, top_level};
 
 use super::template::Template;
 use crate::passthrough::rewrite::{Change, plan, rewritten};

@@ -6,11 +6,11 @@
 //! index, a finish reason or a field of random length, makes the chunk differ from the template, and it is parsed.
 
 use bytes::BytesMut;
-use hub::Metered;
-use hub::json::{self, Kind};
+use intermediate::Metered;
+use intermediate::json::{self, Kind};
 use memchr::memmem;
+use provider_dialects::openai::chunk::{Piece, measure};
 use surfaces::sse::put_data_parts;
-use upstreams::openai::chunk::{Piece, measure};
 
 /// Longest chunk that becomes a template, as received and as relayed, in bytes: a stream keeps both.
 const CHUNK_BYTES_MAX: usize = 4096;

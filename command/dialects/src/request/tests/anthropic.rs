@@ -1,6 +1,6 @@
 //! Requests in Anthropic's dialect.
 
-use upstreams::CountTarget;
+use provider_dialects::CountTarget;
 
 use super::*;
 

@@ -11,7 +11,7 @@ fn sent(kind: ProviderKind, model: &'static str, more: &Value) -> Result<(Value,
     let request = parse(Surface::Anthropic, body.to_string())?;
     let output_cap = UpstreamCap { tokens: 4096, field: None };
     let written = request.upstream_bodies().body(kind, &OutboundTarget { model, output_cap, ..target() })?;
-    let ignored = written.ignored.features.iter().map(hub::chat::Feature::name).collect();
+    let ignored = written.ignored.features.iter().map(intermediate::chat::Feature::name).collect();
     Ok((serde_json::from_slice(&written.bytes).unwrap(), ignored))
 }
 

@@ -1,19 +1,19 @@
-//! Translates a client's Anthropic body into the hub's request, for a target of another dialect.
+//! Translates a client's Anthropic body into the intermediate form's request, for a target of another dialect.
 //!
 //! Refused, because the response would differ without them: tools that Anthropic defines or that only code may call,
-//! citations, top-level fields that the hub does not know, unless they are empty. Search results become text. Dropped on
+//! citations, top-level fields that the intermediate form does not know, unless they are empty. Search results become text. Dropped on
 //! purpose: [`HARMLESS`], and members of tools and blocks that only Anthropic's own tools have.
 
 use std::borrow::Cow;
 
 use events::refusal::Refusal;
-use hub::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX, TOOLS_MAX};
-use hub::chat::{
+use intermediate::chat::read::{self, MESSAGES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX, TOOLS_MAX};
+use intermediate::chat::{
     Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning, ReasoningBlock,
     ResponseFormat, Role, Sampling, Thinking, Tool, ToolCall, ToolChoice, ToolResult,
 };
-use hub::fields::{self, Fields, LengthMax, Path, is_empty};
-use hub::json::{self, Kind, Member};
+use intermediate::fields::{self, Fields, LengthMax, Path, is_empty};
+use intermediate::json::{self, Kind, Member};
 
 use super::content::{UNSIGNED, is_cited};
 use crate::documents;
@@ -115,7 +115,7 @@ fn content(value: &str, path: &Path<'_>) -> Result<Vec<Block>, Refusal> {
     Ok(blocks)
 }
 
-/// Most blocks become one of the hub's, a document with a context two.
+/// Most blocks become one of the intermediate form's, a document with a context two.
 fn add_block(block: &mut Fields<'_, '_>, blocks: &mut Vec<Block>) -> Result<(), Refusal> {
     let path = block.path();
     let read = match &*block.required_string("type")? {

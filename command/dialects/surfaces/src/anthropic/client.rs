@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
-use hub::chat::ChatRequest;
-use hub::chat::read::{self, OUTPUT_TOKENS_MAX};
-use hub::facts::{Facts, RequestedCap};
-use hub::fields::{self, Fields, Path, refuse_misspelled};
-use hub::json::{self, Kind, Member};
+use intermediate::chat::ChatRequest;
+use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
+use intermediate::facts::{Facts, RequestedCap};
+use intermediate::fields::{self, Fields, Path, refuse_misspelled};
+use intermediate::json::{self, Kind, Member};
 
 use super::canonical::canonical;
 use super::content::Totals;
@@ -100,7 +100,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
         canonical(text).map(Cow::Owned)
     }
 
-    /// The system prompt is the first message of the hub's. The output format has an older name, which counts if it is
+    /// The system prompt is the first message of the intermediate form's. The output format has an older name, which counts if it is
     /// there alone.
     fn client_field(&self, field: &str, body: &[u8]) -> Option<String> {
         if field == "response_format" || field == "output_config.format" {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use events::refusal::Refusal;
-use hub::chat::read::{BlockCount, MESSAGES_MAX};
-use hub::chat::{ImageUrl, is_image, is_marked_signature};
-use hub::facts::{Documents, Images, Unpriced};
-use hub::fields::{self, Fields, Path};
-use hub::json::{self, Kind, Member};
+use intermediate::chat::read::{BlockCount, MESSAGES_MAX};
+use intermediate::chat::{ImageUrl, is_image, is_marked_signature};
+use intermediate::facts::{Documents, Images, Unpriced};
+use intermediate::fields::{self, Fields, Path};
+use intermediate::json::{self, Kind, Member};
 
 use super::known;
 use super::priceable::{self, CACHE_CONTROL, CONTAINER, CONTEXT_MANAGEMENT, FILES, MCP_SERVERS, TOOLS};

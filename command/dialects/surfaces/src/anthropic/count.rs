@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use events::refusal::Refusal;
 use http::StatusCode;
-use hub::chat::read;
-use hub::facts::{Unpriced, media_tokens_estimate};
-use hub::fields::Path;
-use hub::json::{self, Kind};
+use intermediate::chat::read;
+use intermediate::facts::{Unpriced, media_tokens_estimate};
+use intermediate::fields::Path;
+use intermediate::json::{self, Kind};
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Operation};
 use serde_json::json;

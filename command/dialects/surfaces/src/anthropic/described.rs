@@ -1,7 +1,7 @@
 //! The Anthropic request and response in `/openapi.json`.
 
 use http::StatusCode;
-use hub::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_K_MAX};
+use intermediate::chat::read::{OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_K_MAX};
 use openapi::schema::{self, Fields, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;

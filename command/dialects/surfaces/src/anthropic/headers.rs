@@ -2,8 +2,8 @@
 
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use hub::facts::Unpriced;
-use hub::fields::Path;
+use intermediate::facts::Unpriced;
+use intermediate::fields::Path;
 
 use super::{betas, priceable};
 use crate::RequestHeaders;

@@ -6,10 +6,10 @@
 //! the name of another provider's.
 
 use events::refusal::{ErrorCode, Refusal};
-use hub::chat::read::TOOLS_MAX;
-use hub::facts::Unpriced;
-use hub::fields::{self, Fields, LengthMax, Path};
-use hub::json::{self, Kind};
+use intermediate::chat::read::TOOLS_MAX;
+use intermediate::facts::Unpriced;
+use intermediate::fields::{self, Fields, LengthMax, Path};
+use intermediate::json::{self, Kind};
 
 use super::known;
 use crate::priceable as shared;

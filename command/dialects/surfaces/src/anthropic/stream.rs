@@ -5,8 +5,8 @@
 //! be known before the last. The final usage and the end wait for the receipt.
 
 use bytes::BytesMut;
-use hub::delta::{Delta, DeltaKind};
-use hub::{Receipt, json};
+use intermediate::delta::{Delta, DeltaKind};
+use intermediate::{Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -230,7 +230,7 @@ pub fn put_end(receipt: &Receipt<'_>, out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
-    use hub::FinishReason;
+    use intermediate::FinishReason;
     use serde_json::Value;
 
     use super::*;

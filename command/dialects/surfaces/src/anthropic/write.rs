@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use hub::chat::{AnswerChoice, OutputBlock};
-use hub::{FinishReason, Receipt, json};
+use intermediate::chat::{AnswerChoice, OutputBlock};
+use intermediate::{FinishReason, Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

@@ -2,7 +2,7 @@
 
 use events::event::admin::Model;
 use http::StatusCode;
-use hub::chat::read::{CHOICES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX};
+use intermediate::chat::read::{CHOICES_MAX, OUTPUT_TOKENS_MAX, STOP_MAX};
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use events::refusal::Refusal;
-use hub::chat::read::{self, CHOICES_MAX, OUTPUT_TOKENS_MAX};
-use hub::chat::{Block, ChatRequest, Message, Role};
-use hub::facts::{Facts, RequestedCap};
-use hub::fields::{self, Fields, Path, RefusedField};
-use hub::json::{self, Kind};
+use intermediate::chat::read::{self, CHOICES_MAX, OUTPUT_TOKENS_MAX};
+use intermediate::chat::{Block, ChatRequest, Message, Role};
+use intermediate::facts::{Facts, RequestedCap};
+use intermediate::fields::{self, Fields, Path, RefusedField};
+use intermediate::json::{self, Kind};
 
 use crate::SurfaceRequest;
 

@@ -1,9 +1,9 @@
 //! Responses and chunks of the legacy Completions API.
 
 use bytes::BytesMut;
-use hub::chat::{AnswerChoice, OutputBlock};
-use hub::delta::{Delta, DeltaKind};
-use hub::{FinishReason, Receipt, json};
+use intermediate::chat::{AnswerChoice, OutputBlock};
+use intermediate::delta::{Delta, DeltaKind};
+use intermediate::{FinishReason, Receipt, json};
 use serde::Serialize;
 
 use crate::ids::{created_unix_s, digits};

@@ -4,7 +4,7 @@ use events::event::admin::Model;
 use events::terms::Region;
 use events::usage::{ServiceTier, TokenClasses};
 use http::StatusCode;
-use hub::chat::read::{
+use intermediate::chat::read::{
     CHOICES_MAX, EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
     STOP_MAX, TOP_K_MAX, TOP_LOGPROBS_MAX,
 };

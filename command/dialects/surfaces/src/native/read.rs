@@ -6,13 +6,13 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 use events::terms::{Region, RequiredTerms, Term};
-use hub::chat::read::{
+use intermediate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, choices, effort_of, logprobs, metadata, model, response_format, sampling, stop,
 };
-use hub::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
-use hub::facts::{Facts, RequestedCap};
-use hub::fields::{Fields, ForeignField, LengthMax, Path};
-use hub::json::{self, Kind};
+use intermediate::chat::{ChatRequest, Reasoning, Tool, ToolChoice};
+use intermediate::facts::{Facts, RequestedCap};
+use intermediate::fields::{Fields, ForeignField, LengthMax, Path};
+use intermediate::json::{self, Kind};
 
 use crate::SurfaceRequest;
 use crate::priceable::{SERVICE_TIER, service_tier, tier_of_chat, tool};

@@ -1,7 +1,7 @@
-//! Translates a client's OpenAI body into the hub's request, for a target of another dialect.
+//! Translates a client's OpenAI body into the intermediate form's request, for a target of another dialect.
 //!
 //! Refused, because the response would differ without them: the deprecated `functions` and their calls, custom tools, tool
-//! lists in `tool_choice`, the beginning of an answer (`prefix`, `partial`), references, and top-level fields that the hub
+//! lists in `tool_choice`, the beginning of an answer (`prefix`, `partial`), references, and top-level fields that the intermediate form
 //! does not know, unless they are empty. Dropped on purpose: [`HARMLESS`], names of participants, and unknown members of
 //! messages. `cache_control` is read where the clients of gateways have it: in parts, calls, messages and tools, and at
 //! the top.
@@ -9,13 +9,13 @@
 use std::borrow::Cow;
 
 use events::refusal::Refusal;
-use hub::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
-use hub::chat::{
+use intermediate::chat::read::{self, BLOCKS_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX};
+use intermediate::chat::{
     Block, ChatRequest, Document, Image, ImageSource, Message, NO_EFFORT, Reasoning, ReasoningBlock, Role, Thinking,
     Tool, ToolCall, ToolChoice, ToolResult,
 };
-use hub::fields::{self, Fields, LengthMax, Path};
-use hub::json::{self, Kind, Member};
+use intermediate::fields::{self, Fields, LengthMax, Path};
+use intermediate::json::{self, Kind, Member};
 
 use crate::documents;
 use crate::priceable::asked_tier;

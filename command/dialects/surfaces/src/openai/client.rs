@@ -6,11 +6,11 @@ use std::ops::Range;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
-use hub::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
-use hub::chat::{ChatRequest, ImageUrl};
-use hub::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
-use hub::fields::{self, Fields, Path, refuse_misspelled};
-use hub::json::{self, Kind, Member};
+use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
+use intermediate::chat::{ChatRequest, ImageUrl};
+use intermediate::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
+use intermediate::fields::{self, Fields, Path, refuse_misspelled};
+use intermediate::json::{self, Kind, Member};
 
 use super::canonical::canonical;
 use super::known;

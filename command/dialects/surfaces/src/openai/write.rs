@@ -1,9 +1,9 @@
 //! Responses and chunks of the OpenAI surface, translated from another dialect.
 
 use bytes::BytesMut;
-use hub::chat::{AnswerChoice, OutputBlock, ToolCall};
-use hub::delta::{Delta, DeltaKind};
-use hub::{FinishReason, Receipt, json};
+use intermediate::chat::{AnswerChoice, OutputBlock, ToolCall};
+use intermediate::delta::{Delta, DeltaKind};
+use intermediate::{FinishReason, Receipt, json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

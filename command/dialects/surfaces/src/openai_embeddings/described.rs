@@ -1,7 +1,7 @@
 //! The request and the answer in `/openapi.json`.
 
 use http::StatusCode;
-use hub::embeddings::{DIMENSIONS_MAX, INPUTS_MAX};
+use intermediate::embeddings::{DIMENSIONS_MAX, INPUTS_MAX};
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;

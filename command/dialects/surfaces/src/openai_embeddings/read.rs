@@ -1,17 +1,17 @@
-//! Reads a body: its facts, and the hub's request for targets of another dialect.
+//! Reads a body: its facts, and the intermediate form's request for targets of another dialect.
 
 use std::ops::Range;
 
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
-use hub::chat::read;
-use hub::embeddings::{
+use intermediate::chat::read;
+use intermediate::embeddings::{
     DIMENSIONS_MAX, EmbeddingsRequest, Encoding, ExpectedVectors, INPUT_TEMPLATE_TOKENS_MAX, INPUTS_MAX, Inputs,
     Purpose,
 };
-use hub::facts::{Documents, Facts, Images};
-use hub::fields::{self, Fields, Path, refuse_misspelled};
-use hub::json::{self, Kind, Member};
+use intermediate::facts::{Documents, Facts, Images};
+use intermediate::fields::{self, Fields, Path, refuse_misspelled};
+use intermediate::json::{self, Kind, Member};
 
 use crate::priceable;
 
@@ -93,8 +93,8 @@ impl OpenAiEmbeddingsRequest {
         Ok((facts, request))
     }
 
-    /// The hub's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
-    /// counterpart in the hub.
+    /// The intermediate form's request; `body` is the one that this was read from. Errors: `INVALID_REQUEST` for a field that has no
+    /// counterpart in the intermediate form.
     pub fn embeddings(&self, body: &[u8]) -> Result<EmbeddingsRequest, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Path::Root.refuse("is not valid UTF-8"))?;
         let mut fields = Fields::read(text, &Path::Root)?;

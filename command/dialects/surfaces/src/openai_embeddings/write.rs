@@ -1,8 +1,8 @@
 //! Writes the answer to a client.
 
-use hub::embeddings::Encoding;
-use hub::embeddings::vectors::Vectors;
-use hub::{Receipt, UpstreamFault, json};
+use intermediate::embeddings::Encoding;
+use intermediate::embeddings::vectors::Vectors;
+use intermediate::{Receipt, UpstreamFault, json};
 use serde::Serialize;
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use hub::fields::EMPTY;
+use intermediate::fields::EMPTY;
 
 /// A field's effect on the cost.
 #[derive(Clone, Copy)]

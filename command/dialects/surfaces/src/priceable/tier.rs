@@ -2,10 +2,10 @@
 
 use events::refusal::Refusal;
 use events::usage::ServiceTier;
-use hub::chat::ChatRequest;
-use hub::facts::Unpriced;
-use hub::fields::{Fields, Path};
-use hub::json;
+use intermediate::chat::ChatRequest;
+use intermediate::facts::Unpriced;
+use intermediate::fields::{Fields, Path};
+use intermediate::json;
 
 use super::unpriced;
 

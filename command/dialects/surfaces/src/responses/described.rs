@@ -2,7 +2,7 @@
 
 use events::event::admin::Model;
 use http::StatusCode;
-use hub::chat::read::{
+use intermediate::chat::read::{
     EFFORTS, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX,
 };
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};

@@ -1,8 +1,8 @@
 //! The fields of the request that a response repeats. OpenAI's packages require some of them.
 
 use bytes::Bytes;
-use hub::fields::Fields;
-use hub::json::{self, Kind};
+use intermediate::fields::Fields;
+use intermediate::json::{self, Kind};
 
 /// Bytes of all repeated values together. A stream repeats them three times, and they are held as long as the response,
 /// so that long ones are left out: instructions, tools, schemas.
@@ -66,7 +66,7 @@ impl<'a> Given<'a> {
 
 #[cfg(test)]
 mod tests {
-    use hub::fields::Path;
+    use intermediate::fields::Path;
     use serde_json::Value;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! Output items of a response as JSON. Their texts are kept escaped, because a stream repeats each of them several times.
 
 use bytes::BufMut;
-use hub::json;
+use intermediate::json;
 
 /// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

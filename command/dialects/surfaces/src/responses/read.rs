@@ -1,4 +1,4 @@
-//! Reads a request of the Responses API. Nothing is passed on, so nothing may vanish: a field that the hub does not have
+//! Reads a request of the Responses API. Nothing is passed on, so nothing may vanish: a field that the intermediate form does not have
 //! is refused unless it is empty. Ignored, because the answer is a good one without them: `text.verbosity` and
 //! [`LEFT_OUT`], which the response names as such, the kind of reasoning summaries, and
 //! `stream_options.include_obfuscation`.
@@ -9,13 +9,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use hub::chat::read::{
+use intermediate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, output_description, raw, schema, top_logprobs,
 };
-use hub::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
-use hub::facts::{Facts, RequestedCap};
-use hub::fields::{self, Fields, LengthMax, Path, RefusedField};
-use hub::json::{self, Kind};
+use intermediate::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
+use intermediate::facts::{Facts, RequestedCap};
+use intermediate::fields::{self, Fields, LengthMax, Path, RefusedField};
+use intermediate::json::{self, Kind};
 
 use super::echo::Given;
 use crate::SurfaceRequest;
@@ -28,7 +28,7 @@ const FIELDS: [&str; 24] = [
     "parallel_tool_calls", "text", "reasoning", "metadata", "user", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "stream", "stream_options", "truncation", "include", "service_tier", "store", "background",
 ];
-/// Fields without which the answer is a good one, and which no dialect of the hub's has.
+/// Fields without which the answer is a good one, and which no dialect of the intermediate form's has.
 const LEFT_OUT: [&str; 3] = ["safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 const NO_RESPONSES: &str = "is not supported: the gateway keeps no responses, so send the whole conversation in input";
 /// Fields of the API that are refused.

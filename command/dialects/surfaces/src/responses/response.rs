@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 use events::usage::TokenClasses;
-use hub::chat::{AnswerChoice, OutputBlock, ToolCall};
-use hub::{FinishReason, Receipt, work};
+use intermediate::chat::{AnswerChoice, OutputBlock, ToolCall};
+use intermediate::{FinishReason, Receipt, work};
 use serde::Serialize;
 
 use super::item::{Item, ItemKind, push_escaped};

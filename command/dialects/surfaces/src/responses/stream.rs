@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hub::delta::{Delta, DeltaKind};
-use hub::{Receipt, work};
+use intermediate::delta::{Delta, DeltaKind};
+use intermediate::{Receipt, work};
 
 use super::item::{Item, ItemKind, push_escaped};
 use super::proof;
@@ -341,7 +341,7 @@ fn place(kind: ItemKind, id: &str, index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hub::FinishReason;
+    use intermediate::FinishReason;
     use serde_json::{Value, json};
 
     use super::*;

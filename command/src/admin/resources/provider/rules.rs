@@ -1,7 +1,7 @@
 //! The rules of a provider: which kinds have an address, which addresses are allowed, and where its API key may be sent.
 
 use dialects::ProviderKind;
-use dialects::upstreams::{self, Transport, Upstream};
+use dialects::provider_dialects::{self, Transport, Upstream};
 use events::event::admin::{OutputCapField, Provider};
 use serde_json::{Map, Value, json};
 
@@ -111,7 +111,7 @@ fn why_not_discovered(provider: &Provider) -> Option<&'static str> {
             "needs \"allow_private_network\": true: models at public addresses have a price, which no list tells",
         );
     }
-    match upstreams::model_list_of(provider) {
+    match provider_dialects::model_list_of(provider) {
         Some(_) => None,
         None => Some("is only for kind ollama, and for kind openai with server vllm, sglang or llama_cpp"),
     }
@@ -130,7 +130,7 @@ fn setting_not_taken(provider: &Provider, upstream: &Upstream) -> Option<&'stati
 
 /// Errors: a later version recorded the provider, and this one does not know its kind.
 fn upstream(provider: &Provider) -> Result<&'static Upstream, RuleError> {
-    let known = ProviderKind::named(&provider.kind).map(upstreams::of);
+    let known = ProviderKind::named(&provider.kind).map(provider_dialects::of);
     known.ok_or_else(|| {
         let kind = &provider.kind;
         let reason = format!(
@@ -156,7 +156,7 @@ fn require_no_overlap(upstream: &Upstream, base_url: Option<&str>) -> Result<(),
 /// Errors: nothing of the kind can be at a new address, whose host is well known.
 fn require_an_address_that_works(provider: &Provider, base_url: Option<&str>) -> Result<(), RuleError> {
     let kind = ProviderKind::named(&provider.kind);
-    match kind.zip(base_url).and_then(|(kind, address)| upstreams::corrected_base_url(kind, address)) {
+    match kind.zip(base_url).and_then(|(kind, address)| provider_dialects::corrected_base_url(kind, address)) {
         Some(corrected) => {
             let reason = format!("is not where this host serves kind {}: use {corrected}", provider.kind);
             Err(RuleError::of_field(BASE_URL, reason))

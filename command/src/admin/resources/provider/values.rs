@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use dialects::provider_dialects::{Invocation, KeyFault, Upstream};
 use dialects::surfaces::unpriced_fields;
-use dialects::upstreams::{Invocation, KeyFault, Upstream};
 use events::event::admin::Provider;
 use http::{HeaderName, HeaderValue, Request};
 use openapi::schema;

@@ -1,10 +1,10 @@
 //! Messages of a native request, and their blocks.
 
 use events::refusal::Refusal;
-use hub::chat::read::{BlockCount, MESSAGES_MAX};
-use hub::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
-use hub::fields::{self, Fields, LengthMax, Path};
-use hub::json::{self, Kind};
+use intermediate::chat::read::{BlockCount, MESSAGES_MAX};
+use intermediate::chat::{Block, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult, is_image};
+use intermediate::fields::{self, Fields, LengthMax, Path};
+use intermediate::json::{self, Kind};
 
 pub fn read_all(fields: &mut Fields<'_, '_>) -> Result<Vec<Message>, Refusal> {
     let path = fields.path().field("messages");

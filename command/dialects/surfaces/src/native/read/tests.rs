@@ -1,4 +1,4 @@
-use hub::chat::{Block, ImageSource};
+use intermediate::chat::{Block, ImageSource};
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn read(text: &str) -> Result<ChatRequest, Refusal> {
 fn the_published_body_has_the_fields_that_are_read_and_no_others() {
     use std::collections::BTreeSet;
 
-    use hub::fields::reads;
+    use intermediate::fields::reads;
 
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let read = reads::during(|| drop(read(body).unwrap()));

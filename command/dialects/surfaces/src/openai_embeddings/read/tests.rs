@@ -104,13 +104,13 @@ fn fields_are_checked_and_misspelled_ones_refused() {
 
 #[test]
 fn the_hubs_request_has_all_that_was_asked_and_refuses_the_rest_by_name() {
-    let hub = |text: &str| read(text).expect("a request").embeddings(text.as_bytes());
-    let request = hub(&body(&json!(["a\"", "b"]), r#","dimensions":3,"user":"u","encoding_format":"base64""#)).unwrap();
+    let read_embeddings = |text: &str| read(text).expect("a request").embeddings(text.as_bytes());
+    let request = read_embeddings(&body(&json!(["a\"", "b"]), r#","dimensions":3,"user":"u","encoding_format":"base64""#)).unwrap();
     assert!(matches!(&request.inputs, Inputs::Texts(texts) if texts == &["a\"", "b"]));
     assert_eq!((request.dimensions, request.user.as_deref()), (Some(3), Some("u")));
-    let request = hub(&body(&json!([[1, 2], [3]]), r#","input_type":"","dimensions":null"#)).unwrap();
+    let request = read_embeddings(&body(&json!([[1, 2], [3]]), r#","input_type":"","dimensions":null"#)).unwrap();
     assert!(matches!(&request.inputs, Inputs::Tokens(lists) if lists[0].get() == "[1,2]" && lists.len() == 2));
-    let one = hub(&body(&json!([7, 8]), "")).unwrap();
+    let one = read_embeddings(&body(&json!([7, 8]), "")).unwrap();
     assert!(matches!(&one.inputs, Inputs::Tokens(lists) if lists[0].get() == "[7,8]" && lists.len() == 1));
     for (input_type, purpose) in [
         ("search_document", Purpose::SearchDocument),
@@ -120,10 +120,10 @@ fn the_hubs_request_has_all_that_was_asked_and_refuses_the_rest_by_name() {
         ("clustering", Purpose::Clustering),
     ] {
         let more = format!(r#","input_type":"{input_type}""#);
-        assert_eq!(hub(&body(&json!("x"), &more)).unwrap().purpose, Some(purpose));
+        assert_eq!(read_embeddings(&body(&json!("x"), &more)).unwrap().purpose, Some(purpose));
     }
     for (more, field) in [(r#","input_type":"image""#, "input_type"), (r#","task":"x""#, "task")] {
-        let refusal = hub(&body(&json!("x"), more)).unwrap_err();
+        let refusal = read_embeddings(&body(&json!("x"), more)).unwrap_err();
         assert_eq!((refusal.code, &refusal.details["field"]), (ErrorCode::InvalidRequest, &json!(field)));
     }
 }

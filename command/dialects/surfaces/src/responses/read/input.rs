@@ -1,15 +1,15 @@
-//! `input` of a request: a text, or items. Successive items of the assistant are one message of the hub, as the model said
+//! `input` of a request: a text, or items. Successive items of the assistant are one message of the intermediate form, as the model said
 //! them: reasoning, text, calls.
 
 use std::collections::BTreeMap;
 
 use events::refusal::Refusal;
-use hub::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
-use hub::chat::{
+use intermediate::chat::read::{BLOCKS_MAX, MESSAGES_MAX};
+use intermediate::chat::{
     Block, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
 };
-use hub::fields::{self, Fields, LengthMax, Path};
-use hub::json::{self, Kind};
+use intermediate::fields::{self, Fields, LengthMax, Path};
+use intermediate::json::{self, Kind};
 
 use super::super::proof::Proof;
 use crate::documents;

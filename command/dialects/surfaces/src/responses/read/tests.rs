@@ -1,5 +1,5 @@
 use events::refusal::ErrorCode;
-use hub::chat::{Document, DocumentSource, Feature, Image, ReasoningBlock, ToolCall, ToolResult};
+use intermediate::chat::{Document, DocumentSource, Feature, Image, ReasoningBlock, ToolCall, ToolResult};
 
 use super::*;
 

@@ -1,0 +1,127 @@
+//! Reads a whole response of Converse.
+
+use std::borrow::Cow;
+
+use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
+use intermediate::json::{self, Kind};
+use intermediate::metered::bounded_name;
+use intermediate::{FinishReason, Metered, UpstreamFault};
+
+use super::exception;
+use crate::answer_text::text_of;
+use crate::openai::chunk::with_calls;
+
+/// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
+pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
+    json::check(body)?;
+    let [output, reason, usage, error, tier] =
+        json::pick(body, ["output", "stopReason", "usage", "__type", "serviceTier"])?;
+    // Read the usage first: a response that cannot be read is billed too.
+    if let Some(report) = usage {
+        metered.add_report(report, true);
+    }
+    metered.keep_service_tier(tier.and_then(|tier| json::field(tier, "type")));
+    if let Some(error) = error.and_then(json::string) {
+        return Err(exception::fault(&error, body));
+    }
+    let message = output.and_then(|output| json::field(output, "message"));
+    let content = message.and_then(|message| json::field(message, "content"));
+    let content = content.filter(|content| json::kind(content) == Kind::Array);
+    let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
+    metered.finish_reason = reason.and_then(stop_reason);
+    let mut output = Vec::new();
+    for element in json::elements(content) {
+        output.extend(block(element?, output.len(), metered)?);
+        if output.len() > ANSWER_BLOCKS_MAX {
+            return Err(UpstreamFault::TooLarge);
+        }
+    }
+    let calls = output.iter().filter(|block| matches!(block, OutputBlock::ToolCall(_))).count();
+    metered.finish_reason = metered.finish_reason.map(|reason| with_calls(reason, calls));
+    Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
+}
+
+/// The finish reason; `None` for null and other values that are not a string.
+pub fn stop_reason(value: &str) -> Option<FinishReason> {
+    Some(match &*json::string(value)? {
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
+        "malformed_model_output" | "malformed_tool_use" => FinishReason::Error,
+        _ => FinishReason::Stop, // `end_turn`, `stop_sequence`
+    })
+}
+
+/// Block number `at`. `None` for blocks of the provider's built-in tools, for images, and for empty text.
+fn block(block: &str, at: usize, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
+    let [text, call, reasoning, cited] =
+        json::pick(block, ["text", "toolUse", "reasoningContent", "citationsContent"])?;
+    let block = match (text, call, reasoning, cited) {
+        (Some(text), ..) => OutputBlock::Text { text: text_of(Some(text))?.into_owned() },
+        (_, Some(call), ..) => match call_of(call, at)? {
+            Some(call) => OutputBlock::ToolCall(call),
+            None => return Ok(None),
+        },
+        (_, _, Some(reasoning), _) => reasoning_of(reasoning)?,
+        (.., Some(cited)) => OutputBlock::Text { text: cited_text(cited)? },
+        (None, None, None, None) => return Ok(None),
+    };
+    match &block {
+        OutputBlock::Text { text } => metered.add_text(text),
+        OutputBlock::Reasoning { text, signature, redacted } => {
+            metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
+        }
+        OutputBlock::ToolCall(call) => {
+            metered.calls_tools = true;
+            metered.add_text(&call.name);
+            metered.add_text(&call.arguments);
+        }
+    }
+    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
+}
+
+fn call_of(call: &str, at: usize) -> Result<Option<ToolCall>, UpstreamFault> {
+    let [id, name, input, kind] = json::pick(call, ["toolUseId", "name", "input", "type"])?;
+    if is_built_in(kind) {
+        return Ok(None);
+    }
+    let arguments = input.unwrap_or("{}").to_owned();
+    Ok(Some(ToolCall { id: id_of(id, at)?, name: name_of(name)?.into_owned(), arguments, signature: None }))
+}
+
+/// True for a call of the provider's own tools, which is not for the client.
+pub fn is_built_in(kind: Option<&str>) -> bool {
+    kind.and_then(json::string).as_deref() == Some("server_tool_use")
+}
+
+fn reasoning_of(reasoning: &str) -> Result<OutputBlock, UpstreamFault> {
+    let [thoughts, redacted] = json::pick(reasoning, ["reasoningText", "redactedContent"])?;
+    let [text, signature] = json::pick(thoughts.unwrap_or("{}"), ["text", "signature"])?;
+    let given = |value| text_of(value).map(|text| Some(text.into_owned()).filter(|text| !text.is_empty()));
+    Ok(OutputBlock::Reasoning {
+        text: text_of(text)?.into_owned(),
+        signature: given(signature)?,
+        redacted: given(redacted)?,
+    })
+}
+
+/// The text of a block with citations, which are left out.
+fn cited_text(cited: &str) -> Result<String, UpstreamFault> {
+    let content = json::field(cited, "content").filter(|content| json::kind(content) == Kind::Array);
+    let mut text = String::new();
+    for element in json::elements(content.unwrap_or("[]")) {
+        text.push_str(&text_of(json::field(element?, "text"))?);
+    }
+    Ok(text)
+}
+
+/// A name, which is bounded; empty if absent.
+pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
+    text_of(value).and_then(bounded_name)
+}
+
+/// The id of a call, which is made from its number if it is absent: clients need one for each.
+pub fn id_of(value: Option<&str>, number: usize) -> Result<String, UpstreamFault> {
+    let id = name_of(value)?;
+    Ok(if id.is_empty() { format!("tooluse_{number}") } else { id.into_owned() })
+}

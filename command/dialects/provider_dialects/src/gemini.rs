@@ -1,0 +1,98 @@
+//! Google's Gemini API (`generateContent`, `batchEmbedContents`), as an upstream. Its `/v1beta/openai` speaks OpenAI's
+//! dialect: that is the kind `openai`.
+
+mod answer;
+mod candidate;
+mod embeddings;
+mod logprobs;
+pub mod model;
+mod outbound;
+mod stream;
+mod usage;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use events::secret::Secret;
+use http::{HeaderName, Request};
+use intermediate::chat::{Feature, Treatment};
+use intermediate::framing::Framing;
+
+use super::authentication::{KeyFault, add};
+use super::{Endpoint, Invocation, Transport, Upstream};
+
+pub use stream::GeminiReader as Reader;
+
+pub const UPSTREAM: Upstream = Upstream {
+    telemetry_name: "gcp.gemini",
+    transport: Transport::Http(Endpoint {
+        path: |invocation| model::path(invocation.model, model::method(invocation.streamed)).into(),
+        wrong_base_url_ends: &["/models", "/openai"],
+        settings: &[],
+        headers: &[],
+        token_exchange: None,
+        authenticate,
+    }),
+    framing: Framing::Sse,
+    shared_dialect: None,
+    has_tokenizers: false,
+    takes_allowed_fields: false,
+    reports_cache_lifetimes: false,
+    // Its status is that of a rate limit.
+    out_of_money_sentence: Some("credits are depleted"),
+    is_about_set_up: |_| false,
+    treatment,
+    request_body: outbound::request_body,
+    read_choices: answer::read_choices,
+    read_report: usage::read_report,
+    embeddings: Some(embeddings::API),
+};
+
+/// Signatures of texts and thoughts begin with this where clients keep them: another dialect would refuse them as false.
+/// Signatures of calls do not, because clients of Google's OpenAI endpoint exchange them as they are.
+const SIGNED_BY_GEMINI: &str = "gemini:";
+
+const fn treatment(feature: Feature) -> Treatment {
+    match feature {
+        Feature::TopK
+        | Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::Logprobs
+        | Feature::Choices
+        | Feature::ToolRequired
+        | Feature::ToolNamed
+        | Feature::OneToolCall
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::ReasoningEffort
+        | Feature::ReasoningOff
+        | Feature::ReasoningBudget
+        | Feature::SignedReasoning
+        | Feature::SignedCall
+        | Feature::Document
+        | Feature::ImageUrl
+        | Feature::InlineImage
+        | Feature::ToolImage
+        | Feature::ToolError => Treatment::Translated,
+        // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
+        // without a signature are summaries, which Google asks nobody to send back.
+        Feature::StrictTools
+        | Feature::ReasoningAdaptive
+        | Feature::ReasoningDisplay
+        | Feature::ToolHints
+        | Feature::EarlierReasoning
+        | Feature::CachePoint
+        | Feature::ImageDetail
+        | Feature::User => Treatment::Ignored,
+        Feature::LogitBias | Feature::ServiceTier => Treatment::Refused,
+    }
+}
+
+fn authenticate(
+    request: &mut Request<Bytes>,
+    key: &Secret,
+    _: &Invocation<'_>,
+    _: DateTime<Utc>,
+) -> Result<(), KeyFault> {
+    add(request, HeaderName::from_static("x-goog-api-key"), key.reveal())
+}

@@ -1,0 +1,357 @@
+//! Reads a chunk or a whole response of the OpenAI dialect, with the deviations of compatible servers. Strings stay raw
+//! JSON until they are needed.
+
+use intermediate::framing::Event;
+use intermediate::json::{self, Kind, Member};
+use intermediate::{FinishReason, Metered, UpstreamFault};
+
+use crate::{ProviderKind, in_band, is_out_of_money};
+
+/// Choices per response: the most that a client can ask for.
+pub const CHOICES_MAX: usize = 128;
+
+/// The choices that have begun and ended.
+#[derive(Default)]
+pub struct Choices {
+    seen: u128,
+    finished: u128,
+    /// Those that have called a tool.
+    calling: u128,
+}
+
+impl Choices {
+    /// True if there is a choice and every one that began has ended.
+    pub const fn all_finished(&self) -> bool {
+        self.finished != 0 && self.seen & !self.finished == 0
+    }
+
+    /// Notes a piece of a call, unless it says nothing.
+    pub fn note_call(&mut self, index: u64, call: &CallPiece<'_>) {
+        if !call.is_empty() {
+            self.calling |= bit(index);
+        }
+    }
+
+    /// The finish reason of a choice, of which all pieces are noted.
+    pub fn reason(&self, index: u64, finish: Option<FinishReason>) -> Option<FinishReason> {
+        finish.map(|finish| with_calls(finish, usize::from(self.calling & bit(index) != 0)))
+    }
+
+    pub fn note(&mut self, index: u64, finished: bool) {
+        let bit = bit(index);
+        self.seen |= bit;
+        if finished {
+            self.finished |= bit;
+        }
+    }
+}
+
+/// The bit of a choice; 0 for a number that no client can have asked for.
+fn bit(index: u64) -> u128 {
+    u32::try_from(index).ok().and_then(|index| 1_u128.checked_shl(index)).unwrap_or(0)
+}
+
+/// The top level of a chunk or of a whole response.
+pub struct TopLevel<'a> {
+    pub members: Vec<Member<'a>>,
+    pub choices: Option<&'a str>,
+    /// The usage report, beside the choices or where Groq puts it.
+    pub usage: Option<&'a str>,
+}
+
+/// The chunk in an event; `None` for the terminal marker, which concludes the measurements. Errors: an error event.
+pub fn chunk_of<'a>(event: Event<'a>, metered: &mut Metered) -> Result<Option<&'a str>, UpstreamFault> {
+    // An event of this name is an error, whatever its data is.
+    if event.name == "error" {
+        return Err(in_band(ProviderKind::Openai, event.data, true));
+    }
+    if event.data.trim_ascii() == "[DONE]" {
+        metered.conclude();
+        return Ok(None);
+    }
+    Ok(Some(event.data))
+}
+
+/// Reads the top level. Errors: not a JSON object, an error in band.
+pub fn top_level<'a>(text: &'a str, metered: &mut Metered) -> Result<TopLevel<'a>, UpstreamFault> {
+    let mut members = Vec::with_capacity(10);
+    for member in json::known_members(text) {
+        members.push(member?);
+    }
+    let find = |name: &str| {
+        let member = members.iter().find(|member: &&Member<'a>| member.name() == name)?;
+        (json::kind(member.value) != Kind::Null).then_some(member.value)
+    };
+    // Read the usage first: an error may report what was used before it.
+    let usage = find("usage")
+        .or_else(|| json::field(find("x_groq")?, "usage"))
+        .filter(|usage| json::kind(usage) == Kind::Object);
+    if let Some(usage) = usage {
+        metered.add_report(usage, true);
+    }
+    let no_error = [r#""""#, "{}", "false"];
+    if let Some(error) = find("error").filter(|error| !no_error.contains(error)) {
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(error)));
+    }
+    // Groq's reason for a stream that was stopped early. It has no finish reason, and `[DONE]` follows.
+    let stopped = find("x_groq").and_then(|groq| json::field(groq, "error"));
+    if stopped.is_some_and(|error| !no_error.contains(&error)) {
+        return Err(in_band(ProviderKind::Openai, text, true));
+    }
+    // Older versions of vLLM have flat errors.
+    if find("object") == Some(r#""error""#) {
+        return Err(in_band(ProviderKind::Openai, text, is_retryable(text)));
+    }
+    // Every chunk may have it, and the first and the last are enough.
+    if usage.is_some() || metered.upstream_id.is_none() {
+        metered.keep_service_tier(find("service_tier"));
+    }
+    metered.keep_id_and_model(find("id"), find("model"));
+    let choices = find("choices").filter(|choices| json::kind(choices) == Kind::Array);
+    Ok(TopLevel { choices, usage, members })
+}
+
+/// True for errors of the upstream's own state. A code or status of 4xx other than 408 and 429, or a code about money,
+/// is not retryable.
+fn is_retryable(error: &str) -> bool {
+    let [code, status, kind] = json::find(error, ["code", "status", "type"]);
+    let number = code.or(status).and_then(|code| json::integer(code).or_else(|| json::string(code)?.parse().ok()));
+    let is_money = [code, kind].into_iter().flatten().filter_map(json::string).any(|word| is_out_of_money(&word));
+    !is_money && number.is_none_or(|code| matches!(code, 408 | 429) || !(400..500).contains(&code))
+}
+
+/// The finish reason; `None` for null, the empty string (xAI) and other kinds of values.
+fn finish_reason(value: &str) -> Option<FinishReason> {
+    let word = json::string(value)?;
+    Some(match &*word {
+        "" => return None,
+        "length" | "model_length" | "max_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "error" | "insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Stop, // `stop`, Together's `eos`, and other servers' words
+    })
+}
+
+/// Reads one choice piece by piece. `delta` and `message` have the same members.
+pub fn read_choice<'a>(
+    choice: &'a str,
+    each: &mut impl FnMut(u64, Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut index, mut body, mut logprobs, mut finish) = (0, None, None, None);
+    for member in json::known_members(choice) {
+        let member = member?;
+        match member.name() {
+            "index" => index = json::integer(member.value).unwrap_or(0),
+            "delta" | "message" if json::kind(member.value) == Kind::Object => body = Some(member.value),
+            "logprobs" if json::kind(member.value) == Kind::Object => logprobs = Some(member.value),
+            "finish_reason" => finish = finish_reason(member.value),
+            _ => {}
+        }
+    }
+    if let Some(body) = body {
+        read_message(body, &mut |piece| each(index, piece))?;
+    }
+    if let Some(logprobs) = logprobs {
+        each(index, Piece::Logprobs(logprobs))?;
+    }
+    each(index, Piece::End(finish))
+}
+
+/// One piece of a choice. Strings are raw JSON values.
+pub enum Piece<'a> {
+    Text(&'a str),
+    Reasoning(&'a str),
+    Call(CallPiece<'a>),
+    /// Probabilities of the tokens in this chunk: an object.
+    Logprobs(&'a str),
+    /// The end of the choice in this chunk, with its finish reason if it has one.
+    End(Option<FinishReason>),
+}
+
+/// A call or a piece of one, as raw values.
+pub struct CallPiece<'a> {
+    /// Its index among the calls; 0 if absent.
+    pub index: u64,
+    pub id: Option<&'a str>,
+    pub name: Option<&'a str>,
+    /// Text, or of some servers an object.
+    pub arguments: Option<&'a str>,
+    /// Google's `extra_content.google.thought_signature`.
+    pub signature: Option<&'a str>,
+}
+
+impl CallPiece<'_> {
+    /// True if it says nothing.
+    pub fn is_empty(&self) -> bool {
+        let says = |value: &str| json::kind(value) != Kind::String || json::string_bytes(value) > 0;
+        ![self.id, self.name, self.arguments].into_iter().flatten().any(says)
+    }
+
+    /// Adds its name and its arguments to the text of the answer. Returns their UTF-8 bytes.
+    fn measure(&self, metered: &mut Metered) -> u64 {
+        let name = self.name.map_or(0, |name| metered.add_json_text(name));
+        let arguments = match self.arguments {
+            Some(object) if json::kind(object) == Kind::Object => {
+                metered.add_text(object);
+                u64::try_from(object.len()).unwrap_or(u64::MAX)
+            }
+            arguments => arguments.map_or(0, |arguments| metered.add_json_text(arguments)),
+        };
+        name + arguments
+    }
+}
+
+fn read_message<'a>(
+    message: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    let (mut reasoning, mut content, mut refusal, mut calls, mut deprecated) = (None, None, None, None, None);
+    for member in json::known_members(message) {
+        let member = member?;
+        let slot = match member.name() {
+            "reasoning_content" | "reasoning" => &mut reasoning,
+            "content" => &mut content,
+            "refusal" => &mut refusal,
+            "tool_calls" => &mut calls,
+            "function_call" => &mut deprecated,
+            _ => continue,
+        };
+        // Together sends its reasoning under both names: the first counts.
+        if slot.is_none() && json::kind(member.value) != Kind::Null {
+            *slot = Some(member.value);
+        }
+    }
+    if let Some(value) = reasoning {
+        each(Piece::Reasoning(value))?;
+    }
+    match content {
+        Some(value) if json::kind(value) == Kind::Array => read_parts(value, each)?,
+        Some(value) => each(Piece::Text(value))?,
+        None => {}
+    }
+    if let Some(value) = refusal {
+        each(Piece::Text(value))?;
+    }
+    for call in calls.map(json::elements).into_iter().flatten() {
+        each(Piece::Call(call_piece(call?)?))?;
+    }
+    // Some servers always have the deprecated member, and leave it empty.
+    match deprecated.map(call_piece).transpose()?.filter(|call| !call.is_empty()) {
+        Some(call) => each(Piece::Call(call)),
+        None => Ok(()),
+    }
+}
+
+/// Reads Mistral's list of text and reasoning.
+fn read_parts<'a>(
+    parts: &'a str,
+    each: &mut impl FnMut(Piece<'a>) -> Result<(), UpstreamFault>,
+) -> Result<(), UpstreamFault> {
+    for part in json::elements(parts) {
+        let [text, thinking] = json::pick(part?, ["text", "thinking"])?;
+        if let Some(text) = text {
+            each(Piece::Text(text))?;
+        }
+        for thought in thinking.map(json::elements).into_iter().flatten() {
+            if let [Some(text)] = json::pick(thought?, ["text"])? {
+                each(Piece::Reasoning(text))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a call. Name and arguments are in `function`, in `custom` for a custom tool, or at the top level for the
+/// deprecated `function_call`.
+fn call_piece(call: &str) -> Result<CallPiece<'_>, UpstreamFault> {
+    let [index, id, function, custom, name, arguments, input, extra] =
+        json::pick(call, ["index", "id", "function", "custom", "name", "arguments", "input", "extra_content"])?;
+    let [name, arguments, input] = match function.or(custom) {
+        Some(inside) => json::pick(inside, ["name", "arguments", "input"])?,
+        None => [name, arguments, input],
+    };
+    let index = index.and_then(json::integer).unwrap_or(0);
+    let google = extra.and_then(|extra| json::field(extra, "google"));
+    let signature = google.and_then(|google| json::field(google, "thought_signature"));
+    Ok(CallPiece { index, id, name, arguments: arguments.or(input), signature })
+}
+
+/// Adds the UTF-8 bytes of a piece to the measurements; true if there are any.
+pub fn measure(piece: &Piece<'_>, metered: &mut Metered) -> bool {
+    let bytes = match piece {
+        Piece::Text(value) => metered.add_json_text(value),
+        Piece::Reasoning(value) => {
+            let reasoning = json::string_bytes(value);
+            metered.reasoning_bytes += reasoning;
+            reasoning
+        }
+        Piece::Call(call) => {
+            metered.calls_tools |= !call.is_empty();
+            call.measure(metered)
+        }
+        Piece::Logprobs(_) | Piece::End(_) => 0,
+    };
+    bytes > 0
+}
+
+/// The choices of a list, or none. More than a client can ask for are a fault, because unmeasured ones would be free.
+pub fn choices_of(list: Option<&str>) -> impl Iterator<Item = Result<&str, UpstreamFault>> {
+    let choices = list.map(json::elements).into_iter().flatten().enumerate();
+    choices.map(|(at, choice)| if at < CHOICES_MAX { Ok(choice?) } else { Err(UpstreamFault::TooLarge) })
+}
+
+/// The measured content of a chunk's choices.
+#[derive(Default)]
+pub struct Measured<'a> {
+    pub has_content: bool,
+    pub has_choices: bool,
+    /// The only piece of the only choice, a text or reasoning, if that has no finish reason.
+    pub only_text: Option<Piece<'a>>,
+}
+
+/// Measures every choice.
+pub fn measure_choices<'a>(
+    list: Option<&'a str>,
+    metered: &mut Metered,
+    choices: &mut Choices,
+) -> Result<Measured<'a>, UpstreamFault> {
+    let (mut measured, mut pieces) = (Measured::default(), 0);
+    for choice in choices_of(list) {
+        measured.has_choices = true;
+        read_choice(choice?, &mut |index, piece| {
+            measured.has_content |= measure(&piece, metered) || matches!(piece, Piece::Call(_));
+            match piece {
+                Piece::End(finish) => {
+                    choices.note(index, finish.is_some());
+                    note_finish(metered, index, choices.reason(index, finish));
+                    pieces += usize::from(finish.is_some());
+                }
+                piece => {
+                    if let Piece::Call(call) = &piece {
+                        choices.note_call(index, call);
+                    }
+                    pieces += 1;
+                    measured.only_text = Some(piece);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    let is_text = |piece: &Piece<'_>| matches!(piece, Piece::Text(_) | Piece::Reasoning(_));
+    measured.only_text = measured.only_text.filter(|piece| pieces == 1 && is_text(piece));
+    Ok(measured)
+}
+
+/// The finish reason of a choice that calls tools: OpenAI says `stop` if `tool_choice` named the tool, Gemini always, and
+/// compatible servers of any dialect may.
+pub fn with_calls(finish: FinishReason, calls: usize) -> FinishReason {
+    if finish == FinishReason::Stop && calls > 0 { FinishReason::ToolCalls } else { finish }
+}
+
+/// Records the finish reason: that of the first choice, or any other's until it is known.
+pub fn note_finish(metered: &mut Metered, index: u64, finish: Option<FinishReason>) {
+    if index == 0 || metered.finish_reason.is_none() {
+        metered.finish_reason = finish.or(metered.finish_reason);
+    }
+}
