@@ -140,11 +140,12 @@ async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_on_one_node_is_refused_on_the_others_within_a_second() {
     const AT_ONCE: usize = 4;
+    const BETWEEN_REQUESTS: Duration = Duration::from_millis(40);
     let revocations = of_environment("CLUSTER_REVOCATIONS", 100_usize);
     let (cluster, upstream) = (Arc::new(Cluster::start(&[])), MockUpstream::start().await);
     let tenant = Arc::new(Tenant::with(cluster.node(0), &upstream, &["ok"], unlimited()).await);
     cluster.wait_until_in_force(std::slice::from_ref(&tenant.secret)).await;
-    let load = Load::until_stopped();
+    let load = Load::until_stopped_with(BETWEEN_REQUESTS);
     let mut connections = JoinSet::new();
     for connection in 0..12 {
         let ask = Ask::new(connection, &cluster, &tenant, &tenant.secret, "ok");

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Load {
     left: AtomicU64,
+    /// Between an answer and the next request of a connection.
+    pause: Duration,
     is_stopped: AtomicBool,
     record: Mutex<Vec<Told>>,
 }
@@ -57,11 +59,21 @@ pub struct Record(Vec<Told>);
 
 impl Load {
     pub fn up_to(requests: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(requests), is_stopped: AtomicBool::new(false), record: Mutex::default() })
+        Self::paced(requests, Duration::ZERO)
     }
 
     pub fn until_stopped() -> Arc<Self> {
         Self::up_to(u64::MAX)
+    }
+
+    /// For what has to happen beside requests, and does not depend on how many there are.
+    pub fn until_stopped_with(pause: Duration) -> Arc<Self> {
+        Self::paced(u64::MAX, pause)
+    }
+
+    fn paced(requests: u64, pause: Duration) -> Arc<Self> {
+        let left = AtomicU64::new(requests);
+        Arc::new(Self { left, pause, is_stopped: AtomicBool::new(false), record: Mutex::default() })
     }
 
     pub fn stop(&self) {
@@ -83,8 +95,9 @@ impl Load {
             let told = ask.once(number).await;
             let is_served = matches!(told.outcome, Outcome::Answered(..) | Outcome::Streamed(..));
             self.record.lock().expect("the record").push(told);
-            if !is_served {
-                tokio::time::sleep(PAUSE).await;
+            let pause = if is_served { self.pause } else { PAUSE };
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
     }
