@@ -3,7 +3,6 @@
 //! work of one is at most a small multiple of its length.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
@@ -33,60 +32,38 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 pub struct Condition(Arc<Program>);
 
 /// Why a text is no condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
+    #[error("must have at most {CONDITION_BYTES_MAX} bytes")]
     TooLong,
     /// The place in the text, from line 1 and column 1, and what is wrong there.
-    Syntax {
-        line: usize,
-        column: usize,
-        message: String,
-    },
+    #[error("is no expression of CEL: line {line}, column {column}: {message}")]
+    Syntax { line: usize, column: usize, message: String },
     /// The condition names a variable that no request has.
+    #[error("names {0}, which no request has: use {names}", names = NAMES.join(", "))]
     UnknownName(String),
+    #[error(
+        "calls {0}, which conditions cannot: use operators, has(), {functions}()",
+        functions = FUNCTIONS.join("(), ")
+    )]
     UnknownFunction(String),
     /// `all`, `exists`, `map` or the like.
+    #[error("has a loop, such as exists() or map(), which conditions cannot have")]
     Loop,
+    #[error("has an addition, which conditions cannot have: compare instead")]
     Addition,
     /// A list that is not to the right of `in`, a map, or a message.
+    #[error("has a list that is not to the right of in, a map or a message, which conditions cannot have")]
     Collection,
     /// Metadata otherwise than by name.
+    #[error("must ask for metadata by name, as in metadata.team or has(metadata.team)")]
     WholeMetadata,
     /// The result for a request that has all features is no truth value.
+    #[error("must be true or false, as input_tokens > 4000 is")]
     NotABool,
     /// The condition compares or calls values of types that it cannot.
+    #[error("cannot be computed for a request of 1,000 tokens without images, documents or tools: {0}")]
     TypeMismatch(String),
-}
-
-impl fmt::Display for ConditionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "must have at most {CONDITION_BYTES_MAX} bytes"),
-            Self::Syntax { line, column, message } => {
-                write!(f, "is no expression of CEL: line {line}, column {column}: {message}")
-            }
-            Self::UnknownName(name) => {
-                write!(f, "names {name}, which no request has: use {}", NAMES.join(", "))
-            }
-            Self::UnknownFunction(name) => {
-                let functions = FUNCTIONS.join("(), ");
-                write!(f, "calls {name}, which conditions cannot: use operators, has(), {functions}()")
-            }
-            Self::Loop => f.write_str("has a loop, such as exists() or map(), which conditions cannot have"),
-            Self::Addition => f.write_str("has an addition, which conditions cannot have: compare instead"),
-            Self::Collection => f.write_str(
-                "has a list that is not to the right of in, a map or a message, which conditions cannot have",
-            ),
-            Self::WholeMetadata => {
-                f.write_str("must ask for metadata by name, as in metadata.team or has(metadata.team)")
-            }
-            Self::NotABool => f.write_str("must be true or false, as input_tokens > 4000 is"),
-            Self::TypeMismatch(message) => write!(
-                f,
-                "cannot be computed for a request of 1,000 tokens without images, documents or tools: {message}"
-            ),
-        }
-    }
 }
 
 /// The names that a condition can use, in the order of the documentation.
