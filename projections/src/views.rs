@@ -68,9 +68,7 @@ pub mod catalogue {
     mod names;
     pub(super) mod projector;
     mod questions;
-    pub use names::{
-        ID_PREFIXES, IdMatches, IdsByText, MATCHES_MAX, NameScope, NamesById, ResolvedNames, USERS_MAX, kind_of,
-    };
+    pub use names::{IdMatches, IdsByText, MATCHES_MAX, NameScope, NamesById, ResolvedNames, USERS_MAX, kind_of};
     pub use questions::{OneResource, Resource, ResourceFilter, ResourceList};
 }
 pub mod inferences {

@@ -200,12 +200,6 @@ pub struct KeyRotated {
     pub previous_until: DateTime<Utc>,
 }
 
-impl KeyRotated {
-    pub const fn stream_id(&self) -> KeyId {
-        self.key_id
-    }
-}
-
 named! {
     /// The origin of a resource that nobody created by a command. The gateway changes and ends such a resource itself.
     pub enum Origin {

@@ -1,6 +1,5 @@
 //! Events of administration. Stream `{kind}-{id}`. Each of the twelve resources is created once, changed while it lives, and
-//! ended once. [`Change`] is one of these three for any resource, and code that treats all resources alike calls one generic
-//! function through [`on_change`](crate::on_change). A resource's other events are variants of their own.
+//! ended once. [`Change`] is one of these three for any resource. A resource's other events are variants of their own.
 //!
 //! `budget.opened`, `budget.changed` and `budget.closed` are in this family. Events that move money are in
 //! [`Hold`](super::Hold), although they are called `budget.…` too.
@@ -140,15 +139,16 @@ impl From<Resource> for Event {
 }
 
 /// Defines the family. Each kind has one row: the type and the field of its id, the event set of its changes, then the names of
-/// its events in the order of `/openapi.json`: created, changed, any others, ended. `others` are on streams that belong to no
-/// resource.
+/// its events in the order of `/openapi.json`: created, changed, any others, ended. Others name the field or method with the id
+/// of their stream. `others` are on streams that belong to no resource.
 macro_rules! resources {
     (
         kinds {
             $($kind:ident by $id:ty, $id_field:ident in set $set:literal:
                 $created:literal v $created_v:literal, $changed:literal v $changed_v:literal,
                 $($(#[$fact_doc:meta])*
-                  $fact:ident($data:ty) $name:literal v $version:literal in set $fact_set:literal at $place:ident,)*
+                  $fact:ident($data:ty)[$($fact_id:tt)+] $name:literal v $version:literal in set $fact_set:literal
+                      at $place:ident,)*
                 $ended:literal v $ended_v:literal;)*
         }
         others {
@@ -164,6 +164,8 @@ macro_rules! resources {
         }
 
         impl Resource {
+            /// The prefix of the ids of each kind.
+            pub const ID_PREFIXES: &'static [(&'static str, StreamKind)] = &[$((<$id>::PREFIX, StreamKind::$kind),)*];
             /// The name and version of every type.
             pub const TYPES: &'static [(&'static str, u32)] = &[
                 $(($created, $created_v), ($changed, $changed_v), $(($name, $version),)* ($ended, $ended_v),)*
@@ -221,7 +223,7 @@ macro_rules! resources {
             pub fn id(&self) -> String {
                 match self {
                     $(Self::$kind(change) => change.id().to_string(),
-                      $(Self::$fact(fact) => fact.stream_id().to_string(),)*)*
+                      $(Self::$fact(fact) => fact.$($fact_id)+.to_string(),)*)*
                     $(Self::$other(fact) => fact.$other_id.to_string(),)*
                 }
             }
@@ -285,24 +287,24 @@ resources! {
         Tenant by TenantId, tenant_id in set 1: "tenant.created" v 1, "tenant.changed" v 1, "tenant.ended" v 1;
         User by UserId, user_id in set 1: "user.created" v 1, "user.changed" v 1,
             /// The texts that the digests of its name and e-mail address stand for are gone. Also after its end.
-            UserErased(UserErased) "user.erased" v 1 in set 1 at Later,
+            UserErased(UserErased)[user_id] "user.erased" v 1 in set 1 at Later,
             "user.ended" v 1;
         Team by TeamId, team_id in set 1: "team.created" v 1, "team.changed" v 1, "team.ended" v 1;
         Key by KeyId, key_id in set 1: "key.created" v 1, "key.changed" v 1,
             /// The key has a new secret; the previous one works until `previous_until`.
-            KeyRotated(KeyRotated) "key.rotated" v 1 in set 1 at Later,
+            KeyRotated(KeyRotated)[key_id] "key.rotated" v 1 in set 1 at Later,
             "key.revoked" v 1;
         Provider by ProviderId, provider_id in set 1: "provider.created" v 1, "provider.changed" v 1,
             /// One of its models failed again and again: requests go to other targets for a while.
-            BreakerOpened(BreakerOpened) "provider.breaker_opened" v 1 in set 1 at Later,
+            BreakerOpened(BreakerOpened)[provider_id] "provider.breaker_opened" v 1 in set 1 at Later,
             /// The model has answered again.
-            BreakerClosed(BreakerClosed) "provider.breaker_closed" v 1 in set 1 at Later,
+            BreakerClosed(BreakerClosed)[provider_id] "provider.breaker_closed" v 1 in set 1 at Later,
             "provider.ended" v 1;
         ProviderKey by ProviderKeyId, provider_key_id in set 1: "provider_key.created" v 1, "provider_key.changed" v 1,
             /// The provider does not accept the key. Also of a provider's own key, whose stream has no other events.
-            ProviderKeySetAside(ProviderKeySetAside) "provider_key.set_aside" v 1 in set 1 at Anywhere,
+            ProviderKeySetAside(ProviderKeySetAside)[stream_id()] "provider_key.set_aside" v 1 in set 1 at Anywhere,
             /// The provider has accepted the key again.
-            ProviderKeyRestored(ProviderKeyRestored) "provider_key.restored" v 1 in set 1 at Later,
+            ProviderKeyRestored(ProviderKeyRestored)[stream_id()] "provider_key.restored" v 1 in set 1 at Later,
             "provider_key.ended" v 1;
         Model by ModelId, model_id in set 1: "model.created" v 1, "model.changed" v 1, "model.ended" v 1;
         Price by PriceId, price_id in set 1: "price.created" v 1, "price.changed" v 1, "price.ended" v 1;
@@ -321,36 +323,4 @@ resources! {
         /// Another catalogue was taken while the gateway ran.
         CatalogueImported(CatalogueImported) on Import by import "catalogue.imported" v 1 in set 1 at First;
     }
-}
-
-/// Evaluates one expression for the [`Change`] of any kind: `on_change!(resource, change => list(change))`. `None` for an
-/// event that is not a change. The function called is generic over [`ResourceState`], or over a trait that extends it.
-#[macro_export]
-macro_rules! on_change {
-    ($resource:expr, $change:ident => $done:expr) => {
-        match $resource {
-            $crate::event::Resource::Partner($change) => Some($done),
-            $crate::event::Resource::Tenant($change) => Some($done),
-            $crate::event::Resource::User($change) => Some($done),
-            $crate::event::Resource::Team($change) => Some($done),
-            $crate::event::Resource::Key($change) => Some($done),
-            $crate::event::Resource::Provider($change) => Some($done),
-            $crate::event::Resource::ProviderKey($change) => Some($done),
-            $crate::event::Resource::Model($change) => Some($done),
-            $crate::event::Resource::Price($change) => Some($done),
-            $crate::event::Resource::Budget($change) => Some($done),
-            $crate::event::Resource::RateLimit($change) => Some($done),
-            $crate::event::Resource::AuditSearch($change) => Some($done),
-            $crate::event::Resource::UserErased(_)
-            | $crate::event::Resource::KeyRotated(_)
-            | $crate::event::Resource::BreakerOpened(_)
-            | $crate::event::Resource::BreakerClosed(_)
-            | $crate::event::Resource::ProviderKeySetAside(_)
-            | $crate::event::Resource::ProviderKeyRestored(_)
-            | $crate::event::Resource::NodeKeyReplaced(_)
-            | $crate::event::Resource::LogKeyCreated(_)
-            | $crate::event::Resource::PriceRevalued(_)
-            | $crate::event::Resource::CatalogueImported(_) => None,
-        }
-    };
 }

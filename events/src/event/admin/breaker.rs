@@ -23,21 +23,9 @@ pub struct BreakerOpened {
     pub until: DateTime<Utc>,
 }
 
-impl BreakerOpened {
-    pub const fn stream_id(&self) -> ProviderId {
-        self.provider_id
-    }
-}
-
 /// A provider's model has answered again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerClosed {
     pub provider_id: ProviderId,
     pub model: String,
-}
-
-impl BreakerClosed {
-    pub const fn stream_id(&self) -> ProviderId {
-        self.provider_id
-    }
 }

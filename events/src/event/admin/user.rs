@@ -76,9 +76,3 @@ pub struct RoleGrant {
 pub struct UserErased {
     pub user_id: UserId,
 }
-
-impl UserErased {
-    pub const fn stream_id(&self) -> UserId {
-        self.user_id
-    }
-}

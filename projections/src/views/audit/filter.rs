@@ -1,14 +1,14 @@
 //! The filter of the audit, and the parameters that say it.
 
 use chrono::{DateTime, Utc};
-use events::event::{Event, StreamKind};
+use events::event::{Event, Resource, StreamKind};
 use events::ids::RequestId;
 use events::nearest_name::did_you_mean;
 use events::refusal::Refusal;
 
 use super::projector::{Category, Severity};
 use crate::parameter_text;
-use crate::views::catalogue::{ID_PREFIXES, kind_of};
+use crate::views::catalogue::kind_of;
 
 /// The filter of entries. A field that is `None` matches every entry.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +81,7 @@ pub fn is_actor_a_name(actor: &str) -> bool {
 pub fn name_in_resource(resource: &str) -> Option<(Vec<StreamKind>, &str)> {
     let of_kind = resource.split_once('/').and_then(|(kind, rest)| Some((Some(StreamKind::parse(kind)?), rest)));
     let (wanted, text) = of_kind.unwrap_or((None, resource));
-    let kinds = ID_PREFIXES.iter().map(|(_, kind)| *kind);
+    let kinds = Resource::ID_PREFIXES.iter().map(|(_, kind)| *kind);
     let kinds: Vec<StreamKind> = kinds.filter(|kind| wanted.is_none_or(|wanted| wanted == *kind)).collect();
     let is_id = kind_of(text).is_some() || text.starts_with(RequestId::PREFIX);
     (!kinds.is_empty() && !is_id).then_some((kinds, text))

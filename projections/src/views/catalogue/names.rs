@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::event::StreamKind;
-use events::ids::{
-    AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId,
-    UserId,
-};
+use events::event::{Resource, StreamKind};
+use events::ids::{PartnerId, UserId};
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::views::page::one_more_than;
@@ -21,27 +18,12 @@ const USERS: &str = include_str!("users.sql");
 pub const MATCHES_MAX: usize = 100;
 /// Users whose names are searched for a caller below the platform.
 pub const USERS_MAX: usize = 10_000;
-/// The prefix of the ids of each kind.
-pub const ID_PREFIXES: [(&str, StreamKind); 12] = [
-    (PartnerId::PREFIX, StreamKind::Partner),
-    (TenantId::PREFIX, StreamKind::Tenant),
-    (UserId::PREFIX, StreamKind::User),
-    (TeamId::PREFIX, StreamKind::Team),
-    (KeyId::PREFIX, StreamKind::Key),
-    (ProviderId::PREFIX, StreamKind::Provider),
-    (ProviderKeyId::PREFIX, StreamKind::ProviderKey),
-    (ModelId::PREFIX, StreamKind::Model),
-    (PriceId::PREFIX, StreamKind::Price),
-    (BudgetId::PREFIX, StreamKind::Budget),
-    (LimitId::PREFIX, StreamKind::RateLimit),
-    (AuditSearchId::PREFIX, StreamKind::AuditSearch),
-];
 
 /// The kind of a text that has the prefix and the length of an id.
 pub fn kind_of(text: &str) -> Option<StreamKind> {
     const DIGITS: usize = 32;
     let is_of = |prefix: &str| text.strip_prefix(prefix).is_some_and(|digits| digits.len() == DIGITS);
-    ID_PREFIXES.into_iter().find(|(prefix, _)| is_of(prefix)).map(|(_, kind)| kind)
+    Resource::ID_PREFIXES.iter().find(|(prefix, _)| is_of(prefix)).map(|(_, kind)| *kind)
 }
 
 /// The resources whose names a caller may see.

@@ -3,12 +3,9 @@
 
 use std::sync::Arc;
 
-use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Scope, Team, Tenant, User,
-};
+use events::event::admin::Scope;
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events::ids::{PartnerId, ProviderId, TenantId, UserId};
-use events::on_change;
 use rusqlite::{Connection, ToSql, params};
 
 use crate::views::View;
@@ -37,85 +34,16 @@ impl Projector for Catalogue {
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
         for recorded in events {
-            let Event::Resource(resource) = &recorded.event else { continue };
-            match on_change!(resource, change => apply_change(db, recorded, change)) {
-                Some(applied) => applied?,
-                // The state is unchanged; only the position of the last event moves.
-                None if is_of_a_row(resource) => {
-                    let (kind, id) = (resource.kind(), resource.id());
-                    write_row(db, TOUCH, &id, params![kind.as_str(), id, recorded.position])?;
-                }
-                None => {}
+            if let Event::Resource(resource) = &recorded.event {
+                RowChange { db, recorded }.write(resource)?;
             }
         }
         Ok(())
     }
 }
 
-/// Whether an event is of a resource that has a row.
-fn is_of_a_row(resource: &Resource) -> bool {
-    match resource {
-        Resource::Partner(_)
-        | Resource::Tenant(_)
-        | Resource::User(_)
-        | Resource::Team(_)
-        | Resource::Key(_)
-        | Resource::UserErased(_)
-        | Resource::KeyRotated(_)
-        | Resource::Provider(_)
-        | Resource::BreakerOpened(_)
-        | Resource::BreakerClosed(_)
-        | Resource::ProviderKey(_)
-        | Resource::Model(_)
-        | Resource::Price(_)
-        | Resource::Budget(_)
-        | Resource::RateLimit(_)
-        | Resource::AuditSearch(_) => true,
-        // A provider's own key has none.
-        Resource::ProviderKeySetAside(_) | Resource::ProviderKeyRestored(_) => {
-            !resource.id().starts_with(ProviderId::PREFIX)
-        }
-        Resource::NodeKeyReplaced(_)
-        | Resource::LogKeyCreated(_)
-        | Resource::PriceRevalued(_)
-        | Resource::CatalogueImported(_) => false,
-    }
-}
-
-fn apply_change<R: CatalogueResource>(
-    db: &Connection,
-    recorded: &Recorded,
-    change: &Change<R>,
-) -> Result<(), ProjectionError> {
-    let (kind, at) = (R::KIND.as_str(), recorded.recorded_at.timestamp_micros());
-    let state = match change {
-        Change::Created(state) | Change::Changed(state) => state,
-        Change::Ended(id) => {
-            return write_row(db, END, id, params![kind, id.to_string(), at, recorded.position]);
-        }
-    };
-    let (partner, tenant) = (recorded.context.partner_id, recorded.context.tenant_id);
-    let Columns { partner, tenant, user, name } = state.columns(Columns { partner, tenant, user: None, name: None });
-    let created: [&dyn ToSql; 9] = [
-        &kind,
-        &state.id().to_string(),
-        &partner.map(|id| id.to_string()),
-        &tenant.map(|id| id.to_string()),
-        &user.map(|id| id.to_string()),
-        &name,
-        &state.body().to_string(),
-        &recorded.position,
-        &at,
-    ];
-    let [changed @ .., _created_at] = &created;
-    let (sql, parameters): (_, &[_]) = match change {
-        Change::Created(_) => (CREATE, &created),
-        Change::Changed(_) | Change::Ended(_) => (CHANGE, changed),
-    };
-    write_row(db, sql, state.id(), parameters)
-}
-
 /// The columns for a resource's owners and name.
+#[derive(Clone, Copy)]
 struct Columns<'a> {
     partner: Option<PartnerId>,
     tenant: Option<TenantId>,
@@ -123,82 +51,105 @@ struct Columns<'a> {
     name: Option<&'a str>,
 }
 
-/// The state of a resource that has a row in the view.
-trait CatalogueResource: ResourceState {
-    /// Fills the columns from the state. `about` has the owners in the event's context, for those that the state lacks.
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a>;
+/// The change of a row by an event.
+#[derive(Clone, Copy)]
+struct RowChange<'a> {
+    db: &'a Connection,
+    recorded: &'a Recorded,
 }
 
-impl CatalogueResource for Partner {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { partner: Some(self.partner_id), tenant: None, name: Some(&self.name), ..about }
+impl<'a> RowChange<'a> {
+    fn write(self, resource: &'a Resource) -> Result<(), ProjectionError> {
+        // The owners in the event's context, for those that a state lacks.
+        let (partner, tenant) = (self.recorded.context.partner_id, self.recorded.context.tenant_id);
+        let about = Columns { partner, tenant, user: None, name: None };
+        match resource {
+            Resource::Partner(change) => self.change(change, |of| Columns {
+                partner: Some(of.partner_id),
+                tenant: None,
+                name: Some(&of.name),
+                ..about
+            }),
+            Resource::Tenant(change) => self.change(change, |of| {
+                let (partner, tenant) = (Some(of.partner_id), Some(of.tenant_id));
+                Columns { partner, tenant, name: Some(&of.name), ..about }
+            }),
+            Resource::User(change) => {
+                self.change(change, |of| Columns { tenant: Some(of.tenant_id), user: Some(of.user_id), ..about })
+            }
+            Resource::Team(change) => {
+                self.change(change, |of| Columns { tenant: Some(of.tenant_id), name: Some(&of.name), ..about })
+            }
+            Resource::Key(change) => {
+                self.change(change, |of| Columns { user: Some(of.user_id), name: Some(&of.name), ..about })
+            }
+            Resource::Provider(change) => {
+                self.change(change, |of| Columns { tenant: of.tenant_id, name: Some(&of.name), ..about })
+            }
+            Resource::ProviderKey(change) => self.change(change, |of| Columns { name: Some(&of.name), ..about }),
+            Resource::Model(change) => {
+                self.change(change, |of| Columns { tenant: of.tenant_id, name: Some(&of.name), ..about })
+            }
+            Resource::Price(change) => self.change(change, |of| Columns { name: Some(&of.model), ..about }),
+            Resource::Budget(change) => self.change(change, |of| scoped(of.scope.owner, about)),
+            Resource::RateLimit(change) => self.change(change, |of| scoped(of.scope.owner, about)),
+            Resource::AuditSearch(change) => {
+                self.change(change, |of| Columns { tenant: of.tenant_id, name: Some(&of.name), ..about })
+            }
+            // A provider's own key has no row.
+            Resource::ProviderKeySetAside(_) | Resource::ProviderKeyRestored(_)
+                if resource.id().starts_with(ProviderId::PREFIX) =>
+            {
+                Ok(())
+            }
+            // The state is unchanged; only the position of the last event moves.
+            Resource::UserErased(_)
+            | Resource::KeyRotated(_)
+            | Resource::BreakerOpened(_)
+            | Resource::BreakerClosed(_)
+            | Resource::ProviderKeySetAside(_)
+            | Resource::ProviderKeyRestored(_) => {
+                let (kind, id) = (resource.kind().as_str(), resource.id());
+                write_row(self.db, TOUCH, &id, params![kind, id, self.recorded.position])
+            }
+            Resource::NodeKeyReplaced(_)
+            | Resource::LogKeyCreated(_)
+            | Resource::PriceRevalued(_)
+            | Resource::CatalogueImported(_) => Ok(()),
+        }
     }
-}
 
-impl CatalogueResource for Tenant {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        let (partner, tenant) = (Some(self.partner_id), Some(self.tenant_id));
-        Columns { partner, tenant, name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for User {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { tenant: Some(self.tenant_id), user: Some(self.user_id), ..about }
-    }
-}
-
-impl CatalogueResource for Team {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { tenant: Some(self.tenant_id), name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for Key {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { user: Some(self.user_id), name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for Provider {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for ProviderKey {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for Model {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
-    }
-}
-
-impl CatalogueResource for Price {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { name: Some(&self.model), ..about }
-    }
-}
-
-impl CatalogueResource for Budget {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        scoped(self.scope.owner, about)
-    }
-}
-
-impl CatalogueResource for RateLimit {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        scoped(self.scope.owner, about)
-    }
-}
-
-impl CatalogueResource for AuditSearch {
-    fn columns<'a>(&'a self, about: Columns<'a>) -> Columns<'a> {
-        Columns { tenant: self.tenant_id, name: Some(&self.name), ..about }
+    fn change<R: ResourceState>(
+        self,
+        change: &'a Change<R>,
+        columns: impl FnOnce(&'a R) -> Columns<'a>,
+    ) -> Result<(), ProjectionError> {
+        let Self { db, recorded } = self;
+        let (kind, at) = (R::KIND.as_str(), recorded.recorded_at.timestamp_micros());
+        let state = match change {
+            Change::Created(state) | Change::Changed(state) => state,
+            Change::Ended(id) => {
+                return write_row(db, END, id, params![kind, id.to_string(), at, recorded.position]);
+            }
+        };
+        let Columns { partner, tenant, user, name } = columns(state);
+        let created: [&dyn ToSql; 9] = [
+            &kind,
+            &state.id().to_string(),
+            &partner.map(|id| id.to_string()),
+            &tenant.map(|id| id.to_string()),
+            &user.map(|id| id.to_string()),
+            &name,
+            &state.body().to_string(),
+            &recorded.position,
+            &at,
+        ];
+        let [changed @ .., _created_at] = &created;
+        let (sql, parameters): (_, &[_]) = match change {
+            Change::Created(_) => (CREATE, &created),
+            Change::Changed(_) | Change::Ended(_) => (CHANGE, changed),
+        };
+        write_row(db, sql, state.id(), parameters)
     }
 }
 
