@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use events::event::Recorded;
 use events::time::from_micros;
-use events_log::{Followed, Follower, Head, LogError, Reader};
+use events_log::{Followed, Follower, Head, Reader};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -26,15 +26,6 @@ const BATCH_INTERVAL_UNDER_LOAD: Duration = Duration::from_millis(50);
 const LOAD_EVENTS: usize = EVENTS_MAX / 4;
 /// Pause after a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// The views could not follow the log.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("read the log: {0}")]
-    Log(#[from] LogError),
-}
 
 /// The cause that woke the views' thread.
 enum Wakeup {
@@ -86,7 +77,7 @@ impl ViewWriter {
             if !is_damaged {
                 let Err(error) = self.follow(&mut store).await else { return };
                 tracing::error!(error = %error, "the views cannot follow the log: trying again");
-                is_damaged = matches!(&error, FollowError::Store(error) if error.is_damage());
+                is_damaged = error.is_damage();
             }
             if self.pause(RETRY_AFTER).await {
                 return;
@@ -100,7 +91,7 @@ impl ViewWriter {
         self.state.position = 0;
     }
 
-    async fn follow(&mut self, store: &mut Store) -> Result<(), FollowError> {
+    async fn follow(&mut self, store: &mut Store) -> Result<(), StoreError> {
         self.state.publish(store)?;
         self.log.go_to(self.state.position);
         let mut next_at = Instant::now();
@@ -147,7 +138,7 @@ impl ViewWriter {
 
     /// Swaps in new rows after bringing them to the position of the old ones: no view goes back.
     /// Errors: the file in use is damaged, or cannot be read. All other failures go to the builder.
-    fn take(&self, store: &mut Store, built: BuiltRows) -> Result<(), FollowError> {
+    fn take(&self, store: &mut Store, built: BuiltRows) -> Result<(), StoreError> {
         let BuiltRows { mut next, position, reply } = built;
         let behind = RowsBehind { at: position, until: self.state.position };
         let ended = match prepare_swap(&mut next, store, &*self.reader, behind)? {
@@ -162,7 +153,7 @@ impl ViewWriter {
         // The builder is gone if the gateway stops.
         let _ = reply.send(outcome);
         match ended {
-            Err(error) if error.is_damage() => Err(error.into()),
+            Err(error) if error.is_damage() => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -175,12 +166,11 @@ impl ViewWriter {
 }
 
 impl FollowState {
-    fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), FollowError> {
+    fn apply(&mut self, store: &mut Store, events: &[Arc<Recorded>]) -> Result<(), StoreError> {
         let Some(last) = events.last() else { return Ok(()) };
         store.apply(events)?;
         self.position = last.position;
-        self.publish(store)?;
-        Ok(())
+        self.publish(store)
     }
 
     /// Publishes the progress to waiting readers and `/v1/projections`.
@@ -223,11 +213,11 @@ pub fn prepare_swap(
     current: &Store,
     reader: &dyn Reader,
     behind: RowsBehind,
-) -> Result<Result<(), String>, FollowError> {
+) -> Result<Result<(), String>, StoreError> {
     match catch_up(next, reader, behind) {
         Ok(()) => Ok(must_not_regress(next, current)),
-        Err(FollowError::Store(error)) => Ok(Err(error.to_string())),
-        Err(error @ FollowError::Log(_)) => Err(error),
+        Err(error @ StoreError::Log(_)) => Err(error),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }
 
@@ -239,7 +229,7 @@ pub struct RowsBehind {
 }
 
 /// Applies the events that new rows lack, at least up to the position of the old ones.
-fn catch_up(next: &mut Store, reader: &dyn Reader, RowsBehind { at, until }: RowsBehind) -> Result<(), FollowError> {
+fn catch_up(next: &mut Store, reader: &dyn Reader, RowsBehind { at, until }: RowsBehind) -> Result<(), StoreError> {
     for page in pages(reader, at, until) {
         next.apply(&page?.1)?;
     }

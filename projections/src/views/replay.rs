@@ -18,7 +18,7 @@ use rusqlite::{Connection, params};
 
 use super::View;
 use super::log_pages::pages;
-use super::snapshots::{self, CopyError, PassedOver, SnapshotError, Unusable};
+use super::snapshots::{self, PassedOver, Unusable};
 use super::store::{Checkpoint, Store, StoreError};
 
 const TABLES: &str = include_str!("checkpoint/tables.sql");
@@ -81,16 +81,6 @@ impl From<rusqlite::Error> for ReplayError {
     }
 }
 
-impl From<SnapshotError> for ReplayError {
-    fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Log(error) => error.into(),
-            SnapshotError::Write(error) => error.into(),
-            SnapshotError::Stopped => Self::Stopped,
-        }
-    }
-}
-
 /// Builds all views up to a position of this log, in a file that replaces one of this name. Blocking.
 pub fn replay(
     file: &Path,
@@ -127,13 +117,12 @@ fn begin(
     let (nearest_first, mut passed_over) = snapshots::nearest_first(request.snapshots, request.position);
     for snapshot in nearest_first {
         let mut goes_on = || watch(0, request.position).is_continue();
-        let reason = match snapshot.copy_to(file, log, &mut goes_on) {
+        let reason = match snapshot.copy_to(file, log, &mut goes_on)? {
             Ok(()) => match open_copy(file, snapshot.position)? {
                 Ok(store) => return Ok(Begun { store, began_at: snapshot.position, passed_over }),
                 Err(reason) => reason,
             },
-            Err(CopyError::Unusable(reason)) => reason,
-            Err(CopyError::Failed(error)) => return Err(error.into()),
+            Err(reason) => reason,
         };
         passed_over.push(PassedOver { file: snapshot.path, reason });
     }

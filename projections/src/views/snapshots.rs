@@ -25,6 +25,7 @@ use events_log::{LogError, Reader};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::View;
+use super::replay::ReplayError;
 use super::store::is_current;
 
 pub(super) use room::{NoRoom, must_have_room};
@@ -72,35 +73,10 @@ pub struct PassedOver {
     pub reason: Unusable,
 }
 
-/// A snapshot could not be copied.
-pub(super) enum CopyError {
-    Unusable(Unusable),
-    Failed(SnapshotError),
-}
-
-/// A snapshot could not be copied or named, whatever it has in it.
-pub(super) enum SnapshotError {
-    Log(LogError),
-    Write(io::Error),
-    Stopped,
-}
-
 impl Unusable {
     /// Whether it stays so, whoever reads it and whenever.
     pub(super) const fn is_final(&self) -> bool {
         !matches!(self, Self::Unreadable(_))
-    }
-}
-
-impl From<Unusable> for CopyError {
-    fn from(reason: Unusable) -> Self {
-        Self::Unusable(reason)
-    }
-}
-
-impl From<SnapshotError> for CopyError {
-    fn from(error: SnapshotError) -> Self {
-        Self::Failed(error)
     }
 }
 
@@ -115,15 +91,11 @@ pub(super) fn complete(
     position: u64,
     log: &dyn Reader,
     goes_on: &mut dyn FnMut() -> bool,
-) -> Result<Option<Snapshot>, SnapshotError> {
-    let Some(event) = digest_at(log, position).map_err(SnapshotError::Log)? else { return Ok(None) };
-    let read = File::open(partial).map_err(SnapshotError::Write)?;
-    let content = digest_of(&mut { read }, &mut io::sink(), goes_on).map_err(|error| match error {
-        ChunkError::Read(error) | ChunkError::Write(error) => SnapshotError::Write(error),
-        ChunkError::Stopped => SnapshotError::Stopped,
-    })?;
+) -> Result<Option<Snapshot>, ReplayError> {
+    let Some(event) = digest_at(log, position)? else { return Ok(None) };
+    let content = digest_of(&mut File::open(partial)?, &mut io::sink(), goes_on)??;
     let path = partial.with_file_name(name(position, &event, &content));
-    fs::rename(partial, &path).map_err(SnapshotError::Write)?;
+    fs::rename(partial, &path)?;
     Ok(Some(Snapshot { path, position, event, content }))
 }
 
@@ -229,44 +201,43 @@ impl Snapshot {
         file: &Path,
         log: &dyn Reader,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<(), CopyError> {
-        if !self.is_of(log).map_err(SnapshotError::Log)? {
-            return Err(Unusable::OtherLog.into());
+    ) -> Result<Result<(), Unusable>, ReplayError> {
+        if !self.is_of(log)? {
+            return Ok(Err(Unusable::OtherLog));
         }
-        let mut from = File::open(&self.path).map_err(Unusable::Unreadable)?;
-        let mut to =
-            private::open_or_create(file).and_then(|to| to.set_len(0).map(|()| to)).map_err(SnapshotError::Write)?;
-        match digest_of(&mut from, &mut to, goes_on) {
+        let mut from = match File::open(&self.path) {
+            Ok(from) => from,
+            Err(error) => return Ok(Err(Unusable::Unreadable(error))),
+        };
+        let mut to = private::open_or_create(file)?;
+        to.set_len(0)?;
+        Ok(match digest_of(&mut from, &mut to, goes_on)? {
             Ok(content) if content == self.content => Ok(()),
-            Ok(_) => Err(Unusable::Damaged.into()),
-            Err(ChunkError::Read(error)) => Err(Unusable::Unreadable(error).into()),
-            Err(ChunkError::Write(error)) => Err(SnapshotError::Write(error).into()),
-            Err(ChunkError::Stopped) => Err(SnapshotError::Stopped.into()),
-        }
+            Ok(_) => Err(Unusable::Damaged),
+            Err(error) => Err(Unusable::Unreadable(error)),
+        })
     }
 }
 
-enum ChunkError {
-    Read(io::Error),
-    Write(io::Error),
-    Stopped,
-}
-
-/// Copies one to the other. Returns the digest of what it copied.
-fn digest_of(from: &mut dyn Read, to: &mut dyn Write, goes_on: &mut dyn FnMut() -> bool) -> Result<Digest, ChunkError> {
+/// Copies one to the other. Returns the digest of what it copied. The inner error is that of reading.
+fn digest_of(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<io::Result<Digest>, ReplayError> {
     let (mut so_far, mut chunk) = (Context::new(&SHA256), vec![0; CHUNK_BYTES]);
     loop {
         let read = match from.read(&mut chunk) {
-            Ok(0) => return Ok(bytes_of(&so_far.finish())),
+            Ok(0) => return Ok(Ok(bytes_of(&so_far.finish()))),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ChunkError::Read(error)),
+            Err(error) => return Ok(Err(error)),
         };
         let part = chunk.get(..read).unwrap_or_default();
         so_far.update(part);
-        to.write_all(part).map_err(ChunkError::Write)?;
+        to.write_all(part)?;
         if !goes_on() {
-            return Err(ChunkError::Stopped);
+            return Err(ReplayError::Stopped);
         }
     }
 }

@@ -144,10 +144,6 @@ pub(super) struct WalBound {
 }
 
 impl WalBound {
-    const fn new() -> Self {
-        Self { bytes_max: WAL_BYTES_MAX, batches: 0 }
-    }
-
     /// Looks at it once in so many batches.
     fn check(&mut self, connection: &Connection) -> Result<(), StoreError> {
         if let Some(left) = self.batches.checked_sub(1) {
@@ -193,8 +189,7 @@ impl Store {
         delete(&dir.join(NEXT_FILE))?;
         match reopen(&path, IN_USE, &projectors, belongs) {
             Ok(Some((connection, compatibility))) => {
-                let stored = stored_views(projectors, compatibility);
-                return Ok(Self { dir: dir.to_owned(), connection, stored, tracker: None, wal: WalBound::new() });
+                return Ok(Self::new(dir, connection, stored_views(projectors, compatibility)));
             }
             Ok(None) => {}
             Err(error) if error.is_damage() => {
@@ -203,13 +198,12 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self {
-            dir: dir.to_owned(),
-            connection: create(&path, IN_USE, &stored)?,
-            stored,
-            tracker: None,
-            wal: WalBound::new(),
-        })
+        Ok(Self::new(dir, create(&path, IN_USE, &stored)?, stored))
+    }
+
+    fn new(dir: &Path, connection: Connection, stored: Vec<StoredView>) -> Self {
+        let wal = WalBound { bytes_max: WAL_BYTES_MAX, batches: 0 };
+        Self { dir: dir.to_owned(), connection, stored, tracker: None, wal }
     }
 
     /// Creates the file in which these views are rebuilt, beside the one in use.
@@ -220,9 +214,7 @@ impl Store {
     /// Creates a file for views that are built in one go, in place of one of this name.
     pub(super) fn create_scratch(path: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
-        let connection = create(path, SCRATCH, &stored)?;
-        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { dir, connection, stored, tracker: None, wal: WalBound::new() })
+        Ok(Self::new(folder_of(path), create(path, SCRATCH, &stored)?, stored))
     }
 
     /// Opens a copy of a file that [`Store::create_scratch`] began, to go on with it. `None` if this version cannot go on with all of
@@ -231,17 +223,8 @@ impl Store {
         let Some((connection, compatibility)) = reopen(path, SCRATCH, &projectors, |_| Ok(true))? else {
             return Ok(None);
         };
-        if compatibility.iter().any(|of_view| *of_view != Compatibility::Current) {
-            return Ok(None);
-        }
-        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Some(Self {
-            dir,
-            connection,
-            stored: stored_views(projectors, compatibility),
-            tracker: None,
-            wal: WalBound::new(),
-        }))
+        let is_current = compatibility.iter().all(|of_view| *of_view == Compatibility::Current);
+        Ok(is_current.then(|| Self::new(folder_of(path), connection, stored_views(projectors, compatibility))))
     }
 
     /// Deletes the file and creates an empty one. If that fails, the store is unusable until a later call succeeds.
@@ -350,6 +333,10 @@ impl Store {
     }
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
 /// Begins the transaction of a batch.
 fn begin_batch<'c>(
     connection: &'c mut Connection,
@@ -379,7 +366,8 @@ fn stored_views(projectors: Vec<Box<dyn Projector>>, compatibility: Vec<Compatib
 }
 
 fn all_current(projectors: Vec<Box<dyn Projector>>) -> Vec<StoredView> {
-    projectors.into_iter().map(|projector| StoredView { projector, compatibility: Compatibility::Current }).collect()
+    let current = vec![Compatibility::Current; projectors.len()];
+    stored_views(projectors, current)
 }
 
 fn current_projectors(stored: &mut [StoredView]) -> impl Iterator<Item = &mut Box<dyn Projector>> {
