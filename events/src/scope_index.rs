@@ -1,7 +1,9 @@
 //! The budgets, or the rate limits, of each owner, so that those that bind a request are found without a look at the others:
 //! an owner may have one for each of thousands of projects.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash};
 
 use crate::event::ScopeSubject;
 use crate::event::admin::{NarrowedScope, Scope};
@@ -63,35 +65,23 @@ impl<I: Copy + Ord> ScopeIndex<I> {
 
     /// Removes an id, and returns its place.
     pub fn remove(&mut self, scope: &NarrowedScope, id: I) -> usize {
-        let Some(conditions) = &scope.narrowing else {
-            let place = self.whole.get_mut(&scope.owner).map_or(0, |list| taken_out(list, id));
-            self.whole.retain_if(scope.owner, |list| !list.is_empty());
-            return place;
-        };
+        let Some(conditions) = &scope.narrowing else { return take_out(&mut self.whole, &scope.owner, id) };
         let Some(narrowed) = self.narrowed.get_mut(&scope.owner) else { return 0 };
         narrowed.ids.remove(&id);
         let place = match (conditions.metadata.first_key_value(), &conditions.model) {
             (Some((name, value)), _) => {
                 let Some(values) = narrowed.by_metadata.get_mut(name) else { return 0 };
-                let place = values.get_mut(value).map_or(0, |list| taken_out(list, id));
-                if values.get(value).is_some_and(Vec::is_empty) {
-                    values.remove(value);
-                }
+                let place = take_out(values, value, id);
                 if values.is_empty() {
                     narrowed.by_metadata.remove(name);
                 }
                 place
             }
-            (None, model) => {
-                let model = model.as_deref().unwrap_or_default();
-                let place = narrowed.by_model.get_mut(model).map_or(0, |list| taken_out(list, id));
-                if narrowed.by_model.get(model).is_some_and(Vec::is_empty) {
-                    narrowed.by_model.remove(model);
-                }
-                place
-            }
+            (None, model) => take_out(&mut narrowed.by_model, model.as_deref().unwrap_or_default(), id),
         };
-        self.narrowed.retain_if(scope.owner, |narrowed| !narrowed.ids.is_empty());
+        if narrowed.ids.is_empty() {
+            self.narrowed.remove(&scope.owner);
+        }
         place
     }
 
@@ -142,24 +132,21 @@ impl<I: Copy + Ord> ScopeIndex<I> {
     }
 }
 
-/// Takes an id out of a list, and returns its place.
-fn taken_out<I: Eq>(list: &mut Vec<I>, id: I) -> usize {
+/// Takes an id out of the list under a key, which goes with its last id. Returns the place of the id.
+fn take_out<K, Q, I, S>(lists: &mut HashMap<K, Vec<I>, S>, key: &Q, id: I) -> usize
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ?Sized,
+    I: Eq,
+    S: BuildHasher,
+{
+    let Some(list) = lists.get_mut(key) else { return 0 };
     let place = list.iter().position(|other| *other == id).unwrap_or(list.len());
     list.retain(|other| *other != id);
-    place
-}
-
-trait RetainIf<V> {
-    /// Removes the owner if its value is not to be kept.
-    fn retain_if(&mut self, owner: Scope, is_kept: impl Fn(&V) -> bool);
-}
-
-impl<V> RetainIf<V> for IdMap<Scope, V> {
-    fn retain_if(&mut self, owner: Scope, is_kept: impl Fn(&V) -> bool) {
-        if self.get(&owner).is_some_and(|value| !is_kept(value)) {
-            self.remove(&owner);
-        }
+    if list.is_empty() {
+        lists.remove(key);
     }
+    place
 }
 
 #[cfg(test)]
