@@ -27,13 +27,6 @@ named! {
     }
 }
 
-impl ContentPolicy {
-    /// True if events leave the field out, as they did before it existed.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 named! {
     /// A part of what is kept of a request.
     pub enum ContentPart {

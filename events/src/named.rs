@@ -14,6 +14,11 @@ impl<T> NamedValue<T> {
     }
 }
 
+/// True for a value that events leave out, as they did before its field existed.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Defines an enum that is read and written as words: `ALL`, in the order of the rows, `words`, `parse`, `as_str`, `Display`.
 #[macro_export]
 macro_rules! named {

@@ -83,12 +83,6 @@ named! {
     }
 }
 
-impl ChosenBy {
-    pub const fn is_model(&self) -> bool {
-        matches!(self, Self::Model)
-    }
-}
-
 pub use affinity::Affinity;
 pub use canary::{Canary, CanaryBy, CanaryPlace};
 pub use left_out::{LeftOut, RecordedLeftOut};

@@ -20,33 +20,28 @@ pub struct TokenClasses {
     pub output_text_tokens: u64,
     pub output_reasoning_tokens: u64,
     /// Audio in the prompt that was not read from a cache.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub input_audio_tokens: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub input_cache_read_audio_tokens: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub output_audio_tokens: u64,
     /// Images in the prompt that were not read from a cache.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub input_image_tokens: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub input_cache_read_image_tokens: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub output_image_tokens: u64,
     /// Text of sources that the provider read beside the prompt.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub citation_tokens: u64,
     /// Searches that the provider ran.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub searches: u64,
     /// Images in the request that are billed by their number.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub input_images: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 named! {

@@ -97,7 +97,7 @@ pub struct Tenant {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_providers: bool,
     /// How much content of its prompts and answers is kept.
-    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub content_policy: ContentPolicy,
     /// For how many days sealed content is kept after the day of its admission; absent for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -549,19 +549,13 @@ named! {
     }
 }
 
-impl WhenUnshared {
-    const fn is_local(&self) -> bool {
-        matches!(self, Self::Local)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     pub limit_id: LimitId,
     pub scope: NarrowedScope,
     #[serde(flatten)]
     pub bounds: Bounds,
-    #[serde(default, skip_serializing_if = "WhenUnshared::is_local")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub when_unshared: WhenUnshared,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,

@@ -84,7 +84,7 @@ pub struct InferenceAdmitted {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_digest: Option<String>,
     /// How much content of the prompt and the answer is kept.
-    #[serde(default, skip_serializing_if = "ContentPolicy::is_default")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub content_policy: ContentPolicy,
     pub metadata: BTreeMap<String, String>,
     pub versions: Versions,
@@ -112,7 +112,7 @@ pub struct InferenceAdmitted {
 pub struct Route {
     pub strategy: Strategy,
     /// The party that chose the strategy; absent if the model did.
-    #[serde(default, skip_serializing_if = "ChosenBy::is_model")]
+    #[serde(default, skip_serializing_if = "named::is_default")]
     pub chosen_by: ChosenBy,
     /// The figures that the strategy ordered the targets by, for each target of the model, by `provider_id/model`. The second number
     /// decides among equals of the first. Absent if they follow from the model's row.

@@ -31,7 +31,7 @@ impl PriceTier {
 
 /// The tiers of a price, in the order in which they were given. No two have the same conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<PriceTier>", into = "Vec<PriceTier>")]
+#[serde(try_from = "Vec<PriceTier>")]
 pub struct Tiers(Vec<PriceTier>);
 
 /// Why these are not the tiers of a price. Indexes count from 0.
@@ -104,12 +104,6 @@ impl TryFrom<Vec<PriceTier>> for Tiers {
 
     fn try_from(tiers: Vec<PriceTier>) -> Result<Self, InvalidTiers> {
         Self::new(tiers)
-    }
-}
-
-impl From<Tiers> for Vec<PriceTier> {
-    fn from(Tiers(tiers): Tiers) -> Self {
-        tiers
     }
 }
 

@@ -1,9 +1,10 @@
 //! The cheapest target comes first: by the prices in force, for the estimated prompt of this request and an answer that is no longer
 //! than most are. Of equals, the lowest priority.
 
-use super::{Candidate, Features, RankFigures, Ranked, lowest_first};
-use crate::ids::RequestId;
+use super::{Candidate, Features, RankFigures, Ranked};
 use crate::money::CostLine;
+
+pub use super::priority::arrange;
 
 pub const WHAT: &str = "expected cost";
 
@@ -12,10 +13,6 @@ pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
         let first = expected_nanos(&ranked.candidate, features).unwrap_or(u64::MAX);
         ranked.figures = RankFigures { first, second: ranked.candidate.priority.into() };
     }
-}
-
-pub fn arrange(ranking: &mut [Ranked<'_>], _: Option<RequestId>) {
-    lowest_first(ranking);
 }
 
 /// The expected cost of the request there, in nano-dollars; `None` without a price.

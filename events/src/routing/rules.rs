@@ -5,21 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Features, Ranked, RequestFeatures, Strategy, priority};
-use crate::ids::{RequestId, TenantId};
+use super::{RequestFeatures, Strategy};
+use crate::ids::TenantId;
+
+pub use super::priority::{arrange, rate};
 
 /// The place in a rule that names targets alone, which callers give as the priority.
 pub const WHAT: &str = "place";
-
-pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
-    priority::rate(ranking, features);
-}
-
-pub fn arrange(ranking: &mut [Ranked<'_>], request: Option<RequestId>) {
-    priority::arrange(ranking, request);
-}
 
 /// The action of a model on requests for which a condition holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +36,11 @@ impl RoutingRule {
 }
 
 /// The rules of a model, which are compiled when the first request needs them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RoutingRules {
     rules: Vec<RoutingRule>,
+    #[serde(skip)]
     conditions: OnceLock<Arc<dyn Conditions>>,
 }
 
@@ -102,15 +98,3 @@ impl PartialEq for RoutingRules {
 }
 
 impl Eq for RoutingRules {}
-
-impl Serialize for RoutingRules {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.rules.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RoutingRules {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::deserialize(deserializer).map(|rules: Vec<RoutingRule>| rules.into())
-    }
-}
