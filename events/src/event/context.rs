@@ -20,6 +20,10 @@ pub enum Actor {
 impl Actor {
     /// Sends the copies of requests to the shadows of models.
     pub const SHADOW: Self = Self::System("shadow");
+
+    /// The parts of the gateway itself.
+    const SYSTEM: [&str; 8] =
+        ["sweeper", "setup", "gateway", "ledger", "reseal", "environment", "revaluation", "shadow"];
 }
 
 impl fmt::Display for Actor {
@@ -45,20 +49,14 @@ impl Serialize for Actor {
 impl<'de> Deserialize<'de> for Actor {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Ok(match text.as_str() {
-            "operator" => Self::Operator,
-            "system:sweeper" => Self::System("sweeper"),
-            "system:setup" => Self::System("setup"),
-            "system:gateway" => Self::System("gateway"),
-            "system:ledger" => Self::System("ledger"),
-            "system:reseal" => Self::System("reseal"),
-            "system:environment" => Self::System("environment"),
-            "system:revaluation" => Self::System("revaluation"),
-            "system:shadow" => Self::SHADOW,
-            key => match key.parse() {
-                Ok(key) => Self::Key(key),
-                Err(_) => Self::Other(text),
-            },
+        if text == "operator" {
+            return Ok(Self::Operator);
+        }
+        let part = text.strip_prefix("system:").and_then(|part| Self::SYSTEM.into_iter().find(|known| *known == part));
+        Ok(match (part, text.parse()) {
+            (Some(part), _) => Self::System(part),
+            (None, Ok(key)) => Self::Key(key),
+            (None, Err(_)) => Self::Other(text),
         })
     }
 }
@@ -129,4 +127,13 @@ pub struct Chain {
     pub tenant: Option<TenantId>,
     pub user: Option<UserId>,
     pub key: Option<KeyId>,
+}
+
+impl Chain {
+    /// The ids of partner, tenant, user and key as text.
+    pub fn texts(self) -> [Option<String>; 4] {
+        let Self { partner, tenant, user, key } = self;
+        let (partner, tenant) = (partner.map(|id| id.to_string()), tenant.map(|id| id.to_string()));
+        [partner, tenant, user.map(|id| id.to_string()), key.map(|id| id.to_string())]
+    }
 }

@@ -95,7 +95,7 @@ impl TailFormat for Messages {
 fn event(recorded: &Recorded) -> Result<Event, QueryError> {
     let canonical = canonical::envelope(recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
     let context = &recorded.context;
-    let text = |id: Option<String>| id.unwrap_or_default();
+    let [partner_id, tenant_id, user_id, key_id] = context.chain().texts().map(Option::unwrap_or_default);
     Ok(Event {
         position: recorded.position,
         recorded_at: rfc3339(recorded.recorded_at),
@@ -103,11 +103,11 @@ fn event(recorded: &Recorded) -> Result<Event, QueryError> {
         sequence: recorded.sequence,
         r#type: format!("{}.v{}", recorded.event.name(), recorded.event.version()),
         actor: context.actor.to_string(),
-        partner_id: text(context.partner_id.map(|id| id.to_string())),
-        tenant_id: text(context.tenant_id.map(|id| id.to_string())),
-        user_id: text(context.user_id.map(|id| id.to_string())),
-        key_id: text(context.key_id.map(|id| id.to_string())),
-        request_id: text(context.request_id.map(|id| id.to_string())),
+        partner_id,
+        tenant_id,
+        user_id,
+        key_id,
+        request_id: context.request_id.map(|id| id.to_string()).unwrap_or_default(),
         canonical: canonical.into_bytes(),
     })
 }

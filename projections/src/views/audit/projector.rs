@@ -173,22 +173,15 @@ const fn severity(change: &Resource) -> Severity {
 }
 
 fn insert(db: &Connection, recorded: &Recorded, class: Class) -> Result<(), ProjectionError> {
-    let Class { category, severity, outcome } = class;
+    let (category, severity, outcome) = (class.category.as_str(), class.severity.as_str(), class.outcome.as_str());
     let (kind, id) = resource(recorded);
+    let Recorded { position, context, event, .. } = recorded;
+    let (at, actor) = (rfc3339(recorded.recorded_at), context.actor.to_string());
+    let (name, resource, payload) = (event.name(), format!("{kind}/{id}"), event.payload()?);
+    let request = context.request_id.map(|id| id.to_string());
+    let [partner, tenant, _, _] = context.chain().texts();
     db.prepare_cached(INSERT)?.execute(params![
-        recorded.position,
-        rfc3339(recorded.recorded_at),
-        recorded.context.actor.to_string(),
-        recorded.event.name(),
-        format!("{kind}/{id}"),
-        id,
-        category.as_str(),
-        severity.as_str(),
-        outcome.as_str(),
-        recorded.context.request_id.map(|id| id.to_string()),
-        recorded.context.partner_id.map(|id| id.to_string()),
-        recorded.context.tenant_id.map(|id| id.to_string()),
-        recorded.event.payload()?,
+        position, at, actor, name, resource, id, category, severity, outcome, request, partner, tenant, payload,
     ])?;
     Ok(())
 }

@@ -175,20 +175,14 @@ const fn is_single(refused: &InferenceRefused) -> bool {
 
 impl OtherUsage<'_> {
     fn write(&self, db: &Connection) -> Result<(), ProjectionError> {
-        let context = &self.recorded.context;
+        let [partner, tenant, user, key] = self.recorded.context.chain().texts();
+        let (position, at) = (self.recorded.position, self.recorded.recorded_at.timestamp_micros());
+        let provider = self.backend.map_or("", |backend| &backend.provider);
+        let backend = self.backend.map(|backend| [provider, "/", &backend.model].concat()).unwrap_or_default();
+        let payer = self.payer.map_or("", Payer::as_str);
+        let (refused, corrected) = (Exact(self.refused.into()), self.corrected.nanos());
         db.prepare_cached(INSERT_OTHER_USAGE)?.execute(params![
-            self.recorded.position,
-            self.recorded.recorded_at.timestamp_micros(),
-            context.partner_id.map(|id| id.to_string()),
-            context.tenant_id.map(|id| id.to_string()),
-            context.user_id.map(|id| id.to_string()),
-            context.key_id.map(|id| id.to_string()),
-            self.model,
-            self.backend.map_or("", |backend| &backend.provider),
-            self.backend.map(|backend| [&backend.provider, "/", &*backend.model].concat()).unwrap_or_default(),
-            self.payer.map_or("", Payer::as_str),
-            Exact(self.refused.into()),
-            self.corrected.nanos(),
+            position, at, partner, tenant, user, key, self.model, provider, backend, payer, refused, corrected,
         ])?;
         Ok(())
     }
@@ -288,31 +282,13 @@ impl<'c> BatchStatements<'c> {
         model: &str,
         status: Status,
     ) -> Result<(), ProjectionError> {
-        let (context, outcome) = (&begin.context, update.outcome_columns()?);
+        let ([partner, tenant, user, key], outcome) = (begin.context.chain().texts(), update.outcome_columns()?);
         let [uncached, cache_read, cache_write, text, reasoning] = outcome.tokens;
+        let (at, status) = (begin.recorded_at.timestamp_micros(), outcome.status.unwrap_or(status.as_str()));
         self.insert.execute(params![
-            begin.position,
-            request,
-            begin.recorded_at.timestamp_micros(),
-            outcome.status.unwrap_or(status.as_str()),
-            context.partner_id.map(|id| id.to_string()),
-            context.tenant_id.map(|id| id.to_string()),
-            context.user_id.map(|id| id.to_string()),
-            context.key_id.map(|id| id.to_string()),
-            model,
-            outcome.provider,
-            outcome.backend,
-            outcome.cost_nanos,
-            outcome.corrected_nanos,
-            uncached,
-            cache_read,
-            cache_write,
-            text,
-            reasoning,
-            outcome.latency_ms,
-            update.hold_position,
-            outcome.position,
-            update.hold_end_position,
+            begin.position, request, at, status, partner, tenant, user, key, model, outcome.provider, outcome.backend,
+            outcome.cost_nanos, outcome.corrected_nanos, uncached, cache_read, cache_write, text, reasoning,
+            outcome.latency_ms, update.hold_position, outcome.position, update.hold_end_position,
         ])?;
         Ok(())
     }

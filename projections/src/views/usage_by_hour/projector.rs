@@ -191,18 +191,11 @@ impl<'a> Additions<'a> {
 impl Dimensions<'_> {
     /// The columns of the key: hour, partner, tenant, user, key, model, provider, backend, payer.
     fn columns(&self) -> [Value; 9] {
-        let Chain { partner, tenant, user, key } = self.chain;
         let text = |text: Option<String>| Value::Text(text.unwrap_or_default());
-        [
-            self.hour.into(),
-            text(partner.map(|id| id.to_string())),
-            text(tenant.map(|id| id.to_string())),
-            text(user.map(|id| id.to_string())),
-            text(key.map(|id| id.to_string())),
-            text(Some(self.model.to_owned())),
-            text(self.backend.map(|(provider, _)| provider.to_owned())),
-            text(self.backend.map(|(provider, model)| format!("{provider}/{model}"))),
-            text(self.payer.map(|payer| payer.as_str().to_owned())),
-        ]
+        let [partner, tenant, user, key] = self.chain.texts().map(text);
+        let provider = text(self.backend.map(|(provider, _)| provider.to_owned()));
+        let backend = text(self.backend.map(|(provider, model)| format!("{provider}/{model}")));
+        let payer = text(self.payer.map(|payer| payer.as_str().to_owned()));
+        [self.hour.into(), partner, tenant, user, key, self.model.to_owned().into(), provider, backend, payer]
     }
 }
