@@ -6,65 +6,23 @@ use serde_json::Value;
 
 use crate::record::{Cell, Record};
 
-/// The columns, in their order.
-const COLUMNS: [&str; 51] = [
-    "request_id",
-    "position",
-    "recorded_at",
-    "ended_at",
-    "status",
-    "actor",
-    "partner_id",
-    "partner_name",
-    "tenant_id",
-    "tenant_name",
-    "user_id",
-    "user_name",
-    "key_id",
-    "key_name",
-    "model",
-    "provider",
-    "backend",
-    "provider_key_id",
-    "payer",
-    "dialect",
-    "streamed",
-    "input_uncached_tokens",
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "output_text_tokens",
-    "output_reasoning_tokens",
-    "input_audio_tokens",
-    "input_cache_read_audio_tokens",
-    "output_audio_tokens",
-    "input_image_tokens",
-    "input_cache_read_image_tokens",
-    "output_image_tokens",
-    "citation_tokens",
-    "searches",
-    "input_images",
-    "service_tier",
-    "usage_source",
-    "cost_usd",
-    "held_usd",
-    "charged_usd",
-    "price_version",
-    "max_output_tokens",
-    "finish_reason",
-    "latency_ms",
-    "first_token_ms",
-    "attempts",
-    "code",
-    "reason",
-    "upstream_request_id",
-    "metadata",
+/// The columns before those of tokens and units, in their order.
+const BEFORE_TOKENS: [&str; 21] = [
+    "request_id", "position", "recorded_at", "ended_at", "status", "actor", "partner_id", "partner_name", "tenant_id",
+    "tenant_name", "user_id", "user_name", "key_id", "key_name", "model", "provider", "backend", "provider_key_id",
+    "payer", "dialect", "streamed",
+];
+/// The columns after them.
+const AFTER_TOKENS: [&str; 16] = [
+    "service_tier", "usage_source", "cost_usd", "held_usd", "charged_usd", "price_version", "max_output_tokens",
+    "finish_reason", "latency_ms", "first_token_ms", "attempts", "code", "reason", "upstream_request_id", "metadata",
     "shadow_of",
 ];
 
 /// The row for a request's JSON; for null, the columns without values.
 pub fn row(request: &Value) -> Record {
     let mut record = Record::default();
-    for column in COLUMNS {
+    for column in BEFORE_TOKENS.into_iter().chain(TokenClasses::NAMES).chain(AFTER_TOKENS) {
         record.put(column, cell(column, request));
     }
     record
