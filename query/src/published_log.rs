@@ -176,28 +176,19 @@ async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<V
         true => newest,
         false => TreeHead { size, root: log.root(size).await? },
     };
-    let (place, hashes) = match wanted {
-        Wanted::Inclusion { position } if (1..=size).contains(&position) => {
-            (json!({ "position": position }), log.inclusion_proof(position - 1, size).await?)
-        }
-        Wanted::Inclusion { .. } => {
-            return Err(Refusal::invalid("position", format!("must be from 1 to {size}, the size")).into());
-        }
-        Wanted::Consistency { from } if (1..=size).contains(&from) => {
-            (json!({ "from_size": from }), log.consistency_proof(from, size).await?)
-        }
-        Wanted::Consistency { .. } => {
-            return Err(Refusal::invalid("from_size", format!("must be from 1 to {size}, the size")).into());
-        }
+    let (name, at) = match wanted {
+        Wanted::Inclusion { position } => ("position", position),
+        Wanted::Consistency { from } => ("from_size", from),
     };
-    Ok(proof_json(place, &head, &hashes))
-}
-
-fn proof_json(mut place: Value, head: &TreeHead, hashes: &[Hash]) -> Value {
-    place["size"] = head.size.into();
-    place["root"] = head.root.to_string().into();
-    place["hashes"] = hashes.iter().map(Hash::to_string).collect();
-    place
+    if !(1..=size).contains(&at) {
+        return Err(Refusal::invalid(name, format!("must be from 1 to {size}, the size")).into());
+    }
+    let hashes = match wanted {
+        Wanted::Inclusion { position } => log.inclusion_proof(position - 1, size).await?,
+        Wanted::Consistency { from } => log.consistency_proof(from, size).await?,
+    };
+    let hashes: Vec<String> = hashes.iter().map(Hash::to_string).collect();
+    Ok(json!({ name: at, "size": head.size, "root": head.root.to_string(), "hashes": hashes }))
 }
 
 const NOTHING: QueryError = QueryError::NotFound(

@@ -11,7 +11,7 @@ use events_log::explain::{
 };
 use openapi::refusals;
 use openapi::schema::{self, Fields, Shape, object};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::described::{nullable_id, nullable_time};
 use crate::request_rights::RequestRights;
@@ -83,25 +83,24 @@ fn binding_budget(of: &BindingBudget, part: &AdmissionCheck, rights: RequestRigh
     let was_told = part.refused_by == Some(room.window.budget_id) && part.verdict.follows() == Some(true);
     let has_fit = is_visible || was_told || part.decision == Decision::Admitted;
     let has_amounts = is_visible || was_told;
-    let mut item = json!({
+    let budget = &room.in_force.budget;
+    let known = |amount: String| (has_amounts && *is_known).then_some(amount);
+    json!({
         "budget_id": room.window.budget_id.to_string(),
-        "scope": room.in_force.budget.scope,
+        "scope": budget.scope,
         "window_start": room.window.window_start.map(rfc3339),
         "is_visible": is_visible,
         "fits": (*is_known && has_fit).then_some(room.fits),
         "version": room.in_force.version,
-    });
-    let budget = &room.in_force.budget;
-    let known = |amount: String| (has_amounts && *is_known).then_some(amount);
-    item["period"] = is_visible.then_some(budget.period.as_str()).into();
-    item["resets_at"] = room.resets_at.filter(|_| has_amounts).map(rfc3339).into();
-    item["enforcement"] = is_visible.then_some(budget.enforcement.as_str()).into();
-    item["when_short"] = is_visible.then_some(budget.when_short.as_str()).into();
-    item["limit_usd"] = has_amounts.then(|| budget.limit_usd.to_string()).into();
-    item["settled_usd"] = known(room.amounts.settled.to_string()).into();
-    item["held_usd"] = known(room.amounts.held.to_string()).into();
-    item["left_usd"] = known(room.left.to_string()).into();
-    item
+        "period": is_visible.then_some(budget.period.as_str()),
+        "resets_at": room.resets_at.filter(|_| has_amounts).map(rfc3339),
+        "enforcement": is_visible.then_some(budget.enforcement.as_str()),
+        "when_short": is_visible.then_some(budget.when_short.as_str()),
+        "limit_usd": has_amounts.then(|| budget.limit_usd.to_string()),
+        "settled_usd": known(room.amounts.settled.to_string()),
+        "held_usd": known(room.amounts.held.to_string()),
+        "left_usd": known(room.left.to_string()),
+    })
 }
 
 fn binding_limit(of: &BindingLimit, rights: RequestRights) -> Value {
@@ -368,11 +367,11 @@ pub fn verdict(part: Fields) -> Fields {
 
 fn difference(of: &Difference, hidden: &[BudgetId]) -> Value {
     let is_hidden = matches!(of.about, About::Budget(id) if hidden.contains(&id));
-    let told = |value: &Option<String>| Value::from(value.clone().filter(|_| !is_hidden));
-    let mut members = Map::new();
-    members.insert("position".to_owned(), of.position.into());
-    members.insert("what".to_owned(), of.what.clone().into());
-    members.insert("recorded".to_owned(), told(&of.recorded));
-    members.insert("follows".to_owned(), told(&of.follows));
-    Value::Object(members)
+    let told = |value: &Option<String>| value.clone().filter(|_| !is_hidden);
+    json!({
+        "position": of.position,
+        "what": of.what,
+        "recorded": told(&of.recorded),
+        "follows": told(&of.follows),
+    })
 }
