@@ -1,12 +1,14 @@
 //! Pages of lists, newest first, divided by position. A cursor has the name of its list and the position of the last item, so
 //! that pages stay the same when items are added, and a cursor of another list is refused.
 
+use events::hex;
 use events::refusal::Refusal;
 use http::{HeaderMap, HeaderValue};
 use openapi::headers::HeaderSpec;
 use openapi::schema;
 use projections::views::PageBounds;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::parameters::Parameters;
@@ -70,6 +72,20 @@ fn position_of(list: &str, cursor: &str) -> Result<i64, Refusal> {
 
 pub fn foreign() -> Refusal {
     Refusal::invalid("cursor", "is not a cursor of this list")
+}
+
+/// A cursor with the last item of a page, as JSON in hexadecimal digits.
+pub fn cursor_of(list: &str, last: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(format!("{list}-{}", hex::lower(&serde_json::to_vec(last)?)))
+}
+
+/// The last item in such a cursor.
+pub fn last_of<T: Serialize + DeserializeOwned>(list: &str, cursor: &str) -> Result<T, Refusal> {
+    let digits = cursor.strip_prefix(list).and_then(|rest| rest.strip_prefix('-'));
+    let last: T =
+        digits.and_then(hex::bytes).and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(foreign)?;
+    // A cursor of this list is the same when it is written again.
+    if cursor_of(list, &last).is_ok_and(|written| written == cursor) { Ok(last) } else { Err(foreign()) }
 }
 
 /// The position and the next cursor of a response: fields of a page, or headers of lines.

@@ -3,14 +3,12 @@
 use axum::extract::Path;
 use chrono::TimeDelta;
 use events::event::admin::Permission;
-use events::hex;
 use events::ids::{KeyId, ModelId, TenantId, UserId};
-use events::refusal::Refusal;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::views::View;
-use projections::views::usage_by_hour::{CallerKey, Callers, ModelCaller};
+use projections::views::usage_by_hour::{Callers, ModelCaller};
 use projections::visible::Visible;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,12 +19,12 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::names::{NamedField, Names};
-use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, foreign};
+use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, cursor_of, last_of};
 use crate::query_context::QueryContext;
 
 /// The days that are counted if no `from` is given.
 const DAYS: i64 = 30;
-const LIST: &str = "callers-";
+const LIST: &str = "callers";
 /// Fields with ids, and the fields for their names.
 const NAMED: [NamedField; 3] = [
     NamedField { id: "tenant_id", name: "tenant_name" },
@@ -91,7 +89,7 @@ async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Js
     let (mut parameters, min_position) = context.begin(Permission::AdminAccess)?;
     let hours = hours(&mut parameters, context.state.clock.now(), TimeDelta::days(DAYS))?;
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-    let after = parameters.text("cursor").map(|text| after(&text)).transpose()?;
+    let after = parameters.text("cursor").map(|text| last_of(LIST, &text)).transpose()?;
     parameters.finish()?;
     context.wait_for(View::UsageByHour, min_position).await?;
     let query = context.admit().await?;
@@ -108,7 +106,7 @@ async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Js
     let mut rows = answer.value;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| has_more).map(|last| cursor(&last.key)).transpose()?;
+    let next_cursor = rows.last().filter(|_| has_more).map(|last| cursor_of(LIST, &last.key)).transpose()?;
     let mut items: Vec<Value> = rows.iter().map(item).collect();
     Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
     let [from, to] = [hours.from, hours.to].map(shown);
@@ -127,16 +125,4 @@ fn item(caller: &ModelCaller) -> Value {
         "refused": count(caller.refused),
         "last_hour": shown(caller.last_hour),
     })
-}
-
-/// The last caller of a page, as JSON in hexadecimal digits.
-fn cursor(last: &CallerKey) -> Result<String, serde_json::Error> {
-    Ok(LIST.to_owned() + &hex::lower(&serde_json::to_vec(last)?))
-}
-
-fn after(text: &str) -> Result<CallerKey, Refusal> {
-    let bytes = text.strip_prefix(LIST).and_then(hex::bytes).ok_or_else(foreign)?;
-    let last = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
-    // A cursor of this list is the same when it is written again.
-    if cursor(&last).is_ok_and(|written| written == text) { Ok(last) } else { Err(foreign()) }
 }

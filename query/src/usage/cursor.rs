@@ -1,14 +1,13 @@
 //! Cursors of pages of groups: the values of the last group, so that the next page begins after it whatever was counted
 //! meanwhile. JSON in hexadecimal digits, with the grouping: a cursor of another query is refused.
 
-use events::hex;
 use events::refusal::Refusal;
 use projections::views::usage_by_hour::GroupKey;
 use serde::{Deserialize, Serialize};
 
-use crate::page::foreign;
+use crate::page::{cursor_of, foreign, last_of};
 
-const LIST: &str = "usage-";
+const LIST: &str = "usage";
 
 #[derive(Serialize, Deserialize)]
 struct Cursor {
@@ -17,16 +16,12 @@ struct Cursor {
 }
 
 pub fn write(by: &[String], after: &GroupKey) -> Result<String, serde_json::Error> {
-    let json = serde_json::to_vec(&Cursor { by: by.to_vec(), after: after.clone() })?;
-    Ok(LIST.to_owned() + &hex::lower(&json))
+    cursor_of(LIST, &Cursor { by: by.to_vec(), after: after.clone() })
 }
 
 pub fn read(by: &[String], text: &str) -> Result<GroupKey, Refusal> {
-    let bytes = text.strip_prefix(LIST).and_then(hex::bytes).ok_or_else(foreign)?;
-    let cursor: Cursor = serde_json::from_slice(&bytes).map_err(|_| foreign())?;
-    // A cursor of this query is the same when it is written again.
-    let is_ours = write(by, &cursor.after).is_ok_and(|written| written == text);
-    if is_ours { Ok(cursor.after) } else { Err(foreign()) }
+    let cursor: Cursor = last_of(LIST, text)?;
+    if cursor.by == by { Ok(cursor.after) } else { Err(foreign()) }
 }
 
 #[cfg(test)]
