@@ -17,7 +17,6 @@ use events_log::concurrency::QUERY_MAX;
 use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
-use projections::views::inferences::OneInference;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -25,7 +24,6 @@ use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
 use crate::inferences::{self, REQUEST};
-use crate::lookup;
 use crate::query_context::QueryContext;
 
 pub fn routes() -> Api<QueryState> {
@@ -72,11 +70,7 @@ fn shape() -> Shape {
 
 /// Errors: 404 if the caller cannot see the request, or it was refused; 410 if its content was erased; 503 if it cannot be read now.
 async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::ContentRead)?;
-    parameters.finish()?;
-    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
-    let (query, stored) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let (query, request, stored) = inferences::find(&mut context, Permission::ContentRead, &request).await?;
     let events = inferences::events(&query, slice::from_ref(&stored)).await?;
     let outcome = stored.outcome.and_then(|position| events.get(&position));
     let recorded = events.get(&stored.position).and_then(|begin| RecordedContent::of(request, begin, outcome));

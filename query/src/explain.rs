@@ -7,7 +7,6 @@ mod request_json;
 use ::events::event::access::ReadKind;
 use ::events::event::admin::Permission;
 use ::events::ids::RequestId;
-use ::projections::views::inferences::OneInference;
 use axum::extract::Path;
 use events_log::explain::{ReadBounds, explain};
 use http::StatusCode;
@@ -18,8 +17,7 @@ use serde_json::Value;
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::inferences::REQUEST;
-use crate::lookup;
+use crate::inferences;
 use crate::query_context::QueryContext;
 use crate::request_rights::RequestRights;
 
@@ -40,11 +38,7 @@ fn described_one() -> Operation {
 
 /// Errors: 404 if the caller cannot see the request.
 async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
-    parameters.finish()?;
-    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
-    let (query, _) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let (query, request, _) = inferences::find(&mut context, Permission::UsageRead, &request).await?;
     let explanation = query.read(move |reader| explain(reader, request, ReadBounds::default())).await?;
     let explanation = explanation.ok_or_else(|| QueryError::Answer(format!("the log has no event of {request}")))?;
     query.record_read(ReadKind::Inferences);

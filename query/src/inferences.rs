@@ -122,11 +122,7 @@ fn render(items: Vec<Value>, meta: PageMeta, format: Format) -> Result<Response,
 
 /// Errors: 404 if the caller cannot see it.
 async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Value>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
-    parameters.finish()?;
-    let request: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request }).await?;
-    let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let (query, _, request) = find(&mut context, Permission::UsageRead, &request).await?;
     let events = events(&query, slice::from_ref(&request)).await?;
     let rights = RequestRights::of(&query.caller);
     let model = model(&query, &request, &events).await?;
@@ -139,6 +135,20 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     Names::put_beside(&query, vec![&mut item], &NAMED).await?;
     query.record_read(ReadKind::Inferences);
     Ok(Json(item))
+}
+
+/// The request that is asked for alone, by its id, with the query's permit to read more. Errors: 404 if the caller cannot see it.
+pub async fn find(
+    context: &mut QueryContext,
+    permission: Permission,
+    id: &str,
+) -> Result<(PermittedQuery, RequestId, StoredRequest), QueryError> {
+    let (parameters, min_position) = context.begin(permission)?;
+    parameters.finish()?;
+    let request: RequestId = id.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
+    let found = lookup::find(context, min_position, |visible| OneInference { visible, request }).await?;
+    let (query, stored) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    Ok((query, request, stored))
 }
 
 /// Fields with ids, and the fields for their names.

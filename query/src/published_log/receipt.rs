@@ -12,15 +12,13 @@ use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Json, Operation};
-use projections::views::inferences::OneInference;
 use tlog::{SignedCheckpoint, TlogProof};
 use transparency::{PublishedLog, Receipt, ReceiptEntry};
 
 use super::{NOTHING, TAG, read_published, reader};
 use crate::described;
 use crate::error::QueryError;
-use crate::inferences::{self, REQUEST};
-use crate::lookup;
+use crate::inferences;
 use crate::query_context::QueryContext;
 
 pub fn described_receipt() -> Operation {
@@ -45,11 +43,7 @@ pub fn described_receipt() -> Operation {
 
 /// Errors: 404 if the caller cannot see the request, or the log is not published.
 pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> Result<Json<Receipt>, QueryError> {
-    let (parameters, min_position) = context.begin(Permission::UsageRead)?;
-    parameters.finish()?;
-    let id: RequestId = request.parse().map_err(|_| QueryError::NotFound(REQUEST))?;
-    let found = lookup::find(&mut context, min_position, |visible| OneInference { visible, request: id }).await?;
-    let (query, request) = found.ok_or(QueryError::NotFound(REQUEST))?;
+    let (query, request_id, request) = inferences::find(&mut context, Permission::UsageRead, &request).await?;
     let mut positions = request.positions();
     positions.sort_unstable();
     let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
@@ -58,7 +52,7 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let entries = read_published(&context.state, reader(&context.caller), |log| prove(log, positions, events)).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Inferences);
-    Ok(Json(Receipt { request_id: id, entries }))
+    Ok(Json(Receipt { request_id, entries }))
 }
 
 /// The events at these positions, in order, each with its proof.
