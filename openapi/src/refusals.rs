@@ -86,7 +86,7 @@ pub const NATIVE: Wording = Wording { name: "Error", body: native, has_code: tru
 fn native(code: ErrorCode) -> Shape {
     let error = object()
         .required("code", schema::one_of([code.as_str()]))
-        .required("message", schema::described(schema::string(), "A human-readable explanation"))
+        .required_as("message", schema::string(), "A human-readable explanation")
         .required("details", details(code))
         .required("request_id", schema::id("req_"));
     object().required("error", error.open()).open()
@@ -109,8 +109,8 @@ pub fn details(code: ErrorCode) -> Shape {
             object()
                 .optional("model", text())
                 .optional("retired_at", schema::time())
-                .optional("successor", schema::described(text(), "The model to use instead of a retired one"))
-                .optional("stands_for", schema::described(text(), stands_for))
+                .optional_as("successor", text(), "The model to use instead of a retired one")
+                .optional_as("stands_for", text(), stands_for)
         }
         ErrorCode::TermsNotMet => {
             let required = schema::either([text(), schema::boolean()]);
@@ -123,10 +123,11 @@ pub fn details(code: ErrorCode) -> Shape {
         }
         ErrorCode::Conflict => {
             let expires_at = "When the hold of that request expires, if the process that served it has ended";
-            object()
-                .optional("field", text())
-                .optional("request_id", first_request("is still in flight"))
-                .optional("expires_at", schema::described(schema::time(), expires_at))
+            object().optional("field", text()).optional("request_id", first_request("is still in flight")).optional_as(
+                "expires_at",
+                schema::time(),
+                expires_at,
+            )
         }
         ErrorCode::IdempotencyKeyReused => {
             let charged = schema::described(
@@ -145,12 +146,12 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::LimitsUnavailable => object().optional("limit_id", text()),
         ErrorCode::UpstreamError => {
             let said = object().optional("reason", text()).optional("upstream_status", schema::count());
-            said.optional("provider", schema::described(text(), "The name of the provider that failed"))
+            said.optional_as("provider", text(), "The name of the provider that failed")
         }
         ErrorCode::LoopDetected => object().optional("reason", text()).optional("upstream_status", schema::count()),
         ErrorCode::LedgerUnavailable => {
             let whether = "Whether the request or the change was recorded";
-            object().optional("recorded", schema::described(schema::one_of(["no", "unknown", "yes"]), whether))
+            object().optional_as("recorded", schema::one_of(["no", "unknown", "yes"]), whether)
         }
         ErrorCode::UpstreamRejected => {
             let how = schema::described(
@@ -168,7 +169,7 @@ pub fn details(code: ErrorCode) -> Shape {
         ErrorCode::LegalHold => object().required("tenant_id", schema::id("ten_")),
         ErrorCode::AllProvidersUnavailable => {
             let until = "When what could serve the request comes back from maintenance";
-            object().optional("model", text()).optional("maintenance_until", schema::described(schema::time(), until))
+            object().optional("model", text()).optional_as("maintenance_until", schema::time(), until)
         }
         ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway", "target"])),
         ErrorCode::Unauthenticated
@@ -204,7 +205,7 @@ fn budget() -> Fields {
         .required("requested_usd", schema::money())
         .required("resets_at", schema::nullable(schema::time()))
         .optional("remaining_usd", schema::money())
-        .optional("affordable_max_output_tokens", schema::described(schema::count(), cap))
+        .optional_as("affordable_max_output_tokens", schema::count(), cap)
 }
 
 /// The details of a rate limit; an upstream's limit has none of them.
@@ -212,12 +213,12 @@ fn rate_limit() -> Fields {
     let operator = object().required("key_id", schema::one_of(["operator"])).closed();
     let of_all = "Null if the request needs more than the whole limit";
     object()
-        .optional("limit_id", schema::described(schema::string(), "`lim_…`, `default`, `admin_default` or `built_in`"))
+        .optional_as("limit_id", schema::string(), "`lim_…`, `default`, `admin_default` or `built_in`")
         .optional("scope", schema::either([scope(), operator]))
         .optional("measure", schema::string())
         .optional("limit", schema::count())
         .optional("requested", schema::count())
-        .optional("retry_after", schema::described(schema::nullable(schema::count()), of_all))
+        .optional_as("retry_after", schema::nullable(schema::count()), of_all)
         .optional("resets_at", schema::nullable(schema::time()))
 }
 
@@ -231,7 +232,7 @@ pub fn scope() -> Shape {
         .optional("team_id", schema::id("tea_"))
         .optional("user_id", schema::id("usr_"))
         .optional("key_id", schema::id("key_"));
-    let fields = fields.optional("model", schema::described(schema::string(), model));
+    let fields = fields.optional_as("model", schema::string(), model);
     schema::described(fields.filled_with_others(schema::string(), NarrowedScope::MEMBERS_MAX), conditions)
 }
 

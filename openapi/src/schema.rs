@@ -274,6 +274,15 @@ impl Fields {
         Self { object: self.object.property(name, shape) }
     }
 
+    /// A required field with a description.
+    pub fn required_as(self, name: &str, shape: Shape, description: &str) -> Self {
+        self.required(name, described(shape, description))
+    }
+
+    pub fn optional_as(self, name: &str, shape: Shape, description: &str) -> Self {
+        self.optional(name, described(shape, description))
+    }
+
     /// The object without other fields.
     pub fn closed(self) -> Shape {
         self.object.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()

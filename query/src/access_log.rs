@@ -31,18 +31,12 @@ fn described_list() -> Operation {
         .required("answered_at", schema::time())
         .required("request_id", schema::id(RequestId::PREFIX))
         .required("method", text())
-        .required(
-            "route",
-            schema::described(schema::nullable(text()), "`/v1/keys/{id}`; null for a path without a route"),
-        )
+        .required_as("route", schema::nullable(text()), "`/v1/keys/{id}`; null for a path without a route")
         .required("status", schema::count())
-        .required("code", schema::described(schema::nullable(text()), "The code of a refusal"))
-        .required(
-            "actor",
-            schema::described(schema::nullable(text()), "Null if it was refused before its key was known"),
-        )
+        .required_as("code", schema::nullable(text()), "The code of a refusal")
+        .required_as("actor", schema::nullable(text()), "Null if it was refused before its key was known")
         .required("tenant_id", described::nullable_id(TenantId::PREFIX))
-        .required("latency_us", schema::described(schema::count(), "From the head to the last byte of the response"))
+        .required_as("latency_us", schema::count(), "From the head to the last byte of the response")
         .open();
     let answer =
         described::in_lines(Answer::json("Newest first", described::page(schema::reference("AccessLogEntry"))));

@@ -37,17 +37,14 @@ fn described_list() -> Operation {
         .required("position", schema::count())
         .required("recorded_at", schema::time())
         .required("actor", text())
-        .required("action", schema::described(text(), "The event's type without its version"))
-        .required("resource", schema::described(text(), "`key/key_…`"))
+        .required_as("action", text(), "The event's type without its version")
+        .required_as("resource", text(), "`key/key_…`")
         .required("category", categories())
         .required("severity", severities())
         .required("outcome", text())
         .required("request_id", described::nullable_id(RequestId::PREFIX))
-        .optional("actor_name", schema::described(schema::nullable(text()), "Name of the key that did it"))
-        .optional(
-            "resource_name",
-            schema::described(schema::nullable(text()), "Null if it has none, or you may not see it"),
-        )
+        .optional_as("actor_name", schema::nullable(text()), "Name of the key that did it")
+        .optional_as("resource_name", schema::nullable(text()), "Null if it has none, or you may not see it")
         .required("changes", schema::any())
         .required("ip", schema::nullable(text()))
         .required("user_agent", schema::nullable(text()))

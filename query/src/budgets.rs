@@ -54,7 +54,7 @@ pub fn shape() -> Shape {
     object()
         .required("id", schema::id(BudgetId::PREFIX))
         .required("scope", refusals::scope())
-        .optional("scope_name", schema::described(schema::nullable(schema::string()), "Null if you may not see it"))
+        .optional_as("scope_name", schema::nullable(schema::string()), "Null if you may not see it")
         .required("limit_usd", schema::money())
         .required("period", schema::one_of(["total", "day", "week", "month"]))
         .required("alert_at", schema::list(schema::string(), None))

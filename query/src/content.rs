@@ -64,7 +64,7 @@ fn shape() -> Shape {
         .required("salt", text("The salt of these digests, in hex; null without one"))
         .required("prompt", text("The request's body, by the policy `sealed`"))
         .required("answer", text("The answer's text, by the policy `sealed`"))
-        .required("missing", schema::described(schema::list(schema::one_of(ContentPart::words()), None), missing))
+        .required_as("missing", schema::list(schema::one_of(ContentPart::words()), None), missing)
         .open()
 }
 

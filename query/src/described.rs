@@ -25,9 +25,9 @@ pub fn permitted(id: &str, tag: &str, summary: &str, permission: Permission) -> 
 pub fn page(item: Shape) -> Shape {
     let next = "Pass it as `cursor` to get the next page; null on the last one";
     object()
-        .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
+        .required_as("as_of_position", schema::count(), "The log position that the page reflects")
         .required("items", schema::list(item, None))
-        .required("next_cursor", schema::described(schema::nullable(schema::string()), next))
+        .required_as("next_cursor", schema::nullable(schema::string()), next)
         .open()
 }
 

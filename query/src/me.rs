@@ -42,22 +42,19 @@ fn shape() -> Shape {
         .required("created_at", schema::time());
     let reach = schema::either([schema::one_of(["platform"]), owner_of(&["partner_id", "tenant_id"])]);
     object()
-        .required("actor", schema::described(schema::string(), "As in events: `key_…` or `operator`"))
-        .optional("key", schema::described(key.open(), "Absent for the operator"))
+        .required_as("actor", schema::string(), "As in events: `key_…` or `operator`")
+        .optional_as("key", key.open(), "Absent for the operator")
         .required("user_id", described::nullable_id(UserId::PREFIX))
         .required("tenant", schema::nullable(owner(TenantId::PREFIX)))
         .required("partner", schema::nullable(owner(PartnerId::PREFIX)))
         .required("permissions", schema::list(schema::one_of(Permission::words()), None))
-        .required("scope", schema::described(reach, "How far every permission reaches"))
+        .required_as("scope", reach, "How far every permission reaches")
         .required("models", schema::list(schema::string(), None))
-        .required(
-            "deprecated_models",
-            schema::described(schema::list(deprecated(), None), "Those of them that are deprecated"),
-        )
+        .required_as("deprecated_models", schema::list(deprecated(), None), "Those of them that are deprecated")
         .required("limits", schema::list(limit(), None))
         .required("budgets", schema::list(schema::reference("BudgetStanding"), None))
         .required("expires_at", described::nullable_time())
-        .required("as_of_position", schema::described(schema::count(), "The log position that the budgets reflect"))
+        .required_as("as_of_position", schema::count(), "The log position that the budgets reflect")
         .open()
 }
 
@@ -82,7 +79,7 @@ fn owner_of(levels: &[&str]) -> Shape {
 fn limit() -> Shape {
     let name = "`lim_…`, or `default` for the configured limit of every key";
     object()
-        .required("limit_id", schema::described(schema::string(), name))
+        .required_as("limit_id", schema::string(), name)
         .required("scope", owner_of(&["partner_id", "tenant_id", "team_id", "user_id", "key_id"]))
         .required("measure", schema::string())
         .required("limit", schema::count())

@@ -88,7 +88,7 @@ fn shape() -> Shape {
         .required("context_window", tokens())
         .required("max_output_tokens", tokens())
         .required("price", price.open())
-        .optional(CAPABILITIES, schema::described(schema::list(schema::string(), None), CAPABILITIES_MEANING));
+        .optional_as(CAPABILITIES, schema::list(schema::string(), None), CAPABILITIES_MEANING);
     let stands_for = schema::described(schema::string(), "For an alias: the model that it stands for now");
     with_retirement(item).optional("stands_for", stands_for).open()
 }
@@ -254,7 +254,7 @@ pub fn with_retirement(item: schema::Fields) -> schema::Fields {
     let date = |says| schema::described(schema::time(), says);
     item.optional("deprecated_at", date("When the model is deprecated; absent if that is not planned"))
         .optional("retires_at", date("From when on it does not answer; absent if that is not planned"))
-        .optional("successor", schema::described(schema::string(), "The model to use instead"))
+        .optional_as("successor", schema::string(), "The model to use instead")
 }
 
 /// The prices as they are billed; which of them were given is for administration.

@@ -51,9 +51,9 @@ fn described_callers() -> Operation {
 
 fn page() -> Shape {
     object()
-        .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
-        .required("from", schema::described(schema::time(), "The first hour that is counted"))
-        .required("to", schema::described(schema::time(), "The end of the last one"))
+        .required_as("as_of_position", schema::count(), "The log position that the page reflects")
+        .required_as("from", schema::time(), "The first hour that is counted")
+        .required_as("to", schema::time(), "The end of the last one")
         .required("items", schema::list(schema::reference("ModelCaller"), None))
         .required("next_cursor", schema::nullable(schema::string()))
         .open()
@@ -68,10 +68,10 @@ fn shape() -> Shape {
         .required("user_name", name())
         .required("key_id", described::nullable_id(KeyId::PREFIX))
         .required("key_name", name())
-        .required("requests", schema::described(schema::count(), "Admitted requests, with those that failed"))
+        .required_as("requests", schema::count(), "Admitted requests, with those that failed")
         .required("failed", schema::count())
-        .required("refused", schema::described(schema::count(), "Refused requests, such as those after it was retired"))
-        .required("last_hour", schema::described(schema::time(), "The hour of its last request"))
+        .required_as("refused", schema::count(), "Refused requests, such as those after it was retired")
+        .required_as("last_hour", schema::time(), "The hour of its last request")
         .open()
 }
 

@@ -55,19 +55,15 @@ fn shape() -> Shape {
         .required("by", schema::one_of(CanaryBy::words()))
         .open();
     let item = object()
-        .required(
+        .required_as(
             "backend",
-            schema::described(
-                schema::nullable(schema::string()),
-                "As in usage; null for requests that no backend has served yet",
-            ),
+            schema::nullable(schema::string()),
+            "As in usage; null for requests that no backend has served yet",
         )
-        .required(
+        .required_as(
             "is_canary",
-            schema::described(
-                schema::nullable(schema::boolean()),
-                "Whether it is the canary of now; null if you do not see the model",
-            ),
+            schema::nullable(schema::boolean()),
+            "Whether it is the canary of now; null if you do not see the model",
         )
         .required("requests", schema::count())
         .required("failed", schema::count())
@@ -78,16 +74,14 @@ fn shape() -> Shape {
         .required("latency_ms_p95", schema::nullable(schema::count()))
         .open();
     object()
-        .required("as_of_position", schema::described(schema::count(), "The log position that the answer reflects"))
-        .required("from", schema::described(schema::time(), "The first hour that is counted"))
-        .required("to", schema::described(schema::time(), "The end of the last one"))
-        .required("is_visible", schema::described(schema::boolean(), "Whether you see the model"))
-        .required(
+        .required_as("as_of_position", schema::count(), "The log position that the answer reflects")
+        .required_as("from", schema::time(), "The first hour that is counted")
+        .required_as("to", schema::time(), "The end of the last one")
+        .required_as("is_visible", schema::boolean(), "Whether you see the model")
+        .required_as(
             "canary",
-            schema::described(
-                schema::nullable(canary),
-                "The canary of now; null if the model has none, or you do not see it",
-            ),
+            schema::nullable(canary),
+            "The canary of now; null if the model has none, or you do not see it",
         )
         .required("items", schema::list(item, None))
         .open()

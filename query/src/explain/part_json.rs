@@ -58,16 +58,13 @@ pub fn admission_shape() -> Shape {
         .required("is_visible", schema::boolean())
         .required("version", schema::nullable(schema::count()))
         .required("measures", schema::nullable(schema::map(schema::count(), None)))
-        .required(
-            "follows",
-            schema::described(schema::nullable(schema::boolean()), "Always null: the log has no counts"),
-        )
+        .required_as("follows", schema::nullable(schema::boolean()), "Always null: the log has no counts")
         .open();
     let before = "The decision was made on the events before this position";
     verdict(object())
         .required("decision", schema::one_of(["admitted", "refused"]))
         .required("code", schema::nullable(schema::string()))
-        .required("decided_before", schema::described(schema::count(), before))
+        .required_as("decided_before", schema::count(), before)
         .required("wanted_usd", schema::nullable(schema::money()))
         .required("budgets", schema::list(budget, None))
         .required("rate_limits", schema::list(limit, None))
@@ -131,9 +128,9 @@ pub fn bound(of: &BoundCheck, rights: RequestRights) -> Value {
 
 pub fn bound_shape() -> Shape {
     let target = object()
-        .required("backend", schema::described(schema::string(), "`provider_id/model`"))
+        .required_as("backend", schema::string(), "`provider_id/model`")
         .required("price_version", schema::count())
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the price"))
+        .required_as("is_visible", schema::boolean(), "Whether the caller sees the price")
         .required("input_usd_per_mtok", schema::nullable(schema::money()))
         .required("output_usd_per_mtok", schema::nullable(schema::money()))
         .required("request_usd", schema::nullable(schema::money()))
@@ -191,12 +188,10 @@ pub fn route_shape() -> Shape {
         .required("reason", schema::nullable(schema::string()))
         .required("price_version", schema::nullable(schema::count()))
         .required("was_called", schema::boolean())
-        .optional(
+        .optional_as(
             "passed_over",
-            schema::described(
-                schema::list(schema::string(), None),
-                "Why it was not called, or not once more, when it was its turn: the first reason first",
-            ),
+            schema::list(schema::string(), None),
+            "Why it was not called, or not once more, when it was its turn: the first reason first",
         )
         .open();
     let call = object()
@@ -210,29 +205,23 @@ pub fn route_shape() -> Shape {
         .required("upstream_code", schema::nullable(schema::string()))
         .open();
     verdict(object())
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the model"))
+        .required_as("is_visible", schema::boolean(), "Whether the caller sees the model")
         .required("strategy", schema::nullable(schema::string()))
-        .required(
+        .required_as(
             "chosen_by",
-            schema::described(
-                schema::nullable(schema::string()),
-                "Who chose the strategy: `model`, `tenant` or `request`",
-            ),
+            schema::nullable(schema::string()),
+            "Who chose the strategy: `model`, `tenant` or `request`",
         )
-        .required(
+        .required_as(
             "rule",
-            schema::described(
-                schema::nullable(schema::count()),
-                "The rule that held, from 0, where the model's strategy is rules",
-            ),
+            schema::nullable(schema::count()),
+            "The rule that held, from 0, where the model's strategy is rules",
         )
-        .required("features", schema::described(schema::nullable(object().open()), "What the rules went by"))
-        .required(
+        .required_as("features", schema::nullable(object().open()), "What the rules went by")
+        .required_as(
             "terms",
-            schema::described(
-                schema::nullable(object().open()),
-                "What the tenant and the request required of each target",
-            ),
+            schema::nullable(object().open()),
+            "What the tenant and the request required of each target",
         )
         .required("targets", schema::list(target, None))
         .required("calls", schema::list(call, None))
@@ -304,7 +293,7 @@ pub fn settlement_shape() -> Shape {
         .required("price_version", schema::nullable(schema::count()))
         .required("recorded_usd", schema::money())
         .required("computed_usd", schema::nullable(schema::money()))
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller sees the price"))
+        .required_as("is_visible", schema::boolean(), "Whether the caller sees the price")
         .required("items", schema::nullable(schema::list(item, None)))
         .open();
     let adjustment = object().required("position", schema::count()).required("delta_usd", schema::money()).open();

@@ -31,7 +31,7 @@ pub fn shape() -> Shape {
         .required("request_id", schema::id(RequestId::PREFIX))
         .required("position", schema::count())
         .required("recorded_at", schema::time())
-        .required("follows", schema::described(schema::nullable(schema::boolean()), follows))
+        .required_as("follows", schema::nullable(schema::boolean()), follows)
         .required("life", verdict(object()).open())
         .required("admission", schema::nullable(part_json::admission_shape()))
         .required("bound", schema::nullable(part_json::bound_shape()))

@@ -93,8 +93,8 @@ pub fn shape() -> Shape {
     let in_words = "How its targets were ordered and by whose choice, what was left out, each call and why it failed, what was passed \
                     over, and which target answered; of a refused request, why no target was called; not in lists";
     let route = object()
-        .optional("in_words", schema::described(schema::string(), in_words))
-        .required("is_visible", schema::described(schema::boolean(), "Whether the caller is told all of it"))
+        .optional_as("in_words", schema::string(), in_words)
+        .required_as("is_visible", schema::boolean(), "Whether the caller is told all of it")
         .open();
     object()
         .required("request_id", schema::id(RequestId::PREFIX))
@@ -109,25 +109,23 @@ pub fn shape() -> Shape {
         .required("key_id", nullable_id(KeyId::PREFIX))
         .optional("key_name", schema::nullable(schema::string()))
         .required("model", schema::string())
-        .optional(
+        .optional_as(
             "shadow_of",
-            schema::described(
-                schema::id(RequestId::PREFIX),
-                "The request that it is a copy of, sent to the shadow of its model; absent if a client sent it",
-            ),
+            schema::id(RequestId::PREFIX),
+            "The request that it is a copy of, sent to the shadow of its model; absent if a client sent it",
         )
         .required("recorded_at", schema::time())
         .required("position", schema::count())
         .required("cost_usd", schema::money())
         .required("hold", schema::nullable(hold))
         .required("outcome_position", schema::nullable(schema::count()))
-        .required("payer", schema::described(schema::nullable(schema::one_of(Payer::words())), PAYER))
+        .required_as("payer", schema::nullable(schema::one_of(Payer::words())), PAYER)
         .required("ended_at", nullable_time())
         .required("settlement", schema::nullable(settlement))
         .required("positions", schema::list(schema::count(), None))
         .required("attempts_failed", schema::list(recorded(), None))
         .required("adjustments", schema::list(recorded(), None))
-        .optional("route", schema::described(route, "Beside what its admission recorded"))
+        .optional_as("route", route, "Beside what its admission recorded")
         .open()
 }
 

@@ -24,11 +24,8 @@ use crate::query_context::QueryContext;
 pub fn described_receipt() -> Operation {
     let entry = object()
         .required("position", schema::count())
-        .required("entry", schema::described(schema::string(), "The canonical JSON of the event: the leaf"))
-        .required(
-            "proof",
-            schema::described(schema::string(), "A file `c2sp.org/tlog-proof@v1`, with a signed checkpoint"),
-        )
+        .required_as("entry", schema::string(), "The canonical JSON of the event: the leaf")
+        .required_as("proof", schema::string(), "A file `c2sp.org/tlog-proof@v1`, with a signed checkpoint")
         .open();
     let receipt = object()
         .required("request_id", schema::id(RequestId::PREFIX))

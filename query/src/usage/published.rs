@@ -56,46 +56,42 @@ fn page() -> Shape {
     let bound = |description| schema::described(described::nullable_time(), description);
     let next = "Pass it as `cursor` to get the next page; null on the last one";
     object()
-        .required("as_of_position", schema::described(schema::count(), "The log position that the page reflects"))
+        .required_as("as_of_position", schema::count(), "The log position that the page reflects")
         .required("from", bound("Start of the time range; null if it is open"))
         .required("to", bound("End of the time range, exclusive; null if it is open"))
         .required("items", schema::list(schema::reference("UsageRow"), None))
-        .required(
+        .required_as(
             "totals",
-            schema::described(
-                schema::nullable(schema::reference("UsageRow")),
-                "Totals of all groups, also on other pages; null if `totals` is false",
-            ),
+            schema::nullable(schema::reference("UsageRow")),
+            "Totals of all groups, also on other pages; null if `totals` is false",
         )
-        .required("next_cursor", schema::described(schema::nullable(schema::string()), next))
+        .required_as("next_cursor", schema::nullable(schema::string()), next)
         .open()
 }
 
 fn row() -> Shape {
     let row = object()
-        .required("requests", schema::described(schema::sum(), "Admitted requests"))
-        .required("refused", schema::described(schema::sum(), "Not included in `requests`"))
-        .required("failed", schema::described(schema::sum(), "Admitted requests that failed"));
+        .required_as("requests", schema::sum(), "Admitted requests")
+        .required_as("refused", schema::sum(), "Not included in `requests`")
+        .required_as("failed", schema::sum(), "Admitted requests that failed");
     let row = TokenClasses::NAMES.into_iter().fold(row, |row, class| row.required(class, schema::sum()));
     let row = row
-        .required("cost_usd", schema::described(schema::money(), "What was charged, with all corrections of `adjusted_usd`"))
-        .required(
+        .required_as("cost_usd", schema::money(), "What was charged, with all corrections of `adjusted_usd`")
+        .required_as(
             "adjusted_usd",
-            schema::described(
-                schema::money(),
-                "The signed sum of the corrections of charges that `cost_usd` includes: without them, it was `cost_usd` − \
+            schema::money(),
+            "The signed sum of the corrections of charges that `cost_usd` includes: without them, it was `cost_usd` − \
                  `adjusted_usd`. 0 if there are none",
-            ),
         )
         .required("latency_ms_p50", schema::nullable(schema::count()))
         .required("latency_ms_p95", schema::nullable(schema::count()));
     let row = ["partner_name", "tenant_name", "user_name", "key_name"].iter().fold(row, |row, name| {
         let value = schema::nullable(schema::string());
-        row.optional(name, schema::described(value, "The name for the id; null if you may not see it"))
+        row.optional_as(name, value, "The name for the id; null if you may not see it")
     });
     let row = Dimension::ALL.iter().fold(row, |row, dimension| {
         let value = schema::nullable(schema::string());
-        row.optional(dimension.as_str(), schema::described(value, "Present if grouped by it; null if unknown"))
+        row.optional_as(dimension.as_str(), value, "Present if grouped by it; null if unknown")
     });
     row.open()
 }
