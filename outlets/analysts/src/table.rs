@@ -14,12 +14,6 @@ pub struct Column {
     pub kind: Kind,
 }
 
-impl Column {
-    const fn new(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind }
-    }
-}
-
 /// A table of the copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {

@@ -1,157 +1,131 @@
-//! The columns of the tables, in the order of the statements.
+//! The columns of the tables, in the order of the statements: neighbours of one kind together.
 
 use super::Column;
 use crate::value::Kind;
 
-pub const USAGE_BY_HOUR: &[Column] = &[
-    Column::new("hour", Kind::Instant),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("key_id", Kind::Text),
-    Column::new("model", Kind::Text),
-    Column::new("backend", Kind::Text),
-    Column::new("partner_id", Kind::Text),
-    Column::new("user_id", Kind::Text),
-    Column::new("provider", Kind::Text),
-    Column::new("payer", Kind::Text),
-    Column::new("requests", Kind::Integer),
-    Column::new("refused", Kind::Count),
-    Column::new("failed", Kind::Integer),
-    Column::new("input_uncached_tokens", Kind::Count),
-    Column::new("input_cache_read_tokens", Kind::Count),
-    Column::new("input_cache_write_tokens", Kind::Count),
-    Column::new("output_text_tokens", Kind::Count),
-    Column::new("output_reasoning_tokens", Kind::Count),
-    Column::new("input_audio_tokens", Kind::Count),
-    Column::new("input_cache_read_audio_tokens", Kind::Count),
-    Column::new("output_audio_tokens", Kind::Count),
-    Column::new("input_image_tokens", Kind::Count),
-    Column::new("input_cache_read_image_tokens", Kind::Count),
-    Column::new("output_image_tokens", Kind::Count),
-    Column::new("citation_tokens", Kind::Count),
-    Column::new("searches", Kind::Count),
-    Column::new("input_images", Kind::Count),
-    Column::new("cost_usd", Kind::Sum),
-    Column::new("adjusted_usd", Kind::Sum),
-    Column::new("latency_ms", Kind::Integers),
-    Column::new("latency_requests", Kind::Integers),
+/// Neighbouring columns of one kind.
+struct Columns {
+    kind: Kind,
+    names: &'static [&'static str],
+}
+
+const fn of(kind: Kind, names: &'static [&'static str]) -> Columns {
+    Columns { kind, names }
+}
+
+/// All `N` columns, one by one.
+const fn each<const N: usize>(neighbours: &[Columns]) -> [Column; N] {
+    let mut all = [Column { name: "", kind: Kind::Text }; N];
+    let (mut at, mut done) = (0, 0);
+    while at < neighbours.len() {
+        let Columns { kind, names } = neighbours[at];
+        let mut index = 0;
+        while index < names.len() {
+            all[done] = Column { name: names[index], kind };
+            (index, done) = (index + 1, done + 1);
+        }
+        at += 1;
+    }
+    assert!(done == N, "the number of columns");
+    all
+}
+
+/// Tokens by class, and what else is counted of requests.
+const MEASURED: &[&str] = &[
+    "input_uncached_tokens",
+    "input_cache_read_tokens",
+    "input_cache_write_tokens",
+    "output_text_tokens",
+    "output_reasoning_tokens",
+    "input_audio_tokens",
+    "input_cache_read_audio_tokens",
+    "output_audio_tokens",
+    "input_image_tokens",
+    "input_cache_read_image_tokens",
+    "output_image_tokens",
+    "citation_tokens",
+    "searches",
+    "input_images",
 ];
 
-pub const REQUESTS: &[Column] = &[
-    Column::new("position", Kind::Integer),
-    Column::new("request_id", Kind::Text),
-    Column::new("recorded_at", Kind::Instant),
-    Column::new("status", Kind::Text),
-    Column::new("partner_id", Kind::Text),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("user_id", Kind::Text),
-    Column::new("key_id", Kind::Text),
-    Column::new("model", Kind::Text),
-    Column::new("provider", Kind::Text),
-    Column::new("backend", Kind::Text),
-    Column::new("payer", Kind::Text),
-    Column::new("cost_usd", Kind::Sum),
-    Column::new("corrected_usd", Kind::Sum),
-    Column::new("input_uncached_tokens", Kind::Count),
-    Column::new("input_cache_read_tokens", Kind::Count),
-    Column::new("input_cache_write_tokens", Kind::Count),
-    Column::new("output_text_tokens", Kind::Count),
-    Column::new("output_reasoning_tokens", Kind::Count),
-    Column::new("input_audio_tokens", Kind::Count),
-    Column::new("input_cache_read_audio_tokens", Kind::Count),
-    Column::new("output_audio_tokens", Kind::Count),
-    Column::new("input_image_tokens", Kind::Count),
-    Column::new("input_cache_read_image_tokens", Kind::Count),
-    Column::new("output_image_tokens", Kind::Count),
-    Column::new("citation_tokens", Kind::Count),
-    Column::new("searches", Kind::Count),
-    Column::new("input_images", Kind::Count),
-    Column::new("latency_ms", Kind::Saturating),
-    Column::new("hold_position", Kind::Integer),
-    Column::new("outcome_position", Kind::Integer),
-    Column::new("hold_end_position", Kind::Integer),
-];
+pub const USAGE_BY_HOUR: &[Column] = &each::<30>(&[
+    of(Kind::Instant, &["hour"]),
+    of(Kind::Text, &["tenant_id", "key_id", "model", "backend", "partner_id", "user_id", "provider", "payer"]),
+    of(Kind::Integer, &["requests"]),
+    of(Kind::Count, &["refused"]),
+    of(Kind::Integer, &["failed"]),
+    of(Kind::Count, MEASURED),
+    of(Kind::Sum, &["cost_usd", "adjusted_usd"]),
+    of(Kind::Integers, &["latency_ms", "latency_requests"]),
+]);
 
-pub const OTHER_USAGE: &[Column] = &[
-    Column::new("position", Kind::Integer),
-    Column::new("recorded_at", Kind::Instant),
-    Column::new("partner_id", Kind::Text),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("user_id", Kind::Text),
-    Column::new("key_id", Kind::Text),
-    Column::new("model", Kind::Text),
-    Column::new("provider", Kind::Text),
-    Column::new("backend", Kind::Text),
-    Column::new("payer", Kind::Text),
-    Column::new("refused", Kind::Count),
-    Column::new("cost_usd", Kind::Amount),
-];
+pub const REQUESTS: &[Column] = &each::<32>(&[
+    of(Kind::Integer, &["position"]),
+    of(Kind::Text, &["request_id"]),
+    of(Kind::Instant, &["recorded_at"]),
+    of(
+        Kind::Text,
+        &["status", "partner_id", "tenant_id", "user_id", "key_id", "model", "provider", "backend", "payer"],
+    ),
+    of(Kind::Sum, &["cost_usd", "corrected_usd"]),
+    of(Kind::Count, MEASURED),
+    of(Kind::Saturating, &["latency_ms"]),
+    of(Kind::Integer, &["hold_position", "outcome_position", "hold_end_position"]),
+]);
 
-pub const BUDGETS: &[Column] = &[
-    Column::new("budget_id", Kind::Text),
-    Column::new("scope", Kind::Text),
-    Column::new("scope_id", Kind::Text),
-    Column::new("partner_id", Kind::Text),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("limit_usd", Kind::Amount),
-    Column::new("period", Kind::Text),
-    Column::new("alert_at", Kind::Fractions),
-    Column::new("when_short", Kind::Text),
-    Column::new("enforcement", Kind::Text),
-    Column::new("opened_at", Kind::Instant),
-    Column::new("closed_at", Kind::Instant),
-    Column::new("position", Kind::Integer),
-];
+pub const OTHER_USAGE: &[Column] = &each::<12>(&[
+    of(Kind::Integer, &["position"]),
+    of(Kind::Instant, &["recorded_at"]),
+    of(Kind::Text, &["partner_id", "tenant_id", "user_id", "key_id", "model", "provider", "backend", "payer"]),
+    of(Kind::Count, &["refused"]),
+    of(Kind::Amount, &["cost_usd"]),
+]);
 
-pub const BUDGET_WINDOWS: &[Column] = &[
-    Column::new("budget_id", Kind::Text),
-    Column::new("window_start", Kind::Instant),
-    Column::new("settled_usd", Kind::Sum),
-    Column::new("held_usd", Kind::Sum),
-];
+pub const BUDGETS: &[Column] = &each::<13>(&[
+    of(Kind::Text, &["budget_id", "scope", "scope_id", "partner_id", "tenant_id"]),
+    of(Kind::Amount, &["limit_usd"]),
+    of(Kind::Text, &["period"]),
+    of(Kind::Fractions, &["alert_at"]),
+    of(Kind::Text, &["when_short", "enforcement"]),
+    of(Kind::Instant, &["opened_at", "closed_at"]),
+    of(Kind::Integer, &["position"]),
+]);
 
-pub const AUDIT: &[Column] = &[
-    Column::new("position", Kind::Integer),
-    Column::new("recorded_at", Kind::InstantText),
-    Column::new("actor", Kind::Text),
-    Column::new("action", Kind::Text),
-    Column::new("resource", Kind::Text),
-    Column::new("resource_id", Kind::Text),
-    Column::new("category", Kind::Text),
-    Column::new("severity", Kind::Text),
-    Column::new("outcome", Kind::Text),
-    Column::new("request_id", Kind::Text),
-    Column::new("partner_id", Kind::Text),
-    Column::new("tenant_id", Kind::Text),
-];
+pub const BUDGET_WINDOWS: &[Column] = &each::<4>(&[
+    of(Kind::Text, &["budget_id"]),
+    of(Kind::Instant, &["window_start"]),
+    of(Kind::Sum, &["settled_usd", "held_usd"]),
+]);
 
-pub const RESOURCES: &[Column] = &[
-    Column::new("id", Kind::Text),
-    Column::new("kind", Kind::Text),
-    Column::new("partner_id", Kind::Text),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("user_id", Kind::Text),
-    Column::new("name", Kind::Text),
-    Column::new("slug", Kind::Text),
-    Column::new("external_id", Kind::Text),
-    Column::new("created_at", Kind::Instant),
-    Column::new("ended_at", Kind::Instant),
-    Column::new("created_position", Kind::Integer),
-    Column::new("position", Kind::Integer),
-];
+pub const AUDIT: &[Column] = &each::<12>(&[
+    of(Kind::Integer, &["position"]),
+    of(Kind::InstantText, &["recorded_at"]),
+    of(
+        Kind::Text,
+        &[
+            "actor", "action", "resource", "resource_id", "category", "severity", "outcome", "request_id",
+            "partner_id", "tenant_id",
+        ],
+    ),
+]);
 
-pub const PRICES: &[Column] = &[
-    Column::new("price_id", Kind::Text),
-    Column::new("provider_id", Kind::Text),
-    Column::new("model", Kind::Text),
-    Column::new("input_usd_per_mtok", Kind::AmountText),
-    Column::new("output_usd_per_mtok", Kind::AmountText),
-    Column::new("cache_read_usd_per_mtok", Kind::AmountText),
-    Column::new("cache_write_usd_per_mtok", Kind::AmountText),
-    Column::new("reasoning_usd_per_mtok", Kind::AmountText),
-    Column::new("request_usd", Kind::AmountText),
-    Column::new("effective_from", Kind::InstantText),
-    Column::new("tenant_id", Kind::Text),
-    Column::new("created_at", Kind::Instant),
-    Column::new("ended_at", Kind::Instant),
-    Column::new("position", Kind::Integer),
-];
+pub const RESOURCES: &[Column] = &each::<12>(&[
+    of(Kind::Text, &["id", "kind", "partner_id", "tenant_id", "user_id", "name", "slug", "external_id"]),
+    of(Kind::Instant, &["created_at", "ended_at"]),
+    of(Kind::Integer, &["created_position", "position"]),
+]);
+
+pub const PRICES: &[Column] = &each::<14>(&[
+    of(Kind::Text, &["price_id", "provider_id", "model"]),
+    of(
+        Kind::AmountText,
+        &[
+            "input_usd_per_mtok", "output_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok",
+            "reasoning_usd_per_mtok", "request_usd",
+        ],
+    ),
+    of(Kind::InstantText, &["effective_from"]),
+    of(Kind::Text, &["tenant_id"]),
+    of(Kind::Instant, &["created_at", "ended_at"]),
+    of(Kind::Integer, &["position"]),
+]);
