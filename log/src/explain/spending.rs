@@ -9,25 +9,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{Budget, Scope};
 use events::event::hold::{BudgetWindow, Movement};
 use events::event::{Chain, Change, Event, Hold, Recorded, Resource};
-use events::ids::{BudgetId, PartnerId, TenantId};
+use events::ids::BudgetId;
 use events::ledger::{Amounts, Balances};
 use events::money::NanoUsdSum;
 
 use super::evidence::Evidence;
+use crate::owners::Owner;
 use crate::{EventFilter, LogError, PAGE_EVENTS, READ_POSITIONS_MAX, Reader};
 
 /// How long a decision may wait before it is recorded: refusals of one key wait for the next second, and jobs for the writer.
 const RECORDING_WAIT_MAX: TimeDelta = TimeDelta::seconds(12);
 /// The movements of an owner's budgets between which a refusal may have been decided.
 const RECENT_MAX: usize = 200;
-
-/// Whose events have all movements of a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Scan {
-    Partner(PartnerId),
-    Tenant(TenantId),
-    Everybody,
-}
 
 /// When a decision was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,30 +94,30 @@ impl<'a> Spending<'a> {
             DecidedAt::OrBefore => recorded.recorded_at.checked_sub_signed(RECORDING_WAIT_MAX),
         };
         let now = Moment { before: recorded.position, at: recorded.recorded_at };
-        for (scan, (after, budgets)) in spending.scans(now, since, evidence.acts_elsewhere, reader)? {
-            spending.scan(reader, scan, after, &budgets, now.before, since)?;
+        for (of, (after, budgets)) in spending.scans(now, since, evidence.acts_elsewhere, reader)? {
+            spending.scan(reader, of, after, &budgets, now.before, since)?;
         }
         spending.recent.sort_by_key(|movement| movement.position);
         Ok(spending)
     }
 
-    /// Which events to read, after which positions, for which budgets.
+    /// Whose events to read, or everybody's, after which positions, for which budgets: an owner's have all movements of these.
     fn scans(
         &self,
         now: Moment,
         since: Option<DateTime<Utc>>,
         acts_elsewhere: bool,
         reader: &dyn Reader,
-    ) -> Result<HashMap<Scan, (u64, BTreeSet<BudgetId>)>, LogError> {
-        let mut scans: HashMap<Scan, (u64, BTreeSet<BudgetId>)> = HashMap::new();
+    ) -> Result<HashMap<Option<Owner>, (u64, BTreeSet<BudgetId>)>, LogError> {
+        let mut scans: HashMap<Option<Owner>, (u64, BTreeSet<BudgetId>)> = HashMap::new();
         for budget in self.budgets_before(now.before, since) {
-            let scan = match (budget.scope.owner, self.chain.tenant) {
-                (Scope::Partner(partner), _) => Scan::Partner(partner),
-                (Scope::Tenant(tenant), _) => Scan::Tenant(tenant),
+            let of = match (budget.scope.owner, self.chain.tenant) {
+                (Scope::Partner(partner), _) => Some(Owner::Partner(partner)),
+                (Scope::Tenant(tenant), _) => Some(Owner::Tenant(tenant)),
                 // Only requests in its own tenant count for a team.
-                (Scope::Team(_), Some(tenant)) => Scan::Tenant(tenant),
-                (Scope::User(_) | Scope::Key(_), Some(tenant)) if !acts_elsewhere => Scan::Tenant(tenant),
-                (Scope::Team(_) | Scope::User(_) | Scope::Key(_), _) => Scan::Everybody,
+                (Scope::Team(_), Some(tenant)) => Some(Owner::Tenant(tenant)),
+                (Scope::User(_) | Scope::Key(_), Some(tenant)) if !acts_elsewhere => Some(Owner::Tenant(tenant)),
+                (Scope::Team(_) | Scope::User(_) | Scope::Key(_), _) => None,
             };
             let opened = self.changes.iter().find(|change| is_of(change, budget.budget_id));
             let opened = opened.map_or(0, |change| change.position);
@@ -132,7 +125,7 @@ impl<'a> Spending<'a> {
                 Some(start) => reader.first_since(start)?.saturating_sub(1),
                 None => 0,
             };
-            let (after, budgets) = scans.entry(scan).or_insert((u64::MAX, BTreeSet::new()));
+            let (after, budgets) = scans.entry(of).or_insert((u64::MAX, BTreeSet::new()));
             *after = (*after).min(opened.max(began));
             budgets.insert(budget.budget_id);
         }
@@ -142,16 +135,16 @@ impl<'a> Spending<'a> {
     fn scan(
         &mut self,
         reader: &dyn Reader,
-        scan: Scan,
+        of: Option<Owner>,
         mut after: u64,
         budgets: &BTreeSet<BudgetId>,
         before: u64,
         since: Option<DateTime<Utc>>,
     ) -> Result<(), LogError> {
-        let (partner, tenant) = match scan {
-            Scan::Partner(partner) => (Some(partner), None),
-            Scan::Tenant(tenant) => (None, Some(tenant)),
-            Scan::Everybody => (None, None),
+        let (partner, tenant) = match of {
+            Some(Owner::Partner(partner)) => (Some(partner), None),
+            Some(Owner::Tenant(tenant)) => (None, Some(tenant)),
+            None => (None, None),
         };
         let types = Hold::TYPES.iter().map(|(name, version)| ((*name).to_owned(), *version)).collect();
         let filter = EventFilter { types: Some(types), partner, tenant, ..EventFilter::default() };
