@@ -40,14 +40,8 @@ pub struct Appended {
 
 pub(crate) struct AppendChange(pub(crate) Box<Append>);
 
-/// The positions of its first and last event.
-pub(crate) struct DraftedAppend {
-    first: u64,
-    last: u64,
-}
-
 impl JobKind for AppendChange {
-    type Decided = DraftedAppend;
+    type Decided = Appended;
     type Answer = Appended;
     type Error = AppendError;
 
@@ -59,7 +53,7 @@ impl JobKind for AppendChange {
         wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<DraftedAppend, AppendError> {
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Appended, AppendError> {
         let append = &*self.0;
         check(append, batch.facts)?;
         let first = batch.draft.position() + 1;
@@ -82,11 +76,11 @@ impl JobKind for AppendChange {
             batch.facts.replies.insert(key.clone(), Some(reply.clone()));
             batch.draft.replies.push((key, reply));
         }
-        Ok(DraftedAppend { first, last })
+        Ok(Appended { first, last, recorded_at: batch.now })
     }
 
-    fn answer(self, DraftedAppend { first, last }: DraftedAppend, batch: &RecordedBatch<'_>) -> Reply<Self> {
-        Reply::Now(Ok(Appended { first, last, recorded_at: batch.recorded_at }))
+    fn answer(self, appended: Appended, _batch: &RecordedBatch<'_>) -> Reply<Self> {
+        Reply::Now(Ok(appended))
     }
 }
 
