@@ -1,11 +1,11 @@
 //! Counters of the writer, for metrics and benchmarks.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::ledger::Balances;
-use events::time::from_micros;
 use tokio::sync::Notify;
 
 /// Upper bounds of the buckets of commit durations, in microseconds. The last bucket has none.
@@ -38,18 +38,10 @@ pub struct BatchFigures {
 /// The live counters behind [`BatchFigures`].
 #[derive(Default)]
 pub struct WriterFigures {
-    batches: AtomicU64,
-    failed_batches: AtomicU64,
-    decided_again: AtomicU64,
-    jobs: AtomicU64,
-    events: AtomicU64,
-    commit_micros: AtomicU64,
-    commits_by_duration: [AtomicU64; COMMIT_MICROS_BOUNDS.len() + 1],
+    /// All but `queued`. Changed by the writer alone, a few times a batch.
+    of_batches: Mutex<BatchFigures>,
     sent: AtomicU64,
     taken: AtomicU64,
-    open_holds: AtomicU64,
-    /// 0 if none is open.
-    oldest_hold_micros: AtomicI64,
     is_failing: AtomicBool,
     head: HeadFigures,
     /// The last change of administration was recorded at this time or later, by the monotonic clock: the last check before that did
@@ -149,49 +141,36 @@ impl WriterFigures {
 
     pub(super) fn count(&self, jobs: usize, events: usize, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.batches.fetch_add(1, Relaxed);
-        self.jobs.fetch_add(jobs as u64, Relaxed);
-        self.events.fetch_add(events as u64, Relaxed);
-        self.commit_micros.fetch_add(micros, Relaxed);
-        let bucket = COMMIT_MICROS_BOUNDS.partition_point(|bound| *bound < micros);
-        if let Some(commits) = self.commits_by_duration.get(bucket) {
-            commits.fetch_add(1, Relaxed);
-        }
+        let mut figures = self.of_batches();
+        figures.batches += 1;
+        figures.jobs += jobs as u64;
+        figures.events += events as u64;
+        figures.commit_micros += micros;
+        figures.commits_by_duration[COMMIT_MICROS_BOUNDS.partition_point(|bound| *bound < micros)] += 1;
     }
 
     pub(super) fn count_failed(&self) {
-        self.failed_batches.fetch_add(1, Relaxed);
+        self.of_batches().failed_batches += 1;
     }
 
     pub(super) fn count_decided_again(&self) {
-        self.decided_again.fetch_add(1, Relaxed);
+        self.of_batches().decided_again += 1;
     }
 
     /// Updates the figures of the open holds.
     pub(super) fn show_holds(&self, balances: &Balances) {
-        self.open_holds.store(balances.open_holds().len() as u64, Relaxed);
-        let oldest = balances.oldest_hold().map_or(0, |admitted_at| admitted_at.timestamp_micros());
-        self.oldest_hold_micros.store(oldest, Relaxed);
+        let mut figures = self.of_batches();
+        (figures.open_holds, figures.oldest_hold) = (balances.open_holds().len() as u64, balances.oldest_hold());
     }
 
     pub(crate) fn read(&self) -> BatchFigures {
         // Read `taken` first: jobs queued between the two reads must not make the length negative.
         let taken = self.taken.load(Relaxed);
-        let oldest = self.oldest_hold_micros.load(Relaxed);
-        BatchFigures {
-            batches: self.batches.load(Relaxed),
-            failed_batches: self.failed_batches.load(Relaxed),
-            decided_again: self.decided_again.load(Relaxed),
-            jobs: self.jobs.load(Relaxed),
-            events: self.events.load(Relaxed),
-            commit_micros: self.commit_micros.load(Relaxed),
-            commits_by_duration: std::array::from_fn(|bucket| {
-                self.commits_by_duration.get(bucket).map_or(0, |commits| commits.load(Relaxed))
-            }),
-            queued: self.sent.load(Relaxed).saturating_sub(taken),
-            open_holds: self.open_holds.load(Relaxed),
-            oldest_hold: (oldest != 0).then(|| from_micros(oldest)),
-        }
+        BatchFigures { queued: self.sent.load(Relaxed).saturating_sub(taken), ..*self.of_batches() }
+    }
+
+    fn of_batches(&self) -> MutexGuard<'_, BatchFigures> {
+        self.of_batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
