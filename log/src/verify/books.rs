@@ -41,16 +41,17 @@ impl Books {
                 "the {named} windows of budgets that the hold names are not the {wanted} that bind it"
             ));
         }
+        let versions = &request.admitted.versions.budgets;
         let in_force = |window: &BudgetWindow| {
             let version = self.balances.budget(window.budget_id).map(|in_force| in_force.version);
-            version.is_some() && version.as_ref() == request.budget_versions.get(&window.budget_id)
+            version.is_some() && version.as_ref() == versions.get(&window.budget_id)
         };
-        if request.budget_versions.len() != named.len() || !named.iter().all(in_force) {
+        if versions.len() != named.len() || !named.iter().all(in_force) {
             return Err("its admission names other versions of its budgets than those in force".to_owned());
         }
         // The admission names exactly the observing budgets that have too little left, with their amounts.
         let short = reserved.budgets.iter().filter_map(|window| self.observed(recorded, reserved, window));
-        if !short.eq(request.would_have_refused.iter().cloned()) {
+        if !short.eq(request.admitted.would_have_refused.iter().cloned()) {
             return Err("its admission does not say what the budgets that observe would have refused".to_owned());
         }
         Ok(())

@@ -32,7 +32,7 @@ pub(super) fn must_be_right(
     let (price_version, backend) = (ended.price_version, ended.backend.as_ref());
     let priced = PricedUsage { usage, cost, price_version, backend };
     // It costs all that is held, or its own part of a hold for two calls.
-    let is_bound = cost == request.held || request.may_be_hedged && cost < request.held;
+    let is_bound = cost == request.held || request.may_be_hedged() && cost < request.held;
     if usage.source == UsageSource::Unknown && is_bound {
         return must_add_up(&usage.tokens);
     }
@@ -54,7 +54,7 @@ pub(super) fn failed_call_must_be_right(
     }
     let Some(usage) = &reported.usage else { return unused(cost, depth) };
     // It was cancelled, and costs the most that it can have cost.
-    if usage.source == UsageSource::Unknown && request.may_be_hedged && cost <= request.held {
+    if usage.source == UsageSource::Unknown && request.may_be_hedged() && cost <= request.held {
         return must_add_up(&usage.tokens);
     }
     let (price_version, backend) = (reported.price_version, Some(&attempt.backend));
@@ -111,7 +111,9 @@ fn must_be_the_backends(
 ) -> Result<(), String> {
     let Some(backend) = backend else { return Err("it used tokens of no backend".to_owned()) };
     let is_of_it = |price: &Price| price.provider_id == backend.provider_id && price.model == backend.model;
-    if !request.prices.contains(&version) || !is_of_it(references.price(version)?) {
+    if !request.admitted.versions.prices.values().any(|price| *price == version)
+        || !is_of_it(references.price(version)?)
+    {
         let model = &backend.model;
         return Err(format!("the price at position {version} is not the one that was admitted for {model}"));
     }

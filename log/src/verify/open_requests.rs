@@ -1,13 +1,13 @@
 //! The check of life cycles: a request is admitted, gets its hold in the next event, may have failed attempts, and has one
 //! outcome and one end of its hold. All its events name the same parties.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReserved, BudgetSettled};
-use events::event::inference::{AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused};
-use events::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject, TeamVersions};
-use events::ids::{BudgetId, RequestId};
+use events::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded, InferenceRefused};
+use events::event::{Actor, Context, Event, Hold, Inference, Recorded, ScopeSubject};
+use events::ids::RequestId;
 use events::ledger::UnknownUsage;
 use events::money::NanoUsd;
 use events::output_cap::LoweredCap;
@@ -23,21 +23,9 @@ const NODE_LOST: &str = "node_lost";
 pub(super) struct OpenRequest {
     stage: Stage,
     admitted_at: DateTime<Utc>,
-    /// The frontend name of the model.
-    model: String,
-    /// The model that it stood for, if it is an alias.
-    stands_for: Option<String>,
-    metadata: BTreeMap<String, String>,
     context: Context,
-    teams: TeamVersions,
-    /// Positions of the prices that its admission names.
-    pub(super) prices: Vec<u64>,
-    pub(super) budget_versions: BTreeMap<BudgetId, u64>,
-    /// The shortfalls of observing budgets that its admission names.
-    pub(super) would_have_refused: Vec<BudgetShortfall>,
+    pub(super) admitted: Box<InferenceAdmitted>,
     pub(super) held: NanoUsd,
-    /// Whether two of its targets might be called at the same time, so that one of them was cancelled.
-    pub(super) may_be_hedged: bool,
     expires_at: DateTime<Utc>,
     /// The number of the last failed call.
     last_attempt: u32,
@@ -74,8 +62,12 @@ impl Stage {
 impl OpenRequest {
     /// The subject of scopes, which decides which budgets bind the request.
     pub(super) fn scope_subject(&self) -> ScopeSubject<'_> {
-        let (chain, stands_for, teams) = (self.context.chain(), self.stands_for.as_deref(), &self.teams);
-        ScopeSubject { chain, model: &self.model, stands_for, metadata: &self.metadata, teams }
+        self.admitted.scope_subject(&self.context)
+    }
+
+    /// Whether two of its targets might be called at the same time, so that one of them was cancelled.
+    pub(super) const fn may_be_hedged(&self) -> bool {
+        self.admitted.hedge_after_ms.is_some()
     }
 }
 
@@ -107,16 +99,9 @@ impl OpenRequests {
         let open = OpenRequest {
             stage: Stage::Admitted { at: recorded.position },
             admitted_at: recorded.recorded_at,
-            model: admitted.model.clone(),
-            stands_for: admitted.stood_for().map(str::to_owned),
-            metadata: admitted.metadata.clone(),
             context: recorded.context.clone(),
-            teams: admitted.versions.teams.clone(),
-            prices: admitted.versions.prices.values().copied().collect(),
-            budget_versions: admitted.versions.budgets.clone(),
-            would_have_refused: admitted.would_have_refused.clone(),
+            admitted: Box::new(admitted.clone()),
             held: NanoUsd::ZERO,
-            may_be_hedged: admitted.hedge_after_ms.is_some(),
             expires_at: recorded.recorded_at,
             last_attempt: 0,
             failed_calls_cost: NanoUsd::ZERO,
@@ -171,8 +156,8 @@ impl OpenRequests {
         if open.stage != Stage::Held {
             return Err(format!("an outcome of a request that is {}", open.stage.as_str()));
         }
-        if depth == Depth::Gateway && (ended.model != open.model || ended.admitted_at != open.admitted_at) {
-            return Err(format!("it was admitted for {} and at another time", open.model));
+        if depth == Depth::Gateway && (ended.model != open.admitted.model || ended.admitted_at != open.admitted_at) {
+            return Err(format!("it was admitted for {} and at another time", open.admitted.model));
         }
         if ended.attempts.is_some_and(|calls| calls < open.last_attempt) {
             return Err(format!("it failed {} times and was tried less often", open.last_attempt));
