@@ -2,38 +2,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How a process counts rate limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitSharing {
-    /// Alone: the process was given no Redis.
-    Off,
-    /// The process was given a Redis, and does not serve yet: it is finding out whether it can use it.
-    Starting,
-    /// The process was given a Redis, and has never reached it: the address is wrong, or it started while Redis was away.
-    Unreached,
-    /// The process has lost its connection to Redis, or has not told it yet what it counts.
-    Disconnected,
-    /// Its Redis answers it, and accepts writes.
-    Connected,
-}
-
-impl LimitSharing {
-    const ALL: [Self; 5] = [Self::Off, Self::Starting, Self::Unreached, Self::Disconnected, Self::Connected];
-
-    /// Its name in the register.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Starting => "starting",
-            Self::Unreached => "unreached",
-            Self::Disconnected => "disconnected",
-            Self::Connected => "connected",
-        }
-    }
-
-    /// `None` for a name that a newer version may write.
-    pub(crate) fn read(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name)
+events::named! {
+    /// How a process counts rate limits. Its word is its name in the register, in which a newer version may write others.
+    pub enum LimitSharing {
+        /// Alone: the process was given no Redis.
+        Off = "off",
+        /// The process was given a Redis, and does not serve yet: it is finding out whether it can use it.
+        Starting = "starting",
+        /// The process was given a Redis, and has never reached it: the address is wrong, or it started while Redis was away.
+        Unreached = "unreached",
+        /// The process has lost its connection to Redis, or has not told it yet what it counts.
+        Disconnected = "disconnected",
+        /// Its Redis answers it, and accepts writes.
+        Connected = "connected",
     }
 }
 
@@ -60,8 +41,8 @@ mod tests {
     #[test]
     fn each_kind_has_a_name_of_its_own_and_an_unknown_name_says_nothing() {
         for sharing in LimitSharing::ALL {
-            assert_eq!(LimitSharing::read(sharing.as_str()), Some(sharing));
+            assert_eq!(LimitSharing::parse(sharing.as_str()), Some(*sharing));
         }
-        assert_eq!(LimitSharing::read("shared-in-another-way"), None);
+        assert_eq!(LimitSharing::parse("shared-in-another-way"), None);
     }
 }

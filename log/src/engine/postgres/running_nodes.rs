@@ -139,7 +139,7 @@ pub(super) async fn running(connection: &mut PgConnection) -> Result<Vec<Running
             started_at: from_micros(row.try_get(2)?),
             seen_at: from_micros(row.try_get(3)?),
             serves_requests: row.try_get(4)?,
-            limit_sharing: row.try_get::<Option<&str>, _>(5)?.and_then(LimitSharing::read),
+            limit_sharing: row.try_get::<Option<&str>, _>(5)?.and_then(LimitSharing::parse),
         })
     });
     nodes.collect()
