@@ -3,21 +3,21 @@
 //! on one.
 //!
 //! - `webhook`: the address of the webhook and the secret that signs what is sent to it.
-//! - `delivery`: one post to a webhook, of alerts and of what others send; `outbox`: from the alert to the receiver's
-//!   acknowledgement.
+//! - `delivery`: one post to a webhook, of alerts and of what others send.
 //! - `refusals`: for how long the receiver has refused what it gets.
 //!
 //! What is remembered is the position up to which all is acknowledged. Of two processes that do the work for a moment, both may
 //! send the same alert, with the same id.
 
 mod delivery;
-mod outbox;
 mod refusals;
 mod webhook;
 
 use std::time::Duration;
 
+use events::canonical::{self, CanonicalError};
 use events::event::{Event, Recorded};
+use events::time::Clock;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{LogError, PAGE_EVENTS};
@@ -27,7 +27,6 @@ use reqwest::Client;
 pub use delivery::{Delivery, DeliveryError};
 pub use webhook::{Webhook, WebhookSecret, WrongWebhook};
 
-use outbox::{NotSent, Outbox};
 use refusals::Refusals;
 
 /// The outlet that posts alerts.
@@ -39,8 +38,10 @@ pub struct BudgetAlerts {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AlertsError {
-    #[error(transparent)]
-    NotSent(#[from] NotSent),
+    #[error("position {position} was not taken: {error}")]
+    Undelivered { position: u64, error: DeliveryError },
+    #[error("position {position} cannot be written as JSON: {why}")]
+    Unwritable { position: u64, why: CanonicalError },
     #[error("cannot read the log, or remember how far it was read: {0}")]
     Log(#[from] LogError),
 }
@@ -52,11 +53,10 @@ impl Outlet for BudgetAlerts {
     type Error = AlertsError;
 
     async fn work(&mut self, role: &mut LeasedRole<'_>) -> Result<(), AlertsError> {
-        let outbox = Outbox { client: &self.client, webhook: &self.webhook, clock: role.clock };
         let mut follower = RememberedFollower::begin(role, PAGE_EVENTS).await?;
         while let Some(followed) = follower.next(role).await? {
             for recorded in followed.events().iter().filter(|recorded| is_alert(recorded)) {
-                let memory = match outbox.send(recorded).await {
+                let memory = match self.send(recorded, role.clock).await {
                     Ok(()) => RoleMemory { position: recorded.position, detail: String::new() },
                     Err(error) => give_up_or_fail(role, follower.remembered(), recorded.position, error).await?,
                 };
@@ -68,6 +68,17 @@ impl Outlet for BudgetAlerts {
     }
 }
 
+impl BudgetAlerts {
+    /// Sends an alert once.
+    async fn send(&self, recorded: &Recorded, clock: &dyn Clock) -> Result<(), AlertsError> {
+        let position = recorded.position;
+        let body = canonical::envelope(recorded).map_err(|why| AlertsError::Unwritable { position, why })?;
+        let delivery = Delivery { id: format!("alert_{position}"), content_type: "application/json", body };
+        let delivered = self.webhook.deliver(&self.client, clock.now(), delivery).await;
+        delivered.map_err(|error| AlertsError::Undelivered { position, error })
+    }
+}
+
 /// Handles a failed attempt: gives the alert up, and logs that, once the receiver has refused alerts for a day. Returns what is to be
 /// remembered then.
 ///
@@ -76,9 +87,9 @@ async fn give_up_or_fail(
     role: &LeasedRole<'_>,
     remembered: &RoleMemory,
     position: u64,
-    error: NotSent,
+    error: AlertsError,
 ) -> Result<RoleMemory, AlertsError> {
-    if error.is_refusal() {
+    if let AlertsError::Undelivered { error: DeliveryError::Refused { .. }, .. } = &error {
         let refusals = Refusals::after(remembered, position, role.clock.now());
         if refusals.are_final() {
             tracing::error!(%error, "alerts were refused for a day: this one is not sent any more");
@@ -86,7 +97,7 @@ async fn give_up_or_fail(
         }
         role.remember(refusals.memory(position - 1)).await?;
     }
-    Err(error.into())
+    Err(error)
 }
 
 const fn is_alert(recorded: &Recorded) -> bool {
