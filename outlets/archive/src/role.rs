@@ -18,8 +18,7 @@ use tokio::time::Instant;
 use crate::archive::Archive;
 use crate::archiver::{ArchiveError, Archiver, Sealed, SegmentLimits};
 use crate::newest::{LogDiffers, Newest, compare_with_log};
-use crate::read_error::ReadError;
-use crate::segment::{PackedSegment, SegmentError};
+use crate::segment::PackedSegment;
 
 /// The outlet that archives the log. Events that are not sealed when it is dropped are read again by the next archiver.
 pub struct ArchiveOutlet {
@@ -46,18 +45,6 @@ pub enum RoleError {
     Log(#[from] LogError),
     #[error("the archiver's thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
-}
-
-impl From<ReadError> for RoleError {
-    fn from(error: ReadError) -> Self {
-        Self::Archive(error.into())
-    }
-}
-
-impl From<SegmentError> for RoleError {
-    fn from(error: SegmentError) -> Self {
-        Self::Archive(error.into())
-    }
 }
 
 impl Outlet for ArchiveOutlet {
@@ -118,7 +105,7 @@ impl Work<'_, '_> {
     /// Continues the archive, if it is of this log.
     async fn begin(&self) -> Result<Archiver, RoleError> {
         let (log, archive) = (self.role.log, &self.archive);
-        let newest = archive.newest(log.head().position).await?;
+        let newest = archive.newest(log.head().position).await.map_err(ArchiveError::from)?;
         self.notice_losses(newest.as_ref()).await?;
         let (compared, found) = (archive.clone(), newest.clone());
         let read = log.read(move |reader| {
@@ -173,7 +160,7 @@ impl Work<'_, '_> {
     }
 
     async fn seal(&mut self, archiver: &mut Archiver) -> Result<Sealed, RoleError> {
-        let Some(packed) = archiver.pack()? else { return Ok(Sealed::Own) };
+        let Some(packed) = archiver.pack().map_err(ArchiveError::from)? else { return Ok(Sealed::Own) };
         if self.put(archiver, &packed).await? == Sealed::ByOther {
             return Ok(Sealed::ByOther);
         }
@@ -208,7 +195,7 @@ async fn add(
     let added = tokio::task::spawn_blocking(move || {
         let taken = archiver.add(events.iter().map(AsRef::as_ref))?;
         events.drain(..taken);
-        Ok::<_, SegmentError>((archiver, events))
+        Ok::<_, ArchiveError>((archiver, events))
     });
     Ok(added.await??)
 }
