@@ -1,7 +1,5 @@
 //! The inspection of the stream: whether it is a copy of this log, where it ends, and what its consumers should know.
 
-use std::fmt;
-
 use events::canonical;
 use events_log::role::RoleMemory;
 use events_log::{Log, PositionStatus};
@@ -22,31 +20,16 @@ pub struct Inspected {
 }
 
 /// Something that was done to the stream. The relay goes on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
+    #[error("was deleted and made again: it ends at {last}, and is filled from there")]
     MadeAgain { last: u64 },
+    #[error("was cut: it had reached {remembered}, ends at {last}, and is filled again from there")]
     Cut { last: u64, remembered: u64 },
+    #[error("was purged: it begins at {first}, so new consumers do not get what was before")]
     WithoutItsBeginning { first: u64 },
+    #[error("has lost {deleted} of its messages: they were deleted, so new consumers do not get them")]
     WithHoles { deleted: u64 },
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MadeAgain { last } => {
-                write!(f, "was deleted and made again: it ends at {last}, and is filled from there")
-            }
-            Self::Cut { last, remembered } => {
-                write!(f, "was cut: it had reached {remembered}, ends at {last}, and is filled again from there")
-            }
-            Self::WithoutItsBeginning { first } => {
-                write!(f, "was purged: it begins at {first}, so new consumers do not get what was before")
-            }
-            Self::WithHoles { deleted } => {
-                write!(f, "has lost {deleted} of its messages: they were deleted, so new consumers do not get them")
-            }
-        }
-    }
 }
 
 /// Inspects the stream, and creates it if there is none.
