@@ -41,18 +41,14 @@ impl Progress {
 
     /// The position up to which all is delivered by now.
     pub fn delivered(&mut self, now: Duration) -> u64 {
-        self.settle(now);
-        self.delivered
-    }
-
-    /// A group has ended a moment after it began.
-    fn settle(&mut self, now: Duration) {
+        // A group has ended a moment after it began.
         while let Some((began, last)) = self.written.front()
             && now.saturating_sub(*began) >= GROUP + DELIVERED_AFTER
         {
             self.delivered = *last;
             self.written.pop_front();
         }
+        self.delivered
     }
 }
 
