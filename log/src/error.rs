@@ -99,6 +99,14 @@ pub enum EngineErrorKind {
 }
 
 impl LogError {
+    /// Its text; of a stored value that cannot be read, the reason alone.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Stored(reason) => reason,
+            other => other.to_string(),
+        }
+    }
+
     /// True if the failed write may be recorded, now or later; false if it certainly is not.
     pub const fn may_be_recorded(&self) -> bool {
         match self {

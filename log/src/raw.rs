@@ -1,11 +1,14 @@
 //! The log as it is stored, however damaged: the offline check reads this and trusts no writer.
 
+use events::event::{Context, Event, Recorded, Stream, StreamKind};
 use events::ids::RequestId;
 use events::ledger::Hold;
+use events::time::from_micros;
 
 use super::LogError;
 use super::interrupt::Interrupt;
 use super::state::StoredWindow;
+use super::stored::{read_context, stored};
 
 /// The positions after `after`, up to `until`. A damaged log may have some below 1.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ pub trait RawReader {
         &self,
         positions: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
+        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
     ) -> Result<(), LogError>;
 
     /// Visits the next entries of the unique index over streams, at most `entries_max`, and returns their number. `None` if
@@ -71,18 +74,65 @@ pub enum StateRow<'a> {
     OpenHold(Result<(RequestId, Hold), LogError>),
 }
 
-/// An event as it is stored.
-pub struct RawEvent<'a> {
+/// An event as it is stored. Each text is itself, or where it is.
+pub struct RawEvent<T> {
     pub recorded_at_micros: i64,
     pub sequence: u64,
-    pub stream_kind: &'a str,
-    pub stream_id: &'a str,
-    pub name: &'a str,
-    pub version: &'a str,
-    pub payload: &'a str,
-    pub context: &'a str,
+    pub stream_kind: T,
+    pub stream_id: T,
+    pub name: T,
+    pub version: T,
+    pub payload: T,
+    pub context: T,
     /// True if the context was stored without the request, which is the stream.
     pub is_without_request: bool,
+}
+
+impl<T> RawEvent<T> {
+    /// The event with each of its texts mapped.
+    pub(crate) fn map<U>(&self, mut text: impl FnMut(&T) -> U) -> RawEvent<U> {
+        RawEvent {
+            recorded_at_micros: self.recorded_at_micros,
+            sequence: self.sequence,
+            stream_kind: text(&self.stream_kind),
+            stream_id: text(&self.stream_id),
+            name: text(&self.name),
+            version: text(&self.version),
+            payload: text(&self.payload),
+            context: text(&self.context),
+            is_without_request: self.is_without_request,
+        }
+    }
+}
+
+impl RawEvent<&str> {
+    /// The event at this position, with the context that is stored for it.
+    pub(crate) fn decode(&self, position: u64) -> Result<Recorded, LogError> {
+        self.in_context(position, read_context(self.context)?)
+    }
+
+    /// The event at this position, whose stored context is this one.
+    pub(crate) fn in_context(&self, position: u64, context: Context) -> Result<Recorded, LogError> {
+        if !self.is_without_request {
+            return self.in_whole_context(position, context);
+        }
+        self.in_whole_context(position, context.in_request(self.stream_id.parse().map_err(stored)?))
+    }
+
+    /// The event at this position in this context, which has its request.
+    pub(crate) fn in_whole_context(&self, position: u64, context: Context) -> Result<Recorded, LogError> {
+        let Self { stream_kind, stream_id, version, .. } = *self;
+        let kind = StreamKind::parse(stream_kind).ok_or_else(|| stored(format!("stream kind {stream_kind}")))?;
+        let version = version.parse().map_err(|_| stored(format!("event version {version:?}")))?;
+        Ok(Recorded {
+            position,
+            recorded_at: from_micros(self.recorded_at_micros),
+            stream: Stream { kind, id: stream_id.to_owned() },
+            sequence: self.sequence,
+            context,
+            event: Event::decode(self.name, version, self.payload)?,
+        })
+    }
 }
 
 /// An entry of the unique index over streams.

@@ -2,15 +2,31 @@
 //! reading them, so there is one place that writes and reads each.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
 use events::event::hold::BudgetWindow;
-use events::event::{Recorded, StreamKind};
+use events::event::{Context, Recorded, StreamKind};
 use events::fraction::Fraction;
 use events::ledger::Balances;
 use events::time::from_micros;
 
 use super::LogError;
+
+/// The error for a stored value that cannot be read, or a value that cannot be stored.
+pub(super) fn stored(error: impl Display) -> LogError {
+    LogError::Stored(error.to_string())
+}
+
+/// A position, or a number of rows, as databases take it.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A stored context, which is JSON.
+pub(super) fn read_context(json: &str) -> Result<Context, LogError> {
+    serde_json::from_str(json).map_err(stored)
+}
 
 /// The announced fractions of a window as one text, such as `0.5,0.8`.
 pub(super) fn stored_announced(balances: &Balances, window: &BudgetWindow) -> String {
@@ -33,8 +49,8 @@ pub(super) fn read_window_start(stored: i64) -> Option<DateTime<Utc>> {
 }
 
 /// Parses a stored id, number or fraction.
-pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LogError> {
-    text.parse().map_err(|error| LogError::Stored(format!("{text}: {error}")))
+pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> Result<T, LogError> {
+    text.parse().map_err(|error| stored(format!("{text}: {error}")))
 }
 
 /// True if the context's request is the event's stream: such a context is stored once for all its requests, without the

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use events::event::{Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Context, Recorded, Stream, StreamKind};
 use events::ids::RequestId;
-use events::time::from_micros;
 use serde::Deserialize;
 
 use super::VerifyError;
@@ -43,17 +42,8 @@ pub(super) struct RawPage {
     histories: Histories,
 }
 
-struct RawRow {
-    recorded_at: i64,
-    sequence: u64,
-    kind: Range<usize>,
-    id: Range<usize>,
-    name: Range<usize>,
-    version: Range<usize>,
-    payload: Range<usize>,
-    context: Range<usize>,
-    is_without_request: bool,
-}
+/// A row, whose texts are parts of the page's.
+type RawRow = RawEvent<Range<usize>>;
 
 /// The channels of full pages, and of used ones whose memory can be reused.
 pub(super) struct Exchange<'a> {
@@ -107,7 +97,7 @@ fn histories(reader: &dyn Reader, page: &RawPage) -> Histories {
     let history = |(position, row): &(u64, Result<RawRow, String>)| {
         let row = row.as_ref().ok()?;
         let mut history = match page.text(&row.name) {
-            CORRECTION => of_adjusted(reader, page.text(&row.id), page.text(&row.payload)),
+            CORRECTION => of_adjusted(reader, page.text(&row.stream_id), page.text(&row.payload)),
             ADMISSION => of_copied(reader, page.text(&row.payload))?,
             _ => return None,
         };
@@ -153,26 +143,12 @@ impl RawPage {
         self.text.clear();
         reader.raw_events(StoredPositions { after, until: head }, PAGE, &mut |position, event| {
             let row = match u64::try_from(position) {
-                Ok(position) => (position, event.map(|event| self.copy_event(&event))),
+                Ok(position) => (position, event.map(|event| event.map(|text| self.copy(text)))),
                 // Positions begin at 1: a row below is reported in the place of the first.
                 Err(_) => (0, Err(format!("there is no position {position}"))),
             };
             self.rows.push(row);
         })
-    }
-
-    fn copy_event(&mut self, event: &RawEvent<'_>) -> RawRow {
-        RawRow {
-            recorded_at: event.recorded_at_micros,
-            sequence: event.sequence,
-            kind: self.copy(event.stream_kind),
-            id: self.copy(event.stream_id),
-            name: self.copy(event.name),
-            version: self.copy(event.version),
-            payload: self.copy(event.payload),
-            context: self.copy(event.context),
-            is_without_request: event.is_without_request,
-        }
     }
 
     fn copy(&mut self, text: &str) -> Range<usize> {
@@ -196,19 +172,8 @@ impl RawPage {
     }
 
     fn event(&self, position: u64, row: &RawRow, before: &mut Option<ParsedContext>) -> Result<Recorded, String> {
-        let kind = self.text(&row.kind);
-        let kind = StreamKind::parse(kind).ok_or_else(|| format!("stream kind {kind}"))?;
-        let version = self.text(&row.version);
-        let version = version.parse().map_err(|_| format!("event version {version:?}"))?;
-        let event = Event::decode(self.text(&row.name), version, self.text(&row.payload));
-        Ok(Recorded {
-            position,
-            recorded_at: from_micros(row.recorded_at),
-            stream: Stream { kind, id: self.text(&row.id).to_owned() },
-            sequence: row.sequence,
-            context: self.context(row, before)?,
-            event: event.map_err(|error| error.to_string())?,
-        })
+        let context = self.context(row, before)?;
+        row.map(|range| self.text(range)).in_whole_context(position, context).map_err(LogError::reason)
     }
 
     /// Parses the context of a row. Consecutive events often have the same one, which is parsed once.
@@ -222,8 +187,9 @@ impl RawPage {
         if !row.is_without_request {
             return Ok(context);
         }
-        let id = self.text(&row.id);
-        let request = id.parse().map_err(|error| format!("on the stream {}-{id}: {error}", self.text(&row.kind)))?;
+        let id = self.text(&row.stream_id);
+        let request =
+            id.parse().map_err(|error| format!("on the stream {}-{id}: {error}", self.text(&row.stream_kind)))?;
         Ok(context.in_request(request))
     }
 }

@@ -9,10 +9,10 @@ use events::ledger::{Amounts, Balances, Hold};
 
 use super::VerifyError;
 use super::owners::Owners;
+use crate::Reader;
 use crate::owners::Owner;
 use crate::raw::StateRow;
 use crate::state::StoredWindow;
-use crate::{LogError, Reader};
 
 /// The stored state when the check began.
 #[derive(Default)]
@@ -39,10 +39,7 @@ impl StoredState {
             }
             StateRow::OpenHold(Ok((request, hold))) => drop(state.open_holds.insert(request, hold)),
             StateRow::Balance(Err(error)) | StateRow::OpenHold(Err(error)) => {
-                state.unreadable = Some(match error {
-                    LogError::Stored(reason) => reason,
-                    other => other.to_string(),
-                });
+                state.unreadable = Some(error.reason());
             }
         })?;
         (state.head, state.state_at) = (positions.head, positions.state_at);

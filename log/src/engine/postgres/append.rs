@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 use super::batch::{Batch, BatchPlace, without_events};
 use super::error::{is_about_connection, unavailable};
-use super::read::{Tip, signed, unsigned};
+use super::read::{Tip, unsigned};
 use super::statement::Statement;
 use super::{PostgresEngine, side};
 use crate::draft::{Draft, StateRows};
 use crate::engine::AppendOutcome;
+use crate::stored::signed;
 use crate::{EngineError, EngineErrorKind, LogError, SideRow};
 
 /// How long after it was first sent a statement is sent again whose answer was lost: shorter than callers wait.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::clock_limits::ClockLimits;
 use super::contexts::{NewContexts, PostgresContexts, StoredContext};
-use super::read::{Tip, signed, stored};
+use super::read::Tip;
 use super::state;
 use super::statement::Statement;
 use super::turn;
@@ -18,6 +18,7 @@ use crate::LogError;
 use crate::draft::{Draft, StateRows};
 use crate::facts::{Claim, ClaimedKey};
 use crate::side::ReplyKey;
+use crate::stored::{signed, stored};
 
 const GATE: &str = "
 WITH gate AS (

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use crate::LogError;
-use crate::stored::is_of_its_request;
+use crate::stored::{is_of_its_request, stored};
 
 /// At this number of contexts in memory all are forgotten, and sent or read again when they are needed.
 pub(super) const KEPT_MAX: usize = 4096;
@@ -94,6 +94,6 @@ pub(super) fn name_of(text: &str) -> Uuid {
 
 fn json(context: &Context) -> Result<String, LogError> {
     let mut json = Vec::with_capacity(300);
-    compact_json::write(&mut json, context).map_err(|error| LogError::Stored(error.to_string()))?;
-    String::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
+    compact_json::write(&mut json, context).map_err(stored)?;
+    String::from_utf8(json).map_err(stored)
 }

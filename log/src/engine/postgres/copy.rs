@@ -17,11 +17,11 @@ use uuid::Uuid;
 use super::contexts::name_of;
 use super::database::DatabaseAddress;
 use super::error::is_about_connection;
-use super::read::stored;
 use super::session::{CONNECT_MAX, within};
 use super::unusable::UnusableReason;
 use super::{running_nodes, schema, side};
 use crate::engine::sqlite;
+use crate::stored::stored;
 use crate::{EngineError, EngineErrorKind, LogError, SideRow};
 
 /// Events in one batch of the shared ledger, and rows in one statement.

@@ -10,14 +10,14 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresEngine;
-use super::read::{SELECT_EVENTS, recorded, signed, stored, unsigned};
+use super::read::{SELECT_EVENTS, recorded, unsigned};
 use super::running_nodes::was_seen_lately;
 use super::statement::Statement;
 use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, WantedFacts};
 use crate::hold_history::HoldHistory;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::side::ReplyKey;
-use crate::stored::parsed;
+use crate::stored::{parsed, signed, stored};
 use crate::{LogError, Name, StoredReply};
 
 /// The log's last position. All parts have its columns: those of an event, of which each part uses what it needs; what was

@@ -1,11 +1,13 @@
 //! Reads of events that both the writer's session and the readers need.
 
-use events::event::{Context, Event, Recorded, Stream, StreamKind};
+use events::event::Recorded;
 use events::time::from_micros;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
+use crate::raw::RawEvent;
+use crate::stored::stored;
 use crate::{Head, LogError};
 
 /// Selects events, with the columns that [`recorded`] reads. A condition and an order follow.
@@ -57,56 +59,24 @@ pub(super) async fn checkpoint(connection: &mut PgConnection) -> Result<u64, sql
 
 /// The event in a row of [`SELECT_EVENTS`].
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, LogError> {
-    match row.try_get::<Option<&str>, _>(9)? {
-        Some(shared) => of_its_request(row, read_context(shared)?),
-        None => with_its_context(row),
-    }
+    raw_event(row, row.try_get(9)?)?.decode(unsigned(row.try_get(0)?))
 }
 
-/// The event in a row whose context, `shared`, is stored once for many requests.
-pub(super) fn of_its_request(row: &PgRow, shared: Context) -> Result<Recorded, LogError> {
-    let stream = stream(row)?;
-    let context = shared.in_request(stream.id.parse().map_err(stored)?);
-    in_context(row, stream, context)
-}
-
-/// The event in a row with its whole context.
-pub(super) fn with_its_context(row: &PgRow) -> Result<Recorded, LogError> {
-    let whole: Option<&str> = row.try_get(8)?;
-    let context = read_context(whole.ok_or_else(|| stored("an event without its context"))?)?;
-    in_context(row, stream(row)?, context)
-}
-
-fn stream(row: &PgRow) -> Result<Stream, LogError> {
-    let kind: &str = row.try_get(2)?;
-    let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
-    Ok(Stream { kind, id: row.try_get(3)? })
-}
-
-fn in_context(row: &PgRow, stream: Stream, context: Context) -> Result<Recorded, LogError> {
-    let version: &str = row.try_get(6)?;
-    let version = version.parse().map_err(|_| LogError::Stored(format!("event version {version:?}")))?;
-    Ok(Recorded {
-        position: unsigned(row.try_get(0)?),
-        recorded_at: from_micros(row.try_get(1)?),
+/// The event in a row, as it is stored. `shared` is its context if that is stored once for many requests.
+pub(super) fn raw_event<'a>(row: &'a PgRow, shared: Option<&'a str>) -> Result<RawEvent<&'a str>, LogError> {
+    let context = shared.map_or_else(|| row.try_get(8), |shared| Ok(Some(shared)))?;
+    Ok(RawEvent {
+        recorded_at_micros: row.try_get(1)?,
+        stream_kind: row.try_get(2)?,
+        stream_id: row.try_get(3)?,
         sequence: unsigned(row.try_get(4)?),
-        context,
-        stream,
-        event: Event::decode(row.try_get(5)?, version, row.try_get(7)?)?,
+        name: row.try_get(5)?,
+        version: row.try_get(6)?,
+        payload: row.try_get(7)?,
+        // Null if the shared context is missing: the event then cannot be read.
+        context: context.ok_or_else(|| stored("an event without its context"))?,
+        is_without_request: shared.is_some(),
     })
-}
-
-pub(super) fn read_context(json: &str) -> Result<Context, LogError> {
-    serde_json::from_str(json).map_err(stored)
-}
-
-pub(super) fn stored(error: impl std::fmt::Display) -> LogError {
-    LogError::Stored(error.to_string())
-}
-
-/// A position as the database stores it.
-pub(super) fn signed(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// A position from the database, which checks that none is negative.

@@ -16,13 +16,14 @@ use sqlx::{Arguments, Postgres, QueryBuilder, Row};
 
 use super::connections::Connections;
 use super::database::DatabaseAddress;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, tip, unsigned};
 use super::state::read_state;
 use super::{running_nodes, schema};
 use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
 use crate::readers::{OpenReader, Purpose};
+use crate::stored::{signed, stored};
 use crate::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
     RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
@@ -87,7 +88,7 @@ impl Reader for PostgresReader {
     fn after(&self, position: u64, limit: usize) -> Result<Vec<Recorded>, LogError> {
         let sql = format!("{SELECT_EVENTS} WHERE position > $1 ORDER BY position LIMIT $2");
         self.read(async |connection| {
-            let query = sqlx::query(&sql).bind(signed(position)).bind(limit_of(limit));
+            let query = sqlx::query(&sql).bind(signed(position)).bind(signed(limit as u64));
             all(query.fetch_all(connection).await?, recorded)
         })
     }
@@ -282,7 +283,7 @@ impl Reader for PostgresReader {
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {
         const SQL: &str = "SELECT subject FROM ledger.personal_data WHERE name = $1 ORDER BY subject LIMIT $2";
         self.read(async |connection| {
-            let query = sqlx::query_scalar(SQL).bind(name).bind(limit_of(limit));
+            let query = sqlx::query_scalar(SQL).bind(name).bind(signed(limit as u64));
             let subjects: Vec<String> = query.fetch_all(connection).await?;
             Ok(subjects.iter().filter_map(|subject| subject.parse().ok()).collect())
         })
@@ -373,7 +374,7 @@ async fn scan(
         query.push(" AND ").push(IS_ADMINISTRATION);
     }
     push_conditions(&mut query, filter, "c.context");
-    query.push(" ORDER BY position LIMIT ").push_bind(limit_of(limit));
+    query.push(" ORDER BY position LIMIT ").push_bind(signed(limit as u64));
     all(query.build().fetch_all(connection).await?, recorded)
 }
 
@@ -400,7 +401,7 @@ async fn in_blocks(
     values.add(signed(until)).map_err(sqlx::Error::Encode)?;
     let mut query = QueryBuilder::with_arguments(SELECT_OWNED, values);
     push_conditions(&mut query, filter, "shared");
-    query.push(" ORDER BY block, position LIMIT ").push_bind(limit_of(limit));
+    query.push(" ORDER BY block, position LIMIT ").push_bind(signed(limit as u64));
     all(query.build().fetch_all(connection).await?, recorded)
 }
 
@@ -424,10 +425,6 @@ fn push_conditions(query: &mut QueryBuilder<'_, Postgres>, filter: &EventFilter,
 /// Reads every row.
 pub(super) fn all<T>(rows: Vec<PgRow>, read: impl Fn(&PgRow) -> Result<T, LogError>) -> Result<Vec<T>, LogError> {
     rows.iter().map(read).collect()
-}
-
-fn limit_of(rows_max: usize) -> i64 {
-    i64::try_from(rows_max).unwrap_or(i64::MAX)
 }
 
 fn stored_reply(row: &PgRow) -> Result<StoredReply, LogError> {

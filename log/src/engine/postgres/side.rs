@@ -5,7 +5,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{Postgres, query};
 
-use super::read::signed;
+use crate::stored::signed;
 use crate::{Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT INTO ledger.names (kind, scope, name, owner) VALUES ($1, $2, $3, $4)

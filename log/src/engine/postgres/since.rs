@@ -10,10 +10,11 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::PostgresEngine;
-use super::read::{self, Tip, stored, tip, unsigned};
+use super::read::{Tip, raw_event, tip, unsigned};
 use crate::LogError;
 use crate::engine::EventPage;
 use crate::follow::AppendedBy;
+use crate::stored::{read_context, stored};
 
 /// The positions within which the batches of a page begin.
 const PAGE_POSITIONS: i64 = 1000;
@@ -111,17 +112,18 @@ impl PostgresEngine {
         let rows = self.session.run(async |connection| {
             sqlx::query_as::<_, (Uuid, String)>(SELECT_CONTEXTS).bind(unknown).fetch_all(connection).await
         })?;
-        rows.into_iter().map(|(name, json)| Ok((name, read::read_context(&json)?))).collect()
+        rows.into_iter().map(|(name, json)| Ok((name, read_context(&json)?))).collect()
     }
 
     /// The event in a row. Its context is known, or among these.
     fn recorded(&self, row: &PgRow, contexts: &HashMap<Uuid, Context>) -> Result<Recorded, LogError> {
+        let position = unsigned(row.try_get(0)?);
         match row.try_get::<Option<Uuid>, _>(9)? {
-            None => read::with_its_context(row),
+            None => raw_event(row, None)?.decode(position),
             Some(name) => {
                 let shared = self.contexts.named(name).or_else(|| contexts.get(&name));
                 let shared = shared.ok_or_else(|| stored(format!("there is no context {name}")))?;
-                read::of_its_request(row, shared.clone())
+                raw_event(row, Some(""))?.in_context(position, shared.clone())
             }
         }
     }

@@ -14,13 +14,13 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::PostgresEngine;
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, signed, stored, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, recorded, tip, unsigned};
 use super::statement::Statement;
 use crate::LogError;
 use crate::draft::{Draft, StateRows};
 use crate::owners::{Owner, OwnerBlocks, block_of};
 use crate::state::{Folded, State, StoredWindow, fold_page, touched_windows};
-use crate::stored::{parsed, read_announced, read_window_start, stored_announced, stored_window_start};
+use crate::stored::{parsed, read_announced, read_window_start, signed, stored, stored_announced, stored_window_start};
 
 /// Events that are folded at a time.
 const PAGE: i64 = 1000;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::PostgresEngine;
 use crate::LogError;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
+use crate::stored::signed;
 
 /// Skips rows that somebody is writing: waiting for them while holding others could end in a deadlock.
 const FORGET_REPLIES: &str = "DELETE FROM ledger.idempotency WHERE (scope, key) IN
@@ -17,7 +18,7 @@ const FORGET_CLAIMS: &str = "DELETE FROM ledger.inference_keys WHERE (tenant, ke
 impl PostgresEngine {
     pub(super) fn forget_keys(&mut self, now: DateTime<Utc>, rows_max: usize) -> Result<bool, LogError> {
         let until = (now - IDEMPOTENCY_KEPT).timestamp_micros();
-        let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+        let limit = signed(rows_max as u64);
         let (replies, claims) = self.session.run(async |connection| {
             let replies = sqlx::query(FORGET_REPLIES).bind(until).bind(limit).execute(&mut *connection).await?;
             let claims = sqlx::query(FORGET_CLAIMS).bind(until).bind(limit).execute(connection).await?;

@@ -3,12 +3,13 @@
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, signed, tip, unsigned};
+use super::read::{IS_ADMINISTRATION, SELECT_EVENTS, checkpoint, in_snapshot, raw_event, tip, unsigned};
 use super::reader::PostgresReader;
 use super::state::{SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
 use crate::interrupt::Interrupt;
 use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
+use crate::stored::{signed, stored};
 
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM ledger.owner_blocks ORDER BY owner, block";
 const SELECT_STREAMS: &str = include_str!("sql/select_streams.sql");
@@ -48,16 +49,15 @@ impl RawReader for PostgresReader {
         &self,
         StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
+        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
     ) -> Result<(), LogError> {
         let sql = format!("{SELECT_EVENTS} WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3");
-        let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
         let rows = self.read(async |connection| {
-            let query = sqlx::query(&sql).bind(after).bind(signed(until)).bind(rows_max);
+            let query = sqlx::query(&sql).bind(after).bind(signed(until)).bind(signed(rows_max as u64));
             Ok(query.fetch_all(connection).await?)
         })?;
         for row in &rows {
-            take(row.try_get(0)?, raw_event(row));
+            take(row.try_get(0)?, checked_event(row));
         }
         Ok(())
     }
@@ -68,14 +68,13 @@ impl RawReader for PostgresReader {
         entries_max: usize,
         take: &mut dyn FnMut(&str, &str, i64, i64),
     ) -> Result<Option<usize>, LogError> {
-        let entries_max = i64::try_from(entries_max).unwrap_or(i64::MAX);
         let rows = self.read_at_once(async |reading| {
             if !has_index(reading, STREAMS).await? {
                 return Ok(None);
             }
             sqlx::raw_sql(BY_INDEX).execute(&mut *reading).await?;
             let query = sqlx::query(SELECT_STREAMS).bind(&after.id).bind(&after.kind).bind(after.sequence);
-            Ok(Some(query.bind(entries_max).fetch_all(&mut *reading).await?))
+            Ok(Some(query.bind(signed(entries_max as u64)).fetch_all(&mut *reading).await?))
         })?;
         let Some(rows) = rows else { return Ok(None) };
         for row in &rows {
@@ -98,7 +97,7 @@ impl RawReader for PostgresReader {
             );
             let entries = self.read_at_once(async |reading| {
                 if !has_index(reading, index).await? {
-                    return Err(LogError::Stored(format!("there is no index {index}")));
+                    return Err(stored(format!("there is no index {index}")));
                 }
                 sqlx::raw_sql(BY_INDEX).execute(&mut *reading).await?;
                 let row = sqlx::query(&sql).bind(signed(until)).fetch_one(&mut *reading).await?;
@@ -152,24 +151,9 @@ async fn has_index(connection: &mut PgConnection, index: &str) -> Result<bool, L
     Ok(sqlx::query_scalar(HAS_INDEX).bind(index).fetch_one(connection).await?)
 }
 
-fn raw_event(row: &PgRow) -> Result<RawEvent<'_>, String> {
+fn checked_event(row: &PgRow) -> Result<RawEvent<&str>, String> {
     let sequence: i64 = row.try_get(4).map_err(|error| error.to_string())?;
-    let sequence = u64::try_from(sequence).map_err(|_| format!("there is no sequence {sequence}"))?;
-    stored_event(row, sequence).map_err(|error| error.to_string())
-}
-
-fn stored_event(row: &PgRow, sequence: u64) -> Result<RawEvent<'_>, sqlx::Error> {
-    let shared: Option<&str> = row.try_get(9)?;
-    Ok(RawEvent {
-        recorded_at_micros: row.try_get(1)?,
-        stream_kind: row.try_get(2)?,
-        stream_id: row.try_get(3)?,
-        sequence,
-        name: row.try_get(5)?,
-        version: row.try_get(6)?,
-        payload: row.try_get(7)?,
-        // Null if the shared context is missing: the event then cannot be read.
-        context: shared.map_or_else(|| row.try_get(8), Ok)?,
-        is_without_request: shared.is_some(),
-    })
+    u64::try_from(sequence).map_err(|_| format!("there is no sequence {sequence}"))?;
+    let shared = row.try_get(9).map_err(|error| error.to_string())?;
+    raw_event(row, shared).map_err(|error| error.to_string())
 }

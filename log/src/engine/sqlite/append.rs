@@ -11,7 +11,7 @@ use crate::engine::AppendOutcome;
 use crate::facts::{Claim, ClaimedKey};
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::side::ReplyKey;
-use crate::stored::is_of_its_request;
+use crate::stored::{is_of_its_request, stored};
 use crate::{LogError, StoredReply};
 
 const INSERT_EVENT: &str = include_str!("sql/insert_event.sql");
@@ -131,7 +131,7 @@ impl<'a> Json<'a> {
         recorded: &'a Recorded,
     ) -> Result<(&str, &str), LogError> {
         self.payload.clear();
-        recorded.event.write_payload(&mut self.payload).map_err(|error| LogError::Stored(error.to_string()))?;
+        recorded.event.write_payload(&mut self.payload).map_err(stored)?;
         let now = (is_of_its_request(recorded), &recorded.context);
         if self.before != Some(now) {
             self.metadata.clear();

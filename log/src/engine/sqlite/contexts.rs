@@ -7,6 +7,7 @@ use events::ids::IdMap;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::LogError;
+use crate::stored::stored;
 
 const SELECT: &str = "SELECT number FROM contexts WHERE context = ?1";
 const INSERT: &str = "INSERT INTO contexts (context) VALUES (?1)";
@@ -44,8 +45,8 @@ impl SqliteContexts {
         let mut json = Vec::with_capacity(300);
         write_json(&mut json, &context)?;
         let json = text(&json)?;
-        let stored = connection.prepare_cached(SELECT)?.query_row([json], |row| row.get(0)).optional()?;
-        let number = match stored {
+        let found = connection.prepare_cached(SELECT)?.query_row([json], |row| row.get(0)).optional()?;
+        let number = match found {
             Some(number) => number,
             None => connection.prepare_cached(INSERT)?.insert([json])?,
         };
@@ -63,9 +64,9 @@ impl SqliteContexts {
 }
 
 pub(super) fn text(json: &[u8]) -> Result<&str, LogError> {
-    std::str::from_utf8(json).map_err(|error| LogError::Stored(error.to_string()))
+    std::str::from_utf8(json).map_err(stored)
 }
 
 fn write_json(out: &mut Vec<u8>, context: &Context) -> Result<(), LogError> {
-    compact_json::write(out, context).map_err(|error| LogError::Stored(error.to_string()))
+    compact_json::write(out, context).map_err(stored)
 }

@@ -1,9 +1,10 @@
 //! Reads of events that both the writer's connection and the readers' need.
 
-use events::event::{Context, Event, Recorded, Stream, StreamKind};
+use events::event::{Recorded, Stream, StreamKind};
 use events::time::from_micros;
 use rusqlite::{Connection, Params, Row, params};
 
+use crate::raw::RawEvent;
 use crate::{Head, LogError, StoredReply};
 
 pub(super) const SELECT_EVENTS: &str = include_str!("sql/select_events.sql");
@@ -54,10 +55,6 @@ pub(super) fn idempotent_reply(
     })
 }
 
-pub(super) fn signed(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
-}
-
 /// The first row of a statement, if there is any.
 pub(super) fn one<T>(
     connection: &Connection,
@@ -89,29 +86,23 @@ pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, rusql
     Ok(row.get_ref(column)?.as_str()?)
 }
 
-fn read_context(json: &str) -> Result<Context, LogError> {
-    serde_json::from_str(json).map_err(stored)
-}
-
-fn stored(error: impl std::fmt::Display) -> LogError {
-    LogError::Stored(error.to_string())
-}
-
+/// The event in a row of [`SELECT_EVENTS`].
 pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, LogError> {
-    let kind = text(row, 2)?;
-    let kind = StreamKind::parse(kind).ok_or_else(|| LogError::Stored(format!("stream kind {kind}")))?;
-    let version = text(row, 6)?.parse().map_err(|_| LogError::Stored(format!("event version {:?}", text(row, 6))))?;
-    let stream = Stream { kind, id: row.get(3)? };
-    let context = match row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)? {
-        Some(shared) => read_context(shared)?.in_request(stream.id.parse().map_err(stored)?),
-        None => read_context(text(row, 8)?)?,
-    };
-    Ok(Recorded {
-        position: row.get(0)?,
-        recorded_at: from_micros(row.get(1)?),
+    raw_event(row)?.decode(row.get(0)?)
+}
+
+/// The event in such a row, as it is stored.
+pub(super) fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<&'a str>, rusqlite::Error> {
+    let shared = row.get_ref(9)?.as_str_or_null()?;
+    Ok(RawEvent {
+        recorded_at_micros: row.get(1)?,
+        stream_kind: text(row, 2)?,
+        stream_id: text(row, 3)?,
         sequence: row.get(4)?,
-        context,
-        stream,
-        event: Event::decode(text(row, 5)?, version, text(row, 7)?)?,
+        name: text(row, 5)?,
+        version: text(row, 6)?,
+        payload: text(row, 7)?,
+        context: shared.map_or_else(|| text(row, 8), Ok)?,
+        is_without_request: shared.is_some(),
     })
 }

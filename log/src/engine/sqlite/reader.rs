@@ -14,12 +14,13 @@ use rusqlite::types::{ToSql, Value as SqlValue};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::read::{
-    SELECT_ADMINISTRATION, SELECT_EVENTS, after, all, checkpoint, head, idempotent_reply, one, recorded, signed, stream,
+    SELECT_ADMINISTRATION, SELECT_EVENTS, after, all, checkpoint, head, idempotent_reply, one, recorded, stream,
 };
 use super::state::read_state;
 use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
+use crate::stored::signed;
 use crate::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
     RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
@@ -115,7 +116,7 @@ impl SqliteReader {
             }
         }
         sql.push_str(&format!(" ORDER BY {order} LIMIT ?"));
-        values.push(i64::try_from(limit).unwrap_or(i64::MAX).into());
+        values.push(signed(limit as u64).into());
         all(&self.connection, &sql, params_from_iter(values), recorded)
     }
 

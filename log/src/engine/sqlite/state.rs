@@ -17,7 +17,7 @@ use crate::draft::{Draft, StateRows};
 use crate::owners::{Owner, OwnerBlocks, block_of};
 use crate::state::StoredWindow;
 use crate::state::{State, fold_page};
-use crate::stored::{parsed, read_announced, read_window_start, stored_announced, stored_window_start};
+use crate::stored::{parsed, read_announced, read_window_start, stored, stored_announced, stored_window_start};
 
 const SELECT_BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances
                                WHERE window_start = -1 OR window_start >= ?1 OR held <> 0";
@@ -132,7 +132,7 @@ pub(super) fn write(connection: &Connection, draft: &Draft, rows: &StateRows<'_>
     let mut insert = connection.prepare_cached(INSERT_OPEN_HOLD)?;
     for request in &changes.opened {
         let Some(hold) = balances.open_hold(*request) else { continue };
-        let json = serde_json::to_string(hold).map_err(|error| LogError::Stored(error.to_string()))?;
+        let json = serde_json::to_string(hold).map_err(stored)?;
         insert.execute(params![request.to_string(), hold.held.nanos(), hold.expires_at.timestamp_micros(), json])?;
     }
     let mut insert = connection.prepare_cached(INSERT_BLOCK)?;

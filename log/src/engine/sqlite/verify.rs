@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::interrupt::interruptible;
-use super::read::{all, checkpoint, text};
+use super::read::{all, checkpoint, raw_event, text};
 use super::reader::SqliteReader;
 use super::state::{SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
@@ -55,7 +55,7 @@ impl RawReader for SqliteReader {
         &self,
         StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<'_>, String>),
+        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
     ) -> Result<(), LogError> {
         let visited = all(&self.connection, SELECT_PAGE, params![after, until, rows_max], |row| {
             take(row.get(0)?, raw_event(row).map_err(|error| error.to_string()));
@@ -117,21 +117,6 @@ impl RawReader for SqliteReader {
         const FOR_EVER: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
         Ok(self.connection.query_row(FOR_EVER, [], |row| row.get(0))?)
     }
-}
-
-fn raw_event<'a>(row: &'a Row<'_>) -> Result<RawEvent<'a>, rusqlite::Error> {
-    let shared = row.get_ref(9)?.as_str_or_null()?;
-    Ok(RawEvent {
-        recorded_at_micros: row.get(1)?,
-        stream_kind: text(row, 2)?,
-        stream_id: text(row, 3)?,
-        sequence: row.get(4)?,
-        name: text(row, 5)?,
-        version: text(row, 6)?,
-        payload: text(row, 7)?,
-        context: shared.map_or_else(|| text(row, 8), Ok)?,
-        is_without_request: shared.is_some(),
-    })
 }
 
 fn damage(connection: &Connection, table: &str) -> Option<String> {
