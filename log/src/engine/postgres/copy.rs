@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection as Ledger;
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection as Ledger, Row};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Connection, Postgres};
@@ -247,10 +247,7 @@ async fn copy_events(
         let mut rows = select.query([written, until])?;
         let mut columns = Columns::of(events);
         while let Some(row) = rows.next()? {
-            columns.push(|nth, Column { data_type, .. }| match (data_type.as_str(), row.get_ref(nth)?) {
-                ("uuid", ValueRef::Integer(number)) => Ok(Value::Uuid(names.get(&number).copied())),
-                (_, value) => Ok(Value::Stored(value)),
-            })?;
+            columns.push(row, &names)?;
         }
         if columns.rows as i64 != until - written {
             return Err(stored(format!("positions are missing after {written}: run `ledgerway verify`")));
@@ -276,10 +273,7 @@ async fn copy_table(ledger: &Ledger, copy: &mut CopyTransaction<'_>, table: &Tab
     let mut rows = select.query([])?;
     let mut columns = Columns::of(table);
     while let Some(row) = rows.next()? {
-        columns.push(|nth, Column { data_type, .. }| match data_type.as_str() {
-            "uuid" => Ok(Value::Uuid(Some(name_of(row.get_ref(nth)?.as_str().map_err(stored)?)))),
-            _ => Ok(Value::Stored(row.get_ref(nth)?)),
-        })?;
+        columns.push(row, &HashMap::new())?;
         if columns.rows == ROWS {
             std::mem::replace(&mut columns, Columns::of(table)).insert(copy).await?;
         }
@@ -305,12 +299,6 @@ fn embedded_in_event(name: &str) -> &str {
         "context" => "number",
         name => name,
     }
-}
-
-/// A value of a row.
-enum Value<'a> {
-    Stored(ValueRef<'a>),
-    Uuid(Option<Uuid>),
 }
 
 /// The rows of one statement, by column.
@@ -339,24 +327,18 @@ impl<'a> Columns<'a> {
         Self { table, values: table.columns.iter().map(array).collect(), rows: 0 }
     }
 
-    /// Adds a row, whose columns `value` reads.
-    fn push<'row>(&mut self, value: impl Fn(usize, &Column) -> Result<Value<'row>, LogError>) -> Result<(), LogError> {
-        for (number, (column, values)) in self.table.columns.iter().zip(&mut self.values).enumerate() {
-            match (values, value(number, column)?) {
-                (Array::Uuid(values), Value::Uuid(name)) => values.push(name),
-                (Array::Uuid(values), Value::Stored(ValueRef::Null)) => values.push(None),
-                (Array::Text(values), Value::Stored(value)) => {
-                    values.push(value.as_str_or_null().map_err(stored)?.map(str::to_owned));
-                }
-                (Array::Integer(values), Value::Stored(value)) => {
-                    values.push(value.as_i64_or_null().map_err(stored)?);
-                }
-                (Array::Bytes(values), Value::Stored(value)) => {
-                    values.push(value.as_blob_or_null().map_err(stored)?.map(<[u8]>::to_vec));
-                }
-                (Array::Uuid(_), Value::Stored(_)) | (_, Value::Uuid(_)) => {
-                    return Err(stored(format!("a value of another type in {}", self.table.name)));
-                }
+    /// Adds a row of the embedded ledger. `names` has the names of contexts that are there as numbers; of others, there is the text.
+    fn push(&mut self, row: &Row<'_>, names: &HashMap<i64, Uuid>) -> Result<(), LogError> {
+        for (number, values) in self.values.iter_mut().enumerate() {
+            let value = row.get_ref(number)?;
+            match values {
+                Array::Text(values) => values.push(value.as_str_or_null().map_err(stored)?.map(str::to_owned)),
+                Array::Integer(values) => values.push(value.as_i64_or_null().map_err(stored)?),
+                Array::Bytes(values) => values.push(value.as_blob_or_null().map_err(stored)?.map(<[u8]>::to_vec)),
+                Array::Uuid(values) => values.push(match value {
+                    ValueRef::Integer(number) => names.get(&number).copied(),
+                    text => text.as_str_or_null().map_err(stored)?.map(name_of),
+                }),
             }
         }
         self.rows += 1;
