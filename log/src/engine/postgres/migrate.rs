@@ -2,7 +2,6 @@
 //! Several nodes may try at once, and nodes of the version before may still be at work.
 
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
 
 use super::database::DatabaseAddress;
 use super::open::check_server;
@@ -11,33 +10,13 @@ use super::session::{LONG_MAX, Session};
 use super::unusable::{UnusableReason, WrongLedger};
 use crate::{Migrated, OpenError};
 
-/// A change of the schema.
-struct Migration {
-    version: i64,
-    /// The oldest schema version whose programs can still use the ledger after it.
-    oldest_reader: i64,
-    sql: &'static str,
-}
-
-const MIGRATIONS: [Migration; 3] = [
-    Migration {
-        version: 1,
-        oldest_reader: 1,
-        sql: include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql"),
-    },
-    Migration {
-        version: 2,
-        oldest_reader: 1,
-        sql: include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
-    },
-    Migration {
-        version: 3,
-        oldest_reader: 1,
-        sql: include_str!("../../../../migrations/postgres/ledger/0003_limit_sharing.sql"),
-    },
+/// Each with its version, the oldest schema version whose programs can still use the ledger after it, and its statements.
+const MIGRATIONS: [(i64, i64, &str); 3] = [
+    (1, 1, include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql")),
+    (2, 1, include_str!("../../../../migrations/postgres/ledger/0002_roles.sql")),
+    (3, 1, include_str!("../../../../migrations/postgres/ledger/0003_limit_sharing.sql")),
 ];
-
-const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].version == NEWEST);
+const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].0 == NEWEST);
 
 const GRANTS: &str = include_str!("../../../../migrations/postgres/ledger/grants.sql");
 
@@ -61,8 +40,9 @@ pub(crate) fn migrate(database: &DatabaseAddress) -> Result<Migrated, OpenError>
         sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
         let found = schema::version(&mut change).await?;
         let had = found.map_or(0, |(version, _)| version);
-        for migration in MIGRATIONS.iter().filter(|migration| migration.version > had) {
-            apply(migration, &mut change).await?;
+        for (version, oldest_reader, sql) in MIGRATIONS.into_iter().filter(|(version, ..)| *version > had) {
+            sqlx::raw_sql(sql).execute(&mut *change).await?;
+            sqlx::query(SET_VERSION).bind(version).bind(oldest_reader).execute(&mut *change).await?;
         }
         schema::must_fit(&mut change).await?;
         // A newer version has granted what its tables need.
@@ -74,10 +54,4 @@ pub(crate) fn migrate(database: &DatabaseAddress) -> Result<Migrated, OpenError>
     });
     session.close();
     migrated.map_err(|reason: UnusableReason| WrongLedger::of(database, reason).into())
-}
-
-async fn apply(migration: &Migration, change: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(migration.sql).execute(&mut *change).await?;
-    sqlx::query(SET_VERSION).bind(migration.version).bind(migration.oldest_reader).execute(change).await?;
-    Ok(())
 }
