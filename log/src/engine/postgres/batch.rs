@@ -138,15 +138,8 @@ pub(super) fn without_events(draft: &Draft, tip: Tip) -> Result<Statement, LogEr
 /// Adds the events, and returns the contexts that must be stored with them.
 fn add_events(statement: &mut Statement, draft: &Draft, known: &PostgresContexts) -> Result<NewContexts, LogError> {
     let mut new = NewContexts::default();
-    let (mut kinds, mut ids, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut names, mut versions, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut metadata, mut contexts) = (Vec::new(), Vec::new());
+    let (mut payloads, mut metadata, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
     for recorded in &draft.events {
-        kinds.push(recorded.stream.kind.as_str());
-        ids.push(recorded.stream.id.as_str());
-        sequences.push(signed(recorded.sequence));
-        names.push(recorded.event.name());
-        versions.push(recorded.event.version().to_string());
         let mut payload = Vec::new();
         recorded.event.write_payload(&mut payload).map_err(stored)?;
         payloads.push(String::from_utf8(payload).map_err(stored)?);
@@ -158,11 +151,12 @@ fn add_events(statement: &mut Statement, draft: &Draft, known: &PostgresContexts
         contexts.push(name);
     }
     statement.add(EVENTS);
-    statement.bind(kinds)?;
-    statement.bind(ids)?;
-    statement.bind(sequences)?;
-    statement.bind(names)?;
-    statement.bind(versions)?;
+    let events = || draft.events.iter();
+    statement.bind(events().map(|recorded| recorded.stream.kind.as_str()).collect::<Vec<_>>())?;
+    statement.bind(events().map(|recorded| recorded.stream.id.as_str()).collect::<Vec<_>>())?;
+    statement.bind(events().map(|recorded| signed(recorded.sequence)).collect::<Vec<_>>())?;
+    statement.bind(events().map(|recorded| recorded.event.name()).collect::<Vec<_>>())?;
+    statement.bind(events().map(|recorded| recorded.event.version().to_string()).collect::<Vec<_>>())?;
     statement.bind(payloads)?;
     statement.bind(metadata)?;
     statement.bind(contexts)?;
