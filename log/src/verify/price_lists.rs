@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use events::event::admin::Price;
 use events::event::inference::Backend;
-use events::event::{Change, Recorded, Resource};
+use events::event::{Recorded, Resource};
 use events::ids::{PriceId, ProviderId};
 
 /// Every event of every price, in order, by its backend.
@@ -18,36 +18,28 @@ pub(super) struct PriceLists {
 struct PriceEvent {
     position: u64,
     price_id: PriceId,
-    what: What,
-}
-
-enum What {
-    State(Box<Price>),
-    Ended { at: DateTime<Utc> },
+    recorded_at: DateTime<Utc>,
+    /// `None` if the price ended.
+    state: Option<Price>,
 }
 
 impl PriceLists {
     pub(super) fn record(&mut self, recorded: &Recorded, fact: &Resource) {
         let Resource::Price(change) = fact else { return };
-        let price_id = change.id();
-        let what = match change {
-            Change::Created(price) | Change::Changed(price) => {
-                self.backends.insert(price_id, (price.provider_id, price.model.clone()));
-                What::State(price.clone())
-            }
-            Change::Ended(_) => What::Ended { at: recorded.recorded_at },
-        };
+        let Recorded { position, recorded_at, .. } = *recorded;
+        let (price_id, state) = (change.id(), change.state().cloned());
+        if let Some(price) = &state {
+            self.backends.insert(price_id, (price.provider_id, price.model.clone()));
+        }
         let Some(backend) = self.backends.get(&price_id) else { return };
-        let event = PriceEvent { position: recorded.position, price_id, what };
+        let event = PriceEvent { position, price_id, recorded_at, state };
         self.lists.entry(backend.clone()).or_default().push(event);
     }
 
-    /// The price with this version, if it is one of the backend.
-    pub(super) fn version(&self, backend: &Backend, version: u64) -> Option<PriceId> {
-        let mut events = self.lists.get(&key(backend))?.iter();
-        events
-            .find(|event| event.position == version && matches!(event.what, What::State(_)))
-            .map(|event| event.price_id)
+    /// Whether a price of the backend has this version.
+    pub(super) fn has_version(&self, backend: &Backend, version: u64) -> bool {
+        let is_it = |event: &PriceEvent| event.position == version && event.state.is_some();
+        self.lists.get(&key(backend)).is_some_and(|events| events.iter().any(is_it))
     }
 
     /// The price that was in force for the backend at `at`, by the list as of a version. Of the prices that had begun and had not
@@ -57,11 +49,11 @@ impl PriceLists {
         let known = events.partition_point(|event| event.position <= as_of);
         let (mut decided, mut in_force) = (HashSet::new(), None::<&Price>);
         // The latest first: the first event of a price here decides about it.
-        for PriceEvent { price_id, what, .. } in events.iter().take(known).rev() {
-            match what {
-                What::Ended { at: ended_at } if *ended_at <= at => drop(decided.insert(*price_id)),
-                What::Ended { .. } => {}
-                What::State(price) => {
+        for PriceEvent { price_id, recorded_at, state, .. } in events.iter().take(known).rev() {
+            match state {
+                None if *recorded_at <= at => drop(decided.insert(*price_id)),
+                None => {}
+                Some(price) => {
                     let is_latest = decided.insert(*price_id);
                     // One that the gateway made itself yields to any other.
                     let rank = |price: &Price| (price.origin.is_none(), price.effective_from);

@@ -87,7 +87,7 @@ impl Revaluations {
     fn must_be_the_value(&self, value: &CorrectedValue, history: &[Recorded]) -> Result<(), String> {
         let CorrectedValue { version, cost_usd } = *value;
         let (admitted_at, calls) = calls(history)?;
-        if !calls.iter().any(|call| self.prices.version(call.backend, version).is_some()) {
+        if !calls.iter().any(|call| self.prices.has_version(call.backend, version)) {
             return Err(format!("the price at position {version} is not one of a backend that it was charged for"));
         }
         let mut right = NanoUsd::ZERO;
