@@ -56,20 +56,13 @@ impl Holder {
 
 fn message(holder: Holder, measure: BuiltInMeasure, limit: u64) -> String {
     let holder = holder.as_str();
-    match measure {
-        BuiltInMeasure::ConcurrentQueries => {
-            format!("{holder} runs {limit} queries, as many as it may: try again when one of them has ended")
-        }
-        BuiltInMeasure::ConcurrentCommands => {
-            format!("{holder} has {limit} commands under way, as many as it may: try again when one of them has ended")
-        }
-        BuiltInMeasure::EventStreams => {
-            format!(
-                "{holder} keeps {limit} event streams open, as many as it may: try again when one of them has ended"
-            )
-        }
+    let has = match measure {
+        BuiltInMeasure::ConcurrentQueries => format!("runs {limit} queries"),
+        BuiltInMeasure::ConcurrentCommands => format!("has {limit} commands under way"),
+        BuiltInMeasure::EventStreams => format!("keeps {limit} event streams open"),
         BuiltInMeasure::UnreadBytes => {
-            format!("{holder} has {limit} bytes of answers or more still to read: read them, then try again")
+            return format!("{holder} has {limit} bytes of answers or more still to read: read them, then try again");
         }
-    }
+    };
+    format!("{holder} {has}, as many as it may: try again when one of them has ended")
 }
