@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use events_log::backoff::Backoff;
 use events_log::role::Role;
-use events_log::{DatabaseAddress, Lease, Log, Reader};
+use events_log::{DatabaseAddress, Lease, Log};
 use outlets::{LeasedRole, Outlet};
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
@@ -164,7 +164,7 @@ async fn copied_of_log(mut copied: Vec<CopiedView>, log: &Log) -> Result<Vec<Cop
     let checked = tokio::task::spawn_blocking(move || {
         let reader = log.reader()?;
         for view in &mut copied {
-            if !is_of(view, &*reader)? {
+            if !view.checkpoint().is_of(&*reader)? {
                 tracing::warn!(
                     view = view.view.as_str(),
                     "the copy has events that the ledger does not have: copying all again"
@@ -175,10 +175,6 @@ async fn copied_of_log(mut copied: Vec<CopiedView>, log: &Log) -> Result<Vec<Cop
         Ok(copied)
     });
     checked.await.map_err(|_| CopyError::Interrupted)?
-}
-
-fn is_of(view: &CopiedView, log: &dyn Reader) -> Result<bool, CopyError> {
-    Ok(view.checkpoint().is_of(log)?)
 }
 
 /// Waits until there is something to copy.
