@@ -14,7 +14,7 @@ use object_storage::{Object, StoreError};
 use crate::archive::Archive;
 use crate::damage::Damage;
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, VERSION};
 use crate::newest::Newest;
 use crate::object_name;
 use crate::read_error::ReadError;
@@ -183,7 +183,7 @@ impl Archiver {
         let log = before.map(|newest| newest.manifest.log).or(packed.log).ok_or(ArchiveError::NoBeginning)?;
         let object_sha256 = Digest::of(&packed.object);
         Ok(Manifest {
-            version: Manifest::version(),
+            version: VERSION,
             log,
             first: packed.first,
             last: packed.last,

@@ -14,6 +14,11 @@ impl Digest {
         Self::from_ring(digest(&SHA256, bytes))
     }
 
+    /// The digest of bytes that came one after the other.
+    pub fn of_all(bytes: Context) -> Self {
+        Self::from_ring(bytes.finish())
+    }
+
     fn from_ring(digest: ring::digest::Digest) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest.as_ref());
@@ -48,22 +53,5 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         hex::parse(&text).map(Self).ok_or_else(|| de::Error::custom("a SHA-256 has 64 hexadecimal digits"))
-    }
-}
-
-/// The digest of bytes that come one after the other.
-pub struct Hasher(Context);
-
-impl Hasher {
-    pub fn new() -> Self {
-        Self(Context::new(&SHA256))
-    }
-
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub fn finish(self) -> Digest {
-        Digest::from_ring(self.0.finish())
     }
 }

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::object_name;
 
 /// The form of manifests and segments.
-const VERSION: u64 = 1;
+pub const VERSION: u64 = 1;
 /// The longest manifest. One has about 900 bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 16 * 1024;
 /// The most bytes of events in a segment. An archiver ends one much earlier, at an event of any size.
@@ -51,10 +51,6 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub const fn version() -> u64 {
-        VERSION
-    }
-
     /// The bytes as they are stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>, canonical::CanonicalError> {
         Ok(canonical::to_string(&serde_json::to_value(self)?)?.into_bytes())

@@ -47,7 +47,7 @@ impl Archive {
     }
 
     /// The manifest that begins with this position.
-    async fn manifest_at(&self, first: u64) -> Result<Newest, ReadError> {
+    pub(crate) async fn manifest_at(&self, first: u64) -> Result<Newest, ReadError> {
         let name = object_name::manifest(first);
         let found = self.find_manifest(first).await?;
         found.ok_or_else(|| DamageKind::ManifestMissing.of(name, first).into())

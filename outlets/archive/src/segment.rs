@@ -9,8 +9,9 @@ use events::canonical::{self, CanonicalError};
 use events::event::Recorded;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use ring::digest::{Context, SHA256};
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 
 /// An event cannot be added to a segment.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ struct End {
 /// Consecutive events that are not sealed yet.
 pub struct OpenSegment {
     gzip: GzEncoder<Vec<u8>>,
-    hasher: Hasher,
+    hasher: Context,
     bytes: u64,
     first: u64,
     first_recorded_at: DateTime<Utc>,
@@ -64,7 +65,7 @@ impl OpenSegment {
             End { position: recorded.position, recorded_at: recorded.recorded_at, sha256: Digest::of(line.as_bytes()) };
         let mut segment = Self {
             gzip: GzEncoder::new(Vec::new(), Compression::default()),
-            hasher: Hasher::new(),
+            hasher: Context::new(&SHA256),
             bytes: 0,
             first: recorded.position,
             first_recorded_at: recorded.recorded_at,
@@ -89,7 +90,7 @@ impl OpenSegment {
     fn write(&mut self, line: String) -> Result<(), SegmentError> {
         let mut line = line.into_bytes();
         line.push(b'\n');
-        self.hasher.add(&line);
+        self.hasher.update(&line);
         self.gzip.write_all(&line)?;
         self.bytes += line.len() as u64;
         Ok(())
@@ -113,7 +114,7 @@ impl OpenSegment {
         Ok(PackedSegment {
             object: gzip.finish()?.into(),
             events_bytes: bytes,
-            events_sha256: hasher.finish(),
+            events_sha256: Digest::of_all(hasher),
             first,
             last: last.position,
             first_recorded_at,

@@ -10,10 +10,11 @@ use events::canonical;
 use events::event::Recorded;
 use flate2::bufread::GzDecoder;
 use object_storage::{Enough, Object};
+use ring::digest::{Context, SHA256};
 
 use crate::archive::Archive;
 use crate::damage::{Damage, DamageKind};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::newest::Newest;
 use crate::object_name::{self, MANIFESTS, SEGMENTS};
@@ -74,9 +75,7 @@ impl Segments {
     /// The next segment; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<SegmentEvents>, ReadError> {
         let Some(first) = self.firsts.pop() else { return Ok(None) };
-        let Some(found) = self.archive.find_manifest(first).await? else {
-            return Err(DamageKind::ManifestMissing.of(object_name::manifest(first), first).into());
-        };
+        let found = self.archive.manifest_at(first).await?;
         self.chain.accept(&found)?;
         let manifest = found.manifest;
         self.named.insert(manifest.object.clone());
@@ -205,7 +204,7 @@ fn must_follow(before: &Newest, manifest: &Manifest) -> Result<(), DamageKind> {
 pub struct SegmentEvents {
     manifest: Manifest,
     lines: BufReader<std::io::Take<GzDecoder<bytes::buf::Reader<Bytes>>>>,
-    hasher: Hasher,
+    hasher: Context,
     bytes: u64,
     /// The lines that were read.
     read: u64,
@@ -227,7 +226,7 @@ impl SegmentEvents {
         // One byte more than there should be, so that more is noticed and never unpacked.
         let unpacked = GzDecoder::new(object.reader()).take(manifest.events_bytes + 1);
         let lines = BufReader::with_capacity(64 * 1024, unpacked);
-        Ok(Self { manifest, lines, hasher: Hasher::new(), bytes: 0, read: 0, last: None, is_done: false })
+        Ok(Self { manifest, lines, hasher: Context::new(&SHA256), bytes: 0, read: 0, last: None, is_done: false })
     }
 
     pub const fn manifest(&self) -> &Manifest {
@@ -262,7 +261,7 @@ impl SegmentEvents {
         if line.is_empty() {
             return self.must_be_whole().map(|()| None);
         }
-        self.hasher.add(line);
+        self.hasher.update(line);
         if line.pop() != Some(b'\n') {
             return Err(DamageKind::LineNotEnded { line: number });
         }
@@ -302,8 +301,8 @@ impl SegmentEvents {
         if after > 0 {
             return Err(DamageKind::AfterTheEnd(after));
         }
-        let hasher = std::mem::replace(&mut self.hasher, Hasher::new());
-        let (expected, found) = (self.manifest.events_sha256, hasher.finish());
+        let hasher = std::mem::replace(&mut self.hasher, Context::new(&SHA256));
+        let (expected, found) = (self.manifest.events_sha256, Digest::of_all(hasher));
         if found != expected {
             return Err(DamageKind::EventsChanged { expected, found });
         }
