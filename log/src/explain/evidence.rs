@@ -192,38 +192,30 @@ impl Evidence {
         let binds = |scope: &NarrowedScope| scope.binds(&self.scope_subject());
         match resource {
             Resource::Price(change) => {
-                if let Some(price) = change.state()
-                    && wanted.backends.contains(&key(price))
-                {
-                    wanted.prices.insert(price.price_id);
-                }
+                let wanted_one = change.state().filter(|price| wanted.backends.contains(&key(price)));
+                wanted.prices.extend(wanted_one.map(|price| price.price_id));
                 if wanted.prices.contains(&change.id()) {
                     self.prices.push(recorded);
                 }
             }
             Resource::Team(change) => {
-                if change
-                    .state()
-                    .is_some_and(|team| wanted.chain.user.is_some_and(|user| team.user_ids.contains(&user)))
-                {
-                    wanted.teams.insert(change.id());
-                }
+                let user = wanted.chain.user;
+                let of_user = change.state().filter(|team| user.is_some_and(|user| team.user_ids.contains(&user)));
+                wanted.teams.extend(of_user.map(|team| team.team_id));
                 if wanted.teams.contains(&change.id()) {
-                    self.teams.push(of_one_user(recorded, wanted.chain.user));
+                    self.teams.push(of_one_user(recorded, user));
                 }
             }
             Resource::Budget(change) => {
-                if change.state().is_some_and(|budget| binds(&budget.scope)) {
-                    wanted.budgets.insert(change.id());
-                }
+                let binding = change.state().filter(|budget| binds(&budget.scope));
+                wanted.budgets.extend(binding.map(|budget| budget.budget_id));
                 if wanted.budgets.contains(&change.id()) {
                     self.budgets.push(recorded);
                 }
             }
             Resource::RateLimit(change) => {
-                if change.state().is_some_and(|limit| binds(&limit.scope)) {
-                    wanted.limits.insert(change.id());
-                }
+                let binding = change.state().filter(|limit| binds(&limit.scope));
+                wanted.limits.extend(binding.map(|limit| limit.limit_id));
                 if wanted.limits.contains(&change.id()) {
                     self.limits.push(recorded);
                 }

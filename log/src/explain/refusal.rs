@@ -78,15 +78,10 @@ pub(super) fn check(
         Some(follows) if follows.budget_id == shortfall.budget_id => {
             compare_shortfalls(&mut check.verdict, recorded.position, &shortfall, &follows);
         }
-        Some(follows) => check.verdict.differ(
-            recorded.position,
-            "decision",
-            format!("refused by {}", shortfall.budget_id),
-            format!("refused by {}", follows.budget_id),
-        ),
-        None => {
-            let recorded_as = format!("refused by {}", shortfall.budget_id);
-            check.verdict.differ(recorded.position, "decision", recorded_as, "admitted");
+        follows => {
+            let refused_by = |shortfall: &BudgetShortfall| format!("refused by {}", shortfall.budget_id);
+            let follows = follows.as_ref().map_or_else(|| "admitted".to_owned(), refused_by);
+            check.verdict.differ(recorded.position, "decision", refused_by(&shortfall), follows);
         }
     }
     Ok(check)

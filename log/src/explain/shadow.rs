@@ -14,7 +14,7 @@ use crate::{LogError, Reader};
 /// The events of a copied request that the log had before the copy was admitted.
 pub(super) struct CopiedRequest {
     request: RequestId,
-    admission: Option<(Recorded, Box<InferenceAdmitted>)>,
+    admission: Option<Recorded>,
     is_answered: bool,
     /// The version of its model that its admission names.
     model: Option<Box<Model>>,
@@ -31,15 +31,9 @@ impl CopiedRequest {
         life.retain(|recorded| recorded.position < before);
         let is_answered =
             life.iter().any(|recorded| matches!(recorded.event, Event::Inference(Inference::Completed(_))));
-        let begin = life.into_iter().next();
-        let admission = begin.and_then(|recorded| match &recorded.event {
-            Event::Inference(Inference::Admitted(admitted)) => {
-                let admitted = admitted.clone();
-                Some((recorded, admitted))
-            }
-            _ => None,
-        });
-        let version = admission.as_ref().map(|(_, admitted)| admitted.versions.model);
+        let admission = life.into_iter().next().filter(|begin| begin.event.admission().is_some());
+        let admitted = admission.as_ref().and_then(|begin| begin.event.admission());
+        let version = admitted.map(|admitted| admitted.versions.model);
         let named = version.map(|version| reader.at(&[version])).transpose()?.unwrap_or_default();
         let model = named.into_values().next().and_then(|recorded| recorded.event.state().cloned().map(Box::new));
         Ok(Self { request, admission, is_answered, model })
@@ -60,7 +54,8 @@ pub(super) fn check(request: &PlannedRequest<'_>, verdict: &mut Verdict) {
     if !is_of_shadow {
         verdict.compare(position, "actor", recorded.context.actor.to_string(), Actor::SHADOW.to_string());
     }
-    let Some((begin, original)) = copied.admission.as_ref().filter(|_| copied.is_answered) else {
+    let admission = copied.admission.as_ref().filter(|_| copied.is_answered);
+    let Some((begin, original)) = admission.and_then(|begin| Some((begin, begin.event.admission()?))) else {
         verdict.differ(position, what, copied.request, "a request that was answered before");
         return;
     };
