@@ -140,7 +140,7 @@ impl Engine for PostgresEngine {
     /// The database moves its own write-ahead log.
     fn after_batch(&mut self, events: usize) {
         if events > 0 {
-            self.announcements.appended();
+            self.announcements.notify_one();
         }
     }
 

@@ -30,15 +30,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// The time between two attempts to connect.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 
-/// Tells the listener that this node has appended. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Announcements(Arc<Notify>);
-
-impl Announcements {
-    pub(super) fn appended(&self) {
-        self.0.notify_one();
-    }
-}
+/// Notified when this node has appended.
+pub(crate) type Announcements = Arc<Notify>;
 
 /// The thread that listens and announces. Dropping it stops the thread.
 pub(crate) struct Listener {
@@ -61,9 +54,17 @@ impl Listener {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = std::thread::Builder::new().name("ledger-listener".to_owned()).spawn(move || {
             runtime.block_on(async {
+                let listening = async {
+                    loop {
+                        if let Err(error) = listen(&database, &own, &announcements, &can_append, &wake).await {
+                            tracing::debug!(%error, "no notifications of other nodes: polling");
+                        }
+                        sleep(BETWEEN_ATTEMPTS).await;
+                    }
+                };
                 tokio::select! {
                     () = stopped.notified() => {}
-                    () = listen_for_ever(&database, &own, &announcements.0, &can_append, &wake) => {}
+                    _ = listening => {}
                 }
                 if !matches!(timeout(ANSWER_MAX, leave(&database, &own.id)).await, Ok(Ok(()))) {
                     tracing::debug!("the database did not hear that this node ends: others notice in ten seconds");
@@ -81,21 +82,6 @@ impl Drop for Listener {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-async fn listen_for_ever(
-    database: &DatabaseAddress,
-    own: &OwnNode,
-    announcements: &Notify,
-    can_append: &impl Fn() -> bool,
-    wake: &impl Fn(),
-) {
-    loop {
-        if let Err(error) = listen(database, own, announcements, can_append, wake).await {
-            tracing::debug!(%error, "no notifications of other nodes: polling");
-        }
-        sleep(BETWEEN_ATTEMPTS).await;
     }
 }
 
