@@ -39,7 +39,7 @@ pub(super) struct PostgresReader {
     connections: Arc<Connections>,
     purpose: Purpose,
     /// Ends the work that is running, if it can be interrupted.
-    interrupt: RefCell<Option<Interrupt>>,
+    pub(super) interrupt: RefCell<Option<Interrupt>>,
 }
 
 /// Opens the ledger of a database for a command that reads all of it. Refuses a ledger with another schema. Blocking.
@@ -65,18 +65,6 @@ impl PostgresReader {
     pub(super) fn read<T>(&self, work: impl AsyncFn(&mut PgConnection) -> Result<T, LogError>) -> Result<T, LogError> {
         let interrupt = self.interrupt.borrow().clone();
         self.connections.run(self.purpose, interrupt.as_ref(), work)
-    }
-
-    /// Runs `work`, whose calls of this reader fail as interrupted once `interrupt` is due.
-    pub(super) fn interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
-        self.interrupt.replace(Some(interrupt.clone()));
-        work();
-        self.interrupt.replace(None);
-    }
-
-    /// Errors: the interruptible work that is running must stop.
-    pub(super) fn must_go_on(&self) -> Result<(), LogError> {
-        self.interrupt.borrow().as_ref().map_or(Ok(()), Interrupt::check)
     }
 }
 

@@ -119,11 +119,13 @@ impl RawReader for PostgresReader {
     }
 
     fn run_interruptible(&self, interrupt: &Interrupt, work: &mut dyn FnMut()) {
-        self.interruptible(interrupt, work);
+        self.interrupt.replace(Some(interrupt.clone()));
+        work();
+        self.interrupt.replace(None);
     }
 
     fn check_interrupt(&self) -> Result<(), LogError> {
-        self.must_go_on()
+        self.interrupt.borrow().as_ref().map_or(Ok(()), Interrupt::check)
     }
 
     #[cfg(test)]
