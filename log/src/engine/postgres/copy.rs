@@ -327,7 +327,7 @@ impl<'a> Columns<'a> {
         Self { table, values: table.columns.iter().map(array).collect(), rows: 0 }
     }
 
-    /// Adds a row of the embedded ledger. `names` has the names of contexts that are there as numbers; of others, there is the text.
+    /// Adds a row of the embedded ledger. `names` has the names of contexts that are numbers there.
     fn push(&mut self, row: &Row<'_>, names: &HashMap<i64, Uuid>) -> Result<(), LogError> {
         for (number, values) in self.values.iter_mut().enumerate() {
             let value = row.get_ref(number)?;
