@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 
-use events::event::admin::{AuditSearch, Handles, Model, Partner, Provider, ProviderKey, Team, Tenant, User};
+use events::event::admin::ProviderKey;
 use events::event::{Change, Event, Recorded, Resource, ResourceState};
 use events_log::{Name, SideRow};
 
-use super::names::{claim, claim_among};
-use super::resources::handles::{self, PLATFORM};
+use super::lifecycle::Rules;
 
 /// The names in force as of the events that were applied.
 #[derive(Default)]
@@ -24,35 +23,20 @@ impl ClaimedNames {
     pub fn apply(&mut self, recorded: &Recorded) {
         let Event::Resource(fact) = &recorded.event else { return };
         match fact {
-            Resource::Partner(change) => {
-                self.change(change, |partner: &Partner| slug(partner, PLATFORM, &partner.handles))
-            }
-            Resource::Tenant(change) => {
-                self.change(change, |tenant: &Tenant| slug(tenant, tenant.partner_id, &tenant.handles));
-            }
-            Resource::User(change) => self.change(change, |user: &User| slug(user, user.tenant_id, &user.handles)),
-            Resource::Team(change) => self.change(change, |team: &Team| slug(team, team.tenant_id, &team.handles)),
+            Resource::Partner(change) => self.change(change),
+            Resource::Tenant(change) => self.change(change),
+            Resource::User(change) => self.change(change),
+            Resource::Team(change) => self.change(change),
             Resource::Provider(change) => {
-                self.change(change, |provider: &Provider| {
-                    Some(claim(Provider::KIND, provider.provider_id, &provider.name, provider.tenant_id))
-                });
+                self.change(change);
                 // The claims of its keys end with it.
                 if let Change::Ended(provider) = change {
                     self.release_within(&provider.to_string());
                 }
             }
-            Resource::ProviderKey(change) => self.change(change, |key: &ProviderKey| {
-                let id = key.provider_key_id;
-                Some(claim_among(key.provider_id, ProviderKey::KIND, id, &id.to_string()))
-            }),
-            // A model that the gateway made yields its name to any other.
-            Resource::Model(change) => self.change(change, |model: &Model| {
-                let claim = claim(Model::KIND, model.model_id, &model.name, model.tenant_id);
-                Some(claim).filter(|_| model.origin.is_none())
-            }),
-            Resource::AuditSearch(change) => self.change(change, |search: &AuditSearch| {
-                Some(claim(AuditSearch::KIND, search.audit_search_id, &search.name, search.tenant_id))
-            }),
+            Resource::ProviderKey(change) => self.change(change),
+            Resource::Model(change) => self.change(change),
+            Resource::AuditSearch(change) => self.change(change),
             Resource::Key(_)
             | Resource::UserErased(_)
             | Resource::KeyRotated(_)
@@ -76,9 +60,9 @@ impl ClaimedNames {
     }
 
     /// A resource claims what its state says, and nothing after its end.
-    fn change<R: ResourceState>(&mut self, change: &Change<R>, claim: impl Fn(&R) -> Option<SideRow>) {
+    fn change<R: Rules>(&mut self, change: &Change<R>) {
         self.release(&change.id().to_string());
-        if let Some(SideRow::ClaimName { name, owner }) = change.state().and_then(claim) {
+        if let Some(SideRow::ClaimName { name, owner }) = change.state().and_then(R::claim) {
             self.names.entry(owner.clone()).or_default().push(name.clone());
             // Of two that share a name, as versions before claims allowed, the first has it.
             self.owners.entry(name).or_insert(owner);
@@ -98,14 +82,10 @@ impl ClaimedNames {
     }
 }
 
-fn slug<R: ResourceState>(resource: &R, among: impl std::fmt::Display, named: &Handles) -> Option<SideRow> {
-    handles::claim::<R>(resource.id(), among, named)
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use events::event::admin::{Origin, ProviderKindName, Target};
+    use events::event::admin::{Model, Origin, Provider, ProviderKindName, Target, Tenant};
     use events::event::{Actor, Context, Stream};
     use events::ids::ProviderId;
 

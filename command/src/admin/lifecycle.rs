@@ -13,6 +13,7 @@
 use std::fmt;
 
 use events::event::{Change, Event, EventType, Resource, ResourceState, StreamKind};
+use events_log::SideRow;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 
 use super::field_values::{DeclarationMismatch, FieldValues, members, state_of};
 use super::fields::FieldError;
+use super::names::release;
 
 /// The rules of one kind of resource, beyond what all kinds have in common.
 pub trait Rules: ResourceState {
@@ -48,6 +50,20 @@ pub trait Rules: ResourceState {
         members.extend(change.clone().into_members());
         members.retain(|_, value| !value.is_null());
         state_of(members, Self::derive)
+    }
+
+    /// The claim to the name that is unique among its siblings; `None` if it has none.
+    fn claim(&self) -> Option<SideRow> {
+        None
+    }
+
+    /// The rows of a change that sets or removes the name in `field`: the old one is released and the new one claimed.
+    fn reclaim(&self, field: &str, change: &FieldValues) -> Result<Vec<SideRow>, DeclarationMismatch> {
+        if !change.has(field) {
+            return Ok(Vec::new());
+        }
+        let claim = self.changed_by(change)?.claim();
+        Ok([release(self.id())].into_iter().chain(claim).collect())
     }
 
     /// Checks the rules that hold after every command, and brings the state into its normal form.

@@ -1,12 +1,11 @@
 //! Records what the gateway does to resources by itself, as commands do it: the rules of their kinds hold.
 
-use events::event::admin::{Model, Price, Provider};
-use events::event::{Actor, Change, Context, ResourceState};
-use events_log::{Append, Basis, Log, SideRow};
+use events::event::{Actor, Change, Context};
+use events_log::{Append, Basis, Log};
 use tokio::task::JoinSet;
 
 use super::lifecycle::{Command, Rules};
-use super::names::{claim, release};
+use super::names::release;
 use super::store::Loaded;
 use crate::admin::error::CommandError;
 
@@ -43,27 +42,10 @@ impl<R> Step<R> {
     }
 }
 
-/// A resource that the gateway makes by itself, for all tenants.
-pub trait MadeByGateway: Rules {
-    /// The claim to its name; `None` if the name may be in use.
-    fn claim(&self) -> Option<SideRow> {
-        None
-    }
-}
-
-impl MadeByGateway for Provider {
-    fn claim(&self) -> Option<SideRow> {
-        Some(claim(Self::KIND, self.provider_id, &self.name, None))
-    }
-}
-
-impl MadeByGateway for Price {}
-impl MadeByGateway for Model {}
-
 /// Records these steps, in any order; returns the position of the last event, or 0 if there is none.
 ///
 /// Errors: one of the steps could not be recorded; others may have been.
-pub async fn record<R: MadeByGateway>(log: &Log, author: &Author, steps: Vec<Step<R>>) -> Result<u64, CommandError> {
+pub async fn record<R: Rules>(log: &Log, author: &Author, steps: Vec<Step<R>>) -> Result<u64, CommandError> {
     let (mut position, mut steps) = (0, steps.into_iter());
     loop {
         let mut recording = JoinSet::new();
@@ -80,7 +62,7 @@ pub async fn record<R: MadeByGateway>(log: &Log, author: &Author, steps: Vec<Ste
     }
 }
 
-async fn record_one<R: MadeByGateway>(log: Log, author: Author, step: Step<R>) -> Result<u64, CommandError> {
+async fn record_one<R: Rules>(log: Log, author: Author, step: Step<R>) -> Result<u64, CommandError> {
     let (mut loaded, command, side) = match step {
         Step::Create(made) => {
             let claim = made.claim();

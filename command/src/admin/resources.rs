@@ -6,7 +6,7 @@
 //! what the gateway made itself. `docs/adding-a-field.md` says how to add a field.
 
 pub mod base_url;
-pub mod handles;
+mod handles;
 pub mod person;
 
 mod audit_search;

@@ -144,7 +144,7 @@ pub struct CommandPlan<R: Rules> {
 }
 
 impl<R: Rules> CommandPlan<R> {
-    pub fn new(command: Command<R>, chain: Chain) -> Self {
+    fn new(command: Command<R>, chain: Chain) -> Self {
         Self {
             command,
             chain,
@@ -154,6 +154,12 @@ impl<R: Rules> CommandPlan<R> {
             secret: None,
             extra_fields: Map::new(),
         }
+    }
+
+    /// Plans a creation, which claims the name of what is made.
+    pub fn creation(made: R, chain: Chain) -> Self {
+        let claim = made.claim();
+        Self::new(Command::Create(made), chain).with_side(claim)
     }
 
     /// Plans a command to an existing resource.

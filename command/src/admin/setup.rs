@@ -8,8 +8,8 @@ use std::time::Duration;
 use access_control::auth::token::Token;
 use dialects::provider_dialects::DEV_KIND;
 use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
-use events::event::{Actor, Chain, Change, Context, Event, Resource, ResourceState};
-use events::ids::{IdMaker, KeyId, ModelId, PartnerId, ProviderId, TenantId, UserId};
+use events::event::{Actor, Chain, Change, Context, Event, Resource};
+use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, TenantId, UserId};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 use events_log::{Append, Log, PersonalData, SideRow};
@@ -17,8 +17,6 @@ use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
 use super::lifecycle::{Command, Rules};
-use super::names::claim;
-use super::resources::handles::{self, PLATFORM};
 use super::resources::issue_secret;
 use super::resources::person::digest;
 use super::routes::wait_until_in_force;
@@ -139,28 +137,24 @@ fn handles() -> Handles {
 
 async fn make_partner(log: &Log, ids: &IdMaker, side: &[SideRow]) -> Result<PartnerId, CommandError> {
     let id: PartnerId = ids.make();
-    let claim = handles::claim::<Partner>(id, PLATFORM, &handles());
     let made = Partner { handles: handles(), ..Partner::new(id, NAME) };
-    let side = side.iter().cloned().chain(claim);
-    record(log, made, Chain { partner: Some(id), ..Chain::default() }, side).await?;
+    record(log, made, Chain { partner: Some(id), ..Chain::default() }, side.iter().cloned()).await?;
     Ok(id)
 }
 
 async fn make_tenant(log: &Log, ids: &IdMaker, partner: PartnerId) -> Result<TenantId, CommandError> {
     let id: TenantId = ids.make();
-    let claim = handles::claim::<Tenant>(id, partner, &handles());
     let made = Tenant { handles: handles(), ..Tenant::new(id, partner, NAME) };
-    record(log, made, Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() }, claim).await?;
+    record(log, made, Chain { partner: Some(partner), tenant: Some(id), ..Chain::default() }, None).await?;
     Ok(id)
 }
 
 async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantId) -> Result<UserId, CommandError> {
     let id: UserId = ids.make();
     let person = PersonalData { subject: id, name: NAME.to_owned(), email: None, salt: ids.bytes::<16>().to_vec() };
-    let claim = handles::claim::<User>(id, tenant, &handles());
     let made = User { handles: handles(), ..User::new(id, tenant, digest(&person.salt, NAME)) };
     let chain = Chain { partner: Some(partner), tenant: Some(tenant), user: Some(id), key: None };
-    record(log, made, chain, [SideRow::PersonalData(person)].into_iter().chain(claim)).await?;
+    record(log, made, chain, [SideRow::PersonalData(person)]).await?;
     Ok(id)
 }
 
@@ -229,8 +223,7 @@ async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError>
 
 async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, CommandError> {
     let id: ProviderId = admin.ids.make();
-    let claim = claim(Provider::KIND, id, &name, None);
-    make(admin, Provider::new(id, name, DEV_KIND), Chain::default(), Some(claim)).await?;
+    make(admin, Provider::new(id, name, DEV_KIND), Chain::default(), None).await?;
     Ok(id)
 }
 
@@ -242,9 +235,8 @@ async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel
         make(admin, made, Chain::default(), None).await?;
     }
     if tables.shared_model(model.name).is_none() {
-        let id: ModelId = admin.ids.make();
-        let made = Model::new(id, model.name, vec![target(provider, model)]);
-        make(admin, made, Chain::default(), Some(claim(Model::KIND, id, model.name, None))).await?;
+        let made = Model::new(admin.ids.make(), model.name, vec![target(provider, model)]);
+        make(admin, made, Chain::default(), None).await?;
     }
     Ok(())
 }
@@ -282,7 +274,7 @@ async fn make<R: Rules>(admin: &AdminState, made: R, chain: Chain, side: Option<
     wait_until_in_force(admin, record(&admin.log, made, chain, side).await?).await
 }
 
-/// Records a creation: the position of its event.
+/// Records a creation, and claims its name: the position of its event.
 async fn record<R: Rules>(
     log: &Log,
     made: R,
@@ -290,7 +282,7 @@ async fn record<R: Rules>(
     side: impl IntoIterator<Item = SideRow>,
 ) -> Result<u64, CommandError> {
     let mut absent = Loaded::<R>::absent(made.id());
-    let side = side.into_iter().collect();
+    let side = side.into_iter().chain(made.claim()).collect();
     let events = absent.handle(Command::Create(made)).await?;
     let append = Append { side, ..absent.append_of(events, Context::about(ACTOR, chain)) };
     let written = absent.write(log, append).await;

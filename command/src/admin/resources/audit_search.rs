@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use events::event::admin::AuditSearch;
 use events::event::{Chain, ResourceState};
 use events::ids::{AuditSearchId, TenantId};
+use events_log::SideRow;
 use openapi::Shape;
 use openapi::schema;
 use projections::tables::Tables;
@@ -20,7 +21,7 @@ use crate::admin::field_type::{FieldType, id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::{claim, release};
+use crate::admin::names::claim;
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
@@ -87,6 +88,10 @@ fn shape(name: &str) -> Shape {
 impl Rules for AuditSearch {
     type State = Self;
 
+    fn claim(&self) -> Option<SideRow> {
+        Some(claim(Self::KIND, self.audit_search_id, &self.name, self.tenant_id))
+    }
+
     /// Without a filter, it would be the whole audit under another name.
     fn validated(self) -> Result<Self, RuleError> {
         if self.filter.is_empty() { Err(without_a_filter()) } else { Ok(self) }
@@ -110,15 +115,12 @@ impl Administered for AuditSearch {
     async fn create(cx: &AdminContext<'_>, id: AuditSearchId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
-        let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
-        Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &AuditSearch, given: FieldValues) -> PlanResult<Self> {
-        let (id, tenant) = (state.audit_search_id, state.tenant_id);
-        let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
-        let plan = CommandPlan::of(Command::Change(given), state, cx);
-        Ok(plan.with_side(renamed.into_iter().flatten()))
+        let claims = state.reclaim("name", &given)?;
+        Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 }
 

@@ -85,7 +85,7 @@ impl Administered for Budget {
         let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope.owner, "scope")?;
         require_room(&opened.scope, cx.tables.budgets_under_same_condition(&opened.scope), "budgets")?;
-        Ok(CommandPlan::new(Command::Create(opened), chain))
+        Ok(CommandPlan::creation(opened, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Budget, given: FieldValues) -> PlanResult<Self> {

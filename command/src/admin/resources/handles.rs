@@ -11,7 +11,7 @@ use openapi::schema;
 use crate::admin::declaration::{Member, optional};
 use crate::admin::field_type::{text, text_that};
 use crate::admin::field_values::FieldValues;
-use crate::admin::names::{claim_among, release};
+use crate::admin::names::claim_among;
 
 const EXTERNAL_ID_LEN_MAX: usize = 255;
 
@@ -34,18 +34,9 @@ pub fn are_changed(given: &FieldValues) -> bool {
     given.has_any(&["slug", "external_id"])
 }
 
-/// The claim of a new resource that has a slug.
+/// The claim of a resource that has a slug.
 pub fn claim<R: ResourceState>(id: R::Id, among: impl Display, handles: &Handles) -> Option<SideRow> {
     handles.slug.as_ref().map(|slug| claim_among(among, R::KIND, id, slug))
-}
-
-/// The claims of a change: the old slug is released and the new one claimed in one append.
-pub fn reclaim<R: ResourceState>(id: R::Id, among: impl Display, given: &FieldValues) -> Vec<SideRow> {
-    if !given.has("slug") {
-        return vec![];
-    }
-    let taken = given.text("slug").map(|slug| claim_among(among, R::KIND, id, slug));
-    [release(id)].into_iter().chain(taken).collect()
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Administered for Key {
         cx.may_grant_permissions(user, &made.permissions)?;
         cx.may_grant_models(&made.permissions, made.models.as_deref())?;
         let (secret, stored) = issue_secret(cx.admin, id, 1).await?;
-        let plan = CommandPlan::new(Command::Create(made), Chain { key: Some(id), ..chain }).with_side([stored]);
+        let plan = CommandPlan::creation(made, Chain { key: Some(id), ..chain }).with_side([stored]);
         Ok(CommandPlan { secret: Some(secret), ..plan })
     }
 

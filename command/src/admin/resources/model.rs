@@ -14,6 +14,7 @@ use dialects::{ProviderKind, provider_dialects};
 use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
 use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
+use events_log::SideRow;
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::json;
@@ -28,7 +29,7 @@ use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, wh
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::{claim, release};
+use crate::admin::names::claim;
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const TARGETS_LEN_MAX: usize = 32;
@@ -218,6 +219,12 @@ fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<Ten
 impl Rules for Model {
     type State = Self;
 
+    /// A model that the gateway made yields its name to any other.
+    fn claim(&self) -> Option<SideRow> {
+        let claim = claim(Self::KIND, self.model_id, &self.name, self.tenant_id);
+        Some(claim).filter(|_| self.origin.is_none())
+    }
+
     fn validated(self) -> Result<Self, RuleError> {
         alias::check(&self)?;
         if self.strategy == Strategy::Weighted && self.targets.iter().all(|target| target.weight == 0) {
@@ -271,12 +278,11 @@ impl Administered for Model {
         if !made.alias.is_empty() {
             alias::check_not_stood_for(cx, &made.name, made.tenant_id)?;
         }
-        let claim = claim(Self::KIND, id, &made.name, made.tenant_id);
-        Ok(CommandPlan::new(Command::Create(made), chain).with_side([claim]))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> PlanResult<Self> {
-        let (id, tenant) = (state.model_id, state.tenant_id);
+        let tenant = state.tenant_id;
         check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
         let steps: Option<Vec<_>> = given.get("alias")?;
         alias::check_names(cx, steps.as_deref().unwrap_or_default(), tenant)?;
@@ -284,9 +290,8 @@ impl Administered for Model {
         if will_be_alias && (state.alias.is_empty() || given.text("name").is_some()) {
             alias::check_not_stood_for(cx, given.text("name").unwrap_or(&state.name), tenant)?;
         }
-        let renamed = given.text("name").map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
-        let plan = CommandPlan::of(Command::Change(given), state, cx);
-        Ok(plan.with_side(renamed.into_iter().flatten()))
+        let claims = state.reclaim("name", &given)?;
+        Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 }
 

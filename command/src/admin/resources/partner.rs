@@ -31,6 +31,10 @@ const HANDLES_PLATFORM_ONLY: &str = "only the platform may change a partner's sl
 
 impl Rules for Partner {
     type State = Self;
+
+    fn claim(&self) -> Option<SideRow> {
+        handles::claim::<Self>(self.partner_id, PLATFORM, &self.handles)
+    }
 }
 
 impl Administered for Partner {
@@ -60,16 +64,15 @@ impl Administered for Partner {
 
     async fn create(cx: &AdminContext<'_>, id: PartnerId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
-        let claim = handles::claim::<Self>(id, PLATFORM, &made.handles);
         let chain = Self::chain(&made, &cx.tables);
-        Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> PlanResult<Self> {
         if handles::are_changed(&given) {
             cx.require_platform(HANDLES_PLATFORM_ONLY)?;
         }
-        let claims = handles::reclaim::<Self>(state.partner_id, PLATFORM, &given);
+        let claims = state.reclaim("slug", &given)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 }

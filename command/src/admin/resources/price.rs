@@ -187,7 +187,7 @@ impl Administered for Price {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.priced_provider(made.provider_id, "provider_id")?;
         cx.require_own_providers(chain.tenant)?;
-        Ok(CommandPlan::new(Command::Create(made), chain))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Price, given: FieldValues) -> PlanResult<Self> {

@@ -29,7 +29,7 @@ use crate::admin::field_type::{FieldType, boolean, id, one_of, text, whole};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::names::{claim, release};
+use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::service_account::ServiceAccount;
 use rules::next_generation;
@@ -176,14 +176,13 @@ impl Administered for Provider {
             require_private_network(cx)?;
         }
         require_free_name(cx, id, &made.name, tenant)?;
-        let claim = claim(Self::KIND, id, &made.name, tenant);
         let sealed = match &api_key {
             Patch::Set(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
             Patch::Kept | Patch::Removed => None,
         };
         let extra_fields = if sealed.is_some() { with_key(own_key_in_use()) } else { without_key() };
         let owners = streams_of_owners(&chain);
-        let plan = CommandPlan::new(Command::Create(made), chain).with_side([claim]).based_on(owners);
+        let plan = CommandPlan::creation(made, chain).based_on(owners);
         Ok(CommandPlan { sealed, extra_fields, ..plan })
     }
 
@@ -206,12 +205,12 @@ impl Administered for Provider {
             require_private_network(cx)?;
         }
         // A provider that shares its name with another keeps it until it is renamed.
-        let renamed = given.text("name").filter(|name| *name != state.name);
-        if let Some(name) = renamed {
+        let mut claims = Vec::new();
+        if let Some(name) = given.text("name").filter(|name| *name != state.name) {
             require_free_name(cx, id, name, tenant)?;
+            claims = state.reclaim("name", &given)?;
         }
-        let claims = renamed.map(|name| [release(id), claim(Self::KIND, id, name, tenant)]);
-        let plan = CommandPlan::of(Command::Change(given), state, cx).with_side(claims.into_iter().flatten());
+        let plan = CommandPlan::of(Command::Change(given), state, cx).with_side(claims);
         match api_key {
             Patch::Kept => {
                 let id = id.to_string();

@@ -65,6 +65,12 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 impl Rules for ProviderKey {
     type State = Self;
 
+    /// The provider's end drops the secrets of all keys that have such a claim, also of one that it has not seen.
+    fn claim(&self) -> Option<SideRow> {
+        let id = self.provider_key_id;
+        Some(claim_among(self.provider_id, Self::KIND, id, &id.to_string()))
+    }
+
     fn validated_change(&self, change: &FieldValues) -> Result<Self, RuleError> {
         let mut changed = self.changed_by(change)?;
         if change.has(API_KEY) {
@@ -105,10 +111,7 @@ impl Administered for ProviderKey {
         let chain = Self::chain(&made, &cx.tables);
         let sealed = cx.admin.vault.seal(provider.tenant_id, id, 1, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
-        // The provider's end drops the secrets of all keys that have such a claim, also of one that it has not seen.
-        let claim = claim_among(provider.provider_id, Self::KIND, id, &id.to_string());
-        let plan =
-            CommandPlan::new(Command::Create(made), chain).based_on(streams_of(cx, &provider)).with_side([claim]);
+        let plan = CommandPlan::creation(made, chain).based_on(streams_of(cx, &provider));
         Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
     }
 

@@ -69,7 +69,7 @@ impl Administered for RateLimit {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope.owner, "scope")?;
         require_room(&made.scope, cx.tables.rate_limits_under_same_condition(&made.scope), "rate limits")?;
-        Ok(CommandPlan::new(Command::Create(made), chain))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &RateLimit, given: FieldValues) -> PlanResult<Self> {

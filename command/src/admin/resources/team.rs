@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use events::event::Chain;
 use events::event::admin::Team;
 use events::ids::{TeamId, TenantId, UserId};
+use events_log::SideRow;
 use openapi::schema;
 use projections::tables::Tables;
 use serde_json::{Map, Value, json};
@@ -41,6 +42,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
 impl Rules for Team {
     type State = Self;
 
+    fn claim(&self) -> Option<SideRow> {
+        handles::claim::<Self>(self.team_id, self.tenant_id, &self.handles)
+    }
+
     /// Sorts the users.
     fn validated(mut self) -> Result<Self, RuleError> {
         self.user_ids.sort_unstable();
@@ -70,15 +75,14 @@ impl Administered for Team {
         let chain = cx.tenant(tenant_id, "tenant_id")?;
         let made: Self = Self::of_values(id, given)?;
         cx.require_team_users(id, tenant_id, &made.user_ids)?;
-        let claim = handles::claim::<Self>(id, tenant_id, &made.handles);
-        Ok(CommandPlan::new(Command::Create(made), chain).with_side(claim))
+        Ok(CommandPlan::creation(made, chain))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Team, given: FieldValues) -> PlanResult<Self> {
         if let Some(users) = given.get::<Vec<UserId>>("user_ids")? {
             cx.require_team_users(state.team_id, state.tenant_id, &users)?;
         }
-        let claims = handles::reclaim::<Self>(state.team_id, state.tenant_id, &given);
+        let claims = state.reclaim("slug", &given)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 }

@@ -100,6 +100,10 @@ fn require_store(cx: &AdminContext<'_>, policy: ContentPolicy) -> Result<(), Com
 
 impl Rules for Tenant {
     type State = Self;
+
+    fn claim(&self) -> Option<SideRow> {
+        handles::claim::<Self>(self.tenant_id, self.partner_id, &self.handles)
+    }
 }
 
 impl Administered for Tenant {
@@ -129,8 +133,7 @@ impl Administered for Tenant {
         let partner = cx.partner(partner_id, "partner_id")?;
         let made: Self = Self::of_values(id, given)?;
         require_store(cx, made.content_policy)?;
-        let claim = handles::claim::<Self>(id, partner_id, &made.handles);
-        Ok(CommandPlan::new(Command::Create(made), Chain { tenant: Some(id), ..partner }).with_side(claim))
+        Ok(CommandPlan::creation(made, Chain { tenant: Some(id), ..partner }))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> PlanResult<Self> {
@@ -152,7 +155,7 @@ impl Administered for Tenant {
         if given.has(CONTENT_POLICY) {
             require_store(cx, state.changed_by(&given)?.content_policy)?;
         }
-        let claims = handles::reclaim::<Self>(state.tenant_id, state.partner_id, &given);
+        let claims = state.reclaim("slug", &given)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))
     }
 }

@@ -117,6 +117,10 @@ fn is_address(email: &str) -> bool {
 
 impl Rules for User {
     type State = Self;
+
+    fn claim(&self) -> Option<SideRow> {
+        handles::claim::<Self>(self.user_id, self.tenant_id, &self.handles)
+    }
 }
 
 impl Administered for User {
@@ -159,15 +163,13 @@ impl Administered for User {
         let person = person_named(cx, &mut given, id, None)?;
         put_digests(&mut given, &person);
         let made: Self = Self::of_values(id, given)?;
-        let claim = handles::claim::<Self>(id, tenant_id, &made.handles);
-        let plan = CommandPlan::new(Command::Create(made), Chain { user: Some(id), ..chain });
-        Ok(plan.with_side([SideRow::PersonalData(person)]).with_side(claim))
+        let plan = CommandPlan::creation(made, Chain { user: Some(id), ..chain });
+        Ok(plan.with_side([SideRow::PersonalData(person)]))
     }
 
     async fn change(cx: &AdminContext<'_>, state: &User, mut given: FieldValues) -> PlanResult<Self> {
         let subject = state.user_id;
         resolve_roles(cx, &mut given, state.tenant_id)?;
-        let claims = handles::reclaim::<Self>(subject, state.tenant_id, &given);
         let mut person = None;
         if given.has_any(&["name", "email"]) {
             let current =
@@ -176,6 +178,7 @@ impl Administered for User {
             put_digests(&mut given, &changed);
             person = Some(changed);
         }
+        let claims = state.reclaim("slug", &given)?;
         let plan = CommandPlan::of(Command::Change(given), state, cx);
         Ok(plan.with_side(person.map(SideRow::PersonalData)).with_side(claims))
     }

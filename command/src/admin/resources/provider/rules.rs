@@ -2,11 +2,14 @@
 
 use dialects::ProviderKind;
 use dialects::provider_dialects::{self, Transport, Upstream};
+use events::event::ResourceState;
 use events::event::admin::{OutputCapField, Provider};
+use events_log::SideRow;
 use serde_json::{Map, Value, json};
 
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::lifecycle::{RuleError, Rules};
+use crate::admin::names::claim;
 use crate::admin::resources::base_url;
 
 /// A command only says that the API key changes: the key itself is sealed beside the event.
@@ -27,6 +30,10 @@ pub fn next_generation(current: &Provider) -> Option<u32> {
 
 impl Rules for Provider {
     type State = Self;
+
+    fn claim(&self) -> Option<SideRow> {
+        Some(claim(Self::KIND, self.provider_id, &self.name, self.tenant_id))
+    }
 
     fn settable(&self) -> Map<String, Value> {
         let mut members = field_values::members(self);
