@@ -332,12 +332,6 @@ where
     Err(CommandError::Contended { kind: R::KIND })
 }
 
-/// Errors: the caller cannot see the resource, or may not manage it.
-fn require_managed<R: Administered>(cx: &AdminContext<'_>, state: &R::State) -> Result<(), CommandError> {
-    cx.require_visible(R::KIND, &R::chain(state, &cx.tables))?;
-    R::may_manage(cx, state)
-}
-
 /// Decides and appends a planned command, and replies. `None` if the resource or the caller's right has changed since it was
 /// loaded: the command must start over.
 async fn execute<R: Administered>(
@@ -413,7 +407,9 @@ async fn replay<R: Administered>(
     wait_until_in_force(admin, stored.position).await?;
     let newest = Loaded::<R>::read(&admin.log, id, None).await?;
     let cx = AdminContext::new(admin, caller)?;
-    require_managed::<R>(&cx, newest.lifecycle.state().ok_or_else(broken)?)?;
+    let state = newest.lifecycle.state().ok_or_else(broken)?;
+    cx.require_visible(R::KIND, &R::chain(state, &cx.tables))?;
+    R::may_manage(&cx, state)?;
     let loaded = Loaded::<R>::read(&admin.log, id, Some(stored.position)).await?;
     let extra_fields = body.get(EXTRA_FIELDS).and_then(Value::as_object).cloned().unwrap_or_default();
     let body_now = changed_body(admin, &loaded, body[BEFORE].as_u64()).await?;

@@ -54,7 +54,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .meaning(
                 "The order in which targets are tried; performance is another word for latency, and tenant_default is the tenant's default_strategy",
             ),
-        defaulting("targets", targets(), json!([])).shown_as(schema::list(target().creation().open(), None)).meaning("At least one, unless the model is an alias"),
+        defaulting("targets", target().into_object().list(TARGETS_LEN_MAX), json!([])).shown_as(schema::list(target().creation().open(), None)).meaning("At least one, unless the model is an alias"),
         alias::alias(),
         defaulting("affinity", one_of(Affinity::NAMED), json!("none")).meaning(
             "session: requests of one session (x-ledgerway-session, or prompt_cache_key of Chat Completions) go first to the same one of \
@@ -62,7 +62,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         ),
         canary::canary(),
         shadow::shadow(),
-        defaulting("rules", rules(), json!([]))
+        defaulting("rules", rule().into_object().list(RULES_LEN_MAX), json!([]))
             .shown_as(schema::list(rule().creation().open(), None))
             .meaning("For the strategy rules: the first rule whose condition holds decides. Where none does, the order is that of priority"),
         optional("hedge_after_ms", whole(HEDGE_AFTER_MS_MIN, HEDGE_AFTER_MS_MAX)).meaning(
@@ -123,12 +123,6 @@ fn target() -> Members {
     Members(members.into_iter().chain(terms::stated()).collect())
 }
 
-fn targets() -> FieldType {
-    let target = target();
-    let shape = schema::list(target.creation().closed(), Some(TARGETS_LEN_MAX));
-    FieldType::new(shape, move |field| field.list(TARGETS_LEN_MAX, |item| target.read_object(item)))
-}
-
 fn rule() -> Members {
     Members(vec![
         required("when", condition()).meaning(
@@ -150,12 +144,6 @@ fn backend() -> FieldType {
     let shape = schema::backend(ProviderId::PREFIX, BACKEND_LEN_MAX);
     let shape = schema::described(shape, "provider_id/model of one of the model's targets");
     FieldType::new(shape, |field| field.text(BACKEND_LEN_MAX))
-}
-
-fn rules() -> FieldType {
-    let rule = rule();
-    let shape = schema::list(rule.creation().closed(), Some(RULES_LEN_MAX));
-    FieldType::new(shape, move |field| field.list(RULES_LEN_MAX, |item| rule.read_object(item)))
 }
 
 /// Refuses rules that name no target of the model, or whose conditions cannot be read.

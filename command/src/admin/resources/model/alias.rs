@@ -9,14 +9,15 @@ use super::slug;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Member, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, time};
+use crate::admin::field_type::time;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::RuleError;
 
 const STEPS_LEN_MAX: usize = 32;
 
 pub fn alias() -> Member {
-    defaulting("alias", steps(), json!([])).shown_as(schema::list(step().creation().open(), None)).meaning(
+    let steps = step().into_object().list(STEPS_LEN_MAX);
+    defaulting("alias", steps, json!([])).shown_as(schema::list(step().creation().open(), None)).meaning(
         "Instead of targets: the model that it stands for, and from further times on other ones. The last one whose time has come \
          counts. No alias stands for an alias",
     )
@@ -27,12 +28,6 @@ fn step() -> Members {
         required("model", slug()).meaning("The name of a model with targets, as the alias's owner sees it"),
         optional("from", time()).meaning("Absent for the first one; after that of the one before"),
     ])
-}
-
-fn steps() -> FieldType {
-    let step = step();
-    let shape = schema::list(step.creation().closed(), Some(STEPS_LEN_MAX));
-    FieldType::new(shape, move |field| field.list(STEPS_LEN_MAX, |item| step.read_object(item)))
 }
 
 /// The rules of a model that is an alias, or has targets.
