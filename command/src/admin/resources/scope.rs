@@ -23,12 +23,6 @@ pub fn scope() -> FieldType {
     FieldType::new(refusals::scope(), narrowed)
 }
 
-enum ScopeMember {
-    Owner(Scope),
-    Model(String),
-    Metadata(String, String),
-}
-
 fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
     let path = field.path().to_owned();
     let (mut owners, mut conditions) = (Vec::new(), Narrowing::default());
@@ -37,10 +31,17 @@ fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
         return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
     }
     for (name, value) in members {
-        match member(&name, value)? {
-            ScopeMember::Owner(owner) => owners.push(owner),
-            ScopeMember::Model(model) => conditions.model = Some(model),
-            ScopeMember::Metadata(name, value) => drop(conditions.metadata.insert(name, value)),
+        match name.as_str() {
+            "partner_id" => owners.push(Scope::Partner(value.parsed()?)),
+            "tenant_id" => owners.push(Scope::Tenant(value.parsed()?)),
+            "team_id" => owners.push(Scope::Team(value.parsed()?)),
+            "user_id" => owners.push(Scope::User(value.parsed()?)),
+            "key_id" => owners.push(Scope::Key(value.parsed()?)),
+            NarrowedScope::MODEL => conditions.model = Some(value.text(MODEL_NAME_CHARS_MAX)?),
+            member => {
+                let name = name_of_metadata(member, &value)?;
+                conditions.metadata.insert(name.to_owned(), value.text(METADATA_VALUE_LEN_MAX)?);
+            }
         }
     }
     let [owner] = owners[..] else {
@@ -52,19 +53,8 @@ fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
     Ok(NarrowedScope::narrowed(owner, conditions))
 }
 
-fn member(name: &str, value: Field) -> Result<ScopeMember, FieldError> {
-    match name {
-        "partner_id" => Ok(ScopeMember::Owner(Scope::Partner(value.parsed()?))),
-        "tenant_id" => Ok(ScopeMember::Owner(Scope::Tenant(value.parsed()?))),
-        "team_id" => Ok(ScopeMember::Owner(Scope::Team(value.parsed()?))),
-        "user_id" => Ok(ScopeMember::Owner(Scope::User(value.parsed()?))),
-        "key_id" => Ok(ScopeMember::Owner(Scope::Key(value.parsed()?))),
-        NarrowedScope::MODEL => Ok(ScopeMember::Model(value.text(MODEL_NAME_CHARS_MAX)?)),
-        _ => metadata(name, &value),
-    }
-}
-
-fn metadata(member: &str, value: &Field) -> Result<ScopeMember, FieldError> {
+/// The name of metadata in that of a member, whose value is at fault if there is none.
+fn name_of_metadata<'a>(member: &'a str, value: &Field) -> Result<&'a str, FieldError> {
     let Some(name) = member.strip_prefix(NarrowedScope::METADATA) else {
         return Err(value.error(format!("must be one of {OWNERS}, model, metadata.NAME")));
     };
@@ -73,7 +63,7 @@ fn metadata(member: &str, value: &Field) -> Result<ScopeMember, FieldError> {
         let reason = format!("must have a name of 1 to {METADATA_NAME_LEN_MAX} characters, without control characters");
         return Err(value.error(reason));
     }
-    Ok(ScopeMember::Metadata(name.to_owned(), value.text(METADATA_VALUE_LEN_MAX)?))
+    Ok(name)
 }
 
 /// Errors: a narrowed scope, of whose owner there are too many under the same condition. It is counted in the tables, which lack what
