@@ -32,7 +32,7 @@ use events::ledger::Revaluation;
 use events::money::NanoUsd;
 use events::time::Clock;
 use events_log::backoff::Backoff;
-use events_log::{Append, AppendError, Basis, EventFilter, Log, LogError, Revalued};
+use events_log::{Append, AppendError, EventFilter, Log, LogError, Revalued};
 
 use price_history::{PastChange, PriceHistory};
 use scan::{ACTOR, Scan};
@@ -221,15 +221,9 @@ impl<'a> Revaluer<'a> {
     fn completion(&self, change: &PastChange, requests: u64, delta_usd: Option<NanoUsd>) -> Append {
         let PastChange { price_id, version, chain, .. } = *change;
         let revalued = PriceRevalued { price_id, version, requests, delta_usd };
-        Append {
-            stream: Stream::new(StreamKind::Revaluation, price_id),
-            expected_sequence: self.prices.completed(price_id),
-            events: vec![Event::Resource(Resource::PriceRevalued(Box::new(revalued)))],
-            context: Context::about(ACTOR, chain),
-            side: Vec::new(),
-            idempotency: None,
-            basis: Basis::default(),
-        }
+        let stream = Stream::new(StreamKind::Revaluation, price_id);
+        let events = vec![Event::Resource(Resource::PriceRevalued(Box::new(revalued)))];
+        Append::new(stream, self.prices.completed(price_id), events, Context::about(ACTOR, chain))
     }
 }
 

@@ -11,7 +11,7 @@ use events::content::is_content_key;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
 use events::ids::{IdMaker, TenantId};
-use events_log::{Append, AppendError, Basis, Log, LogError, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey};
+use events_log::{Append, AppendError, Log, LogError, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey};
 
 use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;
@@ -251,16 +251,10 @@ impl Replacement {
             discarded: discarded.len() as u64,
         };
         let stream = stream_of_replacements(new);
-        let append = Append {
-            // The stream may have events: the key may have been in use before.
-            expected_sequence: reader.stream(&stream)?.len() as u64,
-            stream,
-            events: vec![Event::Resource(Resource::NodeKeyReplaced(Box::new(replaced)))],
-            context: Context::of(ACTOR),
-            side,
-            idempotency: None,
-            basis: Basis::default(),
-        };
+        // The stream may have events: the key may have been in use before.
+        let expected_sequence = reader.stream(&stream)?.len() as u64;
+        let events = vec![Event::Resource(Resource::NodeKeyReplaced(Box::new(replaced)))];
+        let append = Append { side, ..Append::new(stream, expected_sequence, events, Context::of(ACTOR)) };
         Ok(Self { append, resealed, discarded })
     }
 }

@@ -202,15 +202,8 @@ impl Vault {
         let stream = Stream::new(StreamKind::NodeKey, self.node_key.fingerprint());
         let existing = stream.clone();
         let read = self.log.read(move |reader| Ok(reader.stream(&existing)?.len() as u64)).await;
-        let append = Append {
-            stream,
-            expected_sequence: read.map_err(AppendError::Unavailable)?,
-            events: Vec::new(),
-            context: Context::of(Actor::System("setup")),
-            side,
-            idempotency: None,
-            basis,
-        };
+        let (sequence, context) = (read.map_err(AppendError::Unavailable)?, Context::of(Actor::System("setup")));
+        let append = Append { side, basis, ..Append::new(stream, sequence, Vec::new(), context) };
         self.log.append(append).await.map(drop)
     }
 

@@ -186,8 +186,7 @@ impl Import {
     /// An append to the stream of this import, without anything to append.
     fn append(&self, Author { context, basis }: Author, expected_sequence: u64) -> Append {
         let stream = Stream::new(StreamKind::Import, self.request.request_id);
-        let (events, side, idempotency) = (Vec::new(), Vec::new(), None);
-        Append { stream, expected_sequence, events, context, side, idempotency, basis }
+        Append { basis, ..Append::new(stream, expected_sequence, Vec::new(), context) }
     }
 
     /// Answers the client, if it still waits.

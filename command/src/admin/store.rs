@@ -4,7 +4,7 @@
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use events::event::{Context, Event, Recorded, Stream};
-use events_log::{Append, AppendError, Basis, Log};
+use events_log::{Append, AppendError, Log};
 use projections::resource::Lifetime;
 
 use super::lifecycle::{Command, Fact, Lifecycle, Rules};
@@ -68,9 +68,7 @@ impl<R: Rules> Loaded<R> {
 
     /// The append of these events alone, if the stream has not changed meanwhile.
     pub fn append_of(&self, events: Vec<Event>, context: Context) -> Append {
-        let (stream, expected_sequence) = (self.stream.clone(), self.sequence);
-        let (side, idempotency, basis) = (Vec::new(), None, Basis::default());
-        Append { stream, expected_sequence, events, context, side, idempotency, basis }
+        Append::new(self.stream.clone(), self.sequence, events, context)
     }
 
     /// Appends the events that `handle` returned; nothing if there are none.

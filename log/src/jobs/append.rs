@@ -21,6 +21,14 @@ pub struct Append {
     pub basis: Basis,
 }
 
+impl Append {
+    /// An append of events alone.
+    pub const fn new(stream: Stream, expected_sequence: u64, events: Vec<Event>, context: Context) -> Self {
+        let basis = Basis { streams: Vec::new(), known_until: 0 };
+        Self { stream, expected_sequence, events, context, side: Vec::new(), idempotency: None, basis }
+    }
+}
+
 /// The streams that a decision depends on besides its own. The append is refused if one of them has an event that the
 /// decision did not know: so no change is recorded after an event that took away its author's right to make it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use events::event::{Change, Recorded};
 use events::ids::{ProviderId, SystemRandom};
 use events::time::SystemClock;
-use events_log::LogOptions;
+use events_log::{Basis, LogOptions};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@
 
 use events::event::log_key::LogKeyCreated;
 use events::event::{Actor, Context, Event, Resource, Stream, StreamKind};
-use events_log::{Append, AppendError, Basis, LogError, Reader};
+use events_log::{Append, AppendError, LogError, Reader};
 use tlog::{KeyName, Signer};
 
 use super::{Vault, VaultError};
@@ -149,15 +149,9 @@ impl Vault {
         let signer = signer(origin, &seed);
         wipe(&mut seed);
         let (Some(row), Some(signer)) = (row, signer) else { return Err(LogKeyError::Damaged) };
-        let append = Append {
-            stream: stream(origin),
-            expected_sequence: u64::from(generation) - 1,
-            events: vec![Event::Resource(Resource::LogKeyCreated(Box::new(created(&signer, generation))))],
-            context: Context::of(Actor::System("setup")),
-            side: vec![row],
-            idempotency: None,
-            basis: Basis::default(),
-        };
+        let events = vec![Event::Resource(Resource::LogKeyCreated(Box::new(created(&signer, generation))))];
+        let (sequence, context) = (u64::from(generation) - 1, Context::of(Actor::System("setup")));
+        let append = Append { side: vec![row], ..Append::new(stream(origin), sequence, events, context) };
         Ok((signer, append))
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event, Recorded};
 use events::shown_text::shown_text;
-use events_log::{Append, AppendError, Basis, LogError, Reader, RunningNode};
+use events_log::{Append, AppendError, LogError, Reader, RunningNode};
 
 use super::limiter::SharedLimiter;
 use super::link::{LinkState, Outage};
@@ -90,16 +90,9 @@ impl SharedLimiter {
     async fn append(&self, event: Event) -> Result<u64, AppendError> {
         let log = &self.parts.log;
         let events = log.read(|reader| reader.stream(&Access::limits_stream())).await?;
-        let append = Append {
-            stream: Access::limits_stream(),
-            expected_sequence: events.last().map_or(0, |last| last.sequence),
-            events: vec![event],
-            context: Context::of(Actor::System("gateway")),
-            side: Vec::new(),
-            idempotency: None,
-            basis: Basis::default(),
-        };
-        Ok(log.append(append).await?.last)
+        let (sequence, context) =
+            (events.last().map_or(0, |last| last.sequence), Context::of(Actor::System("gateway")));
+        Ok(log.append(Append::new(Access::limits_stream(), sequence, vec![event], context)).await?.last)
     }
 }
 
