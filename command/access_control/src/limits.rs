@@ -26,7 +26,7 @@ use projections::visible::Visible;
 
 pub use binding::LimitHolder;
 use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
-pub use rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited, RetryAdvice};
+pub use rate_limited::{LimitRefusal, RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
 pub use shared::{
     LocalSince, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, SharingNode, node_that_shares,

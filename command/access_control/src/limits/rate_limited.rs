@@ -66,31 +66,19 @@ impl RateLimited {
     }
 }
 
-/// A request that was refused because its limits cannot be counted now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitsUnavailable {
-    /// The limit that refuses everything while its counts are not shared.
-    closed: LimitName,
-}
-
-impl LimitsUnavailable {
-    pub(super) const fn new(closed: LimitName) -> Self {
-        Self { closed }
-    }
-}
-
 /// Why a request is refused by its rate limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitRefusal {
     RateLimited(RateLimited),
-    Unavailable(LimitsUnavailable),
+    /// Its limits cannot be counted now: this one refuses everything while its counts are not shared.
+    Unavailable(LimitName),
 }
 
 impl From<&LimitRefusal> for Refusal {
     fn from(refusal: &LimitRefusal) -> Self {
         match refusal {
             LimitRefusal::RateLimited(limited) => Self::from(limited),
-            LimitRefusal::Unavailable(LimitsUnavailable { closed: name }) => {
+            LimitRefusal::Unavailable(name) => {
                 let message =
                     "the rate limit is closed while its counts are not shared; nothing was sent to a provider";
                 Self::new(ErrorCode::LimitsUnavailable, message).with("limit_id", name.to_string()).try_again()

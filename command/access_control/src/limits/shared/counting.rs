@@ -18,7 +18,7 @@ use super::limiter::SharedLimiter;
 use super::link::Connection;
 use super::permit::{ReservedTokens, SharedPermit};
 use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
-use crate::limits::rate_limited::{LimitRefusal, LimitsUnavailable, RateLimited};
+use crate::limits::rate_limited::{LimitRefusal, RateLimited};
 use crate::limits::remaining::TightestLimit;
 
 /// How often Redis is asked, if it does not have what this node has sent.
@@ -189,7 +189,7 @@ impl SharedLimiter {
         demand: Demand,
     ) -> Result<Vec<OneCount>, LimitRefusal> {
         let counted = match limits.closed_limit(of_group.clone()).filter(|_| !demand.is_admitted()) {
-            Some(closed) => Err(LimitRefusal::Unavailable(LimitsUnavailable::new(closed))),
+            Some(closed) => Err(LimitRefusal::Unavailable(closed)),
             None => {
                 let nodes = self.nodes.borrow().len() as u64;
                 let counted = limits.count_share(of_group, demand, nodes, self.now_micros());
