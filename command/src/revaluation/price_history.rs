@@ -15,6 +15,7 @@ use super::price_event::PriceEvent;
 use super::prices_at::PricesAt;
 
 /// Every event of every price, in order, and what was recorded about the requests that they concern.
+#[derive(Default)]
 pub struct PriceHistory {
     /// Changes up to this position concern later requests alone.
     begins_after: u64,
@@ -69,16 +70,7 @@ struct LatestPrice {
 
 impl PriceHistory {
     pub fn new(begins_after: u64) -> Self {
-        Self {
-            begins_after,
-            position: 0,
-            backends: Vec::new(),
-            backend_ids: HashMap::new(),
-            prices: HashMap::new(),
-            past_changes: BTreeMap::new(),
-            pending: BTreeSet::new(),
-            completed: HashMap::new(),
-        }
+        Self { begins_after, ..Self::default() }
     }
 
     /// Folds an event, unless it was folded before. Those of prices must come in order, without a gap.

@@ -20,6 +20,7 @@ use super::prices_at::{ChangeAt, PricesAt};
 pub const ACTOR: Actor = Actor::System("revaluation");
 
 /// The position of the log up to which it was read, and what follows from it for some changes of prices.
+#[derive(Default)]
 pub struct Scan {
     /// Sorted by version.
     changes: Vec<ScannedChange>,
@@ -82,13 +83,8 @@ impl Scan {
             of_backends.entry(target).or_default().push(change.clone());
         }
         let of_backend = |(target, changes)| (target, ChangesOfBackend::new(changes));
-        Self {
-            changes: scanned,
-            backends: of_backends.into_iter().map(of_backend).collect(),
-            prices: HashMap::new(),
-            open: IdMap::default(),
-            due: Vec::new(),
-        }
+        let backends = of_backends.into_iter().map(of_backend).collect();
+        Self { changes: scanned, backends, ..Self::default() }
     }
 
     pub fn is_of(&self, version: u64) -> bool {
