@@ -8,7 +8,6 @@ use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, T
 use serde_json::{Map, Value, json};
 
 use super::declaration::Declaration;
-use super::error::CommandError;
 use super::field_values::state_of;
 use super::fields::{FieldError, Fields};
 use super::lifecycle::RuleError;
@@ -82,31 +81,23 @@ fn normal<R: Administered>(body: &Body) -> Result<Body, FieldError> {
     let members = &R::DECLARATION.members;
     let fields = Fields::of_members(body.clone()).refuse_unknown(&members.names())?;
     let mut given = members.read_creation(fields)?;
-    let beside = R::complete(&mut given).map_err(field_error)?;
+    let beside = R::complete(&mut given)?;
     // The normal form has no id, so any will do.
     given.put(R::ID_FIELD, format!("{}{:032}", R::DECLARATION.prefix, 0));
-    let state: R = state_of(given.into_members(), R::derive).map_err(|error| field_error(error.into()))?;
-    let mut normal = BodyFormat::of::<R>().body_of(&state.validated_new().map_err(of_rule)?.body());
+    let state: R = state_of(given.into_members(), R::derive).map_err(RuleError::from)?;
+    let mut normal = BodyFormat::of::<R>().body_of(&state.validated_new()?.body());
     normal.extend(beside);
     normal.retain(|_, value| !value.is_null());
     Ok(normal)
 }
 
-fn of_rule(error: RuleError) -> FieldError {
-    match error {
-        RuleError::Field(error) => error,
-        RuleError::Exists
-        | RuleError::Absent
-        | RuleError::Ended
-        | RuleError::GenerationsExhausted
-        | RuleError::DeclarationMismatch(_) => FieldError::new("", error.to_string()),
-    }
-}
-
-fn field_error(error: CommandError) -> FieldError {
-    match error {
-        CommandError::Field(error) => error,
-        other => FieldError::new("", other.to_string()),
+/// An error of no field is one of the whole body.
+impl From<RuleError> for FieldError {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Field(error) => error,
+            other => Self::new("", other.to_string()),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::admin_context::AdminContext;
 use super::declaration::Declaration;
 use super::described;
 use super::field_values::FieldValues;
-use super::lifecycle::{Command, Rules, StateOf};
+use super::lifecycle::{Command, RuleError, Rules, StateOf};
 use super::names::release;
 use super::rejected::noted;
 use super::request::AdminRequest;
@@ -52,7 +52,7 @@ pub trait Administered: Rules {
 
     /// Completes the values of a creation, so that a state follows from them without a gateway. Returns the fields that the
     /// state does not have: they are kept beside it, or depend on when the resource is created.
-    fn complete(_: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+    fn complete(_: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
         Ok(Map::new())
     }
 

@@ -230,8 +230,7 @@ async fn make_simulator(admin: &AdminState, name: String) -> Result<ProviderId, 
 async fn ensure_model(admin: &AdminState, provider: ProviderId, model: &DevModel) -> Result<(), CommandError> {
     let tables = admin.tables.load();
     if tables.price_in_force(provider, model.backend, admin.clock.now()).is_none() {
-        let (id, rates) = (admin.ids.make(), rates_of(model)?);
-        let made = Price::new(id, provider, model.backend, rates, admin.clock.now());
+        let made = Price::new(admin.ids.make(), provider, model.backend, rates_of(model)?, admin.clock.now());
         make(admin, made, Chain::default(), None).await?;
     }
     if tables.shared_model(model.name).is_none() {

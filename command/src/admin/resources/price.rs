@@ -29,7 +29,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
 use crate::revaluation::concerned::KnownBefore;
 
@@ -161,7 +161,7 @@ impl Administered for Price {
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     /// Without a time, the price is in force from its creation on.
-    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
         let mut beside = Map::new();
         if !given.has(EFFECTIVE_FROM) {
             given.put(EFFECTIVE_FROM, rfc3339(DateTime::UNIX_EPOCH));

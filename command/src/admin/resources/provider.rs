@@ -26,9 +26,9 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, boolean, id, one_of, text, whole};
-use crate::admin::field_values::{FieldValues, Patch};
+use crate::admin::field_values::{DeclarationMismatch, FieldValues, Patch};
 use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::service_account::ServiceAccount;
@@ -150,7 +150,7 @@ impl Administered for Provider {
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     /// No state has the API key.
-    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
         let has_key = matches!(take_api_key(given)?, Patch::Set(_));
         given.put("secret_generation", u32::from(has_key));
         Ok(Map::new())
@@ -258,7 +258,7 @@ pub(super) fn api_key_field() -> FieldType {
 }
 
 /// Takes the API key out of the body's values, so that no command has it.
-pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, CommandError> {
+pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, DeclarationMismatch> {
     Ok(match given.take::<String>("api_key")? {
         Patch::Kept => Patch::Kept,
         Patch::Removed => Patch::Removed,

@@ -17,7 +17,6 @@ use super::handles;
 use super::labels::labels;
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, required};
-use crate::admin::error::CommandError;
 use crate::admin::field_type::{id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
@@ -60,7 +59,7 @@ impl Administered for Team {
     const PATH: &'static str = "/v1/admin/teams";
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
-    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
         given.get::<TenantId>("tenant_id")?.ok_or_else(|| FieldError::new("tenant_id", "is required"))?;
         Ok(Map::new())
     }

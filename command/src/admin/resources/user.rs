@@ -23,7 +23,7 @@ use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, text_that};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, Rules};
+use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const EMAIL_LEN_MAX: usize = 320;
@@ -128,7 +128,7 @@ impl Administered for User {
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
     /// Scopes of roles are filled in, and names are kept beside the events.
-    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, CommandError> {
+    fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
         let tenant: TenantId = given.get("tenant_id")?.ok_or_else(|| FieldError::new("tenant_id", "is required"))?;
         let roles = given.get::<Vec<NamedRole>>("roles")?.unwrap_or_default();
         let roles = roles.iter().map(|named| named.resolved(tenant)).collect::<Vec<_>>();
