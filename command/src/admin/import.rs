@@ -88,13 +88,6 @@ pub struct ImportEffects {
     pub models: ImportedResources,
 }
 
-/// The catalogue of a shared ledger, as an import replaces it.
-pub struct ReplacedCatalogue {
-    pub document: String,
-    /// The revision of the one that was in force.
-    pub replaces: u64,
-}
-
 /// The answer to an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -154,24 +147,10 @@ impl Import {
         CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
     }
 
-    /// Records the import together with the catalogue, in a shared ledger. Returns its position.
-    pub async fn record(
-        &self,
-        author: Author,
-        event: CatalogueImported,
-        catalogue: ReplacedCatalogue,
-    ) -> Result<u64, AppendError> {
-        Ok(self.admin.log.append(self.append_of(author, event, Some(catalogue))).await?.last)
-    }
-
-    /// Returns the append that records the import and the client's address; in a shared ledger together with the
-    /// catalogue.
-    pub fn append_of(&self, author: Author, event: CatalogueImported, catalogue: Option<ReplacedCatalogue>) -> Append {
+    /// Returns the append that records the import and the client's address.
+    pub fn append_of(&self, author: Author, event: CatalogueImported) -> Append {
         let events = vec![Event::Resource(Resource::CatalogueImported(Box::new(event)))];
-        let catalogue =
-            catalogue.map(|ReplacedCatalogue { document, replaces }| SideRow::Catalogue { document, replaces });
-        let side = std::iter::once(self.request.client_address()).chain(catalogue).collect();
-        Append { events, side, ..self.append(author, 0) }
+        Append { events, side: vec![self.request.client_address()], ..self.append(author, 0) }
     }
 
     /// Keeps the reply for retries, once all that follows from the document is recorded. Returns the position that it is kept with,
@@ -218,25 +197,19 @@ impl ImportOptions {
     fn parse(uri: &Uri) -> Result<Self, FieldError> {
         let malformed = |_| FieldError::new("", "the query string is malformed");
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(malformed)?;
-        let mut options = Self::default();
-        let mut given = Vec::new();
+        let (mut dry_run, mut force) = (None, None);
         for (name, value) in &pairs {
             let option = match name.as_str() {
-                "dry_run" => &mut options.dry_run,
-                "force" => &mut options.force,
+                "dry_run" => &mut dry_run,
+                "force" => &mut force,
                 _ => return Err(FieldError::new(name, "is not a parameter of this path")),
             };
-            if given.contains(&name) {
+            if option.is_some() {
                 return Err(FieldError::new(name, "is given twice"));
             }
-            given.push(name);
-            *option = match value.as_str() {
-                "true" => true,
-                "false" => false,
-                _ => return Err(FieldError::new(name, "must be true or false")),
-            };
+            *option = Some(value.parse().map_err(|_| FieldError::new(name, "must be true or false"))?);
         }
-        Ok(options)
+        Ok(Self { dry_run: dry_run.unwrap_or(false), force: force.unwrap_or(false) })
     }
 }
 

@@ -14,19 +14,17 @@ use std::sync::Arc;
 use built_in_catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
-use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
-use events_log::Basis;
+use events::event::catalogue_imported::ImportedResources;
+use events_log::{Append, Basis, SideRow};
 use serde_json::{Value, json};
 
 use super::reconciliation::{ReconciliationPlan, reconcile};
 use super::shared::catalogue_and_revision;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{
-    Document, Import, ImportEffects, Imported, ReplacedCatalogue, difference, providers_not_used,
-};
+use crate::admin::import::{Document, Import, ImportEffects, Imported, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
-use crate::admin::recording::{Author, Step};
+use crate::admin::recording::Step;
 
 /// How often it is decided what to record, if the caller's rights or the resources change meanwhile.
 const ATTEMPTS_MAX: usize = 10;
@@ -78,8 +76,8 @@ impl Environment {
         let event = import.event(&current, &newer, sha256.clone(), expected);
         // The check that counts: from here on, the new document is in force.
         let author = import.author(&import.context()?);
-        let replaced = ReplacedCatalogue { document: text.clone(), replaces: revision };
-        let recorded = self.put_in_force(import, author, event, replaced).await?;
+        let append = import.append_of(author, event);
+        let recorded = self.put_in_force(append, text.clone(), revision).await?;
         if let Some(named) = &self.named {
             named.take(Arc::clone(&newer));
         }
@@ -121,28 +119,28 @@ impl Environment {
         }
     }
 
-    /// Puts the document in force. Returns the position of its import if that is recorded in the same step, as in a shared ledger;
+    /// Puts the document in force in place of the one of this revision. Returns the position of its import if that is recorded in the same step, as in a shared ledger;
     /// `None` if it is kept, to be recorded before what follows from it, whatever becomes of its author's right.
     ///
     /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force;
     /// [`ImportError::TooManyKept`] if too many imports are kept already.
     async fn put_in_force(
         &self,
-        import: &Import,
-        author: Author,
-        event: CatalogueImported,
-        replaced: ReplacedCatalogue,
+        mut append: Append,
+        document: String,
+        replaces: u64,
     ) -> Result<Option<u64>, CommandError> {
         if self.parts.log.is_shared() {
-            let recorded = import.record(author, event, replaced).await;
-            return recorded.map(Some).map_err(|error| CommandError::of_append(Price::KIND, error));
+            append.side.push(SideRow::Catalogue { document, replaces });
+            let recorded = self.parts.log.append(append).await;
+            return recorded.map(|at| Some(at.last)).map_err(|error| CommandError::of_append(Price::KIND, error));
         }
         if !self.kept_imports.have_room() {
             return Err(ImportError::TooManyKept.into());
         }
-        let append = import.append_of(Author { basis: Basis::default(), ..author }, event, None);
+        append.basis = Basis::default();
         let folder = self.parts.data.clone();
-        self.kept_imports.put_in_force(append, move || built_in_catalogue::write(&folder, &replaced.document)).await?;
+        self.kept_imports.put_in_force(append, move || built_in_catalogue::write(&folder, &document)).await?;
         Ok(None)
     }
 
