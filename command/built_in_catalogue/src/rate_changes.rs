@@ -4,27 +4,33 @@ use std::collections::BTreeMap;
 
 use events::money::NanoUsd;
 use events::usage::ServiceTier;
+use serde::Serialize;
 
 use crate::model::Model;
 use crate::price::Price;
 
 /// One amount of a model's prices that another catalogue has otherwise. `None` is an amount that is not listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RateChange<'a> {
+    #[serde(flatten)]
     pub place: RatePlace<'a>,
     pub old: Option<NanoUsd>,
     pub new: Option<NanoUsd>,
 }
 
 /// Where an amount is in the prices of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RatePlace<'a> {
     /// `None` outside the regions with prices of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<&'a str>,
     /// The conditions of its tier; both are `None` in the base price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<ServiceTier>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub above_input_tokens: Option<u64>,
     /// The field.
+    #[serde(rename = "field")]
     pub name: &'static str,
 }
 

@@ -1,8 +1,7 @@
 //! The changes of an import, as JSON. Lists are cut, and say how much was left out.
 
-use built_in_catalogue::{Catalogue, Difference, Model, RateChange, RatePlace, rate_changes};
+use built_in_catalogue::{Catalogue, Difference, Model, rate_changes};
 use chrono::NaiveDate;
-use events::money::NanoUsd;
 use serde_json::{Map, Value, json};
 
 /// The most models in a list.
@@ -86,29 +85,9 @@ fn priced_model(model: &Model) -> Value {
 fn changed_price(before: &Model, after: &Model) -> Value {
     let changes = rate_changes(before, after);
     let mut shown = named(after);
-    let amounts: Vec<Value> = changes.iter().take(AMOUNTS_MAX).map(amount).collect();
+    let amounts = changes.get(..AMOUNTS_MAX).unwrap_or(&changes);
     shown.insert("more_amounts".to_owned(), (changes.len() - amounts.len()).into());
-    shown.insert("amounts".to_owned(), amounts.into());
-    shown.into()
-}
-
-fn amount(change: &RateChange<'_>) -> Value {
-    let RatePlace { region, service_tier, above_input_tokens, name } = change.place;
-    let text = |amount: Option<NanoUsd>| amount.map(|amount| amount.to_string());
-    let mut shown = Map::from_iter([
-        ("field".to_owned(), name.into()),
-        ("old".to_owned(), json!(text(change.old))),
-        ("new".to_owned(), json!(text(change.new))),
-    ]);
-    if let Some(region) = region {
-        shown.insert("region".to_owned(), region.into());
-    }
-    if let Some(service_tier) = service_tier {
-        shown.insert("service_tier".to_owned(), service_tier.as_str().into());
-    }
-    if let Some(above) = above_input_tokens {
-        shown.insert("above_input_tokens".to_owned(), above.into());
-    }
+    shown.insert("amounts".to_owned(), json!(amounts));
     shown.into()
 }
 
