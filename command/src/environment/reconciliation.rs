@@ -6,6 +6,7 @@
 //! bare names, whose targets are all that offer it, in the order of the sources. None of them claims its name: a model that a
 //! command created comes before it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use built_in_catalogue::is_model_name;
@@ -109,12 +110,14 @@ struct WantedModel {
 
 /// Returns the changes to record now. New resources get ids of `ids`.
 pub fn reconcile(sources: &[ModelSource], tables: &Tables, ids: &IdMaker, now: DateTime<Utc>) -> ReconciliationPlan {
-    let kept: Vec<Vec<Offer>> = sources.iter().map(|source| offers_before(source, tables)).collect();
+    let all_offers: Vec<Cow<'_, [Offer]>> = sources.iter().map(|source| offers(source, tables)).collect();
     let ReconciledProviders { steps: providers, known } = reconcile_providers(sources, tables, ids);
-    let offered = sources.iter().zip(&kept).map(|(source, kept)| offers(source, kept));
     let own = OwnResources::of(tables);
-    let offering = known.into_iter().zip(offered).filter_map(|(provider, mut offers)| {
+    let offering = known.into_iter().zip(&all_offers).filter_map(|(provider, offers)| {
         let (id, name) = provider?;
+        // The first of a name counts.
+        let mut names = HashSet::new();
+        let mut offers: Vec<&Offer> = offers.iter().filter(|offer| names.insert(&offer.backend)).collect();
         offers.retain(|offer| offer.origin != Origin::Discovered || !own.has(id, &name, &offer.backend));
         Some(Offering { id, name, offers })
     });
@@ -161,21 +164,11 @@ impl<'a> OwnResources<'a> {
     }
 }
 
-fn offers<'a>(source: &'a ModelSource, kept: &'a [Offer]) -> Vec<&'a Offer> {
-    let offers = match &source.offers {
-        Offers::Known(offers) => offers,
-        Offers::AsBefore => kept,
-    };
-    // The first of a name counts.
-    let mut names = HashSet::new();
-    offers.iter().filter(|offer| names.insert(&offer.backend)).collect()
-}
-
-/// Returns the last known offers of a server that does not answer.
-fn offers_before(source: &ModelSource, tables: &Tables) -> Vec<Offer> {
-    match source.offers {
-        Offers::Known(_) => Vec::new(),
-        Offers::AsBefore => recorded_offers(&source.provider, tables),
+/// Returns the offers of a source: of a server that does not answer, the last known ones.
+fn offers<'a>(source: &'a ModelSource, tables: &Tables) -> Cow<'a, [Offer]> {
+    match &source.offers {
+        Offers::Known(offers) => offers.into(),
+        Offers::AsBefore => recorded_offers(&source.provider, tables).into(),
     }
 }
 
