@@ -25,7 +25,7 @@ use super::{NAME_LEN_MAX, base_url, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, boolean, id, one_of, text, whole};
+use crate::admin::field_type::{boolean, id, one_of, text, whole};
 use crate::admin::field_values::{DeclarationMismatch, FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
@@ -33,6 +33,7 @@ use crate::admin::names::release;
 use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::service_account::ServiceAccount;
 use rules::next_generation;
+pub(super) use values::api_key;
 
 /// Ten minutes: a request must end well before its hold expires.
 const TIMEOUT_MS_MAX: u64 = 600_000;
@@ -51,7 +52,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
                  vertex, the bare origin for other kinds. To change its scheme, host or port, also send api_key: a new \
                  one, or null to remove it",
         ),
-        optional("api_key", values::api_key())
+        optional("api_key", api_key())
             .hidden()
             .meaning(
                 "Up to 4,096 visible ASCII characters. Stored encrypted, and sent only to the scheme, host and port that it was set for. For bedrock, a Bedrock \
@@ -168,7 +169,7 @@ impl Administered for Provider {
         let api_key = take_api_key(&mut given)?;
         given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
         let made: Self = Self::of_values(id, given)?;
-        let api_key = key_of_kind(api_key, &made, cx)?;
+        let api_key = api_key.apply_to(None).map(|key| key_of_kind(key, &made, cx)).transpose()?;
         let tenant = made.tenant_id;
         let chain = cx.owner(tenant)?;
         cx.require_own_providers(tenant)?;
@@ -177,8 +178,8 @@ impl Administered for Provider {
         }
         require_free_name(cx, id, &made.name, tenant)?;
         let sealed = match &api_key {
-            Patch::Set(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
-            Patch::Kept | Patch::Removed => None,
+            Some(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
+            None => None,
         };
         let extra_fields = if sealed.is_some() { with_key(own_key_in_use()) } else { without_key() };
         let owners = streams_of_owners(&chain);
@@ -197,7 +198,10 @@ impl Administered for Provider {
             region: if given.has("region") { given.get("region")? } else { state.region.clone() },
             ..state.clone()
         };
-        let api_key = key_of_kind(api_key, &addressed, cx)?;
+        let api_key = match api_key {
+            Patch::Set(key) => Patch::Set(key_of_kind(key, &addressed, cx)?),
+            kept_or_removed => kept_or_removed,
+        };
         require_address_of_keys(cx, state, addressed.base_url.as_deref())?;
         // A key that is exchanged may say at which address.
         let names_address = matches!(&api_key, Patch::Set(key) if is_exchanged_elsewhere(state, key));
@@ -252,11 +256,6 @@ pub(super) fn streams_of_owners(owners: &Chain) -> impl Iterator<Item = Stream> 
     partner.into_iter().chain(owners.tenant.map(|tenant| Stream::new(StreamKind::Tenant, tenant)))
 }
 
-/// The type of an API key.
-pub(super) fn api_key_field() -> FieldType {
-    values::api_key()
-}
-
 /// Takes the API key out of the body's values, so that no command has it.
 pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, DeclarationMismatch> {
     Ok(match given.take::<String>("api_key")? {
@@ -268,22 +267,14 @@ pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, Dec
 
 /// The key as it is kept. Errors: the provider's kind takes no such key. A kind that this version does not know is refused
 /// elsewhere.
-pub(super) fn key_of_kind(
-    api_key: Patch<Secret>,
-    provider: &Provider,
-    cx: &AdminContext<'_>,
-) -> Result<Patch<Secret>, CommandError> {
-    match (api_key, ProviderKind::named(&provider.kind)) {
-        (Patch::Set(key), Some(kind)) => {
-            let upstream = provider_dialects::of(kind);
-            let key = values::api_key_of(upstream, key, provider.allow_private_network);
-            let key = key.map_err(|fault| FieldError::new("api_key", fault))?;
-            match values::authentication_fault(upstream, &key, provider, cx.admin.clock.now()) {
-                Some(fault) => Err(FieldError::new(fault.field(), fault.to_string()).into()),
-                None => Ok(Patch::Set(key)),
-            }
-        }
-        (api_key, _) => Ok(api_key),
+pub(super) fn key_of_kind(key: Secret, provider: &Provider, cx: &AdminContext<'_>) -> Result<Secret, FieldError> {
+    let Some(kind) = ProviderKind::named(&provider.kind) else { return Ok(key) };
+    let upstream = provider_dialects::of(kind);
+    let key = values::api_key_of(upstream, key, provider.allow_private_network);
+    let key = key.map_err(|fault| FieldError::new("api_key", fault))?;
+    match values::authentication_fault(upstream, &key, provider, cx.admin.clock.now()) {
+        Some(fault) => Err(FieldError::new(fault.field(), fault.to_string())),
+        None => Ok(key),
     }
 }
 

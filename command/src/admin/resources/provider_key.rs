@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::key_state::{STATES, set_aside};
 use super::provider::{
-    api_key_field, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
+    api_key, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
     streams_of_owners, take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
@@ -42,7 +42,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = vec![
         required(PROVIDER, id::<ProviderId>()).fixed().meaning("The provider that it is a key of"),
         required("name", text(NAME_LEN_MAX)).meaning("For people; several keys may have the same"),
-        required(API_KEY, api_key_field()).hidden().meaning(
+        required(API_KEY, api_key()).hidden().meaning(
             "Up to 4,096 visible ASCII characters, in the form that the provider's kind takes. Stored encrypted, and sent only \
              to the scheme, host and port that the provider has now. A new one is used at once, even if the key was set aside",
         ),
@@ -176,10 +176,7 @@ fn accepted(cx: &AdminContext<'_>, provider: &Provider, key: Secret) -> Result<S
     if provider.allow_private_network && is_exchanged_elsewhere(provider, &key) {
         require_private_network(cx)?;
     }
-    match key_of_kind(Patch::Set(key), provider, cx)? {
-        Patch::Set(key) => Ok(key),
-        Patch::Kept | Patch::Removed => Err(FieldError::new(API_KEY, "is required").into()),
-    }
+    Ok(key_of_kind(key, provider, cx)?)
 }
 
 /// Errors: the provider has no address that a key could be sent to.
