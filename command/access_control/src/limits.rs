@@ -390,20 +390,10 @@ impl RateLimiter {
             Counting::Shared(limiter) => return limiter.remaining(applicable),
         };
         let (now, now_micros) = (self.clock.now(), self.now_micros());
-        let mut all = Vec::new();
-        for ApplicableLimit { key, name, holder, bounds, .. } in applicable {
-            let slot = slots.get(key);
-            let mut slot = slot.as_deref().map(locked);
-            if let Some(slot) = &mut slot {
-                slot.advance(now_micros);
-            }
-            for (measure, limit) in bounds.iter() {
-                let (remaining, more_in) = slot.as_ref().map_or((limit, None), |slot| slot.remaining(measure, limit));
-                let resets_at = more_in.filter(|wait| !wait.is_zero()).and_then(|wait| later(now, wait));
-                all.push(RemainingLimit { name, holder: holder.clone(), measure, limit, remaining, resets_at });
-            }
-        }
-        all
+        RemainingLimit::all_of(applicable, slots, now, |slot: &mut Slot, measure, limit| {
+            slot.advance(now_micros);
+            slot.remaining(measure, limit)
+        })
     }
 
     fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> BindingLimitsOf {

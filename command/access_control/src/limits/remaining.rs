@@ -7,8 +7,9 @@ use events::limit::{LimitName, Measure};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
 
-use super::binding::LimitHolder;
+use super::binding::{ApplicableLimit, LimitHolder, locked};
 use super::later;
+use super::slots::{Counts, Slots};
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING_HEADER: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -30,6 +31,30 @@ pub struct RemainingLimit {
     /// When more will be left than now; `None` if all of it is left, or nobody knows.
     #[serde(serialize_with = "instant")]
     pub resets_at: Option<DateTime<Utc>>,
+}
+
+impl RemainingLimit {
+    /// The rest of each measure of these limits. `left` says what is left by the counts of a limit that has some, and how long until
+    /// there is more.
+    pub(super) fn all_of<C: Counts>(
+        limits: Vec<ApplicableLimit>,
+        slots: &Slots<C>,
+        now: DateTime<Utc>,
+        left: impl Fn(&mut C, Measure, u64) -> (u64, Option<Duration>),
+    ) -> Vec<Self> {
+        let mut all = Vec::new();
+        for ApplicableLimit { key, name, holder, bounds, .. } in limits {
+            let slot = slots.get(key);
+            let mut slot = slot.as_deref().map(locked);
+            for (measure, limit) in bounds.iter() {
+                let (remaining, more_in) = slot.as_mut().map_or((limit, None), |slot| left(slot, measure, limit));
+                let resets_at = more_in.filter(|wait| !wait.is_zero() && remaining < limit);
+                let resets_at = resets_at.and_then(|wait| later(now, wait));
+                all.push(Self { name, holder: holder.clone(), measure, limit, remaining, resets_at });
+            }
+        }
+        all
+    }
 }
 
 fn instant<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -18,8 +18,7 @@ use super::counts::SharedCounts;
 use super::figures::SharedFigures;
 use super::group::Groups;
 use super::link::{Link, Outage};
-use crate::limits::binding::{ApplicableLimit, locked};
-use crate::limits::later;
+use crate::limits::binding::ApplicableLimit;
 use crate::limits::remaining::RemainingLimit;
 use crate::limits::slots::{SlotKey, Slots};
 
@@ -111,20 +110,8 @@ impl SharedLimiter {
 
     /// Does the same as [`RateLimiter::remaining`](crate::limits::RateLimiter::remaining).
     pub(in crate::limits) fn remaining(&self, limits: Vec<ApplicableLimit>) -> Vec<RemainingLimit> {
-        let now = self.parts.clock.now();
-        let mut all = Vec::new();
-        for ApplicableLimit { key, name, holder, bounds, .. } in limits {
-            let slot = self.slots.get(key);
-            let mut slot = slot.as_deref().map(locked);
-            for (measure, limit) in bounds.iter() {
-                let remaining = slot.as_mut().map(|slot| self.remaining_of(slot, measure, limit));
-                let (remaining, more_in) = remaining.unwrap_or((limit, None));
-                let resets_at = more_in.filter(|wait| !wait.is_zero() && remaining < limit);
-                let resets_at = resets_at.and_then(|wait| later(now, wait));
-                all.push(RemainingLimit { name, holder: holder.clone(), measure, limit, remaining, resets_at });
-            }
-        }
-        all
+        let left = |slot: &mut SharedCounts, measure, limit| self.remaining_of(slot, measure, limit);
+        RemainingLimit::all_of(limits, &self.slots, self.parts.clock.now(), left)
     }
 
     pub(super) fn remaining_of(
