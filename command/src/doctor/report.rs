@@ -164,15 +164,8 @@ pub struct Report {
     /// Providers that were not checked, because there are too many.
     providers_left_out: usize,
     targets: CheckedTargets,
-    local_limits: Option<LocalLimits>,
-}
-
-/// Why a node counts rate limits by its share.
-#[derive(Debug, Serialize)]
-struct LocalLimits {
-    began_at: String,
-    node: String,
-    reason: String,
+    /// Why a node counts rate limits by its share.
+    local_limits: Option<LocalSince>,
 }
 
 impl Report {
@@ -190,12 +183,7 @@ impl Report {
         Self { ok, checked_at, providers, providers_left_out, targets, local_limits: None }
     }
 
-    pub fn with_local_limits(self, since: Option<LocalSince>) -> Self {
-        let local_limits = since.map(|LocalSince { began_at, node, reason }| LocalLimits {
-            began_at: rfc3339(began_at).to_string(),
-            node,
-            reason,
-        });
+    pub fn with_local_limits(self, local_limits: Option<LocalSince>) -> Self {
         Self { local_limits, ..self }
     }
 }

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use events::event::access::{AccessLimitsLocal, AccessLimitsShared};
 use events::event::{Access, Actor, Context, Event, Recorded};
 use events::shown_text::shown_text;
+use events::time::rfc3339;
 use events_log::{Append, AppendError, LogError, Reader, RunningNode};
+use serde::{Serialize, Serializer};
 
 use super::limiter::SharedLimiter;
 use super::link::{LinkState, Outage};
@@ -97,11 +99,16 @@ impl SharedLimiter {
 }
 
 /// Since when a node counts rate limits by its share, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LocalSince {
+    #[serde(serialize_with = "instant")]
     pub began_at: DateTime<Utc>,
     pub node: String,
     pub reason: String,
+}
+
+fn instant<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    rfc3339(*at).serialize(serializer)
 }
 
 impl LocalSince {
