@@ -13,18 +13,12 @@ use crate::inference::{CredentialsError, ProviderKeys, remedy};
 const ACCEPTED_AGAIN: &str =
     "the request that tries it again puts it in use; to save that wait, set the same api_key again";
 
-/// Which key a finding is about.
-pub enum Named {
-    /// The provider has no other.
-    TheOnly,
-    OneOfSeveral(String),
-}
-
-pub fn key_in_words(tables: &Tables, provider: &Provider, key: UpstreamKey) -> Named {
+/// The name of a key that is one of several; `None` if the provider has no other.
+pub fn name_among_several(tables: &Tables, provider: &Provider, key: UpstreamKey) -> Option<String> {
     if !tables.has_provider_keys(provider.provider_id) {
-        return Named::TheOnly;
+        return None;
     }
-    Named::OneOfSeveral(match key.provider_key_id().and_then(|id| tables.provider_key(id)) {
+    Some(match key.provider_key_id().and_then(|id| tables.provider_key(id)) {
         Some(further) => format!("provider key {}", further.value.name),
         None => "the provider's own key".to_owned(),
     })

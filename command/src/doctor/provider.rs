@@ -9,7 +9,7 @@ use events::event::admin::Provider;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::of_probe;
-use super::key::{Named, key_in_words, not_for_the_address, of_credentials, of_set_aside};
+use super::key::{name_among_several, not_for_the_address, of_credentials, of_set_aside};
 use super::report::{Check, Finding};
 use super::trial::{KeyFindings, Trials};
 use crate::inference::{Credentials, CredentialsError, Gateway, OpenedKey};
@@ -77,7 +77,7 @@ async fn of_one_key(
         Err(error) => KeyFindings::of_key(of_credentials(&error)),
     };
     let tables = gateway.tables.load();
-    let Named::OneOfSeveral(name) = key_in_words(&tables, provider, row.key) else { return (general, found) };
+    let Some(name) = name_among_several(&tables, provider, row.key) else { return (general, found) };
     let found = found.unwrap_or_else(|| Finding::not_checked(Check::Key, "the provider gave no answer about it"));
     let found = match tables.set_aside(row.key, row.generation) {
         Some(set_aside) => {
