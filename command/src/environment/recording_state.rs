@@ -38,13 +38,8 @@ impl RecordingState {
         self.is_due = false;
     }
 
-    /// Something could not be recorded.
+    /// Something could not be recorded, or the catalogue is another one than that by which this node recorded last.
     pub const fn note_unfinished(&mut self) {
-        self.is_due = true;
-    }
-
-    /// The catalogue is another one than that by which this node recorded last.
-    pub const fn note_other_catalogue(&mut self) {
         self.is_due = true;
     }
 }

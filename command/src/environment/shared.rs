@@ -76,7 +76,7 @@ impl Environment {
         looks.note_check();
         self.record_kept_imports().await?;
         if self.take_imported_catalogue().await? {
-            self.recording().note_other_catalogue();
+            self.recording().note_unfinished();
         }
         // Last, because what is found holds for a moment only.
         match self.check_succession().await? {
