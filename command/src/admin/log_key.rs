@@ -21,13 +21,10 @@ const ROTATED: &str = "RotatedLogKey";
 
 pub fn described() -> Operation {
     let shape = object()
-        .required("origin", schema::described(schema::string(), "The name of the log, which never changes"))
-        .required("generation", schema::described(schema::count(), "The number of the key, from 1"))
-        .required(
-            "verifier_key",
-            schema::described(schema::string(), "The public key, as `/v1/log/key` has it (C2SP `signed-note`)"),
-        )
-        .required("position", schema::described(schema::count(), "The log position of its event, `log_key.created`"));
+        .required_as("origin", schema::string(), "The name of the log, which never changes")
+        .required_as("generation", schema::count(), "The number of the key, from 1")
+        .required_as("verifier_key", schema::string(), "The public key, as `/v1/log/key` has it (C2SP `signed-note`)")
+        .required_as("position", schema::count(), "The log position of its event, `log_key.created`");
     described::command("rotate_log_key", "Rotates the key that signs checkpoints of the published log")
         .says(
             "The first checkpoint that has the event is signed by the key before and by the new one, and those after it by the new one \

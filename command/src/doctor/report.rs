@@ -7,7 +7,7 @@ use events::ids::{ProviderId, TenantId};
 use events::named;
 use events::time::rfc3339;
 use openapi::Shape;
-use openapi::schema::{self, described, nullable, object};
+use openapi::schema::{self, nullable, object};
 use serde::Serialize;
 
 /// The longest text of a finding, in characters.
@@ -190,13 +190,10 @@ impl Report {
 
 fn findings() -> Shape {
     let finding = object()
-        .required("check", described(schema::one_of(Check::words()), "What was looked at"))
-        .required(
-            "verdict",
-            described(schema::one_of(Verdict::words()), "`not_checked` says nothing; `detail` has the reason"),
-        )
-        .required("detail", described(schema::string(), "What was found. Words of providers are redacted"))
-        .required("advice", described(nullable(schema::string()), "What to do about it"))
+        .required_as("check", schema::one_of(Check::words()), "What was looked at")
+        .required_as("verdict", schema::one_of(Verdict::words()), "`not_checked` says nothing; `detail` has the reason")
+        .required_as("detail", schema::string(), "What was found. Words of providers are redacted")
+        .required_as("advice", nullable(schema::string()), "What to do about it")
         .open();
     schema::list(finding, None)
 }
@@ -204,55 +201,44 @@ fn findings() -> Shape {
 /// The schema of a provider with its findings.
 pub fn provider_shape() -> Shape {
     object()
-        .required("provider_id", described(schema::id(ProviderId::PREFIX), "The provider"))
-        .required("name", described(schema::string(), "Its name"))
-        .required("kind", described(schema::string(), "The API that it speaks"))
-        .required("base_url", described(nullable(schema::string()), "Its address; null if it has none"))
-        .required(
-            "tenant_id",
-            described(nullable(schema::id(TenantId::PREFIX)), "The tenant that owns it; null for all tenants"),
-        )
-        .required("findings", described(findings(), "One for each check, in the order of the checks"))
+        .required_as("provider_id", schema::id(ProviderId::PREFIX), "The provider")
+        .required_as("name", schema::string(), "Its name")
+        .required_as("kind", schema::string(), "The API that it speaks")
+        .required_as("base_url", nullable(schema::string()), "Its address; null if it has none")
+        .required_as("tenant_id", nullable(schema::id(TenantId::PREFIX)), "The tenant that owns it; null for all tenants")
+        .required_as("findings", findings(), "One for each check, in the order of the checks")
         .open()
 }
 
 /// The schema of a report.
 pub fn shape() -> Shape {
     let target = object()
-        .required("backend", described(schema::string(), "The target, as `provider/model`"))
-        .required(
+        .required_as("backend", schema::string(), "The target, as `provider/model`")
+        .required_as(
             "tenant_id",
-            described(
-                nullable(schema::id(TenantId::PREFIX)),
-                "The tenant whose own models have it; null for models that all tenants share",
-            ),
+            nullable(schema::id(TenantId::PREFIX)),
+            "The tenant whose own models have it; null for models that all tenants share",
         )
-        .required("models", described(schema::list(schema::string(), None), "Some of the models that have it"))
-        .required("models_count", described(schema::count(), "How many models have it"))
-        .required("findings", described(findings(), "What there is to say about it"))
+        .required_as("models", schema::list(schema::string(), None), "Some of the models that have it")
+        .required_as("models_count", schema::count(), "How many models have it")
+        .required_as("findings", findings(), "What there is to say about it")
         .open();
     let targets = object()
-        .required("checked", described(schema::count(), "How many targets were checked"))
-        .required("items", described(schema::list(target, None), "Those with a finding; those of tenants last"))
-        .required("left_out", described(schema::count(), "How many more have one"))
+        .required_as("checked", schema::count(), "How many targets were checked")
+        .required_as("items", schema::list(target, None), "Those with a finding; those of tenants last")
+        .required_as("left_out", schema::count(), "How many more have one")
         .open();
     let local_limits = object()
-        .required("began_at", described(schema::time(), "When that began"))
-        .required("node", described(schema::string(), "The node that cannot use Redis; of several, the first"))
-        .required("reason", described(schema::string(), "Why"))
+        .required_as("began_at", schema::time(), "When that began")
+        .required_as("node", schema::string(), "The node that cannot use Redis; of several, the first")
+        .required_as("reason", schema::string(), "Why")
         .open();
     object()
-        .required("ok", described(schema::boolean(), "False if any verdict is `problem`, except of tenants' own providers and models, or if there is no provider"))
-        .required("checked_at", described(schema::time(), "When the check began"))
-        .required("providers", described(schema::list(schema::reference(super::CHECKED_PROVIDER), None), "Every provider, by name; those of tenants last"))
-        .required("providers_left_out", described(schema::count(), "Providers beyond the 200 that are checked"))
-        .required("targets", described(targets, "The targets of all models"))
-        .required(
-            "local_limits",
-            described(
-                nullable(local_limits),
-                "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one",
-            ),
-        )
+        .required_as("ok", schema::boolean(), "False if any verdict is `problem`, except of tenants' own providers and models, or if there is no provider")
+        .required_as("checked_at", schema::time(), "When the check began")
+        .required_as("providers", schema::list(schema::reference(super::CHECKED_PROVIDER), None), "Every provider, by name; those of tenants last")
+        .required_as("providers_left_out", schema::count(), "Providers beyond the 200 that are checked")
+        .required_as("targets", targets, "The targets of all models")
+        .required_as("local_limits", nullable(local_limits), "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one")
         .open()
 }

@@ -10,8 +10,8 @@ pub(super) const STATES: [&str; 3] = ["in_use", "set_aside", "ended"];
 pub(super) fn set_aside() -> Shape {
     let why = "refused if the key itself is not valid, out_of_money if its account has no money left";
     object()
-        .required("reason", schema::described(schema::one_of(SetAsideReason::words()), why))
-        .required("status", schema::described(schema::whole(100, 599), "The HTTP status of the provider's refusal"))
-        .required("since", schema::described(schema::time(), "When that was recorded"))
+        .required_as("reason", schema::one_of(SetAsideReason::words()), why)
+        .required_as("status", schema::whole(100, 599), "The HTTP status of the provider's refusal")
+        .required_as("since", schema::time(), "When that was recorded")
         .open()
 }

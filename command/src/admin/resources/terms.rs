@@ -1,7 +1,7 @@
 //! The terms of targets, as bodies have them: what a model states of a target, and what a tenant requires.
 
 use events::terms::{Region, RequiredTerms, Term};
-use openapi::schema::{self, Shape, described, nullable, object};
+use openapi::schema::{self, Shape, nullable, object};
 use serde_json::json;
 
 use crate::admin::declaration::{Member, defaulting, optional};
@@ -28,15 +28,17 @@ pub fn required() -> FieldType {
 
 pub fn required_shape() -> Shape {
     object()
-        .optional(
+        .optional_as(
             "residency",
-            described(nullable(region()), "The region that it must be in, such as eu: eu-central-1 is in it"),
+            nullable(region()),
+            "The region that it must be in, such as eu: eu-central-1 is in it",
         )
-        .optional(
+        .optional_as(
             "zero_retention",
-            described(nullable(schema::boolean()), "True: its provider must promise to keep nothing"),
+            nullable(schema::boolean()),
+            "True: its provider must promise to keep nothing",
         )
-        .optional("training", described(nullable(schema::boolean()), "False: its provider must not train on requests"))
+        .optional_as("training", nullable(schema::boolean()), "False: its provider must not train on requests")
         .closed()
 }
 

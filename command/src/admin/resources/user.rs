@@ -39,7 +39,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     };
     let tenants_own = "Default: the user's tenant";
     let granted = object().required("role", role());
-    let granted = granted.optional("scope", schema::described(schema::nullable(scope()), tenants_own)).closed();
+    let granted = granted.optional_as("scope", schema::nullable(scope()), tenants_own).closed();
     let shown = object().required("role", role()).required("scope", scope()).open();
     let form = r"^[^\s@\u0000-\u001f\u007f-\u009f]+@[^\s\u0000-\u001f\u007f-\u009f]+$";
     let form = schema::formed_within(EMAIL_LEN_MAX, form);
