@@ -16,7 +16,6 @@ use events::hex;
 use events_log::{Append, AppendError, Basis, SideRow};
 use http::{StatusCode, Uri};
 use openapi::Json;
-use projections::caller::AtPosition;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,7 +26,7 @@ use super::fields::FieldError;
 use super::import_error::ImportError;
 use super::recording::Author;
 use super::request::AdminRequest;
-use super::routes::stored_body;
+use super::routes::{reply, stored_body};
 use super::{AdminState, CommandError};
 
 pub use described::described;
@@ -181,16 +180,14 @@ pub async fn import(
 ) -> Result<Response, CommandError> {
     AdminContext::new(&admin, &request.caller)?.require_platform(PLATFORM_ONLY)?;
     let options = ImportOptions::parse(&uri)?;
-    let (reply, replied) = oneshot::channel();
+    let (sender, replied) = oneshot::channel();
     let imports = admin.imports.clone();
-    let import = Import { admin, request, options, reply };
+    let import = Import { admin, request, options, reply: sender };
     imports.0.send(import).await.map_err(|_| ImportError::Stopped)?;
     let Imported { mut body, position } = replied.await.map_err(|_| ImportError::Stopped)??;
     let Some(position) = position else { return Ok(Json(body).into_response()) };
     body["position"] = json!(position);
-    let mut response = Json(body).into_response();
-    response.extensions_mut().insert(AtPosition(position));
-    Ok(response)
+    Ok(reply(StatusCode::OK, position, body))
 }
 
 impl ImportOptions {
