@@ -36,18 +36,13 @@ impl<R: Rules> Loaded<R> {
         let mut loaded = Self::absent(id);
         let stream = loaded.stream.clone();
         for recorded in log.read(move |reader| reader.last_of_each_type(&stream, position)).await? {
-            loaded.apply(recorded)?;
+            let Recorded { position, recorded_at, sequence, event, .. } = recorded;
+            let fact = Fact::of(R::KIND, event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
+            loaded.lifecycle.apply(fact);
+            (loaded.sequence, loaded.position) = (sequence, position);
+            loaded.lifetime = Some(loaded.lifetime_at(recorded_at));
         }
         Ok(loaded)
-    }
-
-    fn apply(&mut self, recorded: Recorded) -> Result<(), CommandError> {
-        let Recorded { position, recorded_at, sequence, event, .. } = recorded;
-        let fact = Fact::of(R::KIND, event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
-        self.lifecycle.apply(fact);
-        (self.sequence, self.position) = (sequence, position);
-        self.lifetime = Some(self.lifetime_at(recorded_at));
-        Ok(())
     }
 
     /// The lifetime after an event of this time.
@@ -77,8 +72,6 @@ impl<R: Rules> Loaded<R> {
             return Ok(self);
         }
         let appended = log.append(append).await?;
-        // One event, or its last of several: their positions are consecutive.
-        self.sequence += appended.last - appended.first + 1;
         self.position = appended.last;
         self.lifetime = Some(self.lifetime_at(appended.recorded_at));
         Ok(self)
