@@ -137,20 +137,16 @@ impl Administered for Tenant {
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> PlanResult<Self> {
-        if handles::are_changed(&given) {
-            require_above_tenants(cx, HANDLES_FROM_ABOVE)?;
-        }
-        if given.has(OWN_PROVIDERS) {
-            require_above_tenants(cx, OWN_PROVIDERS_FROM_ABOVE)?;
-        }
-        if given.has(REQUIRED_TERMS) && !state.changed_by(&given)?.required_terms.includes(&state.required_terms) {
-            require_above_tenants(cx, TERMS_FROM_ABOVE)?;
-        }
-        if given.has(MODELS) {
-            require_above_tenants(cx, MODELS_FROM_ABOVE)?;
-        }
-        if given.has(LEGAL_HOLD) {
-            require_above_tenants(cx, HOLD_FROM_ABOVE)?;
+        let has_more_terms = state.changed_by(&given)?.required_terms.includes(&state.required_terms);
+        let from_above = [
+            (handles::are_changed(&given), HANDLES_FROM_ABOVE),
+            (given.has(OWN_PROVIDERS), OWN_PROVIDERS_FROM_ABOVE),
+            (given.has(REQUIRED_TERMS) && !has_more_terms, TERMS_FROM_ABOVE),
+            (given.has(MODELS), MODELS_FROM_ABOVE),
+            (given.has(LEGAL_HOLD), HOLD_FROM_ABOVE),
+        ];
+        if let Some((_, reason)) = from_above.into_iter().find(|(is_changed, _)| *is_changed) {
+            require_above_tenants(cx, reason)?;
         }
         if given.has(CONTENT_POLICY) {
             require_store(cx, state.changed_by(&given)?.content_policy)?;
