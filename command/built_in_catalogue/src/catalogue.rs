@@ -61,12 +61,8 @@ impl Catalogue {
         })?;
         checks::check(&document)
             .map_err(|wrong| InvalidCatalogue::Content { place: wrong.place, problem: wrong.problem })?;
-        Ok(Self::of(document))
-    }
-
-    fn of(document: Document) -> Self {
         let Document { version, providers, models, aliases, .. } = document;
-        Self::indexed(version, providers, models, aliases)
+        Ok(Self::indexed(version, providers, models, aliases))
     }
 
     fn indexed(

@@ -30,6 +30,9 @@ impl FieldError {
     }
 }
 
+/// A value that was read, or what is wrong with it.
+pub type FieldResult<T> = Result<T, FieldError>;
+
 /// A value and its path in the body.
 pub struct Field {
     path: String,
@@ -46,7 +49,7 @@ pub struct Fields {
 
 impl Fields {
     /// Parses a request's body: a JSON object, bounded in depth, without U+0000 and without repeated fields.
-    pub fn of_body(body: &[u8]) -> Result<Self, FieldError> {
+    pub fn of_body(body: &[u8]) -> FieldResult<Self> {
         let wrong = |reason: &str| FieldError::new("", reason);
         let value = plain_json::parse_unambiguous(body, VALUES_MAX).map_err(|ambiguous| match ambiguous {
             Ambiguous::RepeatedName => wrong("a field of the body is given twice"),
@@ -68,11 +71,7 @@ impl Fields {
     }
 
     /// Reads a field that must be present.
-    pub fn required<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(Field) -> Result<T, FieldError>,
-    ) -> Result<T, FieldError> {
+    pub fn required<T>(&mut self, name: &str, read: impl FnOnce(Field) -> FieldResult<T>) -> FieldResult<T> {
         match self.take(name) {
             None => Err(FieldError::new(self.path_of(name), "is required")),
             Some(field) => read(field),
@@ -80,25 +79,17 @@ impl Fields {
     }
 
     /// Reads a field that may be absent or `null`: `None` for both.
-    pub fn optional<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(Field) -> Result<T, FieldError>,
-    ) -> Result<Option<T>, FieldError> {
+    pub fn optional<T>(&mut self, name: &str, read: impl FnOnce(Field) -> FieldResult<T>) -> FieldResult<Option<T>> {
         self.take(name).filter(|field| !field.is_null()).map(read).transpose()
     }
 
     /// Reads a field of a change: `None` if it is absent. `read` decides whether it may be `null`.
-    pub fn changed<T>(
-        &mut self,
-        name: &str,
-        read: impl FnOnce(Field) -> Result<T, FieldError>,
-    ) -> Result<Option<T>, FieldError> {
+    pub fn changed<T>(&mut self, name: &str, read: impl FnOnce(Field) -> FieldResult<T>) -> FieldResult<Option<T>> {
         self.take(name).map(read).transpose()
     }
 
     /// Errors: the first of these fields that is present. They can be set only at creation.
-    pub fn fixed(&mut self, names: &[&str]) -> Result<(), FieldError> {
+    pub fn fixed(&mut self, names: &[&str]) -> FieldResult<()> {
         self.known.extend(names.iter().map(|name| (*name).to_owned()));
         match names.iter().find(|name| self.left.contains_key(**name)) {
             None => Ok(()),
@@ -108,7 +99,7 @@ impl Fields {
 
     /// Errors: the first field that is none of these. Call it before reading, so that a misspelled name is reported
     /// rather than the field that it leaves missing.
-    pub fn refuse_unknown(self, names: &[&str]) -> Result<Self, FieldError> {
+    pub fn refuse_unknown(self, names: &[&str]) -> FieldResult<Self> {
         match self.left.keys().find(|name| !names.contains(&name.as_str())) {
             None => Ok(self),
             Some(name) => Err(self.unknown(name, names.iter().copied())),
@@ -116,7 +107,7 @@ impl Fields {
     }
 
     /// Errors: the first field that was not read.
-    pub fn finish(self) -> Result<(), FieldError> {
+    pub fn finish(self) -> FieldResult<()> {
         match self.left.keys().next() {
             None => Ok(()),
             Some(name) => Err(self.unknown(name, self.known.iter().map(String::as_str))),
@@ -128,7 +119,7 @@ impl Fields {
     }
 
     /// The only field of an object that must have exactly one; `named` lists the possible names for the error.
-    pub fn only(self, named: &str) -> Result<(String, Field), FieldError> {
+    pub fn only(self, named: &str) -> FieldResult<(String, Field)> {
         let Self { path, left, .. } = self;
         let mut left = left.into_iter();
         match (left.next(), left.next()) {
@@ -170,7 +161,7 @@ impl Field {
         FieldError::new(self.path.clone(), reason)
     }
 
-    pub fn object(self) -> Result<Fields, FieldError> {
+    pub fn object(self) -> FieldResult<Fields> {
         match self.value {
             Value::Object(left) => Ok(Fields { path: self.path, left, known: Vec::new() }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -181,12 +172,12 @@ impl Field {
     }
 
     /// The members of an object, whatever they are.
-    pub fn members(self) -> Result<Map<String, Value>, FieldError> {
+    pub fn members(self) -> FieldResult<Map<String, Value>> {
         self.object().map(|fields| fields.left)
     }
 
     /// A list of at most `len_max` items, each read by `read`.
-    pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> Result<T, FieldError>) -> Result<Vec<T>, FieldError> {
+    pub fn list<T>(self, len_max: usize, read: impl Fn(Self) -> FieldResult<T>) -> FieldResult<Vec<T>> {
         let Self { path, value: Value::Array(items) } = self else { return Err(self.error("must be an array")) };
         if items.len() > len_max {
             return Err(FieldError::new(path, format!("must have at most {len_max} items")));
@@ -196,11 +187,7 @@ impl Field {
     }
 
     /// The names and values of an object, each value read by `read`, which also gets the name.
-    pub fn map<T>(
-        self,
-        len_max: usize,
-        read: impl Fn(&str, Self) -> Result<T, FieldError>,
-    ) -> Result<Vec<(String, T)>, FieldError> {
+    pub fn map<T>(self, len_max: usize, read: impl Fn(&str, Self) -> FieldResult<T>) -> FieldResult<Vec<(String, T)>> {
         let Fields { path, left, .. } = self.object()?;
         if left.len() > len_max {
             return Err(FieldError::new(path, format!("must have at most {len_max} fields")));
@@ -215,7 +202,7 @@ impl Field {
     }
 
     /// A text of 1 to `len_max` characters, not blank and without control characters.
-    pub fn text(&self, len_max: usize) -> Result<String, FieldError> {
+    pub fn text(&self, len_max: usize) -> FieldResult<String> {
         match self.string()? {
             text if text.trim().is_empty() => Err(self.error("must not be empty")),
             text if text.chars().count() > len_max => {
@@ -227,7 +214,7 @@ impl Field {
     }
 
     /// A text that may be empty and have several lines.
-    pub fn prose(&self, len_max: usize) -> Result<String, FieldError> {
+    pub fn prose(&self, len_max: usize) -> FieldResult<String> {
         let text = self.string()?;
         if text.chars().count() > len_max {
             return Err(self.error(format!("must have at most {len_max} characters")));
@@ -236,12 +223,12 @@ impl Field {
     }
 
     /// An id, or any other type that parses from a text.
-    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self) -> Result<T, FieldError> {
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(&self) -> FieldResult<T> {
         self.string()?.parse().map_err(|error: T::Err| self.error(error.to_string()))
     }
 
     /// One of the named values.
-    pub fn one_of<T: Copy>(&self, values: &[NamedValue<T>]) -> Result<T, FieldError> {
+    pub fn one_of<T: Copy>(&self, values: &[NamedValue<T>]) -> FieldResult<T> {
         let text = self.string()?;
         let named = values.iter().find(|named| named.name == text);
         named.map(|named| named.value).ok_or_else(|| {
@@ -251,7 +238,7 @@ impl Field {
     }
 
     /// A non-negative amount.
-    pub fn money(self) -> Result<NanoUsd, FieldError> {
+    pub fn money(self) -> FieldResult<NanoUsd> {
         if self.value.is_number() {
             return Err(self.error("money is a string of US dollars such as \"5\" or \"0.25\", not a JSON number"));
         }
@@ -260,22 +247,22 @@ impl Field {
     }
 
     /// A whole number within the range. `60.0` counts as one, because some clients write it.
-    pub fn whole(self, range: std::ops::RangeInclusive<u64>) -> Result<u64, FieldError> {
+    pub fn whole(self, range: std::ops::RangeInclusive<u64>) -> FieldResult<u64> {
         let written_out = || self.value.as_number()?.to_string().strip_suffix(".0")?.parse().ok();
         let number = self.value.as_u64().or_else(written_out).filter(|number| range.contains(number));
         number.ok_or_else(|| self.error(format!("must be a whole number from {} to {}", range.start(), range.end())))
     }
 
-    pub fn boolean(self) -> Result<bool, FieldError> {
+    pub fn boolean(self) -> FieldResult<bool> {
         self.value.as_bool().ok_or_else(|| self.error("must be true or false"))
     }
 
-    pub fn time(self) -> Result<DateTime<Utc>, FieldError> {
+    pub fn time(self) -> FieldResult<DateTime<Utc>> {
         parse_rfc3339(self.string()?)
             .ok_or_else(|| self.error("must be an RFC 3339 time such as 2026-11-20T08:15:30.123456Z"))
     }
 
-    fn string(&self) -> Result<&str, FieldError> {
+    fn string(&self) -> FieldResult<&str> {
         self.value.as_str().ok_or_else(|| self.error("must be a string"))
     }
 }

@@ -228,6 +228,7 @@ pub fn shape() -> Shape {
         .required_as("items", schema::list(target, None), "Those with a finding; those of tenants last")
         .required_as("left_out", schema::count(), "How many more have one")
         .open();
+    let why_local = "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one";
     let local_limits = object()
         .required_as("began_at", schema::time(), "When that began")
         .required_as("node", schema::string(), "The node that cannot use Redis; of several, the first")
@@ -239,6 +240,6 @@ pub fn shape() -> Shape {
         .required_as("providers", schema::list(schema::reference(super::CHECKED_PROVIDER), None), "Every provider, by name; those of tenants last")
         .required_as("providers_left_out", schema::count(), "Providers beyond the 200 that are checked")
         .required_as("targets", targets, "The targets of all models")
-        .required_as("local_limits", nullable(local_limits), "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one")
+        .required_as("local_limits", nullable(local_limits), why_local)
         .open()
 }
