@@ -19,6 +19,7 @@ use events::event::admin::{RateLimit, Scope, WhenUnshared};
 use events::event::{Chain, ScopeSubject, TeamVersions};
 use events::ids::{KeyId, LimitId};
 use events::limit::{Bounds, LimitName, Measure};
+use events::named;
 use events::time::Clock;
 use projections::caller::Caller;
 use projections::tables::Tables;
@@ -97,23 +98,14 @@ enum Counting {
     Shared(Arc<SharedLimiter>),
 }
 
-/// Whether counts are shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// No Redis is configured: this process counts by itself.
-    Off,
-    Shared,
-    /// This process cannot use Redis, and counts by its share.
-    Local,
-}
-
-impl Sharing {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Shared => "shared",
-            Self::Local => "local",
-        }
+named! {
+    /// Whether counts are shared.
+    pub enum Sharing {
+        /// No Redis is configured: this process counts by itself.
+        Off = "off",
+        Shared = "shared",
+        /// This process cannot use Redis, and counts by its share.
+        Local = "local",
     }
 }
 
