@@ -75,25 +75,17 @@ pub async fn check(
 ) -> Result<Json<CheckedProvider>, CommandError> {
     let request = AdminRequest::from_request(request, &doctor.admin).await?;
     request.fields()?.finish()?;
-    let found = AddressedProvider::find(&doctor.admin, &request, &id, Purpose::Use).await?;
-    let AddressedProvider { provider: checked, .. } = found;
+    let checked = AddressedProvider::find(&doctor.admin, &request, &id, Purpose::Use).await?.provider;
     let running = || CommandError::CheckRunning;
-    let _permit = match checked.tenant_id {
-        Some(tenant) => CheckPermit::OfTenant(doctor.tenants.begin(tenant).ok_or_else(running)?),
-        None => CheckPermit::OfPlatform(doctor.turn.try_acquire().map_err(|_| running())?),
-    };
+    // Held until the check has ended: a permit of the tenant, or of the platform.
+    let _of_tenant = checked.tenant_id.map(|tenant| doctor.tenants.begin(tenant).ok_or_else(running)).transpose()?;
+    let of_platform = checked.tenant_id.is_none().then(|| doctor.turn.try_acquire());
+    let _of_platform = of_platform.transpose().map_err(|_| running())?;
     let until = Instant::now() + schedule::longest_check(&checked);
     let findings = provider::check(&doctor.gateway, &checked, until).await;
     let mut report = CheckedProvider::new(&checked, findings);
     report.add(retirements(&doctor, &checked).await?.map(Retirements::finding));
     Ok(Json(report))
-}
-
-/// The permit that a check holds until it has ended.
-#[expect(dead_code, reason = "held until it is dropped")]
-enum CheckPermit<'a> {
-    OfTenant(TenantCheckPermit<'a>),
-    OfPlatform(tokio::sync::SemaphorePermit<'a>),
 }
 
 /// The provider's models that appeared by themselves, and will be retired.
