@@ -5,7 +5,6 @@
 //!
 //! This crate reads the document strictly and looks things up in it. It knows no kind of provider.
 
-mod amounts;
 mod catalogue;
 mod checks;
 mod difference;

@@ -2,9 +2,7 @@
 
 use events::money::{GivenRates, InvalidTiers, NanoUsd, NanoUsdPerMtok, Tiers, TokenRate, TokenRates};
 use events::usage::ServiceTier;
-use serde::{Deserialize, Serialize};
-
-use crate::amounts::not_negative;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Defines a struct of optional prices, and `listed`, which gives those that are there by their names.
 macro_rules! optional_prices {
@@ -162,6 +160,12 @@ impl PriceTier {
     pub fn conditions(&self) -> (Option<u64>, Option<ServiceTier>) {
         (self.above_input_tokens, self.service_tier)
     }
+}
+
+/// An amount that may be absent, and not less than nothing.
+fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NanoUsd>, D::Error> {
+    let amount = NanoUsd::deserialize(deserializer)?;
+    if amount.is_negative() { Err(de::Error::custom("must not be negative")) } else { Ok(Some(amount)) }
 }
 
 /// Prices of tokens by name. The names here are those that the gateway has.

@@ -322,15 +322,13 @@ impl Vault {
         let stored = self.log.read(|reader| reader.wrapped_key(PLATFORM_SCOPE)).await?;
         let data_key = match stored {
             Some(wrapped) => self.unwrap_data_key(PLATFORM_SCOPE, &wrapped).map(|cipher| (cipher, Vec::new())),
-            None => self.make_data_key(PLATFORM_SCOPE),
+            None => {
+                let key = self.first_data_key(PLATFORM_SCOPE);
+                let row = sealed_box::wrapped_row(&self.node_key, &self.ids, PLATFORM_SCOPE, &key);
+                row.map(|row| (cipher_of(key), vec![row]))
+            }
         };
         data_key.ok_or_else(|| VaultError::Unsealable { subject: PLATFORM_SCOPE.to_owned() })
-    }
-
-    fn make_data_key(&self, scope: &str) -> Option<(XChaCha20Poly1305, Vec<SideRow>)> {
-        let key = self.first_data_key(scope);
-        let wrapped = sealed_box::wrapped_row(&self.node_key, &self.ids, scope, &key);
-        wrapped.map(|row| (cipher_of(key), vec![row]))
     }
 
     /// The data key of a scope that has none yet.

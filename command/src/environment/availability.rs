@@ -46,20 +46,15 @@ pub fn terms<'a>(
     model: &Model,
     prices: impl IntoIterator<Item = &'a Price>,
 ) -> Result<(Api, GivenRates), Availability<'static>> {
-    let api = api_of(model.mode).ok_or(Availability::ResponsesOnly)?;
+    let api = match model.mode {
+        Mode::Chat | Mode::Completion => Api::Chat,
+        Mode::Embedding => Api::Embeddings,
+        Mode::Responses => return Err(Availability::ResponsesOnly),
+    };
     if !provider_dialects::for_model(kind, &model.model).has(api) {
         return Err(Availability::NotCalled);
     }
     let mut whole = prices.into_iter().filter(|price| model.is_whole(price));
     let rates = whole.find_map(|price| price.given().ok()).ok_or(Availability::NoPrice)?;
     Ok((api, rates))
-}
-
-/// The API by which the gateway calls such a model.
-fn api_of(mode: Mode) -> Option<Api> {
-    match mode {
-        Mode::Chat | Mode::Completion => Some(Api::Chat),
-        Mode::Embedding => Some(Api::Embeddings),
-        Mode::Responses => None,
-    }
 }
