@@ -10,14 +10,14 @@ mod shown;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use built_in_catalogue::Catalogue;
-use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
+use events::event::catalogue_imported::CatalogueImported;
 use events::event::{Chain, Context, Event, Resource, Stream, StreamKind};
 use events::hex;
-use events_log::{Append, AppendError, Basis, SideRow};
+use events::ids::RequestId;
+use events_log::{Append, AppendError, Basis};
 use http::{StatusCode, Uri};
 use openapi::Json;
 use ring::digest::{SHA256, digest};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -80,13 +80,6 @@ pub struct Document {
     pub sha256: String,
 }
 
-/// The changes of an import to resources that the gateway made itself.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct ImportEffects {
-    pub prices: ImportedResources,
-    pub models: ImportedResources,
-}
-
 /// The answer to an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
@@ -133,17 +126,9 @@ impl Import {
         Ok(Some(Imported { body, position: Some(stored.position) }))
     }
 
-    /// Returns the event that records it.
-    pub fn event(
-        &self,
-        from: &Catalogue,
-        to: &Catalogue,
-        document_sha256: String,
-        expected: ImportEffects,
-    ) -> CatalogueImported {
-        let ImportEffects { prices, models } = expected;
-        let (from_version, to_version) = (from.version(), to.version());
-        CatalogueImported { import: self.request.request_id, from_version, to_version, document_sha256, prices, models }
+    /// The id that the import has in the log.
+    pub const fn id(&self) -> RequestId {
+        self.request.request_id
     }
 
     /// Returns the append that records the import and the client's address.

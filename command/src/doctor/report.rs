@@ -228,7 +228,8 @@ pub fn shape() -> Shape {
         .required_as("items", schema::list(target, None), "Those with a finding; those of tenants last")
         .required_as("left_out", schema::count(), "How many more have one")
         .open();
-    let why_local = "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none has one";
+    let why_local = "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none \
+                     has one";
     let local_limits = object()
         .required_as("began_at", schema::time(), "When that began")
         .required_as("node", schema::string(), "The node that cannot use Redis; of several, the first")

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use built_in_catalogue::{Catalogue, Older};
 use events::event::ResourceState;
 use events::event::admin::Price;
-use events::event::catalogue_imported::ImportedResources;
+use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events_log::{Append, Basis, SideRow};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use super::reconciliation::{ReconciliationPlan, reconcile};
 use super::shared::catalogue_and_revision;
 use super::{Environment, IN_FORCE_WITHIN};
 use crate::admin::CommandError;
-use crate::admin::import::{Document, Import, ImportEffects, Imported, difference, providers_not_used};
+use crate::admin::import::{Document, Import, Imported, difference, providers_not_used};
 use crate::admin::import_error::ImportError;
 use crate::admin::recording::Step;
 
@@ -67,13 +67,20 @@ impl Environment {
         body.insert("providers_not_used".to_owned(), not_used);
         let newer = Arc::new(Cow::Owned(newer));
         body.insert("dry_run".to_owned(), import.options.dry_run.into());
-        let expected = expected_effects(&self.plan(&newer).await?);
-        body.insert("recorded".to_owned(), json!(expected));
+        let plan = self.plan(&newer).await?;
+        let (from, to) = (current.version(), newer.version());
+        let event = CatalogueImported {
+            import: import.id(),
+            from_version: from,
+            to_version: to,
+            document_sha256: sha256.clone(),
+            prices: counts(&plan.prices),
+            models: counts(&plan.models),
+        };
+        body.insert("recorded".to_owned(), json!({ "prices": event.prices, "models": event.models }));
         if import.options.dry_run {
             return Ok(Imported { body: body.into(), position: None });
         }
-        let (from, to) = (current.version(), newer.version());
-        let event = import.event(&current, &newer, sha256.clone(), expected);
         // The check that counts: from here on, the new document is in force.
         let author = import.author(&import.context()?);
         let append = import.append_of(author, event);
@@ -119,8 +126,9 @@ impl Environment {
         }
     }
 
-    /// Puts the document in force in place of the one of this revision. Returns the position of its import if that is recorded in the same step, as in a shared ledger;
-    /// `None` if it is kept, to be recorded before what follows from it, whatever becomes of its author's right.
+    /// Puts the document in force in place of the one of this revision. Returns the position of its import if that is recorded in the
+    /// same step, as in a shared ledger; `None` if it is kept, to be recorded before what follows from it, whatever becomes of its
+    /// author's right.
     ///
     /// Errors: [`CommandError::Contended`] if another catalogue than that of the revision is in force;
     /// [`ImportError::TooManyKept`] if too many imports are kept already.
@@ -175,10 +183,6 @@ impl Environment {
         }
         Err(CommandError::Contended { kind: Price::KIND })
     }
-}
-
-fn expected_effects(plan: &ReconciliationPlan) -> ImportEffects {
-    ImportEffects { prices: counts(&plan.prices), models: counts(&plan.models) }
 }
 
 fn counts<R>(steps: &[Step<R>]) -> ImportedResources {

@@ -28,7 +28,7 @@ pub fn described() -> Operation {
 }
 
 fn document() -> Shape {
-    let any = || schema::list(schema::any(), None);
+    let (any, names) = (|| schema::list(schema::any(), None), schema::map(schema::string(), None));
     schema::object()
         .optional_as("$schema", schema::nullable(schema::string()), "The address of the JSON Schema")
         .required_as("schema", schema::whole(1, 1), "The version of the document's form")
@@ -36,11 +36,7 @@ fn document() -> Shape {
         .required_as("sources", any(), "Where models and prices are from")
         .required_as("providers", any(), "Providers, as docs/catalogue.md describes them")
         .required_as("models", any(), "Models and their prices, as docs/catalogue.md describes them")
-        .required_as(
-            "aliases",
-            schema::map(schema::string(), None),
-            "Short names of models, each with the name that it is for",
-        )
+        .required_as("aliases", names, "Short names of models, each with the name that it is for")
         .closed()
 }
 
@@ -54,11 +50,8 @@ fn import() -> Fields {
         .required_as("gone", cut(named().open()), "Models that only the old catalogue has")
         .required_as("deprecated", cut(ending()), "Models with another end that still answer today")
         .required_as("retired", cut(ending()), "Models with another end that do not answer any more");
-    let recorded = schema::object().required_as("prices", counts(), "Prices of this gateway").required_as(
-        "models",
-        counts(),
-        "Models of this gateway",
-    );
+    let recorded = schema::object().required_as("prices", counts(), "Prices of this gateway");
+    let recorded = recorded.required_as("models", counts(), "Models of this gateway");
     let not_used = "Ids of providers that the document describes in another way than this version of the gateway, which uses \
                     its own";
     schema::object()
@@ -82,11 +75,8 @@ fn cut(item: Shape) -> Shape {
 }
 
 fn named() -> Fields {
-    schema::object().required_as("provider", schema::string(), "The provider's id in the catalogue").required_as(
-        "model",
-        schema::string(),
-        "The provider's name of the model",
-    )
+    let provider = schema::object().required_as("provider", schema::string(), "The provider's id in the catalogue");
+    provider.required_as("model", schema::string(), "The provider's name of the model")
 }
 
 fn ending() -> Shape {
