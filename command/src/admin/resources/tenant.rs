@@ -137,8 +137,8 @@ impl Administered for Tenant {
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Tenant, given: FieldValues) -> PlanResult<Self> {
-        let has_fewer_terms = given.has(REQUIRED_TERMS)
-            && !state.changed_by(&given)?.required_terms.includes(&state.required_terms);
+        let has_fewer_terms =
+            given.has(REQUIRED_TERMS) && !state.changed_by(&given)?.required_terms.includes(&state.required_terms);
         let from_above = [
             (handles::are_changed(&given), HANDLES_FROM_ABOVE),
             (given.has(OWN_PROVIDERS), OWN_PROVIDERS_FROM_ABOVE),
