@@ -16,7 +16,7 @@ use documents::without_prefix;
 pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 pub use call_ids::CallIds;
 pub use documents::{InlineDocument, data_url, with_texts_for_documents};
-pub use feature::{Feature, FeatureSet, Treatment};
+pub use feature::{Feature, FeatureSet, Treatment, Treatments};
 
 /// A chat request, independent of any dialect.
 #[derive(Clone, Debug, Default)]

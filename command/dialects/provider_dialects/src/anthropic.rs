@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
 use events::secret::Secret;
 use http::{HeaderName, Request};
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 use intermediate::shared_dialect::SharedDialect;
 
@@ -44,7 +44,7 @@ pub const UPSTREAM: Upstream = Upstream {
     out_of_money_sentence: Some("credit balance is too low"),
     is_about_set_up: |_| false,
     request_body: outbound::request_body,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     read_choices: answer::read_choices,
     embeddings: None,
     read_report: usage::read_report,
@@ -61,40 +61,25 @@ pub fn takes_signed_thoughts_alone(provider: &Provider) -> bool {
         && provider.base_url.as_deref().is_some_and(is_own)
 }
 
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::TopK
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::OneToolCall
-        | Feature::StrictTools
-        | Feature::JsonSchema
-        | Feature::ReasoningEffort
-        | Feature::ReasoningBudget
-        | Feature::ReasoningAdaptive
-        | Feature::ReasoningOff
-        | Feature::ReasoningDisplay
-        | Feature::SignedReasoning
-        | Feature::Document
-        | Feature::CachePoint
-        | Feature::ImageUrl
-        | Feature::InlineImage
-        | Feature::ToolImage
-        | Feature::ToolError
-        | Feature::User => Treatment::Translated,
-        // A seed promises nothing, and Anthropic takes back signed reasoning only.
-        Feature::ToolHints | Feature::Seed | Feature::EarlierReasoning | Feature::SignedCall | Feature::ImageDetail => {
-            Treatment::Ignored
-        }
-        Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::LogitBias
-        | Feature::Logprobs
-        | Feature::Choices
-        | Feature::JsonObject
-        | Feature::ServiceTier => Treatment::Refused,
-    }
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::TopK, Feature::ToolRequired, Feature::ToolNamed, Feature::OneToolCall, Feature::StrictTools,
+        Feature::JsonSchema, Feature::ReasoningEffort, Feature::ReasoningBudget, Feature::ReasoningAdaptive,
+        Feature::ReasoningOff, Feature::ReasoningDisplay, Feature::SignedReasoning, Feature::Document,
+        Feature::CachePoint, Feature::ImageUrl, Feature::InlineImage, Feature::ToolImage, Feature::ToolError,
+        Feature::User,
+    ]),
+    // A seed promises nothing, and Anthropic takes back signed reasoning only.
+    ignored: FeatureSet::of(&[
+        Feature::ToolHints, Feature::Seed, Feature::EarlierReasoning, Feature::SignedCall, Feature::ImageDetail,
+    ]),
+    refused: FeatureSet::of(&[
+        Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::LogitBias, Feature::Logprobs, Feature::Choices,
+        Feature::JsonObject, Feature::ServiceTier,
+    ]),
 }
+.checked();
 
 fn authenticate(
     request: &mut Request<Bytes>,

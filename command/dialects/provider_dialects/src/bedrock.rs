@@ -12,7 +12,7 @@ mod usage;
 
 use std::borrow::Cow;
 
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatment, Treatments};
 use intermediate::framing::Framing;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -39,7 +39,7 @@ pub const UPSTREAM: Upstream = Upstream {
     reports_cache_lifetimes: true,
     out_of_money_sentence: None,
     is_about_set_up: exception::is_about_set_up,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
@@ -74,7 +74,7 @@ pub fn row(model: &str) -> &'static Upstream {
 const fn treatment_by_nova(feature: Feature) -> Treatment {
     match feature {
         Feature::ReasoningAdaptive | Feature::ReasoningOff | Feature::ReasoningDisplay => Treatment::Ignored,
-        feature => treatment(feature),
+        feature => TREATMENTS.of(feature),
     }
 }
 
@@ -86,43 +86,26 @@ const fn treatment_by_others(feature: Feature) -> Treatment {
     }
 }
 
-/// Returns the treatment by Claude, and by a model whose maker is not known.
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::TopK
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::OneToolCall
-        | Feature::StrictTools
-        | Feature::JsonSchema
-        | Feature::ReasoningEffort
-        | Feature::ReasoningBudget
-        | Feature::ReasoningAdaptive
-        | Feature::ReasoningOff
-        | Feature::ReasoningDisplay
-        | Feature::SignedReasoning
-        | Feature::Document
-        | Feature::CachePoint
-        | Feature::InlineImage
-        | Feature::ToolImage
-        | Feature::ServiceTier
-        | Feature::ToolError => Treatment::Translated,
-        // A seed promises nothing, and models take back signed reasoning only.
-        Feature::ToolHints
-        | Feature::Seed
-        | Feature::EarlierReasoning
-        | Feature::SignedCall
-        | Feature::ImageDetail
-        | Feature::User => Treatment::Ignored,
-        Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::LogitBias
-        | Feature::Logprobs
-        | Feature::Choices
-        | Feature::JsonObject
-        | Feature::ImageUrl => Treatment::Refused,
-    }
+/// The treatment by Claude, and by a model whose maker is not known.
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::TopK, Feature::ToolRequired, Feature::ToolNamed, Feature::OneToolCall, Feature::StrictTools,
+        Feature::JsonSchema, Feature::ReasoningEffort, Feature::ReasoningBudget, Feature::ReasoningAdaptive,
+        Feature::ReasoningOff, Feature::ReasoningDisplay, Feature::SignedReasoning, Feature::Document,
+        Feature::CachePoint, Feature::InlineImage, Feature::ToolImage, Feature::ServiceTier, Feature::ToolError,
+    ]),
+    // A seed promises nothing, and models take back signed reasoning only.
+    ignored: FeatureSet::of(&[
+        Feature::ToolHints, Feature::Seed, Feature::EarlierReasoning, Feature::SignedCall, Feature::ImageDetail,
+        Feature::User,
+    ]),
+    refused: FeatureSet::of(&[
+        Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::LogitBias, Feature::Logprobs, Feature::Choices,
+        Feature::JsonObject, Feature::ImageUrl,
+    ]),
 }
+.checked();
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ mod embeddings;
 mod outbound;
 mod usage;
 
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 
 use super::authentication::bearer;
@@ -34,47 +34,30 @@ pub const UPSTREAM: Upstream = Upstream {
     // The quota of a trial key, which lasts until the next month. The limit per minute ends in "/ minute".
     out_of_money_sentence: Some("API calls / month"),
     is_about_set_up: |_| false,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
     embeddings: Some(embeddings::API),
 };
 
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::TopK
-        | Feature::Seed
-        | Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::OneToolCall
-        | Feature::StrictTools
-        | Feature::JsonObject
-        | Feature::JsonSchema
-        | Feature::ReasoningEffort
-        | Feature::ReasoningOff
-        | Feature::ReasoningBudget
-        | Feature::EarlierReasoning
-        | Feature::ImageUrl
-        | Feature::InlineImage
-        | Feature::ImageDetail => Treatment::Translated,
-        // Reasoning and calls of another dialect; and the text of a tool's result says that it failed.
-        Feature::ReasoningDisplay
-        | Feature::ReasoningAdaptive
-        | Feature::ToolHints
-        | Feature::SignedReasoning
-        | Feature::SignedCall
-        | Feature::CachePoint
-        | Feature::ToolError
-        | Feature::User => Treatment::Ignored,
-        // Cohere gives probabilities for pieces of text of several tokens, without the text of each.
-        Feature::Logprobs
-        | Feature::LogitBias
-        | Feature::Choices
-        | Feature::Document
-        | Feature::ToolImage
-        | Feature::ServiceTier => Treatment::Refused,
-    }
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::TopK, Feature::Seed, Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::ToolRequired,
+        Feature::ToolNamed, Feature::OneToolCall, Feature::StrictTools, Feature::JsonObject, Feature::JsonSchema,
+        Feature::ReasoningEffort, Feature::ReasoningOff, Feature::ReasoningBudget, Feature::EarlierReasoning,
+        Feature::ImageUrl, Feature::InlineImage, Feature::ImageDetail,
+    ]),
+    // Reasoning and calls of another dialect; and the text of a tool's result says that it failed.
+    ignored: FeatureSet::of(&[
+        Feature::ReasoningDisplay, Feature::ReasoningAdaptive, Feature::ToolHints, Feature::SignedReasoning,
+        Feature::SignedCall, Feature::CachePoint, Feature::ToolError, Feature::User,
+    ]),
+    // Cohere gives probabilities for pieces of text of several tokens, without the text of each.
+    refused: FeatureSet::of(&[
+        Feature::Logprobs, Feature::LogitBias, Feature::Choices, Feature::Document, Feature::ToolImage,
+        Feature::ServiceTier,
+    ]),
 }
+.checked();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::secret::Secret;
 use http::{HeaderName, Request};
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 
 use super::authentication::{KeyFault, add};
@@ -40,7 +40,7 @@ pub const UPSTREAM: Upstream = Upstream {
     // Its status is that of a rate limit.
     out_of_money_sentence: Some("credits are depleted"),
     is_about_set_up: |_| false,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
@@ -51,42 +51,24 @@ pub const UPSTREAM: Upstream = Upstream {
 /// Signatures of calls do not, because clients of Google's OpenAI endpoint exchange them as they are.
 const SIGNED_BY_GEMINI: &str = "gemini:";
 
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::TopK
-        | Feature::Seed
-        | Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::Logprobs
-        | Feature::Choices
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::OneToolCall
-        | Feature::JsonObject
-        | Feature::JsonSchema
-        | Feature::ReasoningEffort
-        | Feature::ReasoningOff
-        | Feature::ReasoningBudget
-        | Feature::SignedReasoning
-        | Feature::SignedCall
-        | Feature::Document
-        | Feature::ImageUrl
-        | Feature::InlineImage
-        | Feature::ToolImage
-        | Feature::ToolError => Treatment::Translated,
-        // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
-        // without a signature are summaries, which Google asks nobody to send back.
-        Feature::StrictTools
-        | Feature::ReasoningAdaptive
-        | Feature::ReasoningDisplay
-        | Feature::ToolHints
-        | Feature::EarlierReasoning
-        | Feature::CachePoint
-        | Feature::ImageDetail
-        | Feature::User => Treatment::Ignored,
-        Feature::LogitBias | Feature::ServiceTier => Treatment::Refused,
-    }
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::TopK, Feature::Seed, Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::Logprobs,
+        Feature::Choices, Feature::ToolRequired, Feature::ToolNamed, Feature::OneToolCall, Feature::JsonObject,
+        Feature::JsonSchema, Feature::ReasoningEffort, Feature::ReasoningOff, Feature::ReasoningBudget,
+        Feature::SignedReasoning, Feature::SignedCall, Feature::Document, Feature::ImageUrl, Feature::InlineImage,
+        Feature::ToolImage, Feature::ToolError,
+    ]),
+    // The schema of a tool is sent whether it is strict or not; prompts are cached without a mark; and thoughts
+    // without a signature are summaries, which Google asks nobody to send back.
+    ignored: FeatureSet::of(&[
+        Feature::StrictTools, Feature::ReasoningAdaptive, Feature::ReasoningDisplay, Feature::ToolHints,
+        Feature::EarlierReasoning, Feature::CachePoint, Feature::ImageDetail, Feature::User,
+    ]),
+    refused: FeatureSet::of(&[Feature::LogitBias, Feature::ServiceTier]),
 }
+.checked();
 
 fn authenticate(
     request: &mut Request<Bytes>,

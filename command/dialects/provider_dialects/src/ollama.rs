@@ -5,7 +5,7 @@ mod embeddings;
 mod outbound;
 mod usage;
 
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 
 use super::authentication::bearer;
@@ -31,46 +31,29 @@ pub const UPSTREAM: Upstream = Upstream {
     reports_cache_lifetimes: false,
     out_of_money_sentence: None,
     is_about_set_up: |_| false,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     request_body: outbound::request_body,
     read_choices: answer::read_choices,
     read_report: usage::read_report,
     embeddings: Some(embeddings::API),
 };
 
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::TopK
-        | Feature::Seed
-        | Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::JsonObject
-        | Feature::JsonSchema
-        | Feature::OneToolCall
-        | Feature::ReasoningEffort
-        | Feature::ReasoningOff
-        | Feature::EarlierReasoning
-        | Feature::InlineImage => Treatment::Translated,
-        // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
-        Feature::StrictTools
-        | Feature::ReasoningDisplay
-        | Feature::ReasoningAdaptive
-        | Feature::ToolHints
-        | Feature::SignedReasoning
-        | Feature::SignedCall
-        | Feature::CachePoint
-        | Feature::ImageDetail
-        | Feature::ToolError
-        | Feature::User => Treatment::Ignored,
-        Feature::LogitBias
-        | Feature::Logprobs
-        | Feature::Choices
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::ReasoningBudget
-        | Feature::ImageUrl
-        | Feature::Document
-        | Feature::ToolImage
-        | Feature::ServiceTier => Treatment::Refused,
-    }
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::TopK, Feature::Seed, Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::JsonObject,
+        Feature::JsonSchema, Feature::OneToolCall, Feature::ReasoningEffort, Feature::ReasoningOff,
+        Feature::EarlierReasoning, Feature::InlineImage,
+    ]),
+    // The schema of a tool is sent whether it is strict or not, and the text of a tool's result says that it failed.
+    ignored: FeatureSet::of(&[
+        Feature::StrictTools, Feature::ReasoningDisplay, Feature::ReasoningAdaptive, Feature::ToolHints,
+        Feature::SignedReasoning, Feature::SignedCall, Feature::CachePoint, Feature::ImageDetail, Feature::ToolError,
+        Feature::User,
+    ]),
+    refused: FeatureSet::of(&[
+        Feature::LogitBias, Feature::Logprobs, Feature::Choices, Feature::ToolRequired, Feature::ToolNamed,
+        Feature::ReasoningBudget, Feature::ImageUrl, Feature::Document, Feature::ToolImage, Feature::ServiceTier,
+    ]),
 }
+.checked();

@@ -8,7 +8,7 @@ mod reader;
 pub mod server;
 mod usage;
 
-use intermediate::chat::{Feature, Treatment};
+use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 use intermediate::shared_dialect::SharedDialect;
 
@@ -35,45 +35,27 @@ pub const UPSTREAM: Upstream = Upstream {
     out_of_money_sentence: None,
     is_about_set_up: |_| false,
     request_body: outbound::request_body,
-    treatment,
+    treatment: |feature| TREATMENTS.of(feature),
     read_choices: reader::read_choices,
     read_report: usage::read_report,
     embeddings: Some(embeddings::API),
 };
 
-const fn treatment(feature: Feature) -> Treatment {
-    match feature {
-        Feature::Seed
-        | Feature::FrequencyPenalty
-        | Feature::PresencePenalty
-        | Feature::LogitBias
-        | Feature::Logprobs
-        | Feature::Choices
-        | Feature::ToolRequired
-        | Feature::ToolNamed
-        | Feature::OneToolCall
-        | Feature::StrictTools
-        | Feature::JsonObject
-        | Feature::JsonSchema
-        | Feature::ReasoningEffort
-        | Feature::EarlierReasoning
-        | Feature::SignedCall
-        | Feature::ImageUrl
-        | Feature::InlineImage
-        | Feature::ImageDetail
-        | Feature::ToolImage
-        | Feature::Document
-        | Feature::ServiceTier
-        | Feature::User => Treatment::Translated,
-        // Reasoning of another dialect; and the text of a tool's result says that it failed. Many servers refuse to be
-        // told that a model must not think.
-        Feature::ReasoningOff
-        | Feature::ReasoningAdaptive
-        | Feature::ReasoningDisplay
-        | Feature::ToolHints
-        | Feature::SignedReasoning
-        | Feature::CachePoint
-        | Feature::ToolError => Treatment::Ignored,
-        Feature::TopK | Feature::ReasoningBudget => Treatment::Refused,
-    }
+#[rustfmt::skip]
+const TREATMENTS: Treatments = Treatments {
+    translated: FeatureSet::of(&[
+        Feature::Seed, Feature::FrequencyPenalty, Feature::PresencePenalty, Feature::LogitBias, Feature::Logprobs,
+        Feature::Choices, Feature::ToolRequired, Feature::ToolNamed, Feature::OneToolCall, Feature::StrictTools,
+        Feature::JsonObject, Feature::JsonSchema, Feature::ReasoningEffort, Feature::EarlierReasoning,
+        Feature::SignedCall, Feature::ImageUrl, Feature::InlineImage, Feature::ImageDetail, Feature::ToolImage,
+        Feature::Document, Feature::ServiceTier, Feature::User,
+    ]),
+    // Reasoning of another dialect; and the text of a tool's result says that it failed. Many servers refuse to be
+    // told that a model must not think.
+    ignored: FeatureSet::of(&[
+        Feature::ReasoningOff, Feature::ReasoningAdaptive, Feature::ReasoningDisplay, Feature::ToolHints,
+        Feature::SignedReasoning, Feature::CachePoint, Feature::ToolError,
+    ]),
+    refused: FeatureSet::of(&[Feature::TopK, Feature::ReasoningBudget]),
 }
+.checked();

@@ -80,6 +80,15 @@ pub struct FeatureSet(u64);
 impl FeatureSet {
     pub const EMPTY: Self = Self(0);
 
+    pub const fn of(mut features: &[Feature]) -> Self {
+        let mut set = Self::EMPTY;
+        while let [feature, rest @ ..] = features {
+            set.add(*feature);
+            features = rest;
+        }
+        set
+    }
+
     pub const fn add(&mut self, feature: Feature) {
         self.0 |= 1 << feature as u64;
     }
@@ -101,6 +110,32 @@ impl FeatureSet {
 }
 
 const _: () = assert!(Feature::ALL.len() <= 64);
+
+/// The features by their treatment.
+pub struct Treatments {
+    pub translated: FeatureSet,
+    pub ignored: FeatureSet,
+    pub refused: FeatureSet,
+}
+
+impl Treatments {
+    /// Stops the compiler if a feature has no treatment, or two.
+    #[must_use]
+    pub const fn checked(self) -> Self {
+        let [translated, ignored, refused] = [self.translated.0, self.ignored.0, self.refused.0];
+        let is_in_one = translated & ignored == 0 && (translated | ignored) & refused == 0;
+        assert!(is_in_one && translated | ignored | refused == FeatureSet::of(Feature::ALL).0);
+        self
+    }
+
+    pub const fn of(&self, feature: Feature) -> Treatment {
+        match feature {
+            _ if self.translated.contains(feature) => Treatment::Translated,
+            _ if self.ignored.contains(feature) => Treatment::Ignored,
+            _ => Treatment::Refused,
+        }
+    }
+}
 
 impl ChatRequest {
     /// The features that the request uses.
