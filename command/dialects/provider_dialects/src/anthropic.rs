@@ -6,18 +6,15 @@ pub(super) mod schema;
 mod stream;
 mod usage;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use events::event::admin::Provider;
-use events::secret::Secret;
-use http::{HeaderName, Request};
+use http::HeaderName;
 use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 use intermediate::shared_dialect::SharedDialect;
 
 use super::address::host_of;
-use super::authentication::{KeyFault, add};
-use super::{Endpoint, Invocation, ProviderKind, Transport, Upstream};
+use super::authentication::add;
+use super::{Endpoint, ProviderKind, Transport, Upstream};
 
 pub use answer::read_choices;
 pub use outbound::{ClaudeThinking, effort, hosted_body, thinking};
@@ -33,7 +30,7 @@ pub const UPSTREAM: Upstream = Upstream {
         // name another.
         headers: &[("anthropic-version", "2023-06-01")],
         token_exchange: None,
-        authenticate,
+        authenticate: |request, key, _, _| add(request, HeaderName::from_static("x-api-key"), key.reveal()),
     }),
     framing: Framing::Sse,
     shared_dialect: Some(SharedDialect::Anthropic),
@@ -80,15 +77,6 @@ const TREATMENTS: Treatments = Treatments {
     ]),
 }
 .checked();
-
-fn authenticate(
-    request: &mut Request<Bytes>,
-    key: &Secret,
-    _: &Invocation<'_>,
-    _: DateTime<Utc>,
-) -> Result<(), KeyFault> {
-    add(request, HeaderName::from_static("x-api-key"), key.reveal())
-}
 
 #[cfg(test)]
 mod tests {

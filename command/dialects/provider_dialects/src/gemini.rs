@@ -10,15 +10,12 @@ mod outbound;
 mod stream;
 mod usage;
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use events::secret::Secret;
-use http::{HeaderName, Request};
+use http::HeaderName;
 use intermediate::chat::{Feature, FeatureSet, Treatments};
 use intermediate::framing::Framing;
 
-use super::authentication::{KeyFault, add};
-use super::{Endpoint, Invocation, Transport, Upstream};
+use super::authentication::add;
+use super::{Endpoint, Transport, Upstream};
 
 pub use stream::GeminiReader as Reader;
 
@@ -30,7 +27,7 @@ pub const UPSTREAM: Upstream = Upstream {
         settings: &[],
         headers: &[],
         token_exchange: None,
-        authenticate,
+        authenticate: |request, key, _, _| add(request, HeaderName::from_static("x-goog-api-key"), key.reveal()),
     }),
     framing: Framing::Sse,
     shared_dialect: None,
@@ -69,12 +66,3 @@ const TREATMENTS: Treatments = Treatments {
     refused: FeatureSet::of(&[Feature::LogitBias, Feature::ServiceTier]),
 }
 .checked();
-
-fn authenticate(
-    request: &mut Request<Bytes>,
-    key: &Secret,
-    _: &Invocation<'_>,
-    _: DateTime<Utc>,
-) -> Result<(), KeyFault> {
-    add(request, HeaderName::from_static("x-goog-api-key"), key.reveal())
-}
