@@ -7,14 +7,13 @@
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::embeddings::vectors::IndexedVector;
-use intermediate::embeddings::{EmbeddingsRequest, INPUTS_MAX, Inputs, Purpose};
-use intermediate::fields::Path;
-use intermediate::json::{self, Kind};
-use intermediate::{Metered, UpstreamFault};
+use intermediate::embeddings::{EmbeddingsRequest, Purpose};
+use intermediate::{Metered, UpstreamFault, json};
 use serde::Serialize;
 
 use super::answer::in_band;
 use crate::EmbeddingsApi;
+use crate::embedded_texts::{texts_of, vectors};
 
 pub const API: EmbeddingsApi = EmbeddingsApi { path: |_| "/v2/embed".into(), request_body, read_vectors };
 
@@ -33,15 +32,7 @@ struct CohereEmbeddingsBody<'a> {
 }
 
 fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refusal> {
-    let path = Path::Root.field("input");
-    let Inputs::Texts(texts) = &request.inputs else {
-        return Err(path.refuse("must be text: the model's provider, cohere, takes no token ids"));
-    };
-    if texts.len() > TEXTS_MAX {
-        return Err(
-            path.refuse(format!("has more than {TEXTS_MAX} inputs, the most that the model's provider, cohere, takes"))
-        );
-    }
+    let texts = texts_of(request, "cohere", TEXTS_MAX)?;
     let input_type = match request.purpose {
         None | Some(Purpose::SearchDocument) => "search_document",
         Some(Purpose::SearchQuery) => "search_query",
@@ -70,19 +61,13 @@ fn read_vectors<'a>(text: &'a str, metered: &mut Metered) -> Result<Vec<IndexedV
     metered.keep_id_and_model(id, None);
     // By type since `embedding_types` was asked for; a plain list before that.
     let [by_type] = json::pick(embeddings, ["float"])?;
-    let list = Some(by_type.unwrap_or(embeddings)).filter(|list| json::kind(list) == Kind::Array);
-    let mut found = Vec::new();
-    for (index, vector) in json::elements(list.ok_or(UpstreamFault::Malformed("no embeddings"))?).enumerate() {
-        if index == INPUTS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-        found.push(IndexedVector { index, json: vector? });
-    }
-    Ok(found)
+    vectors(by_type.or(Some(embeddings)), |index, json| Ok(IndexedVector { index, json }))
 }
 
 #[cfg(test)]
 mod tests {
+    use intermediate::embeddings::Inputs;
+
     use super::*;
 
     fn request(inputs: Inputs, purpose: Option<Purpose>) -> EmbeddingsRequest {

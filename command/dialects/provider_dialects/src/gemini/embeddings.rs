@@ -7,15 +7,14 @@
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::embeddings::vectors::IndexedVector;
-use intermediate::embeddings::{EmbeddingsRequest, INPUTS_MAX, Inputs, Purpose};
-use intermediate::fields::Path;
-use intermediate::json::{self, Kind};
-use intermediate::{Metered, UpstreamFault};
+use intermediate::embeddings::{EmbeddingsRequest, Purpose};
+use intermediate::{Metered, UpstreamFault, json};
 use serde::Serialize;
 
 use super::candidate::error_of;
 use super::model;
 use crate::EmbeddingsApi;
+use crate::embedded_texts::{texts_of, vectors};
 
 pub const API: EmbeddingsApi =
     EmbeddingsApi { path: |invocation| model::path(invocation.model, METHOD).into(), request_body, read_vectors };
@@ -52,15 +51,7 @@ struct EmbeddedPart<'a> {
 }
 
 fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refusal> {
-    let path = Path::Root.field("input");
-    let Inputs::Texts(texts) = &request.inputs else {
-        return Err(path.refuse("must be text: the model's provider, gemini, takes no token ids"));
-    };
-    if texts.len() > TEXTS_MAX {
-        return Err(
-            path.refuse(format!("has more than {TEXTS_MAX} inputs, the most that the model's provider, gemini, takes"))
-        );
-    }
+    let texts = texts_of(request, "gemini", TEXTS_MAX)?;
     let model = model::resource(model);
     let task_type = request.purpose.map(|purpose| match purpose {
         Purpose::SearchDocument => "RETRIEVAL_DOCUMENT",
@@ -86,20 +77,16 @@ fn read_vectors<'a>(text: &'a str, metered: &mut Metered) -> Result<Vec<IndexedV
     if let Some(error) = error {
         return Err(error_of(error, text));
     }
-    let embeddings = embeddings.filter(|list| json::kind(list) == Kind::Array);
-    let mut found = Vec::new();
-    for (index, embedding) in json::elements(embeddings.ok_or(UpstreamFault::Malformed("no embeddings"))?).enumerate() {
-        if index == INPUTS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-        let [values] = json::pick(embedding?, ["values"])?;
-        found.push(IndexedVector { index, json: values.unwrap_or_default() });
-    }
-    Ok(found)
+    vectors(embeddings, |index, embedding| {
+        let [values] = json::pick(embedding, ["values"])?;
+        Ok(IndexedVector { index, json: values.unwrap_or_default() })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use intermediate::embeddings::Inputs;
+
     use super::*;
     use crate::Invocation;
 

@@ -7,15 +7,15 @@
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::embeddings::vectors::IndexedVector;
-use intermediate::embeddings::{EmbeddingsRequest, INPUTS_MAX, Inputs};
+use intermediate::embeddings::{EmbeddingsRequest, INPUTS_MAX};
 use intermediate::fields::Path;
-use intermediate::json::{self, Kind};
-use intermediate::{Metered, UpstreamFault};
+use intermediate::{Metered, UpstreamFault, json};
 use serde::Serialize;
 
 use super::answer::fault_of;
 use super::usage::report_of;
 use crate::EmbeddingsApi;
+use crate::embedded_texts::{texts_of, vectors};
 
 pub const API: EmbeddingsApi = EmbeddingsApi { path: |_| "/api/embed".into(), request_body, read_vectors };
 
@@ -29,9 +29,7 @@ struct OllamaEmbeddingsBody<'a> {
 }
 
 fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refusal> {
-    let Inputs::Texts(input) = &request.inputs else {
-        return Err(Path::Root.field("input").refuse("must be text: the model's provider, ollama, takes no token ids"));
-    };
+    let input = texts_of(request, "ollama", INPUTS_MAX)?;
     if request.purpose.is_some() {
         return Err(Path::Root
             .field("input_type")
@@ -42,19 +40,11 @@ fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refus
 
 fn read_vectors<'a>(object: &'a str, metered: &mut Metered) -> Result<Vec<IndexedVector<'a>>, UpstreamFault> {
     json::check(object)?;
-    let [error, model, vectors] = json::pick(object, ["error", "model", "embeddings"])?;
+    let [error, model, embeddings] = json::pick(object, ["error", "model", "embeddings"])?;
     fault_of(error, object)?;
     metered.keep_id_and_model(None, model);
     if let Some(report) = report_of(object) {
         metered.add_report(&report, true);
     }
-    let vectors = vectors.filter(|vectors| json::kind(vectors) == Kind::Array);
-    let mut found = Vec::new();
-    for (index, vector) in json::elements(vectors.ok_or(UpstreamFault::Malformed("no embeddings"))?).enumerate() {
-        if index == INPUTS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-        found.push(IndexedVector { index, json: vector? });
-    }
-    Ok(found)
+    vectors(embeddings, |index, json| Ok(IndexedVector { index, json }))
 }

@@ -5,14 +5,15 @@ use std::borrow::Borrow;
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::embeddings::vectors::IndexedVector;
-use intermediate::embeddings::{EmbeddingsRequest, INPUTS_MAX, Inputs};
+use intermediate::embeddings::{EmbeddingsRequest, Inputs};
 use intermediate::fields::Path;
-use intermediate::json::{self, JsonFault, Kind, Member};
+use intermediate::json::{self, JsonFault, Member};
 use intermediate::{Metered, UpstreamFault};
 use serde::Serialize;
 
 use super::chunk::top_level;
 use crate::EmbeddingsApi;
+use crate::embedded_texts::vectors;
 
 pub const API: EmbeddingsApi = EmbeddingsApi { path: |_| "/embeddings".into(), request_body, read_vectors };
 
@@ -38,18 +39,12 @@ fn request_body(request: &EmbeddingsRequest, model: &str) -> Result<Bytes, Refus
 fn read_vectors<'a>(text: &'a str, metered: &mut Metered) -> Result<Vec<IndexedVector<'a>>, UpstreamFault> {
     let top = top_level(text, metered)?;
     let [data] = once(top.members.iter().map(Ok), ["data"])?;
-    let data = data.filter(|data| json::kind(data) == Kind::Array).ok_or(UpstreamFault::Malformed("no embeddings"))?;
-    let mut found = Vec::new();
-    for element in json::elements(data) {
-        if found.len() == INPUTS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-        let [index, vector] = once(json::known_members(element?), ["index", "embedding"])?;
+    vectors(data, |_, element| {
+        let [index, vector] = once(json::known_members(element), ["index", "embedding"])?;
         let index = index.and_then(json::integer).and_then(|index| usize::try_from(index).ok());
         let index = index.ok_or(UpstreamFault::Malformed("a vector without an index"))?;
-        found.push(IndexedVector { index, json: vector.unwrap_or_default() });
-    }
-    Ok(found)
+        Ok(IndexedVector { index, json: vector.unwrap_or_default() })
+    })
 }
 
 /// The values under these names. Errors: a name twice. The bytes may go to the client, who would take the other one than
