@@ -1,14 +1,11 @@
 //! Reads a whole Anthropic message.
 
-use std::borrow::Cow;
-
 use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use crate::ProviderKind;
-use crate::answer_text::text_of;
+use crate::answer_text::{name_of, text_of};
 use crate::openai::chunk::with_calls;
 
 /// A message as the only choice. Errors: not JSON, an error in band, no content, too many blocks.
@@ -90,9 +87,4 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
         }
     }
     Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
-}
-
-/// An id or a name, which is bounded; empty if absent.
-pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    text_of(value).and_then(bounded_name)
 }

@@ -5,8 +5,8 @@ use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::{FinishReason, Metered, UpstreamFault, json};
 
-use super::answer::{in_band, name_of, stop_reason};
-use crate::answer_text::{bytes, text_of};
+use super::answer::{in_band, stop_reason};
+use crate::answer_text::{bytes, name_of, text_of};
 use crate::openai::chunk::with_calls;
 use crate::{StreamReader, StreamState};
 

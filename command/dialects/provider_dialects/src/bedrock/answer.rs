@@ -1,14 +1,11 @@
 //! Reads a whole response of Converse.
 
-use std::borrow::Cow;
-
 use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use super::exception;
-use crate::answer_text::text_of;
+use crate::answer_text::{name_of, text_of};
 use crate::openai::chunk::with_calls;
 
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
@@ -113,11 +110,6 @@ fn cited_text(cited: &str) -> Result<String, UpstreamFault> {
         text.push_str(&text_of(json::field(element?, "text"))?);
     }
     Ok(text)
-}
-
-/// A name, which is bounded; empty if absent.
-pub fn name_of(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    text_of(value).and_then(bounded_name)
 }
 
 /// The id of a call, which is made from its number if it is absent: clients need one for each.

@@ -5,9 +5,9 @@ use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::{FinishReason, Metered, UpstreamFault, json};
 
-use super::answer::{id_of, is_built_in, name_of, stop_reason};
+use super::answer::{id_of, is_built_in, stop_reason};
 use super::exception;
-use crate::answer_text::{bytes, text_of};
+use crate::answer_text::{bytes, name_of, text_of};
 use crate::openai::chunk::with_calls;
 use crate::{StreamReader, StreamState};
 

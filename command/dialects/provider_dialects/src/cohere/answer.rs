@@ -7,10 +7,9 @@ use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall}
 use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
-use crate::answer_text::{bytes, text_or_empty};
+use crate::answer_text::{bytes, name_or_empty, text_or_empty};
 use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{ProviderKind, StreamReader, StreamState};
 
@@ -245,11 +244,11 @@ pub fn in_band(text: &str) -> UpstreamFault {
 fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall, UpstreamFault> {
     let [id, function] = json::pick(call, ["id", "function"])?;
     let [name, arguments] = json::pick(function.unwrap_or("{}"), ["name", "arguments"])?;
-    let name = bounded_name(text_or_empty(name)?)?.into_owned();
+    let name = name_or_empty(name)?.into_owned();
     if name.is_empty() {
         return Err(UpstreamFault::Malformed("a call without a name"));
     }
-    let id = match bounded_name(text_or_empty(id)?)? {
+    let id = match name_or_empty(id)? {
         id if id.is_empty() => made_id(metered.upstream_id.as_deref(), ordinal),
         id => id.into_owned(),
     };

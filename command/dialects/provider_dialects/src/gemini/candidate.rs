@@ -5,13 +5,12 @@ use std::hash::BuildHasher;
 
 use intermediate::chat::{ANSWER_BLOCKS_MAX, ToolCall};
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 use rustc_hash::FxBuildHasher;
 
 use super::logprobs;
 use crate::ProviderKind;
-use crate::answer_text::{bytes, text_or_empty};
+use crate::answer_text::{bytes, name_or_empty, text_or_empty};
 use crate::openai::chunk::CHOICES_MAX;
 
 /// Characters of the response's id in the ids that are made for calls.
@@ -157,12 +156,12 @@ impl<'a> CandidatePart<'a> {
 impl<'a> CandidateCall<'a> {
     fn read(call: &'a str) -> Result<Self, UpstreamFault> {
         let [id, name, args] = json::pick(call, ["id", "name", "args"])?;
-        let name = bounded_name(text_or_empty(name)?)?;
+        let name = name_or_empty(name)?;
         if name.is_empty() {
             return Err(UpstreamFault::Malformed("a call without a name"));
         }
         let arguments = args.filter(|args| json::kind(args) == Kind::Object).unwrap_or("{}");
-        Ok(Self { id: bounded_name(text_or_empty(id)?)?, name, arguments })
+        Ok(Self { id: name_or_empty(id)?, name, arguments })
     }
 
     /// The call as the intermediate form has it. Older models give calls no ids; clients need one for each, so it is made of the

@@ -4,11 +4,10 @@ use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall}
 use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use super::usage::report_of;
-use crate::answer_text::{bytes, text_or_empty};
+use crate::answer_text::{bytes, name_or_empty, text_or_empty};
 use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{ProviderKind, StreamReader, StreamState};
 
@@ -87,13 +86,13 @@ impl<'a> Message<'a> {
 fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall, UpstreamFault> {
     let [id, function] = json::pick(call, ["id", "function"])?;
     let [name, arguments] = json::pick(function.unwrap_or("{}"), ["name", "arguments"])?;
-    let name = name_of(name)?;
+    let name = name_or_empty(name)?.into_owned();
     if name.is_empty() {
         return Err(UpstreamFault::Malformed("a call without a name"));
     }
-    let id = match name_of(id)? {
+    let id = match name_or_empty(id)? {
         id if id.is_empty() => made_id(metered.upstream_id.as_deref(), ordinal),
-        id => id,
+        id => id.into_owned(),
     };
     let arguments = match arguments {
         Some(arguments) if json::kind(arguments) == Kind::Object => arguments.to_owned(),
@@ -105,10 +104,6 @@ fn call_of(call: &str, ordinal: usize, metered: &mut Metered) -> Result<ToolCall
     metered.add_text(&call.name);
     metered.add_text(&call.arguments);
     Ok(call)
-}
-
-fn name_of(value: Option<&str>) -> Result<String, UpstreamFault> {
-    text_or_empty(value).and_then(|name| bounded_name(name).map(Into::into))
 }
 
 /// An id from the response's time and the call's number, so that calls of a conversation differ.

@@ -7,12 +7,12 @@ use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall}
 use intermediate::delta::{Delta, DeltaKind};
 use intermediate::framing::Event;
 use intermediate::json::{self, Kind};
-use intermediate::metered::bounded_name;
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use super::chunk::{
     CHOICES_MAX, CallPiece, Choices, Piece, choices_of, chunk_of, measure, note_finish, read_choice, top_level,
 };
+use crate::answer_text::{name_or_empty, text_or_empty};
 use crate::block_numbers::{BlockNumbers, TextKind};
 use crate::{StreamReader, StreamState};
 
@@ -157,7 +157,7 @@ impl OpenAiReader {
             }
             Piece::End(_) => return Ok(()),
         };
-        let text = decoded(Some(value))?;
+        let text = text_or_empty(Some(value))?;
         if !text.is_empty() {
             each(Delta { choice, block: blocks.numbers.of_text(kind), kind: kind.delta(&text) });
         }
@@ -170,7 +170,7 @@ impl OpenAiReader {
         call: &CallPiece<'_>,
         each: &mut impl FnMut(Delta<'_>),
     ) -> Result<(), UpstreamFault> {
-        let (id, name, arguments) = (decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?);
+        let (id, name, arguments) = (name_or_empty(call.id)?, name_or_empty(call.name)?, arguments_of(call)?);
         let may_begin = self.calls < ANSWER_BLOCKS_MAX;
         let Some((choice, blocks)) = self.blocks_of(index) else { return Ok(()) };
         let (ordinal, block, begins) = blocks.call(call.index, &id, &name, &arguments);
@@ -178,7 +178,7 @@ impl OpenAiReader {
             if !may_begin {
                 return Err(UpstreamFault::TooLarge);
             }
-            let signature = decoded(call.signature)?;
+            let signature = text_or_empty(call.signature)?;
             let signature = Some(&*signature).filter(|signature| !signature.is_empty());
             each(Delta { choice, block, kind: DeltaKind::CallBegins { ordinal, id: &id, name: &name, signature } });
         }
@@ -190,25 +190,12 @@ impl OpenAiReader {
     }
 }
 
-/// The decoded string; empty for any other kind. An unpaired surrogate cannot be translated.
-fn decoded(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    match value.filter(|value| json::kind(value) == Kind::String) {
-        Some(value) => json::string(value).ok_or(UpstreamFault::Malformed("an unpaired surrogate")),
-        None => Ok(Cow::Borrowed("")),
-    }
-}
-
 /// The arguments of a call: the decoded string, or an object as it was written.
 fn arguments_of<'a>(call: &CallPiece<'a>) -> Result<Cow<'a, str>, UpstreamFault> {
     match call.arguments {
         Some(object) if json::kind(object) == Kind::Object => Ok(Cow::Borrowed(object)),
-        arguments => decoded(arguments),
+        arguments => text_or_empty(arguments),
     }
-}
-
-/// An id or a name, which is bounded.
-fn decoded_name(value: Option<&str>) -> Result<Cow<'_, str>, UpstreamFault> {
-    decoded(value).and_then(bounded_name)
 }
 
 /// The choices of a whole response, each with its reasoning, text and calls. Errors: an error in band, no choice, too
@@ -248,7 +235,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
 }
 
 fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
-    let text = |value| decoded(Some(value)).map(|text| (!text.is_empty()).then(|| text.into_owned()));
+    let text = |value| text_or_empty(Some(value)).map(|text| (!text.is_empty()).then(|| text.into_owned()));
     Ok(match piece {
         Piece::Text(value) => text(value)?.map(|text| OutputBlock::Text { text }),
         Piece::Reasoning(value) => {
@@ -256,7 +243,7 @@ fn block(piece: &Piece<'_>) -> Result<Option<OutputBlock>, UpstreamFault> {
         }
         Piece::Call(call) if call.is_empty() => None,
         Piece::Call(call) => {
-            let read = [decoded_name(call.id)?, decoded_name(call.name)?, arguments_of(call)?];
+            let read = [name_or_empty(call.id)?, name_or_empty(call.name)?, arguments_of(call)?];
             let [id, name, arguments] = read.map(Cow::into_owned);
             let signature = text(call.signature.unwrap_or_default())?;
             Some(OutputBlock::ToolCall(ToolCall { id, name, arguments, signature }))
