@@ -15,6 +15,7 @@ mod authentication;
 mod block_numbers;
 mod call_id;
 mod calls;
+mod content_blocks;
 mod embedded_texts;
 mod free_request;
 mod lines;

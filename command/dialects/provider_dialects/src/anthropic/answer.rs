@@ -1,12 +1,12 @@
 //! Reads a whole Anthropic message.
 
-use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
+use intermediate::chat::{AnswerChoice, OutputBlock, ToolCall};
 use intermediate::json::{self, Kind};
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use crate::ProviderKind;
 use crate::answer_text::{name_of, text_of};
-use crate::openai::chunk::with_calls;
+use crate::content_blocks::only_choice;
 
 /// A message as the only choice. Errors: not JSON, an error in band, no content, too many blocks.
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
@@ -24,16 +24,7 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
     metered.keep_id_and_model(id, model);
     metered.finish_reason = reason.and_then(stop_reason);
-    let mut output = Vec::new();
-    for element in json::elements(content) {
-        output.extend(block(element?, metered)?);
-        if output.len() > ANSWER_BLOCKS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-    }
-    let calls = output.iter().filter(|block| matches!(block, OutputBlock::ToolCall(_))).count();
-    metered.finish_reason = metered.finish_reason.map(|reason| with_calls(reason, calls));
-    Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
+    only_choice(content, metered, |text, _| block(text))
 }
 
 /// An error in place of a response. Errors of the request or the account are not retryable.
@@ -54,11 +45,11 @@ pub fn stop_reason(value: &str) -> Option<FinishReason> {
     })
 }
 
-/// One block. `None` for blocks of the provider's built-in tools, and for empty text.
-fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
+/// One block. `None` for blocks of the provider's built-in tools.
+fn block(block: &str) -> Result<Option<OutputBlock>, UpstreamFault> {
     let [kind, text, thinking, signature, data, id, name, input] =
         json::pick(block, ["type", "text", "thinking", "signature", "data", "id", "name", "input"])?;
-    let block = match &*text_of(kind)? {
+    Ok(Some(match &*text_of(kind)? {
         "text" => OutputBlock::Text { text: text_of(text)?.into_owned() },
         "thinking" => OutputBlock::Reasoning {
             text: text_of(thinking)?.into_owned(),
@@ -75,16 +66,5 @@ fn block(block: &str, metered: &mut Metered) -> Result<Option<OutputBlock>, Upst
             signature: None,
         }),
         _ => return Ok(None),
-    };
-    match &block {
-        OutputBlock::Text { text } => metered.add_text(text),
-        OutputBlock::Reasoning { text, signature, redacted } => {
-            metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
-        }
-        OutputBlock::ToolCall(call) => {
-            metered.add_text(&call.name);
-            metered.add_text(&call.arguments);
-        }
-    }
-    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
+    }))
 }

@@ -1,12 +1,12 @@
 //! Reads a whole response of Converse.
 
-use intermediate::chat::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
+use intermediate::chat::{AnswerChoice, OutputBlock, ToolCall};
 use intermediate::json::{self, Kind};
 use intermediate::{FinishReason, Metered, UpstreamFault};
 
 use super::exception;
 use crate::answer_text::{name_of, text_of};
-use crate::openai::chunk::with_calls;
+use crate::content_blocks::only_choice;
 
 /// The message as the only choice. Errors: not JSON, an error in band, no message, too many blocks.
 pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoice>, UpstreamFault> {
@@ -26,16 +26,10 @@ pub fn read_choices(body: &str, metered: &mut Metered) -> Result<Vec<AnswerChoic
     let content = content.filter(|content| json::kind(content) == Kind::Array);
     let content = content.ok_or(UpstreamFault::Malformed("no content"))?;
     metered.finish_reason = reason.and_then(stop_reason);
-    let mut output = Vec::new();
-    for element in json::elements(content) {
-        output.extend(block(element?, output.len(), metered)?);
-        if output.len() > ANSWER_BLOCKS_MAX {
-            return Err(UpstreamFault::TooLarge);
-        }
-    }
-    let calls = output.iter().filter(|block| matches!(block, OutputBlock::ToolCall(_))).count();
-    metered.finish_reason = metered.finish_reason.map(|reason| with_calls(reason, calls));
-    Ok(vec![AnswerChoice { output, finish_reason: metered.finish_reason, logprobs: None }])
+    let choices = only_choice(content, metered, block)?;
+    let mut output = choices.iter().flat_map(|choice| &choice.output);
+    metered.calls_tools |= output.any(|block| matches!(block, OutputBlock::ToolCall(_)));
+    Ok(choices)
 }
 
 /// The finish reason; `None` for null and other values that are not a string.
@@ -49,32 +43,17 @@ pub fn stop_reason(value: &str) -> Option<FinishReason> {
     })
 }
 
-/// Block number `at`. `None` for blocks of the provider's built-in tools, for images, and for empty text.
-fn block(block: &str, at: usize, metered: &mut Metered) -> Result<Option<OutputBlock>, UpstreamFault> {
+/// Block number `at`. `None` for blocks of the provider's built-in tools, and for images.
+fn block(block: &str, at: usize) -> Result<Option<OutputBlock>, UpstreamFault> {
     let [text, call, reasoning, cited] =
         json::pick(block, ["text", "toolUse", "reasoningContent", "citationsContent"])?;
-    let block = match (text, call, reasoning, cited) {
-        (Some(text), ..) => OutputBlock::Text { text: text_of(Some(text))?.into_owned() },
-        (_, Some(call), ..) => match call_of(call, at)? {
-            Some(call) => OutputBlock::ToolCall(call),
-            None => return Ok(None),
-        },
-        (_, _, Some(reasoning), _) => reasoning_of(reasoning)?,
-        (.., Some(cited)) => OutputBlock::Text { text: cited_text(cited)? },
-        (None, None, None, None) => return Ok(None),
-    };
-    match &block {
-        OutputBlock::Text { text } => metered.add_text(text),
-        OutputBlock::Reasoning { text, signature, redacted } => {
-            metered.add_reasoning(text, signature.as_deref(), redacted.as_deref());
-        }
-        OutputBlock::ToolCall(call) => {
-            metered.calls_tools = true;
-            metered.add_text(&call.name);
-            metered.add_text(&call.arguments);
-        }
-    }
-    Ok(Some(block).filter(|block| !matches!(block, OutputBlock::Text { text } if text.is_empty())))
+    Ok(match (text, call, reasoning, cited) {
+        (Some(text), ..) => Some(OutputBlock::Text { text: text_of(Some(text))?.into_owned() }),
+        (_, Some(call), ..) => call_of(call, at)?.map(OutputBlock::ToolCall),
+        (_, _, Some(reasoning), _) => Some(reasoning_of(reasoning)?),
+        (.., Some(cited)) => Some(OutputBlock::Text { text: cited_text(cited)? }),
+        (None, None, None, None) => None,
+    })
 }
 
 fn call_of(call: &str, at: usize) -> Result<Option<ToolCall>, UpstreamFault> {
