@@ -21,6 +21,7 @@ mod free_request;
 mod lines;
 mod media;
 mod model_list;
+mod openai_parts;
 mod refusal;
 mod server;
 mod target;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::chat::{
-    Block, ChatRequest, Image, ImageSource, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool,
+    Block, ChatRequest, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool,
     ToolChoice,
 };
 use intermediate::fields::Path;
@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::OutboundTarget;
 use crate::lines::in_lines;
+use crate::openai_parts::{Function, FunctionDefinition, Picture, function};
 
 #[derive(Serialize)]
 struct CohereChatBody<'a> {
@@ -30,7 +31,7 @@ struct CohereChatBody<'a> {
     stream: bool,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<CohereFunction<CohereDefinition<'a>>>,
+    tools: Vec<Function<FunctionDefinition<'a>>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     strict_tools: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,21 +81,14 @@ enum CohereContent<'a> {
 enum CoherePart<'a> {
     Text { text: &'a str },
     Thinking { thinking: &'a str },
-    ImageUrl { image_url: CoherePicture<'a> },
-}
-
-#[derive(Serialize)]
-struct CoherePicture<'a> {
-    url: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    ImageUrl { image_url: Picture<'a> },
 }
 
 #[derive(Serialize)]
 struct CohereCall<'a> {
     id: &'a str,
     #[serde(flatten)]
-    function: CohereFunction<CohereCalled<'a>>,
+    function: Function<CohereCalled<'a>>,
 }
 
 #[derive(Serialize)]
@@ -102,21 +96,6 @@ struct CohereCalled<'a> {
     name: &'a str,
     /// A JSON object: Cohere reads it.
     arguments: String,
-}
-
-/// `{"type":"function","function":…}`
-#[derive(Serialize)]
-struct CohereFunction<T> {
-    r#type: &'static str,
-    function: T,
-}
-
-#[derive(Serialize)]
-struct CohereDefinition<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    parameters: Cow<'a, RawValue>,
 }
 
 #[derive(Serialize)]
@@ -131,10 +110,6 @@ struct Thinking {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_budget: Option<u64>,
-}
-
-const fn function<T>(function: T) -> CohereFunction<T> {
-    CohereFunction { r#type: "function", function }
 }
 
 /// The body for Cohere. Errors: `INVALID_REQUEST` for a value that it cannot express.
@@ -177,12 +152,10 @@ fn tools(chat: &ChatRequest) -> Result<(&[Tool], Option<&'static str>), Refusal>
     })
 }
 
-fn definition(tool: &Tool) -> CohereFunction<CohereDefinition<'_>> {
-    let parameters = match &tool.parameters {
-        Some(parameters) => Cow::Borrowed(&**parameters),
-        None => Cow::Owned(raw(r#"{"type":"object","properties":{}}"#)),
-    };
-    function(CohereDefinition { name: &tool.name, description: tool.description.as_deref(), parameters })
+fn definition(tool: &Tool) -> Function<FunctionDefinition<'_>> {
+    let mut definition = FunctionDefinition::of(tool, None);
+    definition.parameters.get_or_insert_with(|| Cow::Owned(raw(r#"{"type":"object","properties":{}}"#)));
+    function(definition)
 }
 
 fn format(chat: &ChatRequest) -> Option<CohereFormat<'_>> {
@@ -267,19 +240,11 @@ fn user(content: &[Block]) -> Option<CohereContent<'_>> {
     }
     let parts = content.iter().filter_map(|block| match block {
         Block::Text(text) => Some(CoherePart::Text { text }),
-        Block::Image(image) => Some(CoherePart::ImageUrl { image_url: picture(image) }),
+        Block::Image(image) => Some(CoherePart::ImageUrl { image_url: Picture::of(image) }),
         _ => None,
     });
     let parts: Vec<_> = parts.collect();
     (!parts.is_empty()).then_some(CohereContent::Parts(parts))
-}
-
-fn picture(image: &Image) -> CoherePicture<'_> {
-    let url = match &image.source {
-        ImageSource::Url(url) => Cow::Borrowed(url.as_str()),
-        ImageSource::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
-    };
-    CoherePicture { url, detail: image.detail.as_deref() }
 }
 
 fn assistant(content: &[Block]) -> Option<CohereMessage<'_>> {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::chat::{
-    Block, ChatRequest, ImageSource, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
+    Block, ChatRequest, ImageSource, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, ToolChoice,
 };
 use intermediate::fields::Path;
 use intermediate::json;
@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use crate::OutboundTarget;
 use crate::calls::Calls;
 use crate::lines::joined;
+use crate::openai_parts::{Function, FunctionDefinition, function};
 
 #[derive(Serialize)]
 struct OllamaChatBody<'a> {
@@ -28,7 +29,7 @@ struct OllamaChatBody<'a> {
     /// Always sent, because the default is true.
     stream: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<OllamaDefinition<'a>>,
+    tools: Vec<Function<FunctionDefinition<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<OllamaFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,21 +85,6 @@ struct OllamaCalled<'a> {
 }
 
 #[derive(Serialize)]
-struct OllamaDefinition<'a> {
-    r#type: &'static str,
-    function: OllamaFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct OllamaFunction<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
 #[serde(untagged)]
 enum OllamaFormat<'a> {
     Word(&'static str),
@@ -120,7 +106,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         model: target.model,
         messages: messages(chat, target.system_prefix)?,
         stream: chat.stream,
-        tools: tools.iter().map(definition).collect(),
+        tools: tools.iter().map(|tool| function(FunctionDefinition::of(tool, None))).collect(),
         format: format(chat),
         think: think(chat),
         options: Options {
@@ -136,12 +122,6 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         },
     };
     Ok(json::written(&body).into())
-}
-
-fn definition(tool: &Tool) -> OllamaDefinition<'_> {
-    let Tool { name, description, parameters, .. } = tool;
-    let function = OllamaFunction { name, description: description.as_deref(), parameters: parameters.as_deref() };
-    OllamaDefinition { r#type: "function", function }
 }
 
 fn format(chat: &ChatRequest) -> Option<OllamaFormat<'_>> {

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use events::usage::ServiceTier;
-use intermediate::chat::{ChatRequest, ReasoningAmount, ResponseFormat, Tool, ToolChoice};
+use intermediate::chat::{ChatRequest, ReasoningAmount, ResponseFormat, ToolChoice};
 use intermediate::json;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::server::{self, Fate};
 use crate::OutboundTarget;
+use crate::openai_parts::{Function, FunctionDefinition, function};
 use conversation::OutboundMessage;
 
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ struct OpenAiBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<OpenAiFunction<ToolDefinition<'a>>>,
+    tools: Vec<Function<FunctionDefinition<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<OpenAiToolChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,29 +77,11 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// `{"type":"function","function":…}`
-#[derive(Serialize)]
-struct OpenAiFunction<T> {
-    r#type: &'static str,
-    function: T,
-}
-
-#[derive(Serialize)]
-struct ToolDefinition<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    strict: Option<bool>,
-}
-
 #[derive(Serialize)]
 #[serde(untagged)]
 enum OpenAiToolChoice<'a> {
     Word(&'static str),
-    Named(OpenAiFunction<Name<'a>>),
+    Named(Function<Name<'a>>),
 }
 
 #[derive(Serialize)]
@@ -124,10 +107,6 @@ struct NamedSchema<'a> {
     strict: Option<bool>,
 }
 
-const fn function<T>(function: T) -> OpenAiFunction<T> {
-    OpenAiFunction { r#type: "function", function }
-}
-
 /// The body for OpenAI. Errors: `INVALID_REQUEST` for a field without counterpart.
 pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
     let (tokens, field) = (target.output_cap.tokens, server::output_cap_field(target).unwrap_or_default());
@@ -147,7 +126,7 @@ pub fn request_body(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<B
         stop: &chat.stop,
         stream: chat.stream.then_some(true),
         stream_options: stream_options.then_some(StreamOptions { include_usage: true }),
-        tools: chat.tools.iter().map(definition).collect(),
+        tools: chat.tools.iter().map(|tool| function(FunctionDefinition::of(tool, tool.strict))).collect(),
         tool_choice: chat.tool_choice.as_ref().map(choice),
         parallel_tool_calls: chat.parallel_tool_calls,
         response_format: chat.response_format.as_ref().map(format),
@@ -191,15 +170,6 @@ fn sent_fields(chat: &ChatRequest, target: &OutboundTarget<'_>) -> Result<Vec<&'
         }
     }
     Ok(sent)
-}
-
-fn definition(tool: &Tool) -> OpenAiFunction<ToolDefinition<'_>> {
-    function(ToolDefinition {
-        name: &tool.name,
-        description: tool.description.as_deref(),
-        parameters: tool.parameters.as_deref(),
-        strict: tool.strict,
-    })
 }
 
 fn choice(choice: &ToolChoice) -> OpenAiToolChoice<'_> {

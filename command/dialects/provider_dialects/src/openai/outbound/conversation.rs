@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 use intermediate::chat::{
-    Block, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, ReasoningBlock, Role, ToolCall,
+    Block, ChatRequest, Document, DocumentSource, Message, ReasoningBlock, Role, ToolCall,
     ToolResult,
 };
 use intermediate::fields::Path;
 use serde::Serialize;
 
-use super::{OpenAiFunction, function};
 use crate::lines::in_lines;
 use crate::openai::server::{Deviations, deviations};
+use crate::openai_parts::{Function, Picture, function};
 use crate::{OutboundTarget, Server};
 
 /// Longest id of a result, in bytes, that its images are labelled with.
@@ -41,7 +41,7 @@ enum OpenAiContent<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum OpenAiPart<'a> {
     Text { text: Cow<'a, str> },
-    ImageUrl { image_url: OpenAiPicture<'a> },
+    ImageUrl { image_url: Picture<'a> },
     File { file: InlineFile<'a> },
 }
 
@@ -52,17 +52,10 @@ struct InlineFile<'a> {
 }
 
 #[derive(Serialize)]
-struct OpenAiPicture<'a> {
-    url: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-}
-
-#[derive(Serialize)]
 struct OutboundCall<'a> {
     id: Cow<'a, str>,
     #[serde(flatten)]
-    function: OpenAiFunction<OutboundFunction<'a>>,
+    function: Function<OutboundFunction<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_content: Option<ExtraContent<'a>>,
 }
@@ -229,7 +222,7 @@ fn joined(content: &[Block]) -> Cow<'_, str> {
 fn part(block: &Block) -> Option<OpenAiPart<'_>> {
     match block {
         Block::Text(text) => Some(OpenAiPart::Text { text: Cow::Borrowed(text) }),
-        Block::Image(image) => Some(OpenAiPart::ImageUrl { image_url: picture(image) }),
+        Block::Image(image) => Some(OpenAiPart::ImageUrl { image_url: Picture::of(image) }),
         Block::Document(document) => part_of_document(document),
         Block::ToolCall(_) | Block::ToolResult(_) | Block::Reasoning(_) | Block::CachePoint(_) => None,
     }
@@ -248,14 +241,6 @@ fn part_of_document(Document { source, title }: &Document) -> Option<OpenAiPart<
         }
         DocumentSource::Url(_) => None,
     }
-}
-
-fn picture(image: &Image) -> OpenAiPicture<'_> {
-    let url = match &image.source {
-        ImageSource::Url(url) => Cow::Borrowed(url.as_str()),
-        ImageSource::Inline { media_type, base64 } => format!("data:{media_type};base64,{base64}").into(),
-    };
-    OpenAiPicture { url, detail: image.detail.as_deref() }
 }
 
 fn assistant<'a>(content: &'a [Block], deviations: &Deviations) -> OutboundMessage<'a> {
