@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use grpc::proto::events_client::EventsClient;
 use grpc::proto::report_part::Part;
-use grpc::proto::usage_client::UsageClient;
 use grpc::proto::{Event, Page, ReportRequest, TailRequest, UsageRow};
 use http::Method;
 use serde_json::{Value, json};
@@ -17,6 +15,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::gateway::{Gateway, OPERATOR_KEY};
+use crate::grpc_clients::events_client::EventsClient;
+use crate::grpc_clients::usage_client::UsageClient;
 use crate::tenant::{Tenant, text};
 
 /// However busy the machine is.

@@ -62,6 +62,9 @@ mod fair_queries;
 mod families;
 mod file_modes;
 mod grpc;
+#[allow(clippy::all, reason = "generated")]
+#[path = "../../query/grpc/tests/clients/ledgerway.v1.rs"]
+mod grpc_clients;
 mod hedging;
 mod hostile;
 mod http2_upstreams;

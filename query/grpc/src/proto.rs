@@ -30,7 +30,8 @@ mod tests {
     #[test]
     fn the_generated_code_is_that_of_the_proto_files() {
         let grpc = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let present = [files_below(&grpc.join("proto")), files_below(&grpc.join("src/generated"))].concat();
+        let present =
+            ["proto", "src/generated", "tests/clients"].map(|folder| files_below(&grpc.join(folder))).concat();
         let name = |path: &PathBuf| path.strip_prefix(grpc).unwrap().to_str().unwrap().to_owned();
         let present: BTreeSet<_> = present.iter().map(name).filter(|file| !file.ends_with("SHA256SUMS")).collect();
         let sum = |file: &String| hex::lower(digest(&SHA256, &fs::read(grpc.join(file)).unwrap()).as_ref());

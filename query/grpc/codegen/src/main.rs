@@ -1,5 +1,5 @@
-//! Makes the code of the gRPC services from their .proto files, without `protoc`, and the descriptors that reflection serves.
-//! Run it after each change of a .proto file:
+//! Makes the code of the gRPC services from their .proto files, without `protoc`, the clients that tests call them with, and the
+//! descriptors that reflection serves. Run it after each change of a .proto file:
 //!
 //! ```sh
 //! cargo run --manifest-path query/grpc/codegen/Cargo.toml
@@ -17,25 +17,33 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 const PROTO_FILES: [&str; 2] = ["ledgerway/v1/events.proto", "ledgerway/v1/usage.proto"];
+const PROTOS: &str = "proto";
+const GENERATED: &str = "src/generated";
+/// Beside the product, which calls nobody.
+const CLIENTS: &str = "tests/clients";
 const CODE: &str = "ledgerway.v1.rs";
 const DESCRIPTORS: &str = "descriptors.bin";
 const SUMS: &str = "SHA256SUMS";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let grpc = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("a folder above")?;
-    let (protos, generated) = (grpc.join("proto"), grpc.join("src/generated"));
+    let [protos, generated, clients] = [PROTOS, GENERATED, CLIENTS].map(|folder| grpc.join(folder));
     let mut descriptors = protox::compile(PROTO_FILES, [&protos])?;
-    tonic_prost_build::configure().build_transport(false).out_dir(&generated).compile_fds(descriptors.clone())?;
-    let formatted = Command::new("rustfmt").args(["--edition", "2024"]).arg(generated.join(CODE)).status()?;
-    if !formatted.success() {
+    let code = || tonic_prost_build::configure().build_transport(false);
+    code().build_client(false).out_dir(&generated).compile_fds(descriptors.clone())?;
+    let of_tests = code().build_server(false).extern_path(".ledgerway.v1", "::grpc::proto");
+    of_tests.out_dir(&clients).compile_fds(descriptors.clone())?;
+    let made = [&generated, &clients].map(|folder| folder.join(CODE));
+    if !Command::new("rustfmt").args(["--edition", "2024"]).args(made).status()?.success() {
         return Err("rustfmt failed".into());
     }
     // Comments and the places in the files are of no use to a client, and more than the rest.
     descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
     fs::write(generated.join(DESCRIPTORS), descriptors.encode_to_vec())?;
     let mut sums = String::new();
-    let files = PROTO_FILES.map(|file| format!("proto/{file}")).into_iter();
-    for file in files.chain([CODE, DESCRIPTORS].map(|file| format!("src/generated/{file}"))) {
+    let files = PROTO_FILES.map(|file| (PROTOS, file)).into_iter();
+    for (folder, file) in files.chain([(GENERATED, CODE), (GENERATED, DESCRIPTORS), (CLIENTS, CODE)]) {
+        let file = format!("{folder}/{file}");
         for byte in Sha256::digest(fs::read(grpc.join(&file))?) {
             write!(sums, "{byte:02x}")?;
         }
