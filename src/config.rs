@@ -52,9 +52,7 @@ pub use nats::NatsSettings;
 use providers::providers;
 pub use publishing::Publishing;
 pub use served_tenants::ServedNames;
-use values::{
-    boolean_or_on, cors, data, listen, memory, mode, requests_per_hour, seconds, trusted_proxies, unknown_usage, whole,
-};
+use values::{boolean_or_on, cors, data, listen, memory, requests_per_hour, seconds, trusted_proxies, whole, word};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
@@ -139,7 +137,7 @@ impl Config {
     ) -> Result<Self, WrongConfig> {
         use setting::*;
         audit_logging::check(&variable)?;
-        let mode = flags.check(MODE, mode(&args.mode))?;
+        let mode = flags.check(MODE, word(&args.mode, ServeMode::parse, ServeMode::words()))?;
         let database = database(&variable)?;
         if mode.is_one_of_several() && database.is_none() {
             let problem = format!(
@@ -227,7 +225,8 @@ impl Config {
             snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
-            unknown_usage: flags.check(UNKNOWN_USAGE, unknown_usage(&args.unknown_usage))?,
+            unknown_usage: flags
+                .check(UNKNOWN_USAGE, word(&args.unknown_usage, UnknownUsage::parse, UnknownUsage::words()))?,
             drain_timeout: flags
                 .check(DRAIN_TIMEOUT_SECONDS, seconds(&args.drain_timeout_seconds, 0..=DRAIN_SECONDS_MAX))?,
             drain_delay: flags.check(DRAIN_DELAY_SECONDS, seconds(&args.drain_delay_seconds, 0..=DRAIN_SECONDS_MAX))?,

@@ -5,27 +5,20 @@ use std::path::Path;
 use access_log::{AccessLogSettings, ViewSettings};
 use cli::arguments::ServeArgs;
 use cli::settings::setting::{ACCESS_LOG, ACCESS_LOG_ENTRIES};
-use cli::settings::{AccessLogOutput, Flags, WrongConfig, truncated};
+use cli::settings::{AccessLogOutput, Flags, WrongConfig};
 
-use super::whole;
+use super::{whole, word};
 
 /// Some 20 GB.
 const ENTRIES_MAX: u64 = 100_000_000;
 
 /// Reads the settings; `None` if there is no access log.
 pub fn read(args: &ServeArgs, flags: &Flags, data: &Path) -> Result<Option<AccessLogSettings>, WrongConfig> {
-    let output = flags.check(ACCESS_LOG, output(&args.access_log))?;
+    let output = flags.check(ACCESS_LOG, word(&args.access_log, AccessLogOutput::parse, AccessLogOutput::words()))?;
     let entries = whole(&args.access_log_entries, "entries", 1..=ENTRIES_MAX);
     let entries_max = flags.check(ACCESS_LOG_ENTRIES, entries)?;
     let view = output.has_view().then(|| ViewSettings { folder: data.to_owned(), entries_max });
     Ok((output != AccessLogOutput::Off).then_some(AccessLogSettings { lines: output.has_lines(), view }))
-}
-
-fn output(text: &str) -> Result<AccessLogOutput, String> {
-    AccessLogOutput::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = AccessLogOutput::words().collect();
-        format!("is {:?}, but must be one of {}", truncated(text), words.join(", "))
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use cli::arguments::ServeArgs;
 use cli::settings::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};
 use cli::settings::{Flags, WrongConfig, truncated};
 
+use super::word;
+
 pub struct AuditStreamSettings {
     pub address: SyslogAddress,
     pub format: SiemFormat,
@@ -19,14 +21,7 @@ pub fn read(args: &ServeArgs, flags: &Flags) -> Result<Option<AuditStreamSetting
 
 /// The format of what is sent, by syslog and to a webhook.
 pub fn format(args: &ServeArgs, flags: &Flags) -> Result<SiemFormat, WrongConfig> {
-    flags.check(AUDIT_FORMAT, parsed_format(&args.audit_format))
-}
-
-fn parsed_format(text: &str) -> Result<SiemFormat, String> {
-    SiemFormat::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = SiemFormat::words().collect();
-        format!("is {:?}, but must be {}", truncated(text), words.join(" or "))
-    })
+    flags.check(AUDIT_FORMAT, word(&args.audit_format, SiemFormat::parse, SiemFormat::words()))
 }
 
 fn address(text: &str) -> Result<SyslogAddress, String> {

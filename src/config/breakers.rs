@@ -7,14 +7,15 @@ use command::inference::BreakerSettings;
 
 use super::{seconds, whole};
 
-const FAILURES_MAX: u64 = 1_000_000;
+const FAILURES_MAX: u32 = 1_000_000;
 /// A day.
 const SECONDS_MAX: u64 = 86_400;
 
 pub fn read(args: &ServeArgs, flags: &Flags) -> Result<BreakerSettings, WrongConfig> {
-    let failures = flags.check(BREAKER_FAILURES, whole(&args.breaker_failures, "failures", 0..=FAILURES_MAX))?;
-    let open = flags.check(BREAKER_SECONDS, seconds(&args.breaker_seconds, 1..=SECONDS_MAX))?;
-    Ok(BreakerSettings { failures: u32::try_from(failures).unwrap_or(u32::MAX), open })
+    Ok(BreakerSettings {
+        failures: flags.check(BREAKER_FAILURES, whole(&args.breaker_failures, "failures", 0..=FAILURES_MAX))?,
+        open: flags.check(BREAKER_SECONDS, seconds(&args.breaker_seconds, 1..=SECONDS_MAX))?,
+    })
 }
 
 #[cfg(test)]

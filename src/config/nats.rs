@@ -22,16 +22,11 @@ pub fn nats(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<NatsSettings>, WrongConfig> {
     let limits = StreamLimits {
-        replicas: flags.check(NATS_REPLICAS, replicas(&args.nats_replicas))?,
+        replicas: flags.check(NATS_REPLICAS, whole(&args.nats_replicas, "servers", 1..=REPLICAS_MAX))?,
         bytes_max: flags.check(NATS_MAX_GIB, bytes_max(&args.nats_max_gib))?,
     };
     let address = NATS_URL.address("a NATS server", "so that the log is not relayed", variable, str::parse)?;
     Ok(address.map(|address| NatsSettings { address, limits }))
-}
-
-fn replicas(text: &str) -> Result<u8, String> {
-    let replicas = whole(text, "servers", 1..=REPLICAS_MAX.into())?;
-    Ok(u8::try_from(replicas).unwrap_or(REPLICAS_MAX))
 }
 
 /// Reads GiB, of which 0 are no limit; returns bytes.

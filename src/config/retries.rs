@@ -9,7 +9,7 @@ use super::whole;
 
 pub fn read(args: &ServeArgs, flags: &Flags) -> Result<RetrySettings, WrongConfig> {
     let percent = flags.check(RETRY_PERCENT, whole(&args.retry_percent, "percent", 0..=100))?;
-    Ok(RetrySettings { percent: u32::try_from(percent).unwrap_or(u32::MAX) })
+    Ok(RetrySettings { percent })
 }
 
 #[cfg(test)]

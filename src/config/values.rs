@@ -1,24 +1,33 @@
 //! Reads the value of one flag: what it says, or the problem with it.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use cli::settings::{ServeMode, boolean, truncated};
-use events::ledger::UnknownUsage;
+use cli::settings::{boolean, truncated};
 
 use super::ListenAddress;
 use crate::http::{CorsOrigins, TrustedProxies};
 
 /// Enough for two bodies of the largest size.
-const MEMORY_MIB_MIN: u64 = 66;
-const MEMORY_MIB_MAX: u64 = 1_048_576;
+const MEMORY_MIB_MIN: usize = 66;
+const MEMORY_MIB_MAX: usize = 1_048_576;
 const REQUESTS_PER_HOUR_MAX: u64 = 1_000_000_000;
 
-pub fn mode(text: &str) -> Result<ServeMode, String> {
-    ServeMode::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = ServeMode::words().collect();
-        format!("is {:?}, but must be one of {}", truncated(text), words.join(", "))
+/// Reads one of these words.
+pub fn word<T>(
+    text: &str,
+    parse: fn(&str) -> Option<T>,
+    words: impl Iterator<Item = &'static str>,
+) -> Result<T, String> {
+    parse(text).ok_or_else(|| {
+        let known = match words.collect::<Vec<_>>()[..] {
+            [one, other] => format!("{one} or {other}"),
+            ref words => format!("one of {}", words.join(", ")),
+        };
+        format!("is {:?}, but must be {known}", truncated(text))
     })
 }
 
@@ -35,12 +44,12 @@ pub fn boolean_or_on(text: &str) -> Result<bool, String> {
     if text.is_empty() { Ok(true) } else { boolean(text) }
 }
 
-pub fn unknown_usage(text: &str) -> Result<UnknownUsage, String> {
-    UnknownUsage::parse(text).ok_or_else(|| format!("is {:?}, but must be charge_hold or release", truncated(text)))
-}
-
 /// Reads a whole number of `things`.
-pub fn whole(text: &str, things: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
+pub fn whole<N: FromStr + PartialOrd + Display>(
+    text: &str,
+    things: &str,
+    bounds: RangeInclusive<N>,
+) -> Result<N, String> {
     text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
         let (value, min, max) = (truncated(text), bounds.start(), bounds.end());
         format!("is {value:?}, but must be a whole number of {things} from {min} to {max}")
@@ -49,8 +58,7 @@ pub fn whole(text: &str, things: &str, bounds: RangeInclusive<u64>) -> Result<u6
 
 /// Reads MiB; returns bytes.
 pub fn memory(text: &str) -> Result<usize, String> {
-    let mib = whole(text, "MiB", MEMORY_MIB_MIN..=MEMORY_MIB_MAX)?;
-    usize::try_from(mib * 1024 * 1024).map_err(|error| error.to_string())
+    whole(text, "MiB", MEMORY_MIB_MIN..=MEMORY_MIB_MAX).map(|mib| mib * 1024 * 1024)
 }
 
 pub fn seconds(text: &str, bounds: RangeInclusive<u64>) -> Result<Duration, String> {

@@ -1,37 +1,23 @@
 //! Which parts of the gateway run in a process.
 
-/// The parts that run in a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServeMode {
-    All,
-    /// Requests alone.
-    Http,
-    /// The tail of the log and reports over gRPC, and no other requests.
-    Grpc,
-    /// The work that one process at a time does for all, and no requests.
-    Worker,
-    /// Upgrades the ledger, and ends.
-    Migrate,
+use events::named;
+
+named! {
+    /// The parts that run in a process.
+    pub enum ServeMode {
+        All = "all",
+        /// Requests alone.
+        Http = "http",
+        /// The tail of the log and reports over gRPC, and no other requests.
+        Grpc = "grpc",
+        /// The work that one process at a time does for all, and no requests.
+        Worker = "worker",
+        /// Upgrades the ledger, and ends.
+        Migrate = "migrate",
+    }
 }
 
 impl ServeMode {
-    /// All modes by their words.
-    pub const NAMED: [(&str, Self); 5] = [
-        ("all", Self::All),
-        ("http", Self::Http),
-        ("grpc", Self::Grpc),
-        ("worker", Self::Worker),
-        ("migrate", Self::Migrate),
-    ];
-
-    pub fn words() -> impl Iterator<Item = &'static str> {
-        Self::NAMED.iter().map(|(word, _)| *word)
-    }
-
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::NAMED.iter().find_map(|(named, mode)| (*named == word).then_some(*mode))
-    }
-
     pub const fn serves_requests(self) -> bool {
         matches!(self, Self::All | Self::Http)
     }
