@@ -186,10 +186,8 @@ impl Door {
     }
 
     async fn route(&self, request: Request) -> Response {
-        match self.router.clone().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        let Ok(response) = self.router.clone().call(request).await;
+        response
     }
 
     /// Routes a request under the rate limits of administration; those for unknown paths count as well.

@@ -37,13 +37,6 @@ impl OpenDoor {
     pub fn new(router: Router, in_flight: InFlight, ids: IdMaker) -> Result<Self, prometheus::Error> {
         Ok(Self { router, in_flight, ids, responses: ResponseMetrics::register(&Registry::new())? })
     }
-
-    async fn route(&self, request: Request) -> Response {
-        match self.router.clone().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    }
 }
 
 impl RequestHandler for OpenDoor {
@@ -61,7 +54,7 @@ impl RequestHandler for OpenDoor {
             return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], "shutting down\n").into_response();
         }
         let (began, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
-        let response = self.route(request).await;
+        let Ok(response) = self.router.clone().call(request).await;
         let (status, latency_ms) =
             (response.status().as_u16(), u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(%peer, %method, path, status, latency_ms, "answered");

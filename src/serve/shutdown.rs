@@ -51,17 +51,7 @@ pub struct Running {
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running {
-        engines,
-        in_flight,
-        abandoned,
-        copies,
-        content,
-        kept_imports,
-        mut serving,
-        connection_threads,
-        exporting,
-    } = running;
+    let Running { engines, in_flight, abandoned, copies, mut serving, .. } = running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -89,11 +79,11 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     .await;
     let cut_off = if all_ended { 0 } else { in_flight.count() + left_without_clients };
     serving.shutdown().await;
-    let threads_stop = tokio::task::spawn_blocking(|| connection_threads.stop());
+    let threads_stop = tokio::task::spawn_blocking(|| running.connection_threads.stop());
     if tokio::time::timeout(STOP_AT_ONCE_MAX, threads_stop).await.is_err() {
         tracing::warn!("stopping without waiting for a thread that is still computing");
     }
-    if let Some(exporting) = exporting {
+    if let Some(exporting) = running.exporting {
         exporting.close().await;
     }
     let (limit, too_late) = if got_second_signal {
@@ -103,10 +93,10 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     };
     // A disk that hangs must not keep the process alive; what is durable by then stays durable.
     let mut stopping = std::pin::pin!(async {
-        if let Some(content) = content {
+        if let Some(content) = running.content {
             store_content(&content, limit / CONTENT_PART).await;
         }
-        kept_imports.record_before_stop(&engines.log, limit / KEPT_IMPORTS_PART).await;
+        running.kept_imports.record_before_stop(&engines.log, limit / KEPT_IMPORTS_PART).await;
         stop_engines(engines).await;
     });
     let given_up = tokio::select! {
