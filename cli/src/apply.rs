@@ -43,7 +43,7 @@ use super::gateway_access::{FOR_ADMINISTRATION, connect, of_operator};
 use super::gateway_client::GatewayClient;
 use super::runtime::CommandRuntime;
 use super::{Failure, new_ids, print_error, print_line};
-use crate::arguments::{ApplyArgs, ExportConfigArgs};
+use crate::arguments::{ApplyArgs, GatewayArgs};
 use crate::settings::{Flags, Label};
 use files::SourceFile;
 use kind::Kind;
@@ -169,8 +169,8 @@ fn refused(mistakes: &[Mistake]) -> Failure {
     Failure::NotBegun(format!("nothing was changed, because of mistakes:\n{}", lines.join("\n")))
 }
 
-pub fn export_config(args: &ExportConfigArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
-    let gateway = connect(&args.gateway, flags, &FOR_ADMINISTRATION)?;
+pub fn export_config(args: &GatewayArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
+    let gateway = connect(args, flags, &FOR_ADMINISTRATION)?;
     let live = runtime.block_on(live::read(&gateway)).map_err(Failure::not_begun)?;
     let exported = export::export(&live, &live::names(&live));
     print_line(exported.text.trim_end());

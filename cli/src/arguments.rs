@@ -10,15 +10,15 @@ mod witness;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Arg, Args, Parser, Subcommand, ValueHint};
+use clap::{Arg, ArgMatches, Args, Parser, Subcommand, ValueHint};
 
 use crate::settings::{Flags, OneOf, WrongConfig, boolean, setting};
-pub use apply::{ApplyArgs, ExportConfigArgs};
-pub use catalogue::{CatalogueArgs, CatalogueCommand, ListArgs, UpdateArgs};
-pub use gateway::{DoctorArgs, GatewayArgs, HealthArgs, ListModelsArgs, ModelsArgs, ModelsCommand, TryArgs};
+pub use apply::ApplyArgs;
+pub use catalogue::{CatalogueCommand, ListArgs, UpdateArgs};
+pub use gateway::{DoctorArgs, GatewayArgs, HealthArgs, ListModelsArgs, ModelsCommand, TryArgs};
 pub use ledger::{
-    ArchiveArgs, BundleArgs, EXPORT_FORMATS, ExportArgs, ExportCommand, MigrateArgs, MoveArgs, RebuildArgs, ReplayArgs,
-    ResealArgs, RestoreArgs, StatusArgs, VerifyArgs, WhatIfArgs,
+    ArchiveArgs, BundleArgs, EXPORT_FORMATS, ExportArgs, ExportCommand, MoveArgs, RebuildArgs, ReplayArgs, ResealArgs,
+    RestoreArgs, StatusArgs, VerifyArgs, WhatIfArgs,
 };
 use ledger::{BUNDLE_EXAMPLES, POSITION_OR_TIME, REPLAY_EXAMPLES, WHAT_IF_EXAMPLES};
 use serve::SECRETS;
@@ -39,7 +39,7 @@ pub enum Command {
     #[command(after_help = SECRETS)]
     Serve(Box<ServeArgs>),
     /// Upgrade the ledger in the data folder or in PostgreSQL to this version; creates an empty ledger if there is none
-    Migrate(MigrateArgs),
+    Migrate(LedgerArgs),
     /// Copy the ledger of a data folder that no gateway serves into an empty one in PostgreSQL, and verify it there
     Move(MoveArgs),
     /// Copy the events of the log that are not in the archive yet into it, also while a gateway runs
@@ -70,12 +70,14 @@ pub enum Command {
     /// Show the gateway's address, the log, the views, open holds, today's charges and budgets near their limit
     Status(StatusArgs),
     /// Show the providers, models and list prices that the gateway knows by itself, or take newer ones
-    Catalogue(CatalogueArgs),
+    #[command(subcommand)]
+    Catalogue(CatalogueCommand),
     /// Bring partners, tenants, users, teams, providers, models, prices, budgets and rate limits of a running gateway to what YAML
     /// files ask for; exit code 0: done, 1: stopped in the middle, 2: a mistake in a file, or not begun
     Apply(ApplyArgs),
     /// Use the models of a running gateway
-    Models(ModelsArgs),
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Check the providers, keys, prices and models of a running gateway, without spending money; exit code 0: all is well,
     /// 1: something is wrong, 2: could not check
     Doctor(DoctorArgs),
@@ -85,34 +87,6 @@ pub enum Command {
     Witness(WitnessArgs),
     /// Print shell completions, for example: ledgerway completions bash
     Completions(CompletionsArgs),
-}
-
-impl Command {
-    /// The data folder of a command that does not take the address of a database in its place.
-    pub const fn folder_alone(&self) -> Option<&DataArgs> {
-        match self {
-            Self::Serve(args) => Some(&args.data),
-            Self::Rebuild(args) => Some(&args.data),
-            Self::Catalogue(args) => Some(args.command.data()),
-            Self::Models(args) => Some(&args.command.gateway().data),
-            Self::Doctor(args) => Some(&args.gateway.data),
-            Self::Apply(args) => Some(&args.gateway.data),
-            Self::Export(args) => args.folder_alone(),
-            Self::Health(args) => Some(&args.data),
-            Self::Migrate(_)
-            | Self::Move(_)
-            | Self::Archive(_)
-            | Self::Restore(_)
-            | Self::Bundle(_)
-            | Self::WhatIf(_)
-            | Self::Replay(_)
-            | Self::Reseal(_)
-            | Self::Verify(_)
-            | Self::Status(_)
-            | Self::Witness(_)
-            | Self::Completions(_) => None,
-        }
-    }
 }
 
 /// The values of a flag that shells complete; [`boolean`] accepts more.
@@ -143,7 +117,8 @@ fn by_value_name(argument: Arg) -> Arg {
     }
     // A negative number is a value of these arguments, which is then refused as one, and not an unknown flag.
     let is_number = has_value(&argument, &NUMBERS);
-    argument.allow_negative_numbers(is_number)
+    let is_empty = argument.get_default_values() == [""];
+    argument.allow_negative_numbers(is_number).hide_default_value(is_empty)
 }
 
 /// Reads a path. Clap's own parser has a message of its own for an empty one.
@@ -169,6 +144,20 @@ impl DataArgs {
     pub fn folder(&self) -> Option<&Path> {
         self.address().is_none().then_some(&*self.dir)
     }
+}
+
+/// The command that was given, whatever it is a part of, and its arguments.
+pub fn innermost<'a>(command: &'a clap::Command, matches: &'a ArgMatches) -> (&'a clap::Command, &'a ArgMatches) {
+    let given = matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
+    given.map_or((command, matches), |(command, matches)| innermost(command, matches))
+}
+
+/// True if the data folder of a command is the address of a database, which this command does not take in its place.
+pub fn has_address_for_folder(command: &clap::Command, matches: &ArgMatches) -> bool {
+    let (command, matches) = innermost(command, matches);
+    let takes_address = command.get_positionals().any(|argument| argument.get_id() == "url");
+    let folder = matches.try_get_one::<PathBuf>("dir").ok().flatten();
+    !takes_address && folder.and_then(|dir| dir.to_str()).is_some_and(is_address)
 }
 
 /// True for an address rather than a word or a folder. It may have a password in it, so it must be in no message and no name of

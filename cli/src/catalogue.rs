@@ -14,15 +14,15 @@ use events::time::{Clock, SystemClock};
 
 use super::runtime::CommandRuntime;
 use super::{Failure, print_error, print_line, table};
-use crate::arguments::{CatalogueArgs, CatalogueCommand, ListArgs};
+use crate::arguments::{CatalogueCommand, ListArgs};
 use crate::settings::setting::JSON;
 use crate::settings::{Flags, boolean};
 
 /// The most characters that are repeated of an argument.
 const ARGUMENT_CHARS_MAX: usize = 64;
 
-pub fn run(args: &CatalogueArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
-    let text = match &args.command {
+pub fn run(command: &CatalogueCommand, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
+    let text = match command {
         CatalogueCommand::List(args) => list(args, flags),
         CatalogueCommand::Search(args) => search(&args.data.dir, &args.words),
         CatalogueCommand::Show(args) => show(&args.data.dir, &args.model),

@@ -60,7 +60,7 @@ use clap::{CommandFactory, FromArgMatches};
 use events::ids::{IdMaker, SystemRandom};
 use events::time::SystemClock;
 
-use self::arguments::{Cli, Command, ExportCommand, ServeArgs, WitnessArgs, is_address};
+use self::arguments::{Cli, Command, ExportCommand, ServeArgs, WitnessArgs, has_address_for_folder, is_address};
 pub use self::failure::Failure;
 use self::printable_text::{printable_line, printable_text};
 pub use self::runtime::CommandRuntime;
@@ -91,7 +91,12 @@ fn run_command(servers: &Servers) -> Result<(), Failure> {
         read_environment()?;
     }
     let flags = Flags::of(&command, &matches);
-    check_folder(&cli.command, &flags)?;
+    // It would become the name of a folder, with its password.
+    if has_address_for_folder(&command, &matches) {
+        let variable = setting::DATABASE_URL.variable;
+        let problem = format!("must be a folder; the address of a database belongs in {variable}");
+        return Err(flags.wrong(setting::DATA, problem).into());
+    }
     let runtime = CommandRuntime::start()?;
     match cli.command {
         Command::Serve(args) => (servers.gateway)(&args, &flags, runtime),
@@ -148,15 +153,6 @@ fn without_addresses(mut error: clap::Error) -> clap::Error {
         error.insert(kind, ContextValue::String("postgres://…".to_owned()));
     }
     error
-}
-
-/// Refuses the address of a database where a folder is meant: it would become the name of one, with its password.
-fn check_folder(command: &Command, flags: &Flags) -> Result<(), WrongConfig> {
-    if command.folder_alone().is_none_or(|data| data.address().is_none()) {
-        return Ok(());
-    }
-    let variable = setting::DATABASE_URL.variable;
-    Err(flags.wrong(setting::DATA, format!("must be a folder; the address of a database belongs in {variable}")))
 }
 
 /// The secrets that files had at the start of the process.

@@ -8,11 +8,11 @@ use events_log::{DatabaseAddress, Log, Migrated};
 use super::ledger_place::named_database;
 use super::progress::{Progress, WithoutTerminal};
 use super::{Failure, print_line};
-use crate::arguments::MigrateArgs;
+use crate::arguments::LedgerArgs;
 
-pub fn run(args: &MigrateArgs) -> Result<(), Failure> {
-    let database = named_database(args.ledger.address())?;
-    bring_up_to_date(database.as_ref(), &args.ledger.data.dir)
+pub fn run(args: &LedgerArgs) -> Result<(), Failure> {
+    let database = named_database(args.address())?;
+    bring_up_to_date(database.as_ref(), &args.data.dir)
 }
 
 /// Upgrades the ledger in a database, or else in a folder, and says what was done.

@@ -18,12 +18,12 @@ use super::gateway_client::{GatewayError, Refused};
 use super::printable_text::printable_text;
 use super::runtime::CommandRuntime;
 use super::{Failure, print_line};
-use crate::arguments::{ModelsArgs, ModelsCommand, TryArgs};
+use crate::arguments::{ModelsCommand, TryArgs};
 use crate::settings::Flags;
 use trial::{Trial, attempt};
 
-pub fn run(args: &ModelsArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
-    match &args.command {
+pub fn run(command: &ModelsCommand, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
+    match command {
         ModelsCommand::Try(args) => try_model(args, flags, runtime),
         ModelsCommand::List(args) => list::list(args, flags, runtime),
     }

@@ -1,4 +1,4 @@
-//! The arguments of `apply` and of `export config`.
+//! The arguments of `apply`.
 
 use std::path::PathBuf;
 
@@ -26,13 +26,6 @@ pub struct ApplyArgs {
     /// Print the JSON Schema of the files, for editors
     #[arg(long)]
     pub schema: bool,
-    #[command(flatten)]
-    pub gateway: GatewayArgs,
-}
-
-#[derive(Args)]
-#[command(after_help = KEY_OF_ADMINISTRATION)]
-pub struct ExportConfigArgs {
     #[command(flatten)]
     pub gateway: GatewayArgs,
 }

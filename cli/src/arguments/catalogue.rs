@@ -8,12 +8,6 @@ use clap::{Args, Subcommand, ValueHint};
 use super::{BOOL, DataArgs, path};
 use crate::settings::OneOf;
 
-#[derive(Args)]
-pub struct CatalogueArgs {
-    #[command(subcommand)]
-    pub command: CatalogueCommand,
-}
-
 #[derive(Subcommand)]
 pub enum CatalogueCommand {
     /// List models, with the prices of input and output in US dollars per million tokens
@@ -24,17 +18,6 @@ pub enum CatalogueCommand {
     Show(ShowArgs),
     /// Show what a newer catalogue changes; with --yes, write it to the data folder
     Update(UpdateArgs),
-}
-
-impl CatalogueCommand {
-    pub(super) const fn data(&self) -> &DataArgs {
-        match self {
-            Self::List(args) => &args.data,
-            Self::Search(args) => &args.data,
-            Self::Show(args) => &args.data,
-            Self::Update(args) => &args.data,
-        }
-    }
 }
 
 #[derive(Args)]

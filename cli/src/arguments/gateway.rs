@@ -27,12 +27,6 @@ data folder.";
 pub(super) const KEY_OF_ADMINISTRATION: &str =
     "The key is the one in --key-file or LEDGERWAY_ADMIN_KEY, or else admin.key in the data folder.";
 
-#[derive(Args)]
-pub struct ModelsArgs {
-    #[command(subcommand)]
-    pub command: ModelsCommand,
-}
-
 #[derive(Subcommand)]
 pub enum ModelsCommand {
     /// Send one small request to a model, and show the answer, its tokens, its cost and how long it took
@@ -43,15 +37,6 @@ pub enum ModelsCommand {
     /// List the models that the key may use, with their providers and prices; exit code 1 if none contains every WORD
     #[command(after_help = KEY_OF_MODELS)]
     List(ListModelsArgs),
-}
-
-impl ModelsCommand {
-    pub(super) const fn gateway(&self) -> &GatewayArgs {
-        match self {
-            Self::Try(args) => &args.gateway,
-            Self::List(args) => &args.gateway,
-        }
-    }
 }
 
 #[derive(Args)]

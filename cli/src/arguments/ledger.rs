@@ -5,20 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 use projections::views::View;
 
-use super::{BOOL, DataArgs, ExportConfigArgs, LedgerArgs, OutputArgs, path};
+use super::gateway::KEY_OF_ADMINISTRATION;
+use super::{BOOL, DataArgs, GatewayArgs, LedgerArgs, OutputArgs, path};
 use crate::settings::{Flags, OneOf, WrongConfig, boolean, setting};
-
-#[derive(Args)]
-pub struct MigrateArgs {
-    #[command(flatten)]
-    pub ledger: LedgerArgs,
-}
 
 #[derive(Args)]
 pub struct MoveArgs {
     /// Data folder with the ledger
-    #[arg(long, value_name = "DIR", value_parser = path(),
-        value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_parser = path(), value_hint = ValueHint::DirPath)]
     pub from: PathBuf,
     /// PostgreSQL database with an empty ledger, as `migrate` creates it [default: LEDGERWAY_DATABASE_URL]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
@@ -47,8 +41,7 @@ pub struct RestoreArgs {
     pub archive: Option<String>,
     /// Data folder without a ledger, or PostgreSQL database with an empty one, as `migrate` creates it:
     /// postgres://USER@HOST/DATABASE
-    #[arg(long, value_name = "DIR|URL", value_parser = path(),
-        value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR|URL", value_parser = path(), value_hint = ValueHint::DirPath)]
     pub to: PathBuf,
 }
 
@@ -81,17 +74,8 @@ pub struct ExportArgs {
 pub enum ExportCommand {
     /// Print partners, tenants, users, teams, providers, models, prices, budgets and rate limits of a running gateway as a YAML file
     /// for `ledgerway apply`
-    Config(ExportConfigArgs),
-}
-
-impl ExportArgs {
-    /// The data folder of a command that does not take the address of a database in its place.
-    pub(super) const fn folder_alone(&self) -> Option<&DataArgs> {
-        match &self.command {
-            Some(ExportCommand::Config(args)) => Some(&args.gateway.data),
-            None => None,
-        }
-    }
+    #[command(after_help = KEY_OF_ADMINISTRATION)]
+    Config(GatewayArgs),
 }
 
 /// The part of the help of `bundle` with examples.
@@ -115,8 +99,7 @@ pub struct BundleArgs {
     #[arg(long, value_name = "RFC3339")]
     pub to: Option<String>,
     /// File to create; it must not exist
-    #[arg(long, value_name = "FILE", value_parser = path(),
-        value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub into: PathBuf,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -139,8 +122,7 @@ pub struct WhatIfArgs {
     #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url)]
     pub archive: Option<String>,
     /// File with the rules, as JSON
-    #[arg(long, value_name = "FILE", value_parser = path(),
-        value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub rules: PathBuf,
     /// The rules are in force from this time on [default: from the beginning]
     #[arg(long, value_name = "RFC3339")]
@@ -230,8 +212,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = POSITION_OR_TIME)]
     pub as_of: String,
     /// File to create; it must not exist
-    #[arg(long, value_name = "FILE", value_parser = path(),
-        value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub into: PathBuf,
     #[command(flatten)]
     pub output: OutputArgs,

@@ -109,7 +109,7 @@ pub struct ServeArgs {
     pub log_origin: Option<String>,
     /// Witnesses that are asked to cosign checkpoints of the published log: the key and the URL of each, with a space between
     /// them, separated by commas
-    #[arg(long, env = "LEDGERWAY_WITNESSES", value_name = "WITNESSES", default_value = "", hide_default_value = true)]
+    #[arg(long, env = "LEDGERWAY_WITNESSES", value_name = "WITNESSES", default_value = "")]
     pub witnesses: String,
     /// Tenants whose inference requests this node serves, and whose own providers' keys it can open: all, or tenants by id or
     /// as PARTNER/TENANT, separated by commas
@@ -130,35 +130,17 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_DRAIN_DELAY_SECONDS", value_name = "SECONDS", default_value = "0")]
     pub drain_delay_seconds: String,
     /// Origins whose web pages may call the gateway, separated by commas; * for all
-    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "", hide_default_value = true)]
+    #[arg(long, env = "LEDGERWAY_CORS_ORIGINS", value_name = "ORIGINS", default_value = "")]
     pub cors_origins: String,
     /// Proxies in front of the gateway, as addresses and networks separated by commas: their X-Forwarded-For says where changes
     /// come from
-    #[arg(
-        long,
-        env = "LEDGERWAY_TRUSTED_PROXIES",
-        value_name = "NETWORKS",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "LEDGERWAY_TRUSTED_PROXIES", value_name = "NETWORKS", default_value = "")]
     pub trusted_proxies: String,
     /// Requests per hour for a key that has no rate limit of its own; if unset, no limit
-    #[arg(
-        long,
-        env = "LEDGERWAY_RATE_LIMIT_REQUESTS",
-        value_name = "NUMBER",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "LEDGERWAY_RATE_LIMIT_REQUESTS", value_name = "NUMBER", default_value = "")]
     pub rate_limit_requests: String,
     /// Requests per hour for a key under /v1/admin, including the operator's; if unset, no limit
-    #[arg(
-        long,
-        env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS",
-        value_name = "NUMBER",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "LEDGERWAY_ADMIN_RATE_LIMIT_REQUESTS", value_name = "NUMBER", default_value = "")]
     pub admin_rate_limit_requests: String,
     /// Total memory for bodies of inference requests, in MiB
     #[arg(long, env = "LEDGERWAY_BODY_MEMORY_MIB", value_name = "MIB", default_value = "160")]

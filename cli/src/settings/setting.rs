@@ -6,6 +6,8 @@ use std::fmt;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use crate::arguments::innermost;
+
 pub const PREFIX: &str = "LEDGERWAY_";
 /// The end of the variable that names a file with a secret, after the secret's own variable.
 const FILE_SUFFIX: &str = "_FILE";
@@ -218,14 +220,10 @@ pub struct Flags {
 impl Flags {
     /// The flags of the command line.
     pub fn of(command: &Command, matches: &ArgMatches) -> Self {
-        let Some((name, matches)) = matches.subcommand() else { return Self::default() };
-        let Some(command) = command.find_subcommand(name) else { return Self::default() };
-        if matches.subcommand().is_some() {
-            return Self::of(command, matches);
-        }
-        let arguments = command.get_arguments();
+        let (command, matches) = innermost(command, matches);
         let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let variables = arguments
+        let variables = command
+            .get_arguments()
             .filter_map(|argument| Some((argument.get_env()?, argument.get_id())))
             .filter(|(_, id)| is_given(id.as_str()))
             .map(|(variable, _)| variable.to_string_lossy().into_owned());
