@@ -49,7 +49,7 @@ impl Health for HealthService {
         if !is_known(&request) {
             return Err(refused(Refusal::new(ErrorCode::NotFound, "there is no such service here"), None));
         }
-        Ok(Response::new(response(self.status().await)))
+        Ok(Response::new(response(status_of((self.readiness)().await))))
     }
 
     type WatchStream = BoxStream<HealthCheckResponse>;
@@ -62,12 +62,6 @@ impl Health for HealthService {
             Some((Ok(response(status)), watch))
         });
         Ok(Response::new(Box::pin(changes)))
-    }
-}
-
-impl HealthService {
-    async fn status(&self) -> ServingStatus {
-        status_of((self.readiness)().await)
     }
 }
 

@@ -14,6 +14,7 @@
 mod call;
 mod health;
 mod message;
+mod method;
 mod open_calls;
 pub mod proto;
 mod reflection;
@@ -67,8 +68,8 @@ pub fn routes(state: QueryState, readiness: Readiness) -> Result<Router, tonic_r
     let concurrency = state.concurrency.clone();
     let of_keys = MessageBounds::new(KEY_MESSAGE_BYTES_MAX, KEY_MESSAGES_BYTES_MAX);
     let ours = Router::new()
-        .route_service(TAIL, tail::service(state.clone()))
-        .route_service(REPORT, report::service(state))
+        .route(TAIL, tail::route(state.clone()))
+        .route(REPORT, report::route(state))
         .layer(from_fn_with_state(concurrency, query::count_unread_bytes))
         .layer(from_fn_with_state(of_keys, message::arrived_whole));
     let of_health = MessageBounds::new(HEALTH_MESSAGE_BYTES_MAX, 0);

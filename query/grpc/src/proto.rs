@@ -1,9 +1,6 @@
-//! The messages and services of `proto/ledgerway/v1`. Do not edit `generated/`: `query/grpc/codegen` makes it.
+//! The messages of `proto/ledgerway/v1`. Do not edit `generated/`: `query/grpc/codegen` makes it.
 
 #![allow(clippy::all, reason = "generated")]
-
-// The generated code names these.
-use {prost as _, tonic_prost as _};
 
 include!("generated/ledgerway.v1.rs");
 

@@ -1,5 +1,6 @@
 //! `ledgerway.v1.Usage`: reports of usage, group by group.
 
+use axum::routing::MethodRouter;
 use events::money::NanoUsdSum;
 use events::refusal::Refusal;
 use futures_util::stream;
@@ -10,36 +11,27 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::call::caller;
+use crate::method::streaming;
 use crate::proto::report_part::Part;
-use crate::proto::usage_server::{Usage, UsageServer};
 use crate::proto::{Page, ReportPart, ReportRequest, UsageRow};
 use crate::status::failed;
 
-pub fn service(state: QueryState) -> UsageServer<UsageService> {
-    UsageServer::new(UsageService { state })
+pub fn route(state: QueryState) -> MethodRouter {
+    streaming(move |request| report(state.clone(), request))
 }
 
-pub struct UsageService {
-    state: QueryState,
-}
-
-#[tonic::async_trait]
-impl Usage for UsageService {
-    type ReportStream = BoxStream<ReportPart>;
-
-    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<Self::ReportStream>, Status> {
-        let caller = caller(&request)?;
-        let asked = parameters(request.into_inner());
-        let requester = caller.requester();
-        let parts = query::usage_report(self.state.clone(), caller, asked, rendered).await.map_err(failed)?;
-        // What the client has not read yet is in memory here, and counts until it is gone.
-        let unread = self.state.concurrency.count_unread(requester, parts.iter().map(ReportPart::encoded_len).sum());
-        let counted = parts.into_iter().map(move |part| {
-            let _unread = &unread;
-            Ok(part)
-        });
-        Ok(Response::new(Box::pin(stream::iter(counted))))
-    }
+async fn report(state: QueryState, request: Request<ReportRequest>) -> Result<Response<BoxStream<ReportPart>>, Status> {
+    let caller = caller(&request)?;
+    let asked = parameters(request.into_inner());
+    let requester = caller.requester();
+    let parts = query::usage_report(state.clone(), caller, asked, rendered).await.map_err(failed)?;
+    // What the client has not read yet is in memory here, and counts until it is gone.
+    let unread = state.concurrency.count_unread(requester, parts.iter().map(ReportPart::encoded_len).sum());
+    let counted = parts.into_iter().map(move |part| {
+        let _unread = &unread;
+        Ok(part)
+    });
+    Ok(Response::new(Box::pin(stream::iter(counted))))
 }
 
 /// The request as the parameters of `/v1/usage`.

@@ -1,5 +1,6 @@
 //! `ledgerway.v1.Events`: the log, event by event. The client pulls: while it does not read, nothing is read from the log.
 
+use axum::routing::MethodRouter;
 use events::canonical;
 use events::event::Recorded;
 use events::ids::RequestId;
@@ -11,31 +12,22 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::call::caller;
-use crate::proto::events_server::{Events, EventsServer};
+use crate::method::streaming;
 use crate::proto::{Event, TailRequest};
 use crate::status::{failed, status};
 
-pub fn service(state: QueryState) -> EventsServer<EventsService> {
-    EventsServer::new(EventsService { state })
+pub fn route(state: QueryState) -> MethodRouter {
+    streaming(move |request| tail(state.clone(), request))
 }
 
-pub struct EventsService {
-    state: QueryState,
-}
-
-#[tonic::async_trait]
-impl Events for EventsService {
-    type TailStream = BoxStream<Event>;
-
-    async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let caller = caller(&request)?;
-        let request_id = request.extensions().get::<RequestId>().copied();
-        let asked = request.into_inner();
-        let extent = if asked.follow { Extent::Following } else { Extent::Recorded };
-        let tail = query::event_tail(self.state.clone(), caller, parameters(asked), extent).await;
-        let tail: EventTail<Messages> = tail.map_err(failed)?;
-        Ok(Response::new(tail.map(move |step| step.map_err(|end| broken_off(end, request_id))).boxed()))
-    }
+async fn tail(state: QueryState, request: Request<TailRequest>) -> Result<Response<BoxStream<Event>>, Status> {
+    let caller = caller(&request)?;
+    let request_id = request.extensions().get::<RequestId>().copied();
+    let asked = request.into_inner();
+    let extent = if asked.follow { Extent::Following } else { Extent::Recorded };
+    let tail = query::event_tail(state, caller, parameters(asked), extent).await;
+    let tail: EventTail<Messages> = tail.map_err(failed)?;
+    Ok(Response::new(tail.map(move |step| step.map_err(|end| broken_off(end, request_id))).boxed()))
 }
 
 /// The request as the parameters of `/v1/events`.

@@ -1,5 +1,5 @@
-//! Makes the code of the gRPC services from their .proto files, without `protoc`, the clients that tests call them with, and the
-//! descriptors that reflection serves. Run it after each change of a .proto file:
+//! Makes the messages of the gRPC services from their .proto files, without `protoc`, the clients that tests call them with, and
+//! the descriptors that reflection serves. Run it after each change of a .proto file:
 //!
 //! ```sh
 //! cargo run --manifest-path query/grpc/codegen/Cargo.toml
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [protos, generated, clients] = [PROTOS, GENERATED, CLIENTS].map(|folder| grpc.join(folder));
     let mut descriptors = protox::compile(PROTO_FILES, [&protos])?;
     let code = || tonic_prost_build::configure().build_transport(false);
-    code().build_client(false).out_dir(&generated).compile_fds(descriptors.clone())?;
+    code().build_client(false).build_server(false).out_dir(&generated).compile_fds(descriptors.clone())?;
     let of_tests = code().build_server(false).extern_path(".ledgerway.v1", "::grpc::proto");
     of_tests.out_dir(&clients).compile_fds(descriptors.clone())?;
     let made = [&generated, &clients].map(|folder| folder.join(CODE));
