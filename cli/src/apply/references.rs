@@ -215,14 +215,9 @@ impl ToIds<'_> {
     /// A model at a provider, as `provider_id/model`.
     fn backend(&self, node: &Node, tree: &FieldTree, path: &str) -> Result<Value, FieldError> {
         let wrong = |reason| Err(FieldError::new(path, reason));
-        let members = match &node.value {
-            NodeValue::Map(members) => members,
-            NodeValue::Text(text) if text.starts_with(ProviderId::PREFIX) => return wrong(BACKEND_ID),
-            NodeValue::Null
-            | NodeValue::Boolean(_)
-            | NodeValue::Number(_)
-            | NodeValue::Text(_)
-            | NodeValue::List(_) => return wrong(BACKEND_FORM),
+        let NodeValue::Map(members) = &node.value else {
+            let is_id = node.text().is_some_and(|text| text.starts_with(ProviderId::PREFIX));
+            return wrong(if is_id { BACKEND_ID } else { BACKEND_FORM });
         };
         let mut fields = self.members(members, tree, path)?;
         match (fields.remove(PROVIDER_ID), fields.remove(MODEL)) {
@@ -341,8 +336,8 @@ impl ToNames<'_> {
         };
         Some(match (is_found_by_name, owner) {
             (true, _) => own.into(),
-            (false, []) => serde_json::json!({ "name": own }),
-            (false, owner) => serde_json::json!({ "name": own, "tenant": owner.join("/") }),
+            (false, []) => json!({ "name": own }),
+            (false, owner) => json!({ "name": own, "tenant": owner.join("/") }),
         })
     }
 }

@@ -51,23 +51,12 @@ enum Open {
 impl Node {
     /// The member of a mapping.
     pub fn get(&self, name: &str) -> Option<&Member> {
-        match &self.value {
-            NodeValue::Map(members) => members.iter().find(|member| member.name == name),
-            NodeValue::Null
-            | NodeValue::Boolean(_)
-            | NodeValue::Number(_)
-            | NodeValue::Text(_)
-            | NodeValue::List(_) => None,
-        }
+        let NodeValue::Map(members) = &self.value else { return None };
+        members.iter().find(|member| member.name == name)
     }
 
     pub fn text(&self) -> Option<&str> {
-        match &self.value {
-            NodeValue::Text(text) => Some(text),
-            NodeValue::Null | NodeValue::Boolean(_) | NodeValue::Number(_) | NodeValue::List(_) | NodeValue::Map(_) => {
-                None
-            }
-        }
+        if let NodeValue::Text(text) = &self.value { Some(text) } else { None }
     }
 
     /// The line of the field at a path such as `targets[0].weight`, or else of the last one on the way to it that is there.
@@ -144,19 +133,10 @@ pub fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
 }
 
 const fn is_anchored(event: &Event<'_>) -> bool {
-    match event {
-        Event::Alias(_) => true,
-        Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
-            *anchor != 0
-        }
-        Event::Nothing
-        | Event::StreamStart
-        | Event::StreamEnd
-        | Event::DocumentStart(_)
-        | Event::DocumentEnd
-        | Event::SequenceEnd
-        | Event::MappingEnd => false,
-    }
+    matches!(
+        event,
+        Event::Alias(_) | Event::Scalar(_, _, 1.., _) | Event::SequenceStart(1.., _) | Event::MappingStart(1.., _)
+    )
 }
 
 const fn is_tagged(event: &Event<'_>) -> bool {
