@@ -105,17 +105,18 @@ fn check_folder(dir: &Path) -> Result<(), Failure> {
 fn report(current: &Catalogue, newer: &Catalogue) -> Vec<String> {
     let difference = Difference::between(current, newer);
     let mut lines = vec![format!("from the catalogue of {} to that of {}", current.version(), newer.version())];
-    add(&mut lines, "new", &difference.new, |model| price_of(model));
-    add(&mut lines, "gone", &difference.gone, |_| String::new());
+    let name = |model: &Model| format!("{}/{}", model.provider, model.model);
+    add(&mut lines, "new", &difference.new, |model| format!("{}  {}", name(model), price_of(model)));
+    add(&mut lines, "gone", &difference.gone, |model| name(model));
     add(&mut lines, "other price", &difference.repriced, |(before, after)| {
-        let (before, after) = (price_of(before), price_of(after));
+        let (name, before, after) = (name(after), price_of(before), price_of(after));
         if before == after {
-            format!("{after}, in tiers, regions or other classes")
+            format!("{name}  {after}, in tiers, regions or other classes")
         } else {
-            format!("{before} -> {after}")
+            format!("{name}  {before} -> {after}")
         }
     });
-    add(&mut lines, "otherwise changed", &difference.changed, |_| String::new());
+    add(&mut lines, "otherwise changed", &difference.changed, |(_, after)| name(after));
     let aliases = changed_aliases(current, newer);
     if !aliases.is_empty() {
         lines.push(format!("aliases: {}", aliases.join(", ")));
@@ -126,32 +127,13 @@ fn report(current: &Catalogue, newer: &Catalogue) -> Vec<String> {
     lines
 }
 
-/// The model that a change is shown under.
-trait Changed {
-    fn model(&self) -> &Model;
-}
-
-impl Changed for &Model {
-    fn model(&self) -> &Model {
-        self
-    }
-}
-
-impl Changed for (&Model, &Model) {
-    fn model(&self) -> &Model {
-        self.1
-    }
-}
-
-fn add<C: Changed>(lines: &mut Vec<String>, kind: &str, changes: &[C], note: impl Fn(&C) -> String) {
+/// Adds how many changes there are of a kind, and a line for each.
+fn add<C>(lines: &mut Vec<String>, kind: &str, changes: &[C], shown: impl Fn(&C) -> String) {
     if changes.is_empty() {
         return;
     }
     lines.push(format!("{kind}: {}", changes.len()));
-    for change in changes.iter().take(SHOWN_MAX) {
-        let (model, note) = (change.model(), note(change));
-        lines.push(format!("  {}/{}  {note}", model.provider, model.model).trim_end().to_owned());
-    }
+    lines.extend(changes.iter().take(SHOWN_MAX).map(|change| format!("  {}", shown(change))));
     if changes.len() > SHOWN_MAX {
         lines.push(format!("  and {} more", changes.len() - SHOWN_MAX));
     }
