@@ -2,7 +2,7 @@
 //! the same. Exit 0 done, 1 failed, 2 not begun.
 
 use archive::{Archive, ArchiveError, Archiver, LogDiffers, Sealed, compare_with_log};
-use events_log::{PAGE_EVENTS, Reader, open_reader};
+use events_log::{PAGE_EVENTS, Reader};
 use object_storage::ObjectStoreAddress;
 use serde_json::json;
 
@@ -31,11 +31,7 @@ pub fn run(args: &ArchiveArgs, flags: &Flags, runtime: &CommandRuntime) -> Resul
     let json = args.output.is_json(flags)?;
     let ledger = LedgerPlace::find_alone(&args.ledger, flags)?;
     let archive = find_archive(args, &ledger)?;
-    let reader = match &ledger {
-        // Somebody may begin to serve the folder meanwhile.
-        LedgerPlace::File(file) => open_reader(file)?,
-        LedgerPlace::Database(_) => ledger.open_reader()?,
-    };
+    let reader = ledger.open_shared_with_a_gateway()?;
     let added = runtime.block_on(add_all(&archive, &*reader))?;
     let Added { events, segments, position } = added;
     print_line(&match json {

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use archive::{Archive, Checked, Damage, DamageKind, ReadError, Segments};
+use archive::{Archive, Checked, DamageKind, ReadError, Segments};
 use command::admin::ClaimedNames;
 use events_log::verify::{self, Depth, VerifyError};
-use events_log::{
-    EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, OpenError, PAGE_EVENTS, open_reader_offline,
-};
+use events_log::{EngineErrorKind, ImportError, LEDGER_FILE, LedgerImport, LogError, PAGE_EVENTS, open_reader_offline};
 
 use super::progress::{Progress, WithoutTerminal};
 
@@ -60,7 +58,9 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
         objects.0.push((events.manifest().first, events.manifest().object.clone()));
         let import = match &mut import {
             Some(import) => import,
-            none => none.insert(LedgerImport::begin(folder, begins_after).map_err(|error| not_opened(folder, &error))?),
+            none => {
+                none.insert(LedgerImport::begin(folder, begins_after).map_err(|error| NotBuilt::folder(folder, error))?)
+            }
         };
         loop {
             let page = events.page(PAGE_EVENTS).map_err(ReadError::from)?;
@@ -84,10 +84,6 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
 /// An empty place is more likely a wrong address than an archive.
 fn must_be_there(archive: &Archive, checked: Checked) -> Result<Checked, NotBuilt> {
     if checked.manifests == 0 { Err(NotBuilt::NoArchive(archive.to_string())) } else { Ok(checked) }
-}
-
-fn not_opened(folder: &Path, error: &OpenError) -> NotBuilt {
-    NotBuilt::folder(folder, error)
 }
 
 /// The segments of an archive: the first position of each and its name, in order.
@@ -127,15 +123,5 @@ fn verify(objects: &Objects, ledger: &Path) -> Result<u64, NotBuilt> {
             Err(objects.damaged(position, format!("position {position}: {reason}")))
         }
         Err(error) => Err(NotBuilt::folder(ledger, error)),
-    }
-}
-
-impl NotBuilt {
-    /// The damage, if that is why.
-    pub fn damage(&self) -> Option<&Damage> {
-        match self {
-            Self::Archive(ReadError::Damage(damage)) => Some(damage),
-            _ => None,
-        }
     }
 }

@@ -106,12 +106,12 @@ impl GatewayClient {
 
     /// Sends a request and returns the body of a successful response.
     pub async fn request(&self, method: Method, path: &str) -> Result<Value, GatewayError> {
-        self.exchange(method, path, None).await
+        self.answer(self.prepared(method, path, None)).await
     }
 
     /// Posts a JSON document and returns the body of a successful response.
     pub async fn post_document(&self, path: &str, document: String) -> Result<Value, GatewayError> {
-        self.exchange(Method::POST, path, Some(document)).await
+        self.answer(self.prepared(Method::POST, path, Some(document))).await
     }
 
     /// Sends a command with an `Idempotency-Key`, so that it may be sent again, and returns the body of a successful response.
@@ -124,10 +124,6 @@ impl GatewayClient {
     ) -> Result<Value, GatewayError> {
         let request = self.prepared(method, path, document).header(IDEMPOTENCY_KEY, idempotency_key);
         self.answer(request).await
-    }
-
-    async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, GatewayError> {
-        self.answer(self.prepared(method, path, body)).await
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Value, GatewayError> {

@@ -33,8 +33,10 @@ impl LedgerPlace {
 
     fn find_with(address: Option<&str>, data: &DataArgs, flags: &Flags) -> Result<Self, Failure> {
         let found = Self::named(address, data, flags)?;
-        if let (Self::Database(database), Some(folder)) = (&found, data.folder()) {
-            check_folder(folder, database, flags)?;
+        if let (Self::Database(database), Some(folder)) = (&found, data.folder())
+            && folder.join(LEDGER_FILE).exists()
+        {
+            return Err(two_ledgers(folder, database, flags).into());
         }
         Ok(found)
     }
@@ -104,11 +106,6 @@ pub fn database_at(url: &str) -> Result<DatabaseAddress, Failure> {
             "this is not the address of a PostgreSQL database: {error}, for example {example}; give a data folder with --data DIR"
         ))
     })
-}
-
-/// Checks that a folder beside a database has no ledger of its own.
-fn check_folder(dir: &Path, database: &DatabaseAddress, flags: &Flags) -> Result<(), Failure> {
-    if dir.join(LEDGER_FILE).exists() { Err(two_ledgers(dir, database, flags).into()) } else { Ok(()) }
 }
 
 /// The path of the ledger in a data folder.

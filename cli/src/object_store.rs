@@ -33,11 +33,7 @@ pub fn named_archive(argument: Option<&str>) -> Result<Archive, Failure> {
             "there is no archive to read: give --archive {example}, or set {variable}"
         )));
     };
-    read_archive(&address)
-}
-
-fn read_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
-    Archive::open_existing(address, variable, &provider_client::tls_config().map_err(no_tls)?)
+    Archive::open_existing(&address, variable, &provider_client::tls_config().map_err(no_tls)?)
         .map_err(Failure::not_begun)
 }
 

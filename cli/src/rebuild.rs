@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use events::private::create_folder;
 use events_log::lock::FolderLock;
-use events_log::{open_reader, open_shared_reader};
 use http::Method;
 use projections::views::{View, offline};
 use serde_json::Value;
@@ -63,14 +62,12 @@ fn views_of(names: &[String]) -> Result<Vec<View>, Failure> {
 fn rebuild_here(dir: &Path, ledger: &LedgerPlace, views: &[View]) -> Result<u64, Failure> {
     create_folder(dir).map_err(|error| Failure::NotBegun(format!("cannot use {}: {error}", dir.display())))?;
     let _lock = FolderLock::take(dir).map_err(Failure::not_begun)?;
-    let reader = match ledger {
-        LedgerPlace::File(path) => {
-            moved_ledger::say_if_moved(dir)?;
-            open_reader(path)
-        }
-        LedgerPlace::Database(database) => open_shared_reader(database),
-    };
-    let reader = reader.map_err(|error| Failure::NotBegun(format!("cannot read {ledger}: {error}")))?;
+    if ledger.file().is_some() {
+        moved_ledger::say_if_moved(dir)?;
+    }
+    let reader = ledger
+        .open_shared_with_a_gateway()
+        .map_err(|error| Failure::NotBegun(format!("cannot read {ledger}: {error}")))?;
     let mut progress = Progress::new(names(views), WithoutTerminal::Lines);
     let rebuilt = offline::rebuild(dir, &*reader, views, &mut |position, last| progress.at(position, last));
     let position = rebuilt.map_err(Failure::failed)?;

@@ -1,6 +1,7 @@
 //! `ledgerway verify --archive`: checks the files of an archive, builds the ledger that they have in a temporary folder, and
 //! verifies it. It needs no database. Exit codes are those of `verify`.
 
+use archive::ReadError;
 use events_log::open_reader_offline;
 use serde_json::{Value, json};
 
@@ -57,17 +58,15 @@ pub fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Resu
             }
             (object, sentence, Ok(()))
         }
-        Err(error) => match error.damage() {
-            Some(damage) => {
-                let (position, reason) = (damage.position, damage.kind.to_string());
-                let broken = json!({
-                    "position": position, "reason": reason, "object": damage.object, "damage": damage.kind.word(),
-                });
-                let object = json!({ "sound": false, "broken": broken });
-                (object, format!("broken: position {position}: {damage}"), Err(Failure::Printed))
-            }
-            None => return Err(not_checked(error)),
-        },
+        Err(NotBuilt::Archive(ReadError::Damage(damage))) => {
+            let (position, reason) = (damage.position, damage.kind.to_string());
+            let broken = json!({
+                "position": position, "reason": reason, "object": damage.object, "damage": damage.kind.word(),
+            });
+            let object = json!({ "sound": false, "broken": broken });
+            (object, format!("broken: position {position}: {damage}"), Err(Failure::Printed))
+        }
+        Err(error) => return Err(Failure::not_begun(error)),
     };
     print_line(&if json { Value::to_string(&object) } else { sentence });
     outcome
@@ -78,8 +77,4 @@ fn unused_note(unused: u64) -> String {
         0 => String::new(),
         unused => format!(", {unused} unused segments of archivers that were stopped"),
     }
-}
-
-fn not_checked(error: NotBuilt) -> Failure {
-    Failure::not_begun(error)
 }
