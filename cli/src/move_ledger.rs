@@ -15,7 +15,7 @@ use secrets::{node_key, operator_key};
 use super::ledger_place::{LedgerPlace, named_database};
 use super::moved_ledger;
 use super::progress::{Progress, WithoutTerminal};
-use super::verify::{NotSound, check_ledger};
+use super::verify::{Fault, check_ledger};
 use super::{Failure, print_lines};
 use crate::arguments::{MoveArgs, is_address};
 use crate::settings::setting::{ADMIN_KEY, DATABASE_URL, NODE_KEY};
@@ -151,11 +151,11 @@ fn check_source(from: &Path, ledger: &Path) -> Result<(), Failure> {
     let checked = check_ledger(&LedgerPlace::File(ledger.to_owned()), "verifying");
     let why = match checked {
         Ok(_) => return Ok(()),
-        Err(NotSound::Broken(why)) => {
-            let dir = from.display();
+        Err(Fault::Broken { position, reason, .. }) => {
+            let (dir, why) = (from.display(), format!("position {position}: {reason}"));
             format!("the ledger in {dir} is not sound: {why}; `ledgerway verify --data {dir}` says what to do")
         }
-        Err(NotSound::Unknown(why)) => why,
+        Err(Fault::Unreadable(why)) => why,
     };
     Err(Failure::Failed(format!("nothing was copied: {why}")))
 }
@@ -166,8 +166,8 @@ fn check_copy(from: &Path, database: DatabaseAddress, copied: u64) -> Result<(),
     let why = match check_ledger(&copy, "verifying the copy") {
         Ok(sound) if sound.events >= copied => return Ok(()),
         Ok(sound) => format!("{} of {copied} events are there", sound.events),
-        Err(NotSound::Broken(why)) => why,
-        Err(NotSound::Unknown(why)) => {
+        Err(Fault::Broken { position, reason, .. }) => format!("position {position}: {reason}"),
+        Err(Fault::Unreadable(why)) => {
             let why = format!("the copy is in {copy}, but could not be verified ({why}): run this again, {HELP}");
             return Err(Failure::Failed(why));
         }

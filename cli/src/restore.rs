@@ -18,7 +18,7 @@ use super::object_store::named_archive;
 use super::progress::{Progress, WithoutTerminal};
 use super::runtime::CommandRuntime;
 use super::scratch_folder::ScratchFolder;
-use super::verify::{NotSound, check_ledger};
+use super::verify::{Fault, check_ledger};
 use super::{Failure, moved_ledger, new_ids, print_line, print_lines, variable};
 use crate::arguments::{RestoreArgs, is_address};
 use crate::settings::setting::NODE_KEY;
@@ -103,10 +103,10 @@ fn restore_database(archive: &Archive, database: DatabaseAddress, runtime: &Comm
     let (shown, events) = (database.to_string(), built.checked.last);
     match check_ledger(&LedgerPlace::Database(Box::new(database)), "verifying the copy") {
         Ok(_) => Ok(format!("restored {events} events from {archive} into {shown}, where they are sound")),
-        Err(NotSound::Broken(why)) => {
-            Err(Failure::Failed(format!("the copy in {shown} is not sound, do not use it: {why}")))
-        }
-        Err(NotSound::Unknown(why)) => Err(Failure::Failed(format!(
+        Err(Fault::Broken { position, reason, .. }) => Err(Failure::Failed(format!(
+            "the copy in {shown} is not sound, do not use it: position {position}: {reason}"
+        ))),
+        Err(Fault::Unreadable(why)) => Err(Failure::Failed(format!(
             "the ledger is in {shown}, but could not be verified there ({why}): run `ledgerway verify` on it"
         ))),
     }

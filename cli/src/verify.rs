@@ -56,8 +56,8 @@ struct VerifiedCopy {
     lag_events: u64,
 }
 
-/// Why the folder is not sound, or could not be checked.
-enum Fault {
+/// Why a folder or a ledger is not sound, or could not be checked.
+pub enum Fault {
     Broken { position: u64, reason: String, sentence: String },
     Unreadable(String),
 }
@@ -100,21 +100,10 @@ fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(
     Ok(())
 }
 
-/// Why a ledger is not known to be sound.
-pub enum NotSound {
-    Broken(String),
-    /// The ledger could not be checked.
-    Unknown(String),
-}
-
 /// Checks a ledger without its views, for a command that needs a sound one.
-pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, NotSound> {
-    let checked = ledger.open_reader().map_err(|error| unreadable(ledger, &error));
-    match checked.and_then(|reader| check_log(ledger, &*reader, Progress::new(task, WithoutTerminal::Lines))) {
-        Ok(sound) => Ok(sound),
-        Err(Fault::Broken { position, reason, .. }) => Err(NotSound::Broken(format!("position {position}: {reason}"))),
-        Err(Fault::Unreadable(why)) => Err(NotSound::Unknown(why)),
-    }
+pub fn check_ledger(ledger: &LedgerPlace, task: &str) -> Result<Sound, Fault> {
+    let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
+    check_log(ledger, &*reader, Progress::new(task, WithoutTerminal::Lines))
 }
 
 /// The database with a copy that an argument names.

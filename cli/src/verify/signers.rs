@@ -13,7 +13,7 @@ use crate::arguments::VerifyArgs;
 pub struct Signers {
     pub keys: LogKeys,
     /// Each must have cosigned it.
-    witnesses: Vec<VerifierKey>,
+    pub witnesses: Vec<VerifierKey>,
 }
 
 /// A witness's cosignature of a checkpoint.
@@ -25,12 +25,8 @@ pub struct Cosigned {
 impl Signers {
     pub fn read(args: &VerifyArgs) -> Result<Self, Failure> {
         let keys = log_keys(&args.checkpoint_key)?;
-        let witnesses = args.witness_key.iter().map(|key| witness_key(key)).collect::<Result<_, _>>()?;
-        Ok(Self { keys, witnesses })
-    }
-
-    pub const fn have_witnesses(&self) -> bool {
-        !self.witnesses.is_empty()
+        let witnesses = args.witness_key.iter().map(|key| key_of_kind(key.trim(), KeyKind::CosignatureV1));
+        Ok(Self { keys, witnesses: witnesses.collect::<Result<_, _>>()? })
     }
 
     /// Whose proofs are accepted. The witnesses are checked by [`Self::cosigned_of`].
@@ -74,29 +70,27 @@ pub fn cosigned_json(cosigned: &[Cosigned]) -> Value {
 
 /// The keys of the log, each on a line.
 fn log_keys(texts: &[String]) -> Result<LogKeys, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        let form = "--checkpoint-key is not a line of /v1/log/key, such as NAME+12345678+BASE64";
-        Failure::NotBegun(format!("{form}: {why}"))
-    };
     let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim).filter(|line| !line.is_empty());
-    let keys = lines.map(|line| match line.parse::<VerifierKey>() {
-        Ok(key) if key.kind() == KeyKind::Ed25519 => Ok(key),
-        Ok(_) => Err(wrong(&"it is the key of a witness, which belongs in --witness-key")),
-        Err(error) => Err(wrong(&error)),
-    });
-    let keys = LogKeys::of_verifiers(keys.collect::<Result<_, _>>()?);
-    keys.ok_or_else(|| Failure::NotBegun("--checkpoint-key must have the keys of one log".to_owned()))
+    let keys = lines.map(|line| key_of_kind(line, KeyKind::Ed25519)).collect::<Result<_, _>>()?;
+    LogKeys::of_verifiers(keys)
+        .ok_or_else(|| Failure::NotBegun("--checkpoint-key must have the keys of one log".to_owned()))
 }
 
-/// The key of a witness.
-fn witness_key(text: &str) -> Result<VerifierKey, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        let form = "--witness-key is not the line that a witness says when it starts, such as NAME+12345678+BASE64";
-        Failure::NotBegun(format!("{form}: {why}"))
+/// The key of a log or of a witness, which the argument for it has.
+fn key_of_kind(text: &str, kind: KeyKind) -> Result<VerifierKey, Failure> {
+    let (form, other) = match kind {
+        KeyKind::Ed25519 => {
+            ("--checkpoint-key is not a line of /v1/log/key", "witness, which belongs in --witness-key")
+        }
+        KeyKind::CosignatureV1 => (
+            "--witness-key is not the line that a witness says when it starts",
+            "log, which belongs in --checkpoint-key",
+        ),
     };
-    match text.trim().parse::<VerifierKey>() {
-        Ok(key) if key.kind() == KeyKind::CosignatureV1 => Ok(key),
-        Ok(_) => Err(wrong(&"it is the key of a log, which belongs in --checkpoint-key")),
-        Err(error) => Err(wrong(&error)),
-    }
+    let why = match text.parse::<VerifierKey>() {
+        Ok(key) if key.kind() == kind => return Ok(key),
+        Ok(_) => format!("it is the key of a {other}"),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::NotBegun(format!("{form}, such as NAME+12345678+BASE64: {why}")))
 }
