@@ -16,7 +16,7 @@ use events::ledger::Balances;
 use events::money::NanoUsdSum;
 use events::time::{Clock, SystemClock, rfc3339};
 use events_log::lock::{LockHolder, lock_holder};
-use events_log::{Head, LimitSharing, LogError, Reader, RunningNode, offline};
+use events_log::{Head, LimitSharing, RunningNode, offline};
 use projections::views::VIEWS_FILE;
 use projections::views::summary::{NamedResource, SummarizedView, ViewsSummary, summarize};
 use secrets::keyless::{self, KeylessProvider};
@@ -103,15 +103,20 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
         None => Ok(None),
     };
     let found = read_views(folder, &[])?;
-    let views_folder = ViewsFolder::of(folder, found.as_ref(), &*reader).map_err(|error| unreadable(ledger, &error))?;
-    let mut views_summary = found.filter(|_| views_folder.shown.is_some());
+    let is_of_ledger = found.as_ref().map_or(Ok(true), |found| found.is_of(&*reader));
+    // Views of another ledger are not shown: their money is not that of this one.
+    let (shown, foreign) = match is_of_ledger.map_err(|error| unreadable(ledger, &error))? {
+        true => (folder, None),
+        false => (None, folder),
+    };
+    let mut views_summary = found.filter(|_| shown.is_some());
     // A gateway writes its views a few times a second: events that it has just recorded are not a lag.
     for _ in 0..VIEW_READS_MAX {
         if !is_served || !views_summary.as_ref().is_some_and(|views_summary| is_behind(views_summary, head.position)) {
             break;
         }
         std::thread::sleep(VIEW_READ_INTERVAL);
-        views_summary = read_views(views_folder.shown, &[])?;
+        views_summary = read_views(shown, &[])?;
     }
     let refusals = known_refusals(views_summary.as_ref()).unwrap_or_default();
     let refused = budgets::count_refusals(&reader.at(refusals).map_err(|error| unreadable(ledger, &error))?);
@@ -119,7 +124,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let named = |of: &NarrowedScope| NamedResource { kind: of.kind(), id: of.owner.to_string() };
     let owners: Vec<_> = near.iter().map(|budget| named(&budget.scope)).collect();
     // Again, for the names of these owners, who are only known now.
-    views_summary = read_views(views_folder.shown, &owners)?;
+    views_summary = read_views(shown, &owners)?;
     let users = near.iter().filter_map(|budget| if let Scope::User(id) = budget.scope.owner { Some(id) } else { None });
     let people = reader.personal_data(&users.collect::<Vec<_>>()).map_err(|error| unreadable(ledger, &error))?;
     for budget in &mut near {
@@ -135,7 +140,7 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
     let data = match ledger {
         LedgerPlace::File(_) => folder,
         // Only a gateway and views of this ledger show that the folder is one of a node.
-        LedgerPlace::Database(_) => views_folder.shown.filter(|_| views_summary.is_some() || is_served),
+        LedgerPlace::Database(_) => shown.filter(|_| views_summary.is_some() || is_served),
     };
     Ok(Status {
         folder: data.map(Path::to_owned).zip(served),
@@ -146,30 +151,14 @@ fn read_status(folder: Option<&Path>, ledger: &LedgerPlace, now: DateTime<Utc>) 
         local_limits: LocalSince::of(&*reader).map_err(|error| unreadable(ledger, &error))?,
         database: ledger.file().is_none().then(|| ledger.to_string()),
         ledger_bytes: ledger.file().map(bytes_of),
-        views_bytes: views_folder.shown.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
-        foreign_views: views_folder.foreign.map(Path::to_owned),
+        views_bytes: shown.map_or(0, |dir| bytes_of(&dir.join(VIEWS_FILE))),
+        foreign_views: foreign.map(Path::to_owned),
         holds: OpenHolds::of(&balances),
         near,
         views_summary,
         keyless,
         set_aside,
     })
-}
-
-/// The data folder, by whether its views are shown.
-struct ViewsFolder<'a> {
-    shown: Option<&'a Path>,
-    /// Its views are of another ledger: their money is not that of this one.
-    foreign: Option<&'a Path>,
-}
-
-impl<'a> ViewsFolder<'a> {
-    /// `found` is what the folder's views say, if it has any.
-    fn of(folder: Option<&'a Path>, found: Option<&ViewsSummary>, ledger: &dyn Reader) -> Result<Self, LogError> {
-        let is_of_ledger = found.map_or(Ok(true), |found| found.is_of(ledger))?;
-        let (shown, foreign) = if is_of_ledger { (folder, None) } else { (None, folder) };
-        Ok(Self { shown, foreign })
-    }
 }
 
 /// Log positions of today's refusals; `None` if no view knows them.

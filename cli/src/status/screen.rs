@@ -16,52 +16,39 @@ use projections::views::summary::SummarizedView;
 /// The most characters of the reason of a local period.
 const REASON_CHARS_MAX: usize = 300;
 
-/// One screen, one line per part.
+/// One screen, whose parts have a line or several each.
 pub fn render(status: &Status) -> String {
     let mut screen = String::new();
-    let mut line = |name: &str, text: String| {
-        // Writing to a string does not fail.
-        let _ = writeln!(screen, "{name:<12}{text}");
+    let mut add = |name: &str, lines: Vec<String>| {
+        for (index, line) in lines.iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            // Writing to a string does not fail.
+            let _ = writeln!(screen, "{name:<12}{line}");
+        }
     };
     let data = status.folder.as_ref().map(|(data, _)| format!(", data in {}", data.display()));
-    line("ledgerway", format!("{}{}", env!("CARGO_PKG_VERSION"), data.unwrap_or_default()));
-    if let Some(database) = &status.database {
-        line("database", database.clone());
-    }
-    if let Some(moved_to) = &status.moved_to {
-        line("moved to", format!("{moved_to}; what was recorded there since is not shown"));
-    }
-    if let Some((_, served)) = &status.folder {
-        line("gateway", running(served));
-    }
-    for (index, text) in nodes(status).into_iter().enumerate() {
-        line(if index == 0 { "nodes" } else { "" }, text);
-    }
-    if let Some(local) = &status.local_limits {
-        line("limits", limits(local));
-    }
-    line("log", head(status));
+    add("ledgerway", vec![format!("{}{}", env!("CARGO_PKG_VERSION"), data.unwrap_or_default())]);
+    add("database", status.database.iter().cloned().collect());
+    let moved = |moved_to: &String| format!("{moved_to}; what was recorded there since is not shown");
+    add("moved to", status.moved_to.iter().map(moved).collect());
+    add("gateway", status.folder.iter().map(|(_, served)| running(served)).collect());
+    add("nodes", nodes(status));
+    add("limits", status.local_limits.iter().map(limits).collect());
+    add("log", vec![head(status)]);
     if let Some(dir) = &status.foreign_views {
-        line(
-            "views",
-            format!("those in {} are of another ledger, or of this one before a restore: not shown", dir.display()),
-        );
+        let dir = dir.display();
+        let why = format!("those in {dir} are of another ledger, or of this one before a restore: not shown");
+        add("views", vec![why]);
     } else if status.folder.is_some() {
-        line("views", views(status));
+        add("views", vec![views(status)]);
     }
-    line("holds", holds(status));
-    for (index, text) in today(status).into_iter().enumerate() {
-        line(if index == 0 { "today" } else { "" }, text);
-    }
-    for (index, text) in budgets(status).into_iter().enumerate() {
-        line(if index == 0 { "budgets" } else { "" }, text);
-    }
+    add("holds", vec![holds(status)]);
+    add("today", today(status));
+    add("budgets", budgets(status));
     if !status.keyless.is_empty() {
-        line("providers", keyless(status));
+        add("providers", vec![keyless(status)]);
     }
-    for (index, text) in set_aside(status).into_iter().enumerate() {
-        line(if index == 0 { "set aside" } else { "" }, text);
-    }
+    add("set aside", set_aside(status));
     screen.truncate(screen.trim_end().len());
     screen
 }
