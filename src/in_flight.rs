@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Counts requests and knows whether new ones are still accepted. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct InFlight {
     requests: TaskTracker,
     /// Streams that never end by themselves.
@@ -19,15 +19,6 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub fn new() -> Self {
-        Self {
-            requests: TaskTracker::new(),
-            streams: TaskTracker::new(),
-            draining: watch::Sender::new(false),
-            leaving: Arc::default(),
-        }
-    }
-
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }

@@ -169,9 +169,7 @@ impl Metrics {
             u8::from(view.error.is_some()).to_string()
         });
     }
-}
 
-impl Metrics {
     fn write_roles(&self, text: &mut TextWriter<'_>) {
         let head = self.log.head().position;
         let reports: Vec<RoleReport> = self.roles.iter().map(RoleStatus::read).collect();

@@ -94,7 +94,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     if let Some(archive) = &mut archive {
         archive.compare_opened(&engines.log).await?;
     }
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::default();
     let traces = TraceFigures::register(&engines.registry)?;
     let start = |target| Exporting::start(target, traces, ids.clone(), Arc::clone(&clock));
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();

@@ -41,16 +41,11 @@ pub fn run(args: &WitnessArgs, runtime: CommandRuntime) -> Result<(), Failure> {
 impl Settings {
     fn read(args: &WitnessArgs) -> Result<Self, Failure> {
         let listen = ListenAddress::parse(&args.listen).ok_or_else(|| {
-            wrong(
-                "listen",
-                format!("is {:?}, which is not an address with a port", printable(&args.listen)),
-                "127.0.0.1:8090",
-            )
+            let problem = format!("is {:?}, which is not an address with a port", printable(&args.listen));
+            wrong("listen", problem, "127.0.0.1:8090")
         })?;
-        let name = args
-            .name
-            .parse()
-            .map_err(|error| wrong("name", format!("is not a name: {error}"), "witness.example/w1"))?;
+        let name = args.name.parse();
+        let name = name.map_err(|error| wrong("name", format!("is not a name: {error}"), "witness.example/w1"))?;
         Ok(Self { listen, data: folder(&args.data)?, name, logs: logs(&args.log_key)? })
     }
 }
@@ -94,7 +89,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     if let Err(error) = lock::publish_address(&settings.data, &format!("http://{address}")) {
         tracing::warn!(%error, "cannot write the address to the lock file");
     }
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::default();
     let ids = IdMaker::new(clock, Arc::new(SystemRandom));
     let door =
         OpenDoor::new(witness::routes(Arc::clone(&witness)), in_flight.clone(), ids).map_err(Failure::not_begun)?;

@@ -52,17 +52,12 @@ fn try_model(args: &TryArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<
             true => advice::of_doctor(&args.gateway, flags).await,
             false => advice::of(&error, &gateway, &args.model, &args.gateway.data.dir).await,
         };
-        Err(failure_after(&error, failed, advice, json))
+        Err(failure(&error, failed, advice, json))
     })
 }
 
-/// The failure of a command whose request was refused or failed.
-fn failure(error: &GatewayError, advice: Option<String>, json: bool) -> Failure {
-    failure_after(error, None, advice, json)
-}
-
-/// The same, with the calls that failed, if they are known.
-fn failure_after(error: &GatewayError, failed: Option<Vec<Value>>, advice: Option<String>, json: bool) -> Failure {
+/// The failure of a command whose request was refused or failed, with the calls that failed, if they are known.
+fn failure(error: &GatewayError, failed: Option<Vec<Value>>, advice: Option<String>, json: bool) -> Failure {
     match error {
         GatewayError::Refused { refused, .. } if json => {
             let mut shown = json!({ "error": refused.error, "advice": advice });

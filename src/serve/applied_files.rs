@@ -10,11 +10,11 @@ use cli::apply::files::{self, SourceFile};
 use cli::{CommandRuntime, Failure, apply};
 use events_log::role::{Role, RoleStatus};
 use events_log::{Lease, Log};
+use projections::figures::registered;
 use prometheus::{IntGauge, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use super::ServeError;
 use crate::config::AppliedFiles;
 
 /// Between two looks at the files, and between two readings that have to agree.
@@ -58,11 +58,9 @@ pub fn hangup() -> std::io::Result<Signal> {
 }
 
 /// Shows whether files cannot be applied, also of a process that applies none.
-pub fn register(registry: &Registry) -> Result<IntGauge, ServeError> {
+pub fn register(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
     let help = "1 while the files of LEDGERWAY_APPLY cannot be applied";
-    let failing = IntGauge::new("ledgerway_applied_files_failing", help)?;
-    registry.register(Box::new(failing.clone()))?;
-    Ok(failing)
+    registered(registry, IntGauge::new("ledgerway_applied_files_failing", help)?)
 }
 
 impl FilesApplier {

@@ -32,7 +32,7 @@ pub fn list(args: &ListModelsArgs, flags: &Flags, runtime: &CommandRuntime) -> R
             Err(gateway.unexpected("its response is no list of models"))
         }
     });
-    let mut answer = answer.map_err(|error| failure(&error, advice::of_list(&error), json))?;
+    let mut answer = answer.map_err(|error| failure(&error, None, advice::of_list(&error), json))?;
     let words: Vec<String> =
         args.words.iter().flat_map(|words| words.split_whitespace()).map(str::to_lowercase).collect();
     let found = found(answer["data"].take(), &words);
