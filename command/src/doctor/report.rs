@@ -205,7 +205,11 @@ pub fn provider_shape() -> Shape {
         .required_as("name", schema::string(), "Its name")
         .required_as("kind", schema::string(), "The API that it speaks")
         .required_as("base_url", nullable(schema::string()), "Its address; null if it has none")
-        .required_as("tenant_id", nullable(schema::id(TenantId::PREFIX)), "The tenant that owns it; null for all tenants")
+        .required_as(
+            "tenant_id",
+            nullable(schema::id(TenantId::PREFIX)),
+            "The tenant that owns it; null for all tenants",
+        )
         .required_as("findings", findings(), "One for each check, in the order of the checks")
         .open()
 }

@@ -61,7 +61,11 @@ fn import() -> Fields {
         .required_as("prices", prices.open(), "The prices in which both differ")
         .required_as("models", models.open(), "The models in which both differ")
         .required_as("providers_not_used", cut(schema::string()), not_used)
-        .required_as("recorded", recorded.open(), "What follows in this gateway, for the providers from its environment")
+        .required_as(
+            "recorded",
+            recorded.open(),
+            "What follows in this gateway, for the providers from its environment",
+        )
         .optional_as("position", schema::count(), "The log position that has all of it; absent in a dry run")
 }
 

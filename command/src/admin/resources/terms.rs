@@ -33,11 +33,7 @@ pub fn required_shape() -> Shape {
             nullable(region()),
             "The region that it must be in, such as eu: eu-central-1 is in it",
         )
-        .optional_as(
-            "zero_retention",
-            nullable(schema::boolean()),
-            "True: its provider must promise to keep nothing",
-        )
+        .optional_as("zero_retention", nullable(schema::boolean()), "True: its provider must promise to keep nothing")
         .optional_as("training", nullable(schema::boolean()), "False: its provider must not train on requests")
         .closed()
 }
