@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Parser, Subcommand, ValueHint};
 
+use crate::settings::setting::innermost;
 use crate::settings::{Flags, OneOf, WrongConfig, boolean, setting};
 pub use apply::ApplyArgs;
 pub use catalogue::{CatalogueCommand, ListArgs, UpdateArgs};
@@ -144,12 +145,6 @@ impl DataArgs {
     pub fn folder(&self) -> Option<&Path> {
         self.address().is_none().then_some(&*self.dir)
     }
-}
-
-/// The command that was given, whatever it is a part of, and its arguments.
-pub fn innermost<'a>(command: &'a clap::Command, matches: &'a ArgMatches) -> (&'a clap::Command, &'a ArgMatches) {
-    let given = matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
-    given.map_or((command, matches), |(command, matches)| innermost(command, matches))
 }
 
 /// True if the data folder of a command is the address of a database, which this command does not take in its place.

@@ -6,8 +6,6 @@ use std::fmt;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use crate::arguments::innermost;
-
 pub const PREFIX: &str = "LEDGERWAY_";
 /// The end of the variable that names a file with a secret, after the secret's own variable.
 const FILE_SUFFIX: &str = "_FILE";
@@ -209,6 +207,12 @@ impl fmt::Display for Advice {
             Self::ReadHelp => f.write_str("; `ledgerway serve --help` lists them"),
         }
     }
+}
+
+/// The command that was given, whatever it is a part of, and its arguments.
+pub fn innermost<'a>(command: &'a Command, matches: &'a ArgMatches) -> (&'a Command, &'a ArgMatches) {
+    let given = matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
+    given.map_or((command, matches), |(command, matches)| innermost(command, matches))
 }
 
 /// The settings that were given as flags. A flag overrides its variable.
