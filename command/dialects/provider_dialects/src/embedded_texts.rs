@@ -1,4 +1,4 @@
-//! What the APIs for embeddings have in common: most take texts alone, and give vectors in the order of the inputs.
+//! Code that the APIs for embeddings share: most take texts alone, and give vectors in the order of the inputs.
 
 use events::refusal::Refusal;
 use intermediate::UpstreamFault;
