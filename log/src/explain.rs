@@ -21,7 +21,6 @@ mod evidence;
 mod hedges;
 mod in_force;
 mod maintenance;
-mod planned;
 mod refusal;
 mod route;
 mod settlement;
@@ -67,26 +66,29 @@ pub struct Explanation {
 impl Explanation {
     /// False if anything does not follow, `None` if something could not be decided again.
     pub fn follows(&self) -> Option<bool> {
-        let verdicts: Vec<Option<bool>> = self.parts().chain([&self.life]).map(Verdict::follows).collect();
+        let parts = [
+            Some(&self.life),
+            self.admission.as_ref().map(|part| &part.verdict),
+            self.bound.as_ref().map(|part| &part.verdict),
+            self.route.as_ref().map(|part| &part.verdict),
+            self.settlement.as_ref().map(|part| &part.verdict),
+        ];
+        let verdicts: Vec<Option<bool>> = parts.into_iter().flatten().map(Verdict::follows).collect();
         if verdicts.contains(&Some(false)) {
             return Some(false);
         }
         verdicts.iter().all(Option::is_some).then_some(true)
     }
 
-    /// The verdicts on its parts, without that on its life.
-    fn parts(&self) -> impl Iterator<Item = &Verdict> {
+    fn has_difference_at(&self, position: u64) -> bool {
         let parts = [
             self.admission.as_ref().map(|part| &part.verdict),
             self.bound.as_ref().map(|part| &part.verdict),
             self.route.as_ref().map(|part| &part.verdict),
             self.settlement.as_ref().map(|part| &part.verdict),
         ];
-        parts.into_iter().flatten()
-    }
-
-    fn has_difference_at(&self, position: u64) -> bool {
-        self.parts().flat_map(|verdict| &verdict.differences).any(|difference| difference.position == position)
+        let mut differences = parts.into_iter().flatten().flat_map(|verdict| &verdict.differences);
+        differences.any(|difference| difference.position == position)
     }
 }
 

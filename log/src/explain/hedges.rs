@@ -1,9 +1,9 @@
 //! The hedge of a request: its second call, which was made beside the first one.
 
 use events::event::Recorded;
+use events::event::admin::Model;
 use events::event::inference::{AttemptFailed, HEDGED, Hedge, InferenceAdmitted};
 
-use super::planned::PlannedRequest;
 use super::verdict::Verdict;
 
 /// The number of the call that is a hedge: only the first call of a request has one.
@@ -11,9 +11,13 @@ pub(super) const ATTEMPT: u32 = 2;
 
 /// Compares what the request has of hedges with its model and its admission, and returns what became of its hedge; `None` if it had
 /// none, or has not ended.
-pub(super) fn check(request: &PlannedRequest<'_>, verdict: &mut Verdict) -> Option<Hedge> {
-    let PlannedRequest { evidence, recorded, admitted, model, .. } = *request;
-    let life = &evidence.life;
+pub(super) fn check(
+    life: &[Recorded],
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    model: &Model,
+    verdict: &mut Verdict,
+) -> Option<Hedge> {
     if let Some(after) = admitted.hedge_after_ms
         && model.hedge_after_ms != Some(after)
     {

@@ -1,22 +1,30 @@
 //! Which targets were under maintenance when the request was admitted, by the versions of its model and of its providers, and
 //! whether the admission left out these and no others for it.
 
-use events::event::admin::{Provider, Target};
+use chrono::{DateTime, Utc};
+use events::event::Recorded;
+use events::event::admin::{Model, Provider, Target};
 use events::event::inference::InferenceAdmitted;
 use events::maintenance::MaintenanceWindows;
 use events::routing::LeftOut;
 
 use super::evidence::Evidence;
-use super::planned::PlannedRequest;
 use super::verdict::Verdict;
 
 /// The word for a target under maintenance, and the one for a target that may be called although it was left out.
 const MAINTENANCE: &str = "maintenance";
 const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
 
-pub(super) fn check(request: &PlannedRequest<'_>, verdict: &mut Verdict) {
-    let PlannedRequest { evidence, admitted, model, at, .. } = *request;
-    let (position, route) = (request.position(), request.route());
+pub(super) fn check(
+    evidence: &Evidence,
+    model: &Model,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    at: DateTime<Utc>,
+    verdict: &mut Verdict,
+) {
+    let position = recorded.position;
+    let route = admitted.route.as_deref();
     for (provider, version) in &admitted.versions.providers {
         if evidence.provider(*version).is_none_or(|named| named.provider_id != *provider) {
             verdict.differ(position, "versions.providers", version, format!("a version of {provider}"));

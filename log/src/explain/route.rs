@@ -16,7 +16,6 @@ use events::routing::{
 use events::terms::AdmittedTerms;
 
 use super::evidence::Evidence;
-use super::planned::PlannedRequest;
 use super::verdict::Verdict;
 use super::{alias, canary, decision_time, hedges, maintenance, shadow, strategy, terms};
 
@@ -114,20 +113,19 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         }
     }
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
-    let request = PlannedRequest { evidence, recorded, admitted, model: &model, at };
-    alias::check(&request, &mut check.verdict);
+    alias::check(evidence, recorded, admitted, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
-    maintenance::check(&request, &mut check.verdict);
-    terms::check(&request, &mut check.verdict);
-    shadow::check(&request, &mut check.verdict);
+    maintenance::check(evidence, &model, recorded, admitted, at, &mut check.verdict);
+    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
+    shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.key()).copied()
     };
     match recorded_route {
         Some(route) if !route.figures.is_empty() => {
-            let (rule, of_model) = rule_that_holds(route, &request, &mut check.verdict);
-            let strategy = strategy::follows(&request, of_model, &mut check.verdict);
+            let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
+            let strategy = strategy::follows(evidence, recorded, admitted, Some(route), of_model, &mut check.verdict);
             check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
         }
@@ -135,7 +133,8 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
-            let strategy = strategy::follows(&request, model.strategy, &mut check.verdict);
+            let strategy =
+                strategy::follows(evidence, recorded, admitted, recorded_route, model.strategy, &mut check.verdict);
             if let Some(route) = recorded_route {
                 check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             }
@@ -146,7 +145,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     {
         check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
     }
-    canary::check(&request, &mut check.verdict);
+    canary::check(evidence.request, recorded, admitted, &model, &mut check.verdict);
     let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
@@ -173,7 +172,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             check.verdict.differ(recorded.position, "versions.prices", backend, "it is not a target of the model");
         }
     }
-    let hedge = hedges::check(&request, &mut check.verdict);
+    let hedge = hedges::check(&evidence.life, recorded, admitted, &model, &mut check.verdict);
     must_follow(&mut check, hedge.is_some());
     if hedge.is_some() {
         hedge_must_come_later(&check.calls, &check.targets, &mut check.verdict);
@@ -186,10 +185,11 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
 /// Compares the rule, and which targets it leaves out.
 fn rule_that_holds<'a>(
     route: &Route,
-    request: &PlannedRequest<'a>,
+    model: &'a Model,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
     verdict: &mut Verdict,
 ) -> (Option<&'a RoutingRule>, Strategy) {
-    let PlannedRequest { recorded, admitted, model, .. } = *request;
     let position = recorded.position;
     let found = match (&route.features, model.strategy) {
         (Some(features), Strategy::Rules) => {

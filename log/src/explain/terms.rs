@@ -14,7 +14,6 @@ use events::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms, Term
 use serde_json::json;
 
 use super::in_force::was_in_force;
-use super::planned::PlannedRequest;
 use super::verdict::Verdict;
 use crate::{LogError, Reader};
 
@@ -110,9 +109,15 @@ impl TermsEvidence {
 }
 
 /// Compares what is recorded of terms with what the tenant and the models say.
-pub(super) fn check(request: &PlannedRequest<'_>, verdict: &mut Verdict) {
-    let PlannedRequest { recorded, admitted, model, .. } = *request;
-    let (evidence, position, route) = (&request.evidence.terms, recorded.position, request.route());
+pub(super) fn check(
+    evidence: &TermsEvidence,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    model: &Model,
+    verdict: &mut Verdict,
+) {
+    let position = recorded.position;
+    let route = admitted.route.as_deref();
     let nothing = AdmittedTerms::default();
     let terms = route.and_then(|route| route.terms.as_ref()).unwrap_or(&nothing);
     let has_required = match evidence.tenant() {
