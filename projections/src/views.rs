@@ -38,6 +38,7 @@ mod projector;
 mod question;
 mod rebuild;
 pub mod replay;
+pub mod replay_error;
 mod request_filter;
 pub mod search;
 pub mod snapshot_maker;

@@ -7,19 +7,19 @@
 //! The file is a database by itself, without a write-ahead log. It is written without waiting for the disk: the caller syncs it
 //! and gives it its name ([`events::private::place_new`]).
 
-use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use events::time::{from_micros, rfc3339};
-use events_log::{LogError, Reader};
+use events_log::Reader;
 use rusqlite::{Connection, params};
 
 use super::View;
 use super::log_pages::pages;
+use super::replay_error::ReplayError;
 use super::snapshots::{self, PassedOver, Unusable};
-use super::store::{Checkpoint, Store, StoreError};
+use super::store::{Checkpoint, Store};
 
 const TABLES: &str = include_str!("checkpoint/tables.sql");
 const CHECKPOINTS: &str = "rows_projections";
@@ -55,30 +55,6 @@ pub struct Replayed {
     pub began_at: u64,
     /// The snapshots that are nearer and could not be used.
     pub passed_over: Vec<PassedOver>,
-}
-
-/// The views could not be built. What is in the file is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("read the log: {0}")]
-    Log(#[from] LogError),
-    #[error("{} cannot be built up to position {position}: {reason}", view.as_str())]
-    Incomplete { view: View, position: u64, reason: String },
-    #[error("the log no longer has the event at position {0} that it had: it was replaced meanwhile")]
-    LogReplaced(u64),
-    #[error("write the file: {0}")]
-    Write(#[from] io::Error),
-    /// `watch` ended it.
-    #[error("it was stopped")]
-    Stopped,
-}
-
-impl From<rusqlite::Error> for ReplayError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// Builds all views up to a position of this log, in a file that replaces one of this name. Blocking.

@@ -15,7 +15,8 @@ use events_log::{Head, Log, LogError, Reader};
 use tokio::sync::watch;
 
 use super::StartError;
-use super::replay::{ReplayError, ReplayRequest, Replayed, Watch, replay};
+use super::replay::{ReplayRequest, Replayed, Watch, replay};
+use super::replay_error::ReplayError;
 use super::snapshots::{
     NoRoom, PassedOver, SNAPSHOTS_FOLDER, Snapshot, SnapshotBounds, clean, complete, in_folder, must_have_room,
     partial_file, remove, thin_out,

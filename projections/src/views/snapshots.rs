@@ -25,7 +25,7 @@ use events_log::{LogError, Reader};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::View;
-use super::replay::ReplayError;
+use super::replay_error::ReplayError;
 use super::store::is_current;
 
 pub(super) use room::{NoRoom, must_have_room};

@@ -6,7 +6,7 @@ use events_log::{EngineErrorKind, LogError};
 
 use crate::views::past_error::PastError;
 use crate::views::projector::is_storage_failure;
-use crate::views::replay::ReplayError;
+use crate::views::replay_error::ReplayError;
 use crate::views::snapshots::NoRoom;
 use crate::views::store::StoreError;
 

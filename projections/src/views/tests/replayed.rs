@@ -12,7 +12,8 @@ use events_log::{LEDGER_FILE, open_reader};
 use super::facts::Story;
 use super::{all_projectors, compared, dump, open, rows, views_of};
 use crate::views::log_pages::EVENTS_MAX;
-use crate::views::replay::{ReplayError, ReplayRequest, Replayed, replay};
+use crate::views::replay::{ReplayRequest, Replayed, replay};
+use crate::views::replay_error::ReplayError;
 use crate::views::store::{Compatibility, VIEWS_FILE};
 use crate::views::{Checkpoint, View};
 

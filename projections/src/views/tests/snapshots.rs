@@ -16,7 +16,8 @@ use rusqlite::Connection;
 use super::facts::Story;
 use super::replayed::{AS_OF, VERSION, replayed_from, rows_of_views};
 use super::{compared, dump, views_of};
-use crate::views::replay::{ReplayError, ReplayRequest};
+use crate::views::replay::ReplayRequest;
+use crate::views::replay_error::ReplayError;
 use crate::views::snapshot_maker::make;
 use crate::views::snapshots::{Snapshot, Unusable, clean, in_folder};
 
