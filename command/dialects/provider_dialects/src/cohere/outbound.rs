@@ -12,8 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use events::refusal::Refusal;
 use intermediate::chat::{
-    Block, ChatRequest, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool,
-    ToolChoice,
+    Block, ChatRequest, Message, ReasoningAmount, ReasoningBlock, ResponseFormat, Role, Tool, ToolChoice,
 };
 use intermediate::fields::Path;
 use intermediate::json;

@@ -1,7 +1,9 @@
 //! The OpenAI request and response in `/openapi.json`.
 
 use http::StatusCode;
-use intermediate::chat::read::{CHOICES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX};
+use intermediate::chat::read::{
+    CHOICES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
+};
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;

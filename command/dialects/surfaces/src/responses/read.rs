@@ -12,7 +12,9 @@ use events::refusal::Refusal;
 use intermediate::chat::read::{
     OUTPUT_TOKENS_MAX, TOOLS_MAX, effort_of, metadata, model, output_description, raw, schema, top_logprobs,
 };
-use intermediate::chat::{Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice};
+use intermediate::chat::{
+    Block, ChatRequest, Logprobs, Message, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
+};
 use intermediate::facts::{Facts, RequestedCap};
 use intermediate::fields::{self, Fields, LengthMax, Path, RefusedField};
 use intermediate::json::{self, Kind};

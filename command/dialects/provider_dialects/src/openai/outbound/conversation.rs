@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use events::refusal::Refusal;
 use intermediate::chat::{
-    Block, ChatRequest, Document, DocumentSource, Message, ReasoningBlock, Role, ToolCall,
-    ToolResult,
+    Block, ChatRequest, Document, DocumentSource, Message, ReasoningBlock, Role, ToolCall, ToolResult,
 };
 use intermediate::fields::Path;
 use serde::Serialize;

@@ -105,7 +105,9 @@ fn fields_are_checked_and_misspelled_ones_refused() {
 #[test]
 fn the_hubs_request_has_all_that_was_asked_and_refuses_the_rest_by_name() {
     let read_embeddings = |text: &str| read(text).expect("a request").embeddings(text.as_bytes());
-    let request = read_embeddings(&body(&json!(["a\"", "b"]), r#","dimensions":3,"user":"u","encoding_format":"base64""#)).unwrap();
+    let request =
+        read_embeddings(&body(&json!(["a\"", "b"]), r#","dimensions":3,"user":"u","encoding_format":"base64""#))
+            .unwrap();
     assert!(matches!(&request.inputs, Inputs::Texts(texts) if texts == &["a\"", "b"]));
     assert_eq!((request.dimensions, request.user.as_deref()), (Some(3), Some("u")));
     let request = read_embeddings(&body(&json!([[1, 2], [3]]), r#","input_type":"","dimensions":null"#)).unwrap();
