@@ -17,6 +17,9 @@ pub struct StoredPositions {
     pub until: u64,
 }
 
+/// A stored event, or why it cannot be read.
+pub type ReadEvent<'a> = Result<RawEvent<&'a str>, String>;
+
 /// The reads of the offline check, and the interruption of reads.
 pub trait RawReader {
     /// Visits the rows of the ledger's state in one snapshot. A writer may go on; its later rows are not included. Blocks come
@@ -28,7 +31,7 @@ pub trait RawReader {
         &self,
         positions: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
+        take: &mut dyn FnMut(i64, ReadEvent<'_>),
     ) -> Result<(), LogError>;
 
     /// Visits the next entries of the unique index over streams, at most `entries_max`, and returns their number. `None` if

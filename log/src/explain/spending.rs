@@ -77,6 +77,12 @@ pub(super) struct Moment {
     pub at: DateTime<Utc>,
 }
 
+/// The position after which an owner's events have all movements of these budgets.
+struct OwnersScan {
+    after: u64,
+    budgets: BTreeSet<BudgetId>,
+}
+
 impl<'a> Spending<'a> {
     pub(super) fn read(
         reader: &dyn Reader,
@@ -94,22 +100,22 @@ impl<'a> Spending<'a> {
             DecidedAt::OrBefore => recorded.recorded_at.checked_sub_signed(RECORDING_WAIT_MAX),
         };
         let now = Moment { before: recorded.position, at: recorded.recorded_at };
-        for (of, (after, budgets)) in spending.scans(now, since, evidence.acts_elsewhere, reader)? {
+        for (of, OwnersScan { after, budgets }) in spending.scans(now, since, evidence.acts_elsewhere, reader)? {
             spending.scan(reader, of, after, &budgets, now.before, since)?;
         }
         spending.recent.sort_by_key(|movement| movement.position);
         Ok(spending)
     }
 
-    /// Whose events to read, or everybody's, after which positions, for which budgets: an owner's have all movements of these.
+    /// Whose events to read, or everybody's.
     fn scans(
         &self,
         now: Moment,
         since: Option<DateTime<Utc>>,
         acts_elsewhere: bool,
         reader: &dyn Reader,
-    ) -> Result<HashMap<Option<Owner>, (u64, BTreeSet<BudgetId>)>, LogError> {
-        let mut scans: HashMap<Option<Owner>, (u64, BTreeSet<BudgetId>)> = HashMap::new();
+    ) -> Result<HashMap<Option<Owner>, OwnersScan>, LogError> {
+        let mut scans: HashMap<Option<Owner>, OwnersScan> = HashMap::new();
         for budget in self.budgets_before(now.before, since) {
             let of = match (budget.scope.owner, self.chain.tenant) {
                 (Scope::Partner(partner), _) => Some(Owner::Partner(partner)),
@@ -125,9 +131,10 @@ impl<'a> Spending<'a> {
                 Some(start) => reader.first_since(start)?.saturating_sub(1),
                 None => 0,
             };
-            let (after, budgets) = scans.entry(of).or_insert((u64::MAX, BTreeSet::new()));
-            *after = (*after).min(opened.max(began));
-            budgets.insert(budget.budget_id);
+            let after = opened.max(began);
+            let scan = scans.entry(of).or_insert_with(|| OwnersScan { after, budgets: BTreeSet::new() });
+            scan.after = scan.after.min(after);
+            scan.budgets.insert(budget.budget_id);
         }
         Ok(scans)
     }
