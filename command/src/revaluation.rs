@@ -160,7 +160,7 @@ impl<'a> Revaluer<'a> {
         Ok(first.await?.into_iter().min().unwrap_or(0))
     }
 
-    /// Has the writer make the corrections that are due, and returns the position of the last one.
+    /// Has the writer make the corrections that are due, and returns a position by which all of them are recorded.
     async fn correct(&self, scan: &mut Scan) -> Result<u64, LogError> {
         let (mut due, mut last) = (std::mem::take(&mut scan.due), 0);
         while !due.is_empty() {
@@ -171,7 +171,8 @@ impl<'a> Revaluer<'a> {
                 let count = revalued.uncountable.len();
                 tracing::error!(count, %first, "requests keep their charge: their correction is too large to be counted");
             }
-            last = revalued.last.unwrap_or(last);
+            // What has its value already may have got it from a run that was stopped, in events that are not read yet.
+            last = revalued.last.unwrap_or_else(|| self.log.head().position);
             tokio::time::sleep(started.elapsed().min(PAUSE_MAX)).await;
         }
         Ok(last)
