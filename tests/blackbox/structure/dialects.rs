@@ -1,5 +1,5 @@
 //! Which code may know which dialect: outside of the dialects nothing asks which kind a provider or a surface is. Inside of
-//! them the crates are the rule: `surfaces` and `provider_dialects` do not depend on each other, nor their intermediate form on either.
+//! them the crates are the rule: `surfaces` and `provider_dialects` do not depend on each other, nor `intermediate` on either.
 
 use super::map::shipped;
 use super::sources;
