@@ -89,7 +89,7 @@ pub mod usage_by_hour {
     mod selection;
     mod statements;
     mod sums;
-    pub use callers::{CallerKey, Callers, ModelCaller};
+    pub use callers::{Callers, ModelCaller};
     pub use questions::{Refused, RefusedRequests, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};

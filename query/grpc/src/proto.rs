@@ -1,4 +1,4 @@
-//! The messages of `proto/ledgerway/v1`. Do not edit `generated/`: `query/grpc/codegen` makes it.
+//! The messages of `proto/ledgerway/v1`. Do not edit `generated/`, nor the clients in `tests/clients/`: `query/grpc/codegen` makes both.
 
 #![allow(clippy::all, reason = "generated")]
 

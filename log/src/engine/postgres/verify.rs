@@ -8,7 +8,7 @@ use super::reader::PostgresReader;
 use super::state::{SELECT_ALL_BALANCES, SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
 use crate::interrupt::Interrupt;
-use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
+use crate::raw::{IndexEntries, RawReader, ReadEvent, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
 use crate::stored::{signed, stored};
 
 const OWNER_BLOCKS: &str = "SELECT owner, block FROM ledger.owner_blocks ORDER BY owner, block";
@@ -49,7 +49,7 @@ impl RawReader for PostgresReader {
         &self,
         StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
+        take: &mut dyn FnMut(i64, ReadEvent<'_>),
     ) -> Result<(), LogError> {
         let sql = format!("{SELECT_EVENTS} WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3");
         let rows = self.read(async |connection| {
@@ -153,9 +153,12 @@ async fn has_index(connection: &mut PgConnection, index: &str) -> Result<bool, L
     Ok(sqlx::query_scalar(HAS_INDEX).bind(index).fetch_one(connection).await?)
 }
 
-fn checked_event(row: &PgRow) -> Result<RawEvent<&str>, String> {
+fn checked_event(row: &PgRow) -> ReadEvent<'_> {
     let sequence: i64 = row.try_get(4).map_err(|error| error.to_string())?;
     u64::try_from(sequence).map_err(|_| format!("there is no sequence {sequence}"))?;
     let shared = row.try_get(9).map_err(|error| error.to_string())?;
-    raw_event(row, shared).map_err(|error| error.to_string())
+    raw_event(row, shared).map_err(|error| match error {
+        LogError::Engine(error) => error.to_string(),
+        other => other.reason(),
+    })
 }

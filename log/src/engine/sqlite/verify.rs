@@ -8,7 +8,7 @@ use super::reader::SqliteReader;
 use super::state::{SELECT_OPEN_HOLDS, balance, open_hold};
 use crate::LogError;
 use crate::interrupt::Interrupt;
-use crate::raw::{IndexEntries, RawEvent, RawReader, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
+use crate::raw::{IndexEntries, RawReader, ReadEvent, SnapshotPositions, StateRow, StoredPositions, StreamEntry};
 
 const HEAD: &str = "SELECT max(position) FROM events";
 const BALANCES: &str = "SELECT budget_id, window_start, settled, held, announced FROM balances";
@@ -55,7 +55,7 @@ impl RawReader for SqliteReader {
         &self,
         StoredPositions { after, until }: StoredPositions,
         rows_max: usize,
-        take: &mut dyn FnMut(i64, Result<RawEvent<&str>, String>),
+        take: &mut dyn FnMut(i64, ReadEvent<'_>),
     ) -> Result<(), LogError> {
         let visited = all(&self.connection, SELECT_PAGE, params![after, until, rows_max], |row| {
             take(row.get(0)?, raw_event(row).map_err(|error| error.to_string()));
