@@ -132,6 +132,7 @@ pub struct DataArgs {
     /// Folder of the databases and keys
     #[arg(long = "data", env = "LEDGERWAY_DATA", default_value = "./ledgerway-data", value_name = "DIR",
         value_parser = path(), value_hint = ValueHint::DirPath)]
+    // `has_address_for_folder` looks for this name.
     pub dir: PathBuf,
 }
 
@@ -180,6 +181,7 @@ pub struct LedgerArgs {
     /// PostgreSQL database with the ledger: postgres://USER@HOST/DATABASE [default: LEDGERWAY_DATABASE_URL; if unset, the
     /// ledger is in the data folder]
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    // `has_address_for_folder` looks for this name.
     pub url: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
@@ -196,4 +198,37 @@ impl LedgerArgs {
 pub struct CompletionsArgs {
     /// Shell to print completions for
     pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command below this one.
+    fn commands(command: &clap::Command) -> Vec<&clap::Command> {
+        command.get_subcommands().flat_map(|inner| [vec![inner], commands(inner)].concat()).collect()
+    }
+
+    #[test]
+    fn an_address_stands_for_the_folder_of_no_command_but_those_that_take_one() {
+        let cli = Cli::command();
+        for command in commands(&cli) {
+            for argument in command.get_arguments() {
+                let (id, name) = (argument.get_id().as_str(), command.get_name());
+                assert_eq!(argument.get_env().is_some_and(|env| env == "LEDGERWAY_DATA"), id == "dir", "{name}: {id}");
+                if argument.is_positional() && has_value(argument, &["URL"]) {
+                    assert_eq!(id, "url", "{name}");
+                }
+            }
+        }
+        for (words, refused) in [("doctor", true), ("catalogue list", true), ("serve", true), ("verify", false)] {
+            for (dir, is_address) in [("postgres://me:secret@host/ledger", true), ("folder", false)] {
+                let given = ["ledgerway"].into_iter().chain(words.split(' ')).chain(["--data", dir]);
+                let matches = Cli::command().try_get_matches_from(given).expect("arguments");
+                assert_eq!(has_address_for_folder(&cli, &matches), refused && is_address, "{words} {dir}");
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Where entries of the access log go.
+//! The setting for the access log.
 
 use events::named;
 

@@ -100,7 +100,7 @@ impl ClientRequest {
         &self.body
     }
 
-    /// The request in the intermediate form's form. `None` if it is no chat, or has none.
+    /// The request in the intermediate form. `None` if it is no chat, or has none.
     pub fn chat(&self) -> Option<Cow<'_, ChatRequest>> {
         match &self.request {
             ParsedRequest::Chat(request) => request.chat(&self.body).ok(),
@@ -254,10 +254,10 @@ impl Ignored {
     }
 }
 
-/// Writes the bodies of one request for several targets, and translates it into the intermediate form's form at most once.
+/// Writes the bodies of one request for several targets, and translates it into the intermediate form at most once.
 pub struct UpstreamBodies<'a> {
     request: &'a ClientRequest,
-    /// In the intermediate form's form, with the features that it uses.
+    /// In the intermediate form, with the features that it uses.
     chat: OnceCell<Result<(Cow<'a, ChatRequest>, FeatureSet), Refusal>>,
     embeddings: OnceCell<Result<EmbeddingsRequest, Refusal>>,
 }

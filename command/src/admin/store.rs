@@ -72,6 +72,7 @@ impl<R: Rules> Loaded<R> {
             return Ok(self);
         }
         let appended = log.append(append).await?;
+        self.sequence += appended.last - appended.first + 1;
         self.position = appended.last;
         self.lifetime = Some(self.lifetime_at(appended.recorded_at));
         Ok(self)

@@ -103,7 +103,7 @@ fn fields_are_checked_and_misspelled_ones_refused() {
 }
 
 #[test]
-fn the_hubs_request_has_all_that_was_asked_and_refuses_the_rest_by_name() {
+fn the_intermediate_request_has_all_that_was_asked_and_refuses_the_rest_by_name() {
     let read_embeddings = |text: &str| read(text).expect("a request").embeddings(text.as_bytes());
     let request =
         read_embeddings(&body(&json!(["a\"", "b"]), r#","dimensions":3,"user":"u","encoding_format":"base64""#))

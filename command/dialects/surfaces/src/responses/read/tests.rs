@@ -66,7 +66,7 @@ fn items_of_one_turn_are_one_message() {
 }
 
 #[test]
-fn parts_are_read_into_the_hub() {
+fn parts_are_read_into_the_intermediate_form() {
     let chat = chat(
         r#""input":[{"role":"user","content":[{"type":"input_text","text":"see"},
             {"type":"input_image","image_url":"data:image/png;base64,AAAA","detail":"low","file_id":null},
