@@ -52,6 +52,7 @@ use std::time::Duration;
 use events::ids::IdMaker;
 use events::time::Clock;
 use events_log::Log;
+use futures_util::future::BoxFuture;
 use projections::tables::TablesHandle;
 use provider_client::UpstreamClients;
 use secrets::Vault;
@@ -115,7 +116,11 @@ impl Environment {
     /// one does this.
     ///
     /// Errors: something could not be recorded. What is missing is recorded by the next call.
-    pub async fn bring_up_to_date(&self) -> Result<(), CommandError> {
+    pub fn bring_up_to_date(&self) -> BoxFuture<'_, Result<(), CommandError>> {
+        Box::pin(self.look_and_record())
+    }
+
+    async fn look_and_record(&self) -> Result<(), CommandError> {
         self.take_imported_catalogue().await?;
         if self.check_succession().await? == Some(true) { self.record_all().await } else { Ok(()) }
     }
@@ -164,7 +169,11 @@ impl Environment {
 
     /// Keeps the models of local servers up to date, and takes the catalogues that are imported, until it is dropped. One
     /// after the other: two that record what they find at the same time would record it twice.
-    pub async fn follow(self, mut imports: ImportQueue) {
+    pub fn follow(self, imports: ImportQueue) -> BoxFuture<'static, ()> {
+        Box::pin(self.follow_until_dropped(imports))
+    }
+
+    async fn follow_until_dropped(self, mut imports: ImportQueue) {
         let mut looks = CheckTimes::since_now();
         // A node that records nothing now may be the one that has run longest later: it then ends what others recorded.
         let looks_again = self.is_on() || self.parts.log.is_shared();

@@ -33,6 +33,7 @@ use events::money::NanoUsd;
 use events::time::Clock;
 use events_log::backoff::Backoff;
 use events_log::{Append, AppendError, EventFilter, Log, LogError, Revalued};
+use futures_util::future::BoxFuture;
 
 use price_history::{PastChange, PriceHistory};
 use scan::{ACTOR, Scan};
@@ -54,7 +55,11 @@ const WRITE_MAX: TimeDelta = TimeDelta::seconds(11);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the changes of prices until the log is closed. Dropping it at any time loses nothing.
-pub async fn follow(log: Log, clock: Arc<dyn Clock>) {
+pub fn follow(log: Log, clock: Arc<dyn Clock>) -> BoxFuture<'static, ()> {
+    Box::pin(follow_until_closed(log, clock))
+}
+
+async fn follow_until_closed(log: Log, clock: Arc<dyn Clock>) {
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         match Revaluer::new(&log, &clock, CHECK_EVERY).run().await {

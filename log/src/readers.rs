@@ -1,6 +1,7 @@
 //! Pools of read connections for async callers, one per purpose: decisions about keys and the tables never wait for a
 //! connection that clients' queries use.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub(super) enum Purpose {
 
 /// Opens one more reader of the database.
 pub(super) type OpenReader = Arc<dyn Fn(Purpose) -> Result<Box<dyn Reader>, LogError> + Send + Sync>;
+
+/// Reading whose result has any type: connections are handed out by code that is compiled once, not for each result.
+type AnyRead = Box<dyn FnOnce(&dyn Reader) -> AnyResult + Send>;
+type AnyResult = Result<Box<dyn Any + Send>, LogError>;
 
 pub(super) struct Readers {
     open: OpenReader,
@@ -77,6 +82,10 @@ impl Readers {
         permit: &QueryPermit,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
+        of_type(self.query_any(permit, of_any_type(work)).await)
+    }
+
+    async fn query_any(&self, permit: &QueryPermit, work: AnyRead) -> AnyResult {
         let interrupt = Interrupt::new(Some(permit.deadline().into_std()));
         let _guard = interrupt.interrupt_on_drop();
         let queries = if permit.is_of_tenant() { &self.tenant_queries } else { &self.platform_queries };
@@ -95,6 +104,10 @@ impl Pool {
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
+        of_type(self.run_any(of_any_type(work)).await)
+    }
+
+    async fn run_any(&self, work: AnyRead) -> AnyResult {
         let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
         let interrupt = Interrupt::new(None);
@@ -110,11 +123,7 @@ impl Pool {
 }
 
 impl Idle {
-    fn read<T>(
-        &self,
-        interrupt: &Interrupt,
-        work: impl FnOnce(&dyn Reader) -> Result<T, LogError>,
-    ) -> Result<T, LogError> {
+    fn read(&self, interrupt: &Interrupt, work: AnyRead) -> AnyResult {
         if interrupt.is_due() {
             return Err(LogError::Closed);
         }
@@ -132,6 +141,14 @@ impl Idle {
         }
         if interrupt.is_late() { read.map_err(|_| LogError::QueryTookTooLong(QUERY_MAX)) } else { read }
     }
+}
+
+fn of_any_type<T: Send + 'static>(work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static) -> AnyRead {
+    Box::new(move |reader| Ok(Box::new(work(reader)?) as Box<dyn Any + Send>))
+}
+
+fn of_type<T: 'static>(read: AnyResult) -> Result<T, LogError> {
+    read?.downcast().map(|read| *read).map_err(|_| LogError::Closed)
 }
 
 #[cfg(test)]

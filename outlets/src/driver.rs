@@ -1,12 +1,37 @@
 //! The loop that every outlet runs in.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use events::time::Clock;
 use events_log::Log;
-use events_log::role::RoleStatus;
+use events_log::role::{Role, RoleStatus};
 
 use crate::{LeasedRole, Outlet};
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An outlet of any kind.
+pub struct AnyOutlet {
+    role: Role,
+    run: Box<dyn FnOnce(Log, RoleStatus, Arc<dyn Clock>) -> Running + Send>,
+}
+
+impl AnyOutlet {
+    /// Called by the crate of the outlet, which is then the one that compiles its work.
+    pub fn of<O: Outlet>(outlet: O) -> Self {
+        Self { role: O::ROLE, run: Box::new(|log, status, clock| Box::pin(run(outlet, log, status, clock))) }
+    }
+
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// [`run`] of this outlet.
+    pub fn run(self, log: Log, status: RoleStatus, clock: Arc<dyn Clock>) -> Running {
+        (self.run)(log, status, clock)
+    }
+}
 
 /// Does the work of an outlet whenever this process has the lease of its role, until the log is closed. `status` is a report of that
 /// role. Can be dropped at any time.

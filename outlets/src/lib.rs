@@ -17,7 +17,7 @@ use events_log::backoff::Backoff;
 use events_log::role::Role;
 use tokio::time::{Instant, sleep_until};
 
-pub use driver::run;
+pub use driver::{AnyOutlet, run};
 pub use leased_role::LeasedRole;
 pub use remembered_follower::RememberedFollower;
 

@@ -9,7 +9,7 @@ use budget_alerts::BudgetAlerts;
 use events::time::Clock;
 use events_log::role::{Role, RoleStatus};
 use nats_relay::NatsRelay;
-use outlets::Outlet;
+use outlets::AnyOutlet;
 use tokio::task::JoinSet;
 use transparency::role::Publisher;
 
@@ -87,11 +87,11 @@ struct Starter<'a> {
 
 impl Starter<'_> {
     /// Starts an outlet, if this process may have its role.
-    fn start<O: Outlet>(&mut self, outlet: Option<O>) {
-        let status = self.engines.roles.iter().find(|status| status.role() == O::ROLE);
-        if let Some((outlet, status)) = outlet.zip(status) {
+    fn start(&mut self, outlet: Option<impl Into<AnyOutlet>>) {
+        let Some(outlet) = outlet.map(Into::into) else { return };
+        if let Some(status) = self.engines.roles.iter().find(|status| status.role() == outlet.role()) {
             let (log, clock) = (self.engines.log.clone(), Arc::clone(self.clock));
-            self.serving.spawn(outlets::run(outlet, log, status.clone(), clock));
+            self.serving.spawn(outlet.run(log, status.clone(), clock));
         }
     }
 }

@@ -15,6 +15,7 @@ mod pool;
 mod probe;
 mod request_body;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -251,7 +252,16 @@ impl UpstreamClient {
     /// [`Transmission`] tells whether the upstream may have seen any of it. If streams are short, owners share them.
     ///
     /// Errors: see [`SendError`]. A request is sent again only if the upstream has not processed it.
-    pub async fn send(
+    pub fn send(
+        &self,
+        owner: Owner,
+        request: Request<RequestBody>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, SendError>> + Send + '_>> {
+        // Compiled here, with all of hyper that it needs, and not in the crate that awaits it.
+        Box::pin(self.send_again_if_unseen(owner, request))
+    }
+
+    async fn send_again_if_unseen(
         &self,
         owner: Owner,
         mut request: Request<RequestBody>,

@@ -13,6 +13,7 @@ use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, TenantId, UserId};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::Period;
 use events_log::{Append, Log, PersonalData, SideRow};
+use futures_util::future::BoxFuture;
 use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
@@ -101,7 +102,15 @@ impl DefaultTenancy {
 ///
 /// Several nodes may do this at the same time on one log. Each part claims a name, so only one of them creates it, and the others
 /// find it.
-pub async fn ensure_default_tenancy(log: &Log, ids: &IdMaker, first: &[SideRow]) -> Result<DefaultTenancy, SetupError> {
+pub fn ensure_default_tenancy<'a>(
+    log: &'a Log,
+    ids: &'a IdMaker,
+    first: &'a [SideRow],
+) -> BoxFuture<'a, Result<DefaultTenancy, SetupError>> {
+    Box::pin(ensure_tenancy(log, ids, first))
+}
+
+async fn ensure_tenancy(log: &Log, ids: &IdMaker, first: &[SideRow]) -> Result<DefaultTenancy, SetupError> {
     for _ in 0..TENANCY_PARTS {
         match complete_tenancy(log, ids, first).await {
             Err(CommandError::NameTaken { .. }) => {}
@@ -160,7 +169,15 @@ async fn make_user(log: &Log, ids: &IdMaker, partner: PartnerId, tenant: TenantI
 
 /// Creates a simulated provider, its models and prices, and an app key with a budget of 5 USD, which is written to
 /// `DIR/dev.key` (0600). Does nothing while that file has a live key, and reuses what exists.
-pub async fn ensure_dev(admin: &AdminState, tenancy: &DefaultTenancy, data: &Path) -> Result<DevKey, SetupError> {
+pub fn ensure_dev<'a>(
+    admin: &'a AdminState,
+    tenancy: &'a DefaultTenancy,
+    data: &'a Path,
+) -> BoxFuture<'a, Result<DevKey, SetupError>> {
+    Box::pin(ensure_dev_key(admin, tenancy, data))
+}
+
+async fn ensure_dev_key(admin: &AdminState, tenancy: &DefaultTenancy, data: &Path) -> Result<DevKey, SetupError> {
     let dev = DevKey { path: data.join(DEV_KEY_FILE), model: DEV_MODEL };
     if let Some(secret) = file::read(&dev.path)? {
         if is_live_key(admin, secret.reveal()) {

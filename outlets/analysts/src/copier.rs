@@ -6,7 +6,7 @@ use std::time::Duration;
 use events_log::backoff::Backoff;
 use events_log::role::Role;
 use events_log::{DatabaseAddress, Lease, Log};
-use outlets::{LeasedRole, Outlet};
+use outlets::{AnyOutlet, LeasedRole, Outlet};
 use projections::views::{CopiedPosition, CopySource, View, ViewChanges, ViewsHandle};
 
 use crate::copied::CopiedView;
@@ -33,6 +33,12 @@ pub struct Copier {
     pub copied: CopiedPosition,
     /// The database that has the ledger.
     pub database: DatabaseAddress,
+}
+
+impl From<Copier> for AnyOutlet {
+    fn from(outlet: Copier) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for Copier {

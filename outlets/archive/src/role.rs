@@ -12,7 +12,7 @@ use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{Follower, LogError, PAGE_EVENTS};
 use object_storage::{NotOpened, Open, Opening};
-use outlets::{LeasedRole, Outlet, until};
+use outlets::{AnyOutlet, LeasedRole, Outlet, until};
 use tokio::time::Instant;
 
 use crate::archive::Archive;
@@ -45,6 +45,12 @@ pub enum RoleError {
     Log(#[from] LogError),
     #[error("the archiver's thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+impl From<ArchiveOutlet> for AnyOutlet {
+    fn from(outlet: ArchiveOutlet) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for ArchiveOutlet {

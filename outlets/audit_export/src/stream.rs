@@ -7,7 +7,7 @@ use events::event::Recorded;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{Log, LogError};
-use outlets::{LeasedRole, Outlet};
+use outlets::{AnyOutlet, LeasedRole, Outlet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connection::{Connection, ConnectionError, Receiver};
@@ -39,6 +39,12 @@ pub enum StreamError {
     Source(#[from] SourceError),
     #[error("cannot read the log: {0}")]
     Log(#[from] LogError),
+}
+
+impl From<AuditStream> for AnyOutlet {
+    fn from(outlet: AuditStream) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for AuditStream {

@@ -6,7 +6,7 @@ use budget_alerts::{Delivery, DeliveryError, Webhook};
 use events_log::LogError;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
-use outlets::{LeasedRole, Outlet, RememberedFollower};
+use outlets::{AnyOutlet, LeasedRole, Outlet, RememberedFollower};
 use reqwest::Client;
 
 use crate::format::SiemFormat;
@@ -58,6 +58,12 @@ impl Batch {
         text.push('\n');
         self.bytes += text.len();
         self.lines.push(Line { position, text });
+    }
+}
+
+impl From<AuditWebhook> for AnyOutlet {
+    fn from(outlet: AuditWebhook) -> Self {
+        Self::of(outlet)
     }
 }
 

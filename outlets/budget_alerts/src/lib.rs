@@ -21,7 +21,7 @@ use events::time::Clock;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{LogError, PAGE_EVENTS};
-use outlets::{LeasedRole, Outlet, RememberedFollower};
+use outlets::{AnyOutlet, LeasedRole, Outlet, RememberedFollower};
 use reqwest::Client;
 
 pub use delivery::{Delivery, DeliveryError};
@@ -44,6 +44,12 @@ pub enum AlertsError {
     Unwritable { position: u64, why: CanonicalError },
     #[error("cannot read the log, or remember how far it was read: {0}")]
     Log(#[from] LogError),
+}
+
+impl From<BudgetAlerts> for AnyOutlet {
+    fn from(outlet: BudgetAlerts) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for BudgetAlerts {

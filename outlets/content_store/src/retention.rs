@@ -7,7 +7,7 @@ use events::ids::TenantId;
 use events_log::backoff::Backoff;
 use events_log::role::Role;
 use object_storage::StoreError;
-use outlets::{LeasedRole, Outlet};
+use outlets::{AnyOutlet, LeasedRole, Outlet};
 use tokio::time::{Instant, sleep};
 
 use crate::figures::ContentFigures;
@@ -33,6 +33,12 @@ pub struct ContentRetention {
     pub store: ContentStore,
     pub rules: RetentionRules,
     pub figures: ContentFigures,
+}
+
+impl From<ContentRetention> for AnyOutlet {
+    fn from(outlet: ContentRetention) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for ContentRetention {

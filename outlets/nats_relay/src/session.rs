@@ -8,7 +8,7 @@ use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{Lease, PAGE_EVENTS};
 use futures_util::StreamExt;
-use outlets::{LeasedRole, Outlet};
+use outlets::{AnyOutlet, LeasedRole, Outlet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::NatsRelay;
@@ -21,6 +21,12 @@ use crate::window::windows;
 
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(60);
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(5);
+
+impl From<NatsRelay> for AnyOutlet {
+    fn from(outlet: NatsRelay) -> Self {
+        Self::of(outlet)
+    }
+}
 
 impl Outlet for NatsRelay {
     const ROLE: Role = Role::Relay;

@@ -14,7 +14,7 @@ use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{Followed, Follower, LogError, PAGE_EVENTS};
 use object_storage::{NotOpened, Objects, Open, Opening};
-use outlets::{LeasedRole, Outlet, until};
+use outlets::{AnyOutlet, LeasedRole, Outlet, until};
 use reqwest::Client;
 use tlog::{
     EntryBundle, EntryBundleId, Hash, InvalidProof, RestoreError, SignedCheckpoint, TILE_WIDTH, Tree, TreeHead,
@@ -126,6 +126,12 @@ pub enum RoleError {
     Log(#[from] LogError),
     #[error("the publisher's thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+impl From<Publisher> for AnyOutlet {
+    fn from(outlet: Publisher) -> Self {
+        Self::of(outlet)
+    }
 }
 
 impl Outlet for Publisher {

@@ -25,6 +25,7 @@ mod tests;
 use std::sync::Arc;
 
 use events_log::LogError;
+use futures_util::future::BoxFuture;
 use prometheus::Registry;
 use shared_limits::CounterError;
 
@@ -51,7 +52,14 @@ pub struct SharedLimitsTask(Arc<SharedLimiter>);
 impl SharedLimiter {
     /// Connects to Redis, and finds out which nodes run. It also starts while Redis is away, but not if this node cannot use Redis while
     /// other nodes are connected to theirs.
-    pub async fn start(
+    pub fn start<'a>(
+        parts: SharedLimiterParts,
+        registry: &'a Registry,
+    ) -> BoxFuture<'a, Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError>> {
+        Box::pin(Self::started(parts, registry))
+    }
+
+    async fn started(
         parts: SharedLimiterParts,
         registry: &Registry,
     ) -> Result<(Arc<Self>, SharedLimitsTask), SharedLimitsError> {
@@ -76,7 +84,11 @@ impl SharedLimitsTask {
         self.0.end_start().await;
     }
 
-    pub async fn run(self) {
+    pub fn run(self) -> BoxFuture<'static, ()> {
+        Box::pin(self.run_until_dropped())
+    }
+
+    async fn run_until_dropped(self) {
         let limiter = self.0;
         let _disconnects = limiter.link.disconnect_on_drop();
         tokio::join!(

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use events::event::Chain;
 use events::ids::PartnerId;
+use futures_util::future::BoxFuture;
 use projections::tables::Tables;
 use shared_limits::CountReply;
 use tokio::sync::oneshot;
@@ -91,7 +92,19 @@ impl SharedLimiter {
     }
 
     /// Counts under the limits of one group after the other; what one of them refuses counts under none.
-    async fn count(self: &Arc<Self>, limits: &SharedLimits, demand: Demand) -> Result<Counted, LimitRefusal> {
+    fn count<'a>(
+        self: &'a Arc<Self>,
+        limits: &'a SharedLimits,
+        demand: Demand,
+    ) -> BoxFuture<'a, Result<Counted, LimitRefusal>> {
+        Box::pin(self.count_one_by_one(limits, demand))
+    }
+
+    async fn count_one_by_one(
+        self: &Arc<Self>,
+        limits: &SharedLimits,
+        demand: Demand,
+    ) -> Result<Counted, LimitRefusal> {
         let mut counted = Counted { counts: Vec::new(), at_micros: self.now_micros() };
         for (group, of_group) in limits.groups() {
             match self.count_in_group(limits, &group, of_group, demand).await {
