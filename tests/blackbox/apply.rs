@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::MockUpstream;
 
+use crate::cluster::nodes::Cluster;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::tenant::{NATIVE, made, text};
 
@@ -479,6 +480,42 @@ async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues(
     let other_kind = Files::with("providers:\n  - {name: p, kind: openai, base_url: https://api.example.com/v1}\n");
     let ended = apply(&gateway, &other_kind, &[]).must(2);
     assert!(ended.err.contains("providers[0].kind: cannot be changed: it is \"simulator\""), "{}", ended.err);
+}
+
+/// The last of several changes takes a slug that only the ledger knows to be taken.
+async fn must_make_all_or_none(gateway: &Gateway) {
+    let operator = gateway.operator();
+    let tenant =
+        |slug: &str| json!({ "method": "POST", "path": "/v1/admin/tenants", "body": { "name": "t", "slug": slug } });
+    made(operator, "/tenants", json!({ "name": "t", "slug": "taken" })).await;
+    let before = gateway.head().await;
+    let changes = json!({ "changes": [tenant("one"), tenant("two"), tenant("taken")] });
+    let refused = operator.post("/v1/admin/apply", &changes).await.must(409).json();
+    assert_eq!(refused["error"]["details"], json!({ "field": "slug", "change": 2 }));
+    assert_eq!(gateway.head().await, before);
+    let list = operator.get("/v1/admin/tenants?limit=1000").await.must(200).json();
+    let slugs: Vec<_> = list["items"].as_array().expect("a list").iter().map(|one| one["slug"].clone()).collect();
+    assert!(!slugs.contains(&json!("one")) && !slugs.contains(&json!("two")), "{slugs:?}");
+    let changes = json!({ "changes": [tenant("one"), tenant("two")] });
+    let applied = operator.post("/v1/admin/apply", &changes).await.must(200).json();
+    assert_eq!(applied["position"], json!(gateway.head().await));
+    let audit = format!("/v1/audit?resource=tenant/{}", text(&applied["changes"][1]["id"]));
+    assert_eq!(operator.get(&audit).await.must(200).json()["items"].as_array().map(Vec::len), Some(1));
+}
+
+/// Holds: admin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn several_changes_are_made_together_or_not_at_all_in_a_folder() {
+    let gateway = Gateway::start();
+    must_make_all_or_none(&gateway).await;
+    gateway.books().await;
+}
+
+/// Holds: admin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn several_changes_are_made_together_or_not_at_all_in_a_shared_ledger() {
+    let cluster = Cluster::start(&[]);
+    must_make_all_or_none(cluster.node(0)).await;
 }
 
 /// Holds: bin.apply
