@@ -460,18 +460,20 @@ async fn a_mistake_in_any_line_changes_nothing() {
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues() {
+async fn what_the_gateway_refuses_changes_nothing() {
     let gateway = Gateway::start();
     let files = Files::with(
         "partners:\n  - {slug: a, name: A}\n  - {slug: b, name: B}\ntenants:\n  - slug: t\n    name: T\n    content_policy: sealed\n",
     );
+    let before = gateway.head().await;
     let ended = apply(&gateway, &files, &[]).must(1);
     let says = "stopped at tenant default/t: the gateway at ";
     assert!(ended.err.contains("config.yaml:5: ") && ended.err.contains(says), "{}", ended.err);
-    assert!(ended.err.contains("2 of 3 changes were carried out"), "{}", ended.err);
+    assert!(ended.err.trim_end().ends_with("; nothing was changed; correct it and apply again"), "{}", ended.err);
+    assert_eq!(gateway.head().await, before);
     let mended = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("sealed", "digest");
     files.write("config.yaml", &mended);
-    assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 1 created, 0 changed, 2 unchanged");
+    assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 3 created, 0 changed, 0 unchanged");
     let other = json!({ "name": "A2", "slug": "c" });
     made(gateway.operator(), "/partners", other).await;
     assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "nothing to change: 3 unchanged");
