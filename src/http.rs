@@ -25,5 +25,5 @@ pub use grpc_routes::grpc_routes;
 pub use health::{Health, routes as health_routes};
 pub use open_door::OpenDoor;
 pub use openapi_json::{metrics_alone, published};
-pub use server::Server;
+pub use server::{RequestHandler, Server};
 pub use trusted_proxies::TrustedProxies;

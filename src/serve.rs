@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cli::apply::OwnGateway;
 use cli::arguments::ServeArgs;
 use cli::settings::setting::{ADMIN_KEY, GRPC_LISTEN, LISTEN, METRICS_LISTEN};
 use cli::settings::{Flags, ServeMode, Setting, WrongConfig};
@@ -40,7 +41,7 @@ use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone,
 use crate::in_flight::InFlight;
 use crate::server_process::{Signals, block_on_server};
 use crate::{logging, metrics};
-use applied_files::{FilesApplier, OwnGateway};
+use applied_files::FilesApplier;
 use engines::{check_data_folder, metrics_of, start_engines};
 use opened_door::{OpenedDoor, RunningCalls, open_door};
 use shutdown::{Running, shut_down};
@@ -149,6 +150,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         limits.end_start().await;
         serving.spawn(limits.run());
     }
+    let own_routes = applied_files::routes_behind(&door);
     serving.spawn(server.serve_at_most(connections_max, door, connection_threads.runtimes()));
     if let Err(error) = lock::publish_address(&config.data, &format!("http://{}", reachable(address))) {
         tracing::warn!(%error, "cannot write the address to the lock file: other commands will not find this gateway");
@@ -172,7 +174,8 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     welcome.lines().iter().for_each(|line| print_line(line));
     drop(tables);
     if let Some(applier) = applier {
-        let own = OwnGateway { url: format!("http://{}", reachable(address)), data: config.data.clone() };
+        let (url, data) = (format!("http://{}", reachable(address)), config.data.clone());
+        let own = OwnGateway { url, data, routes: own_routes };
         serving.spawn(applier.run(own));
     }
     let kept_imports = environment.kept_imports();

@@ -1,12 +1,12 @@
 //! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
-//! or nothing to do, also of a dry run; 1 stopped in the middle; 2 not begun: a mistake in a file, no gateway or no key.
+//! or nothing to do, also of a dry run; 1 refused, and nothing was changed; 2 not begun: a mistake in a file, no gateway or no key.
 //!
 //! - `files` and `yaml` read files as a tree that knows its lines (`mistake`). `kind` has the kinds of resources and what
 //!   tells them apart, `names` their names. `references` puts ids in place of names and back, where the schemas of bodies
 //!   have ids, with `conditions` for those in conditions of rules; `secret_source` says where a secret is.
 //! - `desired` checks what files ask for, `live` reads what the gateway has, and `plan` compares both. `between_resources`
 //!   finds what the gateway would refuse because of others (`model_names`: which model a name means), `warnings` what is
-//!   probably a mistake, and `carry_out` sends the changes; `report` and `text` show them.
+//!   probably a mistake, and `carry_out` sends the changes together; `report` and `text` show them.
 //! - `export` and `yaml_writer` write files, and `schema` makes their JSON Schema. `command::admin` has the normal form of a
 //!   body (`body_format.rs`), and checks it without a gateway.
 
@@ -33,18 +33,22 @@ mod warnings;
 mod yaml;
 mod yaml_writer;
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use command::admin::CHANGES_MAX;
 use command::admin::body_format::Body;
 use events::ids::RequestId;
 use events::time::{Clock, SystemClock};
 
 use super::gateway_access::{FOR_ADMINISTRATION, connect, of_operator};
 use super::gateway_client::GatewayClient;
+pub use super::gateway_client::OwnRoutes;
 use super::runtime::CommandRuntime;
 use super::{Failure, new_ids, print_error, print_line};
 use crate::arguments::{ApplyArgs, GatewayArgs};
 use crate::settings::{Flags, Label};
+use carry_out::NotApplied;
 use files::SourceFile;
 use kind::Kind;
 use mistake::{Mistake, in_order};
@@ -82,16 +86,24 @@ pub fn run(args: &ApplyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<
     Ok(())
 }
 
-/// Applies the files to the gateway at `url`, which has this data folder, with the operator's key, for as long as `may_go_on`. Returns
-/// what was done, in words.
+/// The gateway that this process is.
+#[derive(Clone)]
+pub struct OwnGateway {
+    /// Names it in errors.
+    pub url: String,
+    /// Its data folder, which may have its key.
+    pub data: PathBuf,
+    pub routes: OwnRoutes,
+}
+
+/// Applies the files with the operator's key, unless `may_go_on` says no before anything is changed. Returns what was done, in words.
 pub async fn apply_to(
-    url: &str,
-    data: &Path,
+    OwnGateway { url, data, routes }: &OwnGateway,
     files: &[SourceFile],
     prune: Option<&Label>,
     may_go_on: impl Fn() -> bool,
 ) -> Result<String, Failure> {
-    let gateway = of_operator(url, data)?;
+    let gateway = of_operator(url, data)?.through(Arc::clone(routes));
     let own_secrets = OwnSecrets { data, key: gateway.key() };
     let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, own_secrets };
     let Planned { plan, names, warnings } = planned(files, &gateway, &wanted).await?;
@@ -140,16 +152,26 @@ async fn carry_out(
     if plan.is_empty() {
         return Ok(format!("nothing to change: {} unchanged", plan.unchanged));
     }
+    if plan.len() > CHANGES_MAX {
+        let many = plan.len();
+        return Err(Failure::NotBegun(format!(
+            "nothing was changed: these are {many} changes, and a gateway makes at most {CHANGES_MAX} together: apply fewer files at a time"
+        )));
+    }
+    if !may_go_on() {
+        return Err(Failure::NotBegun("nothing was changed: another gateway applies its files now".to_owned()));
+    }
     let run = new_ids().make::<RequestId>().to_string();
-    match carry_out::carry_out(plan, gateway, &run, may_go_on).await {
+    match carry_out::carry_out(plan, gateway, &run).await {
         Ok(()) => Ok(format!("done: {}", report::done(plan))),
-        Err(stopped) => Err(Failure::Failed(format!(
-            "{}: {}; {} of {} changes were carried out; correct it and apply again",
-            report::stopped_at(stopped.at, names),
-            stopped.error,
-            stopped.done,
-            plan.len()
-        ))),
+        Err(NotApplied { at, error }) => {
+            let at = at.map(|change| format!("{}: ", report::stopped_at(change, names))).unwrap_or_default();
+            let outcome = match error.changed_nothing() {
+                true => "nothing was changed; correct it and apply again",
+                false => "whether the changes were made is unknown: apply again, which makes those that are missing",
+            };
+            Err(Failure::Failed(format!("{at}{error}; {outcome}")))
+        }
     }
 }
 

@@ -19,10 +19,12 @@ pub mod setup;
 
 mod addressed_provider;
 mod admin_context;
+mod apply;
 mod claimed_names;
 mod declaration;
 pub(crate) mod described;
 mod error;
+mod execution;
 mod field_type;
 mod field_values;
 mod fields;
@@ -32,6 +34,7 @@ mod names;
 pub(crate) mod recording;
 mod rejected;
 mod request;
+mod resource_kind;
 mod resources;
 mod routes;
 mod store;
@@ -40,9 +43,6 @@ use std::sync::Arc;
 
 use access_control::auth::hashing::KeyHasher;
 use events::event::StreamKind;
-use events::event::admin::{
-    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
-};
 use events::ids::IdMaker;
 use events::time::Clock;
 use events_log::Log;
@@ -54,8 +54,10 @@ use secrets::{KeyCheck, Vault};
 use crate::body::memory::BodyMemory;
 pub(crate) use addressed_provider::{AddressedProvider, Purpose};
 pub(crate) use admin_context::AdminContext;
+pub use apply::CHANGES_MAX;
 pub use claimed_names::ClaimedNames;
 pub use error::CommandError;
+pub(crate) use execution::{reply, wait_until_current, wait_until_in_force};
 pub use fields::FieldError;
 pub(crate) use fields::Fields;
 pub use import::{ImportQueue, Importer};
@@ -63,8 +65,8 @@ pub use rejected::{ReachedResource, RejectedResource};
 pub(crate) use request::AdminRequest;
 pub(crate) use resources::base_url;
 pub(crate) use resources::terms;
+pub(crate) use routes::changes_of;
 use routes::resource_routes;
-pub(crate) use routes::{changes_of, reply, wait_until_current, wait_until_in_force};
 
 /// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]
@@ -109,21 +111,22 @@ pub fn routes(state: AdminState) -> Api {
     let log_key_rotation =
         Api::of(Entrance::Administration).post("/v1/admin/log/key/rotate", log_key::rotate, log_key::described);
     Api::of(Entrance::Administration)
-        .merge(resource_routes::<Partner>())
-        .merge(resource_routes::<Tenant>())
-        .merge(resource_routes::<User>())
+        .post("/v1/admin/apply", apply::apply, apply::described)
+        .merge(resource_routes(&resource_kind::PARTNERS))
+        .merge(resource_routes(&resource_kind::TENANTS))
+        .merge(resource_routes(&resource_kind::USERS))
         .merge(changes_of(StreamKind::User, erasure))
-        .merge(resource_routes::<Team>())
-        .merge(resource_routes::<Key>())
+        .merge(resource_routes(&resource_kind::TEAMS))
+        .merge(resource_routes(&resource_kind::KEYS))
         .merge(changes_of(StreamKind::Key, rotation))
-        .merge(resource_routes::<Provider>())
-        .merge(resource_routes::<ProviderKey>())
-        .merge(resource_routes::<Model>())
-        .merge(resource_routes::<Price>())
+        .merge(resource_routes(&resource_kind::PROVIDERS))
+        .merge(resource_routes(&resource_kind::PROVIDER_KEYS))
+        .merge(resource_routes(&resource_kind::MODELS))
+        .merge(resource_routes(&resource_kind::PRICES))
         .merge(changes_of(StreamKind::Import, prices_import))
-        .merge(resource_routes::<Budget>())
-        .merge(resource_routes::<RateLimit>())
-        .merge(resource_routes::<AuditSearch>())
+        .merge(resource_routes(&resource_kind::BUDGETS))
+        .merge(resource_routes(&resource_kind::RATE_LIMITS))
+        .merge(resource_routes(&resource_kind::AUDIT_SEARCHES))
         .merge(changes_of(StreamKind::LogKey, log_key_rotation))
         .with_state(state)
 }

@@ -28,8 +28,8 @@ use super::recent_changes::RecentChanges;
 
 pub(super) use admit::AdmitRequest;
 pub use admit::Admitted;
-pub(super) use append::AppendChange;
-pub use append::{Append, Appended, Basis};
+pub(super) use append::AppendChanges;
+pub use append::{Append, AppendAllError, Appended, Basis};
 pub(super) use end::EndRequest;
 pub use end::EndedAt;
 pub use note::Note;

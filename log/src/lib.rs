@@ -107,7 +107,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::concurrency::QueryPermit;
 use crate::role::RoleStatus;
 use follow::TailBatch;
-use jobs::{AdmitRequest, AppendChange, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
+use jobs::{AdmitRequest, AppendChanges, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
 use lease::RolePlace;
 
 pub use engine::postgres::{
@@ -124,7 +124,7 @@ pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
 pub use inference_keys::InferenceKey;
-pub use jobs::{Admitted, Append, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
+pub use jobs::{Admitted, Append, AppendAllError, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lease::{Lease, LeaseHolder};
 pub use limit_sharing::{LimitSharing, LimitSharingSign};
 pub use lock::LOCK_FILE;
@@ -447,7 +447,13 @@ impl Log {
 
     /// Appends an administrative change with its side rows, all or nothing.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.submit(AppendChange(Box::new(append))).await
+        self.append_all(vec![append]).await.map_err(|refused| refused.error)
+    }
+
+    /// Appends administrative changes of different streams in their order, all or nothing. A reply that one of them keeps is one at
+    /// the position of its last event.
+    pub async fn append_all(&self, changes: Vec<Append>) -> Result<Appended, AppendAllError> {
+        self.submit(AppendChanges(changes)).await
     }
 
     /// Appends events to the ends of their streams, wherever these are.

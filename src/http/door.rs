@@ -152,7 +152,7 @@ impl Door {
                 self.parts.record_denied(&refusal, caller);
                 if entrance == Entrance::Administration {
                     let resource = response.extensions_mut().remove::<RejectedResource>();
-                    self.parts.record_rejected(&refusal, caller, &method, resource);
+                    self.parts.record_rejected(&refusal, caller, resource);
                 }
             }
             self.parts.responses.refused(area, &refusal);
@@ -292,12 +292,9 @@ impl DoorParts {
 
     /// Records that a rule refused a change of a resource, rolled up. If the caller reaches the resource, the record is about the
     /// resource's owners, as that of the change would be.
-    fn record_rejected(&self, refusal: &Refusal, caller: &Caller, method: &Method, resource: Option<RejectedResource>) {
-        let (Some(resource), Some(method)) = (resource, ChangeMethod::parse(method.as_str())) else { return };
-        if !is_rejection(refusal.code) {
-            return;
-        }
-        let RejectedResource { kind, reached } = resource;
+    fn record_rejected(&self, refusal: &Refusal, caller: &Caller, resource: Option<RejectedResource>) {
+        let Some(RejectedResource { kind, method, reached }) = resource else { return };
+        let Some(method) = ChangeMethod::parse(method.as_str()).filter(|_| is_rejection(refusal.code)) else { return };
         let (context, resource_id) = match reached {
             Some(reached) => (Context::about(caller.actor.clone(), reached.chain), Some(reached.id)),
             None => (caller.context(), None),

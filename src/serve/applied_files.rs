@@ -1,12 +1,15 @@
 //! Applies files of configuration while the gateway runs: at its start, at `SIGHUP`, and, if that is asked, whenever they change.
-//! It sends the gateway itself the requests that `ledgerway apply` sends, so that both do the same, on the record.
+//! It puts the requests that `ledgerway apply` sends through the door of this process, so that both do the same, on the record.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use axum::body::{Body, to_bytes};
 use cli::apply::files::{self, SourceFile};
+use cli::apply::{OwnGateway, OwnRoutes};
 use cli::{CommandRuntime, Failure, apply};
 use events_log::role::{Role, RoleStatus};
 use events_log::{Lease, Log};
@@ -16,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::config::AppliedFiles;
+use crate::http::{Door, RequestHandler};
 
 /// Between two looks at the files, and between two readings that have to agree.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -33,14 +37,6 @@ pub struct FilesApplier {
     log: Log,
     hangup: Signal,
     failing: IntGauge,
-}
-
-/// The gateway that the files are applied to: this one.
-#[derive(Clone)]
-pub struct OwnGateway {
-    pub url: String,
-    /// Its data folder, which may have its key.
-    pub data: PathBuf,
 }
 
 /// A failure that has been logged, and how long to wait before the next attempt.
@@ -145,15 +141,25 @@ impl LastFailure {
     }
 }
 
-fn apply_files(
-    settings: &AppliedFiles,
-    OwnGateway { url, data }: &OwnGateway,
-    may_go_on: &AtomicBool,
-) -> Result<String, Failure> {
+/// The routes behind a door, for requests of this process, which come from this machine.
+pub fn routes_behind(door: &Door) -> OwnRoutes {
+    let door = door.clone();
+    Arc::new(move |request| {
+        let answer = door.clone().answer(request.map(Body::from), Ipv4Addr::LOCALHOST.into());
+        Box::pin(async move {
+            let (parts, body) = answer.await.into_parts();
+            // Without its end, a body is no JSON, which is said where it is read.
+            let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+            http::Response::from_parts(parts, body.into())
+        })
+    })
+}
+
+fn apply_files(settings: &AppliedFiles, gateway: &OwnGateway, may_go_on: &AtomicBool) -> Result<String, Failure> {
     let files = read_twice(&settings.path)?;
     let may_go_on = || may_go_on.load(Ordering::Relaxed);
     let runtime = CommandRuntime::start()?;
-    let applied = runtime.block_on(apply::apply_to(url, data, &files, settings.prune.as_ref(), may_go_on));
+    let applied = runtime.block_on(apply::apply_to(gateway, &files, settings.prune.as_ref(), may_go_on));
     runtime.shut_down(Duration::ZERO);
     applied
 }

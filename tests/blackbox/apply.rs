@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::upstream::MockUpstream;
 
+use crate::cluster::nodes::Cluster;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
 use crate::tenant::{NATIVE, made, text};
 
@@ -459,18 +460,20 @@ async fn a_mistake_in_any_line_changes_nothing() {
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues() {
+async fn what_the_gateway_refuses_changes_nothing() {
     let gateway = Gateway::start();
     let files = Files::with(
         "partners:\n  - {slug: a, name: A}\n  - {slug: b, name: B}\ntenants:\n  - slug: t\n    name: T\n    content_policy: sealed\n",
     );
+    let before = gateway.head().await;
     let ended = apply(&gateway, &files, &[]).must(1);
     let says = "stopped at tenant default/t: the gateway at ";
     assert!(ended.err.contains("config.yaml:5: ") && ended.err.contains(says), "{}", ended.err);
-    assert!(ended.err.contains("2 of 3 changes were carried out"), "{}", ended.err);
+    assert!(ended.err.trim_end().ends_with("; nothing was changed; correct it and apply again"), "{}", ended.err);
+    assert_eq!(gateway.head().await, before);
     let mended = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("sealed", "digest");
     files.write("config.yaml", &mended);
-    assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 1 created, 0 changed, 2 unchanged");
+    assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 3 created, 0 changed, 0 unchanged");
     let other = json!({ "name": "A2", "slug": "c" });
     made(gateway.operator(), "/partners", other).await;
     assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "nothing to change: 3 unchanged");
@@ -479,6 +482,42 @@ async fn what_the_gateway_refuses_ends_the_run_there_and_the_next_one_continues(
     let other_kind = Files::with("providers:\n  - {name: p, kind: openai, base_url: https://api.example.com/v1}\n");
     let ended = apply(&gateway, &other_kind, &[]).must(2);
     assert!(ended.err.contains("providers[0].kind: cannot be changed: it is \"simulator\""), "{}", ended.err);
+}
+
+/// The last of several changes takes a slug that only the ledger knows to be taken.
+async fn must_make_all_or_none(gateway: &Gateway) {
+    let operator = gateway.operator();
+    let tenant =
+        |slug: &str| json!({ "method": "POST", "path": "/v1/admin/tenants", "body": { "name": "t", "slug": slug } });
+    made(operator, "/tenants", json!({ "name": "t", "slug": "taken" })).await;
+    let before = gateway.head().await;
+    let changes = json!({ "changes": [tenant("one"), tenant("two"), tenant("taken")] });
+    let refused = operator.post("/v1/admin/apply", &changes).await.must(409).json();
+    assert_eq!(refused["error"]["details"], json!({ "field": "slug", "change": 2 }));
+    assert_eq!(gateway.head().await, before);
+    let list = operator.get("/v1/admin/tenants?limit=1000").await.must(200).json();
+    let slugs: Vec<_> = list["items"].as_array().expect("a list").iter().map(|one| one["slug"].clone()).collect();
+    assert!(!slugs.contains(&json!("one")) && !slugs.contains(&json!("two")), "{slugs:?}");
+    let changes = json!({ "changes": [tenant("one"), tenant("two")] });
+    let applied = operator.post("/v1/admin/apply", &changes).await.must(200).json();
+    assert_eq!(applied["position"], json!(gateway.head().await));
+    let audit = format!("/v1/audit?resource=tenant/{}", text(&applied["changes"][1]["id"]));
+    assert_eq!(operator.get(&audit).await.must(200).json()["items"].as_array().map(Vec::len), Some(1));
+}
+
+/// Holds: admin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn several_changes_are_made_together_or_not_at_all_in_a_folder() {
+    let gateway = Gateway::start();
+    must_make_all_or_none(&gateway).await;
+    gateway.books().await;
+}
+
+/// Holds: admin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn several_changes_are_made_together_or_not_at_all_in_a_shared_ledger() {
+    let cluster = Cluster::start(&[]);
+    must_make_all_or_none(cluster.node(0)).await;
 }
 
 /// Holds: bin.apply

@@ -1,8 +1,6 @@
 //! Conditions of rules in files: `tenant_id("PARTNER/TENANT")` stands for the id of a tenant, with which a condition compares
 //! `tenant`. No condition of a gateway can call it, so it has no other meaning.
 
-use std::convert::Infallible;
-
 use events::ids::TenantId;
 
 /// The function that takes the name of a tenant.
@@ -48,10 +46,17 @@ pub fn with_ids(condition: &str, id_of: impl Fn(&str) -> Result<String, String>)
 
 /// A condition of a body as files have it. `name_of` has the name of a tenant's id. Errors: an id without a name.
 pub fn with_names(condition: &str, name_of: impl Fn(&str) -> Option<String>) -> Result<String, &str> {
-    replaced(condition, |written, id| {
-        let name = name_of(id).ok_or(id)?;
-        Ok(format!("{CALL}({})", quoted_as(written, &name)))
-    })
+    let mut named = String::with_capacity(condition.len());
+    for part in parts(condition) {
+        match part {
+            Part::Literal { written, plain: Some(id) } if is_tenant_id(id) => {
+                let name = name_of(id).ok_or(id)?;
+                named.extend([CALL, "(", &quoted_as(written, &name), ")"]);
+            }
+            Part::Literal { written: same, .. } | Part::Code(same) => named.push_str(same),
+        }
+    }
+    Ok(named)
 }
 
 /// The texts that a condition compares `tenant` with although they are no ids: by `==`, `!=`, or as items of a list that follows `in`. The empty
@@ -103,31 +108,12 @@ fn ends_with_tenant(code: &str) -> bool {
         .is_some_and(|before| !ends_in_name(before) && !before.trim_end().ends_with('.'))
 }
 
-/// A condition of a body with other ids of tenants: `new_id` has the id that takes the place of another one, if one does.
-pub fn with_new_ids(condition: &str, new_id: impl Fn(&str) -> Option<String>) -> String {
-    let new = |written: &str, id: &str| new_id(id).map_or_else(|| written.to_owned(), |new| quoted_as(written, &new));
-    let Ok(condition) = replaced(condition, |written, id| Ok::<_, Infallible>(new(written, id)));
-    condition
-}
-
 /// The ids of tenants that a condition of a body has.
 pub fn tenant_ids(condition: &str) -> impl Iterator<Item = &str> {
     parts(condition).into_iter().filter_map(|part| match part {
         Part::Literal { plain, .. } => plain.filter(|text| is_tenant_id(text)),
         Part::Code(_) => None,
     })
-}
-
-/// A condition with something else in place of each id of a tenant, which is asked for by how the id is written and by itself.
-fn replaced<'a, E>(condition: &'a str, other: impl Fn(&'a str, &'a str) -> Result<String, E>) -> Result<String, E> {
-    let mut replaced = String::with_capacity(condition.len());
-    for part in parts(condition) {
-        match part {
-            Part::Literal { written, plain: Some(id) } if is_tenant_id(id) => replaced.push_str(&other(written, id)?),
-            Part::Literal { written: same, .. } | Part::Code(same) => replaced.push_str(same),
-        }
-    }
-    Ok(replaced)
 }
 
 /// The code before a call that begins at its end, if it ends with one.
@@ -264,7 +250,6 @@ mod tests {
         ] {
             assert_eq!(with_ids(same, id_of).as_deref(), Ok(same));
             assert_eq!(with_names(same, name_of).as_deref(), Ok(same));
-            assert_eq!(with_new_ids(same, |_| None), same);
         }
     }
 
@@ -302,10 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn an_id_gives_way_to_a_new_one() {
+    fn the_ids_of_tenants_in_a_condition_are_found() {
         let condition = format!("tenant == \"{ACME}\" || tenant == '{OTHER}'");
         assert_eq!(tenant_ids(&condition).collect::<Vec<_>>(), [ACME, OTHER]);
-        let new = with_new_ids(&condition, |id| (id == ACME).then(|| "ten_new".to_owned()));
-        assert_eq!(new, format!("tenant == \"ten_new\" || tenant == '{OTHER}'"));
     }
 }

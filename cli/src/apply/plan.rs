@@ -164,7 +164,7 @@ impl Plan {
         before.chain(new_aliases.iter().map(Change::Step)).chain(last.into_iter().map(Change::Deletion))
     }
 
-    /// How many requests it takes.
+    /// How many changes it has.
     pub const fn len(&self) -> usize {
         self.steps.len() + self.deletions.len()
     }

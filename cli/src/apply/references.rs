@@ -111,20 +111,16 @@ impl FieldTree {
         self.fields.contains_key(field)
     }
 
-    pub fn field(&self, name: &str) -> &Self {
+    fn field(&self, name: &str) -> &Self {
         self.fields.get(name).unwrap_or(const { &Self::empty() })
     }
 
-    pub fn item(&self) -> &Self {
+    fn item(&self) -> &Self {
         self.items.as_deref().unwrap_or(const { &Self::empty() })
     }
 
     const fn empty() -> Self {
         Self { fields: BTreeMap::new(), items: None, text: TextForm::Whole }
-    }
-
-    pub const fn text(&self) -> TextForm {
-        self.text
     }
 }
 

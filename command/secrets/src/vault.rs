@@ -16,6 +16,7 @@
 //! does, offline), and wraps the check key of API keys instead of deriving it, so that this key survives such a replacement
 //! (ADR-0007).
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -106,15 +107,13 @@ struct Opened {
     secret: Option<Secret>,
 }
 
-/// A sealed secret that is not appended yet.
-pub struct Sealed {
-    pub rows: Vec<SideRow>,
-    /// Keep it until the rows are appended: no other sealing begins before.
-    pub permit: SealingPermit,
+/// Secrets that are sealed for one append. Keep it until that is done: from the first secret on, nobody else can create a data key.
+#[derive(Default)]
+pub struct Sealing {
+    permit: Option<OwnedMutexGuard<()>>,
+    /// The data keys by their scopes, which may not be stored yet.
+    ciphers: HashMap<String, XChaCha20Poly1305>,
 }
-
-/// The right to seal. Drop it after the append: until then nobody else can create a data key.
-pub struct SealingPermit(#[expect(dead_code, reason = "only held")] OwnedMutexGuard<()>);
 
 impl Vault {
     /// The vault of a node that serves all tenants.
@@ -292,20 +291,24 @@ impl Vault {
     }
 
     /// Seals the secret that becomes `generation`, the key's newest, under the data key of `owner` (`None` is the
-    /// platform), which it creates if there is none. Waits for the sealing before it to be appended.
+    /// platform), which it creates if there is none. Returns the rows to append. Waits for the sealings of others to be appended.
     pub async fn seal(
         &self,
+        sealing: &mut Sealing,
         owner: Option<TenantId>,
         key: impl Into<UpstreamKey>,
         generation: u32,
         secret: &Secret,
-    ) -> Result<Sealed, VaultError> {
-        let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
-        let permit = SealingPermit(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
+    ) -> Result<Vec<SideRow>, VaultError> {
+        if sealing.permit.is_none() {
+            let permit = timeout(SEALING_WAIT_MAX, Arc::clone(&self.sealing).lock_owned()).await;
+            sealing.permit = Some(permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?);
+        }
         let scope = owner.map_or_else(|| PLATFORM_SCOPE.to_owned(), |tenant| tenant.to_string());
-        let (cipher, key_rows) = match owner {
-            Some(tenant) => self.tenant_key_to_seal(tenant).await?,
-            None => self.platform_key_to_seal().await?,
+        let (cipher, key_rows) = match (sealing.ciphers.get(&scope), owner) {
+            (Some(cipher), _) => (cipher.clone(), Vec::new()),
+            (None, Some(tenant)) => self.tenant_key_to_seal(tenant).await?,
+            (None, None) => self.platform_key_to_seal().await?,
         };
         let subject = key.into().to_string();
         let context = secret_context(&scope, &subject, generation);
@@ -313,8 +316,9 @@ impl Vault {
         let sealed = sealed.ok_or_else(|| VaultError::Unsealable { subject: subject.clone() })?;
         // The old key may still be worth stealing: delete its row.
         let forget = SideRow::DropSealedSecret { subject: subject.clone() };
-        let row = SideRow::SealedSecret(SealedSecret { subject, key_scope: scope, generation, sealed });
-        Ok(Sealed { rows: key_rows.into_iter().chain([forget, row]).collect(), permit })
+        let row = SideRow::SealedSecret(SealedSecret { subject, key_scope: scope.clone(), generation, sealed });
+        sealing.ciphers.insert(scope, cipher);
+        Ok(key_rows.into_iter().chain([forget, row]).collect())
     }
 
     /// The platform's data key, and the row that stores a new one.

@@ -5,15 +5,18 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, User};
+use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, UpstreamKey, User};
 use events::event::{Chain, StreamKind};
 use events::ids::{PartnerId, ProviderId, TeamId, TenantId, UserId};
-use events_log::Basis;
+use events_log::{Basis, SideRow};
 use projections::caller::Caller;
 use projections::reach;
 use projections::tables::{Entry, Tables, TenantSettings};
+use secrets::Secret;
+use secrets::vault::Sealing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use super::AdminState;
 use super::field_values::FieldValues;
@@ -26,6 +29,8 @@ pub struct AdminContext<'a> {
     pub caller: Arc<Caller>,
     pub tables: Arc<Tables>,
     pub now: DateTime<Utc>,
+    /// What commands seal that are appended together. Drop it after the append.
+    pub sealing: Arc<Mutex<Sealing>>,
 }
 
 impl<'a> AdminContext<'a> {
@@ -34,10 +39,32 @@ impl<'a> AdminContext<'a> {
     ///
     /// Errors: the caller would no longer be authenticated, or may not administrate.
     pub fn new(admin: &'a AdminState, caller: &Arc<Caller>) -> Result<Self, CommandError> {
-        let (tables, now) = (admin.tables.load(), admin.clock.now());
+        Self::at(admin, caller, admin.tables.load(), Arc::default())
+    }
+
+    /// The context as of these tables.
+    pub fn at(
+        admin: &'a AdminState,
+        caller: &Arc<Caller>,
+        tables: Arc<Tables>,
+        sealing: Arc<Mutex<Sealing>>,
+    ) -> Result<Self, CommandError> {
+        let now = admin.clock.now();
         let caller = caller.refreshed(&tables, now).map_err(CommandError::NotPermitted)?;
         caller.require(Permission::AdminAccess).map_err(CommandError::NotPermitted)?;
-        Ok(Self { admin, caller, tables, now })
+        Ok(Self { admin, caller, tables, now, sealing })
+    }
+
+    /// Seals the key of a provider, as [`secrets::Vault::seal`] does: the rows to append.
+    pub async fn seal(
+        &self,
+        owner: Option<TenantId>,
+        key: impl Into<UpstreamKey>,
+        generation: u32,
+        secret: &Secret,
+    ) -> Result<Vec<SideRow>, CommandError> {
+        let sealing = &mut *self.sealing.lock().await;
+        Ok(self.admin.vault.seal(sealing, owner, key, generation, secret).await?)
     }
 
     /// The caller's right to the command, which must be unchanged when the command's events are appended.

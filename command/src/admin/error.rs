@@ -115,16 +115,25 @@ pub enum CommandError {
     NotShown { position: u64, error: LogError },
     #[error(transparent)]
     DeclarationMismatch(#[from] DeclarationMismatch),
+    /// The error of one of several changes, of which none was made.
+    #[error("{error}")]
+    InChange { at: usize, error: Box<Self> },
     /// A state that only a defect can lead to.
     #[error("{0}")]
     Defect(String),
 }
 
 impl CommandError {
+    /// The error itself, if it is one of several changes.
+    pub const fn of_change(&self) -> &Self {
+        if let Self::InChange { error, .. } = self { error } else { self }
+    }
+
     pub fn into_refusal(self) -> Refusal {
         let message = self.to_string();
         // No wildcard, so that a new variant must choose. What the operator must know of has its cause in the log.
         match self {
+            Self::InChange { at, error } => error.into_refusal().with("change", at),
             Self::Field(error) => Refusal::invalid(error.field, error.reason),
             Self::IdempotencyKeyMalformed(_) => Refusal::invalid(IDEMPOTENCY_HEADER.as_str(), message),
             Self::MediaType => Refusal::new(ErrorCode::UnsupportedMediaType, message),

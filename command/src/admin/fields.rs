@@ -50,10 +50,15 @@ pub struct Fields {
 impl Fields {
     /// Parses a request's body: a JSON object, bounded in depth, without U+0000 and without repeated fields.
     pub fn of_body(body: &[u8]) -> FieldResult<Self> {
+        Self::of_body_within(body, VALUES_MAX)
+    }
+
+    /// The same for a body that may have another number of values.
+    pub fn of_body_within(body: &[u8], values_max: usize) -> FieldResult<Self> {
         let wrong = |reason: &str| FieldError::new("", reason);
-        let value = plain_json::parse_unambiguous(body, VALUES_MAX).map_err(|ambiguous| match ambiguous {
+        let value = plain_json::parse_unambiguous(body, values_max).map_err(|ambiguous| match ambiguous {
             Ambiguous::RepeatedName => wrong("a field of the body is given twice"),
-            Ambiguous::TooManyValues => wrong(&format!("the body has more than {VALUES_MAX} values")),
+            Ambiguous::TooManyValues => wrong(&format!("the body has more than {values_max} values")),
             Ambiguous::Json(error) if error.is_eof() => wrong("the body ends in the middle of its JSON"),
             Ambiguous::Json(error) => {
                 wrong(&format!("the body is not JSON: line {}, column {}", error.line(), error.column()))

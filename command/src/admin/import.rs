@@ -22,11 +22,11 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::admin_context::AdminContext;
+use super::execution::{reply, stored_body};
 use super::fields::FieldError;
 use super::import_error::ImportError;
 use super::recording::Author;
 use super::request::AdminRequest;
-use super::routes::{reply, stored_body};
 use super::{AdminState, CommandError};
 
 pub use described::described;

@@ -11,8 +11,8 @@ use openapi::{Answer, Operation};
 use serde_json::{Value, json};
 
 use super::admin_context::AdminContext;
+use super::execution::{ATTEMPTS_MAX, reply, stored_body, wait_until_current, wait_until_in_force};
 use super::request::AdminRequest;
-use super::routes::{ATTEMPTS_MAX, reply, stored_body, wait_until_current, wait_until_in_force};
 use super::{AdminState, CommandError, described};
 
 const PLATFORM_ONLY: &str = "only the platform may rotate the key of the published log";

@@ -69,18 +69,17 @@ async fn record_one<R: Rules>(log: Log, author: Author, step: Step<R>) -> Result
             (Loaded::<R>::absent(made.id()), Command::Create(made), claim)
         }
         Step::Change(state) => {
-            let loaded = Loaded::<R>::read(&log, state.id(), None).await?;
+            let loaded = Loaded::<R>::read(&log, state.id()).await?;
             let state = state.validated().map_err(|error| CommandError::of_rule(R::KIND, error))?;
             (loaded, Command::Record(Change::changed(state).into()), None)
         }
         Step::End(state) => {
-            (Loaded::<R>::read(&log, state.id(), None).await?, Command::End, state.claim().map(|_| release(state.id())))
+            (Loaded::<R>::read(&log, state.id()).await?, Command::End, state.claim().map(|_| release(state.id())))
         }
     };
     let events = loaded.handle(command).await?;
     let Author { context, basis } = author;
-    let mut append = Append { basis, ..loaded.append_of(events, context) };
+    let mut append = Append { basis, ..loaded.stored.append_of(events, context) };
     append.side.extend(side);
-    let written = loaded.write(&log, append).await;
-    written.map(|loaded| loaded.position).map_err(|error| CommandError::of_append(R::KIND, error))
+    loaded.write(&log, append).await.map_err(|error| CommandError::of_append(R::KIND, error))
 }

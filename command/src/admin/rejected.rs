@@ -8,11 +8,14 @@ use axum::middleware::Next;
 use axum::response::Response;
 use events::event::{Chain, StreamKind};
 use events::refusal::Refusal;
+use http::Method;
 
 /// The resource of a refused change. A response extension next to its [`Refusal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedResource {
     pub kind: StreamKind,
+    /// The method of the change.
+    pub method: Method,
     /// `None` if the path names no resource, or none that the caller reaches.
     pub reached: Option<ReachedResource>,
 }
@@ -34,16 +37,19 @@ impl NotedResource {
     pub(crate) fn reached(&self, id: impl std::fmt::Display, chain: Chain) {
         self.0.get_or_init(|| ReachedResource { id: id.to_string(), chain });
     }
+
+    pub(crate) fn rejected(&self, kind: StreamKind, method: Method) -> RejectedResource {
+        RejectedResource { kind, method, reached: self.0.get().cloned() }
+    }
 }
 
 /// Middleware of the routes that change resources of a kind.
 pub(crate) async fn noted(kind: StreamKind, mut request: Request, next: Next) -> Response {
-    let resource = NotedResource::default();
+    let (resource, method) = (NotedResource::default(), request.method().clone());
     request.extensions_mut().insert(resource.clone());
     let mut response = next.run(request).await;
     if response.extensions().get::<Refusal>().is_some() {
-        let reached = resource.0.get().cloned();
-        response.extensions_mut().insert(RejectedResource { kind, reached });
+        response.extensions_mut().insert(resource.rejected(kind, method));
     }
     response
 }

@@ -80,6 +80,11 @@ impl AdminRequest {
         Fields::of_body(if self.has_no_fields { b"{}" } else { &self.body.bytes })
     }
 
+    /// The fields of a body that may have so many values.
+    pub fn fields_within(&self, values_max: usize) -> Result<Fields, FieldError> {
+        Fields::of_body_within(&self.body.bytes, values_max)
+    }
+
     /// The body as it was sent.
     pub fn bytes(&self) -> Bytes {
         self.body.bytes.clone()

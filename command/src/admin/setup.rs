@@ -17,10 +17,10 @@ use futures_util::future::BoxFuture;
 use secrets::{Secret, SecretFileError, file};
 
 use super::AdminState;
+use super::execution::wait_until_in_force;
 use super::lifecycle::{Command, Rules};
 use super::resources::issue_secret;
 use super::resources::person::digest;
-use super::routes::wait_until_in_force;
 use super::store::Loaded;
 use crate::admin::error::CommandError;
 
@@ -300,7 +300,6 @@ async fn record<R: Rules>(
     let mut absent = Loaded::<R>::absent(made.id());
     let side = side.into_iter().chain(made.claim()).collect();
     let events = absent.handle(Command::Create(made)).await?;
-    let append = Append { side, ..absent.append_of(events, Context::about(ACTOR, chain)) };
-    let written = absent.write(log, append).await;
-    written.map(|loaded| loaded.position).map_err(|error| CommandError::of_append(R::KIND, error))
+    let append = Append { side, ..absent.stored.append_of(events, Context::about(ACTOR, chain)) };
+    absent.write(log, append).await.map_err(|error| CommandError::of_append(R::KIND, error))
 }

@@ -1,23 +1,73 @@
-//! Loads and saves aggregates: folds the last events of a stream, handles a command, and appends its events, provided that the
-//! stream has not changed meanwhile.
+//! Loads and saves aggregates: reads the last events of a stream, folds them, handles a command, and appends its events, provided
+//! that the stream has not changed meanwhile.
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use events::event::{Context, Event, Recorded, Stream};
-use events_log::{Append, AppendError, Log};
+use events::event::{Context, Event, Recorded, Stream, StreamKind};
+use events_log::{Append, AppendError, Appended, Log};
 use projections::resource::Lifetime;
 
 use super::lifecycle::{Command, Fact, Lifecycle, Rules};
 use crate::admin::error::CommandError;
 
+/// The stream of a resource, with its last event of each type: a change carries the whole state, so no earlier one matters.
+#[derive(Clone, Debug)]
+pub struct StoredStream {
+    pub stream: Stream,
+    /// In their order; empty if the resource does not exist.
+    pub events: Vec<Recorded>,
+}
+
+impl StoredStream {
+    /// The stream of a resource that does not exist yet.
+    pub fn absent(kind: StreamKind, id: impl std::fmt::Display) -> Self {
+        Self { stream: Stream::new(kind, id), events: Vec::new() }
+    }
+
+    /// The stream at `position`; `None` means now.
+    pub async fn read(log: &Log, stream: Stream, position: Option<u64>) -> Result<Self, CommandError> {
+        Ok(Self::read_all(log, vec![stream], position).await?.remove(0))
+    }
+
+    /// The streams at `position`, in the same order.
+    pub async fn read_all(log: &Log, streams: Vec<Stream>, position: Option<u64>) -> Result<Vec<Self>, CommandError> {
+        let read = log.read(move |reader| {
+            let one = |stream| Ok(Self { events: reader.last_of_each_type(&stream, position)?, stream });
+            streams.into_iter().map(one).collect()
+        });
+        Ok(read.await?)
+    }
+
+    /// The log position of its last event; 0 if there is none.
+    pub fn position(&self) -> u64 {
+        self.events.last().map_or(0, |last| last.position)
+    }
+
+    fn sequence(&self) -> u64 {
+        self.events.last().map_or(0, |last| last.sequence)
+    }
+
+    /// The append of these events alone, if the stream has not changed meanwhile.
+    pub fn append_of(&self, events: Vec<Event>, context: Context) -> Append {
+        Append::new(self.stream.clone(), self.sequence(), events, context)
+    }
+
+    /// Adds events that were appended, as the log has them. Returns how many.
+    pub fn extend(&mut self, events: Vec<Event>, context: &Context, appended: Appended) -> u64 {
+        let count = events.len() as u64;
+        for (position, event) in (appended.first..).zip(events) {
+            let (stream, sequence, recorded_at) = (self.stream.clone(), self.sequence() + 1, appended.recorded_at);
+            self.events.push(Recorded { position, recorded_at, stream, sequence, context: context.clone(), event });
+        }
+        count
+    }
+}
+
 /// An aggregate that was loaded from the log.
 #[derive(Debug)]
 pub struct Loaded<R: Rules> {
     pub lifecycle: Lifecycle<R>,
-    stream: Stream,
-    sequence: u64,
-    /// The log position of its last event; 0 if it does not exist.
-    pub position: u64,
+    pub stored: StoredStream,
     /// `None` if it does not exist.
     pub lifetime: Option<Lifetime>,
 }
@@ -25,32 +75,32 @@ pub struct Loaded<R: Rules> {
 impl<R: Rules> Loaded<R> {
     /// An aggregate that does not exist yet.
     pub fn absent(id: impl std::fmt::Display) -> Self {
-        let stream = Stream::new(R::KIND, id);
-        Self { lifecycle: Lifecycle::Absent, stream, sequence: 0, position: 0, lifetime: None }
+        Self { lifecycle: Lifecycle::Absent, stored: StoredStream::absent(R::KIND, id), lifetime: None }
     }
 
-    /// The aggregate at `position`; `None` means now. It is folded from the last event of each type: a change carries the
-    /// whole state, so no earlier one matters.
-    /// Errors: the log cannot be read; the stream has an event of another kind.
-    pub async fn read(log: &Log, id: impl std::fmt::Display, position: Option<u64>) -> Result<Self, CommandError> {
-        let mut loaded = Self::absent(id);
-        let stream = loaded.stream.clone();
-        for recorded in log.read(move |reader| reader.last_of_each_type(&stream, position)).await? {
-            let Recorded { position, recorded_at, sequence, event, .. } = recorded;
-            let fact = Fact::of(R::KIND, event).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
-            loaded.lifecycle.apply(fact);
-            (loaded.sequence, loaded.position) = (sequence, position);
-            loaded.lifetime = Some(loaded.lifetime_at(recorded_at));
+    /// The aggregate after the events of its stream.
+    ///
+    /// Errors: the stream has an event of another kind.
+    pub fn of(stored: StoredStream) -> Result<Self, CommandError> {
+        let (mut lifecycle, mut lifetime) = (Lifecycle::<R>::Absent, None);
+        for Recorded { recorded_at, event, .. } in &stored.events {
+            let fact = Fact::of(R::KIND, event.clone()).map_err(|foreign| CommandError::Defect(foreign.to_string()))?;
+            lifecycle.apply(fact);
+            let Lifetime { created_at, ended_at } =
+                lifetime.unwrap_or(Lifetime { created_at: *recorded_at, ended_at: None });
+            let ended = matches!(lifecycle, Lifecycle::Ended(_));
+            lifetime = Some(Lifetime { created_at, ended_at: ended.then_some(ended_at.unwrap_or(*recorded_at)) });
         }
-        Ok(loaded)
+        Ok(Self { lifecycle, stored, lifetime })
     }
 
-    /// The lifetime after an event of this time.
-    fn lifetime_at(&self, recorded_at: chrono::DateTime<chrono::Utc>) -> Lifetime {
-        let created_at = self.lifetime.map_or(recorded_at, |lifetime| lifetime.created_at);
-        let ended_before = self.lifetime.and_then(|lifetime| lifetime.ended_at);
-        let ended = matches!(self.lifecycle, Lifecycle::Ended(_));
-        Lifetime { created_at, ended_at: ended.then_some(ended_before.unwrap_or(recorded_at)) }
+    /// The state of an aggregate that exists, also after its end.
+    pub fn state(&self) -> Result<&R::State, CommandError> {
+        self.lifecycle.state().ok_or(CommandError::NotFound { kind: R::KIND })
+    }
+
+    pub async fn read(log: &Log, id: impl std::fmt::Display) -> Result<Self, CommandError> {
+        Self::of(StoredStream::read(log, Stream::new(R::KIND, id), None).await?)
     }
 
     /// Handles the command: the events to append, or none if it changes nothing.
@@ -61,20 +111,8 @@ impl<R: Rules> Loaded<R> {
         Ok(sink.collect().await.into_iter().map(|Fact(fact)| fact.into()).collect())
     }
 
-    /// The append of these events alone, if the stream has not changed meanwhile.
-    pub fn append_of(&self, events: Vec<Event>, context: Context) -> Append {
-        Append::new(self.stream.clone(), self.sequence, events, context)
-    }
-
-    /// Appends the events that `handle` returned; nothing if there are none.
-    pub async fn write(mut self, log: &Log, append: Append) -> Result<Self, AppendError> {
-        if append.events.is_empty() {
-            return Ok(self);
-        }
-        let appended = log.append(append).await?;
-        self.sequence += appended.last - appended.first + 1;
-        self.position = appended.last;
-        self.lifetime = Some(self.lifetime_at(appended.recorded_at));
-        Ok(self)
+    /// Appends the events that `handle` returned; nothing if there are none. Returns the position of the aggregate's last event.
+    pub async fn write(&self, log: &Log, append: Append) -> Result<u64, AppendError> {
+        if append.events.is_empty() { Ok(self.stored.position()) } else { Ok(log.append(append).await?.last) }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the write side over a real log in a temporary folder.
 
 mod aggregates;
+mod apply;
 mod authentication;
 mod described;
 mod ending;

@@ -1,4 +1,6 @@
-//! An administrative change: events of one stream and their side rows, appended together.
+//! Administrative changes: events of one stream and their side rows each, appended together or not at all.
+
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use events::event::{Context, Event, Resource, Stream};
@@ -6,7 +8,7 @@ use events::ledger::{Balances, Emitted};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
 use crate::facts::{Facts, WantedFacts};
-use crate::{AppendError, Idempotency, Name, SideRow, StoredReply};
+use crate::{AppendError, Idempotency, LogError, Name, SideRow, StoredReply};
 
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -46,45 +48,43 @@ pub struct Appended {
     pub recorded_at: DateTime<Utc>,
 }
 
-pub(crate) struct AppendChange(pub(crate) Box<Append>);
+/// One of several changes could not be appended, so none was.
+#[derive(Debug, thiserror::Error)]
+#[error("change {at}: {error}")]
+pub struct AppendAllError {
+    /// Its index among the changes. It means nothing if the log is unavailable.
+    pub at: usize,
+    pub error: AppendError,
+}
 
-impl JobKind for AppendChange {
+impl From<LogError> for AppendAllError {
+    fn from(error: LogError) -> Self {
+        Self { at: 0, error: error.into() }
+    }
+}
+
+/// Changes of different streams. Names are claimed and released in their order.
+pub(crate) struct AppendChanges(pub(crate) Vec<Append>);
+
+impl JobKind for AppendChanges {
     type Decided = Appended;
     type Answer = Appended;
-    type Error = AppendError;
+    type Error = AppendAllError;
 
     fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
-        let Append { stream, side, idempotency, basis, .. } = &*self.0;
-        wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
-        wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
-        wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
-        wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
+        for Append { stream, side, idempotency, basis, .. } in &self.0 {
+            wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
+            wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
+            wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
+            wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
+        }
     }
 
-    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Appended, AppendError> {
-        let append = &*self.0;
-        check(append, batch.facts)?;
+    fn decide(&self, batch: &mut OpenBatch<'_>) -> Result<Appended, AppendAllError> {
+        check(&self.0, batch.facts)?;
         let first = batch.draft.position() + 1;
-        for (sequence, event) in (append.expected_sequence + 1..).zip(&append.events) {
-            let emitted =
-                Emitted { stream: append.stream.clone(), context: append.context.clone(), event: event.clone() };
-            let position = batch.draft.record(batch.facts, emitted, sequence);
-            if let Event::Resource(Resource::Budget(change)) = event {
-                batch.balances.fold_budget(change, position, batch.now);
-            }
-        }
-        for row in &append.side {
-            batch.facts.apply_row(row);
-            batch.draft.side.push(row.clone());
-        }
-        let last = batch.draft.position();
-        if let Some(idempotency) = &append.idempotency {
-            let Idempotency { fingerprint, status, body, .. } = idempotency.clone();
-            let (key, reply) = (idempotency.reply_key(), StoredReply { fingerprint, status, body, position: last });
-            batch.facts.replies.insert(key.clone(), Some(reply.clone()));
-            batch.draft.replies.push((key, reply));
-        }
-        Ok(Appended { first, last, recorded_at: batch.now })
+        self.0.iter().for_each(|append| record(append, batch));
+        Ok(Appended { first, last: batch.draft.position(), recorded_at: batch.now })
     }
 
     fn answer(self, appended: Appended, _batch: &RecordedBatch<'_>) -> Reply<Self> {
@@ -92,14 +92,58 @@ impl JobKind for AppendChange {
     }
 }
 
-/// Refuses a change that conflicts with the log, before anything is added to the draft.
-fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
+fn record(append: &Append, batch: &mut OpenBatch<'_>) {
+    for (sequence, event) in (append.expected_sequence + 1..).zip(&append.events) {
+        let emitted = Emitted { stream: append.stream.clone(), context: append.context.clone(), event: event.clone() };
+        let position = batch.draft.record(batch.facts, emitted, sequence);
+        if let Event::Resource(Resource::Budget(change)) = event {
+            batch.balances.fold_budget(change, position, batch.now);
+        }
+    }
+    for row in &append.side {
+        batch.facts.apply_row(row);
+        batch.draft.side.push(row.clone());
+    }
+    if let Some(idempotency) = &append.idempotency {
+        let Idempotency { fingerprint, status, body, .. } = idempotency.clone();
+        let position = batch.draft.position();
+        let (key, reply) = (idempotency.reply_key(), StoredReply { fingerprint, status, body, position });
+        batch.facts.replies.insert(key.clone(), Some(reply.clone()));
+        batch.draft.replies.push((key, reply));
+    }
+}
+
+/// Refuses changes of which one conflicts with the log, or with those before it, before anything is added to the draft. A repeated
+/// request is told before all else: its own first attempt is what it would conflict with.
+fn check(changes: &[Append], facts: &Facts) -> Result<(), AppendAllError> {
+    let at = |at| move |error| AppendAllError { at, error };
+    for (index, append) in changes.iter().enumerate() {
+        check_reply(append, facts).map_err(at(index))?;
+    }
+    let (mut streams, mut so_far) = (HashSet::new(), Facts { catalogue: facts.catalogue, ..Facts::default() });
+    for (name, _) in changes.iter().flat_map(|append| &append.side).filter_map(claimed_name) {
+        so_far.names.insert(name.clone(), facts.owner(name)?.map(str::to_owned));
+    }
+    for (index, append) in changes.iter().enumerate() {
+        // The second of two changes of a stream was not decided on the first.
+        let is_first = streams.insert(&append.stream);
+        let checked = if is_first { check_streams(append, facts) } else { Err(AppendError::OptimisticLock) };
+        checked.and_then(|()| check_rows(append, &mut so_far)).map_err(at(index))?;
+    }
+    Ok(())
+}
+
+fn check_reply(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     if let Some(idempotency) = &append.idempotency
         && let Some(stored) = facts.reply(&idempotency.reply_key())?
     {
         let is_same = stored.fingerprint == idempotency.fingerprint;
         return Err(if is_same { AppendError::Replayed(stored.clone()) } else { AppendError::IdempotencyKeyReused });
     }
+    Ok(())
+}
+
+fn check_streams(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     if facts.stream(&append.stream)?.sequence != append.expected_sequence {
         return Err(AppendError::OptimisticLock);
     }
@@ -109,15 +153,25 @@ fn check(append: &Append, facts: &Facts) -> Result<(), AppendError> {
             return Err(AppendError::Outdated { position });
         }
     }
-    for replaces in append.side.iter().filter_map(replaced_catalogue) {
-        if facts.catalogue()? != replaces {
+    Ok(())
+}
+
+/// Checks the rows one by one: each finds names as those before it leave them.
+fn check_rows(append: &Append, so_far: &mut Facts) -> Result<(), AppendError> {
+    for row in &append.side {
+        if let Some(replaces) = replaced_catalogue(row)
+            && so_far.catalogue()? != replaces
+        {
             return Err(AppendError::OptimisticLock);
         }
+        if let Some((name, owner)) = claimed_name(row)
+            && so_far.owner(name)?.is_some_and(|other| other != owner)
+        {
+            return Err(AppendError::NameTaken { kind: name.kind, name: name.name.clone() });
+        }
+        so_far.apply_row(row);
     }
-    append.side.iter().filter_map(claimed_name).try_for_each(|(name, owner)| match facts.owner(name)? {
-        Some(other) if other != owner => Err(AppendError::NameTaken { kind: name.kind, name: name.name.clone() }),
-        _ => Ok(()),
-    })
+    Ok(())
 }
 
 /// The name that a row claims, and its owner.

@@ -3,7 +3,7 @@
 use events::event::admin::Scope;
 use events::event::{Stream, StreamKind};
 use events::time::Period;
-use events_log::{AppendError, Basis, Idempotency, Name, SideRow};
+use events_log::{Append, AppendAllError, AppendError, Basis, Idempotency, Log, Name, SideRow};
 
 use crate::facts::{append, budget, clock, id, opened};
 use crate::log_steps::{everything, must_be_whole};
@@ -14,6 +14,8 @@ on_both_engines! {
     a_repeat_answers_the_same_and_other_content_is_refused,
     a_decision_is_refused_where_what_it_rests_on_has_moved_on,
     a_name_is_taken_until_its_owner_lets_go,
+    several_changes_are_appended_together_or_not_at_all,
+    changes_that_are_appended_together_see_the_names_of_those_before_them,
 }
 
 async fn a_conflict_answers_its_own_job_and_leaves_the_batch_alone(test_log: TestLog) {
@@ -95,4 +97,84 @@ async fn a_name_is_taken_until_its_owner_lets_go(test_log: TestLog) {
     assert!(matches!(log.append(claim(2, 0, name("two"))).await, Err(AppendError::NameTaken { .. })));
     log.append(claim(1, 1, SideRow::ReleaseNames { owner: "one".to_owned() })).await.expect("let go");
     log.append(claim(2, 0, name("two"))).await.expect("the name is free again");
+}
+
+fn opening(number: u128, before: u64, side: Vec<SideRow>) -> Append {
+    let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+    Append { side, ..append(StreamKind::Budget, id(number), before, event) }
+}
+
+fn named(name: &str, owner: u128) -> SideRow {
+    let name = Name { kind: StreamKind::Model, scope: "shared".to_owned(), name: name.to_owned() };
+    SideRow::ClaimName { name, owner: owner.to_string() }
+}
+
+fn released(owner: u128) -> SideRow {
+    SideRow::ReleaseNames { owner: owner.to_string() }
+}
+
+fn kept(key: &str) -> Option<Idempotency> {
+    let (scope, key, body) = ("operator".to_owned(), key.to_owned(), "{}".to_owned());
+    Some(Idempotency { scope, key, fingerprint: [1; 32], status: 200, body })
+}
+
+async fn must_refuse(log: &Log, changes: Vec<Append>, at: usize) -> AppendError {
+    let head = log.head().position;
+    let AppendAllError { at: refused, error } = log.append_all(changes).await.expect_err("one of them conflicts");
+    assert_eq!((refused, log.head().position), (at, head), "{error}");
+    error
+}
+
+async fn several_changes_are_appended_together_or_not_at_all(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    let three = |last: Append| vec![opening(1, 0, vec![named("a", 1)]), opening(2, 0, vec![named("b", 2)]), last];
+    log.append(opening(3, 0, vec![named("c", 3)])).await.expect("the first change");
+    let error = must_refuse(&log, three(opening(3, 0, Vec::new())), 2).await;
+    assert!(matches!(error, AppendError::OptimisticLock), "{error}");
+    let error = must_refuse(&log, three(opening(4, 0, vec![named("c", 4)])), 2).await;
+    assert!(matches!(error, AppendError::NameTaken { .. }), "{error}");
+    let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(3));
+    let basis = Basis { streams: vec![stream], known_until: 0 };
+    let error = must_refuse(&log, three(Append { basis, ..opening(4, 0, Vec::new()) }), 2).await;
+    assert!(matches!(error, AppendError::Outdated { position: 1 }), "{error}");
+    let error = must_refuse(&log, three(opening(1, 1, Vec::new())), 2).await;
+    assert!(matches!(error, AppendError::OptimisticLock), "a stream twice: {error}");
+
+    // No row of those that were refused is left either, and a repeat is answered by what the first attempt recorded.
+    let whole = || three(Append { idempotency: kept("all"), ..opening(3, 1, Vec::new()) });
+    let appended = log.append_all(whole()).await.expect("nothing conflicts");
+    assert_eq!((appended.first, appended.last), (2, 4));
+    match must_refuse(&log, whole(), 2).await {
+        AppendError::Replayed(reply) => assert_eq!(reply.position, 4),
+        other => panic!("a repeat became {other}"),
+    }
+    let recorded = everything(&log);
+    assert!(recorded.iter().all(|event| event.recorded_at == appended.recorded_at || event.position == 1));
+    must_be_whole(&recorded);
+}
+
+async fn changes_that_are_appended_together_see_the_names_of_those_before_them(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    log.append(opening(1, 0, vec![named("a", 1)])).await.expect("the name is free");
+    let error =
+        must_refuse(&log, vec![opening(2, 0, vec![named("b", 2)]), opening(3, 0, vec![named("b", 3)])], 1).await;
+    assert!(matches!(error, AppendError::NameTaken { .. }), "{error}");
+    let early = vec![opening(2, 0, vec![named("a", 2)]), opening(1, 1, vec![released(1)])];
+    assert!(matches!(must_refuse(&log, early, 0).await, AppendError::NameTaken { .. }));
+    // Two swap their names by way of a third.
+    log.append(opening(2, 0, vec![named("b", 2)])).await.expect("the name is free");
+    let swap = vec![
+        opening(1, 1, vec![released(1)]),
+        opening(2, 1, vec![released(2), named("a", 2)]),
+        opening(3, 0, vec![named("b", 3)]),
+    ];
+    log.append_all(swap).await.expect("each name was let go before");
+    for (taken, owner) in [("a", 2), ("b", 3)] {
+        let error = must_refuse(&log, vec![opening(9, 0, vec![named(taken, 9)])], 0).await;
+        assert!(matches!(error, AppendError::NameTaken { .. }), "{taken}");
+        let own = if owner == 2 { opening(2, 2, vec![named(taken, 2)]) } else { opening(3, 1, vec![named(taken, 3)]) };
+        log.append(own).await.expect("its owner may claim it again");
+    }
 }

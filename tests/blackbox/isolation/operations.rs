@@ -26,8 +26,8 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// Query parameters that choose a part or a form of what may be seen, and name nothing.
 const HARMLESS: [&str; 7] = ["limit", "min_position", "as_of", "include_ended", "cursor", "format", "totals"];
 /// Fields that name what is somebody's.
-const REFERENCES: [&str; 8] =
-    ["partner_id", "tenant_id", "user_id", "user_ids", "provider_id", "scope", "targets", "roles"];
+const REFERENCES: [&str; 9] =
+    ["partner_id", "tenant_id", "user_id", "user_ids", "provider_id", "scope", "targets", "roles", "changes"];
 
 pub fn all_of(document: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
@@ -236,6 +236,7 @@ impl Operation {
                 json!([{ "role": "auditor", "scope": { "partner_id": of.partner } }]),
             ],
             "targets" => vec![target],
+            "changes" => changes_of(of),
             "rules" => vec![json!([{ "when": "true", "strategy": "cost" }])],
             "request" => vec![json!({ "messages": [{ "role": "user", "content": "hello" }] })],
             "kind" => vec![json!("simulator")],
@@ -304,6 +305,32 @@ impl Operation {
             other => panic!("{} {}: what is {other:?}? Say here how a stranger would fill it", self.method, self.path),
         }
     }
+}
+
+/// Lists of changes that each have one of what is the house's.
+fn changes_of(house: &House) -> Vec<Value> {
+    let creates =
+        |path: &str, body: Value| json!({ "method": "POST", "path": format!("/v1/admin/{path}"), "body": body });
+    let of_house = [
+        ("tenants", &house.tenant),
+        ("users", &house.user),
+        ("teams", &house.team),
+        ("providers", &house.provider),
+        ("provider-keys", &house.provider_key),
+        ("models", &house.model),
+        ("prices", &house.price),
+        ("budgets", &house.budget),
+        ("rate-limits", &house.limit),
+        ("audit-searches", &house.search),
+    ];
+    let on_house = of_house.into_iter().flat_map(|(path, id)| {
+        ["PATCH", "DELETE"].map(|method| json!({ "method": method, "path": format!("/v1/admin/{path}/{id}") }))
+    });
+    let naming_house = [
+        creates("users", json!({ "tenant_id": house.tenant, "name": "spy" })),
+        creates("budgets", json!({ "scope": { "user_id": house.user }, "limit_usd": "1", "period": "total" })),
+    ];
+    on_house.chain(naming_house).map(|change| json!([change])).collect()
 }
 
 /// Its slug, its external id and its name.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::vault::Sealed;
+use crate::vault::Sealing;
 use crate::vault::log_key::LogKeyError;
 use crate::{EnvironmentKeys, KeyCheck, Secret, Vault, VaultError};
 
@@ -55,8 +55,8 @@ async fn used() -> (Lab, ProviderId, Vec<u8>) {
         "provider_id": id, "name": "o", "kind": "openai", "allow_private_network": false, "timeout_ms": 1,
         "idle_timeout_ms": 1, "headers": {}, "output_cap_field": "max_tokens", "secret_generation": 1,
     });
-    let sealed = lab.vault.seal(None, id, 1, &Secret::new(SECRET)).await.unwrap();
-    let Sealed { rows: side, permit: _sealing } = sealed;
+    let mut sealing = Sealing::default();
+    let side = lab.vault.seal(&mut sealing, None, id, 1, &Secret::new(SECRET)).await.unwrap();
     let created = Change::Created(Box::new(serde_json::from_value(provider).unwrap()));
     let append = Append {
         stream: Stream::new(StreamKind::Provider, id.to_string()),

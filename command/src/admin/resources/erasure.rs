@@ -15,9 +15,13 @@ use openapi::{Answer, Operation};
 
 use crate::admin::admin_context::AdminContext;
 use crate::admin::error::CommandError;
+use crate::admin::execution::{CommandTo, execute};
 use crate::admin::lifecycle::Command;
+use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult, execute_on};
+use crate::admin::resource_kind::{GivenFields, Planning, USERS, decided, reached};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use crate::admin::store::StoredStream;
 use crate::admin::{AdminState, described};
 
 pub fn described_erasure() -> Operation {
@@ -37,12 +41,25 @@ pub async fn erase(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute_on::<User, _>(&admin, &id, &request, plan_erasure).await
+    execute(&admin, &request, CommandTo::existing(&USERS, planned_erasure, &id)).await
+}
+
+fn planned_erasure<'a>(
+    cx: &'a AdminContext<'a>,
+    stored: StoredStream,
+    fields: GivenFields,
+    noted: &'a NotedResource,
+) -> Planning<'a> {
+    Box::pin(async move {
+        let loaded = reached::<User>(cx, stored, noted)?;
+        let plan = plan_erasure(cx, loaded.state()?, fields).await?;
+        decided(loaded, plan).await
+    })
 }
 
 /// Plans it for a user that has ended, whose keys change nothing any more: nothing of it is recorded after what is erased was read.
-async fn plan_erasure(cx: &AdminContext<'_>, state: &User, request: &AdminRequest) -> PlanResult<User> {
-    request.fields()?.finish()?;
+async fn plan_erasure(cx: &AdminContext<'_>, state: &User, fields: GivenFields) -> PlanResult<User> {
+    fields?.finish()?;
     let subject = state.user_id;
     // Before all else: whoever deletes a person to erase it cannot undo that.
     let not_held = require_no_hold(cx, state).await?;

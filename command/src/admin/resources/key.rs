@@ -27,12 +27,16 @@ use crate::admin::admin_context::AdminContext;
 use crate::admin::declaration::{Declaration, defaulting, in_some_replies, optional, required};
 use crate::admin::described;
 use crate::admin::error::CommandError;
+use crate::admin::execution::{CommandTo, execute};
 use crate::admin::field_type::{FieldType, id, text, time};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
+use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult, execute_on};
+use crate::admin::resource_kind::{GivenFields, KEYS, Planning, decided, reached};
+use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use crate::admin::store::StoredStream;
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 /// 30 days.
@@ -175,7 +179,20 @@ pub async fn rotate(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute_on::<Key, _>(&admin, &id, &request, plan_rotation).await
+    execute(&admin, &request, CommandTo::existing(&KEYS, planned_rotation, &id)).await
+}
+
+fn planned_rotation<'a>(
+    cx: &'a AdminContext<'a>,
+    stored: StoredStream,
+    fields: GivenFields,
+    noted: &'a NotedResource,
+) -> Planning<'a> {
+    Box::pin(async move {
+        let loaded = reached::<Key>(cx, stored, noted)?;
+        let plan = plan_rotation(cx, loaded.state()?, fields).await?;
+        decided(loaded, plan).await
+    })
 }
 
 pub fn described_rotation() -> Operation {
@@ -190,9 +207,9 @@ pub fn described_rotation() -> Operation {
         .defines(ROTATED, declared.reply_with_secret().required(PREVIOUS_EXPIRES_AT, previous).open())
 }
 
-async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, request: &AdminRequest) -> PlanResult<Key> {
+async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, fields: GivenFields) -> PlanResult<Key> {
     cx.require_live_owners(Key::KIND, &Key::chain(state, &cx.tables))?;
-    let mut fields = request.fields()?;
+    let mut fields = fields?;
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
     // A new secret is as good as a new key, so it needs the same rights.

@@ -177,14 +177,13 @@ impl Administered for Provider {
             require_private_network(cx)?;
         }
         require_free_name(cx, id, &made.name, tenant)?;
-        let sealed = match &api_key {
-            Some(key) => Some(cx.admin.vault.seal(tenant, id, 1, key).await?),
-            None => None,
+        let (sealed, extra_fields) = match &api_key {
+            Some(key) => (cx.seal(tenant, id, 1, key).await?, with_key(own_key_in_use())),
+            None => (Vec::new(), without_key()),
         };
-        let extra_fields = if sealed.is_some() { with_key(own_key_in_use()) } else { without_key() };
         let owners = streams_of_owners(&chain);
-        let plan = CommandPlan::creation(made, chain).based_on(owners);
-        Ok(CommandPlan { sealed, extra_fields, ..plan })
+        let plan = CommandPlan::creation(made, chain).based_on(owners).with_side(sealed);
+        Ok(CommandPlan { extra_fields, ..plan })
     }
 
     async fn change(cx: &AdminContext<'_>, state: &Provider, mut given: FieldValues) -> PlanResult<Self> {
@@ -227,10 +226,10 @@ impl Administered for Provider {
             Patch::Removed => Ok(CommandPlan { extra_fields: without_key(), ..plan.with_side([drop_api_key(id)]) }),
             Patch::Set(key) => {
                 let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
-                let sealed = cx.admin.vault.seal(tenant, id, generation, &key).await?;
+                let sealed = cx.seal(tenant, id, generation, &key).await?;
                 let owners = streams_of_owners(&Self::chain(state, &cx.tables));
-                let plan = plan.based_on(owners);
-                Ok(CommandPlan { sealed: Some(sealed), extra_fields: with_key(own_key_in_use()), ..plan })
+                let plan = plan.based_on(owners).with_side(sealed);
+                Ok(CommandPlan { extra_fields: with_key(own_key_in_use()), ..plan })
             }
         }
     }

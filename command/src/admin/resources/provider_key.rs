@@ -109,10 +109,10 @@ impl Administered for ProviderKey {
         given.put("given_for", given_for(&provider)?);
         let made: Self = Self::of_values(id, given)?;
         let chain = Self::chain(&made, &cx.tables);
-        let sealed = cx.admin.vault.seal(provider.tenant_id, id, 1, &key).await?;
+        let sealed = cx.seal(provider.tenant_id, id, 1, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
         let plan = CommandPlan::creation(made, chain).based_on(streams_of(cx, &provider));
-        Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
+        Ok(CommandPlan { extra_fields, ..plan.with_side(sealed) })
     }
 
     async fn change(cx: &AdminContext<'_>, state: &ProviderKey, mut given: FieldValues) -> PlanResult<Self> {
@@ -131,10 +131,10 @@ impl Administered for ProviderKey {
         let key = accepted(cx, &provider, key)?;
         given.put("given_for", given_for(&provider)?);
         let generation = state.secret_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
-        let sealed = cx.admin.vault.seal(provider.tenant_id, id, generation, &key).await?;
+        let sealed = cx.seal(provider.tenant_id, id, generation, &key).await?;
         let extra_fields = extra_fields(true, key_in_use());
         let plan = CommandPlan::of(Command::Change(given), state, cx).based_on(streams_of(cx, &provider));
-        Ok(CommandPlan { sealed: Some(sealed), extra_fields, ..plan })
+        Ok(CommandPlan { extra_fields, ..plan.with_side(sealed) })
     }
 
     fn side_rows_at_end(_: &AdminContext<'_>, state: &ProviderKey) -> Vec<SideRow> {

@@ -42,13 +42,13 @@ impl Ledger {
     }
 
     async fn append<R: Rules>(&self, id: &str, events: Vec<Event>) {
-        let loaded = Loaded::<R>::read(&self.log, id, None).await.unwrap();
-        let append = loaded.append_of(events, Context::about(Actor::Operator, Chain::default()));
+        let loaded = Loaded::<R>::read(&self.log, id).await.unwrap();
+        let append = loaded.stored.append_of(events, Context::about(Actor::Operator, Chain::default()));
         loaded.write(&self.log, append).await.unwrap();
     }
 
     async fn seen_alike_by_both<R: Rules>(&self, id: &str) -> Lifecycle<R> {
-        let ours = Loaded::<R>::read(&self.log, id, None).await.unwrap().lifecycle;
+        let ours = Loaded::<R>::read(&self.log, id).await.unwrap().lifecycle;
         // With the rights of a gateway.
         let pool = default_postgress_pool(&self.database.gateway_url()).await;
         let repository = PostgresEventRepository::new(pool).with_tables("ledger.aggregate_events", "no_snapshots");

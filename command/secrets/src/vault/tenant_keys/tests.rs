@@ -12,6 +12,7 @@ use super::*;
 use crate::reseal::{PreviousKey, StoredSecrets, reseal};
 use crate::sealed_box::{secret_context, wrapped_row};
 use crate::tenant_key::GrantedNode;
+use crate::vault::Sealing;
 use crate::{EnvironmentKeys, NodeKey, Secret, ServedTenants};
 
 const SECRET: &str = "tenants-secret-9d3b51";
@@ -47,8 +48,9 @@ impl Lab {
     }
 
     async fn seal(&self, node: &Vault, tenant: TenantId, provider: ProviderId, secret: &str) -> Result<(), VaultError> {
-        let sealed = node.seal(Some(tenant), provider, 1, &Secret::new(secret)).await?;
-        node.store(sealed.rows).await
+        let mut sealing = Sealing::default();
+        let rows = node.seal(&mut sealing, Some(tenant), provider, 1, &Secret::new(secret)).await?;
+        node.store(rows).await
     }
 
     async fn opened(&self, node: &Vault) -> Result<String, VaultError> {
@@ -129,10 +131,12 @@ async fn nodes_of_one_key_that_seal_at_the_same_time_open_what_each_other_sealed
     one.key_check().await.unwrap();
     for owner in [None, Some(ids.make())] {
         let [theirs, ours]: [ProviderId; 2] = [ids.make(), ids.make()];
-        let sealed_by_one = one.seal(owner, theirs, 1, &Secret::new("one")).await.unwrap();
-        let sealed_by_other = other.seal(owner, ours, 1, &Secret::new("other")).await.unwrap();
-        one.store(sealed_by_one.rows).await.unwrap();
-        other.store(sealed_by_other.rows).await.unwrap();
+        let [mut sealing, mut others_sealing] = [Sealing::default(), Sealing::default()];
+        let sealed_by_one = one.seal(&mut sealing, owner, theirs, 1, &Secret::new("one")).await.unwrap();
+        let sealed_by_other = other.seal(&mut others_sealing, owner, ours, 1, &Secret::new("other")).await.unwrap();
+        drop((sealing, others_sealing));
+        one.store(sealed_by_one).await.unwrap();
+        other.store(sealed_by_other).await.unwrap();
         let later = node("later");
         for (provider, secret) in [(theirs, "one"), (ours, "other")] {
             let opened = later.open(provider, 1).await.unwrap();
@@ -148,8 +152,9 @@ async fn a_node_that_gave_a_tenants_key_up_does_not_get_it_back_from_its_own_key
     let node = lab.serving_all();
     lab.seal(&node, lab.ours, lab.provider, SECRET).await.unwrap();
     let platforms: ProviderId = lab.ids.make();
-    let sealed = node.seal(None, platforms, 1, &Secret::new(SECRET)).await.unwrap();
-    node.store(sealed.rows).await.unwrap();
+    let mut sealing = Sealing::default();
+    let sealed = node.seal(&mut sealing, None, platforms, 1, &Secret::new(SECRET)).await.unwrap();
+    node.store(sealed).await.unwrap();
     let stored = lab.log.read(|reader| reader.sealed_secrets()).await.unwrap();
     assert_eq!(stored.len(), 2);
     for secret in stored {

@@ -1,0 +1,180 @@
+//! The twelve kinds of resources without their types: what the path of a command needs of each, behind pointers, so that the path is
+//! compiled once and commands to different kinds can be recorded together.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use events::event::admin::{
+    AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
+};
+use events::event::{Chain, Event, Stream, StreamKind};
+use events::ids::{IdMaker, UserId};
+use events_log::SideRow;
+use projections::resource::{Lifetime, resource_json};
+use secrets::Secret;
+use serde_json::{Map, Value};
+
+use super::AdminState;
+use super::admin_context::AdminContext;
+use super::declaration::Declaration;
+use super::fields::{FieldResult, Fields};
+use super::lifecycle::{Command, Rules, StateOf};
+use super::rejected::NotedResource;
+use super::routes::{Administered, CommandPlan, ConsecutiveEvents};
+use super::store::{Loaded, StoredStream};
+use crate::admin::error::CommandError;
+
+/// The fields of a body, or what is wrong with it: that is told after what is wrong with the resource.
+pub type GivenFields = FieldResult<Fields>;
+/// A future behind a pointer, whichever kind it is of.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, CommandError>> + Send + 'a>>;
+pub type Planning<'a> = Pending<'a, PlannedCommand>;
+/// Plans and decides a command to the resource of a stream.
+pub type Planner = for<'a> fn(&'a AdminContext<'a>, StoredStream, GivenFields, &'a NotedResource) -> Planning<'a>;
+
+/// A command that was decided, with everything that is recorded or replied along with it. See [`CommandPlan`].
+pub struct PlannedCommand {
+    pub stored: StoredStream,
+    /// Empty if it changes nothing.
+    pub events: Vec<Event>,
+    pub chain: Chain,
+    pub side: Vec<SideRow>,
+    pub based_on: Vec<Stream>,
+    pub secret: Option<Secret>,
+    pub extra_fields: Map<String, Value>,
+}
+
+/// A resource as replies show it, but for its person.
+pub struct Shown {
+    pub body: Value,
+    /// The user whose name and e-mail are added.
+    pub person: Option<UserId>,
+}
+
+/// One kind of resource.
+pub struct ResourceKind {
+    pub kind: StreamKind,
+    /// The path of the collection.
+    pub path: &'static str,
+    pub declared: &'static LazyLock<Declaration>,
+    pub create: Planner,
+    pub change: Planner,
+    pub end: Planner,
+    pub new_id: fn(&IdMaker) -> String,
+    /// An id in its usual form; `None` for what is none.
+    pub id_of: fn(&str) -> Option<String>,
+    /// Checks that the caller can see and manage the resource.
+    pub check: fn(&AdminContext<'_>, StoredStream) -> Result<(), CommandError>,
+    pub shown: fn(StoredStream) -> Result<Shown, CommandError>,
+    pub consequences: for<'a> fn(&'a AdminState, ConsecutiveEvents) -> Pending<'a, Map<String, Value>>,
+}
+
+pub static PARTNERS: ResourceKind = ResourceKind::of::<Partner>();
+pub static TENANTS: ResourceKind = ResourceKind::of::<Tenant>();
+pub static USERS: ResourceKind = ResourceKind::of::<User>();
+pub static TEAMS: ResourceKind = ResourceKind::of::<Team>();
+pub static KEYS: ResourceKind = ResourceKind::of::<Key>();
+pub static PROVIDERS: ResourceKind = ResourceKind::of::<Provider>();
+pub static PROVIDER_KEYS: ResourceKind = ResourceKind::of::<ProviderKey>();
+pub static MODELS: ResourceKind = ResourceKind::of::<Model>();
+pub static PRICES: ResourceKind = ResourceKind::of::<Price>();
+pub static BUDGETS: ResourceKind = ResourceKind::of::<Budget>();
+pub static RATE_LIMITS: ResourceKind = ResourceKind::of::<RateLimit>();
+pub static AUDIT_SEARCHES: ResourceKind = ResourceKind::of::<AuditSearch>();
+
+impl ResourceKind {
+    const fn of<R: Administered>() -> Self {
+        Self {
+            kind: R::KIND,
+            path: R::PATH,
+            declared: R::DECLARATION,
+            create: create::<R>,
+            change: change::<R>,
+            end: end::<R>,
+            new_id: |ids| ids.make::<R::Id>().to_string(),
+            id_of: |text| Some(text.parse::<R::Id>().ok()?.to_string()),
+            check: |cx, stored| reached::<R>(cx, stored, &NotedResource::default()).map(drop),
+            shown: shown::<R>,
+            consequences: |admin, of| Box::pin(R::consequences(admin, of)),
+        }
+    }
+}
+
+fn create<'a, R: Administered>(
+    cx: &'a AdminContext<'a>,
+    stored: StoredStream,
+    fields: GivenFields,
+    _: &'a NotedResource,
+) -> Planning<'a> {
+    Box::pin(async move {
+        let members = &R::DECLARATION.members;
+        let fields = fields?.refuse_unknown(&members.names())?;
+        R::may_create(cx)?;
+        let no_id = || CommandError::Defect(format!("{} is no id", stored.stream.id));
+        let id: R::Id = stored.stream.id.parse().map_err(|_| no_id())?;
+        let plan = R::create(cx, id, members.read_creation(fields)?).await?;
+        decided(Loaded::of(stored)?, plan).await
+    })
+}
+
+fn change<'a, R: Administered>(
+    cx: &'a AdminContext<'a>,
+    stored: StoredStream,
+    fields: GivenFields,
+    noted: &'a NotedResource,
+) -> Planning<'a> {
+    Box::pin(async move {
+        let loaded = reached::<R>(cx, stored, noted)?;
+        let state = loaded.state()?;
+        cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
+        let plan = R::change(cx, state, R::DECLARATION.members.read_change(fields?)?).await?;
+        decided(loaded, plan).await
+    })
+}
+
+fn end<'a, R: Administered>(
+    cx: &'a AdminContext<'a>,
+    stored: StoredStream,
+    fields: GivenFields,
+    noted: &'a NotedResource,
+) -> Planning<'a> {
+    Box::pin(async move {
+        let loaded = reached::<R>(cx, stored, noted)?;
+        let (state, fields) = (loaded.state()?, fields?);
+        R::may_end(cx)?;
+        fields.finish()?;
+        if let Some(tenant) = R::held(cx, state) {
+            return Err(CommandError::LegalHold { tenant });
+        }
+        let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(cx, state));
+        decided(loaded, CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan }).await
+    })
+}
+
+/// The resource of a stream, which the caller can see and manage.
+pub fn reached<R: Administered>(
+    cx: &AdminContext<'_>,
+    stored: StoredStream,
+    noted: &NotedResource,
+) -> Result<Loaded<R>, CommandError> {
+    let loaded = Loaded::<R>::of(stored)?;
+    let state = loaded.state()?;
+    let owners = R::chain(state, &cx.tables);
+    cx.require_visible(R::KIND, &owners)?;
+    noted.reached(state.resource().id(), owners);
+    R::may_manage(cx, state)?;
+    Ok(loaded)
+}
+
+pub async fn decided<R: Rules>(mut loaded: Loaded<R>, plan: CommandPlan<R>) -> Result<PlannedCommand, CommandError> {
+    let CommandPlan { command, chain, side, based_on, secret, extra_fields } = plan;
+    let events = loaded.handle(command).await?;
+    Ok(PlannedCommand { stored: loaded.stored, events, chain, side, based_on, secret, extra_fields })
+}
+
+fn shown<R: Administered>(stored: StoredStream) -> Result<Shown, CommandError> {
+    let loaded = Loaded::<R>::of(stored)?;
+    let broken = || CommandError::Defect(format!("a {} has no state", R::KIND.as_str()));
+    let (state, lifetime): (&R::State, Lifetime) = loaded.lifecycle.state().zip(loaded.lifetime).ok_or_else(broken)?;
+    Ok(Shown { body: resource_json(state.resource(), lifetime), person: R::person(state) })
+}
