@@ -44,15 +44,13 @@ pub fn routes(explainer: Arc<ModelExplainer>) -> Api {
 
 fn described() -> Operation {
     let body = object()
-        .required("request", schema::described(object().open(), "The body of a request; its model is that of the path"))
-        .optional(
-            "path",
-            schema::described(schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent"),
-        )
-        .optional("terms", schema::described(terms::required_shape(), "What its headers would require of each target"))
-        .optional(
+        .required_as("request", object().open(), "The body of a request; its model is that of the path")
+        .optional_as("path", schema::text(PATH_LEN_MAX), "Where it would be sent; /v1/inference/chat if absent")
+        .optional_as("terms", terms::required_shape(), "What its headers would require of each target")
+        .optional_as(
             "strategy",
-            schema::described(schema::one_of_names(Strategy::CHOOSABLE), "The strategy that its header would ask for"),
+            schema::one_of_names(Strategy::CHOOSABLE),
+            "The strategy that its header would ask for",
         );
     let example = json!({ "request": { "messages": [{ "role": "user", "content": "Hello" }] } });
     described::request("explain_model", "Says in which order the targets of a model would be tried")
@@ -72,43 +70,23 @@ fn shape() -> Shape {
         .required("provider_id", schema::id(ProviderId::PREFIX))
         .required("provider", schema::nullable(schema::string()))
         .required("model", schema::string())
-        .required(
-            "rank",
-            schema::described(schema::nullable(schema::count()), "From 1; null if it would not be called"),
-        )
-        .required("reason", schema::described(schema::string(), "What its place follows from"))
-        .required(
+        .required_as("rank", schema::nullable(schema::count()), "From 1; null if it would not be called")
+        .required_as("reason", schema::string(), "What its place follows from")
+        .required_as(
             "left_out",
-            schema::described(
-                schema::nullable(schema::string()),
-                "Why it would not be called, or only after all others",
-            ),
+            schema::nullable(schema::string()),
+            "Why it would not be called, or only after all others",
         )
         .open();
     object()
         .required("model", schema::string())
-        .required(
-            "stands_for",
-            schema::described(schema::nullable(schema::string()), "For an alias: the model that it stands for now"),
-        )
+        .required_as("stands_for", schema::nullable(schema::string()), "For an alias: the model that it stands for now")
         .required("strategy", schema::string())
-        .required("chosen_by", schema::described(schema::one_of(ChosenBy::words()), "Who chose the strategy"))
-        .required("rule", schema::described(schema::nullable(schema::count()), "The rule that holds, from 0"))
-        .required("features", schema::described(schema::nullable(object().open()), "What the rules go by"))
-        .required(
-            "terms",
-            schema::described(
-                schema::nullable(object().open()),
-                "What the tenant and the request require of each target",
-            ),
-        )
-        .required(
-            "canary",
-            schema::described(
-                schema::nullable(object().open()),
-                "The model's canary; is_first says whether the request would be in its share, which is drawn anew each time if by is request",
-            ),
-        )
+        .required_as("chosen_by", schema::one_of(ChosenBy::words()), "Who chose the strategy")
+        .required_as("rule", schema::nullable(schema::count()), "The rule that holds, from 0")
+        .required_as("features", schema::nullable(object().open()), "What the rules go by")
+        .required_as("terms", schema::nullable(object().open()), "What the tenant and the request require of each target")
+        .required_as("canary", schema::nullable(object().open()), "The model's canary; is_first says whether the request would be in its share, which is drawn anew each time if by is request")
         .required("targets", schema::list(target, None))
         .required("in_words", schema::string())
         .open()

@@ -21,6 +21,7 @@ mod maintenance;
 mod model;
 mod model_patterns;
 mod partner;
+mod prelude;
 mod price;
 mod provider;
 mod provider_key;

@@ -12,7 +12,7 @@ use openapi::schema::{self, described, nullable, object};
 use projections::tables::{RecordedBreaker, Tables};
 use serde::Serialize;
 
-use crate::inference::health::{CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, SeenAt, WINDOW};
+use crate::inference::health::{CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Quota, SeenAt, WINDOW};
 use crate::inference::{BreakerState, Gateway};
 
 /// So many models are shown: those that fail first.
@@ -72,8 +72,8 @@ struct ModelHealth {
     calls: u64,
     failed: u64,
     failed_per_thousand: Option<u64>,
-    first_byte_ms: Option<Times>,
-    latency_ms: Option<Times>,
+    first_byte_ms: Option<Percentiles>,
+    latency_ms: Option<Percentiles>,
     errors: Vec<Errors>,
     limits: Vec<Limit>,
     retry_after: Option<RetryAfter>,
@@ -90,13 +90,6 @@ struct BreakerHealth {
 }
 
 #[derive(Debug, Serialize)]
-struct Times {
-    p50: u32,
-    p95: u32,
-    p99: u32,
-}
-
-#[derive(Debug, Serialize)]
 struct Errors {
     reason: &'static str,
     status: Option<u16>,
@@ -107,8 +100,8 @@ struct Errors {
 #[derive(Debug, Serialize)]
 struct Limit {
     of: LimitOf,
-    limit: Option<u64>,
-    remaining: Option<u64>,
+    #[serde(flatten)]
+    quota: Quota,
     seen_at: String,
 }
 
@@ -203,11 +196,7 @@ fn per_thousand(failed: u64, calls: u64) -> Option<u64> {
 impl ModelHealth {
     fn new(target: MeasuredTarget, breaker: BreakerHealth) -> Self {
         let MeasuredTarget { model, calls: CallCounts { calls, failed, first_byte, whole }, errors, limits } = target;
-        let times = |Percentiles { p50, p95, p99 }| Times { p50, p95, p99 };
-        let limit = |(of, seen): (LimitOf, SeenAt<_>)| {
-            let crate::inference::health::Quota { limit, remaining } = seen.value;
-            Limit { of, limit, remaining, seen_at: rfc3339(seen.at) }
-        };
+        let limit = |(of, seen): (LimitOf, SeenAt<_>)| Limit { of, quota: seen.value, seen_at: rfc3339(seen.at) };
         let retry_after = limits.retry_after_seconds;
         Self {
             model,
@@ -215,8 +204,8 @@ impl ModelHealth {
             calls,
             failed,
             failed_per_thousand: per_thousand(failed, calls),
-            first_byte_ms: first_byte.percentiles().map(times),
-            latency_ms: whole.percentiles().map(times),
+            first_byte_ms: first_byte.percentiles(),
+            latency_ms: whole.percentiles(),
             errors: errors.into_iter().map(Errors::from).collect(),
             limits: limits.quotas().map(limit).collect(),
             retry_after: retry_after.map(|seen| RetryAfter { seconds: seen.value, seen_at: rfc3339(seen.at) }),
@@ -268,17 +257,15 @@ pub fn shape() -> Shape {
     let time = |says| described(nullable(schema::time()), says);
     let status = || described(nullable(schema::count()), "The HTTP status of the provider; null if there was none");
     let breaker = object()
-        .required(
+        .required_as(
             "state",
-            described(
-                schema::one_of(BreakerWord::words()),
-                "`open`: requests go to others. `half_open`: the next request tries it. `probed`: a request is trying it",
-            ),
+            schema::one_of(BreakerWord::words()),
+            "`open`: requests go to others. `half_open`: the next request tries it. `probed`: a request is trying it",
         )
         .required("until", time("Until when it is open; null if it is closed"))
         .required("since", time("When it was opened; null if it is closed, or if that is being recorded"))
-        .required("failures", described(nullable(schema::count()), "The failed calls that opened it last"))
-        .required("reason", described(nullable(schema::string()), "Why the last one of them failed"))
+        .required_as("failures", nullable(schema::count()), "The failed calls that opened it last")
+        .required_as("reason", nullable(schema::string()), "Why the last one of them failed")
         .required("status", status())
         .open();
     let times = |says| {
@@ -287,62 +274,61 @@ pub fn shape() -> Shape {
         described(nullable(times), says)
     };
     let errors = object()
-        .required("reason", described(schema::string(), "As in `inference.attempt_failed`"))
+        .required_as("reason", schema::string(), "As in `inference.attempt_failed`")
         .required("status", status())
-        .required("count", described(schema::count(), "How often, since the node has started or was reset"))
-        .required("last_at", described(schema::time(), "When it happened last"))
+        .required_as("count", schema::count(), "How often, since the node has started or was reset")
+        .required_as("last_at", schema::time(), "When it happened last")
         .open();
     let limit = object()
-        .required("of", described(schema::one_of(LimitOf::words()), "What is limited"))
+        .required_as("of", schema::one_of(LimitOf::words()), "What is limited")
         .required("limit", nullable(schema::count()))
         .required("remaining", nullable(schema::count()))
-        .required("seen_at", described(schema::time(), "When the provider said so last"))
+        .required_as("seen_at", schema::time(), "When the provider said so last")
         .open();
     let retry_after = object()
         .required("seconds", schema::count())
-        .required("seen_at", described(schema::time(), "When the provider said so last"))
+        .required_as("seen_at", schema::time(), "When the provider said so last")
         .open();
     let model = object()
-        .required("model", described(schema::string(), "The provider's name of the model"))
+        .required_as("model", schema::string(), "The provider's name of the model")
         .required("breaker", breaker)
-        .required("calls", described(schema::count(), "Calls of the last five minutes"))
-        .required("failed", described(schema::count(), "Those of them that failed"))
-        .required("failed_per_thousand", described(rate(), "Of a thousand calls; null without a call"))
+        .required_as("calls", schema::count(), "Calls of the last five minutes")
+        .required_as("failed", schema::count(), "Those of them that failed")
+        .required_as("failed_per_thousand", rate(), "Of a thousand calls; null without a call")
         .required(
             "first_byte_ms",
             times("From a call to the head of its response, of calls that were served; null if none was"),
         )
         .required("latency_ms", times("From a call to the end of its response"))
-        .required("errors", described(schema::list(errors, None), "The last kinds of failures, the last one first"))
-        .required("limits", described(schema::list(limit, None), "What the provider's responses say of its limits"))
-        .required("retry_after", described(nullable(retry_after), "The last `retry-after` that was a number"))
+        .required_as("errors", schema::list(errors, None), "The last kinds of failures, the last one first")
+        .required_as("limits", schema::list(limit, None), "What the provider's responses say of its limits")
+        .required_as("retry_after", nullable(retry_after), "The last `retry-after` that was a number")
         .open();
     let failing = object()
-        .required("since", described(schema::time(), "When the first of them failed"))
-        .required("calls", described(schema::count(), "The failed calls since then"))
+        .required_as("since", schema::time(), "When the first of them failed")
+        .required_as("calls", schema::count(), "The failed calls since then")
         .open();
     object()
-        .required("provider_id", described(schema::id(ProviderId::PREFIX), "The provider"))
-        .required("name", described(schema::string(), "Its name"))
-        .required("state", described(schema::one_of(HealthVerdict::words()), "What follows from the rest"))
-        .required("at", described(schema::time(), "Now"))
-        .required("window_seconds", described(schema::count(), "How long calls count, up to a minute less"))
+        .required_as("provider_id", schema::id(ProviderId::PREFIX), "The provider")
+        .required_as("name", schema::string(), "Its name")
+        .required_as("state", schema::one_of(HealthVerdict::words()), "What follows from the rest")
+        .required_as("at", schema::time(), "Now")
+        .required_as("window_seconds", schema::count(), "How long calls count, up to a minute less")
         .required("maintenance_until", time("Until when the provider is under maintenance; null if it is not"))
-        .required("calls", described(schema::count(), "Calls of all its models in that time, on this node"))
-        .required("failed", described(schema::count(), "Those of them that failed"))
-        .required("failed_per_thousand", described(rate(), "Of a thousand calls; null without a call"))
-        .required(
+        .required_as("calls", schema::count(), "Calls of all its models in that time, on this node")
+        .required_as("failed", schema::count(), "Those of them that failed")
+        .required_as("failed_per_thousand", rate(), "Of a thousand calls; null without a call")
+        .required_as(
             "failing",
-            described(nullable(failing), "Since when all calls have failed, if those are five or more in a row"),
+            nullable(failing),
+            "Since when all calls have failed, if those are five or more in a row",
         )
-        .required(
+        .required_as(
             "models",
-            described(
-                schema::list(model, Some(MODELS_MAX)),
-                "The models that were called in that time or whose breakers are open; those that fail first",
-            ),
+            schema::list(model, Some(MODELS_MAX)),
+            "The models that were called in that time or whose breakers are open; those that fail first",
         )
-        .required("models_left_out", described(schema::count(), "How many more there are"))
+        .required_as("models_left_out", schema::count(), "How many more there are")
         .open()
 }
 

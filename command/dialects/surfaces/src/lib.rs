@@ -7,6 +7,7 @@
 //!
 //! Embeddings have neither choices nor streams: their request and their answer have types of their own.
 
+mod described;
 mod documents;
 mod errors;
 mod ids;

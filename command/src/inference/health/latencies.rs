@@ -1,5 +1,7 @@
 //! How long calls took, in a fixed number of buckets.
 
+use serde::Serialize;
+
 /// The upper bounds of the buckets, in milliseconds. What takes longer is in one more.
 const BOUNDS_MS: [u32; 26] = [
     5, 10, 20, 35, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000,
@@ -14,7 +16,7 @@ pub struct Latencies {
 }
 
 /// So many of a hundred calls took no longer, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
     pub p50: u32,
     pub p95: u32,

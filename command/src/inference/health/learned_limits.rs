@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
+use serde::Serialize;
 
 /// The most digits of a number.
 const DIGITS_MAX: usize = 15;
@@ -22,7 +23,7 @@ events::named! {
 }
 
 /// A limit and what is left of it, as far as the provider says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quota {
     pub limit: Option<u64>,
     pub remaining: Option<u64>,

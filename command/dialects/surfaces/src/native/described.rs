@@ -4,14 +4,12 @@ use events::event::admin::Model;
 use events::terms::Region;
 use events::usage::{ServiceTier, TokenClasses};
 use http::StatusCode;
-use intermediate::chat::read::{
-    CHOICES_MAX, EFFORTS, MESSAGES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
-    STOP_MAX, TOP_K_MAX, TOP_LOGPROBS_MAX,
-};
+use intermediate::chat::read::{CHOICES_MAX, EFFORTS, MESSAGES_MAX, OUTPUT_TOKENS_MAX, TOP_K_MAX, TOP_LOGPROBS_MAX};
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
+use crate::described::{TOP_K, drawn_freely, function, metadata, stop, weighted};
 use crate::priceable::{TIERS, TIERS_MEANING};
 
 pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operation {
@@ -31,65 +29,39 @@ pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operatio
 /// The request body.
 pub fn request() -> Shape {
     let count = || maybe(schema::whole(1, OUTPUT_TOKENS_MAX));
-    let stop = schema::either([schema::string(), schema::list(schema::string(), Some(STOP_MAX))]);
-    let value = schema::prose(METADATA_VALUE_MAX);
-    let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
-    let kept = "Kept in the event, never sent upstream";
-    object()
-        .required("model", said(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
-        .required("messages", said(schema::filled_list(message(), Some(MESSAGES_MAX)), "The conversation"))
-        .optional("max_output_tokens", said(count(), "The output cap; the default is the target's"))
-        .optional("temperature", said(maybe(schema::number()), "How freely tokens are drawn"))
-        .optional(
-            "top_p",
-            said(
-                maybe(schema::number()),
-                "Tokens are drawn from the most probable ones that together have this probability",
-            ),
-        )
-        .optional(
-            "top_k",
-            said(maybe(schema::whole(1, TOP_K_MAX)), "Tokens are drawn from so many of the most probable ones"),
-        )
-        .optional("seed", said(maybe(schema::number()), "The same seed gives about the same response"))
-        .optional(
-            "frequency_penalty",
-            said(maybe(schema::number()), "Makes tokens less probable the more often they have occurred"),
-        )
-        .optional("presence_penalty", said(maybe(schema::number()), "Makes tokens less probable that have occurred"))
-        .optional(
-            "logit_bias",
-            said(maybe(schema::map(schema::number(), None)), "By token id: makes single tokens more or less probable"),
-        )
-        .optional("logprobs", said(maybe(schema::boolean()), "The response has the log probability of each token"))
-        .optional(
+    weighted(drawn_freely(object()))
+        .required_as("model", schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway")
+        .required_as("messages", schema::filled_list(message(), Some(MESSAGES_MAX)), "The conversation")
+        .optional_as("max_output_tokens", count(), "The output cap; the default is the target's")
+        .optional_as("top_k", maybe(schema::whole(1, TOP_K_MAX)), TOP_K)
+        .optional_as("seed", maybe(schema::number()), "The same seed gives about the same response")
+        .optional_as("logprobs", maybe(schema::boolean()), "The response has the log probability of each token")
+        .optional_as(
             "top_logprobs",
-            said(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "So many alternatives of each token; requires `logprobs`"),
+            maybe(schema::whole(0, TOP_LOGPROBS_MAX)),
+            "So many alternatives of each token; requires `logprobs`",
         )
-        .optional("n", said(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each"))
-        .optional("stop", said(maybe(stop), "The response ends before any of them"))
-        .optional("stream", said(maybe(schema::boolean()), "Respond with server-sent events"))
-        .optional("tools", said(maybe(schema::list(tool(), None)), "Functions that the client runs"))
-        .optional("tool_choice", said(maybe(tool_choice()), "Whether a tool may or must be called"))
-        .optional("parallel_tool_calls", said(maybe(schema::boolean()), "False: at most one call"))
-        .optional("response_format", said(maybe(response_format()), "The format of the output"))
-        .optional("reasoning", said(maybe(reasoning()), "How much the model thinks"))
-        .optional("metadata", said(maybe(metadata), kept))
-        .optional("user", said(maybe(schema::string()), "The client's name for its own user, sent upstream"))
-        .optional("service_tier", said(maybe(schema::one_of(TIERS)), TIERS_MEANING))
-        .optional(
-            "terms",
-            said(maybe(terms()), "What the request requires of each target, besides what its tenant does"),
-        )
+        .optional_as("n", maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the cap holds for each")
+        .optional_as("stop", stop(), "The response ends before any of them")
+        .optional_as("stream", maybe(schema::boolean()), "Respond with server-sent events")
+        .optional_as("tools", maybe(schema::list(tool(), None)), "Functions that the client runs")
+        .optional_as("tool_choice", maybe(tool_choice()), "Whether a tool may or must be called")
+        .optional_as("parallel_tool_calls", maybe(schema::boolean()), "False: at most one call")
+        .optional_as("response_format", maybe(response_format()), "The format of the output")
+        .optional_as("reasoning", maybe(reasoning()), "How much the model thinks")
+        .optional_as("metadata", metadata(), "Kept in the event, never sent upstream")
+        .optional_as("user", maybe(schema::string()), "The client's name for its own user, sent upstream")
+        .optional_as("service_tier", maybe(schema::one_of(TIERS)), TIERS_MEANING)
+        .optional_as("terms", maybe(terms()), "What the request requires of each target, besides what its tenant does")
         .closed()
 }
 
 fn terms() -> Shape {
     let region = schema::formed_within(Region::LEN_MAX, Region::FORM);
     object()
-        .optional("residency", said(maybe(region), "The region that the target must be in, such as eu"))
-        .optional("zero_retention", said(maybe(schema::boolean()), "True: the provider must keep nothing"))
-        .optional("training", said(maybe(schema::boolean()), "False: the provider must not train on it"))
+        .optional_as("residency", maybe(region), "The region that the target must be in, such as eu")
+        .optional_as("zero_retention", maybe(schema::boolean()), "True: the provider must keep nothing")
+        .optional_as("training", maybe(schema::boolean()), "False: the provider must not train on it")
         .closed()
 }
 
@@ -111,34 +83,34 @@ fn kind(name: &'static str) -> schema::Fields {
 }
 
 fn text() -> Shape {
-    kind("text").required("text", said(schema::string(), "The text")).closed()
+    kind("text").required_as("text", schema::string(), "The text").closed()
 }
 
 fn image() -> Shape {
     let detail = || said(maybe(schema::string()), "The resolution: `low`, `high` or `auto`");
     let url = schema::formed("^(https?://|data:[iI][mM][aA][gG][eE]/[^;]*;base64,)");
     let by_url = kind("image")
-        .required("url", said(url, "An http, https or base64 `data:image/` URL"))
+        .required_as("url", url, "An http, https or base64 `data:image/` URL")
         .optional("detail", detail())
         .closed();
     let media_type = said(schema::formed("^[iI][mM][aA][gG][eE]/"), "Such as `image/png`");
     let inline = kind("image").required("media_type", media_type);
     schema::either([
         by_url,
-        inline.required("data", said(schema::string(), "The image in base64")).optional("detail", detail()).closed(),
+        inline.required_as("data", schema::string(), "The image in base64").optional("detail", detail()).closed(),
     ])
 }
 
 fn tool_call() -> Shape {
     let call = || {
-        let call = kind("tool_call").required("id", said(schema::string(), "As the response had it"));
-        let call = call.required("name", said(schema::string(), "Name of the tool"));
+        let call = kind("tool_call").required_as("id", schema::string(), "As the response had it");
+        let call = call.required_as("name", schema::string(), "Name of the tool");
         let signature = said(maybe(schema::string()), "As the response had it");
         call.optional("signature", signature)
     };
     let raw = said(schema::string(), "The model's text, if it does not parse as JSON");
     schema::either([
-        call().optional("arguments", said(schema::any(), "The arguments, as the response had them")).closed(),
+        call().optional_as("arguments", schema::any(), "The arguments, as the response had them").closed(),
         call().required("arguments_raw", raw).closed(),
     ])
 }
@@ -147,7 +119,7 @@ fn tool_result() -> Shape {
     let content = said(schema::any(), "A text, blocks of text and images, or any JSON");
     let id = said(schema::string(), "Id of the call");
     let result = kind("tool_result").required("id", id).optional("content", content);
-    result.optional("is_error", said(maybe(schema::boolean()), "The tool has failed")).closed()
+    result.optional_as("is_error", maybe(schema::boolean()), "The tool has failed").closed()
 }
 
 fn reasoning_block() -> Shape {
@@ -158,25 +130,20 @@ fn reasoning_block() -> Shape {
 }
 
 fn tool() -> Shape {
-    object()
-        .required("name", said(schema::string(), "Name of the function"))
-        .optional("description", said(maybe(schema::string()), "What the function is for"))
-        .optional("parameters", said(maybe(object().open()), "JSON Schema of the arguments"))
-        .optional("strict", said(maybe(schema::boolean()), "True: the arguments must satisfy the schema"))
-        .closed()
+    function(object()).closed()
 }
 
 fn tool_choice() -> Shape {
-    let named = object().required("name", said(schema::string(), "The tool that must be called")).closed();
+    let named = object().required_as("name", schema::string(), "The tool that must be called").closed();
     schema::either([schema::one_of(["auto", "none", "required"]), named])
 }
 
 fn response_format() -> Shape {
     let json_schema = object()
-        .required("schema", said(object().open(), "The JSON Schema"))
-        .optional("name", said(maybe(schema::string()), "Name of the schema"))
-        .optional("description", said(schema::any(), "String: what the output is for"))
-        .optional("strict", said(maybe(schema::boolean()), "True: the output must satisfy the schema"))
+        .required_as("schema", object().open(), "The JSON Schema")
+        .optional_as("name", maybe(schema::string()), "Name of the schema")
+        .optional_as("description", schema::any(), "String: what the output is for")
+        .optional_as("strict", maybe(schema::boolean()), "True: the output must satisfy the schema")
         .closed();
     schema::either([
         object().required("type", schema::one_of(["text", "json_object"])).closed(),
@@ -186,8 +153,8 @@ fn response_format() -> Shape {
 
 fn reasoning() -> Shape {
     schema::either([
-        object().required("effort", said(schema::one_of(EFFORTS), "The reasoning effort")).closed(),
-        object().required("budget_tokens", said(schema::whole(1, OUTPUT_TOKENS_MAX), "The thinking budget")).closed(),
+        object().required_as("effort", schema::one_of(EFFORTS), "The reasoning effort").closed(),
+        object().required_as("budget_tokens", schema::whole(1, OUTPUT_TOKENS_MAX), "The thinking budget").closed(),
     ])
 }
 
@@ -212,10 +179,10 @@ fn answer() -> Shape {
         .required("output", schema::list(output(), None))
         .required("finish_reason", finish())
         .optional("logprobs", logprobs())
-        .optional("choices", said(schema::list(choice, None), "All of them, if `n` asked for several"))
+        .optional_as("choices", schema::list(choice, None), "All of them, if `n` asked for several")
         .required("usage", usage())
         .required("cost_usd", schema::money())
-        .required("price_version", said(schema::count(), "A log position"))
+        .required_as("price_version", schema::count(), "A log position")
         .required("ledger", ledger.open())
         .open()
 }
@@ -241,17 +208,12 @@ const ALWAYS: [&str; 5] = [
 
 /// Disjoint token classes, whose sum is everything that was billed by the token, and the units beside them.
 fn usage() -> Shape {
-    let always = object()
-        .required("input_uncached_tokens", schema::count())
-        .required("input_cache_read_tokens", schema::count())
-        .required("input_cache_write_tokens", schema::count())
-        .optional("input_cache_write_by_ttl", schema::map(schema::count(), None))
-        .required("output_text_tokens", schema::count())
-        .required("output_reasoning_tokens", schema::count());
+    let always = ALWAYS.into_iter().fold(object(), |usage, name| usage.required(name, schema::count()));
     let rarely = TokenClasses::NAMES.into_iter().filter(|name| !ALWAYS.contains(name));
     let meaning = "Absent if there is none";
     rarely
-        .fold(always, |usage, name| usage.optional(name, schema::described(schema::count(), meaning)))
+        .fold(always, |usage, name| usage.optional_as(name, schema::count(), meaning))
+        .optional("input_cache_write_by_ttl", schema::map(schema::count(), None))
         .optional("service_tier", schema::one_of_names(ServiceTier::NAMED))
         .required("source", schema::one_of(["provider", "counted", "unknown"]))
         .open()

@@ -1,14 +1,13 @@
 //! The OpenAI request and response in `/openapi.json`.
 
 use http::StatusCode;
-use intermediate::chat::read::{
-    CHOICES_MAX, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX,
-};
-use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
+use intermediate::chat::read::{CHOICES_MAX, OUTPUT_TOKENS_MAX};
+use openapi::schema::{self, Shape, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
 use super::WORDING;
+use crate::described::metadata;
 
 pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation {
     let message = json!({ "role": "user", "content": "hello" });
@@ -29,19 +28,17 @@ pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation 
 fn request() -> Shape {
     let cap = || maybe(schema::whole(1, OUTPUT_TOKENS_MAX));
     let usage = "True: the last chunk of the stream has the usage";
-    let stream_options = object().optional("include_usage", said(maybe(schema::boolean()), usage)).open();
-    let value = schema::prose(METADATA_VALUE_MAX);
-    let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
+    let stream_options = object().optional_as("include_usage", maybe(schema::boolean()), usage).open();
     let fields = object()
-        .required("model", said(schema::string(), "Name of a model of the gateway"))
-        .required("messages", said(schema::filled_list(message(), None), "The conversation, at most 16,384 messages"))
-        .optional("max_completion_tokens", said(cap(), "The output cap; the default is the target's"))
-        .optional("max_tokens", said(cap(), "The older name of the output cap; only one of the two may be given"))
-        .optional("n", said(maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the output cap holds for each"))
-        .optional("stream", said(maybe(schema::boolean()), "True: respond with server-sent events"))
-        .optional("stream_options", said(maybe(stream_options), "Options of a stream"))
-        .optional("metadata", said(maybe(metadata), "Recorded with the request, and passed on with the other fields"));
-    UNREAD.iter().fold(fields, |fields, (name, what)| fields.optional(name, said(schema::any(), what))).open()
+        .required_as("model", schema::string(), "Name of a model of the gateway")
+        .required_as("messages", schema::filled_list(message(), None), "The conversation, at most 16,384 messages")
+        .optional_as("max_completion_tokens", cap(), "The output cap; the default is the target's")
+        .optional_as("max_tokens", cap(), "The older name of the output cap; only one of the two may be given")
+        .optional_as("n", maybe(schema::whole(1, CHOICES_MAX)), "Number of choices; the output cap holds for each")
+        .optional_as("stream", maybe(schema::boolean()), "True: respond with server-sent events")
+        .optional_as("stream_options", maybe(stream_options), "Options of a stream")
+        .optional_as("metadata", metadata(), "Recorded with the request, and passed on with the other fields");
+    UNREAD.iter().fold(fields, |fields, (name, what)| fields.optional_as(name, schema::any(), what)).open()
 }
 
 /// Fields that are passed on unread to providers of the same dialect, and read when a request is translated.
@@ -77,23 +74,24 @@ const UNREAD: &[(&str, &str)] = &[
 ];
 
 fn message() -> Shape {
-    let part = object().required("type", said(schema::string(), "`text`, `refusal` or `image_url`"));
+    let part = object().required_as("type", schema::string(), "`text`, `refusal` or `image_url`");
     let part = part
-        .optional("text", said(schema::any(), "String: the text of a part of type `text`"))
-        .optional("image_url", said(schema::any(), "Object with `url`, http(s) or `data:image/`, and `detail`"))
+        .optional_as("text", schema::any(), "String: the text of a part of type `text`")
+        .optional_as("image_url", schema::any(), "Object with `url`, http(s) or `data:image/`, and `detail`")
         .open();
     let parts = schema::list(schema::either([schema::string(), part]), None);
     let content = maybe(schema::either([schema::string(), parts]));
     object()
-        .optional("role", said(schema::any(), "`system`, `developer`, `user`, `assistant` or `tool`"))
-        .optional("content", said(content, "A text, or parts"))
-        .optional("name", said(schema::any(), "String: the name of a participant"))
-        .optional(
+        .optional_as("role", schema::any(), "`system`, `developer`, `user`, `assistant` or `tool`")
+        .optional_as("content", content, "A text, or parts")
+        .optional_as("name", schema::any(), "String: the name of a participant")
+        .optional_as(
             "tool_calls",
-            said(schema::any(), "Array: the calls of an assistant's message, as the response had them"),
+            schema::any(),
+            "Array: the calls of an assistant's message, as the response had them",
         )
-        .optional("tool_call_id", said(schema::any(), "String: the call that a message of the role `tool` answers"))
-        .optional("reasoning_content", said(schema::any(), "String: earlier reasoning, sent back"))
+        .optional_as("tool_call_id", schema::any(), "String: the call that a message of the role `tool` answers")
+        .optional_as("reasoning_content", schema::any(), "String: earlier reasoning, sent back")
         .open()
 }
 

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use intermediate::embeddings::{DIMENSIONS_MAX, INPUTS_MAX};
-use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
+use openapi::schema::{self, Shape, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
@@ -29,12 +29,12 @@ pub fn describe(operation: Operation, answer: fn(Shape) -> Answer) -> Operation 
 
 fn request() -> Shape {
     object()
-        .required("model", said(schema::string(), "Name of a model of the gateway"))
-        .required("input", said(inputs(), "What is embedded"))
-        .optional("encoding_format", said(maybe(schema::one_of(["float", "base64"])), "The form of the vectors"))
-        .optional("dimensions", said(maybe(schema::whole(1, DIMENSIONS_MAX)), "The length of the vectors"))
-        .optional("user", said(maybe(schema::string()), "Your name for your own user"))
-        .optional("input_type", said(schema::any(), PURPOSES))
+        .required_as("model", schema::string(), "Name of a model of the gateway")
+        .required_as("input", inputs(), "What is embedded")
+        .optional_as("encoding_format", maybe(schema::one_of(["float", "base64"])), "The form of the vectors")
+        .optional_as("dimensions", maybe(schema::whole(1, DIMENSIONS_MAX)), "The length of the vectors")
+        .optional_as("user", maybe(schema::string()), "Your name for your own user")
+        .optional_as("input_type", schema::any(), PURPOSES)
         .open()
 }
 

@@ -2,13 +2,12 @@
 
 use events::event::admin::Model;
 use http::StatusCode;
-use intermediate::chat::read::{
-    EFFORTS, METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX,
-};
+use intermediate::chat::read::{EFFORTS, OUTPUT_TOKENS_MAX, TOOLS_MAX, TOP_LOGPROBS_MAX};
 use openapi::schema::{self, Shape, described as said, nullable as maybe, object};
 use openapi::{Answer, Operation};
 use serde_json::json;
 
+use crate::described::{drawn_freely, function, metadata};
 use crate::openai::WORDING;
 use crate::priceable::{TIERS, TIERS_MEANING};
 
@@ -29,8 +28,6 @@ pub fn describe(operation: Operation, answered: fn(Shape) -> Answer) -> Operatio
 
 fn request() -> Shape {
     let items = schema::filled_list(object().open(), None);
-    let value = schema::prose(METADATA_VALUE_MAX);
-    let metadata = schema::map_named(METADATA_KEY_MAX, value, Some(METADATA_PAIRS_MAX));
     let off = |what: &str| said(maybe(schema::boolean()), what);
     let text = |what: &str| said(maybe(schema::string()), what);
     let include = "`message.output_text.logprobs`: the log probability of each token. `reasoning.encrypted_content` is \
@@ -38,37 +35,30 @@ fn request() -> Shape {
     let include = said(maybe(schema::list(schema::string(), None)), include);
     let choice = schema::either([schema::one_of(["auto", "none", "required"]), object().open()]);
     let obfuscation = object().optional("include_obfuscation", off("Without effect"));
-    object()
-        .required("model", said(schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway"))
-        .required("input", said(schema::either([schema::string(), items]), "A text, or items: the whole conversation"))
+    drawn_freely(object())
+        .required_as("model", schema::sized(1, Model::NAME_CHARS_MAX), "Name of a model of the gateway")
+        .required_as("input", schema::either([schema::string(), items]), "A text, or items: the whole conversation")
         .optional("instructions", text("The first system message"))
-        .optional(
+        .optional_as(
             "max_output_tokens",
-            said(maybe(schema::whole(1, OUTPUT_TOKENS_MAX)), "The output cap; the default is the target's"),
+            maybe(schema::whole(1, OUTPUT_TOKENS_MAX)),
+            "The output cap; the default is the target's",
         )
-        .optional("temperature", said(maybe(schema::number()), "How freely tokens are drawn"))
-        .optional(
-            "top_p",
-            said(
-                maybe(schema::number()),
-                "Tokens are drawn from the most probable ones that together have this probability",
-            ),
-        )
-        .optional("top_logprobs", said(maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "So many alternatives of each token"))
+        .optional_as("top_logprobs", maybe(schema::whole(0, TOP_LOGPROBS_MAX)), "So many alternatives of each token")
         .optional("include", include)
-        .optional("tools", said(maybe(schema::list(tool(), Some(TOOLS_MAX))), "Functions"))
-        .optional("tool_choice", said(maybe(choice), "A function is `{\"type\":\"function\",\"name\"}`"))
+        .optional_as("tools", maybe(schema::list(tool(), Some(TOOLS_MAX))), "Functions")
+        .optional_as("tool_choice", maybe(choice), "A function is `{\"type\":\"function\",\"name\"}`")
         .optional("parallel_tool_calls", off("False: at most one tool call"))
-        .optional("text", said(maybe(text_format()), "The format of the output"))
-        .optional("reasoning", said(maybe(reasoning()), "How much the model thinks"))
-        .optional("metadata", said(maybe(metadata), "Kept in the event, never sent upstream"))
+        .optional_as("text", maybe(text_format()), "The format of the output")
+        .optional_as("reasoning", maybe(reasoning()), "How much the model thinks")
+        .optional_as("metadata", metadata(), "Kept in the event, never sent upstream")
         .optional("user", text("Your name for your own user"))
         .optional("stream", off("True: respond with server-sent events"))
-        .optional("stream_options", said(maybe(obfuscation.open()), "Options of a stream"))
+        .optional_as("stream_options", maybe(obfuscation.open()), "Options of a stream")
         .optional("store", off("Only false: no response is kept"))
         .optional("background", off("Only false"))
-        .optional("truncation", said(maybe(schema::one_of(["disabled"])), "Input is not shortened"))
-        .optional("service_tier", said(maybe(schema::one_of(TIERS)), TIERS_MEANING))
+        .optional_as("truncation", maybe(schema::one_of(["disabled"])), "Input is not shortened")
+        .optional_as("service_tier", maybe(schema::one_of(TIERS)), TIERS_MEANING)
         .optional("safety_identifier", text("Without effect"))
         .optional("prompt_cache_key", text("Without effect"))
         .optional("prompt_cache_retention", text("Without effect"))
@@ -76,31 +66,25 @@ fn request() -> Shape {
 }
 
 fn tool() -> Shape {
-    object()
-        .required("type", schema::one_of(["function"]))
-        .required("name", said(schema::string(), "Name of the function"))
-        .optional("description", said(maybe(schema::string()), "What the function is for"))
-        .optional("parameters", said(maybe(object().open()), "JSON Schema of the arguments"))
-        .optional("strict", said(maybe(schema::boolean()), "True: the arguments must satisfy the schema"))
-        .open()
+    function(object().required("type", schema::one_of(["function"]))).open()
 }
 
 fn text_format() -> Shape {
     let format = object()
         .required("type", schema::one_of(["text", "json_object", "json_schema"]))
-        .optional("name", said(schema::any(), "String: required for `json_schema`"))
-        .optional("schema", said(schema::any(), "Object: the JSON Schema, required for `json_schema`"))
-        .optional("strict", said(schema::any(), "Boolean: the output must satisfy the schema"));
+        .optional_as("name", schema::any(), "String: required for `json_schema`")
+        .optional_as("schema", schema::any(), "Object: the JSON Schema, required for `json_schema`")
+        .optional_as("strict", schema::any(), "Boolean: the output must satisfy the schema");
     object()
-        .optional("format", said(maybe(format.open()), "The format of the output"))
-        .optional("verbosity", said(maybe(schema::string()), "Without effect"))
+        .optional_as("format", maybe(format.open()), "The format of the output")
+        .optional_as("verbosity", maybe(schema::string()), "Without effect")
         .open()
 }
 
 fn reasoning() -> Shape {
     object()
-        .optional("effort", said(maybe(schema::one_of(EFFORTS)), "The reasoning effort"))
-        .optional("summary", said(maybe(schema::string()), "Without effect: reasoning is given as it comes"))
+        .optional_as("effort", maybe(schema::one_of(EFFORTS)), "The reasoning effort")
+        .optional_as("summary", maybe(schema::string()), "Without effect: reasoning is given as it comes")
         .open()
 }
 
