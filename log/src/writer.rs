@@ -132,23 +132,10 @@ impl FailedStep {
     fn of(error: &LogError) -> Self {
         match error {
             LogError::Commit(_) => Self::Commit,
-            LogError::Engine(EngineError { kind: EngineErrorKind::Data, .. })
-            | LogError::Stored(_)
-            | LogError::Decode(_)
-            | LogError::NotWrittenYet { .. }
-            | LogError::Overflow(_) => Self::Job,
-            LogError::Engine(EngineError { kind: EngineErrorKind::Damaged | EngineErrorKind::Unavailable, .. })
-            | LogError::QueueFull
-            | LogError::Closed
-            | LogError::ClockStepped
-            | LogError::ClockAhead { .. }
-            | LogError::ClockBehind { .. }
-            | LogError::Forked { .. }
-            | LogError::NodeKeyReplaced
-            | LogError::Append(_)
-            | LogError::OtherSchema(_)
-            | LogError::TimedOut(_)
-            | LogError::QueryTookTooLong(_) => Self::Write,
+            LogError::Engine(EngineError { kind: EngineErrorKind::Damaged, .. }) => Self::Write,
+            LogError::NotWrittenYet { .. } => Self::Job,
+            error if error.is_about_what_is_stored() => Self::Job,
+            _ => Self::Write,
         }
     }
 
