@@ -34,7 +34,7 @@ use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
 use super::recent_changes::RecentChanges;
 use super::state::State;
-use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
+use super::{EngineError, EngineErrorKind, LogError, LogOptions};
 
 use failure_log::FailureLog;
 use figures::HeadCheck;
@@ -280,7 +280,7 @@ impl<E: Engine> LogWriter<E> {
         let mut due = self.take_due_refusals(now);
         due.extend(jobs);
         let jobs = due;
-        let sweeps = self.options.expired_holds == ExpiredHolds::End
+        let sweeps = self.options.serves_requests
             && self.elapsed(self.swept_at) >= SWEEP_EVERY
             && self.balances.is_sweep_due(now);
         let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES
