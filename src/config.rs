@@ -59,6 +59,15 @@ const DRAIN_SECONDS_MAX: u64 = 3_600;
 const KEEP_ALIVE_SECONDS_MAX: u64 = 3_600;
 /// Where a process serves gRPC that serves nothing else, unless it is told.
 const GRPC_LISTEN_OF_MODE: &str = "127.0.0.1:8081";
+
+/// What settings are read from that depend on more than their own flags.
+struct Given<'a> {
+    args: &'a ServeArgs,
+    flags: &'a Flags,
+    database: Option<&'a DatabaseAddress>,
+    variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
 /// The configuration of `serve`.
 pub struct Config {
     pub listen: ListenAddress,
@@ -149,9 +158,10 @@ impl Config {
         if database.is_some() && mode != ServeMode::Migrate {
             require_keys_of_cluster(&variable)?;
         }
-        let nats = nats::nats(args, flags, &variable)?;
-        let archiving = archiving::read(args, flags, database.as_ref(), &variable)?;
-        let publishing = publishing::read(args, flags, database.as_ref(), &variable)?;
+        let given = Given { args, flags, database: database.as_ref(), variable: &variable };
+        let nats = nats::nats(&given)?;
+        let archiving = archiving::read(&given)?;
+        let publishing = publishing::read(&given)?;
         let data = flags.check(DATA, data(&args.data.dir))?;
         let views = flags.check(VIEWS, boolean_or_on(&args.views))?;
         if !views && database.is_none() && mode != ServeMode::Migrate {
@@ -196,7 +206,7 @@ impl Config {
         let grpc_listen = args.grpc_listen.as_deref().or(of_mode).map(listen).transpose();
         let listen = flags.check(LISTEN, listen(&args.listen))?;
         Ok(Self {
-            providers: providers(args, flags, listen.port(), database.as_ref(), &variable)?,
+            providers: providers(&given, listen.port())?,
             listen,
             metrics_listen: flags.check(METRICS_LISTEN, metrics_listen)?,
             grpc_listen: flags.check(GRPC_LISTEN, grpc_listen)?,
@@ -205,6 +215,7 @@ impl Config {
             content,
             record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
             access_log: access_logging::read(args, flags, &data)?,
+            applied_files: applied_files::read(&given, mode)?,
             data,
             database,
             nats,
@@ -216,7 +227,6 @@ impl Config {
             dev: flags.check(DEV, boolean(&args.dev))?,
             views,
             analytics,
-            applied_files: applied_files::read(args, flags, mode, &variable)?,
             breakers: breakers::read(args, flags)?,
             retries: retries::read(args, flags)?,
             keep_alive: flags

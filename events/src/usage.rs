@@ -86,24 +86,36 @@ impl Usage {
     }
 }
 
+/// Names and reads what is counted, in one order.
+macro_rules! counted {
+    ($($field:ident,)+) => {
+        /// The names of all classes and units. Those that most providers bill come first.
+        pub const NAMES: [&'static str; 14] = [$(stringify!($field)),+];
+
+        /// All classes and units, in the order of [`Self::NAMES`].
+        pub const fn each(&self) -> [u64; Self::NAMES.len()] {
+            [$(self.$field),+]
+        }
+    };
+}
+
 impl TokenClasses {
-    /// The names of all classes and units. Those that most providers bill come first.
-    pub const NAMES: [&'static str; 14] = [
-        "input_uncached_tokens",
-        "input_cache_read_tokens",
-        "input_cache_write_tokens",
-        "output_text_tokens",
-        "output_reasoning_tokens",
-        "input_audio_tokens",
-        "input_cache_read_audio_tokens",
-        "output_audio_tokens",
-        "input_image_tokens",
-        "input_cache_read_image_tokens",
-        "output_image_tokens",
-        "citation_tokens",
-        "searches",
-        "input_images",
-    ];
+    counted! {
+        input_uncached_tokens,
+        input_cache_read_tokens,
+        input_cache_write_tokens,
+        output_text_tokens,
+        output_reasoning_tokens,
+        input_audio_tokens,
+        input_cache_read_audio_tokens,
+        output_audio_tokens,
+        input_image_tokens,
+        input_cache_read_image_tokens,
+        output_image_tokens,
+        citation_tokens,
+        searches,
+        input_images,
+    }
 
     /// How many of the names, from the first, are of classes that most providers bill; and how many are of others.
     pub const COMMON: usize = 5;
@@ -119,26 +131,6 @@ impl TokenClasses {
     pub fn rare(&self) -> [u64; Self::RARE] {
         let [_, _, _, _, _, rare @ ..] = self.each();
         rare
-    }
-
-    /// All classes and units, in the order of [`Self::NAMES`].
-    pub const fn each(&self) -> [u64; Self::NAMES.len()] {
-        [
-            self.input_uncached_tokens,
-            self.input_cache_read_tokens,
-            self.input_cache_write_tokens,
-            self.output_text_tokens,
-            self.output_reasoning_tokens,
-            self.input_audio_tokens,
-            self.input_cache_read_audio_tokens,
-            self.output_audio_tokens,
-            self.input_image_tokens,
-            self.input_cache_read_image_tokens,
-            self.output_image_tokens,
-            self.citation_tokens,
-            self.searches,
-            self.input_images,
-        ]
     }
 
     /// Everything that the provider read: the prompt, cached or not, of any kind, and citations.

@@ -104,12 +104,15 @@ pub enum Migrated {
     New,
 }
 
+/// What a log asks of its database. Methods that concern other processes do nothing by default: a log that is not shared has none.
 pub(super) trait Engine {
     /// True if other processes append to the same log at the same time.
     const IS_SHARED: bool;
 
     /// The name of this process among those that append; `None` if there are no others.
-    fn node(&self) -> Option<&str>;
+    fn node(&self) -> Option<&str> {
+        None
+    }
 
     /// Looks up all wanted facts, as of the last position. Idempotency keys that have expired at `now` count as absent. `None`
     /// if the log no longer ends at `position`: windows of a later state must not get into the balances.
@@ -125,7 +128,9 @@ pub(super) trait Engine {
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError>;
 
     /// Shows that a log which others append to as well can be written, without writing anything that stays.
-    fn must_take_writes(&mut self) -> Result<(), LogError>;
+    fn must_take_writes(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// The next events after a position.
     ///
@@ -144,13 +149,15 @@ pub(super) trait Engine {
     }
 
     /// Asks for the exclusive right to append next, so that a process which has lost a race does not lose every race.
-    fn ask_for_turn(&mut self);
+    fn ask_for_turn(&mut self) {}
 
     /// Waits for it, for a limited time.
-    fn wait_for_turn(&mut self, max: Duration) -> TurnState;
+    fn wait_for_turn(&mut self, _max: Duration) -> TurnState {
+        TurnState::NotHeld
+    }
 
     /// Ends the turn, also one that is still waited for.
-    fn end_turn(&mut self);
+    fn end_turn(&mut self) {}
 
     /// The ledger's state at the head: its rows and the fold of the events after them, read in one snapshot.
     ///

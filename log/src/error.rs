@@ -107,6 +107,30 @@ impl LogError {
         }
     }
 
+    /// Whether the log was read, and has something in it that cannot be used.
+    pub const fn is_about_what_is_stored(&self) -> bool {
+        match self {
+            Self::Decode(_) | Self::Stored(_) | Self::Overflow(_) => true,
+            Self::Engine(error) => match error.kind {
+                EngineErrorKind::Data | EngineErrorKind::Damaged => true,
+                EngineErrorKind::Unavailable => false,
+            },
+            Self::QueueFull
+            | Self::Closed
+            | Self::ClockStepped
+            | Self::ClockAhead { .. }
+            | Self::ClockBehind { .. }
+            | Self::Forked { .. }
+            | Self::NodeKeyReplaced
+            | Self::Append(_)
+            | Self::Commit(_)
+            | Self::OtherSchema(_)
+            | Self::NotWrittenYet { .. }
+            | Self::TimedOut(_)
+            | Self::QueryTookTooLong(_) => false,
+        }
+    }
+
     /// True if the failed write may be recorded, now or later; false if it certainly is not.
     pub const fn may_be_recorded(&self) -> bool {
         match self {

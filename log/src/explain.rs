@@ -66,14 +66,7 @@ pub struct Explanation {
 impl Explanation {
     /// False if anything does not follow, `None` if something could not be decided again.
     pub fn follows(&self) -> Option<bool> {
-        let parts = [
-            Some(&self.life),
-            self.admission.as_ref().map(|part| &part.verdict),
-            self.bound.as_ref().map(|part| &part.verdict),
-            self.route.as_ref().map(|part| &part.verdict),
-            self.settlement.as_ref().map(|part| &part.verdict),
-        ];
-        let verdicts: Vec<Option<bool>> = parts.into_iter().flatten().map(Verdict::follows).collect();
+        let verdicts: Vec<Option<bool>> = [&self.life].into_iter().chain(self.parts()).map(Verdict::follows).collect();
         if verdicts.contains(&Some(false)) {
             return Some(false);
         }
@@ -81,14 +74,18 @@ impl Explanation {
     }
 
     fn has_difference_at(&self, position: u64) -> bool {
+        self.parts().flat_map(|part| &part.differences).any(|difference| difference.position == position)
+    }
+
+    /// The verdicts on its parts, without that on its life.
+    fn parts(&self) -> impl Iterator<Item = &Verdict> {
         let parts = [
             self.admission.as_ref().map(|part| &part.verdict),
             self.bound.as_ref().map(|part| &part.verdict),
             self.route.as_ref().map(|part| &part.verdict),
             self.settlement.as_ref().map(|part| &part.verdict),
         ];
-        let mut differences = parts.into_iter().flatten().flat_map(|verdict| &verdict.differences);
-        differences.any(|difference| difference.position == position)
+        parts.into_iter().flatten()
     }
 }
 
@@ -122,19 +119,15 @@ pub fn explain(reader: &dyn Reader, request: RequestId, bounds: ReadBounds) -> R
         route: None,
         settlement: None,
     };
-    match &begin.event {
-        Event::Inference(Inference::Admitted(admitted)) => {
-            let held = evidence.held();
-            let bound = bound::check(&evidence, begin, admitted, held);
-            explanation.admission = Some(admission::check(reader, &evidence, begin, admitted, &bound)?);
-            explanation.bound = Some(bound);
-            explanation.route = Some(route::check(&evidence, begin, admitted));
-            explanation.settlement = settlement::check(&evidence, held);
-        }
-        Event::Inference(Inference::Refused(refused)) => {
-            explanation.admission = Some(refusal::check(reader, &evidence, begin, refused)?);
-        }
-        _ => {}
+    if let Some(of) = evidence.admission() {
+        let held = evidence.held();
+        let bound = bound::check(of, held);
+        explanation.admission = Some(admission::check(reader, of, &bound)?);
+        explanation.bound = Some(bound);
+        explanation.route = Some(route::check(of));
+        explanation.settlement = settlement::check(&evidence, held);
+    } else if let Event::Inference(Inference::Refused(refused)) = &begin.event {
+        explanation.admission = Some(refusal::check(reader, &evidence, begin, refused)?);
     }
     reader.check_interrupt()?;
     if !evidence.is_whole {

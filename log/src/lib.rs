@@ -162,20 +162,11 @@ pub struct LogOptions {
     /// The lifetime of a hold, after which the sweeper ends it.
     hold_ttl: Duration,
     unknown_usage: UnknownUsage,
-    expired_holds: ExpiredHolds,
-    /// False for a process that shares the log and does other work.
+    /// False for a process that does other work. It leaves expired holds to those that serve requests, whose settings it does not
+    /// know.
     serves_requests: bool,
     /// The sign of this process in the register of running nodes.
     limit_sharing: LimitSharingSign,
-}
-
-/// How the sweeper treats expired holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpiredHolds {
-    /// End them, and charge them by `unknown_usage`.
-    End,
-    /// Leave them to a process that serves requests, whose settings this one does not know.
-    Leave,
 }
 
 impl LogOptions {
@@ -185,7 +176,6 @@ impl LogOptions {
             clock_behind_max: CLOCK_BEHIND_MAX,
             hold_ttl: Duration::from_secs(900),
             unknown_usage: UnknownUsage::default(),
-            expired_holds: ExpiredHolds::End,
             serves_requests: true,
             limit_sharing: LimitSharingSign::default(),
         }
@@ -202,13 +192,9 @@ impl LogOptions {
         Self { unknown_usage, ..self }
     }
 
-    pub fn with_expired_holds(self, expired_holds: ExpiredHolds) -> Self {
-        Self { expired_holds, ..self }
-    }
-
     /// For a process that does other work than serving requests. Expired holds are left to those that serve them.
     pub fn without_requests(self) -> Self {
-        Self { serves_requests: false, expired_holds: ExpiredHolds::Leave, ..self }
+        Self { serves_requests: false, ..self }
     }
 
     /// Says with this in the register of running nodes how this process counts rate limits.

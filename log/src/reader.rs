@@ -78,8 +78,14 @@ pub trait Reader: RawReader + Send {
     /// The events at these positions. Positions that the log does not have are absent.
     fn at(&self, positions: &[u64]) -> Result<HashMap<u64, Recorded>, LogError>;
 
-    /// Which of these positions are of events that this process appended.
-    fn appended_by(&self, node_id: &str, positions: RangeInclusive<u64>) -> Result<Vec<RangeInclusive<u64>>, LogError>;
+    /// Which of these positions are of events that this process appended: all, unless the log is shared.
+    fn appended_by(
+        &self,
+        _node_id: &str,
+        positions: RangeInclusive<u64>,
+    ) -> Result<Vec<RangeInclusive<u64>>, LogError> {
+        Ok(vec![positions])
+    }
 
     /// All events of a stream.
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError>;
@@ -133,14 +139,20 @@ pub trait Reader: RawReader + Send {
     fn personal_data(&self, subjects: &[UserId]) -> Result<HashMap<UserId, PersonalData>, LogError>;
 
     /// The catalogue that was imported last into a shared ledger, unless it has the revision that the caller knows; 0 is none.
-    fn imported_catalogue(&self, known: u64) -> Result<Option<ImportedCatalogue>, LogError>;
+    fn imported_catalogue(&self, _known: u64) -> Result<Option<ImportedCatalogue>, LogError> {
+        Ok(None)
+    }
 
     /// The processes of a shared log that registered before this one, and have not said that they end. `None` if this one was not
     /// seen lately itself, or could not append: others may take it for gone.
-    fn earlier_nodes(&self, node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError>;
+    fn earlier_nodes(&self, _node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
+        Ok(Some(Vec::new()))
+    }
 
     /// The processes that serve a shared log, in the order of their starts; none if the log is not shared.
-    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError>;
+    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
+        Ok(Vec::new())
+    }
 
     /// At most `limit` users with this name who have not been erased.
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError>;

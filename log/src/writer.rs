@@ -34,7 +34,7 @@ use super::jobs::{Ender, Job, Message, OpenBatch, RecordedBatch, unattended};
 use super::owners::OwnerBlocks;
 use super::recent_changes::RecentChanges;
 use super::state::State;
-use super::{EngineError, EngineErrorKind, ExpiredHolds, LogError, LogOptions};
+use super::{EngineError, EngineErrorKind, LogError, LogOptions};
 
 use failure_log::FailureLog;
 use figures::HeadCheck;
@@ -132,23 +132,10 @@ impl FailedStep {
     fn of(error: &LogError) -> Self {
         match error {
             LogError::Commit(_) => Self::Commit,
-            LogError::Engine(EngineError { kind: EngineErrorKind::Data, .. })
-            | LogError::Stored(_)
-            | LogError::Decode(_)
-            | LogError::NotWrittenYet { .. }
-            | LogError::Overflow(_) => Self::Job,
-            LogError::Engine(EngineError { kind: EngineErrorKind::Damaged | EngineErrorKind::Unavailable, .. })
-            | LogError::QueueFull
-            | LogError::Closed
-            | LogError::ClockStepped
-            | LogError::ClockAhead { .. }
-            | LogError::ClockBehind { .. }
-            | LogError::Forked { .. }
-            | LogError::NodeKeyReplaced
-            | LogError::Append(_)
-            | LogError::OtherSchema(_)
-            | LogError::TimedOut(_)
-            | LogError::QueryTookTooLong(_) => Self::Write,
+            LogError::Engine(EngineError { kind: EngineErrorKind::Damaged, .. }) => Self::Write,
+            LogError::NotWrittenYet { .. } => Self::Job,
+            error if error.is_about_what_is_stored() => Self::Job,
+            _ => Self::Write,
         }
     }
 
@@ -293,7 +280,7 @@ impl<E: Engine> LogWriter<E> {
         let mut due = self.take_due_refusals(now);
         due.extend(jobs);
         let jobs = due;
-        let sweeps = self.options.expired_holds == ExpiredHolds::End
+        let sweeps = self.options.serves_requests
             && self.elapsed(self.swept_at) >= SWEEP_EVERY
             && self.balances.is_sweep_due(now);
         let writes_state = self.events_since_state >= EVENTS_BETWEEN_STATES

@@ -270,6 +270,11 @@ impl Fields {
         Self { object: self.object.property(name, shape).required(name) }
     }
 
+    /// Required fields of one shape.
+    pub fn required_each<const N: usize>(self, names: [&str; N], shape: Shape) -> Self {
+        names.into_iter().fold(self, |fields, name| fields.required(name, shape.clone()))
+    }
+
     pub fn optional(self, name: &str, shape: Shape) -> Self {
         Self { object: self.object.property(name, shape) }
     }

@@ -46,8 +46,7 @@ fn described_list() -> Operation {
         .optional_as("actor_name", schema::nullable(text()), "Name of the key that did it")
         .optional_as("resource_name", schema::nullable(text()), "Null if it has none, or you may not see it")
         .required("changes", schema::any())
-        .required("ip", schema::nullable(text()))
-        .required("user_agent", schema::nullable(text()))
+        .required_each(["ip", "user_agent"], schema::nullable(text()))
         .open();
     let answer = described::in_lines(Answer::json("Newest first", described::page(schema::reference("AuditEntry"))))
         .or("text/plain", schema::string());

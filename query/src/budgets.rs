@@ -60,12 +60,8 @@ pub fn shape() -> Shape {
         .required("alert_at", schema::list(schema::string(), None))
         .required("when_short", schema::one_of(["refuse", "shrink"]))
         .required("enforcement", schema::one_of(["hard", "observe"]))
-        .required("settled_usd", schema::money())
-        .required("held_usd", schema::money())
-        .required("remaining_usd", schema::money())
-        .required("period_start", described::nullable_time())
-        .required("resets_at", described::nullable_time())
-        .required("ended_at", described::nullable_time())
+        .required_each(["settled_usd", "held_usd", "remaining_usd"], schema::money())
+        .required_each(["period_start", "resets_at", "ended_at"], described::nullable_time())
         .open()
 }
 

@@ -28,7 +28,7 @@ use crate::described;
 use crate::error::QueryError;
 use crate::format::{self, Format, Lines};
 use crate::lookup;
-use crate::names::{self, NamedField, Names};
+use crate::names::{self, Names};
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, PageMeta, PageRequest};
 use crate::parameters::Parameters;
 use crate::query_context::{PermittedQuery, QueryContext};
@@ -103,7 +103,7 @@ async fn list(mut context: QueryContext) -> Result<Response, QueryError> {
         told.map(|(one, told)| item(one, &events, rights, told)).collect::<Result<Vec<Value>, _>>()
     });
     let mut items = items.await??;
-    Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
+    Names::put_beside(&query, items.iter_mut().collect(), &OWNERS).await?;
     query.record_read(ReadKind::Inferences);
     let meta = PageMeta { as_of_position: answer.position, next_cursor };
     query.permit.run(move || render(items, meta, format)).await?
@@ -132,7 +132,7 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let provider_name = |id| tables.provider(id).map(|provider| provider.value.name.clone());
     route_json::put_in_words(&mut item, &request, &events, model.as_ref(), told, provider_name);
     drop(tables);
-    Names::put_beside(&query, vec![&mut item], &NAMED).await?;
+    Names::put_beside(&query, vec![&mut item], &OWNERS).await?;
     query.record_read(ReadKind::Inferences);
     Ok(Json(item))
 }
@@ -151,13 +151,8 @@ pub async fn find(
     Ok((query, request, stored))
 }
 
-/// Fields with ids, and the fields for their names.
-const NAMED: [NamedField; 4] = [
-    NamedField { id: "partner_id", name: "partner_name" },
-    NamedField { id: "tenant_id", name: "tenant_name" },
-    NamedField { id: "user_id", name: "user_name" },
-    NamedField { id: "key_id", name: "key_name" },
-];
+/// The owners whose names are beside their ids.
+const OWNERS: [&str; 4] = ["partner", "tenant", "user", "key"];
 
 /// The events of these requests, as far as the view has applied the log: it has no positions of later ones. With them, those of
 /// the observing budgets that they name, which say whose the budgets are.

@@ -82,8 +82,7 @@ fn limit() -> Shape {
         .required_as("limit_id", schema::string(), name)
         .required("scope", owner_of(&["partner_id", "tenant_id", "team_id", "user_id", "key_id"]))
         .required("measure", schema::string())
-        .required("limit", schema::count())
-        .required("remaining", schema::count())
+        .required_each(["limit", "remaining"], schema::count())
         .required("resets_at", described::nullable_time())
         .open()
 }

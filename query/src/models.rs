@@ -71,11 +71,8 @@ fn described_one(id: &str, openai: Wording) -> Operation {
 fn shape() -> Shape {
     let tokens = || schema::nullable(schema::count());
     let price = object()
-        .required("input_usd_per_mtok", schema::money())
-        .required("output_usd_per_mtok", schema::money())
-        .required("cache_read_usd_per_mtok", schema::money())
-        .required("cache_write_usd_per_mtok", schema::money())
-        .required("reasoning_usd_per_mtok", schema::money())
+        .required_each(["input_usd_per_mtok", "output_usd_per_mtok", "cache_read_usd_per_mtok"], schema::money())
+        .required_each(["cache_write_usd_per_mtok", "reasoning_usd_per_mtok"], schema::money())
         .required("request_usd", schema::money());
     let price = Tariff::left_out_where_absent().fold(price, |price, name| price.optional(name, schema::money()));
     let price = price.optional("tiers", schema::list(object().open(), None));
@@ -83,10 +80,8 @@ fn shape() -> Shape {
         .required("id", schema::string())
         .required("object", schema::one_of(["model"]))
         .required("created", schema::count())
-        .required("owned_by", schema::string())
-        .required("provider", schema::string())
-        .required("context_window", tokens())
-        .required("max_output_tokens", tokens())
+        .required_each(["owned_by", "provider"], schema::string())
+        .required_each(["context_window", "max_output_tokens"], tokens())
         .required("price", price.open())
         .optional_as(CAPABILITIES, schema::list(schema::string(), None), CAPABILITIES_MEANING);
     let stands_for = schema::described(schema::string(), "For an alias: the model that it stands for now");

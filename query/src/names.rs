@@ -30,12 +30,6 @@ fn name_scope(state: &QueryState, visible: Visible) -> NameScope {
 #[derive(Debug, Default)]
 pub struct Names(HashMap<String, String>);
 
-/// A field that has an id, and the one beside it for the name.
-pub struct NamedField {
-    pub id: &'static str,
-    pub name: &'static str,
-}
-
 impl Names {
     /// The names of these ids, of any kind.
     pub async fn find(query: &PermittedQuery, ids: BTreeSet<String>) -> Result<Self, QueryError> {
@@ -51,18 +45,15 @@ impl Names {
         Ok(Self(names))
     }
 
-    /// Adds names beside the ids in these fields of each item.
-    pub async fn put_beside(
-        query: &PermittedQuery,
-        items: Vec<&mut Value>,
-        fields: &[NamedField],
-    ) -> Result<(), QueryError> {
+    /// Adds the names of these owners to each item: `tenant_name` beside `tenant_id`.
+    pub async fn put_beside(query: &PermittedQuery, items: Vec<&mut Value>, owners: &[&str]) -> Result<(), QueryError> {
+        let fields: Vec<_> = owners.iter().map(|owner| [format!("{owner}_id"), format!("{owner}_name")]).collect();
         let ids =
-            items.iter().flat_map(|item| fields.iter().filter_map(|field| item[field.id].as_str().map(str::to_owned)));
+            items.iter().flat_map(|item| fields.iter().filter_map(|[id, _]| item[id].as_str().map(str::to_owned)));
         let names = Self::find(query, ids.collect()).await?;
         for item in items {
-            for NamedField { id, name } in fields {
-                item[*name] = item[*id].as_str().and_then(|id| names.get(id)).into();
+            for [id, name] in &fields {
+                item[name] = item[id].as_str().and_then(|id| names.get(id)).into();
             }
         }
         Ok(())

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use cli::arguments::ServeArgs;
 use cli::settings::setting::{APPLY, APPLY_PRUNE, ENABLE_HOT_RELOAD};
-use cli::settings::{Flags, Label, ServeMode, WrongConfig, boolean};
+use cli::settings::{Label, ServeMode, WrongConfig, boolean};
+
+use super::Given;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedFiles {
@@ -20,11 +21,9 @@ pub struct AppliedFiles {
 const HOT_RELOAD_ELSEWHERE: &str = "ENABLE_HOT_RELOAD";
 
 /// Reads the settings; `None` if no files are applied.
-pub fn read(
-    args: &ServeArgs,
-    flags: &Flags,
+pub(super) fn read(
+    &Given { args, flags, variable, .. }: &Given<'_>,
     mode: ServeMode,
-    variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<AppliedFiles>, WrongConfig> {
     let hot_reload = flags.check(ENABLE_HOT_RELOAD, boolean(&args.enable_hot_reload))?;
     let prune = args
@@ -56,8 +55,20 @@ pub fn read(
 
 #[cfg(test)]
 mod tests {
+    use cli::arguments::ServeArgs;
+    use cli::settings::Flags;
+
     use super::super::tests::args;
     use super::*;
+
+    fn read_at(
+        args: &ServeArgs,
+        mode: ServeMode,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<AppliedFiles>, String> {
+        let given = Given { args, flags: &Flags::default(), database: None, variable };
+        read(&given, mode).map_err(|wrong| wrong.name)
+    }
 
     fn read_as(
         path: Option<&str>,
@@ -71,7 +82,7 @@ mod tests {
             enable_hot_reload: hot_reload.to_owned(),
             ..args()
         };
-        read(&args, &Flags::default(), mode, |_| None).map_err(|wrong| wrong.name)
+        read_at(&args, mode, &|_| None)
     }
 
     #[test]
@@ -80,8 +91,7 @@ mod tests {
             let args = ServeArgs { apply: path.map(PathBuf::from), ..args() };
             let variable =
                 |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, text)| (*text).to_owned());
-            let read = read(&args, &Flags::default(), ServeMode::All, variable).map_err(|wrong| wrong.name);
-            read.map(|files| files.map(|files| files.hot_reload))
+            read_at(&args, ServeMode::All, &variable).map(|files| files.map(|files| files.hot_reload))
         };
         assert_eq!(is_hot(Some("/"), &[("ENABLE_HOT_RELOAD", "True")]), Ok(Some(true)));
         assert_eq!(is_hot(Some("/"), &[("ENABLE_HOT_RELOAD", "perhaps")]), Ok(Some(false)));

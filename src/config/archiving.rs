@@ -1,14 +1,12 @@
 //! The object store of the archive, and when its segments are complete.
 
 use archive::SegmentLimits;
-use cli::arguments::ServeArgs;
 use cli::settings::setting::{ARCHIVE_SEGMENT_EVENTS, ARCHIVE_SEGMENT_SECONDS, ARCHIVING};
-use cli::settings::{Flags, WrongConfig, boolean, object_store};
-use events_log::DatabaseAddress;
+use cli::settings::{WrongConfig, boolean, object_store};
 use object_storage::ObjectStoreAddress;
 
 use super::object_store::own_object_store;
-use super::{seconds, whole};
+use super::{Given, seconds, whole};
 
 const SEGMENT_EVENTS_MAX: u64 = 1_000_000;
 const SEGMENT_SECONDS_MAX: u64 = 86_400;
@@ -21,25 +19,21 @@ pub struct Archiving {
 }
 
 /// Reads the settings; `None` without an archive.
-pub fn read(
-    args: &ServeArgs,
-    flags: &Flags,
-    database: Option<&DatabaseAddress>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Archiving>, WrongConfig> {
+pub(super) fn read(given: &Given<'_>) -> Result<Option<Archiving>, WrongConfig> {
+    let Given { args, flags, .. } = given;
     let limits = SegmentLimits {
         events_max: flags
             .check(ARCHIVE_SEGMENT_EVENTS, whole(&args.archive_segment_events, "events", 1..=SEGMENT_EVENTS_MAX))?,
         age_max: flags
             .check(ARCHIVE_SEGMENT_SECONDS, seconds(&args.archive_segment_seconds, 1..=SEGMENT_SECONDS_MAX))?,
     };
-    let given = object_store(variable)?;
+    let address = object_store(given.variable)?;
     let switch = args.archiving.as_deref().filter(|switch| !switch.is_empty());
-    let is_on = flags.check(ARCHIVING, switch.map_or(Ok(given.is_some()), boolean))?;
-    let address = match given {
+    let is_on = flags.check(ARCHIVING, switch.map_or(Ok(address.is_some()), boolean))?;
+    let address = match address {
         Some(address) => address,
         None if !is_on => return Ok(None),
-        None => own_object_store(ARCHIVING, args, flags, database)?,
+        None => own_object_store(ARCHIVING, given)?,
     };
     Ok(Some(Archiving { address, limits: is_on.then_some(limits) }))
 }
@@ -52,6 +46,7 @@ mod tests {
 
     use super::*;
     use cli::arguments::{Cli, Command};
+    use cli::settings::Flags;
     use cli::settings::setting::OBJECT_STORE_URL;
 
     fn read_with(line: &[&str], url: Option<&str>, database: bool) -> Result<Option<Archiving>, WrongConfig> {
@@ -59,7 +54,8 @@ mod tests {
         let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
         let database = database.then(|| "postgres://h/d".parse().expect("an address"));
         let variable = |name: &str| url.filter(|_| name == OBJECT_STORE_URL.variable).map(str::to_owned);
-        read(&args, &Flags::default(), database.as_ref(), variable)
+        let flags = Flags::default();
+        read(&Given { args: &args, flags: &flags, database: database.as_ref(), variable: &variable })
     }
 
     #[test]

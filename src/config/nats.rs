@@ -1,11 +1,10 @@
 //! NATS: where the log is relayed to.
 
-use cli::arguments::ServeArgs;
+use cli::settings::WrongConfig;
 use cli::settings::setting::{NATS_MAX_GIB, NATS_REPLICAS, NATS_URL};
-use cli::settings::{Flags, WrongConfig};
 use nats_relay::{NatsAddress, REPLICAS_MAX, StreamLimits};
 
-use super::whole;
+use super::{Given, whole};
 
 const GIB: u64 = 1 << 30;
 const GIB_MAX: u64 = 1 << 20;
@@ -16,11 +15,7 @@ pub struct NatsSettings {
 }
 
 /// `None` if the log is not relayed.
-pub fn nats(
-    args: &ServeArgs,
-    flags: &Flags,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<NatsSettings>, WrongConfig> {
+pub(super) fn nats(&Given { args, flags, variable, .. }: &Given<'_>) -> Result<Option<NatsSettings>, WrongConfig> {
     let limits = StreamLimits {
         replicas: flags.check(NATS_REPLICAS, whole(&args.nats_replicas, "servers", 1..=REPLICAS_MAX))?,
         bytes_max: flags.check(NATS_MAX_GIB, bytes_max(&args.nats_max_gib))?,
@@ -37,11 +32,15 @@ fn bytes_max(text: &str) -> Result<Option<u64>, String> {
 
 #[cfg(test)]
 mod tests {
+    use cli::arguments::ServeArgs;
+    use cli::settings::Flags;
+
     use super::super::tests::args;
     use super::*;
 
     fn read(args: &ServeArgs, url: Option<&str>) -> Result<Option<NatsSettings>, WrongConfig> {
-        nats(args, &Flags::default(), |asked| url.filter(|_| asked == "LEDGERWAY_NATS_URL").map(str::to_owned))
+        let variable = |asked: &str| url.filter(|_| asked == "LEDGERWAY_NATS_URL").map(str::to_owned);
+        nats(&Given { args, flags: &Flags::default(), database: None, variable: &variable })
     }
 
     #[test]

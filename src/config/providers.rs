@@ -5,21 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use built_in_catalogue::{InForce, UnreadableCatalogue};
-use cli::arguments::ServeArgs;
-use cli::settings::{Advice, Flags, WrongConfig, boolean, setting};
+use cli::settings::{Advice, WrongConfig, boolean, setting};
 use command::environment::{DetectionSettings, EnvironmentFault, NamedProviders};
-use events_log::DatabaseAddress;
 
-use super::address;
 use super::values::boolean_or_on;
+use super::{Given, address};
 
 /// The providers that the environment names; `None` if that is turned off.
 pub(super) fn providers(
-    args: &ServeArgs,
-    flags: &Flags,
+    &Given { args, flags, database, variable }: &Given<'_>,
     own_port: u16,
-    database: Option<&DatabaseAddress>,
-    variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Arc<NamedProviders>>, WrongConfig> {
     let is_on = flags.check(setting::PROVIDERS_FROM_ENV, boolean_or_on(&args.providers_from_env))?;
     let bedrock = flags.check(setting::BEDROCK, boolean(&args.bedrock))?;

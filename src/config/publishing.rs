@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use cli::arguments::ServeArgs;
 use cli::settings::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
-use cli::settings::{Flags, WrongConfig, boolean, object_store};
-use events_log::DatabaseAddress;
+use cli::settings::{WrongConfig, boolean, object_store};
 use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
 use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};
 
+use super::Given;
 use super::object_store::own_object_store;
 
 /// The longest name of a log: it is in each checkpoint and in each key.
@@ -27,12 +26,8 @@ pub struct Publishing {
 }
 
 /// Reads the settings; `None` if the log is not published.
-pub fn read(
-    args: &ServeArgs,
-    flags: &Flags,
-    database: Option<&DatabaseAddress>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Publishing>, WrongConfig> {
+pub(super) fn read(given: &Given<'_>) -> Result<Option<Publishing>, WrongConfig> {
+    let Given { args, flags, .. } = given;
     let origin = args.log_origin.as_deref().filter(|origin| !origin.is_empty());
     let origin = flags.check(LOG_ORIGIN, origin.map(log_origin).transpose())?;
     let witnesses = flags.check(WITNESSES, witnesses(&args.witnesses))?;
@@ -40,9 +35,9 @@ pub fn read(
     if !flags.check(TRANSPARENCY, boolean(&args.transparency))? {
         return Ok(None);
     }
-    let address = match object_store(variable)? {
+    let address = match object_store(given.variable)? {
         Some(address) => address,
-        None => own_object_store(TRANSPARENCY, args, flags, database)?,
+        None => own_object_store(TRANSPARENCY, given)?,
     };
     Ok(Some(Publishing { address, origin, anew, witnesses }))
 }
@@ -74,6 +69,7 @@ mod tests {
 
     use super::*;
     use cli::arguments::{Cli, Command};
+    use cli::settings::Flags;
     use cli::settings::setting::OBJECT_STORE_URL;
 
     const WITNESS: &str = "witness.example.org/w1+a27d8a4d+BHMwCHH0TBaOfJSd4sdQ5gwsm7j/UwAXxaJnI06ctNuO";
@@ -83,7 +79,8 @@ mod tests {
         let Command::Serve(args) = Cli::try_parse_from(line).expect("a command line").command else { panic!("serve") };
         let database = database.then(|| "postgres://h/d".parse().expect("an address"));
         let variable = |name: &str| url.filter(|_| name == OBJECT_STORE_URL.variable).map(str::to_owned);
-        read(&args, &Flags::default(), database.as_ref(), variable)
+        let flags = Flags::default();
+        read(&Given { args: &args, flags: &flags, database: database.as_ref(), variable: &variable })
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn read(files: &[SourceFile], names: &mut Names) -> Result<Vec<Desired>, Vec
     let mut mistakes = Vec::new();
     let entries: Vec<Entry> = files.iter().flat_map(|file| entries(file, &mut mistakes)).collect();
     let mut desired = Vec::new();
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         let tree = FieldTree::of(&kind.format().schema());
         for entry in entries.iter().filter(|entry| entry.kind == kind) {
             match one(entry, &tree, names) {
@@ -131,7 +131,7 @@ fn entries(file: &SourceFile, mistakes: &mut Vec<Mistake>) -> Vec<Entry> {
             if section.name == LABELS {
                 continue;
             }
-            let Some(kind) = Kind::of_section(&section.name) else {
+            let Some(kind) = Kind::parse(&section.name) else {
                 wrong(section.line, &section.name.chars().take(64).collect::<String>(), unknown_section(&section.name));
                 continue;
             };

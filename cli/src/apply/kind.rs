@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::{self, Body, BodyFormat};
+use events::named;
 use events::time::parse_rfc3339;
 
 /// The field of a price from when on it is in force.
@@ -12,34 +13,24 @@ pub fn effective_from(price: &Body) -> Option<DateTime<Utc>> {
     parse_rfc3339(price.get(EFFECTIVE_FROM)?.as_str()?)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Partner,
-    Tenant,
-    User,
-    Team,
-    Budget,
-    RateLimit,
-    Provider,
-    Price,
-    Model,
+named! {
+    /// In the order in which they are carried out: what others name comes before them, limits before what can be used under
+    /// them, and prices before the models that need them. Each is named by its section of a file.
+    #[derive(PartialOrd, Ord)]
+    pub enum Kind {
+        Partner = "partners",
+        Tenant = "tenants",
+        User = "users",
+        Team = "teams",
+        Budget = "budgets",
+        RateLimit = "rate_limits",
+        Provider = "providers",
+        Price = "prices",
+        Model = "models",
+    }
 }
 
 impl Kind {
-    /// In the order in which they are carried out: what others name comes before them, limits before what can be used under
-    /// them, and prices before the models that need them.
-    pub const ALL: [Self; 9] = [
-        Self::Partner,
-        Self::Tenant,
-        Self::User,
-        Self::Team,
-        Self::Budget,
-        Self::RateLimit,
-        Self::Provider,
-        Self::Price,
-        Self::Model,
-    ];
-
     /// In the order in which files are written.
     pub const IN_FILES: [Self; 9] = [
         Self::Partner,
@@ -69,36 +60,12 @@ impl Kind {
 
     /// The name of its list in files.
     pub const fn section(self) -> &'static str {
-        match self {
-            Self::Partner => "partners",
-            Self::Tenant => "tenants",
-            Self::User => "users",
-            Self::Team => "teams",
-            Self::Budget => "budgets",
-            Self::RateLimit => "rate_limits",
-            Self::Provider => "providers",
-            Self::Price => "prices",
-            Self::Model => "models",
-        }
+        self.as_str()
     }
 
-    pub fn of_section(section: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.section() == section)
-    }
-
-    /// The word for one of them.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Partner => "partner",
-            Self::Tenant => "tenant",
-            Self::User => "user",
-            Self::Team => "team",
-            Self::Budget => "budget",
-            Self::RateLimit => "rate limit",
-            Self::Provider => "provider",
-            Self::Price => "price",
-            Self::Model => "model",
-        }
+    /// The word for one of them: its section is the plural.
+    pub fn word(self) -> String {
+        self.section().trim_end_matches('s').replace('_', " ")
     }
 
     /// The fields whose values tell a resource from others of its kind. Several prices and budgets may share them: see

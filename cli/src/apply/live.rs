@@ -46,7 +46,7 @@ pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
 
 async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
     let (mut found, mut pages, mut bytes) = (Vec::new(), 0, 0);
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         let (path, mut cursor) = (kind.format().path, String::new());
         loop {
             let page = gateway.request(Method::GET, &format!("{path}?limit={PAGE_ITEMS}{cursor}")).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use events::ids::IdMaker;
 use events::time::Clock;
-use events_log::{ExpiredHolds, Log, LogOptions};
+use events_log::{Log, LogOptions};
 use secrets::node_key::{self, VARIABLE};
 use secrets::reseal::{PreviousKey, StoredSecrets, reseal};
 use secrets::{NodeKey, Secret, file};
@@ -24,8 +24,7 @@ pub fn replace(
     runtime: &CommandRuntime,
 ) -> Result<Vec<String>, Failure> {
     // Takes the folder's lock. Holds left by a gateway stay open: the gateway ends them.
-    let log =
-        Log::open(dir, LogOptions::new(clock).with_expired_holds(ExpiredHolds::Leave)).map_err(Failure::not_begun)?;
+    let log = Log::open(dir, LogOptions::new(clock).without_requests()).map_err(Failure::not_begun)?;
     let replaced = runtime.block_on(Folder::new(dir, &log).replace(keys, ids));
     // Checkpoints the write-ahead log, so that nothing sealed with the old key is left in it.
     log.close();

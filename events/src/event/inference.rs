@@ -64,7 +64,7 @@ pub struct Versions {
 }
 
 /// A request was admitted; it is sent upstream only after this is durable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InferenceAdmitted {
     /// The requested frontend name.
     pub model: String,
@@ -159,24 +159,7 @@ impl InferenceAdmitted {
 
     /// An admission of which no more is known than its model.
     pub fn of_model(model: &str) -> Self {
-        Self {
-            model: model.to_owned(),
-            dialect: String::new(),
-            streamed: false,
-            max_output_tokens: 0,
-            requested_max_output_tokens: None,
-            input_tokens_bound: 0,
-            body_sha256: String::new(),
-            prompt_digest: None,
-            content_policy: ContentPolicy::default(),
-            metadata: BTreeMap::new(),
-            versions: Versions::default(),
-            would_have_refused: Vec::new(),
-            rate_limited_tokens: None,
-            hedge_after_ms: None,
-            route: None,
-            shadow_of: None,
-        }
+        Self { model: model.to_owned(), ..Self::default() }
     }
 
     /// The subject of scopes, which decides which budgets and limits bind the request. `context` is that of the event.

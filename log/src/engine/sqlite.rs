@@ -24,13 +24,12 @@ pub mod wal;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::event::Stream;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{AppendOutcome, Engine, EventPage, TurnState};
+use super::{AppendOutcome, Engine, EventPage};
 use crate::draft::{Draft, StateRows};
 use crate::facts::{Facts, WantedFacts};
 use crate::state::State;
@@ -92,10 +91,6 @@ impl SqliteEngine {
 impl Engine for SqliteEngine {
     const IS_SHARED: bool = false;
 
-    fn node(&self) -> Option<&str> {
-        None
-    }
-
     fn facts(&mut self, _position: u64, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Option<Facts>, LogError> {
         facts::find(&self.connection, wanted, now).map(Some)
     }
@@ -113,23 +108,10 @@ impl Engine for SqliteEngine {
         Ok(outcome)
     }
 
-    fn must_take_writes(&mut self) -> Result<(), LogError> {
-        Ok(())
-    }
-
     fn since(&mut self, position: u64) -> Result<EventPage, LogError> {
         let events = read::after(&self.connection, position, PAGE)?.into_iter().map(Arc::new).collect();
         Ok(EventPage { events, ..EventPage::default() })
     }
-
-    fn ask_for_turn(&mut self) {}
-
-    /// Nobody else appends.
-    fn wait_for_turn(&mut self, _max: Duration) -> TurnState {
-        TurnState::NotHeld
-    }
-
-    fn end_turn(&mut self) {}
 
     fn state(&mut self, now: DateTime<Utc>) -> Result<State, LogError> {
         state::read_state(&*self.connection.unchecked_transaction()?, now)

@@ -11,7 +11,7 @@ use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 
 use super::bound::{BoundCheck, Unlowered};
-use super::evidence::Evidence;
+use super::evidence::{AdmissionEvidence, Evidence};
 use super::spending::{DecidedAt, Moment, Spending};
 use super::verdict::{About, Difference, Verdict};
 use crate::{LogError, Reader};
@@ -58,25 +58,26 @@ pub struct BindingLimit {
     pub owners: Chain,
 }
 
+impl AdmissionCheck {
+    /// A decision that was made before this position, with the rate limits that were in force and nothing else yet.
+    pub(super) fn new(decision: Decision, evidence: &Evidence, decided_before: u64) -> Self {
+        let (verdict, limits) = (Verdict::default(), limits(evidence, decided_before));
+        let (wanted, refused_by, budgets, rate_limited_tokens) = (None, None, Vec::new(), None);
+        Self { verdict, decision, decided_before, wanted, refused_by, budgets, limits, rate_limited_tokens }
+    }
+}
+
 /// Decides a recorded admission again.
 pub(super) fn check(
     reader: &dyn Reader,
-    evidence: &Evidence,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
+    of: AdmissionEvidence<'_>,
     bound: &BoundCheck,
 ) -> Result<AdmissionCheck, LogError> {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let now = Moment { before: recorded.position, at: recorded.recorded_at };
-    let mut check = AdmissionCheck {
-        verdict: Verdict::default(),
-        decision: Decision::Admitted,
-        decided_before: now.before,
-        wanted: bound.held,
-        refused_by: None,
-        budgets: Vec::new(),
-        limits: limits(evidence, now.before),
-        rate_limited_tokens: admitted.rate_limited_tokens,
-    };
+    let of_decision = AdmissionCheck::new(Decision::Admitted, evidence, now.before);
+    let rate_limited_tokens = admitted.rate_limited_tokens;
+    let mut check = AdmissionCheck { wanted: bound.held, rate_limited_tokens, ..of_decision };
     // Without a hold there is nothing to compare: the rules of its life say so.
     let Some((hold, reserved)) = evidence.hold() else { return Ok(check) };
     if !evidence.is_whole {
@@ -154,7 +155,7 @@ pub(super) fn budgets(
 }
 
 /// The rate limits in force for the request, before this position.
-pub(super) fn limits(evidence: &Evidence, before: u64) -> Vec<BindingLimit> {
+fn limits(evidence: &Evidence, before: u64) -> Vec<BindingLimit> {
     let mut in_force: Vec<(LimitId, BindingLimit)> = Vec::new();
     for recorded in evidence.limits.iter().take_while(|recorded| recorded.position < before) {
         let Event::Resource(Resource::RateLimit(change)) = &recorded.event else { continue };

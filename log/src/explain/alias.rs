@@ -1,20 +1,13 @@
 //! Whether the alias that was asked for stood for the model that served.
 
 use chrono::{DateTime, Utc};
-use events::event::Recorded;
-use events::event::inference::InferenceAdmitted;
 
 use super::decision_time;
-use super::evidence::Evidence;
+use super::evidence::AdmissionEvidence;
 use super::verdict::Verdict;
 
-pub(super) fn check(
-    evidence: &Evidence,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    at: DateTime<Utc>,
-    verdict: &mut Verdict,
-) {
+pub(super) fn check(of: AdmissionEvidence<'_>, at: DateTime<Utc>, verdict: &mut Verdict) {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let position = recorded.position;
     // Without the version of an alias, the version of the model has the name that was asked for: the part `life` checks that.
     let Some(version) = admitted.versions.alias else { return };

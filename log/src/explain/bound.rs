@@ -5,14 +5,14 @@
 //! number of answers and the tier are looked for, because there are few. A hold that takes another number than one, or a tier,
 //! is one that can be right: whether it is, the log does not say.
 
+use events::event::Chain;
 use events::event::inference::InferenceAdmitted;
-use events::event::{Chain, Recorded};
 use events::ids::target_key;
 use events::money::{BoundTerms, CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use events::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::ServiceTier;
 
-use super::evidence::{Evidence, HeldAmount};
+use super::evidence::{AdmissionEvidence, HeldAmount};
 use super::verdict::Verdict;
 
 /// The bound of a request, and what follows.
@@ -82,12 +82,8 @@ struct PricedTarget<'a> {
     tariff: &'a Tariff,
 }
 
-pub(super) fn check(
-    evidence: &Evidence,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    held: Option<HeldAmount>,
-) -> BoundCheck {
+pub(super) fn check(of: AdmissionEvidence<'_>, held: Option<HeldAmount>) -> BoundCheck {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let mut check = BoundCheck {
         verdict: Verdict::default(),
         held: held.map(|held| held.amount),

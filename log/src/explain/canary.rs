@@ -1,20 +1,13 @@
 //! The canary of a model: whether the request was in its share, by the model's version and the ids in the log.
 
-use events::event::Recorded;
 use events::event::admin::Model;
-use events::event::inference::InferenceAdmitted;
-use events::ids::RequestId;
 
+use super::evidence::AdmissionEvidence;
 use super::verdict::Verdict;
 
 /// Compares which target came first because it is a canary.
-pub(super) fn check(
-    request: RequestId,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    model: &Model,
-    verdict: &mut Verdict,
-) {
+pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, verdict: &mut Verdict) {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let (position, what) = (recorded.position, "route.canary");
     let route = admitted.route.as_deref();
     let said = route.and_then(|route| route.canary.as_ref());
@@ -25,7 +18,7 @@ pub(super) fn check(
         return;
     };
     let backend = canary.key();
-    let is_drawn = canary.draws(model.model_id, request, recorded.context.tenant_id);
+    let is_drawn = canary.draws(model.model_id, evidence.request, recorded.context.tenant_id);
     let is_left_out = route.is_some_and(|route| route.left_out.contains_key(&backend));
     match said {
         Some(said) if !is_drawn => verdict.differ(position, what, said, "nothing: the request is not in its share"),

@@ -2,6 +2,7 @@
 //! that it was decided by.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 
 use events::event::admin::{Budget, Key, Model, NarrowedScope, Price, Provider, RateLimit, Reach, Team};
 use events::event::hold::BudgetReserved;
@@ -93,7 +94,7 @@ impl Evidence {
             acts_elsewhere: false,
             is_whole: true,
         };
-        if let Some((recorded, admitted)) = evidence.admission() {
+        if let Some(AdmissionEvidence { recorded, admitted, .. }) = evidence.admission() {
             let model = evidence.model(admitted.versions.model);
             let terms = TermsEvidence::read(reader, recorded, admitted, model.as_ref())?;
             let mut out_of_force = Vec::new();
@@ -190,35 +191,22 @@ impl Evidence {
     fn keep(&mut self, recorded: Recorded, wanted: &mut WantedChanges) {
         let Event::Resource(resource) = &recorded.event else { return };
         let binds = |scope: &NarrowedScope| scope.binds(&self.scope_subject());
+        let user = wanted.chain.user;
+        let has_user = |team: &Team| user.is_some_and(|user| team.user_ids.contains(&user));
         match resource {
-            Resource::Price(change) => {
-                let wanted_one = change.state().filter(|price| wanted.backends.contains(&key(price)));
-                wanted.prices.extend(wanted_one.map(|price| price.price_id));
-                if wanted.prices.contains(&change.id()) {
-                    self.prices.push(recorded);
-                }
+            Resource::Price(change)
+                if is_wanted(&mut wanted.prices, change, |price| wanted.backends.contains(&key(price))) =>
+            {
+                self.prices.push(recorded);
             }
-            Resource::Team(change) => {
-                let user = wanted.chain.user;
-                let of_user = change.state().filter(|team| user.is_some_and(|user| team.user_ids.contains(&user)));
-                wanted.teams.extend(of_user.map(|team| team.team_id));
-                if wanted.teams.contains(&change.id()) {
-                    self.teams.push(of_one_user(recorded, user));
-                }
+            Resource::Team(change) if is_wanted(&mut wanted.teams, change, has_user) => {
+                self.teams.push(of_one_user(recorded, user));
             }
-            Resource::Budget(change) => {
-                let binding = change.state().filter(|budget| binds(&budget.scope));
-                wanted.budgets.extend(binding.map(|budget| budget.budget_id));
-                if wanted.budgets.contains(&change.id()) {
-                    self.budgets.push(recorded);
-                }
+            Resource::Budget(change) if is_wanted(&mut wanted.budgets, change, |budget| binds(&budget.scope)) => {
+                self.budgets.push(recorded);
             }
-            Resource::RateLimit(change) => {
-                let binding = change.state().filter(|limit| binds(&limit.scope));
-                wanted.limits.extend(binding.map(|limit| limit.limit_id));
-                if wanted.limits.contains(&change.id()) {
-                    self.limits.push(recorded);
-                }
+            Resource::RateLimit(change) if is_wanted(&mut wanted.limits, change, |limit| binds(&limit.scope)) => {
+                self.limits.push(recorded);
             }
             _ => {}
         }
@@ -291,9 +279,9 @@ impl Evidence {
     }
 
     /// Its admission, if it was admitted.
-    fn admission(&self) -> Option<(&Recorded, &InferenceAdmitted)> {
+    pub(super) fn admission(&self) -> Option<AdmissionEvidence<'_>> {
         let recorded = self.life.first()?;
-        Some((recorded, recorded.event.admission()?))
+        Some(AdmissionEvidence { evidence: self, recorded, admitted: recorded.event.admission()? })
     }
 
     /// Its hold.
@@ -310,12 +298,30 @@ impl Evidence {
     }
 }
 
+/// The admission that is checked, and the evidence about it.
+#[derive(Clone, Copy)]
+pub(super) struct AdmissionEvidence<'a> {
+    pub evidence: &'a Evidence,
+    pub recorded: &'a Recorded,
+    pub admitted: &'a InferenceAdmitted,
+}
+
 /// The amount that was held for a request.
 #[derive(Clone, Copy)]
 pub(super) struct HeldAmount {
     /// The position of the hold.
     pub(super) position: u64,
     pub(super) amount: NanoUsd,
+}
+
+/// Whether the change is of a wanted resource: one that was wanted before, or is one of these now.
+fn is_wanted<R: ResourceState<Id: Eq + Hash>>(
+    wanted: &mut HashSet<R::Id>,
+    change: &Change<R>,
+    is_one: impl Fn(&R) -> bool,
+) -> bool {
+    wanted.extend(change.state().filter(|state| is_one(state)).map(ResourceState::id));
+    wanted.contains(&change.id())
 }
 
 fn types_of(literals: impl IntoIterator<Item = (&'static str, u32)>) -> Vec<(String, u32)> {

@@ -4,6 +4,7 @@ use events::event::Recorded;
 use events::event::admin::Model;
 use events::event::inference::{AttemptFailed, HEDGED, Hedge, InferenceAdmitted};
 
+use super::evidence::{AdmissionEvidence, Evidence};
 use super::verdict::Verdict;
 
 /// The number of the call that is a hedge: only the first call of a request has one.
@@ -11,13 +12,8 @@ pub(super) const ATTEMPT: u32 = 2;
 
 /// Compares what the request has of hedges with its model and its admission, and returns what became of its hedge; `None` if it had
 /// none, or has not ended.
-pub(super) fn check(
-    life: &[Recorded],
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    model: &Model,
-    verdict: &mut Verdict,
-) -> Option<Hedge> {
+pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, verdict: &mut Verdict) -> Option<Hedge> {
+    let AdmissionEvidence { evidence: Evidence { life, .. }, recorded, admitted } = of;
     if let Some(after) = admitted.hedge_after_ms
         && model.hedge_after_ms != Some(after)
     {

@@ -2,27 +2,20 @@
 //! whether the admission left out these and no others for it.
 
 use chrono::{DateTime, Utc};
-use events::event::Recorded;
 use events::event::admin::{Model, Provider, Target};
 use events::event::inference::InferenceAdmitted;
 use events::maintenance::MaintenanceWindows;
 use events::routing::LeftOut;
 
-use super::evidence::Evidence;
+use super::evidence::{AdmissionEvidence, Evidence};
 use super::verdict::Verdict;
 
 /// The word for a target under maintenance, and the one for a target that may be called although it was left out.
 const MAINTENANCE: &str = "maintenance";
 const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
 
-pub(super) fn check(
-    evidence: &Evidence,
-    model: &Model,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    at: DateTime<Utc>,
-    verdict: &mut Verdict,
-) {
+pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, at: DateTime<Utc>, verdict: &mut Verdict) {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let position = recorded.position;
     let route = admitted.route.as_deref();
     for (provider, version) in &admitted.versions.providers {

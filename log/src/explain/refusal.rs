@@ -11,10 +11,9 @@ use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use serde_json::Value;
 
-use super::admission::{AdmissionCheck, Decision, budgets, compare_shortfalls, limits};
+use super::admission::{AdmissionCheck, Decision, budgets, compare_shortfalls};
 use super::evidence::Evidence;
 use super::spending::{DecidedAt, Moment, Spending};
-use super::verdict::Verdict;
 use crate::{LogError, Reader};
 
 const NOT_OF_A_BUDGET: &str = "no budget refused it: of other refusals the log has the code, the model and the details of the error, but not the request";
@@ -28,16 +27,7 @@ pub(super) fn check(
     refused: &InferenceRefused,
 ) -> Result<AdmissionCheck, LogError> {
     let now = Moment { before: recorded.position, at: recorded.recorded_at };
-    let mut check = AdmissionCheck {
-        verdict: Verdict::default(),
-        decision: Decision::Refused(refused.code),
-        decided_before: now.before,
-        wanted: None,
-        refused_by: None,
-        budgets: Vec::new(),
-        limits: limits(evidence, now.before),
-        rate_limited_tokens: None,
-    };
+    let mut check = AdmissionCheck::new(Decision::Refused(refused.code), evidence, now.before);
     if refused.code != ErrorCode::BudgetExceeded {
         check.verdict.undecided.push(NOT_OF_A_BUDGET.to_owned());
         return Ok(check);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use events::content::ContentPolicy;
 use events::event::admin::{Model, Target};
-use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, Route};
+use events::event::inference::{AttemptFailed, Backend, Route};
 use events::event::{Event, Inference, Recorded};
 use events::ids::{ProviderId, target_key};
 use events::recorded_route::recorded_order;
@@ -15,7 +15,7 @@ use events::routing::{
 };
 use events::terms::AdmittedTerms;
 
-use super::evidence::Evidence;
+use super::evidence::AdmissionEvidence;
 use super::verdict::Verdict;
 use super::{alias, canary, decision_time, hedges, maintenance, shadow, strategy, terms};
 
@@ -88,7 +88,8 @@ impl RouteCall {
 
 const NO_MODEL: &str = "the log does not have the version of the model that its admission names";
 
-pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &InferenceAdmitted) -> RouteCheck {
+pub(super) fn check(of: AdmissionEvidence<'_>) -> RouteCheck {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
     let recorded_route = admitted.route.as_deref();
     let mut check = RouteCheck {
         verdict: Verdict::default(),
@@ -113,19 +114,19 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
         }
     }
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
-    alias::check(evidence, recorded, admitted, at, &mut check.verdict);
+    alias::check(of, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
-    maintenance::check(evidence, &model, recorded, admitted, at, &mut check.verdict);
-    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
-    shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
+    maintenance::check(of, &model, at, &mut check.verdict);
+    terms::check(of, &model, &mut check.verdict);
+    shadow::check(of, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.key()).copied()
     };
     match recorded_route {
         Some(route) if !route.figures.is_empty() => {
-            let (rule, of_model) = rule_that_holds(route, &model, recorded, admitted, &mut check.verdict);
-            let strategy = strategy::follows(evidence, recorded, admitted, Some(route), of_model, &mut check.verdict);
+            let (rule, of_model) = rule_that_holds(route, &model, of, &mut check.verdict);
+            let strategy = strategy::follows(of, of_model, &mut check.verdict);
             check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
         }
@@ -133,8 +134,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             if model.strategy == Strategy::Rules {
                 check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
             }
-            let strategy =
-                strategy::follows(evidence, recorded, admitted, recorded_route, model.strategy, &mut check.verdict);
+            let strategy = strategy::follows(of, model.strategy, &mut check.verdict);
             if let Some(route) = recorded_route {
                 check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
             }
@@ -145,7 +145,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
     {
         check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
     }
-    canary::check(evidence.request, recorded, admitted, &model, &mut check.verdict);
+    canary::check(of, &model, &mut check.verdict);
     let order = recorded_order(&model, recorded_route, evidence.request);
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
@@ -172,7 +172,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
             check.verdict.differ(recorded.position, "versions.prices", backend, "it is not a target of the model");
         }
     }
-    let hedge = hedges::check(&evidence.life, recorded, admitted, &model, &mut check.verdict);
+    let hedge = hedges::check(of, &model, &mut check.verdict);
     must_follow(&mut check, hedge.is_some());
     if hedge.is_some() {
         hedge_must_come_later(&check.calls, &check.targets, &mut check.verdict);
@@ -186,8 +186,7 @@ pub(super) fn check(evidence: &Evidence, recorded: &Recorded, admitted: &Inferen
 fn rule_that_holds<'a>(
     route: &Route,
     model: &'a Model,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
+    AdmissionEvidence { recorded, admitted, .. }: AdmissionEvidence<'_>,
     verdict: &mut Verdict,
 ) -> (Option<&'a RoutingRule>, Strategy) {
     let position = recorded.position;

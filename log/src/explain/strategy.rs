@@ -1,25 +1,18 @@
 //! The strategy of a request, by whoever chose it: the model, its tenant or the request itself.
 
-use events::event::Recorded;
 use events::event::admin::{Permission, Strategy};
-use events::event::inference::{InferenceAdmitted, Route};
 use events::routing::ChosenBy;
 
-use super::evidence::Evidence;
+use super::evidence::AdmissionEvidence;
 use super::verdict::Verdict;
 
 const MAY_NOT_CHOOSE: &str = "the key that the admission names lacks routing:choose";
 const KEY_WAS_ROTATED: &str = "the version of the key that the admission names is a rotation, which does not say whether the key has routing:choose";
 
 /// The strategy that follows for a request, where the model or its rule says this one. Compares what the log has of the one who chose it.
-pub(super) fn follows(
-    evidence: &Evidence,
-    recorded: &Recorded,
-    admitted: &InferenceAdmitted,
-    route: Option<&Route>,
-    of_model: Strategy,
-    verdict: &mut Verdict,
-) -> Strategy {
+pub(super) fn follows(of: AdmissionEvidence<'_>, of_model: Strategy, verdict: &mut Verdict) -> Strategy {
+    let AdmissionEvidence { evidence, recorded, admitted } = of;
+    let route = admitted.route.as_deref();
     let chosen_by = route.map_or(ChosenBy::Model, |route| route.chosen_by);
     let said = route.map(|route| route.strategy);
     if chosen_by == ChosenBy::Request {

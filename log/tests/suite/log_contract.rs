@@ -8,7 +8,7 @@ use events::event::{Event, Hold, Recorded, Stream};
 use events::ledger::UnknownUsage;
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, Period};
-use events_log::{EventFilter, ExpiredHolds, Followed, LogError, LogOptions, OpenHold, Stepped};
+use events_log::{EventFilter, Followed, LogError, LogOptions, OpenHold, Stepped};
 use tempfile::TempDir;
 
 use crate::facts::{admission, clock, id};
@@ -146,7 +146,7 @@ async fn who_leaves_the_holds_of_a_gateway_ends_none(test_log: TestLog) {
     };
     let options = || LogOptions::new(clock.clone());
     let left = ["budget.opened", "inference.admitted", "budget.reserved"];
-    assert_eq!(names(&opened_by(options().with_expired_holds(ExpiredHolds::Leave))), left);
+    assert_eq!(names(&opened_by(options().without_requests())), left);
     let worker = options().with_unknown_usage(UnknownUsage::Release).without_requests();
     assert_eq!(names(&opened_by(worker)), left);
     let swept = opened_by(options().with_unknown_usage(UnknownUsage::ChargeHold));

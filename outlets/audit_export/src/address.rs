@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use events::named;
 use url::Url;
 
 /// An address of a receiver: `tcp://HOST:PORT`, or `tls://HOST:PORT`.
@@ -14,22 +15,17 @@ pub struct SyslogAddress {
     pub(crate) port: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// In the clear, as in RFC 6587.
-    Tcp,
-    /// RFC 5425.
-    Tls,
+named! {
+    /// How a receiver is reached, by the scheme of its address.
+    pub enum Transport {
+        /// In the clear, as in RFC 6587.
+        Tcp = "tcp",
+        /// RFC 5425.
+        Tls = "tls",
+    }
 }
 
 impl Transport {
-    const fn scheme(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-        }
-    }
-
     const fn default_port(self) -> u16 {
         match self {
             Self::Tcp => 514,
@@ -50,11 +46,8 @@ impl FromStr for SyslogAddress {
     type Err = WrongSyslogAddress;
 
     fn from_str(text: &str) -> Result<Self, WrongSyslogAddress> {
-        let transport = match text.split_once("://") {
-            Some(("tcp", _)) => Transport::Tcp,
-            Some(("tls", _)) => Transport::Tls,
-            _ => return Err(WrongSyslogAddress::Scheme),
-        };
+        let transport = text.split_once("://").and_then(|(scheme, _)| Transport::parse(scheme));
+        let transport = transport.ok_or(WrongSyslogAddress::Scheme)?;
         let url = Url::parse(text).map_err(|_| WrongSyslogAddress::Form)?;
         let has_more = !url.username().is_empty()
             || url.password().is_some()
@@ -72,7 +65,7 @@ impl FromStr for SyslogAddress {
 
 impl fmt::Display for SyslogAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, host, port) = (self.transport.scheme(), &self.host, self.port);
+        let (scheme, host, port) = (self.transport, &self.host, self.port);
         if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
 }

@@ -1,29 +1,21 @@
 //! The formats that a SIEM reads.
 
+use events::named;
+
 use crate::record::AuditRecord;
 use crate::{cef, ocsf};
 
-/// A format in which an entry is one line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SiemFormat {
-    /// The Open Cybersecurity Schema Framework, as JSON.
-    Ocsf,
-    /// The Common Event Format.
-    Cef,
+named! {
+    /// A format in which an entry is one line.
+    pub enum SiemFormat {
+        /// The Open Cybersecurity Schema Framework, as JSON.
+        Ocsf = "ocsf",
+        /// The Common Event Format.
+        Cef = "cef",
+    }
 }
 
 impl SiemFormat {
-    pub const NAMED: [(&str, Self); 2] = [("ocsf", Self::Ocsf), ("cef", Self::Cef)];
-
-    pub fn words() -> impl Iterator<Item = &'static str> {
-        Self::NAMED.iter().map(|(word, _)| *word)
-    }
-
-    /// `None` if no format is called so.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::NAMED.iter().find_map(|(named, format)| (*named == word).then_some(*format))
-    }
-
     /// The entry as one line, without its end.
     pub fn line(self, record: &AuditRecord<'_>) -> String {
         match self {
@@ -53,7 +45,7 @@ mod tests {
     #[test]
     fn the_lines_of_all_audited_types_are_as_they_were() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/siem");
-        for (word, format) in SiemFormat::NAMED {
+        for format in SiemFormat::ALL {
             let lines: String = Event::types()
                 .filter_map(|(name, version)| audited(name, version))
                 .map(|entry| format.line(&bare(&entry)) + "\n")
@@ -66,7 +58,7 @@ mod tests {
                     "\"vendor_name\":\"Ledgerway\",\"version\":\"VERSION\"",
                 )
                 .replace(&format!("|Ledgerway|{version}|"), "|Ledgerway|VERSION|");
-            let path = folder.join(format!("{word}.lines"));
+            let path = folder.join(format!("{format}.lines"));
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
                 std::fs::create_dir_all(&folder).expect("the folder");
                 std::fs::write(&path, &lines).expect("a file");

@@ -137,49 +137,34 @@ fn sums(sums: &Sums) -> Result<UsageRow, Refusal> {
     for ((count, sum), name) in counts.iter_mut().zip(sums.amounts.counts).zip(COUNTS) {
         *count = u64::try_from(sum).map_err(|_| beyond_64_bits(name))?;
     }
-    let [
-        requests,
-        refused,
-        failed,
-        input_uncached_tokens,
-        input_cache_read_tokens,
-        input_cache_write_tokens,
-        output_text_tokens,
-        output_reasoning_tokens,
-        input_audio_tokens,
-        input_cache_read_audio_tokens,
-        output_audio_tokens,
-        input_image_tokens,
-        input_cache_read_image_tokens,
-        output_image_tokens,
-        citation_tokens,
-        searches,
-        input_images,
-    ] = counts;
-    Ok(UsageRow {
-        requests,
-        refused,
-        failed,
-        input_uncached_tokens,
-        input_cache_read_tokens,
-        input_cache_write_tokens,
-        output_text_tokens,
-        output_reasoning_tokens,
-        input_audio_tokens,
-        input_cache_read_audio_tokens,
-        output_audio_tokens,
-        input_image_tokens,
-        input_cache_read_image_tokens,
-        output_image_tokens,
-        citation_tokens,
-        searches,
-        input_images,
+    let mut row = UsageRow {
         cost_usd: NanoUsdSum::new(sums.amounts.cost_nanos).to_string(),
         adjusted_usd: NanoUsdSum::new(sums.amounts.adjusted_nanos).to_string(),
         latency_ms_p50: sums.latencies.percentile(50),
         latency_ms_p95: sums.latencies.percentile(95),
         ..UsageRow::default()
-    })
+    };
+    // In the order of `COUNTS`.
+    [
+        row.requests,
+        row.refused,
+        row.failed,
+        row.input_uncached_tokens,
+        row.input_cache_read_tokens,
+        row.input_cache_write_tokens,
+        row.output_text_tokens,
+        row.output_reasoning_tokens,
+        row.input_audio_tokens,
+        row.input_cache_read_audio_tokens,
+        row.output_audio_tokens,
+        row.input_image_tokens,
+        row.input_cache_read_image_tokens,
+        row.output_image_tokens,
+        row.citation_tokens,
+        row.searches,
+        row.input_images,
+    ] = counts;
+    Ok(row)
 }
 
 fn beyond_64_bits(name: &str) -> Refusal {

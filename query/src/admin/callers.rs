@@ -18,19 +18,13 @@ use super::one_model::{count, hours, shown, visible_model};
 use crate::QueryState;
 use crate::described;
 use crate::error::QueryError;
-use crate::names::{NamedField, Names};
+use crate::names::Names;
 use crate::page::{LIMIT_DEFAULT, LIMIT_MAX, cursor_of, last_of};
 use crate::query_context::QueryContext;
 
 /// The days that are counted if no `from` is given.
 const DAYS: i64 = 30;
 const LIST: &str = "callers";
-/// Fields with ids, and the fields for their names.
-const NAMED: [NamedField; 3] = [
-    NamedField { id: "tenant_id", name: "tenant_name" },
-    NamedField { id: "user_id", name: "user_name" },
-    NamedField { id: "key_id", name: "key_name" },
-];
 
 pub fn routes() -> Api<QueryState> {
     Api::of(Entrance::Administration).get("/v1/admin/models/{id}/callers", callers, described_callers)
@@ -108,7 +102,7 @@ async fn callers(mut context: QueryContext, Path(id): Path<String>) -> Result<Js
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| has_more).map(|last| cursor_of(LIST, &last.key)).transpose()?;
     let mut items: Vec<Value> = rows.iter().map(item).collect();
-    Names::put_beside(&query, items.iter_mut().collect(), &NAMED).await?;
+    Names::put_beside(&query, items.iter_mut().collect(), &["tenant", "user", "key"]).await?;
     let [from, to] = [hours.from, hours.to].map(shown);
     Ok(Json(CallersPage { as_of_position: answer.position, from, to, items, next_cursor }))
 }

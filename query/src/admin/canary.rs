@@ -65,13 +65,10 @@ fn shape() -> Shape {
             schema::nullable(schema::boolean()),
             "Whether it is the canary of now; null if you do not see the model",
         )
-        .required("requests", schema::count())
-        .required("failed", schema::count())
+        .required_each(["requests", "failed"], schema::count())
         .required("cost_usd", schema::money())
-        .required("input_tokens", schema::count())
-        .required("output_tokens", schema::count())
-        .required("latency_ms_p50", schema::nullable(schema::count()))
-        .required("latency_ms_p95", schema::nullable(schema::count()))
+        .required_each(["input_tokens", "output_tokens"], schema::count())
+        .required_each(["latency_ms_p50", "latency_ms_p95"], schema::nullable(schema::count()))
         .open();
     object()
         .required_as("as_of_position", schema::count(), "The log position that the answer reflects")

@@ -11,12 +11,8 @@ use projections::views::inferences::LastRequests;
 use serde_json::Value;
 
 use crate::error::QueryError;
-use crate::names::{NamedField, Names};
+use crate::names::Names;
 use crate::query_context::PermittedQuery;
-
-/// Fields with ids, and the fields for their names.
-const NAMED: [NamedField; 2] =
-    [NamedField { id: "tenant_id", name: "tenant_name" }, NamedField { id: "user_id", name: "user_name" }];
 
 /// Adds the fields to these keys.
 pub async fn complete(query: &PermittedQuery, mut keys: Vec<&mut Value>) -> Result<(), QueryError> {
@@ -30,7 +26,7 @@ pub async fn complete(query: &PermittedQuery, mut keys: Vec<&mut Value>) -> Resu
         key["prefix"] = id.public_part().into();
         key["last_used_at"] = last.map(rfc3339).into();
     }
-    Names::put_beside(query, keys, &NAMED).await
+    Names::put_beside(query, keys, &["tenant", "user"]).await
 }
 
 /// When each of these keys last sent an inference request, according to the view. Empty while the view cannot be read, so

@@ -123,8 +123,7 @@ pub fn shape() -> Shape {
         .required("ended_at", nullable_time())
         .required("settlement", schema::nullable(settlement))
         .required("positions", schema::list(schema::count(), None))
-        .required("attempts_failed", schema::list(recorded(), None))
-        .required("adjustments", schema::list(recorded(), None))
+        .required_each(["attempts_failed", "adjustments"], schema::list(recorded(), None))
         .optional_as("route", route, "Beside what its admission recorded")
         .open()
 }

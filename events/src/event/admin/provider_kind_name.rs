@@ -5,11 +5,6 @@
 //! other. The provider is not called and cannot be changed.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-
-use crate::named::NamedValue;
-use crate::text_on_the_wire::text_on_the_wire;
 
 /// Up to 32 lower-case letters, digits and underscores; the first is a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,11 +17,6 @@ impl ProviderKindName {
     pub const fn literal(name: &'static str) -> Self {
         assert!(is_name(name), "a kind's name has up to 32 lower-case letters, digits and underscores");
         Self(Cow::Borrowed(name))
-    }
-
-    /// Returns the entry of a table that has this name.
-    pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
-        table.iter().find(|named| named.name == self.0).map(|named| named.value)
     }
 }
 
@@ -42,21 +32,38 @@ pub(super) const fn is_name(text: &str) -> bool {
     1 <= at && at <= ProviderKindName::LEN_MAX
 }
 
-impl FromStr for ProviderKindName {
-    type Err = &'static str;
+/// A name that a table of this version may have: how it is found there, read and written.
+macro_rules! name_of_table {
+    ($name:ident, $what:literal) => {
+        impl $name {
+            /// Returns the entry of a table that has this name.
+            pub fn find<T: Copy>(&self, table: &[$crate::named::NamedValue<T>]) -> Option<T> {
+                table.iter().find(|named| named.name == self.0).map(|named| named.value)
+            }
+        }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if is_name(text) { Ok(Self(Cow::Owned(text.to_owned()))) } else { Err("is not the name of a kind of provider") }
-    }
+        impl std::str::FromStr for $name {
+            type Err = &'static str;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let is_name = $crate::event::admin::provider_kind_name::is_name(text);
+                is_name.then(|| Self(Cow::Owned(text.to_owned()))).ok_or(concat!("is not ", $what))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        $crate::text_on_the_wire::text_on_the_wire!($name, $what);
+    };
 }
 
-impl fmt::Display for ProviderKindName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub(super) use name_of_table;
 
-text_on_the_wire!(ProviderKindName, "the name of a kind of provider");
+name_of_table!(ProviderKindName, "the name of a kind of provider");
 
 #[cfg(test)]
 mod tests {

@@ -4,43 +4,19 @@
 //! them. A server that this version does not know is called as one without deviations.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 
-use super::provider_kind_name::is_name;
-use crate::named::NamedValue;
-use crate::text_on_the_wire::text_on_the_wire;
+use super::provider_kind_name::name_of_table;
 
 /// Up to 32 lower-case letters, digits and underscores; the first is a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerName(Cow<'static, str>);
 
-impl ServerName {
-    /// Returns the entry of a table that has this name.
-    pub fn find<T: Copy>(&self, table: &[NamedValue<T>]) -> Option<T> {
-        table.iter().find(|named| named.name == self.0).map(|named| named.value)
-    }
-}
-
-impl FromStr for ServerName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if is_name(text) { Ok(Self(Cow::Owned(text.to_owned()))) } else { Err("is not the name of a server") }
-    }
-}
-
-impl fmt::Display for ServerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-text_on_the_wire!(ServerName, "the name of a server");
+name_of_table!(ServerName, "the name of a server");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::named::NamedValue;
 
     #[test]
     fn a_name_is_read_whether_or_not_this_version_has_the_server() {

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use events::content::{ContentKeyOwner, content_key_names_of, tenant_of_content_key};
@@ -22,8 +21,8 @@ use crate::interrupt::Interrupt;
 use crate::owners::Owner;
 use crate::stored::signed;
 use crate::{
-    ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
-    RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
+    ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
+    StoredReply, TenantKey,
 };
 
 const SELECT_OWNED: &str = include_str!("sql/select_owned.sql");
@@ -174,15 +173,6 @@ impl Reader for SqliteReader {
         self.by_key(&sql, positions, |position| *position, |_, row| recorded(row))
     }
 
-    /// One process appends all.
-    fn appended_by(
-        &self,
-        _node_id: &str,
-        positions: RangeInclusive<u64>,
-    ) -> Result<Vec<RangeInclusive<u64>>, LogError> {
-        Ok(vec![positions])
-    }
-
     fn stream(&self, of: &Stream) -> Result<Vec<Recorded>, LogError> {
         stream(&self.connection, of)
     }
@@ -289,18 +279,6 @@ impl Reader for SqliteReader {
         self.by_key(SQL, subjects, UserId::to_string, |subject, row| {
             Ok(PersonalData { subject, name: row.get(0)?, email: row.get(1)?, salt: row.get(2)? })
         })
-    }
-
-    fn imported_catalogue(&self, _known: u64) -> Result<Option<ImportedCatalogue>, LogError> {
-        Ok(None)
-    }
-
-    fn earlier_nodes(&self, _node_id: &str) -> Result<Option<Vec<EarlierNode>>, LogError> {
-        Ok(Some(Vec::new()))
-    }
-
-    fn running_nodes(&self) -> Result<Vec<RunningNode>, LogError> {
-        Ok(Vec::new())
     }
 
     fn people_named(&self, name: &str, limit: usize) -> Result<Vec<UserId>, LogError> {

@@ -1,5 +1,7 @@
 //! The columns of the tables, in the order of the statements: neighbours of one kind together.
 
+use events::usage::TokenClasses;
+
 use super::Column;
 use crate::value::Kind;
 
@@ -31,22 +33,7 @@ const fn each<const N: usize>(neighbours: &[Columns]) -> [Column; N] {
 }
 
 /// Tokens by class, and what else is counted of requests.
-const MEASURED: &[&str] = &[
-    "input_uncached_tokens",
-    "input_cache_read_tokens",
-    "input_cache_write_tokens",
-    "output_text_tokens",
-    "output_reasoning_tokens",
-    "input_audio_tokens",
-    "input_cache_read_audio_tokens",
-    "output_audio_tokens",
-    "input_image_tokens",
-    "input_cache_read_image_tokens",
-    "output_image_tokens",
-    "citation_tokens",
-    "searches",
-    "input_images",
-];
+const MEASURED: &[&str] = &TokenClasses::NAMES;
 
 pub const USAGE_BY_HOUR: &[Column] = &each::<30>(&[
     of(Kind::Instant, &["hour"]),

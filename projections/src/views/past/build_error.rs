@@ -2,7 +2,7 @@
 
 use std::io;
 
-use events_log::{EngineErrorKind, LogError};
+use events_log::LogError;
 
 use crate::views::past_error::PastError;
 use crate::views::projector::is_storage_failure;
@@ -42,7 +42,7 @@ impl BuildError {
             Self::Panicked | Self::Replay(ReplayError::Incomplete { .. }) => true,
             Self::Replay(ReplayError::Store(StoreError::Database(error))) => !is_storage_failure(error),
             Self::Replay(ReplayError::Store(StoreError::Log(error)) | ReplayError::Log(error)) | Self::Log(error) => {
-                is_about_what_is_stored(error)
+                error.is_about_what_is_stored()
             }
             // The file system, or a log that was replaced meanwhile.
             Self::Replay(
@@ -57,33 +57,9 @@ impl BuildError {
     }
 }
 
-/// Whether the log was read, and has something in it that cannot be used.
-const fn is_about_what_is_stored(error: &LogError) -> bool {
-    match error {
-        LogError::Decode(_) | LogError::Stored(_) | LogError::Overflow(_) => true,
-        LogError::Engine(error) => match error.kind {
-            EngineErrorKind::Data | EngineErrorKind::Damaged => true,
-            EngineErrorKind::Unavailable => false,
-        },
-        LogError::QueueFull
-        | LogError::Closed
-        | LogError::ClockStepped
-        | LogError::ClockAhead { .. }
-        | LogError::ClockBehind { .. }
-        | LogError::Forked { .. }
-        | LogError::NodeKeyReplaced
-        | LogError::Append(_)
-        | LogError::Commit(_)
-        | LogError::OtherSchema(_)
-        | LogError::NotWrittenYet { .. }
-        | LogError::TimedOut(_)
-        | LogError::QueryTookTooLong(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use events_log::EngineError;
+    use events_log::{EngineError, EngineErrorKind};
     use rusqlite::ffi;
 
     use super::*;
