@@ -51,6 +51,11 @@ impl Books {
         books
     }
 
+    /// The position of the last event.
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
     pub fn open_holds(&self) -> BTreeSet<&str> {
         self.open.keys().map(String::as_str).collect()
     }

@@ -76,20 +76,22 @@ async fn nodes_that_share_a_budget_never_overrun_it_and_refuse_only_what_does_no
 /// Holds: bin.shared-ledger, event.recorded-first, event.one-end, event.never-over, event.node-lost
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_nodes_and_a_restarted_database_lose_nothing_that_was_answered() {
+    /// Connections wait about as long as their requests run: about half of them have one in flight whenever a node is killed.
+    const BETWEEN_REQUESTS: Duration = Duration::from_millis(600);
     let seconds = of_environment("CLUSTER_SECONDS", 20_u64);
     let mut random = SplitMix64::new(of_environment("CLUSTER_SEED", 7));
     let server = TestServer::start();
     let ttl = HOLD_TTL.as_secs().to_string();
     let mut cluster = Cluster::start_on(&server, &[("LEDGERWAY_HOLD_TTL_SECONDS", &ttl)]);
     let upstream = MockUpstream::start().await;
-    let models = ["slow-15", "paced-3"];
+    let models = ["slow-600", "paced-90"];
     let wide = Tenant::with(cluster.node(0), &upstream, &models, unlimited()).await;
     let tight =
         Tenant::with(cluster.node(0), &upstream, &models, Setup { limit_usd: "0.05", ..Setup::default() }).await;
     let secrets = [wide.secret.clone(), tight.secret.clone()];
     cluster.wait_until_in_force(&secrets).await;
 
-    let load = Load::until_stopped();
+    let load = Load::until_stopped_with(BETWEEN_REQUESTS);
     let mut connections = JoinSet::new();
     for connection in 0..CONNECTIONS {
         let tenant = [&wide, &wide, &wide, &tight][connection / 3 % 4];

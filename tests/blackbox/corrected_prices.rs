@@ -303,8 +303,7 @@ async fn killed_while_it_corrects_it_corrects_each_request_once() {
     settles(&gateway, &tenant.budget, sum(DEARER)).await;
     let started = Instant::now();
     let revalued = loop {
-        let events = gateway.events().await;
-        let revalued: Vec<Value> = events.into_iter().filter(|event| type_of(event) == "price.revalued.v1").collect();
+        let revalued = gateway.events_of("price.revalued.v1").await;
         if revalued.len() == 2 {
             break revalued;
         }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use testing::wire::Wire;
 
 use crate::books::Books;
-use crate::client::{Client, PositionStatus};
+use crate::client::{Client, PositionStatus, Reply};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_ledgerway");
 pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
@@ -185,19 +185,30 @@ impl Gateway {
 
     /// The whole log.
     pub async fn events(&self) -> Vec<Value> {
-        let (mut log, mut after) = (Vec::new(), 0);
+        self.events_after(0).await
+    }
+
+    async fn events_after(&self, mut after: u64) -> Vec<Value> {
+        let mut log = Vec::new();
         loop {
-            let page = self.operator.get(&format!("/v1/events?after={after}")).await.must(200);
-            let mut events: Vec<Value> = page
-                .body
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .map(|line| serde_json::from_slice(line).expect("an event a line"))
-                .collect();
+            let page = self.operator.get(&format!("/v1/events?limit=1000&after={after}")).await.must(200);
+            let mut events = events_of_page(&page);
             let Some(last) = events.last() else { return log };
             after = last["position"].as_u64().expect("a position");
             log.append(&mut events);
         }
+    }
+
+    /// The events of these types, which commas separate.
+    pub async fn events_of(&self, types: &str) -> Vec<Value> {
+        let (mut found, mut after) = (Vec::new(), "0".to_owned());
+        while !after.is_empty() {
+            let path = format!("/v1/events?limit=1000&types={types}&after={after}");
+            let page = self.operator.get(&path).await.must(200);
+            found.append(&mut events_of_page(&page));
+            page.header("x-ledgerway-next-cursor").clone_into(&mut after);
+        }
+        found
     }
 
     /// The log without what says who has looked, which comes by itself once somebody has, and at the end of the minute; and
@@ -231,9 +242,10 @@ impl Gateway {
 
     /// Waits until no hold is open, and folds the log.
     pub async fn books_when_all_ended(&self, max: Duration) -> Books {
-        let started = Instant::now();
+        let (started, mut books) = (Instant::now(), Books::default());
         loop {
-            let books = self.books().await;
+            self.events_after(books.position()).await.iter().for_each(|event| books.take(event));
+            books.check_the_end();
             if books.open_holds().is_empty() {
                 return books;
             }
@@ -268,6 +280,11 @@ impl Drop for Gateway {
             );
         }
     }
+}
+
+fn events_of_page(page: &Reply) -> Vec<Value> {
+    let lines = page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).expect("an event a line")).collect()
 }
 
 pub fn type_of(event: &Value) -> &str {

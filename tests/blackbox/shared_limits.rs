@@ -28,7 +28,10 @@ const REQUESTS_PER_MINUTE: u64 = 240;
 /// Short enough that clients ask for many times the limit.
 const PAUSE: Duration = Duration::from_millis(5);
 const SOON: Duration = Duration::from_secs(60);
-const TOKENS_PER_MINUTE: u64 = 6_000;
+const TOKENS_PER_MINUTE: u64 = 3_000;
+/// The output cap of a request under a limit of tokens. The less is reserved in vain, the sooner a limit is used up: towards its end
+/// only one request at a time has room.
+const OUTPUT_CAP: u64 = 24;
 /// Asked under a limit of tokens: its requests run for so long that others are counted meanwhile.
 const SLOW: &str = "slow-400";
 /// Longer than a request runs.
@@ -189,7 +192,8 @@ async fn limits_that_are_used_up(nodes: &LimitedNodes, upstream: &MockUpstream) 
     nodes.limit(json!({ "scope": { "tenant_id": tokens.id }, "tokens_per_minute": TOKENS_PER_MINUTE })).await;
     nodes.wait_until_in_force(&requests.secret).await;
     nodes.wait_until_in_force(&tokens.secret).await;
-    let all = [(&requests, "ok"), (&tokens, SLOW)].map(|of| Asking::start_with(nodes, of, CLIENTS_PER_NODE, PAUSE));
+    let all = [(&requests, &requests.ask("ok")), (&tokens, &ask_for_tokens(&tokens))]
+        .map(|of| Asking::start_with(nodes, of, CLIENTS_PER_NODE, PAUSE));
     for asking in &all {
         asking.wait_until_used_up(QUIET, SOON).await;
     }
@@ -198,6 +202,13 @@ async fn limits_that_are_used_up(nodes: &LimitedNodes, upstream: &MockUpstream) 
     }
     let log = nodes.log().await;
     (of_tenant(&log, &requests), of_tenant(&log, &tokens))
+}
+
+/// The body of a request under a limit of tokens.
+fn ask_for_tokens(tenant: &Tenant) -> Value {
+    let mut body = tenant.ask(SLOW);
+    body["max_output_tokens"] = json!(OUTPUT_CAP);
+    body
 }
 
 fn of_tenant(log: &[Value], tenant: &Tenant) -> Vec<Value> {
@@ -228,8 +239,8 @@ async fn tokens_and_closed_limits_hold_when_redis_dies() -> bool {
     nodes.wait_until_in_force(&tokens.secret).await;
     nodes.wait_until_in_force(&closed.secret).await;
 
-    let of_tokens = Asking::start_with(&nodes, (&tokens, SLOW), CLIENTS_PER_NODE, PAUSE);
-    let of_closed = Asking::start(&nodes, &closed, 1, PAUSE * 5);
+    let of_tokens = Asking::start_with(&nodes, (&tokens, &ask_for_tokens(&tokens)), CLIENTS_PER_NODE, PAUSE);
+    let of_closed = Asking::start(&nodes, &closed, 1, PAUSE * 20);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let clock = SystemClock::new();
     let killed_at = clock.now();

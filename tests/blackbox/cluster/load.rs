@@ -11,6 +11,7 @@ use crate::client::{Client, Lost, Stream};
 use crate::cluster::nodes::{Cluster, NODES, NodeKills};
 use crate::tenant::{NATIVE, OPENAI, Tenant};
 
+/// The least time between an answer that served nothing and the next request of a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Load {
@@ -62,11 +63,7 @@ impl Load {
         Self::paced(requests, Duration::ZERO)
     }
 
-    pub fn until_stopped() -> Arc<Self> {
-        Self::up_to(u64::MAX)
-    }
-
-    /// For what has to happen beside requests, and does not depend on how many there are.
+    /// For what has to happen beside requests, and does not depend on how many there are in a second.
     pub fn until_stopped_with(pause: Duration) -> Arc<Self> {
         Self::paced(u64::MAX, pause)
     }
@@ -95,7 +92,7 @@ impl Load {
             let told = ask.once(number).await;
             let is_served = matches!(told.outcome, Outcome::Answered(..) | Outcome::Streamed(..));
             self.record.lock().expect("the record").push(told);
-            let pause = if is_served { self.pause } else { PAUSE };
+            let pause = if is_served { self.pause } else { PAUSE.max(self.pause) };
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }

@@ -20,6 +20,9 @@ pub const NODES: usize = 3;
 /// How often each node looks which others serve.
 const LOOKS_EVERY: Duration = Duration::from_millis(1200);
 const IN_FORCE_MAX: Duration = Duration::from_secs(10);
+/// How long a client at least waits after a refusal. As long as it is served it asks as fast as it is told to, so that a limit is
+/// overrun at once if it can be.
+const PAUSE_WHEN_REFUSED: Duration = Duration::from_millis(100);
 
 /// A Redis that has counted nothing, and forgets what it counts when it is killed. Blocking.
 pub fn empty_redis() -> RedisServer {
@@ -143,12 +146,22 @@ impl LimitedNodes {
     }
 
     pub async fn log(&self) -> Vec<Value> {
+        self.wait_until_first_is_ready().await;
+        self.nodes[0].events().await
+    }
+
+    /// The events of these types, which commas separate.
+    async fn events_of(&self, types: &str) -> Vec<Value> {
+        self.wait_until_first_is_ready().await;
+        self.nodes[0].events_of(types).await
+    }
+
+    async fn wait_until_first_is_ready(&self) {
         let started = Instant::now();
         while self.nodes[0].client(None).get("/health/ready").await.status != 200 {
             assert!(started.elapsed() < IN_FORCE_MAX, "a node is not ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.nodes[0].events().await
     }
 
     pub async fn health(&self, number: usize) -> Value {
@@ -157,7 +170,7 @@ impl LimitedNodes {
 
     /// How often nodes have begun to count by themselves.
     pub async fn outages(&self) -> usize {
-        self.log().await.iter().filter(|event| type_of(event) == "access.limits_local.v1").count()
+        self.events_of("access.limits_local.v1").await.len()
     }
 
     /// Waits until every node counts in Redis.
@@ -187,7 +200,7 @@ impl LimitedNodes {
         let started = Instant::now();
         loop {
             let mut reasons: HashMap<String, String> = HashMap::new();
-            for event in self.log().await {
+            for event in self.events_of("access.limits_local.v1,access.limits_shared.v1").await {
                 let node = || text(&event["data"]["node"]);
                 match type_of(&event) {
                     "access.limits_local.v1" => drop(reasons.insert(node(), text(&event["data"]["reason"]))),
@@ -210,7 +223,7 @@ impl LimitedNodes {
     /// Waits until so many events of a type are recorded.
     pub async fn wait_for_events(&self, of_type: &str, count: usize, max: Duration) {
         let started = Instant::now();
-        while self.log().await.iter().filter(|event| type_of(event) == of_type).count() < count {
+        while self.events_of(of_type).await.len() < count {
             assert!(started.elapsed() < max, "{of_type} is not recorded");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -232,42 +245,46 @@ struct State {
 }
 
 impl State {
-    fn pause(&self, pause: Duration) {
+    fn set_pause(&self, pause: Duration) {
         self.pause_ms.store(pause.as_millis().try_into().expect("short"), Ordering::SeqCst);
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_millis(self.pause_ms.load(Ordering::SeqCst))
     }
 }
 
 impl Asking {
     pub fn start(nodes: &LimitedNodes, tenant: &Tenant, clients_per_node: usize, pause: Duration) -> Self {
-        Self::start_with(nodes, (tenant, "ok"), clients_per_node, pause)
+        Self::start_with(nodes, (tenant, &tenant.ask("ok")), clients_per_node, pause)
     }
 
-    /// Clients that ask this model.
+    /// Clients that send this body.
     pub fn start_with(
         nodes: &LimitedNodes,
-        (tenant, model): (&Tenant, &str),
+        (tenant, body): (&Tenant, &Value),
         clients_per_node: usize,
         pause: Duration,
     ) -> Self {
         let (state, mut clients) = (Arc::<State>::default(), JoinSet::new());
-        state.pause(pause);
+        state.set_pause(pause);
         for node in &nodes.nodes {
             for _ in 0..clients_per_node {
-                let (app, body, state) = (node.client(Some(&tenant.secret)), tenant.ask(model), Arc::clone(&state));
+                let (app, body, state) = (node.client(Some(&tenant.secret)), body.clone(), Arc::clone(&state));
                 clients.spawn(async move {
                     while !state.is_stopped.load(Ordering::SeqCst) {
                         let reply = app.post(NATIVE, &body).await;
-                        let counter = match reply.status {
-                            200 => Some(&state.answered),
-                            429 => Some(&state.refused),
+                        let (counter, pause_min) = match reply.status {
+                            200 => (Some(&state.answered), Duration::ZERO),
+                            429 => (Some(&state.refused), PAUSE_WHEN_REFUSED),
                             // The machine is so busy that a node did not hear from the database for a second.
-                            503 => None,
+                            503 => (None, Duration::ZERO),
                             status => panic!("{status}: {}", reply.json()),
                         };
                         if let Some(counter) = counter {
                             counter.fetch_add(1, Ordering::SeqCst);
                         }
-                        tokio::time::sleep(Duration::from_millis(state.pause_ms.load(Ordering::SeqCst))).await;
+                        tokio::time::sleep(state.pause().max(pause_min)).await;
                     }
                 });
             }
@@ -277,7 +294,7 @@ impl Asking {
 
     /// How long each client waits between its requests.
     pub fn pause_between(&self, pause: Duration) {
-        self.state.pause(pause);
+        self.state.set_pause(pause);
     }
 
     /// Waits until for so long all requests were refused.

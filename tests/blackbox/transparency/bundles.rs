@@ -13,7 +13,7 @@ use tlog::Hash;
 use super::{CHECKPOINT_MAX, PUBLISHED, checkpoint_of, key, make_partners};
 use crate::archive::run;
 use crate::books::{nano, usd};
-use crate::gateway::{Gateway, type_of};
+use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Tenant, made, text};
 
 /// The script that checks a bundle without the gateway's code.
@@ -108,7 +108,7 @@ async fn charged(published: &Published) -> i64 {
 /// Waits until so many charges were corrected.
 async fn until_corrected(gateway: &Gateway, charges: usize) {
     let began = Instant::now();
-    while gateway.events().await.iter().filter(|event| type_of(event) == "budget.adjusted.v1").count() < charges {
+    while gateway.events_of("budget.adjusted.v1").await.len() < charges {
         assert!(began.elapsed() < CHECKPOINT_MAX, "the requests are not charged by the corrected price");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
