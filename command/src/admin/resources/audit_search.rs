@@ -2,27 +2,12 @@
 //! platform's or a tenant's, which never changes. Names are unique among those of each. Managing a search takes `admin:access`, not
 //! `audit:read`.
 
-use std::sync::LazyLock;
-
 use events::event::admin::AuditSearch;
-use events::event::{Chain, ResourceState};
 use events::ids::{AuditSearchId, TenantId};
-use events_log::SideRow;
 use openapi::Shape;
-use openapi::schema;
-use projections::tables::Tables;
 use projections::views::audit::{AuditFilter, Category, Severity, is_actor_a_name, name_in_resource};
-use serde_json::json;
 
-use super::NAME_LEN_MAX;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, optional, required};
-use crate::admin::field_type::{FieldType, id, text};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::claim;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
 
 /// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
 const FILTER_LEN_MAX: usize = 1024;

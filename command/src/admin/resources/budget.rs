@@ -2,27 +2,13 @@
 //! counted in depend on them. The limit, the alerts and what happens when money is short may change. A limit below what is
 //! spent already ends no hold, and admits no new one.
 
-use std::sync::LazyLock;
-
-use events::event::Chain;
 use events::event::admin::{Budget, Enforcement, WhenShort};
 use events::fraction::{Fraction, InvalidFraction};
 use events::ids::BudgetId;
 use events::time::Period;
-use openapi::schema;
-use projections::tables::Tables;
-use serde_json::json;
 
-use super::labels::labels;
+use super::prelude::*;
 use super::scope::{require_room, scope, scope_name};
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, amount, one_of};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;

@@ -3,15 +3,9 @@
 
 use std::fmt::Display;
 
-use events::event::ResourceState;
 use events::event::admin::{Handles, SLUG_LEN_MAX, is_slug};
-use events_log::SideRow;
-use openapi::schema;
 
-use crate::admin::declaration::{Member, optional};
-use crate::admin::field_type::{text, text_that};
-use crate::admin::field_values::FieldValues;
-use crate::admin::names::claim_among;
+use super::prelude::*;
 
 const EXTERNAL_ID_LEN_MAX: usize = 255;
 

@@ -1,38 +1,28 @@
 //! An API key of a user. Its secrets are numbered by generations from 1, and events have only these numbers; a side table has
 //! the hashes. Only the reply that creates a secret has its text. A revoked key stays revoked.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use events::event::Resource;
 use events::event::admin::{Key, KeyRotated, Permission, User};
-use events::event::{Chain, Resource, ResourceState};
 use events::ids::{KeyId, TenantId, UserId};
 use events::time::{parse_rfc3339, rfc3339};
-use events_log::SideRow;
 use http::StatusCode;
-use openapi::schema::{self, object};
+use openapi::schema::object;
 use openapi::{Answer, Operation};
-use projections::tables::Tables;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::NAME_LEN_MAX;
 use super::key_secret::issue_secret;
 use super::model_patterns::patterns;
+use super::prelude::*;
 use crate::admin::AdminState;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, in_some_replies, optional, required};
 use crate::admin::described;
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, id, text, time};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
+use crate::admin::lifecycle::StateOf;
 use crate::admin::request::AdminRequest;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult, execute_on};
+use crate::admin::routes::execute_on;
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 /// 30 days.

@@ -1,12 +1,8 @@
 //! The field `maintenance` of providers and of targets.
 
 use events::maintenance::MaintenanceWindow;
-use openapi::schema;
-use serde_json::json;
 
-use crate::admin::declaration::{Member, Members, defaulting, required};
-use crate::admin::field_type::{FieldType, time};
-use crate::admin::fields::FieldError;
+use super::prelude::*;
 
 const WINDOWS_LEN_MAX: usize = 32;
 

@@ -6,31 +6,15 @@ mod canary;
 mod retirement;
 mod shadow;
 
-use std::sync::LazyLock;
-
 use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use conditions::{CONDITION_BYTES_MAX, Condition};
 use dialects::{ProviderKind, provider_dialects};
 use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
-use events::event::{Chain, ResourceState};
 use events::ids::{ModelId, ProviderId, TenantId};
-use events_log::SideRow;
-use openapi::schema;
-use projections::tables::Tables;
-use serde_json::json;
 
-use super::labels::labels;
 use super::maintenance::maintenance;
-use super::{NAME_LEN_MAX, made_by_gateway, terms};
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, whole};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::claim;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
+use super::{made_by_gateway, terms};
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;

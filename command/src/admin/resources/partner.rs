@@ -1,25 +1,10 @@
 //! A partner: the widest owner, a reseller with tenants. Its end stops every key below it.
 
-use std::sync::LazyLock;
-
-use events::event::Chain;
 use events::event::admin::Partner;
 use events::ids::{PartnerId, TenantId};
-use events_log::SideRow;
-use projections::tables::Tables;
-use serde_json::json;
 
-use super::NAME_LEN_MAX;
 use super::handles::{self, PLATFORM};
-use super::labels::labels;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::text;
-use crate::admin::field_values::FieldValues;
-use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain([labels()]);

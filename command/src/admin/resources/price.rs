@@ -4,33 +4,19 @@
 //! reasoning what output costs, and a request nothing. Tiers have other prices for long prompts and for service tiers. Only the
 //! platform manages prices of shared providers; whoever manages a tenant's own provider sets its prices.
 
-use std::sync::LazyLock;
-
 use chrono::{DateTime, Utc};
-use events::event::Chain;
 use events::event::admin::Price;
 use events::ids::{PriceId, ProviderId};
 use events::money::{GivenRates, InvalidTiers, OptionalRate, PriceTier, Tariff, Tiers, TokenRate};
 use events::time::rfc3339;
 use events::usage::ServiceTier;
 use events_log::Reader;
-use openapi::schema;
-use projections::tables::Tables;
-use serde_json::{Map, Value, json};
 
-use super::labels::labels;
-use super::{NAME_LEN_MAX, made_by_gateway};
+use super::made_by_gateway;
+use super::prelude::*;
 use crate::admin::AdminState;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{
-    Declaration, Member, Members, defaulting, in_some_replies, optional, replied, required,
-};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole};
-use crate::admin::field_values::{self, FieldValues};
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
+use crate::admin::field_values;
+use crate::admin::routes::ConsecutiveEvents;
 use crate::revaluation::concerned::KnownBefore;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;

@@ -5,32 +5,18 @@
 mod rules;
 mod values;
 
-use std::sync::LazyLock;
-
 use dialects::{ProviderKind, Server, provider_dialects};
 use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
-use events::event::{Chain, ResourceState, Stream, StreamKind};
+use events::event::{Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
-use events_log::SideRow;
-use openapi::schema;
 use projections::resource::{no_own_key, own_key_in_use, own_key_state};
-use projections::tables::Tables;
 use secrets::Secret;
-use serde_json::{Map, Value, json};
 
 use super::key_state::{STATES, set_aside};
-use super::labels::labels;
 use super::maintenance::maintenance;
-use super::{NAME_LEN_MAX, base_url, made_by_gateway};
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{boolean, id, one_of, text, whole};
-use crate::admin::field_values::{DeclarationMismatch, FieldValues, Patch};
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
+use super::{base_url, made_by_gateway};
+use crate::admin::field_values::{DeclarationMismatch, Patch};
 use crate::service_account::ServiceAccount;
 use rules::next_generation;
 pub(super) use values::api_key;

@@ -2,34 +2,24 @@
 //! belongs, ends with it, and is sent only to the scheme, host and port that the provider had when the key was given. It records
 //! that address itself, and is passed over if the provider's is another.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use events::event::admin::{Provider, ProviderKey};
-use events::event::{Chain, ResourceState, Stream, StreamKind};
+use events::event::{Stream, StreamKind};
 use events::ids::{ProviderId, ProviderKeyId};
-use events_log::SideRow;
-use openapi::schema;
 use projections::resource::{key_in_use, key_state};
-use projections::tables::{Entry, Tables};
+use projections::tables::Entry;
 use secrets::Secret;
-use serde_json::{Map, Value, json};
 
 use super::key_state::{STATES, set_aside};
+use super::made_by_gateway;
+use super::prelude::*;
 use super::provider::{
     api_key, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
     streams_of_owners, take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
-use super::{NAME_LEN_MAX, made_by_gateway};
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{id, text, whole};
-use crate::admin::field_values::{FieldValues, Patch};
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::names::{claim_among, release};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use crate::admin::field_values::Patch;
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";

@@ -1,24 +1,12 @@
 //! A rate limit: the requests and tokens that its scope may use in a minute, an hour and a day, and its concurrent requests.
 //! The scope never changes.
 
-use std::sync::LazyLock;
-
-use events::event::Chain;
 use events::event::admin::{RateLimit, WhenUnshared};
 use events::ids::LimitId;
 use events::limit::Measure;
-use projections::tables::Tables;
-use serde_json::json;
 
-use super::labels::labels;
+use super::prelude::*;
 use super::scope::{require_room, scope, scope_name};
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{one_of, whole};
-use crate::admin::field_values::FieldValues;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 pub(super) const REQUESTS_MAX: u64 = 1_000_000_000;
 pub(super) const TOKENS_MAX: u64 = 1_000_000_000_000;

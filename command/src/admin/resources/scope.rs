@@ -3,12 +3,9 @@
 
 use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use events::event::admin::{NarrowedScope, Narrowing, Scope};
-use openapi::{refusals, schema};
+use openapi::refusals;
 
-use crate::admin::declaration::{Member, in_some_replies};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::FieldType;
-use crate::admin::fields::{Field, FieldError};
+use super::prelude::*;
 
 const OWNERS: &str = "partner_id, tenant_id, team_id, user_id, key_id";
 /// Bounded because they are in every refusal.

@@ -2,26 +2,11 @@
 //! that tenant. The end of a user leaves its teams as they are: it has no requests any more, and the next change of the list must
 //! leave it out. The end of a team frees its users of whatever bound it.
 
-use std::sync::LazyLock;
-
-use events::event::Chain;
 use events::event::admin::Team;
 use events::ids::{TeamId, TenantId, UserId};
-use events_log::SideRow;
-use openapi::schema;
-use projections::tables::Tables;
-use serde_json::{Map, Value, json};
 
-use super::NAME_LEN_MAX;
 use super::handles;
-use super::labels::labels;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, required};
-use crate::admin::field_type::{id, text};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let users = id::<UserId>().list(Team::USERS_MAX);

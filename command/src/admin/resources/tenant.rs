@@ -1,29 +1,13 @@
 //! A tenant: a customer of one partner, which never changes. Its end stops every key below it.
 
-use std::sync::LazyLock;
-
 use events::content::ContentPolicy;
-use events::event::Chain;
 use events::event::admin::{Reach, Strategy, Tenant};
 use events::ids::{PartnerId, TenantId};
-use events_log::SideRow;
-use projections::tables::Tables;
-use serde_json::{Value, json};
 
-use super::NAME_LEN_MAX;
 use super::handles;
-use super::labels::labels;
 use super::model_patterns::patterns;
+use super::prelude::*;
 use super::terms;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{boolean, id, one_of, text, whole};
-use crate::admin::field_values::FieldValues;
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::{Command, Rules};
-use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [

@@ -1,12 +1,9 @@
 //! The terms of targets, as bodies have them: what a model states of a target, and what a tenant requires.
 
 use events::terms::{Region, RequiredTerms, Term};
-use openapi::schema::{self, Shape, nullable, object};
-use serde_json::json;
+use openapi::schema::{Shape, nullable, object};
 
-use crate::admin::declaration::{Member, defaulting, optional};
-use crate::admin::field_type::{FieldType, boolean};
-use crate::admin::fields::{Field, FieldError};
+use super::prelude::*;
 
 /// The terms that a model can state of a target.
 pub fn stated() -> [Member; 3] {

@@ -1,30 +1,17 @@
 //! A user: a person or service of one tenant, which never changes. Events have only digests of name and e-mail; the texts are in
 //! the erasable side table. The end of a user stops its keys.
 
-use std::sync::LazyLock;
-
-use events::event::Chain;
 use events::event::admin::{Reach, RoleGrant, User, UserRole};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::named::NamedValue;
-use events_log::{PersonalData, SideRow};
-use openapi::schema::{self, object};
-use projections::tables::Tables;
+use events_log::PersonalData;
+use openapi::schema::object;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
-use super::NAME_LEN_MAX;
 use super::handles;
-use super::labels::labels;
 use super::person::digest;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Declaration, defaulting, optional, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::{FieldType, id, text, text_that};
-use crate::admin::field_values::{FieldValues, Patch};
-use crate::admin::fields::{Field, FieldError};
-use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
+use super::prelude::*;
+use crate::admin::field_values::Patch;
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;

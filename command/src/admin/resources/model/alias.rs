@@ -2,16 +2,9 @@
 
 use events::event::admin::{AliasStep, Model, Strategy};
 use events::ids::TenantId;
-use openapi::schema;
-use serde_json::json;
 
 use super::slug;
-use crate::admin::admin_context::AdminContext;
-use crate::admin::declaration::{Member, Members, defaulting, optional, required};
-use crate::admin::error::CommandError;
-use crate::admin::field_type::time;
-use crate::admin::fields::FieldError;
-use crate::admin::lifecycle::RuleError;
+use crate::admin::resources::prelude::*;
 
 const STEPS_LEN_MAX: usize = 32;
 

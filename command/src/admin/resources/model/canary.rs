@@ -3,10 +3,7 @@
 use events::event::admin::{Canary, CanaryBy, Model};
 use events::ids::ProviderId;
 
-use super::NAME_LEN_MAX;
-use crate::admin::declaration::{Member, Members, optional, required};
-use crate::admin::field_type::{id, one_of, text, whole};
-use crate::admin::lifecycle::RuleError;
+use crate::admin::resources::prelude::*;
 
 pub fn canary() -> Member {
     optional("canary", members().into_object()).shown_as(members().creation().open()).meaning(

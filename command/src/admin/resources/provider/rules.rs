@@ -2,15 +2,11 @@
 
 use dialects::ProviderKind;
 use dialects::provider_dialects::{self, Transport, Upstream};
-use events::event::ResourceState;
 use events::event::admin::{OutputCapField, Provider};
-use events_log::SideRow;
-use serde_json::{Map, Value, json};
 
-use crate::admin::field_values::{self, FieldValues};
-use crate::admin::lifecycle::{RuleError, Rules};
-use crate::admin::names::claim;
+use crate::admin::field_values;
 use crate::admin::resources::base_url;
+use crate::admin::resources::prelude::*;
 
 /// A command only says that the API key changes: the key itself is sealed beside the event.
 const API_KEY: &str = "api_key";

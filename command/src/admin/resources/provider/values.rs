@@ -8,12 +8,10 @@ use dialects::provider_dialects::{Invocation, KeyFault, Upstream};
 use dialects::surfaces::unpriced_fields;
 use events::event::admin::Provider;
 use http::{HeaderName, HeaderValue, Request};
-use openapi::schema;
 use secrets::Secret;
 
-use crate::admin::field_type::{FieldType, text_that};
-use crate::admin::fields::{Field, FieldError};
-use crate::admin::resources::{NAME_LEN_MAX, base_url};
+use crate::admin::resources::base_url;
+use crate::admin::resources::prelude::*;
 use crate::service_account::{self, ServiceAccount};
 
 const BASE_URL_LEN_MAX: usize = 2000;
