@@ -146,6 +146,15 @@ pub fn find<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a 
     without_nulls(found)
 }
 
+/// Finds members as [`find`] does, and binds each to the variable beside its name.
+#[macro_export]
+macro_rules! find_members {
+    ($text:expr => $($value:ident = $name:literal),+ $(,)?) => {
+        let [$($value),+] = $crate::json::find($text, [$($name),+]);
+    };
+}
+pub use find_members;
+
 /// Records the value of a member unless an earlier one has the same name.
 fn record_first<'a, const N: usize>(member: &Member<'a>, names: [&str; N], found: &mut [Option<&'a str>; N]) {
     let name = member.name();

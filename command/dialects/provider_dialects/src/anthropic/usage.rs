@@ -46,16 +46,13 @@ struct AnthropicCounts {
 
 impl AnthropicCounts {
     fn of(usage: &str) -> Option<Self> {
-        let [uncached, written, split, read, output] = json::find(
-            usage,
-            [
-                "input_tokens",
-                "cache_creation_input_tokens",
-                "cache_creation",
-                "cache_read_input_tokens",
-                "output_tokens",
-            ],
-        );
+        json::find_members! { usage =>
+            uncached = "input_tokens",
+            written = "cache_creation_input_tokens",
+            split = "cache_creation",
+            read = "cache_read_input_tokens",
+            output = "output_tokens",
+        }
         let by_ttl = ["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"];
         let [five_minutes, one_hour] = json::find(split.unwrap_or_default(), by_ttl);
         let tokens = |value: Option<&str>| value.and_then(count).unwrap_or(0);

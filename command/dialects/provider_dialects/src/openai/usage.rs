@@ -52,60 +52,38 @@ fn media([audio, image]: [Option<&str>; 2]) -> Media {
 impl OpenAiCounts {
     /// The counts, and the service tier as JSON.
     fn of(usage: &str) -> (Self, Option<&str>) {
-        let [
-            prompt,
-            completion,
-            total,
-            prompt_details,
-            completion_details,
-            cache_hit,
-            cached,
-            anthropic_read,
-            anthropic_written,
-            reasoning,
-            service_tier,
-            citation,
-            queries,
-            server_tools,
-        ] = json::find(
-            usage,
-            [
-                "prompt_tokens",
-                "completion_tokens",
-                "total_tokens",
-                "prompt_tokens_details",
-                "completion_tokens_details",
-                // DeepSeek, Moonshot, and LiteLLM for models of Anthropic.
-                "prompt_cache_hit_tokens",
-                "cached_tokens",
-                "cache_read_input_tokens",
-                "cache_creation_input_tokens",
-                "reasoning_tokens",
-                // Mistral.
-                "service_tier",
-                // Perplexity.
-                "citation_tokens",
-                "num_search_queries",
-                // OpenRouter and LiteLLM, for models of Anthropic.
-                "server_tool_use",
-            ],
-        );
-        let [read, written, created, creation, split_of_openai, split, split_of_litellm, input_audio, input_image] =
-            json::find(
-                prompt_details.unwrap_or_default(),
-                // Writes are of OpenRouter, DashScope and LiteLLM.
-                [
-                    "cached_tokens",
-                    "cache_write_tokens",
-                    "cache_creation_input_tokens",
-                    "cache_creation_tokens",
-                    "cache_write_tokens_details",
-                    "cache_creation",
-                    "cache_creation_token_details",
-                    "audio_tokens",
-                    "image_tokens",
-                ],
-            );
+        json::find_members! { usage =>
+            prompt = "prompt_tokens",
+            completion = "completion_tokens",
+            total = "total_tokens",
+            prompt_details = "prompt_tokens_details",
+            completion_details = "completion_tokens_details",
+            // DeepSeek, Moonshot, and LiteLLM for models of Anthropic.
+            cache_hit = "prompt_cache_hit_tokens",
+            cached = "cached_tokens",
+            anthropic_read = "cache_read_input_tokens",
+            anthropic_written = "cache_creation_input_tokens",
+            reasoning = "reasoning_tokens",
+            // Mistral.
+            service_tier = "service_tier",
+            // Perplexity.
+            citation = "citation_tokens",
+            queries = "num_search_queries",
+            // OpenRouter and LiteLLM, for models of Anthropic.
+            server_tools = "server_tool_use",
+        }
+        // Writes are of OpenRouter, DashScope and LiteLLM.
+        json::find_members! { prompt_details.unwrap_or_default() =>
+            read = "cached_tokens",
+            written = "cache_write_tokens",
+            created = "cache_creation_input_tokens",
+            creation = "cache_creation_tokens",
+            split_of_openai = "cache_write_tokens_details",
+            split = "cache_creation",
+            split_of_litellm = "cache_creation_token_details",
+            input_audio = "audio_tokens",
+            input_image = "image_tokens",
+        }
         let [reasoning_detail, output_audio, output_image] =
             json::find(completion_details.unwrap_or_default(), ["reasoning_tokens", "audio_tokens", "image_tokens"]);
         let longer = |split: &str, name, lifetime, shorter| {
