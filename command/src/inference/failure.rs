@@ -1,8 +1,6 @@
 //! Failed calls: their causes, whether they are retried, and the refusal that the client gets. An upstream's own words are
 //! never passed on, except the message, the code and the parameter of a rejected request, all of them redacted.
 
-mod sent;
-
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -111,6 +109,44 @@ pub enum Cause {
     ClientLeft,
 }
 
+/// What the cause of a failure says of the call.
+struct Diagnosis {
+    reason: &'static str,
+    blame: Blame,
+    answered: Answered,
+    may_have_been_sent: bool,
+}
+
+impl Diagnosis {
+    const fn unsent(reason: &'static str, answered: Answered) -> Self {
+        Self { reason, blame: Blame::Nobody, answered, may_have_been_sent: false }
+    }
+
+    const fn sent(reason: &'static str, blame: Blame, answered: Answered) -> Self {
+        Self { reason, blame, answered, may_have_been_sent: true }
+    }
+
+    /// Of an answer or a body that was lost here.
+    const fn lost(reason: &'static str) -> Self {
+        Self::sent(reason, Blame::Nobody, Answered::Unasked)
+    }
+}
+
+const fn blame_of(refusal: &UpstreamRefusal) -> Blame {
+    match refusal.kind {
+        UpstreamRefusalKind::Transient { .. } => Blame::Target,
+        UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => match refusal.key_blame {
+            KeyBlame::Likely | KeyBlame::Certain => Blame::Target,
+            KeyBlame::None | KeyBlame::ByWords => Blame::Nobody,
+        },
+        UpstreamRefusalKind::RateLimited { .. } => Blame::Limit,
+        // The request may be to blame.
+        UpstreamRefusalKind::Rejected(_) | UpstreamRefusalKind::BadRequest | UpstreamRefusalKind::Other => {
+            Blame::Nobody
+        }
+    }
+}
+
 impl CallFailure {
     pub const fn of(cause: Cause) -> Self {
         Self { cause, status: None }
@@ -164,26 +200,7 @@ impl CallFailure {
 
     /// The `reason` in events, refusals and logs.
     pub const fn reason(&self) -> &'static str {
-        match &self.cause {
-            Cause::Untranslatable => "untranslatable",
-            Cause::NoCredentials | Cause::NoVariable | Cause::WrongKey(_) | Cause::NoToken(_) => "credentials",
-            Cause::KeysAtLimit(_) => "key_limits",
-            Cause::WrongSettings => "wrong_settings",
-            Cause::Withdrawn => "provider_changed",
-            Cause::Send(error) => error.reason(),
-            Cause::Timeout => "timeout",
-            Cause::Refused(_) => "status",
-            Cause::Rejected(_) if self.status.is_some() => "status",
-            Cause::Rejected(_) | Cause::Fault(UpstreamFault::Rejected(_)) => "in_band_error",
-            Cause::Fault(UpstreamFault::Malformed(_)) => "malformed",
-            Cause::Fault(UpstreamFault::Truncated) => "truncated",
-            Cause::Fault(UpstreamFault::InBandError { .. }) => "in_band_error",
-            Cause::Fault(UpstreamFault::TooLarge) | Cause::AskedTooMuch(_) => "too_large",
-            Cause::NoMemory(_) => "no_memory",
-            Cause::NotRead(_) => "not_read",
-            Cause::NotWritten { .. } => "not_written",
-            Cause::ClientLeft => CLIENT_CLOSED,
-        }
+        self.diagnosis().reason
     }
 
     /// True if nothing was sent for want of room: the call was no load to the provider.
@@ -217,70 +234,60 @@ impl CallFailure {
     }
 
     /// Returns the party to blame, as far as that says something about other requests to the target.
-    pub fn blame(&self) -> Blame {
-        match &self.cause {
-            _ if self.is_loop() || self.is_rejection() => Blame::Nobody,
-            Cause::Refused(UpstreamRefusal { kind, key_blame, .. }) => match kind {
-                UpstreamRefusalKind::Transient { .. } => Blame::Target,
-                // Of others, the request may be to blame.
-                UpstreamRefusalKind::Credentials | UpstreamRefusalKind::OutOfMoney => match key_blame {
-                    KeyBlame::Likely | KeyBlame::Certain => Blame::Target,
-                    KeyBlame::None | KeyBlame::ByWords => Blame::Nobody,
-                },
-                UpstreamRefusalKind::RateLimited { .. } => Blame::Limit,
-                UpstreamRefusalKind::Rejected(_) | UpstreamRefusalKind::BadRequest | UpstreamRefusalKind::Other => {
-                    Blame::Nobody
-                }
-            },
-            Cause::Send(SendError::Busy) | Cause::KeysAtLimit(_) => Blame::Limit,
-            Cause::Send(SendError::Forbidden) => Blame::Nobody,
-            Cause::Send(_) | Cause::Timeout => Blame::Target,
-            Cause::Fault(
-                UpstreamFault::Malformed(_) | UpstreamFault::Truncated | UpstreamFault::InBandError { .. },
-            ) => Blame::Target,
-            Cause::Fault(UpstreamFault::TooLarge | UpstreamFault::Rejected(_))
-            | Cause::Rejected(_)
-            // Of this node's own settings, which other nodes need not have.
-            | Cause::NoCredentials
-            | Cause::NoVariable
-            | Cause::WrongKey(_)
-            | Cause::NoToken(_)
-            | Cause::WrongSettings
-            | Cause::Untranslatable
-            | Cause::Withdrawn
-            | Cause::NoMemory(_)
-            | Cause::NotRead(_)
-            | Cause::AskedTooMuch(_)
-            | Cause::NotWritten { .. }
-            | Cause::ClientLeft => Blame::Nobody,
-        }
+    pub const fn blame(&self) -> Blame {
+        self.diagnosis().blame
     }
 
     /// Whether the provider has answered, for what is shown of its health. What keeps this gateway from calling it counts as its
     /// failure: an operator has to mend either.
     pub const fn answered(&self) -> Answered {
+        self.diagnosis().answered
+    }
+
+    /// Whether a target may have got the request: false if the cause shows that nothing was sent.
+    pub const fn may_have_been_sent(&self) -> bool {
+        self.diagnosis().may_have_been_sent
+    }
+
+    const fn diagnosis(&self) -> Diagnosis {
         match &self.cause {
-            Cause::Rejected(_) | Cause::Fault(UpstreamFault::Rejected(_)) => Answered::Request,
-            Cause::Untranslatable
-            | Cause::Withdrawn
-            | Cause::Fault(UpstreamFault::TooLarge)
-            | Cause::NoMemory(_)
-            | Cause::NotRead(_)
-            | Cause::AskedTooMuch(_)
-            | Cause::NotWritten { .. }
-            | Cause::ClientLeft => Answered::Unasked,
-            Cause::NoCredentials
-            | Cause::NoVariable
-            | Cause::WrongKey(_)
-            | Cause::KeysAtLimit(_)
-            | Cause::WrongSettings
-            | Cause::NoToken(_)
-            | Cause::Send(_)
-            | Cause::Timeout
-            | Cause::Refused(_)
-            | Cause::Fault(
-                UpstreamFault::Malformed(_) | UpstreamFault::Truncated | UpstreamFault::InBandError { .. },
-            ) => Answered::Failed,
+            Cause::Untranslatable => Diagnosis::unsent("untranslatable", Answered::Unasked),
+            // Of this node's own settings, which other nodes need not have.
+            Cause::NoCredentials | Cause::NoVariable | Cause::WrongKey(_) | Cause::NoToken(_) => {
+                Diagnosis::unsent("credentials", Answered::Failed)
+            }
+            Cause::KeysAtLimit(_) => {
+                Diagnosis { blame: Blame::Limit, ..Diagnosis::unsent("key_limits", Answered::Failed) }
+            }
+            Cause::WrongSettings => Diagnosis::unsent("wrong_settings", Answered::Failed),
+            Cause::Withdrawn => Diagnosis::unsent("provider_changed", Answered::Unasked),
+            Cause::Send(error) => Diagnosis {
+                reason: error.reason(),
+                blame: match error {
+                    SendError::Busy => Blame::Limit,
+                    SendError::Forbidden => Blame::Nobody,
+                    _ => Blame::Target,
+                },
+                answered: Answered::Failed,
+                may_have_been_sent: !error.nothing_was_sent(),
+            },
+            Cause::Timeout => Diagnosis::sent("timeout", Blame::Target, Answered::Failed),
+            Cause::Refused(_) if self.is_loop() => Diagnosis::sent("status", Blame::Nobody, Answered::Failed),
+            Cause::Refused(refusal) => Diagnosis::sent("status", blame_of(refusal), Answered::Failed),
+            Cause::Rejected(_) if self.status.is_some() => Diagnosis::sent("status", Blame::Nobody, Answered::Request),
+            Cause::Rejected(_) | Cause::Fault(UpstreamFault::Rejected(_)) => {
+                Diagnosis::sent("in_band_error", Blame::Nobody, Answered::Request)
+            }
+            Cause::Fault(UpstreamFault::Malformed(_)) => Diagnosis::sent("malformed", Blame::Target, Answered::Failed),
+            Cause::Fault(UpstreamFault::Truncated) => Diagnosis::sent("truncated", Blame::Target, Answered::Failed),
+            Cause::Fault(UpstreamFault::InBandError { .. }) => {
+                Diagnosis::sent("in_band_error", Blame::Target, Answered::Failed)
+            }
+            Cause::Fault(UpstreamFault::TooLarge) | Cause::AskedTooMuch(_) => Diagnosis::lost("too_large"),
+            Cause::NoMemory(_) => Diagnosis::lost("no_memory"),
+            Cause::NotRead(_) => Diagnosis::lost("not_read"),
+            Cause::NotWritten { .. } => Diagnosis::lost("not_written"),
+            Cause::ClientLeft => Diagnosis::unsent(CLIENT_CLOSED, Answered::Unasked),
         }
     }
 
