@@ -96,10 +96,7 @@ struct Fault {
 }
 
 fn faults(details: &str) -> Vec<Fault> {
-    if json::kind(details) != Kind::Array {
-        return Vec::new();
-    }
-    let faults = json::elements(details).map_while(Result::ok).take(DETAILS_MAX).filter_map(|fault| {
+    let faults = json::elements_if_array(details).take(DETAILS_MAX).filter_map(|fault| {
         let [message, path] = json::find(fault, ["msg", "loc"]);
         let message = string(message?)?;
         let path = path.filter(|path| json::kind(path) == Kind::Array).map(self::path);

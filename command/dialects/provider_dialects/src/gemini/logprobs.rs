@@ -1,6 +1,6 @@
 //! Writes Gemini's probabilities of tokens as OpenAI does.
 
-use intermediate::json::{self, Kind};
+use intermediate::json::{self, Kind, elements_if_array};
 
 /// The most alternatives that a client can ask for.
 const TOP_MAX: usize = 20;
@@ -8,19 +8,14 @@ const TOP_MAX: usize = 20;
 /// A `logprobsResult` as an object with `content`; `None` if it has no tokens.
 pub fn as_openai(result: &str) -> Option<String> {
     let [chosen, top] = json::find(result, ["chosenCandidates", "topCandidates"]);
-    let mut alternatives = top.into_iter().flat_map(list).map(|step| json::field(step, "candidates"));
+    let mut alternatives = top.into_iter().flat_map(elements_if_array).map(|step| json::field(step, "candidates"));
     let mut content = Vec::new();
-    for token in chosen.into_iter().flat_map(list) {
-        let top = alternatives.next().flatten().into_iter().flat_map(list).take(TOP_MAX);
+    for token in chosen.into_iter().flat_map(elements_if_array) {
+        let top = alternatives.next().flatten().into_iter().flat_map(elements_if_array).take(TOP_MAX);
         let top: Vec<_> = top.filter_map(|token| entry(token).map(|entry| entry + "}")).collect();
         content.push(entry(token)? + r#","top_logprobs":["# + &top.join(",") + "]}");
     }
     (!content.is_empty()).then(|| [r#"{"content":["#, &content.join(","), "]}"].concat())
-}
-
-fn list(value: &str) -> impl Iterator<Item = &str> {
-    let value = if json::kind(value) == Kind::Array { value } else { "[]" };
-    json::elements(value).map_while(Result::ok)
 }
 
 /// The value that OpenAI writes for a token that the model would never draw. Google writes `"-Infinity"`.

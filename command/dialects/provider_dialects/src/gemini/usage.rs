@@ -39,8 +39,7 @@ struct GeminiCounts {
 /// The media in a list of modalities and their counts. Videos and documents are billed as text.
 fn media(details: Option<&str>) -> Media {
     let mut media = Media::default();
-    let details = details.filter(|details| json::kind(details) == json::Kind::Array);
-    for detail in details.into_iter().flat_map(json::elements).map_while(Result::ok) {
+    for detail in details.into_iter().flat_map(json::elements_if_array) {
         let [modality, tokens] = json::find(detail, ["modality", "tokenCount"]);
         let tokens = tokens.and_then(count).unwrap_or(0);
         match modality.and_then(json::string).as_deref() {
