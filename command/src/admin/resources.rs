@@ -1,9 +1,10 @@
 //! The twelve resources, a file each: the declaration of its fields, the rules for its state, the references that its body may
 //! have, and the callers that may change it.
 //!
-//! What several of them need is next to these files: `handles.rs` (`slug` and `external_id`), `scope.rs`, `base_url.rs`,
-//! `person.rs`, `key_secret.rs`, `key_state.rs` (a key at its provider), and `made_by_gateway.rs`, which refuses changes of
-//! what the gateway made itself. `docs/adding-a-field.md` says how to add a field.
+//! What several of them need is next to these files: `prelude.rs` (what they all import), `handles.rs` (`slug` and
+//! `external_id`), `scope.rs`, `base_url.rs`, `person.rs`, `key_secret.rs`, `key_state.rs` (a key at its provider), and
+//! `made_by_gateway.rs`, which refuses changes of what the gateway made itself. `docs/adding-a-field.md` says how to add a
+//! field.
 
 pub mod base_url;
 mod handles;

@@ -1,7 +1,7 @@
 //! The terms of targets, as bodies have them: what a model states of a target, and what a tenant requires.
 
 use events::terms::{Region, RequiredTerms, Term};
-use openapi::schema::{self, Shape, nullable, object};
+use openapi::schema::{Shape, nullable, object};
 
 use super::prelude::*;
 

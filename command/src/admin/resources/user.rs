@@ -5,7 +5,7 @@ use events::event::admin::{Reach, RoleGrant, User, UserRole};
 use events::ids::{PartnerId, TenantId, UserId};
 use events::named::NamedValue;
 use events_log::PersonalData;
-use openapi::schema::{self, object};
+use openapi::schema::object;
 use serde::{Deserialize, Serialize};
 
 use super::handles;
