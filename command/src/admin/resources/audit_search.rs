@@ -16,13 +16,13 @@ use serde_json::json;
 
 use super::NAME_LEN_MAX;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, Members, optional, required};
 use crate::admin::field_type::{FieldType, id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::claim;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// The longest text of a filter, in characters: the audit takes longer ones, in bytes.
 const FILTER_LEN_MAX: usize = 1024;

@@ -16,13 +16,13 @@ use serde_json::json;
 use super::labels::labels;
 use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, amount, one_of};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 /// Bounded because every settlement checks each of them.
 const ALERTS_LEN_MAX: usize = 16;

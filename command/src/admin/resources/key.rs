@@ -24,6 +24,7 @@ use super::key_secret::issue_secret;
 use super::model_patterns::patterns;
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, in_some_replies, optional, required};
 use crate::admin::described;
 use crate::admin::error::CommandError;
@@ -35,7 +36,6 @@ use crate::admin::lifecycle::{Command, RuleError, Rules, StateOf};
 use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
 use crate::admin::resource_kind::{GivenFields, KEYS, Planning, decided, reached};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::admin::store::StoredStream;
 
 const PERMISSIONS_LEN_MAX: usize = 32;

@@ -23,6 +23,7 @@ use super::labels::labels;
 use super::maintenance::maintenance;
 use super::{NAME_LEN_MAX, made_by_gateway, terms};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, Members, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, one_of, prose, text, text_that, whole};
@@ -30,7 +31,6 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::claim;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const TARGETS_LEN_MAX: usize = 32;
 const SYSTEM_PREFIX_LEN_MAX: usize = 100_000;

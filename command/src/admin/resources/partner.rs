@@ -13,13 +13,13 @@ use super::NAME_LEN_MAX;
 use super::handles::{self, PLATFORM};
 use super::labels::labels;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::text;
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain([labels()]);

@@ -22,6 +22,7 @@ use super::labels::labels;
 use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::AdminState;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
 use crate::admin::declaration::{
     Declaration, Member, Members, defaulting, in_some_replies, optional, replied, required,
 };
@@ -30,7 +31,6 @@ use crate::admin::field_type::{FieldType, amount, id, one_of, text, time, whole}
 use crate::admin::field_values::{self, FieldValues};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
 use crate::revaluation::concerned::KnownBefore;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;

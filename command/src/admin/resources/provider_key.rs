@@ -22,6 +22,7 @@ use super::provider::{
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
 use super::{NAME_LEN_MAX, made_by_gateway};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, optional, replied, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{id, text, whole};
@@ -29,7 +30,6 @@ use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
 use crate::admin::names::{claim_among, release};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";

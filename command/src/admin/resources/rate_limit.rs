@@ -13,12 +13,12 @@ use serde_json::json;
 use super::labels::labels;
 use super::scope::{require_room, scope, scope_name};
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{one_of, whole};
 use crate::admin::field_values::FieldValues;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 pub(super) const REQUESTS_MAX: u64 = 1_000_000_000;
 pub(super) const TOKENS_MAX: u64 = 1_000_000_000_000;

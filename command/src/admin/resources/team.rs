@@ -16,12 +16,12 @@ use super::NAME_LEN_MAX;
 use super::handles;
 use super::labels::labels;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, required};
 use crate::admin::field_type::{id, text};
 use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let users = id::<UserId>().list(Team::USERS_MAX);

@@ -16,6 +16,7 @@ use super::labels::labels;
 use super::model_patterns::patterns;
 use super::terms;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{boolean, id, one_of, text, whole};
@@ -23,7 +24,6 @@ use crate::admin::field_values::FieldValues;
 use crate::admin::fields::FieldError;
 use crate::admin::lifecycle::{Command, Rules};
 use crate::admin::names::release;
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let members = [

@@ -18,13 +18,13 @@ use super::handles;
 use super::labels::labels;
 use super::person::digest;
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::declaration::{Declaration, defaulting, optional, required};
 use crate::admin::error::CommandError;
 use crate::admin::field_type::{FieldType, id, text, text_that};
 use crate::admin::field_values::{FieldValues, Patch};
 use crate::admin::fields::{Field, FieldError};
 use crate::admin::lifecycle::{Command, RuleError, Rules};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 
 const EMAIL_LEN_MAX: usize = 320;
 const ROLES_LEN_MAX: usize = 32;
