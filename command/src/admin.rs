@@ -9,7 +9,7 @@
 //!
 //! It reads no view: a command is decided on the events of its stream and on the tables. Lists and reads are in `query`.
 //! Separate handlers were rejected: each would repeat authority, idempotency and retries. So all twelve resources share
-//! one path (`routes`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
+//! one path (`execution`), one life cycle (`lifecycle`) and one reader of bodies (`declaration`), and a resource's file in
 //! `resources` holds only what is special to it.
 
 pub mod body_format;
@@ -19,6 +19,7 @@ pub mod setup;
 
 mod addressed_provider;
 mod admin_context;
+mod administered;
 mod apply;
 mod claimed_names;
 mod declaration;

@@ -144,7 +144,7 @@ impl LastFailure {
 /// The routes behind a door, for requests of this process, which come from this machine.
 pub fn routes_behind(door: &Door) -> OwnRoutes {
     let door = door.clone();
-    Arc::new(move |request| {
+    Arc::new(move |request: http::Request<Vec<u8>>| {
         let answer = door.clone().answer(request.map(Body::from), Ipv4Addr::LOCALHOST.into());
         Box::pin(async move {
             let (parts, body) = answer.await.into_parts();

@@ -8,9 +8,9 @@ use events::ids::ProviderId;
 use projections::reach;
 
 use super::admin_context::AdminContext;
+use super::administered::Administered;
 use super::execution::catch_up_after;
 use super::request::AdminRequest;
-use super::routes::Administered;
 use super::{AdminState, CommandError};
 
 /// A provider, and the context in which it was found.

@@ -7,11 +7,11 @@ use events::event::StreamKind;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, RateLimit, Team, Tenant, User};
 use serde_json::{Map, Value, json};
 
+use super::administered::Administered;
 use super::declaration::Declaration;
 use super::field_values::state_of;
 use super::fields::{FieldError, Fields};
 use super::lifecycle::RuleError;
-use super::routes::Administered;
 
 /// The fields of a body.
 pub type Body = Map<String, Value>;

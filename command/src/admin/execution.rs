@@ -16,9 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::AdminState;
 use super::admin_context::AdminContext;
+use super::administered::ConsecutiveEvents;
 use super::request::AdminRequest;
 use super::resource_kind::{PlannedCommand, Planner, ResourceKind, Shown};
-use super::routes::ConsecutiveEvents;
 use super::store::StoredStream;
 use crate::admin::error::CommandError;
 

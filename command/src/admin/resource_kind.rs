@@ -16,11 +16,11 @@ use serde_json::{Map, Value};
 
 use super::AdminState;
 use super::admin_context::AdminContext;
+use super::administered::{Administered, CommandPlan, ConsecutiveEvents};
 use super::declaration::Declaration;
 use super::fields::{FieldResult, Fields};
 use super::lifecycle::{Command, Rules, StateOf};
 use super::rejected::NotedResource;
-use super::routes::{Administered, CommandPlan, ConsecutiveEvents};
 use super::store::{Loaded, StoredStream};
 use crate::admin::error::CommandError;
 

@@ -21,9 +21,9 @@ pub mod lab;
 
 use serde_json::Value;
 
+use super::administered::Administered;
 use super::fields::Fields;
 use super::lifecycle::Command;
-use super::routes::Administered;
 
 /// The command that the body of a change leads to.
 pub fn change<R: Administered>(body: &Value) -> Command<R> {

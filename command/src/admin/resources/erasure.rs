@@ -14,13 +14,13 @@ use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
 
 use crate::admin::admin_context::AdminContext;
+use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::error::CommandError;
 use crate::admin::execution::{CommandTo, execute};
 use crate::admin::lifecycle::Command;
 use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
 use crate::admin::resource_kind::{GivenFields, Planning, USERS, decided, reached};
-use crate::admin::routes::{Administered, CommandPlan, PlanResult};
 use crate::admin::store::StoredStream;
 use crate::admin::{AdminState, described};
 

@@ -11,6 +11,7 @@ pub use serde_json::{Map, Value, json};
 pub(super) use super::NAME_LEN_MAX;
 pub(super) use super::labels::labels;
 pub use crate::admin::admin_context::AdminContext;
+pub use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 pub use crate::admin::declaration::{
     Declaration, Member, Members, defaulting, in_some_replies, optional, replied, required,
 };
@@ -20,4 +21,3 @@ pub use crate::admin::field_values::FieldValues;
 pub use crate::admin::fields::{Field, FieldError};
 pub use crate::admin::lifecycle::{Command, RuleError, Rules};
 pub use crate::admin::names::{claim, claim_among, release};
-pub use crate::admin::routes::{Administered, CommandPlan, PlanResult};

@@ -9,9 +9,9 @@ use events::event::admin::{
 use openapi::Shape;
 use serde_json::{Value, json};
 
+use crate::admin::administered::Administered;
 use crate::admin::declaration::Declaration;
 use crate::admin::fields::read_paths;
-use crate::admin::routes::Administered;
 use crate::admin::tests::lab::Lab;
 
 fn declarations() -> Vec<(&'static str, &'static Declaration)> {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::lab::Lab;
 use crate::admin::AdminContext;
-use crate::admin::routes::Administered;
+use crate::admin::administered::Administered;
 use crate::opened_keys;
 
 const SECRET: &str = "provider-secret-c5d1e7f09a";
