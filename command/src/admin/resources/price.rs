@@ -15,8 +15,8 @@ use events_log::Reader;
 use super::made_by_gateway;
 use super::prelude::*;
 use crate::admin::AdminState;
+use crate::admin::administered::ConsecutiveEvents;
 use crate::admin::field_values;
-use crate::admin::routes::ConsecutiveEvents;
 use crate::revaluation::concerned::KnownBefore;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
