@@ -10,11 +10,12 @@ use events_log::role::{Role, RoleStatus};
 use crate::{LeasedRole, Outlet};
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+type RunOutlet = Box<dyn FnOnce(Log, RoleStatus, Arc<dyn Clock>) -> Running + Send>;
 
 /// An outlet of any kind.
 pub struct AnyOutlet {
     role: Role,
-    run: Box<dyn FnOnce(Log, RoleStatus, Arc<dyn Clock>) -> Running + Send>,
+    run: RunOutlet,
 }
 
 impl AnyOutlet {
