@@ -95,7 +95,7 @@ const BOOLEANS: [&str; 2] = ["true", "false"];
 /// The name of the value of a switch.
 const BOOL: &str = "BOOL";
 /// Names of values that are numbers.
-const NUMBERS: [&str; 5] = ["GIB", "MIB", "NUMBER", "SECONDS", POSITION_OR_TIME];
+const NUMBERS: [&str; 6] = ["GIB", "MIB", "NUMBER", "PERCENT", "SECONDS", POSITION_OR_TIME];
 
 /// True for a switch: its value may be left out, and is otherwise given after `=`.
 pub fn is_switch(argument: &Arg) -> bool {

@@ -197,6 +197,7 @@ fn a_number_below_zero_is_a_value_and_a_port_alone_is_answered_with_the_flag_tha
         "--rate-limit-requests",
         "--admin-rate-limit-requests",
         "--body-memory-mib",
+        "--retry-percent",
     ] {
         let said = wrong(&["serve", flag, "-1"], &[]);
         assert!(said.starts_with(&format!("{flag} is \"-1\", but must be a whole number of ")), "{said}");
