@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Counts the lines of the product: those of tracked Rust sources that are neither blank nor comment, without tests,
-benches, fuzzing, examples, and what is compiled only for tests. The lines of the migrations are counted apart from them."""
+benches, fuzzing, examples, generated code, and what is compiled only for tests. The lines of the migrations are counted apart from them."""
 import re
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = {"tests", "benches", "testing", "fuzzing", "docs"}
+OUTSIDE = {"tests", "benches", "testing", "fuzzing", "docs", "examples", "generated"}
 TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<text>\bb?r(?P<hashes>\#*)".*?"(?P=hashes)|b?"(?:\\.|[^"\\])*"|b?'(?:\\[^']+|\\'|[^\\'\n])')""",
     re.DOTALL,

@@ -28,6 +28,14 @@ fn idle(log: &Log) -> Idle {
     Idle { open: Arc::clone(&log.inner.readers.open), purpose: Purpose::PlatformQueries, readers: Mutex::default() }
 }
 
+fn read<T: Send + 'static>(
+    idle: &Idle,
+    interrupt: &Interrupt,
+    work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    of_type(idle.read(interrupt, of_any_type(work)))
+}
+
 fn for_ever(reader: &dyn Reader) -> Result<u64, LogError> {
     reader.read_for_ever()
 }
@@ -72,7 +80,7 @@ async fn a_read_beyond_its_deadline_is_interrupted() {
     let idle = Arc::new(idle(&log));
     let interrupt = Interrupt::new(Some(Instant::now() + Duration::from_millis(50)));
     let reading = Arc::clone(&idle);
-    let read = tokio::task::spawn_blocking(move || reading.read(&interrupt, for_ever));
+    let read = tokio::task::spawn_blocking(move || read(&reading, &interrupt, for_ever));
     let read = timeout(SOON, read).await.expect("an end in time").expect("no panic");
     assert!(matches!(read, Err(LogError::QueryTookTooLong(_))), "{read:?}");
     assert!(idle.readers.lock().expect("the readers").is_empty(), "an interrupted connection is not used again");
@@ -98,14 +106,14 @@ async fn an_explanation_that_nobody_waits_for_ends_between_its_statements() {
     };
     log.append(append).await.expect("recorded");
     let (idle, interrupt) = (idle(&log), Interrupt::new(None));
-    let read = idle.read(&interrupt, |reader| explain(reader, request, ReadBounds::default()));
-    assert!(read.is_ok_and(|explanation| explanation.is_some()));
+    let explained = read(&idle, &interrupt, move |reader| explain(reader, request, ReadBounds::default()));
+    assert!(explained.is_ok_and(|explanation| explanation.is_some()));
     let guard = interrupt.interrupt_on_drop();
-    let read = idle.read(&interrupt, |reader| {
+    let explained = read(&idle, &interrupt, move |reader| {
         drop(guard);
         explain(reader, request, ReadBounds::default())
     });
-    assert!(matches!(read, Err(LogError::Closed)), "{read:?}");
+    assert!(matches!(explained, Err(LogError::Closed)), "{explained:?}");
 }
 
 #[test]
@@ -114,8 +122,8 @@ fn a_read_that_fails_in_time_says_why_and_its_connection_is_not_used_again() {
     let log = open(&folder);
     let idle = idle(&log);
     let interrupt = Interrupt::new(Some(Instant::now() + SOON));
-    let read = idle.read(&interrupt, |_| Err::<(), _>(Overflow.into()));
-    assert!(matches!(read, Err(LogError::Overflow(_))), "{read:?}");
+    let failed = read(&idle, &interrupt, |_| Err::<(), _>(Overflow.into()));
+    assert!(matches!(failed, Err(LogError::Overflow(_))), "{failed:?}");
     assert!(idle.readers.lock().expect("the readers").is_empty());
     drop(log);
 }
