@@ -60,7 +60,7 @@ const KEEP_ALIVE_SECONDS_MAX: u64 = 3_600;
 /// Where a process serves gRPC that serves nothing else, unless it is told.
 const GRPC_LISTEN_OF_MODE: &str = "127.0.0.1:8081";
 
-/// What settings are read from that depend on more than their own flags.
+/// The sources of settings that depend on more than their own flags.
 struct Given<'a> {
     args: &'a ServeArgs,
     flags: &'a Flags,

@@ -104,7 +104,7 @@ pub enum Migrated {
     New,
 }
 
-/// What a log asks of its database. Methods that concern other processes do nothing by default: a log that is not shared has none.
+/// The work of a database for a log. Methods that concern other processes do nothing by default: a log that is not shared has none.
 pub(super) trait Engine {
     /// True if other processes append to the same log at the same time.
     const IS_SHARED: bool;

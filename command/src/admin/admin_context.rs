@@ -29,7 +29,7 @@ pub struct AdminContext<'a> {
     pub caller: Arc<Caller>,
     pub tables: Arc<Tables>,
     pub now: DateTime<Utc>,
-    /// What commands seal that are appended together. Drop it after the append.
+    /// The secrets that are sealed for one append. Drop it after the append.
     pub sealing: Arc<Mutex<Sealing>>,
 }
 

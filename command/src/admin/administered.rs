@@ -1,5 +1,4 @@
-//! What the twelve resources have to say when they are changed: each implements [`Administered`] for what is special to it, and plans
-//! its commands.
+//! The trait [`Administered`], in which each of the twelve resources says what is special to it and plans its commands.
 
 use std::future::Future;
 use std::sync::LazyLock;

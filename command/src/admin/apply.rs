@@ -175,7 +175,8 @@ async fn apply_once(
         wait_until_current(admin, streams.iter().map(StoredStream::position).max().unwrap_or(0)).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let mut commands = plan(&cx, request, changes, streams).await?;
-        let body = json!({ "changes": changes.iter().zip(&commands).map(planned_json).collect::<Vec<_>>() });
+        let planned = changes.iter().zip(&commands).map(|(change, command)| planned_json(change, command));
+        let body = json!({ "changes": planned.collect::<Vec<_>>() });
         let key = request.idempotency_key.clone();
         let idempotency = key.map(|key| key.with_reply(StatusCode::OK, body.to_string()));
         let written = write(&cx, request, &mut commands, cx.basis(), idempotency).await;
@@ -240,7 +241,7 @@ fn in_change(at: usize) -> impl Fn(CommandError) -> CommandError {
 }
 
 /// A change in the stored reply. The position of its event follows from that of the last one; without an event, it has its own.
-fn planned_json((change, command): (&RequestedChange, &PlannedCommand)) -> Value {
+fn planned_json(change: &RequestedChange, command: &PlannedCommand) -> Value {
     let mut planned = json!({ "kind": change.of.kind.as_str(), "id": change.id });
     if command.events.is_empty() {
         planned["position"] = command.stored.position().into();

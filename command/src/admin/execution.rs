@@ -56,7 +56,7 @@ pub enum Written {
     Recorded(Option<Appended>),
     /// An earlier attempt of the same request was recorded.
     Replayed(StoredReply),
-    /// What the command of this index was decided on has changed, by the event at this position if that is known.
+    /// The basis of the command of this index has changed, by the event at this position if that is known.
     Outdated { at: usize, position: Option<u64> },
 }
 

@@ -109,7 +109,7 @@ pub enum Cause {
     ClientLeft,
 }
 
-/// What the cause of a failure says of the call.
+/// The facts about a call that follow from the cause of its failure.
 struct Diagnosis {
     reason: &'static str,
     blame: Blame,
@@ -126,7 +126,7 @@ impl Diagnosis {
         Self { reason, blame, answered, may_have_been_sent: true }
     }
 
-    /// Of an answer or a body that was lost here.
+    /// The diagnosis of an answer or a body that was lost here.
     const fn lost(reason: &'static str) -> Self {
         Self::sent(reason, Blame::Nobody, Answered::Unasked)
     }

@@ -117,8 +117,8 @@ pub(super) fn check(of: AdmissionEvidence<'_>) -> RouteCheck {
     alias::check(of, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
     maintenance::check(of, &model, at, &mut check.verdict);
-    terms::check(of, &model, &mut check.verdict);
-    shadow::check(of, &mut check.verdict);
+    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
+    shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.key()).copied()

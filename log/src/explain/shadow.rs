@@ -7,7 +7,6 @@ use events::event::{Actor, Chain, Event, Inference, Recorded};
 use events::ids::RequestId;
 use events::terms::RequiredTerms;
 
-use super::evidence::AdmissionEvidence;
 use super::verdict::Verdict;
 use crate::{LogError, Reader};
 
@@ -41,11 +40,15 @@ impl CopiedRequest {
 }
 
 /// Compares a copy with the request that it says it is a copy of.
-pub(super) fn check(of: AdmissionEvidence<'_>, verdict: &mut Verdict) {
-    let AdmissionEvidence { evidence, recorded, admitted } = of;
+pub(super) fn check(
+    copied: Option<&CopiedRequest>,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    verdict: &mut Verdict,
+) {
     let (position, what) = (recorded.position, "shadow_of");
     let is_of_shadow = recorded.context.actor == Actor::SHADOW;
-    let Some(copied) = &evidence.copied else {
+    let Some(copied) = copied else {
         if is_of_shadow {
             verdict.differ(position, what, "nothing", "the request that it is a copy of");
         }

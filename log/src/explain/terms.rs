@@ -13,7 +13,6 @@ use events::routing::LeftOut;
 use events::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms, Term};
 use serde_json::json;
 
-use super::evidence::{AdmissionEvidence, Evidence};
 use super::in_force::was_in_force;
 use super::verdict::Verdict;
 use crate::{LogError, Reader};
@@ -110,8 +109,13 @@ impl TermsEvidence {
 }
 
 /// Compares what is recorded of terms with what the tenant and the models say.
-pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, verdict: &mut Verdict) {
-    let AdmissionEvidence { evidence: Evidence { terms: evidence, .. }, recorded, admitted } = of;
+pub(super) fn check(
+    evidence: &TermsEvidence,
+    recorded: &Recorded,
+    admitted: &InferenceAdmitted,
+    model: &Model,
+    verdict: &mut Verdict,
+) {
     let position = recorded.position;
     let route = admitted.route.as_deref();
     let nothing = AdmittedTerms::default();

@@ -1,4 +1,4 @@
-//! What several surfaces describe alike in `/openapi.json`.
+//! Descriptions for `/openapi.json` that several surfaces share.
 
 use intermediate::chat::read::{METADATA_KEY_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_MAX, STOP_MAX};
 use openapi::schema::{self, Fields, Shape, nullable as maybe};

@@ -1,4 +1,4 @@
-//! What the files of the resources import alike.
+//! The imports that the files of the resources share.
 
 pub use std::sync::LazyLock;
 
