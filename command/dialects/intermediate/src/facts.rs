@@ -48,33 +48,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts of a request that has a model and nothing else.
-    pub fn of_model(model: String) -> Self {
-        Self {
-            model,
-            streamed: false,
-            include_usage: false,
-            output_cap: None,
-            output_tokens_needed: 0,
-            choices: 1,
-            has_logprobs: false,
-            metadata: BTreeMap::new(),
-            session: None,
-            images: Images::default(),
-            documents: Documents::default(),
-            added_tokens: 0,
-            has_tools: false,
-            unpriced: Vec::new(),
-            required_terms: RequiredTerms::NONE,
-            requested_strategy: None,
-        }
-    }
-
     /// The facts of a chat that was read in full, without a field that the provider may bill.
     pub fn of_chat(chat: &ChatRequest, output_cap: RequestedCap) -> Self {
         let contents = || chat.messages.iter().map(|message| &message.content);
         Self {
+            model: chat.model.clone(),
             streamed: chat.stream,
+            include_usage: false,
             output_cap: Some(output_cap),
             output_tokens_needed: match chat.reasoning.as_ref().and_then(Reasoning::amount) {
                 Some(ReasoningAmount::BudgetTokens(tokens)) => tokens,
@@ -83,10 +63,14 @@ impl Facts {
             choices: chat.choices,
             has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),
+            session: None,
             images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
             documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),
+            added_tokens: 0,
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
-            ..Self::of_model(chat.model.clone())
+            unpriced: Vec::new(),
+            required_terms: RequiredTerms::NONE,
+            requested_strategy: None,
         }
     }
 

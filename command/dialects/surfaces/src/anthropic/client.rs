@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use intermediate::chat::ChatRequest;
 use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
 use intermediate::facts::{Facts, RequestedCap};
@@ -65,17 +66,23 @@ impl SurfaceRequest for AnthropicBodyPositions {
         }
         totals.read_messages(required("messages")?.value)?;
         let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
-        let name = read::model_name(model.value, &at("model"))?;
         let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            include_usage: false,
             output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
             output_tokens_needed: thinking_budget(given("thinking"), cap_tokens)?,
+            choices: 1,
+            has_logprobs: false,
+            metadata: std::collections::BTreeMap::new(),
+            session: None,
             images: totals.images,
             documents: totals.documents,
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
             added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
-            ..Facts::of_model(name)
+            required_terms: RequiredTerms::NONE,
+            requested_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

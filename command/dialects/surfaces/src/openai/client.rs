@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use intermediate::chat::{ChatRequest, ImageUrl};
 use intermediate::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
@@ -86,8 +87,8 @@ impl SurfaceRequest for OpenAiBodyPositions {
             output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
         }
         let stream_options = find("stream_options");
-        let name = read::model_name(model.value, &at("model"))?;
         let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
             include_usage: match given("stream_options") {
                 Some(value) => Fields::read(value, &at("stream_options"))?.boolean("include_usage")?.unwrap_or(false),
@@ -104,9 +105,11 @@ impl SurfaceRequest for OpenAiBodyPositions {
                 .filter(|session: &String| !session.is_empty()),
             images,
             documents,
+            added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             unpriced,
-            ..Facts::of_model(name)
+            required_terms: RequiredTerms::NONE,
+            requested_strategy: None,
         };
         let positions = Self {
             model: model.value_span.clone(),

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use events::refusal::Refusal;
+use events::terms::RequiredTerms;
 use intermediate::chat::read;
 use intermediate::embeddings::{
     DIMENSIONS_MAX, EmbeddingsRequest, Encoding, ExpectedVectors, INPUT_TEMPLATE_TOKENS_MAX, INPUTS_MAX, Inputs,
     Purpose,
 };
-use intermediate::facts::Facts;
+use intermediate::facts::{Documents, Facts, Images};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -60,7 +61,24 @@ impl OpenAiEmbeddingsRequest {
         for member in &members {
             unpriced.extend(priceable::unpriced_field(member.name(), member.value)?);
         }
-        let facts = Facts { unpriced, ..Facts::of_model(read::model_name(model.value, &at("model"))?) };
+        let facts = Facts {
+            model: read::model_name(model.value, &at("model"))?,
+            streamed: false,
+            include_usage: false,
+            output_cap: None,
+            output_tokens_needed: 0,
+            choices: 1,
+            has_logprobs: false,
+            metadata: std::collections::BTreeMap::new(),
+            session: None,
+            images: Images::default(),
+            documents: Documents::default(),
+            added_tokens: 0,
+            has_tools: false,
+            unpriced,
+            required_terms: RequiredTerms::NONE,
+            requested_strategy: None,
+        };
         // A server may put what it does not share with others before each text.
         let is_foreign = |member: &&Member<'_>| !OWN.contains(&member.name());
         let foreign: usize = members.iter().filter(is_foreign).map(|member| member.span.len()).sum();
