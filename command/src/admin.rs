@@ -111,23 +111,13 @@ pub fn routes(state: AdminState) -> Api {
         Api::of(Entrance::Administration).post("/v1/admin/prices/import", import::import, import::described);
     let log_key_rotation =
         Api::of(Entrance::Administration).post("/v1/admin/log/key/rotate", log_key::rotate, log_key::described);
-    Api::of(Entrance::Administration)
+    let of_kinds = resource_kind::ALL.into_iter().map(resource_routes);
+    of_kinds
+        .fold(Api::of(Entrance::Administration), Api::merge)
         .post("/v1/admin/apply", apply::apply, apply::described)
-        .merge(resource_routes(&resource_kind::PARTNERS))
-        .merge(resource_routes(&resource_kind::TENANTS))
-        .merge(resource_routes(&resource_kind::USERS))
         .merge(changes_of(StreamKind::User, erasure))
-        .merge(resource_routes(&resource_kind::TEAMS))
-        .merge(resource_routes(&resource_kind::KEYS))
         .merge(changes_of(StreamKind::Key, rotation))
-        .merge(resource_routes(&resource_kind::PROVIDERS))
-        .merge(resource_routes(&resource_kind::PROVIDER_KEYS))
-        .merge(resource_routes(&resource_kind::MODELS))
-        .merge(resource_routes(&resource_kind::PRICES))
         .merge(changes_of(StreamKind::Import, prices_import))
-        .merge(resource_routes(&resource_kind::BUDGETS))
-        .merge(resource_routes(&resource_kind::RATE_LIMITS))
-        .merge(resource_routes(&resource_kind::AUDIT_SEARCHES))
         .merge(changes_of(StreamKind::LogKey, log_key_rotation))
         .with_state(state)
 }

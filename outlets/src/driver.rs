@@ -28,15 +28,14 @@ impl AnyOutlet {
         self.role
     }
 
-    /// [`run`] of this outlet.
+    /// Does the work of the outlet whenever this process has the lease of its role, until the log is closed. `status` is a report of
+    /// that role. Can be dropped at any time.
     pub fn run(self, log: Log, status: RoleStatus, clock: Arc<dyn Clock>) -> Running {
         (self.run)(log, status, clock)
     }
 }
 
-/// Does the work of an outlet whenever this process has the lease of its role, until the log is closed. `status` is a report of that
-/// role. Can be dropped at any time.
-pub async fn run<O: Outlet>(mut outlet: O, log: Log, status: RoleStatus, clock: Arc<dyn Clock>) {
+async fn run<O: Outlet>(mut outlet: O, log: Log, status: RoleStatus, clock: Arc<dyn Clock>) {
     let mut holder = log.lease(&status);
     let mut backoff = O::PAUSES;
     loop {

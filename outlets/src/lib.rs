@@ -1,7 +1,7 @@
 //! Outlets: what follows the log and writes elsewhere, such as to an archive, a stream or a webhook. Each is a role, which one of the
 //! processes that share a log has at a time.
 //!
-//! An [`Outlet`] knows the place that it writes to, and how far it has come there. [`run`] does the rest, for all of them: it waits
+//! An [`Outlet`] knows the place that it writes to, and how far it has come there. [`AnyOutlet::run`] does the rest, for all of them: it waits
 //! for the lease of the role, ends the work when the lease is lost, reports a failure, gives the role up, and tries again after a
 //! pause.
 //!
@@ -17,7 +17,7 @@ use events_log::backoff::Backoff;
 use events_log::role::Role;
 use tokio::time::{Instant, sleep_until};
 
-pub use driver::{AnyOutlet, run};
+pub use driver::AnyOutlet;
 pub use leased_role::LeasedRole;
 pub use remembered_follower::RememberedFollower;
 

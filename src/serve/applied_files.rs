@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 use axum::body::{Body, to_bytes};
 use cli::apply::files::{self, SourceFile};
 use cli::apply::{OwnGateway, OwnRoutes};
-use cli::{CommandRuntime, Failure, apply};
+use cli::{Failure, apply};
 use events_log::role::{Role, RoleStatus};
 use events_log::{Lease, Log};
 use projections::figures::registered;
 use prometheus::{IntGauge, Registry};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
@@ -158,10 +159,8 @@ pub fn routes_behind(door: &Door) -> OwnRoutes {
 fn apply_files(settings: &AppliedFiles, gateway: &OwnGateway, may_go_on: &AtomicBool) -> Result<String, Failure> {
     let files = read_twice(&settings.path)?;
     let may_go_on = || may_go_on.load(Ordering::Relaxed);
-    let runtime = CommandRuntime::start()?;
-    let applied = runtime.block_on(apply::apply_to(gateway, &files, settings.prune.as_ref(), may_go_on));
-    runtime.shut_down(Duration::ZERO);
-    applied
+    // What the routes begin may last longer than their answers, so it runs where other requests do.
+    Handle::current().block_on(apply::apply_to(gateway, &files, settings.prune.as_ref(), may_go_on))
 }
 
 /// Reads the files until two readings in a row agree: one that is still being written, or is replaced just now, would say that what

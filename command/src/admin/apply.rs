@@ -46,19 +46,6 @@ const METHODS: &[NamedValue<Action>] = &[
     NamedValue::new("PATCH", Action::Change),
     NamedValue::new("DELETE", Action::End),
 ];
-static KINDS: [&ResourceKind; 11] = [
-    &resource_kind::PARTNERS,
-    &resource_kind::TENANTS,
-    &resource_kind::USERS,
-    &resource_kind::TEAMS,
-    &resource_kind::PROVIDERS,
-    &resource_kind::PROVIDER_KEYS,
-    &resource_kind::MODELS,
-    &resource_kind::PRICES,
-    &resource_kind::BUDGETS,
-    &resource_kind::RATE_LIMITS,
-    &resource_kind::AUDIT_SEARCHES,
-];
 const NO_PATH: &str = "must be a path that this method changes, such as /v1/admin/tenants for POST, or /v1/admin/tenants/ID; keys are \
                        changed by requests of their own";
 const TWICE: &str = "is changed twice: put both changes into one";
@@ -290,7 +277,8 @@ impl ChangeReader {
         let stand_in = fields.optional("id_as", |field| field.text(ID_LEN_MAX))?;
         self.put_ids_into_text(&mut path);
         self.put_ids_into(&mut body);
-        let found = KINDS.iter().find_map(|of| Some((*of, path.strip_prefix(of.path)?)));
+        let mut kinds = resource_kind::ALL.into_iter().filter(|of| of.kind != StreamKind::Key);
+        let found = kinds.find_map(|of| Some((of, path.strip_prefix(of.path)?)));
         let (of, id) = match (action, found) {
             (Action::Create, Some((of, ""))) => (of, (of.new_id)(&admin.ids)),
             // One that no resource can have is one that does not exist.

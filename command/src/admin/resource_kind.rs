@@ -69,18 +69,22 @@ pub struct ResourceKind {
     pub consequences: for<'a> fn(&'a AdminState, ConsecutiveEvents) -> Pending<'a, Map<String, Value>>,
 }
 
-pub static PARTNERS: ResourceKind = ResourceKind::of::<Partner>();
-pub static TENANTS: ResourceKind = ResourceKind::of::<Tenant>();
 pub static USERS: ResourceKind = ResourceKind::of::<User>();
-pub static TEAMS: ResourceKind = ResourceKind::of::<Team>();
 pub static KEYS: ResourceKind = ResourceKind::of::<Key>();
-pub static PROVIDERS: ResourceKind = ResourceKind::of::<Provider>();
-pub static PROVIDER_KEYS: ResourceKind = ResourceKind::of::<ProviderKey>();
-pub static MODELS: ResourceKind = ResourceKind::of::<Model>();
-pub static PRICES: ResourceKind = ResourceKind::of::<Price>();
-pub static BUDGETS: ResourceKind = ResourceKind::of::<Budget>();
-pub static RATE_LIMITS: ResourceKind = ResourceKind::of::<RateLimit>();
-pub static AUDIT_SEARCHES: ResourceKind = ResourceKind::of::<AuditSearch>();
+pub static ALL: [&ResourceKind; 12] = [
+    &ResourceKind::of::<Partner>(),
+    &ResourceKind::of::<Tenant>(),
+    &USERS,
+    &ResourceKind::of::<Team>(),
+    &KEYS,
+    &ResourceKind::of::<Provider>(),
+    &ResourceKind::of::<ProviderKey>(),
+    &ResourceKind::of::<Model>(),
+    &ResourceKind::of::<Price>(),
+    &ResourceKind::of::<Budget>(),
+    &ResourceKind::of::<RateLimit>(),
+    &ResourceKind::of::<AuditSearch>(),
+];
 
 impl ResourceKind {
     const fn of<R: Administered>() -> Self {

@@ -7,7 +7,7 @@ use events::time::SystemClock;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory, RoleStatus};
 use events_log::{Log, LogError};
-use outlets::{LeasedRole, Outlet, RememberedFollower};
+use outlets::{AnyOutlet, LeasedRole, Outlet, RememberedFollower};
 use tokio::task::JoinSet;
 
 use crate::world::{in_folder, record, soon};
@@ -46,7 +46,7 @@ async fn follow(log: &Log, remembers: fn(u64) -> bool, position: u64) -> Vec<u64
     let (got, status, mut task) =
         (Arc::<Mutex<Vec<u64>>>::default(), RoleStatus::new(Role::AuditWebhook), JoinSet::new());
     let outlet = Positions { got: Arc::clone(&got), remembers };
-    task.spawn(outlets::run(outlet, log.clone(), status.clone(), Arc::new(SystemClock::new())));
+    task.spawn(AnyOutlet::of(outlet).run(log.clone(), status.clone(), Arc::new(SystemClock::new())));
     soon(|| status.read().position >= position).await;
     task.shutdown().await;
     Arc::into_inner(got).expect("it was dropped").into_inner().expect("no panic")
@@ -83,7 +83,7 @@ async fn what_passed_is_remembered_from_time_to_time_although_nothing_was_delive
     let end = record(&log, 3).await;
     let (outlet, mut task) = (Positions { got: Arc::default(), remembers: |_| false }, JoinSet::new());
     let status = RoleStatus::new(Role::AuditWebhook);
-    task.spawn(outlets::run(outlet, log.clone(), status.clone(), Arc::new(SystemClock::new())));
+    task.spawn(AnyOutlet::of(outlet).run(log.clone(), status.clone(), Arc::new(SystemClock::new())));
     soon(|| status.read().position >= end).await;
     for _ in 0..100 {
         if memory(&log).await.is_some_and(|memory| memory.position == end) {

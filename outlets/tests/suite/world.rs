@@ -11,7 +11,7 @@ use events::time::SystemClock;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleStatus};
 use events_log::{Log, LogOptions, Note};
-use outlets::{LeasedRole, Outlet};
+use outlets::{AnyOutlet, LeasedRole, Outlet};
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
 use tokio::task::{JoinSet, block_in_place};
@@ -121,7 +121,7 @@ impl Running {
     pub fn start(log: &Log, behaviour: Behaviour) -> Self {
         let (status, counts, mut task) = (RoleStatus::new(Role::Alerts), Arc::<Counts>::default(), JoinSet::new());
         let outlet = TestOutlet { behaviour, counts: Arc::clone(&counts) };
-        task.spawn(outlets::run(outlet, log.clone(), status.clone(), Arc::new(SystemClock::new())));
+        task.spawn(AnyOutlet::of(outlet).run(log.clone(), status.clone(), Arc::new(SystemClock::new())));
         Self { status, counts, task }
     }
 }

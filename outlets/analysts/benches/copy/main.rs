@@ -19,6 +19,7 @@ use harness::figures::{Spread, hundredths, millis};
 use harness::postgres::SETTINGS;
 use harness::process::{Processes, cpu_of_threads};
 use harness::{settings, table, verdict};
+use outlets::AnyOutlet;
 use projections::views::{self, CopiedPosition};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
@@ -86,7 +87,7 @@ fn row(
     let mut copying = JoinSet::new();
     if is_copied {
         let copier = Copier { views: views.clone(), copied, database: address };
-        let copying_role = outlets::run(copier, log.clone(), RoleStatus::new(Role::Analysts), clock);
+        let copying_role = AnyOutlet::from(copier).run(log.clone(), RoleStatus::new(Role::Analysts), clock);
         copying.spawn_on(copying_role, runtime.handle());
     }
     let commits = Commits::default();

@@ -18,6 +18,7 @@ use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events::usage::{TokenClasses, Usage, UsageSource};
 use events_log::role::{Role, RoleState, RoleStatus};
 use events_log::{Admitted, Append, Basis, DatabaseAddress, Log, LogOptions, OpenHold};
+use outlets::AnyOutlet;
 use projections::views::{CopiedPosition, VIEWS_FILE, View, ViewsHandle, ViewsThread, start, start_copied};
 use rusqlite::{Connection, OpenFlags};
 use testing::postgres::TestDatabase;
@@ -347,7 +348,7 @@ impl World {
         let (mut running, status) = (JoinSet::new(), RoleStatus::new(Role::Analysts));
         let copier = Copier { views: views.clone(), copied, database: database.clone() };
         let clock = Arc::new(events::time::SystemClock::new());
-        running.spawn(outlets::run(copier, self.log.clone(), status.clone(), clock));
+        running.spawn(AnyOutlet::from(copier).run(self.log.clone(), status.clone(), clock));
         Copying { running, status, views, thread, log: self.log.clone() }
     }
 

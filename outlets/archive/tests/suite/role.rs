@@ -10,6 +10,7 @@ use events::event::Recorded;
 use events_log::Log;
 use events_log::role::{Role, RoleState, RoleStatus};
 use object_storage::{Open, OpenError};
+use outlets::AnyOutlet;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -34,7 +35,7 @@ impl Running {
     fn start(ledger: &Ledger, open: Open<Archive>, limits: SegmentLimits) -> Self {
         let (log, status, clock) = (ledger.open(), RoleStatus::new(Role::Archive), ledger.clock.clone());
         let mut task = JoinSet::new();
-        task.spawn(outlets::run(ArchiveOutlet::new(open, limits), log.clone(), status.clone(), clock));
+        task.spawn(AnyOutlet::from(ArchiveOutlet::new(open, limits)).run(log.clone(), status.clone(), clock));
         Self { log, status, _task: task }
     }
 

@@ -21,6 +21,7 @@ use harness::process::Processes;
 use harness::settings;
 use harness::verdict::exit_code;
 use nats_relay::{NatsRelay, StreamLimits};
+use outlets::AnyOutlet;
 use testing::nats::NatsServer;
 use testing::postgres::TestServer;
 use tokio::time::sleep;
@@ -99,7 +100,7 @@ async fn relay_up_to(log: &Log, url: &str, position: u64) {
         }
     };
     tokio::select! {
-        () = outlets::run(relay, log.clone(), status.clone(), Arc::new(SystemClock::new())) => {}
+        () = AnyOutlet::from(relay).run(log.clone(), status.clone(), Arc::new(SystemClock::new())) => {}
         () = reached => {}
     }
 }

@@ -12,6 +12,7 @@ use events::time::SystemClock;
 use events_log::role::{Role, RoleReport, RoleState, RoleStatus};
 use events_log::{Log, LogOptions, Note};
 use nats_relay::{NatsAddress, NatsRelay, STREAM, StreamLimits};
+use outlets::AnyOutlet;
 use tempfile::TempDir;
 use testing::nats::NatsServer;
 use tokio::task::JoinSet;
@@ -92,7 +93,7 @@ impl Relaying {
         let address: NatsAddress = address.parse().expect("an address");
         let clock = Arc::new(SystemClock::new());
         let mut running = JoinSet::new();
-        running.spawn(outlets::run(NatsRelay::new(address, limits), log.clone(), status.clone(), clock));
+        running.spawn(AnyOutlet::from(NatsRelay::new(address, limits)).run(log.clone(), status.clone(), clock));
         Self { status, running }
     }
 

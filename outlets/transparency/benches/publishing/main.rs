@@ -24,6 +24,7 @@ use harness::figures::{Spread, hundredths, millis};
 use harness::process::Processes;
 use harness::{settings, table, verdict};
 use object_storage::{ObjectStoreAddress, Objects};
+use outlets::AnyOutlet;
 use tlog::Signer;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -190,7 +191,7 @@ async fn publish(log: &Log, into: &Path, task: &mut JoinSet<()>) -> io::Result<R
         files_bytes_max: FILES_BYTES_MAX,
         partial_kept: PARTIAL_KEPT,
     });
-    task.spawn(outlets::run(publisher, log.clone(), status.clone(), Arc::new(SystemClock::new())));
+    task.spawn(AnyOutlet::from(publisher).run(log.clone(), status.clone(), Arc::new(SystemClock::new())));
     Ok(status)
 }
 

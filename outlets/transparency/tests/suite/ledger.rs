@@ -13,6 +13,7 @@ use events::time::{Clock, ManualClock};
 use events_log::role::{Role, RoleState, RoleStatus};
 use events_log::{Append, Basis, LEDGER_FILE, Log, LogOptions, Note, Reader, open_reader};
 use object_storage::{ObjectStoreAddress, Objects};
+use outlets::AnyOutlet;
 use tempfile::TempDir;
 use tlog::Signer;
 use tokio::task::JoinSet;
@@ -160,7 +161,7 @@ impl Publishing {
         };
         change(&mut parts);
         let mut task = JoinSet::new();
-        task.spawn(outlets::run(Publisher::new(parts), log.clone(), status.clone(), ledger.clock.clone()));
+        task.spawn(AnyOutlet::from(Publisher::new(parts)).run(log.clone(), status.clone(), ledger.clock.clone()));
         Self { log, status, _task: task }
     }
 
