@@ -77,7 +77,7 @@ impl Explanation {
         self.parts().flat_map(|part| &part.differences).any(|difference| difference.position == position)
     }
 
-    /// The verdicts on its parts, without that on its life.
+    /// The verdicts on its parts, but not the one on the order of its events.
     fn parts(&self) -> impl Iterator<Item = &Verdict> {
         let parts = [
             self.admission.as_ref().map(|part| &part.verdict),

@@ -184,7 +184,7 @@ async fn apply_once(
     Err(in_change(overtaken)(CommandError::Contended { kind: kind_of(changes, overtaken) }))
 }
 
-/// Only a name is taken for one of the changes alone.
+/// Of all refusals of the log, only that of a taken name concerns one of the changes.
 fn not_appended(changes: &[RequestedChange], AppendAllError { at, error }: AppendAllError) -> CommandError {
     let is_of_change = matches!(error, AppendError::NameTaken { .. });
     let error = CommandError::of_append(kind_of(changes, at), error);
@@ -281,7 +281,7 @@ impl ChangeReader {
         let found = kinds.find_map(|of| Some((of, path.strip_prefix(of.path)?)));
         let (of, id) = match (action, found) {
             (Action::Create, Some((of, ""))) => (of, (of.new_id)(&admin.ids)),
-            // One that no resource can have is one that does not exist.
+            // A text that is no id is taken as the id of a resource that does not exist.
             (Action::Change | Action::End, Some((of, given))) if given.starts_with('/') => {
                 (of, (of.id_of)(&given[1..]).unwrap_or_else(|| given[1..].to_owned()))
             }

@@ -171,7 +171,7 @@ pub async fn write(
             indexes.push(index);
         }
     }
-    // The last one has what is of all: a stored reply has the position of the last event.
+    // What concerns all of them goes with the last one, since a stored reply has the position of the last event.
     let Some(last) = appends.last_mut() else { return Ok(Written::Recorded(None)) };
     last.side.push(request.client_address());
     (last.idempotency, last.basis) = (idempotency, basis);

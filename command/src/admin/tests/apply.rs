@@ -150,7 +150,26 @@ async fn a_caller_without_the_right_to_one_of_the_changes_makes_none() {
     assert_eq!((refusal.details.get("change"), lab.events().await.len()), (Some(&json!(1)), before));
 }
 
-/// Both of a tenant that is new, and so is its data key.
+/// More than one look-up of streams reads at a time.
+#[tokio::test]
+async fn many_changes_are_recorded_in_their_order_without_a_gap() {
+    let lab = Lab::new().await;
+    let before = lab.events().await.len();
+    let changes: Vec<Value> =
+        (0..250).map(|number| create("/tenants", json!({ "name": format!("t{number}") }))).collect();
+    let body = apply(&lab, &changes).await.must(200);
+    let recorded = lab.events().await.split_off(before);
+    assert_eq!(recorded.len(), changes.len());
+    for ((number, event), change) in recorded.iter().enumerate().zip(body["changes"].as_array().unwrap()) {
+        assert_eq!(
+            (change["id"].as_str(), change["position"].as_u64()),
+            (Some(&*event.stream.id), Some(event.position))
+        );
+        assert!(event.event.payload().unwrap().contains(&format!("\"t{number}\"")));
+    }
+}
+
+/// Both belong to a new tenant, whose data key is new, too.
 ///
 /// Holds: admin.apply, admin.sealed
 #[tokio::test]
