@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use events::event::{Context, Stream, StreamKind};
+use events::event::{Context, Event, Stream, StreamKind};
 use events::named::NamedValue;
 use events_log::{AppendAllError, AppendError, Appended, StoredReply};
 use http::{Method, StatusCode};
@@ -37,7 +37,9 @@ pub const CHANGES_MAX: usize = 5_000;
 /// The values of its body, nested ones included.
 const VALUES_MAX: usize = 250_000;
 /// The streams that one look-up reads: others wait for it.
-const READ_AT_ONCE: usize = 100;
+const READ_AT_ONCE: usize = 16;
+/// The payloads of the events that the resources have and get. Until they are recorded, memory has each several times.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PATH_LEN_MAX: usize = 200;
 const ID_LEN_MAX: usize = 64;
 
@@ -49,6 +51,8 @@ const METHODS: &[NamedValue<Action>] = &[
 const NO_PATH: &str = "must be a path that this method changes, such as /v1/admin/tenants for POST, or /v1/admin/tenants/ID; keys are \
                        changed by requests of their own";
 const TWICE: &str = "is changed twice: put both changes into one";
+
+const TOO_LARGE: &str = "have more than 16 MiB together with the resources that they change: send fewer in a request";
 
 /// The name of the schema of the reply.
 const APPLIED: &str = "AppliedChanges";
@@ -75,6 +79,19 @@ struct RequestedChange {
 struct ChangeReader {
     new_ids: HashMap<String, String>,
     streams: HashSet<(&'static str, String)>,
+}
+
+/// The bytes of payloads that a request may still have.
+struct PayloadRoom(usize);
+
+impl PayloadRoom {
+    fn take<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), FieldError> {
+        for event in events {
+            let bytes = event.payload().map_or(0, |payload| payload.len());
+            self.0 = self.0.checked_sub(bytes).ok_or_else(|| FieldError::new("changes", TOO_LARGE))?;
+        }
+        Ok(())
+    }
 }
 
 pub fn described() -> Operation {
@@ -141,6 +158,12 @@ async fn run(
         },
         done => done,
     };
+    // An earlier attempt of the same request may have made meanwhile what this one was refused for.
+    if done.is_err()
+        && let Some(stored) = request.earlier_reply(&admin.log).await?
+    {
+        return replay(admin, request, &stored).await;
+    }
     if let Err(CommandError::InChange { at, .. }) = &done {
         *rejected = changes.get(*at).map(RequestedChange::rejected);
     }
@@ -154,14 +177,11 @@ async fn apply_once(
 ) -> Result<Response, CommandError> {
     let mut overtaken = 0;
     for _ in 0..ATTEMPTS_MAX {
-        let mut streams = Vec::with_capacity(changes.len());
-        for part in changes.chunks(READ_AT_ONCE) {
-            let part = part.iter().map(RequestedChange::stream).collect();
-            streams.extend(StoredStream::read_all(&admin.log, part, None).await?);
-        }
+        let mut room = PayloadRoom(PAYLOAD_BYTES_MAX);
+        let streams = streams_of(admin, changes, &mut room).await?;
         wait_until_current(admin, streams.iter().map(StoredStream::position).max().unwrap_or(0)).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
-        let mut commands = plan(&cx, request, changes, streams).await?;
+        let mut commands = plan(&cx, request, changes.iter().zip(streams), room).await?;
         let planned = changes.iter().zip(&commands).map(|(change, command)| planned_json(change, command));
         let body = json!({ "changes": planned.collect::<Vec<_>>() });
         let key = request.idempotency_key.clone();
@@ -184,6 +204,27 @@ async fn apply_once(
     Err(in_change(overtaken)(CommandError::Contended { kind: kind_of(changes, overtaken) }))
 }
 
+/// The streams of the resources as the log has them; new ones have none.
+async fn streams_of(
+    admin: &AdminState,
+    changes: &[RequestedChange],
+    room: &mut PayloadRoom,
+) -> Result<Vec<StoredStream>, CommandError> {
+    let mut streams = Vec::with_capacity(changes.len());
+    for part in changes.chunks(READ_AT_ONCE) {
+        let is_new = |change: &RequestedChange| change.action == Action::Create;
+        let stored = part.iter().filter(|change| !is_new(change)).map(RequestedChange::stream).collect();
+        let mut stored = StoredStream::read_all(&admin.log, stored, None).await?.into_iter();
+        for change in part {
+            let absent = || StoredStream::absent(change.of.kind, &change.id);
+            let stream = if is_new(change) { absent() } else { stored.next().unwrap_or_else(absent) };
+            room.take(stream.events.iter().map(|recorded| &recorded.event))?;
+            streams.push(stream);
+        }
+    }
+    Ok(streams)
+}
+
 /// Of all refusals of the log, only that of a taken name concerns one of the changes.
 fn not_appended(changes: &[RequestedChange], AppendAllError { at, error }: AppendAllError) -> CommandError {
     let is_of_change = matches!(error, AppendError::NameTaken { .. });
@@ -199,16 +240,17 @@ fn kind_of(changes: &[RequestedChange], at: usize) -> StreamKind {
 async fn plan(
     cx: &AdminContext<'_>,
     request: &AdminRequest,
-    changes: &[RequestedChange],
-    streams: Vec<StoredStream>,
+    changes: impl Iterator<Item = (&RequestedChange, StoredStream)>,
+    mut room: PayloadRoom,
 ) -> Result<Vec<PlannedCommand>, CommandError> {
     let mut tables = Arc::clone(&cx.tables);
-    let mut commands = Vec::with_capacity(changes.len());
-    for (at, (change, stored)) in changes.iter().zip(streams).enumerate() {
+    let mut commands = Vec::new();
+    for (at, (change, stored)) in changes.enumerate() {
         let sealing = Arc::clone(&cx.sealing);
         let step = AdminContext::at(cx.admin, &request.caller, Arc::clone(&tables), sealing).map_err(in_change(at))?;
         let fields = Ok(Fields::of_members(change.body.clone()));
         let planned = (change.planner())(&step, stored, fields, &change.noted).await.map_err(in_change(at))?;
+        room.take(&planned.events)?;
         let context = Context::about(step.caller.actor.clone(), planned.chain);
         let first = tables.position + 1;
         let appended = Appended { first, last: first, recorded_at: step.now };
