@@ -61,7 +61,7 @@ static KINDS: [&ResourceKind; 11] = [
 ];
 const NO_PATH: &str = "must be a path that this method changes, such as /v1/admin/tenants for POST, or /v1/admin/tenants/ID; keys are \
                        changed by requests of their own";
-const TWICE: &str = "is changed twice: put both changes into one";
+const TWICE: &str = "is changed twice: leave one out, or put both into one";
 
 /// The name of the schema of the reply.
 const APPLIED: &str = "AppliedChanges";
