@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Counts the lines of the product: those of tracked Rust sources that are neither blank nor comment, without tests,
-benches, fuzzing, examples, generated code, and what is compiled only for tests. The lines of the migrations are counted apart from them."""
+benches, fuzzing, examples, generated code, build scripts, and what is compiled only for tests. The lines of the migrations are counted apart from them."""
 import re
 import subprocess
 from collections import Counter
@@ -71,7 +71,7 @@ def main():
         left_out.update(folder / name for name in [*names, "tests"])
     lines = Counter()
     for path, count in sources.items():
-        if OUTSIDE.isdisjoint(path.parts) and left_out.isdisjoint([path.with_suffix(""), *path.parents]):
+        if path.name != "build.rs" and OUTSIDE.isdisjoint(path.parts) and left_out.isdisjoint([path.with_suffix(""), *path.parents]):
             lines[path.parts[0]] += count
     for folder, count in sorted(lines.items()):
         print(f"{folder:<14}{count:>8}")

@@ -1,5 +1,6 @@
 //! `ledgerway apply`: brings what a running gateway has to what files ask for. `ledgerway export config` writes such a file. Exit 0 done
-//! or nothing to do, also of a dry run; 1 refused, and nothing was changed; 2 not begun: a mistake in a file, no gateway or no key.
+//! or nothing to do, also of a dry run; 1 refused, or unknown whether the changes were made; 2 not begun: a mistake in a file, too many
+//! changes, no gateway or no key.
 //!
 //! - `files` and `yaml` read files as a tree that knows its lines (`mistake`). `kind` has the kinds of resources and what
 //!   tells them apart, `names` their names. `references` puts ids in place of names and back, where the schemas of bodies
@@ -48,7 +49,6 @@ use super::runtime::CommandRuntime;
 use super::{Failure, new_ids, print_error, print_line};
 use crate::arguments::{ApplyArgs, GatewayArgs};
 use crate::settings::{Flags, Label};
-use carry_out::NotApplied;
 use files::SourceFile;
 use kind::Kind;
 use mistake::{Mistake, in_order};
@@ -77,6 +77,7 @@ pub fn run(args: &ApplyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<
     let Planned { plan, names, warnings } = runtime.block_on(planned(&files, &gateway, &wanted))?;
     warnings.iter().for_each(|warning| print_error(&format!("warning: {warning}")));
     report::changes(&plan, &names).iter().for_each(|line| print_line(line));
+    check_count(&plan, wanted.prune)?;
     if args.dry_run {
         print_line(&format!("dry run, nothing was changed: {}", report::planned(&plan)));
         return Ok(());
@@ -108,6 +109,7 @@ pub async fn apply_to(
     let wanted = Wanted { sent: SecretsSent::WhereNeeded, prune, own_secrets };
     let Planned { plan, names, warnings } = planned(files, &gateway, &wanted).await?;
     warnings.iter().for_each(|warning| tracing::warn!(%warning, "the files have something that may be a mistake"));
+    check_count(&plan, prune)?;
     carry_out(&plan, &gateway, &names, may_go_on).await
 }
 
@@ -143,6 +145,23 @@ async fn planned(files: &[SourceFile], gateway: &GatewayClient, wanted: &Wanted<
     }
 }
 
+/// Refuses more changes than a gateway makes together.
+fn check_count(plan: &Plan, prune: Option<&Label>) -> Result<(), Failure> {
+    let many = plan.len();
+    if many <= CHANGES_MAX {
+        return Ok(());
+    }
+    // With `--prune`, a part of the files alone would delete what the other parts have.
+    let way_out = match prune {
+        None => "apply fewer files, or parts of a file, at a time",
+        Some(_) if plan.deletions.len() > CHANGES_MAX => "take fewer resources out of the files at a time",
+        Some(_) => "apply parts of the files without --prune first, then all of them with it",
+    };
+    Err(Failure::NotBegun(format!(
+        "nothing was changed: these are {many} changes, and a gateway makes at most {CHANGES_MAX} together: {way_out}"
+    )))
+}
+
 async fn carry_out(
     plan: &Plan,
     gateway: &GatewayClient,
@@ -152,25 +171,16 @@ async fn carry_out(
     if plan.is_empty() {
         return Ok(format!("nothing to change: {} unchanged", plan.unchanged));
     }
-    if plan.len() > CHANGES_MAX {
-        let many = plan.len();
-        return Err(Failure::NotBegun(format!(
-            "nothing was changed: these are {many} changes, and a gateway makes at most {CHANGES_MAX} together: apply fewer files at a time"
-        )));
-    }
     if !may_go_on() {
         return Err(Failure::NotBegun("nothing was changed: another gateway applies its files now".to_owned()));
     }
     let run = new_ids().make::<RequestId>().to_string();
     match carry_out::carry_out(plan, gateway, &run).await {
         Ok(()) => Ok(format!("done: {}", report::done(plan))),
-        Err(NotApplied { at, error }) => {
-            let at = at.map(|change| format!("{}: ", report::stopped_at(change, names))).unwrap_or_default();
-            let outcome = match error.changed_nothing() {
-                true => "nothing was changed; correct it and apply again",
-                false => "whether the changes were made is unknown: apply again, which makes those that are missing",
-            };
-            Err(Failure::Failed(format!("{at}{error}; {outcome}")))
+        Err(not_applied) => {
+            let at =
+                not_applied.at.map(|change| format!("{}: ", report::refused_at(change, names))).unwrap_or_default();
+            Err(Failure::Failed(format!("{at}{}; {}", not_applied.error, not_applied.outcome())))
         }
     }
 }
@@ -202,4 +212,23 @@ pub fn export_config(args: &GatewayArgs, flags: &Flags, runtime: &CommandRuntime
         print_error(&format!("left out: and {} more", rest.len()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prune::Deletion;
+    use super::*;
+
+    #[test]
+    fn too_many_deletions_are_refused_with_what_makes_them_fewer() {
+        let label: Label = "managed-by=git".parse().expect("a label");
+        let plan = |count: usize| {
+            let deletion =
+                |number: usize| Deletion { kind: Kind::Partner, id: number.to_string(), normal: Body::new() };
+            Plan { deletions: (0..count).map(deletion).collect(), ..Plan::default() }
+        };
+        assert!(check_count(&plan(CHANGES_MAX), Some(&label)).is_ok());
+        let refused = check_count(&plan(CHANGES_MAX + 1), Some(&label)).expect_err("too many").to_string();
+        assert!(refused.ends_with("together: take fewer resources out of the files at a time"), "{refused}");
+    }
 }

@@ -74,7 +74,8 @@ pub enum Command {
     #[command(subcommand)]
     Catalogue(CatalogueCommand),
     /// Bring partners, tenants, users, teams, providers, models, prices, budgets and rate limits of a running gateway to what YAML
-    /// files ask for; exit code 0: done, 1: stopped in the middle, 2: a mistake in a file, or not begun
+    /// files ask for; exit code 0: done, 1: refused, or unknown whether the changes were made, 2: a mistake in a file,
+    /// or not begun
     Apply(ApplyArgs),
     /// Use the models of a running gateway
     #[command(subcommand)]

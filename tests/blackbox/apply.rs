@@ -21,6 +21,7 @@ use testing::upstream::MockUpstream;
 
 use crate::cluster::nodes::Cluster;
 use crate::gateway::{Gateway, OPERATOR_KEY, ledgerway};
+use crate::scripted::ScriptedServer;
 use crate::tenant::{NATIVE, made, text};
 
 const SECRET: &str = "sk-apply-canary-93ad71c2";
@@ -467,8 +468,7 @@ async fn what_the_gateway_refuses_changes_nothing() {
     );
     let before = gateway.head().await;
     let ended = apply(&gateway, &files, &[]).must(1);
-    let says = "stopped at tenant default/t: the gateway at ";
-    assert!(ended.err.contains("config.yaml:5: ") && ended.err.contains(says), "{}", ended.err);
+    assert!(ended.err.contains("config.yaml:5: tenant default/t: the gateway at "), "{}", ended.err);
     assert!(ended.err.trim_end().ends_with("; nothing was changed; correct it and apply again"), "{}", ended.err);
     assert_eq!(gateway.head().await, before);
     let mended = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("sealed", "digest");
@@ -482,6 +482,46 @@ async fn what_the_gateway_refuses_changes_nothing() {
     let other_kind = Files::with("providers:\n  - {name: p, kind: openai, base_url: https://api.example.com/v1}\n");
     let ended = apply(&gateway, &other_kind, &[]).must(2);
     assert!(ended.err.contains("providers[0].kind: cannot be changed: it is \"simulator\""), "{}", ended.err);
+}
+
+/// Holds: bin.apply
+#[tokio::test(flavor = "multi_thread")]
+async fn more_changes_than_a_gateway_makes_together_are_refused_also_by_a_dry_run() {
+    let gateway = Gateway::start();
+    let partners: String = (0..5001).map(|number| format!("  - {{slug: p{number}, name: P}}\n")).collect();
+    let files = Files::with(&format!("labels: {{managed-by: git}}\npartners:\n{partners}"));
+    let before = gateway.head().await;
+    let fewer = "apply fewer files, or parts of a file, at a time";
+    // Parts with --prune would delete one another.
+    let without_prune = "apply parts of the files without --prune first, then all of them with it";
+    for (more, way_out) in [(&["--dry-run"][..], fewer), (&["--prune", "managed-by=git"][..], without_prune)] {
+        let ended = apply(&gateway, &files, more).must(2);
+        let says = format!("these are 5001 changes, and a gateway makes at most 5000 together: {way_out}");
+        assert!(ended.err.trim_end().ends_with(&says), "{more:?}: {}", ended.err);
+        assert!(!ended.out.contains("dry run, "), "{more:?}");
+    }
+    assert_eq!(gateway.head().await, before);
+}
+
+/// Holds: bin.apply
+#[test]
+fn a_gateway_that_cannot_make_changes_together_is_named_as_the_reason() {
+    let server = ScriptedServer::start(|head| {
+        let no_such_path = json!({ "error": { "code": "NOT_FOUND", "message": "no such path", "details": {} } });
+        match head.starts_with("GET ") {
+            true => format!("200 OK\r\n\r\n{}", json!({ "items": [] })),
+            false => format!("404 Not Found\r\n\r\n{no_such_path}"),
+        }
+    });
+    let files = Files::with("partners:\n  - {slug: a, name: A}\n");
+    let mut command = ledgerway();
+    command.args(["apply", "--url", &server.origin(), "-f"]).arg(files.path()).arg("--data").arg(files.path());
+    let ended = command.env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let says =
+        "404: no such path; nothing was changed: the gateway is of an earlier version, which must be upgraded first";
+    assert!(said.trim_end().ends_with(says), "{said}");
 }
 
 /// The last of several changes takes a slug that only the ledger knows to be taken.
@@ -576,7 +616,7 @@ async fn an_administrator_of_a_tenant_applies_what_its_key_may_do() {
     let path = above.path().display().to_string();
     let ended = run(&gateway, &["apply", "-f", &path], &env).must(1);
     assert!(
-        ended.err.contains("stopped at budget of tenant t a day: ") && ended.err.contains(" 403: "),
+        ended.err.contains("config.yaml:2: budget of tenant t a day: ") && ended.err.contains(" 403: "),
         "{}",
         ended.err
     );

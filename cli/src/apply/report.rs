@@ -41,11 +41,11 @@ fn counts(plan: &Plan, [created, changed, deleted]: [&str; 3]) -> String {
     format!("{} {created}, {} {changed},{deleted} {} unchanged", plan.created(), plan.changed(), plan.unchanged)
 }
 
-/// `config.yaml:5: stopped at tenant default/acme`; no file asks for a deletion.
-pub fn stopped_at(change: Change<'_>, names: &Names) -> String {
+/// The change that was refused, as `config.yaml:5: tenant default/acme`; no file asks for a deletion.
+pub fn refused_at(change: Change<'_>, names: &Names) -> String {
     match change {
-        Change::Step(step) => format!("{}: stopped at {}", step.desired.source.place(), subject_of(step, names)),
-        Change::Deletion(one) => format!("stopped at the deletion of {}", label(one.kind, &one.normal, names)),
+        Change::Step(step) => format!("{}: {}", step.desired.source.place(), subject_of(step, names)),
+        Change::Deletion(one) => format!("deletion of {}", label(one.kind, &one.normal, names)),
     }
 }
 

@@ -50,7 +50,7 @@ const METHODS: &[NamedValue<Action>] = &[
 ];
 const NO_PATH: &str = "must be a path that this method changes, such as /v1/admin/tenants for POST, or /v1/admin/tenants/ID; keys are \
                        changed by requests of their own";
-const TWICE: &str = "is changed twice: put both changes into one";
+const TWICE: &str = "is changed twice: leave one out, or put both into one";
 
 const TOO_LARGE: &str = "have more than 16 MiB together with the resources that they change: send fewer in a request";
 

@@ -224,4 +224,10 @@ async fn what_is_no_list_of_changes_is_refused_where_it_is() {
         assert_eq!(reply.wrong_field(), field);
         assert_eq!(lab.events().await.len(), before);
     }
+    // Two ends of one resource cannot be put into one.
+    let end = json!({ "method": "DELETE", "path": own });
+    let refusal = apply(&lab, &[partner(), end.clone(), end]).await.refused();
+    let details = (refusal.details.get("field"), refusal.details.get("reason"), refusal.details.get("change"));
+    let reason = json!("is changed twice: leave one out, or put both into one");
+    assert_eq!(details, (Some(&json!("changes[2].path")), Some(&reason), None));
 }
