@@ -1,5 +1,5 @@
-//! Carries a plan out: one request, all of which the gateway does or nothing, with an `Idempotency-Key`, so that it can be sent again if
-//! its answer was lost.
+//! Carries a plan out by one request, which the gateway carries out as a whole or not at all. Its `Idempotency-Key` lets it be sent again
+//! if its answer was lost.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use events::refusal::ErrorCode;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::gateway_client::{GatewayClient, GatewayError};
+use super::super::gateway_client::{GatewayClient, GatewayError, Refused};
 use super::plan::{Action, Change, Plan};
 use super::prune::Deletion;
 
@@ -24,12 +24,14 @@ pub struct NotApplied<'a> {
     /// The change that the gateway refused; `None` if that is not the reason.
     pub at: Option<Change<'a>>,
     pub error: GatewayError,
+    /// An earlier attempt may have made the changes, or may still do so.
+    pub may_be_made: bool,
 }
 
 impl NotApplied<'_> {
     /// What became of the changes, and what to do.
     pub fn outcome(&self) -> &'static str {
-        if !self.error.changed_nothing() {
+        if self.may_be_made || !self.error.changed_nothing() {
             return "whether the changes were made is unknown: apply again, which makes those that are missing";
         }
         match self.error.refused() {
@@ -51,11 +53,22 @@ impl NotApplied<'_> {
 pub async fn carry_out<'a>(plan: &'a Plan, gateway: &GatewayClient, run: &str) -> Result<(), NotApplied<'a>> {
     let changes: Vec<Value> = plan.changes().map(request).collect();
     let body = json!({ "changes": changes }).to_string();
-    send(&gateway.clone().waiting(ANSWERED_WITHIN), &body, &format!("apply-{run}")).await.map_err(|error| {
-        let index =
-            error.refused().and_then(|refused| usize::try_from(refused.error["details"]["change"].as_u64()?).ok());
-        NotApplied { at: index.and_then(|index| plan.changes().nth(index)), error }
-    })
+    let (gateway, idempotency_key) = (gateway.clone().waiting(ANSWERED_WITHIN), format!("apply-{run}"));
+    let (mut attempt, mut may_be_made) = (1, false);
+    loop {
+        let error = match gateway.command(Method::POST, PATH, Some(body.clone()), &idempotency_key).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if attempt == ATTEMPTS || !error.may_be_retried() {
+            let index = |refused: &Refused| usize::try_from(refused.error["details"]["change"].as_u64()?).ok();
+            let at = error.refused().and_then(index).and_then(|index| plan.changes().nth(index));
+            return Err(NotApplied { at, error, may_be_made });
+        }
+        may_be_made |= !error.changed_nothing();
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The request that would make a change alone.
@@ -77,22 +90,8 @@ fn request(change: Change<'_>) -> Value {
     }
 }
 
-async fn send(gateway: &GatewayClient, body: &str, idempotency_key: &str) -> Result<(), GatewayError> {
-    let mut attempt = 1;
-    loop {
-        match gateway.command(Method::POST, PATH, Some(body.to_owned()), idempotency_key).await {
-            Err(error) if attempt < ATTEMPTS && error.may_be_retried() => {
-                attempt += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            ended => return ended.map(drop),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::super::gateway_client::Refused;
     use super::*;
 
     #[test]
@@ -117,9 +116,12 @@ mod tests {
         ] {
             let body = json!({ "error": { "code": code, "message": "m", "details": details } }).to_string();
             let error = GatewayError::Refused { url: String::new(), refused: Refused::of(status, body.as_bytes()) };
-            assert_eq!(NotApplied { at: None, error }.outcome(), outcome, "{status} {body}");
+            assert_eq!(NotApplied { at: None, error, may_be_made: false }.outcome(), outcome, "{status} {body}");
         }
         let error = GatewayError::TimedOut { url: String::new() };
-        assert_eq!(NotApplied { at: None, error }.outcome(), unknown);
+        assert_eq!(NotApplied { at: None, error, may_be_made: false }.outcome(), unknown);
+        let refused = Refused::of(409, b"{}");
+        let error = GatewayError::Refused { url: String::new(), refused };
+        assert_eq!(NotApplied { at: None, error, may_be_made: true }.outcome(), unknown, "an attempt before it");
     }
 }
