@@ -459,6 +459,9 @@ async fn a_mistake_in_any_line_changes_nothing() {
     assert_eq!(gateway.head().await, before);
 }
 
+/// A refusal is recorded, too.
+const CREATED: &str = "partner.created,tenant.created";
+
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_gateway_refuses_changes_nothing() {
@@ -466,11 +469,11 @@ async fn what_the_gateway_refuses_changes_nothing() {
     let files = Files::with(
         "partners:\n  - {slug: a, name: A}\n  - {slug: b, name: B}\ntenants:\n  - slug: t\n    name: T\n    content_policy: sealed\n",
     );
-    let before = gateway.head().await;
+    let before = gateway.events_of(CREATED).await.len();
     let ended = apply(&gateway, &files, &[]).must(1);
     assert!(ended.err.contains("config.yaml:5: tenant default/t: the gateway at "), "{}", ended.err);
     assert!(ended.err.trim_end().ends_with("; nothing was changed; correct it and apply again"), "{}", ended.err);
-    assert_eq!(gateway.head().await, before);
+    assert_eq!(gateway.events_of(CREATED).await.len(), before);
     let mended = fs::read_to_string(files.path().join("config.yaml")).expect("a file").replace("sealed", "digest");
     files.write("config.yaml", &mended);
     assert_eq!(summary(&apply(&gateway, &files, &[]).must(0)), "done: 3 created, 0 changed, 0 unchanged");
@@ -530,11 +533,11 @@ async fn must_make_all_or_none(gateway: &Gateway) {
     let tenant =
         |slug: &str| json!({ "method": "POST", "path": "/v1/admin/tenants", "body": { "name": "t", "slug": slug } });
     made(operator, "/tenants", json!({ "name": "t", "slug": "taken" })).await;
-    let before = gateway.head().await;
+    let before = gateway.events_of(CREATED).await.len();
     let changes = json!({ "changes": [tenant("one"), tenant("two"), tenant("taken")] });
     let refused = operator.post("/v1/admin/apply", &changes).await.must(409).json();
     assert_eq!(refused["error"]["details"], json!({ "field": "slug", "change": 2 }));
-    assert_eq!(gateway.head().await, before);
+    assert_eq!(gateway.events_of(CREATED).await.len(), before);
     let list = operator.get("/v1/admin/tenants?limit=1000").await.must(200).json();
     let slugs: Vec<_> = list["items"].as_array().expect("a list").iter().map(|one| one["slug"].clone()).collect();
     assert!(!slugs.contains(&json!("one")) && !slugs.contains(&json!("two")), "{slugs:?}");
