@@ -460,7 +460,7 @@ async fn a_mistake_in_any_line_changes_nothing() {
 }
 
 /// A refusal is recorded, too.
-const CREATED: &str = "partner.created,tenant.created";
+const CREATED: &str = "partner.created.v1,tenant.created.v1";
 
 /// Holds: bin.apply
 #[tokio::test(flavor = "multi_thread")]

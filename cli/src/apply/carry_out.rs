@@ -29,7 +29,7 @@ pub struct NotApplied<'a> {
 }
 
 impl NotApplied<'_> {
-    /// What became of the changes, and what to do.
+    /// The fate of the changes, and what to do.
     pub fn outcome(&self) -> &'static str {
         if self.may_be_made || !self.error.changed_nothing() {
             return "whether the changes were made is unknown: apply again, which makes those that are missing";

@@ -225,7 +225,7 @@ async fn streams_of(
     Ok(streams)
 }
 
-/// Of all refusals of the log, only that of a taken name concerns one of the changes.
+/// The refusal of an append. Only that of a taken name concerns one of the changes.
 fn not_appended(changes: &[RequestedChange], AppendAllError { at, error }: AppendAllError) -> CommandError {
     let is_of_change = matches!(error, AppendError::NameTaken { .. });
     let error = CommandError::of_append(kind_of(changes, at), error);
