@@ -53,7 +53,7 @@ pub(super) struct StreamEnd {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) streams: HashMap<Stream, StreamEnd>,
-    pub(super) names: HashMap<Name, Option<String>>,
+    pub(super) names: NameOwners,
     pub(super) replies: HashMap<ReplyKey, Option<StoredReply>>,
     pub(super) claims: HashMap<ClaimedKey, Option<Claim>>,
     /// Requests of claims that were admitted by another process of a shared log, which is gone.
@@ -65,13 +65,44 @@ pub(super) struct Facts {
     pub(super) catalogue: Option<u64>,
 }
 
+/// The owners of names. One batch can have thousands of owners that release theirs.
+#[derive(Debug, Default)]
+pub(super) struct NameOwners {
+    pub(super) owners: HashMap<Name, Option<String>>,
+    /// All names of each owner, and some that were its own earlier.
+    names: HashMap<String, Vec<Name>>,
+}
+
+impl NameOwners {
+    pub(super) fn insert(&mut self, name: Name, owner: Option<String>) {
+        if let Some(owner) = &owner {
+            self.names.entry(owner.clone()).or_default().push(name.clone());
+        }
+        self.owners.insert(name, owner);
+    }
+
+    fn release(&mut self, owner: &str) {
+        for name in self.names.remove(owner).unwrap_or_default() {
+            if let Some(holder) = self.owners.get_mut(&name) {
+                holder.take_if(|holder| holder == owner);
+            }
+        }
+    }
+
+    fn release_within(&mut self, kind: StreamKind, scope: &str) {
+        for (_, holder) in self.owners.iter_mut().filter(|(name, _)| name.kind == kind && name.scope == scope) {
+            *holder = None;
+        }
+    }
+}
+
 impl Facts {
     pub(super) fn stream(&self, stream: &Stream) -> Result<StreamEnd, LogError> {
         self.streams.get(stream).copied().ok_or_else(|| not_looked_up("a stream"))
     }
 
     pub(super) fn owner(&self, name: &Name) -> Result<Option<&str>, LogError> {
-        Ok(self.names.get(name).ok_or_else(|| not_looked_up("a name"))?.as_deref())
+        Ok(self.names.owners.get(name).ok_or_else(|| not_looked_up("a name"))?.as_deref())
     }
 
     pub(super) fn reply(&self, key: &ReplyKey) -> Result<Option<&StoredReply>, LogError> {
@@ -120,20 +151,9 @@ impl Facts {
     /// Takes in a side row of the batch.
     pub(super) fn apply_row(&mut self, row: &SideRow) {
         match row {
-            SideRow::ClaimName { name, owner } => {
-                self.names.insert(name.clone(), Some(owner.clone()));
-            }
-            SideRow::ReleaseNames { owner } => {
-                for holder in self.names.values_mut().filter(|holder| holder.as_ref() == Some(owner)) {
-                    *holder = None;
-                }
-            }
-            SideRow::DropSealedSecretsWithin { kind, scope } => {
-                let within = |name: &Name| name.kind == *kind && name.scope == *scope;
-                for (_, holder) in self.names.iter_mut().filter(|(name, _)| within(name)) {
-                    *holder = None;
-                }
-            }
+            SideRow::ClaimName { name, owner } => self.names.insert(name.clone(), Some(owner.clone())),
+            SideRow::ReleaseNames { owner } => self.names.release(owner),
+            SideRow::DropSealedSecretsWithin { kind, scope } => self.names.release_within(*kind, scope),
             SideRow::Catalogue { replaces, .. } => self.catalogue = Some(replaces + 1),
             SideRow::PersonalData(_)
             | SideRow::ErasePersonalData(_)
@@ -162,6 +182,7 @@ pub(super) fn not_looked_up(what: &str) -> LogError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
@@ -189,7 +210,7 @@ mod tests {
         }
         let absent = Facts {
             streams: HashMap::from([(stream.clone(), StreamEnd::default())]),
-            names: HashMap::from([(name.clone(), None)]),
+            names: NameOwners { owners: HashMap::from([(name.clone(), None)]), ..NameOwners::default() },
             replies: HashMap::from([(reply.clone(), None)]),
             claims: HashMap::from([(claim.clone(), None)]),
             ..Facts::default()
@@ -198,5 +219,47 @@ mod tests {
         assert_eq!(absent.owner(&name).expect("looked up"), None);
         assert!(absent.reply(&reply).expect("looked up").is_none());
         assert!(absent.claim(&claim).expect("looked up").is_none());
+    }
+
+    /// What the row means, by a look at all names.
+    fn apply_by_scan(names: &mut HashMap<Name, Option<String>>, row: &SideRow) {
+        let released = |name: &Name, holder: &Option<String>| match row {
+            SideRow::ReleaseNames { owner } => holder.as_ref() == Some(owner),
+            SideRow::DropSealedSecretsWithin { kind, scope } => name.kind == *kind && name.scope == *scope,
+            _ => false,
+        };
+        names.iter_mut().filter(|(name, holder)| released(name, holder)).for_each(|(_, holder)| *holder = None);
+        if let SideRow::ClaimName { name, owner } = row {
+            names.insert(name.clone(), Some(owner.clone()));
+        }
+    }
+
+    fn a_name() -> impl Strategy<Value = Name> {
+        let kind = prop_oneof![Just(StreamKind::Model), Just(StreamKind::ProviderKey)];
+        (kind, "[ab]", "[a-c]").prop_map(|(kind, scope, name)| Name { kind, scope, name })
+    }
+
+    fn a_row() -> impl Strategy<Value = SideRow> {
+        prop_oneof![
+            4 => (a_name(), "[x-z]").prop_map(|(name, owner)| SideRow::ClaimName { name, owner }),
+            3 => "[x-z]".prop_map(|owner| SideRow::ReleaseNames { owner }),
+            1 => a_name().prop_map(|Name { kind, scope, .. }| SideRow::DropSealedSecretsWithin { kind, scope }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn names_have_the_owners_that_a_look_at_all_of_them_finds(
+            found in prop::collection::hash_map(a_name(), prop::option::of("[x-z]"), 0..8),
+            rows in prop::collection::vec(a_row(), 1..40),
+        ) {
+            let (mut facts, mut expected) = (Facts::default(), found.clone());
+            found.into_iter().for_each(|(name, owner)| facts.names.insert(name, owner));
+            for row in &rows {
+                facts.apply_row(row);
+                apply_by_scan(&mut expected, row);
+                prop_assert_eq!(&facts.names.owners, &expected);
+            }
+        }
     }
 }

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use events::event::{Chain, Context, Recorded, Stream, StreamKind};
 
-/// The most changes in memory: more than happen while a request is planned. What was planned before them counts as stale.
-const KEPT_MAX: usize = 1024;
+/// The most changes in memory, of some 150 bytes each: more than happen while a request is planned, even if one append has thousands
+/// of them. What was planned before them counts as stale.
+const KEPT_MAX: usize = 8192;
 
 #[derive(Debug, Default)]
 pub(super) struct RecentChanges {

@@ -248,9 +248,7 @@ async fn write_with(
         transaction.rollback().await?;
         return Ok(false);
     }
-    for row in side {
-        side::write(row, &mut transaction).await?;
-    }
+    side::write(side, &mut transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -94,9 +94,7 @@ async fn write(
     if batch.statement.rows(&mut transaction).await?.is_empty() {
         return Err(UnusableReason::Changed);
     }
-    for row in side {
-        side::write(row, &mut transaction).await?;
-    }
+    side::write(side, &mut transaction).await?;
     is_committing.set(true);
     let committed = transaction.commit().await;
     is_committing.set(false);

@@ -113,8 +113,8 @@ fn copy_within(
         copy.run(must_be_empty).await?;
         let head = copy_all(&ledger, &mut copy, progress).await?;
         if let Some(document) = catalogue {
-            let row = SideRow::Catalogue { document, replaces: 0 };
-            copy.run(async |transaction| side::write(&row, transaction).await).await?;
+            let rows = [SideRow::Catalogue { document, replaces: 0 }];
+            copy.run(async |transaction| side::write(&rows, transaction).await).await?;
         }
         before_commit()?;
         let committed = within(Instant::now() + answer_max, transaction.commit()).await.flatten();

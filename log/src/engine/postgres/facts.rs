@@ -177,12 +177,12 @@ impl<'a> FactQuery<'a> {
     fn read(&self, rows: &[PgRow], position: u64) -> Result<Option<Facts>, LogError> {
         let mut facts = Facts {
             streams: absent(&self.streams),
-            names: absent(&self.names),
             replies: absent(&self.replies),
             claims: absent(&self.claims),
             catalogue: self.catalogue.then_some(0),
             ..Facts::default()
         };
+        facts.names.owners = absent(&self.names);
         let mut holds: IdMap<RequestId, Vec<Recorded>> = IdMap::default();
         for row in rows {
             match row.try_get(10)? {

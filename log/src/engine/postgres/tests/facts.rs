@@ -59,8 +59,9 @@ fn shown(facts: Facts) -> Vec<BTreeMap<String, String>> {
     let Facts { streams, names, replies, claims, orphaned, holds, windows, catalogue } = facts;
     assert!(orphaned.is_empty(), "the process that wrote the story runs");
     let windows = windows.into_iter().map(|row| (row.window, (row.amounts, row.announced)));
+    let names = sorted(names.owners);
     let catalogue = sorted(catalogue.map(|revision| ("revision", revision)));
-    vec![sorted(streams), sorted(names), sorted(replies), sorted(claims), sorted(holds), sorted(windows), catalogue]
+    vec![sorted(streams), names, sorted(replies), sorted(claims), sorted(holds), sorted(windows), catalogue]
 }
 
 #[test]
