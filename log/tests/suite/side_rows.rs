@@ -156,7 +156,7 @@ fn release(owner: u128) -> SideRow {
 }
 
 fn person(number: u128, name: &str) -> PersonalData {
-    let email = (number % 2 == 0).then(|| format!("{name}@example.com"));
+    let email = (number.is_multiple_of(2)).then(|| format!("{name}@example.com"));
     PersonalData { subject: id(number), name: name.to_owned(), email, salt: vec![7, 0] }
 }
 
