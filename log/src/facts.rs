@@ -221,7 +221,7 @@ mod tests {
         assert!(absent.claim(&claim).expect("looked up").is_none());
     }
 
-    /// What the row means, by a look at all names.
+    /// The meaning of the row, by a look at all names.
     fn apply_by_scan(names: &mut HashMap<Name, Option<String>>, row: &SideRow) {
         let released = |name: &Name, holder: &Option<String>| match row {
             SideRow::ReleaseNames { owner } => holder.as_ref() == Some(owner),

@@ -82,7 +82,7 @@ const fn is_grouped(row: &SideRow) -> bool {
     )
 }
 
-/// What rows leave that are written together: first it deletes, then it adds what no later row of them deletes. That is what
+/// The remains of rows that are written together: first it deletes, then it adds what no later row of them deletes. That is what
 /// they leave one by one, since no row takes what another one has: a name is claimed only if it is free or its owner's, and a
 /// secret stays in its tenant.
 #[derive(Default)]
