@@ -29,7 +29,7 @@ use super::execution::{
 use super::fields::{Field, FieldError, Fields};
 use super::rejected::{NotedResource, RejectedResource};
 use super::request::AdminRequest;
-use super::resource_kind::{self, PlannedCommand, Planner, ResourceKind};
+use super::resource_kind::{self, CommandInput, DecidedCommand, Decider, ResourceKind};
 use super::store::StoredStream;
 
 /// The most changes of one request.
@@ -242,14 +242,15 @@ async fn plan(
     request: &AdminRequest,
     changes: impl Iterator<Item = (&RequestedChange, StoredStream)>,
     mut room: PayloadRoom,
-) -> Result<Vec<PlannedCommand>, CommandError> {
+) -> Result<Vec<DecidedCommand>, CommandError> {
     let mut tables = Arc::clone(&cx.tables);
     let mut commands = Vec::new();
     for (at, (change, stored)) in changes.enumerate() {
         let sealing = Arc::clone(&cx.sealing);
         let step = AdminContext::at(cx.admin, &request.caller, Arc::clone(&tables), sealing).map_err(in_change(at))?;
         let fields = Ok(Fields::of_members(change.body.clone()));
-        let planned = (change.planner())(&step, stored, fields, &change.noted).await.map_err(in_change(at))?;
+        let input = CommandInput { cx: &step, stored, fields, noted: &change.noted };
+        let planned = (change.decider())(input).await.map_err(in_change(at))?;
         room.take(&planned.events)?;
         let context = Context::about(step.caller.actor.clone(), planned.chain);
         let first = tables.position + 1;
@@ -270,7 +271,7 @@ fn in_change(at: usize) -> impl Fn(CommandError) -> CommandError {
 }
 
 /// A change in the stored reply. The position of its event follows from that of the last one; without an event, it has its own.
-fn planned_json(change: &RequestedChange, command: &PlannedCommand) -> Value {
+fn planned_json(change: &RequestedChange, command: &DecidedCommand) -> Value {
     let mut planned = json!({ "kind": change.of.kind.as_str(), "id": change.id });
     if command.events.is_empty() {
         planned["position"] = command.stored.position().into();
@@ -373,7 +374,7 @@ impl RequestedChange {
         Stream::new(self.of.kind, &self.id)
     }
 
-    const fn planner(&self) -> Planner {
+    const fn decider(&self) -> Decider {
         match self.action {
             Action::Create => self.of.create,
             Action::Change => self.of.change,

@@ -18,7 +18,7 @@ use super::AdminState;
 use super::admin_context::AdminContext;
 use super::administered::ConsecutiveEvents;
 use super::request::AdminRequest;
-use super::resource_kind::{PlannedCommand, Planner, ResourceKind, Shown};
+use super::resource_kind::{CommandInput, DecidedCommand, Decider, ResourceKind, Shown};
 use super::store::StoredStream;
 use crate::admin::error::CommandError;
 
@@ -26,7 +26,7 @@ use crate::admin::error::CommandError;
 pub const ATTEMPTS_MAX: usize = 10;
 /// How long a reply waits until this node's tables have the change.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
-/// The field of a stored reply that has [`PlannedCommand::extra_fields`]. Logs contain it, so it cannot change.
+/// The field of a stored reply that has [`DecidedCommand::extra_fields`]. Logs contain it, so it cannot change.
 const EXTRA_FIELDS: &str = "shown";
 /// The field of a stored reply that has [`ConsecutiveEvents::before`]. Replies of earlier versions lack it.
 const BEFORE: &str = "before";
@@ -35,18 +35,18 @@ const BEFORE: &str = "before";
 #[derive(Clone, Copy)]
 pub struct CommandTo<'a> {
     of: &'static ResourceKind,
-    plan: Planner,
+    decide: Decider,
     /// The id as the path has it; `None` for a resource that is created.
     id: Option<&'a str>,
 }
 
 impl<'a> CommandTo<'a> {
     pub const fn new(of: &'static ResourceKind) -> Self {
-        Self { of, plan: of.create, id: None }
+        Self { of, decide: of.create, id: None }
     }
 
-    pub const fn existing(of: &'static ResourceKind, plan: Planner, id: &'a str) -> Self {
-        Self { of, plan, id: Some(id) }
+    pub const fn existing(of: &'static ResourceKind, decide: Decider, id: &'a str) -> Self {
+        Self { of, decide, id: Some(id) }
     }
 }
 
@@ -94,7 +94,7 @@ pub async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) 
 async fn execute_once(
     admin: &AdminState,
     request: &AdminRequest,
-    CommandTo { of, plan, id: existing }: CommandTo<'_>,
+    CommandTo { of, decide, id: existing }: CommandTo<'_>,
 ) -> Result<Response, CommandError> {
     if let Some(stored) = request.earlier_reply(&admin.log).await? {
         return replay(admin, &request.caller, of, &stored).await;
@@ -112,17 +112,18 @@ async fn execute_once(
         // Its owners are older than it is: with tables that are older, they would be missing.
         wait_until_current(admin, stored.position()).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
-        let mut planned = plan(&cx, stored, request.fields(), &request.resource).await?;
+        let input = CommandInput { cx: &cx, stored, fields: request.fields(), noted: &request.resource };
+        let mut decided = decide(input).await?;
         let status = if existing.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-        let before = planned.stored.position();
+        let before = decided.stored.position();
         // A secret is shown once and personal data can be erased, so neither is stored with the reply.
         let mut body = json!({ "id": id, BEFORE: before });
-        if !planned.extra_fields.is_empty() {
-            body[EXTRA_FIELDS] = planned.extra_fields.clone().into();
+        if !decided.extra_fields.is_empty() {
+            body[EXTRA_FIELDS] = decided.extra_fields.clone().into();
         }
         let idempotency = request.idempotency_key.clone().map(|key| key.with_reply(status, body.to_string()));
         let basis = cx.basis();
-        let written = write(&cx, request, std::slice::from_mut(&mut planned), basis, idempotency).await;
+        let written = write(&cx, request, std::slice::from_mut(&mut decided), basis, idempotency).await;
         // Others may seal secrets now.
         drop(cx);
         match written.map_err(|refused| CommandError::of_append(kind, refused.error))? {
@@ -133,7 +134,7 @@ async fn execute_once(
                 continue;
             }
         }
-        let PlannedCommand { stored, secret, extra_fields, .. } = planned;
+        let DecidedCommand { stored, secret, extra_fields, .. } = decided;
         let position = stored.position();
         wait_until_in_force(admin, position).await?;
         let body = changed_body(admin, of, stored, Some(before)).await.map_err(|error| match error {
@@ -156,7 +157,7 @@ async fn execute_once(
 pub async fn write(
     cx: &AdminContext<'_>,
     request: &AdminRequest,
-    commands: &mut [PlannedCommand],
+    commands: &mut [DecidedCommand],
     mut basis: Basis,
     idempotency: Option<Idempotency>,
 ) -> Result<Written, AppendAllError> {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::AdminState;
 use super::admin_context::AdminContext;
-use super::administered::{Administered, CommandPlan, ConsecutiveEvents};
+use super::administered::{Administered, CommandPlan, ConsecutiveEvents, PlanResult};
 use super::declaration::Declaration;
 use super::fields::{FieldResult, Fields};
 use super::lifecycle::{Command, Rules, StateOf};
@@ -28,12 +28,21 @@ use crate::admin::error::CommandError;
 pub type GivenFields = FieldResult<Fields>;
 /// A future behind a pointer, whichever kind it is of.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, CommandError>> + Send + 'a>>;
-pub type Planning<'a> = Pending<'a, PlannedCommand>;
-/// Plans and decides a command to the resource of a stream.
-pub type Planner = for<'a> fn(&'a AdminContext<'a>, StoredStream, GivenFields, &'a NotedResource) -> Planning<'a>;
+pub type Deciding<'a> = Pending<'a, DecidedCommand>;
+/// Plans and decides a command.
+pub type Decider = for<'a> fn(CommandInput<'a>) -> Deciding<'a>;
+
+/// The input of a command to the resource of a stream.
+pub struct CommandInput<'a> {
+    pub cx: &'a AdminContext<'a>,
+    pub stored: StoredStream,
+    pub fields: GivenFields,
+    /// Learns of the resource if the caller can see it.
+    pub noted: &'a NotedResource,
+}
 
 /// A command that was decided, with everything that is recorded or replied along with it. See [`CommandPlan`].
-pub struct PlannedCommand {
+pub struct DecidedCommand {
     pub stored: StoredStream,
     /// Empty if it changes nothing.
     pub events: Vec<Event>,
@@ -57,9 +66,9 @@ pub struct ResourceKind {
     /// The path of the collection.
     pub path: &'static str,
     pub declared: &'static LazyLock<Declaration>,
-    pub create: Planner,
-    pub change: Planner,
-    pub end: Planner,
+    pub create: Decider,
+    pub change: Decider,
+    pub end: Decider,
     pub new_id: fn(&IdMaker) -> String,
     /// An id in its usual form; `None` for what is none.
     pub id_of: fn(&str) -> Option<String>,
@@ -92,9 +101,9 @@ impl ResourceKind {
             kind: R::KIND,
             path: R::PATH,
             declared: R::DECLARATION,
-            create: create::<R>,
-            change: change::<R>,
-            end: end::<R>,
+            create: |input| Box::pin(created::<R>(input)),
+            change: |input| Box::pin(decided_on(input, plan_change::<R>)),
+            end: |input| Box::pin(decided_on(input, plan_end::<R>)),
             new_id: |ids| ids.make::<R::Id>().to_string(),
             id_of: |text| Some(text.parse::<R::Id>().ok()?.to_string()),
             check: |cx, stored| reached::<R>(cx, stored, &NotedResource::default()).map(drop),
@@ -104,59 +113,46 @@ impl ResourceKind {
     }
 }
 
-fn create<'a, R: Administered>(
-    cx: &'a AdminContext<'a>,
-    stored: StoredStream,
-    fields: GivenFields,
-    _: &'a NotedResource,
-) -> Planning<'a> {
-    Box::pin(async move {
-        let members = &R::DECLARATION.members;
-        let fields = fields?.refuse_unknown(&members.names())?;
-        R::may_create(cx)?;
-        let no_id = || CommandError::Defect(format!("{} is no id", stored.stream.id));
-        let id: R::Id = stored.stream.id.parse().map_err(|_| no_id())?;
-        let plan = R::create(cx, id, members.read_creation(fields)?).await?;
-        decided(Loaded::of(stored)?, plan).await
-    })
+async fn created<R: Administered>(input: CommandInput<'_>) -> Result<DecidedCommand, CommandError> {
+    let CommandInput { cx, stored, fields, noted: _ } = input;
+    let members = &R::DECLARATION.members;
+    let fields = fields?.refuse_unknown(&members.names())?;
+    R::may_create(cx)?;
+    let no_id = || CommandError::Defect(format!("{} is no id", stored.stream.id));
+    let id: R::Id = stored.stream.id.parse().map_err(|_| no_id())?;
+    let plan = R::create(cx, id, members.read_creation(fields)?).await?;
+    decided(Loaded::of(stored)?, plan).await
 }
 
-fn change<'a, R: Administered>(
-    cx: &'a AdminContext<'a>,
-    stored: StoredStream,
-    fields: GivenFields,
-    noted: &'a NotedResource,
-) -> Planning<'a> {
-    Box::pin(async move {
-        let loaded = reached::<R>(cx, stored, noted)?;
-        let state = loaded.state()?;
-        cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
-        let plan = R::change(cx, state, R::DECLARATION.members.read_change(fields?)?).await?;
-        decided(loaded, plan).await
-    })
+async fn plan_change<R: Administered>(cx: &AdminContext<'_>, state: &R::State, fields: GivenFields) -> PlanResult<R> {
+    cx.require_live_owners(R::KIND, &R::chain(state, &cx.tables))?;
+    R::change(cx, state, R::DECLARATION.members.read_change(fields?)?).await
 }
 
-fn end<'a, R: Administered>(
-    cx: &'a AdminContext<'a>,
-    stored: StoredStream,
-    fields: GivenFields,
-    noted: &'a NotedResource,
-) -> Planning<'a> {
-    Box::pin(async move {
-        let loaded = reached::<R>(cx, stored, noted)?;
-        let (state, fields) = (loaded.state()?, fields?);
-        R::may_end(cx)?;
-        fields.finish()?;
-        if let Some(tenant) = R::held(cx, state) {
-            return Err(CommandError::LegalHold { tenant });
-        }
-        let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(cx, state));
-        decided(loaded, CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan }).await
-    })
+async fn plan_end<R: Administered>(cx: &AdminContext<'_>, state: &R::State, fields: GivenFields) -> PlanResult<R> {
+    let fields = fields?;
+    R::may_end(cx)?;
+    fields.finish()?;
+    if let Some(tenant) = R::held(cx, state) {
+        return Err(CommandError::LegalHold { tenant });
+    }
+    let plan = CommandPlan::of(Command::End, state, cx).with_side(R::side_rows_at_end(cx, state));
+    Ok(CommandPlan { extra_fields: R::extra_fields_at_end(), ..plan })
+}
+
+/// Plans and decides a command to a resource that the caller can see and manage.
+pub async fn decided_on<R: Administered>(
+    input: CommandInput<'_>,
+    plan: impl AsyncFnOnce(&AdminContext<'_>, &R::State, GivenFields) -> PlanResult<R>,
+) -> Result<DecidedCommand, CommandError> {
+    let CommandInput { cx, stored, fields, noted } = input;
+    let loaded = reached::<R>(cx, stored, noted)?;
+    let plan = plan(cx, loaded.state()?, fields).await?;
+    decided(loaded, plan).await
 }
 
 /// The resource of a stream, which the caller can see and manage.
-pub fn reached<R: Administered>(
+fn reached<R: Administered>(
     cx: &AdminContext<'_>,
     stored: StoredStream,
     noted: &NotedResource,
@@ -170,10 +166,10 @@ pub fn reached<R: Administered>(
     Ok(loaded)
 }
 
-pub async fn decided<R: Rules>(mut loaded: Loaded<R>, plan: CommandPlan<R>) -> Result<PlannedCommand, CommandError> {
+async fn decided<R: Rules>(mut loaded: Loaded<R>, plan: CommandPlan<R>) -> Result<DecidedCommand, CommandError> {
     let CommandPlan { command, chain, side, based_on, secret, extra_fields } = plan;
     let events = loaded.handle(command).await?;
-    Ok(PlannedCommand { stored: loaded.stored, events, chain, side, based_on, secret, extra_fields })
+    Ok(DecidedCommand { stored: loaded.stored, events, chain, side, based_on, secret, extra_fields })
 }
 
 fn shown<R: Administered>(stored: StoredStream) -> Result<Shown, CommandError> {

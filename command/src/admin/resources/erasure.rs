@@ -18,10 +18,8 @@ use crate::admin::administered::{Administered, CommandPlan, PlanResult};
 use crate::admin::error::CommandError;
 use crate::admin::execution::{CommandTo, execute};
 use crate::admin::lifecycle::Command;
-use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
-use crate::admin::resource_kind::{GivenFields, Planning, USERS, decided, reached};
-use crate::admin::store::StoredStream;
+use crate::admin::resource_kind::{GivenFields, USERS, decided_on};
 use crate::admin::{AdminState, described};
 
 pub fn described_erasure() -> Operation {
@@ -41,20 +39,7 @@ pub async fn erase(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute(&admin, &request, CommandTo::existing(&USERS, planned_erasure, &id)).await
-}
-
-fn planned_erasure<'a>(
-    cx: &'a AdminContext<'a>,
-    stored: StoredStream,
-    fields: GivenFields,
-    noted: &'a NotedResource,
-) -> Planning<'a> {
-    Box::pin(async move {
-        let loaded = reached::<User>(cx, stored, noted)?;
-        let plan = plan_erasure(cx, loaded.state()?, fields).await?;
-        decided(loaded, plan).await
-    })
+    execute(&admin, &request, CommandTo::existing(&USERS, |input| Box::pin(decided_on(input, plan_erasure)), &id)).await
 }
 
 /// Plans it for a user that has ended, whose keys change nothing any more: nothing of it is recorded after what is erased was read.

@@ -22,10 +22,8 @@ use crate::admin::AdminState;
 use crate::admin::described;
 use crate::admin::execution::{CommandTo, execute};
 use crate::admin::lifecycle::StateOf;
-use crate::admin::rejected::NotedResource;
 use crate::admin::request::AdminRequest;
-use crate::admin::resource_kind::{GivenFields, KEYS, Planning, decided, reached};
-use crate::admin::store::StoredStream;
+use crate::admin::resource_kind::{GivenFields, KEYS, decided_on};
 
 const PERMISSIONS_LEN_MAX: usize = 32;
 /// 30 days.
@@ -168,20 +166,7 @@ pub async fn rotate(
     Path(id): Path<String>,
     request: AdminRequest,
 ) -> Result<Response, CommandError> {
-    execute(&admin, &request, CommandTo::existing(&KEYS, planned_rotation, &id)).await
-}
-
-fn planned_rotation<'a>(
-    cx: &'a AdminContext<'a>,
-    stored: StoredStream,
-    fields: GivenFields,
-    noted: &'a NotedResource,
-) -> Planning<'a> {
-    Box::pin(async move {
-        let loaded = reached::<Key>(cx, stored, noted)?;
-        let plan = plan_rotation(cx, loaded.state()?, fields).await?;
-        decided(loaded, plan).await
-    })
+    execute(&admin, &request, CommandTo::existing(&KEYS, |input| Box::pin(decided_on(input, plan_rotation)), &id)).await
 }
 
 pub fn described_rotation() -> Operation {

@@ -150,6 +150,32 @@ async fn a_caller_without_the_right_to_one_of_the_changes_makes_none() {
     assert_eq!((refusal.details.get("change"), lab.events().await.len()), (Some(&json!(1)), before));
 }
 
+#[tokio::test]
+async fn changes_that_would_take_much_memory_together_are_refused() {
+    let lab = Lab::new().await;
+    let target = json!({ "provider_id": PROVIDER, "model": "echo" });
+    let prefix = "\u{1f4d2}".repeat(100_000);
+    let model = |number: usize| {
+        let name = format!("m{number}");
+        create("/models", json!({ "name": name, "system_prefix": prefix, "targets": [target.clone()] }))
+    };
+    let changes: Vec<Value> = [create_as(PROVIDER, "/providers", json!({ "name": "p", "kind": "simulator" }))]
+        .into_iter()
+        .chain((0..45).map(model))
+        .collect();
+    assert_eq!(refused(&lab, &changes).await, (None, ErrorCode::InvalidRequest));
+    let made = apply(&lab, &changes[..31]).await.must(200);
+    // What is there counts as much as what it becomes.
+    let ids = made["changes"].as_array().unwrap()[1..].iter().map(|change| change["id"].as_str().unwrap());
+    let labelled = |id| {
+        let path = format!("/v1/admin/models/{id}");
+        json!({ "method": "PATCH", "path": path, "body": { "labels": { "team": "a" } } })
+    };
+    let labels: Vec<Value> = ids.map(labelled).collect();
+    assert_eq!(refused(&lab, &labels).await, (None, ErrorCode::InvalidRequest));
+    apply(&lab, &labels[..15]).await.must(200);
+}
+
 /// More than one look-up of streams reads at a time.
 #[tokio::test]
 async fn many_changes_are_recorded_in_their_order_without_a_gap() {
