@@ -153,9 +153,9 @@ impl Balances {
         NanoUsdSum::from(budget.limit_usd) - self.amounts(window).used()
     }
 
-    /// The rest of the limit as an amount that can be held; `None` if more is used than the limit.
+    /// The rest of the limit as an amount; `None` if it is too large for one. No cap costs less than a negative rest.
     fn spendable(&self, binding: &Binding<'_>) -> Option<NanoUsd> {
-        self.left(binding).to_amount().filter(|left| !left.is_negative())
+        self.left(binding).to_amount()
     }
 
     fn has_room(&self, binding: &Binding<'_>, wanted: NanoUsd) -> bool {
