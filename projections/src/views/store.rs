@@ -55,15 +55,19 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 const CHECKPOINT_WAIT_MAX: Duration = Duration::from_millis(200);
 /// Batches between two looks at the length of the write-ahead log.
 const WAL_CHECK_BATCHES: u32 = 16;
-/// The writer's page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
-const CACHE_KIB: i64 = -16_384;
 
-/// SQLite's `journal_mode` and `synchronous` for a file.
-type Durability = (&'static str, &'static str);
+/// How SQLite writes a file.
+struct Writing {
+    journal_mode: &'static str,
+    synchronous: &'static str,
+    /// The page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
+    cache_size: i64,
+}
+
 /// With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages nothing.
-const IN_USE: Durability = ("wal", "normal");
+const IN_USE: Writing = Writing { journal_mode: "wal", synchronous: "normal", cache_size: -4096 };
 /// A file that is read only once complete, and is of no use after a crash: nothing has to be synced meanwhile.
-const SCRATCH: Durability = ("memory", "off");
+const SCRATCH: Writing = Writing { journal_mode: "memory", synchronous: "off", cache_size: -16_384 };
 
 /// The views' file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +191,7 @@ impl Store {
         let path = dir.join(VIEWS_FILE);
         // An unfinished rebuild may have left this file.
         delete(&dir.join(NEXT_FILE))?;
-        match reopen(&path, IN_USE, &projectors, belongs) {
+        match reopen(&path, &IN_USE, &projectors, belongs) {
             Ok(Some((connection, compatibility))) => {
                 return Ok(Self::new(dir, connection, stored_views(projectors, compatibility)));
             }
@@ -198,7 +202,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         let stored = all_current(projectors);
-        Ok(Self::new(dir, create(&path, IN_USE, &stored)?, stored))
+        Ok(Self::new(dir, create(&path, &IN_USE, &stored)?, stored))
     }
 
     fn new(dir: &Path, connection: Connection, stored: Vec<StoredView>) -> Self {
@@ -214,13 +218,13 @@ impl Store {
     /// Creates a file for views that are built in one go, in place of one of this name.
     pub(super) fn create_scratch(path: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Self, StoreError> {
         let stored = all_current(projectors);
-        Ok(Self::new(folder_of(path), create(path, SCRATCH, &stored)?, stored))
+        Ok(Self::new(folder_of(path), create(path, &SCRATCH, &stored)?, stored))
     }
 
     /// Opens a copy of a file that [`Store::create_scratch`] began, to go on with it. `None` if this version cannot go on with all of
     /// its views.
     pub(super) fn open_scratch(path: &Path, projectors: Vec<Box<dyn Projector>>) -> Result<Option<Self>, StoreError> {
-        let Some((connection, compatibility)) = reopen(path, SCRATCH, &projectors, |_| Ok(true))? else {
+        let Some((connection, compatibility)) = reopen(path, &SCRATCH, &projectors, |_| Ok(true))? else {
             return Ok(None);
         };
         let is_current = compatibility.iter().all(|of_view| *of_view == Compatibility::Current);
@@ -232,7 +236,7 @@ impl Store {
         // A placeholder: the old connection has to be closed before its file is deleted.
         self.connection = Connection::open_in_memory()?;
         self.stored.iter_mut().for_each(|stored| stored.compatibility = Compatibility::Current);
-        self.connection = create(&self.dir.join(VIEWS_FILE), IN_USE, &self.stored)?;
+        self.connection = create(&self.dir.join(VIEWS_FILE), &IN_USE, &self.stored)?;
         self.resume_tracking()
     }
 
@@ -457,14 +461,14 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
 /// say how far views are.
 fn reopen(
     path: &Path,
-    durability: Durability,
+    writing: &Writing,
     projectors: &[Box<dyn Projector>],
     belongs: impl Fn(&Checkpoint) -> Result<bool, LogError>,
 ) -> Result<Option<(Connection, Vec<Compatibility>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
-    let mut connection = connect(path, durability)?;
+    let mut connection = connect(path, writing)?;
     let existing = objects(&connection)?;
     if !objects_of([SCHEMA])?.is_subset(&existing) {
         tracing::warn!("another version wrote the views' file: recreating it");
@@ -497,9 +501,9 @@ fn reopen(
     Ok(Some((connection, compatibility)))
 }
 
-fn create(path: &Path, durability: Durability, stored: &[StoredView]) -> Result<Connection, StoreError> {
+fn create(path: &Path, writing: &Writing, stored: &[StoredView]) -> Result<Connection, StoreError> {
     delete(path)?;
-    let mut connection = connect(path, durability)?;
+    let mut connection = connect(path, writing)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
     for StoredView { projector, .. } in stored {
@@ -564,15 +568,15 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn connect(path: &Path, (journal_mode, synchronous): Durability) -> Result<Connection, rusqlite::Error> {
+fn connect(path: &Path, writing: &Writing) -> Result<Connection, rusqlite::Error> {
     private::prepare_database(path);
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     exact::register(&connection)?;
-    connection.pragma_update(None, "journal_mode", journal_mode)?;
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "journal_mode", writing.journal_mode)?;
+    connection.pragma_update(None, "synchronous", writing.synchronous)?;
+    connection.pragma_update(None, "cache_size", writing.cache_size)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     Ok(connection)
