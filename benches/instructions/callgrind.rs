@@ -92,6 +92,8 @@ impl Callgrind {
     }
 
     /// The instructions since [`Self::begin`].
+    ///
+    /// Errors: no thread can be told to be the request path.
     pub fn end(&mut self) -> io::Result<Instructions> {
         self.control(&["-d"])?;
         self.control(&["-i", "off"])?;
@@ -104,6 +106,9 @@ impl Callgrind {
                 let (room, count) = read_thread(&path)?;
                 counted.0[room as usize] += count;
             }
+        }
+        if counted.of(Room::RequestPath) == 0 {
+            return Err(io::Error::other("the binary has no names of functions: see the documentation of this benchmark"));
         }
         Ok(counted)
     }

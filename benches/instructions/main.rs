@@ -4,8 +4,11 @@
 //! `cargo bench --bench instructions` starts the binary under valgrind (Debian's package), sets it up as `overhead` does and
 //! counts each load twice, and up to five times while it is above its budget: the lowest count of each room stands. The sum of
 //! request path and writer is compared with `[instructions]` of `benches/budgets.toml`: 3 % above fails, and for 3 % below the line to
-//! put there is printed. The sum of views and other fails above twice its budget. The budgets are those of the profile `release`;
-//! of `cargo bench --profile dist` only the table is of interest.
+//! put there is printed. The sum of views and other fails above twice its budget. The budgets are those of the profile `release`.
+//!
+//! Threads are told apart by the names of functions, which a release has not. `.ci/budgets record` keeps them; by hand, build with
+//! `cargo rustc --release --bin ledgerway -- -C strip=debuginfo` (or `--profile dist`), copy the file, and name the copy in
+//! `BENCH_BINARY`.
 //!
 //! | variable | default | |
 //! |---|---|---|
