@@ -172,3 +172,25 @@ async fn without_owners_of_its_own_everything_is_the_default_ones() {
     assert_eq!(items(&operator.clone().with("x-tenant-id", "acme"), "/v1/budgets").await.len(), 1);
     operator.clone().with("x-tenant-id", "nobody").get("/v1/budgets").await.must_be(403, "FORBIDDEN");
 }
+
+/// Holds: http.tenant-header, http.tenant-choice
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slug_of_several_tenants_selects_one_only_with_its_partner() {
+    let gateway = Gateway::start();
+    let operator = gateway.operator();
+    let mut tenants = Vec::new();
+    for slug in ["north", "south"] {
+        let partner = made(operator, "/partners", json!({ "name": slug, "slug": slug })).await;
+        let tenant = json!({ "name": "a", "slug": "acme", "partner_id": partner });
+        tenants.push((slug, partner, made(operator, "/tenants", tenant).await));
+    }
+    let chosen = |named: &str| operator.clone().with("x-tenant-id", named);
+    chosen("acme").get("/v1/me").await.must_be(403, "FORBIDDEN");
+    for (slug, partner, tenant) in &tenants {
+        for named in [tenant.clone(), format!("{slug}/acme"), format!("{partner}/acme")] {
+            let me = chosen(&named).get("/v1/me").await.must(200).json();
+            assert_eq!(me["tenant"]["id"], json!(tenant), "{named}");
+        }
+    }
+    chosen("east/acme").get("/v1/me").await.must_be(403, "FORBIDDEN");
+}
