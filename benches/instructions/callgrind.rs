@@ -108,7 +108,9 @@ impl Callgrind {
             }
         }
         if counted.of(Room::RequestPath) == 0 {
-            return Err(io::Error::other("the binary has no names of functions: see the documentation of this benchmark"));
+            return Err(io::Error::other(
+                "the binary has no names of functions: see the documentation of this benchmark",
+            ));
         }
         Ok(counted)
     }
