@@ -93,7 +93,7 @@ impl Callgrind {
 
     /// The instructions since [`Self::begin`].
     ///
-    /// Errors: no thread can be told to be the request path.
+    /// Errors: a room has none, so that its threads were counted elsewhere; callgrind cannot be told to write, or its dumps not be read.
     pub fn end(&mut self) -> io::Result<Instructions> {
         self.control(&["-d"])?;
         self.control(&["-i", "off"])?;
@@ -107,10 +107,11 @@ impl Callgrind {
                 counted.0[room as usize] += count;
             }
         }
-        if counted.of(Room::RequestPath) == 0 {
-            return Err(io::Error::other(
-                "the binary has no names of functions: see the documentation of this benchmark",
-            ));
+        if let Some((mark, room)) = MARKS.iter().find(|(_, room)| counted.of(*room) == 0) {
+            return Err(io::Error::other(format!(
+                "no thread of {room:?} was found by the name {mark}: if BENCH_BINARY names no binary that has the names of functions, \
+                 build one (docs/benchmarks.md#instructions)"
+            )));
         }
         Ok(counted)
     }

@@ -1,19 +1,18 @@
 //! The instructions in user space that a request costs, counted by callgrind. Work beside it on the machine does not change those of the
 //! request path; it may double those of the views, which go by the sizes of batches.
 //!
-//! `cargo bench --bench instructions` starts the binary under valgrind (Debian's package), sets it up as `overhead` does and
+//! It starts the binary under valgrind (Debian's package), sets it up as `overhead` does and
 //! counts each load twice, and up to five times while it is above its budget: the lowest count of each room stands. The sum of
 //! request path and writer is compared with `[instructions]` of `benches/budgets.toml`: 3 % above fails, and for 3 % below the line to
 //! put there is printed. The sum of views and other fails above twice its budget. The budgets are those of the profile `release`.
 //!
-//! Threads are told apart by the names of functions, which a release has not. `.ci/budgets record` keeps them; by hand, build with
-//! `cargo rustc --release --bin ledgerway -- -C strip=debuginfo` (or `--profile dist`), copy the file, and name the copy in
-//! `BENCH_BINARY`.
+//! Threads are told apart by the names of functions, which releases do not have: `.ci/budgets` builds one with names and counts, and
+//! `docs/benchmarks.md#instructions` says how to do it by hand.
 //!
 //! | variable | default | |
 //! |---|---|---|
 //! | `INSTRUCTIONS_REQUESTS` | 640 | requests that are counted for each load |
-//! | `BENCH_BINARY` | the one built with this | the gateway to measure |
+//! | `BENCH_BINARY` | the one built with this, which has no names | the gateway to measure |
 //! | `INSTRUCTIONS_KEEP` | | a folder for the dumps, which `callgrind_annotate` reads: number 1 is of the first load |
 
 mod budget;

@@ -153,7 +153,8 @@ impl Balances {
         NanoUsdSum::from(budget.limit_usd) - self.amounts(window).used()
     }
 
-    /// The rest of the limit as an amount; `None` if it is too large for one. No cap costs less than a negative rest.
+    /// The rest of the limit as an amount; `None` if so much more is used than the limit that it is none. A negative rest affords no
+    /// cap, since no cost is negative.
     fn spendable(&self, binding: &Binding<'_>) -> Option<NanoUsd> {
         self.left(binding).to_amount()
     }

@@ -57,17 +57,18 @@ const CHECKPOINT_WAIT_MAX: Duration = Duration::from_millis(200);
 const WAL_CHECK_BATCHES: u32 = 16;
 
 /// How SQLite writes a file.
-struct Writing {
+struct ConnectionSettings {
     journal_mode: &'static str,
     synchronous: &'static str,
-    /// The page cache, as SQLite counts: negative is KiB. The changes of a transaction fit, so pages are written once.
-    cache_size: i64,
+    /// The page cache. A transaction that changes more pages than fit writes some of them twice.
+    cache_kib: i64,
 }
 
 /// With `NORMAL` a power failure may lose the last transactions, which the log gives back, but damages nothing.
-const IN_USE: Writing = Writing { journal_mode: "wal", synchronous: "normal", cache_size: -4096 };
+const IN_USE: ConnectionSettings = ConnectionSettings { journal_mode: "wal", synchronous: "normal", cache_kib: 4096 };
 /// A file that is read only once complete, and is of no use after a crash: nothing has to be synced meanwhile.
-const SCRATCH: Writing = Writing { journal_mode: "memory", synchronous: "off", cache_size: -16_384 };
+const SCRATCH: ConnectionSettings =
+    ConnectionSettings { journal_mode: "memory", synchronous: "off", cache_kib: 16_384 };
 
 /// The views' file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -461,14 +462,14 @@ pub fn read_checkpoint(connection: &Connection, view: View) -> Result<Option<Che
 /// say how far views are.
 fn reopen(
     path: &Path,
-    writing: &Writing,
+    settings: &ConnectionSettings,
     projectors: &[Box<dyn Projector>],
     belongs: impl Fn(&Checkpoint) -> Result<bool, LogError>,
 ) -> Result<Option<(Connection, Vec<Compatibility>)>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
-    let mut connection = connect(path, writing)?;
+    let mut connection = connect(path, settings)?;
     let existing = objects(&connection)?;
     if !objects_of([SCHEMA])?.is_subset(&existing) {
         tracing::warn!("another version wrote the views' file: recreating it");
@@ -501,9 +502,9 @@ fn reopen(
     Ok(Some((connection, compatibility)))
 }
 
-fn create(path: &Path, writing: &Writing, stored: &[StoredView]) -> Result<Connection, StoreError> {
+fn create(path: &Path, settings: &ConnectionSettings, stored: &[StoredView]) -> Result<Connection, StoreError> {
     delete(path)?;
-    let mut connection = connect(path, writing)?;
+    let mut connection = connect(path, settings)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
     for StoredView { projector, .. } in stored {
@@ -568,15 +569,15 @@ pub(super) fn delete(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn connect(path: &Path, writing: &Writing) -> Result<Connection, rusqlite::Error> {
+fn connect(path: &Path, settings: &ConnectionSettings) -> Result<Connection, rusqlite::Error> {
     private::prepare_database(path);
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     exact::register(&connection)?;
-    connection.pragma_update(None, "journal_mode", writing.journal_mode)?;
-    connection.pragma_update(None, "synchronous", writing.synchronous)?;
-    connection.pragma_update(None, "cache_size", writing.cache_size)?;
+    connection.pragma_update(None, "journal_mode", settings.journal_mode)?;
+    connection.pragma_update(None, "synchronous", settings.synchronous)?;
+    connection.pragma_update(None, "cache_size", -settings.cache_kib)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     Ok(connection)
