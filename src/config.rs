@@ -31,11 +31,12 @@ use access_log::AccessLogSettings;
 use audit_export::SiemFormat;
 use budget_alerts::Webhook;
 use cli::arguments::ServeArgs;
-use cli::settings::{Flags, ServeMode, WrongConfig, boolean, database, node_key, setting};
+use cli::settings::{Flags, ServeMode, WrongConfig, boolean, content_store, database, node_key, setting};
 use command::body::memory::BodyBounds;
 use command::environment::NamedProviders;
 use command::inference::{BreakerSettings, RetrySettings};
 use command::trace::TraceTarget;
+use events::fraction::Fraction;
 use events::ledger::UnknownUsage;
 use events_log::DatabaseAddress;
 use object_storage::ObjectStoreAddress;
@@ -52,7 +53,9 @@ pub use nats::NatsSettings;
 use providers::providers;
 pub use publishing::Publishing;
 pub use served_tenants::ServedNames;
-use values::{boolean_or_on, cors, data, listen, memory, requests_per_hour, seconds, trusted_proxies, whole, word};
+use values::{
+    boolean_or_on, cors, data, listen, memory, requests_per_hour, seconds, share, trusted_proxies, whole, word,
+};
 
 const HOLD_TTL_SECONDS_MAX: u64 = 86_400;
 const DRAIN_SECONDS_MAX: u64 = 3_600;
@@ -118,6 +121,8 @@ pub struct Config {
     /// The tenants that this node serves.
     pub serves_tenants: ServedNames,
     pub hold_ttl: Duration,
+    /// The part of a budget shared with others that one key, or one tenant, may hold.
+    pub hold_share: Fraction,
     pub unknown_usage: UnknownUsage,
     pub drain_timeout: Duration,
     /// How long the gateway keeps serving after the shutdown signal while not ready.
@@ -174,7 +179,7 @@ impl Config {
         // Only what has views can copy them. Beside a ledger in the data folder, analysts read the views themselves.
         let analytics = views && flags.check(ANALYTICS, boolean_or_on(&args.analytics))? && database.is_some();
         let archives = archiving.as_ref().is_some_and(|archiving| archiving.limits.is_some());
-        let content = object_store::content_store(&variable)?;
+        let content = content_store(&variable)?;
         let alerts = alerting::read(&variable)?;
         let audit_stream = audit_streaming::read(args, flags)?;
         let audit_format = audit_streaming::format(args, flags)?;
@@ -213,7 +218,7 @@ impl Config {
             archiving,
             publishing,
             content,
-            record_reads: flags.check(RECORD_READS, boolean(&args.record_reads))?,
+            record_reads: flags.check(RECORD_READS, boolean_or_on(&args.record_reads))?,
             access_log: access_logging::read(args, flags, &data)?,
             applied_files: applied_files::read(&given, mode)?,
             data,
@@ -235,6 +240,7 @@ impl Config {
             snapshots: snapshotting::read(args, flags)?.filter(|_| views),
             serves_tenants: flags.check(SERVES_TENANTS, ServedNames::parse(&args.serves_tenants))?,
             hold_ttl: flags.check(HOLD_TTL_SECONDS, seconds(&args.hold_ttl_seconds, 1..=HOLD_TTL_SECONDS_MAX))?,
+            hold_share: flags.check(HOLD_SHARE, share(&args.hold_share))?,
             unknown_usage: flags
                 .check(UNKNOWN_USAGE, word(&args.unknown_usage, UnknownUsage::parse, UnknownUsage::words()))?,
             drain_timeout: flags
@@ -330,6 +336,10 @@ mod tests {
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_GRPC_LISTEN");
         let wrong = ServeArgs { hold_ttl_seconds: "0".to_owned(), ..args() };
         assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_HOLD_TTL_SECONDS");
+        for wrong in ["", "0", "1.1", "-0.5", "50%", ".5", "0.0000000001"] {
+            let wrong = ServeArgs { hold_share: wrong.to_owned(), ..args() };
+            assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_HOLD_SHARE");
+        }
         for wrong in ["", "refund", "Release", "charge-hold"] {
             let wrong = ServeArgs { unknown_usage: wrong.to_owned(), ..args() };
             assert_eq!(refused(&wrong, "", "").name, "LEDGERWAY_UNKNOWN_USAGE");

@@ -1,6 +1,8 @@
 //! HTTP: the server, the door in front of every route, health and `/openapi.json`.
 
-mod connection_limit;
+mod by_address;
+mod connection_places;
+mod connection_requests;
 mod connection_threads;
 mod connection_watch;
 mod cors;
@@ -17,7 +19,7 @@ mod trusted_proxies;
 mod unknown_path;
 mod write_timeout;
 
-pub use connection_limit::{grpc_connections_of, raise_connection_limit};
+pub use connection_requests::ConnectionRequests;
 pub use connection_threads::ConnectionThreads;
 pub use cors::{Cors, CorsOrigins};
 pub use door::{Door, DoorParts};

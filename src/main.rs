@@ -2,7 +2,7 @@
 //! the routes, the server, start and shutdown. All commands that do not serve are in the crate `cli`.
 //!
 //! `serve` and `witness` are the commands that serve, and `server_process` is what they have in common: signals and the end.
-//! `http` has the door and the server, and `metrics` answers `/metrics`.
+//! `http` has the door and the server, `metrics` answers `/metrics`, and `open_files` divides the files that the process may open.
 
 mod config;
 mod guarded_body;
@@ -10,6 +10,7 @@ mod http;
 mod in_flight;
 mod logging;
 mod metrics;
+mod open_files;
 mod serve;
 mod server_process;
 mod witness;

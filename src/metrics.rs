@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use blocking_work::Pool;
 use command::body::memory::BodyMemory;
 use events::time::Clock;
 use events_log::role::{RoleReport, RoleState, RoleStatus};
@@ -83,6 +84,7 @@ impl Metrics {
         self.write_roles(&mut text);
         text.gauge("ledgerway_requests_in_flight", "Requests whose response has not ended", self.in_flight.count());
         self.write_bodies(&mut text);
+        write_blocking_work(&mut text);
         text.gauge(
             "ledgerway_provider_keys_set_aside",
             "API keys that their providers do not accept, of shared providers with several keys",
@@ -196,6 +198,21 @@ impl Metrics {
             position(report).map(|position| head.saturating_sub(position))
         });
     }
+}
+
+fn write_blocking_work(text: &mut TextWriter<'_>) {
+    let mut family = |name: &str, kind: MetricKind, help: &str, value: &dyn Fn(&Pool) -> u64| {
+        text.family(name, kind, help);
+        for pool in blocking_work::POOLS {
+            text.sample(name, &[MetricLabel { name: "pool", value: pool.name }], value(pool));
+        }
+    };
+    let running = "Pieces of work that run on a thread of their own";
+    family("ledgerway_blocking_work_running", MetricKind::Gauge, running, &|pool| pool.running() as u64);
+    let waiting = "Pieces of work that wait for their turn";
+    family("ledgerway_blocking_work_waiting", MetricKind::Gauge, waiting, &|pool| pool.waiting() as u64);
+    let late = "Pieces of work whose turn did not come in time";
+    family("ledgerway_blocking_work_late_total", MetricKind::Counter, late, &|pool| pool.late());
 }
 
 fn write_commits(text: &mut TextWriter<'_>, figures: &BatchFigures) {

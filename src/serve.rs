@@ -17,6 +17,7 @@ mod shutdown;
 mod vault;
 mod welcome;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,20 +36,19 @@ use events::time::{Clock, SystemClock};
 use events_log::lock;
 use secrets::operator_key;
 use secrets::wrong_key::WrongNodeKey;
+use transparency::Repairer;
 
 use crate::config::{Config, ListenAddress, log_filter};
-use crate::http::{ConnectionThreads, Server, grpc_connections_of, metrics_alone, raise_connection_limit};
+use crate::http::{ConnectionThreads, Server, metrics_alone};
 use crate::in_flight::InFlight;
+use crate::open_files::{FilePlan, grpc_connections_of, metrics_connections_of};
 use crate::server_process::{Signals, block_on_server};
 use crate::{logging, metrics};
 use applied_files::FilesApplier;
 use engines::{check_data_folder, metrics_of, start_engines};
-use opened_door::{OpenedDoor, RunningCalls, open_door};
+use opened_door::{DoorDependencies, OpenedDoor, RunningCalls, open_door};
 use shutdown::{Running, shut_down};
 use welcome::Welcome;
-
-/// The most connections to the separate address for metrics.
-const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Why the gateway did not start or stop cleanly; one sentence.
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -65,6 +65,10 @@ pub fn run(args: &ServeArgs, flags: &Flags, runtime: CommandRuntime) -> Result<(
         if is_wrongly_configured { Failure::not_begun(error) } else { Failure::failed(error) }
     })?;
     if got_second_signal { Err(Failure::Printed) } else { Ok(()) }
+}
+
+fn no_threads(error: io::Error) -> ServeError {
+    format!("cannot start the threads that serve connections: {error}").into()
 }
 
 /// Returns whether a second signal cut the shutdown short.
@@ -84,14 +88,16 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         None => None,
     };
     let address = server.address()?;
+    let file_plan = FilePlan::make();
     let mut archive = archived::open(&config).await?;
     let published = published::open(&config).await?;
     // It may wait for Redis, and for other nodes.
     let mut engines = tokio::select! {
-        engines = start_engines(&config, roles::configured(&config), &clock, &ids) => engines?,
+        engines = start_engines(&config, roles::configured(&config), &clock, &ids, file_plan.upstreams) => engines?,
         () = signals.next() => return Ok(false),
     };
     engines.published = published;
+    file_plan.log_if_limited();
     if let Some(archive) = &mut archive {
         archive.compare_opened(&engines.log).await?;
     }
@@ -101,9 +107,18 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let (tracer, exporting) = config.traces.take().map(start).transpose()?.unzip();
     let (abandoned, copies) = (AbandonedCalls::default(), Copies::default());
     let content = content::open(&config, &engines.registry, &ids).await?;
-    let running = RunningCalls { in_flight: &in_flight, abandoned: &abandoned, copies: &copies };
-    let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports } =
-        open_door(&config, &engines, &clock, &ids, running, tracer, content.as_ref()).await?;
+    let mut connection_threads = ConnectionThreads::start().map_err(no_threads)?;
+    let commands = connection_threads.start_for_commands().map_err(no_threads)?;
+    let dependencies = DoorDependencies {
+        clock: &clock,
+        ids: &ids,
+        running: RunningCalls { in_flight: &in_flight, abandoned: &abandoned, copies: &copies },
+        commands: &commands,
+        tracer,
+        content: content.as_ref(),
+    };
+    let OpenedDoor { door, grpc, vault, access_tokens, provider_keys, breakers, imports, repairer } =
+        open_door(&config, &engines, dependencies).await?;
     let environment = Environment::new(
         EnvironmentParts {
             log: engines.log.clone(),
@@ -121,10 +136,12 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     {
         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
     }
-    let connection_threads = ConnectionThreads::start()
-        .map_err(|error| format!("cannot start the threads that serve connections: {error}"))?;
     let mut serving = tokio::task::JoinSet::new();
     let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
+    let pending_repairs = repairer.as_ref().map(Repairer::pending);
+    if let Some(repairer) = repairer {
+        serving.spawn(repairer.run());
+    }
     serving.spawn(opened_keys::follow(vault, engines.tables.clone()));
     serving.spawn(access_tokens.follow(engines.tables.clone()));
     serving.spawn(provider_keys.follow(engines.tables.clone()));
@@ -134,12 +151,14 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     let applier = files.map(|(files, hangup)| FilesApplier::new(files, hangup, &engines.log, failing));
     let opened = roles::Opened { archive, publisher, content: content.as_ref() };
     roles::start(&mut config, &engines, opened, &clock, &mut serving)?;
+    let mut connections_max = file_plan.clients;
     if let Some(server) = metrics_server {
+        let of_metrics = metrics_connections_of(connections_max);
+        connections_max -= of_metrics;
         tracing::info!(address = %server.address()?, "metrics are served on a separate address");
         let door = door.with_routes(metrics_alone(metrics::routes(metrics_of(&engines, &in_flight, &clock)))?);
-        serving.spawn(server.serve_at_most(METRICS_CONNECTIONS_MAX, door, connection_threads.runtimes()));
+        serving.spawn(server.serve_at_most(of_metrics, door, connection_threads.runtimes()));
     }
-    let mut connections_max = raise_connection_limit(connection_threads.runtimes().count());
     if let Some((server, door)) = grpc_server.zip(grpc) {
         let of_grpc = grpc_connections_of(connections_max);
         connections_max -= of_grpc;
@@ -163,6 +182,7 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         data: &config.data,
         serves_requests: config.mode.serves_requests(),
         database: config.database.as_ref(),
+        published: config.publishing.as_ref().map(|publishing| publishing.place(&config.data)),
         operator_key_file: operator_key_file(&config),
         dev: config.dev,
         has_models: tables.has_models(),
@@ -189,7 +209,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
         in_flight,
         abandoned,
         copies,
+        breakers,
         content,
+        pending_repairs,
         kept_imports,
         serving,
         connection_threads,

@@ -17,6 +17,14 @@ pub struct BuiltLedger {
     pub open_holds: u64,
 }
 
+/// How objects are treated that no manifest names and that no archiver has put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Strays {
+    Refused,
+    /// They do no harm to the ledger that is built.
+    Ignored,
+}
+
 /// No ledger was built.
 #[derive(Debug, thiserror::Error)]
 pub enum NotBuilt {
@@ -45,11 +53,11 @@ pub async fn check_files(archive: &Archive, task: &str) -> Result<Checked, NotBu
         progress.at(events.manifest().last, last.max(events.manifest().last));
     }
     progress.done();
-    must_be_there(archive, segments.finish().await?)
+    must_be_there(archive, segments.finish_strictly().await?)
 }
 
 /// Builds a ledger in a folder, which must be empty, and verifies it.
-pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<BuiltLedger, NotBuilt> {
+pub async fn build(archive: &Archive, folder: &Path, task: &str, strays: Strays) -> Result<BuiltLedger, NotBuilt> {
     let mut segments = Segments::all(archive).await?;
     let (mut progress, last) = (Progress::new(task, WithoutTerminal::Lines), segments.last_begins_with());
     let (mut import, mut names, mut objects) = (None, ClaimedNames::default(), Objects::default());
@@ -73,7 +81,11 @@ pub async fn build(archive: &Archive, folder: &Path, task: &str) -> Result<Built
         }
     }
     progress.done();
-    let checked = must_be_there(archive, segments.finish().await?)?;
+    let checked = match strays {
+        Strays::Refused => segments.finish_strictly().await?,
+        Strays::Ignored => segments.finish().await?,
+    };
+    let checked = must_be_there(archive, checked)?;
     let finished = import.map(|import| import.finish(names.into_side_rows())).transpose();
     finished.map_err(|error| NotBuilt::folder(folder, error))?;
     let file = folder.join(LEDGER_FILE);

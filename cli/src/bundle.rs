@@ -83,7 +83,7 @@ impl<'a> Published<'a> {
     fn read(ledger: &LedgerPlace, reader: &dyn Reader, runtime: &'a CommandRuntime) -> Result<Self, Failure> {
         let folder = ledger.file().and_then(Path::parent);
         let log = PublishedLog::new(Files::new(read_objects(&published_log_of(folder)?)?));
-        let newest = runtime.block_on(log.checkpoint()).map_err(Failure::not_begun)?;
+        let newest = runtime.block_on(log.unchecked_checkpoint()).map_err(Failure::not_begun)?;
         let newest = newest.ok_or_else(|| not_published(&log.place()))?;
         let keys = LogKeys::of(&recorded_log_keys(reader)?);
         let keys = keys.ok_or_else(|| Failure::NotBegun("this ledger has no key for checkpoints".to_owned()))?;
@@ -93,7 +93,7 @@ impl<'a> Published<'a> {
     }
 
     fn tile(&self, id: TileId) -> Result<Tile, String> {
-        let bytes = self.runtime.block_on(self.log.tile(id)).map_err(|error| error.to_string())?;
+        let bytes = self.runtime.block_on(self.log.tree(self.head).tile(id)).map_err(|error| error.to_string())?;
         let bytes = bytes.ok_or_else(|| format!("{id} is missing in {}", self.log.place()))?;
         Tile::parse(id, &bytes).map_err(|error| format!("a tile in {} is damaged: {error}", self.log.place()))
     }

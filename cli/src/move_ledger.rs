@@ -151,7 +151,7 @@ fn check_source(from: &Path, ledger: &Path) -> Result<(), Failure> {
     let checked = check_ledger(&LedgerPlace::File(ledger.to_owned()), "verifying");
     let why = match checked {
         Ok(_) => return Ok(()),
-        Err(Fault::Broken { position, reason, .. }) => {
+        Err(Fault::Broken { position, reason, .. } | Fault::Damaged { position, reason, .. }) => {
             let (dir, why) = (from.display(), format!("position {position}: {reason}"));
             format!("the ledger in {dir} is not sound: {why}; `ledgerway verify --data {dir}` says what to do")
         }
@@ -166,7 +166,9 @@ fn check_copy(from: &Path, database: DatabaseAddress, copied: u64) -> Result<(),
     let why = match check_ledger(&copy, "verifying the copy") {
         Ok(sound) if sound.events >= copied => return Ok(()),
         Ok(sound) => format!("{} of {copied} events are there", sound.events),
-        Err(Fault::Broken { position, reason, .. }) => format!("position {position}: {reason}"),
+        Err(Fault::Broken { position, reason, .. } | Fault::Damaged { position, reason, .. }) => {
+            format!("position {position}: {reason}")
+        }
         Err(Fault::Unreadable(why)) => {
             let why = format!("the copy is in {copy}, but could not be verified ({why}): run this again, {HELP}");
             return Err(Failure::Failed(why));

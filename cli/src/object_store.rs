@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use archive::Archive;
-use object_storage::{ObjectStoreAddress, Objects};
+use object_storage::{ObjectStoreAddress, Objects, OpenError};
 
 use super::{Failure, variable};
-use crate::settings::setting::{DATA, OBJECT_STORE_URL};
-use crate::settings::{OBJECTS_FOLDER, object_store};
+use crate::settings::setting::{CONTENT_URL, DATA, OBJECT_STORE_URL};
+use crate::settings::{OBJECTS_FOLDER, content_store, object_store};
 
 /// The object store that an argument or the variable names, if one does. An argument without a value stands for the variable.
 pub fn named_object_store(argument: Option<&str>) -> Result<Option<ObjectStoreAddress>, Failure> {
@@ -33,8 +33,30 @@ pub fn named_archive(argument: Option<&str>) -> Result<Archive, Failure> {
             "there is no archive to read: give --archive {example}, or set {variable}"
         )));
     };
-    Archive::open_existing(&address, variable, &provider_client::tls_config().map_err(no_tls)?)
-        .map_err(Failure::not_begun)
+    Archive::open_existing(&address, variable, &provider_client::tls_config().map_err(no_tls)?).map_err(not_opened)
+}
+
+/// The store of sealed content that `--content` names, for reading. The argument without a value stands for the variable.
+///
+/// Errors: neither names one.
+pub fn named_content_store(argument: &str) -> Result<Objects, Failure> {
+    let address = match argument {
+        "" => content_store(variable)?,
+        // The address may have an access key in it: it is not repeated.
+        url => Some(url.parse::<ObjectStoreAddress>().map_err(|error| {
+            Failure::NotBegun(format!(
+                "--content is not the address of an object store: {error}. Give file:///FOLDER, with an absolute path, or \
+                 s3://BUCKET/PREFIX"
+            ))
+        })?),
+    };
+    let Some(address) = address else {
+        let (variable, example) = (CONTENT_URL.variable, CONTENT_URL.example);
+        return Err(Failure::NotBegun(format!(
+            "there is no content store to read: give --content {example}, or set {variable}"
+        )));
+    };
+    read_objects(&address)
 }
 
 /// An archive that is written.
@@ -44,8 +66,16 @@ pub fn open_archive(address: &ObjectStoreAddress) -> Result<Archive, Failure> {
 
 /// An object store that is read.
 pub fn read_objects(address: &ObjectStoreAddress) -> Result<Objects, Failure> {
-    Objects::open_existing(address, variable, &provider_client::tls_config().map_err(no_tls)?)
-        .map_err(Failure::not_begun)
+    Objects::open_existing(address, variable, &provider_client::tls_config().map_err(no_tls)?).map_err(not_opened)
+}
+
+fn not_opened(error: OpenError) -> Failure {
+    match error {
+        OpenError::Folder { folder, .. } if matches!(Path::new(&folder).try_exists(), Ok(false)) => {
+            Failure::NotBegun(format!("there is no folder {folder}: check the address"))
+        }
+        error => Failure::not_begun(error),
+    }
 }
 
 /// Where the log of a ledger is published: in the object store that the variable names, or beside the ledger.

@@ -55,7 +55,7 @@ fn summary(resealed: &Resealed, new: &NodeKey, old: &Option<NodeKey>) -> Vec<Str
         let named = discarded.iter().take(NAMED_MAX).map(provider).collect::<Vec<_>>().join(", ");
         let more = discarded.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("give these providers an API key again, they are not called until then: {named}{more}"));
+        lines.push(format!("give these providers an API key again, and secret_headers if they had any, they are not called until then: {named}{more}"));
     }
     lines
 }

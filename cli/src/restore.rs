@@ -12,7 +12,7 @@ use events_log::{CopyCallbacks, DatabaseAddress, LEDGER_FILE, copy_to_shared, op
 use projections::views::VIEWS_FILE;
 use secrets::NodeKey;
 
-use super::archived_ledger::{BuiltLedger, NotBuilt, build};
+use super::archived_ledger::{BuiltLedger, NotBuilt, Strays, build};
 use super::ledger_place::{LedgerPlace, named_database};
 use super::object_store::named_archive;
 use super::progress::{Progress, WithoutTerminal};
@@ -103,9 +103,9 @@ fn restore_database(archive: &Archive, database: DatabaseAddress, runtime: &Comm
     let (shown, events) = (database.to_string(), built.checked.last);
     match check_ledger(&LedgerPlace::Database(Box::new(database)), "verifying the copy") {
         Ok(_) => Ok(format!("restored {events} events from {archive} into {shown}, where they are sound")),
-        Err(Fault::Broken { position, reason, .. }) => Err(Failure::Failed(format!(
-            "the copy in {shown} is not sound, do not use it: position {position}: {reason}"
-        ))),
+        Err(Fault::Broken { position, reason, .. } | Fault::Damaged { position, reason, .. }) => Err(Failure::Failed(
+            format!("the copy in {shown} is not sound, do not use it: position {position}: {reason}"),
+        )),
         Err(Fault::Unreadable(why)) => Err(Failure::Failed(format!(
             "the ledger is in {shown}, but could not be verified there ({why}): run `ledgerway verify` on it"
         ))),
@@ -113,7 +113,7 @@ fn restore_database(archive: &Archive, database: DatabaseAddress, runtime: &Comm
 }
 
 fn build_in(archive: &Archive, folder: &Path, runtime: &CommandRuntime) -> Result<BuiltLedger, Failure> {
-    let built = runtime.block_on(build(archive, folder, BUILDING));
+    let built = runtime.block_on(build(archive, folder, BUILDING, Strays::Ignored));
     built.map_err(|error| match &error {
         NotBuilt::NoArchive(_) => Failure::not_begun(error),
         NotBuilt::Archive(_) | NotBuilt::Folder { .. } => Failure::Failed(format!("nothing was restored: {error}")),

@@ -54,6 +54,11 @@ pub fn object_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<
     setting::OBJECT_STORE_URL.address("an object store", "to have no archive", variable, str::parse)
 }
 
+/// The object store in `LEDGERWAY_CONTENT_URL`, which has sealed content; `None` if it is unset.
+pub fn content_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
+    setting::CONTENT_URL.address("an object store", "to keep no content", variable, str::parse)
+}
+
 /// The node key in a variable, if it is set.
 pub fn node_key(setting: Setting, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Secret>, WrongConfig> {
     match variable(setting.variable) {

@@ -3,6 +3,7 @@
 mod archive;
 mod bundle;
 mod checkpoint;
+mod content;
 mod proven;
 mod receipt;
 mod signers;
@@ -16,7 +17,8 @@ use projections::views::VIEWS_FILE;
 use projections::views::compare::{CompareError, Comparison, compare};
 use serde_json::json;
 
-use checkpoint::{Extent, PublishedAt, VerifiedCheckpoint};
+use checkpoint::{Compared, PublishedAt, VerifiedCheckpoint};
+use content::{ContentStoreToCheck, VerifiedContent};
 use proven::Proven;
 
 use super::ledger_place::{LedgerPlace, database_at, named_database};
@@ -44,8 +46,17 @@ struct VerifiedLedger {
     views: Option<Comparison>,
     /// The copy for analysts, if it was asked for.
     copy: Option<VerifiedCopy>,
-    /// The published log, if it was asked for.
-    checkpoint: Option<VerifiedCheckpoint>,
+    /// The published log, if there is one.
+    published: Option<Compared>,
+    /// The store of sealed content, if it was asked for.
+    content: Option<VerifiedContent>,
+}
+
+/// The places beside a ledger that are compared with it.
+struct BesideLedger {
+    copy: Option<DatabaseAddress>,
+    published: Option<PublishedAt>,
+    content: Option<ContentStoreToCheck>,
 }
 
 /// A copy for analysts that agrees with the log.
@@ -58,7 +69,17 @@ struct VerifiedCopy {
 
 /// Why a folder or a ledger is not sound, or could not be checked.
 pub enum Fault {
-    Broken { position: u64, reason: String, sentence: String },
+    Broken {
+        position: u64,
+        reason: String,
+        sentence: String,
+    },
+    /// An object beside the ledger is damaged. The reason names it.
+    Damaged {
+        position: u64,
+        object: String,
+        reason: String,
+    },
     Unreadable(String),
 }
 
@@ -85,18 +106,30 @@ fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(
         // The views beside another ledger are not of this one.
         None => args.ledger.data.folder().filter(|dir| !dir.join(LEDGER_FILE).exists()),
     };
-    let published = PublishedAt::named(args, folder)?;
-    let verify = || verify(folder, copy.as_ref(), published.as_ref(), runtime, &ledger, log_only);
+    let published = match args.checkpoint_key.is_empty() {
+        false => Some(PublishedAt::named(args, folder)?),
+        true if log_only => None,
+        true => PublishedAt::of_ledger(args, ledger.file().and_then(Path::parent))?,
+    };
+    let content = ContentStoreToCheck::named(args, flags, &ledger)?;
+    let beside = BesideLedger { copy, published, content };
+    let verify = || verify(folder, &beside, runtime, &ledger, log_only);
     let verified = match (&ledger, folder) {
         (LedgerPlace::File(_), Some(dir)) => offline::read_consistently(dir, verify),
         _ => verify(),
     };
-    let line = match verified {
-        Ok(verified) if json => as_json(&verified).to_string(),
-        Ok(verified) => summary(&verified, folder),
+    let verified = match verified {
+        Ok(verified) => verified,
         Err(fault) => return fault.print(json),
     };
-    print_line(&line);
+    if let Some(VerifiedContent { broken, .. }) = &verified.content
+        && !broken.is_empty()
+    {
+        let object = json!({ "sound": false, "broken": broken.as_json() });
+        print_line(&if json { object.to_string() } else { broken.lines() });
+        return Err(Failure::Printed);
+    }
+    print_line(&if json { as_json(&verified).to_string() } else { summary(&verified, folder) });
     Ok(())
 }
 
@@ -123,27 +156,27 @@ fn is_ledger_named(args: &VerifyArgs, flags: &Flags) -> Result<bool, Failure> {
     Ok(database.is_some() || flags.has(DATA) || variable(DATA.variable).is_some())
 }
 
-/// Checks the ledger, the views in the folder if there is one, and the copy for analysts if it was named.
+/// Checks the ledger, the views in the folder if there is one, and what is beside it.
 fn verify(
     folder: Option<&Path>,
-    copy: Option<&DatabaseAddress>,
-    published: Option<&PublishedAt>,
+    beside: &BesideLedger,
     runtime: &CommandRuntime,
     ledger: &LedgerPlace,
     log_only: bool,
 ) -> Result<VerifiedLedger, Fault> {
     let reader = ledger.open_reader().map_err(|error| unreadable(ledger, &error))?;
     let log = check_log(ledger, &*reader, Progress::new("log", WithoutTerminal::Silent));
-    let checkpoint = match &log {
+    let compared = match &log {
         Err(Fault::Unreadable(_)) => Ok(None),
-        Ok(_) | Err(Fault::Broken { .. }) => {
-            published.map(|published| published.check(&*reader, Extent::Whole, runtime)).transpose()
+        Ok(_) | Err(Fault::Broken { .. } | Fault::Damaged { .. }) => {
+            beside.published.as_ref().map_or(Ok(None), |published| published.check_ledger(&*reader, runtime))
         }
     };
-    let (log, checkpoint) = both(log, checkpoint)?;
+    let (log, published) = both(log, compared)?;
     let views = if log_only { None } else { Some(check_views(folder, ledger, &*reader)?) };
-    let copy = copy.map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
-    Ok(VerifiedLedger { log, views, copy, checkpoint })
+    let copy = beside.copy.as_ref().map(|copy| check_copy(copy, ledger, &*reader)).transpose()?;
+    let content = beside.content.as_ref().map(|content| content.check(ledger, &*reader, runtime)).transpose()?;
+    Ok(VerifiedLedger { log, views, copy, published, content })
 }
 
 /// The fault at the earlier position, if there are two: an event that was changed may break a rule only later.
@@ -174,6 +207,12 @@ impl Fault {
                 print_line(&if json { object.to_string() } else { format!("broken: {sentence}") });
                 Err(Failure::Printed)
             }
+            Self::Damaged { position, object, reason } => {
+                let words = format!("broken: position {position}: {reason}");
+                let broken = json!({ "position": position, "reason": reason, "object": object });
+                print_line(&if json { json!({ "sound": false, "broken": broken }).to_string() } else { words });
+                Err(Failure::Printed)
+            }
             Self::Unreadable(why) => Err(Failure::NotBegun(why)),
         }
     }
@@ -181,7 +220,7 @@ impl Fault {
     /// The first bad position; beyond all others if it is not known.
     const fn position(&self) -> u64 {
         match self {
-            Self::Broken { position, .. } => *position,
+            Self::Broken { position, .. } | Self::Damaged { position, .. } => *position,
             Self::Unreadable(_) => u64::MAX,
         }
     }
@@ -289,7 +328,7 @@ fn views_fault(ledger: &LedgerPlace, error: CompareError) -> Fault {
 
 /// One line for people, and a table of what was proven.
 fn summary(
-    VerifiedLedger { log: Sound { events, open_holds }, views, copy, checkpoint }: &VerifiedLedger,
+    VerifiedLedger { log: Sound { events, open_holds }, views, copy, published, content }: &VerifiedLedger,
     folder: Option<&Path>,
 ) -> String {
     let copy = copy.as_ref().map(|VerifiedCopy { rows, position, lag_events }| {
@@ -309,12 +348,18 @@ fn summary(
             )
         }
     };
-    let proven = Proven::of(checkpoint.as_ref()).table();
-    let checkpoint = checkpoint.as_ref().map(VerifiedCheckpoint::sentence).unwrap_or_default();
-    format!("sound: {events} events, {open_holds} open holds, {views}{copy}{checkpoint}\n\n{proven}")
+    let (checkpoint, unchecked) = parts_of(published.as_ref());
+    let proven = Proven::of(checkpoint, unchecked).with_content(content.as_ref()).table();
+    let checkpoint = checkpoint.map(VerifiedCheckpoint::sentence).unwrap_or_default();
+    let mut unchecked = unchecked.map(|why| format!("\nunchecked: the published log: {why}")).unwrap_or_default();
+    let sealed = content.as_ref().map(VerifiedContent::sentence).unwrap_or_default();
+    if let Some(why) = content.as_ref().and_then(VerifiedContent::unchecked) {
+        unchecked.push_str(&format!("\nunchecked: sealed content: {why}"));
+    }
+    format!("sound: {events} events, {open_holds} open holds, {views}{copy}{sealed}{checkpoint}{unchecked}\n\n{proven}")
 }
 
-fn as_json(VerifiedLedger { log: sound, views, copy, checkpoint }: &VerifiedLedger) -> serde_json::Value {
+fn as_json(VerifiedLedger { log: sound, views, copy, published, content }: &VerifiedLedger) -> serde_json::Value {
     let views = match views {
         None => json!("left_out"),
         Some(Comparison::Same { rows }) => json!({ "rows": rows }),
@@ -326,9 +371,28 @@ fn as_json(VerifiedLedger { log: sound, views, copy, checkpoint }: &VerifiedLedg
     if let Some(VerifiedCopy { rows, position, lag_events }) = copy {
         object["copy"] = json!({ "rows": rows, "position": position, "lag_events": lag_events });
     }
+    let (checkpoint, unchecked) = parts_of(published.as_ref());
     if let Some(checkpoint) = checkpoint {
         object["checkpoint"] = checkpoint.as_json();
     }
-    Proven::of(checkpoint.as_ref()).add_to(&mut object);
+    if let Some(why) = unchecked {
+        object["unchecked"] = json!({ "published_log": why });
+    }
+    if let Some(content) = content {
+        object["content"] = content.as_json();
+        if let Some(why) = content.unchecked() {
+            object["unchecked"]["content"] = why.into();
+        }
+    }
+    Proven::of(checkpoint, unchecked).with_content(content.as_ref()).add_to(&mut object);
     object
+}
+
+/// The checkpoint that was verified, or why the published log was not compared.
+fn parts_of(published: Option<&Compared>) -> (Option<&VerifiedCheckpoint>, Option<&str>) {
+    match published {
+        None => (None, None),
+        Some(Compared::Verified(checkpoint)) => (Some(checkpoint), None),
+        Some(Compared::Unchecked(why)) => (None, Some(why)),
+    }
 }

@@ -12,7 +12,7 @@ use events_log::{Reader, open_reader_offline};
 use serde_json::{Value, json};
 use what_if::{Figures, Period, RefusingRule, Report, Rules, WhatIfError};
 
-use super::archived_ledger::build;
+use super::archived_ledger::{Strays, build};
 use super::ledger_place::LedgerPlace;
 use super::object_store::named_archive;
 use super::progress::{Progress, WithoutTerminal};
@@ -34,7 +34,7 @@ pub fn run(args: &WhatIfArgs, flags: &Flags, runtime: &CommandRuntime) -> Result
     let report = match &args.archive {
         Some(address) => {
             let (archive, folder) = (named_archive(Some(address))?, ScratchFolder::create()?);
-            let built = runtime.block_on(build(&archive, folder.path(), "reading the archive"));
+            let built = runtime.block_on(build(&archive, folder.path(), "reading the archive", Strays::Ignored));
             let ledger = built.map_err(Failure::not_begun)?.file;
             replay(&*open_reader_offline(&ledger).map_err(Failure::not_begun)?, &rules, period)
         }

@@ -35,6 +35,7 @@ mod names;
 pub(crate) mod recording;
 mod rejected;
 mod request;
+mod resource_bounds;
 mod resource_kind;
 mod resources;
 mod routes;
@@ -77,7 +78,7 @@ pub struct AdminState {
     pub clock: Arc<dyn Clock>,
     pub ids: IdMaker,
     pub key_check: KeyCheck,
-    /// Shared with authentication, so that one bound holds for both.
+    /// Shared with authentication, so that the same bounds hold for both.
     pub hasher: KeyHasher,
     pub vault: Arc<Vault>,
     /// The memory that bodies of commands may take.

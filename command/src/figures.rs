@@ -105,7 +105,7 @@ impl RequestFigures {
             "Latency that the gateway adds to a request: all stages except waiting for the client and for upstreams",
         );
         let open = "Streams that are being relayed";
-        let abandoned = "Calls for non-streaming responses that continue after their clients disconnected";
+        let abandoned = "Calls that continue after their clients disconnected";
         let counts = Opts::new("ledgerway_token_counts_total", "Requests for a count of tokens, by who has counted");
         let counts = registered(registry, IntCounterVec::new(counts, &["by"])?)?;
         let hedges =

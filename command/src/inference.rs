@@ -22,9 +22,11 @@
 //!   (`plan/target_order.rs`), by terms (`plan/terms.rs`, `routing_headers`) and maintenance (`plan/maintenance.rs`).
 //!   `request_features` finds the features of a request, and `observed_targets` measures how fast targets are.
 //! - **Calls.** `dispatch` goes from target to target, `calls_at_target` has the calls to one of them with its keys and
-//!   retries, and `target_call` is one call. `last_look` looks again before each call at rights, terms and maintenance;
+//!   retries, and `target_call` is one call. `stream_pace` bounds how fast its stream
+//!   is read. `last_look` looks again before each call at rights, terms and maintenance;
 //!   `retry_budget` says how many further calls a provider gets; `hedging` makes the second call beside a slow first one
 //!   (`running/second_call.rs`). `request_source` is what both calls share.
+//!   `upstream_calls` bounds the calls of a key, of a tenant and of all.
 //! - **Targets.** `breakers`: which fail again and again. `target_places`: those with a limit of calls under way, and the
 //!   queue for them. `target_sequence`: in which sequence the targets of a request are called. `passed_over`: those that were
 //!   not. `health`: what this node has measured of providers; `call_observers` tells it, and the breakers, what becomes of a
@@ -74,6 +76,7 @@ mod routing_headers;
 mod running;
 mod shadow;
 mod stream;
+mod stream_pace;
 mod target;
 mod target_call;
 mod target_places;
@@ -81,6 +84,7 @@ mod target_sequence;
 mod timeline;
 mod token_exchange;
 mod too_much;
+mod upstream_calls;
 mod whole;
 mod whole_body;
 mod yield_to_runtime;
@@ -124,6 +128,7 @@ pub use target::warn_of_unknown_kinds;
 pub use target_places::TargetPlaces;
 pub use timeline::Arrival;
 pub(crate) use token_exchange::exchanged;
+pub use upstream_calls::UpstreamCalls;
 
 /// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens,
 /// embeddings. Each request carries its id and its caller
@@ -164,7 +169,8 @@ async fn infer(
     let response = match gateway.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
-            serve(&gateway, surface, id, &caller, request, UnheldRequest { permit, timeline }, &mut limits).await
+            let unheld = UnheldRequest { permit, timeline, call_place: None };
+            serve(&gateway, surface, id, &caller, request, unheld, &mut limits).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);

@@ -18,6 +18,8 @@ use provider_client::{RequestBody, ResponseBody, SendError, UpstreamClients};
 use secrets::Secret;
 use tokio::time::{Instant, timeout};
 
+use crate::secret_headers::SecretHeaders;
+
 /// The wanted part of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -48,7 +50,7 @@ impl Wanted {
 #[derive(Clone, Copy)]
 pub enum Sender<'a> {
     /// With the provider's key, if it has one, and with all its headers.
-    Own(Option<&'a Secret>),
+    Own(Option<&'a Secret>, &'a SecretHeaders),
     /// With no key, and with no header that may be secret.
     Stranger,
 }
@@ -118,6 +120,9 @@ fn request(
         let (name, value) = header.ok_or(GetError::Unsendable)?;
         headers.insert(name, value);
     }
+    if let Sender::Own(_, secret_headers) = sender {
+        secret_headers.put_into(headers);
+    }
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
     let Some(endpoint) = ProviderKind::named(&provider.kind).and_then(|kind| provider_dialects::of(kind).endpoint())
@@ -127,7 +132,7 @@ fn request(
     for (name, value) in endpoint.headers {
         request.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
-    if let Sender::Own(Some(key)) = sender {
+    if let Sender::Own(Some(key), _) = sender {
         let (api_version, region) = (provider.api_version.as_deref(), provider.region.as_deref());
         let invocation = Invocation { model: "", streamed: false, api_version, region };
         (endpoint.authenticate)(&mut request, key, &invocation, now).map_err(GetError::Key)?;
@@ -158,6 +163,7 @@ mod tests {
     use events::event::admin::ProviderKindName;
 
     use super::*;
+    use crate::secret_headers::tests::of_one;
 
     fn provider(kind: &'static str, base_url: &str, headers: &[(&str, &str)]) -> Provider {
         let id = format!("prv_{:032x}", 1).parse().expect("an id");
@@ -173,26 +179,29 @@ mod tests {
         let key = Secret::new("sk-key-0123456789abcdef".to_owned());
         let given = [("openai-beta", "assistants=v2"), ("x-api-token", "tok-0123456789abcdef0123456789")];
         let provider = provider("openai", "http://a.example/v1/", &given);
+        let (none, secret_headers) = (SecretHeaders::default(), of_one("Bearer gw-auth"));
         let sent = |sender| request(&provider, "/models", sender, DateTime::UNIX_EPOCH).expect("a request");
-        let own = sent(Sender::Own(Some(&key)));
+        let own = sent(Sender::Own(Some(&key), &secret_headers));
         assert_eq!(own.uri(), "http://a.example/v1/models");
         assert_eq!(own.headers()["authorization"], "Bearer sk-key-0123456789abcdef");
         assert!(own.headers().contains_key("x-api-token") && own.headers().contains_key("openai-beta"));
+        assert_eq!(own.headers()["x-gateway-auth"], "Bearer gw-auth");
         let stranger = sent(Sender::Stranger);
         assert!(!stranger.headers().contains_key("authorization") && !stranger.headers().contains_key("x-api-token"));
-        assert!(stranger.headers().contains_key("openai-beta"));
-        assert!(!sent(Sender::Own(None)).headers().contains_key("authorization"));
+        assert!(stranger.headers().contains_key("openai-beta") && !stranger.headers().contains_key("x-gateway-auth"));
+        assert!(!sent(Sender::Own(None, &none)).headers().contains_key("authorization"));
     }
 
     #[test]
     fn what_makes_no_request_is_an_error() {
+        let none = SecretHeaders::default();
         let bad_key = Secret::new("line\nbreak".to_owned());
         for (provider, key, wanted) in [
             (provider("openai", "http://a b/", &[]), None, GetError::Unsendable),
             (provider("openai", "http://a.example", &[("b ad", "x")]), None, GetError::Unsendable),
             (provider("openai", "http://a.example", &[]), Some(&bad_key), GetError::Key(KeyFault::NotAHeader)),
         ] {
-            let made = request(&provider, "", Sender::Own(key), DateTime::UNIX_EPOCH);
+            let made = request(&provider, "", Sender::Own(key, &none), DateTime::UNIX_EPOCH);
             assert_eq!(made.map(|_| ()), Err(wanted));
         }
     }

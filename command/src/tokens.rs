@@ -1,28 +1,23 @@
 //! Counts a prompt's tokens with its backend's tokenizer, for requests whose bound by bytes exceeds what budgets have left
-//! (ADR-0006). One prompt at a time, off the async threads, and bounded in bytes and time. Text that is not counted keeps its
-//! bound by bytes.
+//! (ADR-0006). One prompt at a time, off the async threads, in turns by tenant, and bounded in bytes and time. Text that is not
+//! counted keeps its bound by bytes.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use blocking_work::{ESTIMATES, Owner, TOKENS};
 use bytes::Bytes;
 use dialects::prompt_texts;
 use events::event::admin::Tokenizer;
 use tiktoken_rs::CoreBPE;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 mod ranks;
 
 use ranks::encoder;
 
-/// Prompts that are counted at a time, of requests that are short of money, and as many for estimates: counting takes
-/// processor time.
-const COUNTED_AT_ONCE: usize = 1;
-/// The longest wait for a permit, and then for the count.
+/// The longest wait for a turn, and then for the count.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// The longest wait for the permit of an estimate, for which bytes are an answer as well, although a worse one.
+/// The longest wait for the turn of an estimate, for which bytes are an answer as well, although a worse one.
 const ESTIMATE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The most text of one prompt that is counted; a megabyte is about a quarter of a million tokens.
 const BYTES_MAX: usize = 1024 * 1024;
@@ -33,22 +28,6 @@ const SEGMENT_BYTES_MAX: usize = 4096;
 /// The shortest text that is worth counting.
 const TEXT_BYTES_MIN: usize = 64;
 
-/// Counts tokens, a bounded number of prompts at a time.
-pub struct TokenCounter {
-    permits: Arc<Semaphore>,
-    /// For estimates, which cost nothing and must not hold up those who are short of money.
-    estimates: Arc<Semaphore>,
-}
-
-impl Default for TokenCounter {
-    fn default() -> Self {
-        Self {
-            permits: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
-            estimates: Arc::new(Semaphore::new(COUNTED_AT_ONCE)),
-        }
-    }
-}
-
 /// The excess of a body's bytes over its tokens with a tokenizer.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenSavings {
@@ -56,22 +35,19 @@ pub struct TokenSavings {
     pub tokens: u64,
 }
 
-impl TokenCounter {
-    /// For each of these tokenizers, by how much the body's bytes exceed its tokens. `None` if there was no permit in time.
-    pub async fn savings(&self, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<TokenSavings>> {
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?;
-        let counting = spawn_blocking(move || {
-            let _permit = permit;
-            let body = std::str::from_utf8(&body).ok()?;
-            // The first use of a tokenizer loads its ranks, which is not part of the counting time.
-            let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
-            let until = Instant::now() + COUNTING_MAX;
-            let savings = |(tokenizer, encoder)| TokenSavings { tokenizer, tokens: saving(body, encoder, until) };
-            Some(encoders.into_iter().map(savings).collect())
-        });
-        // If loading the ranks takes too long, the next request finds them loaded.
-        timeout(WAIT_MAX, counting).await.ok()?.ok()?
-    }
+/// For each of these tokenizers, by how much the body's bytes exceed its tokens. `None` if its turn did not come in time.
+pub async fn savings(owner: Owner, body: Bytes, tokenizers: Vec<Tokenizer>) -> Option<Vec<TokenSavings>> {
+    let turn = TOKENS.turn_until(owner, tokio::time::Instant::now() + WAIT_MAX).await.ok()?;
+    let counting = turn.start(move || {
+        let body = std::str::from_utf8(&body).ok()?;
+        // The first use of a tokenizer loads its ranks, which is not part of the counting time.
+        let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
+        let until = Instant::now() + COUNTING_MAX;
+        let savings = |(tokenizer, encoder)| TokenSavings { tokenizer, tokens: saving(body, encoder, until) };
+        Some(encoders.into_iter().map(savings).collect())
+    });
+    // If loading the ranks takes too long, the next request finds them loaded.
+    timeout(WAIT_MAX, counting).await.ok()?.ok()?
 }
 
 /// The texts of a prompt, as they were counted.
@@ -82,20 +58,17 @@ pub struct CountedTexts {
     pub tokens: u64,
 }
 
-impl TokenCounter {
-    /// The tokens of a prompt's texts with a common tokenizer, as an estimate for any other. Texts beyond the bounds of
-    /// counting are left out. `None` if others are being made and there was no permit in time.
-    pub async fn texts(&self, body: Bytes) -> Option<CountedTexts> {
-        let permit = Arc::clone(&self.estimates).acquire_owned();
-        let permit = timeout(ESTIMATE_WAIT_MAX, permit).await.ok()?.ok()?;
-        let counting = spawn_blocking(move || {
-            let _permit = permit;
-            let body = std::str::from_utf8(&body).ok()?;
-            let encoder = encoder(Tokenizer::O200kBase);
-            Some(counted_texts(body, encoder, Instant::now() + COUNTING_MAX))
-        });
-        timeout(WAIT_MAX, counting).await.ok()?.ok()?
-    }
+/// The tokens of a prompt's texts with a common tokenizer, as an estimate for any other. Texts beyond the bounds of
+/// counting are left out. `None` if others are being made and its turn did not come in time. Estimates cost nothing, so
+/// they have a pool of their own, and do not hold up those who are short of money.
+pub async fn texts(owner: Owner, body: Bytes) -> Option<CountedTexts> {
+    let turn = ESTIMATES.turn_until(owner, tokio::time::Instant::now() + ESTIMATE_WAIT_MAX).await.ok()?;
+    let counting = turn.start(move || {
+        let body = std::str::from_utf8(&body).ok()?;
+        let encoder = encoder(Tokenizer::O200kBase);
+        Some(counted_texts(body, encoder, Instant::now() + COUNTING_MAX))
+    });
+    timeout(WAIT_MAX, counting).await.ok()?.ok()?
 }
 
 fn counted_texts(body: &str, encoder: &CoreBPE, until: Instant) -> CountedTexts {
@@ -261,7 +234,7 @@ mod tests {
         for tokenizer in BOTH {
             encoder(tokenizer);
         }
-        let savings = TokenCounter::default().savings(body.to_string().into(), BOTH.to_vec()).await.expect("a permit");
+        let savings = savings(None, body.to_string().into(), BOTH.to_vec()).await.expect("a turn");
         for TokenSavings { tokenizer, tokens: saved } in savings {
             assert!(saved > prose.len() as u64 * 7 / 10, "{saved} of {} by {tokenizer:?}", prose.len());
         }
@@ -272,9 +245,9 @@ mod tests {
         let body = serde_json::json!({ "messages": [{ "role": "user", "content": "one two three. ".repeat(200) }] });
         // Its table is read at the first use, which takes longer than an estimate waits.
         encoder(Tokenizer::O200kBase);
-        let (counter, body) = (TokenCounter::default(), Bytes::from(body.to_string()));
-        let (one, other) = tokio::join!(counter.texts(body.clone()), counter.texts(body));
-        let tokens = one.expect("a permit").tokens;
-        assert_eq!((tokens > 500, other.expect("a permit").tokens), (true, tokens));
+        let body = Bytes::from(body.to_string());
+        let (one, other) = tokio::join!(super::texts(None, body.clone()), super::texts(None, body));
+        let tokens = one.expect("a turn").tokens;
+        assert_eq!((tokens > 500, other.expect("a turn").tokens), (true, tokens));
     }
 }

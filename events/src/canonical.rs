@@ -6,6 +6,7 @@ mod text;
 
 use std::io;
 
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde::ser::Error;
 use serde_json::ser::{Formatter, Serializer};
@@ -14,12 +15,15 @@ use serde_json::{Number, Value};
 use crate::compact_json;
 use crate::event::Recorded;
 use crate::time::rfc3339;
+use crate::{hex, plain_json};
 
 pub use read::{ReadError, recorded};
 
 /// The largest integer that a double holds exactly; larger ones are written as strings (RFC 8785, appendix D).
 const LARGEST_EXACT_INTEGER: u64 = (1 << 53) - 1;
 
+/// The member that a shortened envelope has instead of `data`.
+const DATA_SHA256: &str = "data_sha256";
 /// A size that most envelopes fit in.
 const ENVELOPE_BYTES: usize = 1024;
 
@@ -54,6 +58,19 @@ pub fn push_envelope(out: &mut Vec<u8>, recorded: &Recorded) -> Result<(), Canon
     event.write_payload(&mut json)?;
     json.push(b'}');
     text::push(out, std::str::from_utf8(&json).map_err(serde_json::Error::custom)?)
+}
+
+/// A canonical envelope without its data, for places that it is too long for: `data_sha256`, the SHA-256 of the canonical data, stands
+/// for it.
+pub fn without_data(envelope: &[u8]) -> Result<String, CanonicalError> {
+    let mut envelope = plain_json::parse_slice(envelope)?;
+    if let Some(members) = envelope.as_object_mut()
+        && let Some(data) = members.remove("data")
+    {
+        let sha256 = digest(&SHA256, to_string(&data)?.as_bytes());
+        members.insert(DATA_SHA256.to_owned(), hex::lower(sha256.as_ref()).into());
+    }
+    to_string(&envelope)
 }
 
 /// The error for an event without a JSON form; no event read from a log is one.

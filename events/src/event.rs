@@ -13,6 +13,7 @@ pub mod inference;
 pub mod log_key;
 pub mod node_key;
 pub mod price_revalued;
+pub mod published_log_repaired;
 pub mod resource;
 
 mod context;

@@ -1,4 +1,4 @@
-//! A fraction of a limit at which an alert is due: exact, in billionths.
+//! A fraction of an amount, such as that of a limit at which an alert is due: exact, in billionths.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,6 +30,13 @@ impl Fraction {
         let wanted = i128::from(self.0) * i128::from(limit.nanos());
         // A sum that is too large to be multiplied is above every limit.
         settled.nanos().checked_mul(WHOLE.into()).is_none_or(|settled| settled >= wanted)
+    }
+
+    /// This fraction of a sum, rounded towards zero.
+    pub fn of(self, sum: NanoUsdSum) -> NanoUsdSum {
+        let (whole, part) = (i128::from(WHOLE), i128::from(self.0));
+        // Divided first, so that no sum is too large to be multiplied.
+        NanoUsdSum::new(sum.nanos() / whole * part + sum.nanos() % whole * part / whole)
     }
 }
 
@@ -111,5 +118,23 @@ mod tests {
         let whole: Fraction = "1".parse().expect("a fraction");
         assert!(whole.is_reached(NanoUsd::MAX.into(), NanoUsd::MAX));
         assert!(!whole.is_reached(NanoUsd::new(i64::MAX - 1).into(), NanoUsd::MAX));
+    }
+
+    #[test]
+    fn a_fraction_of_a_sum_is_rounded_towards_zero_and_never_too_large() {
+        let of = |fraction: &str, nanos| {
+            fraction.parse::<Fraction>().expect("a fraction").of(NanoUsdSum::new(nanos)).nanos()
+        };
+        for (fraction, nanos, part) in [
+            ("0.5", 10, 5),
+            ("0.5", 11, 5),
+            ("0.5", -11, -5),
+            ("0.333333333", 3_000_000_001, 999_999_999),
+            ("0.000000001", 999_999_999, 0),
+            ("1", i128::MAX, i128::MAX),
+            ("0.5", i128::MAX, i128::MAX / 2),
+        ] {
+            assert_eq!(of(fraction, nanos), part, "{fraction} of {nanos}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -90,8 +90,10 @@ impl IdMaker {
 }
 
 /// A map with a fast hasher, for keys made of ids and times. A request looks up about a hundred of them, and no client can
-/// choose ids that collide: they are made here, from 74 random bits. Keys that clients choose freely use the standard
-/// hasher.
+/// choose ids that collide: they are made here, and their hashes come from 62 random bits. Other keys, which clients choose freely,
+/// use the standard hasher.
+///
+/// An id that was read from a file must not be the key of a hash map: only half of it is hashed.
 pub type IdMap<K, V> = HashMap<K, V, FxBuildHasher>;
 /// See [`IdMap`].
 pub type IdSet<K> = HashSet<K, FxBuildHasher>;
@@ -151,18 +153,31 @@ pub trait Prefixed:
     + 'static
 {
     const PREFIX: &'static str;
+
+    fn uuid(self) -> Uuid;
 }
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(Uuid);
 
         const _: () = assert!($prefix.len() + 32 == TEXT_LEN);
 
         impl Prefixed for $name {
             const PREFIX: &'static str = $prefix;
+
+            fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        // The second half alone: it has 62 of the random bits.
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                state.write_u64(self.0.as_u64_pair().1);
+            }
         }
 
         impl $name {
@@ -261,6 +276,14 @@ mod tests {
         assert!("key_0198c1de000070008000000000000001".parse::<TenantId>().is_err());
         assert!("ten_0198C1DE000070008000000000000001".parse::<TenantId>().is_err());
         assert!("ten_0198c1de-0000-7000-8000-000000000001".parse::<TenantId>().is_err());
+    }
+
+    #[test]
+    fn made_ids_spread_over_shards() {
+        let ids = IdMaker::new(Arc::new(crate::time::SystemClock::new()), Arc::new(SystemRandom));
+        let mut counts = [0; 64];
+        (0..6_400).for_each(|_| counts[shard_of(&ids.make::<RequestId>(), 64)] += 1);
+        assert!(counts.iter().all(|count| (40..=200).contains(count)), "{counts:?}");
     }
 
     #[test]

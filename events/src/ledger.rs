@@ -15,8 +15,10 @@
 
 mod admit;
 mod alerts;
+mod brokered;
 mod end;
 pub mod fold;
+mod hold_share;
 mod journal;
 mod refusals;
 mod refuse;
@@ -38,14 +40,20 @@ use crate::ids::{BudgetId, IdMap, IdSet, RequestId};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::output_cap::{LoweredCap, Shrinking};
 use crate::refusal::Refusal;
-use crate::scope_index::ScopeIndex;
+use crate::scope_index::{ScopeIndex, binding_of};
 
 pub use admit::BudgetRoom;
+use brokered::Moved;
+pub use brokered::{BrokeredBound, BrokeredCharge, BrokeredHold};
+pub use hold_share::{AdmissionBounds, HoldShare, Holder, SharedScopes, SummedWindows};
 use journal::Undo;
 pub use refusals::RefusedRequest;
 pub use refuse::RECORDED_REFUSALS_A_SECOND;
 pub use revalue::Revaluation;
 pub use sweep::UnknownUsage;
+
+/// The most budgets that may bind one request: its events name each of them with its figures, and stay below what NATS takes.
+pub const BINDING_BUDGETS_MAX: usize = 64;
 
 /// Windows that began within this many days stay in memory: longer than any period.
 pub const PAST_WINDOWS_KEPT_DAYS: i64 = 32;
@@ -57,6 +65,9 @@ pub struct BudgetInForce {
     /// The log position of its last event.
     pub version: u64,
 }
+
+/// A budget that binds a request, with its window.
+type Binding<'a> = (BudgetWindow, &'a BudgetInForce);
 
 /// The amounts of one window of a budget: charged, and held by open holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +81,10 @@ impl Amounts {
     pub fn used(self) -> NanoUsdSum {
         self.settled + self.held
     }
+
+    fn moved(self, settled: NanoUsdSum, held: NanoUsdSum) -> Self {
+        Self { settled: self.settled + settled, held: self.held + held }
+    }
 }
 
 /// A hold that has not ended. In its row of the side table, the amount and the expiry have columns of their own; the rest is
@@ -79,6 +94,9 @@ pub struct Hold {
     #[serde(skip)]
     pub held: NanoUsd,
     pub windows: Vec<BudgetWindow>,
+    /// The part held of budgets above its tenant, if that is another amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredHold>>,
     #[serde(with = "crate::time::wire")]
     pub admitted_at: DateTime<Utc>,
     #[serde(skip)]
@@ -86,6 +104,9 @@ pub struct Hold {
     /// The frontend name, for the outcome of a request whose process died.
     pub model: String,
     pub context: Context,
+    /// Not stored: found whenever the hold is opened or restored.
+    #[serde(skip)]
+    pub summed: SummedWindows,
 }
 
 /// The state from which all decisions about money follow.
@@ -97,6 +118,9 @@ pub struct Balances {
     /// The fractions announced per window; a window without any has no entry.
     announced: IdMap<BudgetWindow, BTreeSet<Fraction>>,
     open: IdMap<RequestId, Hold>,
+    /// The amounts of open holds by the party that holds, where it matters: see [`SummedWindows`]. Zero has no entry. It follows from
+    /// `open`.
+    held_by: IdMap<(Holder, BudgetWindow), NanoUsdSum>,
     /// Open holds by expiry.
     by_expiry: BTreeSet<(DateTime<Utc>, RequestId)>,
     refusals: refusals::Refusals,
@@ -128,9 +152,13 @@ pub struct Admission {
     pub planned_at: u64,
     /// The upper bound on the cost.
     pub held: NanoUsd,
+    /// `None` if no target is one of its tenant's own providers.
+    pub brokered: Option<BrokeredBound>,
     pub ttl: Duration,
     pub if_short: IfShort,
-    /// The event to record; the decision fills in the budgets' versions, a lowered cap and observed shortfalls.
+    pub bounds: AdmissionBounds,
+    /// The event to record; the decision fills in the budgets' versions, a lowered cap with the shares that lowered it, and observed
+    /// shortfalls.
     pub admitted: Box<InferenceAdmitted>,
 }
 
@@ -169,6 +197,8 @@ pub struct Ending {
     pub attempts: Vec<AttemptFailed>,
     pub outcome: Outcome,
     pub charge: Charge,
+    /// The part of the charge that its tenant's own providers cost, which does not count above the tenant.
+    pub own: NanoUsd,
 }
 
 /// A hold that was charged and may have to be corrected, as read from the log.
@@ -176,6 +206,8 @@ pub struct Ending {
 pub struct EndedHold {
     pub windows: Vec<BudgetWindow>,
     pub charged: NanoUsd,
+    /// The part charged above its tenant, if that is another amount.
+    pub brokered: Option<BrokeredCharge>,
 }
 
 /// An event emitted by a decision; the writer gives it its position.
@@ -193,6 +225,8 @@ pub enum AdmitDecision {
     /// The hold stands: `inference.admitted`, then `budget.reserved`.
     Admitted {
         held: NanoUsd,
+        /// The amount held above the tenant; `None` if that is no other amount.
+        brokered_held: Option<NanoUsd>,
         /// The lower output cap, if there was not enough money for the requested one.
         lowered_cap: Option<LoweredCap>,
         expires_at: DateTime<Utc>,
@@ -244,8 +278,10 @@ impl Balances {
         }
     }
 
-    /// Restores a stored hold, when loading. Amounts stay as they are: they were stored with it.
-    pub fn restore_hold(&mut self, request: RequestId, hold: Hold) {
+    /// Restores a stored hold, when loading, after the budgets. Amounts stay as they are: they were stored with it.
+    pub fn restore_hold(&mut self, request: RequestId, mut hold: Hold) {
+        hold.summed = self.summed_windows(&hold);
+        self.count_opened(&hold);
         self.by_expiry.insert((hold.expires_at, request));
         self.open.insert(request, hold);
     }
@@ -320,27 +356,57 @@ impl Balances {
     }
 
     /// The budgets that bind a request, in a fixed order, each with its window at `now`.
-    fn windows_of(&self, request: &ScopeSubject<'_>, now: DateTime<Utc>) -> Vec<(BudgetWindow, &BudgetInForce)> {
+    fn windows_of(&self, request: &ScopeSubject<'_>, now: DateTime<Utc>) -> Vec<Binding<'_>> {
+        self.windows_within(usize::MAX, request, now).unwrap_or_default()
+    }
+
+    /// The same; `None` if more than so many bind it, or too many would have to be looked at.
+    fn windows_within<'a>(
+        &'a self,
+        budgets_max: usize,
+        request: &ScopeSubject<'_>,
+        now: DateTime<Utc>,
+    ) -> Option<Vec<Binding<'a>>> {
         let of = |owner| self.by_scope.whole(owner).chain(self.by_scope.narrowed(owner, request));
         let in_force = Scope::all_of(&request.chain, request.teams)
             .flat_map(of)
             .filter_map(|id| Some((id, self.budgets.get(&id)?)));
-        let binding = in_force.filter(|(_, in_force)| in_force.budget.scope.includes(request));
-        let with_window = |(budget_id, in_force): (BudgetId, &'_ BudgetInForce)| BudgetWindow {
-            budget_id,
-            window_start: in_force.budget.period.window_start(now),
+        let binding = |(budget_id, in_force): (BudgetId, &'a BudgetInForce)| {
+            let Budget { scope, period, .. } = &in_force.budget;
+            scope
+                .includes(request)
+                .then(|| (BudgetWindow { budget_id, window_start: period.window_start(now) }, in_force))
         };
-        binding.map(|binding| (with_window(binding), binding.1)).collect()
+        binding_of(in_force, binding, budgets_max, budgets_max)
     }
 
     /// Moves every window by the same amounts.
     fn move_all(&mut self, windows: &[BudgetWindow], settled: NanoUsdSum, held: NanoUsdSum) {
         for window in windows {
-            let before = self.amounts(window);
-            let after = Amounts { settled: before.settled + settled, held: before.held + held };
-            let amounts = self.windows.insert(*window, after);
-            self.journal.note(|| Undo::Window { window: *window, amounts });
+            let before = match self.windows.get_mut(window) {
+                Some(amounts) => {
+                    let before = *amounts;
+                    *amounts = before.moved(settled, held);
+                    Some(before)
+                }
+                None => self.windows.insert(*window, Amounts::default().moved(settled, held)),
+            };
+            self.journal.note(|| Undo::Window { window: *window, amounts: before });
             self.mark_changed(*window);
+        }
+    }
+
+    /// Moves the windows of a hold at its beginning.
+    fn move_opened(&mut self, hold: &Hold) {
+        for (held, windows) in hold.parts() {
+            self.move_all(windows, NanoUsdSum::ZERO, held);
+        }
+    }
+
+    /// Moves the windows of a hold at its end, or at a correction of it.
+    fn move_each<'a>(&mut self, moves: impl Iterator<Item = Moved<'a>>) {
+        for Moved { windows, settled, released } in moves {
+            self.move_all(windows, settled.into(), NanoUsdSum::ZERO - released.into());
         }
     }
 
@@ -351,7 +417,9 @@ impl Balances {
         }
     }
 
-    fn open(&mut self, request: RequestId, hold: Hold) {
+    fn open(&mut self, request: RequestId, mut hold: Hold) {
+        hold.summed = self.summed_windows(&hold);
+        self.count_opened(&hold);
         self.by_expiry.insert((hold.expires_at, request));
         self.changes.opened.insert(request);
         self.open.insert(request, hold);
@@ -359,14 +427,26 @@ impl Balances {
     }
 
     fn close(&mut self, request: RequestId) {
-        if let Some(hold) = self.open.remove(&request) {
-            self.by_expiry.remove(&(hold.expires_at, request));
-            // A hold that begins and ends between two writes is never in the rows.
-            let is_in_rows = !self.changes.opened.remove(&request);
-            if is_in_rows {
-                self.changes.closed.insert(request);
-            }
-            self.journal.note(|| Undo::Held { request, hold, is_in_rows });
+        if let Some(hold) = self.take_open(request) {
+            self.note_closed(request, hold);
         }
+    }
+
+    /// Takes out an open hold, for [`Self::note_closed`].
+    fn take_open(&mut self, request: RequestId) -> Option<Hold> {
+        let hold = self.open.remove(&request)?;
+        self.count_closed(&hold);
+        self.by_expiry.remove(&(hold.expires_at, request));
+        Some(hold)
+    }
+
+    /// Notes that a hold was taken out.
+    fn note_closed(&mut self, request: RequestId, hold: Hold) {
+        // A hold that begins and ends between two writes is never in the rows.
+        let is_in_rows = !self.changes.opened.remove(&request);
+        if is_in_rows {
+            self.changes.closed.insert(request);
+        }
+        self.journal.note(|| Undo::Held { request, hold, is_in_rows });
     }
 }

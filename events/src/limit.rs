@@ -55,12 +55,22 @@ named! {
     }
 }
 
+named! {
+    /// A quantity of what the administrators of a tenant write: see [`ResourceBound`](crate::event::admin::ResourceBound).
+    #[derive(PartialOrd, Ord)]
+    pub enum AdministrationMeasure {
+        /// Bytes of creations and changes on one day, in UTC.
+        BytesPerDay = "admin_bytes_per_day",
+    }
+}
+
 /// The measure that a refused request exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LimitedMeasure {
     Configured(Measure),
     BuiltIn(BuiltInMeasure),
+    Administration(AdministrationMeasure),
 }
 
 impl From<Measure> for LimitedMeasure {
@@ -210,10 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn a_measure_of_either_kind_is_read_as_what_it_was_written_as() {
+    fn a_measure_of_any_kind_is_read_as_what_it_was_written_as() {
         let made = Measure::NAMED.iter().map(|named| (named.name, LimitedMeasure::Configured(named.value)));
         let built_in = BuiltInMeasure::NAMED.iter().map(|named| (named.name, LimitedMeasure::BuiltIn(named.value)));
-        for (word, measure) in made.chain(built_in) {
+        let written = AdministrationMeasure::NAMED.iter();
+        let written = written.map(|named| (named.name, LimitedMeasure::Administration(named.value)));
+        for (word, measure) in made.chain(built_in).chain(written) {
             assert_eq!(serde_json::to_value(measure).ok(), Some(word.into()));
             assert_eq!(serde_json::from_value(word.into()).ok(), Some(measure));
         }

@@ -9,6 +9,32 @@ use crate::event::ScopeSubject;
 use crate::event::admin::{NarrowedScope, Scope};
 use crate::ids::IdMap;
 
+/// How many are looked at for one request at most, for each that may bind it: those under one of its conditions may have others, which
+/// it does not meet.
+pub const LOOKED_AT_EACH: usize = 16;
+
+/// Those of the candidates that bind a request, as `binding` makes something of them. `None` if more than `most` do, or if more than
+/// [`LOOKED_AT_EACH`] times `bind_max` would have to be looked at.
+pub fn binding_of<T, B>(
+    candidates: impl Iterator<Item = T>,
+    binding: impl Fn(T) -> Option<B>,
+    most: usize,
+    bind_max: usize,
+) -> Option<Vec<B>> {
+    let mut left = bind_max.saturating_mul(LOOKED_AT_EACH);
+    let mut found = Vec::new();
+    for candidate in candidates {
+        left = left.checked_sub(1)?;
+        if let Some(binding) = binding(candidate) {
+            if found.len() >= most {
+                return None;
+            }
+            found.push(binding);
+        }
+    }
+    Some(found)
+}
+
 /// Ids by the scope that they bind. Lists are in the order in which their ids were added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeIndex<I> {
@@ -117,8 +143,8 @@ impl<I: Copy + Ord> ScopeIndex<I> {
         first
     }
 
-    /// How many are under the same condition as this scope: all of these may bind one request.
-    pub fn under_same_condition(&self, scope: &NarrowedScope) -> usize {
+    /// Those under the same condition as this scope: all of these may bind one request.
+    pub fn under_same_condition(&self, scope: &NarrowedScope) -> &[I] {
         let list = match &scope.narrowing {
             None => self.whole.get(&scope.owner),
             Some(conditions) => self.narrowed.get(&scope.owner).and_then(|narrowed| {
@@ -128,7 +154,7 @@ impl<I: Copy + Ord> ScopeIndex<I> {
                 }
             }),
         };
-        list.map_or(0, Vec::len)
+        list.map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -160,6 +186,22 @@ mod tests {
 
     fn pairs(of: &[(&str, &str)]) -> BTreeMap<String, String> {
         of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn those_that_bind_are_counted_and_those_that_are_looked_at_too() {
+        let looked_at = std::cell::Cell::new(0);
+        let of = |candidates: usize, each: usize, most: usize| {
+            looked_at.set(0);
+            let candidates = (0..candidates).inspect(|_| looked_at.set(looked_at.get() + 1));
+            let binding = binding_of(candidates, |candidate| (candidate % each == 0).then_some(()), most, 4);
+            (binding.as_ref().map(Vec::len), looked_at.get())
+        };
+        assert_eq!(of(4, 1, 4), (Some(4), 4));
+        assert_eq!(of(10_000, 1, 4), (None, 5));
+        assert_eq!(of(64, 32, 4), (Some(2), 64));
+        assert_eq!(of(10_000, 32, 4), (None, 65));
+        assert_eq!(of(64, 100, 1), (Some(1), 64), "fewer may bind beside others, and as many are looked at");
     }
 
     #[test]
@@ -197,9 +239,9 @@ mod tests {
         assert_eq!(index.narrowed(owner, &of_itself).collect::<Vec<_>>(), [1]);
         assert_eq!(
             (
-                index.under_same_condition(&scopes[2]),
-                index.under_same_condition(&scopes[4]),
-                index.under_same_condition(&scopes[0])
+                index.under_same_condition(&scopes[2]).len(),
+                index.under_same_condition(&scopes[4]).len(),
+                index.under_same_condition(&scopes[0]).len()
             ),
             (2, 1, 1)
         );

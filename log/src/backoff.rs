@@ -26,9 +26,14 @@ impl Backoff {
 
     /// Pauses before the next attempt.
     pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next_pause()).await;
+    }
+
+    /// Returns the pause before the next attempt, for a caller that waits for other things too.
+    pub fn next_pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);
-        tokio::time::sleep(pause).await;
+        pause
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::time::Clock;
+use events::time::{Clock, rfc3339};
 
 use super::LogError;
 
 /// How far the wall clock may deviate from the monotonic clock before it counts as stepped.
 const STEP_MAX: TimeDelta = TimeDelta::seconds(60);
+/// How long a log may have had no event before a start says so: the gateway was away, or the clock is ahead.
+const SILENCE_MAX: TimeDelta = TimeDelta::seconds(24 * 3600);
 
 pub(super) struct BatchClock {
     clock: Arc<dyn Clock>,
@@ -28,12 +30,24 @@ impl BatchClock {
         Self { clock, last, agreed }
     }
 
+    /// The time without an event before this start, if it is long. The clock may be ahead then, which the log alone cannot show: once an
+    /// event is recorded, no other one can be before the clock has got there again.
+    pub(super) fn long_silence(&self) -> Option<TimeDelta> {
+        let (now, _) = self.agreed?;
+        self.last.map(|last| now - last).filter(|silence| *silence > SILENCE_MAX)
+    }
+
     /// The time of the next batch.
     pub(super) fn tick(&mut self) -> Result<DateTime<Utc>, LogError> {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
         let is_stepped = match self.agreed {
             Some((agreed, at)) => (wall - (agreed + monotonic.saturating_sub(at))).abs() > STEP_MAX,
-            None => is_behind(wall, self.last),
+            None => {
+                if let Some(last) = self.last.filter(|last| is_behind(wall, Some(*last))) {
+                    return Err(LogError::ClockBehindLog { now: rfc3339(wall), last: rfc3339(last) });
+                }
+                false
+            }
         };
         if is_stepped {
             return Err(LogError::ClockStepped);
@@ -102,13 +116,25 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let clock = Arc::new(ManualClock::at(last - hour));
         let mut batches = BatchClock::new(clock.clone(), Some(last));
-        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        assert!(matches!(batches.tick(), Err(LogError::ClockBehindLog { .. })));
         clock.advance(hour / 2);
-        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        assert!(matches!(batches.tick(), Err(LogError::ClockBehindLog { .. })));
         clock.advance(hour / 2);
         assert_eq!(batches.tick().ok(), Some(last));
         clock.step_wall(-3_600_000_000);
         assert!(matches!(batches.tick(), Err(LogError::ClockStepped)), "from here on the clock is watched");
+    }
+
+    #[test]
+    fn a_start_long_after_the_last_event_is_noticed() {
+        let last = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time");
+        let silence = |hours: u64, last| {
+            let start = parse_rfc3339("2026-11-20T08:00:00Z").expect("a time") + Duration::from_secs(hours * 3600);
+            BatchClock::new(Arc::new(ManualClock::at(start)), last).long_silence()
+        };
+        assert_eq!(silence(24, Some(last)), None);
+        assert_eq!(silence(25, Some(last)), Some(TimeDelta::seconds(25 * 3600)));
+        assert_eq!(silence(25, None), None, "a new log");
     }
 
     #[test]
@@ -121,7 +147,7 @@ mod tests {
         assert_eq!(batches.tick().ok(), Some(last + Duration::from_secs(1200)));
         batches.is_wrong();
         clock.step_wall(-1_300_000_000);
-        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        assert!(matches!(batches.tick(), Err(LogError::ClockBehindLog { .. })));
     }
 
     #[test]
@@ -133,7 +159,7 @@ mod tests {
         batches.recorded_by_others(start + Duration::from_secs(50));
         assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(50)));
         batches.recorded_by_others(start + Duration::from_secs(1200));
-        assert!(matches!(batches.tick(), Err(LogError::ClockStepped)));
+        assert!(matches!(batches.tick(), Err(LogError::ClockBehindLog { .. })));
         clock.step_wall(1_200_000_000);
         assert_eq!(batches.tick().ok(), Some(start + Duration::from_secs(1200)));
     }

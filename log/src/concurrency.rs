@@ -156,7 +156,7 @@ pub struct StreamPermit {
     _shared: Option<OwnedSemaphorePermit>,
 }
 
-/// A permit to carry out one administration command.
+/// A permit to carry out one administration command, or the part of one that changes something.
 pub struct CommandPermit {
     _held: Vec<QueueSlot>,
 }
@@ -175,8 +175,26 @@ impl ConcurrencyLimiter {
 
     /// Waits for a turn to carry out a command. The operator does not wait.
     pub async fn admit_command(&self, requester: Requester) -> Result<CommandPermit, NoRoom> {
+        self.admit(requester, Work::Command).await
+    }
+
+    /// Waits for a turn to end a resource. Only other ends are waited for: whoever fills the places of commands cannot keep others from
+    /// revoking its keys. The operator does not wait.
+    pub async fn admit_end(&self, requester: Requester) -> Result<CommandPermit, NoRoom> {
+        self.admit(requester, Work::End).await
+    }
+
+    async fn admit(&self, requester: Requester, work: Work) -> Result<CommandPermit, NoRoom> {
         let accounts = if requester == Requester::Operator { Vec::new() } else { self.accounts_of(requester) };
-        Ok(CommandPermit { _held: acquire(&accounts, Work::Command).await? })
+        Ok(CommandPermit { _held: acquire(&accounts, work).await? })
+    }
+
+    /// Waits for the turn of a tenant's key to create or change something, which has to be in force before the next one of the tenant is
+    /// decided: otherwise each would find the same room. Others do not wait.
+    pub async fn admit_change(&self, requester: Requester) -> Result<CommandPermit, NoRoom> {
+        let Requester::TenantKey { tenant, .. } = requester else { return Ok(CommandPermit { _held: Vec::new() }) };
+        let account = self.shared.accounts.get_or_make(Holder::Tenant(tenant), TENANT);
+        Ok(CommandPermit { _held: acquire(&[account], Work::Change).await? })
     }
 
     /// Admits an event stream, now or after `OWN_WAIT_MAX`.

@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) recorded_at: DateTime<Utc>,
     /// In order; the first is at `after + 1`.
     pub(super) events: Vec<Arc<Recorded>>,
+    /// The number of jobs that are decided in it.
+    pub(super) jobs: usize,
     pub(super) side: Vec<SideRow>,
     pub(super) replies: Vec<(ReplyKey, StoredReply)>,
     pub(super) claims: Vec<(ClaimedKey, Claim)>,
@@ -45,6 +47,7 @@ impl Draft {
             after,
             recorded_at,
             events: Vec::new(),
+            jobs: 0,
             side: Vec::new(),
             replies: Vec::new(),
             claims: Vec::new(),
@@ -104,7 +107,7 @@ impl Draft {
 
     /// Binds the idempotency key to this request.
     pub(super) fn claim(&mut self, facts: &mut Facts, key: &InferenceKey, request_id: RequestId) {
-        let claim = Claim { fingerprint: key.fingerprint, request_id };
+        let claim = Claim { fingerprint: key.fingerprint.keyed, request_id };
         facts.claims.insert(key.claimed(), Some(claim.clone()));
         self.claims.push((key.claimed(), claim));
     }

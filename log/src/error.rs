@@ -14,10 +14,14 @@ pub enum LogError {
     QueueFull,
     #[error("the log is closed")]
     Closed,
-    #[error(
-        "the wall clock of this node was stepped, or is over a minute behind the last event: let a time server set it"
-    )]
+    #[error("the wall clock of this node was stepped: let a time server set it")]
     ClockStepped,
+    /// The clock is behind now, or was ahead when the event was recorded.
+    #[error(
+        "the clock of this node shows {now}, and the last event is of {last}: set the clock; if it is right, the log was written with one \
+         that was ahead, and cannot go on before {last}: restore a backup from before that, or wait"
+    )]
+    ClockBehindLog { now: String, last: String },
     /// The time of a batch is ahead of the shared database's clock.
     #[error(
         "the time of this node is {} s ahead of the clock of the database: let a time server set both",
@@ -118,6 +122,7 @@ impl LogError {
             Self::QueueFull
             | Self::Closed
             | Self::ClockStepped
+            | Self::ClockBehindLog { .. }
             | Self::ClockAhead { .. }
             | Self::ClockBehind { .. }
             | Self::Forked { .. }
@@ -138,6 +143,7 @@ impl LogError {
             Self::TimedOut(_) | Self::Commit(_) | Self::Closed => true,
             Self::QueueFull
             | Self::ClockStepped
+            | Self::ClockBehindLog { .. }
             | Self::ClockAhead { .. }
             | Self::ClockBehind { .. }
             | Self::Forked { .. }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use events::event::hold::BudgetWindow;
 use events::event::{Recorded, Stream, StreamKind};
 use events::ids::{IdMap, IdSet, RequestId, TenantId};
+use events::ledger::EndedHold;
 
 use super::hold_history::HoldHistory;
 use super::side::ReplyKey;
@@ -26,6 +27,13 @@ pub(super) struct Claim {
     pub(super) request_id: RequestId,
 }
 
+/// The streams of a kind of administration that are about the same tenant, or about none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KindOfTenant {
+    pub kind: StreamKind,
+    pub tenant: Option<TenantId>,
+}
+
 /// The facts that a batch needs.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct WantedFacts {
@@ -40,6 +48,15 @@ pub(super) struct WantedFacts {
     pub(super) charges: IdSet<RequestId>,
     /// The revision of the imported catalogue.
     pub(super) catalogue: bool,
+    /// Kinds of administration, each with a position: the newest stream that has begun after it.
+    pub(super) begun: HashMap<KindOfTenant, u64>,
+}
+
+impl WantedFacts {
+    /// Wants the newest stream of a kind that has begun after this position, or after a smaller one.
+    pub(super) fn want_begun(&mut self, kind: KindOfTenant, after: u64) {
+        self.begun.entry(kind).and_modify(|known| *known = after.min(*known)).or_insert(after);
+    }
 }
 
 /// The last event of a stream; zeros for an empty one.
@@ -63,6 +80,8 @@ pub(super) struct Facts {
     pub(super) windows: Vec<StoredWindow>,
     /// The revision of the imported catalogue; 0 if none was imported.
     pub(super) catalogue: Option<u64>,
+    /// For each kind, the position at which its newest stream began; 0 if none did after the wanted position.
+    pub(super) begun: HashMap<KindOfTenant, u64>,
 }
 
 /// The owners of names. One batch can have thousands of owners that release theirs.
@@ -117,6 +136,10 @@ impl Facts {
         self.catalogue.ok_or_else(|| not_looked_up("a catalogue"))
     }
 
+    pub(super) fn begun(&self, kind: KindOfTenant) -> Result<u64, LogError> {
+        self.begun.get(&kind).copied().ok_or_else(|| not_looked_up("a kind"))
+    }
+
     /// `None` for a hold that is open or never existed.
     pub(super) fn hold(&self, request: RequestId) -> Option<&HoldHistory> {
         self.holds.get(&request)
@@ -125,10 +148,9 @@ impl Facts {
     /// The windows that ended holds may still move, and that may have been dropped from memory: those of an expired hold,
     /// which an end that comes late corrects, and those of a settled one that is charged anew.
     pub(super) fn movable_windows(&self, wanted: &WantedFacts) -> Vec<BudgetWindow> {
-        let expired =
-            self.holds.values().filter_map(|history| history.expired.as_ref()).flat_map(|ended| &ended.windows);
-        let charges = wanted.charges.iter().filter_map(|request| self.hold(*request)?.settled_in.as_ref()).flatten();
-        let windows: IdSet<_> = expired.chain(charges).copied().collect();
+        let expired = self.holds.values().filter_map(|history| history.expired.as_ref());
+        let charges = wanted.charges.iter().filter_map(|request| self.hold(*request)?.settled_in.as_ref());
+        let windows: IdSet<_> = expired.chain(charges).flat_map(EndedHold::all_windows).copied().collect();
         windows.into_iter().collect()
     }
 
@@ -146,6 +168,12 @@ impl Facts {
             let sequence = if recorded.sequence == 0 { end.sequence + 1 } else { recorded.sequence };
             *end = StreamEnd { sequence, position: recorded.position };
         }
+        if recorded.sequence == 1
+            && let Some(begun) =
+                self.begun.get_mut(&KindOfTenant { kind: recorded.stream.kind, tenant: recorded.context.tenant_id })
+        {
+            *begun = recorded.position;
+        }
     }
 
     /// Takes in a side row of the batch.
@@ -159,6 +187,7 @@ impl Facts {
             | SideRow::ErasePersonalData(_)
             | SideRow::EraseClientAddresses(_)
             | SideRow::KeySecret(_)
+            | SideRow::KeyMac(_)
             | SideRow::DropKeySecrets { .. }
             | SideRow::SealedSecret(_)
             | SideRow::DropSealedSecret { .. }
@@ -201,6 +230,7 @@ mod tests {
             nothing.reply(&reply).err(),
             nothing.claim(&claim).err(),
             nothing.catalogue().err(),
+            nothing.begun(KindOfTenant { kind: StreamKind::Budget, tenant: None }).err(),
         ] {
             let error = error.expect("nothing was looked up");
             assert!(

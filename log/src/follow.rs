@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use blocking_work::{FOLLOWING, WorkTurn};
 use events::event::Recorded;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -173,7 +174,7 @@ impl Follower {
         let positions = first.position..=last.position;
         let Some(node_id) = self.node_id.clone() else { return Ok(vec![positions]) };
         let readers = Arc::clone(&self.readers);
-        let read = tokio::task::spawn_blocking(move || readers.open()?.appended_by(&node_id, positions));
+        let read = FOLLOWING.run(None, move || readers.open()?.appended_by(&node_id, positions));
         read.await.map_err(|_| LogError::Closed)?
     }
 
@@ -182,8 +183,9 @@ impl Follower {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None => {
+                let turn = FOLLOWING.turn(None).await;
                 let (readers, reader) = (Arc::clone(&self.readers), self.reader.take());
-                self.reading.insert(read(readers, reader, self.position, self.page))
+                self.reading.insert(read(turn, readers, reader, self.position, self.page))
             }
         };
         let read_page = reading.await;
@@ -194,14 +196,20 @@ impl Follower {
             return Ok(None);
         };
         self.position = last.position;
-        self.reading = Some(read(Arc::clone(&self.readers), Some(reader), self.position, self.page));
+        match FOLLOWING.try_turn(None) {
+            Some(turn) => {
+                let readers = Arc::clone(&self.readers);
+                self.reading = Some(read(turn, readers, Some(reader), self.position, self.page));
+            }
+            None => self.reader = Some(reader),
+        }
         Ok(Some(page.into()))
     }
 }
 
 /// Reads off the async threads. A failed connection may be in any state, so it is dropped and replaced.
-fn read(readers: Arc<Readers>, reader: Option<Box<dyn Reader>>, after: u64, page: usize) -> Reading {
-    tokio::task::spawn_blocking(move || {
+fn read(turn: WorkTurn, readers: Arc<Readers>, reader: Option<Box<dyn Reader>>, after: u64, page: usize) -> Reading {
+    turn.start(move || {
         let reader = reader.map_or_else(|| readers.open(), Ok)?;
         let page = reader.after(after, page)?.into_iter().map(Arc::new).collect();
         Ok((reader, page))

@@ -1,8 +1,8 @@
 //! The history of a hold that has ended, folded from the events on its stream.
 
-use events::event::hold::BudgetWindow;
+use events::event::hold::BrokeredPart;
 use events::event::{Event, Hold, Recorded};
-use events::ledger::{EndedHold, Overflow};
+use events::ledger::{BrokeredCharge, EndedHold, Overflow};
 use events::money::NanoUsd;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) struct HoldHistory {
     pub(super) charged: Result<Option<NanoUsd>, Overflow>,
     /// The charge of its expiry, until an adjustment corrects it.
     pub(super) expired: Option<EndedHold>,
-    /// The windows in which it was charged by usage and price; `None` if it ended in another way.
-    pub(super) settled_in: Option<Vec<BudgetWindow>>,
+    /// Its first charge by usage and price, with its windows; `None` if it ended in another way.
+    pub(super) settled_in: Option<EndedHold>,
     /// The version of the price that corrected it last; 0 if none did.
     pub(super) revalued_by: u64,
 }
@@ -34,7 +34,13 @@ impl HoldHistory {
     /// The present charge of a settled hold, and its windows; `None` if the hold ended in another way.
     pub(super) fn settled(&self) -> Result<Option<EndedHold>, Overflow> {
         let charged = self.charged?;
-        Ok(charged.zip(self.settled_in.clone()).map(|(charged, windows)| EndedHold { windows, charged }))
+        let Some((charged, mut settled)) = charged.zip(self.settled_in.clone()) else { return Ok(None) };
+        if let Some(part) = &mut settled.brokered {
+            // Corrections leave the tenant's own part as it is.
+            let own = settled.charged.checked_sub(part.charged).ok_or(Overflow)?;
+            part.charged = charged.checked_sub(own).ok_or(Overflow)?;
+        }
+        Ok(Some(EndedHold { charged, ..settled }))
     }
 
     /// Folds the next event of its stream.
@@ -46,12 +52,20 @@ impl HoldHistory {
             Hold::Reserved(_) => {}
             Hold::Settled(settled) => {
                 self.charged = Ok(Some(settled.charged_usd));
-                self.settled_in = Some(settled.budgets.clone());
+                self.settled_in = Some(EndedHold {
+                    windows: settled.budgets.clone(),
+                    charged: settled.charged_usd,
+                    brokered: charged_part(settled.brokered.as_deref()),
+                });
             }
             Hold::Released(_) => self.charged = Ok(None),
             Hold::Expired(expired) => {
                 self.charged = Ok(unless_zero(expired.charged_usd));
-                self.expired = Some(EndedHold { windows: expired.budgets.clone(), charged: expired.charged_usd });
+                self.expired = Some(EndedHold {
+                    windows: expired.budgets.clone(),
+                    charged: expired.charged_usd,
+                    brokered: charged_part(expired.brokered.as_deref()),
+                });
             }
             Hold::Adjusted(adjusted) => {
                 self.revalued_by = adjusted.price.map_or(self.revalued_by, |price| price.version.max(self.revalued_by));
@@ -62,4 +76,9 @@ impl HoldHistory {
             }
         }
     }
+}
+
+fn charged_part(part: Option<&BrokeredPart>) -> Option<BrokeredCharge> {
+    let BrokeredPart { charged_usd, budgets, .. } = part?;
+    Some(BrokeredCharge { windows: budgets.clone(), charged: charged_usd.unwrap_or(NanoUsd::ZERO) })
 }

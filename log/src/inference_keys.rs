@@ -11,13 +11,16 @@ use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::rfc3339;
 
-use super::LogError;
 use super::facts::{Claim, ClaimedKey, Facts};
+use super::{Fingerprint, LogError};
 
 /// How long idempotency keys are kept, of inference and of administration.
 pub const IDEMPOTENCY_KEPT: TimeDelta = TimeDelta::days(30);
 /// The `Retry-After` for a request that is still being answered.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The fingerprint of a claim of an earlier version, which kept a digest of the request that anybody could compare with a guess.
+const DROPPED: [u8; 32] = [0; 32];
 
 /// The identity of a repeated request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +28,7 @@ pub struct InferenceKey {
     /// The owner of the key: the tenant that is charged.
     pub tenant: TenantId,
     pub key: String,
-    /// SHA-256 of the whole request.
-    pub fingerprint: [u8; 32],
+    pub fingerprint: Fingerprint,
 }
 
 impl InferenceKey {
@@ -44,7 +46,8 @@ impl InferenceKey {
         now: DateTime<Utc>,
     ) -> Result<Option<Refusal>, LogError> {
         let Some(&Claim { fingerprint, request_id }) = facts.claim(&self.claimed())? else { return Ok(None) };
-        if fingerprint != self.fingerprint {
+        // Of a request that nobody can compare any more, a retry must not be paid for again.
+        if fingerprint != DROPPED && !self.fingerprint.matches(&fingerprint) {
             let message = format!("this Idempotency-Key was used before, for a different request: {request_id}");
             return Ok(Some(about(request_id, ErrorCode::IdempotencyKeyReused, message)));
         }

@@ -4,6 +4,7 @@
 mod admit;
 mod append;
 mod end;
+mod key_mac;
 mod note;
 mod open_hold;
 mod refuse;
@@ -32,6 +33,7 @@ pub(super) use append::AppendChanges;
 pub use append::{Append, AppendAllError, Appended, Basis};
 pub(super) use end::EndRequest;
 pub use end::EndedAt;
+pub(super) use key_mac::StoreKeyMac;
 pub use note::Note;
 pub(super) use note::RecordNotes;
 pub use open_hold::OpenHold;

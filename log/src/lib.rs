@@ -52,8 +52,8 @@
 //!   them. `jobs`, `facts`, `draft`, `side` and `answers` are what passes through it. `follow` is the follower.
 //! - `engine` is the port to the database for the writer, `reader` the port for readers; `engine/sqlite` and
 //!   `engine/postgres` are behind both. `stored` and `filtered_read` are what both engines must agree on.
-//! - `open` puts a log together, `lock` is the lock of its folder, `state` the ledger's state at the start, and `stepped` a
-//!   log that simulations run step by step.
+//! - `open` puts a log together by its `options`, `lock` is the lock of its folder, `state` the ledger's state at the start, and
+//!   `stepped` a log that simulations run step by step. `head` is the log's end, and `log_queries` the log as clients read it.
 //! - `recent_changes` knows which admissions were planned on tables older than the log, `owners` finds a tenant's part of a
 //!   long log, `hold_history` says what a hold that has ended is charged by now, and `raw` is the log as it is stored, for
 //!   the offline check.
@@ -70,6 +70,7 @@ mod facts;
 mod filter;
 mod filtered_read;
 mod follow;
+mod head;
 mod hold_history;
 mod inference_keys;
 pub mod interrupt;
@@ -77,7 +78,9 @@ mod jobs;
 mod lease;
 mod limit_sharing;
 pub mod lock;
+mod log_queries;
 mod open;
+mod options;
 mod owners;
 mod raw;
 mod reader;
@@ -98,17 +101,20 @@ use std::sync::mpsc::{SendError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use blocking_work::Owner;
 use events::event::Recorded;
+use events::ids::KeyId;
 use events::ledger::{Admission, RefusedRequest, Revaluation, UnknownUsage};
 use events::time::Clock;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::concurrency::QueryPermit;
 use crate::role::RoleStatus;
 use follow::TailBatch;
-use jobs::{AdmitRequest, AppendChanges, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, queued};
+use jobs::{
+    AdmitRequest, AppendChanges, JobKind, Message, RecordNotes, RecordRefusal, RevalueRequests, StoreKeyMac, queued,
+};
 use lease::RolePlace;
+use options::request_time_max;
 
 pub use engine::postgres::{
     CopyCallbacks, DatabaseAddress, SessionSetting, UnusableReason, WrongAddress, WrongLedger, append_alone,
@@ -121,17 +127,22 @@ pub use engine::sqlite::{LEDGER_FILE, open_reader, open_reader_offline};
 pub use engine::sqlite::{offline, wal};
 pub use engine::{Migrated, OpenError};
 pub use error::{AppendError, EngineError, EngineErrorKind, LogError, OtherSchema};
+pub use facts::KindOfTenant;
 pub use filter::{EventFilter, Part};
 pub use follow::{Followed, Follower};
+pub use head::{Head, PositionStatus};
 pub use inference_keys::InferenceKey;
 pub use jobs::{Admitted, Append, AppendAllError, Appended, Basis, EndedAt, Note, OpenHold, Revalued};
 pub use lease::{Lease, LeaseHolder};
 pub use limit_sharing::{LimitSharing, LimitSharingSign};
 pub use lock::LOCK_FILE;
+pub use log_queries::LogQueries;
+pub use options::LogOptions;
 pub use reader::{EarlierNode, Reader, RunningNode};
+pub use role_memories::is_remembered;
 pub use side::{
-    ClientAddress, Idempotency, ImportedCatalogue, KeySecret, Name, PersonalData, RegisteredNode, SealedSecret,
-    SideRow, StoredReply, TenantKey,
+    ClientAddress, Fingerprint, Idempotency, ImportedCatalogue, KeyMac, KeySecret, Name, PersonalData, RegisteredNode,
+    SealedSecret, SideRow, StoredReply, TenantKey,
 };
 pub use stepped::{Stepped, SteppedNode};
 pub use writer::{BatchFigures, COMMIT_MICROS_BOUNDS};
@@ -148,95 +159,6 @@ const TAIL_BATCHES_MAX: usize = 1024;
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a node of a shared log trusts its tables without having confirmed where the log ends.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
-/// The limits of [`LogOptions::clock_behind_max`].
-const CLOCK_BEHIND_MIN: Duration = Duration::from_secs(1);
-const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
-
-/// Settings of a log.
-#[derive(Clone)]
-pub struct LogOptions {
-    clock: Arc<dyn Clock>,
-    /// How far the time of an event may be behind the clock of a shared database. A hold that is admitted by a clock that is
-    /// behind expires that much too early for the other nodes.
-    clock_behind_max: Duration,
-    /// The lifetime of a hold, after which the sweeper ends it.
-    hold_ttl: Duration,
-    unknown_usage: UnknownUsage,
-    /// False for a process that does other work. It leaves expired holds to those that serve requests, whose settings it does not
-    /// know.
-    serves_requests: bool,
-    /// The sign of this process in the register of running nodes.
-    limit_sharing: LimitSharingSign,
-}
-
-impl LogOptions {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            clock_behind_max: CLOCK_BEHIND_MAX,
-            hold_ttl: Duration::from_secs(900),
-            unknown_usage: UnknownUsage::default(),
-            serves_requests: true,
-            limit_sharing: LimitSharingSign::default(),
-        }
-    }
-
-    /// With holds of this lifetime. Of what a request leaves of it ([`Log::request_time_max`]), half is left to a node whose clock is
-    /// behind, and half to the one that sweeps, whose clock may be ahead.
-    pub fn with_hold_ttl(self, hold_ttl: Duration) -> Self {
-        let left = hold_ttl - request_time_max(hold_ttl);
-        Self { clock_behind_max: (left / 2).clamp(CLOCK_BEHIND_MIN, CLOCK_BEHIND_MAX), hold_ttl, ..self }
-    }
-
-    pub fn with_unknown_usage(self, unknown_usage: UnknownUsage) -> Self {
-        Self { unknown_usage, ..self }
-    }
-
-    /// For a process that does other work than serving requests. Expired holds are left to those that serve them.
-    pub fn without_requests(self) -> Self {
-        Self { serves_requests: false, ..self }
-    }
-
-    /// Says with this in the register of running nodes how this process counts rate limits.
-    pub fn with_limit_sharing(self, limit_sharing: LimitSharingSign) -> Self {
-        Self { limit_sharing, ..self }
-    }
-
-    /// For clocks that stand long before the database's, as those of tests do.
-    pub fn with_any_clock(self) -> Self {
-        Self { clock_behind_max: Duration::MAX, ..self }
-    }
-}
-
-/// The longest that a request may run whose hold has this lifetime.
-fn request_time_max(hold_ttl: Duration) -> Duration {
-    hold_ttl * 4 / 5
-}
-
-/// The last durable event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// 0 for an empty log.
-    pub position: u64,
-    pub recorded_at: Option<DateTime<Utc>>,
-}
-
-impl Head {
-    /// The time of an event recorded `now`: never before the last one, even if the clock was set back.
-    pub fn time_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.recorded_at.map_or(now, |last| last.max(now))
-    }
-}
-
-/// The knowledge of a process about a position that another one may have appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PositionStatus {
-    Recorded,
-    /// The log ended before it after the question was asked.
-    NotRecorded,
-    /// The process could not find out in time where the log ends.
-    Unknown,
-}
 
 /// Waits for the writer's answer, for a limited time: a disk that hangs must not block callers for ever.
 async fn wait_for_answer<T>(answer: oneshot::Receiver<T>) -> Result<T, LogError> {
@@ -464,12 +386,34 @@ impl Log {
         &self,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        self.inner.readers.deciding.run(work).await
+        self.read_for(None, work).await
+    }
+
+    /// Does the same as [`Self::read`], in the turn of a tenant: however many reads others ask for, it waits for a bounded part of them.
+    pub async fn read_for<T: Send + 'static>(
+        &self,
+        owner: Owner,
+        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.inner.readers.deciding.run(owner, work).await
+    }
+
+    /// The stored secrets of a key of this tenant, oldest first; none if it has none. Keys that are asked for at once, as after a
+    /// restart, are read together, and the many of one tenant leave room for those of others. Callers of one read share its error.
+    pub async fn key_secrets(&self, owner: Owner, key: KeyId) -> Result<Vec<KeySecret>, Arc<LogError>> {
+        self.inner.readers.key_secrets.read(owner, key).await
+    }
+
+    /// Stores the HMAC of a key's secret in the place of its slow hash. Nobody waits for it: if it cannot be stored, the slow hash
+    /// stays, and the next process that checks the key tries again.
+    pub fn store_key_mac(&self, mac: KeyMac) {
+        let (job, _) = queued(StoreKeyMac(mac));
+        let _ = self.inner.jobs.try_send(Message::Job(job));
     }
 
     /// All administrative events after `position`, in order, read on a connection of their own.
     pub async fn administration_after(&self, position: u64) -> Result<Vec<Recorded>, LogError> {
-        self.inner.readers.administration.run(move |reader| reader.administration_after(position)).await
+        self.inner.readers.administration.run(None, move |reader| reader.administration_after(position)).await
     }
 
     /// Follows the log from after `position`: first the recorded events, in pages of `page`, then new ones as they come.
@@ -537,38 +481,5 @@ impl LogInner {
 impl Drop for LogInner {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// The log as clients' queries read it: each needs a permit, and they have their own connections. Cheap to clone.
-#[derive(Clone)]
-pub struct LogQueries {
-    inner: Arc<LogInner>,
-}
-
-impl LogQueries {
-    /// The last durable event.
-    pub fn head(&self) -> Head {
-        *self.inner.published.head.borrow()
-    }
-
-    /// The head, which changes with every durable batch.
-    pub fn watch_head(&self) -> watch::Receiver<Head> {
-        self.inner.published.head.clone()
-    }
-
-    /// Waits until this process knows of a position that another one may have appended, for as long as it may take to hear
-    /// of one. In a log that only this process appends to, it knows of all.
-    pub async fn wait_until_known(&self, position: u64) -> PositionStatus {
-        self.inner.wait_until_known(position).await
-    }
-
-    /// Reads off the async threads. Interrupted at the permit's deadline, or soon after the caller stops waiting.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        permit: &QueryPermit,
-        work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
-    ) -> Result<T, LogError> {
-        self.inner.readers.query(permit, work).await
     }
 }

@@ -99,8 +99,8 @@ pub trait Reader: RawReader + Send {
 
     fn idempotent_reply(&self, scope: &str, key: &str) -> Result<Option<StoredReply>, LogError>;
 
-    /// The stored generations of a key's secret, oldest first.
-    fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError>;
+    /// The stored generations of the secrets of these keys, by key, and of each the oldest first.
+    fn key_secrets(&self, keys: &[KeyId]) -> Result<Vec<KeySecret>, LogError>;
 
     /// The newest sealed secret of a subject.
     fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError>;

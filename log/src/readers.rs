@@ -1,20 +1,20 @@
 //! Pools of read connections for async callers, one per purpose: decisions about keys and the tables never wait for a
 //! connection that clients' queries use.
 
+mod key_secrets;
+
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use blocking_work::{KEY_SECRETS, NotDone, Owner, READS, TABLES};
+use tokio::time::Instant;
 
 use super::interrupt::Interrupt;
 use super::{LogError, Reader};
 use crate::concurrency::{QUERY_MAX, QueryPermit};
+use key_secrets::KeySecretsReader;
 
-/// Maximum number of concurrent reads for decisions about keys, secrets and administration. Each reads a few rows.
-const DECIDING_MAX: usize = 4;
-/// Maximum number of concurrent reads of all administration: the tables are filled by one task.
-const ADMINISTRATION_MAX: usize = 1;
 /// How long a read waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -41,6 +41,8 @@ type AnyResult = Result<Box<dyn Any + Send>, LogError>;
 pub(super) struct Readers {
     open: OpenReader,
     pub(super) deciding: Pool,
+    pub(super) key_secrets: Arc<KeySecretsReader>,
+    /// All administration, which one task reads for the tables.
     pub(super) administration: Pool,
     /// Bounded by the permits of queries, like those of the platform.
     tenant_queries: Arc<Idle>,
@@ -49,7 +51,7 @@ pub(super) struct Readers {
 
 /// A bounded pool of connections for one purpose.
 pub(super) struct Pool {
-    permits: Arc<Semaphore>,
+    turns: &'static blocking_work::Pool,
     idle: Arc<Idle>,
 }
 
@@ -63,10 +65,11 @@ struct Idle {
 impl Readers {
     pub(super) fn new(open: OpenReader) -> Self {
         let idle = |purpose| Arc::new(Idle { open: Arc::clone(&open), purpose, readers: Mutex::default() });
-        let pool = |purpose, readers_max| Pool { permits: Arc::new(Semaphore::new(readers_max)), idle: idle(purpose) };
+        let deciding = idle(Purpose::Deciding);
         Self {
-            deciding: pool(Purpose::Deciding, DECIDING_MAX),
-            administration: pool(Purpose::Following, ADMINISTRATION_MAX),
+            key_secrets: Arc::new(KeySecretsReader::new(&KEY_SECRETS, Arc::clone(&deciding))),
+            deciding: Pool { turns: &READS, idle: deciding },
+            administration: Pool { turns: &TABLES, idle: idle(Purpose::Following) },
             tenant_queries: idle(Purpose::TenantQueries),
             platform_queries: idle(Purpose::PlatformQueries),
             open,
@@ -102,23 +105,23 @@ impl Readers {
 impl Pool {
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        owner: Owner,
         work: impl FnOnce(&dyn Reader) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        of_type(self.run_any(of_any_type(work)).await)
+        of_type(self.run_any(owner, of_any_type(work)).await)
     }
 
-    async fn run_any(&self, work: AnyRead) -> AnyResult {
-        let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = permit.map_err(|_| LogError::TimedOut(WAIT_MAX))?.map_err(|_| LogError::Closed)?;
+    async fn run_any(&self, owner: Owner, work: AnyRead) -> AnyResult {
         let interrupt = Interrupt::new(None);
         let _guard = interrupt.interrupt_on_drop();
         let idle = Arc::clone(&self.idle);
-        let read = tokio::task::spawn_blocking(move || {
-            // Returned when the connection is free, which may be after the caller has stopped waiting.
-            let _permit = permit;
-            idle.read(&interrupt, work)
-        });
-        read.await.map_err(|_| LogError::Closed)?
+        // Its turn ends when the connection is free, which may be after the caller has stopped waiting.
+        let read = self.turns.run_until(owner, Instant::now() + WAIT_MAX, move || idle.read(&interrupt, work));
+        match read.await {
+            Ok(read) => read,
+            Err(NotDone::Busy(_)) => Err(LogError::TimedOut(WAIT_MAX)),
+            Err(NotDone::Lost(_)) => Err(LogError::Closed),
+        }
     }
 }
 

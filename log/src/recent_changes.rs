@@ -77,6 +77,7 @@ const fn can_change_plans(kind: StreamKind) -> bool {
         | StreamKind::LogKey
         | StreamKind::Revaluation
         | StreamKind::Import
+        | StreamKind::PublishedLog
         | StreamKind::Access
         | StreamKind::Alert
         | StreamKind::Inference

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use blocking_work::OUTLETS;
 use events::private;
 
 use super::{EngineError, EngineErrorKind, LogError};
@@ -44,11 +45,16 @@ impl RoleMemories {
 async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, LogError> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Closed)?;
+    let done = OUTLETS.run(None, work).await.map_err(|_| LogError::Closed)?;
     done.map_err(|error| {
         let message = format!("{FILE}: {error}");
         EngineError { kind: EngineErrorKind::Unavailable, message }.into()
     })
+}
+
+/// Whether a role has remembered anything of the log in a folder. Blocking.
+pub fn is_remembered(dir: &Path, role: Role) -> io::Result<bool> {
+    Ok(read(&dir.join(FILE))?.contains_key(role.as_str()))
 }
 
 /// A file that is missing, or that somebody has edited, remembers nothing.
@@ -76,6 +82,8 @@ mod tests {
         let again = RoleMemories::in_folder(folder.path());
         assert_eq!(again.read(Role::Relay).await.expect("it is read"), Some(memory(5)));
         assert_eq!(again.read(Role::Archive).await.expect("it is read"), Some(memory(4)));
+        let of = |role| is_remembered(folder.path(), role).expect("it is read");
+        assert_eq!((of(Role::Archive), of(Role::Transparency)), (true, false));
         std::fs::write(folder.path().join(FILE), "{").expect("a file");
         assert_eq!(again.read(Role::Relay).await.expect("it is read"), None);
         again.write(Role::Relay, memory(6)).await.expect("it is written");

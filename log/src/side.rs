@@ -20,6 +20,8 @@ pub enum SideRow {
     /// Erases where these requests came from.
     EraseClientAddresses(Vec<RequestId>),
     KeySecret(KeySecret),
+    /// Replaces the slow hash of a secret, if the key still has this secret.
+    KeyMac(KeyMac),
     DropKeySecrets {
         key_id: KeyId,
         below_generation: u32,
@@ -83,14 +85,25 @@ pub struct PersonalData {
     pub salt: Vec<u8>,
 }
 
-/// The hash of a key's secret.
+/// The stored form of a key's secret: an HMAC, a slow hash of an earlier version, or both for nodes of such a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySecret {
     pub key_id: KeyId,
     pub generation: u32,
+    /// Empty without a slow hash.
     pub salt: Vec<u8>,
-    /// PBKDF2-HMAC-SHA256.
+    /// PBKDF2-HMAC-SHA256; empty without a slow hash.
     pub hash: Vec<u8>,
+    /// See [`KeyMac`].
+    pub mac: Option<Vec<u8>>,
+}
+
+/// The HMAC of a key's secret under a key of the installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMac {
+    pub key_id: KeyId,
+    pub generation: u32,
+    pub mac: Vec<u8>,
 }
 
 /// A provider's credentials, sealed.
@@ -153,6 +166,22 @@ pub struct ImportedCatalogue {
     pub document: String,
 }
 
+/// The fingerprints of a request, by which it is recognized when it is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// An HMAC of the whole request: what is stored.
+    pub keyed: [u8; 32],
+    /// The SHA-256 of the whole request: what processes of an earlier version store, also while they share the ledger.
+    pub unkeyed: [u8; 32],
+}
+
+impl Fingerprint {
+    /// Returns whether `stored` is a fingerprint of the same request.
+    pub fn matches(&self, stored: &[u8; 32]) -> bool {
+        [self.keyed, self.unkeyed].contains(stored)
+    }
+}
+
 /// An administrative idempotency key, without the request's fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReplyKey {
@@ -166,8 +195,7 @@ pub struct Idempotency {
     /// The owner of the key.
     pub scope: String,
     pub key: String,
-    /// SHA-256 of the whole request.
-    pub fingerprint: [u8; 32],
+    pub fingerprint: Fingerprint,
     pub status: u16,
     /// JSON, without any secret.
     pub body: String,

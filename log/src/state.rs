@@ -63,7 +63,7 @@ pub(super) fn fold_page(
 /// The windows whose amounts or alerts the event changes.
 pub(super) fn touched_windows(recorded: &Recorded) -> Cow<'_, [BudgetWindow]> {
     match &recorded.event {
-        Event::Hold(hold) => Cow::Borrowed(hold.movement().windows),
+        Event::Hold(hold) => hold.windows(),
         Event::Resource(Resource::Budget(Change::Changed(budget))) => {
             let window_start = budget.period.window_start(recorded.recorded_at);
             Cow::Owned(vec![BudgetWindow { budget_id: budget.budget_id, window_start }])

@@ -44,6 +44,8 @@ use turns::TurnPolicy;
 
 /// Maximum number of jobs in a batch. A larger batch would hardly save fsyncs and only make callers wait.
 const BATCH_JOBS_MAX: usize = 1024;
+/// Events after which a batch takes no further job. A job is never divided, so the last one may add more.
+const BATCH_EVENTS_MAX: usize = 4096;
 /// Maximum number of times that a batch is decided because the log has moved.
 const TRIES_MAX: usize = 5;
 /// The interval of sweeps, and the longest sleep of the writer.
@@ -160,9 +162,18 @@ impl<E: Engine> LogWriter<E> {
         figures.show_holds(&state.balances);
         let started = options.clock.monotonic();
         figures.confirm_head(started);
+        let clock = BatchClock::new(Arc::clone(&options.clock), state.head.recorded_at);
+        // A shared database has a clock of its own.
+        if let Some(silence) = clock.long_silence().filter(|_| !E::IS_SHARED) {
+            tracing::warn!(
+                hours = silence.num_hours(),
+                "the last event was recorded long ago by the clock of this machine: if the clock is ahead, stop now and set it, because \
+                 nothing can be recorded before the time of the last event"
+            );
+        }
         Self {
             engine,
-            clock: BatchClock::new(Arc::clone(&options.clock), state.head.recorded_at),
+            clock,
             options,
             orphaned: match E::IS_SHARED {
                 true => IdSet::default(),
@@ -340,10 +351,26 @@ impl<E: Engine> LogWriter<E> {
         self.process_part(second, now);
     }
 
-    /// Records one batch with all of these jobs, and answers them.
-    fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
+    /// Records these jobs and answers them, in several batches if they have more events than one takes.
+    fn attempt(&mut self, mut jobs: Vec<Box<dyn Job>>, mut due: Due, now: DateTime<Utc>) -> Result<(), Failed> {
+        loop {
+            jobs = self.attempt_batch(jobs, due, now)?;
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            due.writes_state = false;
+        }
+    }
+
+    /// Records one batch with as many of these jobs as it takes, and answers them. Returns the others.
+    fn attempt_batch(
+        &mut self,
+        mut jobs: Vec<Box<dyn Job>>,
+        due: Due,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Box<dyn Job>>, Failed> {
         let started = Instant::now();
-        let Draft { events, recorded_at, .. } = match self.record(&mut jobs, due, now) {
+        let Draft { events, jobs: decided, recorded_at, .. } = match self.record(&mut jobs, due, now) {
             Ok(recorded) => recorded,
             Err(error) => {
                 // Whatever failed, read the log again before the next decision.
@@ -364,6 +391,7 @@ impl<E: Engine> LogWriter<E> {
         };
         self.note_success();
         let count = events.len();
+        let others = jobs.split_off(decided);
         self.figures.count(jobs.len(), count, started.elapsed());
         self.figures.show_holds(&self.balances);
         let events = self.publisher.publish(events, AppendedBy::ThisProcess);
@@ -376,7 +404,7 @@ impl<E: Engine> LogWriter<E> {
         batch.answers.send();
         self.tidy_if_due(recorded_at);
         self.engine.after_batch(count);
-        Ok(())
+        Ok(others)
     }
 
     /// True if the log of the process should name this failure of the writer, which repeats it several times a second.
@@ -449,7 +477,8 @@ impl<E: Engine> LogWriter<E> {
         Err(LogError::Append(failure.to_owned()))
     }
 
-    /// Decides the jobs in order, then the sweep. `None` if the log has moved meanwhile. `now` is when the batch was taken.
+    /// Decides the jobs in order until the batch has enough events, then the sweep if there is room. `None` if the log has moved
+    /// meanwhile. `now` is when the batch was taken.
     fn decide(&mut self, jobs: &mut [Box<dyn Job>], due: Due, now: DateTime<Utc>) -> Result<Option<Draft>, LogError> {
         let Some(mut facts) = self.facts(jobs, now)? else { return Ok(None) };
         // The turn, what others had appended and the facts may have taken seconds.
@@ -465,9 +494,13 @@ impl<E: Engine> LogWriter<E> {
             is_shared: E::IS_SHARED,
         };
         for job in jobs {
+            if batch.draft.events.len() >= BATCH_EVENTS_MAX {
+                break;
+            }
             job.decide(&mut batch);
+            batch.draft.jobs += 1;
         }
-        if due.sweeps {
+        if due.sweeps && batch.draft.events.len() < BATCH_EVENTS_MAX {
             let swept = batch.balances.sweep(self.options.unknown_usage, SWEPT_HOLDS_MAX, now);
             batch.record(swept);
         }

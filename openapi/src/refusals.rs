@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::event::admin::NarrowedScope;
+use events::event::inference::ShareHolder;
 use events::limit::LimitReached;
 use events::refusal::{ErrorCode, Refusal};
 use events::terms::{RequiredBy, Term};
@@ -123,11 +124,11 @@ pub fn details(code: ErrorCode) -> Shape {
         }
         ErrorCode::Conflict => {
             let expires_at = "When the hold of that request expires, if the process that served it has ended";
-            object().optional("field", text()).optional("request_id", first_request("is still in flight")).optional_as(
-                "expires_at",
-                schema::time(),
-                expires_at,
-            )
+            let fields = object().optional("field", text()).optional("request_id", first_request("is still in flight"));
+            let fields = fields.optional_as("expires_at", schema::time(), expires_at);
+            let bound = "The bound that was reached, of what a tenant, a partner or an owner of budgets and rate limits may have";
+            let fields = fields.optional_as("bound", text(), bound).optional("owner", scope());
+            fields.optional("limit", schema::count()).optional("used", schema::count())
         }
         ErrorCode::IdempotencyKeyReused => {
             let charged = schema::described(
@@ -171,7 +172,9 @@ pub fn details(code: ErrorCode) -> Shape {
             let until = "When what could serve the request comes back from maintenance";
             object().optional("model", text()).optional_as("maintenance_until", schema::time(), until)
         }
-        ErrorCode::Overloaded => object().required("scope", schema::one_of(["key", "tenant", "gateway", "target"])),
+        ErrorCode::Overloaded => {
+            object().required("scope", schema::one_of(["key", "tenant", "provider", "address", "gateway", "target"]))
+        }
         ErrorCode::Unauthenticated
         | ErrorCode::PayloadTooLarge
         | ErrorCode::UnsupportedMediaType
@@ -196,12 +199,21 @@ fn first_request(what: &str) -> Shape {
 fn budget() -> Fields {
     let cap = "An output cap with which the request would be admitted, also if its body gets longer by naming the cap; a \
                slightly higher one may be admitted as well. Absent if there is none";
+    let share = object()
+        .required("of", schema::one_of_names(ShareHolder::NAMED))
+        .required_as("fraction", schema::string(), "The part of what is not settled that it may hold")
+        .required_as("held_usd", schema::money(), "What its other requests hold");
+    let of_share = "Present if the budget has enough left, but not the share of it that the key or the tenant may hold";
+    let of_others = "Present if a provider of the tenant's own may serve it: the most that it can cost at the others, which is what it would \
+                     have held of budgets above its tenant";
     object()
         .required("budget_id", schema::id("bud_"))
         .required("scope", scope())
         .required_each(["limit_usd", "settled_usd", "held_usd", "requested_usd"], schema::money())
         .required("resets_at", schema::nullable(schema::time()))
         .optional("remaining_usd", schema::money())
+        .optional_as("share", share.closed(), of_share)
+        .optional_as("brokered_usd", schema::money(), of_others)
         .optional_as("affordable_max_output_tokens", schema::count(), cap)
 }
 

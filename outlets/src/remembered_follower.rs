@@ -47,10 +47,6 @@ impl RememberedFollower {
         self.follower.position()
     }
 
-    pub const fn remembered(&self) -> &RoleMemory {
-        &self.remembered
-    }
-
     /// Remembers at once: what was just delivered is hardly ever delivered twice.
     pub async fn remember(&mut self, role: &LeasedRole<'_>, memory: RoleMemory) -> Result<(), LogError> {
         role.remember(memory.clone()).await?;

@@ -14,8 +14,9 @@
 //! - `offers`: which targets can serve which callers, and at what price. `aliases`: which model a name means at a time.
 //! - `backends`: what shared models say of each backend, which limits tenants' targets on it; `shared_terms`: what they state
 //!   of its terms.
+//! - `owner_index`: the budgets and rate limits of each owner. `owned`: how much each tenant and each partner has of what is bounded.
 //! - `tenant_settings`: what tenants have set for all of their requests. `set_aside`: which keys their providers do not
-//!   accept.
+//!   accept. `sharers`: how many keys share the budgets of an owner.
 
 mod aliases;
 mod backends;
@@ -23,10 +24,13 @@ mod breakers;
 mod indexes;
 mod lag;
 mod offers;
+mod owned;
+mod owner_index;
 mod providers_at;
 mod set_aside;
 mod shared_map;
 mod shared_terms;
+mod sharers;
 mod tenant_settings;
 mod updater;
 
@@ -44,6 +48,7 @@ use events::event::{Chain, Change, Event, Recorded, Resource, ResourceState, Sco
 use events::ids::{
     BudgetId, KeyId, LimitId, ModelId, PartnerId, PriceId, ProviderId, ProviderKeyId, TeamId, TenantId, UserId,
 };
+use events::scope_index::binding_of;
 
 use crate::model_globs::ModelGlobs;
 
@@ -53,10 +58,12 @@ use breakers::OpenBreakers;
 pub use breakers::{OpenBreaker, RecordedBreaker};
 use indexes::{IndexChange, Indexed, Namespace, TableIndexes};
 pub use offers::{EvaluatedTarget, Offer, model_not_found, model_retired};
+use owned::OwnedResources;
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;
 use shared_map::SharedMap;
 pub use shared_terms::TargetTerms;
+use sharers::Sharers;
 pub use tenant_settings::TenantSettings;
 pub use updater::{CatchUp, TablesHandle, start};
 
@@ -109,6 +116,7 @@ pub struct Tables {
     users: SharedMap<UserId, Entry<User>>,
     teams: SharedMap<TeamId, Entry<Team>>,
     keys: SharedMap<KeyId, KeyEntry>,
+    sharers: SharedMap<Scope, Sharers>,
     providers: SharedMap<ProviderId, Entry<Provider>>,
     provider_keys: SharedMap<ProviderKeyId, Entry<ProviderKey>>,
     set_aside: KeysSetAside,
@@ -119,6 +127,7 @@ pub struct Tables {
     rate_limits: SharedMap<LimitId, Entry<RateLimit>>,
     /// The keys that have signed checkpoints of the log, oldest first.
     log_keys: Vec<LogKeyCreated>,
+    owned: OwnedResources,
     indexes: TableIndexes,
 }
 
@@ -165,20 +174,39 @@ impl Tables {
         let Event::Resource(resource) = &recorded.event else { return };
         match resource {
             Resource::Partner(change) => self.apply(change, recorded),
-            Resource::Tenant(change) => self.apply(change, recorded),
-            Resource::User(change) => self.apply(change, recorded),
+            Resource::Tenant(change) => {
+                self.count_end_of_tenant(change);
+                self.apply(change, recorded);
+            }
+            Resource::User(change) => {
+                self.count_end_of_user(change);
+                self.apply(change, recorded);
+            }
             Resource::Team(change) => self.apply(change, recorded),
-            Resource::Key(change) => self.apply_to_key(change, recorded),
-            Resource::KeyRotated(rotated) => self.rotate_key(rotated, recorded),
+            Resource::Key(change) => {
+                let was_sharer = self.is_sharer(change.id());
+                self.apply_to_key(change, recorded);
+                self.count_sharer(change.id(), was_sharer);
+            }
+            Resource::KeyRotated(rotated) => {
+                self.count_fact(recorded);
+                self.rotate_key(rotated, recorded);
+            }
             Resource::Provider(change) => {
                 self.forget_breakers_of(change.id());
                 self.apply(change, recorded);
             }
             Resource::BreakerOpened(fact) => self.fold_breaker_opened(fact, recorded.recorded_at),
-            Resource::BreakerClosed(fact) => self.fold_breaker_closed(fact),
+            Resource::BreakerClosed(fact) => {
+                self.count_fact(recorded);
+                self.fold_breaker_closed(fact);
+            }
             Resource::ProviderKey(change) => self.apply(change, recorded),
             Resource::ProviderKeySetAside(fact) => self.fold_set_aside(fact, recorded),
-            Resource::ProviderKeyRestored(fact) => self.fold_restored(fact),
+            Resource::ProviderKeyRestored(fact) => {
+                self.count_fact(recorded);
+                self.fold_restored(fact);
+            }
             Resource::Model(change) => self.apply(change, recorded),
             Resource::Price(change) => self.apply(change, recorded),
             Resource::Budget(change) => self.apply(change, recorded),
@@ -189,15 +217,17 @@ impl Tables {
                 }
             }
             // No request is decided by a saved search.
-            Resource::AuditSearch(_)
-            | Resource::UserErased(_)
+            Resource::AuditSearch(change) => self.count(change, recorded),
+            Resource::UserErased(_)
             | Resource::NodeKeyReplaced(_)
             | Resource::PriceRevalued(_)
-            | Resource::CatalogueImported(_) => {}
+            | Resource::CatalogueImported(_)
+            | Resource::PublishedLogRepaired(_) => {}
         }
     }
 
     fn apply<R: TableResource>(&mut self, change: &Change<R>, recorded: &Recorded) {
+        self.count(change, recorded);
         let (entries, indexes) = R::entries(self);
         let id = change.id();
         if let Some(before) = entries.get(&id) {
@@ -212,7 +242,12 @@ impl Tables {
             Change::Changed(state) => entries.update(&id, |entry| {
                 (entry.value, entry.version) = (Arc::new(state.for_requests()), version);
             }),
-            Change::Ended(_) => entries.update(&id, |entry| (entry.ended_at, entry.version) = (Some(at), version)),
+            Change::Ended(_) => entries.update(&id, |entry| {
+                (entry.ended_at, entry.version) = (Some(at), version);
+                if let Some(shorter) = entry.value.after_end() {
+                    entry.value = Arc::new(shorter);
+                }
+            }),
         }
         if let Some(state) = change.state() {
             state.index(indexes, IndexChange::Add { version });
@@ -233,9 +268,21 @@ impl Tables {
         self.providers.values()
     }
 
+    /// The live providers of a tenant, or those of the platform.
+    pub fn providers_of(&self, owner: Option<TenantId>) -> impl Iterator<Item = &Entry<Provider>> {
+        let ids = self.indexes.providers_by_owner.get(&owner).into_iter().flatten();
+        ids.filter_map(|id| self.provider(*id))
+    }
+
     /// Every model, ended ones too, in no particular order.
     pub fn models(&self) -> impl Iterator<Item = &Entry<Model>> {
         self.models.values()
+    }
+
+    /// The live models of a tenant's own.
+    pub fn models_of(&self, tenant: TenantId) -> impl Iterator<Item = &Entry<Model>> {
+        let routes = self.indexes.routes.get(&Namespace::Tenant(tenant)).into_iter().flatten();
+        routes.filter_map(|(_, id)| self.model(*id))
     }
 
     /// Whether the key is valid: neither it nor its user, tenant or partner has ended, and it has not expired at `now`.
@@ -400,6 +447,12 @@ impl Tables {
             .max_by_key(|price| (price.value.origin.is_none(), price.value.effective_from, price.version))
     }
 
+    /// The live prices of a backend, whatever the time from which each is in force.
+    pub fn prices_of_backend(&self, provider: ProviderId, backend_model: &str) -> impl Iterator<Item = &Entry<Price>> {
+        let listed = self.indexes.price_lists.get(&provider).and_then(|listed| listed.get(backend_model));
+        listed.into_iter().flatten().filter_map(|id| self.prices.get(id))
+    }
+
     /// The live teams of the chain's user, if they are teams of the chain's tenant: requests in other tenants count for no team.
     pub fn teams_of(&self, chain: &Chain) -> &TeamVersions {
         static NONE: TeamVersions = TeamVersions::new();
@@ -429,12 +482,18 @@ impl Tables {
         self.indexes.limits_by_scope.has_narrowed()
     }
 
-    /// The live rate limits that bind a request because of its model or its metadata.
-    pub fn narrowed_rate_limits(&self, request: &ScopeSubject<'_>) -> impl Iterator<Item = &RateLimit> {
+    /// The live rate limits that bind a request because of its model or its metadata. `None` if they are more than `most`, or too many
+    /// would have to be looked at, if `bind_max` of all may bind it.
+    pub fn narrowed_rate_limits(
+        &self,
+        request: &ScopeSubject<'_>,
+        most: usize,
+        bind_max: usize,
+    ) -> Option<Vec<&RateLimit>> {
         let ids = Scope::all_of(&request.chain, request.teams);
         let ids = ids.flat_map(|owner| self.indexes.limits_by_scope.narrowed(owner, request));
         let limits = ids.filter_map(|id| Some(&*self.rate_limits.get(&id)?.value));
-        limits.filter(|limit| limit.scope.includes(request))
+        binding_of(limits, |limit| limit.scope.includes(request).then_some(limit), most, bind_max)
     }
 
     /// The live rate limits of these owners that bind only some of their requests: the oldest [`NARROWED_SHOWN_MAX`].
@@ -443,9 +502,10 @@ impl Tables {
         ids.into_iter().filter_map(|id| Some(&*self.rate_limits.get(&id)?.value))
     }
 
-    /// How many live rate limits may bind a request together with one of this scope.
-    pub fn rate_limits_under_same_condition(&self, scope: &NarrowedScope) -> usize {
-        self.indexes.limits_by_scope.under_same_condition(scope)
+    /// The live rate limits that may bind a request together with one of this scope.
+    pub fn rate_limits_under_same_condition(&self, scope: &NarrowedScope) -> impl Iterator<Item = &Entry<RateLimit>> {
+        let ids = self.indexes.limits_by_scope.under_same_condition(scope);
+        ids.iter().filter_map(|id| self.rate_limits.get(id))
     }
 
     /// The live budgets that bind requests of `chain`: those of its key, user, teams, tenant and partner, that bind all of them; and of
@@ -457,12 +517,14 @@ impl Tables {
         ids.filter_map(|id| self.budgets.get(&id)).collect()
     }
 
-    /// How many live budgets may bind a request together with one of this scope.
-    pub fn budgets_under_same_condition(&self, scope: &NarrowedScope) -> usize {
-        self.indexes.budgets_by_scope.under_same_condition(scope)
+    /// The live budgets that may bind a request together with one of this scope.
+    pub fn budgets_under_same_condition(&self, scope: &NarrowedScope) -> impl Iterator<Item = &Entry<Budget>> {
+        let ids = self.indexes.budgets_by_scope.under_same_condition(scope);
+        ids.iter().filter_map(|id| self.budgets.get(id))
     }
 
     fn apply_to_key(&mut self, change: &Change<Key>, recorded: &Recorded) {
+        self.count(change, recorded);
         match change {
             Change::Created(key) => self.create_key(key, recorded),
             Change::Changed(key) => self.keys.update(&key.key_id, |entry| {

@@ -82,6 +82,7 @@ pub mod inferences {
 }
 pub mod usage_by_hour {
     mod callers;
+    mod failed_calls;
     mod latency;
     pub(super) mod projector;
     mod questions;
@@ -90,6 +91,7 @@ pub mod usage_by_hour {
     mod statements;
     mod sums;
     pub use callers::{Callers, ModelCaller};
+    pub use failed_calls::{CalledBackend, FailedCalls};
     pub use questions::{Refused, RefusedRequests, Usage};
     pub use range::{MICROS_PER_HOUR, Range, Span, calendar, monday_of};
     pub use selection::{Dimension, GroupKey, Selection, Totals};
@@ -105,7 +107,7 @@ use chrono::{DateTime, Utc};
 use events::named;
 use events::time::Clock;
 use events_log::concurrency::QueryPermit;
-use events_log::{Head, Log, LogError};
+use events_log::{Head, Log, LogError, thread_priority};
 use tokio::sync::{Notify, watch};
 
 pub use copy_source::{CopySnapshot, CopySource, RowsId, TrackedView, ViewChanges};
@@ -132,6 +134,8 @@ use store::Compatibility;
 
 /// How long a reader waits for a view that is behind.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The priority of the views' threads, in units of `nice` below that of requests: a third of their share of a busy core.
+const NICENESS: i32 = 5;
 
 named! {
     /// A view: the tables that one projector owns. Its name is the same on the wire and in the database.
@@ -386,9 +390,14 @@ fn start_with(
     // Before the first reader has a handle: it must not read unreadable rows.
     writer.state.publish(&store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let thread =
-        std::thread::Builder::new().name("views".to_owned()).spawn(move || runtime.block_on(writer.run(store)))?;
-    let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || builder.run())?;
+    let thread = std::thread::Builder::new().name("views".to_owned()).spawn(move || {
+        thread_priority::lower_by(NICENESS);
+        runtime.block_on(writer.run(store));
+    })?;
+    let builder = std::thread::Builder::new().name("views-rebuild".to_owned()).spawn(move || {
+        thread_priority::lower_by(NICENESS);
+        builder.run();
+    })?;
     let pool = Arc::new(pool::Pool::new(dir, epoch));
     let inner = ViewsInner {
         progress: receivers,

@@ -61,6 +61,11 @@ pub fn shape() -> Shape {
         .required("when_short", schema::one_of(["refuse", "shrink"]))
         .required("enforcement", schema::one_of(["hard", "observe"]))
         .required_each(["settled_usd", "held_usd", "remaining_usd"], schema::money())
+        .optional_as(
+            "own_usd",
+            schema::money(),
+            "What tenants' own providers cost, which is not spent from this budget",
+        )
         .required_each(["period_start", "resets_at", "ended_at"], described::nullable_time())
         .open()
 }
@@ -99,6 +104,7 @@ pub fn item(status: BudgetStatus) -> Value {
     item["settled_usd"] = status.settled.to_string().into();
     item["held_usd"] = status.held.to_string().into();
     item["remaining_usd"] = status.remaining.to_string().into();
+    item["own_usd"] = status.own.to_string().into();
     item["period_start"] = status.window.start.map(rfc3339).into();
     item["resets_at"] = status.window.end.map(rfc3339).into();
     item["ended_at"] = status.ended_at.map(rfc3339).into();

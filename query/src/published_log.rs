@@ -19,7 +19,7 @@ use projections::visible::Visible;
 use serde_json::{Value, json};
 use tlog::{EntryBundleId, Hash, TileId, TreeHead};
 use tokio::time::timeout;
-use transparency::{PublishedError, PublishedLog, ReaderKind};
+use transparency::{NewestTree, PublishedError, ReaderKind};
 
 use crate::QueryState;
 use crate::described;
@@ -102,9 +102,9 @@ fn described_proof() -> Operation {
 }
 
 async fn checkpoint(State(state): State<QueryState>) -> Result<Response, QueryError> {
-    let newest = |log: PublishedLog| async move { log.checkpoint().await?.ok_or(NOTHING) };
-    let checkpoint = read_published(&state, ReaderKind::Anybody, newest).await?;
-    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], checkpoint.bytes).into_response())
+    let newest = |newest: NewestTree| async move { Ok(newest.checkpoint.bytes) };
+    let bytes = read_published(&state, ReaderKind::Anybody, newest).await?;
+    Ok(([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NOT_KEPT)], bytes).into_response())
 }
 
 async fn key(State(state): State<QueryState>) -> Result<Response, QueryError> {
@@ -122,7 +122,7 @@ async fn tile(
     Path((level, tile)): Path<(String, String)>,
 ) -> Result<Response, QueryError> {
     let id: TileId = format!("tile/{level}/{tile}").parse().map_err(|_| QueryError::NotFound("tile"))?;
-    let tile = |log: PublishedLog| async move { log.tile(id).await?.ok_or(QueryError::NotFound("tile")) };
+    let tile = |newest: NewestTree| async move { newest.tree.tile(id).await?.ok_or(QueryError::NotFound("tile")) };
     let bytes = read_published(&state, ReaderKind::Anybody, tile).await?;
     Ok(file(bytes, id.is_partial()))
 }
@@ -135,7 +135,8 @@ async fn bundle(mut context: QueryContext, Path(bundle): Path<String>) -> Result
     }
     let id: EntryBundleId =
         format!("tile/entries/{bundle}").parse().map_err(|_| QueryError::NotFound("entry bundle"))?;
-    let entries = |log: PublishedLog| async move { log.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
+    let entries =
+        |newest: NewestTree| async move { newest.tree.bundle(id).await?.ok_or(QueryError::NotFound("entry bundle")) };
     let bytes = read_published(&context.state, reader(&context.caller), entries).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Events);
@@ -163,18 +164,22 @@ async fn proof(State(state): State<QueryState>, RawQuery(query): RawQuery) -> Re
         (None, Some(from)) => Wanted::Consistency { from },
         _ => return Err(Refusal::invalid("position", "give either position or from_size").into()),
     };
-    read_published(&state, ReaderKind::Anybody, |log| prove(log, wanted, size)).await.map(Json)
+    read_published(&state, ReaderKind::Anybody, |newest| prove(newest, wanted, size)).await.map(Json)
 }
 
-async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<Value, QueryError> {
-    let newest = log.checkpoint().await?.ok_or(NOTHING)?.head;
+async fn prove(
+    NewestTree { checkpoint, tree }: NewestTree,
+    wanted: Wanted,
+    size: Option<u64>,
+) -> Result<Value, QueryError> {
+    let newest = checkpoint.head;
     let size = size.unwrap_or(newest.size);
     if size == 0 || size > newest.size {
         return Err(Refusal::invalid("size", format!("the newest checkpoint is of {} events", newest.size)).into());
     }
     let head = match size == newest.size {
         true => newest,
-        false => TreeHead { size, root: log.root(size).await? },
+        false => TreeHead { size, root: tree.root(size).await? },
     };
     let (name, at) = match wanted {
         Wanted::Inclusion { position } => ("position", position),
@@ -184,8 +189,8 @@ async fn prove(log: PublishedLog, wanted: Wanted, size: Option<u64>) -> Result<V
         return Err(Refusal::invalid(name, format!("must be from 1 to {size}, the size")).into());
     }
     let hashes = match wanted {
-        Wanted::Inclusion { position } => log.inclusion_proof(position - 1, size).await?,
-        Wanted::Consistency { from } => log.consistency_proof(from, size).await?,
+        Wanted::Inclusion { position } => tree.inclusion_proof(position - 1, size).await?,
+        Wanted::Consistency { from } => tree.consistency_proof(from, size).await?,
     };
     let hashes: Vec<String> = hashes.iter().map(Hash::to_string).collect();
     Ok(json!({ name: at, "size": head.size, "root": head.root.to_string(), "hashes": hashes }))
@@ -202,15 +207,16 @@ fn reader(caller: &Caller) -> ReaderKind {
     }
 }
 
-/// Reads the published log for a response, for at most [`QUERY_MAX`]: an object store may hang.
+/// Reads the published log for a response, for at most [`QUERY_MAX`]: an object store may hang. Of what is read, each file was checked.
 async fn read_published<T, F: Future<Output = Result<T, QueryError>>>(
     state: &QueryState,
     kind: ReaderKind,
-    read: impl FnOnce(PublishedLog) -> F,
+    read: impl FnOnce(NewestTree) -> F,
 ) -> Result<T, QueryError> {
     let published = state.published.as_ref().ok_or(NOTHING)?;
     let reading = published.read(kind).await?;
-    timeout(QUERY_MAX, read(reading.log.clone())).await.map_err(|_| PublishedError::Silent(QUERY_MAX))?
+    let answer = async { read(reading.newest().await?.ok_or(NOTHING)?).await };
+    timeout(QUERY_MAX, answer).await.map_err(|_| PublishedError::Silent(QUERY_MAX))?
 }
 
 impl From<PublishedError> for QueryError {

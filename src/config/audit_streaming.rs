@@ -1,22 +1,30 @@
 //! The syslog receiver that the audit is sent to.
 
+use std::ops::RangeInclusive;
+
 use audit_export::{SiemFormat, SyslogAddress};
 use cli::arguments::ServeArgs;
-use cli::settings::setting::{AUDIT_FORMAT, AUDIT_SYSLOG};
+use cli::settings::setting::{AUDIT_FORMAT, AUDIT_MESSAGE_BYTES, AUDIT_SYSLOG};
 use cli::settings::{Flags, WrongConfig, truncated};
 
-use super::word;
+use super::{whole, word};
+
+/// The length that RFC 5424 expects every receiver to take, and more than any line has.
+const MESSAGE_BYTES: RangeInclusive<usize> = 2_048..=131_072;
 
 pub struct AuditStreamSettings {
     pub address: SyslogAddress,
     pub format: SiemFormat,
+    pub message_bytes_max: usize,
 }
 
 /// `None` if the audit is not sent.
 pub fn read(args: &ServeArgs, flags: &Flags) -> Result<Option<AuditStreamSettings>, WrongConfig> {
     let format = format(args, flags)?;
+    let message_bytes_max =
+        flags.check(AUDIT_MESSAGE_BYTES, whole(&args.audit_message_bytes, "bytes", MESSAGE_BYTES))?;
     let address = flags.check(AUDIT_SYSLOG, args.audit_syslog.as_deref().map(address).transpose())?;
-    Ok(address.map(|address| AuditStreamSettings { address, format }))
+    Ok(address.map(|address| AuditStreamSettings { address, format, message_bytes_max }))
 }
 
 /// The format of what is sent, by syslog and to a webhook.
@@ -50,6 +58,11 @@ mod tests {
         }
         for wrong in ["", "OCSF", "json", "leef"] {
             assert_eq!(read_as(None, wrong), Err("LEDGERWAY_AUDIT_FORMAT".to_owned()), "{wrong}");
+        }
+        for wrong in ["", "2047", "131073", "8k", "-1"] {
+            let args = ServeArgs { audit_message_bytes: wrong.to_owned(), ..args() };
+            let refused = read(&args, &Flags::default()).map(|_| ()).map_err(|wrong| wrong.name);
+            assert_eq!(refused, Err("LEDGERWAY_AUDIT_MESSAGE_BYTES".to_owned()), "{wrong}");
         }
     }
 }

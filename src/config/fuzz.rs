@@ -54,6 +54,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
             &mut args.mode,
             &mut args.serves_tenants,
             &mut args.hold_ttl_seconds,
+            &mut args.hold_share,
             &mut args.drain_timeout_seconds,
             &mut args.drain_delay_seconds,
             &mut args.witnesses,
@@ -91,6 +92,7 @@ fn a_configuration_is_used_as_it_says_or_refused_by_name() {
                 assert_eq!(config.grpc_listen.map(Some), grpc);
                 assert_eq!(config.data, Path::new(&args.data.dir));
                 assert!((1..=HOLD_TTL_SECONDS_MAX).contains(&config.hold_ttl.as_secs()));
+                assert_eq!(Ok(config.hold_share), args.hold_share.parse());
                 assert!(config.drain_timeout.as_secs() <= DRAIN_SECONDS_MAX);
                 assert!(config.drain_delay.as_secs() <= DRAIN_SECONDS_MAX);
                 assert_eq!(Ok(config.bodies.process / (1024 * 1024)), args.body_memory_mib.parse());

@@ -1,15 +1,10 @@
 //! The object store, in which the archive and the published log are.
 
-use cli::settings::setting::{CONTENT_URL, DATABASE_URL, OBJECT_STORE_URL};
+use cli::settings::setting::{DATABASE_URL, OBJECT_STORE_URL};
 use cli::settings::{OBJECTS_FOLDER, Setting, WrongConfig};
 use object_storage::ObjectStoreAddress;
 
 use super::Given;
-
-/// The object store in `LEDGERWAY_CONTENT_URL`, which has sealed content; `None` if it is unset.
-pub fn content_store(variable: impl Fn(&str) -> Option<String>) -> Result<Option<ObjectStoreAddress>, WrongConfig> {
-    CONTENT_URL.address("an object store", "to keep no content", variable, str::parse)
-}
 
 /// The object store of a data folder for which none was given.
 ///

@@ -1,12 +1,13 @@
 //! Where the log is published as a transparency log, under which name, and who cosigns it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use cli::settings::setting::{LOG_ORIGIN, TRANSPARENCY, TRANSPARENCY_ANEW, WITNESSES};
-use cli::settings::{WrongConfig, boolean, object_store};
+use cli::settings::{OBJECTS_FOLDER, WrongConfig, boolean, object_store};
 use object_storage::ObjectStoreAddress;
 use tlog::KeyName;
-use transparency::{WITNESSES_MAX, WitnessAddress, WrongWitness};
+use transparency::{FOLDER, WITNESSES_MAX, WitnessAddress, WrongWitness};
 
 use super::Given;
 use super::object_store::own_object_store;
@@ -23,6 +24,17 @@ pub struct Publishing {
     pub anew: bool,
     /// Witnesses that are asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
+}
+
+impl Publishing {
+    /// The place of the published log: its folder within the data folder, or where it is otherwise.
+    pub fn place(&self, data: &Path) -> String {
+        let address = self.address.to_string();
+        if address == ObjectStoreAddress::of_folder(&data.join(OBJECTS_FOLDER)).to_string() {
+            return format!("{OBJECTS_FOLDER}/{FOLDER}");
+        }
+        format!("{FOLDER} in {address}")
+    }
 }
 
 /// Reads the settings; `None` if the log is not published.

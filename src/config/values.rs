@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cli::settings::{boolean, truncated};
+use events::fraction::Fraction;
 
 use super::ListenAddress;
 use crate::http::{CorsOrigins, TrustedProxies};
@@ -53,6 +54,14 @@ pub fn whole<N: FromStr + PartialOrd + Display>(
     text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
         let (value, min, max) = (truncated(text), bounds.start(), bounds.end());
         format!("is {value:?}, but must be a whole number of {things} from {min} to {max}")
+    })
+}
+
+/// Reads a share of something.
+pub fn share(text: &str) -> Result<Fraction, String> {
+    text.parse().map_err(|_| {
+        let value = truncated(text);
+        format!("is {value:?}, but must be a fraction above 0 and up to 1, with up to nine digits after its point")
     })
 }
 

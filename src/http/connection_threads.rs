@@ -6,7 +6,8 @@
 //! client nothing, so a few of them could steer everybody else's connections to one thread. The kernel's choice was rejected,
 //! because it can give one thread nearly all. The streams of an HTTP/2 connection are spread over the threads by what that
 //! connection has there, so that one client can use all cores and steers nobody else. A request that computes for long delays
-//! the other requests of its thread.
+//! the other requests of its thread. One more, `commands`, runs what tenants ask of administration, so that it delays no request on the
+//! threads of connections.
 //!
 //! Rejected: one runtime whose threads share all tasks. It wakes a second thread for most of what it waits for, and moves
 //! requests between cores (ADR-0015).
@@ -21,11 +22,6 @@ use std::thread::{self, JoinHandle};
 use hyper::rt::Executor;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
-
-/// Threads for work that blocks, such as hashing keys: this many divided among the connection threads, but at
-/// least [`BLOCKING_THREADS_EACH_MIN`] for each.
-const BLOCKING_THREADS_MAX: usize = 512;
-const BLOCKING_THREADS_EACH_MIN: usize = 16;
 
 /// The threads. When this is dropped, they stop, and end the tasks that are left.
 pub struct ConnectionThreads {
@@ -71,7 +67,7 @@ impl ConnectionThreads {
         let stopping = CancellationToken::new();
         let mut threads = Vec::with_capacity(count.get());
         let mut start = |number: usize| {
-            start_thread(number, count, &stopping).map(|(runtime, thread)| {
+            start_thread(&format!("conn-{number}"), &stopping).map(|(runtime, thread)| {
                 threads.push(thread);
                 runtime
             })
@@ -79,6 +75,15 @@ impl ConnectionThreads {
         let handles = (1..=count.get()).map(&mut start).collect::<io::Result<_>>()?;
         let runtimes = ThreadRuntimes(Arc::new(RuntimeList { handles, connections: AtomicUsize::new(0) }));
         Ok(Self { runtimes, stopping, threads })
+    }
+
+    /// Starts one more thread, for what tenants ask of administration.
+    ///
+    /// Errors: the thread or its runtime cannot be created.
+    pub fn start_for_commands(&mut self) -> io::Result<Handle> {
+        let (runtime, thread) = start_thread("commands", &self.stopping)?;
+        self.threads.push(thread);
+        Ok(runtime)
     }
 
     /// Their runtimes. After the threads have stopped, whatever is given to these is dropped.
@@ -103,20 +108,16 @@ impl Drop for ConnectionThreads {
     }
 }
 
-fn start_thread(
-    number: usize,
-    count: NonZeroUsize,
-    stopping: &CancellationToken,
-) -> io::Result<(Handle, JoinHandle<()>)> {
-    let blocking_threads = (BLOCKING_THREADS_MAX / count).max(BLOCKING_THREADS_EACH_MIN);
+/// Starts a thread with a runtime of its own.
+fn start_thread(name: &str, stopping: &CancellationToken) -> io::Result<(Handle, JoinHandle<()>)> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .thread_name("blocking")
-        .max_blocking_threads(blocking_threads)
+        .max_blocking_threads(blocking_work::threads_max())
         .build()?;
     let handle = runtime.handle().clone();
     let stopping = stopping.clone();
-    let thread = thread::Builder::new().name(format!("conn-{number}")).spawn(move || {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         runtime.block_on(stopping.cancelled());
         // Ends the tasks. Work that blocks is left behind.
         runtime.shutdown_background();

@@ -18,7 +18,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::connection_requests::ConnectionRequests;
 use super::parse_errors::ParseErrorResponses;
 use super::write_timeout::WriteTimeout;
 
@@ -40,58 +40,6 @@ const INTERIM_RESPONSE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const READ_BYTES_MAX: usize = 8 * 1024;
 const HTTP2_PREFACE_START: &[u8] = b"PRI";
 const HTTP2_PREFACE_BYTES: usize = 24;
-
-/// The requests of one connection, shared by its socket and its service.
-#[derive(Default)]
-pub struct ConnectionRequests {
-    heads: AtomicUsize,
-    in_progress: AtomicUsize,
-    /// True while nothing of a response has been written and the client understands an interim one.
-    interim_allowed: AtomicBool,
-    /// True while the response in progress has no end of its own.
-    is_endless: AtomicBool,
-}
-
-impl ConnectionRequests {
-    /// Records that the head of a request is complete.
-    pub fn begin(self: &Arc<Self>, version: http::Version) -> RequestInProgress {
-        self.heads.fetch_add(1, Ordering::Relaxed);
-        self.in_progress.fetch_add(1, Ordering::Relaxed);
-        self.interim_allowed.store(version == http::Version::HTTP_11, Ordering::Relaxed);
-        RequestInProgress(Arc::clone(self))
-    }
-
-    /// Number of heads that were complete.
-    pub fn heads(&self) -> usize {
-        self.heads.load(Ordering::Relaxed)
-    }
-
-    fn any_in_progress(&self) -> bool {
-        self.in_progress.load(Ordering::Relaxed) > 0
-    }
-
-    /// True while a peer that has closed its sending side may be waiting for the end of a response.
-    fn any_finite_in_progress(&self) -> bool {
-        self.any_in_progress() && !self.is_endless.load(Ordering::Relaxed)
-    }
-}
-
-/// One request, until all of its response has been handed over.
-pub struct RequestInProgress(Arc<ConnectionRequests>);
-
-impl Drop for RequestInProgress {
-    fn drop(&mut self) {
-        self.0.is_endless.store(false, Ordering::Relaxed);
-        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl RequestInProgress {
-    /// Marks the response as endless: a peer that then stops sending counts as gone, since nothing else would ever show it.
-    pub fn mark_endless(&self) {
-        self.0.is_endless.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A head that is arriving.
 struct Head {
@@ -165,7 +113,7 @@ impl WatchedConnection {
     /// Waits for a peer that has closed its sending side, and may still read while a finite response is in progress. Ready
     /// when there is none left, or with an error when the peer turns out to have gone.
     fn poll_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.half_closed.is_none() && self.requests.interim_allowed.swap(false, Ordering::Relaxed) {
+        if self.half_closed.is_none() && self.requests.takes_interim() {
             // If the socket has no room for so little, the peer does not read anyway.
             let _ = Pin::new(&mut self.stream).poll_write(context, INTERIM_RESPONSE);
         }
@@ -241,7 +189,7 @@ impl AsyncRead for WatchedConnection {
 
 impl AsyncWrite for WatchedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.requests.interim_allowed.store(false, Ordering::Relaxed);
+        self.requests.forbid_interim();
         ready!(self.poll_replacement(context))?;
         if self.answers_no_request()
             && let Some(response) = self.parse_errors.replacement(bytes)
@@ -262,7 +210,7 @@ impl AsyncWrite for WatchedConnection {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(context, first.map_or(&[], |slice| slice));
         }
-        self.requests.interim_allowed.store(false, Ordering::Relaxed);
+        self.requests.forbid_interim();
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 

@@ -13,6 +13,7 @@
 //! matcher that axum uses, because axum does not say what a path matches before it calls the route.
 
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,12 +39,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use openapi::{Entrance, refusals};
 use percent_encoding::percent_decode_str;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
-use projections::figures::GaugeGuard;
 use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use provider_client::{LoopMark, Looping};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower_service::Service;
 
+use super::by_address::ProxiedRequest;
+use super::connection_requests::ConnectionRequests;
 use super::cors::Cors;
 use super::entrances::{Entrances, Protocol, Routes};
 use super::parse_errors::ParseErrorResponses;
@@ -68,12 +73,20 @@ pub struct DoorParts {
     pub access_log: Option<Recorder>,
     pub limits: Arc<RateLimiter>,
     pub ids: IdMaker,
+    /// Runs what tenants ask of administration.
+    pub commands: Handle,
     pub in_flight: InFlight,
     pub responses: ResponseMetrics,
     pub cors: Option<Cors>,
     pub trusted_proxies: TrustedProxies,
     pub last_uses: LastUses,
     pub loop_mark: LoopMark,
+}
+
+/// A request that counts until this is dropped: in flight, and by the client that a trusted proxy names.
+struct CountedRequest {
+    _in_flight: TaskTrackerToken,
+    _of_client: Option<ProxiedRequest>,
 }
 
 /// The door in front of one listener's routes. Cheap to clone.
@@ -103,7 +116,7 @@ impl Door {
         Self::new(Arc::clone(&self.parts), routes)
     }
 
-    async fn answer_same_origin(self, mut request: Request, peer: IpAddr) -> Response {
+    async fn answer_same_origin(self, mut request: Request, connection: Arc<ConnectionRequests>) -> Response {
         let began = Instant::now();
         let id: RequestId = self.parts.ids.make();
         let audience = Audience::at(request.uri().path());
@@ -111,9 +124,14 @@ impl Door {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let entrance = self.entrances.at(&path);
         let is_grpc = self.protocol == Protocol::Grpc && grpc::is_call(&request);
+        let (of_client, refused) = match self.parts.begin_for_client(&connection, entrance, request.headers()) {
+            Ok(of_client) => (of_client, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
         let counted = (entrance != Entrance::Open).then(|| {
             let in_flight = &self.parts.in_flight;
-            if may_be_endless(&request) { in_flight.begin_stream() } else { in_flight.begin() }
+            let in_flight = if may_be_endless(&request) { in_flight.begin_stream() } else { in_flight.begin() };
+            Arc::new(CountedRequest { _in_flight: in_flight, _of_client: of_client })
         });
         let mut entry = self.parts.access_log.as_ref().filter(|_| entrance != Entrance::Open).map(|access_log| {
             let route = self.entrances.route(&path);
@@ -122,13 +140,16 @@ impl Door {
         let area = area_of(entrance, audience);
         let client_trace = TraceParent::of(request.headers()).map(Arc::new);
         let trace_id = client_trace.as_ref().map(|client| client.trace.to_string());
-        let caller = self.parts.authenticate(&mut request, entrance, id, peer, began, client_trace).await;
+        let caller = match refused {
+            None => self.parts.authenticate(&mut request, entrance, id, &connection, began, client_trace).await,
+            Some(refusal) => Err(refusal),
+        };
         if let (Some(entry), Ok(Some(caller))) = (&mut entry, &caller) {
             entry.set_caller(caller.actor.clone(), caller.chain);
         }
         let mut response = match &caller {
             Ok(Some(caller)) if entrance == Entrance::Administration => {
-                self.route_administration(caller, request).await
+                self.route_administration(caller, request, counted.clone()).await
             }
             Ok(_) => self.route(request).await,
             Err(refusal) => {
@@ -190,12 +211,25 @@ impl Door {
         response
     }
 
-    /// Routes a request under the rate limits of administration; those for unknown paths count as well.
-    async fn route_administration(&self, caller: &Caller, request: Request) -> Response {
+    /// Routes a request under the rate limits of administration; those for unknown paths count as well. It counts until its route has
+    /// ended, whoever waits for it.
+    async fn route_administration(
+        &self,
+        caller: &Caller,
+        request: Request,
+        counted: Option<Arc<CountedRequest>>,
+    ) -> Response {
         let (limiter, tables) = (&self.parts.limits, &self.parts.tables);
         let limits = limiter.binding_administration(&tables.load(), &caller.chain);
         let mut response = match self.parts.admin_permit(&limits, caller).await {
-            Ok(_permit) => self.route(request).await,
+            Ok(permit) => {
+                let (door, calls_provider) = (self.clone(), calls_provider(request.uri().path()));
+                let routing = async move {
+                    let _guards = (permit, counted);
+                    door.route(request).await
+                };
+                if calls_provider { routing.await } else { route_for(caller, &self.parts.commands, routing).await }
+            }
             Err(refusal) => refusals::response(refusal),
         };
         if let Some(tightest) = limiter.tightest(&limits) {
@@ -206,21 +240,26 @@ impl Door {
 }
 
 impl RequestHandler for Door {
-    fn connection_opens(&self) -> GaugeGuard {
-        self.parts.responses.connection_opens()
+    fn metrics(&self) -> &ResponseMetrics {
+        &self.parts.responses
+    }
+
+    fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
+        self.parts.trusted_proxies.has(peer)
     }
 
     fn parse_error_responses(&self) -> ParseErrorResponses {
         ParseErrorResponses::new(self.parts.ids.clone(), self.parts.responses.clone())
     }
 
-    async fn answer(self, request: Request, peer: IpAddr) -> Response {
+    async fn answer(self, request: Request, connection: Arc<ConnectionRequests>) -> Response {
         let parts = Arc::clone(&self.parts);
         match &parts.cors {
-            None => self.answer_same_origin(request, peer).await,
+            None => self.answer_same_origin(request, connection).await,
             Some(cors) => {
                 // Boxed, so that requests without CORS need no room for it.
-                let answer = cors.answer(request, |request| self.clone().answer_same_origin(request, peer));
+                let answer =
+                    cors.answer(request, |request| self.clone().answer_same_origin(request, Arc::clone(&connection)));
                 let mut response = Box::pin(answer).await;
                 if !response.headers().contains_key(REQUEST_ID_HEADER) {
                     // A preflight, which CORS has answered.
@@ -239,7 +278,7 @@ impl DoorParts {
         request: &mut Request,
         entrance: Entrance,
         id: RequestId,
-        peer: IpAddr,
+        connection: &ConnectionRequests,
         began: Instant,
         trace: Option<Arc<TraceParent>>,
     ) -> Result<Option<Arc<Caller>>, Refusal> {
@@ -260,11 +299,21 @@ impl DoorParts {
             return Err(refusal.retry_after(std::time::Duration::from_secs(1)));
         }
         let passed = self.loop_mark.read(request.headers()).map_err(looping)?;
-        let caller = self.authenticator.authenticate(request.headers()).await?;
+        let caller = self.authenticator.authenticate(request.headers()).await.inspect_err(|refusal| {
+            if refusal.code == ErrorCode::Unauthenticated {
+                connection.mark_stranger();
+            }
+        })?;
+        if let Some(reached) = connection.place().reached()
+            && !caller.reaches_platform()
+        {
+            return Err(no_place(reached));
+        }
+        connection.mark_known();
         if let Actor::Key(key) = &caller.actor {
             self.last_uses.record(*key);
         }
-        let ip = self.trusted_proxies.client_of(peer, request.headers());
+        let ip = self.trusted_proxies.client_of(connection.peer(), request.headers());
         let user_agent = user_agent(request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(id);
@@ -272,6 +321,18 @@ impl DoorParts {
         extensions.insert(Arc::clone(&caller));
         extensions.insert(ClientOrigin { ip, user_agent });
         Ok(Some(caller))
+    }
+
+    /// Counts a request by the client that a trusted proxy names, until the returned value is dropped.
+    fn begin_for_client(
+        &self,
+        connection: &ConnectionRequests,
+        entrance: Entrance,
+        headers: &HeaderMap,
+    ) -> Result<Option<ProxiedRequest>, Refusal> {
+        let Some(proxied) = connection.proxied().filter(|_| entrance != Entrance::Open) else { return Ok(None) };
+        let client = self.trusted_proxies.client_of(connection.peer(), headers);
+        proxied.begin(client).map(Some).ok_or_else(|| no_place("address"))
     }
 
     async fn admin_permit(&self, limits: &BindingLimits, caller: &Caller) -> Result<RateLimitPermit, Refusal> {
@@ -316,12 +377,42 @@ impl DoorParts {
     }
 }
 
+/// True for the check of a provider. The connection that it opens stays with the thread, for requests that follow.
+fn calls_provider(path: &str) -> bool {
+    path.ends_with("/test")
+}
+
+/// Routes a request of administration, that of a tenant or a partner on the thread of commands. It ends if nobody waits for it any more.
+async fn route_for(
+    caller: &Caller,
+    commands: &Handle,
+    routing: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    if caller.reaches_platform() {
+        return routing.await;
+    }
+    match AbortOnDropHandle::new(commands.spawn(routing)).await {
+        Ok(response) => response,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(error) => refusals::response(Refusal::new(ErrorCode::Overloaded, "the gateway is stopping").because(error)),
+    }
+}
+
 /// True if a rule refused the request: not for want of a permission or of room, and not because something failed or another node
 /// would have taken it.
 fn is_rejection(code: ErrorCode) -> bool {
     let recorded_otherwise = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
     let status = refusals::status(code);
     status.is_client_error() && status != StatusCode::MISDIRECTED_REQUEST && !recorded_otherwise.contains(&status)
+}
+
+/// The refusal of a request for which there is no connection, of all or of its client's address.
+fn no_place(scope: &'static str) -> Refusal {
+    let message = match scope {
+        "address" => "your address has as many requests in progress, or busy connections, as one address may",
+        _ => "all connections of the gateway are busy: new ones are for its operator",
+    };
+    Refusal::new(ErrorCode::Overloaded, message).with("scope", scope).try_again()
 }
 
 /// The refusal of a request that goes in a circle.
@@ -412,7 +503,83 @@ async fn no_such_method() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use events::event::admin::Reach;
+    use tokio::runtime::Builder;
+    use tokio::sync::oneshot;
+    use tokio::task::{JoinSet, yield_now};
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// The operator, and a key of a tenant.
+    fn callers() -> [Caller; 2] {
+        let operator = Caller::operator(Chain::default());
+        let tenant = Uuid::from_u128(1).into();
+        [operator.clone(), Caller { reach: Reach::Tenant(tenant), ..operator }]
+    }
+
+    /// A runtime with a thread of its own, which is never dropped.
+    fn commands() -> &'static Handle {
+        let runtime = Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        Box::leak(Box::new(runtime)).handle()
+    }
+
+    #[tokio::test]
+    async fn commands_of_tenants_run_on_their_own_thread_and_the_operators_do_not() {
+        let (commands, [operator, tenant]) = (commands(), callers());
+        for (caller, runtime) in [(operator, Handle::current().id()), (tenant, commands.id())] {
+            let (sender, ran_on) = oneshot::channel();
+            let routing = async move {
+                let _ = sender.send(Handle::current().id());
+                Response::default()
+            };
+            route_for(&caller, commands, routing).await;
+            assert_eq!(ran_on.await, Ok(runtime));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_ends() {
+        let [_, tenant] = callers();
+        let ((guard, ended), (begins, begun)) = (oneshot::channel::<()>(), oneshot::channel());
+        let routing = async move {
+            let _guard = guard;
+            let _ = begins.send(());
+            pending::<Response>().await
+        };
+        let mut request = Box::pin(route_for(&tenant, commands(), routing));
+        let has_begun = async {
+            tokio::select! {
+                _ = &mut request => false,
+                begun = begun => begun.is_ok(),
+            }
+        };
+        assert!(timeout(SOON, has_begun).await.expect("in time"));
+        drop(request);
+        assert!(timeout(SOON, ended).await.expect("in time").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_command_is_passed_on() {
+        let [_, tenant] = callers();
+        let mut requests = JoinSet::new();
+        requests.spawn(async move {
+            let fail = || -> Response { panic!("meant") };
+            let routing = async move {
+                yield_now().await;
+                fail()
+            };
+            route_for(&tenant, commands(), routing).await
+        });
+        let ended = requests.join_next().await.expect("the request");
+        assert!(ended.is_err_and(|error| error.is_panic()));
+    }
 
     #[test]
     fn a_rule_refuses_what_the_client_can_mend_and_nobody_else() {

@@ -1,6 +1,7 @@
 //! The door of a command that is no gateway: its routes are open to everybody who reaches the listener, and they decide themselves.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -10,10 +11,10 @@ use axum::response::{IntoResponse, Response};
 use events::ids::IdMaker;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use projections::figures::GaugeGuard;
 use prometheus::Registry;
 use tower_service::Service;
 
+use super::connection_requests::ConnectionRequests;
 use super::parse_errors::ParseErrorResponses;
 use super::server::RequestHandler;
 use crate::guarded_body::GuardedBody;
@@ -40,15 +41,19 @@ impl OpenDoor {
 }
 
 impl RequestHandler for OpenDoor {
-    fn connection_opens(&self) -> GaugeGuard {
-        self.responses.connection_opens()
+    fn metrics(&self) -> &ResponseMetrics {
+        &self.responses
+    }
+
+    fn is_trusted_proxy(&self, _peer: IpAddr) -> bool {
+        false
     }
 
     fn parse_error_responses(&self) -> ParseErrorResponses {
         ParseErrorResponses::new(self.ids.clone(), self.responses.clone())
     }
 
-    async fn answer(self, request: Request, peer: IpAddr) -> Response {
+    async fn answer(self, request: Request, connection: Arc<ConnectionRequests>) -> Response {
         let counted = self.in_flight.begin();
         if self.in_flight.is_draining() {
             return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], "shutting down\n").into_response();
@@ -57,7 +62,7 @@ impl RequestHandler for OpenDoor {
         let Ok(response) = self.router.clone().call(request).await;
         let (status, latency_ms) =
             (response.status().as_u16(), u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        tracing::debug!(%peer, %method, path, status, latency_ms, "answered");
+        tracing::debug!(peer = %connection.peer(), %method, path, status, latency_ms, "answered");
         response.map(|body| Body::new(GuardedBody::new(body, counted)))
     }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use blocking_work::PROCESS;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 
@@ -51,7 +52,7 @@ impl ProcessSampler {
         {
             return Some(process);
         }
-        let process = Arc::new(tokio::task::spawn_blocking(ProcessSample::take).await.ok()?);
+        let process = Arc::new(PROCESS.run(None, ProcessSample::take).await.ok()?);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&process)));
         Some(process)
     }

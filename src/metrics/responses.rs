@@ -35,6 +35,8 @@ const STATUSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub struct ResponseMetrics {
     refusals: IntCounterVec,
     connections: IntGauge,
+    reserved_connections: IntGauge,
+    ended_for_others: IntCounter,
     /// Requests: the name of every area, and one counter per class of status.
     by_area: Vec<(&'static str, [IntCounter; STATUSES.len()])>,
 }
@@ -44,6 +46,9 @@ impl ResponseMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let requests = Opts::new("ledgerway_http_requests_total", "Responses by surface and class of status");
         let refusals = Opts::new("ledgerway_refusals_total", "Refusals by surface, code and, for some codes, reason");
+        let reserved = Opts::new("ledgerway_reserved_connections", "Open client connections on reserved places");
+        let ended = "Silent connections that were ended so that others had a place";
+        let ended = Opts::new("ledgerway_connections_ended_for_others_total", ended);
         let requests = registered(registry, IntCounterVec::new(requests, &["surface", "status"])?)?;
         let surfaces = Surface::ALL.iter().copied().map(Area::Inference);
         let areas = surfaces.chain([Area::Admin, Area::Query, Area::Open]);
@@ -55,6 +60,8 @@ impl ResponseMetrics {
             by_area: areas.map(of).collect(),
             refusals: registered(registry, IntCounterVec::new(refusals, &["surface", "code", "reason"])?)?,
             connections: registered(registry, IntGauge::new("ledgerway_open_connections", "Open client connections")?)?,
+            reserved_connections: registered(registry, IntGauge::with_opts(reserved)?)?,
+            ended_for_others: registered(registry, IntCounter::with_opts(ended)?)?,
         })
     }
 
@@ -73,6 +80,15 @@ impl ResponseMetrics {
     /// Counts a connection until the returned value is dropped.
     pub fn connection_opens(&self) -> GaugeGuard {
         GaugeGuard::of(&self.connections)
+    }
+
+    /// Counts a connection that has a reserved place until the returned value is dropped.
+    pub fn reserved_connection_opens(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.reserved_connections)
+    }
+
+    pub fn connection_ended_for_others(&self) {
+        self.ended_for_others.inc();
     }
 }
 

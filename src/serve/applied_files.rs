@@ -1,13 +1,13 @@
 //! Applies files of configuration while the gateway runs: at its start, at `SIGHUP`, and, if that is asked, whenever they change.
 //! It puts the requests that `ledgerway apply` sends through the door of this process, so that both do the same, on the record.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
+use blocking_work::CONFIGURATION;
 use cli::apply::files::{self, SourceFile};
 use cli::apply::{OwnGateway, OwnRoutes};
 use cli::{Failure, apply};
@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::config::AppliedFiles;
-use crate::http::{Door, RequestHandler};
+use crate::http::{ConnectionRequests, Door, RequestHandler};
 
 /// Between two looks at the files, and between two readings that have to agree.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -101,7 +101,7 @@ impl FilesApplier {
         // Files are read there, and what they become does not move between threads.
         let mut applying = {
             let (settings, gateway, may_go_on) = (self.settings.clone(), gateway.clone(), Arc::clone(&may_go_on));
-            tokio::task::spawn_blocking(move || apply_files(&settings, &gateway, &may_go_on))
+            CONFIGURATION.turn(None).await.start(move || apply_files(&settings, &gateway, &may_go_on))
         };
         let applied = tokio::select! {
             applied = &mut applying => applied,
@@ -146,7 +146,8 @@ impl LastFailure {
 pub fn routes_behind(door: &Door) -> OwnRoutes {
     let door = door.clone();
     Arc::new(move |request: http::Request<Vec<u8>>| {
-        let answer = door.clone().answer(request.map(Body::from), Ipv4Addr::LOCALHOST.into());
+        let own = Arc::new(ConnectionRequests::of_this_process());
+        let answer = door.clone().answer(request.map(Body::from), own);
         Box::pin(async move {
             let (parts, body) = answer.await.into_parts();
             // Without its end, a body is no JSON, which is said where it is read.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::{Archive, LogDiffers, Newest, ReadError, SegmentLimits, compare_with_log};
+use blocking_work::STARTING;
 use events_log::{LEDGER_FILE, Log, LogError, Reader, open_reader, open_shared_reader};
 use object_storage::{NotOpened, Open, OpenError, Opening};
 
@@ -48,7 +49,7 @@ pub async fn open(config: &Config) -> Result<Option<ConfiguredArchive>, ServeErr
     let Some(newest) = newest(&archive, head).await else { return Ok(Some(configured)) };
     match reader {
         Some((reader, _)) => {
-            let compared = tokio::task::spawn_blocking(move || compare_with_log(&archive, &newest, &*reader)).await?;
+            let compared = STARTING.run(None, move || compare_with_log(&archive, &newest, &*reader)).await?;
             must_be_same(compared)?;
         }
         None => configured.uncompared = Some((archive, newest)),
@@ -97,7 +98,7 @@ async fn open_ledger(config: &Config) -> Result<Ledger, ServeError> {
         let head = reader.head().ok().map(|head| head.position);
         Ok(Ledger::Readable((reader, head)))
     };
-    Ok(tokio::task::spawn_blocking(open).await?.unwrap_or(Ledger::Unreadable))
+    Ok(STARTING.run(None, open).await?.unwrap_or(Ledger::Unreadable))
 }
 
 /// Refuses an archive with events where there is no ledger at all.

@@ -10,6 +10,7 @@ use access_control::limits::{
 use access_control::rollup::AccessRollup;
 use access_log::AccessLog;
 use analysts::Copier;
+use blocking_work::STARTING;
 use cli::settings::WrongConfig;
 use cli::{moved_ledger, variable};
 use command::body::memory::{BodyBounds, BodyMemory};
@@ -70,6 +71,7 @@ pub async fn start_engines(
     roles: Vec<RoleStatus>,
     clock: &Arc<dyn Clock>,
     ids: &IdMaker,
+    upstreams_max: usize,
 ) -> Result<Engines, ServeError> {
     let (data, engines_clock) = (config.data.clone(), Arc::clone(clock));
     let options =
@@ -90,7 +92,7 @@ pub async fn start_engines(
     let copied = roles.iter().any(|status| status.role() == Role::Analysts).then(CopiedPosition::default);
     let (keeps_views, snapshots) = (config.views, config.snapshots);
     let node_name = node.clone();
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = STARTING.run(None, move || {
         let (log, folder) = match database {
             None => (Log::open(&data, options)?, None),
             Some(database) => {
@@ -117,7 +119,7 @@ pub async fn start_engines(
         answers: BodyMemory::new(config.answers),
         administration: BodyMemory::new(BodyBounds::of_administration()),
     };
-    let upstreams = Arc::new(UpstreamClients::new(LoopMark::new(ids.bytes()))?);
+    let upstreams = Arc::new(UpstreamClients::new(LoopMark::new(ids.bytes()), upstreams_max)?);
     Ok(Engines {
         log,
         folder,
@@ -286,7 +288,7 @@ pub async fn stop_engines(engines: Engines) {
     access.close().await;
     tables_task.stop().await;
     figures_task.stop().await;
-    let stopped = tokio::task::spawn_blocking(move || {
+    let stopped = STARTING.run(None, move || {
         if let Some(access_log) = access_log {
             access_log.stop();
         }

@@ -12,11 +12,10 @@ use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
     self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Copies, Gateway, LargeBodies, LeafOf, ObservedTargets,
-    ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces,
+    ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces, UpstreamCalls,
 };
 use command::model_explain::{self, ModelExplainer};
 use command::provider_health;
-use command::tokens::TokenCounter;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
 use events::event::Recorded;
@@ -27,7 +26,8 @@ use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use query::{Capabilities, LimitsLeft, QueryState, ReadRecord};
 use secrets::{Secret, Vault, operator_key};
-use transparency::PublishedPlace;
+use tokio::runtime::Handle;
+use transparency::{PublishedPlace, Repairer};
 
 use super::ServeError;
 use super::content::{self, ContentParts};
@@ -46,7 +46,21 @@ pub struct OpenedDoor {
     pub vault: Arc<Vault>,
     pub access_tokens: Arc<AccessTokens>,
     pub provider_keys: Arc<ProviderKeys>,
+    pub breakers: Arc<Breakers>,
     pub imports: ImportQueue,
+    /// Repairs files of the published log, if there is one.
+    pub repairer: Option<Repairer>,
+}
+
+/// The dependencies of the door, beside the configuration and the engines.
+pub struct DoorDependencies<'a> {
+    pub clock: &'a Arc<dyn Clock>,
+    pub ids: &'a IdMaker,
+    pub running: RunningCalls<'a>,
+    /// Runs what tenants ask of administration.
+    pub commands: &'a Handle,
+    pub tracer: Option<Arc<Tracer>>,
+    pub content: Option<&'a ContentParts>,
 }
 
 /// The counts of running calls, for which a shutdown waits.
@@ -60,12 +74,10 @@ pub struct RunningCalls<'a> {
 pub async fn open_door(
     config: &Config,
     engines: &Engines,
-    clock: &Arc<dyn Clock>,
-    ids: &IdMaker,
-    RunningCalls { in_flight, abandoned, copies }: RunningCalls<'_>,
-    tracer: Option<Arc<Tracer>>,
-    content: Option<&ContentParts>,
+    dependencies: DoorDependencies<'_>,
 ) -> Result<OpenedDoor, ServeError> {
+    let DoorDependencies { clock, ids, running, commands, tracer, content } = dependencies;
+    let RunningCalls { in_flight, abandoned, copies } = running;
     let (log, tables) = (&engines.log, &engines.tables);
     let OpenedVault { vault, served, key_check, tenancy } = open_vault(config, engines, ids).await?;
     let operator_key = operator_key::load(config.admin_key.as_ref().map(Secret::reveal), &config.data, ids)?;
@@ -99,7 +111,7 @@ pub async fn open_door(
         setup::ensure_dev(&admin, &tenancy, &config.data).await?;
     }
     let authenticator = Arc::new(Authenticator::new(AuthParts {
-        key_check,
+        key_check: key_check.clone(),
         operator_key: operator_key.key,
         operator_chain: tenancy.chain(),
         log: log.clone(),
@@ -111,6 +123,7 @@ pub async fn open_door(
     let limits = Arc::clone(&engines.limits);
     let access_tokens = AccessTokens::new(Arc::clone(clock));
     let provider_keys = ProviderKeys::new(log.clone(), tables.clone(), Arc::clone(clock), ids.clone());
+    let breakers = Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock));
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
@@ -121,11 +134,14 @@ pub async fn open_door(
         provider_keys: Arc::clone(&provider_keys),
         observed: ObservedTargets::new(Arc::clone(clock)),
         health: ProviderHealth::new(Arc::clone(clock)),
-        breakers: Breakers::new(config.breakers, log.clone(), tables.clone(), Arc::clone(clock)),
+        breakers: Arc::clone(&breakers),
         retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
         places: TargetPlaces::register(&engines.registry)?,
+        calls: UpstreamCalls::register(&engines.registry, engines.upstreams.sockets_max())?,
         limits: Arc::clone(&limits),
+        hold_share: config.hold_share,
         content_salts: content_salts.clone(),
+        key_check,
         content_keeper,
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
         leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
@@ -137,12 +153,16 @@ pub async fn open_door(
         timers: tokio_util::task::TaskTracker::new(),
         abandoned: abandoned.clone(),
         copies: copies.clone(),
-        tokens: TokenCounter::default(),
         large_bodies: LargeBodies::default(),
         bodies: Arc::clone(&engines.memories.inference),
         answers: Arc::clone(&engines.memories.answers),
     };
     let last_uses = LastUses::new(Arc::clone(clock));
+    let published_log = engines.published.clone().map(|open| {
+        let (repairs, repairer) = transparency::repairer(log.clone());
+        (PublishedPlace::new(open, log.clone(), repairs), repairer)
+    });
+    let (published_log, repairer) = published_log.unzip();
     let queries = QueryState {
         log: log.for_queries(),
         tables: tables.clone(),
@@ -159,7 +179,7 @@ pub async fn open_door(
         last_uses: last_uses.clone(),
         reads: read_record(config, engines),
         access_log: engines.access_log.as_ref().and_then(AccessLog::view),
-        published: engines.published.clone().map(PublishedPlace::new),
+        published: published_log,
         content_salts,
         content: content.map(|content| content::reader(content.store.clone(), &vault)),
     };
@@ -196,6 +216,7 @@ pub async fn open_door(
         access_log: engines.access_log.as_ref().map(AccessLog::recorder),
         limits,
         ids: ids.clone(),
+        commands: commands.clone(),
         in_flight: in_flight.clone(),
         responses: ResponseMetrics::register(&engines.registry)?,
         cors: config.cors.clone().map(Cors::new),
@@ -205,7 +226,7 @@ pub async fn open_door(
     };
     let door = Door::new(Arc::new(parts), published(api)?);
     let grpc = grpc.map(|routes| door.with_routes(routes));
-    Ok(OpenedDoor { door, grpc, vault, access_tokens, provider_keys, imports })
+    Ok(OpenedDoor { door, grpc, vault, access_tokens, provider_keys, breakers, imports, repairer })
 }
 
 fn read_record(config: &Config, engines: &Engines) -> ReadRecord {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::STARTING;
 use chrono::TimeDelta;
 use events::event::{Stream, StreamKind};
 use events::time::Clock;
@@ -14,7 +15,7 @@ use secrets::Vault;
 use secrets::log_key::{LogKeyError, recorded_log_keys};
 use transparency::role::{FILES_BYTES_MAX, PARTIAL_KEPT, Publisher, PublisherParts};
 use transparency::{
-    CheckpointError, Differs, FOLDER, Files, LogKeys, NewestLeaves, OpenSigner, PublishedError, PublishedLog,
+    CheckpointError, Differs, FOLDER, Files, KeyHistory, NewestLeaves, OpenSigner, PublishedError, PublishedLog,
     SignerNotOpened, WITNESS_RETRY_AFTER, compare_with_ledger,
 };
 
@@ -34,7 +35,8 @@ const TABLES_WAIT_MAX: Duration = Duration::from_secs(2);
 const NEW_MAX: TimeDelta = TimeDelta::hours(1);
 /// Advice about a ledger that is not the published one.
 const ADVICE: &str = "the database was replaced, or restored from an older copy: restore a newer one, or build it anew from the archive \
-                      (`ledgerway restore`): docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
+                      (`ledgerway restore`); if what it lacks is lost for good, move the published log away: \
+                      docs/transparency.md#a-ledger-that-is-behind-its-checkpoint";
 
 /// Opens the object store of the published log, and compares the ledger with the newest checkpoint there.
 ///
@@ -44,7 +46,7 @@ pub async fn open(config: &Config) -> Result<Option<Open<Objects>>, ServeError> 
     let open = objects_opener(&publishing.address, &[FOLDER])?;
     let Some(objects) = open_now(Arc::clone(&open)).await else { return Ok(Some(open)) };
     let (database, file) = (config.database.clone(), config.data.join(LEDGER_FILE));
-    let reader = tokio::task::spawn_blocking(move || match &database {
+    let reader = STARTING.run(None, move || match &database {
         Some(database) => open_shared_reader(database).map(Some),
         None if file.exists() => open_reader(&file).map(Some),
         None => Ok(None),
@@ -85,7 +87,7 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
         }
     };
     let (Some(newest), Some(reader)) = (newest, reader) else { return Ok(()) };
-    match tokio::task::spawn_blocking(move || compare_with_ledger(&place, &newest, &*reader)).await? {
+    match STARTING.run(None, move || compare_with_ledger(&place, &newest, &*reader)).await? {
         Ok(()) => Ok(()),
         Err(Differs::Log(error)) => {
             warn(&error);
@@ -95,22 +97,28 @@ async fn compare(objects: Objects, reader: Option<Box<dyn Reader>>) -> Result<()
     }
 }
 
-/// The newest checkpoint, if it is of one of the ledger's keys, with the leaves of its last tile, and the ledger.
+/// The newest checkpoint, if one of the ledger's keys has signed it while it was in force, with the leaves of its last tile, and the
+/// ledger.
 ///
 /// Errors: it is published of another ledger, or of a later one: this one has no key of which anything can have been published.
 async fn newest_of(
     published: &PublishedLog,
     reader: Option<Box<dyn Reader>>,
 ) -> Result<(Option<NewestLeaves>, Option<Box<dyn Reader>>), ServeError> {
-    let checkpoint = published.checkpoint().await?;
+    let checkpoint = published.unchecked_checkpoint().await?;
     // Read afterwards: another node may have rotated the key, and published with the new one.
     let read = move || -> Result<_, LogError> {
         let created = reader.as_deref().map_or(Ok(Vec::new()), recorded_log_keys)?;
-        Ok((LogKeys::of(&created), reader))
+        let history = created.first().zip(reader.as_deref());
+        let history = history.map(|(first, reader)| KeyHistory::read(&first.origin, reader)).transpose()?;
+        Ok((history, reader))
     };
-    let Ok((keys, reader)) = tokio::task::spawn_blocking(read).await? else { return Ok((None, None)) };
+    let Ok((keys, reader)) = STARTING.run(None, read).await? else { return Ok((None, None)) };
     match (checkpoint, keys) {
-        (Some(checkpoint), Some(keys)) => Ok((published.newest_leaves(&checkpoint, &keys).await?, reader)),
+        (Some(checkpoint), Some(keys)) => {
+            let head = keys.read_in_force(&checkpoint.bytes).map_err(PublishedError::from)?;
+            Ok((published.tree(head).newest_leaves().await?, reader))
+        }
         (Some(checkpoint), None) => {
             let (place, size) = (published.place(), checkpoint.head.size);
             Err(format!(

@@ -64,14 +64,14 @@ pub fn start(
         starter.start(Some(BudgetAlerts { webhook, client: direct_client()? }));
     }
     starter.start(publisher);
-    if let Some(AuditStreamSettings { address, format }) = config.audit_stream.take() {
+    if let Some(AuditStreamSettings { address, format, message_bytes_max }) = config.audit_stream.take() {
         // Linux has it here; elsewhere, messages do not say it.
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
         let receiver = Receiver::new(address, provider_client::tls_config()?);
-        starter.start(Some(AuditStream { receiver, format, hostname }));
+        starter.start(Some(AuditStream::new(receiver, format, hostname, message_bytes_max)));
     }
     if let Some((webhook, format)) = config.audit_webhook.take() {
-        starter.start(Some(AuditWebhook { webhook, client: direct_client()?, format }));
+        starter.start(Some(AuditWebhook::new(webhook, direct_client()?, format)));
     }
     starter.start(content.map(|content| content.retention(&engines.tables)));
     let copied = engines.views.as_ref().zip(config.database.clone());

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::STARTING;
 use command::environment::KeptImports;
-use command::inference::{AbandonedCalls, Copies};
+use command::inference::{AbandonedCalls, Breakers, Copies};
 use command::trace::Exporting;
 use content_store::ContentWriter;
 use tokio::task::JoinSet;
+use transparency::PendingRepairs;
 
 use super::engines::{Engines, stop_engines};
 use crate::config::Config;
@@ -41,8 +43,11 @@ pub struct Running {
     pub in_flight: InFlight,
     pub abandoned: AbandonedCalls,
     pub copies: Copies,
+    pub breakers: Arc<Breakers>,
     pub content: Option<ContentWriter>,
     pub kept_imports: Arc<KeptImports>,
+    /// Repairs of the published log, if there is one.
+    pub pending_repairs: Option<Arc<PendingRepairs>>,
     /// The servers, and what follows the tables and the log for them.
     pub serving: JoinSet<()>,
     pub connection_threads: ConnectionThreads,
@@ -51,7 +56,7 @@ pub struct Running {
 
 /// Shuts down after the first signal. Returns whether a second signal cut it short.
 pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) -> bool {
-    let Running { engines, in_flight, abandoned, copies, mut serving, .. } = running;
+    let Running { engines, in_flight, abandoned, copies, breakers, mut serving, .. } = running;
     let got_second_signal = keep_serving(config, &in_flight, &mut signals).await;
     tracing::info!("draining: waiting for requests in flight, refusing new ones");
     // Requests that outlast the timeout are cut off and recorded, as they are by a second signal.
@@ -70,6 +75,8 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
         let _ = tokio::time::timeout(STREAMS_END_MAX, in_flight.streams_ended()).await;
         tokio::time::sleep(LAST_BYTES_WAIT).await;
     }
+    // What is cut off from here on says nothing of the targets.
+    breakers.stop();
     // Connections before the log: a request that is cut off still records its end. Calls do not continue without their
     // clients any more.
     let _ = tokio::time::timeout(STOP_AT_ONCE_MAX, async {
@@ -79,7 +86,7 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     .await;
     let cut_off = if all_ended { 0 } else { in_flight.count() + left_without_clients };
     serving.shutdown().await;
-    let threads_stop = tokio::task::spawn_blocking(|| running.connection_threads.stop());
+    let threads_stop = STARTING.run(None, || running.connection_threads.stop());
     if tokio::time::timeout(STOP_AT_ONCE_MAX, threads_stop).await.is_err() {
         tracing::warn!("stopping without waiting for a thread that is still computing");
     }
@@ -95,6 +102,9 @@ pub async fn shut_down(config: &Config, running: Running, mut signals: Signals) 
     let mut stopping = std::pin::pin!(async {
         if let Some(content) = running.content {
             store_content(&content, limit / CONTENT_PART).await;
+        }
+        if let Some(repairs) = &running.pending_repairs {
+            repairs.record().await;
         }
         running.kept_imports.record_before_stop(&engines.log, limit / KEPT_IMPORTS_PART).await;
         stop_engines(engines).await;

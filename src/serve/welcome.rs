@@ -23,6 +23,8 @@ pub struct Welcome<'a> {
     pub serves_requests: bool,
     /// The database that has the ledger, if it is not in the data folder.
     pub database: Option<&'a DatabaseAddress>,
+    /// The place of the published log, which is within the data folder if it is relative; `None` if the log is not published.
+    pub published: Option<String>,
     /// The file with the operator's key; `None` if the key is in its variable.
     pub operator_key_file: Option<PathBuf>,
     /// True if the data folder has an app key for developers.
@@ -53,6 +55,11 @@ impl Welcome<'_> {
             return lines;
         }
         lines.push(format!("operator's key: {key_place}"));
+        if self.published.is_some() {
+            lines.push(format!(
+                "published log: its public key is at http://{address}/v1/log/key; keep a copy elsewhere (docs/transparency.md)"
+            ));
+        }
         if self.dev {
             let key = data.join("dev.key");
             lines.push(format!("app key: {}", key.display()));
@@ -76,7 +83,10 @@ impl Welcome<'_> {
     fn places(&self) -> String {
         let data = self.data.display();
         match self.database {
-            None => format!("data: {data} (back up ledger.db and node.key)"),
+            None => match &self.published {
+                None => format!("data: {data} (back up ledger.db and node.key)"),
+                Some(published) => format!("data: {data} (back up ledger.db, node.key and {published})"),
+            },
             Some(database) => {
                 format!("ledger: {database} (back it up, and {}); data: {data}", node_key::VARIABLE)
             }
@@ -139,6 +149,7 @@ mod tests {
             data: Path::new(data),
             serves_requests: true,
             database: None,
+            published: None,
             operator_key_file: Some(Path::new(data).join(operator_key::FILE)),
             dev: false,
             has_models: false,
@@ -205,6 +216,16 @@ mod tests {
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");
         }
+    }
+
+    #[test]
+    fn the_place_of_the_public_key_is_said_and_what_to_back_up_of_the_published_log() {
+        let lines = Welcome { published: Some("objects/tlog".to_owned()), ..welcome("./d") }.lines();
+        assert_eq!(lines[1], "data: ./d (back up ledger.db, node.key and objects/tlog)");
+        let key = "published log: its public key is at http://127.0.0.1:8080/v1/log/key; keep a copy elsewhere";
+        assert!(lines.iter().any(|line| line.starts_with(key)), "{lines:?}");
+        let off = welcome("./d").lines().join("\n");
+        assert!(!off.contains("published log"), "{off}");
     }
 
     #[test]

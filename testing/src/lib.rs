@@ -1,12 +1,14 @@
 //! Shared by tests and benches: upstreams to put behind the gateway, connections to put in front of it,
-//! PostgreSQL, NATS, Redis and S3 servers, databases, and a proxy that disturbs connections.
+//! PostgreSQL, NATS, Redis, S3 and name servers, databases, a proxy that disturbs connections, and hostile tenants.
 //!
 //! Nothing that is shipped depends on this crate. Clients and upstreams that speak HTTP/1.1 as bytes read it with [`http1`].
 //! Assertions about responses belong to the tests.
 
 pub mod blocking;
 pub mod event_stream;
+pub mod hostile_tenants;
 pub mod http1;
+pub mod name_server;
 pub mod nats;
 pub mod postgres;
 pub mod proxy;

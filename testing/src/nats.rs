@@ -27,6 +27,16 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
+    /// True if NATS is installed. Blocking.
+    pub fn is_installed() -> bool {
+        let has = |program: &&str| {
+            let mut version = Command::new(program);
+            version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            version.status().is_ok_and(|status| status.success())
+        };
+        PROGRAMS.iter().any(has)
+    }
+
     /// Blocking.
     ///
     /// # Panics

@@ -10,7 +10,11 @@ use crate::upstream::stream_acceptor;
 
 /// The received messages, by connection.
 #[derive(Clone, Default)]
-pub struct SyslogReceiver(Arc<Mutex<Vec<Vec<String>>>>);
+pub struct SyslogReceiver {
+    connections: Arc<Mutex<Vec<Vec<String>>>>,
+    /// A longer message ends its connection.
+    message_bytes_max: Option<usize>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyslogTransport {
@@ -19,6 +23,11 @@ pub enum SyslogTransport {
 }
 
 impl SyslogReceiver {
+    /// One that takes no longer messages.
+    pub fn taking_at_most(message_bytes: usize) -> Self {
+        Self { message_bytes_max: Some(message_bytes), ..Self::default() }
+    }
+
     /// Serves until it is dropped, which also ends its connections. Others can connect to the port all the time.
     pub fn serve(&self, listener: &TcpListener, transport: SyslogTransport) -> JoinSet<()> {
         let listener = listener.try_clone().expect("a listener");
@@ -46,12 +55,12 @@ impl SyslogReceiver {
 
     /// The messages of each connection, in the order of their arrival.
     pub fn connections(&self) -> Vec<Vec<String>> {
-        self.0.lock().expect("no panic").clone()
+        self.connections.lock().expect("no panic").clone()
     }
 
     async fn read(&self, stream: impl AsyncRead + Unpin) -> Option<()> {
         let index = {
-            let mut connections = self.0.lock().expect("no panic");
+            let mut connections = self.connections.lock().expect("no panic");
             connections.push(Vec::new());
             connections.len() - 1
         };
@@ -62,10 +71,14 @@ impl SyslogReceiver {
             // A connection can end anywhere.
             let count = String::from_utf8(count).ok()?.strip_suffix(' ')?.to_owned();
             assert!(count.starts_with(|first| ('1'..='9').contains(&first)), "a count of bytes: {count:?}");
-            let mut message = vec![0; count.parse().expect("a count of bytes")];
+            let count: usize = count.parse().expect("a count of bytes");
+            if self.message_bytes_max.is_some_and(|max| count > max) {
+                return None;
+            }
+            let mut message = vec![0; count];
             stream.read_exact(&mut message).await.ok()?;
             let message = String::from_utf8(message).expect("UTF-8");
-            self.0.lock().expect("no panic")[index].push(message);
+            self.connections.lock().expect("no panic")[index].push(message);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - [`MockUpstream`] behaves as the request's model says, well or badly, records the requests, and also speaks HTTP/2 over
 //!   TLS. It uses a server library and makes each response on request, which is too slow for benches.
 //! - [`PreparedUpstream`](prepared::PreparedUpstream) is for benches, on the same cores as the gateway: it sends bytes that were
-//!   made once, on one thread. It has five behaviours and records nothing.
+//!   made once, on one thread. It has seven behaviours and records nothing.
 //! - [`UpstreamByHand`] is driven by the test, byte by byte: no server library can leave a body unread, or send half a head.
 //! - [`SampleUpstream`] answers as any family of providers does, with the golden samples, whole or spoiled.
 //!

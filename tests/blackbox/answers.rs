@@ -40,7 +40,7 @@ fn sha256(text: &str) -> String {
 }
 
 /// A model of the tenant's that the simulator serves, with a price for each class.
-async fn simulated(gateway: &Gateway, tenant: &Tenant, name: &str, backend: &str) {
+pub async fn simulated(gateway: &Gateway, tenant: &Tenant, name: &str, backend: &str) {
     let provider = made(gateway.operator(), "/providers", json!({ "name": name, "kind": "simulator" })).await;
     let price = json!({ "provider_id": provider, "model": backend, "input_usd_per_mtok": "3",
                         "cache_read_usd_per_mtok": "0.3", "output_usd_per_mtok": "15", "reasoning_usd_per_mtok": "20",

@@ -3,6 +3,7 @@
 
 mod all_or_none;
 mod between_resources;
+mod operators;
 mod prune;
 mod round_trip;
 mod running;
@@ -25,6 +26,7 @@ use crate::tenant::{NATIVE, made, text};
 
 const SECRET: &str = "sk-apply-canary-93ad71c2";
 const VARIABLE: &str = "UPSTREAM_MAIN_API_KEY";
+const HEADER_VARIABLE: &str = "UPSTREAM_MAIN_X_GATEWAY_AUTH";
 
 /// A folder with files to apply.
 struct Files(TempDir);
@@ -79,7 +81,7 @@ fn run(gateway: &Gateway, arguments: &[&str], env: &[(&str, &str)]) -> Ended {
 fn apply(gateway: &Gateway, files: &Files, more: &[&str]) -> Ended {
     let path = files.path().display().to_string();
     let arguments: Vec<&str> = ["apply", "-f", &path].iter().chain(more).copied().collect();
-    run(gateway, &arguments, &[(VARIABLE, SECRET)])
+    run(gateway, &arguments, &[(VARIABLE, SECRET), (HEADER_VARIABLE, SECRET)])
 }
 
 /// The last line.
@@ -417,6 +419,21 @@ async fn a_mistake_in_any_line_changes_nothing() {
             "nowhere cannot be read",
         ),
         (
+            "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    secret_headers: {x-auth: sk-apply-canary-93ad71c2}\n",
+            40,
+            "secret_headers: must be {env: NAME} or {file: PATH}: a secret does not belong in this file",
+        ),
+        (
+            "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    secret_headers: {X-Auth: {env: NO_SUCH_VARIABLE}}\n",
+            40,
+            "secret_headers.x-auth: the variable NO_SUCH_VARIABLE is not set",
+        ),
+        (
+            "providers:\n  - name: p\n    kind: openai\n    base_url: https://api.example.com\n    headers: {x-team: sk-apply-canary-93ad71c2}\n",
+            40,
+            "headers.x-team: looks like a credential, and events contain headers: send it in secret_headers",
+        ),
+        (
             "providers:\n  - name: p\n    kind: simulator\n    tenant_id: ten_1\n",
             39,
             "tenant_id: files have names in place of ids: give tenant",
@@ -449,8 +466,8 @@ async fn a_mistake_in_any_line_changes_nothing() {
         .collect();
     let ended = apply(&gateway, &Files::with(&bomb), &[]).must(2);
     assert!(ended.err.contains("config.yaml:1: anchors and aliases are not read"), "{}", ended.err);
-    let large = Files::with(&"# a line that says nothing\n".repeat(200_000));
-    assert!(apply(&gateway, &large, &[]).must(2).err.contains("has more than 4 MiB"));
+    let large = Files::with(&"# a line that says nothing\n".repeat(1_300_000));
+    assert!(apply(&gateway, &large, &[]).must(2).err.contains("has more than 32 MiB"));
     let many = Files::with(&format!("partners:\n{}", "  - {slug: Wrong!}\n".repeat(1000)));
     let ended = apply(&gateway, &many, &[]).must(2);
     assert!(ended.err.lines().count() == 21, "{}", ended.err);

@@ -1,6 +1,7 @@
 //! The archive of a ledger, and what is built from it: `archive`, `verify --archive`, `restore`, `export`, and a gateway that
 //! archives while it serves.
 
+mod flipped_bytes;
 mod outages;
 mod restored;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ring::digest::{SHA256, digest};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -85,8 +87,27 @@ async fn a_gateway_archives_what_it_records_and_the_command_puts_the_rest() {
     let segment = fs::read_dir(&segments).expect("segments").next().expect("one").expect("a segment").path();
     let name = segment.file_name().and_then(|name| name.to_str()).expect("a name");
     let positions = name.rsplit_once('-').expect("positions and a hash").0;
-    fs::copy(&segment, segments.join(format!("{positions}-0123456789abcdef.jsonl.gz"))).expect("a copy");
+    let left = b"of another archiver";
+    let hash = events::hex::lower(&digest(&SHA256, left).as_ref()[..8]);
+    fs::write(segments.join(format!("{positions}-{hash}.jsonl.gz")), left).expect("written");
     assert_eq!(verified(0, &archive, &["--shallow"])["unused_segments"], 1);
+    // What nobody can have left.
+    for (name, word) in
+        [(format!("{positions}-0123456789abcdef.jsonl.gz"), "not_its_name"), ("notes.txt".to_owned(), "unknown_object")]
+    {
+        fs::copy(&segment, segments.join(&name)).expect("a copy");
+        for more in [&["--shallow"][..], &[]] {
+            let broken = &verified(1, &archive, more)["broken"];
+            let object = format!("archive/v1/segments/{name}");
+            assert_eq!((&broken["object"], &broken["damage"]), (&object.into(), &word.into()), "{broken}");
+        }
+        fs::remove_file(segments.join(&name)).expect("removed");
+    }
+    // One that is longer than any segment is not read.
+    let long = segments.join(format!("{positions}-0123456789abcdef.jsonl.gz"));
+    fs::File::create(&long).and_then(|file| file.set_len(512 * 1024 * 1024)).expect("written");
+    assert_eq!(verified(1, &archive, &["--shallow"])["broken"]["damage"], "segment_length");
+    fs::remove_file(&long).expect("removed");
     gateway.kill();
     let words = run(0, &["archive", "--data", &data, "--json"]);
     assert!(words.contains("\"archived\":0"), "{words}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use testing::syslog::{SyslogReceiver, SyslogTransport};
 use testing::upstream::CERTIFICATE;
@@ -16,8 +16,11 @@ use crate::alerts::{KEY, Receiver, must_be_signed};
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{folders, migrated, node};
+use crate::tenant::made;
 
 const SOON: Duration = Duration::from_secs(40);
+/// Longer than a gateway waits until what it wrote counts as delivered, and then until it looks.
+const DELIVERED_AFTER: Duration = Duration::from_secs(38);
 const SYSLOG: &str = "LEDGERWAY_AUDIT_SYSLOG";
 const STREAM: &str = "audit_stream";
 const WEBHOOK: &str = "audit_webhook";
@@ -54,6 +57,16 @@ async fn wait_for_state(gateway: &Gateway, role: &str, wanted: &str) {
 /// Makes a partner. Returns the position of the event.
 async fn change(operator: &Client, name: &str) -> u64 {
     operator.post("/v1/admin/partners", &json!({ "name": name })).await.must(201).position()
+}
+
+/// Makes a model with instructions of this length. Returns the position of the event, which contains them.
+async fn long_change(operator: &Client, name: &str, bytes: usize) -> u64 {
+    let provider = json!({ "name": name, "kind": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "k",
+                           "allow_private_network": true });
+    let provider = made(operator, "/providers", provider).await;
+    let targets = json!([{ "provider_id": provider, "model": "m", "default_max_output_tokens": 256 }]);
+    let model = json!({ "name": name, "targets": targets, "system_prefix": "x".repeat(bytes) });
+    operator.post("/v1/admin/models", &model).await.must(201).position()
 }
 
 /// The header of a message, and what follows it.
@@ -287,5 +300,168 @@ async fn a_batch_that_is_too_large_for_a_webhook_comes_in_parts() {
     all.retain(|position, _| (first..=last).contains(position));
     assert_eq!(all, queried(&operator, first, last).await);
     assert!(receiver.too_large() > 0, "no batch was too large");
+    gateway.stop();
+}
+
+/// Characters that some reader or other takes for the end of a line.
+const LINE_ENDS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+
+/// Holds: audit.stream-lines
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_ends_a_line_or_a_field_of_it() {
+    for format in ["ocsf", "cef"] {
+        let (listener, address) = listener("tcp");
+        let receiver = SyslogReceiver::default();
+        let _serving = receiver.serve(&listener, SyslogTransport::Tcp);
+        let mut gateway = Gateway::start_with(&[(SYSLOG, &address), ("LEDGERWAY_AUDIT_FORMAT", format)]);
+        wait_for_state(&gateway, STREAM, "working").await;
+        let operator = gateway.operator();
+        for refused in ["\\n", "\\u0000", "\\u0085", "\\ud800"] {
+            let body = format!("{{\"name\":\"a{refused}b\"}}");
+            operator.send(Method::POST, "/v1/admin/partners", body).await.expect("an answer").must(400);
+        }
+        // The characters of three bytes show whether the count before a message is of bytes.
+        let names = ["a\u{2028}<110>1 b", "a\u{2029}CEF:0|b", "a|b=c\\ cs4=d", "\u{fffd}\u{20ac}\"}{\"x\":\"y"];
+        let mut last = 0;
+        for name in names {
+            last = change(operator, name).await;
+        }
+        let wanted = match format {
+            "ocsf" => format!("\"sequence\":{last},"),
+            _ => format!(" externalId={last} "),
+        };
+        let came = until("the last one", async || {
+            let came = receiver.connections().concat();
+            came.iter().any(|text| text.contains(&wanted)).then_some(came)
+        })
+        .await;
+        let of_partners: Vec<&str> = came
+            .iter()
+            .map(|text| message(text))
+            .filter(|(header, _)| header[5] == "partner.created")
+            .map(|of| of.1)
+            .collect();
+        assert_eq!(of_partners.len(), names.len(), "{came:?}");
+        assert!(!came.iter().any(|text| text.contains(LINE_ENDS)), "{came:?}");
+        for (name, line) in names.iter().zip(of_partners) {
+            match format {
+                "ocsf" => {
+                    let event: Value = serde_json::from_str(line).expect("JSON");
+                    assert_eq!(event["unmapped"]["changes"]["name"], *name);
+                }
+                _ => assert_eq!(line.matches(" cs4=").count(), 1, "{line}"),
+            }
+        }
+        gateway.stop();
+    }
+}
+
+/// Holds: audit.stream-long
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_has_at_most_8_kib_unless_more_is_allowed() {
+    for (env, is_whole) in [(None, false), (Some(("LEDGERWAY_AUDIT_MESSAGE_BYTES", "65536")), true)] {
+        let (listener, address) = listener("tcp");
+        let receiver = SyslogReceiver::taking_at_most(if is_whole { 65_536 } else { 8_192 });
+        let _serving = receiver.serve(&listener, SyslogTransport::Tcp);
+        let env: Vec<_> = [(SYSLOG, address.as_str())].into_iter().chain(env).collect();
+        let mut gateway = Gateway::start_with(&env);
+        wait_for_state(&gateway, STREAM, "working").await;
+        let long = long_change(gateway.operator(), "long", 20_000).await;
+        let last = change(gateway.operator(), "last").await;
+        wait_for(&receiver, last).await;
+        let event = &received(&receiver)[&long];
+        assert_eq!(event["unmapped"]["changes_omitted"] == true, !is_whole, "{event}");
+        assert_eq!(event["unmapped"].get("changes").is_some(), is_whole, "{event}");
+        assert_eq!(receiver.connections().len(), 1, "nothing ended the connection");
+        gateway.stop();
+    }
+}
+
+/// Holds: audit.stream-long
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_ends_connections_at_long_messages_gets_all_that_follow() {
+    let (listener, address) = listener("tcp");
+    let receiver = SyslogReceiver::taking_at_most(4_096);
+    let _serving = receiver.serve(&listener, SyslogTransport::Tcp);
+    let mut gateway = Gateway::start_with(&[(SYSLOG, &address)]);
+    wait_for_state(&gateway, STREAM, "working").await;
+    let operator = gateway.operator();
+    let long = long_change(operator, "long", 5_000).await;
+    let last = change(operator, "last").await;
+    let came = until("what follows the long one", async || {
+        let connections = receiver.connections();
+        let newest: Vec<Value> = connections.last()?.iter().map(|text| event(text)).collect();
+        newest.iter().any(|event| position(event) == last).then_some(newest)
+    })
+    .await;
+    let of = |wanted| came.iter().find(|event| position(event) == wanted).expect("it came");
+    assert_eq!(of(long)["unmapped"]["changes_omitted"], true);
+    assert_eq!(of(last)["unmapped"]["changes"]["name"], "last");
+    // Once those count as delivered, messages are as long as before, on the same connection.
+    tokio::time::sleep(DELIVERED_AFTER).await;
+    let connections = receiver.connections().len();
+    let rather_long = long_change(operator, "rather-long", 2_500).await;
+    let event = until("the rather long one", async || {
+        receiver.connections().iter().flatten().map(|text| event(text)).find(|event| position(event) == rather_long)
+    })
+    .await;
+    assert!(event["unmapped"].get("changes").is_some(), "{event}");
+    assert_eq!(receiver.connections().len(), connections);
+    gateway.stop();
+    assert!(gateway.stderr().contains("the receiver of the audit ends each connection"), "{}", gateway.stderr());
+}
+
+/// Holds: audit.webhook-refused
+#[tokio::test(flavor = "multi_thread")]
+async fn one_entry_that_a_webhook_refuses_holds_up_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let receiver = Receiver::default();
+    let _serving = receiver.serve(listener);
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_AUDIT_WEBHOOK", url.as_str())]);
+    wait_for_state(&gateway, WEBHOOK, "working").await;
+    let [operator, agent] = ["tests/1", "poison/1"].map(|agent| gateway.operator().clone().with("user-agent", agent));
+    for status in [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::FORBIDDEN] {
+        receiver.refuse("poison", status);
+        let before = change(&operator, "before").await;
+        let in_changes = change(&operator, "<script>poison</script>").await;
+        let in_agent = change(&agent, "agent").await;
+        let last = change(&operator, "last").await;
+        let mut all = BTreeMap::new();
+        until("the last entry", async || {
+            all = lines_of(&receiver.wait_for(1).await);
+            all.contains_key(&last).then_some(())
+        })
+        .await;
+        assert!((before..=last).all(|position| all.contains_key(&position)), "{status}: {:?}", all.keys());
+        for (position, name) in [(before, "before"), (last, "last")] {
+            assert_eq!(all[&position]["unmapped"]["changes"]["name"], name, "{status}");
+        }
+        let (in_changes, in_agent) = (&all[&in_changes], &all[&in_agent]);
+        assert_eq!(in_changes["unmapped"]["changes_omitted"], true, "{status}: {in_changes}");
+        assert!(in_changes.get("http_request").is_some(), "{status}: only what was refused is left out: {in_changes}");
+        assert!(in_agent.get("http_request").is_none(), "{status}: {in_agent}");
+        assert_eq!(in_agent["src_endpoint"]["ip"], "127.0.0.1", "{status}");
+    }
+    gateway.stop();
+    assert!(gateway.stderr().contains("the webhook refused an entry of the audit"), "{}", gateway.stderr());
+}
+
+/// A receiver that refuses for a while, as one does whose secret is replaced, costs no entry its changes, then or later.
+/// Holds: audit.webhook-refused
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_end_by_themselves_shorten_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/budgets", listener.local_addr().expect("an address"));
+    let receiver = Receiver::default();
+    let _serving = receiver.serve(listener);
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_AUDIT_WEBHOOK", url.as_str())]);
+    wait_for_state(&gateway, WEBHOOK, "working").await;
+    for refusals in [5, 1] {
+        receiver.answer_next(refusals, StatusCode::FORBIDDEN);
+        let changed = change(gateway.operator(), "changed").await;
+        let entry = until("the entry", async || lines_of(&receiver.wait_for(0).await).get(&changed).cloned()).await;
+        assert_eq!(entry["unmapped"]["changes"]["name"], "changed", "after {refusals}: {entry}");
+    }
     gateway.stop();
 }

@@ -1,5 +1,6 @@
 //! Targets that fail again and again, and whose breakers are open for a while.
 
+mod ended_calls;
 mod last_resort;
 
 use std::time::Duration;

@@ -252,3 +252,90 @@ async fn the_figures_of_a_tenants_own_model_are_of_its_own_requests_alone() {
         said["items"].as_array().expect("items").iter().map(|item| item["requests"].as_u64().expect("a count"));
     assert_eq!(requests.sum::<u64>(), 2, "{said}");
 }
+
+/// The figures of a model, with everything that is recorded by now.
+async fn figures(gateway: &Gateway, model: &str) -> Vec<Value> {
+    let path = format!("/v1/admin/models/{model}/canary?min_position={}", gateway.head().await);
+    let said = gateway.operator().get(&path).await.must(200).json();
+    said["items"].as_array().expect("items").clone()
+}
+
+/// Holds: query.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_fail_are_counted_although_another_target_answers() {
+    let trial = Trial::start(&["ok"], json!({ "share_percent": 50, "by": "request" })).await;
+    trial.tenant.price("e500").await;
+    let targets = ["ok", "e500"].map(|backend| target(&trial.tenant, backend));
+    trial.change(json!({ "targets": targets, "canary": trial.canary("e500", 50, "request") })).await;
+    for _ in 0..16 {
+        assert_eq!(backend(&trial.tenant.chat("tried").await.must(200)), "ok");
+    }
+    let failed = trial.gateway.events_of("inference.attempt_failed.v1").await.len();
+    assert!(failed > 0, "none of sixteen was drawn at a half");
+    let items = figures(&trial.gateway, &trial.model).await;
+    let of = |item: &Value| {
+        [&item["is_canary"], &item["requests"], &item["failed"], &item["failed_calls"]].map(Value::clone)
+    };
+    let expected = [[json!(true), json!(0), json!(0), json!(failed)], [json!(false), json!(16), json!(0), json!(0)]];
+    assert_eq!(items.iter().map(of).collect::<Vec<_>>(), expected, "{items:?}");
+    let (_, admin) = trial.tenant.new_key(&trial.gateway, json!({ "permissions": ["admin:access"] })).await;
+    let seen = admin.get(&format!("{}/canary", trial.path())).await.must(200).json();
+    let items = seen["items"].as_array().expect("items");
+    assert!(items.iter().all(|item| item["failed_calls"].is_null()), "the targets are the platform's: {seen}");
+}
+
+/// Holds: query.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_model_has_no_requests_for_tenants_own_models_of_its_name() {
+    let trial = Trial::start(&["ok"], json!({ "share_percent": 50, "by": "request" })).await;
+    let owner = Tenant::new(&trial.gateway, &trial.upstream, &[]).await;
+    let own = json!({ "name": trial.tenant.model("tried"), "tenant_id": owner.id,
+                      "targets": [target(&trial.tenant, "ok")] });
+    made(trial.gateway.operator(), "/models", own).await;
+    for (app, times) in [(&trial.tenant.app, 3), (&owner.app, 2)] {
+        for _ in 0..times {
+            app.post(NATIVE, &trial.tenant.ask("tried")).await.must(200);
+        }
+    }
+    let requests = async || {
+        let items = figures(&trial.gateway, &trial.model).await;
+        items.iter().filter_map(|item| item["requests"].as_u64()).sum::<u64>()
+    };
+    assert_eq!(requests().await, 3);
+    // With an allow list, the tenant means the shared model by the name.
+    let list = json!({ "models": [trial.tenant.model("tried")] });
+    trial.gateway.operator().patch(&format!("/v1/admin/tenants/{}", owner.id), &list).await.must(200);
+    owner.app.post(NATIVE, &trial.tenant.ask("tried")).await.must(200);
+    assert_eq!(requests().await, 6);
+}
+
+/// Holds: query.canary
+#[tokio::test(flavor = "multi_thread")]
+async fn two_providers_of_one_name_have_a_row_each() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let shared = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let owner = Tenant::new(&gateway, &upstream, &[]).await;
+    let operator = gateway.operator();
+    let own = json!({ "name": shared.name, "kind": "openai", "base_url": upstream.base_url("openai"), "api_key": "k",
+                      "allow_private_network": true, "tenant_id": owner.id });
+    let own = made(operator, "/providers", own).await;
+    let price = json!({ "provider_id": own, "model": "ok", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15" });
+    made(operator, "/prices", price).await;
+    let mut targets = [target(&shared, "ok"), target(&shared, "ok")];
+    targets[1]["provider_id"] = json!(own);
+    let canary = json!({ "provider_id": own, "model": "ok", "share_percent": 50, "by": "request" });
+    let model = json!({ "name": "tried", "tenant_id": owner.id, "targets": targets, "canary": canary });
+    let model = made(operator, "/models", model).await;
+    let ask = json!({ "model": "tried", "messages": [{ "role": "user", "content": "hello" }] });
+    for _ in 0..16 {
+        owner.app.post(NATIVE, &ask).await.must(200);
+    }
+    let completed = gateway.events_of("inference.completed.v1").await;
+    let by =
+        |provider: &str| completed.iter().filter(|event| event["data"]["backend"]["provider_id"] == provider).count();
+    let items = figures(&gateway, &model).await;
+    let of = |item: &Value| [&item["payer"], &item["is_canary"], &item["requests"]].map(Value::clone);
+    let expected =
+        [[json!("brokered"), json!(false), json!(by(&shared.provider))], [json!("own"), json!(true), json!(by(&own))]];
+    assert_eq!(items.iter().map(of).collect::<Vec<_>>(), expected, "{items:?}");
+}

@@ -98,8 +98,17 @@ fn every_flag_has_a_variable() {
         let is_setting = |flag: &str| {
             !matches!(
                 (command.as_str(), flag),
-                ("verify", "bundle" | "checkpoint" | "checkpoint-key" | "copy" | "receipt" | "shallow" | "witness-key")
-                    | ("replay", "as-of" | "into")
+                (
+                    "verify",
+                    "bundle"
+                        | "checkpoint"
+                        | "checkpoint-key"
+                        | "content"
+                        | "copy"
+                        | "receipt"
+                        | "shallow"
+                        | "witness-key"
+                ) | ("replay", "as-of" | "into")
                     | (_, "archive")
             )
         };

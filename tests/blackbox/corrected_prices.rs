@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use testing::random::SplitMix64;
 use testing::upstream::MockUpstream;
 use tokio::task::JoinSet;
 
@@ -307,7 +308,7 @@ async fn killed_while_it_corrects_it_corrects_each_request_once() {
         if revalued.len() == 2 {
             break revalued;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{revalued:?}");
+        assert!(started.elapsed() < Duration::from_secs(90), "{revalued:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     let path = format!("/v1/audit?action=price.revalued&min_position={}", gateway.head().await);
@@ -330,4 +331,82 @@ async fn killed_while_it_corrects_it_corrects_each_request_once() {
     assert_eq!(delta, sum(DEARER) - sum(FIRST), "exactly the difference");
     gateway.books().await;
     must_be_sound(&mut gateway).await;
+}
+
+/// Twenty requests wait at their provider while their price is corrected twice, and announced once; some answers come before a crash.
+/// Whatever is answered has the last value, what the crash has cut off keeps the charge of its hold, and both are all of the budget.
+async fn must_end_up_with_the_last_value(seed: u64) {
+    const REQUESTS: u64 = 20;
+    let mut drawn = SplitMix64::new(seed);
+    let mut below = move |end: u64| drawn.next_u64() % end;
+    let mut gateway = Gateway::start_with(&[("LEDGERWAY_HOLD_TTL_SECONDS", "12")]);
+    let upstream = MockUpstream::start().await;
+    let setup = Setup { limit_usd: "1000", timeout_ms: 30_000, ..Setup::default() };
+    let tenant = Tenant::with(&gateway, &upstream, &["gate", "ok"], setup).await;
+    let price = price_of(&tenant, &gateway, "gate").await;
+    let mut announced = DEARER.body();
+    announced["provider_id"] = json!(tenant.provider);
+    announced["model"] = json!("gate");
+    announced["effective_from"] = json!("2100-01-01T00:00:00Z");
+    let at = [below(REQUESTS), below(REQUESTS)];
+    let (first, second) = (at[0].min(at[1]), at[0].max(at[1]));
+    let mut running = JoinSet::new();
+    for number in 0..REQUESTS {
+        let (app, mut body) = (tenant.app.clone(), tenant.ask("gate"));
+        if below(2) == 0 {
+            body["stream"] = json!(true);
+        }
+        // The crash may cut it off.
+        running.spawn(async move { drop(app.try_post(NATIVE, &body).await) });
+        tokio::time::sleep(Duration::from_millis(below(40))).await;
+        if number == first {
+            change(&gateway, &price, &CORRECTED.body()).await;
+        }
+        if number == second {
+            made(gateway.operator(), "/prices", announced.clone()).await;
+            change(&gateway, &price, &DEARER.body()).await;
+        }
+    }
+    let started = Instant::now();
+    while upstream.seen_of("gate") < 20 {
+        assert!(started.elapsed() < Duration::from_secs(8), "seed {seed}: a request was not sent");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let of_other_model = tenant.chat("ok").await.must(200).request_id();
+    upstream.open_gate();
+    tokio::time::sleep(Duration::from_millis(below(60))).await;
+    gateway.kill();
+    running.join_all().await;
+    gateway.start_again();
+    gateway.books_when_all_ended(Duration::from_secs(40)).await;
+    let started = Instant::now();
+    while gateway.events_of("price.revalued.v1").await.len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(90), "seed {seed}: the changes are not over");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let (mut wanted, mut corrections, mut delta) = (0, 0, 0);
+    for (request, charged) in charged(&gateway).await {
+        let value = if request == of_other_model { FIRST } else { DEARER }.cost(&charged.usage);
+        assert_eq!(charged.settled + charged.deltas.iter().sum::<i64>(), value, "seed {seed}, {request}: {charged:?}");
+        assert!(charged.deltas.len() <= 2, "seed {seed}, {request}: {charged:?}");
+        corrections += charged.deltas.len();
+        delta += charged.deltas.iter().sum::<i64>();
+        wanted += value;
+    }
+    let expired = gateway.events_of("budget.expired.v1").await;
+    wanted += expired.iter().map(|event| nano(&event["data"]["charged_usd"])).sum::<i64>();
+    settles(&gateway, &tenant.budget, wanted).await;
+    let revalued = gateway.events_of("price.revalued.v1").await;
+    let said: u64 = revalued.iter().filter_map(|event| event["data"]["requests"].as_u64()).sum();
+    assert_eq!((revalued.len(), said), (2, corrections as u64), "seed {seed}: {revalued:?}");
+    assert_eq!(revalued.iter().map(|event| nano(&event["data"]["delta_usd"])).sum::<i64>(), delta, "seed {seed}");
+    gateway.books().await;
+    must_be_sound(&mut gateway).await;
+}
+
+/// Holds: admin.price-corrections
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_run_while_their_price_is_corrected_and_it_crashes_have_the_last_value() {
+    let [first, second, third] = [1, 2, 3].map(must_end_up_with_the_last_value);
+    tokio::join!(first, second, third);
 }

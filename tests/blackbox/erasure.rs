@@ -198,4 +198,18 @@ async fn a_person_whom_one_node_erases_is_gone_for_all_of_them() {
     }
     assert_eq!(PERSONAL.map(rows_with), [0; 3]);
     assert!(rows_with(&person.id) > 0, "the events are still there");
+    let files_with = |text: &str| {
+        database.execute("CHECKPOINT");
+        let found = |table: &str| {
+            // The file may be replaced meanwhile.
+            let file = format!("pg_read_binary_file(pg_relation_filepath('ledger.{table}'), 0, 10000000, true)");
+            database.number(&format!("SELECT coalesce(position('{text}'::bytea in {file}), 1)::bigint"))
+        };
+        ["personal_data", "client_addresses"].into_iter().filter(|table| found(table) > 0).count()
+    };
+    let began = Instant::now();
+    while PERSONAL.map(files_with) != [0; 3] {
+        assert!(began.elapsed() < SOON, "{:?}", PERSONAL.map(files_with));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

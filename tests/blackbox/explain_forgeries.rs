@@ -18,6 +18,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
 
+use crate::books::{nano, usd};
 use crate::explain::explained;
 use crate::gateway::Gateway;
 use crate::shadow::copy_of;
@@ -80,6 +81,7 @@ impl Story {
         story.observe(&tenant).await;
         story.refuse(&upstream).await;
         story.shrink(&upstream).await;
+        story.share(&upstream).await;
         story.lose(&tenant).await;
         story.correct().await;
         story.gateway.stop();
@@ -228,6 +230,20 @@ impl Story {
         self.gateway.operator().patch(&path, &json!({ "when_short": "shrink", "limit_usd": "0.005" })).await.must(200);
         let shrunk = tenant.chat("ok").await.must(200).request_id();
         self.ids.extend([("shrinking", tenant.budget.clone()), ("shrunk", shrunk)]);
+    }
+
+    /// A request that a key's share of a budget refused, and one that it shortened.
+    async fn share(&mut self, upstream: &MockUpstream) {
+        for (name, when_short) in [("crowded", "refuse"), ("halved", "shrink")] {
+            let tenant = Tenant::new(&self.gateway, upstream, &["ok"]).await;
+            tenant.new_key(&self.gateway, json!({})).await;
+            let answer = tenant.chat("ok").await.must(200).json();
+            let (held, spent) = (nano(&answer["ledger"]["held_usd"]), nano(&answer["cost_usd"]));
+            let path = format!("/v1/admin/budgets/{}", tenant.budget);
+            let change = json!({ "when_short": when_short, "limit_usd": usd(spent + held * 3 / 2) });
+            self.gateway.operator().patch(&path, &change).await.must(200);
+            self.ids.insert(name, tenant.chat("ok").await.request_id());
+        }
     }
 
     /// A process dies with a request.

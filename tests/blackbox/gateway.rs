@@ -21,6 +21,10 @@ pub const OPERATOR_KEY: &str = "operator-key-of-the-tests-0123456789abcdef";
 const READY_MAX: Duration = Duration::from_secs(30);
 /// No variable of the gateway: what a shell does before it becomes the gateway's process.
 pub const SHELL_FIRST: &str = "TEST_SHELL_FIRST";
+/// Off in tests that do not set it: what it records comes a while after what a test reads.
+const OFF_UNLESS_SET: (&str, &str) = ("LEDGERWAY_RECORD_READS", "false");
+/// Starts the gateway with this setting, too, as it is by default.
+const PLAIN: (&str, &str) = ("TEST_PLAIN", "true");
 const READY_LINE: &str = "ledgerway listening on http://127.0.0.1:";
 
 pub struct Gateway {
@@ -47,6 +51,11 @@ impl Gateway {
         let mut gateway = Self::start_in(folder.path(), env);
         gateway._owned = Some(folder);
         gateway
+    }
+
+    /// With all settings at their defaults, and with these.
+    pub fn start_plain(env: &[(&'static str, &str)]) -> Self {
+        Self::start_with(&[&[PLAIN][..], env].concat())
     }
 
     /// In a process that may have so many files open, and not one more.
@@ -371,6 +380,7 @@ fn serve_command(data: &Path, env: &[(&'static str, String)]) -> Command {
         .arg(data)
         .env("LEDGERWAY_ADMIN_KEY", OPERATOR_KEY)
         .env("RUST_BACKTRACE", "0")
+        .envs([OFF_UNLESS_SET].into_iter().filter(|_| !env.iter().any(|(name, _)| *name == PLAIN.0)))
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null());
     // An empty one asks for a key of the gateway's own making.

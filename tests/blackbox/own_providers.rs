@@ -5,11 +5,14 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
+use tokio::task::JoinSet;
 
+use crate::books::nano;
 use crate::client::{Client, Reply};
+use crate::explain::explained;
 use crate::gateway::{Gateway, serve_to_its_end};
 use crate::reseal::{key_in, replaced_by};
-use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Tenant, made, text};
+use crate::tenant::{NATIVE, OPENAI, PROVIDER_SECRET, Setup, Tenant, made, text};
 
 /// A client that administers the tenant alone, and reads its usage.
 async fn administrator(gateway: &Gateway, tenant: &Tenant) -> Client {
@@ -104,6 +107,194 @@ pub async fn with_own_key(gateway: &Gateway, upstream: &MockUpstream) -> (Tenant
     let model = json!({ "name": tenant.model("ok"), "tenant_id": tenant.id, "targets": [target] });
     made(gateway.operator(), "/models", model).await;
     (tenant, provider)
+}
+
+/// A partner with a budget of one dollar, and a tenant whose administrator made a model of its own providers.
+struct UnderOnePartner {
+    gateway: Gateway,
+    upstream: MockUpstream,
+    tenant: Tenant,
+    sibling: Client,
+    partners_budget: String,
+}
+
+impl UnderOnePartner {
+    /// `request_usd` is the tenant's own price of a request. The model `mixed` goes to the tenant's own `own_backend` first and then to
+    /// `shared_backend` of a provider that all share.
+    async fn begin(request_usd: &str, own_backend: &str, shared_backend: &str) -> Self {
+        let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+        let setup = Setup { limit_usd: "100000", timeout_ms: 30_000, ..Setup::default() };
+        let tenant = Tenant::with(&gateway, &upstream, &["ok"], setup).await;
+        let operator = gateway.operator();
+        if shared_backend != "ok" {
+            tenant.price(shared_backend).await;
+        }
+        let budget = json!({ "scope": { "partner_id": tenant.partner }, "limit_usd": "1", "period": "total" });
+        let partners_budget = made(operator, "/budgets", budget).await;
+        let sibling = json!({ "partner_id": tenant.partner, "name": format!("{}-sibling", tenant.name) });
+        let sibling = made(operator, "/tenants", sibling).await;
+        let user = made(operator, "/users", json!({ "tenant_id": sibling, "name": "sibling" })).await;
+        let key = json!({ "user_id": user, "name": "sibling" });
+        let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
+        let sibling = gateway.client(key["secret"].as_str());
+        let own = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"),
+            "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });
+        let own = made(operator, "/providers", own).await;
+        let mut own_price = price(&own, own_backend);
+        own_price["request_usd"] = json!(request_usd);
+        made(operator, "/prices", own_price).await;
+        let target = |provider: &str, model: &str, priority: u32| {
+            json!({ "provider_id": provider, "model": model, "priority": priority, "context_window": 8192,
+                    "max_output_tokens": 1024, "default_max_output_tokens": 64 })
+        };
+        for (name, targets) in [
+            ("own", vec![target(&own, own_backend, 0)]),
+            ("mixed", vec![target(&own, own_backend, 0), target(&tenant.provider, shared_backend, 1)]),
+        ] {
+            let model = json!({ "name": tenant.model(name), "tenant_id": tenant.id, "strategy": "priority", "targets": targets });
+            made(operator, "/models", model).await;
+        }
+        Self { gateway, upstream, tenant, sibling, partners_budget }
+    }
+
+    /// The settled and held amounts of a budget.
+    async fn amounts(&self, budget: &str) -> [i64; 2] {
+        let budget = self.gateway.budget(budget).await;
+        [nano(&budget["settled_usd"]), nano(&budget["held_usd"])]
+    }
+
+    async fn sibling_is_served(&self) {
+        self.sibling.post(NATIVE, &self.tenant.ask("ok")).await.must(200);
+    }
+
+    async fn must_follow(mut self, requests: &[String]) {
+        for request in requests {
+            let explained = explained(&self.gateway, request).await;
+            assert_eq!(explained["follows"], true, "{explained:#}");
+        }
+        self.gateway.stop();
+        assert_eq!(self.gateway.verify().0, Some(0), "{}", self.gateway.verify().1);
+    }
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_says_of_its_own_provider_is_not_spent_from_its_partners_budget() {
+    let world = UnderOnePartner::begin("999.99", "ok", "ok").await;
+    let served = world.tenant.chat("own").await.must(200);
+    let cost = nano(&served.json()["cost_usd"]);
+    assert!(cost > nano(&json!("999.990000000")), "the price is the tenant's");
+    assert_eq!(world.amounts(&world.partners_budget).await, [0, 0]);
+    assert_eq!(world.amounts(&world.tenant.budget).await, [cost, 0]);
+    let shown = |budget: &Value| nano(&budget["own_usd"]);
+    assert_eq!(shown(&world.gateway.budget(&world.partners_budget).await), cost, "it is shown");
+    assert_eq!(shown(&world.gateway.budget(&world.tenant.budget).await), 0, "there it is spent");
+    world.sibling_is_served().await;
+    let spent = world.amounts(&world.partners_budget).await;
+    assert!(spent[0] > 0, "what is shared counts");
+    world.tenant.set_limit("1000").await;
+    let refused = world.tenant.chat("own").await.must_be(429, "BUDGET_EXCEEDED");
+    assert_eq!(refused.json()["error"]["details"]["budget_id"], world.tenant.budget, "its own budget binds it");
+    world.must_follow(&[served.request_id(), refused.request_id()]).await;
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dear_own_target_beside_a_shared_one_holds_and_charges_only_what_the_shared_one_costs() {
+    let world = UnderOnePartner::begin("999.99", "e503", "gate").await;
+    let (app, body) = (world.tenant.app.clone(), world.tenant.ask("mixed"));
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { app.post(NATIVE, &body).await });
+    world.upstream.until_seen("gate", 1).await;
+    let [_, partners] = world.amounts(&world.partners_budget).await;
+    let [_, tenants] = world.amounts(&world.tenant.budget).await;
+    assert!(0 < partners && partners < nano(&json!("1.000000000")), "{partners} are held of the partner's");
+    assert!(tenants > nano(&json!("999.000000000")), "{tenants} are held of the tenant's");
+    world.upstream.open_gate();
+    let served = asking.join_next().await.expect("a task").expect("no panic").must(200);
+    let cost = nano(&served.json()["cost_usd"]);
+    assert_eq!(world.amounts(&world.partners_budget).await, [cost, 0]);
+    assert_eq!(world.amounts(&world.tenant.budget).await, [cost, 0]);
+    world.must_follow(&[served.request_id()]).await;
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_cannot_hide_what_shared_providers_cost_behind_a_target_of_its_own() {
+    let world = UnderOnePartner::begin("0", "e503", "ok").await;
+    let path = format!("/v1/admin/budgets/{}", world.partners_budget);
+    world.gateway.operator().patch(&path, &json!({ "limit_usd": "0.000001" })).await.must(200);
+    let refused = world.tenant.chat("mixed").await.must_be(429, "BUDGET_EXCEEDED");
+    assert_eq!(refused.json()["error"]["details"]["budget_id"], world.partners_budget);
+    let own = world.tenant.chat("own").await;
+    assert!(own.status > 500, "it is sent, and its provider is overloaded: {}", own.status);
+    world.must_follow(&[refused.request_id()]).await;
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_target_that_cannot_express_the_request_takes_its_price_with_it() {
+    let world = UnderOnePartner::begin("0", "ok", "ok").await;
+    let (operator, tenant) = (world.gateway.operator(), &world.tenant);
+    let own = json!({ "name": "other", "kind": "anthropic", "base_url": world.upstream.base_url("anthropic"),
+        "allow_private_network": true, "tenant_id": tenant.id, "api_key": PROVIDER_SECRET });
+    let own = made(operator, "/providers", own).await;
+    let mut own_price = price(&own, "ok");
+    own_price["request_usd"] = json!("999.99");
+    made(operator, "/prices", own_price).await;
+    let target =
+        |provider: &str, priority: u32| json!({ "provider_id": provider, "model": "ok", "priority": priority });
+    let targets = [target(&own, 0), target(&tenant.provider, 1)];
+    let model =
+        json!({ "name": tenant.model("unlike"), "tenant_id": tenant.id, "strategy": "priority", "targets": targets });
+    made(operator, "/models", model).await;
+    let mut body = tenant.ask("unlike");
+    body["max_tokens"] = json!(64);
+    body["logit_bias"] = json!({ "50256": -100 });
+    let served = tenant.app.post(OPENAI, &body).await.must(200);
+    let life = world.gateway.life(&served.request_id()).await;
+    let reserved = life.iter().find(|event| event["type"] == "budget.reserved.v1").expect("a hold");
+    let held = nano(&reserved["data"]["held_usd"]);
+    assert!(0 < held && held < nano(&json!("1.000000000")), "{held} are held");
+    let [charged, _] = world.amounts(&world.partners_budget).await;
+    assert!(0 < charged && charged <= held, "{charged} are charged");
+    world.must_follow(&[served.request_id()]).await;
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_an_own_provider_take_nothing_of_the_partners_token_limit() {
+    let world = UnderOnePartner::begin("0", "usage-30000-9-30009", "ok").await;
+    let limits = json!({ "scope": { "partner_id": world.tenant.partner }, "tokens_per_minute": 2000 });
+    made(world.gateway.operator(), "/rate-limits", limits).await;
+    let limits = json!({ "scope": { "tenant_id": world.tenant.id }, "tokens_per_minute": 50_000 });
+    made(world.gateway.operator(), "/rate-limits", limits).await;
+    world.tenant.chat("own").await.must(200);
+    world.sibling_is_served().await;
+    world.tenant.chat("own").await.must(200);
+    world.tenant.chat("own").await.must_be(429, "RATE_LIMITED");
+    world.must_follow(&[]).await;
+}
+
+/// Holds: admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_acts_in_another_tenant_is_not_charged_that_tenants_own_prices() {
+    let world = UnderOnePartner::begin("999.99", "ok", "ok").await;
+    let operator = world.gateway.operator();
+    let home = Tenant::new(&world.gateway, &world.upstream, &[]).await;
+    let roles = json!([{ "role": "partner_admin", "scope": "platform" }]);
+    let user = json!({ "tenant_id": home.id, "name": "agent", "roles": roles });
+    let user = made(operator, "/users", user).await;
+    let key = json!({ "user_id": user, "name": "agent" });
+    let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
+    let budget = json!({ "scope": { "key_id": key["id"] }, "limit_usd": "1", "period": "total" });
+    let keys_budget = made(operator, "/budgets", budget).await;
+    let agent = world.gateway.client(key["secret"].as_str()).with("x-tenant-id", &world.tenant.id);
+    let own = agent.post(NATIVE, &world.tenant.ask("own")).await.must(200);
+    assert_eq!(world.amounts(&keys_budget).await, [0, 0]);
+    let shared = agent.post(NATIVE, &world.tenant.ask("ok")).await.must(200);
+    assert_eq!(world.amounts(&keys_budget).await, [nano(&shared.json()["cost_usd"]), 0]);
+    world.must_follow(&[own.request_id(), shared.request_id()]).await;
 }
 
 /// Rows of this table, by its first column.

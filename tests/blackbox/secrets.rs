@@ -18,6 +18,8 @@ const PROMPT: &str = "the-canary-prompt-5e0d";
 const PERSON: &str = "Canary Q. Person";
 const EMAIL: &str = "canary.person@example.com";
 const HEADER_SECRET: &str = "canary-header-value-93a1c4";
+const HEADER_KEY: &str = "sk-canary-41d8c07be95f2a63";
+const SEALED_HEADER: &str = "canary-sealed-header-60bd17e2";
 const URL_SECRET: &str = "canary-url-password-77f0";
 const NEVER_A_KEY: &str = "sgk_canary_garbage_0123456789";
 
@@ -70,7 +72,7 @@ fn given(gateway: &Gateway, reply: &Reply, keys: &mut Vec<String>) -> String {
     secret
 }
 
-/// Holds: event.nothing-personal, http.key-shown-once, http.upstream-words, admin.sealed, query.audit-origin
+/// Holds: event.nothing-personal, http.key-shown-once, http.upstream-words, admin.headers, admin.sealed, query.audit-origin
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_any_file_output_or_answer_and_no_prompt_or_person_where_it_does_not_belong() {
     let (mut gateway, upstream) = (Gateway::start_with(&[("RUST_LOG", "trace")]), MockUpstream::start().await);
@@ -92,7 +94,8 @@ async fn no_secret_is_in_any_file_output_or_answer_and_no_prompt_or_person_where
     gateway.stop();
     let node_key = fs::read_to_string(gateway.data().join("node.key")).expect("the node's key").trim().to_owned();
     for places in [served, places(&gateway)] {
-        for given in [OPERATOR_KEY, PROVIDER_SECRET, HEADER_SECRET, URL_SECRET, NEVER_A_KEY] {
+        for given in [OPERATOR_KEY, PROVIDER_SECRET, HEADER_SECRET, HEADER_KEY, SEALED_HEADER, URL_SECRET, NEVER_A_KEY]
+        {
             must_be_nowhere_but(&places, given, &[]);
         }
         must_be_nowhere_but(&places, &node_key, &["node.key"]);
@@ -130,12 +133,77 @@ async fn administer(gateway: &Gateway, tenant: &Tenant) {
         ),
         provider(json!({ "base_url": format!("https://example.com/v1?key={URL_SECRET}"), "api_key": PROVIDER_SECRET })),
         provider(json!({ "api_key": [PROVIDER_SECRET] })),
+        provider(json!({ "headers": { "x-auth": HEADER_SECRET } })),
+        provider(json!({ "headers": { "x-functions-key": HEADER_SECRET } })),
+        provider(json!({ "headers": { "ocp-apim-subscription-key": HEADER_SECRET } })),
+        provider(json!({ "headers": { "x-team": HEADER_KEY } })),
+        provider(json!({ "headers": { "x-team": format!("Bearer {HEADER_SECRET}") } })),
+        provider(json!({ "headers": { "x-auth": "a" }, "secret_headers": { "x-auth": SEALED_HEADER } })),
+        provider(json!({ "secret_headers": { "host": SEALED_HEADER } })),
+        provider(json!({ "base_url": format!("https://example.com/{HEADER_KEY}/v1") })),
+        provider(json!({ "labels": { "team": HEADER_KEY } })),
     ];
     for body in refused {
         operator.post("/v1/admin/providers", &body).await.must(400);
     }
-    let changed = json!({ "api_key": format!("{PROVIDER_SECRET}-second") });
+    let changed = json!({
+        "api_key": format!("{PROVIDER_SECRET}-second"), "headers": { "openai-organization": "org-AbCdEf0123456789abcdefgh" },
+        "secret_headers": { "X-Gateway-Auth": SEALED_HEADER },
+    });
     operator.patch(&format!("/v1/admin/providers/{}", tenant.provider), &changed).await.must(200);
+}
+
+/// Holds: admin.headers
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_headers_go_to_the_address_that_they_were_given_for_and_are_shown_to_nobody() {
+    let mut gateway = Gateway::start();
+    let (upstream, other) = (MockUpstream::start().await, MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    let (operator, path) = (gateway.operator().clone(), format!("/v1/admin/providers/{}", tenant.provider));
+    let change = async |body: serde_json::Value| operator.patch(&path, &body).await;
+    let sent_to = |upstream: &MockUpstream| {
+        let seen = upstream.seen().pop().expect("a request");
+        let header = seen.headers.get("x-gateway-auth").map(|value| value.to_str().expect("text").to_owned());
+        (seen.key().map(str::to_owned), header)
+    };
+    let key = Some(PROVIDER_SECRET.to_owned());
+    let changed = change(json!({ "secret_headers": { "X-Gateway-Auth": SEALED_HEADER } })).await.must(200).json();
+    assert_eq!(changed["secret_header_names"], json!(["x-gateway-auth"]));
+    tenant.chat("ok").await.must(200);
+    assert_eq!(sent_to(&upstream), (key.clone(), Some(SEALED_HEADER.to_owned())));
+    for reply in [operator.get(&path).await, operator.get("/v1/admin/providers").await] {
+        let shown = reply.must(200).json().to_string();
+        assert!(shown.contains("x-gateway-auth") && !shown.contains(SEALED_HEADER), "{shown}");
+    }
+
+    // Each change counts from the next request on, also after a restart.
+    change(json!({ "secret_headers": { "x-gateway-auth": "second" } })).await.must(200);
+    tenant.chat("ok").await.must(200);
+    assert_eq!(sent_to(&upstream), (key.clone(), Some("second".to_owned())));
+    gateway.stop();
+    gateway.start_again();
+    let (operator, app) = (gateway.operator().clone(), gateway.client(Some(&tenant.secret)));
+    let change = async |body: serde_json::Value| operator.patch(&path, &body).await;
+    app.post(NATIVE, &tenant.ask("ok")).await.must(200);
+    assert_eq!(sent_to(&upstream), (key.clone(), Some("second".to_owned())));
+
+    let moved = json!({ "base_url": other.base_url("openai"), "api_key": PROVIDER_SECRET });
+    let refused = change(moved.clone()).await.must(400).json();
+    assert_eq!(refused["error"]["details"]["field"], "secret_headers", "{refused}");
+    let mut without = moved.clone();
+    without["secret_headers"] = json!(null);
+    let changed = change(without).await.must(200).json();
+    assert_eq!(changed["secret_header_names"], json!([]));
+    app.post(NATIVE, &tenant.ask("ok")).await.must(200);
+    assert_eq!(sent_to(&other), (key.clone(), None));
+    let mut back = moved;
+    back["base_url"] = json!(upstream.base_url("openai"));
+    back["secret_headers"] = json!({ "x-gateway-auth": "third" });
+    change(back).await.must(200);
+    app.post(NATIVE, &tenant.ask("ok")).await.must(200);
+    assert_eq!(sent_to(&upstream), (key, Some("third".to_owned())));
+    let events = json!(gateway.events().await).to_string();
+    assert!(!events.contains(SEALED_HEADER) && !events.contains("\"third\""), "{events}");
 }
 
 async fn ask(gateway: &Gateway, tenant: &Tenant, key: &str) {

@@ -135,6 +135,7 @@ fn a_mistake_is_named_as_it_was_made() {
         ("--listen", "LEDGERWAY_LISTEN", "nowhere"),
         ("--metrics-listen", "LEDGERWAY_METRICS_LISTEN", "9090"),
         ("--hold-ttl-seconds", "LEDGERWAY_HOLD_TTL_SECONDS", "0"),
+        ("--hold-share", "LEDGERWAY_HOLD_SHARE", "2"),
         ("--unknown-usage", "LEDGERWAY_UNKNOWN_USAGE", "refund"),
         ("--drain-timeout-seconds", "LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "soon"),
         ("--drain-delay-seconds", "LEDGERWAY_DRAIN_DELAY_SECONDS", "1.5"),

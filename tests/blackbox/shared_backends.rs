@@ -134,7 +134,7 @@ async fn a_tenants_own_model_is_held_for_and_charged_as_the_platform_knows_its_b
 async fn budgets_and_token_limits_bind_whatever_a_tenants_own_model_says() {
     const BACKEND: &str = "usage-131072-1-131073";
     let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
-    let (tenant, admin) = administered(&gateway, &upstream, "1").await;
+    let (tenant, admin) = administered(&gateway, &upstream, "2").await;
     shared(&gateway, &tenant, BACKEND, json!({ "context_window": 200_000, "max_output_tokens": 64_000 })).await;
     own(&admin, &tenant, "own", BACKEND, json!({ "context_window": 1, "max_output_tokens": 1 })).await;
     let mut asked = JoinSet::new();
@@ -160,7 +160,7 @@ async fn budgets_and_token_limits_bind_whatever_a_tenants_own_model_says() {
         .must(200)
         .json();
     let settled = nano(&budget["settled_usd"]);
-    assert!(0 < settled && settled <= 1_000_000_000, "{settled}");
+    assert!(0 < settled && settled <= 2_000_000_000, "{settled}");
 
     tenant.set_limit("100").await;
     admin.post(MESSAGES, &with_document(&tenant, "own", "sum")).await.must(200);

@@ -273,7 +273,8 @@ async fn an_api_key_that_one_node_sealed_opens_on_another() {
     // Sealed with the platform's key, and then with the tenant's.
     let tenant = Tenant::new(&one, &upstream, &["ok"]).await;
     let own = json!({ "name": "own", "kind": "openai", "base_url": upstream.base_url("openai"), "tenant_id": tenant.id,
-                      "allow_private_network": true, "api_key": "sk-of-the-tenant" });
+                      "allow_private_network": true, "api_key": "sk-of-the-tenant",
+                      "secret_headers": { "x-gateway-auth": "first" } });
     let own = made(one.operator(), "/providers", own).await;
     let price = json!({ "provider_id": own, "model": "ok", "input_usd_per_mtok": "2", "output_usd_per_mtok": "4" });
     made(one.operator(), "/prices", price).await;
@@ -287,6 +288,17 @@ async fn an_api_key_that_one_node_sealed_opens_on_another() {
     for (model, api_key) in [("ok", PROVIDER_SECRET), ("own", "sk-of-the-tenant")] {
         other.client(Some(&key)).post(NATIVE, &tenant.ask(model)).await.must(200);
         assert_eq!(upstream.seen_with(api_key), 1, "{model}");
+    }
+    let sent = || upstream.seen().last().and_then(|seen| seen.headers.get("x-gateway-auth").cloned());
+    assert_eq!(sent().expect("a header"), "first");
+    // What is opened already is replaced, too.
+    let change = json!({ "secret_headers": { "x-gateway-auth": "second" } });
+    one.operator().patch(&format!("/v1/admin/providers/{own}"), &change).await.must(200);
+    let started = Instant::now();
+    while sent().expect("a header") != "second" {
+        assert!(started.elapsed() < Duration::from_secs(5), "the other node still sends what was replaced");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        other.client(Some(&key)).post(NATIVE, &tenant.ask("own")).await.must(200);
     }
 }
 

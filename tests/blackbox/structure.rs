@@ -151,6 +151,47 @@ fn sources(member: &str) -> Vec<(PathBuf, String)> {
     sources
 }
 
+/// A pool has bounds and turns. Without one, whoever comes first has all threads.
+#[test]
+fn work_that_blocks_has_a_pool() {
+    let starts_some = |code: &str| {
+        let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.any(|line| ["spawn_blocking", "block_in_place"].iter().any(|name| line.contains(name)))
+    };
+    let starting = shipped().flat_map(sources).filter(|(_, code)| starts_some(code)).map(|(path, _)| path);
+    assert_eq!(starting.collect::<Vec<_>>(), [Path::new("blocking_work/src/lib.rs")]);
+}
+
+/// The look-up of a name blocks for as long as a name server does not answer.
+#[test]
+fn names_are_looked_up_in_turns() {
+    let looks_up = |code: &str| ["lookup_host", "to_socket_addrs"].iter().any(|name| code.contains(name));
+    let looking = shipped().flat_map(sources).filter(|(_, code)| looks_up(code)).map(|(path, _)| path);
+    let mut looking: Vec<PathBuf> = looking.collect();
+    looking.sort();
+    // The start looks up its own addresses.
+    let at_start = Path::new("src/config/address.rs");
+    let others: Vec<&PathBuf> = looking.iter().filter(|path| !path.ends_with(at_start)).collect();
+    assert_eq!(others, [Path::new("names/src/lib.rs")]);
+}
+
+/// The page has each pool with its bound.
+#[test]
+fn the_pools_for_work_that_blocks_are_documented() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).expect("the page");
+    let (_, section) = page.split_once("### Pools for work that blocks\n").expect("the section");
+    let rows = section.split("\n## ").next().expect("its text").lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|line| line.split('|').nth(1).expect("a first column"));
+    let mut documented: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let pools = fs::read_to_string(root().join("blocking_work/src/pools.rs")).expect("the pools");
+    let declared = pools.lines().filter_map(|line| line.trim().split_once(" = \"")?.1.split('"').next());
+    let mut declared: Vec<&str> = declared.collect();
+    documented.sort_unstable();
+    declared.sort_unstable();
+    assert!(declared.len() > 10);
+    assert_eq!(documented, declared);
+}
+
 #[test]
 fn no_crate_has_more_than_a_quarter_of_the_code() {
     let count = |member: &str| sources(member).iter().map(|(_, code)| code.lines().count()).sum::<usize>();

@@ -108,8 +108,15 @@ impl Tenant {
 
     /// A priced model of a provider of its own, which is at this address.
     pub async fn add_model_at(&self, name: &str, base_url: &str) {
-        let provider = json!({ "name": format!("{}-{name}", self.name), "kind": "openai", "base_url": base_url,
-                               "api_key": "k", "allow_private_network": true });
+        self.add_model_of(name, json!({ "base_url": base_url })).await;
+    }
+
+    /// A priced model of a provider of its own, which has these fields.
+    pub async fn add_model_of(&self, name: &str, mut provider: Value) {
+        provider["name"] = json!(format!("{}-{name}", self.name));
+        provider["kind"] = json!("openai");
+        provider["api_key"] = json!("k");
+        provider["allow_private_network"] = json!(true);
         let provider = made(&self.operator, "/providers", provider).await;
         let price = json!({ "provider_id": provider, "model": "m", "input_usd_per_mtok": "3",
                             "output_usd_per_mtok": "15", "request_usd": "0.001" });

@@ -42,6 +42,25 @@ impl WhatIf {
     }
 }
 
+/// Holds: bin.what-if-as-recorded, admin.hold-share
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_share_of_a_budget_refused_is_admitted_only_by_rules_that_leave_enough() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = Tenant::new(&gateway, &upstream, &["ok"]).await;
+    tenant.new_key(&gateway, json!({})).await;
+    let reply = tenant.chat("ok").await.must(200).json();
+    let (cost, held) = (nano(&reply["cost_usd"]), nano(&reply["ledger"]["held_usd"]));
+    tenant.set_limit(&usd(cost + held * 3 / 2)).await;
+    tenant.chat("ok").await.must_be(429, "BUDGET_EXCEEDED");
+    let what_if = WhatIf::new(&gateway);
+    for (left, newly_admitted) in [(held * 3 / 2, 0), (held * 2 - 2, 0), (held * 2, 1)] {
+        let change = json!({ "budget_id": tenant.budget, "limit_usd": usd(cost + left) });
+        let answer = what_if.answers(&json!({ "budgets": { "change": [change] } }), &[]);
+        assert_eq!(counts(&answer["total"]), [1, 1, 0, newly_admitted], "{answer}");
+    }
+    assert_eq!(counts(&what_if.answers(&json!({}), &[])["total"]), [1, 1, 0, 0]);
+}
+
 fn counts(of: &Value) -> [u64; 4] {
     ["admitted", "refused", "newly_refused", "newly_admitted"].map(|name| of[name].as_u64().expect("a number"))
 }

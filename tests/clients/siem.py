@@ -123,7 +123,12 @@ def check(binary, python):
     wrong = []
     with tempfile.TemporaryDirectory(prefix="ledgerway-siem-") as folder:
         rsyslog = Rsyslog(folder)
-        settings = {"LEDGERWAY_RECORD_READS": "true", "LEDGERWAY_AUDIT_SYSLOG": f"tcp://127.0.0.1:{rsyslog.port}"}
+        settings = {
+            "LEDGERWAY_RECORD_READS": "true",
+            "LEDGERWAY_AUDIT_SYSLOG": f"tcp://127.0.0.1:{rsyslog.port}",
+            # Queries give whole entries, and rsyslog takes as much here.
+            "LEDGERWAY_AUDIT_MESSAGE_BYTES": "131072",
+        }
         gateway = Gateway(binary, folder, settings)
         try:
             until(lambda: b'"audit_stream":"working"' in gateway.call("GET", "/health").replace(b" ", b""))

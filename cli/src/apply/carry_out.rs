@@ -29,6 +29,17 @@ pub struct NotApplied<'a> {
 }
 
 impl NotApplied<'_> {
+    /// Whether others have made or changed something meanwhile, so that a plan made anew may be carried out.
+    pub fn was_overtaken(&self) -> bool {
+        let is_overtaken = |refused: &Refused| {
+            let details = &refused.error["details"];
+            let is_name_taken = matches!(details["field"].as_str(), Some("name" | "slug"));
+            let is_later = !details["changed_at"].is_null() || details["contended"] == true || is_name_taken;
+            refused.code() == ErrorCode::Conflict.as_str() && is_later
+        };
+        !self.may_be_made && self.error.refused().is_some_and(is_overtaken)
+    }
+
     /// The fate of the changes, and what to do.
     pub fn outcome(&self) -> &'static str {
         if self.may_be_made || !self.error.changed_nothing() {
@@ -49,10 +60,27 @@ impl NotApplied<'_> {
     }
 }
 
-/// Carries every change out, or none. `run` tells this run from all others.
-pub async fn carry_out<'a>(plan: &'a Plan, gateway: &GatewayClient, run: &str) -> Result<(), NotApplied<'a>> {
+/// A plan, and what tells it from others.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPlan<'a> {
+    pub plan: &'a Plan,
+    /// The log position of what it was made for: the gateway refuses it if others have changed that since.
+    pub based_on: Option<u64>,
+    /// Tells this plan from all others.
+    pub run: &'a str,
+}
+
+/// Carries every change out, or none.
+pub async fn carry_out<'a>(
+    NewPlan { plan, based_on, run }: NewPlan<'a>,
+    gateway: &GatewayClient,
+) -> Result<(), NotApplied<'a>> {
     let changes: Vec<Value> = plan.changes().map(request).collect();
-    let body = json!({ "changes": changes }).to_string();
+    let mut body = json!({ "changes": changes });
+    if let Some(position) = based_on {
+        body["based_on"] = position.into();
+    }
+    let body = body.to_string();
     let (gateway, idempotency_key) = (gateway.clone().waiting(ANSWERED_WITHIN), format!("apply-{run}"));
     let (mut attempt, mut may_be_made) = (1, false);
     loop {
@@ -93,6 +121,25 @@ fn request(change: Change<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_made_anew_if_others_were_faster_and_it_was_certainly_not_carried_out() {
+        for (status, code, details, may_be_made, was_overtaken) in [
+            (409, "CONFLICT", json!({ "change": 0, "based_on": 4, "changed_at": 5 }), false, true),
+            (409, "CONFLICT", json!({ "change": 0, "field": "slug" }), false, true),
+            (409, "CONFLICT", json!({ "change": 0, "contended": true }), false, true),
+            (409, "CONFLICT", json!({ "change": 0, "bound": "budgets" }), false, false),
+            (409, "CONFLICT", json!({ "change": 0, "field": "tenant_id" }), false, false),
+            (409, "CONFLICT", json!({ "change": 0 }), false, false),
+            (409, "LEGAL_HOLD", json!({ "change": 0 }), false, false),
+            (409, "CONFLICT", json!({ "change": 0, "based_on": 4, "changed_at": 5 }), true, false),
+            (503, "LEDGER_UNAVAILABLE", json!({ "recorded": "no" }), false, false),
+        ] {
+            let body = json!({ "error": { "code": code, "message": "m", "details": details } }).to_string();
+            let error = GatewayError::Refused { url: String::new(), refused: Refused::of(status, body.as_bytes()) };
+            assert_eq!(NotApplied { at: None, error, may_be_made }.was_overtaken(), was_overtaken, "{status} {body}");
+        }
+    }
 
     #[test]
     fn a_refusal_is_followed_by_what_to_do_about_it() {

@@ -17,7 +17,7 @@ use super::kind::Kind;
 use super::mistake::{Mistake, Place, in_order};
 use super::names::{Name, Names};
 use super::references::{FieldTree, ToIds, in_files};
-use super::secret_source::{API_KEY, ApiKey};
+use super::secret_source::{API_KEY, ApiKey, SECRET_HEADERS, SecretHeaders, Secrets};
 use super::yaml::{Node, NodeValue, documents};
 
 const LABEL_CHARS_MAX: usize = 120;
@@ -36,6 +36,7 @@ pub struct Desired {
     pub body: Body,
     pub normal: Body,
     pub api_key: ApiKey,
+    pub secret_headers: SecretHeaders,
     /// The id by which others name it; for one that the gateway does not have, what stands for its id.
     pub id: Option<String>,
 }
@@ -80,7 +81,7 @@ fn mistake(path: &str, source: &Source, field: &str, reason: impl Into<String>) 
 
 /// The resources of all files, in the order in which they are carried out. Names that the gateway does not have are added.
 ///
-/// Errors: the first mistakes, in the order of the lines.
+/// Errors: the mistakes, in the order of the lines.
 pub fn read(files: &[SourceFile], names: &mut Names) -> Result<Vec<Desired>, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let entries: Vec<Entry> = files.iter().flat_map(|file| entries(file, &mut mistakes)).collect();
@@ -175,7 +176,8 @@ fn one(entry: &Entry, tree: &FieldTree, names: &mut Names) -> Result<Desired, Fi
     let Entry { kind, path, source, folder } = entry;
     let (kind, format) = (*kind, kind.format());
     let mut node = Node::clone(&source.node);
-    let api_key = take_api_key(&mut node, kind, folder)?;
+    let api_key = take_secrets(&mut node, kind, API_KEY, |node| ApiKey::read(node, folder))?;
+    let secret_headers = take_secrets(&mut node, kind, SECRET_HEADERS, |node| SecretHeaders::read(node, folder))?;
     if let Some(field) = kind.required_name()
         && node.get(field).is_none_or(|member| member.node.value == NodeValue::Null)
     {
@@ -191,17 +193,27 @@ fn one(entry: &Entry, tree: &FieldTree, names: &mut Names) -> Result<Desired, Fi
         // Any will do: it is read when it is known to be needed.
         checked.insert(API_KEY.to_owned(), json!("key"));
     }
+    if let SecretHeaders::From(sources) = &secret_headers {
+        let headers: Body = sources.keys().map(|name| (name.clone(), json!("value"))).collect();
+        checked.insert(SECRET_HEADERS.to_owned(), headers.into());
+    }
     let normal = format.normal(&checked).map_err(in_files)?;
     let id = register(kind, &normal, names);
-    Ok(Desired { kind, path: path.clone(), source: source.clone(), body, normal, api_key, id })
+    Ok(Desired { kind, path: path.clone(), source: source.clone(), body, normal, api_key, secret_headers, id })
 }
 
-fn take_api_key(node: &mut Node, kind: Kind, folder: &Path) -> Result<ApiKey, FieldError> {
-    let NodeValue::Map(members) = &mut node.value else { return Ok(ApiKey::Unsaid) };
-    let at = members.iter().position(|member| member.name == API_KEY);
-    let Some(at) = at.filter(|_| kind == Kind::Provider) else { return Ok(ApiKey::Unsaid) };
+/// Takes a field with secrets out of a provider.
+fn take_secrets<S>(
+    node: &mut Node,
+    kind: Kind,
+    field: &str,
+    read: impl FnOnce(&Node) -> Result<Secrets<S>, &'static str>,
+) -> Result<Secrets<S>, FieldError> {
+    let NodeValue::Map(members) = &mut node.value else { return Ok(Secrets::Unsaid) };
+    let at = members.iter().position(|member| member.name == field);
+    let Some(at) = at.filter(|_| kind == Kind::Provider) else { return Ok(Secrets::Unsaid) };
     let member = members.remove(at);
-    ApiKey::read(&member.node, folder).map_err(|reason| FieldError::new(API_KEY, reason))
+    read(&member.node).map_err(|reason| FieldError::new(field, reason))
 }
 
 /// The path of the tenant that owns a provider or a model, or of the partner or tenant that owns others.
@@ -245,8 +257,7 @@ fn repeated(desired: &[Desired]) -> Vec<Mistake> {
     let mut seen = BTreeMap::new();
     let mut mistakes = Vec::new();
     for one in desired {
-        let distinction = one.kind.distinction().and_then(|field| one.normal.get(field));
-        let key = (identity(one.kind, &one.normal), distinction.map(Value::to_string));
+        let key = unique_key(one.kind, &one.normal);
         match seen.get(&key) {
             None => drop(seen.insert(key, one.source.place())),
             Some(place) => {
@@ -262,6 +273,12 @@ pub type Identity = (Kind, Vec<String>);
 
 pub fn identity(kind: Kind, normal: &Body) -> Identity {
     (kind, kind.identity().iter().map(|field| normal.get(*field).unwrap_or(&Value::Null).to_string()).collect())
+}
+
+/// The identity of a resource, and the value of the field that tells it from others of that identity.
+pub fn unique_key(kind: Kind, normal: &Body) -> (Identity, Option<String>) {
+    let distinction = kind.distinction().and_then(|field| normal.get(field));
+    (identity(kind, normal), distinction.map(Value::to_string))
 }
 
 /// The resource in words: `tenant default/acme`.

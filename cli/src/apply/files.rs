@@ -5,9 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const FILES_MAX: usize = 1000;
-const FILES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The most bytes of all files together.
+pub const FILES_BYTES_MAX: usize = 32 * 1024 * 1024;
 const STDIN: &str = "-";
 
 /// A file that was read.
@@ -105,10 +106,10 @@ mod tests {
     fn what_cannot_be_read_is_refused_by_its_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("large.yaml"), vec![b'#'; 4 * 1024 * 1024 + 1]).expect("a file");
+        fs::write(path("large.yaml"), vec![b'#'; FILES_BYTES_MAX + 1]).expect("a file");
         fs::write(path("latin.yaml"), b"name: \xe4").expect("a file");
         for (path, reason) in [
-            (path("large.yaml"), "large.yaml has more than 4 MiB"),
+            (path("large.yaml"), "large.yaml has more than 32 MiB"),
             (path("latin.yaml"), "latin.yaml is not UTF-8"),
             (path("none.yaml"), "none.yaml: No such file"),
             (PathBuf::from("/dev/zero"), "/dev/zero is neither a file nor a folder"),

@@ -26,26 +26,35 @@ const BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub struct Live {
     pub kind: Kind,
     pub id: String,
-    /// The body that would create it, in its normal form.
+    /// The body that would create it, in its normal form. What has no slug has the one that files name it by.
     pub normal: Body,
     /// The gateway made it itself, and keeps it as it is.
     pub is_made_by_gateway: bool,
     /// True if it has an API key of its own.
     pub has_api_key: bool,
+    /// The names of its secret headers.
+    pub secret_headers: BTreeSet<String>,
     /// Requests are charged at this price now.
     pub is_in_force: bool,
 }
 
-/// Everything that is live, of each kind the newest first.
-///
+/// Everything that a gateway has.
+#[derive(Debug)]
+pub struct Reading {
+    /// Everything that is live, of each kind the newest first.
+    pub live: Vec<Live>,
+    /// The log position that all of it reflects at least; `None` if the gateway does not say.
+    pub as_of: Option<u64>,
+}
+
 /// Errors: a response that is not a list, more pages, resources or bytes than the limits above, or no end within [`READ_TIMEOUT`].
-pub async fn read(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
+pub async fn read(gateway: &GatewayClient) -> Result<Reading, GatewayError> {
     let all = tokio::time::timeout(READ_TIMEOUT, read_pages(gateway)).await;
     all.unwrap_or_else(|_| Err(gateway.unexpected("it took more than ten minutes to send what it has")))
 }
 
-async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> {
-    let (mut found, mut pages, mut bytes) = (Vec::new(), 0, 0);
+async fn read_pages(gateway: &GatewayClient) -> Result<Reading, GatewayError> {
+    let (mut found, mut positions, mut pages, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
     for &kind in Kind::ALL {
         let (path, mut cursor) = (kind.format().path, String::new());
         loop {
@@ -55,6 +64,7 @@ async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> 
             let all =
                 items.iter().map(|item| live(kind, item).ok_or_else(|| gateway.unexpected("a resource has no id")));
             found.extend(all.collect::<Result<Vec<_>, _>>()?);
+            positions.extend(page["as_of_position"].as_u64());
             pages += 1;
             bytes += page.to_string().len();
             if bytes > BYTES_MAX {
@@ -79,7 +89,7 @@ async fn read_pages(gateway: &GatewayClient) -> Result<Vec<Live>, GatewayError> 
         }
     }
     leave_out_ended_users(&mut found);
-    Ok(found)
+    Ok(Reading { live: found, as_of: positions.into_iter().min() })
 }
 
 /// Leaves users who have ended out of teams: they have no name, and no requests any more.
@@ -92,18 +102,31 @@ fn leave_out_ended_users(found: &mut [Live]) {
     }
 }
 
-fn live(kind: Kind, item: &Value) -> Option<Live> {
-    let format = kind.format();
+/// A resource as replies show it; `None` without an id.
+pub fn live(kind: Kind, item: &Value) -> Option<Live> {
+    let (format, id) = (kind.format(), item["id"].as_str()?.to_owned());
+    let text = |name: &Value| name.as_str().map(str::to_owned);
     let body = format.body_of(item);
+    // One that another version made may break a rule of this version, and is compared as it is.
+    let mut normal = format.normal(&body).unwrap_or(body);
+    if let Some(field) = kind.required_name() {
+        normal.entry(field).or_insert_with(|| slug_of(&id).into());
+    }
     Some(Live {
         kind,
-        id: item["id"].as_str()?.to_owned(),
-        // One that another version made may break a rule of this version, and is compared as it is.
-        normal: format.normal(&body).unwrap_or(body),
+        id,
+        normal,
         is_made_by_gateway: item["origin"].is_string(),
         has_api_key: item["api_key_set"] == true,
+        secret_headers: item["secret_header_names"].as_array().into_iter().flatten().filter_map(text).collect(),
         is_in_force: item["in_force"] == true,
     })
+}
+
+/// The slug that files have for a resource without one: its id. A gateway to which the file is applied gives it to the resource that
+/// it makes, so that the file means the same resource the next time.
+fn slug_of(id: &str) -> String {
+    id.replace('_', "-")
 }
 
 /// The names of what has one.
@@ -119,8 +142,8 @@ pub fn names(live: &[Live]) -> Names {
     names
 }
 
-/// The name of a partner, tenant, user, team or provider; `None` for one without a slug, or of an owner without one. An owner that the
-/// key does not see is left out of it.
+/// The name of a partner, tenant, user, team or provider; `None` for one whose owner's name is shared. A partner that the key does not
+/// see is left out of it.
 fn name(one: &Live, names: &Names) -> Option<Name> {
     let text = |field: &str| one.normal.get(field).and_then(Value::as_str);
     let (own, owner) = match one.kind {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 /// The most that are shown.
-const MISTAKES_MAX: usize = 20;
+pub const MISTAKES_MAX: usize = 20;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,11 +22,10 @@ pub struct Mistake {
     pub reason: String,
 }
 
-/// The first mistakes, in the order of the lines, each of them once.
+/// The mistakes in the order of the lines, each of them once.
 pub fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort();
     mistakes.dedup();
-    mistakes.truncate(MISTAKES_MAX);
     mistakes
 }
 

@@ -25,7 +25,7 @@ pub struct Name {
 pub struct Names {
     ids: BTreeMap<Name, String>,
     names: BTreeMap<String, Name>,
-    /// Names that several have, as tenants of partners without slugs may: they name nobody.
+    /// Names that several have, as providers of earlier versions may: they name nobody.
     shared: BTreeSet<Name>,
     placeholders: u64,
 }
@@ -93,9 +93,12 @@ impl Names {
 
     /// The id of the partner, tenant, user or team with a name, whose beginning may be left out.
     pub fn find(&self, kind: Kind, named: &str) -> Result<&str, NotNamed> {
-        let path: Vec<String> = named.split('/').map(str::to_owned).collect();
+        let whole = Name { kind, path: named.split('/').map(str::to_owned).collect() };
+        if let Some(id) = self.id_of(&whole).filter(|_| !self.shared.contains(&whole)) {
+            return Ok(id);
+        }
         let of_kind = || self.ids.iter().filter(|(name, _)| name.kind == kind);
-        let matching: Vec<_> = of_kind().filter(|(name, _)| name.path.ends_with(&path)).collect();
+        let matching: Vec<_> = of_kind().filter(|(name, _)| name.path.ends_with(&whole.path)).collect();
         match matching[..] {
             [(name, id)] if !self.shared.contains(name) => Ok(id),
             [] => {

@@ -1,14 +1,13 @@
 //! Compares what files ask for with what the gateway has.
 //!
 //! A resource in a file is all of it: a field that the file omits has its default, as on creation. Two fields are exceptions. An API
-//! key that is not mentioned stays, because it cannot be read back to be compared. A price without a time is the one in force:
-//! another one replaces it from now on, and what was charged before stays.
+//! key and secret headers that are not mentioned stay, because they cannot be read back to be compared. A price without a time is the
+//! one in force: another one replaces it from now on, and what was charged before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use command::admin::body_format::Body;
-use secrets::Secret;
 use serde_json::Value;
 
 use super::desired::{Desired, Identity, identity};
@@ -17,20 +16,14 @@ use super::kind::{EFFECTIVE_FROM, Kind, effective_from};
 use super::live::Live;
 use super::mistake::{Mistake, in_order};
 use super::model_names::{ALIAS, is_alias, stood_for};
+use super::planned_secrets::{LiveProvider, SecretChanges, SecretsSent};
 use super::prune::{Deletion, InFiles, InUse, deletions, in_use};
-use super::secret_source::{API_KEY, ApiKey, OwnSecrets};
+use super::secret_source::OwnSecrets;
 use crate::settings::Label;
 
 const BASE_URL: &str = "base_url";
 const WITHOUT_EFFECT: &str = "has no effect, because the files have a price of the same model that has begun: delete this one, or give it an \
                               effective_from that is still to come";
-
-/// When API keys are sent to providers that have one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretsSent {
-    WhereNeeded,
-    All,
-}
 
 /// How the files are applied.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +53,7 @@ pub struct Plan {
 pub struct Step {
     pub desired: Desired,
     pub action: Action,
-    pub api_key: ApiKeyChange,
+    pub secrets: SecretChanges,
     /// Whether it re-values requests that were admitted before.
     pub re_values_past: bool,
 }
@@ -93,13 +86,6 @@ pub struct FieldChange {
     pub name: String,
     pub before: Option<Value>,
     pub after: Option<Value>,
-}
-
-#[derive(Clone, Debug)]
-pub enum ApiKeyChange {
-    Kept,
-    Removed,
-    Set(Secret),
 }
 
 impl Plan {
@@ -295,8 +281,8 @@ fn price<'a>(one: &Desired, found: &[&'a Live]) -> Option<&'a Live> {
 /// The change of one resource; `None` if it is as the file asks.
 fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Option<Step>, Mistake> {
     let Some(live) = live else {
-        let api_key = api_key(&desired, None, wanted)?;
-        return Ok(Some(Step::of(desired, Action::Create, api_key)));
+        let secrets = SecretChanges::of(&desired, None, wanted.sent, wanted.own_secrets)?;
+        return Ok(Some(Step::of(desired, Action::Create, secrets)));
     };
     if live.is_made_by_gateway {
         let reason = "the gateway made a provider of this name from its environment: choose another name";
@@ -304,7 +290,7 @@ fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Op
     }
     let fields = changes(&desired, live);
     if desired.kind == Kind::Price && !desired.normal.contains_key(EFFECTIVE_FROM) && !fields.is_empty() {
-        return Ok(Some(Step::of(desired, Action::Create, ApiKeyChange::Kept)));
+        return Ok(Some(Step::of(desired, Action::Create, SecretChanges::NONE)));
     }
     let fixed = desired.kind.format().fixed_fields();
     if let Some(change) = fields.iter().find(|change| fixed.contains(&change.name.as_str())) {
@@ -312,11 +298,12 @@ fn step(desired: Desired, live: Option<&Live>, wanted: &Wanted<'_>) -> Result<Op
         return Err(desired.mistake(&change.name, format!("cannot be changed: it is {before}")));
     }
     let moves = fields.iter().any(|change| change.name == BASE_URL);
-    let api_key = api_key(&desired, Some(LiveProvider { has_api_key: live.has_api_key, moves }), wanted)?;
-    if fields.is_empty() && matches!(api_key, ApiKeyChange::Kept) {
+    let provider = Some(LiveProvider { live, moves });
+    let secrets = SecretChanges::of(&desired, provider, wanted.sent, wanted.own_secrets)?;
+    if fields.is_empty() && secrets.is_none() {
         return Ok(None);
     }
-    Ok(Some(Step::of(desired, Action::Change { id: live.id.clone(), fields }, api_key)))
+    Ok(Some(Step::of(desired, Action::Change { id: live.id.clone(), fields }, secrets)))
 }
 
 fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
@@ -333,43 +320,9 @@ fn changes(desired: &Desired, live: &Live) -> Vec<FieldChange> {
     changes.filter(|change| change.before != change.after).collect()
 }
 
-/// A provider that the gateway has.
-#[derive(Clone, Copy)]
-struct LiveProvider {
-    has_api_key: bool,
-    /// To another address.
-    moves: bool,
-}
-
-/// The change of a provider's API key. It goes to a provider that is new, has none, or moves, and to all if that is asked.
-fn api_key(desired: &Desired, live: Option<LiveProvider>, wanted: &Wanted<'_>) -> Result<ApiKeyChange, Mistake> {
-    let is_sent = live.is_none_or(|live| !live.has_api_key || live.moves || wanted.sent == SecretsSent::All);
-    match &desired.api_key {
-        ApiKey::From(source) if is_sent => {
-            let read = source
-                .read(wanted.own_secrets)
-                .map_err(|reason| desired.mistake(API_KEY, format!("{source} {reason}")))?;
-            check(desired, &read)?;
-            Ok(ApiKeyChange::Set(read))
-        }
-        ApiKey::Removed if live.is_some_and(|live| live.has_api_key) => Ok(ApiKeyChange::Removed),
-        ApiKey::Removed | ApiKey::Unsaid | ApiKey::From(_) => Ok(ApiKeyChange::Kept),
-    }
-}
-
-/// Errors: no provider takes such a key. The reason does not repeat it.
-fn check(desired: &Desired, key: &Secret) -> Result<(), Mistake> {
-    let mut body = desired.body.clone();
-    body.insert(API_KEY.to_owned(), key.reveal().into());
-    match desired.kind.format().normal(&body) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(desired.mistake(API_KEY, error.reason)),
-    }
-}
-
 impl Step {
-    const fn of(desired: Desired, action: Action, api_key: ApiKeyChange) -> Self {
-        Self { desired, action, api_key, re_values_past: false }
+    const fn of(desired: Desired, action: Action, secrets: SecretChanges) -> Self {
+        Self { desired, action, secrets, re_values_past: false }
     }
 
     /// Whether it sets this field.
@@ -410,11 +363,7 @@ impl Step {
                 fields.iter().map(|change| (change.name.clone(), value(change).unwrap_or_default())).collect()
             }
         };
-        match &self.api_key {
-            ApiKeyChange::Kept => {}
-            ApiKeyChange::Removed => drop(body.insert(API_KEY.to_owned(), Value::Null)),
-            ApiKeyChange::Set(secret) => drop(body.insert(API_KEY.to_owned(), secret.reveal().into())),
-        }
+        self.secrets.put_into(&mut body);
         body
     }
 }

@@ -77,9 +77,7 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
     let of_files = desired.iter().map(|one| (Some(one.source.place()), one.kind, &one.normal));
     let mut found = Vec::new();
     for (place, kind, body) in of_files.chain(live.iter().filter(stays).map(|one| (None, one.kind, &one.normal))) {
-        let mut texts = BTreeSet::new();
-        body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
-        texts.extend(conditions_of(body).flat_map(tenant_ids));
+        let texts = texts_of(body);
         let of_model = Some(body).filter(|_| kind == Kind::Model);
         let meant =
             of_model.into_iter().flat_map(named_models).filter_map(|(_, name)| models.meant_by(owner(body), name));
@@ -92,6 +90,14 @@ pub fn in_use(deletions: &[Deletion], desired: &[Desired], live: &[Live], files:
         }));
     }
     found
+}
+
+/// The texts of a body, among which are the ids of all resources that it names.
+pub fn texts_of(body: &Body) -> BTreeSet<&str> {
+    let mut texts = BTreeSet::new();
+    body.iter().filter(|(field, _)| *field != LABELS).for_each(|(_, value)| add_texts(value, &mut texts));
+    texts.extend(conditions_of(body).flat_map(tenant_ids));
+    texts
 }
 
 /// The conditions of a model's rules.
@@ -123,7 +129,15 @@ mod tests {
 
     fn live(kind: Kind, id: &str, normal: &Value) -> Live {
         let normal = normal.as_object().cloned().expect("an object");
-        Live { kind, id: id.to_owned(), normal, is_made_by_gateway: false, has_api_key: false, is_in_force: false }
+        Live {
+            kind,
+            id: id.to_owned(),
+            normal,
+            is_made_by_gateway: false,
+            has_api_key: false,
+            secret_headers: BTreeSet::new(),
+            is_in_force: false,
+        }
     }
 
     fn now() -> DateTime<Utc> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::desired::label;
 use super::names::Names;
-use super::plan::{Action, ApiKeyChange, Change, Plan, Step};
+use super::plan::{Action, Change, Plan, Step};
 use super::references::{FieldTree, ToNames};
 use super::text::{flat, shown, shown_apart};
 
@@ -70,11 +70,7 @@ fn lines(step: &Step, names: &Names) -> Vec<String> {
     if step.re_values_past {
         fields.push(RE_VALUES_PAST.to_owned());
     }
-    match &step.api_key {
-        ApiKeyChange::Kept => {}
-        ApiKeyChange::Removed => fields.push("    api_key: removed".to_owned()),
-        ApiKeyChange::Set(_) => fields.push("    api_key: set".to_owned()),
-    }
+    fields.extend(step.secrets.lines());
     let head = format!("{sign} {}", subject_of(step, names));
     [head].into_iter().chain(fields).collect()
 }

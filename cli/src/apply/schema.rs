@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::document_labels::LABELS;
 use super::kind::Kind;
 use super::references::{KEY_ID, REFERENCES, TextForm};
-use super::secret_source::{API_KEY, ENV, FILE};
+use super::secret_source::{API_KEY, ENV, FILE, SECRET_HEADERS};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -33,6 +33,7 @@ fn item(kind: Kind) -> Value {
     if schema["properties"][API_KEY].is_object() {
         let described = schema["properties"][API_KEY]["description"].take();
         schema["properties"][API_KEY] = api_key(&described);
+        schema["properties"][SECRET_HEADERS]["additionalProperties"] = json!({ "oneOf": secret_sources() });
     }
     if let (Some(name), Value::Array(required)) = (kind.required_name(), &mut schema["required"]) {
         required.push(name.into());
@@ -41,8 +42,13 @@ fn item(kind: Kind) -> Value {
     schema
 }
 
-/// Where the secret is.
 fn api_key(described: &Value) -> Value {
+    let [variable, file] = secret_sources();
+    json!({ "description": described, "oneOf": [variable, file, { "type": "null" }] })
+}
+
+/// Where a secret is.
+fn secret_sources() -> [Value; 2] {
     let source = |name: &str, meaning: &str| {
         json!({
             "type": "object", "required": [name], "additionalProperties": false,
@@ -51,7 +57,7 @@ fn api_key(described: &Value) -> Value {
     };
     let variable = source(ENV, "Name of the variable that has it, where apply runs");
     let file = source(FILE, "Path of the file that has it, from the folder of this file");
-    json!({ "description": described, "oneOf": [variable, file, { "type": "null" }] })
+    [variable, file]
 }
 
 /// Replaces the ids of other resources by their names, at any depth.
@@ -158,6 +164,8 @@ mod tests {
         assert!(rule["when"].to_string().contains("tenant_id(") && rule["when"]["maxLength"].is_null(), "{rule}");
         assert_eq!(properties("tenants")["partner"]["type"], json!(["string", "null"]));
         assert_eq!(properties("providers")["api_key"]["oneOf"][0]["required"], json!(["env"]));
+        let header = &properties("providers")["secret_headers"]["additionalProperties"];
+        assert_eq!(header["oneOf"][1]["required"], json!(["file"]));
         assert_eq!(schema["properties"]["partners"]["items"]["required"], json!(["name", "slug"]));
         let scope = &properties("budgets")["scope"]["properties"];
         assert_eq!(scope.as_object().map(|scope| scope.len()), Some(5), "{scope}");

@@ -1,5 +1,6 @@
-//! Secrets, which files name but do not have: `api_key: {env: NAME}` or `{file: PATH}`.
+//! Secrets, which files name but do not have: `api_key: {env: NAME}` or `{file: PATH}`, and the same of each secret header.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -12,11 +13,14 @@ use secrets::{Secret, node_key, operator_key};
 use super::yaml::{Node, NodeValue};
 use crate::settings::setting;
 
-/// The field of a provider.
+/// The fields of a provider.
 pub const API_KEY: &str = "api_key";
+pub const SECRET_HEADERS: &str = "secret_headers";
 pub const ENV: &str = "env";
 pub const FILE: &str = "file";
 const FORM: &str = "must be {env: NAME} or {file: PATH}: a secret does not belong in this file";
+const HEADERS_FORM: &str =
+    "must be a mapping of names and {env: NAME} or {file: PATH}: secrets do not belong in this file";
 const OF_THE_GATEWAY: &str =
     "must not name a variable that begins with LEDGERWAY_: it is the gateway's own, and would be sent to the provider";
 const OF_A_DATA_FOLDER: &str = "is in the data folder of a gateway, whose keys must not be sent to a provider; keep the provider's key in another folder";
@@ -31,33 +35,67 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// The source of a provider's API key in a file.
+/// One or several secrets of a provider, as a file has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiKey {
-    /// Nothing: it stays as it is.
+pub enum Secrets<S> {
+    /// Nothing: they stay as they are.
     Unsaid,
-    /// There is none.
+    /// There are none.
     Removed,
-    From(SecretSource),
+    From(S),
 }
+
+/// The source of a provider's API key.
+pub type ApiKey = Secrets<SecretSource>;
+/// The sources of its secret headers, by their names.
+pub type SecretHeaders = Secrets<BTreeMap<String, SecretSource>>;
 
 impl ApiKey {
     /// Reads the field. `folder` is that of the file.
     ///
     /// Errors: it is not of this form. The reason does not repeat what is there, which may be a secret.
     pub fn read(node: &Node, folder: &Path) -> Result<Self, &'static str> {
+        if node.value == NodeValue::Null {
+            return Ok(Self::Removed);
+        }
+        SecretSource::of(node, folder).map(Self::From)
+    }
+}
+
+impl SecretHeaders {
+    /// Reads the field. The names are in lower case, as the gateway has them.
+    ///
+    /// Errors: as for an API key; two of the names are one.
+    pub fn read(node: &Node, folder: &Path) -> Result<Self, &'static str> {
         let members = match &node.value {
             NodeValue::Null => return Ok(Self::Removed),
+            NodeValue::Map(members) if members.is_empty() => return Ok(Self::Removed),
             NodeValue::Map(members) => members,
-            NodeValue::Boolean(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) => return Err(FORM),
+            NodeValue::Boolean(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) => {
+                return Err(HEADERS_FORM);
+            }
         };
+        let mut sources = BTreeMap::new();
+        for member in members {
+            let source = SecretSource::of(&member.node, folder)?;
+            if sources.insert(member.name.to_ascii_lowercase(), source).is_some() {
+                return Err("has a header twice: names of headers ignore case");
+            }
+        }
+        Ok(Self::From(sources))
+    }
+}
+
+impl SecretSource {
+    fn of(node: &Node, folder: &Path) -> Result<Self, &'static str> {
+        let NodeValue::Map(members) = &node.value else { return Err(FORM) };
         let [member] = &members[..] else { return Err(FORM) };
         let text = member.node.text().filter(|text| !text.is_empty() && !text.contains('\0')).ok_or(FORM)?;
         match &*member.name {
             ENV if text.contains('=') => Err(FORM),
             ENV if text.starts_with("LEDGERWAY_") => Err(OF_THE_GATEWAY),
-            ENV => Ok(Self::From(SecretSource::Variable(text.to_owned()))),
-            FILE => Ok(Self::From(SecretSource::File(folder.join(text)))),
+            ENV => Ok(Self::Variable(text.to_owned())),
+            FILE => Ok(Self::File(folder.join(text))),
             _ => Err(FORM),
         }
     }
@@ -83,13 +121,14 @@ impl OwnSecrets<'_> {
         })
     }
 
-    /// The name of the gateway's own secret that equals this one; `None` if there is none. The secret itself is compared: it may have been
-    /// copied, or be in a file that is mounted twice.
+    /// The name of the gateway's own secret that equals this one or a word of it, such as what follows `Bearer`; `None` if there is
+    /// none. The secret itself is compared: it may have been copied, or be in a file that is mounted twice.
     fn name_of(self, secret: &str) -> Option<String> {
-        let is_in_file = |path: &Path| file_text(path).is_ok_and(|text| text.trim() == secret);
+        let has = |own: &str| own == secret || secret.split_whitespace().any(|word| word == own);
+        let is_in_file = |path: &Path| file_text(path).is_ok_and(|text| has(text.trim()));
         let value = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let is_in_variable =
-            |name: &str| value(name).is_some_and(|value| value.to_str().is_some_and(|text| text.trim() == secret));
+            |name: &str| value(name).is_some_and(|value| value.to_str().is_some_and(|text| has(text.trim())));
         let of_settings = setting::ALL.iter().filter(|setting| setting.holds_secret()).find_map(|setting| {
             let file = setting.file_variable();
             if is_in_variable(setting.variable) {
@@ -98,8 +137,7 @@ impl OwnSecrets<'_> {
             value(&file).is_some_and(|path| is_in_file(Path::new(&path))).then_some(file)
         });
         let of_database = || is_in_variable(PG_PASSWORD).then(|| PG_PASSWORD.to_owned());
-        let of_run =
-            || self.key.is_some_and(|key| key.reveal() == secret).then(|| "the key that apply uses".to_owned());
+        let of_run = || self.key.is_some_and(|key| has(key.reveal())).then(|| "the key that apply uses".to_owned());
         let is_of_folder = |name: &&str| is_in_file(&self.data.join(name));
         let of_folder = || {
             [node_key::FILE, operator_key::FILE, DEV_KEY_FILE]
@@ -184,6 +222,44 @@ mod tests {
         {
             assert_eq!(read(wrong), Err(FORM), "{wrong}");
         }
+    }
+
+    #[test]
+    fn each_secret_header_is_named_and_never_written_out() {
+        let read = |text: &str| {
+            let node = documents(text).expect("YAML").pop().unwrap_or(Node { line: 1, value: NodeValue::Null });
+            SecretHeaders::read(&node, Path::new("/etc/ledgerway"))
+        };
+        let sources = [
+            ("x-auth".to_owned(), SecretSource::Variable("AUTH".to_owned())),
+            ("x-key".to_owned(), SecretSource::File(PathBuf::from("/etc/ledgerway/key"))),
+        ];
+        assert_eq!(read("{X-Auth: {env: AUTH}, x-key: {file: key}}"), Ok(SecretHeaders::From(sources.into())));
+        assert_eq!((read("~"), read("{}")), (Ok(SecretHeaders::Removed), Ok(SecretHeaders::Removed)));
+        for wrong in ["sk-1", "{x-auth: sk-1}", "{x-auth: ~}", "[sk-1]", "{x-auth: {env: A}, X-Auth: {env: A}}"] {
+            assert!(read(wrong).is_err_and(|reason| !reason.contains("sk-1")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_the_gateway_is_found_behind_a_scheme() {
+        let (folder, data) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        std::fs::write(data.path().join(operator_key::FILE), "sk-2\n").expect("a file");
+        let key = Secret::new("sk-1");
+        let own = OwnSecrets { data: data.path(), key: Some(&key) };
+        let read = |value: &str| {
+            std::fs::write(folder.path().join("header"), value).expect("a file");
+            SecretSource::File(folder.path().join("header")).read(own)
+        };
+        for (value, name) in [
+            ("Bearer sk-1\n", "the key that apply uses"),
+            ("Bearer  sk-2", "admin.key in the data folder"),
+            ("Key sk-2 of the gateway", "admin.key in the data folder"),
+        ] {
+            let refused = read(value).expect_err("refused");
+            assert!(refused.starts_with(&format!("has the same secret as {name}: ")), "{value}: {refused}");
+        }
+        assert_eq!(read("Bearer sk-12").expect("another secret").reveal(), "Bearer sk-12");
     }
 
     #[test]

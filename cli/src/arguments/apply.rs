@@ -17,7 +17,8 @@ pub struct ApplyArgs {
     /// Show what would be changed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Also send the API keys of providers that have one: it cannot be read back, so a new one is not noticed otherwise
+    /// Also send the API keys and secret headers of providers that already have some. The gateway never shows them, so apply cannot
+    /// notice that they were replaced
     #[arg(long)]
     pub rotate_secrets: bool,
     /// Delete resources that have this label and are in no file any more

@@ -138,7 +138,8 @@ pub struct WhatIfArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub ledger: LedgerArgs,
-    /// Print one JSON object: sound, events, open_holds, views, copy, checkpoint, bundle, receipt, proven, not_proven, broken
+    /// Print one JSON object: sound, events, open_holds, views, copy, content, checkpoint, bundle, receipt, unchecked, proven,
+    /// not_proven, broken
     #[arg(long, env = "LEDGERWAY_JSON", value_name = BOOL, default_value = "false")]
     pub json: String,
     /// Check only the log and the ledger, which is faster
@@ -163,6 +164,12 @@ pub struct VerifyArgs {
     /// name another one
     #[arg(long, visible_alias = "views", value_name = "URL")]
     pub copy: Option<String>,
+    /// Also check that sealed prompts and answers are in their object store as they were sealed: s3://BUCKET/PREFIX or
+    /// file:///FOLDER; without a value, LEDGERWAY_CONTENT_URL. The node's key opens them, from LEDGERWAY_NODE_KEY or the data folder;
+    /// without it, only that they are there is checked. No text is shown
+    #[arg(long, value_name = ARCHIVE_VALUE, num_args = 0..=1, default_missing_value = "", value_hint = ValueHint::Url,
+        conflicts_with_all = ["archive", "bundle", "receipt"])]
+    pub content: Option<String>,
     /// Also compare every event with the published log: its newest checkpoint must have been signed with this key, a line of
     /// /v1/log/key. Earlier keys of the log can be given as well, as lines or several times. The published log is beside the
     /// archive, in LEDGERWAY_OBJECT_STORE_URL, or in the data folder. With --bundle or --receipt: the key that must have signed the

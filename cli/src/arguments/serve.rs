@@ -82,7 +82,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_ARCHIVE_SEGMENT_SECONDS", value_name = "SECONDS", default_value = "300")]
     pub archive_segment_seconds: String,
     /// Record who reads the audit, the log, usage and single requests
-    #[arg(long, env = "LEDGERWAY_RECORD_READS", value_name = BOOL, default_value = "false")]
+    #[arg(long, env = "LEDGERWAY_RECORD_READS", value_name = BOOL, default_value = "true")]
     pub record_reads: String,
     /// Keep an access log, with an entry for each request: off; lines on stderr; view: for GET /v1/access-log; both
     #[arg(long, env = "LEDGERWAY_ACCESS_LOG", default_value = "off", value_parser = OneOf::new(AccessLogOutput::words()))]
@@ -97,6 +97,9 @@ pub struct ServeArgs {
     #[arg(long, env = "LEDGERWAY_AUDIT_FORMAT", default_value = "ocsf", value_name = "FORMAT",
         value_parser = OneOf::new(SiemFormat::words()))]
     pub audit_format: String,
+    /// The most bytes of a message to the syslog receiver; an entry that is longer is sent without its changes
+    #[arg(long, env = "LEDGERWAY_AUDIT_MESSAGE_BYTES", value_name = "BYTES", default_value = "8192")]
+    pub audit_message_bytes: String,
     /// Publish the log as a transparency log that anybody can check, in the object store or in the data folder
     #[arg(long, env = "LEDGERWAY_TRANSPARENCY", value_name = BOOL, default_value = "false")]
     pub transparency: String,
@@ -118,6 +121,10 @@ pub struct ServeArgs {
     /// Time after which a hold expires, in seconds
     #[arg(long, env = "LEDGERWAY_HOLD_TTL_SECONDS", value_name = "SECONDS", default_value = "900")]
     pub hold_ttl_seconds: String,
+    /// The part of what is not settled of a budget that one key may hold if others share it and it has no budget of its own, and
+    /// that one of several tenants may hold of their partner's budget; 1: all of it
+    #[arg(long, env = "LEDGERWAY_HOLD_SHARE", value_name = "NUMBER", default_value = "0.5")]
+    pub hold_share: String,
     /// The charge for a request whose usage is unknown, after a crash or if its response never came: charge_hold or
     /// release
     #[arg(long, env = "LEDGERWAY_UNKNOWN_USAGE", default_value = "charge_hold", value_name = "POLICY",

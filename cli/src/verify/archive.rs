@@ -5,7 +5,7 @@ use archive::ReadError;
 use events_log::open_reader_offline;
 use serde_json::{Value, json};
 
-use super::super::archived_ledger::{NotBuilt, build, check_files};
+use super::super::archived_ledger::{NotBuilt, Strays, build, check_files};
 use super::super::object_store::named_archive;
 use super::super::runtime::CommandRuntime;
 use super::super::scratch_folder::ScratchFolder;
@@ -18,17 +18,17 @@ use crate::settings::Flags;
 pub fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Result<(), Failure> {
     let json = args.is_json(flags)?;
     let archive = named_archive(args.archive.as_deref())?;
-    let published = PublishedAt::beside_archive(args)?;
+    let published = if args.shallow { None } else { PublishedAt::beside_archive(args)? };
     let mut checkpoint = None;
     let checked = if args.shallow {
         runtime.block_on(check_files(&archive, "archive")).map(|checked| (checked, None))
     } else {
         let folder = ScratchFolder::create()?;
-        let built = runtime.block_on(build(&archive, folder.path(), "reading the archive"));
+        let built = runtime.block_on(build(&archive, folder.path(), "reading the archive", Strays::Refused));
         if let (Ok(built), Some(published)) = (&built, &published) {
             let reader = open_reader_offline(&built.file).map_err(Failure::not_begun)?;
             match published.check(&*reader, Extent::Beginning, runtime) {
-                Ok(verified) => checkpoint = Some(verified),
+                Ok(verified) => checkpoint = verified,
                 Err(fault) => return fault.print(json),
             }
         }
@@ -52,7 +52,7 @@ pub fn check(args: &VerifyArgs, flags: &Flags, runtime: &CommandRuntime) -> Resu
             let unused = unused_note(unused);
             let mut sentence = format!("sound: {last} events in {segments} segments, {holds}{unused}{published}");
             if open_holds.is_some() {
-                let proven = Proven::of(checkpoint.as_ref());
+                let proven = Proven::of(checkpoint.as_ref(), None);
                 proven.add_to(&mut object);
                 sentence = format!("{sentence}\n\n{}", proven.table());
             }

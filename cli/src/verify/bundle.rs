@@ -48,7 +48,9 @@ fn verify(file: &Path, signers: &Signers) -> Result<(Verified, Vec<Cosigned>), F
         VerifyError::Event { position, reason } => Fault::at(position, reason),
     })?;
     progress.done();
-    let cosigned = signers.cosigned(verified.header.checkpoint.as_bytes()).map_err(Fault::of_checkpoint)?;
+    let cosigned = signers
+        .cosigned(verified.header.checkpoint.as_bytes())
+        .map_err(|error| Fault::of_checkpoint(error.to_string()))?;
     Ok((verified, cosigned))
 }
 

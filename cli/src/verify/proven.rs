@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::table::aligned;
 use super::checkpoint::VerifiedCheckpoint;
+use super::content::VerifiedContent;
 
 /// A statement about a log. Its name is what `--json` has.
 struct Claim {
@@ -18,8 +19,9 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// Claims about a ledger whose events were checked, and compared with a checkpoint if there is one.
-    pub fn of(checkpoint: Option<&VerifiedCheckpoint>) -> Self {
+    /// Claims about a ledger whose events were checked, and compared with a checkpoint if there is one. `unchecked` says why they were not
+    /// compared with a published log.
+    pub fn of(checkpoint: Option<&VerifiedCheckpoint>, unchecked: Option<&str>) -> Self {
         let mut proven = vec![
             claim("order", "positions and streams have no gaps"),
             claim("time", "times never go back from one event to the next"),
@@ -28,8 +30,14 @@ impl Proven {
             claim("budgets", "each admission was within its budgets"),
         ];
         let mut not_proven = never_proven();
-        match checkpoint {
-            Some(checkpoint) => proven.push(claim("completeness", checkpoint.claim())),
+        if let Some(files) = checkpoint.and_then(VerifiedCheckpoint::claim_of_files) {
+            proven.push(claim("published_files", files));
+        }
+        if let Some(why) = unchecked {
+            not_proven.insert(0, claim("published_files", format!("that the log is what was published: {why}")));
+        }
+        match checkpoint.and_then(VerifiedCheckpoint::claim) {
+            Some(completeness) => proven.push(claim("completeness", completeness)),
             None => not_proven.insert(
                 0,
                 claim(
@@ -39,6 +47,17 @@ impl Proven {
             ),
         }
         Self { proven, not_proven }
+    }
+
+    /// Adds the claim about sealed content, if its store was checked.
+    pub fn with_content(mut self, content: Option<&VerifiedContent>) -> Self {
+        if let Some(content) = content {
+            match content.claim() {
+                Some(opened) => self.proven.push(claim("content", opened)),
+                None => self.not_proven.push(claim("content", "that content is as it was sealed: none was opened")),
+            }
+        }
+        self
     }
 
     /// Claims about a bundle whose checkpoint has this many events.

@@ -72,7 +72,7 @@ fn verify(receipt: &Receipt, signers: &Signers) -> Result<VerifiedReceipt, Fault
     let proven = proven.map_err(|refused| Fault::at(refused.position, refused.reason.to_string()))?;
     let ProvenEvents { events, checkpoint } =
         proven.ok_or_else(|| Fault::Unreadable("it is a receipt of no events".to_owned()))?;
-    let cosigned = signers.cosigned_of(&checkpoint).map_err(Fault::of_checkpoint)?;
+    let cosigned = signers.cosigned_of(&checkpoint).map_err(|error| Fault::of_checkpoint(error.to_string()))?;
     let size = checkpoint.unverified().head().size;
     Ok(VerifiedReceipt { request_id: receipt.request_id, events, size, cosigned })
 }

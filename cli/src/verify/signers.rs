@@ -1,9 +1,9 @@
 //! The required signers of a checkpoint: the log, by one of its keys, and the witnesses that were named.
 
 use chrono::DateTime;
-use events::time::rfc3339;
+use events::time::{Clock, SystemClock, rfc3339};
 use serde_json::{Value, json};
-use tlog::{KeyKind, LogPolicy, SignedCheckpoint, VerifierKey};
+use tlog::{KeyKind, LogPolicy, MalformedCheckpoint, NoteRefused, SignedCheckpoint, VerifierKey};
 use transparency::LogKeys;
 
 use super::super::Failure;
@@ -20,6 +20,27 @@ pub struct Signers {
 pub struct Cosigned {
     witness: String,
     at: String,
+}
+
+/// A checkpoint lacks the cosignature of a witness.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCosigned {
+    #[error("{witness} has not cosigned the checkpoint")]
+    Absent { witness: String },
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl From<NoteRefused> for NotCosigned {
+    fn from(error: NoteRefused) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}
+
+impl From<MalformedCheckpoint> for NotCosigned {
+    fn from(error: MalformedCheckpoint) -> Self {
+        Self::Wrong(error.to_string())
+    }
 }
 
 impl Signers {
@@ -40,20 +61,29 @@ impl Signers {
     }
 
     /// The cosignatures of a checkpoint, if each of the witnesses has cosigned it.
-    pub fn cosigned(&self, checkpoint: &[u8]) -> Result<Vec<Cosigned>, String> {
-        self.cosigned_of(&SignedCheckpoint::parse(checkpoint).map_err(|error| error.to_string())?)
+    pub fn cosigned(&self, checkpoint: &[u8]) -> Result<Vec<Cosigned>, NotCosigned> {
+        self.cosigned_of(&SignedCheckpoint::parse(checkpoint)?)
     }
 
     /// Does the same as [`Self::cosigned`], for a checkpoint that has been parsed.
-    pub fn cosigned_of(&self, signed: &SignedCheckpoint) -> Result<Vec<Cosigned>, String> {
-        let of_one = |witness: &VerifierKey| {
-            let of_it = signed.cosignatures(std::slice::from_ref(witness)).map_err(|error| error.to_string())?;
-            let cosignature =
-                of_it.first().ok_or_else(|| format!("{} has not cosigned the checkpoint", witness.name()))?;
+    pub fn cosigned_of(&self, signed: &SignedCheckpoint) -> Result<Vec<Cosigned>, NotCosigned> {
+        let now = u64::try_from(SystemClock::new().now().timestamp()).unwrap_or_default();
+        let of_one = |key: &VerifierKey| {
+            let witness = key.name().to_string();
+            let of_it = signed.cosignatures(std::slice::from_ref(key))?;
+            let Some(cosignature) = of_it.first() else { return Err(NotCosigned::Absent { witness }) };
             let at =
                 i64::try_from(cosignature.unix_seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-            let at = at.ok_or_else(|| format!("{} has cosigned the checkpoint at no possible time", witness.name()))?;
-            Ok(Cosigned { witness: witness.name().to_string(), at: rfc3339(at) })
+            match at {
+                Some(at) if cosignature.is_of_the_future(now) => {
+                    let at = rfc3339(at);
+                    Err(NotCosigned::Wrong(format!(
+                        "{witness} has cosigned the checkpoint at {at}, which has not come"
+                    )))
+                }
+                Some(at) => Ok(Cosigned { witness, at: rfc3339(at) }),
+                None => Err(NotCosigned::Wrong(format!("{witness} has cosigned the checkpoint at no possible time"))),
+            }
         };
         self.witnesses.iter().map(of_one).collect()
     }

@@ -2,13 +2,15 @@
 //!
 //! A key that this process has seen costs one SHA-256 and one look-up. A new key passes three steps: its check is an HMAC
 //! that only this installation can make, so a made-up key is refused without a read; the tables must hold a live key of its
-//! id; and the secret must match a stored slow hash, computed off the async threads and two at a time, so that a flood of new
-//! keys cannot take the processors from callers that are already known.
+//! id; and the secret must match the stored HMAC, which takes microseconds and is read together with those of other keys:
+//! thousands are checked in a second after a restart. Of a key that an earlier version stored, a slow hash is computed instead,
+//! off the async threads, a few at a time and fewer for one tenant, so that such keys cannot take the processors from callers
+//! that are already known, nor the turns of other tenants' keys; its HMAC is stored then (ADR-0037).
 //!
-//! The result of the slow hash is kept in memory; rights are not. A caller is made from the current tables, and code that has
+//! The result of this step is kept in memory; rights are not. A caller is made from the current tables, and code that has
 //! waited looks it up again, so a revoked key stops working at once. A refusal says that a key or its scheme is missing, but
 //! never why a key is invalid: anyone who found or guessed one must not learn what became of it. Keys without a check were
-//! rejected (ADR-0007): anyone could then make texts that cost a slow hash each.
+//! rejected (ADR-0007): anyone could then make texts that cost a read each.
 //!
 //! A node that has not confirmed for a second where a shared log ends, or whose tables have lacked a change of it for that long,
 //! answers 503 to every key.
@@ -27,7 +29,7 @@ use events::event::Chain;
 use events::ids::KeyId;
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
-use events_log::{KeySecret, Log, LogError};
+use events_log::{KeyMac, KeySecret, Log, LogError};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use projections::caller::Caller;
@@ -36,7 +38,7 @@ use subtle::ConstantTimeEq;
 
 use caller_cache::CallerCache;
 use hashing::KeyHasher;
-use secrets::{KeyCheck, Secret};
+use secrets::{KeyCheck, KeyMacs, Secret};
 use tenant_header::NotSelected;
 use token::{Digest, Token};
 use verdict_cache::{Verdict, VerdictCache};
@@ -49,7 +51,7 @@ pub static KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// How long the tables may lack a change that another node has recorded, from when it was recorded.
 const TABLES_LAG_MAX: Duration = Duration::from_secs(1);
 
-/// The parts of an [`Authenticator`]. Administration shares the hasher, so that one bound holds for both.
+/// The parts of an [`Authenticator`]. Administration shares the hasher, so that the same bounds hold for both.
 pub struct AuthParts {
     pub key_check: KeyCheck,
     pub operator_key: Secret,
@@ -66,6 +68,7 @@ pub struct Authenticator {
     parts: AuthParts,
     operator_digest: Digest,
     operator: Arc<Caller>,
+    macs: KeyMacs,
     verdicts: VerdictCache,
     callers: CallerCache,
 }
@@ -81,7 +84,8 @@ enum Denied {
     Busy,
     /// Other nodes may have changed or ended the key, and this one would not know.
     NotCurrent,
-    Log(LogError),
+    /// The read of its secrets and those of other keys failed.
+    Log(Arc<LogError>),
 }
 
 impl Authenticator {
@@ -89,6 +93,7 @@ impl Authenticator {
         Self {
             operator_digest: token::digest(parts.operator_key.reveal()),
             operator: Arc::new(Caller::operator(parts.operator_chain)),
+            macs: parts.key_check.key_macs(),
             parts,
             verdicts: VerdictCache::default(),
             callers: CallerCache::default(),
@@ -160,7 +165,7 @@ impl Authenticator {
                 self.generation(&digest, &token, entry).await?.ok_or(Denied::InvalidKey)?
             }
         };
-        // Read the tables again: the key may have ended, changed or been rotated during the wait for the hash.
+        // Read the tables again: the key may have ended, changed or been rotated while its secret was checked.
         let tables = self.parts.tables.load();
         let caller = Caller::of_key(&tables, token.key_id, generation, self.parts.clock.now());
         Ok(self.callers.put(&tables, digest, Arc::new(caller.ok_or(Denied::InvalidKey)?)))
@@ -189,16 +194,41 @@ impl Authenticator {
         if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
-        let permit = self.parts.hasher.permit().await.map_err(|_| Denied::Busy)?;
-        // Many requests may have arrived with the same new key: the first one has computed the verdict for all.
+        let mut stored = self.parts.log.key_secrets(entry.chain.tenant, token.key_id).await.map_err(Denied::Log)?;
+        stored.retain(|secret| may_be_used(entry, secret));
+        let has_right_mac = |KeySecret { key_id, generation, mac, .. }: &&KeySecret| {
+            mac.as_ref().is_some_and(|mac| self.macs.verifies(*key_id, *generation, token.secret, mac))
+        };
+        let mut generation = stored.iter().find(has_right_mac).map(|secret| secret.generation);
+        if generation.is_none() {
+            stored.retain(|secret| secret.mac.is_none());
+            generation = self.generation_by_hash(digest, token, entry, stored).await?;
+        }
+        self.verdicts.put(*digest, Verdict { generation, newest: entry.generation });
+        Ok(generation)
+    }
+
+    /// The generation whose slow hash is that of the token's secret. The HMAC of the secret is stored, for the next start.
+    async fn generation_by_hash(
+        &self,
+        digest: &Digest,
+        token: &Token<'_>,
+        entry: &KeyEntry,
+        stored: Vec<KeySecret>,
+    ) -> Result<Option<u32>, Denied> {
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let permit = self.parts.hasher.permit(entry.chain.tenant).await.map_err(|_| Denied::Busy)?;
+        // Many requests may have arrived with the same key: the first one has computed the verdict for all.
         if let Some(verdict) = self.verdicts.get(digest, entry.generation) {
             return Ok(verdict.generation);
         }
-        let key_id = token.key_id;
-        let secrets = self.parts.log.read(move |reader| reader.key_secrets(key_id)).await.map_err(Denied::Log)?;
-        let known = secrets.into_iter().filter(|secret| may_be_used(entry, secret)).collect();
-        let generation = permit.matching(token.secret, known).await.map_err(|_| Denied::Busy)?;
-        self.verdicts.put(*digest, Verdict { generation, newest: entry.generation });
+        let generation = permit.matching(token.secret, stored).await.map_err(|_| Denied::Busy)?;
+        if let Some(generation) = generation {
+            let mac = self.macs.sign(token.key_id, generation, token.secret);
+            self.parts.log.store_key_mac(KeyMac { key_id: token.key_id, generation, mac });
+        }
         Ok(generation)
     }
 }
@@ -220,7 +250,7 @@ impl Denied {
             Self::NotCurrent => Refusal::behind_the_ledger(),
             Self::Log(error) => Refusal::new(ErrorCode::LedgerUnavailable, "the key cannot be checked now")
                 .try_again()
-                .because(format_args!("a key's stored hash cannot be read: {error}")),
+                .because(format_args!("a key's stored secrets cannot be read: {error}")),
         }
     }
 }

@@ -9,6 +9,7 @@ mod remaining;
 mod shared;
 mod slot;
 mod slots;
+mod tokens;
 mod window;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use projections::tables::Tables;
 use projections::visible::Visible;
 
 pub use binding::LimitHolder;
-use binding::{ApplicableLimit, Binding, ProcessLimits, ProcessPermit, locked};
+use binding::{ApplicableLimit, Binding, LimitExceeded, ProcessLimits, ProcessPermit, locked};
 pub use rate_limited::{LimitRefusal, RateLimited, RetryAdvice};
 pub use remaining::{RemainingLimit, TightestLimit};
 pub use shared::{
@@ -36,7 +37,11 @@ use shared::{SharedLimits, SharedPermit};
 pub use shared_limits::{AddressError, CounterError, RedisAddress};
 pub use slot::{Shortage, Slot};
 use slots::{SlotKey, Slots};
+pub use tokens::TokenAmounts;
 pub use window::{BucketNumber, Fits, Keeping};
+
+/// The most limits that may bind one request: each of them is locked, and asked of Redis, for each request.
+pub const BINDING_LIMITS_MAX: usize = 64;
 
 /// The limits that the configuration gives to every key, in requests per hour; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,11 +70,6 @@ impl DefaultLimits {
     }
 }
 
-/// The narrowed limits that apply to a request.
-fn narrowed(tables: &Tables, request: &ScopeSubject<'_>) -> impl Iterator<Item = ApplicableLimit> {
-    tables.narrowed_rate_limits(request).map(|limit| ApplicableLimit::created(limit.limit_id, limit))
-}
-
 impl ApplicableLimit {
     fn created(id: LimitId, limit: &RateLimit) -> Self {
         Self {
@@ -88,6 +88,8 @@ pub struct RateLimiter {
     clock: Arc<dyn Clock>,
     defaults: DefaultLimits,
     counting: Counting,
+    /// See [`BINDING_LIMITS_MAX`].
+    binding_max: usize,
 }
 
 /// Where the counts are.
@@ -124,6 +126,8 @@ enum BindingLimitsOf {
     Nothing,
     OneProcess(ProcessLimits),
     Shared(SharedLimits),
+    /// More bind the request than may, or too many would have to be looked at: it is refused.
+    TooMany,
 }
 
 /// An admitted request. It counts as running until this is dropped, and its tokens count as reserved until they are settled.
@@ -153,15 +157,31 @@ impl BindingLimits {
     }
 }
 
+impl BindingLimitsOf {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::OneProcess(limits) => limits.all().len(),
+            Self::Shared(limits) => limits.all().len(),
+            Self::TooMany => usize::MAX,
+        }
+    }
+}
+
 impl RateLimitPermit {
     /// Replaces the reservation by the tokens used, which count from when the request was admitted.
-    pub fn settle(&mut self, tokens: u64) {
+    pub fn settle(&mut self, tokens: TokenAmounts) {
         self.all().for_each(|permit| permit.settle(tokens));
     }
 
     /// Counts the reservation as used, because the usage is unknown.
     pub fn keep_reserved(&mut self) {
         self.all().for_each(Permit::keep_reserved);
+    }
+
+    /// The same, if a provider of the tenant's own was called last: it is known how many tokens the others used.
+    pub fn keep_own_reserved(&mut self, brokered: u64) {
+        self.all().for_each(|permit| permit.keep_own_reserved(brokered));
     }
 
     /// The tokens that are reserved under limits that nodes share, to be recorded with the admission; `None` if there are none.
@@ -179,7 +199,7 @@ impl RateLimitPermit {
 }
 
 impl Permit {
-    fn settle(&mut self, tokens: u64) {
+    fn settle(&mut self, tokens: TokenAmounts) {
         match self {
             Self::Free => {}
             Self::OneProcess(permit) => permit.settle(tokens),
@@ -192,6 +212,18 @@ impl Permit {
             Self::Free => {}
             Self::OneProcess(permit) => permit.keep_reserved(),
             Self::Shared(permit) => permit.keep_reserved(),
+        }
+    }
+
+    fn keep_own_reserved(&mut self, brokered: u64) {
+        match self {
+            Self::Free => {}
+            Self::OneProcess(permit) => permit.settle(TokenAmounts { brokered, ..permit.reserved }),
+            Self::Shared(permit) => {
+                if let Some(all) = permit.reserved() {
+                    permit.settle(TokenAmounts { all, brokered, is_guest: false });
+                }
+            }
         }
     }
 
@@ -215,12 +247,18 @@ impl Permit {
 impl RateLimiter {
     /// A limiter that counts in this process alone.
     pub fn new(clock: Arc<dyn Clock>, defaults: DefaultLimits) -> Self {
-        Self { clock, defaults, counting: Counting::OneProcess(Box::default()) }
+        Self { clock, defaults, counting: Counting::OneProcess(Box::default()), binding_max: BINDING_LIMITS_MAX }
+    }
+
+    /// The same limiter, for which any number of limits may bind a request.
+    #[must_use]
+    pub fn with_any_number(self) -> Self {
+        Self { binding_max: usize::MAX, ..self }
     }
 
     /// A limiter that counts together with other nodes.
     pub fn shared(clock: Arc<dyn Clock>, defaults: DefaultLimits, limiter: Arc<SharedLimiter>) -> Self {
-        Self { clock, defaults, counting: Counting::Shared(limiter) }
+        Self { clock, defaults, counting: Counting::Shared(limiter), binding_max: BINDING_LIMITS_MAX }
     }
 
     pub fn sharing(&self) -> Sharing {
@@ -265,7 +303,14 @@ impl RateLimiter {
         if !tables.has_narrowed_rate_limits() {
             return false;
         }
-        limits.narrowed = self.bind(narrowed(tables, request).collect(), &request.chain, tables);
+        let most = self.binding_max.saturating_sub(limits.whole.len());
+        limits.narrowed = match tables.narrowed_rate_limits(request, most, self.binding_max) {
+            Some(narrowed) => {
+                let created = narrowed.into_iter().map(|limit| ApplicableLimit::created(limit.limit_id, limit));
+                self.bind(created.collect(), &request.chain, tables)
+            }
+            None => BindingLimitsOf::TooMany,
+        };
         !matches!(limits.narrowed, BindingLimitsOf::Nothing)
     }
 
@@ -290,6 +335,7 @@ impl RateLimiter {
     async fn count(&self, limits: &BindingLimitsOf) -> Result<Permit, LimitRefusal> {
         match limits {
             BindingLimitsOf::Nothing => Ok(Permit::Free),
+            BindingLimitsOf::TooMany => Err(LimitRefusal::TooMany),
             BindingLimitsOf::OneProcess(limits) => self.count_in_process(limits).map_err(LimitRefusal::RateLimited),
             // Boxed, so that requests without shared limits need no room for it.
             BindingLimitsOf::Shared(limits) => {
@@ -306,7 +352,7 @@ impl RateLimiter {
     }
 
     /// Reserves the most tokens that a request can take. If they are refused, the request no longer counts either.
-    pub async fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: u64) -> Result<(), LimitRefusal> {
+    pub async fn reserve_tokens(&self, permit: &mut RateLimitPermit, bound: TokenAmounts) -> Result<(), LimitRefusal> {
         let mut reserved = self.reserve(&mut permit.whole, bound).await;
         if reserved.is_ok() {
             reserved = self.reserve(&mut permit.narrowed, bound).await;
@@ -317,12 +363,15 @@ impl RateLimiter {
         reserved
     }
 
-    async fn reserve(&self, permit: &mut Permit, bound: u64) -> Result<(), LimitRefusal> {
+    async fn reserve(&self, permit: &mut Permit, bound: TokenAmounts) -> Result<(), LimitRefusal> {
         match permit {
             Permit::Free => Ok(()),
             Permit::OneProcess(permit) => {
                 let reserved = permit.reserve(bound, self.now_micros());
-                let limited = |exceeded| RateLimited::of(&exceeded, bound, self.clock.now());
+                let limited = |exceeded: LimitExceeded<'_>| {
+                    let tokens = exceeded.limit.holder.counted_of(bound).unwrap_or(0);
+                    RateLimited::of(&exceeded, tokens, self.clock.now())
+                };
                 reserved.map_err(limited).map_err(LimitRefusal::RateLimited)
             }
             Permit::Shared(permit) => {
@@ -352,7 +401,7 @@ impl RateLimiter {
 
     fn tightest_of(&self, limits: &BindingLimitsOf) -> Option<TightestLimit> {
         let limits = match limits {
-            BindingLimitsOf::Nothing => return None,
+            BindingLimitsOf::Nothing | BindingLimitsOf::TooMany => return None,
             BindingLimitsOf::OneProcess(limits) => limits,
             BindingLimitsOf::Shared(limits) => return limits.limiter().tightest(limits),
         };
@@ -391,6 +440,9 @@ impl RateLimiter {
     fn bind(&self, limits: Vec<ApplicableLimit>, chain: &Chain, tables: &Tables) -> BindingLimitsOf {
         if limits.is_empty() {
             return BindingLimitsOf::Nothing;
+        }
+        if limits.len() > self.binding_max {
+            return BindingLimitsOf::TooMany;
         }
         let slots = match &self.counting {
             Counting::OneProcess(slots) => slots,

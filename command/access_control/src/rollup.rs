@@ -37,7 +37,7 @@ const CLOSING_ATTEMPTS_MAX: u32 = 5;
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// How long the first read of a minute waits to be recorded: longer than a client takes for the next page. What a `kill -9` loses
 /// of first reads.
-const READ_DELAY: Duration = Duration::from_millis(250);
+const READ_DELAY: Duration = Duration::from_secs(2);
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Counts refusals and reads, and records them. Two tasks write; they end with [`AccessRollup::close`], or when this is

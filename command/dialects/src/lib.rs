@@ -21,7 +21,7 @@ mod whole;
 
 pub use intermediate::{
     Api, EVENT_BYTES_MAX, Facts, FinishReason, Metered, Receipt, Redactor, Rejection, RequestedCap, UpstreamFault,
-    UpstreamWords, chat, facts, may_be_secret, metered::ReportedUsage, prompt_texts,
+    UpstreamWords, chat, facts, has_credential, looks_random, may_be_secret, metered::ReportedUsage, prompt_texts,
 };
 pub use kept_calls::KeptCalls;
 pub use provider_dialects::{

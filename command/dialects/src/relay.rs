@@ -105,6 +105,11 @@ impl Relay {
         if progress.ended { Ok(()) } else { fed }
     }
 
+    /// Bytes received of the answer. Comments and empty events are none.
+    pub const fn answer_bytes(&self) -> usize {
+        self.parser.answer_bytes()
+    }
+
     /// True if the terminal marker (`[DONE]`, `message_stop`) was seen: nothing more needs to be read.
     pub const fn ended(&self) -> bool {
         self.progress.ended

@@ -10,13 +10,15 @@ use std::time::Duration;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use names::NotResolved;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::SendError;
 use super::guard::is_forbidden;
 use super::moving_socket::MovingSocket;
+use super::sockets::Sockets;
+use super::{Owner, SendError};
 
 /// The deadline for resolving, connecting and TLS together.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -32,17 +34,26 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send>>;
 #[derive(Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<GuardedTcp>,
+    /// The owner of the providers.
+    pub(super) owner: Owner,
+    pub(super) sockets: Sockets,
 }
 
 impl Connector {
-    pub(super) fn new(tls: &Arc<rustls::ClientConfig>, allow_private_network: bool) -> Self {
+    /// Connects for providers of this owner.
+    pub(super) fn new(
+        tls: &Arc<rustls::ClientConfig>,
+        owner: Owner,
+        allow_private_network: bool,
+        sockets: &Sockets,
+    ) -> Self {
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls.as_ref().clone())
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(GuardedTcp { allow_private_network });
-        Self { https }
+            .wrap_connector(GuardedTcp { owner, allow_private_network, sockets: sockets.clone() });
+        Self { https, owner, sockets: sockets.clone() }
     }
 
     pub(super) async fn connect(&self, address: Uri) -> Result<TransportStream, SendError> {
@@ -56,7 +67,10 @@ impl Connector {
 /// Opens TCP connections to allowed addresses. It connects to the very address that it checked.
 #[derive(Clone)]
 struct GuardedTcp {
+    /// Whose names are resolved: the provider's owner, who chose them.
+    owner: Owner,
     allow_private_network: bool,
+    sockets: Sockets,
 }
 
 impl Service<Uri> for GuardedTcp {
@@ -69,10 +83,11 @@ impl Service<Uri> for GuardedTcp {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let allow_private_network = self.allow_private_network;
+        let Self { owner, allow_private_network, sockets } = self.clone();
         Box::pin(async move {
-            let addresses = AllowedAddresses::of(resolve(&uri).await?, allow_private_network)?;
-            connect(&addresses).await.map(|stream| TokioIo::new(MovingSocket::new(stream)))
+            let addresses = AllowedAddresses::of(resolve(&uri, owner).await?, allow_private_network)?;
+            let permit = sockets.take(owner).await?;
+            connect(&addresses).await.map(|stream| TokioIo::new(MovingSocket::new(stream, permit)))
         })
     }
 }
@@ -94,7 +109,7 @@ impl AllowedAddresses {
     }
 }
 
-pub(super) async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
+pub(super) async fn resolve(uri: &Uri, owner: Owner) -> Result<Vec<SocketAddr>, SendError> {
     let host = uri.host().ok_or(SendError::Resolve)?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -102,8 +117,11 @@ pub(super) async fn resolve(uri: &Uri) -> Result<Vec<SocketAddr>, SendError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let addresses = lookup_host((host, port)).await.map_err(|_| SendError::Resolve)?;
-    Ok(addresses.collect())
+    let addresses = names::resolve(host, owner).await.map_err(|why| match why {
+        NotResolved::NoAddresses => SendError::Resolve,
+        NotResolved::Busy => SendError::NoLookUp,
+    })?;
+    Ok(addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
 }
 
 pub(super) async fn connect(addresses: &AllowedAddresses) -> Result<TcpStream, SendError> {

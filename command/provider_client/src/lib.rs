@@ -5,6 +5,7 @@
 //! - `pool`: the connections to one provider, shared among tenants. Whoever has an HTTP/1.1 connection polls it
 //!   (`pool/http1.rs`), and a request is given one of its own thread, or one that moves there (`pool/idle.rs`,
 //!   `moving_socket`).
+//! - `sockets`: those of all pools together, and `provider_calls`: the calls to one provider, which have bounds.
 //! - `loop_mark`: marks requests, so that those that come back are known. `probe`: which step of a connection fails.
 
 mod connect;
@@ -13,7 +14,10 @@ mod loop_mark;
 mod moving_socket;
 mod pool;
 mod probe;
+mod provider_calls;
 mod request_body;
+mod shares;
+mod sockets;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,13 +31,18 @@ use hyper_rustls::ConfigBuilderExt;
 
 use connect::Connector;
 pub use loop_mark::{CDN_LOOP, LoopEntries, LoopMark, Looping};
+pub use names::Owner;
+pub use pool::ResponseBody;
 use pool::{NoResponse, Origin, Pool};
-pub use pool::{Owner, ResponseBody, Shares};
 pub use probe::{CertificateFault, Probe, ProbeFault};
+use provider_calls::ProviderCalls;
 pub use request_body::{RequestBody, Transmission};
+pub use shares::Shares;
+use sockets::Sockets;
 
 /// Cached clients. Beyond this, the least recently used one is dropped with its connections.
 const CLIENTS_MAX: usize = 4096;
+/// The most idle connections of a pool.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Shorter than the usual limit of servers and load balancers (60 s), so that this side closes first.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(50);
@@ -83,6 +92,12 @@ pub enum SendError {
     Tls,
     /// The pool was at its bound, and no request ended in time.
     Busy,
+    /// This process has as many calls to the provider under way as it may.
+    ProviderFull,
+    /// This process has as many connections to providers as it may.
+    NoSocket,
+    /// This process looks up as many names as it may.
+    NoLookUp,
     /// Several attempts were refused without being processed.
     Refused,
     /// The connection ended before the head of a response was complete.
@@ -101,6 +116,9 @@ impl SendError {
             | Self::ConnectTimeout
             | Self::Tls
             | Self::Busy
+            | Self::ProviderFull
+            | Self::NoSocket
+            | Self::NoLookUp
             | Self::Refused => true,
             Self::Closed | Self::Malformed => false,
         }
@@ -115,6 +133,7 @@ impl SendError {
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
             Self::Busy => "busy",
+            Self::ProviderFull | Self::NoSocket | Self::NoLookUp => "no_place",
             Self::Refused => "refused",
             Self::Closed => "closed",
             Self::Malformed => "malformed",
@@ -130,6 +149,7 @@ impl SendError {
 pub struct UpstreamClients {
     tls: Arc<rustls::ClientConfig>,
     loop_mark: LoopMark,
+    sockets: Sockets,
     clients: RwLock<IdMap<ProviderId, Cached>>,
     /// Counts lookups, to find the least recently used client.
     lookups: AtomicU64,
@@ -150,13 +170,20 @@ impl Cached {
 }
 
 impl UpstreamClients {
-    /// Trusts the certificates of the machine; if it has none, Mozilla's as of the build.
-    pub fn new(loop_mark: LoopMark) -> Result<Self, TlsSetupError> {
-        Ok(Self::with(tls_config()?, loop_mark))
+    /// Trusts the certificates of the machine; if it has none, Mozilla's as of the build. All clients together have at most so many
+    /// sockets.
+    pub fn new(loop_mark: LoopMark, sockets_max: usize) -> Result<Self, TlsSetupError> {
+        Ok(Self::with(tls_config()?, loop_mark, sockets_max))
     }
 
-    fn with(tls: rustls::ClientConfig, loop_mark: LoopMark) -> Self {
-        Self { tls: Arc::new(tls), loop_mark, clients: RwLock::default(), lookups: AtomicU64::new(0) }
+    fn with(tls: rustls::ClientConfig, loop_mark: LoopMark, sockets_max: usize) -> Self {
+        let (tls, sockets) = (Arc::new(tls), Sockets::new(sockets_max));
+        Self { tls, loop_mark, sockets, clients: RwLock::default(), lookups: AtomicU64::new(0) }
+    }
+
+    /// The most sockets of all clients together.
+    pub fn sockets_max(&self) -> usize {
+        self.sockets.max()
     }
 
     /// Returns the mark by which requests that come back are known.
@@ -190,12 +217,12 @@ impl UpstreamClients {
 
     /// A client for one request to this address, with connections of its own. For addresses beside a provider's.
     pub fn uncached_client(&self, provider: &Provider) -> UpstreamClient {
-        UpstreamClient::new(&self.tls, self.loop_mark.clone(), provider)
+        UpstreamClient::new(&self.tls, self.loop_mark.clone(), &self.sockets, provider)
     }
 
     /// Connects to the provider's address and negotiates TLS, step by step, without a request. The connection is closed at once.
     pub async fn probe(&self, provider: &Provider) -> Probe {
-        probe::probe(&self.tls, provider).await
+        probe::probe(&self.tls, &self.sockets, provider).await
     }
 
     fn cached(&self, provider: &Provider, used: u64) -> Option<Arc<UpstreamClient>> {
@@ -234,17 +261,19 @@ pub struct UpstreamClient {
     /// `None` if the provider has no valid address.
     endpoint: Option<(Origin, Pool)>,
     loop_mark: LoopMark,
+    calls: ProviderCalls,
 }
 
 impl UpstreamClient {
-    fn new(tls: &Arc<rustls::ClientConfig>, loop_mark: LoopMark, provider: &Provider) -> Self {
+    fn new(tls: &Arc<rustls::ClientConfig>, loop_mark: LoopMark, sockets: &Sockets, provider: &Provider) -> Self {
         let address: Option<Uri> = provider.base_url.as_deref().and_then(|address| address.parse().ok());
         let origin = address.as_ref().and_then(Origin::of);
         let endpoint = origin.map(|origin| {
-            let pool = Pool::new(Connector::new(tls, provider.allow_private_network), origin.address());
+            let connector = Connector::new(tls, provider.tenant_id, provider.allow_private_network, sockets);
+            let pool = Pool::new(connector, origin.address());
             (origin, pool)
         });
-        Self { endpoint, loop_mark }
+        Self { endpoint, loop_mark, calls: ProviderCalls::of(provider, sockets.max()) }
     }
 
     /// Sends one request and returns the response as soon as its head is complete. Only the path of the request's URI counts;
@@ -267,10 +296,11 @@ impl UpstreamClient {
         mut request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let (origin, pool) = self.endpoint.as_ref().ok_or(SendError::Resolve)?;
+        let call = self.calls.begin(owner).ok_or(SendError::ProviderFull)?;
         self.loop_mark.put_into(request.headers_mut());
         for _ in 0..ATTEMPTS_MAX {
             match pool.lease(owner).await?.send(request, origin).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(response.map(|body| body.counted_as(call))),
                 Err(NoResponse::Unprocessed(returned)) => request = *returned,
                 Err(NoResponse::Failed(error)) => return Err(error),
             }

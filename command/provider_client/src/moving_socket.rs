@@ -11,17 +11,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::{self, Handle};
 
+use super::sockets::SocketPermit;
+
 pub struct MovingSocket {
     /// `None` if a move has failed half-way.
     stream: Option<TcpStream>,
     /// The runtime that watches it.
     runtime: runtime::Id,
+    _permit: SocketPermit,
 }
 
 impl MovingSocket {
     /// A socket that was opened by a task of the current runtime.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(stream), runtime: Handle::current().id() }
+    pub fn new(stream: TcpStream, permit: SocketPermit) -> Self {
+        Self { stream: Some(stream), runtime: Handle::current().id(), _permit: permit }
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -95,6 +98,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::sockets::Sockets;
 
     #[derive(Default)]
     struct Woken(AtomicBool);
@@ -112,7 +116,8 @@ mod tests {
         let (mut socket, mut peer) = there.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let socket = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection");
-            (MovingSocket::new(socket), listener.accept().await.expect("the same connection").0)
+            let permit = Sockets::new(1).try_take(None).expect("a socket");
+            (MovingSocket::new(socket, permit), listener.accept().await.expect("the same connection").0)
         });
         let woken = Arc::<Woken>::default();
         let waker = Arc::clone(&woken).into();

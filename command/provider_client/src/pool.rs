@@ -1,14 +1,15 @@
 //! The connection pool of one provider, which its tenants share.
 //!
 //! - **HTTP/1.1**: a connection carries one request at a time. The pool opens as many as requests need, without a bound of its
-//!   own, and keeps idle ones for 50 s. Every 5 s it looks for those that the provider has closed. A request takes an idle one
-//!   that its own connection thread watches, or else the one used last.
+//!   own (calls, and [the sockets of all pools](super::sockets), have bounds), and keeps idle ones for 50 s. Every 5 s it closes those
+//!   beyond its part of the sockets, and looks for those that the provider has closed. A request takes an idle one that its own
+//!   connection thread watches, or else the one used last.
 //! - **HTTP/2**: a connection carries as many streams as its peer allows, at most 100. The next request uses the connection with
 //!   the fewest streams. The pool opens another connection, up to 64, when half of the streams are in use or a request waits. If
 //!   one cannot be opened, or takes no streams, the pool waits half a second before the next attempt. After 10,000 streams, a
 //!   connection takes no new ones and closes when the open ones have ended. The thread that opened a connection polls it.
 //!
-//! Tenants share the streams of the open connections ([`shares`]). A tenant may have at most twice as many streams as are free:
+//! Tenants share the streams of the open connections ([`shares`](super::shares)). A tenant may have at most twice as many streams as are free:
 //! two thirds of all if it is alone, less next to others, and of three streams or more never all, so a tenant whose clients read
 //! slowly cannot lock out the others. Shares count the streams of open connections only: counting those that the pool could open
 //! gave one tenant everything at an upstream that accepts a single connection. Requests that get no stream wait up to 15 s in a
@@ -32,13 +33,11 @@ mod idle;
 mod lease;
 mod queue;
 mod reap;
-mod shares;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use events::ids::TenantId;
 use http::Uri;
 use hyper_util::client::legacy::connect::Connection as _;
 use tokio::sync::oneshot;
@@ -47,13 +46,11 @@ use tokio_util::task::TaskTracker;
 
 use super::SendError;
 use super::connect::Connector;
+use crate::Owner;
+use crate::sockets::IdlePool;
 use http1::Http1Connection;
 pub use lease::{Lease, NoResponse, Origin, ResponseBody};
-pub use shares::Shares;
 use state::State;
-
-/// Whose requests share the streams: a tenant's, or the operator's (`None`).
-pub type Owner = Option<TenantId>;
 
 /// The longest wait of a request for a connection or a stream. Longer than connecting may take.
 const WAIT_MAX: Duration = Duration::from_secs(15);
@@ -253,7 +250,15 @@ impl Pool {
 
 /// The pool as its tasks hold it, so that they do not keep it alive.
 #[derive(Clone)]
-struct WeakPool(Weak<PoolInner>);
+pub struct WeakPool(Weak<PoolInner>);
+
+impl IdlePool for WeakPool {
+    fn close_idle(&self, keep: usize, count_max: usize) -> usize {
+        let Some(pool) = self.upgrade() else { return 0 };
+        let closing = pool.lock().take_idle(keep, count_max);
+        closing.count()
+    }
+}
 
 impl WeakPool {
     fn upgrade(&self) -> Option<Pool> {

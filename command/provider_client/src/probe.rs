@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use super::SendError;
 use super::connect::{AllowedAddresses, CONNECT_MAX, connect, resolve};
+use super::sockets::Sockets;
 
 /// The result of the steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +51,12 @@ pub enum CertificateFault {
     Other,
 }
 
-pub async fn probe(tls: &Arc<ClientConfig>, provider: &Provider) -> Probe {
+pub async fn probe(tls: &Arc<ClientConfig>, sockets: &Sockets, provider: &Provider) -> Probe {
     let address: Option<Uri> = provider.base_url.as_deref().and_then(|address| address.parse().ok());
     let mut probe = Probe { addresses: None, is_tls: false, fault: Some(ProbeFault::NoAddress) };
     let Some(address) = address else { return probe };
     probe.is_tls = address.scheme_str() == Some("https");
-    let steps = steps(tls, &address, provider.allow_private_network, &mut probe);
+    let steps = steps(tls, sockets, &address, provider, &mut probe);
     let fault = timeout(CONNECT_MAX, steps).await.unwrap_or(Some(ProbeFault::ConnectTimeout));
     Probe { fault, ..probe }
 }
@@ -63,19 +64,22 @@ pub async fn probe(tls: &Arc<ClientConfig>, provider: &Provider) -> Probe {
 /// The fault of the first step that fails.
 async fn steps(
     tls: &Arc<ClientConfig>,
+    sockets: &Sockets,
     address: &Uri,
-    allow_private_network: bool,
+    provider: &Provider,
     probe: &mut Probe,
 ) -> Option<ProbeFault> {
-    let Ok(resolved) = resolve(address).await else { return Some(ProbeFault::Resolve) };
+    let Ok(resolved) = resolve(address, provider.tenant_id).await else { return Some(ProbeFault::Resolve) };
     probe.addresses = Some(resolved.len());
     let is_only_private = AllowedAddresses::of(resolved.clone(), true).is_ok();
-    let allowed = match AllowedAddresses::of(resolved, allow_private_network) {
+    let allowed = match AllowedAddresses::of(resolved, provider.allow_private_network) {
         Ok(allowed) => allowed,
         Err(SendError::Forbidden) if is_only_private => return Some(ProbeFault::Private),
         Err(SendError::Forbidden) => return Some(ProbeFault::NeverAllowed),
         Err(_) => return Some(ProbeFault::Resolve),
     };
+    // It counts until the probe has ended.
+    let Ok(_permit) = sockets.take(provider.tenant_id).await else { return Some(ProbeFault::Connect) };
     let stream = match connect(&allowed).await {
         Ok(stream) => stream,
         Err(SendError::ConnectTimeout) => return Some(ProbeFault::ConnectTimeout),

@@ -8,6 +8,8 @@ use super::*;
 use events::event::admin::ProviderKindName;
 use uuid::Uuid;
 
+/// More sockets than any test needs.
+pub const SOCKETS: usize = 16_384;
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provider {
@@ -22,7 +24,7 @@ pub fn provider(id: u128, base_url: &str, allow_private_network: bool) -> Provid
 }
 
 fn clients() -> UpstreamClients {
-    UpstreamClients::new(LoopMark::new([1; 16])).expect("a TLS configuration")
+    UpstreamClients::new(LoopMark::new([1; 16]), SOCKETS).expect("a TLS configuration")
 }
 
 /// A server that answers each request of each connection with these bytes; without bytes it closes the connection.
@@ -112,7 +114,7 @@ async fn a_probe_tells_at_which_step_a_connection_fails() {
     let server = pool::tests::server::Server::start(None).await;
     let untrusted = Some(ProbeFault::Certificate(CertificateFault::UnknownIssuer));
     assert_eq!(probe(server.base_url.clone(), true).await, (true, true, untrusted));
-    let trusting = UpstreamClients::with(pool::tests::server::tls(), LoopMark::new([1; 16]));
+    let trusting = UpstreamClients::with(pool::tests::server::tls(), LoopMark::new([1; 16]), SOCKETS);
     assert_eq!(trusting.probe(&provider(1, &server.base_url, true)).await.fault, None);
     let other_name = server.base_url.replace("127.0.0.1", "127.0.0.2").replace("localhost", "127.0.0.2");
     let fault = trusting.probe(&provider(1, &other_name, true)).await.fault;

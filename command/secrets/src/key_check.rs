@@ -7,6 +7,8 @@ use std::fmt;
 use events::content::ContentSalts;
 use ring::hmac;
 
+use super::KeyMacs;
+
 /// Signs new API keys, and recognizes them later. Never shown, and stored only wrapped.
 #[derive(Clone)]
 pub struct KeyCheck(hmac::Key);
@@ -25,6 +27,20 @@ impl KeyCheck {
     pub fn content_salts(&self) -> ContentSalts {
         // Another purpose would make every salt another one.
         ContentSalts::new(self.sign("ledgerway content salt").as_ref())
+    }
+
+    /// The HMACs of key secrets, under a key derived for this installation.
+    pub fn key_macs(&self) -> KeyMacs {
+        // Another purpose would make every API key another one.
+        KeyMacs::new(self.sign("ledgerway key secrets v1").as_ref())
+    }
+
+    /// The key of the fingerprints of requests, derived for this installation and a salt. Without both, nobody can compare a
+    /// fingerprint with a guess.
+    pub fn fingerprint_key(&self, salt: &[u8]) -> hmac::Key {
+        // Another purpose would make every fingerprint another one, and no retry would be recognized.
+        let secret = hmac::sign(&self.0, &[b"ledgerway request fingerprint ".as_slice(), salt].concat());
+        hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref())
     }
 
     /// Signs a text: 32 bytes.

@@ -1,11 +1,13 @@
-//! Providers and provider keys whose API keys were given up when the node's key was lost. The gateway does not call them until they have new
-//! keys.
+//! Providers and provider keys whose API keys or secret headers were given up when the node's key was lost. The gateway does not call
+//! them until they have new ones.
 
 use events::event::{Change, Event, Resource, Stream, StreamKind};
 use events::ids::ProviderKeyId;
 use events_log::{LogError, Reader};
 
-/// A provider, or a provider key, whose API key was given up.
+use super::secret_id::owners_of;
+
+/// A provider, or a provider key, whose secret was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeylessProvider {
     pub id: String,
@@ -15,8 +17,9 @@ pub struct KeylessProvider {
 
 /// All keyless providers.
 pub fn all(reader: &dyn Reader) -> Result<Vec<KeylessProvider>, LogError> {
-    let secrets = reader.sealed_secrets()?.into_iter().filter(|secret| secret.is_given_up());
-    with_names(reader, secrets.map(|secret| secret.subject).collect())
+    let secrets = reader.sealed_secrets()?;
+    let given_up = secrets.iter().filter(|secret| secret.is_given_up());
+    with_names(reader, owners_of(given_up.map(|secret| &*secret.subject)))
 }
 
 /// These providers with their current names.

@@ -16,6 +16,7 @@ use events_log::{Append, AppendError, Log, LogError, Reader, RegisteredNode, Sea
 use super::keyless::{self, KeylessProvider};
 use super::node_key::wipe;
 use super::sealed_box::{self, secret_context};
+use super::secret_id::owners_of;
 use super::vault::KEY_CHECK_SCOPE;
 use super::vault::log_key::is_log_key;
 use super::{KeyCheck, NodeKey};
@@ -32,10 +33,10 @@ pub enum ResealError {
     #[error("the old key does not open the data key {scope}")]
     WrongPreviousKey { scope: String },
     #[error(
-        "the API key of {subject} is damaged, and the old key does not open it: give that provider a new API key first"
+        "the secret of {subject} is damaged, and the old key does not open it: give that provider a new API key, or new secret headers, first"
     )]
     Damaged { subject: String },
-    #[error("seal the API key of {subject}")]
+    #[error("seal the secret of {subject}")]
     Unsealable { subject: String },
     #[error("append the change: {0}")]
     Append(#[from] AppendError),
@@ -232,7 +233,7 @@ impl Replacement {
     ) -> Result<Self, ResealError> {
         let subjects = |secrets: &mut dyn Iterator<Item = &SealedSecret>| -> Vec<String> {
             let of_providers = secrets.filter(|secret| !is_content_key(&secret.subject));
-            of_providers.map(|secret| secret.subject.clone()).collect()
+            owners_of(of_providers.map(|secret| &*secret.subject))
         };
         let (side, before, resealed, discarded) = match previous {
             PreviousKey::Known(key) => {

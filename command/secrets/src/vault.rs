@@ -1,4 +1,4 @@
-//! The vault seals providers' API keys before they are stored, and opens them for the requests that need them.
+//! The vault seals providers' API keys and secret headers before they are stored, and opens them for the requests that need them.
 //!
 //! Envelope encryption: each key is sealed (XChaCha20-Poly1305) under the data key of its tenant or of the platform. The
 //! platform's data key is wrapped under the node's key, those of tenants to the nodes that serve them (`tenant_keys.rs`). A box
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::KeyInit;
-use events::event::admin::{Provider, UpstreamKey};
+use events::event::admin::Provider;
 use events::event::{Actor, Context, Stream, StreamKind};
 use events::ids::{IdMaker, IdMap, TenantId};
 use events_log::{Append, AppendError, Basis, Log, LogError, SealedSecret, SideRow};
@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use super::environment_keys::EnvironmentKeys;
 use super::node_key::{FILE, NodeKey, VARIABLE, wipe};
 use super::sealed_box::{self, secret_context};
+use super::secret_id::SecretId;
 use super::{KeyCheck, Secret, ServedTenants};
 
 /// The scope under which the check key of API keys is stored; no tenant has such an id.
@@ -43,21 +44,23 @@ const OPENED_MAX: usize = 10_000;
 /// How long a sealing waits for the append of the one before it.
 const SEALING_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A provider's API key could not be sealed or opened.
+/// A secret of a provider could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("open the API key of {subject}: it was sealed under another node's key, or is damaged")]
+    #[error("open the secret of {subject}: it was sealed under another node's key, or is damaged")]
     Unopenable { subject: String },
-    #[error("open the API key of {subject}: it was given up when the node's key was lost; set a new one")]
+    #[error("open the secret of {subject}: it was given up when the node's key was lost; set a new one")]
     GivenUp { subject: String },
-    #[error("open the API key of {subject}: its data key {scope} is missing")]
+    #[error("open the secret of {subject}: its data key {scope} is missing")]
     DataKeyMissing { subject: String, scope: String },
-    /// The stored key is not the one of the caller's row: it may belong to another address.
-    #[error("open the API key of {subject}: generation {wanted} was requested, but {found} is stored")]
+    /// The stored secret is not the one of the caller's row: it may belong to another address.
+    #[error("open the secret of {subject}: generation {wanted} was requested, but {found} is stored")]
     OtherGeneration { subject: String, wanted: u32, found: u32 },
-    #[error("seal the API key of {subject}")]
+    #[error("seal the secret of {subject}")]
     Unsealable { subject: String },
-    #[error("{VARIABLE} or {FILE} is not the key that wraps the data key {scope}: restore the right one")]
+    #[error(
+        "the node's key (in {VARIABLE} or {FILE}) is not the one that this ledger's secrets are sealed under: give the key of this ledger"
+    )]
     OtherNodeKey { scope: String },
     /// The provider was made from the environment of another process, or from what this one's was before.
     #[error("read the API key of {subject}: this process does not have {variable} for that address")]
@@ -79,7 +82,7 @@ pub mod log_key;
 
 mod tenant_keys;
 
-/// Seals and opens providers' API keys. Shared by all requests.
+/// Seals and opens the secrets of providers. Shared by all requests.
 pub struct Vault {
     node_key: NodeKey,
     log: Log,
@@ -93,15 +96,15 @@ pub struct Vault {
     sealing: Arc<Mutex<()>>,
 }
 
-/// The keys in memory.
+/// The secrets in memory.
 #[derive(Default)]
 struct OpenedKeys {
-    keys: IdMap<UpstreamKey, Opened>,
+    keys: IdMap<SecretId, Opened>,
     /// The number of calls of [`Vault::retain`]: a key that was read before the last one may no longer be in force.
     retained: u64,
 }
 
-/// A provider's newest opened key.
+/// The newest opened secret of one id.
 struct Opened {
     generation: u32,
     secret: Option<Secret>,
@@ -137,7 +140,7 @@ impl Vault {
     /// Errors: those of [`Vault::open`]; this process does not have the variable for the row's address.
     pub async fn key_of(&self, provider: &Provider) -> Result<Option<Secret>, VaultError> {
         let Some(variable) = &provider.key_variable else {
-            return self.open(provider.provider_id, provider.secret_generation).await;
+            return self.open(provider.tenant_id, provider.provider_id, provider.secret_generation).await;
         };
         let key = self.environment.key(variable, provider.base_url.as_deref());
         key.cloned().map(Some).ok_or_else(|| VaultError::NotInEnvironment {
@@ -206,35 +209,40 @@ impl Vault {
         self.log.append(append).await.map(drop)
     }
 
-    /// The secret of a provider's own or of a provider key, in the generation that its row names: from memory if it was opened before, else from the log's
-    /// side table. `None` if the provider has none.
+    /// A secret in the generation that the row of its provider or provider key names: from memory if it was opened before, else
+    /// from the log's side table, in the turn of the provider's owner. `None` if there is none.
     ///
     /// Errors: another generation is stored, so the row is not the newest; the log cannot be read; the key does not open
     /// under this node's key, or was given up.
-    pub async fn open(&self, key: impl Into<UpstreamKey>, generation: u32) -> Result<Option<Secret>, VaultError> {
-        let key = key.into();
+    pub async fn open(
+        &self,
+        owner: Option<TenantId>,
+        id: impl Into<SecretId>,
+        generation: u32,
+    ) -> Result<Option<Secret>, VaultError> {
+        let id = id.into();
         if generation == 0 {
             return Ok(None);
         }
         let retained = {
             let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = opened.keys.get(&key).filter(|known| known.generation == generation) {
+            if let Some(known) = opened.keys.get(&id).filter(|known| known.generation == generation) {
                 return Ok(known.secret.clone());
             }
             opened.retained
         };
-        let secret = self.open_stored(key, generation).await?;
+        let secret = self.open_stored(owner, id, generation).await?;
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.retained == retained {
-            keep(&mut opened.keys, key, Opened { generation, secret: secret.clone() });
+            keep(&mut opened.keys, id, Opened { generation, secret: secret.clone() });
         }
         Ok(secret)
     }
 
     /// Drops the opened keys that are not in force from memory. Call it when a provider has changed or ended.
-    pub fn retain(&self, is_in_force: impl Fn(UpstreamKey, u32) -> bool) {
+    pub fn retain(&self, is_in_force: impl Fn(SecretId, u32) -> bool) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        opened.keys.retain(|key, known| is_in_force(*key, known.generation));
+        opened.keys.retain(|id, known| is_in_force(*id, known.generation));
         opened.retained += 1;
     }
 
@@ -243,11 +251,16 @@ impl Vault {
         self.opened.read().unwrap_or_else(PoisonError::into_inner).keys.len()
     }
 
-    async fn open_stored(&self, key: UpstreamKey, generation: u32) -> Result<Option<Secret>, VaultError> {
-        let subject = key.to_string();
+    async fn open_stored(
+        &self,
+        owner: Option<TenantId>,
+        id: SecretId,
+        generation: u32,
+    ) -> Result<Option<Secret>, VaultError> {
+        let subject = id.to_string();
         let stored = self
             .log
-            .read(move |reader| {
+            .read_for(owner, move |reader| {
                 let Some(sealed) = reader.sealed_secret(&subject)? else { return Ok(None) };
                 let wrapped = reader.wrapped_key(&sealed.key_scope)?;
                 let of_tenant = reader.tenant_keys_of(&sealed.key_scope)?;
@@ -290,13 +303,13 @@ impl Vault {
         String::from_utf8(plain).map(Secret::new).map_err(|_| unopenable())
     }
 
-    /// Seals the secret that becomes `generation`, the key's newest, under the data key of `owner` (`None` is the
+    /// Seals the secret that becomes `generation`, the newest of its id, under the data key of `owner` (`None` is the
     /// platform), which it creates if there is none. Returns the rows to append. Waits for the sealings of others to be appended.
     pub async fn seal(
         &self,
         sealing: &mut Sealing,
         owner: Option<TenantId>,
-        key: impl Into<UpstreamKey>,
+        id: impl Into<SecretId>,
         generation: u32,
         secret: &Secret,
     ) -> Result<Vec<SideRow>, VaultError> {
@@ -310,7 +323,7 @@ impl Vault {
             (None, Some(tenant)) => self.tenant_key_to_seal(tenant).await?,
             (None, None) => self.platform_key_to_seal().await?,
         };
-        let subject = key.into().to_string();
+        let subject = id.into().to_string();
         let context = secret_context(&scope, &subject, generation);
         let sealed = sealed_box::seal(&cipher, &self.ids.bytes(), &context, secret.reveal().as_bytes());
         let sealed = sealed.ok_or_else(|| VaultError::Unsealable { subject: subject.clone() })?;
@@ -351,9 +364,9 @@ fn cipher_of(mut key: [u8; 32]) -> XChaCha20Poly1305 {
     cipher
 }
 
-/// Keeps the newest secret of a key. If there are too many, an arbitrary one makes room.
-fn keep(opened: &mut IdMap<UpstreamKey, Opened>, key: UpstreamKey, newest: Opened) {
-    match opened.get_mut(&key) {
+/// Keeps the newest secret of an id. If there are too many, an arbitrary one makes room.
+fn keep(opened: &mut IdMap<SecretId, Opened>, id: SecretId, newest: Opened) {
+    match opened.get_mut(&id) {
         Some(known) if known.generation < newest.generation => *known = newest,
         Some(_) => {}
         None => {
@@ -362,13 +375,15 @@ fn keep(opened: &mut IdMap<UpstreamKey, Opened>, key: UpstreamKey, newest: Opene
             {
                 opened.remove(&any);
             }
-            opened.insert(key, newest);
+            opened.insert(id, newest);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use events::ids::ProviderId;
+
     use super::*;
 
     fn opened(generation: u32) -> Opened {
@@ -377,7 +392,7 @@ mod tests {
 
     #[test]
     fn the_newest_key_of_a_provider_is_kept_and_the_number_of_keys_is_bounded() {
-        let id = |number: usize| -> UpstreamKey { UpstreamKey::Own(format!("prv_{number:032x}").parse().unwrap()) };
+        let id = |number: usize| SecretId::from(format!("prv_{number:032x}").parse::<ProviderId>().unwrap());
         let mut kept = IdMap::default();
         for generation in [1, 3, 2] {
             keep(&mut kept, id(0), opened(generation));

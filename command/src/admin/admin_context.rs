@@ -5,15 +5,15 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, UpstreamKey, User};
+use events::event::admin::{Permission, Provider, Reach, RoleGrant, Scope, Team, User};
 use events::event::{Chain, StreamKind};
 use events::ids::{PartnerId, ProviderId, TeamId, TenantId, UserId};
 use events_log::{Basis, SideRow};
 use projections::caller::Caller;
 use projections::reach;
 use projections::tables::{Entry, Tables, TenantSettings};
-use secrets::Secret;
 use secrets::vault::Sealing;
+use secrets::{Secret, SecretId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -55,21 +55,21 @@ impl<'a> AdminContext<'a> {
         Ok(Self { admin, caller, tables, now, sealing })
     }
 
-    /// Seals the key of a provider, as [`secrets::Vault::seal`] does: the rows to append.
+    /// Seals a secret of a provider, as [`secrets::Vault::seal`] does: the rows to append.
     pub async fn seal(
         &self,
         owner: Option<TenantId>,
-        key: impl Into<UpstreamKey>,
+        id: impl Into<SecretId>,
         generation: u32,
         secret: &Secret,
     ) -> Result<Vec<SideRow>, CommandError> {
         let sealing = &mut *self.sealing.lock().await;
-        Ok(self.admin.vault.seal(sealing, owner, key, generation, secret).await?)
+        Ok(self.admin.vault.seal(sealing, owner, id, generation, secret).await?)
     }
 
     /// The caller's right to the command, which must be unchanged when the command's events are appended.
     pub fn basis(&self) -> Basis {
-        Basis { streams: self.caller.streams(&self.tables), known_until: self.tables.position }
+        Basis { streams: self.caller.streams(&self.tables), kinds: Vec::new(), known_until: self.tables.position }
     }
 
     /// Errors: the caller does not reach the whole platform.

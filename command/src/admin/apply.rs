@@ -4,7 +4,10 @@
 //! So one may name what an earlier one creates: the client chooses what stands for the id of that, and the gateway puts the id in its
 //! place wherever a body or a path has it. The gateway makes the ids, because nobody else may choose ids that collide.
 //!
-//! Keys are left out: hashing thousands of secrets would keep others from sealing theirs for minutes, and no file has a key.
+//! Keys are left out: in a shared log, hashing thousands of secrets would keep others from sealing theirs for minutes, and no file
+//! has a key.
+
+mod based_on;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use events::event::{Context, Event, Stream, StreamKind};
 use events::named::NamedValue;
-use events_log::{AppendAllError, AppendError, Appended, StoredReply};
+use events_log::{AppendAllError, AppendError, Appended, Basis, PositionStatus, StoredReply};
 use http::{Method, StatusCode};
 use openapi::schema::{self, object};
 use openapi::{Answer, Operation};
@@ -26,11 +29,12 @@ use super::error::CommandError;
 use super::execution::{
     ATTEMPTS_MAX, Written, catch_up_after, reply, stored_body, wait_until_current, wait_until_in_force, write,
 };
-use super::fields::{Field, FieldError, Fields};
+use super::fields::{Field, FieldError, FieldResult, Fields};
 use super::rejected::{NotedResource, RejectedResource};
 use super::request::AdminRequest;
 use super::resource_kind::{self, CommandInput, DecidedCommand, Decider, ResourceKind};
 use super::store::StoredStream;
+use based_on::{ChangedSince, unnamed};
 
 /// The most changes of one request.
 pub const CHANGES_MAX: usize = 5_000;
@@ -54,6 +58,10 @@ const TWICE: &str = "is changed twice: leave one out, or put both into one";
 
 const TOO_LARGE: &str = "have more than 16 MiB together with the resources that they change: send fewer in a request";
 
+const BASED_ON: &str = "The smallest `as_of_position` of the lists that the changes were planned on. If another request has changed one \
+                        of the resources after it, or made a budget, a rate limit or a price of the same scope and period or of the \
+                        same model, the answer is 409 with `details.based_on` and `details.changed_at`";
+
 /// The name of the schema of the reply.
 const APPLIED: &str = "AppliedChanges";
 
@@ -62,6 +70,13 @@ enum Action {
     Create,
     Change,
     End,
+}
+
+/// The changes of one request.
+struct RequestedChanges {
+    changes: Vec<RequestedChange>,
+    /// The position at which the client has read what it changes; `None` if it does not say.
+    based_on: Option<u64>,
 }
 
 /// One of the changes.
@@ -124,7 +139,7 @@ pub fn described() -> Operation {
              gateway decides them in their order, each as if those before it were made, and records them together. A refusal is that \
              of the first change that is refused, whose index is in `details.change`.",
         )
-        .takes(object().required("changes", changes).closed(), example)
+        .takes(object().required("changes", changes).optional_as("based_on", schema::count(), BASED_ON).closed(), example)
         .answers(StatusCode::OK, Answer::json("The changes", schema::reference(APPLIED)).recorded())
         .defines(APPLIED, applied.open())
 }
@@ -149,11 +164,17 @@ async fn run(
     if let Some(stored) = request.earlier_reply(&admin.log).await? {
         return replay(admin, request, &stored).await;
     }
-    let changes = read(admin, request)?;
+    let asked = read(admin, request)?;
+    if let Some(based_on) = asked.based_on {
+        require_recorded(admin, based_on).await?;
+    }
+    // Until the changes are in force, so that the next ones find them in the tables. Ends alone wait for nothing.
+    let takes_turn = asked.changes.iter().any(|change| change.action != Action::End);
+    let _turn = if takes_turn { Some(admin.concurrency.admit_change(request.caller.requester()).await?) } else { None };
     let seen = admin.tables.load().position;
-    let done = match apply_once(admin, request, &changes).await {
+    let done = match apply_once(admin, request, &asked).await {
         Err(error) => match catch_up_after(admin, seen, error).await {
-            Ok(()) => apply_once(admin, request, &changes).await,
+            Ok(()) => apply_once(admin, request, &asked).await,
             Err(error) => Err(error),
         },
         done => done,
@@ -165,28 +186,40 @@ async fn run(
         return replay(admin, request, &stored).await;
     }
     if let Err(CommandError::InChange { at, .. }) = &done {
-        *rejected = changes.get(*at).map(RequestedChange::rejected);
+        *rejected = asked.changes.get(*at).map(RequestedChange::rejected);
     }
     done
+}
+
+/// Errors: the log ends before the position, or this node cannot find out in time.
+async fn require_recorded(admin: &AdminState, based_on: u64) -> Result<(), CommandError> {
+    match admin.log.wait_until_known(based_on).await {
+        PositionStatus::Recorded => Ok(()),
+        PositionStatus::NotRecorded => Err(FieldError::new("based_on", "is after the end of the log").into()),
+        PositionStatus::Unknown => Err(CommandError::NotCurrent),
+    }
 }
 
 async fn apply_once(
     admin: &AdminState,
     request: &AdminRequest,
-    changes: &[RequestedChange],
+    asked: &RequestedChanges,
 ) -> Result<Response, CommandError> {
+    let changes = &asked.changes;
     let mut overtaken = 0;
     for _ in 0..ATTEMPTS_MAX {
         let mut room = PayloadRoom(PAYLOAD_BYTES_MAX);
         let streams = streams_of(admin, changes, &mut room).await?;
-        wait_until_current(admin, streams.iter().map(StoredStream::position).max().unwrap_or(0)).await?;
+        let known = streams.iter().map(StoredStream::position).chain(asked.based_on).max();
+        wait_until_current(admin, known.unwrap_or(0)).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
-        let mut commands = plan(&cx, request, changes.iter().zip(streams), room).await?;
+        let mut commands = plan(&cx, request, asked, streams, room).await?;
         let planned = changes.iter().zip(&commands).map(|(change, command)| planned_json(change, command));
         let body = json!({ "changes": planned.collect::<Vec<_>>() });
         let key = request.idempotency_key.clone();
         let idempotency = key.map(|key| key.with_reply(StatusCode::OK, body.to_string()));
-        let written = write(&cx, request, &mut commands, cx.basis(), idempotency).await;
+        let basis = asked.basis(&cx, &commands);
+        let written = write(&cx, request, &mut commands, basis, idempotency).await;
         let known = cx.tables.position;
         // Others may seal secrets now.
         drop(cx);
@@ -240,17 +273,26 @@ fn kind_of(changes: &[RequestedChange], at: usize) -> StreamKind {
 async fn plan(
     cx: &AdminContext<'_>,
     request: &AdminRequest,
-    changes: impl Iterator<Item = (&RequestedChange, StoredStream)>,
+    asked: &RequestedChanges,
+    streams: Vec<StoredStream>,
     mut room: PayloadRoom,
 ) -> Result<Vec<DecidedCommand>, CommandError> {
+    let since = asked.based_on.map(|based_on| ChangedSince { based_on, tables: &cx.tables });
     let mut tables = Arc::clone(&cx.tables);
     let mut commands = Vec::new();
-    for (at, (change, stored)) in changes.enumerate() {
+    for (at, (change, stored)) in asked.changes.iter().zip(streams).enumerate() {
         let sealing = Arc::clone(&cx.sealing);
         let step = AdminContext::at(cx.admin, &request.caller, Arc::clone(&tables), sealing).map_err(in_change(at))?;
         let fields = Ok(Fields::of_members(change.body.clone()));
+        let changed = since.as_ref().and_then(|since| since.changed(&stored));
         let input = CommandInput { cx: &step, stored, fields, noted: &change.noted };
-        let planned = (change.decider())(input).await.map_err(in_change(at))?;
+        let planned = (change.decider())(input).await.map_err(|error| match (error, changed) {
+            // Somebody else has ended it, and the client did not know that.
+            (CommandError::Ended { .. }, Some(changed)) => changed,
+            (error, _) => error,
+        });
+        let planned = planned.map_err(in_change(at))?;
+        since.as_ref().map_or(Ok(()), |since| since.check(&planned)).map_err(in_change(at))?;
         room.take(&planned.events)?;
         let context = Context::about(step.caller.actor.clone(), planned.chain);
         let first = tables.position + 1;
@@ -299,14 +341,16 @@ async fn replay(admin: &AdminState, request: &AdminRequest, stored: &StoredReply
     applied(admin, stored_body(stored)?, stored.position).await
 }
 
-fn read(admin: &AdminState, request: &AdminRequest) -> Result<Vec<RequestedChange>, FieldError> {
-    let mut fields = request.fields_within(VALUES_MAX)?.refuse_unknown(&["changes"])?;
+fn read(admin: &AdminState, request: &AdminRequest) -> Result<RequestedChanges, FieldError> {
+    let mut fields = request.fields_within(VALUES_MAX)?.refuse_unknown(&["changes", "based_on"])?;
+    let based_on = fields.optional("based_on", |field| field.whole(0..=u64::MAX))?;
     let changes = fields.required("changes", |field| field.list(CHANGES_MAX, Ok))?;
     if changes.is_empty() {
         return Err(FieldError::new("changes", "must have at least one item"));
     }
     let mut reader = ChangeReader::default();
-    changes.into_iter().map(|change| reader.read(admin, change)).collect()
+    let changes: FieldResult<_> = changes.into_iter().map(|change| reader.read(admin, change)).collect();
+    Ok(RequestedChanges { changes: changes?, based_on })
 }
 
 impl ChangeReader {
@@ -366,6 +410,14 @@ impl ChangeReader {
             rest = after;
         }
         *text = replaced;
+    }
+}
+
+impl RequestedChanges {
+    /// The caller's right to the changes and, if they were planned before, the kinds of which nothing new may come between.
+    fn basis(&self, cx: &AdminContext<'_>, commands: &[DecidedCommand]) -> Basis {
+        let kinds = if self.based_on.is_some() { unnamed(commands) } else { Vec::new() };
+        Basis { kinds, ..cx.basis() }
     }
 }
 

@@ -50,7 +50,8 @@ impl ClaimedNames {
             | Resource::NodeKeyReplaced(_)
             | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)
-            | Resource::CatalogueImported(_) => {}
+            | Resource::CatalogueImported(_)
+            | Resource::PublishedLogRepaired(_) => {}
         }
     }
 

@@ -10,11 +10,13 @@ use events_log::concurrency::NoRoom;
 use events_log::{AppendError, LogError};
 use secrets::VaultError;
 use secrets::log_key::LogKeyError;
+use serde_json::json;
 
 use super::field_values::DeclarationMismatch;
 use super::fields::FieldError;
 use super::import_error::ImportError;
 use super::lifecycle::RuleError;
+use super::resource_bounds::{BoundReached, BytesOfDayReached};
 use openapi::refusals;
 
 use crate::body::BodyError;
@@ -65,6 +67,10 @@ pub enum CommandError {
     /// An owner of the resource has ended: the resource can still be ended, but not changed.
     #[error("its {} has ended", owner.in_text())]
     OwnerEnded { owner: StreamKind },
+    #[error(transparent)]
+    BoundReached(#[from] BoundReached),
+    #[error(transparent)]
+    BytesOfDayReached(#[from] BytesOfDayReached),
     /// Only what has ended can be erased.
     #[error("the {} is live: delete it first", kind.in_text())]
     StillLive { kind: StreamKind },
@@ -78,6 +84,13 @@ pub enum CommandError {
     /// Other commands changed the resource during every attempt.
     #[error("the {} was changed by other requests at the same time: try again", kind.in_text())]
     Contended { kind: StreamKind },
+    /// Somebody else was faster than the changes that were planned on what the gateway had before.
+    #[error(
+        "another request made or changed the {} {id} at position {changed_at}, after position {based_on}, which these changes are \
+         based on: read the resources again",
+        kind.in_text()
+    )]
+    ChangedSince { kind: StreamKind, id: String, changed_at: u64, based_on: u64 },
     /// Providers are checked one time after the other.
     #[error("another check of the providers is running: try again when it has ended")]
     CheckRunning,
@@ -146,16 +159,24 @@ impl CommandError {
             Self::ReferenceNotFound { field, .. } => Refusal::new(ErrorCode::NotFound, message).with("field", field),
             Self::ReferenceEnded { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
             Self::NameTaken { field, .. } => Refusal::new(ErrorCode::Conflict, message).with("field", field),
+            Self::BoundReached(BoundReached { bound, owner, limit, used, reason }) => {
+                let refusal = Refusal::new(ErrorCode::Conflict, reason).with("bound", bound.as_str());
+                refusal.with("owner", json!(owner)).with("limit", limit).with("used", used)
+            }
+            Self::BytesOfDayReached(reached) => reached.refusal(),
             Self::LegalHold { tenant } => {
                 Refusal::new(ErrorCode::LegalHold, message).with("tenant_id", tenant.to_string())
             }
+            Self::ChangedSince { changed_at, based_on, .. } => {
+                Refusal::new(ErrorCode::Conflict, message).with("changed_at", changed_at).with("based_on", based_on)
+            }
+            Self::Contended { .. } => Refusal::new(ErrorCode::Conflict, message).with("contended", true),
             Self::IdInUse { .. } => Refusal::new(ErrorCode::Conflict, message.clone()).because(message),
             Self::MadeByGateway { .. }
             | Self::Ended { .. }
             | Self::OwnerEnded { .. }
             | Self::KeyExpired
             | Self::GenerationsExhausted
-            | Self::Contended { .. }
             | Self::CheckRunning
             | Self::NoLogKey
             | Self::StillLive { .. }
@@ -242,7 +263,13 @@ impl CommandError {
 
 impl IntoResponse for CommandError {
     fn into_response(self) -> Response {
-        let limit_reached = if let Self::NoRoom(no_room) = &self { no_room.limit_reached() } else { None };
+        let limit_reached = if let Self::NoRoom(no_room) = &self {
+            no_room.limit_reached()
+        } else if let Self::BytesOfDayReached(reached) = self.of_change() {
+            Some(reached.limit_reached())
+        } else {
+            None
+        };
         refusals::response_at_limit(self.into_refusal(), limit_reached)
     }
 }

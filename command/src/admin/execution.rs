@@ -38,15 +38,22 @@ pub struct CommandTo<'a> {
     decide: Decider,
     /// The id as the path has it; `None` for a resource that is created.
     id: Option<&'a str>,
+    /// Whether it may make something larger, so that it waits for the turn of its tenant.
+    takes_turn: bool,
 }
 
 impl<'a> CommandTo<'a> {
     pub const fn new(of: &'static ResourceKind) -> Self {
-        Self { of, decide: of.create, id: None }
+        Self { of, decide: of.create, id: None, takes_turn: true }
     }
 
     pub const fn existing(of: &'static ResourceKind, decide: Decider, id: &'a str) -> Self {
-        Self { of, decide, id: Some(id) }
+        Self { of, decide, id: Some(id), takes_turn: true }
+    }
+
+    /// The end of a resource, which waits for nothing.
+    pub const fn end(of: &'static ResourceKind, id: &'a str) -> Self {
+        Self { of, decide: of.end, id: Some(id), takes_turn: false }
     }
 }
 
@@ -94,7 +101,7 @@ pub async fn catch_up_after(admin: &AdminState, seen: u64, error: CommandError) 
 async fn execute_once(
     admin: &AdminState,
     request: &AdminRequest,
-    CommandTo { of, decide, id: existing }: CommandTo<'_>,
+    CommandTo { of, decide, id: existing, takes_turn }: CommandTo<'_>,
 ) -> Result<Response, CommandError> {
     if let Some(stored) = request.earlier_reply(&admin.log).await? {
         return replay(admin, &request.caller, of, &stored).await;
@@ -104,6 +111,8 @@ async fn execute_once(
         None => (of.new_id)(&admin.ids),
         Some(id) => (of.id_of)(id).ok_or(CommandError::NotFound { kind })?,
     };
+    // Until the change is in force, so that the next one finds it in the tables.
+    let _turn = if takes_turn { Some(admin.concurrency.admit_change(request.caller.requester()).await?) } else { None };
     for _ in 0..ATTEMPTS_MAX {
         let stored = match existing {
             None => StoredStream::absent(kind, &id),
@@ -113,7 +122,15 @@ async fn execute_once(
         wait_until_current(admin, stored.position()).await?;
         let cx = AdminContext::new(admin, &request.caller)?;
         let input = CommandInput { cx: &cx, stored, fields: request.fields(), noted: &request.resource };
-        let mut decided = decide(input).await?;
+        let mut decided = match decide(input).await {
+            Ok(decided) => decided,
+            Err(refused) => {
+                drop(cx);
+                // An earlier attempt of the same request may have made meanwhile what this one is refused for.
+                let Some(stored) = request.earlier_reply(&admin.log).await? else { return Err(refused) };
+                return replay(admin, &request.caller, of, &stored).await;
+            }
+        };
         let status = if existing.is_none() { StatusCode::CREATED } else { StatusCode::OK };
         let before = decided.stored.position();
         // A secret is shown once and personal data can be erased, so neither is stored with the reply.

@@ -106,7 +106,7 @@ impl Import {
     /// The document that it brings. It is checked on a thread of its own.
     pub async fn document(&self) -> Result<Document, CommandError> {
         let bytes = self.request.bytes();
-        let parsed = tokio::task::spawn_blocking(move || {
+        let parsed = blocking_work::CONFIGURATION.run(None, move || {
             let sha256 = hex::lower(digest(&SHA256, &bytes).as_ref());
             let text = String::from_utf8(bytes.to_vec()).map_err(|_| ImportError::NotText)?;
             let catalogue = Catalogue::parse(&text).map_err(ImportError::Invalid)?;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use events::event::admin::Permission;
 use events::ids::RequestId;
 use events_log::concurrency::CommandPermit;
-use events_log::{ClientAddress, Idempotency, Log, SideRow, StoredReply};
-use http::StatusCode;
+use events_log::{ClientAddress, Fingerprint, Idempotency, Log, SideRow, StoredReply};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use projections::caller::{Caller, ClientOrigin};
 
 use super::AdminState;
@@ -21,7 +21,7 @@ use super::rejected::NotedResource;
 use crate::admin::error::CommandError;
 use crate::body::memory::BodyOwner;
 use crate::body::{self, HeldBody};
-use crate::idempotency::{self, fingerprint};
+use crate::idempotency::{self, fingerprint, fingerprint_key};
 
 /// A complete request of a caller that may administrate, as of the end of its body.
 pub struct AdminRequest {
@@ -43,8 +43,8 @@ pub struct IdempotencyKey {
     /// The caller that chose the key.
     pub scope: String,
     pub key: String,
-    /// SHA-256 over method, path and query, body and the tenant that the caller chose.
-    pub fingerprint: [u8; 32],
+    /// The fingerprint of method, path and query, body and the tenant that the caller chose.
+    pub fingerprint: Fingerprint,
 }
 
 impl FromRequest<AdminState> for AdminRequest {
@@ -67,9 +67,13 @@ impl FromRequest<AdminState> for AdminRequest {
             return Err(CommandError::MediaType);
         }
         // After the body: otherwise clients that send slowly would take up the places of everybody else's commands.
-        let permit = admin.concurrency.admit_command(caller.requester()).await?;
+        let permit = if parts.method == Method::DELETE {
+            admin.concurrency.admit_end(caller.requester()).await?
+        } else {
+            admin.concurrency.admit_command(caller.requester()).await?
+        };
         let caller = AdminContext::new(admin, &caller)?.caller;
-        let idempotency_key = IdempotencyKey::of(&parts, &caller, &path, &body.bytes)?;
+        let idempotency_key = IdempotencyKey::of(admin, &parts, &caller, &path, &body.bytes).await?;
         Ok(Self { caller, origin, request_id, idempotency_key, resource, body, has_no_fields, _permit: permit })
     }
 }
@@ -96,8 +100,10 @@ impl AdminRequest {
     pub async fn earlier_reply(&self, log: &Log) -> Result<Option<StoredReply>, CommandError> {
         let Some(sent) = &self.idempotency_key else { return Ok(None) };
         let (scope, key) = (sent.scope.clone(), sent.key.clone());
-        match log.read(move |reader| reader.idempotent_reply(&scope, &key)).await? {
-            Some(stored) if stored.fingerprint != sent.fingerprint => Err(CommandError::IdempotencyKeyReused),
+        let stored =
+            log.read_for(self.caller.chain.tenant, move |reader| reader.idempotent_reply(&scope, &key)).await?;
+        match stored {
+            Some(stored) if !sent.fingerprint.matches(&stored.fingerprint) => Err(CommandError::IdempotencyKeyReused),
             stored => Ok(stored),
         }
     }
@@ -113,10 +119,17 @@ impl AdminRequest {
 }
 
 impl IdempotencyKey {
-    fn of(parts: &Parts, caller: &Caller, path: &str, body: &[u8]) -> Result<Option<Self>, CommandError> {
+    async fn of(
+        admin: &AdminState,
+        parts: &Parts,
+        caller: &Caller,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Option<Self>, CommandError> {
         let Some(key) = idempotency::key_of(&parts.headers)? else { return Ok(None) };
         let tenant = caller.chain.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
-        let fingerprint = fingerprint(&[parts.method.as_str(), path, &tenant], body);
+        let secret = fingerprint_key(&admin.log, &admin.key_check, caller.chain).await?;
+        let fingerprint = fingerprint(&secret, &[parts.method.as_str(), path, &tenant], body);
         Ok(Some(Self { scope: caller.actor.to_string(), key, fingerprint }))
     }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use events::event::admin::{
     AuditSearch, Budget, Key, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User,
 };
-use events::event::{Chain, Event, Stream, StreamKind};
+use events::event::{Chain, Change, Event, Resource, ResourceState, Stream, StreamKind};
 use events::ids::{IdMaker, UserId};
 use events_log::SideRow;
 use projections::resource::{Lifetime, resource_json};
@@ -21,6 +21,9 @@ use super::declaration::Declaration;
 use super::fields::{FieldResult, Fields};
 use super::lifecycle::{Command, Rules, StateOf};
 use super::rejected::NotedResource;
+use super::resource_bounds::{
+    StateBytes, require_bytes_of_day, require_one_event, require_room, require_room_for_bytes,
+};
 use super::store::{Loaded, StoredStream};
 use crate::admin::error::CommandError;
 
@@ -121,7 +124,8 @@ async fn created<R: Administered>(input: CommandInput<'_>) -> Result<DecidedComm
     let no_id = || CommandError::Defect(format!("{} is no id", stored.stream.id));
     let id: R::Id = stored.stream.id.parse().map_err(|_| no_id())?;
     let plan = R::create(cx, id, members.read_creation(fields)?).await?;
-    decided(Loaded::of(stored)?, plan).await
+    require_room(&cx.tables, R::KIND, &plan.chain)?;
+    decided(cx, Loaded::of(stored)?, plan).await
 }
 
 async fn plan_change<R: Administered>(cx: &AdminContext<'_>, state: &R::State, fields: GivenFields) -> PlanResult<R> {
@@ -148,7 +152,7 @@ pub async fn decided_on<R: Administered>(
     let CommandInput { cx, stored, fields, noted } = input;
     let loaded = reached::<R>(cx, stored, noted)?;
     let plan = plan(cx, loaded.state()?, fields).await?;
-    decided(loaded, plan).await
+    decided(cx, loaded, plan).await
 }
 
 /// The resource of a stream, which the caller can see and manage.
@@ -166,10 +170,41 @@ fn reached<R: Administered>(
     Ok(loaded)
 }
 
-async fn decided<R: Rules>(mut loaded: Loaded<R>, plan: CommandPlan<R>) -> Result<DecidedCommand, CommandError> {
+async fn decided<R: Rules>(
+    cx: &AdminContext<'_>,
+    mut loaded: Loaded<R>,
+    plan: CommandPlan<R>,
+) -> Result<DecidedCommand, CommandError> {
     let CommandPlan { command, chain, side, based_on, secret, extra_fields } = plan;
     let events = loaded.handle(command).await?;
+    for event in &events {
+        require_bytes::<R>(cx, event, &chain)?;
+    }
     Ok(DecidedCommand { stored: loaded.stored, events, chain, side, based_on, secret, extra_fields })
+}
+
+/// Errors: the new state of a resource has more bytes than one event may have, or than there is room for; or the event has more than
+/// may be written today. Whoever reaches the platform has room, and an end makes some.
+fn require_bytes<R: ResourceState>(cx: &AdminContext<'_>, event: &Event, owners: &Chain) -> Result<(), CommandError> {
+    let Event::Resource(resource) = event else { return Ok(()) };
+    let change = R::change_in(resource);
+    if change.is_some_and(|change| change.state().is_none()) || matches!(resource, Resource::UserErased(_)) {
+        return Ok(());
+    }
+    let payload = event.payload().map_err(|error| CommandError::Defect(error.to_string()))?;
+    let after = payload.len() as u64;
+    require_one_event(R::KIND, after)?;
+    if cx.caller.reaches_platform() {
+        return Ok(());
+    }
+    if let Some(state) = change.and_then(Change::state) {
+        let before = cx.tables.bytes_kept_of(state.id());
+        require_room_for_bytes(&cx.tables, R::KIND, owners, StateBytes { before, after })?;
+    }
+    if let Some(tenant) = cx.tables.bounded_writer(&cx.caller.actor) {
+        require_bytes_of_day(&cx.tables, tenant, after, cx.now)?;
+    }
+    Ok(())
 }
 
 fn shown<R: Administered>(stored: StoredStream) -> Result<Shown, CommandError> {

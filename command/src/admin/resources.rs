@@ -2,7 +2,8 @@
 //! have, and the callers that may change it.
 //!
 //! What several of them need is next to these files: `prelude.rs` (what they all import), `handles.rs` (`slug` and
-//! `external_id`), `scope.rs`, `base_url.rs`, `person.rs`, `key_secret.rs`, `key_state.rs` (a key at its provider), and
+//! `external_id`), `bounds.rs` (how much an owner may have), `scope.rs`, `base_url.rs`, `person.rs`, `key_secret.rs`,
+//! `key_state.rs` (a key at its provider), and
 //! `made_by_gateway.rs`, which refuses changes of what the gateway made itself. `docs/adding-a-field.md` says how to add a
 //! field.
 
@@ -11,6 +12,7 @@ mod handles;
 pub mod person;
 
 mod audit_search;
+mod bounds;
 mod budget;
 mod erasure;
 mod key;

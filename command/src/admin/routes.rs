@@ -22,7 +22,7 @@ pub fn resource_routes(of: &'static ResourceKind) -> Api<AdminState> {
         execute(&admin, &request, CommandTo::existing(of, of.change, &id)).await
     };
     let end = async move |State(admin): State<AdminState>, Path(id): Path<String>, request: AdminRequest| {
-        execute(&admin, &request, CommandTo::existing(of, of.end, &id)).await
+        execute(&admin, &request, CommandTo::end(of, &id)).await
     };
     let routes = Api::of(Entrance::Administration)
         .post(of.path, create, || described::creation(of.declared))

@@ -223,7 +223,7 @@ fn is_live_key(admin: &AdminState, secret: &str) -> bool {
 /// The shared simulator `sim`. If a provider of another kind has that name: `sim-2` and so on.
 async fn ensure_provider(admin: &AdminState) -> Result<ProviderId, CommandError> {
     let tables = admin.tables.load();
-    let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
+    let shared = tables.providers_of(None);
     let shared: Vec<_> = shared.map(|entry| &entry.value).collect();
     for number in 1..=shared.len() + 1 {
         let name = if number == 1 { DEV_PROVIDER.to_owned() } else { format!("{DEV_PROVIDER}-{number}") };
@@ -274,7 +274,7 @@ fn target(provider: ProviderId, model: &DevModel) -> Target {
 }
 
 async fn make_key(admin: &AdminState, tenancy: &DefaultTenancy, id: KeyId) -> Result<Secret, CommandError> {
-    let (secret, stored) = issue_secret(admin, id, 1).await?;
+    let (secret, stored) = issue_secret(admin, Some(tenancy.tenant), id, 1).await?;
     let made = Key::new(id, tenancy.user, "dev");
     make(admin, made, Chain { key: Some(id), ..tenancy.chain() }, Some(stored)).await?;
     Ok(secret)

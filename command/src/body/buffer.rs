@@ -84,6 +84,12 @@ impl BodyBuffer {
     }
 }
 
+/// The body in pages of its own, or where it is if the system provides none. What one thread writes on the heap and another frees, the
+/// heap keeps for the first.
+pub fn in_own_pages(body: Bytes) -> Bytes {
+    Pages::holding(&body, body.len()).map_or(body, Bytes::from_owner)
+}
+
 impl Pages {
     fn holding(bytes: &[u8], room: usize) -> io::Result<Self> {
         let mut map = MmapMut::map_anon(room)?;

@@ -2,21 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use http::header::DATE;
 
 use super::report::{Check, Finding};
-
-/// The largest difference between the clocks that no provider minds. Signatures for AWS are good for five minutes, and a clock
-/// that is a minute off drifts further.
-const SKEW_MAX_S: i64 = 60;
+use crate::provider_clock::{SKEW_MAX_S, seconds_ahead};
 
 /// Compares the provider's time with the gateway's.
 pub fn of_clock(headers: &HeaderMap, at: DateTime<Utc>) -> Finding {
-    let date = headers.get(DATE).and_then(|value| value.to_str().ok());
-    let Some(theirs) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) else {
+    let Some(ahead) = seconds_ahead(headers, at) else {
         return Finding::not_checked(Check::Clock, "the answer does not say what time it is");
     };
-    let ahead = (at - theirs.with_timezone(&Utc)).num_seconds();
     let direction = if ahead > 0 { "ahead of" } else { "behind" };
     match ahead.unsigned_abs() {
         seconds @ 0..=5 => Finding::ok(Check::Clock, format!("within {} s of the provider's", seconds.max(1))),
@@ -34,6 +28,7 @@ pub fn of_clock(headers: &HeaderMap, at: DateTime<Utc>) -> Finding {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::DATE;
 
     use super::*;
 

@@ -84,7 +84,7 @@ pub fn of_credentials(error: &CredentialsError) -> Finding {
             | VaultError::DataKeyMissing { .. }
             | VaultError::OtherGeneration { .. }
             | VaultError::Unsealable { .. },
-        ) => "give the provider a new key",
+        ) => "give the provider a new key, or its secret_headers again",
     };
     Finding::problem(Check::Key, error.to_string(), advice)
 }

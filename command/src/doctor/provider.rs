@@ -12,6 +12,7 @@ use super::connection::of_probe;
 use super::key::{name_among_several, not_for_the_address, of_credentials, of_set_aside};
 use super::report::{Check, Finding};
 use super::trial::{KeyFindings, Trials};
+use crate::credential_like::{is_credential_name, is_credential_value};
 use crate::inference::{Credentials, CredentialsError, Gateway, OpenedKey};
 
 const OUT_OF_TIME: &str = "not checked for lack of time: the whole check takes a minute at most";
@@ -27,6 +28,7 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) 
     };
     let Ok(probe) = timeout_at(until, gateway.upstreams.probe(provider)).await else { return vec![out_of_time()] };
     let mut findings = of_probe(&probe);
+    findings.extend(of_headers(provider));
     if probe.fault.is_some() {
         return findings;
     }
@@ -47,6 +49,21 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) 
     }
     findings.extend(not_for_the_address(&gateway.tables.load(), provider));
     findings
+}
+
+/// The headers of a provider of before that look like credentials: those that are set now are refused.
+fn of_headers(provider: &Provider) -> Vec<Finding> {
+    let found =
+        provider.headers.iter().filter(|(name, value)| is_credential_name(name) || is_credential_value(name, value));
+    let finding = |name: &String| {
+        let detail = format!("the header {name} looks like a credential, and events contain the values of headers");
+        Finding::warning(
+            Check::Key,
+            detail,
+            "send a new one in secret_headers, and withdraw this one where it was made",
+        )
+    };
+    found.map(|(name, _)| finding(name)).collect()
 }
 
 /// Nothing was checked of the provider.
@@ -86,4 +103,26 @@ async fn of_one_key(
         None => found,
     };
     (general, Some(found.about(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::admin::ProviderKindName;
+
+    use super::*;
+
+    #[test]
+    fn a_header_of_before_that_looks_like_a_credential_is_a_warning_without_its_value() {
+        let id = format!("prv_{:032x}", 1).parse().expect("an id");
+        let headers = [("x-functions-key", "4b1f"), ("x-team", "sk-proj-1"), ("openai-organization", "org-1")];
+        let provider = Provider {
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Provider::new(id, "p", ProviderKindName::literal("openai"))
+        };
+        let found = of_headers(&provider);
+        assert!(found.len() == 2 && found.iter().all(|finding| finding.is_of(Check::Key)), "{found:?}");
+        let said = format!("{found:?}");
+        assert!(said.contains("x-functions-key") && said.contains("x-team"), "{said}");
+        assert!(!said.contains("4b1f") && !said.contains("sk-proj-1"), "{said}");
+    }
 }

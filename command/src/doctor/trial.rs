@@ -76,7 +76,7 @@ impl Trial<'_> {
             None => return KeyFindings { general: Vec::new(), key: None },
         };
         let sender = match why_not {
-            None => Sender::Own(self.credentials.secret.as_ref()),
+            None => Sender::Own(self.credentials.secret.as_ref(), &self.credentials.secret_headers),
             Some(_) => Sender::Stranger,
         };
         let (answer, at) = match self.send(&path, sender).await {
@@ -123,7 +123,7 @@ impl Trial<'_> {
     }
 
     async fn of_key(&self, path: &str, answer: &Answer, at: DateTime<Utc>, stranger: &mut Option<u16>) -> Finding {
-        let has_key = self.credentials.secret.is_some();
+        let has_key = self.credentials.secret.is_some() || !self.credentials.secret_headers.is_empty();
         if (200..300).contains(&answer.status) {
             if !has_key {
                 return Finding::ok(Check::Key, "none is needed");

@@ -2,14 +2,14 @@
 //!
 //! Only private addresses are asked: a model at a public one has a price, which its server does not tell.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use built_in_catalogue::is_model_name;
 use chrono::{DateTime, Utc};
 use dialects::provider_dialects::{ModelList, model_list_of};
 use events::event::admin::Provider;
-use provider_client::{UpstreamClients, guard};
-use secrets::Secret;
+use provider_client::{Owner, UpstreamClients, guard};
 use tokio::time::timeout;
 
 use super::offer::{Offer, local_offer};
@@ -38,19 +38,19 @@ pub fn offers(list: ModelList, body: &[u8]) -> Option<Vec<Offer>> {
 pub async fn discover(
     clients: &UpstreamClients,
     provider: &Provider,
-    key: Option<&Secret>,
+    sender: Sender<'_>,
     now: DateTime<Utc>,
 ) -> Discovery {
     let (Some(list), Some(base_url)) = (model_list_of(provider), provider.base_url.as_deref()) else {
         return Discovery::NoAnswer;
     };
     let asking = async {
-        match privacy_of(base_url).await {
+        match privacy_of(base_url, provider.tenant_id).await {
             Privacy::Public => return Ok(Discovery::NotPrivate),
             Privacy::Unknown => return Err("its address does not resolve".to_owned()),
             Privacy::Private => {}
         }
-        let answer = get(clients, provider, list.path, Sender::Own(key), Wanted::WholeList, now).await;
+        let answer = get(clients, provider, list.path, sender, Wanted::WholeList, now).await;
         let answer = answer.map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(format!("it answered with status {}", answer.status));
@@ -74,20 +74,19 @@ enum Privacy {
     Unknown,
 }
 
-async fn privacy_of(base_url: &str) -> Privacy {
+async fn privacy_of(base_url: &str, owner: Owner) -> Privacy {
     let Ok(url) = url::Url::parse(base_url) else { return Privacy::Unknown };
-    let addresses: Vec<SocketAddr> = match (url.host(), url.port_or_known_default()) {
-        (Some(url::Host::Ipv4(ip)), Some(port)) => vec![(ip, port).into()],
-        (Some(url::Host::Ipv6(ip)), Some(port)) => vec![(ip, port).into()],
-        (Some(url::Host::Domain(name)), Some(port)) => match tokio::net::lookup_host((name, port)).await {
-            Ok(addresses) => addresses.collect(),
+    let addresses: Arc<[IpAddr]> = match url.host() {
+        Some(url::Host::Ipv4(ip)) => Arc::new([IpAddr::V4(ip)]),
+        Some(url::Host::Ipv6(ip)) => Arc::new([IpAddr::V6(ip)]),
+        Some(url::Host::Domain(name)) => match names::resolve(name, owner).await {
+            Ok(addresses) => addresses,
             Err(_) => return Privacy::Unknown,
         },
-        (None, _) | (_, None) => return Privacy::Unknown,
+        None => return Privacy::Unknown,
     };
-    let is_private =
-        |address: &SocketAddr| guard::is_forbidden(address.ip(), false) && !guard::is_forbidden(address.ip(), true);
-    match addresses.as_slice() {
+    let is_private = |ip: &IpAddr| guard::is_forbidden(*ip, false) && !guard::is_forbidden(*ip, true);
+    match &*addresses {
         [] => Privacy::Unknown,
         all if all.iter().all(is_private) => Privacy::Private,
         _ => Privacy::Public,
@@ -127,7 +126,7 @@ mod tests {
             ("http://does-not-resolve.invalid", Privacy::Unknown),
             ("nonsense", Privacy::Unknown),
         ] {
-            assert_eq!(privacy_of(base_url).await, wanted, "{base_url}");
+            assert_eq!(privacy_of(base_url, None).await, wanted, "{base_url}");
         }
     }
 }

@@ -47,7 +47,7 @@ impl KeptImports {
     ) -> Result<(), CommandError> {
         let writing = Arc::clone(&self.writing).lock_owned().await;
         let kept_imports = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || {
+        let written = blocking_work::CONFIGURATION.run(None, move || {
             let _writing = writing;
             match write() {
                 Err(ReplaceError::NotReplaced(error)) => return Err(ImportError::NotWritten(error)),

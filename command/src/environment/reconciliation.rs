@@ -239,7 +239,7 @@ fn reconcile_providers(sources: &[ModelSource], tables: &Tables, ids: &IdMaker) 
 
 /// The names of the live providers that all tenants share.
 fn shared_names(tables: &Tables) -> HashSet<String> {
-    let shared = tables.providers().filter(|entry| entry.is_live() && entry.value.tenant_id.is_none());
+    let shared = tables.providers_of(None);
     shared.map(|entry| entry.value.name.clone()).collect()
 }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use blocking_work::CONFIGURATION;
 use built_in_catalogue::{Catalogue, InForce};
 use events_log::Log;
 use tokio::time::Instant;
@@ -135,11 +136,11 @@ pub async fn catalogue_and_revision(log: &Log, folder: PathBuf) -> Result<(InFor
             None => Ok((InForce::shipped(), 0)),
         };
     }
-    let read = tokio::task::spawn_blocking(move || built_in_catalogue::in_force(&folder)).await;
+    let read = CONFIGURATION.run(None, move || built_in_catalogue::in_force(&folder)).await;
     read.map(|in_force| (in_force, 0)).map_err(|error| CommandError::Defect(error.to_string()))
 }
 
 async fn parsed(document: String) -> Result<InForce, CommandError> {
-    let parsed = tokio::task::spawn_blocking(move || built_in_catalogue::in_force_of_document(&document)).await;
+    let parsed = CONFIGURATION.run(None, move || built_in_catalogue::in_force_of_document(&document)).await;
     parsed.map_err(|error| CommandError::Defect(error.to_string()))
 }

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use built_in_catalogue::Catalogue;
 use events::event::admin::Provider;
 use projections::tables::Tables;
+use secrets::VaultError;
 use tokio::task::JoinSet;
 
 use super::discovery::{Discovery, discover};
@@ -15,6 +16,8 @@ use super::offer::Offer;
 use super::reconciliation::{ModelSource, Offers, SourceProvider, recorded_offers};
 use super::watch::Watch;
 use super::{Environment, EnvironmentParts, addresses, catalogued};
+use crate::provider_get::Sender;
+use crate::secret_headers::SecretHeaders;
 
 /// A local server that is asked for its models.
 pub(super) struct AskedServer {
@@ -172,12 +175,18 @@ fn name_of(source: &SourceProvider) -> String {
 }
 
 async fn ask_one(parts: &EnvironmentParts, provider: &Provider) -> Discovery {
-    let key = match parts.vault.key_of(provider).await {
-        Ok(key) => key,
-        Err(error) => {
-            tracing::warn!(%error, provider = %provider.name, "cannot open the key of a local server");
-            return Discovery::NoAnswer;
-        }
+    let opened = async {
+        let key = parts.vault.key_of(provider).await?;
+        Ok::<_, VaultError>((key, SecretHeaders::of(&parts.vault, provider).await?))
     };
-    discover(&parts.upstreams, provider, key.as_ref(), parts.clock.now()).await
+    match opened.await {
+        Ok((key, headers)) => {
+            let sender = Sender::Own(key.as_ref(), &headers);
+            discover(&parts.upstreams, provider, sender, parts.clock.now()).await
+        }
+        Err(error) => {
+            tracing::warn!(%error, provider = %provider.name, "cannot open the secrets of a local server");
+            Discovery::NoAnswer
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Calls for whole answers whose client has left. A provider bills what it generates, read or not: so the call goes on, and
-//! what the provider reports is charged. The number of calls is bounded, and tenants share it fairly: at the bound, the
-//! newest call of the tenant with most calls is ended to make room for a tenant with fewer. The usage of a call that is
-//! ended this way, or finds no room, is unknown, and charged by that policy.
+//! what the provider reports is charged. The call keeps its [place](super::upstream_calls) among all calls of this node. The
+//! number of these calls is bounded as well, and tenants share it fairly: at the bound, the newest call of the tenant with most
+//! calls is ended to make room for a tenant with fewer. The usage of a call that is ended this way, or finds no room, is
+//! unknown, and charged by that policy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;

@@ -226,9 +226,9 @@ impl AccessTokens {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops tokens from memory whenever their keys are no longer in force. Runs until the tables end.
+    /// Drops tokens from memory soon after their keys are no longer in force. Runs until the tables end.
     pub async fn follow(self: Arc<Self>, mut tables: TablesHandle) {
-        while tables.changed().await {
+        while tables.changed_for_a_while().await {
             let tables = tables.load();
             self.slots().retain(|key, slot| {
                 // The tables may not have the newest key yet.

@@ -1,6 +1,6 @@
 //! The most that a request can cost, whichever of its targets serve it. Pure.
 
-use events::money::{CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound};
+use events::money::{CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use events::output_cap::OutputCap;
 
 use super::target::PlannedTarget;
@@ -15,6 +15,34 @@ pub struct Bound {
     pub line: CostLine,
     /// The terms that the line is made of.
     pub dearest: Dearest,
+    /// The same over the targets that are not the tenant's own; `None` if none is its own.
+    pub brokered: Option<BrokeredTargets>,
+}
+
+/// The bounds over those targets that are not on providers of the tenant's own.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokeredTargets {
+    /// The bound of the prompt's tokens, for that of them that would count most; 0 if there is none of them.
+    pub input_tokens: u64,
+    pub held: NanoUsd,
+    pub line: CostLine,
+}
+
+/// The most output that a request can have.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputBound {
+    /// `None` if it has none.
+    pub cap: Option<OutputCap>,
+    /// The tokens that each choice can have beyond the cap.
+    pub beyond_cap: u64,
+    pub choices: u64,
+}
+
+impl OutputBound {
+    /// The cost at these prices, by cap. `None` on overflow.
+    pub fn line(self, tariff: &Tariff, prompt: PromptBound) -> Option<CostLine> {
+        CostLine::of(tariff, prompt, self.choices)?.with_more_output(self.beyond_cap)
+    }
 }
 
 impl Bound {
@@ -23,15 +51,21 @@ impl Bound {
     pub fn over(
         targets: &[PlannedTarget],
         prompt: impl Fn(&PlannedTarget) -> PromptBound,
-        cap: Option<OutputCap>,
-        choices: u64,
+        output: OutputBound,
         calls: CallsAtOnce,
     ) -> Option<Self> {
-        let nothing = Dearest::new(calls, cap.map_or(0, OutputCap::tokens));
-        let (input_tokens, dearest) = targets.iter().try_fold((0, nothing), |(tokens, dearest), target| {
+        let nothing = (0, Dearest::new(calls, output.cap.map_or(0, OutputCap::tokens)));
+        let with = |(tokens, dearest): (u64, Dearest), target: &PlannedTarget| {
             let prompt = prompt(target);
-            Some((prompt.tokens.max(tokens), dearest.with(CostLine::of(target.tariff(), prompt, choices)?)?))
-        })?;
-        Some(Self { input_tokens, held: dearest.held()?, line: dearest.line()?, dearest })
+            Some((prompt.tokens.max(tokens), dearest.with(output.line(target.tariff(), prompt)?)?))
+        };
+        let (input_tokens, dearest) = targets.iter().try_fold(nothing, with)?;
+        let brokered = if targets.iter().any(PlannedTarget::is_own) {
+            let (input_tokens, dearest) = targets.iter().filter(|target| !target.is_own()).try_fold(nothing, with)?;
+            Some(BrokeredTargets { input_tokens, held: dearest.held()?, line: dearest.line()? })
+        } else {
+            None
+        };
+        Some(Self { input_tokens, held: dearest.held()?, line: dearest.line()?, dearest, brokered })
     }
 }

@@ -1,6 +1,9 @@
 //! Circuit breakers. A target that fails again and again comes after all others for a while; then one request tries it, and what
 //! becomes of that decides.
 //!
+//! Callers can end their calls whatever the target does. So it takes more than that to open a breaker for others: an error of the
+//! target's own, or calls of two tenants.
+//!
 //! Which breakers are open is an event, once however many requests meet the failures, and is read from the tables: so it is the same
 //! for all nodes and survives a restart. What leads to it stays in this node's memory.
 
@@ -18,6 +21,7 @@ use projections::tables::{OpenBreaker, Tables, TablesHandle};
 use provider_client::Owner;
 use tokio_util::task::TaskTracker;
 
+use super::health::CallError;
 use super::target::PlannedTarget;
 
 /// The time over which the rate of failures is measured.
@@ -63,25 +67,40 @@ struct Watched {
     answered_while_open: bool,
 }
 
-/// The calls of a target while its breaker is closed.
+/// The calls of a target while its breaker is closed, and those that try it again.
 #[derive(Debug, Default)]
 struct Counts {
-    in_a_row: u32,
+    in_a_row: FailuresInARow,
     /// Since when the others are counted.
     since: Duration,
-    calls: u32,
+    served: u32,
+    /// Errors of the target's own.
     failed: u32,
-    /// Whose calls have failed, and whose have not, the latter also in the minute before; some of them, if they are many.
-    owners_failed: BTreeSet<Owner>,
+    /// Calls that their callers have ended after a long silence.
+    left: u32,
+    /// Whose calls these were, and whose were served in the minute before; some of them, if they are many.
     owners_served: BTreeSet<Owner>,
+    owners_failed: BTreeSet<Owner>,
+    owners_left: BTreeSet<Owner>,
     owners_before: BTreeSet<Owner>,
 }
 
-/// The data recorded about a call that opens a breaker.
+/// The failures since the last answer.
+#[derive(Debug, Default)]
+struct FailuresInARow {
+    count: u32,
+    /// Whose calls they were; two of them, if they are more.
+    owners: BTreeSet<Owner>,
+    /// The last error of the target's own among them.
+    error: Option<CallError>,
+}
+
+/// A call that has failed.
 #[derive(Clone, Copy, Debug)]
-pub struct FailedCall<'a> {
-    pub reason: &'a str,
-    pub status: Option<u16>,
+struct FailedCall {
+    error: CallError,
+    /// Whether it is an error of the target's own. If not, the caller has ended the call after a long silence.
+    is_of_target: bool,
 }
 
 /// Whether a target may be called.
@@ -124,16 +143,23 @@ impl BreakerState {
 }
 
 impl Counts {
-    /// Counts a call: whether it has failed by the target's fault, or succeeded.
-    fn count(&mut self, owner: Owner, has_failed: bool, now: Duration) {
+    /// Counts a call: how it has failed; `None` if it has succeeded.
+    fn count(&mut self, owner: Owner, failed: Option<FailedCall>, now: Duration) {
         if now.saturating_sub(self.since) >= WINDOW {
+            let in_a_row = std::mem::take(&mut self.in_a_row);
             let owners_before = std::mem::take(&mut self.owners_served);
-            *self = Self { in_a_row: self.in_a_row, since: now, owners_before, ..Self::default() };
+            *self = Self { in_a_row, since: now, owners_before, ..Self::default() };
         }
-        self.calls = self.calls.saturating_add(1);
-        self.failed = self.failed.saturating_add(u32::from(has_failed));
-        self.in_a_row = if has_failed { self.in_a_row.saturating_add(1) } else { 0 };
-        let owners = if has_failed { &mut self.owners_failed } else { &mut self.owners_served };
+        match failed {
+            Some(failed) => self.in_a_row.count(owner, failed),
+            None => self.in_a_row = FailuresInARow::default(),
+        }
+        let (calls, owners) = match failed {
+            None => (&mut self.served, &mut self.owners_served),
+            Some(FailedCall { is_of_target: true, .. }) => (&mut self.failed, &mut self.owners_failed),
+            Some(FailedCall { is_of_target: false, .. }) => (&mut self.left, &mut self.owners_left),
+        };
+        *calls = calls.saturating_add(1);
         if owners.len() < OWNERS_MAX {
             owners.insert(owner);
         }
@@ -144,13 +170,43 @@ impl Counts {
         *self = Self { since: now, owners_before: std::mem::take(&mut self.owners_served), ..Self::default() };
     }
 
-    /// The failures for which the breaker opens; `None` if it stays closed.
+    /// The failures for which the breaker opens now that a call has failed; `None` if it stays closed, as it always does with 0.
     fn opens_for(&self, failures: u32) -> Option<u32> {
-        let by_rate = self.calls >= CALLS_MIN && self.failed >= self.calls.div_ceil(2);
-        // If only this tenant's requests fail, they may be the cause.
+        let in_a_row = self.in_a_row.count;
+        // One tenant's clients can leave whenever they like: that says nothing about the rate.
+        let counts_left = self.owners_left.len() > 1;
+        let failed = if counts_left { self.failed.saturating_add(self.left) } else { self.failed };
+        let calls = self.served.saturating_add(failed);
+        let is_due_by_rate = calls >= CALLS_MIN && failed >= calls.div_ceil(2);
+        let by_rate = is_due_by_rate && !self.are_of_one_among_others(counts_left);
+        let by_row = in_a_row >= failures && !self.are_of_one_among_others(true);
+        let opens = failures > 0 && (by_row || by_rate) && self.in_a_row.are_of_target();
+        opens.then_some(in_a_row.max(failed))
+    }
+
+    /// Whether only one tenant's requests fail while others are served: they may be the cause.
+    fn are_of_one_among_others(&self, with_left: bool) -> bool {
+        let left = self.owners_left.iter().filter(|_| with_left);
+        let owners: BTreeSet<&Owner> = self.owners_failed.iter().chain(left).collect();
         let mut served = self.owners_served.union(&self.owners_before);
-        let is_of_one = self.owners_failed.len() == 1 && served.any(|owner| !self.owners_failed.contains(owner));
-        ((self.in_a_row >= failures || by_rate) && !is_of_one).then_some(self.in_a_row.max(self.failed))
+        owners.len() == 1 && served.any(|owner| !owners.contains(owner))
+    }
+}
+
+impl FailuresInARow {
+    fn count(&mut self, owner: Owner, failed: FailedCall) {
+        self.count = self.count.saturating_add(1);
+        if self.owners.len() < 2 {
+            self.owners.insert(owner);
+        }
+        if failed.is_of_target {
+            self.error = Some(failed.error);
+        }
+    }
+
+    /// Whether they are more than calls that one tenant has ended itself, which it can whatever the target does.
+    fn are_of_target(&self) -> bool {
+        self.error.is_some() || self.owners.len() > 1
     }
 }
 
@@ -215,7 +271,7 @@ impl Breakers {
             if *is_probe {
                 known.probed_since = None;
             }
-            known.counts.count(*owner, false, now);
+            known.counts.count(*owner, None, now);
         });
         // An answer to a call of before its time was over says nothing about what comes after it.
         if in_tables.is_some_and(|open| *began >= open.until) {
@@ -223,35 +279,49 @@ impl Breakers {
         }
     }
 
-    fn call_failed(self: &Arc<Self>, call: &BreakerCall, failed: FailedCall<'_>) {
-        if self.settings.failures == 0 {
-            return;
+    /// Returns whether the target is to blame, as far as the failures since its last answer say.
+    fn call_failed(self: &Arc<Self>, call: &BreakerCall, failed: FailedCall) -> bool {
+        // The node is stopping, and ends calls itself.
+        if self.recordings.is_closed() {
+            return false;
         }
         let BreakerCall { target, owner, is_probe, .. } = call;
         let (provider, model) = (target.backend.provider_id, &*target.backend.model);
         let (now, until) = (self.clock.monotonic(), self.clock.now() + self.settings.open);
         let is_closed = self.state(&self.tables.load(), provider, model) == BreakerState::Closed;
-        let failures = self.with(provider, model, |known| {
-            known.answered_while_open = false;
+        let (is_of_target, opened) = self.with(provider, model, |known| {
+            if failed.is_of_target {
+                known.answered_while_open = false;
+            }
             if *is_probe {
                 known.probed_since = None;
             }
-            let failures = match (is_closed, is_probe) {
-                (true, _) => {
-                    known.counts.count(*owner, true, now);
-                    known.counts.opens_for(self.settings.failures)?
-                }
-                (false, true) => 1,
+            if !is_closed && !is_probe {
                 // A call from before it opened, or one that was made although it was open.
-                (false, false) => return None,
+                return (failed.is_of_target, None);
+            }
+            known.counts.count(*owner, Some(failed), now);
+            let in_a_row = &known.counts.in_a_row;
+            let (is_of_target, error) = (in_a_row.are_of_target(), in_a_row.error.unwrap_or(failed.error));
+            let failures = match is_closed {
+                true => known.counts.opens_for(self.settings.failures),
+                false => is_of_target.then_some(in_a_row.count),
             };
-            known.counts.begin_anew(now);
-            known.opened_here = Some(until);
-            Some(failures)
+            if failures.is_some() {
+                known.counts.begin_anew(now);
+                known.opened_here = Some(until);
+            }
+            (is_of_target, failures.map(|failures| (failures, error)))
         });
-        if let Some(failures) = failures {
-            self.record_opened(target, failed, failures, until);
+        if let Some((failures, error)) = opened {
+            self.record_opened(target, error, failures, until);
         }
+        is_of_target
+    }
+
+    /// Counts no more failures: the node stops, and ends the calls that are under way.
+    pub fn stop(&self) {
+        self.recordings.close();
     }
 
     /// Forgets what this node has seen of a provider's targets.
@@ -278,7 +348,7 @@ impl Breakers {
     }
 }
 
-/// A call that is under way. Dropped, it has ended without saying anything about its target: the client has left, or was wrong.
+/// A call that is under way. Dropped, it has ended without saying anything about its target: the client was wrong, or has left early.
 pub struct BreakerCall {
     breakers: Arc<Breakers>,
     target: Arc<PlannedTarget>,
@@ -294,9 +364,20 @@ impl BreakerCall {
         Arc::clone(&self.breakers).call_succeeded(&self);
     }
 
-    pub fn failed(mut self, failed: FailedCall<'_>) {
+    pub fn failed(self, error: CallError) {
+        self.end(FailedCall { error, is_of_target: true });
+    }
+
+    /// The caller has ended it after a long silence. Returns whether that counts as a failure of the target: if others' calls or an error
+    /// of its own say so too, or if the target is at the tenant's own provider, which nobody else calls.
+    pub fn unanswered(self, reason: &'static str) -> bool {
+        let is_own = self.target.provider.tenant_id.is_some();
+        self.end(FailedCall { error: CallError { reason, status: None }, is_of_target: is_own })
+    }
+
+    fn end(mut self, failed: FailedCall) -> bool {
         self.is_decided = true;
-        Arc::clone(&self.breakers).call_failed(&self, failed);
+        Arc::clone(&self.breakers).call_failed(&self, failed)
     }
 }
 
@@ -323,28 +404,37 @@ mod tests {
         Some(Uuid::from_u128(number).into())
     }
 
-    /// After these calls, each in its second: whose it is, and whether it fails.
-    fn after(calls: impl IntoIterator<Item = (u64, u128, bool)>) -> Counts {
+    const SERVED: Option<FailedCall> = None;
+    const ERROR: Option<FailedCall> =
+        Some(FailedCall { error: CallError { reason: "status", status: Some(503) }, is_of_target: true });
+    const LEFT: Option<FailedCall> =
+        Some(FailedCall { error: CallError { reason: "client_closed", status: None }, is_of_target: false });
+
+    /// After these calls, each in its second: whose it is, and how it fails.
+    fn after(calls: impl IntoIterator<Item = (u64, u128, Option<FailedCall>)>) -> Counts {
         let mut counts = Counts::default();
-        for (at, of, has_failed) in calls {
-            counts.count(owner(of), has_failed, second(at));
+        for (at, of, failed) in calls {
+            counts.count(owner(of), failed, second(at));
         }
         counts
     }
 
     #[test]
     fn five_failures_in_a_row_open_it_and_a_success_in_between_begins_anew() {
-        let failures = |count: usize| std::iter::repeat_n((1, 1, true), count);
+        let failures = |count: usize| std::iter::repeat_n((1, 1, ERROR), count);
         assert_eq!(after(failures(4)).opens_for(5), None);
         assert_eq!(after(failures(5)).opens_for(5), Some(5));
-        let interrupted = failures(4).chain([(1, 1, false)]).chain(failures(4));
+        assert_eq!(after(failures(30)).opens_for(0), None, "there are no breakers");
+        let interrupted = failures(4).chain([(1, 1, SERVED)]).chain(failures(4));
         assert_eq!(after(interrupted.clone()).opens_for(5), None);
         assert_eq!(after(interrupted.chain(failures(1))).opens_for(5), Some(9), "all of the minute are said");
     }
 
     #[test]
     fn half_of_twenty_calls_of_a_minute_open_it() {
-        let half = |calls: u64, every: u64| (0..calls).map(move |number| (number * every, 1, number % 2 == 0));
+        let half = |calls: u64, every: u64| {
+            (0..calls).map(move |number| (number * every, 1, if number % 2 == 1 { ERROR } else { SERVED }))
+        };
         assert_eq!(after(half(19, 1)).opens_for(5), None);
         assert_eq!(after(half(20, 1)).opens_for(5), Some(10));
         assert_eq!(after(half(40, 10)).opens_for(5), None, "six calls a minute");
@@ -352,12 +442,41 @@ mod tests {
 
     #[test]
     fn a_tenant_whose_requests_alone_fail_opens_no_breaker_for_the_others() {
-        let mine = |count: usize| std::iter::repeat_n((1, 1, true), count);
-        assert_eq!(after([(1, 2, false)].into_iter().chain(mine(30))).opens_for(5), None);
-        let next_minute = (0..5).map(|second| (62 + second, 1, true));
-        assert_eq!(after([(1, 2, false)].into_iter().chain(next_minute)).opens_for(5), None);
+        let mine = |count: usize| std::iter::repeat_n((1, 1, ERROR), count);
+        assert_eq!(after([(1, 2, SERVED)].into_iter().chain(mine(30))).opens_for(5), None);
+        let next_minute = (0..5).map(|second| (62 + second, 1, ERROR));
+        assert_eq!(after([(1, 2, SERVED)].into_iter().chain(next_minute)).opens_for(5), None);
         assert_eq!(after(mine(5)).opens_for(5), Some(5), "nobody else has asked");
-        let of_two = [(1, 2, false)].into_iter().chain(mine(4)).chain([(1, 3, true)]);
+        let of_two = [(1, 2, SERVED)].into_iter().chain(mine(4)).chain([(1, 3, ERROR)]);
         assert_eq!(after(of_two).opens_for(5), Some(5));
+    }
+
+    #[test]
+    fn calls_that_one_tenant_has_ended_itself_open_it_only_with_those_of_another_or_an_error_of_the_targets_own() {
+        let left = |count: usize| std::iter::repeat_n((1, 1, LEFT), count);
+        assert_eq!(after(left(30)).opens_for(5), None);
+        for other in [(1, 1, ERROR), (1, 2, ERROR), (1, 2, LEFT)] {
+            assert_eq!(after(left(4).chain([other])).opens_for(5), Some(5), "{other:?}");
+            assert_eq!(after([other].into_iter().chain(left(4))).opens_for(5), Some(5), "{other:?}");
+            let answered_since = [other, (1, 3, SERVED)].into_iter().chain(left(30));
+            assert_eq!(after(answered_since).opens_for(5), None, "{other:?}");
+        }
+        let next_minute = (0..4).map(|second| (62 + second, 1, LEFT));
+        assert_eq!(after([(1, 1, ERROR)].into_iter().chain(next_minute)).opens_for(5), Some(5));
+    }
+
+    #[test]
+    fn calls_that_one_tenant_has_ended_itself_count_in_no_rate_and_make_no_second_tenant_of_one() {
+        let times = |count: usize, of: u128, failed: Option<FailedCall>| std::iter::repeat_n((1, of, failed), count);
+        let left_and_served = times(30, 1, LEFT).chain(times(20, 2, SERVED));
+        assert_eq!(after(left_and_served.clone().chain(times(1, 2, ERROR))).opens_for(5), None);
+        // The second tenant that leaves makes them count.
+        let of_two = left_and_served.chain(times(1, 3, LEFT)).chain(times(1, 2, ERROR));
+        assert_eq!(after(of_two).opens_for(5), Some(32));
+        // Half of the calls fail, but of one tenant alone.
+        let alternating = (0..12).flat_map(|_| [(1, 3, SERVED), (1, 2, ERROR)]);
+        assert_eq!(after(times(30, 1, LEFT).chain(alternating.clone())).opens_for(5), None);
+        let of_others = alternating.chain([(1, 3, SERVED), (1, 3, ERROR)]);
+        assert_eq!(after(times(30, 1, LEFT).chain(of_others)).opens_for(5), Some(13));
     }
 }

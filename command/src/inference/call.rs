@@ -9,13 +9,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::provider_dialects::{Endpoint, Framing, InProcessBody, Invocation, KeyBlame, Transport};
 use dialects::{REFUSAL_BYTES_MAX, UpstreamFault, UpstreamRefusalKind, read_refusal};
-use events::event::admin::Provider;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
 use provider_client::{RequestBody, ResponseBody, SendError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer_permit::AnswerPermit;
 use super::credentials::{Credentials, CredentialsError};
@@ -23,6 +22,7 @@ use super::failure::{CallFailure, Cause};
 use super::gateway::Gateway;
 use super::headers::REQUEST_ID_HEADER;
 use super::running::Running;
+use super::stream_pace::StreamPace;
 use super::target::PlannedTarget;
 use super::token_exchange::exchanged;
 use super::too_much::ANSWER_BYTES_MAX;
@@ -58,13 +58,16 @@ pub struct UpstreamResponse {
 pub struct UpstreamBody {
     source: AnswerSource,
     idle: Duration,
-    /// Since when a chunk is waited for: a wait that is broken off does not begin anew.
+    /// Since when bytes of the answer are waited for: a wait that is broken off, or hears only comments, does not begin anew.
     waits_since: Option<Instant>,
-    /// When the first chunk is due.
+    /// When the first bytes of the answer are due.
     first_until: Option<Instant>,
     deadline: Instant,
     /// True if the last chunk arrived almost at once: the next one may be there as well.
     arrives_fast: bool,
+    /// Bytes of the answer in the pieces handed out so far.
+    answer_bytes: usize,
+    pace: StreamPace,
     /// The rest of a chunk that is handed out piece by piece.
     rest: Bytes,
     /// The credentials that the upstream was sent, and may repeat in its answer.
@@ -87,7 +90,8 @@ pub async fn call(
     running: &mut Running,
 ) -> Result<UpstreamResponse, CallFailure> {
     let deadline = running.deadline;
-    let first_until = deadline.min(Instant::now() + Duration::from_millis(target.provider.timeout_ms));
+    let now = Instant::now();
+    let first_until = deadline.min(now + Duration::from_millis(target.provider.timeout_ms));
     let (sent, (status, headers, source)) = match &target.upstream().transport {
         Transport::InProcess(respond) => {
             must_be_before(first_until)?;
@@ -100,9 +104,18 @@ pub async fn call(
         Transport::Http(endpoint) => send(gateway, endpoint, target, body, request_id, running, first_until).await?,
     };
     let idle = Duration::from_millis(target.provider.idle_timeout_ms);
-    let (first_until, rest) = (Some(first_until), Bytes::new());
-    let mut body =
-        UpstreamBody { source, idle, waits_since: None, first_until, deadline, arrives_fast: false, rest, sent };
+    let mut body = UpstreamBody {
+        source,
+        idle,
+        waits_since: None,
+        first_until: Some(first_until),
+        deadline,
+        arrives_fast: false,
+        answer_bytes: 0,
+        pace: StreamPace::starting_at(now),
+        rest: Bytes::new(),
+        sent,
+    };
     let is_success = (200..300).contains(&status);
     running.keys.answered(&headers, is_success, &*gateway.clock);
     if let Some(measured_call) = &running.observers.health {
@@ -200,8 +213,7 @@ impl Outgoing<'_> {
         trace: TraceHeaders,
         now: DateTime<Utc>,
     ) -> Result<Request<Bytes>, Cause> {
-        let mut request =
-            self.unauthenticated(&credentials.provider, body, request_id, trace).ok_or(Cause::WrongSettings)?;
+        let mut request = self.unauthenticated(credentials, body, request_id, trace).ok_or(Cause::WrongSettings)?;
         // Last, since it may be a signature over all the rest.
         if let Some(secret) = &credentials.secret {
             (self.endpoint.authenticate)(&mut request, secret, &self.invocation, now).map_err(Cause::WrongKey)?;
@@ -211,11 +223,12 @@ impl Outgoing<'_> {
 
     fn unauthenticated(
         &self,
-        provider: &Provider,
+        credentials: &Credentials,
         body: Bytes,
         request_id: &str,
         trace: TraceHeaders,
     ) -> Option<Request<Bytes>> {
+        let Credentials { provider, secret_headers, .. } = credentials;
         let Self { endpoint, path, framing, forwarded, .. } = self;
         let base_url = provider.base_url.as_deref()?.trim_end_matches('/');
         let mut request = Request::post([base_url, path].concat()).body(body).ok()?;
@@ -225,6 +238,7 @@ impl Outgoing<'_> {
         for (name, value) in &provider.headers {
             headers.insert(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
         }
+        secret_headers.put_into(headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static(framing.accept()));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledgerway/", env!("CARGO_PKG_VERSION"))));
@@ -274,24 +288,56 @@ impl KeepAliveTimer {
 }
 
 impl UpstreamBody {
-    /// The next bytes; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
-        self.next_or_keep_alive(&mut KeepAliveTimer::default()).await.unwrap_or(Err(CallFailure::of(Cause::Timeout)))
+    /// The next bytes of an answer that is read whole; `None` at the end. Blank ones give the upstream no more time.
+    async fn next(&mut self) -> Result<Option<Bytes>, CallFailure> {
+        let next = self.next_or_keep_alive(&mut KeepAliveTimer::default()).await;
+        let chunk = next.unwrap_or(Err(CallFailure::of(Cause::Timeout)))?;
+        if chunk.as_ref().is_some_and(|chunk| !chunk.trim_ascii_start().is_empty()) {
+            self.wait_anew();
+        }
+        Ok(chunk)
     }
 
-    /// The same, `None` when a keep-alive is due, which does not end the wait: it goes on with the next call.
+    /// Takes note of how many bytes of the answer were in the pieces handed out so far. Others, such as comments and empty
+    /// events, give the upstream no more time. Errors: the next bytes of the answer are overdue.
+    pub fn heard(&mut self, answer_bytes: usize) -> Result<(), CallFailure> {
+        if answer_bytes > self.answer_bytes {
+            self.answer_bytes = answer_bytes;
+            self.wait_anew();
+        }
+        match self.waits_since {
+            Some(since) if Instant::now() >= self.due(since) => Err(CallFailure::of(Cause::Timeout)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait_anew(&mut self) {
+        (self.waits_since, self.first_until) = (None, None);
+    }
+
+    /// When the next bytes of the answer are due.
+    fn due(&self, waits_since: Instant) -> Instant {
+        let idle_until = waits_since + self.idle;
+        self.first_until.map_or(idle_until, |first| first.max(idle_until)).min(self.deadline)
+    }
+
+    /// The next bytes; `None` when a keep-alive is due. Neither ends the wait, which goes on with the next call.
     async fn next_or_keep_alive(&mut self, timer: &mut KeepAliveTimer) -> Option<Result<Option<Bytes>, CallFailure>> {
-        let now = Instant::now();
+        let mut now = Instant::now();
+        let pause = self.pace.pause(now);
+        if !pause.is_zero() {
+            sleep_until(self.deadline.min(now + pause)).await;
+            now = Instant::now();
+        }
         // A source that always has something ready would never be seen as late.
         if now >= self.deadline {
             return Some(Err(CallFailure::of(Cause::Timeout)));
         }
-        let idle_until = *self.waits_since.get_or_insert(now) + self.idle;
-        let due = self.first_until.map_or(idle_until, |first| first.max(idle_until)).min(self.deadline);
+        let since = *self.waits_since.get_or_insert(now);
+        let due = self.due(since);
         let until = timer.until(now).map_or(due, |keep_alive| keep_alive.min(due));
         match timeout_at(until, self.source.next()).await {
             Ok(Ok(chunk)) => {
-                (self.waits_since, self.first_until) = (None, None);
                 self.arrives_fast = now.elapsed() < FAST;
                 Some(Ok(chunk))
             }
@@ -302,7 +348,7 @@ impl UpstreamBody {
     }
 
     /// The next bytes of a stream, at most `PIECE_BYTES_MAX`: a chunk may be as long as the connection's buffer, and many
-    /// times longer once it is written for the client.
+    /// times longer once it is written for the client. Tell [`Self::heard`] what was in each of them.
     pub async fn next_piece(&mut self) -> Result<Option<Bytes>, CallFailure> {
         self.next_piece_or_keep_alive(&mut KeepAliveTimer::default())
             .await
@@ -316,24 +362,29 @@ impl UpstreamBody {
     ) -> Option<Result<Option<Bytes>, CallFailure>> {
         if self.rest.is_empty() {
             match self.next_or_keep_alive(timer).await? {
-                Ok(Some(chunk)) => self.rest = chunk,
+                Ok(Some(chunk)) => self.keep_rest(chunk),
                 end => return Some(end),
             }
         }
         Some(Ok(Some(self.piece_of_rest())))
     }
 
+    fn keep_rest(&mut self, chunk: Bytes) {
+        self.pace.count(chunk.len());
+        self.rest = chunk;
+    }
+
     fn piece_of_rest(&mut self) -> Bytes {
         self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
     }
 
-    /// The next bytes if they are ready, without waiting; `None` if they are not. Over HTTP/2, the task that reads the
+    /// The next bytes if they are ready, without waiting; `None` if they are not, or are too early. Over HTTP/2, the task that reads the
     /// connection hands over chunks one by one: while they arrive fast, it is given a turn to bring the next one.
     pub async fn next_if_ready(&mut self) -> Option<Result<Option<Bytes>, CallFailure>> {
         if !self.rest.is_empty() {
             return Some(Ok(Some(self.piece_of_rest())));
         }
-        if !self.arrives_fast {
+        if !self.arrives_fast || !self.pace.pause(Instant::now()).is_zero() {
             return None;
         }
         let next = tokio::select! {
@@ -342,7 +393,7 @@ impl UpstreamBody {
             () = YieldToRuntime::default() => return None,
         };
         Some(next.map(|chunk| {
-            self.rest = chunk?;
+            self.keep_rest(chunk?);
             Some(self.piece_of_rest())
         }))
     }

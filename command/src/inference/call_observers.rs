@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::breakers::{BreakerCall, FailedCall};
+use super::breakers::BreakerCall;
 use super::failure::{Answered, Blame, CallFailure};
 use super::health::{CallError, MeasuredCall};
 use super::observed_targets::ObservedCall;
@@ -37,10 +37,11 @@ impl CallObservers {
     pub fn failed(&mut self, failure: &CallFailure, is_out_of_time: bool, took: Duration) {
         let Self { figures, breaker, health } = std::mem::take(self);
         let is_ended_here = failure.is_timeout() && is_out_of_time;
+        let error = CallError { reason: failure.reason(), status: failure.status };
         if let Some(health) = health.filter(|_| !is_ended_here) {
             match failure.answered() {
                 Answered::Request => health.served(took),
-                Answered::Failed => health.failed(CallError { reason: failure.reason(), status: failure.status }),
+                Answered::Failed => health.failed(error),
                 Answered::Unasked => {}
             }
         }
@@ -49,16 +50,15 @@ impl CallObservers {
             figures.failed();
         }
         if let Some(breaker) = breaker.filter(|_| blame == Blame::Target) {
-            breaker.failed(FailedCall { reason: failure.reason(), status: failure.status });
+            breaker.failed(error);
         }
     }
 
-    /// The client has left, after it had waited long for an answer.
+    /// The caller has ended the call, after it had waited long for an answer.
     pub fn unanswered(&mut self, reason: &'static str) {
-        if let Some(breaker) = self.breaker.take() {
-            breaker.failed(FailedCall { reason, status: None });
-        }
-        if let Some(health) = self.health.take() {
+        let (breaker, health) = (self.breaker.take(), self.health.take());
+        let is_failure = breaker.is_some_and(|breaker| breaker.unanswered(reason));
+        if let Some(health) = health.filter(|_| is_failure) {
             health.failed(CallError { reason, status: None });
         }
     }

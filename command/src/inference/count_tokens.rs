@@ -38,9 +38,11 @@ use super::provider_keys::{KeyAttempts, NextKey};
 use super::routing_headers::RoutingHeaders;
 use super::target::allowed_for_price;
 use super::timeline::Arrival;
+use super::upstream_calls::no_place;
 use crate::body::HeldBody;
-use crate::body::memory::BodyPermit;
+use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::figures::TokenCount;
+use crate::tokens;
 use crate::trace::TraceHeaders;
 
 /// The longest response that is read.
@@ -135,6 +137,7 @@ async fn counted(
     drop(tables);
     match upstream {
         Some((kind, (endpoint, body))) => {
+            let _place = gateway.calls.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
             let counting = Counting { gateway, kind, endpoint, provider, backend, headers, passed };
             let counted = counting.ask(body, id, &caller).await;
             let by = if counted.is_ok() { TokenCount::Provider } else { TokenCount::Failed };
@@ -145,7 +148,7 @@ async fn counted(
             })
         }
         None => {
-            let texts = gateway.tokens.texts(request.body().clone()).await.unwrap_or_default();
+            let texts = tokens::texts(tenant, request.body().clone()).await.unwrap_or_default();
             gateway.figures.tokens_counted(TokenCount::Estimate);
             Ok(request.estimate(texts.bytes, texts.tokens, prefix.as_deref()))
         }
@@ -267,7 +270,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
+    use crate::body::memory::{BodyBounds, BodyMemory};
 
     #[tokio::test(start_paused = true)]
     async fn only_large_bodies_wait_for_their_turn() {

@@ -1,4 +1,4 @@
-//! A provider's address and its key, read together: a call never sends the key of one version to the address of another.
+//! A provider's address and its secrets, read together: a call never sends those of one version to the address of another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use secrets::{Secret, VaultError};
 use super::access_tokens::{AccessTokens, KeyGeneration};
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::provider_keys::{Choice, KeyAttempts, KeyRow, ProviderKeys};
+use crate::secret_headers::SecretHeaders;
 use crate::service_account::ServiceAccount;
 
 /// Why a provider cannot be called.
@@ -29,11 +30,12 @@ pub enum CredentialsError {
     NoKey,
 }
 
-/// A provider's current row, and one of its keys.
+/// A provider's current row, one of its keys, and its secret headers.
 pub struct Credentials {
     pub provider: Arc<Provider>,
     /// `None` if the provider has no key.
     pub secret: Option<Secret>,
+    pub secret_headers: SecretHeaders,
     /// `None` if the provider has one key at most.
     of_several: Option<Box<OneOfSeveral>>,
     /// The provider's key, if `secret` is an access token: the key was exchanged for it.
@@ -46,9 +48,10 @@ pub struct OpenedKey {
     pub credentials: Result<Credentials, CredentialsError>,
 }
 
-impl OpenedKey {
-    const fn is_newer_than_its_row(&self) -> bool {
-        matches!(self.credentials, Err(CredentialsError::Vault(VaultError::OtherGeneration { .. })))
+impl CredentialsError {
+    /// True if what is stored is newer than the provider's row that it was looked up by.
+    const fn is_of_old_row(&self) -> bool {
+        matches!(self, Self::Vault(VaultError::OtherGeneration { .. }))
     }
 }
 
@@ -60,9 +63,10 @@ struct OneOfSeveral {
 }
 
 impl Credentials {
-    /// Those of a provider's own key.
+    /// Those of a provider's own key, without secret headers.
     pub fn own(provider: Arc<Provider>, secret: Option<Secret>) -> Self {
-        Self { provider, secret, of_several: None, exchanged_key: None }
+        let secret_headers = SecretHeaders::default();
+        Self { provider, secret, secret_headers, of_several: None, exchanged_key: None }
     }
 
     /// The key, and the generation of its secret.
@@ -74,8 +78,8 @@ impl Credentials {
         self.of_several.as_ref().map_or_else(own, |of_several| of_several.key)
     }
 
-    /// A redactor of everything here that may be secret: the keys, and the values of most of the provider's own headers. Make
-    /// it only when it is needed: it holds all their parts.
+    /// A redactor of everything here that may be secret: the keys, the secret headers, and the values of most of the provider's own
+    /// headers. Make it only when it is needed: it holds all their parts.
     pub fn redactor(&self) -> Redactor {
         let headers = self.provider.headers.iter().filter(|(name, value)| may_be_secret(name, value));
         // The rest of such a key is no secret: words that any error may have.
@@ -83,7 +87,7 @@ impl Credentials {
         let private_part = account.map(|account| account.private_part());
         let sent_before = self.of_several.iter().flat_map(|of_several| &of_several.sent_before);
         let secrets = self.secret.iter().chain(sent_before).map(Secret::reveal).chain(private_part.as_deref());
-        Redactor::new(headers.map(|(_, value)| value.as_str()).chain(secrets))
+        Redactor::new(headers.map(|(_, value)| value.as_str()).chain(secrets).chain(self.secret_headers.values()))
     }
 
     /// The credentials of a planned provider as they are now; the plan may be old, if other targets were tried first. If the
@@ -98,10 +102,10 @@ impl Credentials {
         tokens: u64,
     ) -> Result<Self, CredentialsError> {
         let opened = Self::open(gateway, planned, attempts, tokens).await;
-        if !matches!(opened, Err(CredentialsError::Vault(VaultError::OtherGeneration { .. }))) {
+        if !opened.as_ref().is_err_and(CredentialsError::is_of_old_row) {
             return opened;
         }
-        // The key is newer than the row: the tables will have its newest version in a moment.
+        // The secret is newer than the row: the tables will have its newest version in a moment.
         gateway.tables.catch_up(TABLES_WAIT_MAX).await;
         Self::open(gateway, planned, attempts, tokens).await
     }
@@ -109,9 +113,15 @@ impl Credentials {
     /// Every key of the provider as it is now, to look at them all. It takes no permit and counts nothing, so whether and when
     /// requests use a key stays as it was. A provider without provider keys has one entry, also if it has no key.
     pub async fn of_every_key(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Vec<OpenedKey>, CredentialsError> {
-        let opened = Self::open_every_key(gateway, planned).await?;
-        if !opened.iter().any(OpenedKey::is_newer_than_its_row) {
-            return Ok(opened);
+        let opened = Self::open_every_key(gateway, planned).await;
+        let is_of_old_row = match &opened {
+            Ok(keys) => {
+                keys.iter().filter_map(|key| key.credentials.as_ref().err()).any(CredentialsError::is_of_old_row)
+            }
+            Err(error) => error.is_of_old_row(),
+        };
+        if !is_of_old_row {
+            return opened;
         }
         gateway.tables.catch_up(TABLES_WAIT_MAX).await;
         Self::open_every_key(gateway, planned).await
@@ -143,12 +153,14 @@ impl Credentials {
         }
         drop(tables);
         let secret = gateway.vault.key_of(&provider).await?;
-        Ok(Self::own(provider, secret))
+        let secret_headers = SecretHeaders::of(&gateway.vault, &provider).await?;
+        Ok(Self { secret_headers, ..Self::own(provider, secret) })
     }
 
     async fn open_every_key(gateway: &Gateway, planned: &Arc<Provider>) -> Result<Vec<OpenedKey>, CredentialsError> {
         let tables = gateway.tables.load();
         let provider = current(&tables, planned).ok_or(CredentialsError::Withdrawn)?;
+        let secret_headers = SecretHeaders::of(&gateway.vault, &provider).await?;
         let own = gateway.vault.key_of(&provider).await;
         let has_several = tables.has_provider_keys(provider.provider_id);
         let rows = ProviderKeys::rows(&tables, &provider, !has_several || !matches!(own, Ok(None)));
@@ -159,7 +171,7 @@ impl Credentials {
             let secret = match row.key {
                 UpstreamKey::Own(_) => own.take().unwrap_or(Ok(None)).map_err(CredentialsError::from),
                 UpstreamKey::Further(_) => {
-                    let secret = gateway.vault.open(row.key, row.generation).await;
+                    let secret = gateway.vault.open(provider.tenant_id, row.key, row.generation).await;
                     secret
                         .map_err(CredentialsError::from)
                         .and_then(|secret| Ok(Some(secret.ok_or(CredentialsError::NoKey)?)))
@@ -172,7 +184,10 @@ impl Credentials {
         let with_others = |(row, secret): (KeyRow, Result<Option<Secret>, CredentialsError>)| {
             let of_several =
                 has_several.then(|| Box::new(OneOfSeveral { key: row.key_generation(), sent_before: all.clone() }));
-            let credentials = secret.map(|secret| Self { of_several, ..Self::own(Arc::clone(&provider), secret) });
+            let credentials = secret.map(|secret| {
+                let secret_headers = secret_headers.clone();
+                Self { of_several, secret_headers, ..Self::own(Arc::clone(&provider), secret) }
+            });
             OpenedKey { row, credentials }
         };
         Ok(opened.into_iter().map(with_others).collect())
@@ -186,6 +201,7 @@ impl Credentials {
         attempts: &mut KeyAttempts,
         tokens: u64,
     ) -> Result<Self, CredentialsError> {
+        let secret_headers = SecretHeaders::of(&gateway.vault, &provider).await?;
         let own = match gateway.vault.key_of(&provider).await {
             Err(error @ VaultError::OtherGeneration { .. }) => return Err(error.into()),
             Err(error) => {
@@ -204,12 +220,14 @@ impl Credentials {
             })?;
             let opened = match key.key {
                 UpstreamKey::Own(_) => Ok(own.clone()),
-                further @ UpstreamKey::Further(_) => gateway.vault.open(further, key.generation).await,
+                further @ UpstreamKey::Further(_) => {
+                    gateway.vault.open(provider.tenant_id, further, key.generation).await
+                }
             };
             match opened {
                 Ok(Some(secret)) => {
                     let of_several = Some(Box::new(OneOfSeveral { key, sent_before: attempts.send(&secret) }));
-                    return Ok(Self { of_several, ..Self::own(provider, Some(secret)) });
+                    return Ok(Self { of_several, secret_headers, ..Self::own(provider, Some(secret)) });
                 }
                 Err(error @ VaultError::OtherGeneration { .. }) => {
                     attempts.give_back();
@@ -243,11 +261,14 @@ fn fits(newest: &Provider, planned: &Provider) -> bool {
         name: newest.name.clone(),
         labels: newest.labels.clone(),
         maintenance: newest.maintenance.clone(),
+        billed_by: newest.billed_by,
         base_url: newest.base_url.clone(),
         allow_private_network: newest.allow_private_network,
         timeout_ms: newest.timeout_ms,
         idle_timeout_ms: newest.idle_timeout_ms,
         headers: newest.headers.clone(),
+        secret_header_names: newest.secret_header_names.clone(),
+        headers_generation: newest.headers_generation,
         api_version: newest.api_version.clone(),
         region: newest.region.clone(),
         secret_generation: newest.secret_generation,
@@ -286,6 +307,7 @@ mod tests {
             (provider("https://proxy.example.com/v1", Some("mistral")), false),
             (Provider { timeout_ms: 1, ..planned.clone() }, true),
             (Provider { labels, ..planned.clone() }, true),
+            (Provider { headers_generation: 1, ..planned.clone() }, true),
             (Provider { maintenance: vec![ever].into(), ..planned.clone() }, true),
             (Provider { allowed_fields: ["n".to_owned()].into(), ..planned.clone() }, false),
         ] {

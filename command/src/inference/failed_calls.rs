@@ -1,32 +1,56 @@
 //! The failed calls of one request, and the usage that their providers reported.
 
-use events::event::inference::{AttemptFailed, ReportedByFailedCall};
+use access_control::limits::TokenAmounts;
+use events::event::inference::{AttemptFailed, Payer, ReportedByFailedCall};
 use events::money::NanoUsd;
 
 /// The failed calls, in the order in which they failed.
 #[derive(Default)]
 pub struct FailedCalls {
-    attempts: Vec<AttemptFailed>,
-    tokens: u64,
+    calls: Vec<FailedAttempt>,
+    tokens: TokenAmounts,
+}
+
+/// A failed call, and whose account at its provider it was billed to.
+struct FailedAttempt {
+    attempt: AttemptFailed,
+    payer: Payer,
 }
 
 impl FailedCalls {
-    pub fn push(&mut self, attempt: AttemptFailed) {
+    pub fn push(&mut self, attempt: AttemptFailed, payer: Payer) {
         let tokens = attempt.reported.usage.as_ref().map(|usage| &usage.tokens);
         let tokens = tokens.map_or(0, |tokens| tokens.input().saturating_add(tokens.output()));
-        self.tokens = self.tokens.saturating_add(tokens);
-        self.attempts.push(attempt);
+        self.tokens.all = self.tokens.all.saturating_add(tokens);
+        if payer == Payer::Brokered {
+            self.tokens.brokered = self.tokens.brokered.saturating_add(tokens);
+        }
+        self.calls.push(FailedAttempt { attempt, payer });
+    }
+
+    /// Takes over those of another call of the request.
+    pub fn append(&mut self, other: &mut Self) {
+        for FailedAttempt { attempt, payer } in std::mem::take(&mut other.calls) {
+            self.push(attempt, payer);
+        }
+    }
+
+    /// The cost of those that were billed to this account.
+    pub fn cost_for(&self, payer: Payer) -> NanoUsd {
+        let of_payer = self.calls.iter().filter(|call| call.payer == payer);
+        let costs = of_payer.filter_map(|call| call.attempt.reported.cost_usd);
+        costs.fold(NanoUsd::ZERO, |sum, cost| sum.checked_add(cost).unwrap_or(NanoUsd::MAX))
     }
 
     /// The tokens reported for all of them together.
-    pub const fn tokens(&self) -> u64 {
+    pub const fn tokens(&self) -> TokenAmounts {
         self.tokens
     }
 
     /// The cost of the request including its failed calls. A report whose cost would overflow the sum is dropped.
     pub fn cost_with(&mut self, own: NanoUsd) -> NanoUsd {
         let mut sum = own;
-        for attempt in &mut self.attempts {
+        for FailedAttempt { attempt, .. } in &mut self.calls {
             let cost = attempt.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
             match sum.checked_add(cost) {
                 Some(with) => sum = with,
@@ -39,7 +63,8 @@ impl FailedCalls {
     /// Calls of which nobody knows what they used cost no more than this together.
     pub fn limit_unknown(&mut self, most: NanoUsd) {
         let mut left = most;
-        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.reported.is_charged_unknown()) {
+        let attempts = self.calls.iter_mut().map(|call| &mut call.attempt);
+        for attempt in attempts.filter(|attempt| attempt.reported.is_charged_unknown()) {
             let cost = attempt.reported.cost_usd.map_or(NanoUsd::ZERO, |cost| cost.min(left));
             attempt.reported.cost_usd = Some(cost);
             left = left.checked_sub(cost).unwrap_or(NanoUsd::ZERO);
@@ -47,14 +72,14 @@ impl FailedCalls {
     }
 
     pub const fn is_empty(&self) -> bool {
-        self.attempts.is_empty()
+        self.calls.is_empty()
     }
 
     /// Takes the failed calls out, for the ledger, in the order in which they were made: of two that were made at the same time, the
     /// second one may have failed first.
     pub fn take(&mut self) -> Vec<AttemptFailed> {
-        self.attempts.sort_by_key(|attempt| attempt.attempt);
-        std::mem::take(&mut self.attempts)
+        self.calls.sort_by_key(|call| call.attempt.attempt);
+        std::mem::take(&mut self.calls).into_iter().map(|call| call.attempt).collect()
     }
 }
 
@@ -87,11 +112,16 @@ mod tests {
     #[test]
     fn reports_of_failed_calls_add_up_as_far_as_money_can_count() {
         let mut calls = FailedCalls::default();
-        [failed(3, 20), failed(u64::MAX, i64::MAX - 10), failed(1, 5)].into_iter().for_each(|call| calls.push(call));
-        assert_eq!(calls.tokens(), u64::MAX);
+        [failed(3, 20), failed(u64::MAX, i64::MAX - 10), failed(1, 5)]
+            .into_iter()
+            .for_each(|call| calls.push(call, Payer::Own));
+        assert_eq!((calls.tokens().all, calls.tokens().brokered), (u64::MAX, 0));
         assert_eq!(calls.cost_with(NanoUsd::new(7)), NanoUsd::new(32));
+        calls.push(failed(1, 3), Payer::Brokered);
+        let by_payer = [Payer::Own, Payer::Brokered].map(|payer| calls.cost_for(payer));
+        assert_eq!(by_payer, [NanoUsd::new(25), NanoUsd::new(3)]);
         let costs: Vec<_> = calls.take().into_iter().map(|attempt| attempt.reported.cost_usd).collect();
-        assert_eq!(costs, [Some(NanoUsd::new(20)), None, Some(NanoUsd::new(5))]);
+        assert_eq!(costs, [Some(NanoUsd::new(20)), None, Some(NanoUsd::new(5)), Some(NanoUsd::new(3))]);
         assert_eq!(calls.cost_with(NanoUsd::new(7)), NanoUsd::new(7));
     }
 }

@@ -8,6 +8,7 @@ use access_control::rollup::AccessRollup;
 use chrono::{DateTime, Utc};
 use events::content::{ContentPolicy, ContentSalts};
 use events::event::{Context, Recorded};
+use events::fraction::Fraction;
 use events::ids::{IdMaker, RequestId};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::Clock;
@@ -15,8 +16,8 @@ use events_log::Log;
 use projections::caller::Caller;
 use projections::tables::TablesHandle;
 use provider_client::{Owner, UpstreamClients};
-use secrets::ServedTenants;
 use secrets::vault::Vault;
+use secrets::{KeyCheck, ServedTenants};
 use tokio_util::task::TaskTracker;
 
 use super::abandoned::AbandonedCalls;
@@ -32,9 +33,9 @@ use super::provider_keys::ProviderKeys;
 use super::retry_budget::{Retry, RetryBudgets};
 use super::target::PlannedTarget;
 use super::target_places::TargetPlaces;
+use super::upstream_calls::UpstreamCalls;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
-use crate::tokens::TokenCounter;
 use crate::trace::Tracer;
 
 /// The longest wait for the tables to catch up with the log.
@@ -56,10 +57,15 @@ pub struct Gateway {
     pub breakers: Arc<Breakers>,
     pub retries: RetryBudgets,
     pub places: TargetPlaces,
+    pub calls: UpstreamCalls,
     pub health: Arc<ProviderHealth>,
     pub limits: Arc<RateLimiter>,
+    /// The most that one key, or one tenant, may hold of a budget that it shares with others.
+    pub hold_share: Fraction,
     pub figures: Arc<RequestFigures>,
     pub content_salts: ContentSalts,
+    /// Makes the keys of the fingerprints of requests.
+    pub key_check: KeyCheck,
     /// `None` if this node keeps no content.
     pub content_keeper: Option<Arc<ContentKeeper>>,
     /// `None` if the log is not published.
@@ -75,7 +81,6 @@ pub struct Gateway {
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,
     pub copies: Copies,
-    pub tokens: TokenCounter,
     pub large_bodies: LargeBodies,
     /// Memory for the bodies of requests.
     pub bodies: Arc<BodyMemory>,

@@ -15,11 +15,13 @@ mod window;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use events::ids::{IdMap, ProviderId, TenantId};
 use events::time::{Clock, rfc3339};
 use http::HeaderMap;
 
 use super::target::PlannedTarget;
+use crate::provider_clock::{SKEW_MAX_S, seconds_ahead};
 use outage::Outage;
 use target_record::TargetRecord;
 
@@ -196,9 +198,13 @@ pub struct MeasuredCall {
 impl MeasuredCall {
     /// The head of the response has come. Failures are rare, and say more of limits.
     pub fn learn(&self, headers: &HeaderMap, is_success: bool) {
-        match is_success {
-            true => self.record.learn(headers, self.second),
-            false => self.record.learn_now(headers),
+        if !is_success {
+            return self.record.learn_now(headers);
+        }
+        let is_first = self.record.learn(headers, self.second);
+        // A tenant's own provider may say any time.
+        if is_first && self.target.provider.tenant_id.is_none() {
+            compare_clocks(&self.target, headers, self.record.now());
         }
     }
 
@@ -244,6 +250,19 @@ fn announce(target: &PlannedTarget, change: OutageChange, error: Option<CallErro
             let since = rfc3339(since);
             tracing::info!(provider, %provider_id, calls, %since, "a provider answers again");
         }
+    }
+}
+
+/// Logs that the clock of this machine is not the provider's: the log is written by it.
+#[cold]
+fn compare_clocks(target: &PlannedTarget, headers: &HeaderMap, now: DateTime<Utc>) {
+    if let Some(seconds_ahead) = seconds_ahead(headers, now).filter(|ahead| ahead.abs() > SKEW_MAX_S) {
+        let provider = &*target.backend.provider;
+        tracing::warn!(
+            provider,
+            seconds_ahead,
+            "the clock of this machine differs from a provider's: events are recorded with its time, so set it now"
+        );
     }
 }
 

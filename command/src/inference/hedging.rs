@@ -218,6 +218,7 @@ impl Race {
             EndedFirst::Second(Err(failure)) => {
                 drop(second_call);
                 recorder.second_failed(&failure, &second_target, two);
+                two.give_call_place_back();
                 *hedge = Some((Hedge::Failed, failure.reason()));
                 let answer = (&mut first_call).await;
                 drop(first_call);
@@ -249,7 +250,10 @@ async fn begin_second(
         let why = match look.before_call(gateway, &source.request, &source.plan, target, false).await {
             Ok(()) => match begin_second_at(gateway, source, target, request_id, second) {
                 Ok(call) => return Some((at, call)),
-                Err(why) => why,
+                Err(why) => {
+                    second.give_call_place_back();
+                    why
+                }
             },
             Err(NotToBeCalled::PassedOver(why, _)) => Some(why),
             // The call that is under way goes on.
@@ -272,6 +276,9 @@ fn begin_second_at(
     request_id: &str,
     second: &mut Running,
 ) -> Result<TargetCall, Option<PassedOverFor>> {
+    if !second.takes_call_place(&gateway.calls) {
+        return Err(Some(PassedOverFor::NoRoom));
+    }
     let owner = second.owner();
     let breaker = gateway.breakers.begin(target, owner, IfOpen::Skip).ok_or(PassedOverFor::BreakerOpen)?;
     let limit = target.limit_in_force(&gateway.tables.load(), owner, source.plan.model_id(), gateway.now());

@@ -1,18 +1,14 @@
 //! Work on large bodies of requests and answers, on threads of their own, because the other requests of the connection
-//! thread would wait. One body for each core at a time, and of one tenant at most half of them, rounded up: however much
-//! one tenant sends, another waits behind at most that many of its bodies, not behind all.
+//! thread would wait. One body for each core at a time, and of one tenant at most half of them, rounded up ([`BODIES`]).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::available_parallelism;
+use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::{BODIES, NotDone, Pool};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::body::memory::{BodyPermit, BoundOf};
 
@@ -50,25 +46,21 @@ impl LargeBodyError {
 
 /// Works on large bodies, a bounded number at a time.
 pub struct LargeBodies {
-    turns: Arc<Semaphore>,
-    turns_of_a_tenant: usize,
-    /// The turns of tenants that have or await one; `None` are the operator and all keys that belong to no tenant.
-    tenants: Mutex<HashMap<Option<TenantId>, Weak<Semaphore>>>,
+    pool: &'static Pool,
 }
 
 impl Default for LargeBodies {
     fn default() -> Self {
-        Self::new(available_parallelism().map_or(1, usize::from))
+        Self { pool: &BODIES }
     }
 }
 
 impl LargeBodies {
+    /// Works on so many at a time, and on half as many of one tenant, in a pool that is never dropped.
+    #[cfg(test)]
     pub(super) fn new(bodies_max: usize) -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(bodies_max)),
-            turns_of_a_tenant: bodies_max.div_ceil(2),
-            tenants: Mutex::default(),
-        }
+        let pool = Pool::new("bodies", bodies_max).with_owners(bodies_max.div_ceil(2));
+        Self { pool: Box::leak(Box::new(pool)) }
     }
 
     /// True if a connection thread should not work on a body of this size.
@@ -98,35 +90,17 @@ impl LargeBodies {
         tenant: Option<TenantId>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> BoxFuture<'static, Result<T, LargeBodyError>> {
-        let (turns_of_tenant, turns) = (self.turns_of(tenant), Arc::clone(&self.turns));
+        let pool = self.pool;
         Box::pin(async move {
-            // In this order, so that a tenant waits for the shared turns with no more bodies than it may have there.
-            let bound = tenant.map_or(BoundOf::Process, |_| BoundOf::Tenant);
-            let own = acquire(turns_of_tenant, until).await.ok_or(LargeBodyError::Busy(bound))?;
-            let shared = acquire(turns, until).await.ok_or(LargeBodyError::Busy(BoundOf::Process))?;
-            let working = spawn_blocking(move || {
-                let _held = (own, shared);
-                work()
-            });
-            working.await.map_err(|_| LargeBodyError::Lost)
+            pool.run_until(tenant, until, work).await.map_err(|not_done| match not_done {
+                NotDone::Busy(blocking_work::BoundOf::Owner) if tenant.is_some() => {
+                    LargeBodyError::Busy(BoundOf::Tenant)
+                }
+                NotDone::Busy(_) => LargeBodyError::Busy(BoundOf::Process),
+                NotDone::Lost(_) => LargeBodyError::Lost,
+            })
         })
     }
-
-    fn turns_of(&self, tenant: Option<TenantId>) -> Arc<Semaphore> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = tenants.get(&tenant).and_then(Weak::upgrade) {
-            return turns;
-        }
-        // Those that nobody has or awaits any more.
-        tenants.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(self.turns_of_a_tenant));
-        tenants.insert(tenant, Arc::downgrade(&turns));
-        turns
-    }
-}
-
-async fn acquire(turns: Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
-    timeout_at(until, turns.acquire_owned()).await.ok()?.ok()
 }
 
 #[cfg(test)]
@@ -168,14 +142,14 @@ mod tests {
         let ((end, ends), (done, is_done)) = (mpsc::channel::<()>(), mpsc::channel());
         let weak = Arc::downgrade(&permit);
         let bodies = LargeBodies::new(1);
-        let turns = Arc::clone(&bodies.turns);
+        let pool = bodies.pool;
         let work = bodies.run(&permit, move || {
             let _ = ends.recv_timeout(Duration::from_secs(10));
-            done.send((weak.strong_count(), turns.available_permits()))
+            done.send((weak.strong_count(), pool.running()))
         });
         assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err());
         drop((permit, end));
-        assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok((1, 0)));
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok((1, 1)));
     }
 
     #[tokio::test]
@@ -188,13 +162,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_waits_too_long_for_its_turn_is_refused() {
         let (bodies, memory) = (LargeBodies::new(1), permit());
-        let held = Arc::clone(&bodies.turns).try_acquire_owned();
+        let held = bodies.pool.turn(Some(TenantId::from(Uuid::from_u128(2)))).await;
         let refused = bodies.run(&memory, || ()).await;
         assert_eq!(refused, Err(LargeBodyError::Busy(BoundOf::Process)));
         drop(held);
         assert!(bodies.run(&memory, || ()).await.is_ok());
         let tenant = Some(TenantId::from(Uuid::from_u128(1)));
-        let held = bodies.turns_of(tenant).try_acquire_owned();
+        let held = bodies.pool.turn(tenant).await;
         let refused = bodies.run(&permit_of(tenant), || ()).await;
         assert_eq!(refused, Err(LargeBodyError::Busy(BoundOf::Tenant)));
         drop(held);
@@ -213,15 +187,9 @@ mod tests {
             ends.push(end);
         }
         tokio::task::yield_now().await;
-        assert_eq!(bodies.turns.available_permits(), 1, "half of the turns");
+        assert_eq!(bodies.pool.running(), 1, "half of the turns");
         assert_eq!(bodies.run(&two, || ()).await, Ok(()));
         drop(ends);
         assert_eq!(running.join_all().await, [Ok(false); 4]);
-        drop(bodies.turns_of(None));
-        assert_eq!(
-            bodies.tenants.lock().map(|tenants| tenants.len()).ok(),
-            Some(1),
-            "tenants without work are forgotten"
-        );
     }
 }

@@ -14,6 +14,12 @@ pub fn not_admitted(request_id: &str, error: &LogError) -> Refusal {
     ledger_unavailable(recorded, message)
 }
 
+/// The refusal of a request for which the ledger could not be read, before anything was recorded.
+pub fn not_read(request_id: &str, error: &LogError) -> Refusal {
+    tracing::error!(request_id, %error, "cannot read what a request needs");
+    ledger_unavailable("no", "the ledger cannot be read now, and nothing was sent to a provider: try again")
+}
+
 /// The refusal of a request whose end is not durable yet, although a provider may have worked for it. The end is kept, and
 /// recorded as soon as possible.
 pub fn not_ended(request_id: &str, error: &LogError) -> Refusal {

@@ -1,6 +1,7 @@
 //! The usage and cost of a request: the provider's figures if it gave plausible ones, otherwise what went through, otherwise
 //! unknown.
 
+use dialects::facts::AllowedThoughts;
 use dialects::{Facts, Metered};
 use events::ledger::UnknownUsage;
 use events::money::{NanoUsd, Tariff};
@@ -43,6 +44,8 @@ pub struct Meter {
     input_tokens_counted: u64,
     input_tokens_bound: u64,
     output_tokens_bound: u64,
+    /// The thoughts that an answer may have had, although nobody has seen or reported them.
+    thoughts_allowed: u64,
     /// The images in the request.
     images: u64,
     unknown_usage: UnknownUsage,
@@ -58,7 +61,12 @@ impl Meter {
         Self {
             input_tokens_counted: plan.prompt_tokens_estimate.min(plan.bound.input_tokens),
             input_tokens_bound: plan.bound.input_tokens,
-            output_tokens_bound: plan.output_tokens_max().saturating_mul(request.choices),
+            output_tokens_bound: plan.output_tokens_bound(request.choices),
+            thoughts_allowed: match request.thoughts {
+                AllowedThoughts::None => 0,
+                AllowedThoughts::UpTo(tokens) => tokens.saturating_mul(request.choices),
+                AllowedThoughts::Open => u64::MAX,
+            },
             images: request.images.count,
             unknown_usage,
         }
@@ -67,9 +75,24 @@ impl Meter {
     /// Measures by the provider's figures if there are any, otherwise by what went through. For implausible figures, and for
     /// a cost that money cannot count, the hold is charged, whatever the policy: an upstream did work.
     pub fn measure(&self, terms: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
+        self.measure_with(terms, metered, held, 0)
+    }
+
+    /// The same for a stream that broke off. If it was not reported, its provider may have generated all thoughts that the request
+    /// allows: of those, a client sees a part or nothing.
+    pub fn measure_broken_off(&self, terms: UsageTerms<'_>, metered: &Metered, held: NanoUsd) -> Measured {
+        self.measure_with(terms, metered, held, self.thoughts_allowed)
+    }
+
+    /// All thoughts of the answer went through, or were reported.
+    pub const fn answer_is_complete(&mut self) {
+        self.thoughts_allowed = 0;
+    }
+
+    fn measure_with(&self, terms: UsageTerms<'_>, metered: &Metered, held: NanoUsd, thoughts: u64) -> Measured {
         let (tokens, source) = match metered.reported_with_output() {
             Some(tokens) => (tokens.clone(), UsageSource::Provider),
-            None => (self.counted(metered, terms.context_window), UsageSource::Counted),
+            None => (self.counted(metered, terms.context_window, thoughts), UsageSource::Counted),
         };
         let usage = self.billed(terms.tariff, metered, tokens, source);
         match self.cost(terms, &usage) {
@@ -122,11 +145,11 @@ impl Meter {
         }
     }
 
-    /// Estimates ⌈bytes / 4⌉ tokens per class of the output, never above the bounds of the hold, and an input that fits
-    /// into the window.
-    fn counted(&self, metered: &Metered, context_window: Option<u64>) -> TokenClasses {
+    /// Estimates ⌈bytes / 4⌉ tokens per class of the output, and so many `thoughts` at least, never above the bounds of the hold, and
+    /// an input that fits into the window.
+    fn counted(&self, metered: &Metered, context_window: Option<u64>, thoughts: u64) -> TokenClasses {
         let text = metered.text_bytes.div_ceil(4).min(self.output_tokens_bound);
-        let reasoning = metered.reasoning_bytes.div_ceil(4).min(self.output_tokens_bound - text);
+        let reasoning = metered.reasoning_bytes.div_ceil(4).max(thoughts).min(self.output_tokens_bound - text);
         let input = metered.reported_input().unwrap_or_else(|| TokenClasses {
             input_uncached_tokens: self.input_tokens_counted.min(context_window.unwrap_or(u64::MAX)),
             ..TokenClasses::default()
@@ -152,7 +175,15 @@ mod tests {
 
     fn meter(input_tokens_bound: u64, output_tokens_bound: u64) -> Meter {
         let unknown_usage = UnknownUsage::Release;
-        Meter { input_tokens_counted: 25, input_tokens_bound, output_tokens_bound, images: 3, unknown_usage }
+        let thoughts_allowed = 0;
+        Meter {
+            input_tokens_counted: 25,
+            input_tokens_bound,
+            output_tokens_bound,
+            thoughts_allowed,
+            images: 3,
+            unknown_usage,
+        }
     }
 
     fn tariff() -> Tariff {
@@ -247,6 +278,31 @@ mod tests {
                 (measured.usage.source, measured.implausible.is_some()),
                 (wanted, wanted == UsageSource::Unknown)
             );
+        }
+    }
+
+    #[test]
+    fn a_stream_that_broke_off_has_the_thoughts_that_were_allowed_unless_it_was_complete_or_reported() {
+        for (thoughts_allowed, reasoning_bytes, reasoning) in
+            [(0, 8, 2), (5, 0, 5), (5, 40, 10), (u64::MAX, 0, 90), (u64::MAX, 4_000, 90)]
+        {
+            let mut meter = Meter { thoughts_allowed, ..meter(100, 100) };
+            let mut metered = Metered::default();
+            (metered.text_bytes, metered.reasoning_bytes) = (40, reasoning_bytes);
+            let output = |measured: Measured| {
+                let tokens = measured.usage.tokens;
+                [tokens.output_text_tokens, tokens.output_reasoning_tokens]
+            };
+            let broken_off = meter.measure_broken_off(terms(&tariff()), &metered, NanoUsd::new(77));
+            assert_eq!(output(broken_off), [10, reasoning], "{thoughts_allowed}");
+            let whole = output(meter.measure(terms(&tariff()), &metered, NanoUsd::new(77)));
+            meter.answer_is_complete();
+            let complete = meter.measure_broken_off(terms(&tariff()), &metered, NanoUsd::new(77));
+            assert_eq!(output(complete), whole, "{thoughts_allowed}");
+            metered.usage = ReportedUsage::whole(reported([5, 0, 0], [10, 3])).map(Box::new);
+            let meter = Meter { thoughts_allowed, ..meter };
+            let said = meter.measure_broken_off(terms(&tariff()), &metered, NanoUsd::new(77));
+            assert_eq!(output(said), [10, 3], "{thoughts_allowed}");
         }
     }
 

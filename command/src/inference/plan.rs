@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access_control::limits::TokenAmounts;
 use chrono::{DateTime, Utc};
 use dialects::{
     ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, provider_dialects,
@@ -27,11 +28,12 @@ use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
 use projections::tables::{EvaluatedTarget, Offer, Tables};
 
-use super::bound::Bound;
+use super::bound::{Bound, BrokeredTargets, OutputBound};
 use super::large_bodies::LargeBodies;
 use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
+use crate::body::buffer::in_own_pages;
 use crate::tokens::TokenSavings;
 pub use maintenance::refusal_until as under_maintenance;
 use order_source::OrderSource;
@@ -52,6 +54,9 @@ pub struct Plan {
     provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
     pub output_cap: Option<OutputCap>,
+    /// The tokens that each choice can have beyond the cap. They stay the same if the cap is lowered: a lower one is above what
+    /// the request's fields ask for.
+    pub output_tokens_beyond_cap: u64,
     /// The prompt's bytes, which bound its tokens unless it has documents.
     pub prompt_bytes: u64,
     /// The estimate of the prompt's tokens, used if none are reported.
@@ -138,12 +143,14 @@ pub fn plan(
     let hedges_end = targets.iter().position(is_spare).unwrap_or(targets.len());
     let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, hedges_end, output_cap));
     let calls = CallsAtOnce::of(hedge_after_ms);
-    let bound = Bound::over(&targets, |target| prompt(target.context_window), output_cap, choices, calls);
+    let output_tokens_beyond_cap = output_tokens_beyond_cap(request, output_cap, &targets);
+    let output = OutputBound { cap: output_cap, beyond_cap: output_tokens_beyond_cap, choices };
+    let bound = Bound::over(&targets, |target| prompt(target.context_window), output, calls);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
     let excluded = above_the_cap
         .filter_map(|(at, _)| offered(at))
-        .map(|(_, _, offer)| CostLine::of(&offer.price.value.tariff, prompt(offer.limits.context_window), choices));
+        .map(|(_, _, offer)| output.line(&offer.price.value.tariff, prompt(offer.limits.context_window)));
     let excluded = excluded.collect();
     let is_switched = alias.is_some_and(|alias| alias.value.alias.is_switched_near(now));
     let retires = named.retirements().filter_map(|of| of.retires_at).any(|date| is_near(date, now));
@@ -162,6 +169,7 @@ pub fn plan(
         alias_version: alias.map(|alias| alias.version),
         retirement: named.retirement().clone(),
         output_cap,
+        output_tokens_beyond_cap,
         prompt_bytes,
         prompt_tokens_estimate,
         bound,
@@ -260,12 +268,24 @@ impl Plan {
         tenant.clone().and(request.clone())
     }
 
-    /// The most tokens that the request can consume at any of its targets.
-    pub const fn tokens_bound(&self, choices: u64) -> u64 {
-        self.bound.input_tokens.saturating_add(self.output_tokens_max().saturating_mul(choices))
+    /// The most tokens that the request can consume at any of its targets, and at those that are not its tenant's own.
+    pub fn tokens_bound(&self, choices: u64, is_guest: bool) -> TokenAmounts {
+        let with_output = |input: u64| input.saturating_add(self.output_tokens_bound(choices));
+        let all = with_output(self.bound.input_tokens);
+        let brokered = match self.bound.brokered {
+            None => all,
+            Some(_) if self.targets.iter().all(PlannedTarget::is_own) => 0,
+            Some(brokered) => with_output(brokered.input_tokens),
+        };
+        TokenAmounts { all, brokered, is_guest }
     }
 
-    /// The most tokens that each choice can have.
+    /// The most tokens of output that the request can consume, beyond the cap included.
+    pub const fn output_tokens_bound(&self, choices: u64) -> u64 {
+        self.output_tokens_max().saturating_add(self.output_tokens_beyond_cap).saturating_mul(choices)
+    }
+
+    /// The most tokens that each choice can have under the cap.
     pub const fn output_tokens_max(&self) -> u64 {
         match self.output_cap {
             Some(cap) => cap.tokens(),
@@ -290,7 +310,7 @@ impl Plan {
     /// The bounds within which the ledger may lower the output cap; `None` if there is none.
     pub fn shrinking(&self, request: &ClientRequest) -> Option<Shrinking> {
         let requested = request.facts.output_cap?;
-        let tokens_min = request.facts.output_tokens_needed.saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
+        let tokens_min = request.facts.reserved_output.needed().saturating_add(SHRUNK_OUTPUT_TOKENS_MIN);
         Some(Shrinking { line: self.bound.line, resent: self.resent(request, requested), tokens_min })
     }
 
@@ -322,14 +342,22 @@ impl Plan {
 
     /// Lowers the bound by `savings`: the excess of the prompt's bytes over its tokens, by tokenizer.
     pub fn tighten(&mut self, request: &ClientRequest, savings: &[TokenSavings]) {
+        self.bound = self.bound_with(request, savings);
+    }
+
+    fn bound_with(&self, request: &ClientRequest, savings: &[TokenSavings]) -> Bound {
         let of = |target: &PlannedTarget| {
             let saved = savings.iter().find(|savings| target.tokenizer == Some(savings.tokenizer));
             let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |savings| savings.tokens));
             prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
-        let (choices, calls) = (request.facts.choices, self.calls_at_once());
-        self.bound = Bound::over(&self.targets, of, self.output_cap, choices, calls).unwrap_or(self.bound);
+        let (output, calls) = (self.output_bound(request), self.calls_at_once());
+        Bound::over(&self.targets, of, output, calls).unwrap_or(self.bound)
+    }
+
+    fn output_bound(&self, request: &ClientRequest) -> OutputBound {
+        OutputBound { cap: self.output_cap, beyond_cap: self.output_tokens_beyond_cap, choices: request.facts.choices }
     }
 
     /// In milliseconds, as it is recorded.
@@ -346,12 +374,15 @@ impl Plan {
         self.hedge_after.map(|_| self.cost_bound(request, target))
     }
 
-    /// Uses the bound of the prompt for the target that counts most.
+    /// Uses the bound of the prompt for the target that counts most; for one that is not the tenant's own, of those that are not.
     fn cost_bound(&self, request: &ClientRequest, target: &PlannedTarget) -> NanoUsd {
-        let prompt = PromptBound { tokens: self.bound.input_tokens, ..prompt_bound(request, 0, target.context_window) };
-        let line = CostLine::of(target.tariff(), prompt, request.facts.choices);
-        line.and_then(|line| line.at(self.output_tokens_max()))
-            .map_or(self.bound.held, |cost| cost.min(self.bound.held))
+        let (tokens, held) = match self.bound.brokered.filter(|_| !target.is_own()) {
+            Some(BrokeredTargets { input_tokens, held, .. }) => (input_tokens, held),
+            None => (self.bound.input_tokens, self.bound.held),
+        };
+        let prompt = PromptBound { tokens, ..prompt_bound(request, 0, target.context_window) };
+        let line = self.output_bound(request).line(target.tariff(), prompt);
+        line.and_then(|line| line.at(self.output_tokens_max())).map_or(held, |cost| cost.min(held))
     }
 
     /// Lowers the output cap to the one that the ledger admitted.
@@ -383,15 +414,16 @@ impl Plan {
         Err(refused.unwrap_or_else(|| Refusal::new(ErrorCode::Internal, "a plan without targets")))
     }
 
-    /// Holds for two calls only if there are two targets left that may be called at the same time.
+    /// Holds for two calls only if there are two targets left that may be called at the same time; and if some of the targets were the
+    /// tenant's own, in all and above the tenant only for those that are left: without its own ones, all counts above it.
     fn hold_for_fewer(&mut self, request: &ClientRequest) {
-        if self.hedge_after.is_none() {
-            return;
-        }
+        let was_hedged = self.hedge_after.is_some();
         if self.hedges_end < 2 {
             self.hedge_after = None;
         }
-        self.tighten(request, &[]);
+        if was_hedged || self.bound.brokered.is_some() {
+            self.tighten(request, &[]);
+        }
     }
 
     /// Whether the body for the first target is the one for another plan's, if both are of one request.
@@ -414,10 +446,13 @@ impl Plan {
     }
 
     fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
-        match self.output_cap {
+        let written = match self.output_cap {
             Some(cap) => bodies.body(target.kind, &target.outbound(cap, self.model.system_prefix.as_deref())),
             None => bodies.embeddings_body(target.kind, &target.of_embeddings()),
-        }
+        }?;
+        // Large ones are written on another thread than the one that sends them, and then frees them.
+        let is_large = LargeBodies::is_large(written.bytes.len());
+        Ok(if is_large { WrittenBody { bytes: in_own_pages(written.bytes), ..written } } else { written })
     }
 }
 
@@ -485,6 +520,13 @@ fn no_target(
         Some((Some(rule), _)) => rule_without_target(&request.facts.model, rule),
         Some((None, _)) | None => unpriced(&request.facts.model),
     }
+}
+
+/// The tokens that each choice can have beyond the cap, at the target that is sent the lowest one.
+fn output_tokens_beyond_cap(request: &ClientRequest, cap: Option<OutputCap>, targets: &[PlannedTarget]) -> u64 {
+    let Some(cap) = cap else { return 0 };
+    let sent = targets.iter().map(|target| target.cap_sent(cap)).min();
+    request.facts.reserved_output.beyond(sent.unwrap_or(cap.tokens()))
 }
 
 /// The client's own cap; `None` if it gave none.

@@ -1,12 +1,13 @@
 //! From the head of a request to its hold: read, plan, ask the ledger. Nothing is sent to a provider before that.
 //!
 //! An admission that was planned before a change of a right, team, price or route that may concern it is planned again, twice at
-//! most; the third plan is decided in any case. Whatever the plan, budgets are decided as of the end of the log, and rights are
-//! looked up again before anything is sent.
+//! most; the third plan is decided in any case if it is not old. Whatever the plan, budgets are decided as of the end of the log, and
+//! rights are looked up again before anything is sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use access_control::limits::BindingLimits;
+use access_control::limits::{BindingLimits, TokenAmounts};
 use axum::extract::Request;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -22,6 +23,7 @@ use events_log::OpenHold;
 use projections::caller::Caller;
 use projections::tables::{CatchUp, Tables};
 use ring::digest::{Digest, SHA256, digest};
+use tokio::time::Instant;
 
 use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::answer_permit;
@@ -35,15 +37,21 @@ use super::plan::{self, Plan};
 use super::routing_headers::{RoutingHeaders, terms_of_both};
 use super::running::UnheldRequest;
 use super::target_places::Priority;
+use super::upstream_calls::no_place;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::body::{self, BodyError, HeldBody};
 use crate::figures::{CopyOutcome, Stage};
 use crate::idempotency;
 use crate::ledger_unavailable::ledger_unavailable;
 
-/// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided in any case, so that
+/// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided although they have, so that
 /// somebody who changes prices all the time stops nobody; rights are checked again before each call.
 const PLANS_MAX: u32 = 3;
+
+/// How long the last plan counts without a check. The ledger records an admission at most eleven seconds after it was asked for it, the
+/// clocks of two nodes may differ by five seconds each, and re-valuing waits thirty seconds for requests that were planned by the price
+/// before (`revaluation/admissions.rs`): one that came later would keep that price.
+const LAST_PLAN_STANDS: Duration = Duration::from_secs(5);
 
 /// How often a request asks for its hold. Beyond its plans, it is asked for again only if how rate limits are counted has changed.
 const ATTEMPTS_MAX: u32 = 8;
@@ -95,6 +103,7 @@ pub async fn prepare(
         .answers
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
+    unheld.call_place = Some(gateway.calls.take(BodyOwner::of_inference(caller)).map_err(no_place)?);
     unheld.timeline.end_stage(Stage::Body);
     let body_bytes = bytes.len();
     let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
@@ -262,7 +271,7 @@ async fn plan_and_admit(
     let mut has_caught_up = false;
     loop {
         let context = caller.context().in_request(received.id);
-        let at = tables.position;
+        let (at, planned_from) = (tables.position, Instant::now());
         let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), gateway.known_of_targets());
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
@@ -272,6 +281,9 @@ async fn plan_and_admit(
             Some(_) => ContentPolicy::None,
         };
         let teams = tables.teams_of(&caller.chain).clone();
+        let shared = tables.shared_scopes(&caller.chain, &teams);
+        let has_own = planned.as_ref().is_ok_and(|plan| plan.bound.brokered.is_some());
+        let is_guest = has_own && tables.is_guest(&caller.chain);
         drop(tables);
         let plan = match planned {
             Ok(plan) => Box::new(plan),
@@ -304,7 +316,7 @@ async fn plan_and_admit(
         request = planned_request;
         let content = gateway.content_of(content_policy, &context, received.id, at).await?;
         let prompt_digest = prompt_digest(gateway, received, &request, &content).await?;
-        let tokens_bound = plan.tokens_bound(request.facts.choices);
+        let tokens_bound = plan.tokens_bound(request.facts.choices, is_guest);
         gateway
             .limits
             .reserve_tokens(&mut unheld.permit, tokens_bound)
@@ -324,7 +336,10 @@ async fn plan_and_admit(
             content: &content,
             prompt_digest: prompt_digest.clone(),
             idempotency_key: received.idempotency_key,
-            planned_at: if plans_left == 0 { u64::MAX } else { at },
+            planned_at: at,
+            stands_until: (plans_left == 0).then(|| planned_from + LAST_PLAN_STANDS),
+            shared,
+            is_guest,
             rate_limited_tokens: unheld.permit.shared_tokens(),
             shadow_of: received.copied.map(|copied| copied.request),
         };
@@ -342,7 +357,7 @@ async fn plan_and_admit(
         }
         stale = Some((plan, first_body));
         // The next plan may have another bound.
-        unheld.permit.settle(0);
+        unheld.permit.settle(TokenAmounts::NONE);
         tables = gateway.tables.load();
         caller = authorize_again(gateway, &tables, &caller, received, &request)?;
     }
@@ -476,8 +491,6 @@ async fn record_refusal(gateway: &Gateway, id: RequestId, context: Context, mode
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use events::content::ContentSalts;
     use serde_json::json;
 

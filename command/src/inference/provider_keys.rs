@@ -175,9 +175,9 @@ impl ProviderKeys {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets keys that have ended, whenever administration changes. Runs until the tables end.
+    /// Forgets keys soon after they have ended. Runs until the tables end.
     pub async fn follow(self: Arc<Self>, mut tables: TablesHandle) {
-        while tables.changed().await {
+        while tables.changed_for_a_while().await {
             let tables = tables.load();
             self.uses().retain(|key, key_use| key_use.is_running() || tables.secret_generation(*key).is_some());
         }

@@ -1,8 +1,8 @@
 //! An admitted request, from its hold until its end is in the log.
 //!
-//! It guarantees that every hold ends, and ends once. [`Running::complete`], [`Running::fail`], [`Running::give_up`] and
-//! [`Running::end_abandoned`] each consume the request; `Drop` covers every other way out, such as a client that has gone
-//! or a task that was cancelled. Each takes the hold out of its `Option` first, so that a second end finds none.
+//! It guarantees that every hold ends, and ends once. [`Running::complete`], [`Running::fail`], [`Running::give_up`],
+//! [`Running::end_left`] and [`Running::end_abandoned`] each consume the request; `Drop` covers every other way out, such as a
+//! client that has gone or a task that was cancelled. Each takes the hold out of its `Option` first, so that a second end finds none.
 //!
 //! The first two wait for the ledger, because a client waits for their outcome. The others hand the end to the log's
 //! writer and return: nobody is left to tell, and `Drop` cannot wait.
@@ -13,7 +13,8 @@
 //!
 //! The failed calls of a request are recorded with its end, and cost what their providers had reported (`failed_calls.rs`). If
 //! the client of a non-streaming response disconnects when the upstream may have seen the request, the call continues without
-//! the client, and what the provider reports is settled (`whole.rs`, `abandoned.rs`). A request whose first target is slow may
+//! the client, and what the provider reports is settled (`whole.rs`, `abandoned.rs`). A stream is read on for a short time
+//! (`stream.rs`). A request whose first target is slow may
 //! have two calls at a time (`hedging.rs`). The second one is a [`Running`] without a hold: it ends nothing, and when one of the
 //! two has answered, failed or lost its client, its record goes to the [`Running`] that has the hold.
 //!
@@ -58,6 +59,7 @@ use super::target::PlannedTarget;
 use super::target_places::HeldPlace;
 use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
+use super::upstream_calls::CallPlace;
 use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
 use end::provider_usage;
@@ -106,6 +108,8 @@ impl Settled {
 pub struct UnheldRequest {
     pub permit: RateLimitPermit,
     pub timeline: RequestTimeline,
+    /// `None` until its body has arrived.
+    pub call_place: Option<CallPlace>,
 }
 
 pub struct Running {
@@ -119,6 +123,8 @@ pub struct Running {
     hold: Option<OpenHold>,
     /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
     permit: RateLimitPermit,
+    /// `None` for a second call that has not begun.
+    call_place: Option<CallPlace>,
     started: Instant,
     /// When the request must have ended: before its hold expires.
     pub deadline: tokio::time::Instant,
@@ -195,6 +201,7 @@ impl Running {
             deadline: tokio::time::Instant::now() + gateway.time_left(hold.admitted_at),
             hold: Some(hold),
             permit: unheld.permit,
+            call_place: unheld.call_place,
             started: now,
             meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
             api: request.api(),
@@ -320,7 +327,7 @@ impl Running {
         };
         let backend = self.backend_of(&target);
         self.last_backend = Some(backend.clone());
-        self.failed_calls.push(AttemptFailed {
+        let attempt = AttemptFailed {
             backend,
             attempt: self.call_number,
             reason: failure.reason().to_owned(),
@@ -328,7 +335,8 @@ impl Running {
             upstream_code: failure.upstream_code().map(str::to_owned),
             latency_ms: millis(self.call_began.elapsed()),
             reported,
-        });
+        };
+        self.failed_calls.push(attempt, Payer::of(&target.provider));
     }
 
     /// Keeps of a whole answer that failed after its client had left what is known. Reported usage is, however the call ended, and so is
@@ -384,13 +392,16 @@ impl Running {
 
     /// Settles what the answer cost. The settlement is durable when this returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
-        let (Some(hold), Some(target)) = (self.hold.take(), self.target.take()) else { return Err(LogError::Closed) };
+        let (Some(mut hold), Some(target)) = (self.hold.take(), self.target.take()) else {
+            return Err(LogError::Closed);
+        };
         let took = self.timeline.call_ends(None).unwrap_or_default();
         let mut measured = self.meter.measure(target.usage_terms(), metered, self.bound_of_call(hold.held));
         self.observers.answered(measured.usage.tokens.output(), took);
         self.place.give_back();
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.cost_with_failed_calls(&measured, hold.held);
+        hold.own_charge = self.own_charge(&hold, Some(&measured), measured.cost);
         let finish_reason = metered.finish_reason.unwrap_or(FinishReason::Stop);
         self.keep_answer(&hold, Some(metered));
         let ended = self.ended(&hold, Some(&target), Some(metered), Some(&measured), measured.cost, finish_reason);
@@ -423,11 +434,11 @@ impl Running {
 
     /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
-        let Some(hold) = self.hold.take() else { return Err(LogError::Closed) };
+        let Some(mut hold) = self.hold.take() else { return Err(LogError::Closed) };
         let failed_answer = self.failed_answer.take().map(|metered| *metered);
         let metered = self.metered_so_far().or(failed_answer);
         let code = Some(refusal.code.as_str());
-        let (ended, charge) = self.end_incomplete(&hold, metered.as_ref(), FinishReason::Error, code, reason);
+        let (ended, charge) = self.end_incomplete(&mut hold, metered.as_ref(), FinishReason::Error, code, reason);
         let attempts = self.failed_calls.take();
         let position = hold.end(attempts, Outcome::Failed(ended), charge).await?.position;
         self.timeline.end_stage(Stage::Settle);
@@ -441,17 +452,29 @@ impl Running {
         self.abort(reason, metered.as_ref());
     }
 
+    /// Ends a request whose client left during a stream that was read to its end without it: what the provider reports is charged.
+    pub fn end_left(mut self: Box<Self>) {
+        let relay = self.relay.take();
+        if let Some(relay) = relay {
+            self.end_answered(&relay.metered());
+        }
+    }
+
+    /// Ends a request whose answer is complete, and whose client has left.
+    fn end_answered(&mut self, metered: &Metered) {
+        let tokens = self
+            .target()
+            .map(|target| self.meter.measure(target.usage_terms(), metered, NanoUsd::ZERO).usage.tokens.output());
+        self.observers.answered(tokens.unwrap_or(0), self.call_began.elapsed());
+        self.meter.answer_is_complete();
+        self.abort(CLIENT_CLOSED, Some(metered));
+    }
+
     /// Ends a request whose client left during the call for a whole answer, which ran to its end without it: what the
     /// provider reports is charged.
     pub fn end_abandoned(mut self: Box<Self>, answer: Result<WholeAnswer, CallFailure>) {
         match answer {
-            Ok(answer) => {
-                let tokens = self.target().map(|target| {
-                    self.meter.measure(target.usage_terms(), &answer.metered, NanoUsd::ZERO).usage.tokens.output()
-                });
-                self.observers.answered(tokens.unwrap_or(0), self.call_began.elapsed());
-                self.abort(CLIENT_CLOSED, Some(&answer.metered));
-            }
+            Ok(answer) => self.end_answered(&answer.metered),
             Err(failure) => {
                 let backend = self.target.as_ref().map(|target| &*target.name);
                 let (request_id, trace_id) = (self.request_id, self.timeline.trace_id());

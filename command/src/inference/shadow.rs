@@ -27,6 +27,8 @@ use super::preparation::{self, Copied, Prepared, Received};
 use super::running::UnheldRequest;
 use super::target_places::Priority;
 use super::timeline::{Arrival, RequestTimeline};
+use super::upstream_calls::no_place;
+use crate::body::memory::BodyOwner;
 use crate::figures::{CopyOutcome, Stage};
 
 /// Returns the function that sends the copy of a request once that was served.
@@ -79,7 +81,8 @@ async fn prepare(
     let permit = gateway.limits.acquire(&limits).await;
     let permit = permit.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
     timeline.end_stage(Stage::Limits);
-    let mut unheld = UnheldRequest { permit, timeline };
+    let call_place = gateway.calls.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
+    let mut unheld = UnheldRequest { permit, timeline, call_place: Some(call_place) };
     let body_bytes = copied.body.len();
     let read = preparation::read(&gateway.large_bodies, &copied.memory, copied.surface, copied.body).await;
     let (mut request, body_sha256) = read?;

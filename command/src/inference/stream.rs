@@ -1,7 +1,8 @@
 //! Relaying a stream. Bytes are relayed as they arrive, a slow client slows its own upstream and nothing else, and the
 //! terminal marker leaves only when the settlement is durable. A client that has heard nothing for a while is told that the stream is
-//! alive, in a form that it ignores: it is neither part of the answer nor a sign of life of the upstream. When the client goes, the body is dropped, and the request
-//! with it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
+//! alive, in a form that it ignores: it is neither part of the answer nor a sign of life of the upstream. When the client goes, the
+//! stream is read on for a short time, because its provider says at its end what it bills; then the body is dropped, and the request with
+//! it: see [`Running`]. When the client stays but stops reading, the request still ends at its deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +11,13 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use dialects::{BrokenStream, Relay, Surface, stream_error};
+use events::event::inference::CLIENT_CLOSED;
 use events::refusal::{ErrorCode, Refusal};
 use futures_util::stream::unfold;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use projections::figures::GaugeGuard;
+use tokio::time::timeout;
 
 use super::answer_permit::AnswerPermit;
 use super::call::{KeepAliveTimer, UpstreamBody};
@@ -28,10 +31,12 @@ use super::target::PlannedTarget;
 
 /// The most bytes that are gathered before they go to the client.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
+/// How long a stream is read on without its client.
+const READ_ON_MAX: Duration = Duration::from_secs(2);
 
 /// The response to a stream whose first bytes have arrived.
 pub fn respond(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     running: Box<Running>,
     target: &PlannedTarget,
     surface: Surface,
@@ -41,20 +46,18 @@ pub fn respond(
 ) -> Response {
     let admitted_position = running.admitted_position;
     let (deadline, request_id) = (running.deadline, Arc::clone(&running.request_id_text));
-    let relaying = ExpiringSlot::new(
-        StreamRelay {
-            _open: running.timeline.stream_opens(),
-            running,
-            surface,
-            body,
-            permit,
-            keep_alive: gateway.keep_alive,
-            failure: None,
-        },
-        deadline,
-        &gateway.timers,
-        StreamRelay::give_up,
-    );
+    let relay = StreamRelay {
+        _open: running.timeline.stream_opens(),
+        running,
+        surface,
+        body,
+        permit,
+        waiting: None,
+        keep_alive: gateway.keep_alive,
+        failure: None,
+    };
+    let attended = AttendedStream { relay: Some(relay), gateway: Arc::clone(gateway) };
+    let relaying = ExpiringSlot::new(attended, deadline, &gateway.timers, AttendedStream::give_up);
     let open = OpenStream { relaying, surface, request_id, events: 0 };
     let chunks = unfold(StreamPhase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
@@ -81,15 +84,24 @@ struct StreamRelay {
     body: UpstreamBody,
     /// Memory for the bytes that are buffered until their event is complete.
     permit: AnswerPermit,
+    /// The piece of the upstream that waits for memory. Its client may leave meanwhile, and the stream be read on.
+    waiting: Option<Bytes>,
     /// After how long without a word the client gets one; `None` if it gets none.
     keep_alive: Option<Duration>,
     /// The failure that ends the stream, once everything that arrived before it has been relayed.
     failure: Option<CallFailure>,
 }
 
+/// A stream while its client is there. Dropped, it is read on without the client: see [`StreamRelay::read_on`].
+struct AttendedStream {
+    /// `None` once it ends.
+    relay: Option<StreamRelay>,
+    gateway: Arc<Gateway>,
+}
+
 /// A stream whose client has not seen its end.
 struct OpenStream {
-    relaying: ExpiringSlot<StreamRelay>,
+    relaying: ExpiringSlot<AttendedStream>,
     surface: Surface,
     request_id: Arc<str>,
     /// Events that the client was sent, for dialects that number them.
@@ -116,28 +128,50 @@ impl StreamPhase {
             Self::First(_, open) | Self::Middle(open) => open,
             Self::Over => return None,
         };
-        let Some(mut relaying) = open.relaying.take() else {
+        let Some(mut attended) = open.relaying.take() else {
             let late = Refusal::new(ErrorCode::UpstreamTimeout, "the answer was not read before its deadline");
             let stream = BrokenStream { request_id: &open.request_id, events: open.events };
             return Some((stream_error(open.surface, &late, &stream), Self::Over));
         };
-        match relaying.next().await {
+        let relay = attended.relay.as_mut()?;
+        match relay.next().await {
             Ok(Relayed::Bytes(bytes)) => {
-                open.events = relaying.events();
+                open.events = relay.events();
                 // The deadline may pass at this very moment.
-                let over = if relaying.running.is_out_of_time() {
-                    Some(relaying)
+                let over = if relay.running.is_out_of_time() {
+                    Some(attended)
                 } else {
-                    open.relaying.put_back(relaying).err()
+                    open.relaying.put_back(attended).err()
                 };
-                let Some(relaying) = over else { return Some((bytes, Self::Middle(open))) };
-                let timeout = CallFailure::of(Cause::Timeout);
-                Some((Box::pin(relaying.abort(bytes, &timeout)).await, Self::Over))
+                let Some(attended) = over else { return Some((bytes, Self::Middle(open))) };
+                let late = CallFailure::of(Cause::Timeout);
+                Some((Box::pin(attended.ends()?.abort(bytes, &late)).await, Self::Over))
             }
             // Boxed: the memory that an end takes would otherwise be kept while the stream is open.
-            Ok(Relayed::End(rest)) => Some((Box::pin(relaying.close(rest)).await, Self::Over)),
-            Err(failure) => Some((Box::pin(relaying.abort(Bytes::new(), &failure)).await, Self::Over)),
+            Ok(Relayed::End(rest)) => Some((Box::pin(attended.ends()?.close(rest)).await, Self::Over)),
+            Err(failure) => Some((Box::pin(attended.ends()?.abort(Bytes::new(), &failure)).await, Self::Over)),
         }
+    }
+}
+
+impl AttendedStream {
+    /// The stream, which is not read on from here.
+    fn ends(mut self) -> Option<StreamRelay> {
+        self.relay.take()
+    }
+
+    fn give_up(self) {
+        if let Some(relay) = self.ends() {
+            relay.give_up();
+        }
+    }
+}
+
+impl Drop for AttendedStream {
+    fn drop(&mut self) {
+        let Some(relay) = self.relay.take().filter(StreamRelay::may_be_read_on) else { return };
+        let count = GaugeGuard::of(&self.gateway.figures.abandoned_calls);
+        self.gateway.abandoned.spawn(relay.running.owner(), count, relay.read_on());
     }
 }
 
@@ -200,10 +234,12 @@ impl StreamRelay {
         piece: Result<Option<Bytes>, CallFailure>,
         out_bytes: usize,
     ) -> Result<Option<Bytes>, CallFailure> {
-        let piece = piece?;
+        let Some(piece) = piece? else { return Ok(None) };
         let buffered = self.running.relay.as_ref().map_or(0, Relay::buffered_bytes);
-        self.permit.grow_to(buffered + out_bytes + piece.as_ref().map_or(0, Bytes::len)).await?;
-        Ok(piece)
+        let bytes = buffered + out_bytes + piece.len();
+        self.waiting = Some(piece);
+        self.permit.grow_to(bytes).await?;
+        Ok(self.waiting.take())
     }
 
     /// The bytes for the client, with their own share of the memory from here on.
@@ -218,13 +254,59 @@ impl StreamRelay {
         let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
         let fault = |fault| self.body.fault(fault);
         match piece? {
-            Some(chunk) => relay.feed(&chunk, out).map_err(fault)?,
+            Some(chunk) => {
+                relay.feed(&chunk, out).map_err(fault)?;
+                self.body.heard(relay.answer_bytes())?;
+            }
             None => {
                 relay.finish(out).map_err(fault)?;
                 return Ok(true);
             }
         }
         Ok(relay.ended())
+    }
+
+    /// Whether its end may say what is billed beside what went through. A call that is billed by its time is cancelled instead.
+    fn may_be_read_on(&self) -> bool {
+        let is_by_tokens = self.running.target().is_some_and(|target| !target.provider.bills_by_time());
+        is_by_tokens && !self.running.is_out_of_time()
+    }
+
+    /// Reads what is left of the answer after its client has left, and settles the request by what its provider reports. What takes
+    /// longer than [`READ_ON_MAX`] is cancelled.
+    async fn read_on(mut self) {
+        let rest = timeout(READ_ON_MAX, self.read_rest()).await;
+        let Self { mut running, body, .. } = self;
+        drop(body);
+        match rest {
+            Ok(Ok(())) => running.end_left(),
+            Ok(Err(failure)) => {
+                running.judge(&failure);
+                running.give_up(CLIENT_CLOSED);
+            }
+            Err(_) => running.give_up(CLIENT_CLOSED),
+        }
+    }
+
+    /// Reads the answer to its end, for nobody.
+    async fn read_rest(&mut self) -> Result<(), CallFailure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let mut unread = BytesMut::new();
+        while self.running.relay.as_ref().is_some_and(|relay| !relay.ended()) {
+            let piece = match self.waiting.take() {
+                Some(piece) => Ok(Some(piece)),
+                None => self.body.next_piece().await,
+            };
+            let piece = self.with_room(piece, 0).await;
+            let is_over = self.relay(piece, &mut unread)?;
+            unread.clear();
+            if is_over {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Settles the request, then returns the last bytes of the stream.

@@ -9,7 +9,7 @@ use dialects::provider_dialects::{self, Upstream};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
 use events::event::admin::{Price, Provider, Target, Tokenizer};
-use events::event::inference::Backend;
+use events::event::inference::{Backend, Payer};
 use events::ids::{ModelId, TenantId};
 use events::money::Tariff;
 use events::output_cap::OutputCap;
@@ -90,6 +90,11 @@ impl PlannedTarget {
         Self { had_open_breaker: true, ..self }
     }
 
+    /// Whether its provider is the tenant's own, who says what it costs.
+    pub fn is_own(&self) -> bool {
+        Payer::of(&self.provider) == Payer::Own
+    }
+
     /// The target, if it may have so many calls under way.
     pub fn limited_to(&self, limit: u32) -> LimitedTarget<'_> {
         LimitedTarget { backend: &self.backend, limit, is_shared: self.provider.tenant_id.is_none() }
@@ -148,14 +153,16 @@ impl PlannedTarget {
         EmbeddingsTarget { model: &self.backend.model, allowed_fields: self.allowed_fields() }
     }
 
+    /// The output cap that this target is sent.
+    pub fn cap_sent(&self, cap: OutputCap) -> u64 {
+        cap.sent_to(self.output_tokens_max)
+    }
+
     /// Returns the input with which a dialect writes this target's body.
     pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
-            output_cap: UpstreamCap {
-                tokens: cap.sent_to(self.output_tokens_max),
-                field: self.provider.given_output_cap_field(),
-            },
+            output_cap: UpstreamCap { tokens: self.cap_sent(cap), field: self.provider.given_output_cap_field() },
             context_window: self.context_window,
             system_prefix,
             allowed_fields: self.allowed_fields(),

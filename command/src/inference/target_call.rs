@@ -110,14 +110,14 @@ pub async fn begin_stream(
         match body.next_piece().await? {
             Some(chunk) => {
                 permit.grow_to(relay.buffered_bytes() + first.len() + chunk.len()).await?;
-                relay.feed(&chunk, &mut first)
+                relay.feed(&chunk, &mut first).map_err(|fault| body.fault(fault))?;
+                body.heard(relay.answer_bytes())?;
             }
             None => {
                 relay.finish(&mut first).map_err(|fault| body.fault(fault))?;
                 break;
             }
         }
-        .map_err(|fault| body.fault(fault))?;
     }
     let first = permit.attach_to_piece(first.freeze());
     permit.shrink_to(relay.buffered_bytes());

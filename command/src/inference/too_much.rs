@@ -37,7 +37,7 @@ impl TooMuch {
                 (Self::Vectors, vector.saturating_mul(expected.count as u64))
             }
             (AnswerReader::Chat(..), cap) => {
-                let tokens = plan.output_tokens_max().saturating_mul(request.facts.choices);
+                let tokens = plan.output_tokens_bound(request.facts.choices);
                 let token = if request.facts.has_logprobs { TOKEN_BYTES_MAX_WITH_LOGPROBS } else { TOKEN_BYTES_MAX };
                 (Self::Output { cap_field: cap?.field }, tokens.saturating_mul(token))
             }

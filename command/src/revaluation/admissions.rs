@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::price_history::PastChange;
 
 /// For this long after a change of a price, a request may be admitted by the prices before it: it was planned by them, and then
-/// its tokens were counted and it waited for the ledger.
-pub const OUTDATED_PLANS_MAX: TimeDelta = TimeDelta::seconds(20);
+/// its tokens were counted and it waited for the ledger, whose node may have another clock.
+pub const OUTDATED_PLANS_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// Where and when a request was admitted.
 #[derive(Clone, Copy, Debug)]

@@ -58,6 +58,8 @@ struct BackendPrices {
     events: Vec<PriceEvent>,
     /// How many prices they are of.
     prices: usize,
+    /// Whether its provider is a tenant's own.
+    is_own: bool,
 }
 
 /// The latest state of a price, and its backend, which never changes.
@@ -121,6 +123,11 @@ impl PriceHistory {
         self.backends.get(backend).map_or(&[], |prices| &prices.events)
     }
 
+    /// Whether the backend's provider is a tenant's own, whose prices are never corrected.
+    pub fn is_own(&self, BackendId(backend): BackendId) -> bool {
+        self.backends.get(backend).is_some_and(|prices| prices.is_own)
+    }
+
     /// The tariff that the price event at a position gave.
     pub fn tariff(&self, backend: BackendId, version: u64) -> Option<&Tariff> {
         let events = self.events(backend);
@@ -142,7 +149,9 @@ impl PriceHistory {
             state,
             concerns_since: past_change.as_ref().map(|change| change.from),
         };
-        self.backends[backend.0].events.push(event);
+        let prices = &mut self.backends[backend.0];
+        prices.is_own |= recorded.context.tenant_id.is_some();
+        prices.events.push(event);
         if let Some(change) = past_change {
             self.pending.insert(change.version);
             self.past_changes.insert(change.version, change);

@@ -275,10 +275,13 @@ impl PricedCall<'_> {
         recent.filter(move |change| change.before == Some(self.call.price_version) && change.after == at_admission)
     }
 
+    /// The cost by the prices as of a version. A call of a tenant's own provider keeps the price that it was charged by: the tenant could
+    /// otherwise change what the correction of another price counts above it.
     fn cost(&self, version: u64, history: &PriceHistory) -> Option<NanoUsd> {
-        let ChargedCall { usage, .. } = self.call;
+        let ChargedCall { usage, price_version, .. } = self.call;
         let (backend, prices) = self.prices?;
-        let tariff = history.tariff(backend, prices.prices.as_of(version)?)?;
+        let in_force = if history.is_own(backend) { Some(*price_version) } else { prices.prices.as_of(version) };
+        let tariff = history.tariff(backend, in_force?)?;
         tariff.cost(&usage.tokens, usage.service_tier)
     }
 }

@@ -2,6 +2,7 @@
 
 mod by_definition;
 mod lab;
+mod own_prices;
 mod reference_model;
 mod samples;
 

@@ -1,7 +1,7 @@
 //! Budgets under the rules: recorded changes of budgets go on, and the rules are applied to each.
 
 use chrono::{DateTime, Utc};
-use events::event::admin::Budget;
+use events::event::admin::{Budget, Scope};
 use events::event::hold::BudgetWindow;
 use events::event::{Change, ScopeSubject};
 use events::ids::BudgetId;
@@ -52,16 +52,16 @@ impl BudgetRules {
         rule.map_or_else(|| budget.clone(), |rule| rule.applied_to(&budget))
     }
 
-    /// The windows of added budgets in which a request counts that was admitted then.
+    /// The windows of added budgets in which a request counts that was admitted then, with the budgets' owners.
     pub(crate) fn added_windows(
         &self,
         request: &ScopeSubject<'_>,
         admitted_at: DateTime<Utc>,
-    ) -> impl Iterator<Item = BudgetWindow> {
+    ) -> impl Iterator<Item = (Scope, BudgetWindow)> {
         let binds = move |budget: &&Budget| budget.scope.binds(request);
-        self.add.iter().filter(binds).map(move |budget| BudgetWindow {
-            budget_id: budget.budget_id,
-            window_start: budget.period.window_start(admitted_at),
+        self.add.iter().filter(binds).map(move |budget| {
+            let window_start = budget.period.window_start(admitted_at);
+            (budget.scope.owner, BudgetWindow { budget_id: budget.budget_id, window_start })
         })
     }
 

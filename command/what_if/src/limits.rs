@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use access_control::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, RateLimiter};
+use access_control::limits::{DefaultLimits, LimitHolder, LimitRefusal, RateLimitPermit, RateLimiter, TokenAmounts};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::access::AccessRateLimited;
 use events::event::admin::{NarrowedScope, RateLimit};
@@ -48,7 +48,8 @@ pub(crate) enum Fate {
 impl<'r> Limits<'r> {
     pub(crate) fn new(rules: &'r LimitRules, from: Option<DateTime<Utc>>) -> Self {
         let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
-        let limiter = RateLimiter::new(Arc::clone(&clock) as Arc<dyn Clock>, DefaultLimits::default());
+        let limiter =
+            RateLimiter::new(Arc::clone(&clock) as Arc<dyn Clock>, DefaultLimits::default()).with_any_number();
         let counts_since = from.and_then(|from| from.checked_sub_signed(WARM_UP));
         Self { rules, counts_since, clock, now: None, limiter, recorded: HashMap::new(), has_begun: false }
     }
@@ -114,7 +115,7 @@ impl<'r> Limits<'r> {
         &self,
         request: &ScopeSubject<'_>,
         tables: &Tables,
-        tokens: Option<u64>,
+        tokens: Option<TokenAmounts>,
     ) -> Result<RateLimitPermit, Refuser> {
         let mut binding = self.limiter.binding(tables, &request.chain, request.teams);
         let mut permit = at_once(self.limiter.acquire(&binding)).map_err(|refusal| self.reached(&refusal))?;
@@ -137,7 +138,7 @@ impl<'r> Limits<'r> {
                 };
                 Refuser { rule: self.rule(limited.name, limited.measure), scope }
             }
-            LimitRefusal::Unavailable(_) => unreachable!("{NEVER_WAITS}"),
+            LimitRefusal::Unavailable(_) | LimitRefusal::TooMany => unreachable!("{NEVER_WAITS}"),
         }
     }
 

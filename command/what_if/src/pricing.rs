@@ -1,12 +1,14 @@
 //! The cost of requests under the rules: by the ledger's own tariffs, from the tokens that were recorded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use events::event::hold::BudgetReserved;
 use events::event::inference::{Backend, InferenceAdmitted};
 use events::event::{Event, Recorded, Resource};
 use events::ids::ProviderId;
+use events::ledger::BrokeredBound;
 use events::money::{CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use events::output_cap::{SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::Usage;
@@ -21,6 +23,8 @@ pub(crate) struct Pricing {
     routes: HashMap<String, (ProviderId, String)>,
     /// The recorded prices, by version.
     recorded: HashMap<u64, Arc<Tariff>>,
+    /// Those of them that tenants set for their own providers.
+    own: HashSet<u64>,
 }
 
 /// The hold of a request under the rules.
@@ -46,7 +50,7 @@ impl Pricing {
         }
         let route =
             |rule: &crate::rules::RouteRule| (rule.model.clone(), (rule.provider_id, rule.backend_model.clone()));
-        Self { ruled, routes: rules.routes.iter().map(route).collect(), recorded: HashMap::new() }
+        Self { ruled, routes: rules.routes.iter().map(route).collect(), recorded: HashMap::new(), own: HashSet::new() }
     }
 
     /// Folds a recorded price.
@@ -55,7 +59,49 @@ impl Pricing {
             && let Some(price) = change.state()
         {
             self.recorded.insert(recorded.position, Arc::new(price.tariff.clone()));
+            if recorded.context.tenant_id.is_some() {
+                self.own.insert(recorded.position);
+            }
         }
+    }
+
+    /// The backends of an admission that are on its tenant's own providers, as `provider_id/model`.
+    pub(crate) fn own_backends(&self, admitted: &InferenceAdmitted) -> BTreeSet<String> {
+        let own = admitted.versions.prices.iter().filter(|(_, version)| self.own.contains(version));
+        own.map(|(backend, _)| backend.clone()).collect()
+    }
+
+    /// The part of a request's bound that is held above its tenant: over the targets that are not its own. If none is recorded, because
+    /// no budget above the tenant bound the request, it is computed from the whole hold. `None` if money cannot count it.
+    pub(crate) fn brokered_bound(
+        &self,
+        admitted: &InferenceAdmitted,
+        reserved: &BudgetReserved,
+    ) -> Option<BrokeredBound> {
+        let mut others = admitted.clone();
+        others.versions.prices.retain(|_, version| !self.own.contains(version));
+        let line = match self.dearest(&others, None) {
+            Some([_, ruled]) => ruled.line()?,
+            None => CostLine::ZERO,
+        };
+        let recorded = match &reserved.brokered {
+            Some(part) => part.held_usd,
+            None => self.part_of(&others, admitted, reserved.held_usd)?,
+        };
+        let held = self.bound(&others, recorded, None)?.held;
+        Some(BrokeredBound { held, line, is_guest: false })
+    }
+
+    /// The part of a recorded hold that would be held for these targets of the request alone. `None` if money cannot count it.
+    fn part_of(&self, targets: &InferenceAdmitted, admitted: &InferenceAdmitted, held: NanoUsd) -> Option<NanoUsd> {
+        if targets.versions.prices.is_empty() {
+            return Some(NanoUsd::ZERO);
+        }
+        let bound = |of: &InferenceAdmitted| match self.dearest(of, None) {
+            Some([recorded, _]) => recorded.held(),
+            None => Some(NanoUsd::ZERO),
+        };
+        scaled(held, bound(admitted)?, bound(targets)?).map(|part| part.min(held))
     }
 
     /// The price of everything that a model answers, if the rules route it elsewhere.
@@ -94,6 +140,7 @@ impl Pricing {
     /// the prices of its targets.
     fn dearest(&self, admitted: &InferenceAdmitted, route: Option<&Tariff>) -> Option<[Dearest; 2]> {
         let prompt = PromptBound { tokens: admitted.input_tokens_bound, ..PromptBound::default() };
+        let beyond_cap = admitted.output_tokens_beyond_cap.unwrap_or(0);
         let calls = CallsAtOnce::of(admitted.hedge_after_ms);
         let mut both = [Dearest::new(calls, admitted.max_output_tokens); 2];
         for (backend, version) in &admitted.versions.prices {
@@ -102,7 +149,7 @@ impl Pricing {
             let by_rule = || self.of_backend(provider.parse().ok()?, model).map(|tariff| &**tariff);
             let ruled = route.or_else(by_rule).unwrap_or(recorded);
             for (dearest, tariff) in both.iter_mut().zip([recorded, ruled]) {
-                *dearest = dearest.with(CostLine::of(tariff, prompt, 1)?)?;
+                *dearest = dearest.with(CostLine::of(tariff, prompt, 1)?.with_more_output(beyond_cap)?)?;
             }
         }
         (!admitted.versions.prices.is_empty()).then_some(both)

@@ -17,6 +17,7 @@ BATCH, SECONDS = 200, 2
 # The durable consumer, in which NATS keeps what is acknowledged. Each database needs one of its own.
 CONSUMER = "billing-python"
 OTHER_LOG = "message {} is not the one that was counted: the log was restored, so count again (see docs/billing.md)"
+NO_AMOUNT = "message {} has no amount: NATS did not take all of its event (see docs/billing.md)"
 TABLES = """
     CREATE TABLE IF NOT EXISTS charged (tenant_id TEXT PRIMARY KEY, nano_usd INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS progress (position INTEGER NOT NULL, recorded_at TEXT NOT NULL);
@@ -50,6 +51,8 @@ def count(database, messages):
                 continue  # it came before, or comes too early
             position, recorded_at = sequence, event["recorded_at"]
             if charge := CHARGES.get(event["type"]):
+                if "data" not in event:
+                    sys.exit(NO_AMOUNT.format(sequence))
                 database.execute(ADD, (event.get("tenant_id", "-"), nano_usd(event["data"][charge])))
         database.execute("UPDATE progress SET position = ?, recorded_at = ?", (position, recorded_at))
     return position, recorded_at

@@ -81,10 +81,12 @@ struct Event {
     r#type: String,
     recorded_at: String,
     tenant_id: Option<String>,
+    /// Events that are too long for NATS come without it.
+    #[serde(default)]
     data: Amounts,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Amounts {
     charged_usd: Option<String>,
     delta_usd: Option<String>,
@@ -142,6 +144,10 @@ fn of_another_log(position: u64) -> Failure {
     .into()
 }
 
+fn no_amount(position: u64) -> Failure {
+    format!("message {position} has no amount: NATS did not take all of its event (see docs/billing.md)").into()
+}
+
 /// An event of the stream; `None` if it has none there.
 async fn event_at(stream: &Stream, position: u64) -> Result<Option<Event>, Failure> {
     match stream.get_raw_message(position).await {
@@ -174,7 +180,7 @@ pub fn count(database: &mut Connection, messages: &[Message]) -> Result<Progress
             _ => continue,
         };
         let tenant = event.tenant_id.as_deref().unwrap_or("-");
-        let nano_usd = charged.as_deref().and_then(nano_usd).ok_or("an amount that is none")?;
+        let nano_usd = charged.as_deref().and_then(nano_usd).ok_or_else(|| no_amount(sequence))?;
         transaction.execute(ADD, params![tenant, nano_usd])?;
     }
     transaction.execute(

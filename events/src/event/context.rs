@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
 
 /// The cause of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
     Key(KeyId),
     Operator,

@@ -1,5 +1,6 @@
 //! Events of one hold on money. Stream `hold-{request_id}`: reserved is 1 and its end is 2, so that it can end only once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -35,6 +36,12 @@ pub struct Movement<'a> {
 }
 
 impl Hold {
+    /// Its movements: in the windows that count all of the request, and in those that count only its brokered part.
+    pub fn movements(&self) -> impl Iterator<Item = Movement<'_>> {
+        [Some(self.movement()), self.brokered_movement()].into_iter().flatten()
+    }
+
+    /// The movement in the windows that count all of the request.
     pub fn movement(&self) -> Movement<'_> {
         let none = NanoUsd::ZERO;
         let (windows, settled, held, released) = match self {
@@ -45,6 +52,32 @@ impl Hold {
             Self::Adjusted(correction) => (&correction.budgets, correction.delta_usd, none, none),
         };
         Movement { windows, settled, held, released }
+    }
+
+    /// The movement in the windows that count only the request's brokered part; `None` if there are none.
+    pub fn brokered_movement(&self) -> Option<Movement<'_>> {
+        let none = NanoUsd::ZERO;
+        let (part, is_begun) = match self {
+            Self::Reserved(hold) => (hold.brokered.as_deref()?, true),
+            Self::Settled(end) => (end.brokered.as_deref()?, false),
+            Self::Expired(end) => (end.brokered.as_deref()?, false),
+            Self::Released(end) => (end.brokered.as_deref()?, false),
+            Self::Adjusted(correction) => {
+                let BrokeredCorrection { delta_usd, budgets } = correction.brokered.as_deref()?;
+                return Some(Movement { windows: budgets, settled: *delta_usd, held: none, released: none });
+            }
+        };
+        let (held, released) = if is_begun { (part.held_usd, none) } else { (none, part.held_usd) };
+        Some(Movement { windows: &part.budgets, settled: part.charged_usd.unwrap_or(none), held, released })
+    }
+
+    /// The windows that it moves money in.
+    pub fn windows(&self) -> Cow<'_, [BudgetWindow]> {
+        let all = self.movement().windows;
+        match self.brokered_movement() {
+            Some(brokered) => Cow::Owned([all, brokered.windows].concat()),
+            None => Cow::Borrowed(all),
+        }
     }
 }
 
@@ -65,10 +98,30 @@ impl fmt::Display for BudgetWindow {
     }
 }
 
+/// The part of a hold for the budgets above its tenant: what providers cost that are not the tenant's own. The prices of its own providers
+/// are the tenant's to say, and so are the tokens that these report, so that they are not spent from what others share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokeredPart {
+    pub held_usd: NanoUsd,
+    /// Absent at the beginning, and of a hold that was released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_usd: Option<NanoUsd>,
+    /// The budgets of its partner; and of its user and key, if these are of another tenant.
+    pub budgets: Vec<BudgetWindow>,
+}
+
+/// The part of a correction for the budgets above the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokeredCorrection {
+    pub delta_usd: NanoUsd,
+    pub budgets: Vec<BudgetWindow>,
+}
+
 /// Money was reserved for a request that is about to be sent.
 ///
 /// - `held_usd`: the upper bound, from the body's size, the output cap and the prices in force.
-/// - `budgets`: every budget that binds the request, each with the window in which it counts; empty if none does.
+/// - `budgets`: every budget that binds the request, each with the window in which it counts; empty if none does. Those that `brokered`
+///   names are not among them.
 /// - `expires_at`: the sweeper ends the hold after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetReserved {
@@ -76,6 +129,17 @@ pub struct BudgetReserved {
     pub budgets: Vec<BudgetWindow>,
     #[serde(with = "wire")]
     pub expires_at: DateTime<Utc>,
+    /// The part for the budgets above its tenant; absent if no provider is the tenant's own, or none of them binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredPart>>,
+}
+
+impl BudgetReserved {
+    /// The amounts that it holds, each with the windows in which it does.
+    pub fn parts(&self) -> impl Iterator<Item = (NanoUsd, &[BudgetWindow])> {
+        let brokered = self.brokered.as_deref().map(|part| (part.held_usd, part.budgets.as_slice()));
+        [(self.held_usd, self.budgets.as_slice())].into_iter().chain(brokered)
+    }
 }
 
 /// The hold became a charge.
@@ -87,6 +151,9 @@ pub struct BudgetSettled {
     /// The part of the charge above the hold; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrun_usd: Option<NanoUsd>,
+    /// The part for the budgets above its tenant; absent if no provider is the tenant's own, or none of them binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredPart>>,
 }
 
 /// The hold was released: nothing is charged.
@@ -95,6 +162,9 @@ pub struct BudgetReleased {
     pub held_usd: NanoUsd,
     pub budgets: Vec<BudgetWindow>,
     pub reason: String,
+    /// The part for the budgets above its tenant; absent if no provider is the tenant's own, or none of them binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredPart>>,
 }
 
 /// The hold was not ended in time, and was charged by policy.
@@ -105,6 +175,9 @@ pub struct BudgetExpired {
     pub budgets: Vec<BudgetWindow>,
     /// `charge_hold` or `release`.
     pub policy: String,
+    /// The part for the budgets above its tenant; absent if no provider is the tenant's own, or none of them binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredPart>>,
 }
 
 /// A signed correction of an earlier charge: by real figures that came late, or by a price that was corrected.
@@ -122,6 +195,9 @@ pub struct BudgetAdjusted {
     /// absent if the correction has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Box<CorrectedRequest>>,
+    /// The correction for the budgets above its tenant, if its hold has such a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered: Option<Box<BrokeredCorrection>>,
 }
 
 /// The model, backend and payer that a corrected request was counted under when it ended.

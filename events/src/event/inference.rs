@@ -12,6 +12,7 @@ use super::context::Context;
 use super::family::family;
 use super::scope_subject::{ScopeSubject, TeamVersions};
 use crate::content::{ContentPart, ContentPolicy};
+use crate::fraction::Fraction;
 use crate::ids::{BudgetId, ProviderId, ProviderKeyId, RequestId, target_key};
 use crate::money::{NanoUsd, NanoUsdSum};
 use crate::named;
@@ -76,6 +77,10 @@ pub struct InferenceAdmitted {
     /// The requested cap, if budgets that shrink had not enough left for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_max_output_tokens: Option<u64>,
+    /// The tokens that each choice can have beyond that cap, because fields of the request ask for them: a thinking budget, a
+    /// minimum length. They are held for; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_beyond_cap: Option<u64>,
     /// The upper bound on the prompt, in tokens.
     pub input_tokens_bound: u64,
     /// SHA-256 of the body as received, in hex; empty if the tenant's policy is another one than `digest`.
@@ -105,6 +110,9 @@ pub struct InferenceAdmitted {
     /// The request that it is a copy of, sent to the model's shadow; absent if a client sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow_of: Option<RequestId>,
+    /// The shares of budgets to which its cap was lowered: those that were less than what was left of the budget.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hold_shares: BTreeMap<BudgetId, BudgetShare>,
 }
 
 /// The inputs of an order of targets that the log does not have elsewhere.
@@ -199,6 +207,33 @@ impl Route {
     }
 }
 
+named! {
+    /// A party that may hold no more than its share of a budget.
+    pub enum ShareHolder {
+        /// The key of the request.
+        Key = "key",
+        /// The tenant of the request, of its partner's budget.
+        Tenant = "tenant",
+    }
+}
+
+/// The share of a budget that one of those who share it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetShare {
+    pub of: ShareHolder,
+    /// The part of what is not settled that it may hold.
+    pub fraction: Fraction,
+    /// The amount that it held before the request.
+    pub held_usd: NanoUsdSum,
+}
+
+impl BudgetShare {
+    /// The amount that it may hold besides, of a budget of which so much is not settled.
+    pub fn left_of(&self, unsettled: NanoUsdSum) -> NanoUsdSum {
+        self.fraction.of(unsettled) - self.held_usd
+    }
+}
+
 /// A budget that had not enough left for a request, with its figures before the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetShortfall {
@@ -207,29 +242,42 @@ pub struct BudgetShortfall {
     pub limit_usd: NanoUsd,
     pub settled_usd: NanoUsdSum,
     pub held_usd: NanoUsdSum,
-    /// The most that the request can cost.
+    /// The most that the request can cost, as far as it counts in this budget.
     pub requested_usd: NanoUsd,
     /// `null` for the period `total`.
     #[serde(with = "wire::option")]
     pub resets_at: Option<DateTime<Utc>>,
+    /// Present if not the budget has too little left, but the requester's share of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<BudgetShare>,
+    /// The most that a refused request can cost at providers that are not its tenant's own, which is what it would have held of budgets
+    /// above its tenant; absent if no provider is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokered_usd: Option<NanoUsd>,
 }
 
 impl BudgetShortfall {
-    /// The amount that can still be held; never below zero, even if a lowered limit or an overrun has exceeded it.
+    /// The amount that the requester can still hold; never below zero, even if a lowered limit or an overrun has exceeded it.
     pub fn remaining(&self) -> NanoUsd {
-        let left = NanoUsdSum::from(self.limit_usd) - self.settled_usd - self.held_usd;
+        let unsettled = NanoUsdSum::from(self.limit_usd) - self.settled_usd;
+        let left = self.share.map_or_else(|| unsettled - self.held_usd, |share| share.left_of(unsettled));
         left.to_amount().unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
     }
 }
 
 impl fmt::Display for BudgetShortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { budget_id, scope, requested_usd, resets_at, .. } = self;
+        let Self { budget_id, scope, requested_usd, resets_at, share, .. } = self;
         let remaining = self.remaining();
-        write!(
-            f,
-            "this request could cost up to {requested_usd} US dollars, but the budget {budget_id} of {scope} has only {remaining} left"
-        )?;
+        write!(f, "this request could cost up to {requested_usd} US dollars, but ")?;
+        if let Some(BudgetShare { of, fraction, held_usd }) = share {
+            return write!(
+                f,
+                "its {of} can hold only {remaining} more of the budget {budget_id} of {scope}, which others share: at most {fraction} of \
+                 what is not settled, and it holds {held_usd}; wait until other requests of this {of} have ended, or lower the output cap"
+            );
+        }
+        write!(f, "the budget {budget_id} of {scope} has only {remaining} left")?;
         match resets_at {
             Some(at) => write!(f, " until {}", rfc3339(*at)),
             None => f.write_str(" and never resets"),
@@ -250,7 +298,8 @@ pub struct InferenceRefused {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scoped_by: Option<Box<ScopedBy>>,
     /// For budgets: `budget_id`, `scope`, `limit_usd`, `settled_usd`, `held_usd`, `requested_usd`, `resets_at`,
-    /// `remaining_usd`, and `affordable_max_output_tokens` if a lower output cap would fit.
+    /// `remaining_usd`, `share` if the requester's share had too little left, and `affordable_max_output_tokens` if a lower output cap
+    /// would fit.
     #[serde(flatten)]
     pub details: Map<String, Value>,
 }

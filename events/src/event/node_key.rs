@@ -11,8 +11,8 @@ pub struct NodeKeyReplaced {
     /// The fingerprint of the previous key; absent if that key was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-    /// The number of providers' API keys that were sealed again.
+    /// The number of providers and provider keys whose secrets were sealed again.
     pub resealed: u64,
-    /// The number of providers' API keys that could no longer be opened, and were deleted.
+    /// The number of those whose secrets could no longer be opened, and were deleted.
     pub discarded: u64,
 }

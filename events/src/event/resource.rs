@@ -18,6 +18,7 @@ use super::catalogue_imported::CatalogueImported;
 use super::log_key::LogKeyCreated;
 use super::node_key::NodeKeyReplaced;
 use super::price_revalued::PriceRevalued;
+use super::published_log_repaired::PublishedLogRepaired;
 use super::{DecodeError, Event, EventType, SequenceRule, Shown, StreamKind, decode_data};
 use crate::ids::{
     AuditSearchId, BudgetId, KeyId, LimitId, ModelId, PartnerId, Prefixed, PriceId, ProviderId, ProviderKeyId, TeamId,
@@ -322,5 +323,7 @@ resources! {
         PriceRevalued(PriceRevalued) on Revaluation by price_id "price.revalued" v 1 in set 1 at Anywhere;
         /// Another catalogue was taken while the gateway ran.
         CatalogueImported(CatalogueImported) on Import by import "catalogue.imported" v 1 in set 1 at First;
+        /// Files of the published log that were damaged are as they were.
+        PublishedLogRepaired(PublishedLogRepaired) on PublishedLog by origin "published_log.repaired" v 1 in set 1 at Anywhere;
     }
 }

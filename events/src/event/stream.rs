@@ -28,6 +28,7 @@ named! {
         LogKey = "log_key",
         Revaluation = "revaluation",
         Import = "import",
+        PublishedLog = "published_log",
         Access = "access",
         Alert = "alert",
     }

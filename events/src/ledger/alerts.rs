@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::brokered::Moved;
 use super::journal::Undo;
 use super::{Balances, Emitted};
 use crate::event::admin::Scope;
@@ -32,8 +33,17 @@ impl Balances {
         })
     }
 
+    /// Announces the fractions that windows have reached after these moves.
+    pub(super) fn announce_each<'a>(
+        &mut self,
+        moves: impl Iterator<Item = Moved<'a>>,
+        cause: &Context,
+    ) -> Vec<Emitted> {
+        moves.flat_map(|moved| self.announce(moved.windows, moved.settled, cause)).collect()
+    }
+
     /// Announces the fractions that these windows have reached, after their settled amounts were changed by `settled`.
-    pub(super) fn announce(&mut self, windows: &[BudgetWindow], settled: NanoUsd, cause: &Context) -> Vec<Emitted> {
+    fn announce(&mut self, windows: &[BudgetWindow], settled: NanoUsd, cause: &Context) -> Vec<Emitted> {
         let mut events = Vec::new();
         if settled == NanoUsd::ZERO {
             return events;

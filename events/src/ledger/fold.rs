@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use super::journal::Undo;
-use super::{Balances, BudgetInForce, Hold};
+use super::{Balances, BrokeredHold, BudgetInForce, Hold, SummedWindows};
 use crate::event::admin::Budget;
 use crate::event::hold::{BudgetWindow, Movement};
 use crate::event::{self, Alert, Change, Event, Inference, Recorded, Resource};
@@ -83,31 +83,38 @@ impl Balances {
                 if self.open.contains_key(&request) {
                     return Err(FoldError::HeldTwice);
                 }
-                self.move_all(&reserved.budgets, NanoUsdSum::ZERO, reserved.held_usd.into());
+                let brokered = reserved.brokered.as_ref();
+                let brokered = brokered.map(|part| BrokeredHold { held: part.held_usd, windows: part.budgets.clone() });
                 let hold = Hold {
                     held: reserved.held_usd,
                     windows: reserved.budgets.clone(),
+                    brokered: brokered.map(Box::new),
                     admitted_at: recorded.recorded_at,
                     expires_at: reserved.expires_at,
                     model,
                     context: recorded.context.clone(),
+                    summed: SummedWindows::default(),
                 };
+                self.move_opened(&hold);
                 self.open(request, hold);
             }
             event::Hold::Settled(_) | event::Hold::Expired(_) | event::Hold::Released(_) => {
-                let Movement { windows, settled, released, .. } = hold.movement();
                 let request = recorded.context.request_id.ok_or(FoldError::NoOpenHold)?;
                 let open = self.open.get(&request).ok_or(FoldError::NoOpenHold)?;
-                if open.held != released || open.windows != windows {
+                if !open.parts().eq(hold.movements().map(|moved| (NanoUsdSum::from(moved.released), moved.windows))) {
                     return Err(FoldError::HoldDiffers);
                 }
-                self.move_all(windows, settled.into(), NanoUsdSum::ZERO - released.into());
+                self.fold_movements(hold);
                 self.close(request);
             }
-            event::Hold::Adjusted(adjusted) => {
-                self.move_all(&adjusted.budgets, adjusted.delta_usd.into(), NanoUsdSum::ZERO);
-            }
+            event::Hold::Adjusted(_) => self.fold_movements(hold),
         }
         Ok(())
+    }
+
+    fn fold_movements(&mut self, hold: &event::Hold) {
+        for Movement { windows, settled, held, released } in hold.movements() {
+            self.move_all(windows, settled.into(), NanoUsdSum::from(held) - released.into());
+        }
     }
 }

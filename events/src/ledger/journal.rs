@@ -101,6 +101,7 @@ impl Balances {
             Undo::NotHeld(request) => {
                 self.changes.opened.remove(&request);
                 if let Some(hold) = self.open.remove(&request) {
+                    self.count_closed(&hold);
                     self.by_expiry.remove(&(hold.expires_at, request));
                 }
             }
@@ -110,6 +111,7 @@ impl Balances {
                 } else {
                     self.changes.opened.insert(request);
                 }
+                self.count_opened(&hold);
                 self.by_expiry.insert((hold.expires_at, request));
                 self.open.insert(request, hold);
             }

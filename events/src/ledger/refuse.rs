@@ -18,6 +18,8 @@ pub const RECORDED_REFUSALS_A_SECOND: u32 = 20;
 const WAITING_REFUSALS_MAX: u32 = 20;
 /// The refusals of all actors together that may wait.
 const WAITING_MAX: u32 = 2_000;
+/// Events after which a sweep writes out the refusals of no further actor. The next sweep continues.
+const ROLLED_UP_EVENTS_MAX: usize = 1_024;
 
 impl Balances {
     /// Handles a new refusal: it is recorded, postponed to the next second, or counted.
@@ -89,15 +91,22 @@ impl Balances {
         self.journal.note(|| Undo::WaitingRefusals(*waiting));
     }
 
-    /// The rolled-up refusals of seconds that are over.
+    /// The rolled-up refusals of seconds that are over, or the part of them that one sweep writes: those of the oldest seconds.
     pub(super) fn flush_refusals(&mut self, now: DateTime<Utc>) -> Vec<Emitted> {
         let second = now.timestamp();
         let over = self.refusals.by_actor.iter().filter(|(_, entry)| entry.second < second);
-        let over: Vec<Actor> = over.map(|(actor, _)| actor.clone()).collect();
-        over.iter().for_each(|actor| self.note_refusals(actor));
-        let ended = over.iter().filter_map(|actor| self.refusals.by_actor.remove(actor));
-        let mut events: Vec<Emitted> = ended.flat_map(SecondOfRefusals::into_events).collect();
+        let mut over: Vec<(i64, Actor)> = over.map(|(actor, entry)| (entry.second, actor.clone())).collect();
         // Sorted, since a hash map has no order and one simulation seed must give one log.
+        over.sort_unstable();
+        let mut events: Vec<Emitted> = Vec::new();
+        for (_, actor) in over {
+            if events.len() >= ROLLED_UP_EVENTS_MAX {
+                break;
+            }
+            self.note_refusals(&actor);
+            let ended = self.refusals.by_actor.remove(&actor);
+            events.extend(ended.into_iter().flat_map(SecondOfRefusals::into_events));
+        }
         events.sort_by_cached_key(|emitted| emitted.stream.id.clone());
         events
     }

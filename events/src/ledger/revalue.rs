@@ -4,7 +4,7 @@ use super::{Balances, DecidedEnd, Emitted, EndedHold, Overflow};
 use crate::event::hold::{BudgetAdjusted, CorrectedRequest, CorrectedValue};
 use crate::event::{self, Context, Stream};
 use crate::ids::RequestId;
-use crate::money::{NanoUsd, NanoUsdSum};
+use crate::money::NanoUsd;
 
 /// The value of a request by a corrected price.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,9 @@ impl Balances {
         if delta == NanoUsd::ZERO {
             return Ok(None);
         }
-        self.move_all(&charged.windows, delta.into(), NanoUsdSum::ZERO);
+        // Prices of the tenant's own providers are never corrected, and the value has the calls to them as they were charged: all of the
+        // difference counts above the tenant too.
+        self.move_each(charged.corrected(delta, delta));
         let adjusted = BudgetAdjusted {
             delta_usd: delta,
             budgets: charged.windows.clone(),
@@ -33,8 +35,9 @@ impl Balances {
             of: *request_id,
             price: Some(*value),
             request: Some(Box::new(request.clone())),
+            brokered: charged.recorded_correction(Some(delta)),
         };
-        let alerts = self.announce(&charged.windows, delta, context);
+        let alerts = self.announce_each(charged.corrected(delta, delta), context);
         let event = event::Hold::Adjusted(Box::new(adjusted)).into();
         let emitted = Emitted { stream: Stream::hold(*request_id), context: context.clone(), event };
         Ok(Some(DecidedEnd { events: vec![emitted], alerts }))

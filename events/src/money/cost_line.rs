@@ -55,6 +55,12 @@ impl CostLine {
         Some(Self { fixed: self.fixed.checked_add(more)?, input_to_next_tier, ..self })
     }
 
+    /// The line of a request of which each choice can have so many tokens beyond the cap. `None` on overflow.
+    pub fn with_more_output(self, tokens: u64) -> Option<Self> {
+        let more = self.per_token.checked_mul(i128::from(tokens))?;
+        Some(Self { fixed: self.fixed.checked_add(more)?, ..self })
+    }
+
     /// A line that is nowhere below either of them.
     #[must_use]
     pub fn above(self, other: Self) -> Self {
@@ -166,6 +172,8 @@ mod tests {
             prop_assert_eq!(line.at(cap), bound(&one, prompt(input), cap * choices));
             let longer = line.with_more_input(40).expect("a line");
             prop_assert_eq!(longer.at(cap), bound(&one, prompt(input + 40), cap * choices));
+            let lengthier = line.with_more_output(40).expect("a line");
+            prop_assert_eq!(lengthier.at(cap), bound(&one, prompt(input), (cap + 40) * choices));
             let both = line.above(CostLine::of(&other, prompt(input), choices).expect("a line"));
             prop_assert!(both.at(cap) >= bound(&one, prompt(input), cap * choices));
             prop_assert!(both.at(cap) >= bound(&other, prompt(input), cap * choices));

@@ -25,6 +25,7 @@ pub fn in_words(reason: &str) -> String {
         "connect_timeout" => "the provider accepted no connection in time",
         "tls" => "no secure connection to the provider could be made",
         "busy" => "the provider had as many requests as it accepts at a time",
+        "no_place" => "the gateway had as many calls to the provider, or connections to all, as it may",
         "refused" => "the provider accepted no requests",
         "closed" => "the provider closed the connection",
         "malformed" => "the provider's answer could not be understood",

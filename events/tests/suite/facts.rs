@@ -7,7 +7,7 @@ use events::event::admin::{Budget, Scope};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Context};
 use events::ids::{KeyId, PartnerId, RequestId, TenantId, UserId};
-use events::ledger::{Admission, Charge, Ending, IfShort, Outcome};
+use events::ledger::{Admission, AdmissionBounds, Charge, Ending, IfShort, Outcome};
 use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
 use events::time::{Period, parse_rfc3339};
@@ -53,12 +53,14 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
             resent: Some(cost_line(held)),
             tokens_min: CAP_MIN,
         }),
+        bounds: AdmissionBounds::NONE,
         admitted: Box::new(InferenceAdmitted {
             model: "m".to_owned(),
             dialect: "native".to_owned(),
             streamed: false,
             max_output_tokens: CAP,
             requested_max_output_tokens: None,
+            output_tokens_beyond_cap: None,
             input_tokens_bound: 64,
             body_sha256: "00".to_owned(),
             prompt_digest: None,
@@ -70,7 +72,9 @@ pub fn admission(request: u128, key: u128, held: i64, ttl: Duration) -> Admissio
             hedge_after_ms: None,
             route: None,
             shadow_of: None,
+            hold_shares: Default::default(),
         }),
+        brokered: None,
     }
 }
 
@@ -102,5 +106,6 @@ pub fn ending(request: u128, key: u128, charged: Option<i64>) -> Ending {
         attempts: Vec::new(),
         outcome: Outcome::Completed(ended(charged.unwrap_or(0))),
         charge,
+        own: NanoUsd::ZERO,
     }
 }

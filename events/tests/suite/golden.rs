@@ -71,9 +71,44 @@ fn a_correction_by_a_price_reads_and_writes_the_same_for_ever() {
             }),
             payer: Some(Payer::Own),
         })),
+        brokered: None,
     };
     assert_eq!(event, Event::Hold(Hold::Adjusted(Box::new(adjusted))));
     assert_eq!(event.payload().expect("JSON"), kept);
+}
+
+/// Holds: event.types
+#[test]
+fn the_brokered_part_of_a_hold_reads_and_writes_the_same_for_ever() {
+    let windows = r#"[{"budget_id":"bud_00000000000000000000000000000007","window_start":null}]"#;
+    for (name, text) in [
+        (
+            "budget.reserved",
+            r#"{"held_usd":"9.000000000","budgets":[],"expires_at":"2020-11-20T08:00:00.000000Z","brokered":{"held_usd":"0.001000000","budgets":WINDOWS}}"#,
+        ),
+        (
+            "budget.settled",
+            r#"{"held_usd":"9.000000000","charged_usd":"8.000000000","budgets":[],"brokered":{"held_usd":"0.001000000","charged_usd":"0.000500000","budgets":WINDOWS}}"#,
+        ),
+        (
+            "budget.released",
+            r#"{"held_usd":"9.000000000","budgets":[],"reason":"status","brokered":{"held_usd":"0.001000000","budgets":WINDOWS}}"#,
+        ),
+        (
+            "budget.expired",
+            r#"{"held_usd":"9.000000000","charged_usd":"9.000000000","budgets":[],"policy":"charge_hold","brokered":{"held_usd":"0.001000000","charged_usd":"0.001000000","budgets":WINDOWS}}"#,
+        ),
+        (
+            "budget.adjusted",
+            r#"{"delta_usd":"-1.000000000","budgets":[],"reason":"settled_after_expiry","of":"req_00000000000000000000000000000001","brokered":{"delta_usd":"-0.000100000","budgets":WINDOWS}}"#,
+        ),
+    ] {
+        let kept = text.replace("WINDOWS", windows);
+        let event = Event::decode(name, 1, &kept).expect("it decodes");
+        let Event::Hold(hold) = &event else { panic!("{name}") };
+        assert_eq!(hold.movements().map(|moved| moved.windows.len()).collect::<Vec<_>>(), [0, 1], "{name}");
+        assert_eq!(event.payload().expect("JSON"), kept, "{name}");
+    }
 }
 
 #[test]

@@ -1,24 +1,33 @@
 //! The ledger's decisions compared with a small independent model, and with the fold of their events. The model does not use the ledger's
 //! structures: it keeps plain lists and sums them for every question.
 
+mod bounds;
+mod brokered;
+mod ledger;
+mod model;
 mod scopes;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use chrono::TimeDelta;
 use events::event::admin::{Budget, Enforcement, NarrowedScope, Scope, WhenShort};
-use events::event::{Alert as AlertFact, Change, Event, Hold, Inference, Recorded};
+use events::event::{Alert as AlertFact, Change, Event, Hold, Inference};
 use events::fraction::Fraction;
 use events::ledger::{
-    Admission, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, IfShort, RefuseDecision, RefusedRequest,
-    UnknownUsage,
+    Admission, AdmissionBounds, AdmitDecision, Balances, DecidedEnd, DecidedRefusal, Emitted, HoldShare, IfShort,
+    RefuseDecision, RefusedRequest, SharedScopes, UnknownUsage,
 };
 use events::money::NanoUsd;
 use events::output_cap::LoweredCap;
+use events::refusal::ErrorCode;
 use events::time::Period;
 use proptest::prelude::*;
 
-use crate::facts::{CAP, CAP_MIN, admission, budget, ending, id, start};
+use crate::facts::{CAP, admission, budget, id, start};
+use bounds::{BOUNDS, must_follow_from_its_events};
+use ledger::Ledger;
+use model::{Alert, Model, ModelBudget, Verdict, window};
 use scopes::{Conditions, LEVELS, RequestSender, conditions, narrowing, scope, sender};
 
 const BUDGETS: u128 = 5;
@@ -46,6 +55,7 @@ enum Move {
         sender: RequestSender,
         held: i64,
         ttl_minutes: i64,
+        bounds: usize,
     },
     End {
         request: u128,
@@ -66,177 +76,13 @@ fn moves() -> impl Strategy<Value = Move> {
             }
         ),
         1 => (0..BUDGETS).prop_map(|budget| Move::Close { budget }),
-        12 => (0..REQUESTS, sender(), 0i64..25, 1i64..90)
-            .prop_map(|(request, sender, held, ttl_minutes)| Move::Admit { request, sender, held, ttl_minutes }),
+        12 => (0..REQUESTS, sender(), 0i64..25, 1i64..90, 0..BOUNDS.len()).prop_map(
+            |(request, sender, held, ttl_minutes, bounds)| Move::Admit { request, sender, held, ttl_minutes, bounds }
+        ),
         8 => (0..REQUESTS, proptest::option::of(0i64..40)).prop_map(|(request, charged)| Move::End { request, charged }),
         2 => Just(Move::Sweep),
         3 => (1i64..3000).prop_map(|minutes| Move::Wait { minutes }),
     ]
-}
-
-/// Charges and holds as plain lists.
-#[derive(Default)]
-struct Model {
-    budgets: Vec<ModelBudget>,
-    /// The budget, the window and the fraction in thousandths.
-    announced: Vec<(u128, Option<String>, i64)>,
-    charges: Vec<(u128, Option<String>, i64)>,
-    holds: Vec<ModelHold>,
-}
-
-#[derive(Clone)]
-struct ModelBudget {
-    number: u128,
-    limit: i64,
-    period: Period,
-    scope: Scope,
-    conditions: Conditions,
-    watch: &'static [i64],
-    shrinks: bool,
-    observes: bool,
-}
-
-/// The model's admission: the amount held, the lowered cap if any, and the number of observing budgets that are short.
-#[derive(Debug, PartialEq)]
-enum Verdict {
-    Held { held: i64, cap: Option<u64>, observed: usize },
-    Refused,
-    Repeated,
-}
-
-/// The highest cost of an answer under `cap`, for a request that needs `held` under the default cap.
-fn cost(held: i64, cap: u64) -> i64 {
-    let millionths = held * 500_000 + i64::try_from(cap).expect("small") * held * 25_000;
-    millionths / 1_000_000 + i64::from(millionths % 1_000_000 > 0)
-}
-
-struct ModelHold {
-    request: u128,
-    held: i64,
-    windows: Vec<(u128, Option<String>)>,
-    expires_at: DateTime<Utc>,
-}
-
-/// The first day of the window as text, computed differently than in the ledger.
-fn window(period: Period, now: DateTime<Utc>) -> Option<String> {
-    let day = now.date_naive();
-    match period {
-        Period::Total => None,
-        Period::Day => Some(day.to_string()),
-        Period::Week => Some((day - TimeDelta::days(i64::from(day.weekday().number_from_monday()) - 1)).to_string()),
-        Period::Month => Some(format!("{:04}-{:02}-01", day.year(), day.month())),
-    }
-}
-
-impl Model {
-    fn used(&self, budget: u128, window: &Option<String>) -> i64 {
-        let charged: i64 =
-            self.charges.iter().filter(|(of, at, _)| *of == budget && at == window).map(|(_, _, nanos)| nanos).sum();
-        let held: i64 = self
-            .holds
-            .iter()
-            .filter(|hold| hold.windows.iter().any(|(of, at)| *of == budget && at == window))
-            .map(|hold| hold.held)
-            .sum();
-        charged + held
-    }
-
-    fn settled(&self, budget: u128, window: &Option<String>) -> i64 {
-        let charges = self.charges.iter().filter(|(of, at, _)| *of == budget && at == window);
-        charges.map(|(_, _, nanos)| nanos).sum()
-    }
-
-    fn admit(
-        &mut self,
-        request: u128,
-        sender: RequestSender,
-        asked: i64,
-        now: DateTime<Utc>,
-        ttl: TimeDelta,
-    ) -> Verdict {
-        if self.holds.iter().any(|hold| hold.request == request) {
-            return Verdict::Repeated;
-        }
-        let binding = self.budgets.iter().filter(|budget| sender.is_bound_by(&budget.scope, &budget.conditions));
-        let bound: Vec<_> = binding.cloned().collect();
-        let left = |budget: &ModelBudget| budget.limit - self.used(budget.number, &window(budget.period, now));
-        let short: Vec<_> = bound.iter().filter(|budget| !budget.observes && left(budget) < asked).collect();
-        let cap = if short.is_empty() {
-            None
-        } else {
-            let fits = |cap: &u64| short.iter().all(|budget| budget.shrinks && cost(asked, *cap) <= left(budget));
-            let Some(cap) = (CAP_MIN..CAP).rev().find(fits) else { return Verdict::Refused };
-            Some(cap)
-        };
-        let held = cap.map_or(asked, |cap| cost(asked, cap));
-        let observed = bound.iter().filter(|budget| budget.observes && left(budget) < held).count();
-        let windows = bound.iter().map(|budget| (budget.number, window(budget.period, now))).collect();
-        self.holds.push(ModelHold { request, held, windows, expires_at: now + ttl });
-        Verdict::Held { held, cap, observed }
-    }
-
-    fn open(&mut self, budget: ModelBudget, now: DateTime<Utc>) {
-        let before = self.budgets.iter().find(|other| other.number == budget.number).map(|before| before.limit);
-        let at = window(budget.period, now);
-        let settled = self.settled(budget.number, &at);
-        if before.is_some_and(|before| before < budget.limit) {
-            self.announced.retain(|(of, window, thousandths)| {
-                *of != budget.number || *window != at || settled * 1000 >= thousandths * budget.limit
-            });
-        }
-        self.budgets.retain(|other| other.number != budget.number);
-        self.budgets.push(budget);
-    }
-
-    fn end(&mut self, request: u128, charged: i64) -> Option<Vec<Alert>> {
-        let at = self.holds.iter().position(|hold| hold.request == request)?;
-        let hold = self.holds.remove(at);
-        self.charges.extend(hold.windows.iter().map(|(budget, window)| (*budget, window.clone(), charged)));
-        Some(if charged == 0 { Vec::new() } else { self.announce(&hold.windows) })
-    }
-
-    fn announce(&mut self, windows: &[(u128, Option<String>)]) -> Vec<Alert> {
-        let mut alerts = Vec::new();
-        for (number, window) in windows {
-            let Some(budget) = self.budgets.iter().find(|budget| budget.number == *number) else { continue };
-            let settled = self.settled(*number, window);
-            for thousandths in budget.watch {
-                let mark = (*number, window.clone(), *thousandths);
-                if settled * 1000 >= thousandths * budget.limit && !self.announced.contains(&mark) {
-                    self.announced.push(mark);
-                    alerts.push(Alert { number: *number, window: window.clone(), thousandths: *thousandths, settled });
-                }
-            }
-        }
-        alerts.sort();
-        alerts
-    }
-
-    fn sweep(&mut self, now: DateTime<Utc>) -> (usize, Vec<Alert>) {
-        let due: Vec<_> =
-            self.holds.iter().filter(|hold| hold.expires_at <= now).map(|hold| (hold.request, hold.held)).collect();
-        // In the ledger's order, because the amount of an alert depends on which end crossed the limit.
-        let mut in_order: Vec<_> = due;
-        in_order.sort_by_key(|(request, _)| {
-            let hold = self.holds.iter().find(|hold| hold.request == *request);
-            (hold.map(|hold| hold.expires_at), *request)
-        });
-        let mut alerts = Vec::new();
-        for (request, held) in &in_order {
-            alerts.extend(self.end(*request, *held).expect("it is open"));
-        }
-        alerts.sort();
-        (in_order.len(), alerts)
-    }
-}
-
-/// An alert, of the ledger or of the model.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Alert {
-    number: u128,
-    window: Option<String>,
-    thousandths: i64,
-    settled: i64,
 }
 
 fn alerts_among(events: &[Emitted]) -> Vec<Alert> {
@@ -263,139 +109,15 @@ fn fraction(thousandths: i64) -> Fraction {
     text.parse().expect("a fraction")
 }
 
-/// The events of a decision.
-trait Decided: std::fmt::Debug + PartialEq {
-    fn events(&self) -> Vec<Emitted>;
-}
-
-impl Decided for AdmitDecision {
-    fn events(&self) -> Vec<Emitted> {
-        match self {
-            Self::Admitted { events, .. } => events.clone(),
-            Self::Refused(refused) => refused.events(),
-            Self::AlreadyAdmitted | Self::Short => Vec::new(),
-        }
-    }
-}
-
-impl<D: Decided> Decided for Option<D> {
-    fn events(&self) -> Vec<Emitted> {
-        self.iter().flat_map(D::events).collect()
-    }
-}
-
-impl Decided for Vec<Emitted> {
-    fn events(&self) -> Vec<Emitted> {
-        self.clone()
-    }
-}
-
-impl Decided for RefuseDecision {
-    fn events(&self) -> Vec<Emitted> {
-        match self {
-            Self::Now(refused) | Self::NextSecond(refused) => refused.events(),
-        }
-    }
-}
-
-impl Decided for DecidedRefusal {
-    fn events(&self) -> Vec<Emitted> {
-        self.events.clone()
-    }
-}
-
-impl Decided for DecidedEnd {
-    fn events(&self) -> Vec<Emitted> {
-        self.events.iter().chain(&self.alerts).cloned().collect()
-    }
-}
-
-/// The ledger, and the fold of all its events.
-#[derive(Default)]
-struct Ledger {
-    balances: Balances,
-    fold: Balances,
-    position: u64,
-    decided: usize,
-}
-
-impl Ledger {
-    fn budget_event(&mut self, change: Change<Budget>, now: DateTime<Utc>) {
-        self.position += 1;
-        self.balances.fold_budget(&change, self.position, now);
-        let stream = events::event::Stream::new(events::event::StreamKind::Budget, "any");
-        let context = events::event::Context::of(events::event::Actor::Operator);
-        let event = change.into();
-        let recorded = Recorded { position: self.position, recorded_at: now, stream, sequence: 1, context, event };
-        self.fold.fold(&recorded).expect("a budget event folds");
-    }
-
-    /// Decides twice and undoes the first decision, which must leave no trace.
-    fn decide<D: Decided>(&mut self, now: DateTime<Utc>, decide: impl Fn(&mut Balances, DateTime<Utc>) -> D) -> D {
-        self.decided += 1;
-        // Copying all balances at every step would take most of the time.
-        let before = self.decided.is_multiple_of(8).then(|| self.balances.clone());
-        self.balances.begin();
-        let undone = decide(&mut self.balances, now);
-        self.balances.undo();
-        assert!(before.is_none_or(|before| before == self.balances), "something is left of what was undone");
-        self.balances.begin();
-        let decision = decide(&mut self.balances, now);
-        self.balances.keep();
-        assert_eq!(decision, undone, "the same is decided after it was undone");
-        self.fold_decided(decision.events(), now);
-        decision
-    }
-
-    fn admit(&mut self, asked: &Admission, now: DateTime<Utc>) -> AdmitDecision {
-        self.decide(now, |balances, now| balances.admit(asked, now))
-    }
-
-    fn end(&mut self, request: u128, key: u128, charged: Option<i64>, now: DateTime<Utc>) -> Option<DecidedEnd> {
-        self.decide(now, |balances, _| balances.end(&ending(request, key, charged)))
-    }
-
-    fn fold_decided(&mut self, events: Vec<Emitted>, now: DateTime<Utc>) {
-        for emitted in events {
-            self.position += 1;
-            let recorded = Recorded {
-                position: self.position,
-                recorded_at: now,
-                stream: emitted.stream,
-                sequence: 1,
-                context: emitted.context,
-                event: emitted.event,
-            };
-            self.fold.fold(&recorded).expect("what was decided follows on what came before");
-        }
-    }
-
-    /// No hold exceeds its budgets, by the decided balances and independently of the model.
-    fn must_fold_to_the_same(&self) {
-        let mut decided: Vec<_> =
-            self.balances.windows().filter(|(_, amounts)| **amounts != Default::default()).collect();
-        let mut folded: Vec<_> = self.fold.windows().filter(|(_, amounts)| **amounts != Default::default()).collect();
-        decided.sort_by_key(|(window, _)| **window);
-        folded.sort_by_key(|(window, _)| **window);
-        assert_eq!(decided, folded, "balances differ from the fold of the events");
-        let mut open: Vec<_> = self.balances.open_holds().map(|(request, hold)| (*request, hold.held)).collect();
-        let mut folded: Vec<_> = self.fold.open_holds().map(|(request, hold)| (*request, hold.held)).collect();
-        open.sort();
-        folded.sort();
-        assert_eq!(open, folded, "open holds differ from the fold of the events");
-        for (window, _) in self.balances.windows() {
-            let (said, folded) = (self.balances.announced(window), self.fold.announced(window));
-            assert!(said.eq(folded), "what was announced differs from the fold of the events");
-        }
-    }
-}
-
 fn play(moves: &[Move]) {
     let (mut model, mut ledger, mut now) = (Model::default(), Ledger::default(), start());
+    // A budget has the same owner for ever.
+    let mut levels = BTreeMap::new();
     for step in moves {
         match step {
             Move::Wait { minutes } => now += TimeDelta::minutes(*minutes),
             Move::Open { budget: number, limit, period, level, conditions, watch, shrinks, observes } => {
+                let level = levels.entry(*number).or_insert(*level);
                 let (scope, watch) = (scope(*level, *number), WATCHES[*watch]);
                 let (number, limit, period, shrinks, observes) = (*number, *limit, *period, *shrinks, *observes);
                 let conditions = *conditions;
@@ -413,15 +135,19 @@ fn play(moves: &[Move]) {
                 model.budgets.retain(|other| other.number != *budget);
                 ledger.budget_event(Change::Ended(id(*budget)), now);
             }
-            Move::Admit { request, sender, held, ttl_minutes } => {
+            Move::Admit { request, sender, held, ttl_minutes, bounds } => {
+                let bounds = BOUNDS[*bounds];
                 let ttl = TimeDelta::minutes(*ttl_minutes);
                 let ttl_s = Duration::from_secs(ttl.num_seconds().unsigned_abs());
                 let mut asked = admission(*request, sender.key, *held, ttl_s);
                 sender.put_into(&mut asked.admitted);
+                asked.bounds = bounds.of_ledger();
+                must_follow_from_its_events(&mut ledger.balances, &asked, now);
                 let decision = ledger.admit(&asked, now);
-                let wanted = model.admit(*request, *sender, *held, now, ttl);
+                let wanted = model.admit(*request, *sender, *held, now, ttl, bounds);
                 let got = match decision {
-                    AdmitDecision::Admitted { held, lowered_cap, expires_at, events } => {
+                    AdmitDecision::Admitted { held, brokered_held, lowered_cap, expires_at, events } => {
+                        assert_eq!(brokered_held, None);
                         let lowered_to = lowered_cap.map(LoweredCap::tokens);
                         assert_eq!(expires_at, now + ttl);
                         let Event::Inference(Inference::Admitted(admitted)) = &events[0].event else {
@@ -529,6 +255,59 @@ fn a_refusal_names_the_budget_and_its_numbers() {
     assert!(
         matches!(&events[..], [emitted] if matches!(&emitted.event, Event::Inference(Inference::Refused(event)) if event.count == 1))
     );
+}
+
+/// Holds: admin.hold-share
+#[test]
+fn a_refusal_by_a_share_says_whose_it_is_and_what_is_left_of_it() {
+    let mut ledger = Ledger::default();
+    ledger.budget_event(Change::created(budget(1, Scope::Tenant(id(1)), 20, Period::Total)), start());
+    let half = HoldShare::OfShared {
+        fraction: fraction(500),
+        shared: SharedScopes { tenant: true, ..SharedScopes::default() },
+    };
+    let bounds = AdmissionBounds { share: Some(half), ..AdmissionBounds::NONE };
+    let asked = |request, key, held| Admission {
+        bounds: bounds.clone(),
+        if_short: IfShort::Refuse,
+        ..admission(request, key, held, Duration::from_secs(60))
+    };
+    ledger.admit(&asked(1, 1, 4), start());
+    ledger.end(1, 1, Some(4), start());
+    // 16 are not settled: each key holds 8 at most.
+    assert!(matches!(ledger.admit(&asked(2, 1, 7), start()), AdmitDecision::Admitted { .. }));
+    let AdmitDecision::Refused(RefuseDecision::Now(DecidedRefusal { refusal, .. })) =
+        ledger.admit(&asked(3, 1, 2), start())
+    else {
+        panic!("7 and 2 are more than half of 16")
+    };
+    let share = serde_json::json!({ "of": "key", "fraction": "0.5", "held_usd": "0.000000007" });
+    assert_eq!((&refusal.details["share"], &refusal.details["remaining_usd"]), (&share, &"0.000000001".into()));
+    assert!(matches!(ledger.admit(&asked(4, 2, 8), start()), AdmitDecision::Admitted { .. }));
+    // A key with a budget of its own is bound by that one.
+    ledger.budget_event(Change::created(budget(2, Scope::Key(id(1)), 20, Period::Total)), start());
+    assert!(matches!(ledger.admit(&asked(5, 1, 1), start()), AdmitDecision::Admitted { .. }));
+    ledger.must_fold_to_the_same();
+}
+
+/// Holds: admin.binding-max
+#[test]
+fn a_request_that_too_many_budgets_bind_is_refused() {
+    let mut ledger = Ledger::default();
+    for number in 0..3 {
+        ledger.budget_event(Change::created(budget(number, Scope::Tenant(id(1)), 20, Period::Total)), start());
+    }
+    let asked = |request, budgets_max| Admission {
+        bounds: AdmissionBounds { budgets_max, ..AdmissionBounds::NONE },
+        ..admission(request, 1, 1, Duration::from_secs(60))
+    };
+    assert!(matches!(ledger.admit(&asked(1, 3), start()), AdmitDecision::Admitted { .. }));
+    let AdmitDecision::Refused(RefuseDecision::Now(DecidedRefusal { refusal, events })) =
+        ledger.admit(&asked(2, 2), start())
+    else {
+        panic!("three budgets bind it")
+    };
+    assert_eq!((refusal.code, events.len()), (ErrorCode::InvalidRequest, 1));
 }
 
 /// Holds: event.refusals

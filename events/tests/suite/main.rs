@@ -9,3 +9,4 @@ mod ledger_model;
 mod past_windows;
 mod refusals;
 mod released;
+mod restored_holds;

@@ -68,6 +68,18 @@ fn what_is_rolled_up_is_due_when_its_second_is_over_and_written_once() {
 }
 
 #[test]
+fn what_is_rolled_up_of_thousands_of_keys_is_written_in_parts() {
+    let mut balances = Balances::default();
+    for key in 0..2_000 {
+        // One more than are recorded or wait.
+        (0..=OF_KEY).for_each(|_| drop(asked(&mut balances, key, "m")));
+    }
+    let parts = [1, 1, 1].map(|seconds| swept(&mut balances, seconds).len());
+    assert_eq!(parts, [1_024, 976, 0]);
+    assert!(!balances.is_sweep_due(start() + seconds_of(5)));
+}
+
+#[test]
 fn who_has_waited_makes_room_for_another_to_wait() {
     let mut balances = Balances::default();
     for _ in 0..OF_KEY {

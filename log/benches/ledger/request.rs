@@ -5,7 +5,7 @@ use std::time::Duration;
 use events::event::inference::{InferenceAdmitted, Versions};
 use events::event::{Actor, Chain, Context};
 use events::ids::RequestId;
-use events::ledger::{Admission, IfShort};
+use events::ledger::{Admission, AdmissionBounds, IfShort};
 use events::money::NanoUsd;
 
 const HELD: NanoUsd = NanoUsd::new(640_000);
@@ -22,12 +22,14 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
         held: HELD,
         ttl: TTL,
         if_short: IfShort::AskAgain,
+        bounds: AdmissionBounds::NONE,
         admitted: Box::new(InferenceAdmitted {
             model: "sim-small".into(),
             dialect: "openai".into(),
             streamed: false,
             max_output_tokens: 4096,
             requested_max_output_tokens: None,
+            output_tokens_beyond_cap: None,
             input_tokens_bound: 1200,
             body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
             prompt_digest: None,
@@ -39,6 +41,8 @@ pub fn admission(request_id: RequestId, chain: Chain) -> Admission {
             hedge_after_ms: None,
             route: None,
             shadow_of: None,
+            hold_shares: Default::default(),
         }),
+        brokered: None,
     }
 }

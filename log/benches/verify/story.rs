@@ -14,7 +14,7 @@ use events::event::inference::{
 };
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, SystemRandom, TenantId, UserId};
-use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
+use events::ledger::{Admission, AdmissionBounds, Charge, IfShort, Outcome, RefusedRequest};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, Period, SystemClock};
@@ -177,12 +177,14 @@ impl World {
             held: HELD,
             ttl: self.ttl,
             if_short: IfShort::AskAgain,
+            bounds: AdmissionBounds::NONE,
             admitted: Box::new(InferenceAdmitted {
                 model: "sim-small".into(),
                 dialect: "openai".into(),
                 streamed: number.is_multiple_of(2),
                 max_output_tokens: 4096,
                 requested_max_output_tokens: None,
+                output_tokens_beyond_cap: None,
                 input_tokens_bound: 1200,
                 body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
                 prompt_digest: None,
@@ -194,7 +196,9 @@ impl World {
                 hedge_after_ms: None,
                 route: None,
                 shadow_of: None,
+                hold_shares: Default::default(),
             }),
+            brokered: None,
         }
     }
 

@@ -13,14 +13,17 @@ use super::{Holder, NoRoom};
 /// The number of accounts above which unused ones are dropped.
 const ACCOUNTS_BEFORE_PRUNING: usize = 256;
 
+/// Commands that create or change something, and run at a time.
+const CHANGES_AT_ONCE: usize = 1;
+
 /// The bounds of one holder.
 #[derive(Clone, Copy)]
 pub(super) struct AccountBounds {
     /// Queries that run at a time.
     pub(super) queries: usize,
-    /// Administration commands that run at a time.
+    /// Administration commands that run at a time, and as many ends of resources beside them.
     pub(super) commands: usize,
-    /// Queries that run or wait, and as many commands.
+    /// Queries that run or wait, as many commands, and as many ends of resources.
     pub(super) queue_len: usize,
     pub(super) streams: usize,
     /// At this many unread bytes no further query runs for the holder. The last answers may exceed it.
@@ -33,6 +36,10 @@ pub(super) struct Account {
     bounds: AccountBounds,
     queries: WorkQueue,
     commands: WorkQueue,
+    /// The commands that create or change something.
+    changes: WorkQueue,
+    /// The ends of resources, which must not wait for commands that wait for their turn to change something.
+    ends: WorkQueue,
     streams: AtomicUsize,
     pub(super) unread: watch::Sender<usize>,
 }
@@ -49,6 +56,10 @@ struct WorkQueue {
 pub(super) enum Work {
     Query,
     Command,
+    /// A command that creates or changes something: one runs at a time.
+    Change,
+    /// A command that ends a resource.
+    End,
 }
 
 /// A slot in a queue; dropped when the work is over, or when nobody waits for it any more.
@@ -64,14 +75,18 @@ pub(super) struct OpenStream(Arc<Account>);
 impl Account {
     fn new(holder: Holder, bounds: AccountBounds) -> Self {
         let queue = |running| WorkQueue { running: Arc::new(Semaphore::new(running)), length: AtomicUsize::new(0) };
-        let (queries, commands) = (queue(bounds.queries), queue(bounds.commands));
-        Self { holder, bounds, queries, commands, streams: AtomicUsize::new(0), unread: watch::Sender::new(0) }
+        let (queries, commands, changes) = (queue(bounds.queries), queue(bounds.commands), queue(CHANGES_AT_ONCE));
+        let ends = queue(bounds.commands);
+        let (streams, unread) = (AtomicUsize::new(0), watch::Sender::new(0));
+        Self { holder, bounds, queries, commands, changes, ends, streams, unread }
     }
 
     const fn queue(&self, work: Work) -> &WorkQueue {
         match work {
             Work::Query => &self.queries,
             Work::Command => &self.commands,
+            Work::Change => &self.changes,
+            Work::End => &self.ends,
         }
     }
 
@@ -85,12 +100,22 @@ impl Account {
         NoRoom::Limited { holder: self.holder, measure, limit: limit as u64 }
     }
 
+    /// The error for work beyond its bound.
+    fn no_turn(&self, work: Work) -> NoRoom {
+        let measure = BuiltInMeasure::ConcurrentCommands;
+        match work {
+            Work::Query => self.limited(BuiltInMeasure::ConcurrentQueries),
+            Work::Command | Work::End => self.limited(measure),
+            Work::Change => NoRoom::Limited { holder: self.holder, measure, limit: CHANGES_AT_ONCE as u64 },
+        }
+    }
+
     /// Joins the queue, unless it is full.
     pub(super) fn join(self: &Arc<Self>, work: Work) -> Result<QueueSlot, NoRoom> {
         if add_below(&self.queue(work).length, self.bounds.queue_len) {
             return Ok(QueueSlot { account: Arc::clone(self), work, run: None });
         }
-        Err(self.limited(work.measure()))
+        Err(self.no_turn(work))
     }
 
     pub(super) fn open_stream(self: &Arc<Self>) -> Result<OpenStream, NoRoom> {
@@ -109,21 +134,12 @@ fn add_below(count: &AtomicUsize, max: usize) -> bool {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < max).then_some(now + 1)).is_ok()
 }
 
-impl Work {
-    const fn measure(self) -> BuiltInMeasure {
-        match self {
-            Self::Query => BuiltInMeasure::ConcurrentQueries,
-            Self::Command => BuiltInMeasure::ConcurrentCommands,
-        }
-    }
-}
-
 impl QueueSlot {
     /// Waits for its turn in the queue and, for a query, until the holder has read its earlier answers.
     pub(super) async fn run(&mut self, until: Instant) -> Result<(), NoRoom> {
         let account = &self.account;
         let run = timeout_at(until, Arc::clone(&account.queue(self.work).running).acquire_owned()).await;
-        self.run = Some(run.map_err(|_| account.limited(self.work.measure()))?.map_err(|_| NoRoom::Busy)?);
+        self.run = Some(run.map_err(|_| account.no_turn(self.work))?.map_err(|_| NoRoom::Busy)?);
         if self.work == Work::Query {
             let mut unread = account.unread.subscribe();
             let is_read = timeout_at(until, unread.wait_for(|bytes| *bytes < account.bounds.unread_bytes)).await;

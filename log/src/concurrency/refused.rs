@@ -58,6 +58,7 @@ fn message(holder: Holder, measure: BuiltInMeasure, limit: u64) -> String {
     let holder = holder.as_str();
     let has = match measure {
         BuiltInMeasure::ConcurrentQueries => format!("runs {limit} queries"),
+        BuiltInMeasure::ConcurrentCommands if limit == 1 => "has one creation or change under way".to_owned(),
         BuiltInMeasure::ConcurrentCommands => format!("has {limit} commands under way"),
         BuiltInMeasure::EventStreams => format!("keeps {limit} event streams open"),
         BuiltInMeasure::UnreadBytes => {

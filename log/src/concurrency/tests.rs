@@ -201,6 +201,47 @@ async fn a_caller_that_stops_waiting_leaves_the_queue() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tenant_makes_one_change_at_a_time_and_others_do_not_wait_for_it() {
+    let limiter = ConcurrencyLimiter::default();
+    let own = limiter.admit_change(key(1, 1)).await.expect("a turn");
+    let began = Instant::now();
+    let tenant = Holder::Tenant(TenantId::from(Uuid::from_u128(1)));
+    let no_room = limited(tenant, BuiltInMeasure::ConcurrentCommands, 1);
+    assert_eq!(limiter.admit_change(key(1, 2)).await.err(), Some(no_room));
+    assert_eq!(began.elapsed(), OWN_WAIT_MAX);
+    let platform = Requester::PlatformKey(KeyId::from(Uuid::from_u128(900)));
+    let mut of_others = Vec::new();
+    for other in [key(2, 1), platform, platform, Requester::Operator, Requester::Operator] {
+        let began = Instant::now();
+        of_others.push(limiter.admit_change(other).await.expect("a turn"));
+        assert_eq!(began.elapsed(), Duration::ZERO, "{other:?}");
+    }
+    drop(own);
+    assert!(limiter.admit_change(key(1, 2)).await.is_ok());
+}
+
+/// Holds: query.fair
+#[tokio::test(start_paused = true)]
+async fn an_end_does_not_wait_for_commands_that_have_all_places_of_its_tenant() {
+    let limiter = ConcurrencyLimiter::default();
+    let mut commands = Vec::new();
+    for number in 0..TENANT.commands as u128 {
+        commands.push(limiter.admit_command(key(1, 1 + number % 2)).await.expect("a command"));
+    }
+    let tenant = Holder::Tenant(TenantId::from(Uuid::from_u128(1)));
+    let no_room = limited(tenant, BuiltInMeasure::ConcurrentCommands, TENANT.commands as u64);
+    assert_eq!(limiter.admit_command(key(1, 3)).await.err(), Some(no_room));
+    let began = Instant::now();
+    let mut ends = Vec::new();
+    for _ in 0..KEY.commands {
+        ends.push(limiter.admit_end(key(1, 3)).await.expect("an end"));
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let no_room = limited(key_of(key(1, 3)), BuiltInMeasure::ConcurrentCommands, KEY.commands as u64);
+    assert_eq!(limiter.admit_end(key(1, 3)).await.err(), Some(no_room));
+}
+
 #[test]
 fn a_refusal_names_the_holder_and_when_to_retry() {
     let tenant = TenantId::from(Uuid::from_u128(1));

@@ -4,7 +4,7 @@
 //! - `batch` is the statement of a batch with its gate, and `append` sends it until it is certain what became of it. `since`
 //!   reads what other nodes appended, `turn` lets a node that lost a race take its turn, and `listen` wakes the others.
 //! - `session` is the writer's connection, `connections` those of the readers. `running_nodes` has the processes that use the
-//!   ledger, `lease_rows` their roles.
+//!   ledger, `lease_rows` their roles. `dead_rows` has tables written anew after erasures.
 //! - `copy` copies an embedded ledger into an empty shared one. `unusable` has the reasons why a database cannot be used.
 
 mod append;
@@ -15,6 +15,7 @@ mod connections;
 mod contexts;
 mod copy;
 mod database;
+mod dead_rows;
 mod error;
 mod facts;
 mod lease_rows;
@@ -51,6 +52,7 @@ use crate::facts::{Facts, WantedFacts};
 use crate::state::{State, StoredWindow};
 use clock_limits::ClockLimits;
 use contexts::PostgresContexts;
+use dead_rows::DeadRows;
 use read::Tip;
 use session::Session;
 use turn::TurnLock;
@@ -80,6 +82,7 @@ pub struct PostgresEngine {
     clock_limits: ClockLimits,
     turns: TurnLock,
     announcements: Announcements,
+    dead_rows: DeadRows,
 }
 
 impl Engine for PostgresEngine {
@@ -98,7 +101,12 @@ impl Engine for PostgresEngine {
     }
 
     fn append(&mut self, draft: &Draft, state: Option<&StateRows<'_>>) -> Result<AppendOutcome, LogError> {
-        self.write(draft, state)
+        let outcome = self.write(draft, state);
+        // Also of a batch of which nobody knows whether it was written.
+        if draft.side.iter().any(dead_rows::is_erasure) {
+            self.dead_rows.after_erasure();
+        }
+        outcome
     }
 
     fn must_take_writes(&mut self) -> Result<(), LogError> {

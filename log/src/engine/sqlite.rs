@@ -55,6 +55,14 @@ pub fn open_reader_offline(ledger: &Path) -> Result<Box<dyn Reader>, LogError> {
     reader_on(offline::connect(ledger)?)
 }
 
+/// Makes the first secret of a key unreadable.
+#[cfg(test)]
+pub(crate) fn damage_first_secret(ledger: &Path, key: events::ids::KeyId) {
+    let ledger = Connection::open(ledger).expect("the ledger");
+    let damage = "UPDATE key_secrets SET generation = -1 WHERE key_id = ?1 AND generation = 1";
+    assert_eq!(ledger.execute(damage, [key.to_string()]).expect("it is damaged"), 1);
+}
+
 /// Opens the rows of a ledger file read-only. Refuses a ledger with another schema.
 pub(super) fn open_rows(ledger: &Path) -> Result<Connection, LogError> {
     of_this_schema(offline::connect(ledger)?)

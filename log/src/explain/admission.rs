@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 use events::event::admin::RateLimit;
 use events::event::hold::{BudgetReserved, BudgetWindow};
-use events::event::inference::{BudgetShortfall, InferenceAdmitted};
+use events::event::inference::{BudgetShare, BudgetShortfall, InferenceAdmitted};
 use events::event::{Chain, Change, Event, Hold, Inference, Recorded, Resource};
 use events::ids::{BudgetId, LimitId};
-use events::ledger::{Admission, AdmitDecision, BudgetRoom, Emitted, IfShort, RefuseDecision};
-use events::money::NanoUsd;
+use events::ledger::{
+    Admission, AdmissionBounds, AdmitDecision, BrokeredBound, BudgetRoom, Emitted, IfShort, RefuseDecision,
+};
+use events::money::{CostLine, NanoUsd};
 use events::refusal::ErrorCode;
 
 use super::bound::{BoundCheck, Unlowered};
@@ -90,13 +92,22 @@ pub(super) fn check(
         context: recorded.context.clone(),
         planned_at: u64::MAX,
         held: reserved.held_usd,
+        brokered: reserved.brokered.as_ref().map(|part| BrokeredBound {
+            held: part.held_usd,
+            line: CostLine::ZERO,
+            is_guest: evidence.is_guest,
+        }),
         ttl: (reserved.expires_at - recorded.recorded_at).to_std().unwrap_or_default(),
         if_short: IfShort::Refuse,
+        bounds: AdmissionBounds::of_recorded(admitted.hold_shares.clone()),
         admitted: Box::new(as_planned(admitted)),
     };
     match (admitted.requested_max_output_tokens, bound.unlowered) {
         (Some(requested), Some(Unlowered { held, shrinking })) => {
             admission.held = held;
+            if let (Some(brokered), Some(unlowered)) = (&mut admission.brokered, bound.brokered) {
+                *brokered = BrokeredBound { is_guest: brokered.is_guest, ..unlowered };
+            }
             admission.if_short = IfShort::Shrink(shrinking);
             admission.admitted.max_output_tokens = requested;
         }
@@ -104,7 +115,7 @@ pub(super) fn check(
         (None, _) => {}
     }
     check.wanted = Some(admission.held);
-    check.budgets = budgets(&spending, evidence, now, admission.held);
+    check.budgets = budgets(&spending, evidence, now, &admission);
     if spending.has_unread() {
         check.verdict.undecided.push(evidence.too_much_spending());
         return Ok(check);
@@ -133,6 +144,8 @@ fn as_planned(admitted: &InferenceAdmitted) -> InferenceAdmitted {
     let mut planned = admitted.clone();
     planned.versions.budgets.clear();
     planned.would_have_refused.clear();
+    planned.hold_shares.clear();
+    planned.requested_max_output_tokens = None;
     planned
 }
 
@@ -141,8 +154,9 @@ pub(super) fn budgets(
     spending: &Spending<'_>,
     evidence: &Evidence,
     moment: Moment,
-    wanted: NanoUsd,
+    admission: &Admission,
 ) -> Vec<BindingBudget> {
+    let wanted = |owner| admission.wanted_of(owner);
     let rooms = spending.balances(moment).rooms(&evidence.scope_subject(), wanted, moment.at);
     let binding = rooms.into_iter().map(|room| {
         let version = room.in_force.version;
@@ -186,6 +200,11 @@ fn compare(
             Event::Hold(Hold::Reserved(follows)) => {
                 verdict.compare(hold.position, "held_usd", reserved.held_usd, follows.held_usd);
                 verdict.compare(hold.position, "budgets", windows(&reserved.budgets), windows(&follows.budgets));
+                let held = |of: &BudgetReserved| {
+                    let part = of.brokered.as_ref();
+                    part.map_or_else(String::new, |part| format!("{} USD of {}", part.held_usd, windows(&part.budgets)))
+                };
+                verdict.compare(hold.position, "brokered", held(reserved), held(follows));
             }
             _ => {}
         }
@@ -199,6 +218,10 @@ fn compare_admissions(verdict: &mut Verdict, position: u64, recorded: &Inference
         named.collect::<Vec<_>>().join(", ")
     };
     verdict.compare(position, "versions.budgets", versions(recorded), versions(follows));
+    // Only if it is decided again to what its cap is lowered.
+    if recorded.requested_max_output_tokens.is_none() || follows.requested_max_output_tokens.is_some() {
+        verdict.compare(position, "hold_shares", shares(recorded), shares(follows));
+    }
     let observing = |admitted: &InferenceAdmitted| {
         let ids = admitted.would_have_refused.iter().map(|shortfall| shortfall.budget_id.to_string());
         ids.collect::<Vec<_>>().join(", ")
@@ -211,6 +234,16 @@ fn compare_admissions(verdict: &mut Verdict, position: u64, recorded: &Inference
     for (ours, theirs) in recorded.would_have_refused.iter().zip(&follows.would_have_refused) {
         compare_shortfalls(verdict, position, ours, theirs);
     }
+}
+
+/// The shares of budgets as text.
+fn shares(admitted: &InferenceAdmitted) -> String {
+    let shares = admitted.hold_shares.iter().map(|(id, share)| format!("{id}: {}", share_in_words(share)));
+    shares.collect::<Vec<_>>().join(", ")
+}
+
+fn share_in_words(BudgetShare { of, fraction, held_usd }: &BudgetShare) -> String {
+    format!("{fraction} for the {of}, which held {held_usd} USD")
 }
 
 /// Compares the figures of a budget that had too little left.
@@ -234,8 +267,9 @@ pub(super) fn compare_shortfalls(
 
 fn figures(of: &BudgetShortfall) -> String {
     let until = of.resets_at.map_or_else(|| "ever".to_owned(), |at: DateTime<Utc>| events::time::rfc3339(at));
+    let share = of.share.as_ref().map_or_else(String::new, |share| format!("; {}", share_in_words(share)));
     format!(
-        "{} USD settled, {} USD held and {} USD wanted of {} USD until {until}",
+        "{} USD settled, {} USD held and {} USD wanted of {} USD until {until}{share}",
         of.settled_usd, of.held_usd, of.requested_usd, of.limit_usd
     )
 }

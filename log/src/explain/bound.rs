@@ -6,8 +6,10 @@
 //! is one that can be right: whether it is, the log does not say.
 
 use events::event::Chain;
+use events::event::hold::BrokeredPart;
 use events::event::inference::InferenceAdmitted;
 use events::ids::target_key;
+use events::ledger::BrokeredBound;
 use events::money::{BoundTerms, CallsAtOnce, CostLine, Dearest, NanoUsd, PromptBound, Tariff};
 use events::output_cap::{CHOICES_MAX, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::usage::ServiceTier;
@@ -24,12 +26,16 @@ pub struct BoundCheck {
     pub computed: Option<NanoUsd>,
     pub input_tokens: u64,
     pub output_tokens_max: u64,
+    /// The tokens that each choice can have beyond that cap.
+    pub output_tokens_beyond_cap: u64,
     /// With which the recorded hold follows, or 1.
     pub choices: u64,
     pub service_tier: Option<ServiceTier>,
     pub targets: Vec<BoundTarget>,
     /// For a request whose cap was lowered.
     pub(super) unlowered: Option<Unlowered>,
+    /// The same over those of its targets that are not its tenant's own, if less is held for them.
+    pub(super) brokered: Option<BrokeredBound>,
 }
 
 /// The bound of a request before its cap was lowered.
@@ -53,6 +59,9 @@ pub struct BoundTarget {
     pub computed: Option<NanoUsd>,
 }
 
+const COUNTED_OTHERWISE: &str = "those of its targets that are not its tenant's own may count the prompt differently, or bill images, and the \
+     log has the highest count of all";
+
 /// Assumptions about request fields that are not in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Supposed {
@@ -75,6 +84,7 @@ impl Supposed {
 }
 
 /// The price of a target.
+#[derive(Clone, Copy)]
 struct PricedTarget<'a> {
     backend: &'a str,
     version: u64,
@@ -90,10 +100,12 @@ pub(super) fn check(of: AdmissionEvidence<'_>, held: Option<HeldAmount>) -> Boun
         computed: None,
         input_tokens: admitted.input_tokens_bound,
         output_tokens_max: admitted.max_output_tokens,
+        output_tokens_beyond_cap: admitted.output_tokens_beyond_cap.unwrap_or(0),
         choices: 1,
         service_tier: None,
         targets: Vec::new(),
         unlowered: None,
+        brokered: None,
     };
     if !evidence.is_whole {
         check.verdict.undecided.push(evidence.too_many_changes());
@@ -126,6 +138,9 @@ pub(super) fn check(of: AdmissionEvidence<'_>, held: Option<HeldAmount>) -> Boun
     if let Some(supposed) = supposed {
         check.verdict.undecided.extend(supposed.undecided());
         check.unlowered = unlowered(&priced, admitted, used);
+        if let Some(part) = evidence.hold().and_then(|(_, reserved)| reserved.brokered.as_deref()) {
+            check.compare_brokered(position, part, &priced, admitted, used);
+        }
         return check;
     }
     match unrecorded(&priced, admitted, held) {
@@ -136,6 +151,37 @@ pub(super) fn check(of: AdmissionEvidence<'_>, held: Option<HeldAmount>) -> Boun
         }
     }
     check
+}
+
+impl BoundCheck {
+    /// Computes the part of the bound that is held above the tenant again: over the targets that are not the tenant's own.
+    fn compare_brokered(
+        &mut self,
+        position: u64,
+        part: &BrokeredPart,
+        priced: &[PricedTarget<'_>],
+        admitted: &InferenceAdmitted,
+        used: Supposed,
+    ) {
+        let others: Vec<_> = priced.iter().filter(|target| target.owners.tenant.is_none()).copied().collect();
+        let cap = admitted.requested_max_output_tokens.unwrap_or(admitted.max_output_tokens);
+        let computed =
+            dearest(&others, admitted, cap, used).and_then(|dearest| Some((dearest.held()?, dearest.line()?)));
+        let Some((held, line)) = computed else { return };
+        let follows = match admitted.requested_max_output_tokens {
+            None => Some(held),
+            Some(_) => line.at(admitted.max_output_tokens),
+        };
+        let follows = follows.unwrap_or(held);
+        // They may count the prompt lower than the others, and bill images: the log has neither.
+        let is_certain = others.is_empty() || follows < part.held_usd;
+        if follows != part.held_usd && is_certain && !others.iter().any(|target| target.tariff.bills_images()) {
+            self.verdict.differ(position, "brokered.held_usd", part.held_usd, follows);
+        } else if follows != part.held_usd {
+            self.verdict.undecided.push(COUNTED_OTHERWISE.to_owned());
+        }
+        self.brokered = Some(BrokeredBound { held, line, is_guest: false });
+    }
 }
 
 /// The choices and the tier with which the recorded hold follows; of several, the least.
@@ -152,7 +198,8 @@ fn supposed(priced: &[PricedTarget<'_>], admitted: &InferenceAdmitted, held: Nan
 fn line(target: &PricedTarget<'_>, admitted: &InferenceAdmitted, supposed: Supposed) -> Option<CostLine> {
     let service_tier = supposed.service_tier;
     let prompt = PromptBound { tokens: admitted.input_tokens_bound, images: 0, service_tier };
-    CostLine::of(target.tariff, prompt, supposed.choices)
+    let beyond_cap = admitted.output_tokens_beyond_cap.unwrap_or(0);
+    CostLine::of(target.tariff, prompt, supposed.choices)?.with_more_output(beyond_cap)
 }
 
 /// The dearest of the targets, of which two may have been called at the same time.

@@ -41,6 +41,8 @@ pub(super) struct Evidence {
     pub copied: Option<CopiedRequest>,
     /// Whether its user may have used its keys in other tenants.
     pub acts_elsewhere: bool,
+    /// Whether its user is one of another tenant.
+    pub is_guest: bool,
     /// False if there are too many changes to read them all.
     pub is_whole: bool,
 }
@@ -92,6 +94,7 @@ impl Evidence {
             terms: TermsEvidence::default(),
             copied: None,
             acts_elsewhere: false,
+            is_guest: false,
             is_whole: true,
         };
         if let Some(AdmissionEvidence { recorded, admitted, .. }) = evidence.admission() {
@@ -114,7 +117,7 @@ impl Evidence {
     }
 
     fn read_changes(&mut self, reader: &dyn Reader, wanted: &mut WantedChanges, until: u64) -> Result<(), LogError> {
-        let users_partner = self.read_user(reader, wanted.chain.user, until)?;
+        let users_partner = self.read_user(reader, wanted.chain, until)?;
         // A key that acts in another partner's tenant is bound by the budgets of its own partner too.
         let mut partners = vec![wanted.chain.partner];
         partners.extend(users_partner.map(Some).filter(|of_user| *of_user != wanted.chain.partner));
@@ -168,20 +171,16 @@ impl Evidence {
         }
     }
 
-    /// Notes whether the user may have used its keys in other tenants, and returns its partner.
-    fn read_user(
-        &mut self,
-        reader: &dyn Reader,
-        user: Option<UserId>,
-        until: u64,
-    ) -> Result<Option<PartnerId>, LogError> {
-        let Some(user) = user else { return Ok(None) };
+    /// Notes whether the user is one of another tenant, or may have used its keys in others, and returns its partner.
+    fn read_user(&mut self, reader: &dyn Reader, chain: Chain, until: u64) -> Result<Option<PartnerId>, LogError> {
+        let Some(user) = chain.user else { return Ok(None) };
         let changes = reader.stream(&Stream::new(StreamKind::User, user))?;
         for recorded in changes.iter().take_while(|recorded| recorded.position <= until) {
             if let Event::Resource(Resource::User(change)) = &recorded.event
                 && let Some(user) = change.state()
             {
                 let is_own = |reach| reach == Reach::Tenant(user.tenant_id);
+                self.is_guest = chain.tenant != Some(user.tenant_id);
                 self.acts_elsewhere |= !user.roles.iter().all(|grant| is_own(grant.scope));
             }
         }

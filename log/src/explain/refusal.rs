@@ -5,9 +5,8 @@
 
 use events::event::Recorded;
 use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
-use events::ids::RequestId;
-use events::ledger::{Admission, AdmitDecision, IfShort, RefuseDecision};
-use events::money::NanoUsd;
+use events::ledger::{Admission, AdmissionBounds, AdmitDecision, BrokeredBound, IfShort, RefuseDecision};
+use events::money::CostLine;
 use events::refusal::ErrorCode;
 use serde_json::Value;
 
@@ -43,12 +42,13 @@ pub(super) fn check(
     let wanted = shortfall.requested_usd;
     (check.wanted, check.refused_by) = (Some(wanted), Some(shortfall.budget_id));
     let spending = Spending::read(reader, evidence, recorded, DecidedAt::OrBefore)?;
+    let admission = asked(evidence, recorded, refused, &shortfall);
     if spending.has_unread() {
-        check.budgets = budgets(&spending, evidence, now, wanted);
+        check.budgets = budgets(&spending, evidence, now, &admission);
         check.verdict.undecided.push(evidence.too_much_spending());
         return Ok(check);
     }
-    let decide = |moment: Moment| decided(&spending, evidence.request, recorded, refused, wanted, moment);
+    let decide = |moment: Moment| decided(&spending, &admission, moment);
     let mut found = None;
     for moment in spending.moments(recorded) {
         reader.check_interrupt()?;
@@ -58,7 +58,7 @@ pub(super) fn check(
         }
     }
     check.decided_before = found.unwrap_or(now).before;
-    check.budgets = budgets(&spending, evidence, found.unwrap_or(now), wanted);
+    check.budgets = budgets(&spending, evidence, found.unwrap_or(now), &admission);
     if found.is_none() && spending.may_have_been_earlier(recorded) {
         check.verdict.undecided.push(MAYBE_EARLIER.to_owned());
         return Ok(check);
@@ -77,25 +77,32 @@ pub(super) fn check(
     Ok(check)
 }
 
-/// The shortfall for which the ledger refuses at this moment; `None` if it admits.
-fn decided(
-    spending: &Spending<'_>,
-    request: RequestId,
+/// The refused request as it asked the ledger, by the share of the recorded shortfall. If a budget above its tenant refused it, the
+/// others are asked for as little as that one.
+fn asked(
+    evidence: &Evidence,
     recorded: &Recorded,
     refused: &InferenceRefused,
-    wanted: NanoUsd,
-    moment: Moment,
-) -> Option<BudgetShortfall> {
-    let admission = Admission {
-        request_id: request,
+    shortfall: &BudgetShortfall,
+) -> Admission {
+    let share = shortfall.share.map(|share| (shortfall.budget_id, share));
+    let brokered = |held| BrokeredBound { held, line: CostLine::ZERO, is_guest: evidence.is_guest };
+    Admission {
+        request_id: evidence.request,
         context: recorded.context.clone(),
         planned_at: u64::MAX,
-        held: wanted,
+        held: shortfall.requested_usd,
+        brokered: shortfall.brokered_usd.map(brokered),
         ttl: std::time::Duration::ZERO,
         if_short: IfShort::Refuse,
+        bounds: AdmissionBounds::of_recorded(share.into_iter().collect()),
         admitted: Box::new(InferenceAdmitted::of_refused(refused)),
-    };
-    match spending.balances(moment).admit(&admission, moment.at) {
+    }
+}
+
+/// The shortfall for which the ledger refuses at this moment; `None` if it admits.
+fn decided(spending: &Spending<'_>, admission: &Admission, moment: Moment) -> Option<BudgetShortfall> {
+    match spending.balances(moment).admit(admission, moment.at) {
         AdmitDecision::Refused(RefuseDecision::Now(decided) | RefuseDecision::NextSecond(decided)) => {
             serde_json::from_value(Value::Object(decided.refusal.details)).ok()
         }

@@ -1,5 +1,6 @@
 //! The settlement: what each call costs by its usage and its price, and what was charged for all of them.
 
+use events::event::hold::BudgetWindow;
 use events::event::inference::{Backend, InferenceEnded};
 use events::event::{Chain, Event, Hold, Recorded};
 use events::ledger::UnknownUsage;
@@ -101,8 +102,16 @@ fn must_move_what_was_held(verdict: &mut Verdict, evidence: &Evidence, recorded:
     let Some((_, reserved)) = evidence.hold() else { return };
     let moved = hold.movement();
     verdict.compare(recorded.position, "budgets", windows(moved.windows), windows(&reserved.budgets));
-    if matches!(hold, Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_)) {
+    let is_end = matches!(hold, Hold::Settled(_) | Hold::Released(_) | Hold::Expired(_));
+    if is_end {
         verdict.compare(recorded.position, "held_usd", moved.released, reserved.held_usd);
+    }
+    let (moved, part) = (hold.brokered_movement(), reserved.brokered.as_deref());
+    let named = |budgets: Option<&[BudgetWindow]>| budgets.map(windows).unwrap_or_default();
+    let (ends, begins) = (moved.map(|moved| moved.windows), part.map(|part| part.budgets.as_slice()));
+    verdict.compare(recorded.position, "brokered.budgets", named(ends), named(begins));
+    if is_end && let (Some(moved), Some(part)) = (moved, part) {
+        verdict.compare(recorded.position, "brokered.held_usd", moved.released, part.held_usd);
     }
 }
 

@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::event::admin::{Budget, Scope};
 use events::event::hold::{BudgetWindow, Movement};
-use events::event::{Chain, Change, Event, Hold, Recorded, Resource};
+use events::event::{Change, Context, Event, Hold, Recorded, Resource};
 use events::ids::BudgetId;
-use events::ledger::{Amounts, Balances};
+use events::ledger::{Amounts, Balances, Holder};
 use events::money::NanoUsdSum;
 
 use super::evidence::Evidence;
@@ -33,10 +33,13 @@ pub(super) enum DecidedAt {
 
 /// The money in the windows of the budgets that bind a request.
 pub(super) struct Spending<'a> {
-    chain: Chain,
+    /// The context of the request.
+    context: Context,
     /// The changes of these budgets, in order.
     changes: &'a [Recorded],
     amounts: HashMap<BudgetWindow, Amounts>,
+    /// The part of them that the key and the tenant of the request hold.
+    held_by: HashMap<(Holder, BudgetWindow), NanoUsdSum>,
     /// The last movements, which are not in the amounts: of a decision that may have been made before some of them.
     recent: Vec<WindowMovement>,
     /// Some of the last movements are too many to be looked at one by one.
@@ -55,18 +58,29 @@ struct WindowMovement {
     recorded_at: DateTime<Utc>,
     windows: Vec<BudgetWindow>,
     by: Amounts,
+    /// Those parties of the request whose hold it is.
+    holders: Vec<Holder>,
 }
 
 impl WindowMovement {
-    /// `None` if the event moves no money of these budgets.
-    fn new(recorded: &Recorded, budgets: &BTreeSet<BudgetId>) -> Option<Self> {
-        let Event::Hold(hold) = &recorded.event else { return None };
-        let Movement { windows, settled, held, released } = hold.movement();
-        let of_budgets = windows.iter().filter(|window| budgets.contains(&window.budget_id));
-        let windows: Vec<BudgetWindow> = of_budgets.copied().collect();
-        let by = Amounts { settled: settled.into(), held: NanoUsdSum::from(held) - released.into() };
-        let (position, recorded_at) = (recorded.position, recorded.recorded_at);
-        (!windows.is_empty()).then_some(Self { position, recorded_at, windows, by })
+    /// The movements of money of these budgets by an event. `request` is the context of the request.
+    fn all_of(recorded: &Recorded, budgets: &BTreeSet<BudgetId>, request: &Context) -> Vec<Self> {
+        let Event::Hold(hold) = &recorded.event else { return Vec::new() };
+        let moved = |Movement { windows, settled, held, released }: Movement<'_>| {
+            let of_budgets = windows.iter().filter(|window| budgets.contains(&window.budget_id));
+            let windows: Vec<BudgetWindow> = of_budgets.copied().collect();
+            let by = Amounts { settled: settled.into(), held: NanoUsdSum::from(held) - released.into() };
+            let (position, recorded_at) = (recorded.position, recorded.recorded_at);
+            let is_of_request = |holder: &Holder| Holder::all_of(request).any(|of_request| of_request == *holder);
+            let holders = Holder::all_of(&recorded.context).filter(is_of_request).collect();
+            (!windows.is_empty()).then_some(Self { position, recorded_at, windows, by, holders })
+        };
+        hold.movements().filter_map(moved).collect()
+    }
+
+    /// The sums of holders that it moves.
+    fn holdings(&self) -> impl Iterator<Item = (Holder, BudgetWindow)> {
+        self.holders.iter().flat_map(move |holder| self.windows.iter().map(move |window| (*holder, *window)))
     }
 }
 
@@ -90,11 +104,17 @@ impl<'a> Spending<'a> {
         recorded: &Recorded,
         decided: DecidedAt,
     ) -> Result<Self, LogError> {
-        let chain = recorded.context.chain();
-        let (changes, amounts, recent, unread) = (&*evidence.budgets, HashMap::new(), Vec::new(), HashSet::new());
-        let positions_max = evidence.bounds.positions;
-        let mut spending =
-            Self { chain, changes, amounts, recent, has_forgotten: false, counted_until: 0, positions_max, unread };
+        let mut spending = Self {
+            context: recorded.context.clone(),
+            changes: &evidence.budgets,
+            amounts: HashMap::new(),
+            held_by: HashMap::new(),
+            recent: Vec::new(),
+            has_forgotten: false,
+            counted_until: 0,
+            positions_max: evidence.bounds.positions,
+            unread: HashSet::new(),
+        };
         let since = match decided {
             DecidedAt::Recording => None,
             DecidedAt::OrBefore => recorded.recorded_at.checked_sub_signed(RECORDING_WAIT_MAX),
@@ -117,7 +137,7 @@ impl<'a> Spending<'a> {
     ) -> Result<HashMap<Option<Owner>, OwnersScan>, LogError> {
         let mut scans: HashMap<Option<Owner>, OwnersScan> = HashMap::new();
         for budget in self.budgets_before(now.before, since) {
-            let of = match (budget.scope.owner, self.chain.tenant) {
+            let of = match (budget.scope.owner, self.context.tenant_id) {
                 (Scope::Partner(partner), _) => Some(Owner::Partner(partner)),
                 (Scope::Tenant(tenant), _) => Some(Owner::Tenant(tenant)),
                 // Only requests in its own tenant count for a team.
@@ -167,10 +187,10 @@ impl<'a> Spending<'a> {
             examined += part.until.saturating_sub(after).clamp(1, READ_POSITIONS_MAX);
             after = part.until;
             for recorded in part.events.iter().take_while(|recorded| recorded.position < before) {
-                let movement = WindowMovement::new(recorded, budgets);
+                let movements = WindowMovement::all_of(recorded, budgets, &self.context);
                 match since {
-                    Some(since) if recorded.recorded_at >= since => recent.extend(movement),
-                    _ => movement.into_iter().for_each(|movement| self.count(movement)),
+                    Some(since) if recorded.recorded_at >= since => recent.extend(movements),
+                    _ => movements.into_iter().for_each(|movement| self.count(movement)),
                 }
                 if recent.len() > RECENT_MAX {
                     recent.pop_front().into_iter().for_each(|movement| self.count(movement));
@@ -188,6 +208,10 @@ impl<'a> Spending<'a> {
     fn count(&mut self, movement: WindowMovement) {
         self.counted_until = self.counted_until.max(movement.position);
         movement.windows.iter().for_each(|window| add(&mut self.amounts, *window, movement.by));
+        for (holder, window) in movement.holdings() {
+            let held = self.held_by.entry((holder, window)).or_default();
+            *held = *held + movement.by.held;
+        }
     }
 
     /// The moments at which the decision may have been made, the last one first: each ends with a movement or a change of a
@@ -227,9 +251,15 @@ impl<'a> Spending<'a> {
         let mut amounts = self.amounts.clone();
         for movement in self.recent.iter().take_while(|movement| movement.position < moment.before) {
             movement.windows.iter().for_each(|window| add(&mut amounts, *window, movement.by));
+            for (holder, window) in movement.holdings() {
+                balances.add_held_by(holder, window, movement.by.held);
+            }
         }
         for (window, amounts) in amounts {
             balances.restore_window(window, amounts, BTreeSet::new());
+        }
+        for ((holder, window), held) in &self.held_by {
+            balances.add_held_by(*holder, *window, *held);
         }
         balances
     }

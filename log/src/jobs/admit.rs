@@ -47,6 +47,7 @@ pub(crate) struct NewHold {
     admitted_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     amount: NanoUsd,
+    brokered_held: Option<NanoUsd>,
     lowered_cap: Option<LoweredCap>,
 }
 
@@ -64,14 +65,21 @@ impl JobKind for AdmitRequest {
             return Ok(AdmissionDecided::Stale { changed_at });
         }
         match self.decision(batch)? {
-            AdmitDecision::Admitted { held: amount, lowered_cap, expires_at, events } => {
+            AdmitDecision::Admitted { held: amount, brokered_held, lowered_cap, expires_at, events } => {
                 let admitted_position = batch.draft.position() + 1;
                 batch.record(events);
                 if let Some(key) = &self.key {
                     batch.draft.claim(batch.facts, key, self.admission.request_id);
                 }
                 let admitted_at = batch.now;
-                Ok(AdmissionDecided::Held(NewHold { admitted_position, admitted_at, expires_at, amount, lowered_cap }))
+                Ok(AdmissionDecided::Held(NewHold {
+                    admitted_position,
+                    admitted_at,
+                    expires_at,
+                    amount,
+                    brokered_held,
+                    lowered_cap,
+                }))
             }
             AdmitDecision::Short => Ok(AdmissionDecided::Short),
             AdmitDecision::Refused(decision) => {
@@ -136,6 +144,8 @@ fn open_hold(admission: Admission, held: NewHold, batch: &RecordedBatch<'_>) -> 
     OpenHold {
         request_id: admission.request_id,
         held: held.amount,
+        brokered_held: held.brokered_held,
+        own_charge: NanoUsd::ZERO,
         lowered_cap: held.lowered_cap,
         admitted_position: held.admitted_position,
         admitted_at: held.admitted_at,

@@ -7,7 +7,7 @@ use events::event::{Context, Event, Resource, Stream};
 use events::ledger::{Balances, Emitted};
 
 use super::{JobKind, OpenBatch, RecordedBatch, Reply};
-use crate::facts::{Facts, WantedFacts};
+use crate::facts::{Facts, KindOfTenant, WantedFacts};
 use crate::{AppendError, Idempotency, LogError, Name, SideRow, StoredReply};
 
 #[derive(Clone, Debug)]
@@ -26,16 +26,19 @@ pub struct Append {
 impl Append {
     /// An append of events alone.
     pub const fn new(stream: Stream, expected_sequence: u64, events: Vec<Event>, context: Context) -> Self {
-        let basis = Basis { streams: Vec::new(), known_until: 0 };
+        let basis = Basis { streams: Vec::new(), kinds: Vec::new(), known_until: 0 };
         Self { stream, expected_sequence, events, context, side: Vec::new(), idempotency: None, basis }
     }
 }
 
-/// The streams that a decision depends on besides its own. The append is refused if one of them has an event that the
-/// decision did not know: so no change is recorded after an event that took away its author's right to make it.
+/// The facts that a decision depends on besides its own stream. The append is refused if one of the streams has an event that the
+/// decision did not know, so no change is recorded after an event that took away its author's right to make it; or if a stream of one
+/// of the kinds has begun since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Basis {
     pub streams: Vec<Stream>,
+    /// Kinds of administration of which the decision knew every stream of a tenant, or of none.
+    pub kinds: Vec<KindOfTenant>,
     /// The position up to which the decision knew them.
     pub known_until: u64,
 }
@@ -74,6 +77,7 @@ impl JobKind for AppendChanges {
     fn wants(&self, _balances: &Balances, wanted: &mut WantedFacts) {
         for Append { stream, side, idempotency, basis, .. } in &self.0 {
             wanted.streams.extend(basis.streams.iter().chain([stream]).cloned());
+            basis.kinds.iter().for_each(|kind| wanted.want_begun(*kind, basis.known_until));
             wanted.names.extend(side.iter().filter_map(claimed_name).map(|(name, _)| name.clone()));
             wanted.replies.extend(idempotency.as_ref().map(Idempotency::reply_key));
             wanted.catalogue |= side.iter().any(|row| replaced_catalogue(row).is_some());
@@ -107,7 +111,8 @@ fn record(append: &Append, batch: &mut OpenBatch<'_>) {
     if let Some(idempotency) = &append.idempotency {
         let Idempotency { fingerprint, status, body, .. } = idempotency.clone();
         let position = batch.draft.position();
-        let (key, reply) = (idempotency.reply_key(), StoredReply { fingerprint, status, body, position });
+        let (key, reply) =
+            (idempotency.reply_key(), StoredReply { fingerprint: fingerprint.keyed, status, body, position });
         batch.facts.replies.insert(key.clone(), Some(reply.clone()));
         batch.draft.replies.push((key, reply));
     }
@@ -137,7 +142,7 @@ fn check_reply(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     if let Some(idempotency) = &append.idempotency
         && let Some(stored) = facts.reply(&idempotency.reply_key())?
     {
-        let is_same = stored.fingerprint == idempotency.fingerprint;
+        let is_same = idempotency.fingerprint.matches(&stored.fingerprint);
         return Err(if is_same { AppendError::Replayed(stored.clone()) } else { AppendError::IdempotencyKeyReused });
     }
     Ok(())
@@ -149,6 +154,12 @@ fn check_streams(append: &Append, facts: &Facts) -> Result<(), AppendError> {
     }
     for stream in &append.basis.streams {
         let position = facts.stream(stream)?.position;
+        if position > append.basis.known_until {
+            return Err(AppendError::Outdated { position });
+        }
+    }
+    for kind in &append.basis.kinds {
+        let position = facts.begun(*kind)?;
         if position > append.basis.known_until {
             return Err(AppendError::Outdated { position });
         }

@@ -23,6 +23,10 @@ const UNCONFIRMED: &str = "admission_unconfirmed";
 pub struct OpenHold {
     pub request_id: RequestId,
     pub held: NanoUsd,
+    /// The amount that is held above the tenant; `None` if that is no other one.
+    pub brokered_held: Option<NanoUsd>,
+    /// The part of the charge that the tenant's own providers cost, which its owner states before it ends the hold.
+    pub own_charge: NanoUsd,
     /// The lowered output cap, if the budget was too short for the requested one.
     pub lowered_cap: Option<LoweredCap>,
     pub admitted_position: u64,
@@ -117,7 +121,14 @@ impl OpenHold {
     }
 
     fn ending(&self, attempts: Vec<AttemptFailed>, outcome: Outcome, charge: Charge) -> Ending {
-        Ending { request_id: self.request_id, context: self.context.clone(), attempts, outcome, charge }
+        Ending {
+            request_id: self.request_id,
+            context: self.context.clone(),
+            attempts,
+            outcome,
+            charge,
+            own: self.own_charge,
+        }
     }
 }
 
@@ -131,7 +142,7 @@ impl Drop for OpenHold {
 pub(super) fn end_of_unknown(admission: Admission, admitted_at: DateTime<Utc>, position: u64) -> EndRequest {
     let (outcome, charge) = not_sent(&admission.admitted.model, admitted_at, UNCONFIRMED);
     let Admission { request_id, context, .. } = admission;
-    let ending = Ending { request_id, context, attempts: Vec::new(), outcome, charge };
+    let ending = Ending { request_id, context, attempts: Vec::new(), outcome, charge, own: NanoUsd::ZERO };
     EndRequest { ending: Box::new(ending), admission: AdmissionStatus::Unknown { position } }
 }
 

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use events::event::inference::InferenceRefused;
 use events::event::{Actor, Context, Inference, Stream};
-use events::ids::RequestId;
+use events::ids::{RequestId, TenantId};
 use events::ledger::Overflow;
 use events::refusal::ErrorCode;
 use events::time::SystemClock;
@@ -138,17 +138,23 @@ async fn decisions_and_administration_have_connections_of_their_own() {
         let queries = log.for_queries();
         reading.spawn(async move { queries.read(&permit, for_ever).await });
     }
-    for _ in 0..ADMINISTRATION_MAX {
+    let tables = log.clone();
+    reading.spawn(async move { tables.inner.readers.administration.run(None, for_ever).await });
+    // As many reads of no tenant as are allowed at a time: those of tenants have turns beside them.
+    for _ in 0..4 {
         let log = log.clone();
-        reading.spawn(async move { log.inner.readers.administration.run(for_ever).await });
+        reading.spawn(async move { log.read(for_ever).await });
     }
-    // As many reads for decisions as are allowed at a time, while all of the others run.
-    for _ in 0..DECIDING_MAX {
-        assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    for tenant in [1, 2, 3].map(|number| TenantId::from(Uuid::from_u128(number))) {
+        let read = log.read_for(Some(tenant), |reader| reader.head());
+        assert!(timeout(SOON, read).await.expect("an answer in time").is_ok());
     }
     reading.shutdown().await;
+    for _ in 0..4 {
+        assert!(timeout(SOON, log.read(|reader| reader.head())).await.expect("an answer in time").is_ok());
+    }
     assert!(
-        timeout(SOON, log.inner.readers.administration.run(|reader| reader.head()))
+        timeout(SOON, log.inner.readers.administration.run(None, |reader| reader.head()))
             .await
             .expect("an answer in time")
             .is_ok()

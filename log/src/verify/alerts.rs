@@ -2,7 +2,6 @@
 //! amount.
 
 use events::event::alert::BudgetThresholdReached;
-use events::event::hold::BudgetWindow;
 use events::event::{Alert, Event, Recorded};
 use events::ledger::Balances;
 use events::money::NanoUsd;
@@ -30,7 +29,9 @@ impl Alerts {
 
     /// Called after the fold: adds the alerts that the event makes due.
     pub(super) fn expect(&mut self, event: &Event, balances: &Balances) {
-        for window in charged_windows(event) {
+        let Event::Hold(hold) = event else { return };
+        let charged = hold.movements().filter(|movement| movement.settled != NanoUsd::ZERO);
+        for window in charged.flat_map(|movement| movement.windows) {
             let settled_usd = balances.amounts(window).settled;
             self.due.extend(balances.unannounced(window).map(|fraction| BudgetThresholdReached {
                 budget_id: window.budget_id,
@@ -44,13 +45,6 @@ impl Alerts {
     pub(super) fn must_be_announced(&self) -> Result<(), String> {
         self.due.first().map_or(Ok(()), |due| Err(format!("{} was not announced", described(due))))
     }
-}
-
-/// The windows whose settled money the event changes.
-fn charged_windows(event: &Event) -> &[BudgetWindow] {
-    let Event::Hold(hold) = event else { return &[] };
-    let movement = hold.movement();
-    if movement.settled == NanoUsd::ZERO { &[] } else { movement.windows }
 }
 
 /// An alert as the messages describe it.

@@ -4,7 +4,7 @@
 //!
 //! What other tenants did is not there. So budgets are not summed up: an admission must only name the versions that were in force.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use events::event::inference::InferenceAdmitted;
@@ -35,26 +35,26 @@ pub struct PartCheck {
     /// Requests and charges count from this time on.
     from: Option<DateTime<Utc>>,
     /// Requests whose charge was corrected, so that what happened before is needed again.
-    corrected: HashSet<RequestId>,
-    before: HashMap<RequestId, Vec<Recorded>>,
+    corrected: BTreeSet<RequestId>,
+    before: BTreeMap<RequestId, Vec<Recorded>>,
     last: Option<(u64, DateTime<Utc>)>,
     sequences: HashMap<Stream, u64>,
     rules: RequestRules,
     /// The position of the newest event of each budget that is open.
-    budgets: HashMap<BudgetId, u64>,
+    budgets: BTreeMap<BudgetId, u64>,
     found: CheckedPart,
 }
 
 impl PartCheck {
-    pub fn new(from: Option<DateTime<Utc>>, corrected: HashSet<RequestId>) -> Self {
+    pub fn new(from: Option<DateTime<Utc>>, corrected: BTreeSet<RequestId>) -> Self {
         Self {
             from,
             corrected,
-            before: HashMap::new(),
+            before: BTreeMap::new(),
             last: None,
             sequences: HashMap::new(),
             rules: RequestRules::default(),
-            budgets: HashMap::new(),
+            budgets: BTreeMap::new(),
             found: CheckedPart { events: 0, requests: 0, open_holds: 0, charged_usd: NanoUsdSum::ZERO },
         }
     }

@@ -13,6 +13,8 @@ use events::ids::{PriceId, ProviderId};
 pub(super) struct PriceLists {
     lists: HashMap<(ProviderId, String), Vec<PriceEvent>>,
     backends: HashMap<PriceId, (ProviderId, String)>,
+    /// The providers that are a tenant's own.
+    own: HashSet<ProviderId>,
 }
 
 struct PriceEvent {
@@ -30,6 +32,9 @@ impl PriceLists {
         let (price_id, state) = (change.id(), change.state().cloned());
         if let Some(price) = &state {
             self.backends.insert(price_id, (price.provider_id, price.model.clone()));
+            if recorded.context.tenant_id.is_some() {
+                self.own.insert(price.provider_id);
+            }
         }
         let Some(backend) = self.backends.get(&price_id) else { return };
         let event = PriceEvent { position, price_id, recorded_at, state };
@@ -38,8 +43,18 @@ impl PriceLists {
 
     /// Whether a price of the backend has this version.
     pub(super) fn has_version(&self, backend: &Backend, version: u64) -> bool {
-        let is_it = |event: &PriceEvent| event.position == version && event.state.is_some();
-        self.lists.get(&key(backend)).is_some_and(|events| events.iter().any(is_it))
+        self.at_version(backend, version).is_some()
+    }
+
+    /// The price of the backend that has this version.
+    pub(super) fn at_version(&self, backend: &Backend, version: u64) -> Option<&Price> {
+        let events = self.lists.get(&key(backend))?;
+        events.iter().find(|event| event.position == version)?.state.as_ref()
+    }
+
+    /// Whether the backend's provider is a tenant's own, whose prices are never corrected.
+    pub(super) fn is_own(&self, backend: &Backend) -> bool {
+        self.own.contains(&backend.provider_id)
     }
 
     /// The price that was in force for the backend at `at`, by the list as of a version. Of the prices that had begun and had not

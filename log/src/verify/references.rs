@@ -1,6 +1,6 @@
 //! The check of references: the versions of models, keys, prices and teams that requests name by log position.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use events::decision_time::may_have_known;
@@ -20,6 +20,8 @@ pub(super) struct References {
     newest_models: HashMap<ModelId, u64>,
     keys: HashMap<u64, KeyId>,
     prices: HashMap<u64, Box<Price>>,
+    /// Those of them that a tenant set for its own provider.
+    own_prices: HashSet<u64>,
     memberships: Memberships,
 }
 
@@ -64,6 +66,9 @@ impl References {
             }
             Resource::Price(Change::Created(price) | Change::Changed(price)) => {
                 self.prices.insert(position, price.clone());
+                if recorded.context.tenant_id.is_some() {
+                    self.own_prices.insert(position);
+                }
             }
             _ => {}
         }
@@ -108,6 +113,11 @@ impl References {
 
     pub(super) fn price(&self, version: u64) -> Result<&Price, String> {
         self.prices.get(&version).map(AsRef::as_ref).ok_or_else(|| format!("there is no price at position {version}"))
+    }
+
+    /// Whether the version that an admission names for a backend, as `provider_id/model`, is the price of its tenant's own provider.
+    pub(super) fn is_own(&self, admitted: &InferenceAdmitted, backend: &str) -> bool {
+        admitted.versions.prices.get(backend).is_some_and(|version| self.own_prices.contains(version))
     }
 
     /// The versions that an admission names exist, match its model, key and targets, and are in force.

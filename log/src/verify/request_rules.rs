@@ -27,15 +27,15 @@ impl RequestRules {
         match &recorded.event {
             Event::Inference(Inference::Admitted(admitted)) => self.requests.begin(recorded, admitted),
             Event::Inference(Inference::AttemptFailed(attempt)) => {
-                let open = self.requests.attempt(recorded, attempt)?;
+                let open = self.requests.attempt(recorded, attempt, &self.references)?;
                 costs::failed_call_must_be_right(attempt, open, &self.references, depth)
             }
             Event::Inference(Inference::Completed(ended) | Inference::Failed(ended) | Inference::Aborted(ended)) => {
-                let open = self.requests.end(recorded, ended, depth)?;
+                let open = self.requests.end(recorded, ended, &self.references, depth)?;
                 costs::must_be_right(ended, open, &self.references, depth)
             }
             Event::Hold(Hold::Settled(settled)) => self.requests.settle(recorded, settled),
-            Event::Hold(Hold::Released(_)) => self.requests.release(recorded),
+            Event::Hold(Hold::Released(released)) => self.requests.release(recorded, released),
             Event::Hold(Hold::Expired(expired)) => self.requests.expire(recorded, expired),
             Event::Hold(Hold::Adjusted(adjusted)) => match &adjusted.price {
                 Some(value) => self.revaluations.must_correct(recorded, adjusted, value, before, depth),
@@ -50,7 +50,14 @@ impl RequestRules {
 
     /// Checks a hold, and returns its request.
     pub(super) fn hold(&mut self, recorded: &Recorded, reserved: &BudgetReserved) -> Result<&OpenRequest, String> {
-        self.requests.hold(recorded, reserved)
+        let open = self.requests.hold(recorded, reserved)?;
+        let is_own = |backend: &String| self.references.is_own(&open.admitted, backend);
+        if reserved.brokered.is_some() && !open.admitted.versions.prices.keys().any(is_own) {
+            return Err(
+                "no provider that may serve it is its tenant's own, and another amount is held above it".to_owned()
+            );
+        }
+        Ok(open)
     }
 
     fn record(&mut self, recorded: &Recorded, fact: &Resource) -> Result<(), String> {

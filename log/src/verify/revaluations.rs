@@ -13,7 +13,7 @@ use events::money::NanoUsd;
 use events::usage::{Usage, UsageSource};
 
 use super::Depth;
-use super::open_requests::must_be_of_its_request;
+use super::open_requests::{must_be_of_its_request, must_be_of_part};
 use super::price_lists::PriceLists;
 
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub(super) struct Revaluations {
 struct PricedCall<'a> {
     backend: &'a Backend,
     usage: &'a Usage,
+    /// The price that it was charged by.
+    price_version: Option<u64>,
 }
 
 impl Revaluations {
@@ -91,9 +93,13 @@ impl Revaluations {
             return Err(format!("the price at position {version} is not one of a backend that it was charged for"));
         }
         let mut right = NanoUsd::ZERO;
-        for PricedCall { backend, usage } in calls {
+        for PricedCall { backend, usage, price_version } in calls {
             let model = &backend.model;
-            let price = self.prices.in_force(backend, admitted_at, version);
+            let price = if self.prices.is_own(backend) {
+                price_version.and_then(|charged_by| self.prices.at_version(backend, charged_by))
+            } else {
+                self.prices.in_force(backend, admitted_at, version)
+            };
             let price = price.ok_or_else(|| format!("as of position {version} no price was in force for {model}"))?;
             let cost = price.tariff.cost(&usage.tokens, usage.service_tier).and_then(|cost| right.checked_add(cost));
             right = cost.ok_or("its tokens cost more than money can count")?;
@@ -120,6 +126,8 @@ fn charged_before(
             }
             Event::Hold(Hold::Settled(settled)) if settled.budgets == adjusted.budgets => {
                 charged = Some(settled.charged_usd);
+                must_be_of_part(settled.brokered.as_deref(), adjusted)?;
+                must_move_part(adjusted)?;
             }
             Event::Hold(Hold::Adjusted(earlier)) => {
                 if earlier.price.is_none_or(|price| price.version >= value.version) {
@@ -133,6 +141,17 @@ fn charged_before(
     charged.ok_or_else(|| format!("{} was not settled on these budgets", adjusted.of))
 }
 
+/// Above its tenant a price corrects as much as elsewhere: calls to the tenant's own providers keep their prices.
+fn must_move_part(adjusted: &BudgetAdjusted) -> Result<(), String> {
+    let delta = adjusted.delta_usd;
+    match &adjusted.brokered {
+        Some(by) if by.delta_usd != delta => {
+            Err(format!("a price corrects it by {} USD above its tenant, and {delta} USD would be right", by.delta_usd))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// When the request was admitted, and its calls that were charged by their tokens.
 fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), String> {
     let (mut admitted_at, mut failed_calls_cost, mut calls) = (None, NanoUsd::ZERO, Vec::new());
@@ -141,7 +160,7 @@ fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), S
             Event::Inference(Inference::Admitted(_)) => admitted_at = Some(before.recorded_at),
             Event::Inference(Inference::AttemptFailed(attempt)) => {
                 let AttemptFailed { backend, reported, .. } = &**attempt;
-                calls.extend(priced(Some(backend), reported.usage.as_ref()));
+                calls.extend(priced(Some(backend), reported.usage.as_ref(), reported.price_version));
                 let cost = reported.cost_usd.unwrap_or(NanoUsd::ZERO);
                 if reported.is_charged_unknown() {
                     return Err("nobody knows what one of its calls used, and a price corrects it".to_owned());
@@ -154,7 +173,7 @@ fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), S
                 if is_unknown && ended.cost_usd != failed_calls_cost {
                     return Err("nobody knows what it used, and a price corrects it".to_owned());
                 }
-                calls.extend(priced(ended.backend.as_ref(), ended.usage.as_ref()));
+                calls.extend(priced(ended.backend.as_ref(), ended.usage.as_ref(), ended.price_version));
             }
             _ => {}
         }
@@ -162,7 +181,11 @@ fn calls(history: &[Recorded]) -> Result<(DateTime<Utc>, Vec<PricedCall<'_>>), S
     Ok((admitted_at.ok_or("it was never admitted")?, calls))
 }
 
-fn priced<'a>(backend: Option<&'a Backend>, usage: Option<&'a Usage>) -> Option<PricedCall<'a>> {
+fn priced<'a>(
+    backend: Option<&'a Backend>,
+    usage: Option<&'a Usage>,
+    price_version: Option<u64>,
+) -> Option<PricedCall<'a>> {
     let usage = usage.filter(|usage| usage.source != UsageSource::Unknown)?;
-    Some(PricedCall { backend: backend?, usage })
+    Some(PricedCall { backend: backend?, usage, price_version })
 }

@@ -3,7 +3,9 @@
 use events::event::admin::Scope;
 use events::event::{Stream, StreamKind};
 use events::time::Period;
-use events_log::{Append, AppendAllError, AppendError, Basis, Idempotency, Log, Name, SideRow};
+use events_log::{
+    Append, AppendAllError, AppendError, Basis, Fingerprint, Idempotency, KindOfTenant, Log, Name, SideRow,
+};
 
 use crate::facts::{append, budget, clock, id, opened};
 use crate::log_steps::{everything, must_be_whole};
@@ -13,6 +15,8 @@ on_both_engines! {
     a_conflict_answers_its_own_job_and_leaves_the_batch_alone,
     a_repeat_answers_the_same_and_other_content_is_refused,
     a_decision_is_refused_where_what_it_rests_on_has_moved_on,
+    a_decision_that_knew_all_of_a_kind_is_refused_where_one_has_begun_since,
+    what_has_begun_for_one_tenant_refuses_nothing_for_others,
     a_name_is_taken_until_its_owner_lets_go,
     several_changes_are_appended_together_or_not_at_all,
     changes_that_are_appended_together_see_the_names_of_those_before_them,
@@ -41,7 +45,7 @@ async fn a_repeat_answers_the_same_and_other_content_is_refused(test_log: TestLo
         let idempotency = Idempotency {
             scope: "operator".to_owned(),
             key: "once".to_owned(),
-            fingerprint: [fingerprint; 32],
+            fingerprint: Fingerprint { keyed: [fingerprint; 32], unkeyed: [fingerprint; 32] },
             status: 201,
             body: "{}".to_owned(),
         };
@@ -65,7 +69,7 @@ async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(test_log: Tes
     };
     let resting_on = |number: u128, streams: &[u128], known_until| {
         let stream = |number: &u128| Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(*number));
-        let basis = Basis { streams: streams.iter().map(stream).collect(), known_until };
+        let basis = Basis { streams: streams.iter().map(stream).collect(), known_until, ..Basis::default() };
         events_log::Append { basis, ..change(number, 0) }
     };
     log.append(change(1, 0)).await.expect("position 1");
@@ -80,6 +84,53 @@ async fn a_decision_is_refused_where_what_it_rests_on_has_moved_on(test_log: Tes
     assert_eq!(moved.expect("it moves on").last, 6);
     assert!(matches!(outdated, Err(AppendError::Outdated { position: 6 })), "{outdated:?}");
     assert_eq!(log.head().position, 6);
+}
+
+async fn a_decision_that_knew_all_of_a_kind_is_refused_where_one_has_begun_since(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    let change = |number: u128, before| {
+        let event = opened(budget(number, Scope::Tenant(id(1)), 1, Period::Total));
+        append(StreamKind::Budget, id(number), before, event)
+    };
+    let knowing_all = |number: u128, kind, known_until| {
+        let basis = Basis { kinds: vec![KindOfTenant { kind, tenant: None }], known_until, ..Basis::default() };
+        events_log::Append { basis, ..change(number, 0) }
+    };
+    log.append(change(1, 0)).await.expect("position 1");
+    let refused = log.append(knowing_all(2, StreamKind::Budget, 0)).await;
+    assert!(matches!(refused, Err(AppendError::Outdated { position: 1 })), "{refused:?}");
+    log.append(knowing_all(2, StreamKind::Price, 0)).await.expect("none of another kind has begun");
+    log.append(change(1, 1)).await.expect("position 3");
+    log.append(knowing_all(3, StreamKind::Budget, 2)).await.expect("a change begins nothing");
+    // Within a batch, the second job sees the first, and several changes of one job are one decision.
+    let two = vec![change(4, 0), knowing_all(5, StreamKind::Budget, 4)];
+    let (first, second) = tokio::join!(biased; log.append_all(two), log.append(knowing_all(6, StreamKind::Budget, 4)));
+    assert_eq!(first.expect("none has begun").last, 6);
+    assert!(matches!(second, Err(AppendError::Outdated { position: 6 })), "{second:?}");
+    must_be_whole(&everything(&log));
+}
+
+async fn what_has_begun_for_one_tenant_refuses_nothing_for_others(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    let of = |number: u128, tenant: u128, known_until| {
+        let event = opened(budget(number, Scope::Tenant(id(tenant)), 1, Period::Total));
+        let begins = append(StreamKind::Budget, id(number), 0, event);
+        let context = events::event::Context { tenant_id: Some(id(tenant)), ..begins.context };
+        let kinds = vec![KindOfTenant { kind: StreamKind::Budget, tenant: Some(id(tenant)) }];
+        Append { context, basis: Basis { kinds, known_until, ..Basis::default() }, ..begins }
+    };
+    log.append(of(1, 1, 0)).await.expect("position 1");
+    log.append(of(2, 2, 0)).await.expect("none of its own has begun");
+    let refused = log.append(of(3, 2, 1)).await;
+    assert!(matches!(refused, Err(AppendError::Outdated { position: 2 })), "{refused:?}");
+    // Within a batch, too.
+    let (first, other) = tokio::join!(biased; log.append(of(4, 1, 2)), log.append(of(5, 2, 2)));
+    assert_eq!((first.expect("none has begun").last, other.expect("nor of the other").last), (3, 4));
+    let refused = log.append(of(6, 1, 2)).await;
+    assert!(matches!(refused, Err(AppendError::Outdated { position: 3 })), "{refused:?}");
+    must_be_whole(&everything(&log));
 }
 
 async fn a_name_is_taken_until_its_owner_lets_go(test_log: TestLog) {
@@ -115,7 +166,7 @@ fn released(owner: u128) -> SideRow {
 
 fn kept(key: &str) -> Option<Idempotency> {
     let (scope, key, body) = ("operator".to_owned(), key.to_owned(), "{}".to_owned());
-    Some(Idempotency { scope, key, fingerprint: [1; 32], status: 200, body })
+    Some(Idempotency { scope, key, fingerprint: Fingerprint { keyed: [1; 32], unkeyed: [1; 32] }, status: 200, body })
 }
 
 async fn must_refuse(log: &Log, changes: Vec<Append>, at: usize) -> AppendError {
@@ -135,7 +186,7 @@ async fn several_changes_are_appended_together_or_not_at_all(test_log: TestLog) 
     let error = must_refuse(&log, three(opening(4, 0, vec![named("c", 4)])), 2).await;
     assert!(matches!(error, AppendError::NameTaken { .. }), "{error}");
     let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(3));
-    let basis = Basis { streams: vec![stream], known_until: 0 };
+    let basis = Basis { streams: vec![stream], ..Basis::default() };
     let error = must_refuse(&log, three(Append { basis, ..opening(4, 0, Vec::new()) }), 2).await;
     assert!(matches!(error, AppendError::Outdated { position: 1 }), "{error}");
     let error = must_refuse(&log, three(opening(1, 1, Vec::new())), 2).await;

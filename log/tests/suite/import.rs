@@ -64,7 +64,12 @@ async fn an_event_that_contradicts_others_is_named_by_its_own_position() {
     let recorded = recorded(5).await;
     let twice = |events: &mut Vec<Recorded>| events[3].sequence = events[1].sequence;
     let unknown_hold = |events: &mut Vec<Recorded>| {
-        let released = BudgetReleased { held_usd: NanoUsd::new(1), budgets: Vec::new(), reason: "test".to_owned() };
+        let released = BudgetReleased {
+            held_usd: NanoUsd::new(1),
+            budgets: Vec::new(),
+            reason: "test".to_owned(),
+            brokered: None,
+        };
         events[3].stream = Stream::new(StreamKind::Hold, id::<RequestId>(1));
         events[3].event = Event::Hold(Hold::Released(Box::new(released)));
     };

@@ -15,7 +15,7 @@ use events::ledger::{Charge, Outcome};
 use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
-use events_log::{Admitted, Idempotency, InferenceKey, Log, LogOptions, OpenHold};
+use events_log::{Admitted, Fingerprint, Idempotency, InferenceKey, Log, LogOptions, OpenHold};
 use proptest::prelude::*;
 
 use crate::facts::{admission, append, budget, clock, ended, id, opened, verify};
@@ -27,6 +27,7 @@ const KEPT: TimeDelta = TimeDelta::days(30);
 on_both_engines! {
     tenants_and_keys_are_apart_and_a_request_without_a_key_is_none_of_them,
     of_many_at_once_under_one_key_one_is_admitted,
+    claims_of_an_earlier_version_are_recognized_and_never_paid_for_again,
     old_keys_and_replies_are_dropped_in_steps,
 }
 
@@ -36,7 +37,9 @@ fn begin<F: Future>(asked: &mut Pin<Box<F>>) {
 }
 
 fn key(tenant: u128, name: &str, fingerprint: u8) -> InferenceKey {
-    InferenceKey { tenant: id::<TenantId>(tenant), key: name.to_owned(), fingerprint: [fingerprint; 32] }
+    // Never what is left of one that an earlier version stored.
+    let fingerprint = Fingerprint { keyed: [fingerprint + 1; 32], unkeyed: [fingerprint + 101; 32] };
+    InferenceKey { tenant: id::<TenantId>(tenant), key: name.to_owned(), fingerprint }
 }
 
 /// The reply to an admission with an idempotency key.
@@ -305,6 +308,25 @@ async fn of_many_at_once_under_one_key_one_is_admitted(test_log: TestLog) {
     assert_eq!(refused.count(), 199);
 }
 
+/// A process of an earlier version stores digests without a key, of which a migration leaves zeros.
+async fn claims_of_an_earlier_version_are_recognized_and_never_paid_for_again(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    let ask = async |request: u128, key: InferenceKey| {
+        log.admit(admission(request, 1, 1, TTL), Some(key)).await.expect("an answer")
+    };
+    let (ours, other) = (key(1, "once", 1), key(1, "once", 2));
+    let earlier = Fingerprint { keyed: ours.fingerprint.unkeyed, ..ours.fingerprint };
+    let first = ask(1, InferenceKey { fingerprint: earlier, ..ours.clone() }).await;
+    let Admitted::Hold(hold) = &first else { panic!("it was not admitted") };
+    assert_eq!(reply_of(&ask(2, ours).await), KeyedReply::InFlight(hold.request_id));
+    assert_eq!(reply_of(&ask(3, other).await), KeyedReply::OtherRequest(hold.request_id));
+    let dropped = Fingerprint { keyed: [0; 32], unkeyed: [1; 32] };
+    let second = ask(4, InferenceKey { fingerprint: dropped, ..key(1, "twice", 1) }).await;
+    let Admitted::Hold(hold) = &second else { panic!("it was not admitted") };
+    assert_eq!(reply_of(&ask(5, key(1, "twice", 2)).await), KeyedReply::InFlight(hold.request_id));
+}
+
 /// Rows older than thirty days are dropped, a few at a time.
 async fn old_keys_and_replies_are_dropped_in_steps(test_log: TestLog) {
     const ROWS: u128 = 1200;
@@ -322,7 +344,7 @@ async fn old_keys_and_replies_are_dropped_in_steps(test_log: TestLog) {
         let idempotency = Idempotency {
             scope: "operator".to_owned(),
             key: format!("key-{request}"),
-            fingerprint: [1; 32],
+            fingerprint: Fingerprint { keyed: [1; 32], unkeyed: [1; 32] },
             status: 201,
             body: "{}".to_owned(),
         };

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use events::event::{Event, Hold, Recorded, Stream};
-use events::ledger::UnknownUsage;
+use events::ledger::{Holder, UnknownUsage};
 use events::money::{NanoUsd, NanoUsdSum};
 use events::time::{Clock, Period};
 use events_log::{EventFilter, Followed, LogError, LogOptions, OpenHold, Stepped};
 use tempfile::TempDir;
 
-use crate::facts::{admission, clock, id};
+use crate::facts::{admission, clock, id, start};
 use crate::log_steps::{TTL, everything, hold, must_be_whole, must_verify, names, open_budget, settle};
 use crate::test_log::{TestLog, on_both_engines};
 
@@ -25,6 +25,7 @@ on_both_engines! {
     /// Holds: shared.expired-holds
     who_leaves_the_holds_of_a_gateway_ends_none,
     a_restart_finds_balances_and_open_holds_as_they_were,
+    a_restart_finds_what_each_key_holds_of_budgets_that_it_shares,
     readers_page_filter_and_see_streams,
     a_stepped_clock_stops_the_appends_until_it_agrees_again,
     the_time_of_what_comes_next_is_never_before_the_last_event,
@@ -169,6 +170,25 @@ async fn a_restart_finds_balances_and_open_holds_as_they_were(test_log: TestLog)
     let small = hold(&log, 4, 20).await.expect("20 fit");
     settle(small, 0).await;
     must_be_whole(&everything(&log));
+}
+
+async fn a_restart_finds_what_each_key_holds_of_budgets_that_it_shares(test_log: TestLog) {
+    let clock = clock();
+    let log = test_log.open(&clock);
+    open_budget(&log, 1, 100, Period::Day).await;
+    for (request, held) in [(1, 40), (2, 25)] {
+        std::mem::forget(hold(&log, request, held).await.expect("it fits"));
+    }
+    log.close();
+    // The first start reads what was written, the second what the first wrote again.
+    for _ in 0..2 {
+        let log = test_log.open(&clock);
+        let (_, balances) = log.reader().expect("a reader").balances(start()).expect("balances");
+        let (window, amounts) = balances.windows().next().expect("a window");
+        let by_key = balances.held_by(Holder::Key(id(1)), window);
+        assert_eq!((by_key, amounts.held), (NanoUsdSum::new(65), NanoUsdSum::new(65)));
+        log.close();
+    }
 }
 
 async fn readers_page_filter_and_see_streams(test_log: TestLog) {

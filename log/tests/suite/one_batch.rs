@@ -14,8 +14,8 @@ use events::refusal::{ErrorCode, Refusal};
 use events::time::{ManualClock, Period};
 use events_log::verify::Sound;
 use events_log::{
-    Admitted, Append, AppendError, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Name, Note, OpenHold,
-    SideRow,
+    Admitted, Append, AppendError, Fingerprint, Idempotency, InferenceKey, LEDGER_FILE, Log, LogOptions, Name, Note,
+    OpenHold, SideRow,
 };
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -29,6 +29,7 @@ const TTL: Duration = Duration::from_secs(60);
 on_both_engines! {
     changes_of_one_batch_see_those_before_them,
     notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow_them,
+    jobs_with_more_events_than_a_batch_takes_are_recorded_in_several,
     an_end_that_comes_twice_in_one_batch_is_recorded_once,
     of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted,
     a_job_that_cannot_be_recorded_keeps_no_hold_from_its_end,
@@ -126,7 +127,7 @@ fn under_key(number: u128, fingerprint: u8) -> Append {
     let idempotency = Idempotency {
         scope: "operator".to_owned(),
         key: "once".to_owned(),
-        fingerprint: [fingerprint; 32],
+        fingerprint: Fingerprint { keyed: [fingerprint; 32], unkeyed: [fingerprint; 32] },
         status: 201,
         body: "{}".to_owned(),
     };
@@ -176,6 +177,25 @@ async fn notes_of_one_batch_follow_each_other_on_their_stream_and_changes_follow
     assert_eq!(sequences, [1, 2, 3, 4]);
 }
 
+async fn jobs_with_more_events_than_a_batch_takes_are_recorded_in_several(test_log: TestLog) {
+    let mut world = World::on(test_log);
+    let event = opened(budget(1, Scope::Tenant(id(1)), 1, Period::Total));
+    let jobs = (1..=6).map(|number| {
+        let (log, event) = (world.log.clone(), event.clone());
+        let stream = Stream::new(StreamKind::Budget, id::<events::ids::BudgetId>(number));
+        let notes = vec![Note { stream, context: context(1), event }; 1_500];
+        async move { log.note(notes).await.is_ok() }
+    });
+    let jobs: Vec<_> = jobs.collect();
+    let before = world.log.figures().batches;
+    assert_eq!(world.batch(jobs).await, [true; 6]);
+    let after = world.log.figures();
+    // The third job begins below 4,096 events, and is not divided.
+    assert_eq!((after.batches - before, after.jobs, world.log.head().position), (2, 6, 9_000));
+    let sequences = world.everything().into_iter().map(|recorded| recorded.sequence);
+    assert!(sequences.eq((0..6).flat_map(|_| 1..=1_500_u64)));
+}
+
 async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(test_log: TestLog) {
     let mut world = World::on(test_log);
     std::mem::forget(world.hold(1, 10).await);
@@ -189,7 +209,11 @@ async fn an_end_that_comes_twice_in_one_batch_is_recorded_once(test_log: TestLog
 
 async fn of_two_requests_with_one_idempotency_key_in_a_batch_one_is_admitted(test_log: TestLog) {
     let mut world = World::on(test_log);
-    let key = InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] };
+    let key = InferenceKey {
+        tenant: id(1),
+        key: "once".to_owned(),
+        fingerprint: Fingerprint { keyed: [1; 32], unkeyed: [1; 32] },
+    };
     let (log, key) = (world.log.clone(), &key);
     let ask = |request| {
         let (log, key) = (log.clone(), Some(key.clone()));

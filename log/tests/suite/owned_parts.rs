@@ -97,7 +97,7 @@ async fn an_older_log_gets_its_rows_when_it_is_opened() {
     ledger
         .execute_batch(&format!(
             "DROP TRIGGER events_are_never_changed; UPDATE events SET metadata = {WHOLE_CONTEXT}; DROP TABLE contexts;
-             DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced;
+             DROP TABLE owner_blocks; ALTER TABLE balances DROP COLUMN announced; ALTER TABLE key_secrets DROP COLUMN mac;
              ALTER TABLE events ADD COLUMN tenant_id TEXT GENERATED ALWAYS AS (metadata ->> '$.tenant_id') VIRTUAL;
              DROP VIEW personal_data; DROP VIEW client_addresses; DROP VIEW sealed_secrets;
              DROP TABLE erasable_personal_data; DROP TABLE erasable_client_addresses; DROP TABLE erasable_sealed_secrets;

@@ -13,7 +13,8 @@ use events::money::NanoUsd;
 use events::refusal::ErrorCode;
 use events::time::{ManualClock, Period};
 use events_log::{
-    Admitted, Append, AppendError, Followed, Follower, InferenceKey, Log, LogOptions, Name, OpenHold, SideRow,
+    Admitted, Append, AppendError, Fingerprint, Followed, Follower, InferenceKey, Log, LogOptions, Name, OpenHold,
+    SideRow,
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -258,8 +259,14 @@ async fn one_idempotency_key_admits_one_request_whichever_nodes_are_asked() {
     let cluster = Cluster::new();
     let mut asking = JoinSet::new();
     for request in 1..=30 {
-        let (log, key) =
-            (cluster.node(request), InferenceKey { tenant: id(1), key: "once".to_owned(), fingerprint: [1; 32] });
+        let (log, key) = (
+            cluster.node(request),
+            InferenceKey {
+                tenant: id(1),
+                key: "once".to_owned(),
+                fingerprint: Fingerprint { keyed: [1; 32], unkeyed: [1; 32] },
+            },
+        );
         asking.spawn(async move { log.admit(admission(request, request, 1, TTL), Some(key)).await });
     }
     let answers: Vec<Admitted> = asking.join_all().await.into_iter().map(|answer| answer.expect("an answer")).collect();

@@ -15,9 +15,9 @@ use events::refusal::ErrorCode;
 use events::time::{Clock, ManualClock, Period};
 use events_log::verify::{Depth, VerifyError, verify};
 use events_log::{
-    Append, ClientAddress, CopyCallbacks, DatabaseAddress, EventFilter, Idempotency, KeySecret, LEDGER_FILE, Log,
-    LogError, LogOptions, Name, Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow, TenantKey,
-    copy_to_shared, open_reader, open_shared_reader,
+    Append, ClientAddress, CopyCallbacks, DatabaseAddress, EventFilter, Fingerprint, Idempotency, KeySecret,
+    LEDGER_FILE, Log, LogError, LogOptions, Name, Note, PersonalData, Reader, RegisteredNode, SealedSecret, SideRow,
+    TenantKey, copy_to_shared, open_reader, open_shared_reader,
 };
 use tempfile::TempDir;
 use testing::postgres::TestDatabase;
@@ -35,8 +35,9 @@ fn side_rows() -> Vec<SideRow> {
         let (name, email) = (name.to_owned(), email.map(str::to_owned));
         SideRow::PersonalData(PersonalData { subject: id(number), name, email, salt: vec![0, 255, 7] })
     };
-    let secret =
-        |generation| SideRow::KeySecret(KeySecret { key_id: id(1), generation, salt: vec![1], hash: vec![2, 0] });
+    let secret = |generation, mac| {
+        SideRow::KeySecret(KeySecret { key_id: id(1), generation, salt: vec![1], hash: vec![2, 0], mac })
+    };
     let sealed = |subject: &str, generation, sealed: &[u8]| {
         let (subject, key_scope) = (subject.to_owned(), "platform".to_owned());
         SideRow::SealedSecret(SealedSecret { subject, key_scope, generation, sealed: sealed.to_vec() })
@@ -59,8 +60,8 @@ fn side_rows() -> Vec<SideRow> {
         person(1, "Zoë", Some("z@example.com")),
         person(2, "Zoë", None),
         person(3, "anna", None),
-        secret(1),
-        secret(2),
+        secret(1, None),
+        secret(2, Some(vec![5, 0])),
         sealed("prv_b", 1, b"1"),
         sealed("prv_b", 2, b"2"),
         sealed("prv_B", 1, b""),
@@ -87,7 +88,7 @@ async fn story() -> SampleLog {
     let idempotency = Idempotency {
         scope: "operator".to_owned(),
         key: "k".to_owned(),
-        fingerprint: [7; 32],
+        fingerprint: Fingerprint { keyed: [7; 32], unkeyed: [7; 32] },
         status: 201,
         body: "{}".to_owned(),
     };
@@ -169,8 +170,10 @@ fn answers(reader: &dyn Reader) -> Vec<(String, String)> {
     for (scope, key) in [("operator", "k"), ("operator", "l")] {
         answers.note(format!("reply {key}"), reader.idempotent_reply(scope, key));
     }
-    answers.note("secrets", reader.key_secrets(id::<KeyId>(1)));
-    answers.note("no secrets", reader.key_secrets(id::<KeyId>(2)));
+    for keys in [vec![1], vec![2], vec![9, 1, 2], Vec::new()] {
+        let keys: Vec<KeyId> = keys.into_iter().map(id).collect();
+        answers.note(format!("secrets {keys:?}"), reader.key_secrets(&keys));
+    }
     for subject in ["prv_b", "prv_B", "prv_c"] {
         answers.note(format!("sealed {subject}"), reader.sealed_secret(subject));
     }

@@ -4,7 +4,7 @@ use events::event::admin::{Scope, Tenant};
 use events::event::{Change, Event, Stream, StreamKind};
 use events::ids::{TenantId, UserId};
 use events::time::Period;
-use events_log::{Append, LEDGER_FILE, Name, PersonalData, SealedSecret, SideRow, TenantKey};
+use events_log::{Append, KeyMac, KeySecret, LEDGER_FILE, Name, PersonalData, SealedSecret, SideRow, TenantKey};
 use tempfile::TempDir;
 
 use events::content::{ContentKeyOwner, content_key_name};
@@ -17,6 +17,7 @@ on_both_engines! {
     side_rows_are_written_without_an_event_as_well,
     the_secrets_of_a_tenant_are_dropped_alone_and_with_those_of_its_partner,
     the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other,
+    the_hmac_of_a_secret_is_stored_if_the_key_still_has_the_secret,
     rows_of_one_append_leave_what_they_would_leave_one_by_one,
 }
 
@@ -138,6 +139,28 @@ async fn the_content_keys_of_one_person_are_dropped_in_every_tenant_and_no_other
     let mut expected: Vec<String> = names[2..].iter().flat_map(|name| [name.clone(), name.clone()]).collect();
     expected.sort();
     assert_eq!(left.collect::<Vec<_>>(), expected);
+}
+
+async fn the_hmac_of_a_secret_is_stored_if_the_key_still_has_the_secret(test_log: TestLog) {
+    let log = test_log.open(&clock());
+    let slow = |generation| KeySecret { key_id: id(1), generation, salt: vec![1], hash: vec![2], mac: None };
+    let mut change = append(StreamKind::Key, id(9), 0, opened(budget(1, Scope::Tenant(id(1)), 1, Period::Day)));
+    (change.events, change.side) = (Vec::new(), vec![SideRow::KeySecret(slow(1)), SideRow::KeySecret(slow(2))]);
+    log.append(change).await.expect("it is written");
+    for (key, generation) in [(1, 2), (1, 3), (2, 1)] {
+        log.store_key_mac(KeyMac { key_id: id(key), generation, mac: vec![5] });
+    }
+    // It is recorded after them.
+    open_budget(&log, 1, 100, Period::Day).await;
+    let mac = Some(vec![5]);
+    let replaced = match log.is_shared() {
+        // For nodes of the version before.
+        true => KeySecret { mac, ..slow(2) },
+        false => KeySecret { salt: Vec::new(), hash: Vec::new(), mac, ..slow(2) },
+    };
+    assert_eq!(log.key_secrets(None, id(1)).await.expect("it reads"), [slow(1), replaced]);
+    assert!(log.key_secrets(None, id(2)).await.expect("it reads").is_empty());
+    must_verify(&log, 0);
 }
 
 /// The change of one stream, whose only meaning is its rows.

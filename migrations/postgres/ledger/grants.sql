@@ -35,5 +35,5 @@ BEGIN
            ledger.key_secrets, ledger.sealed_secrets, ledger.wrapped_keys, ledger.nodes, ledger.tenant_keys,
            ledger.running_nodes, ledger.client_addresses
         TO ledgerway_gateway;
-    GRANT EXECUTE ON FUNCTION ledger.keep_others_from_appending() TO ledgerway_gateway;
+    GRANT EXECUTE ON FUNCTION ledger.keep_others_from_appending(), ledger.drop_dead_rows(text, xid8) TO ledgerway_gateway;
 END $$;

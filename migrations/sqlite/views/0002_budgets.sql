@@ -16,11 +16,12 @@ CREATE INDEX budgets_by_age ON rows_budgets (opened_position);
 
 -- The charges of a budget in one window, and the money in its open holds. Every window that a hold ever named has a row.
 -- window_start: microseconds since 1970; 0 for the period `total`. ANY: a number that may outgrow an INTEGER, and is then
--- its decimal digits, see `views/exact.rs`.
+-- its decimal digits, see `views/exact.rs`. own_nanos: what tenants' own providers cost, which is not spent from a budget above them.
 CREATE TABLE rows_budget_windows (
     budget_id     TEXT    NOT NULL,
     window_start  INTEGER NOT NULL,
     settled_nanos ANY     NOT NULL,
     held_nanos    ANY     NOT NULL,
+    own_nanos     ANY     NOT NULL,
     PRIMARY KEY (budget_id, window_start)
 ) STRICT, WITHOUT ROWID;

@@ -51,3 +51,15 @@ CREATE TABLE rows_usage_latency (
     latency_requests TEXT NOT NULL,
     PRIMARY KEY (hour, tenant_id, key_id, model, backend, partner_id, user_id, provider, payer)
 ) STRICT, WITHOUT ROWID;
+
+-- Failed calls of requests, by backend and hour: also of requests that another backend answered then. model: the provider's own name.
+-- tenant_id and partner_id: '' for the operator's own.
+CREATE TABLE rows_failed_calls (
+    provider_id TEXT    NOT NULL,
+    model       TEXT    NOT NULL,
+    hour        INTEGER NOT NULL,
+    tenant_id   TEXT    NOT NULL,
+    partner_id  TEXT    NOT NULL,
+    calls       INTEGER NOT NULL,
+    PRIMARY KEY (provider_id, model, hour, tenant_id, partner_id)
+) STRICT, WITHOUT ROWID;

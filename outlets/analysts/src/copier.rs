@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use blocking_work::OUTLETS;
 use events_log::backoff::Backoff;
 use events_log::role::Role;
 use events_log::{DatabaseAddress, Lease, Log};
@@ -72,7 +73,7 @@ async fn wait_for_views(views: &ViewsHandle) -> Result<(), CopyError> {
     let (mut source, mut changes) = (views.copy_source(), views.changes());
     loop {
         changes.mark_seen();
-        match tokio::task::spawn_blocking(move || (source.has_views(), source)).await {
+        match OUTLETS.run(None, move || (source.has_views(), source)).await {
             Ok((Ok(true), _)) => return Ok(()),
             Ok((Ok(false), returned)) => source = returned,
             Ok((Err(error), _)) => return Err(error.into()),
@@ -137,7 +138,7 @@ async fn copy(
     copied: &mut [CopiedView],
     lease: &Lease,
 ) -> Result<CopySource, CopyError> {
-    let mut reading = Reading::start(source, copied.to_vec());
+    let mut reading = Reading::start(source, copied.to_vec()).await;
     let steps = reading.steps().await.unwrap_or_default();
     if steps.is_empty() {
         return reading.finish().await;
@@ -167,7 +168,7 @@ async fn must_be_held(lease: &Lease) {
 /// The copied views; those of another ledger, or of this one before a restore, count as not copied.
 async fn copied_of_log(mut copied: Vec<CopiedView>, log: &Log) -> Result<Vec<CopiedView>, CopyError> {
     let log = log.clone();
-    let checked = tokio::task::spawn_blocking(move || {
+    let checked = OUTLETS.run(None, move || {
         let reader = log.reader()?;
         for view in &mut copied {
             if !view.checkpoint().is_of(&*reader)? {

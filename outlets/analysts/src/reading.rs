@@ -1,6 +1,7 @@
 //! Reads what has to be copied, in one snapshot of the views, on a thread for blocking work. Rows come in pieces through a bounded
 //! channel, so that a copy of any size takes the same memory.
 
+use blocking_work::OUTLETS;
 use projections::views::{CopySnapshot, CopySource};
 use rusqlite::{Params, Row};
 use tokio::sync::{mpsc, oneshot};
@@ -43,9 +44,9 @@ pub struct Reading {
 
 impl Reading {
     /// Begins to read what the copy lacks.
-    pub fn start(mut source: CopySource, copied: Vec<CopiedView>) -> Self {
+    pub async fn start(mut source: CopySource, copied: Vec<CopiedView>) -> Self {
         let ((tell_steps, steps), (sender, pieces)) = (oneshot::channel(), mpsc::channel(PIECES_MAX));
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = OUTLETS.turn(None).await.start(move || {
             let read = source.read(|snapshot| {
                 let steps = steps_of(snapshot, &copied)?;
                 let rows: Vec<_> = steps.iter().map(|step| (step.to.view, step.rows)).collect();

@@ -41,6 +41,9 @@ pub enum DamageKind {
     SegmentTooLong,
     #[error("it names a segment {found:?}, which is not what its positions and its hash say")]
     SegmentName { found: String },
+    /// A segment that no manifest names.
+    #[error("its bytes do not have the hash in its name")]
+    NotItsName,
     /// A manifest that was listed before.
     #[error("it is gone")]
     ManifestMissing,
@@ -54,14 +57,18 @@ pub enum DamageKind {
     NoneBefore,
     #[error("it does not say which manifest is before it")]
     PreviousAbsent,
-    #[error("it was changed: its SHA-256 is {found}, and {expected} in the manifest after it")]
-    PreviousChanged { expected: Digest, found: Digest },
+    #[error("it was changed, or {after} was: its SHA-256 is {found}, and {expected} in that one, which comes after it")]
+    PreviousChanged { expected: Digest, found: Digest, after: String },
     #[error("its first event is older than the last one of the manifest before")]
     OlderThanPrevious,
     #[error(
         "it says that corrected prices concern requests after position {found}, and the manifest before says {expected}"
     )]
     RevaluationBegins { expected: u64, found: u64 },
+    #[error(
+        "it was changed: its segment has the hash in its name, and another length or SHA-256 than the manifest says"
+    )]
+    ManifestChanged,
     #[error("the segment is missing")]
     SegmentMissing,
     #[error("the segment has {found} bytes, and not {expected}")]
@@ -88,9 +95,9 @@ pub enum DamageKind {
     Position { line: u64, expected: u64, found: u64 },
     #[error("line {line} is older than the event before it")]
     TimeBack { line: u64 },
-    #[error("the times of its events are not those of the manifest")]
+    #[error("the times of the segment's events are not those of the manifest")]
     Times,
-    #[error("its last event is not the one of the manifest")]
+    #[error("the last event of the segment is not the one of the manifest")]
     LastEvent,
     #[error(
         "the first event is not the one that the ledger is named after: its SHA-256 is {found}, and not {expected}"
@@ -126,6 +133,8 @@ impl DamageKind {
             Self::PreviousChanged { .. } => "previous_changed",
             Self::OlderThanPrevious => "older_than_previous",
             Self::RevaluationBegins { .. } => "revaluation_begins",
+            Self::NotItsName => "not_its_name",
+            Self::ManifestChanged => "manifest_changed",
             Self::SegmentMissing => "segment_missing",
             Self::SegmentLength { .. } => "segment_length",
             Self::SegmentChanged { .. } => "segment_changed",
@@ -144,6 +153,20 @@ impl DamageKind {
             Self::FirstEvent { .. } => "first_event",
             Self::Ledger(_) => "ledger",
         }
+    }
+
+    /// Whether a segment that has its hash is not what its manifest says of it.
+    pub(crate) const fn is_of_manifest(&self) -> bool {
+        matches!(
+            self,
+            Self::UnpacksToMore { .. }
+                | Self::EventsLength { .. }
+                | Self::EventsChanged { .. }
+                | Self::Count { .. }
+                | Self::Times
+                | Self::LastEvent
+                | Self::FirstEvent { .. }
+        )
     }
 
     /// The damage of an object, from a position on.

@@ -6,6 +6,8 @@
 
 use crate::digest::Digest;
 
+/// All objects of an archive are below it.
+pub const FOLDER: &str = "archive";
 pub const MANIFESTS: &str = "archive/v1/manifests";
 pub const SEGMENTS: &str = "archive/v1/segments";
 
@@ -28,6 +30,12 @@ pub fn first_of_manifest(name: &str) -> Option<u64> {
 pub fn first_of_segment(name: &str) -> Option<u64> {
     let (first, _) = name.strip_prefix(SEGMENTS)?.strip_prefix('/')?.strip_suffix(".jsonl.gz")?.split_once('-')?;
     first.parse().ok().filter(|_| first.len() == 20)
+}
+
+/// Whether the name of a segment has the hash of this object.
+pub fn has_hash(name: &str, object: &Digest) -> bool {
+    let hash = name.strip_suffix(".jsonl.gz").and_then(|name| name.rsplit_once('-'));
+    hash.is_some_and(|(_, hash)| hash == object.short())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::OUTLETS;
 use chrono::{DateTime, Utc};
 use events::event::Recorded;
 use events_log::backoff::Backoff;
@@ -198,7 +199,7 @@ async fn add(
     mut archiver: Archiver,
     mut events: Vec<Arc<Recorded>>,
 ) -> Result<(Archiver, Vec<Arc<Recorded>>), RoleError> {
-    let added = tokio::task::spawn_blocking(move || {
+    let added = OUTLETS.run(None, move || {
         let taken = archiver.add(events.iter().map(AsRef::as_ref))?;
         events.drain(..taken);
         Ok::<_, ArchiveError>((archiver, events))

@@ -9,15 +9,15 @@ use chrono::{DateTime, Utc};
 use events::canonical;
 use events::event::Recorded;
 use flate2::bufread::GzDecoder;
-use object_storage::{Enough, Object};
+use object_storage::{Enough, Listed, Object};
 use ring::digest::{Context, SHA256};
 
 use crate::archive::Archive;
 use crate::damage::{Damage, DamageKind};
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, OBJECT_BYTES_MAX};
 use crate::newest::Newest;
-use crate::object_name::{self, MANIFESTS, SEGMENTS};
+use crate::object_name::{self, FOLDER, MANIFESTS, SEGMENTS};
 use crate::read_error::ReadError;
 
 /// The findings in an archive that is not damaged.
@@ -80,7 +80,8 @@ impl Segments {
         let manifest = found.manifest;
         self.named.insert(manifest.object.clone());
         let damaged = |kind: DamageKind| kind.of(manifest.object.clone(), manifest.first);
-        let object = match self.archive.objects.get(&manifest.object, manifest.object_bytes).await? {
+        // Also one of another length than the manifest says: its hash says which of the two is wrong.
+        let object = match self.archive.objects.get(&manifest.object, OBJECT_BYTES_MAX).await? {
             Some(Object::Whole(object)) => object,
             Some(Object::TooLong { bytes: found }) => {
                 let expected = manifest.object_bytes;
@@ -89,6 +90,32 @@ impl Segments {
             None => return Err(damaged(DamageKind::SegmentMissing).into()),
         };
         SegmentEvents::open(manifest, object).map(Some).map_err(ReadError::from)
+    }
+
+    /// Returns the findings, after the last segment. Refuses objects that no manifest names and that nobody could have put: an archive
+    /// can be restored from beside them, but somebody or a disk has changed it.
+    pub async fn finish_strictly(self) -> Result<Checked, ReadError> {
+        let (archive, named) = (self.archive.clone(), self.named.clone());
+        let checked = self.finish().await?;
+        let (mut unused, mut unknown) = (Vec::new(), None);
+        let found = |listed: Listed| {
+            match object_name::first_of_segment(&listed.name) {
+                Some(first) if !named.contains(&listed.name) => unused.push((listed, first)),
+                Some(_) => {}
+                // One whose manifest was put since the manifests were listed.
+                None if object_name::first_of_manifest(&listed.name).is_some() => {}
+                None => unknown = Some(listed.name),
+            }
+            if unknown.is_some() { Enough::Yes } else { Enough::No }
+        };
+        archive.objects.list(FOLDER, None, found).await?;
+        if let Some(name) = unknown {
+            return Err(DamageKind::UnknownObject.of(name, 1).into());
+        }
+        for (listed, first) in unused {
+            must_have_its_name(&archive, listed, first).await?;
+        }
+        Ok(checked)
     }
 
     /// Returns the findings, after the last segment.
@@ -105,6 +132,19 @@ impl Segments {
             .await?;
         Ok(Checked { manifests: self.named.len() as u64, last, unused_segments })
     }
+}
+
+/// Refuses a segment that no manifest names if its bytes do not have the hash in its name.
+async fn must_have_its_name(archive: &Archive, listed: Listed, first: u64) -> Result<(), ReadError> {
+    let bytes_max = listed.bytes.min(OBJECT_BYTES_MAX);
+    let kind = match archive.objects.get(&listed.name, bytes_max).await? {
+        Some(Object::Whole(object)) if object_name::has_hash(&listed.name, &Digest::of(&object)) => return Ok(()),
+        // It was deleted meanwhile.
+        None => return Ok(()),
+        Some(Object::Whole(_)) => DamageKind::NotItsName,
+        Some(Object::TooLong { bytes: found }) => DamageKind::SegmentLength { expected: bytes_max, found },
+    };
+    Err(kind.of(listed.name, first).into())
 }
 
 /// The first positions of all manifests, in order.
@@ -163,7 +203,7 @@ pub fn begins(manifest: &Manifest) -> Result<(), Damage> {
 pub fn continues(before: &Newest, manifest: &Manifest) -> Result<(), Damage> {
     let next = before.manifest.last.saturating_add(1);
     must_follow(before, manifest).map_err(|kind| {
-        // The one that was changed says nothing of it: the one after it does.
+        // Either may be the one that was changed: the reason names the other one.
         let is_before = matches!(kind, DamageKind::PreviousChanged { .. });
         let (object, position) = if is_before {
             (before.manifest.first, before.manifest.first)
@@ -189,7 +229,8 @@ fn must_follow(before: &Newest, manifest: &Manifest) -> Result<(), DamageKind> {
     match manifest.previous {
         None => return Err(DamageKind::PreviousAbsent),
         Some(previous) if previous != *sha256 => {
-            return Err(DamageKind::PreviousChanged { expected: previous, found: *sha256 });
+            let after = object_name::manifest(manifest.first);
+            return Err(DamageKind::PreviousChanged { expected: previous, found: *sha256, after });
         }
         Some(_) => {}
     }
@@ -214,12 +255,17 @@ pub struct SegmentEvents {
 
 impl SegmentEvents {
     fn open(manifest: Manifest, object: Bytes) -> Result<Self, Damage> {
+        let sha256 = Digest::of(&object);
+        let is_as_named = object_name::has_hash(&manifest.object, &sha256);
+        let damaged = |kind: DamageKind| match is_as_named {
+            true => DamageKind::ManifestChanged.of(object_name::manifest(manifest.first), manifest.first),
+            false => kind.of(manifest.object.clone(), manifest.first),
+        };
         let (expected, found) = (manifest.object_bytes, object.len() as u64);
-        let damaged = |kind: DamageKind| kind.of(manifest.object.clone(), manifest.first);
         if found != expected {
             return Err(damaged(DamageKind::SegmentLength { expected, found }));
         }
-        let (expected, found) = (manifest.object_sha256, Digest::of(&object));
+        let (expected, found) = (manifest.object_sha256, sha256);
         if found != expected {
             return Err(damaged(DamageKind::SegmentChanged { expected, found }));
         }
@@ -243,12 +289,21 @@ impl SegmentEvents {
             let next = self.next(&mut line);
             // After the last line, it is the segment as a whole that is not right.
             let read = if self.bytes == bytes { 0 } else { self.read };
-            match next.map_err(|kind| kind.of(self.manifest.object.clone(), self.manifest.first + read))? {
+            match next.map_err(|kind| self.damaged(kind, self.manifest.first + read))? {
                 Some(recorded) => page.push(recorded),
                 None => self.is_done = true,
             }
         }
         Ok(page)
+    }
+
+    /// The segment is as it was put, by its hash. So if it is not what its manifest says, the manifest is the one that is wrong.
+    fn damaged(&self, kind: DamageKind, position: u64) -> Damage {
+        if kind.is_of_manifest() {
+            kind.of(object_name::manifest(self.manifest.first), position)
+        } else {
+            kind.of(self.manifest.object.clone(), position)
+        }
     }
 
     fn next(&mut self, line: &mut Vec<u8>) -> Result<Option<Recorded>, DamageKind> {

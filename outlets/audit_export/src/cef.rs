@@ -13,8 +13,19 @@ const TEXT_CHARS_MAX: usize = 1_023;
 const CUT: char = '…';
 /// The most characters of custom strings.
 const CUSTOM_CHARS_MAX: usize = 4_000;
+/// The value of changes that were left out.
+const OMITTED: &str = "omitted";
 
 pub fn line(record: &AuditRecord<'_>) -> String {
+    with_changes(record, &record.entry.changes.to_string())
+}
+
+/// The same without what was changed, which it says.
+pub fn short_line(record: &AuditRecord<'_>) -> String {
+    with_changes(record, OMITTED)
+}
+
+fn with_changes(record: &AuditRecord<'_>, changes: &str) -> String {
     let entry = record.entry;
     let mut line = String::from("CEF:0");
     let name = entry.action.replace(['.', '_'], " ");
@@ -38,7 +49,7 @@ pub fn line(record: &AuditRecord<'_>) -> String {
     extension.put_custom("cs1", "resource", Some(&entry.resource));
     extension.put_custom("cs2", "resourceName", record.resource_name);
     extension.put_custom("cs3", "requestId", entry.request_id.map(|id| id.to_string()).as_deref());
-    extension.put_custom("cs4", "changes", Some(&entry.changes.to_string()));
+    extension.put_custom("cs4", "changes", Some(changes));
     extension.put_custom("cs5", "tenantId", entry.tenant_id.as_deref());
     extension.put_custom("cs6", "partnerId", entry.partner_id.as_deref());
     extension.line
@@ -108,21 +119,24 @@ fn escape_header(line: &mut String, field: &str) {
     for letter in field.chars() {
         match letter {
             '|' | '\\' => line.extend(['\\', letter]),
-            control if control.is_control() => line.push(' '),
-            other => line.push(other),
+            other => line.push(shown(other)),
         }
     }
 }
 
-/// A value keeps its line ends, escaped. Other control characters become spaces.
+/// Control characters, and what Unicode has to separate lines, become spaces: some readers take each for the end of the line.
+fn shown(letter: char) -> char {
+    if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') { ' ' } else { letter }
+}
+
+/// A value keeps its line ends, escaped.
 fn escape_value(line: &mut String, value: &str) {
     for letter in value.chars() {
         match letter {
             '=' | '\\' => line.extend(['\\', letter]),
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
-            control if control.is_control() => line.push(' '),
-            other => line.push(other),
+            other => line.push(shown(other)),
         }
     }
 }

@@ -17,11 +17,13 @@ const NIL: &str = "-";
 pub struct MessageWriter {
     format: SiemFormat,
     hostname: String,
+    bytes_max: usize,
 }
 
 impl MessageWriter {
-    pub fn new(format: SiemFormat, hostname: Option<&str>) -> Self {
-        Self { format, hostname: field(hostname.unwrap_or_default(), HOSTNAME_CHARS_MAX) }
+    /// Messages have at most so many bytes if their entries can be told in so many.
+    pub fn new(format: SiemFormat, hostname: Option<&str>, bytes_max: usize) -> Self {
+        Self { format, hostname: field(hostname.unwrap_or_default(), HOSTNAME_CHARS_MAX), bytes_max }
     }
 
     /// Appends the message of an entry.
@@ -30,8 +32,9 @@ impl MessageWriter {
         let priority = FACILITY * 8 + severity(&entry.severity);
         let (time, hostname) = (rfc3339(entry.recorded_at), &self.hostname);
         let kind = field(&entry.action, MSGID_CHARS_MAX);
-        let line = self.format.line(record);
-        let message = format!("<{priority}>1 {time} {hostname} ledgerway {NIL} {kind} {NIL} {line}");
+        let header = format!("<{priority}>1 {time} {hostname} ledgerway {NIL} {kind} {NIL} ");
+        let line = self.format.line_within(record, self.bytes_max.saturating_sub(header.len()));
+        let message = header + &line;
         frames.extend(format!("{} ", message.len()).into_bytes());
         frames.extend(message.into_bytes());
     }
@@ -54,6 +57,8 @@ fn field(text: &str, chars_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::record::tests::{bare, sample};
 
@@ -62,7 +67,7 @@ mod tests {
         let (mut entry, _) = sample();
         entry.actor = "ключ".to_owned();
         let mut frames = Vec::new();
-        let writer = MessageWriter::new(SiemFormat::Cef, Some("node 1\n"));
+        let writer = MessageWriter::new(SiemFormat::Cef, Some("node 1\n"), usize::MAX);
         writer.write(&mut frames, &bare(&entry));
         let text = String::from_utf8(frames).expect("text");
         let (count, message) = text.split_once(' ').expect("a count");
@@ -70,8 +75,22 @@ mod tests {
         let header = "<109>1 2025-11-20T08:00:00.123456Z node1 ledgerway - key.created - CEF:0|";
         assert!(message.starts_with(header), "{message}");
         let mut unknown = Vec::new();
-        MessageWriter::new(SiemFormat::Ocsf, None).write(&mut unknown, &bare(&entry));
+        MessageWriter::new(SiemFormat::Ocsf, None, usize::MAX).write(&mut unknown, &bare(&entry));
         let unknown = String::from_utf8(unknown).expect("text");
         assert!(unknown.contains("Z - ledgerway - key.created - {"), "{unknown}");
+    }
+
+    #[test]
+    fn a_message_counts_its_header_too() {
+        let (mut entry, _) = sample();
+        entry.changes = json!({ "name": "n".repeat(3_000) });
+        let written = |bytes_max| {
+            let mut frames = Vec::new();
+            MessageWriter::new(SiemFormat::Ocsf, Some("node"), bytes_max).write(&mut frames, &bare(&entry));
+            frames.len() - String::from_utf8_lossy(&frames).find('<').expect("a message")
+        };
+        let whole = written(usize::MAX);
+        assert_eq!(written(whole), whole);
+        assert!(written(whole - 1) < whole - 2_900);
     }
 }

@@ -14,9 +14,28 @@ const SCHEMA_VERSION: &str = "1.3.0";
 /// The longest line. What an entry changed can be longer, and is left out then: its position says where it is.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Characters that JSON has as they are, and that some readers take for the end of a line, with the form that all read.
+const LINE_SEPARATORS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+
 pub fn line(record: &AuditRecord<'_>) -> String {
-    let whole = event(record, record.entry.changes.clone()).to_string();
-    if whole.len() <= LINE_BYTES_MAX { whole } else { event(record, Value::Null).to_string() }
+    let whole = on_one_line(&event(record, record.entry.changes.clone()));
+    if whole.len() <= LINE_BYTES_MAX { whole } else { short_line(record) }
+}
+
+/// The same without what was changed, which it says.
+pub fn short_line(record: &AuditRecord<'_>) -> String {
+    on_one_line(&event(record, Value::Null))
+}
+
+fn on_one_line(event: &Value) -> String {
+    let mut line = event.to_string();
+    for (separator, escaped) in LINE_SEPARATORS {
+        // They are only in texts.
+        if line.contains(separator) {
+            line = line.replace(separator, escaped);
+        }
+    }
+    line
 }
 
 /// The event of an entry. Without its changes, it says that they were left out.
@@ -240,6 +259,21 @@ mod tests {
         assert_eq!(event["actor"]["user"]["uid"], "operator");
         assert_eq!(event["unmapped"]["request_id"], "req_00000000000000000000000000000001");
         assert_eq!((event.get("api"), event.get("resources")), (None, None));
+    }
+
+    #[test]
+    fn no_text_ends_a_line() {
+        let (mut entry, _) = sample();
+        let name = "a\nb\rc\u{85}d\u{2028}e\u{2029}f\u{0}g";
+        entry.changes = json!({ "name": name });
+        let record = AuditRecord { resource_name: Some(name), ..bare(&entry) };
+        let line = line(&record);
+        assert!(!line.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}', '\u{0}']), "{line:?}");
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            (&event["unmapped"]["changes"]["name"], &event["resources"][0]["name"]),
+            (&json!(name), &json!(name))
+        );
     }
 
     #[test]

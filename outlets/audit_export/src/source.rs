@@ -43,6 +43,10 @@ impl Entries {
         Ok(Self { entries, clients })
     }
 
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// In the order of the log. Names are not known here.
     pub fn records(&self) -> impl Iterator<Item = AuditRecord<'_>> {
         self.entries.iter().map(|entry| {

@@ -1,6 +1,6 @@
 //! Checks a bundle, with nothing but the file and the public keys of the log.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Seek};
 
 use events::canonical;
@@ -118,8 +118,8 @@ impl Reason {
 }
 
 /// The requests whose charge was corrected. What is wrong with a line is found later.
-fn corrected(file: &mut impl BufRead) -> Result<HashSet<RequestId>, VerifyError> {
-    let mut corrected = HashSet::new();
+fn corrected(file: &mut impl BufRead) -> Result<BTreeSet<RequestId>, VerifyError> {
+    let mut corrected = BTreeSet::new();
     let read = lines(file, &mut |_, line| {
         if let Line::Event(envelope) = line
             && envelope.contains(CORRECTED)
@@ -139,7 +139,7 @@ fn corrected(file: &mut impl BufRead) -> Result<HashSet<RequestId>, VerifyError>
 fn check(
     file: &mut impl BufRead,
     header: &Header,
-    corrected: HashSet<RequestId>,
+    corrected: BTreeSet<RequestId>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(TreeHead, CheckedPart), VerifyError> {
     let (mut tree, mut check, mut last) = (PrunedTree::new(), PartCheck::new(header.from, corrected), 0);

@@ -38,6 +38,10 @@ impl ContentStore {
         Self(objects)
     }
 
+    pub(crate) const fn objects(&self) -> &Objects {
+        &self.0
+    }
+
     pub(crate) async fn put(&self, address: &ContentAddress, object: Bytes) -> Result<(), StoreError> {
         self.0.put(&address.to_string(), object).await.map(drop)
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::SEALING;
 use bytes::Bytes;
 use events::content::ContentPart;
 use events::ids::IdMaker;
@@ -132,7 +133,7 @@ impl WriterState {
         };
         let nonce = self.ids.bytes();
         let sealed = if text.len() > SEALED_AT_ONCE_MAX {
-            tokio::task::spawn_blocking(move || key.seal(&address, nonce, &text)).await.ok().flatten()
+            SEALING.run(Some(address.tenant), move || key.seal(&address, nonce, &text)).await.ok().flatten()
         } else {
             key.seal(&address, nonce, &text)
         };

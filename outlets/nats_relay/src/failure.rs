@@ -35,8 +35,8 @@ pub enum RelayError {
     #[error("position {position} got the sequence {sequence} in the stream {stream}")]
     Misplaced { position: u64, stream: String, sequence: u64 },
     #[error(
-        "the event at position {position} needs messages of {needed} bytes, and NATS accepts {max_payload}: raise max_payload in the \
-         configuration of the server"
+        "the event at position {position} needs messages of {needed} bytes even without its data, and NATS accepts {max_payload}: raise \
+         max_payload in the configuration of the server"
     )]
     TooLong { position: u64, needed: usize, max_payload: usize },
     #[error(

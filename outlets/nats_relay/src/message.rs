@@ -1,4 +1,5 @@
-//! The message of an event: its canonical form, with headers by which the server accepts it in its place alone.
+//! The message of an event: its canonical form, with headers by which the server accepts it in its place alone. Of an event that is
+//! longer than the server takes, the data is replaced by its digest.
 
 use async_nats::HeaderMap;
 use async_nats::header::{
@@ -26,7 +27,8 @@ pub struct Message {
     pub subject: String,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// `{position}-{digest}`: the same for every relay of this log, and another one for any other event.
+    /// `{position}-{digest of the whole event}`: the same for every relay of this log, whatever its server takes, and another one for any
+    /// other event.
     pub id: String,
 }
 
@@ -35,8 +37,10 @@ impl Message {
     ///
     /// It must follow the event before it, and not just any message with that sequence: if somebody else published one there
     /// while several messages are on their way, the server would refuse the event of that sequence and accept those after it.
-    pub fn after(previous: Option<&str>, recorded: &Recorded) -> Result<Self, RelayError> {
-        let body = canonical::envelope(recorded)?;
+    ///
+    /// An event of more than `event_len_max` bytes is sent without its data.
+    pub fn after(previous: Option<&str>, recorded: &Recorded, event_len_max: usize) -> Result<Self, RelayError> {
+        let mut body = canonical::envelope(recorded)?;
         let position = recorded.position;
         let id = format!("{position}-{}", hex::lower(&digest(&SHA256, body.as_bytes()).as_ref()[..DIGEST_LEN]));
         let mut headers = HeaderMap::new();
@@ -46,6 +50,9 @@ impl Message {
             Some(previous) => headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, previous),
             // The event before it was compared with the end of the stream.
             None => headers.insert(NATS_EXPECTED_STREAM, STREAM),
+        }
+        if body.len() > event_len_max {
+            body = canonical::without_data(body.as_bytes())?;
         }
         Ok(Self { position, subject: subject(recorded), headers, body: body.into(), id })
     }

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use blocking_work::OUTLETS;
 use events::event::Recorded;
 use events_log::{Follower, LogError};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use tokio::task::spawn_blocking;
 
 use crate::failure::RelayError;
 use crate::message::{HEADERS_LEN_MAX, Message};
@@ -58,7 +58,7 @@ pub fn windows(
             return Ok(None);
         }
         // Some milliseconds of work, which would keep others from this thread.
-        let taken = spawn_blocking(move || source.take_window().map(|window| Some((window, source))));
+        let taken = OUTLETS.run(None, move || source.take_window().map(|window| Some((window, source))));
         taken.await.unwrap_or(Err(RelayError::Log(LogError::Closed)))
     })
 }
@@ -94,7 +94,7 @@ impl Source {
     /// The message of the next event, which stays pending if it is none.
     fn take_message(&mut self) -> Result<Message, RelayError> {
         let Some(next) = self.pending.front() else { return Err(RelayError::Log(LogError::Closed)) };
-        let message = Message::after(self.previous.as_deref(), next)?;
+        let message = Message::after(self.previous.as_deref(), next, self.event_len_max)?;
         let (position, len) = (message.position, message.body.len());
         if len > self.event_len_max {
             return Err(RelayError::TooLong {

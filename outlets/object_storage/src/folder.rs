@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use blocking_work::FOLDERS;
 use futures_executor::{block_on, block_on_stream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -17,15 +18,11 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::object::Object;
 
-/// How many files are read at a time. These threads are the runtime's: they must leave most of the sixteen for blocking work that a
-/// connection thread has on a large machine, on which hosts are looked up.
-const READING_MAX: usize = 8;
 /// How many files are put or deleted, or folders listed, at a time.
 const WORKING_MAX: usize = 8;
 /// How far a list goes ahead of its reader.
 const LISTED_AHEAD_MAX: usize = 1024;
 
-static READING: Semaphore = Semaphore::const_new(READING_MAX);
 static WORKING: Semaphore = Semaphore::const_new(WORKING_MAX);
 /// An object is not replaced while another one may still be: content that nobody waits for any more could replace newer content.
 static REPLACING: Semaphore = Semaphore::const_new(1);
@@ -45,12 +42,8 @@ impl Folder {
 
     pub async fn read(&self, path: &Path, bytes_max: u64) -> object_store::Result<Object> {
         let file = self.files.path_to_filesystem(path)?;
-        let place = place(&READING).await?;
-        let read = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            read_file(&file, bytes_max)
-        });
-        read.await?.map_err(|error| match error.kind() {
+        let read = FOLDERS.run(None, move || read_file(&file, bytes_max)).await?;
+        read.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 object_store::Error::NotFound { path: path.to_string(), source: Box::new(error) }
             }
@@ -174,9 +167,9 @@ mod tests {
         (temporary, folder, OtherEnd(silent))
     }
 
-    async fn free_again(places: &'static Semaphore, count: usize) {
+    async fn until(is_free: impl Fn() -> bool) {
         timeout(END_MAX, async {
-            while places.available_permits() < count {
+            while !is_free() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -193,16 +186,17 @@ mod tests {
         assert!(matches!(folder.read(&whole, 6).await, Ok(Object::TooLong { bytes: 7 })));
         let missing = folder.read(&Path::from("missing"), 7).await;
         assert!(matches!(missing, Err(object_store::Error::NotFound { .. })));
+        // More than are read at a time.
         let mut reading = JoinSet::new();
-        for _ in 0..2 * READING_MAX {
+        for _ in 0..40 {
             // Opened anew by each, as a role does that tries again.
             let folder = Folder::open(temporary.path()).expect("a folder");
             reading.spawn(async move { timeout(WAIT, folder.read(&Path::from("silent"), 7)).await.is_err() });
         }
         assert!(reading.join_all().await.into_iter().all(|is_late| is_late), "nobody waits for ever");
-        assert_eq!(READING.available_permits(), 0, "the threads still wait");
+        assert!(FOLDERS.try_turn(None).is_none(), "the threads still wait");
         drop(other_end);
-        free_again(&READING, READING_MAX).await;
+        until(|| FOLDERS.running() == 0).await;
         assert!(matches!(folder.read(&whole, 7).await, Ok(Object::Whole(_))));
     }
 
@@ -240,6 +234,6 @@ mod tests {
         assert!(listed.recv().await.expect("an object").is_ok());
         assert!(WORKING.available_permits() < WORKING_MAX, "the thread waits for its reader");
         drop(listed);
-        free_again(&WORKING, WORKING_MAX).await;
+        until(|| WORKING.available_permits() == WORKING_MAX).await;
     }
 }

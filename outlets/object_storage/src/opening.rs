@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use blocking_work::OPENING;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use crate::store::OpenError;
@@ -45,10 +46,16 @@ impl<T: Send + 'static> Opening<T> {
         if let Some(opened) = self.opened.take() {
             return Ok(opened);
         }
-        let attempt = self.attempt.get_or_insert_with(|| {
-            let open = Arc::clone(&self.open);
-            spawn_blocking(move || open())
-        });
+        let attempt = async {
+            let attempt = match &mut self.attempt {
+                Some(attempt) => attempt,
+                None => {
+                    let (turn, open) = (OPENING.turn(None).await, Arc::clone(&self.open));
+                    self.attempt.insert(turn.start(move || open()))
+                }
+            };
+            attempt.await
+        };
         let ended = timeout(at_most, attempt).await.map_err(|_| NotOpened::Silent)?;
         self.attempt = None;
         Ok(ended??)

@@ -55,6 +55,9 @@ pub enum CheckpointRefused {
     TooManySignatures(#[from] TooManySignatures),
 }
 
+/// How far the clocks of a witness and of whoever checks its cosignatures may differ.
+const CLOCKS_DIFFER_MAX_S: u64 = 24 * 3600;
+
 /// A witness's statement that the tree continues all that it has seen of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cosignature<'a> {
@@ -62,6 +65,14 @@ pub struct Cosignature<'a> {
     /// In seconds since 1970. If the witness signed more than once, the latest time.
     pub unix_seconds: u64,
     pub signature: &'a NoteSignature,
+}
+
+impl Cosignature<'_> {
+    /// Whether its time has not come, by a clock that shows so many seconds since 1970, whatever clocks may differ by. Such a cosignature
+    /// would pass for fresh for as long as its witness likes.
+    pub const fn is_of_the_future(&self, now_unix_seconds: u64) -> bool {
+        self.unix_seconds > now_unix_seconds.saturating_add(CLOCKS_DIFFER_MAX_S)
+    }
 }
 
 impl Checkpoint {

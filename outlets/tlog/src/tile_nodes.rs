@@ -38,6 +38,14 @@ impl TileNodes {
         self.id
     }
 
+    /// The root over its hashes, which is one of the hashes of the level above.
+    pub fn root(&self) -> Hash {
+        match &*self.nodes {
+            [.., left, right] => Hash::of_children(left, right),
+            [] | [_] => Hash::EMPTY_ROOT,
+        }
+    }
+
     /// The hashes of the tile.
     pub(crate) fn hashes(&self) -> &[Hash] {
         &self.nodes[..usize::from(TILE_WIDTH)]
@@ -72,6 +80,7 @@ mod tests {
             assert_eq!(nodes.node(height, hashes.len() / len), None);
         }
         assert_eq!(nodes.node(TILE_HEIGHT, 0), None, "the root is a hash of the tile above");
+        assert_eq!(nodes.root(), root_of_complete(&hashes));
         let narrower = TileId::new(1, 3, 2).expect("an id");
         assert!(TileNodes::of(&Tile::new(narrower, hashes[..2].to_vec())).is_none());
     }

@@ -32,6 +32,13 @@ impl TileInMemory {
             Self::Nodes(nodes) => nodes.id(),
         }
     }
+
+    pub fn hashes(&self) -> &[Hash] {
+        match self {
+            Self::Hashes(tile) => tile.hashes(),
+            Self::Nodes(nodes) => nodes.hashes(),
+        }
+    }
 }
 
 impl Tiles {
@@ -51,11 +58,7 @@ impl Tiles {
 
     /// The hashes of a tile, as many as its width; `None` if neither it nor a wider one is there.
     pub fn hashes(&self, id: TileId) -> Option<&[Hash]> {
-        let hashes = match self.0.get(&(id.level(), id.index()))? {
-            TileInMemory::Hashes(tile) => tile.hashes(),
-            TileInMemory::Nodes(nodes) => nodes.hashes(),
-        };
-        hashes.get(..usize::from(id.width()))
+        self.0.get(&(id.level(), id.index()))?.hashes().get(..usize::from(id.width()))
     }
 
     /// The full tile at the place of this one, if it is there with its nodes.

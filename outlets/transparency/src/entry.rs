@@ -2,15 +2,10 @@
 
 use events::canonical::{self, CanonicalError, ReadError};
 use events::event::Recorded;
-use events::hex;
-use events::plain_json;
-use ring::digest::{SHA256, digest};
 use tlog::Hash;
 
 /// The longest entry: a bundle stores its length in two bytes.
 const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
-/// The member that an entry has instead of `data` if the event is too long for a bundle.
-const DATA_SHA256: &str = "data_sha256";
 
 /// Appends the entry of an event: its canonical envelope, as `/v1/events` serves it. Of an event that is longer than an entry may
 /// be, the data is replaced by `data_sha256`, the hash of the canonical data.
@@ -20,15 +15,9 @@ pub fn push(out: &mut Vec<u8>, recorded: &Recorded) -> Result<(), CanonicalError
     if out.len() - before <= ENTRY_BYTES_MAX {
         return Ok(());
     }
-    let mut envelope = plain_json::parse_slice(&out[before..])?;
+    let short = canonical::without_data(&out[before..])?;
     out.truncate(before);
-    if let Some(members) = envelope.as_object_mut()
-        && let Some(data) = members.remove("data")
-    {
-        let sha256 = digest(&SHA256, canonical::to_string(&data)?.as_bytes());
-        members.insert(DATA_SHA256.to_owned(), hex::lower(sha256.as_ref()).into());
-    }
-    out.extend_from_slice(canonical::to_string(&envelope)?.as_bytes());
+    out.extend_from_slice(short.as_bytes());
     Ok(())
 }
 
@@ -51,9 +40,11 @@ pub fn leaf(recorded: &Recorded) -> Result<Hash, CanonicalError> {
 mod tests {
     use events::event::inference::InferenceEnded;
     use events::event::{Actor, Context, Event, Inference, Stream};
+    use events::hex;
     use events::ids::RequestId;
     use events::money::NanoUsd;
     use events::time::from_micros;
+    use ring::digest::{SHA256, digest};
     use serde_json::json;
 
     use super::*;

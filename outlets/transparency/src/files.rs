@@ -5,19 +5,23 @@
 //! other's tiles. The checkpoint is replaced.
 
 use bytes::Bytes;
+use events::hex;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_storage::{Enough, Listed, Object, Objects, Put, StoreError};
+use ring::digest::{SHA256, digest};
 use tlog::{EntryBundleId, TileId};
 
 /// The folder of the published log in an object store.
 pub const FOLDER: &str = "tlog";
+/// The name of the newest checkpoint in an object store.
+pub const CHECKPOINT: &str = "tlog/checkpoint";
 /// The longest checkpoint that is read: a few signatures, of witnesses too.
 pub const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 /// The longest bundle: 256 entries of 64 KiB.
 const BUNDLE_BYTES_MAX: u64 = 256 * (64 * 1024 + 2);
 const TILE_BYTES_MAX: u64 = 256 * 32;
 /// How many files are put at a time.
-const PUTS_AT_A_TIME: usize = 8;
+pub const PUTS_AT_A_TIME: usize = 8;
 
 /// The published log's files. Cheap to clone.
 #[derive(Clone)]
@@ -31,6 +35,12 @@ pub struct File {
     /// The path as in the specification: `tile/0/000.p/3`.
     pub path: String,
     pub bytes: Bytes,
+}
+
+/// A file that was replaced.
+pub struct Replaced {
+    /// The digest of the bytes that were found; `None` if it was missing, or longer than any file.
+    pub found_sha256: Option<String>,
 }
 
 /// The files cannot be read or written.
@@ -64,12 +74,25 @@ impl Files {
         Ok(self.objects.replace(&name("checkpoint"), checkpoint).await?)
     }
 
-    pub async fn tile(&self, id: TileId) -> Result<Option<Bytes>, FilesError> {
+    /// A tile, as it is there: nobody has checked it.
+    pub async fn unchecked_tile(&self, id: TileId) -> Result<Option<Bytes>, FilesError> {
         self.get(&id.to_string(), TILE_BYTES_MAX).await
     }
 
-    pub async fn bundle(&self, id: EntryBundleId) -> Result<Option<Bytes>, FilesError> {
+    /// A bundle, as it is there: nobody has checked it.
+    pub async fn unchecked_bundle(&self, id: EntryBundleId) -> Result<Option<Bytes>, FilesError> {
         self.get(&id.to_string(), BUNDLE_BYTES_MAX).await
+    }
+
+    /// The paths of all files, in no particular order, as in the specification: without the folder of the log.
+    pub async fn paths(&self) -> Result<Vec<String>, FilesError> {
+        let mut paths = Vec::new();
+        let found = |Listed { name, .. }: Listed| {
+            paths.push(name.strip_prefix(FOLDER).unwrap_or(&name).trim_start_matches('/').to_owned());
+            Enough::No
+        };
+        self.objects.list(FOLDER, None, found).await?;
+        Ok(paths)
     }
 
     /// Puts files, several at a time. All of them are durable when this returns, and are what was given.
@@ -87,6 +110,23 @@ impl Files {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// Puts a file, also in place of one that has other bytes; `None` if it is there with these. The caller has compared the bytes with a
+    /// signed root.
+    pub async fn mend(&self, File { path, bytes }: File) -> Result<Option<Replaced>, FilesError> {
+        let found = match self.get(&path, BUNDLE_BYTES_MAX).await {
+            Ok(Some(found)) if found == bytes => return Ok(None),
+            Ok(None) if self.objects.put(&name(&path), bytes.clone()).await? == Put::Created => {
+                return Ok(Some(Replaced { found_sha256: None }));
+            }
+            Ok(found) => found,
+            Err(FilesError::TooLong { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.objects.replace(&name(&path), bytes).await?;
+        let found_sha256 = found.map(|found| hex::lower(digest(&SHA256, &found).as_ref()));
+        Ok(Some(Replaced { found_sha256 }))
     }
 
     /// Deletes partial files that a wider one has replaced. It does no harm if some stay.
@@ -118,6 +158,7 @@ impl Files {
     }
 }
 
-fn name(path: &str) -> String {
+/// The name of a file of the log in its object store.
+pub fn name(path: &str) -> String {
     format!("{FOLDER}/{path}")
 }

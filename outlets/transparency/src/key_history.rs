@@ -4,7 +4,7 @@
 use events::event::log_key::LogKeyCreated;
 use events::event::{Event, Recorded, Resource, Stream, StreamKind};
 use events_log::{LogError, Reader};
-use tlog::{SignedCheckpoint, VerifierKey};
+use tlog::{SignedCheckpoint, TreeHead, VerifierKey};
 
 use crate::checkpoint::{CheckpointError, LogKeys};
 
@@ -133,6 +133,18 @@ impl KeyHistory {
             Some(position) => Err(CheckpointError::Replaced { size, position }),
             None => Ok(()),
         }
+    }
+
+    /// Returns the tree head of a checkpoint that one of the log's keys has signed while it was in force.
+    pub fn read_in_force(&self, checkpoint: &[u8]) -> Result<TreeHead, CheckpointError> {
+        Ok(*self.signed_in_force(checkpoint)?.unverified().head())
+    }
+
+    /// A checkpoint with its signatures, if one of the log's keys has signed it while it was in force.
+    pub(crate) fn signed_in_force(&self, checkpoint: &[u8]) -> Result<SignedCheckpoint, CheckpointError> {
+        let signed = SignedCheckpoint::parse(checkpoint)?;
+        self.must_be_in_force(&self.keys(), &signed)?;
+        Ok(signed)
     }
 
     /// Where a tree of this size names the key that replaced this one; `None` if it is in force. A key that the log does not name, or not

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError, Weak};
 use std::time::Duration;
 
 use events::ids::TenantId;
-
+use events_log::Log;
 use object_storage::{NotOpened, Objects, Open, Opening};
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::checked::CheckedTree;
 use crate::files::Files;
-use crate::published::{PublishedError, PublishedLog};
+use crate::published::{Checkpoint, PublishedLog};
+use crate::published_error::PublishedError;
+use crate::repair_requests::RepairRequests;
 
 /// For how many of each kind of reader it is read at a time.
 const READERS_MAX: usize = 32;
@@ -28,6 +31,9 @@ const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The published log, which is opened when it is first read. Cheap to clone.
 #[derive(Clone)]
 pub struct PublishedPlace {
+    /// Names the keys of the published log.
+    ledger: Log,
+    repairs: RepairRequests,
     opening: Arc<Mutex<Opening<Objects>>>,
     opened: Arc<OnceCell<PublishedLog>>,
     anybody: Arc<Semaphore>,
@@ -64,9 +70,26 @@ impl TenantRooms {
 }
 
 /// The log, for one reader.
-pub struct Reading {
-    pub log: PublishedLog,
+pub struct Reading<'a> {
+    log: PublishedLog,
+    place: &'a PublishedPlace,
     _permits: Permits,
+}
+
+/// The newest checkpoint, and the files of its tree.
+pub struct NewestTree {
+    pub checkpoint: Checkpoint,
+    pub tree: CheckedTree,
+}
+
+impl Reading<'_> {
+    /// `None` if nothing is published yet.
+    pub async fn newest(&self) -> Result<Option<NewestTree>, PublishedError> {
+        let PublishedPlace { ledger, repairs, .. } = self.place;
+        let Some(checkpoint) = self.log.checkpoint(ledger).await? else { return Ok(None) };
+        let tree = self.log.tree(checkpoint.head).repaired_by(repairs.clone());
+        Ok(Some(NewestTree { checkpoint, tree }))
+    }
 }
 
 struct Permits {
@@ -75,10 +98,13 @@ struct Permits {
 }
 
 impl PublishedPlace {
-    pub fn new(open: Open<Objects>) -> Self {
+    /// The ledger names the keys of the log. What is found damaged is repaired by the task behind `repairs`.
+    pub fn new(open: Open<Objects>, ledger: Log, repairs: RepairRequests) -> Self {
         let room = || Arc::new(Semaphore::new(READERS_MAX));
         let opening = Arc::new(Mutex::new(Opening::new(open)));
         Self {
+            ledger,
+            repairs,
             opening,
             opened: Arc::default(),
             anybody: room(),
@@ -89,13 +115,13 @@ impl PublishedPlace {
     }
 
     /// Waits until there is room for another reader.
-    pub async fn read(&self, kind: ReaderKind) -> Result<Reading, PublishedError> {
+    pub async fn read(&self, kind: ReaderKind) -> Result<Reading<'_>, PublishedError> {
         let permits = timeout(WAIT_MAX, self.admit(kind)).await;
         let Ok(Some(permits)) = permits else { return Err(PublishedError::Busy) };
         // Readers wait side by side, each for at most `OPEN_MAX`, although only one attempt to open is made.
         let opened = timeout(OPEN_MAX, self.opened.get_or_try_init(|| self.open())).await;
         let log = opened.map_err(|_| NotOpened::Silent)??.clone();
-        Ok(Reading { log, _permits: permits })
+        Ok(Reading { log, place: self, _permits: permits })
     }
 
     /// A tenant's reader waits for the others of its tenant first: it keeps no place of all meanwhile.

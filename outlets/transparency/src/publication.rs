@@ -74,27 +74,21 @@ impl Publication {
         Ok(())
     }
 
-    /// The tree as it is, with the files that a checkpoint of it needs and that are not published yet.
-    pub fn files(&self) -> (TreeHead, Vec<File>) {
-        let mut files = self.bundles.clone();
+    /// Takes the files that a checkpoint of the tree as it is needs and that are not published yet: whoever cannot publish them begins anew.
+    pub fn take_files(&mut self) -> (TreeHead, Vec<File>) {
+        let mut files = std::mem::take(&mut self.bundles);
         if self.open.width() > 0 {
             files.push(self.open_bundle());
         }
-        let partial = self.tree.partial_tiles_since(self.published);
-        files.extend(
-            self.tiles
-                .iter()
-                .chain(&partial)
-                .map(|tile| File { path: tile.id().to_string(), bytes: tile.to_bytes().into() }),
-        );
+        let mut tiles = std::mem::take(&mut self.tiles);
+        tiles.extend(self.tree.partial_tiles_since(self.published));
+        files.extend(tiles.iter().map(|tile| File { path: tile.id().to_string(), bytes: tile.to_bytes().into() }));
         (self.tree.head(), files)
     }
 
-    /// A checkpoint of the tree as it is was published.
-    pub fn published(&mut self) {
+    /// A checkpoint of the tree as it is was published, with the files that were taken.
+    pub const fn published(&mut self) {
         self.published = self.tree.size();
-        self.tiles.clear();
-        self.bundles.clear();
         self.bundle_bytes = 0;
     }
 

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::OUTLETS;
 use events::event::Recorded;
+use events::event::published_log_repaired::RepairedFile;
 use events_log::backoff::Backoff;
 use events_log::role::{Role, RoleMemory};
 use events_log::{Followed, Follower, LogError, PAGE_EVENTS};
@@ -17,17 +19,21 @@ use object_storage::{NotOpened, Objects, Open, Opening};
 use outlets::{AnyOutlet, LeasedRole, Outlet, until};
 use reqwest::Client;
 use tlog::{
-    EntryBundle, EntryBundleId, Hash, InvalidProof, RestoreError, SignedCheckpoint, TILE_WIDTH, Tree, TreeHead,
-    partial_tiles, verify_consistency,
+    EntryBundle, EntryBundleId, Hash, InvalidProof, SignedCheckpoint, TILE_WIDTH, Tree, TreeHead, partial_tiles,
+    verify_consistency,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::checkpoint::CheckpointError;
+use crate::damaged_file::TreeFile;
 use crate::files::{Files, FilesError};
 use crate::key_history::KeyHistory;
 use crate::ledger::{Differs, NewestLeaves, compare_with_ledger};
 use crate::publication::{AddError, Publication};
-use crate::published::{PublishedError, PublishedLog};
+use crate::published::PublishedLog;
+use crate::published_error::PublishedError;
+use crate::repair::mend_all;
+use crate::repaired_files::RepairedFiles;
 use crate::signing::{CheckpointSigner, OpenSigner, SigningError};
 use crate::witnesses::{WitnessAddress, Witnesses};
 
@@ -103,10 +109,6 @@ pub enum RoleError {
     Add(#[from] AddError),
     #[error(transparent)]
     Signing(#[from] SigningError),
-    #[error("the published tiles are not those of the newest checkpoint: {0}")]
-    Restore(#[from] RestoreError),
-    #[error("the published entries are not those of the newest checkpoint: position {position}")]
-    OtherEntry { position: u64 },
     #[error(
         "there are two checkpoints of {size} events with different roots: one of {remembered}, and one of {published} in the object store"
     )]
@@ -119,7 +121,7 @@ pub enum RoleError {
     OtherRoot { size: u64 },
     #[error(
         "this ledger may have been published before, and its checkpoint is not here: put the folder tlog back into the object store; to publish it \
-         anew, set LEDGERWAY_TRANSPARENCY_ANEW=true (docs/transparency.md#a-ledger-that-is-behind-its-checkpoint)"
+         anew, set LEDGERWAY_TRANSPARENCY_ANEW=true; to publish none, LEDGERWAY_TRANSPARENCY=false (docs/transparency.md#a-ledger-that-is-behind-its-checkpoint)"
     )]
     Gone,
     #[error("cannot read the log: {0}")]
@@ -154,6 +156,7 @@ impl Outlet for Publisher {
             signer: &mut self.signer,
             witnesses: &mut self.witnesses,
             replaced: VecDeque::new(),
+            repaired: RepairedFiles::default(),
         };
         work.run().await
     }
@@ -164,7 +167,9 @@ impl Outlet for Publisher {
 enum Derived {
     /// Nothing: only the roots are compared.
     Compared,
-    Put,
+    /// All. Those that were missing or damaged count as repaired if they are of the tree of this size, and not of one on the way, which
+    /// nobody has seen.
+    Put { size: u64 },
 }
 
 /// The work under one lease.
@@ -178,6 +183,8 @@ struct Work<'a, 'r> {
     witnesses: &'a mut Witnesses,
     /// Partial files that no checkpoint needs any more, with when they can be deleted.
     replaced: VecDeque<(Instant, Vec<String>)>,
+    /// The files that were missing or damaged, and were written again.
+    repaired: RepairedFiles,
 }
 
 impl Work<'_, '_> {
@@ -228,7 +235,7 @@ impl Work<'_, '_> {
     async fn add(&self, mut publication: Publication, events: Vec<Arc<Recorded>>) -> Result<Publication, RoleError> {
         let began = Instant::now();
         let rest = if events.len() < PAGE_EVENTS { REST } else { REST_BEHIND };
-        let added = tokio::task::spawn_blocking(move || {
+        let added = OUTLETS.run(None, move || {
             events.iter().try_for_each(|recorded| publication.add(recorded))?;
             Ok::<_, AddError>(publication)
         });
@@ -239,7 +246,7 @@ impl Work<'_, '_> {
 
     /// Publishes a checkpoint of all that was added.
     async fn publish(&mut self, publication: &mut Publication, keys: &KeyHistory) -> Result<(), RoleError> {
-        let (head, files) = publication.files();
+        let (head, files) = publication.take_files();
         self.must_be_newest(keys).await?;
         self.published.files().put_all(files).await?;
         let before = self.head().size;
@@ -258,7 +265,8 @@ impl Work<'_, '_> {
         let Some(mut checkpoint) = self.newest.clone().filter(|newest| newest.unverified().head().size > 0) else {
             return Ok(());
         };
-        if !self.witnesses.is_empty() && self.witnesses.cosign(&mut checkpoint, &self.published).await {
+        let (published, clock) = (&self.published, self.role.clock);
+        if !self.witnesses.is_empty() && self.witnesses.cosign(&mut checkpoint, published, clock).await {
             self.must_be_newest(keys).await?;
             self.published.files().replace_checkpoint(checkpoint.to_string().into()).await?;
             self.newest = Some(checkpoint);
@@ -275,7 +283,7 @@ impl Work<'_, '_> {
     /// need not meet a tile of this history before one is full.
     async fn must_be_newest(&self, keys: &KeyHistory) -> Result<(), RoleError> {
         let found = self.published.files().checkpoint().await?;
-        let found = found.map(|bytes| keys.keys().read(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
+        let found = found.map(|bytes| keys.read_in_force(&bytes)).transpose()?.unwrap_or(TreeHead::EMPTY);
         if found == self.head() { Ok(()) } else { Err(RoleError::Replaced { size: found.size }) }
     }
 
@@ -310,11 +318,17 @@ impl Work<'_, '_> {
         let history = self.role.log.read(move |reader| KeyHistory::read(&origin, reader)).await?;
         let keys = history.keys();
         let remembered = memory.map(|memory| keys.signed(memory.detail.as_bytes())).transpose()?;
-        let published = match bytes.as_deref().map(|bytes| keys.signed(bytes)).transpose() {
+        let in_force = remembered.as_ref().filter(|signed| history.must_be_in_force(&keys, signed).is_ok());
+        let may_replace = self.parts.may_begin && head_of(in_force).size > 0;
+        // Whoever has a key that was replaced could have signed it.
+        let published = match bytes.as_deref().map(|bytes| history.signed_in_force(bytes)).transpose() {
             // What is remembered may be as old as a backup.
             Ok(None) if !self.parts.may_begin => return Err(RoleError::Gone),
-            // A damaged one is replaced by the one that is remembered, if that is not of a backup.
-            Err(CheckpointError::Malformed(_)) if head_of(remembered.as_ref()).size > 0 && self.parts.may_begin => None,
+            // A damaged one is replaced by the one that is remembered, if that is not of a backup, and so is one of a key that was stolen.
+            Err(error @ (CheckpointError::Malformed(_) | CheckpointError::Replaced { .. })) if may_replace => {
+                tracing::warn!(%error, "the checkpoint in the object store is replaced by the newest one of this ledger");
+                None
+            }
             published => published?,
         };
         let heads = [head_of(published.as_ref()), head_of(remembered.as_ref())];
@@ -331,7 +345,9 @@ impl Work<'_, '_> {
         let publication = match restored {
             // All that is in the files is in the ledger, too.
             Err(RoleError::Published(
-                PublishedError::Missing { .. } | PublishedError::Checkpoint(CheckpointError::Malformed(_)),
+                PublishedError::Missing { .. }
+                | PublishedError::Damaged(_)
+                | PublishedError::Checkpoint(CheckpointError::Malformed(_)),
             )) => self.rebuild(&older, newest).await?,
             restored => restored?,
         };
@@ -348,7 +364,7 @@ impl Work<'_, '_> {
         if old.size == 0 || old.size == new.size {
             return Ok(());
         }
-        let proof = self.published.consistency_proof(old.size, new.size).await?;
+        let proof = self.published.tree(*new).consistency_proof(old.size, new.size).await?;
         verify_consistency(old, new, &proof).map_err(|reason| RoleError::Inconsistent {
             old: old.size,
             new: new.size,
@@ -358,33 +374,43 @@ impl Work<'_, '_> {
 
     /// The tree of a checkpoint, from its files, if the ledger has its newest events.
     async fn restore(&self, head: TreeHead) -> Result<Publication, RoleError> {
-        let Some(newest) = self.published.leaves_of(head).await? else {
+        let checked = self.published.tree(head);
+        let Some(newest) = checked.newest_leaves().await? else {
             return Ok(Publication::new(Tree::new(), EntryBundle::new()));
         };
-        let tree = Tree::restore(&head, &self.published.tiles_of_root(head.size).await?)?;
+        let (tree, open) = (checked.restored().await?, checked.open_bundle().await?);
         self.published.must_be_whole(head.size).await?;
-        let (open, leaves) = self.published.open_bundle(head.size).await?;
-        if let Some(at) = leaves.iter().zip(&newest.leaves).position(|(found, leaf)| found != leaf) {
-            return Err(RoleError::OtherEntry { position: newest.first + at as u64 });
-        }
         self.must_be_of_ledger(newest).await?;
         Ok(Publication::new(tree, open))
     }
 
     /// Puts all files of a checkpoint again, if the ledger has its root, and that of an older checkpoint. The roots are compared
     /// before the first file is put: nobody would replace the files of another history.
-    async fn rebuild(&self, older: &TreeHead, newest: TreeHead) -> Result<Publication, RoleError> {
+    async fn rebuild(&mut self, older: &TreeHead, newest: TreeHead) -> Result<Publication, RoleError> {
         tracing::warn!(
             events = newest.size,
-            "files of the published log are missing: writing them again from the ledger"
+            "files of the published log are missing or damaged: writing them again from the ledger"
         );
         self.role.status.working();
         self.derive([*older, newest], Derived::Compared).await?;
-        self.derive([*older, newest], Derived::Put).await
+        let derived = self.derive([*older, newest], Derived::Put { size: newest.size }).await;
+        // Also those before a failure.
+        let mut repaired = std::mem::take(&mut self.repaired);
+        repaired.listed.sort_by(|one, other| one.path.cmp(&other.path));
+        let place = self.published.place();
+        for RepairedFile { path, .. } in &repaired.listed {
+            tracing::warn!(path, place, "a file of the published log was written again from the ledger");
+        }
+        if !repaired.is_empty()
+            && let Err(error) = repaired.record(self.role.log, &self.parts.origin, newest.size).await
+        {
+            tracing::warn!(%error, "the repair of the published log is not recorded");
+        }
+        derived
     }
 
     /// Derives the trees of these checkpoints from the ledger, with their files.
-    async fn derive(&self, heads: [TreeHead; 2], files: Derived) -> Result<Publication, RoleError> {
+    async fn derive(&mut self, heads: [TreeHead; 2], files: Derived) -> Result<Publication, RoleError> {
         let mut publication = Publication::new(Tree::new(), EntryBundle::new());
         for head in heads {
             while publication.position() < head.size {
@@ -402,10 +428,12 @@ impl Work<'_, '_> {
     }
 
     /// Has done with the files that there are by now; returns the tree.
-    async fn derived(&self, publication: &mut Publication, files: Derived) -> Result<TreeHead, RoleError> {
-        let (head, derived) = publication.files();
-        if files == Derived::Put {
-            self.published.files().put_all(derived).await?;
+    async fn derived(&mut self, publication: &mut Publication, files: Derived) -> Result<TreeHead, RoleError> {
+        let (head, derived) = publication.take_files();
+        if let Derived::Put { size } = files {
+            let is_counted = |name: &str| TreeFile::of_name(name).is_some_and(|file| file.is_of_tree(size));
+            let mended = mend_all(self.published.files(), derived).await?;
+            mended.into_iter().filter(|file| is_counted(&file.path)).for_each(|file| self.repaired.add(file));
         }
         publication.published();
         Ok(head)

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use events::shown_text::{innermost_cause, shown_text};
+use events::time::Clock;
 use futures_util::future::join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
@@ -15,7 +16,8 @@ use tlog::{
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::published::{PublishedError, PublishedLog};
+use crate::published::PublishedLog;
+use crate::published_error::PublishedError;
 
 /// How many witnesses a log has at most.
 pub const WITNESSES_MAX: usize = 8;
@@ -60,6 +62,8 @@ enum NotCosigned {
     Wrong(#[from] CheckpointRefused),
     #[error("its answer has no cosignature of its key")]
     NoCosignature,
+    #[error("its cosignature is of a time that has not come: {unix_seconds} s after 1970")]
+    OfTheFuture { unix_seconds: u64 },
     #[error("it has cosigned a checkpoint of {cosigned_size} events, and this log has {published_size}")]
     Ahead { cosigned_size: u64, published_size: u64 },
     #[error("it has cosigned another log of the same size")]
@@ -139,8 +143,13 @@ impl Witnesses {
     }
 
     /// Asks all witnesses at the same time, except those that have cosigned the checkpoint or are asked again later. Returns whether one
-    /// of them cosigned it.
-    pub async fn cosign(&mut self, checkpoint: &mut SignedCheckpoint, published: &PublishedLog) -> bool {
+    /// of them cosigned it. The clock is that by which a cosignature may be of the future.
+    pub async fn cosign(
+        &mut self,
+        checkpoint: &mut SignedCheckpoint,
+        published: &PublishedLog,
+        clock: &dyn Clock,
+    ) -> bool {
         let (now, client, asked) = (Instant::now(), &self.client, &*checkpoint);
         let due = self.witnesses.iter_mut().filter(|witness| witness.is_due(asked, now));
         let answers = due.map(|witness| async move {
@@ -149,7 +158,8 @@ impl Witnesses {
         });
         let (mut added, size) = (false, asked.unverified().head().size);
         for (witness, answer) in join_all(answers).await {
-            let cosigned = answer.and_then(|signatures| witness.add(checkpoint, &signatures));
+            let unix_seconds = u64::try_from(clock.now().timestamp()).unwrap_or_default();
+            let cosigned = answer.and_then(|signatures| witness.add(checkpoint, &signatures, unix_seconds));
             added |= cosigned.is_ok();
             witness.conclude(cosigned, size, self.retry_after);
         }
@@ -178,13 +188,14 @@ impl Witness {
         checkpoint: &SignedCheckpoint,
         published: &PublishedLog,
     ) -> Result<Vec<NoteSignature>, NotCosigned> {
-        let size = checkpoint.unverified().head().size;
+        let head = *checkpoint.unverified().head();
+        let size = head.size;
         for _ in 0..TRIES_MAX {
             let old_size = self.cosigned_size.min(size);
             let consistency = match old_size {
                 0 => Vec::new(),
                 old if old == size => Vec::new(),
-                old => published.consistency_proof(old, size).await?,
+                old => published.tree(head).consistency_proof(old, size).await?,
             };
             let request = AddCheckpoint { old_size, consistency, checkpoint: checkpoint.clone() };
             match self.post(client, &request).await? {
@@ -214,12 +225,23 @@ impl Witness {
     }
 
     /// Adds its cosignature to the checkpoint, and nothing else of its answer.
-    fn add(&self, checkpoint: &mut SignedCheckpoint, signatures: &[NoteSignature]) -> Result<(), NotCosigned> {
+    fn add(
+        &self,
+        checkpoint: &mut SignedCheckpoint,
+        signatures: &[NoteSignature],
+        now_unix_seconds: u64,
+    ) -> Result<(), NotCosigned> {
         let key = std::slice::from_ref(&self.address.key);
-        match checkpoint.add_cosignatures(signatures, key)?.is_empty() {
-            true => Err(NotCosigned::NoCosignature),
-            false => Ok(()),
+        let mut cosigned = checkpoint.clone();
+        match cosigned.add_cosignatures(signatures, key)?.first() {
+            None => return Err(NotCosigned::NoCosignature),
+            Some(cosignature) if cosignature.is_of_the_future(now_unix_seconds) => {
+                return Err(NotCosigned::OfTheFuture { unix_seconds: cosignature.unix_seconds });
+            }
+            Some(_) => {}
         }
+        *checkpoint = cosigned;
+        Ok(())
     }
 
     /// Keeps what came of a question for the next one, and logs it if it is news.
@@ -262,6 +284,7 @@ fn unreachable(error: reqwest::Error) -> NotCosigned {
 
 #[cfg(test)]
 mod tests {
+    use events::time::SystemClock;
     use object_storage::{ObjectStoreAddress, Objects};
     use tlog::{Checkpoint, Cosigner, Hash, SIZE_CONTENT_TYPE, Signer, TreeHead};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -309,11 +332,11 @@ mod tests {
         let mut serving = JoinSet::new();
         serving.spawn(answer_slowly(listener, cosigner.cosign(checkpoint.note().text(), 1)));
 
-        let mut witnesses = Witnesses::new(client, vec![address], Duration::ZERO);
-        assert!(!witnesses.cosign(&mut checkpoint, &published).await, "both answers were waited for");
+        let (mut witnesses, clock) = (Witnesses::new(client, vec![address], Duration::ZERO), SystemClock::new());
+        assert!(!witnesses.cosign(&mut checkpoint, &published, &clock).await, "both answers were waited for");
         // The next time, its size is known.
         for _ in 0..TRIES {
-            if witnesses.cosign(&mut checkpoint, &published).await {
+            if witnesses.cosign(&mut checkpoint, &published, &clock).await {
                 return;
             }
         }

@@ -8,12 +8,12 @@ use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use blocking_work::WITNESS;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use tlog::{ADD_CHECKPOINT_PATH, NoteSignature, REQUEST_BYTES_MAX, SIZE_CONTENT_TYPE};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::refusal::Refusal;
@@ -56,8 +56,8 @@ async fn add_checkpoint(State(state): State<WitnessState>, request: Request) -> 
         Ok(Err(rejection)) => return text(rejection.status(), &rejection.body_text()),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"),
     };
-    // It goes on if the client goes away.
-    let answered = spawn_blocking(move || {
+    // Once begun, it goes on if the client goes away.
+    let answered = WITNESS.run(None, move || {
         let answered = state.witness.add_checkpoint(&body);
         drop(permit);
         answered

@@ -39,6 +39,7 @@ fn asked(number: u128) -> Vec<Recorded> {
         streamed: false,
         max_output_tokens: 1,
         requested_max_output_tokens: None,
+        output_tokens_beyond_cap: None,
         input_tokens_bound: 1,
         body_sha256: String::new(),
         prompt_digest: None,
@@ -50,10 +51,11 @@ fn asked(number: u128) -> Vec<Recorded> {
         hedge_after_ms: None,
         route: None,
         shadow_of: None,
+        hold_shares: Default::default(),
     };
     let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
-    let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0) };
-    let settled = BudgetSettled { held_usd, charged_usd, budgets: vec![], overrun_usd: None };
+    let reserved = BudgetReserved { held_usd, budgets: vec![], expires_at: from_micros(0), brokered: None };
+    let settled = BudgetSettled { held_usd, charged_usd, budgets: vec![], overrun_usd: None, brokered: None };
     [
         Event::Inference(Inference::Admitted(Box::new(admitted))),
         Event::Hold(Hold::Reserved(Box::new(reserved))),

@@ -1,22 +1,22 @@
 //! The indexes of live resources by other attributes than the id. Every change removes the old state and adds the new one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use events::event::TeamVersions;
 use events::event::admin::{Budget, Model, Partner, Price, Provider, ProviderKey, RateLimit, Team, Tenant, User};
-use events::ids::{BudgetId, IdMap, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
-use events::scope_index::ScopeIndex;
+use events::ids::{BudgetId, LimitId, ModelId, PriceId, ProviderId, ProviderKeyId, TenantId, UserId};
 
 use super::backends::Backends;
+use super::owner_index::OwnerIndex;
+use super::shared_map::SharedMap;
 use super::shared_terms::SharedTerms;
 use super::tenant_settings::{SettingsByTenant, TenantSettings};
 
 /// Live models by their namespace and frontend name.
-type Routes = IdMap<Namespace, BTreeMap<String, ModelId>>;
+type Routes = SharedMap<Namespace, BTreeMap<String, ModelId>>;
 /// Prices by provider and the provider's own model name.
-type PriceLists = IdMap<ProviderId, HashMap<String, Vec<PriceId>>>;
+type PriceLists = SharedMap<ProviderId, HashMap<String, Vec<PriceId>>>;
 
 /// A set of models whose names are unique. A name in a narrower one shadows the same name in a wider one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,22 +43,25 @@ impl Namespace {
     }
 }
 
-/// All indexes; copies share each until one of them is changed.
+/// All indexes; copies share each until one of them is changed. What tenants can make many entries of is shared by owner, so that
+/// nobody's change copies what others have.
 #[derive(Clone, Default)]
 pub struct TableIndexes {
     /// Live tenants by slug, which several partners may use.
     pub tenant_slugs: Arc<HashMap<String, BTreeSet<TenantId>>>,
-    pub routes: Arc<Routes>,
-    pub price_lists: Arc<PriceLists>,
+    pub routes: Routes,
+    pub price_lists: PriceLists,
     pub backends: Arc<Backends>,
     pub shared_terms: Arc<SharedTerms>,
-    pub tenant_settings: Arc<SettingsByTenant>,
-    pub budgets_by_scope: Arc<ScopeIndex<BudgetId>>,
-    pub limits_by_scope: Arc<ScopeIndex<LimitId>>,
+    pub tenant_settings: SettingsByTenant,
+    pub budgets_by_scope: OwnerIndex<BudgetId>,
+    pub limits_by_scope: OwnerIndex<LimitId>,
     /// The live teams of the users who are in some.
-    pub teams_by_user: Arc<IdMap<UserId, TeamVersions>>,
+    pub teams_by_user: SharedMap<UserId, TeamVersions>,
+    /// The live providers of each tenant that has some, and those of the platform.
+    pub providers_by_owner: SharedMap<Option<TenantId>, BTreeSet<ProviderId>>,
     /// Live provider keys of the providers that have some.
-    pub keys_by_provider: Arc<IdMap<ProviderId, BTreeSet<ProviderKeyId>>>,
+    pub keys_by_provider: SharedMap<ProviderId, BTreeSet<ProviderKeyId>>,
 }
 
 /// The change of a state in the indexes.
@@ -78,40 +81,53 @@ pub trait Indexed: Clone {
     fn for_requests(&self) -> Self {
         self.clone()
     }
+
+    /// The state without large texts that nobody reads after its end; `None` if it has none.
+    fn after_end(&self) -> Option<Self> {
+        None
+    }
 }
 
 impl Indexed for Partner {}
 impl Indexed for User {}
-impl Indexed for Provider {}
+
+impl Indexed for Provider {
+    fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
+        let of_owner = |providers: &mut BTreeSet<ProviderId>| match change {
+            IndexChange::Add { .. } => drop(providers.insert(self.provider_id)),
+            IndexChange::Remove => drop(providers.remove(&self.provider_id)),
+        };
+        indexes.providers_by_owner.change(&self.tenant_id, of_owner, BTreeSet::is_empty);
+    }
+
+    /// A provider of the gateway's own is compared with later ones.
+    fn after_end(&self) -> Option<Self> {
+        let is_long = self.tenant_id.is_some() && !self.headers.is_empty();
+        is_long.then(|| Self { headers: BTreeMap::new(), ..self.clone() })
+    }
+}
 
 impl Indexed for Tenant {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
         if let Some(slug) = &self.handles.slug {
-            bind(&mut indexes.tenant_slugs, slug.clone(), self.tenant_id, change);
+            bind_slug(&mut indexes.tenant_slugs, slug, self.tenant_id, change);
         }
         let Some(settings) = TenantSettings::of(self) else { return };
-        let by_tenant = Arc::make_mut(&mut indexes.tenant_settings);
         match change {
-            IndexChange::Add { .. } => drop(by_tenant.insert(self.tenant_id, Arc::new(settings))),
-            IndexChange::Remove => drop(by_tenant.remove(&self.tenant_id)),
+            IndexChange::Add { .. } => indexes.tenant_settings.insert(self.tenant_id, settings),
+            IndexChange::Remove => indexes.tenant_settings.remove(&self.tenant_id),
         }
     }
 }
 
 impl Indexed for Team {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
-        let by_user = Arc::make_mut(&mut indexes.teams_by_user);
         for user in &self.user_ids {
-            match change {
-                IndexChange::Add { version } => drop(by_user.entry(*user).or_default().insert(self.team_id, version)),
-                IndexChange::Remove => {
-                    let Some(teams) = by_user.get_mut(user) else { continue };
-                    teams.remove(&self.team_id);
-                    if teams.is_empty() {
-                        by_user.remove(user);
-                    }
-                }
-            }
+            let of_user = |teams: &mut TeamVersions| match change {
+                IndexChange::Add { version } => drop(teams.insert(self.team_id, version)),
+                IndexChange::Remove => drop(teams.remove(&self.team_id)),
+            };
+            indexes.teams_by_user.change(user, of_user, TeamVersions::is_empty);
         }
     }
 }
@@ -132,12 +148,12 @@ impl Indexed for Model {
                 }
             }
         }
-        let routes = Arc::make_mut(&mut indexes.routes).entry(Namespace::of(self)).or_default();
-        match change {
+        let in_namespace = |routes: &mut BTreeMap<String, ModelId>| match change {
             IndexChange::Add { .. } => drop(routes.insert(self.name.clone(), self.model_id)),
             IndexChange::Remove if routes.get(&self.name) == Some(&self.model_id) => drop(routes.remove(&self.name)),
             IndexChange::Remove => {}
-        }
+        };
+        indexes.routes.change(&Namespace::of(self), in_namespace, BTreeMap::is_empty);
     }
 
     /// Targets with a name first, in the order of their names: strategies keep the order of targets that they rank equally.
@@ -146,60 +162,67 @@ impl Indexed for Model {
         model.sort_targets();
         model
     }
+
+    fn after_end(&self) -> Option<Self> {
+        let is_long = self.tenant_id.is_some() && self.system_prefix.is_some();
+        is_long.then(|| Self { system_prefix: None, ..self.clone() })
+    }
 }
 
 impl Indexed for Price {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
-        let list = Arc::make_mut(&mut indexes.price_lists).entry(self.provider_id).or_default();
-        let prices = list.entry(self.model.clone()).or_default();
-        match change {
-            IndexChange::Add { .. } => prices.push(self.price_id),
-            IndexChange::Remove => prices.retain(|listed| *listed != self.price_id),
-        }
+        let of_provider = |list: &mut HashMap<String, Vec<PriceId>>| {
+            let prices = list.entry(self.model.clone()).or_default();
+            match change {
+                IndexChange::Add { .. } => prices.push(self.price_id),
+                IndexChange::Remove => prices.retain(|listed| *listed != self.price_id),
+            }
+            if prices.is_empty() {
+                list.remove(&self.model);
+            }
+        };
+        indexes.price_lists.change(&self.provider_id, of_provider, HashMap::is_empty);
     }
 }
 
 impl Indexed for ProviderKey {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
-        bind(&mut indexes.keys_by_provider, self.provider_id, self.provider_key_id, change);
+        let of_provider = |keys: &mut BTreeSet<ProviderKeyId>| match change {
+            IndexChange::Add { .. } => drop(keys.insert(self.provider_key_id)),
+            IndexChange::Remove => drop(keys.remove(&self.provider_key_id)),
+        };
+        indexes.keys_by_provider.change(&self.provider_id, of_provider, BTreeSet::is_empty);
     }
 }
 
 impl Indexed for Budget {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
-        let index = Arc::make_mut(&mut indexes.budgets_by_scope);
         match change {
-            IndexChange::Add { .. } => index.push(&self.scope, self.budget_id),
-            IndexChange::Remove => drop(index.remove(&self.scope, self.budget_id)),
+            IndexChange::Add { .. } => indexes.budgets_by_scope.push(&self.scope, self.budget_id),
+            IndexChange::Remove => indexes.budgets_by_scope.remove(&self.scope, self.budget_id),
         }
     }
 }
 
 impl Indexed for RateLimit {
     fn index(&self, indexes: &mut TableIndexes, change: IndexChange) {
-        let index = Arc::make_mut(&mut indexes.limits_by_scope);
         match change {
-            IndexChange::Add { .. } => index.push(&self.scope, self.limit_id),
-            IndexChange::Remove => drop(index.remove(&self.scope, self.limit_id)),
+            IndexChange::Add { .. } => indexes.limits_by_scope.push(&self.scope, self.limit_id),
+            IndexChange::Remove => indexes.limits_by_scope.remove(&self.scope, self.limit_id),
         }
     }
 }
 
-/// Changes the ids of a key that several resources may have.
-fn bind<K, I, S>(index: &mut Arc<HashMap<K, BTreeSet<I>, S>>, key: K, id: I, change: IndexChange)
-where
-    K: Hash + Eq + Clone,
-    I: Ord + Clone,
-    S: BuildHasher + Clone,
-{
+/// Changes the tenants with a slug.
+fn bind_slug(index: &mut Arc<HashMap<String, BTreeSet<TenantId>>>, slug: &str, id: TenantId, change: IndexChange) {
     let index = Arc::make_mut(index);
     match change {
-        IndexChange::Add { .. } => drop(index.entry(key).or_default().insert(id)),
+        IndexChange::Add { .. } => drop(index.entry(slug.to_owned()).or_default().insert(id)),
         IndexChange::Remove => {
-            let Some(ids) = index.get_mut(&key) else { return };
+            let Some(ids) = index.get_mut(slug) else { return };
             ids.remove(&id);
             if ids.is_empty() {
-                index.remove(&key);
+                index.remove(slug);
             }
         }
     }

@@ -52,7 +52,7 @@ impl Tables {
     /// The settings of a tenant for all of its requests; `None` if there are none.
     pub fn tenant_settings(&self, tenant: Option<TenantId>) -> Option<&TenantSettings> {
         let settings = &self.indexes.tenant_settings;
-        if settings.is_empty() { None } else { settings.get(&tenant?).map(|settings| &**settings) }
+        if settings.is_empty() { None } else { settings.get(&tenant?) }
     }
 
     /// The terms that a tenant requires of each target that its requests are sent to.

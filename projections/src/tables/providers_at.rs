@@ -63,6 +63,7 @@ const fn is_about_providers(kind: StreamKind) -> bool {
         | StreamKind::LogKey
         | StreamKind::Revaluation
         | StreamKind::Import
+        | StreamKind::PublishedLog
         | StreamKind::Access
         | StreamKind::Alert => false,
     }

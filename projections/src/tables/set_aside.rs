@@ -31,7 +31,7 @@ impl Tables {
 
     /// Whether the provider has a live provider key.
     pub fn has_provider_keys(&self, provider: ProviderId) -> bool {
-        self.indexes.keys_by_provider.contains_key(&provider)
+        self.indexes.keys_by_provider.get(&provider).is_some()
     }
 
     /// The generation of a key's secret; `None` if neither the key nor its provider nor its tenant is live.

@@ -1,13 +1,12 @@
 //! Settings of tenants for all of their requests, in the form in which requests are held to them. Most tenants have set nothing, so
 //! that there is nothing to look up for their requests.
 
-use std::sync::Arc;
-
 use events::event::admin::Tenant;
-use events::ids::{IdMap, TenantId};
+use events::ids::TenantId;
 use events::routing::Strategy;
 use events::terms::RequiredTerms;
 
+use super::shared_map::SharedMap;
 use crate::model_globs::ModelGlobs;
 
 /// The settings that bind each request of a tenant.
@@ -41,4 +40,4 @@ impl TenantSettings {
 }
 
 /// Settings by tenant, only of tenants that have set something.
-pub type SettingsByTenant = IdMap<TenantId, Arc<TenantSettings>>;
+pub type SettingsByTenant = SharedMap<TenantId, TenantSettings>;

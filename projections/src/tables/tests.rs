@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use events::event::admin::{Handles, Origin, Permission, RoleGrant, Target};
+use events::event::admin::{Handles, Origin, Permission, ResourceBound, RoleGrant, Target};
 use events::event::{Access, Actor, Context, Stream, StreamKind};
+use events::ledger::SharedScopes;
 use events::limit::{Bounds, Measure};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::ErrorCode;
@@ -92,6 +93,69 @@ fn a_key_knows_its_owners_and_dies_with_any_of_them() {
     ] {
         let tables = given(with(made.clone(), vec![end]));
         assert!(!tables.key_is_live(tables.key(id(4)).expect("the key"), noon()));
+    }
+}
+
+#[test]
+fn keys_that_may_use_models_share_budgets_as_long_as_they_and_their_owners_live() {
+    let user =
+        |number: u128, tenant: u128| Event::from(Change::created(User::new(id(number), id(tenant), String::new())));
+    let key_of = |number: u128, user: u128, permissions: Vec<Permission>| Key {
+        permissions,
+        ..Key::new(id(number), id(user), "app")
+    };
+    let made = |number, user| Event::from(Change::created(key_of(number, user, vec![Permission::ModelsUse])));
+    let mut facts = owners();
+    facts.extend([
+        Event::from(Change::created(Tenant::new(id(12), id(1), "U"))),
+        user(13, 2),
+        user(23, 12),
+        made(4, 3),
+        Event::from(Change::created(key_of(5, 3, vec![Permission::UsageRead]))),
+    ]);
+    let chain = Chain { partner: Some(id(1)), tenant: Some(id(2)), user: Some(id(3)), key: Some(id(4)) };
+    let shared = |facts: &[Event]| given(facts.to_vec()).shared_scopes(&chain, &TeamVersions::new());
+    let alone = SharedScopes::default();
+    assert_eq!(shared(&facts), alone);
+    let of_partner = SharedScopes { partner: true, partner_tenants: true, ..alone };
+    let of_tenant = SharedScopes { partner: true, tenant: true, ..alone };
+    let of_user = SharedScopes { teams: true, user: true, ..of_tenant };
+    let end_of = Event::Resource;
+    for (more, end, expected) in [
+        (made(24, 23), end_of(Resource::Tenant(Change::Ended(id(12)))), of_partner),
+        (made(24, 23), end_of(Resource::User(Change::Ended(id(23)))), of_partner),
+        (made(14, 13), end_of(Resource::User(Change::Ended(id(13)))), of_tenant),
+        (made(6, 3), end_of(Resource::Key(Change::Ended(id(6)))), of_user),
+        (
+            Event::from(Change::changed(key_of(5, 3, vec![Permission::ModelsUse]))),
+            Event::from(Change::changed(key_of(5, 3, vec![]))),
+            of_user,
+        ),
+    ] {
+        facts.push(more);
+        assert_eq!(shared(&facts), expected);
+        facts.push(end);
+        assert_eq!(shared(&facts), alone);
+        facts.truncate(facts.len() - 2);
+    }
+    // A key that ends after its user counts once.
+    facts.extend([
+        made(14, 13),
+        made(15, 13),
+        Event::Resource(Resource::User(Change::Ended(id(13)))),
+        Event::Resource(Resource::Key(Change::Ended(id(14)))),
+        made(6, 3),
+    ]);
+    assert_eq!(shared(&facts), of_user);
+}
+
+#[test]
+fn a_team_shares_its_budget_if_it_has_several_users() {
+    for (users, is_shared) in [(vec![id(3)], false), (vec![id(3), id(13)], true)] {
+        let team = Event::from(Change::created(Team::new(id(7), id(2), "team", users)));
+        let tables = given(with(owners(), vec![Event::from(Change::created(key(None))), team]));
+        let chain = tables.key(id(4)).expect("the key").chain;
+        assert_eq!(tables.shared_scopes(&chain, tables.teams_of(&chain)).teams, is_shared);
     }
 }
 
@@ -346,4 +410,52 @@ fn providers_and_their_prices_are_folded_from_their_own_events_and_those_of_owne
         assert!(Resource::names_on(*kind).iter().all(|name| has(name) == wanted), "{}", kind.as_str());
     }
     assert!(has("provider_key.set_aside") && has("provider_key.restored") && types.len() >= 17, "{types:?}");
+}
+
+#[test]
+fn a_change_copies_nothing_that_another_tenant_has() {
+    let tenants: [TenantId; 2] = [id(1), id(2)];
+    let created = |number: u128, tenant| Event::from(Change::created(model(number, "m", Some(tenant))));
+    let mut tables = given(vec![created(1, tenants[0]), created(2, tenants[1])]);
+    let before = tables.clone();
+    tables.fold(&recorded(3, Event::from(Change::changed(model(1, "renamed", Some(tenants[0]))))));
+    let routes = |tables: &Tables, tenant: TenantId| {
+        std::ptr::from_ref(tables.indexes.routes.get(&Namespace::Tenant(tenant)).expect("its models"))
+    };
+    assert_ne!(routes(&tables, tenants[0]), routes(&before, tenants[0]));
+    assert_eq!(routes(&tables, tenants[1]), routes(&before, tenants[1]));
+}
+
+#[test]
+fn what_a_tenant_has_and_its_keys_have_written_is_counted_in_bytes() {
+    let mut tables = given(with(owners(), vec![Event::from(Change::created(key(None)))]));
+    let (tenant, key_id): (TenantId, KeyId) = (id(2), key(None).key_id);
+    let owners = Chain { partner: Some(id(1)), tenant: Some(tenant), ..Chain::default() };
+    let by_key =
+        |position, event| Recorded { context: Context::about(Actor::Key(key_id), owners), ..recorded(position, event) };
+    let bytes = |event: &Event| event.payload().expect("JSON").len() as u64;
+    let (day, owner) = (noon().date_naive(), Scope::Tenant(tenant));
+    let figures = |tables: &Tables| {
+        let used = [ResourceBound::Models, ResourceBound::AdminBytesKept].map(|bound| tables.used(owner, bound));
+        (used, tables.bytes_written(tenant, day))
+    };
+    let created = Event::from(Change::created(model(9, "m", Some(tenant))));
+    let changed = Event::from(Change::changed(model(9, "renamed", Some(tenant))));
+    tables.fold(&by_key(5, created.clone()));
+    assert_eq!(figures(&tables), ([1, bytes(&created)], bytes(&created)));
+    tables.fold(&by_key(6, changed.clone()));
+    let written = bytes(&created) + bytes(&changed);
+    assert_eq!(figures(&tables), ([1, bytes(&changed)], written));
+    tables.fold(&by_key(7, Event::from(Change::<Model>::Ended(id(9)))));
+    assert_eq!(figures(&tables), ([0, 0], written));
+    assert_eq!(tables.bytes_written(tenant, day + TimeDelta::days(1)), 0);
+    // The operator's count for nobody's day.
+    let by_operator = Recorded { context: Context::about(Actor::Operator, owners), ..recorded(8, created.clone()) };
+    tables.fold(&by_operator);
+    assert_eq!(figures(&tables), ([1, bytes(&created)], written));
+    // A rotation is no change, and takes room in the log all the same.
+    let rotated = KeyRotated { key_id, generation: 2, previous_until: noon() };
+    let rotated = Event::Resource(Resource::KeyRotated(Box::new(rotated)));
+    tables.fold(&by_key(9, rotated.clone()));
+    assert_eq!(figures(&tables), ([1, bytes(&created)], written + bytes(&rotated)));
 }

@@ -15,6 +15,9 @@ use crate::BackgroundTask;
 /// Pause after the log could not be read.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// The time in which many changes are one for whoever walks over much at a change.
+const CHANGES_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long a request waits until the tables have what other nodes have recorded.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,17 @@ impl TablesHandle {
     /// longer follow the log.
     pub async fn changed(&mut self) -> bool {
         self.position.changed().await.is_ok()
+    }
+
+    /// Waits until the tables have changed, and for what else changes soon after: for whoever walks over much that is in memory, and need
+    /// not do so at every change. Returns false once they no longer follow the log.
+    pub async fn changed_for_a_while(&mut self) -> bool {
+        let has_changed = self.changed().await;
+        if has_changed {
+            tokio::time::sleep(CHANGES_PAUSE).await;
+            self.position.mark_unchanged();
+        }
+        has_changed
     }
 
     /// Waits until the tables have every change recorded so far. Returns false if that takes longer than `deadline`.

@@ -34,6 +34,11 @@ const TABLES: &[Table] = &[
     },
     Table { name: "usage_by_hour", keys: 9, rows: include_str!("usage_by_hour/in_order.sql") },
     Table { name: "usage_latency", keys: 9, rows: include_str!("usage_by_hour/latency_in_order.sql") },
+    Table {
+        name: "failed_calls",
+        keys: 5,
+        rows: "SELECT * FROM rows_failed_calls ORDER BY provider_id, model, hour, tenant_id, partner_id",
+    },
     Table { name: "inferences", keys: 1, rows: "SELECT * FROM rows_inferences ORDER BY position" },
     Table {
         name: "inference_incidents",

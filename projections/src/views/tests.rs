@@ -1,7 +1,7 @@
 //! Rows depend on the facts alone: not on how they are cut into batches, nor on repeated delivery.
 
 mod compared;
-mod facts;
+pub mod facts;
 mod following;
 mod past;
 pub mod plan;

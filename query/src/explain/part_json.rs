@@ -115,6 +115,7 @@ pub fn bound(of: &BoundCheck, rights: RequestRights) -> Value {
         "computed_usd": of.computed.map(|computed| computed.to_string()),
         "input_tokens": of.input_tokens,
         "max_output_tokens": of.output_tokens_max,
+        "output_tokens_beyond_cap": of.output_tokens_beyond_cap,
         "choices": of.choices,
         "service_tier": of.service_tier.map(|tier| tier.as_str()),
         "targets": of.targets.iter().map(|target| bound_target(target, rights)).collect::<Vec<_>>(),
@@ -132,7 +133,7 @@ pub fn bound_shape() -> Shape {
         .open();
     verdict(object())
         .required_each(["held_usd", "computed_usd"], schema::nullable(schema::money()))
-        .required_each(["input_tokens", "max_output_tokens", "choices"], schema::count())
+        .required_each(["input_tokens", "max_output_tokens", "output_tokens_beyond_cap", "choices"], schema::count())
         .required("service_tier", schema::nullable(schema::string()))
         .required("targets", schema::list(target, None))
         .open()

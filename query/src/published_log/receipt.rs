@@ -12,10 +12,10 @@ use events::refusal::{ErrorCode, Refusal};
 use http::StatusCode;
 use openapi::schema::{self, object};
 use openapi::{Answer, Json, Operation};
-use tlog::{SignedCheckpoint, TlogProof};
-use transparency::{PublishedLog, Receipt, ReceiptEntry};
+use tlog::{Hash, SignedCheckpoint, TlogProof, verify_inclusion};
+use transparency::{NewestTree, Receipt, ReceiptEntry};
 
-use super::{NOTHING, TAG, read_published, reader};
+use super::{TAG, read_published, reader};
 use crate::described;
 use crate::error::QueryError;
 use crate::inferences;
@@ -46,7 +46,8 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
     let events = inferences::events(&query, std::slice::from_ref(&request)).await?;
     // The object store may take its time, and others need the permit meanwhile.
     drop(query);
-    let entries = read_published(&context.state, reader(&context.caller), |log| prove(log, positions, events)).await?;
+    let entries =
+        read_published(&context.state, reader(&context.caller), |newest| prove(newest, positions, events)).await?;
     context.look_up_again()?;
     (context.state.reads)(&context.caller, ReadKind::Inferences);
     Ok(Json(Receipt { request_id, entries }))
@@ -54,11 +55,10 @@ pub async fn receipt(mut context: QueryContext, Path(request): Path<String>) -> 
 
 /// The events at these positions, in order, each with its proof.
 async fn prove(
-    log: PublishedLog,
+    NewestTree { checkpoint: newest, tree }: NewestTree,
     positions: Vec<u64>,
     events: HashMap<u64, Recorded>,
 ) -> Result<Vec<ReceiptEntry>, QueryError> {
-    let newest = log.checkpoint().await?.ok_or(NOTHING)?;
     let size = newest.head.size;
     if positions.last().is_some_and(|last| *last > size) {
         let refusal =
@@ -72,7 +72,12 @@ async fn prove(
         let recorded = recorded.ok_or_else(|| QueryError::Answer(format!("the log has no event at {position}")))?;
         let mut entry = Vec::new();
         transparency::push_entry(&mut entry, recorded).map_err(|error| QueryError::Answer(error.to_string()))?;
-        let hashes = log.inclusion_proof(position - 1, size).await?;
+        let hashes = tree.inclusion_proof(position - 1, size).await?;
+        // Otherwise the ledger is not the one that was published.
+        verify_inclusion(position - 1, &Hash::of_leaf(&entry), &newest.head, &hashes).map_err(|error| {
+            let refusal = "the published log has another event at a position of the request";
+            Refusal::new(ErrorCode::PublishedLogUnavailable, refusal).try_again().because(error)
+        })?;
         let proof = TlogProof { extra: Vec::new(), index: position - 1, hashes, checkpoint: checkpoint.clone() };
         let entry = String::from_utf8(entry).map_err(|error| QueryError::Answer(error.to_string()))?;
         entries.push(ReceiptEntry { position, entry, proof: proof.to_string() });

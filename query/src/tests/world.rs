@@ -10,7 +10,7 @@ use ::events::event::admin::{Budget, Key, Partner, Permission, Reach, RoleGrant,
 use ::events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use ::events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use ::events::ids::{BudgetId, KeyId, PartnerId, RequestId, TenantId, UserId};
-use ::events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest};
+use ::events::ledger::{Admission, AdmissionBounds, Charge, IfShort, Outcome, RefusedRequest};
 use ::events::money::NanoUsd;
 use ::events::refusal::{ErrorCode, Refusal};
 use ::events::time::{Clock, Period, SystemClock};
@@ -320,6 +320,7 @@ impl World {
             streamed: false,
             max_output_tokens: 10,
             requested_max_output_tokens: None,
+            output_tokens_beyond_cap: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             prompt_digest: None,
@@ -331,6 +332,7 @@ impl World {
             hedge_after_ms: None,
             route: None,
             shadow_of: None,
+            hold_shares: Default::default(),
         };
         let admission = Admission {
             request_id,
@@ -339,7 +341,9 @@ impl World {
             held: NanoUsd::new(1000),
             ttl: Duration::from_secs(60),
             if_short: IfShort::AskAgain,
+            bounds: AdmissionBounds::NONE,
             admitted: Box::new(admitted),
+            brokered: None,
         };
         match self.log.admit(admission, None).await.expect("the ledger answers") {
             Admitted::Hold(hold) => hold,

@@ -1,5 +1,6 @@
 //! A query of `/v1/usage`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use events::refusal::Refusal;
@@ -43,7 +44,8 @@ impl Question {
         let names = names(&group_by, &by_metadata);
         let after = cursor.map(|text| cursor::read(&names, &text)).transpose()?;
         parameters.finish()?;
-        let selection = Arc::new(Selection { group_by, range, requests, after, limit, totals });
+        let without_tenants = BTreeSet::new();
+        let selection = Arc::new(Selection { group_by, range, requests, without_tenants, after, limit, totals });
         Ok(Self { selection, by_metadata, metadata })
     }
 

@@ -23,6 +23,8 @@ use crate::http1::{Body, Received};
 pub const PACE: Duration = Duration::from_millis(20);
 /// Time between the tokens of a dripping stream.
 pub const DRIP: Duration = Duration::from_secs(1);
+/// Time between two comments.
+const COMMENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Tokens of a stream that is sent at once.
 pub const BURST_TOKENS: u64 = 16;
 /// A replayed stream is written in pieces of so many tokens, each so long after the other.
@@ -136,6 +138,9 @@ impl Script {
             Some(model::PACED) => pace(stream, request, (model::PACED, &self.paced), PACE).await,
             Some(model::DRIP) => pace(stream, request, (model::DRIP, &self.drip), DRIP).await,
             Some(name) if name == model::TRACE => self.replay(stream, request).await,
+            // The peer has gone, or asks again.
+            Some(model::HANG) => stream.peek(&mut [0]).await.map(drop),
+            Some(model::COMMENTS) => comment(stream).await,
             _ => stream.write_all(&self.whole).await,
         }
     }
@@ -155,6 +160,14 @@ impl Script {
             stream.write_all(&self.trace.token.repeat(now)).await?;
         }
         stream.write_all(&answers::closing(model::TRACE, usage)).await
+    }
+}
+
+async fn comment(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(answers::STREAM_HEAD).await?;
+    loop {
+        stream.write_all(answers::COMMENT).await?;
+        tokio::time::sleep(COMMENT_INTERVAL).await;
     }
 }
 

@@ -10,7 +10,7 @@ use events::ids::BudgetId;
 use events::ledger::{Charge, Ending, Revaluation};
 use events::money::NanoUsd;
 use events::time::Period;
-use events_log::{Admitted, Append, AppendError, Basis, Idempotency, OpenHold};
+use events_log::{Admitted, Append, AppendError, Basis, Fingerprint, Idempotency, OpenHold};
 
 use super::books::{Account, Checked, must};
 use super::clients::{Change, Correction, DueEnd, KnownOutcome, Request};
@@ -115,6 +115,7 @@ impl World {
             attempts: Vec::new(),
             outcome: outcome(hold.admitted_at, charged),
             charge,
+            own: NanoUsd::ZERO,
         };
         let Ending { attempts, outcome, charge, .. } = ending.clone();
         let request = &mut self.clients.requests[number];
@@ -159,7 +160,7 @@ impl World {
         let idempotency = Idempotency {
             scope: "operator".to_owned(),
             key: self.clients.changes.len().to_string(),
-            fingerprint: [7; 32],
+            fingerprint: Fingerprint { keyed: [7; 32], unkeyed: [7; 32] },
             status: 200,
             body: "{}".to_owned(),
         };

@@ -8,7 +8,7 @@ use events::event::admin::{Budget, Scope};
 use events::event::inference::{InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Access, Actor, Chain, Context, Event, Stream, StreamKind};
 use events::ids::{KeyId, RequestId};
-use events::ledger::{Admission, IfShort, Outcome, RefusedRequest};
+use events::ledger::{Admission, AdmissionBounds, IfShort, Outcome, RefusedRequest};
 use events::money::{CostLine, GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::output_cap::Shrinking;
 use events::refusal::{ErrorCode, Refusal};
@@ -44,6 +44,7 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         streamed: false,
         max_output_tokens: CAP,
         requested_max_output_tokens: None,
+        output_tokens_beyond_cap: None,
         input_tokens_bound: 64,
         body_sha256: "00".to_owned(),
         prompt_digest: None,
@@ -55,13 +56,15 @@ pub fn admission(request: usize, key: usize, held: i64, ttl: Duration) -> Admiss
         hedge_after_ms: None,
         route: None,
         shadow_of: None,
+        hold_shares: Default::default(),
     };
     let context = context(key).in_request(request_id);
     let if_short =
         IfShort::Shrink(Shrinking { line: cost_line(held), resent: Some(cost_line(held)), tokens_min: CAP_MIN });
     let (planned_at, admitted) = (u64::MAX, Box::new(admitted));
     let held = NanoUsd::new(held);
-    Admission { request_id, context, planned_at, held, ttl, if_short, admitted }
+    let bounds = AdmissionBounds::NONE;
+    Admission { request_id, context, planned_at, held, ttl, if_short, bounds, admitted, brokered: None }
 }
 
 /// Half of it for the prompt, the other half for all of the output: the whole at [`CAP`].

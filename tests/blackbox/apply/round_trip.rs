@@ -108,7 +108,8 @@ async fn every_field_makes_the_round_trip() {
     for (collection, name) in COLLECTIONS {
         unused(schema(name), &lists[collection].iter().collect::<Vec<_>>(), name, &mut missing);
     }
-    let wanted = ["NewBudget.scope.key_id", "NewProvider.api_key", "NewRateLimit.scope.key_id"];
+    let wanted =
+        ["NewBudget.scope.key_id", "NewProvider.api_key", "NewProvider.secret_headers", "NewRateLimit.scope.key_id"];
     assert_eq!(missing, wanted.map(str::to_owned).into());
     let strategies: BTreeSet<&str> = lists["models"].iter().filter_map(|model| model["strategy"].as_str()).collect();
     let accepted = schema("NewModel")["properties"]["strategy"]["enum"].as_array().expect("names");
@@ -159,21 +160,146 @@ async fn what_is_exported_makes_the_same_in_an_empty_gateway() {
 
 /// Holds: bin.apply-round-trip
 #[tokio::test(flavor = "multi_thread")]
-async fn what_files_cannot_name_is_left_out_and_said() {
-    let gateway = Gateway::start();
-    let operator = gateway.operator();
-    let partner = made(operator, "/partners", json!({ "name": "nameless" })).await;
-    made(operator, "/tenants", json!({ "partner_id": partner, "name": "t", "slug": "t" })).await;
-    let user = live(&gateway, "users", "slug", &json!("default")).await;
+async fn resources_without_a_slug_come_back_once() {
+    let (first, second) = (Gateway::start(), Gateway::start());
+    let operator = first.operator();
+    let partner = made(operator, "/partners", json!({ "name": "P" })).await;
+    let named = made(operator, "/tenants", json!({ "partner_id": partner, "name": "T", "slug": "t" })).await;
+    let nameless = made(operator, "/tenants", json!({ "name": "Nameless" })).await;
+    let user = made(operator, "/users", json!({ "tenant_id": nameless, "name": "U" })).await;
+    let team = json!({ "tenant_id": nameless, "name": "S", "user_ids": [user] });
+    let team = made(operator, "/teams", team).await;
+    let provider = json!({ "tenant_id": nameless, "name": "own", "kind": "simulator" });
+    let provider = made(operator, "/providers", provider).await;
+    let rules = json!([{ "when": format!("tenant == \"{nameless}\""), "strategy": "cost" }]);
+    let targets = json!([{ "provider_id": provider, "model": "echo" }]);
+    let model = json!({ "tenant_id": nameless, "name": "m", "strategy": "rules", "targets": targets, "rules": rules });
+    made(operator, "/models", model).await;
+    made(operator, "/models", json!({ "tenant_id": nameless, "name": "current", "alias": [{ "model": "m" }] })).await;
+    let price =
+        json!({ "provider_id": provider, "model": "echo", "input_usd_per_mtok": "1", "output_usd_per_mtok": "2" });
+    made(operator, "/prices", price).await;
+    for scope in [
+        json!({ "partner_id": partner }),
+        json!({ "tenant_id": named }),
+        json!({ "tenant_id": nameless }),
+        json!({ "user_id": user }),
+        json!({ "team_id": team }),
+    ] {
+        made(operator, "/budgets", json!({ "scope": scope, "limit_usd": "5", "period": "day" })).await;
+        made(operator, "/rate-limits", json!({ "scope": scope, "requests_per_minute": 5 })).await;
+    }
+    let exported = run(&first, &["export", "config"], &[]).must(0);
+    assert_eq!(exported.err, "");
+    assert!(exported.out.contains(&format!("  - slug: {}\n", nameless.replace('_', "-"))), "{}", exported.out);
+    let files = Files::with(&exported.out);
+    assert!(apply(&first, &files, &[]).must(0).out.starts_with("nothing to change"));
+    let ended = apply(&second, &files, &[]).must(0);
+    assert_eq!(summary(&ended), "done: 19 created, 0 changed, 3 unchanged", "{}", ended.out);
+    assert!(apply(&second, &files, &[]).must(0).out.starts_with("nothing to change"));
+    assert_eq!(export(&second), exported.out);
+
+    // Where it has no slug, it still has none once another field was changed.
+    let renamed = Files::with(&exported.out.replace("name: Nameless", "name: Renamed"));
+    assert_eq!(summary(&apply(&first, &renamed, &[]).must(0)), "done: 0 created, 1 changed, 21 unchanged");
+    let tenant = live(&first, "tenants", "id", &json!(nameless)).await;
+    assert_eq!((&tenant["name"], &tenant["slug"]), (&json!("Renamed"), &Value::Null));
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn what_files_cannot_have_is_left_out_with_all_that_hangs_on_it() {
+    let (first, second) = (Gateway::start(), Gateway::start());
+    let operator = first.operator();
+    // The slug of one tenant is what files name the other one by.
+    let nameless = made(operator, "/tenants", json!({ "name": "A" })).await;
+    let slug = nameless.replace('_', "-");
+    made(operator, "/tenants", json!({ "name": "B", "slug": slug })).await;
+    let user = made(operator, "/users", json!({ "tenant_id": nameless, "name": "U", "slug": "hanging-user" })).await;
+    let team = json!({ "tenant_id": nameless, "name": "S", "slug": "hanging-team", "user_ids": [user] });
+    made(operator, "/teams", team).await;
+    let provider = json!({ "tenant_id": nameless, "name": "hanging-provider", "kind": "simulator" });
+    let provider = made(operator, "/providers", provider).await;
+    let targets = |provider: &str| json!([{ "provider_id": provider, "model": "echo" }]);
+    let model = json!({ "tenant_id": nameless, "name": "hanging-model", "targets": targets(&provider) });
+    made(operator, "/models", model).await;
+    let alias = json!({ "tenant_id": nameless, "name": "hanging-alias", "alias": [{ "model": "hanging-model" }] });
+    made(operator, "/models", alias).await;
+    let price =
+        json!({ "provider_id": provider, "model": "echo", "input_usd_per_mtok": "1", "output_usd_per_mtok": "2" });
+    made(operator, "/prices", price).await;
+    made(operator, "/budgets", json!({ "scope": { "user_id": user }, "limit_usd": "5", "period": "day" })).await;
+    made(operator, "/rate-limits", json!({ "scope": { "tenant_id": nameless }, "requests_per_minute": 5 })).await;
+
+    // A rule about a tenant that has ended, two budgets of one scope and period, and a budget of a key.
+    let ended = made(operator, "/tenants", json!({ "name": "E", "slug": "e" })).await;
+    let shared = made(operator, "/providers", json!({ "name": "sim", "kind": "simulator" })).await;
+    let rules = json!([{ "when": format!("tenant == \"{ended}\""), "strategy": "cost" }]);
+    let ruled = json!({ "name": "ruled", "strategy": "rules", "targets": targets(&shared), "rules": rules });
+    made(operator, "/models", ruled).await;
+    made(operator, "/models", json!({ "name": "hanging-current", "alias": [{ "model": "ruled" }] })).await;
+    made(operator, "/models", json!({ "name": "kept", "targets": targets(&shared) })).await;
+    operator.delete(&format!("/v1/admin/tenants/{ended}")).await.must(200);
+    let tenant = live(&first, "tenants", "slug", &json!("default")).await;
+    for limit in ["5", "6"] {
+        let budget = json!({ "scope": { "tenant_id": tenant["id"] }, "limit_usd": limit, "period": "day" });
+        made(operator, "/budgets", budget).await;
+    }
+    let user = live(&first, "users", "slug", &json!("default")).await;
     let key = operator.post("/v1/admin/keys", &json!({ "user_id": user["id"], "name": "app" })).await.must(201).json();
     let budget = json!({ "scope": { "key_id": key["id"] }, "limit_usd": "5", "period": "day" });
     made(operator, "/budgets", budget).await;
-    let ended = run(&gateway, &["export", "config"], &[]).must(0);
-    assert_eq!(ended.err.lines().count(), 3, "{}", ended.err);
-    for says in ["it has no slug, by which files name a partner", "it refers to par_", "it refers to key_"] {
-        assert!(ended.err.contains(says), "{}", ended.err);
+
+    let exported = run(&first, &["export", "config"], &[]).must(0);
+    let all = "left out in all: 6 that files cannot have, 9 that hang on them\n";
+    assert!(exported.err.ends_with(&format!("\nledgerway: {all}")), "{}", exported.err);
+    assert!(exported.out.ends_with(&format!("\n\n# {all}")), "{}", exported.out);
+    assert_eq!(exported.err.lines().count(), 16, "{}", exported.err);
+    let alike = "files cannot tell it apart from another one of the gateway: delete all but one\n";
+    assert_eq!(exported.err.matches(alike).count(), 4, "{}", exported.err);
+    for says in [
+        format!("it refers to {}, which has no name in files\n", text(&key["id"])),
+        format!("it refers to {ended}, which has no name in files\n"),
+        "left out: model hanging-current (".to_owned(),
+        "): it hangs on model ruled, which is left out\n".to_owned(),
+        format!("): it hangs on tenant default/{slug}, which is left out\n"),
+    ] {
+        assert!(exported.err.contains(&says), "{says}{}", exported.err);
     }
-    assert!(!ended.out.contains("budgets:") && ended.out.contains("slug: default"), "{}", ended.out);
+    assert!(!exported.out.contains("hanging") && !exported.out.contains("budgets:"), "{}", exported.out);
+    assert!(exported.out.contains("name: kept\n") && !exported.out.contains(&slug), "{}", exported.out);
+
+    let files = Files::with(&exported.out);
+    for gateway in [&first, &second] {
+        apply(gateway, &files, &[]).must(0);
+        assert!(apply(gateway, &files, &[]).must(0).out.starts_with("nothing to change"));
+    }
+    assert_eq!(format!("{}\n# {all}", export(&second)), exported.out);
+}
+
+/// Holds: bin.apply-round-trip
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_of_a_tenant_applies_what_it_has_exported() {
+    let gateway = Gateway::start();
+    let operator = gateway.operator();
+    let tenant = made(operator, "/tenants", json!({ "name": "T", "slug": "t", "own_providers": true })).await;
+    let admin = json!({ "tenant_id": tenant, "name": "A", "roles": ["tenant_admin"] });
+    let admin = made(operator, "/users", admin).await;
+    let key = json!({ "user_id": admin, "name": "k", "permissions": ["admin:access"] });
+    let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
+    let provider =
+        made(operator, "/providers", json!({ "tenant_id": tenant, "name": "own", "kind": "simulator" })).await;
+    let targets = json!([{ "provider_id": provider, "model": "echo" }]);
+    made(operator, "/models", json!({ "tenant_id": tenant, "name": "m", "targets": targets })).await;
+    let env = [("LEDGERWAY_ADMIN_KEY", key["secret"].as_str().expect("a secret"))];
+    let exported = run(&gateway, &["export", "config"], &env).must(0);
+    let says = "the file names what it does not have, so a gateway must have it before: tenant t\n";
+    assert_eq!(exported.err, format!("ledgerway: {says}"));
+    assert!(exported.out.contains("  - name: m\n    tenant: t\n"), "{}", exported.out);
+    let files = Files::with(&exported.out);
+    let path = files.path().display().to_string();
+    let ended = run(&gateway, &["apply", "-f", &path], &env).must(0);
+    assert_eq!(ended.out, "nothing to change: 3 unchanged\n");
 }
 
 /// Holds: bin.apply-round-trip

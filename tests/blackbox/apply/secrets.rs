@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use testing::upstream::MockUpstream;
 
-use super::{Files, SECRET, apply, live, run, summary};
+use super::{Files, SECRET, apply, export, live, run, summary};
 use crate::gateway::{Gateway, OPERATOR_KEY};
 use crate::tenant::NATIVE;
 
@@ -66,6 +66,43 @@ async fn a_secret_is_read_where_the_file_says_and_sent_only_where_it_is_needed()
     assert_eq!(key_set().await, json!(false));
     let events = json!(gateway.events().await).to_string();
     assert!(!events.contains(SECRET) && !events.contains(other), "{events}");
+}
+
+/// Holds: bin.apply-secrets
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_headers_come_from_variables_and_an_export_names_them() {
+    let gateway = Gateway::start();
+    let provider = |more: &str| {
+        let head = "providers:\n  - name: p\n    kind: openai\n    base_url: http://127.0.0.1:9/v1\n    allow_private_network: true\n";
+        Files::with(&format!("{head}{more}"))
+    };
+    let names = async || live(&gateway, "providers", "name", &json!("p")).await["secret_header_names"].clone();
+    let applied = |files: &Files, more: &[&str], env: &[(&str, &str)]| {
+        let path = files.path().display().to_string();
+        let arguments: Vec<&str> = ["apply", "-f", &path].iter().chain(more).copied().collect();
+        run(&gateway, &arguments, env).must(0).out
+    };
+    let (auth, both) = ([("AUTH", SECRET)], [("AUTH", SECRET), ("OTHER", SECRET)]);
+    let one = provider("    secret_headers: {X-Gateway-Auth: {env: AUTH}}\n");
+    applied(&one, &[], &auth);
+    assert_eq!(names().await, json!(["x-gateway-auth"]));
+    // Where it is known, its source is not needed.
+    assert!(applied(&one, &[], &[]).starts_with("nothing to change"));
+    assert!(applied(&provider(""), &[], &[]).starts_with("nothing to change"));
+    let rotated = applied(&one, &["--rotate-secrets"], &auth);
+    assert!(rotated.contains("~ provider p\n    secret_headers: set\n"), "{rotated}");
+    let two = provider("    secret_headers: {x-gateway-auth: {env: AUTH}, x-other: {env: OTHER}}\n");
+    assert!(applied(&two, &[], &both).contains("    secret_headers: set\n"));
+    assert_eq!(names().await, json!(["x-gateway-auth", "x-other"]));
+    let exported = export(&gateway);
+    for line in ["x-gateway-auth: {env: P_X_GATEWAY_AUTH}", "x-other: {env: P_X_OTHER}"] {
+        assert!(exported.contains(line), "{line}: {exported}");
+    }
+    assert!(applied(&Files::with(&exported), &[], &[]).starts_with("nothing to change"));
+    let removed = applied(&provider("    secret_headers: null\n"), &[], &[]);
+    assert!(removed.contains("    secret_headers: removed\n"), "{removed}");
+    assert_eq!(names().await, json!([]));
+    assert!(!json!(gateway.events().await).to_string().contains(SECRET));
 }
 
 /// Holds: bin.apply-secrets

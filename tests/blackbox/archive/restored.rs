@@ -96,19 +96,19 @@ async fn a_ledger_that_was_wiped_comes_back_with_its_events_its_views_and_its_na
 fn holds_no_secret(archive: &str, tenant: &Tenant, data: &Path) {
     let exported = run(0, &["export", "--archive", archive]);
     let ledger = Connection::open(data.join("ledger.db")).expect("the ledger");
-    let hash: String =
-        ledger.query_row("SELECT hex(hash) FROM key_secrets LIMIT 1", [], |row| row.get(0)).expect("a hash");
+    let mac: String =
+        ledger.query_row("SELECT hex(mac) FROM key_secrets LIMIT 1", [], |row| row.get(0)).expect("an HMAC");
     for secret in [
         tenant.secret.as_str(),
         tenant.secret.rsplit('_').next().expect("a last part"),
         PROVIDER_SECRET,
         "Canary Q. Person",
         "canary@example.com",
-        &hash,
+        &mac,
     ] {
         assert_eq!(Wanted::new(secret).form_in(exported.as_bytes()), None, "{}…", &secret[..6]);
     }
-    assert!(!exported.to_lowercase().contains(&hash.to_lowercase()));
+    assert!(!exported.to_lowercase().contains(&mac.to_lowercase()));
 }
 
 /// The keys are given anew, and everything goes on.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::books::{Books, nano};
 use crate::cluster::load::{Outcome, Record, Told};
@@ -12,17 +12,39 @@ use crate::gateway::type_of;
 /// A node that could not record the end of a request keeps it in memory, where it is lost if the node is killed then.
 const KEPT_MAX: Duration = Duration::from_secs(15);
 
-/// Folds the log, which must refuse a request only where charges, holds and the request together are above the limit.
+/// Folds the log, which must refuse a request only where charges, holds and the request together are above the limit, or the holds of its
+/// key and the request above the share that a key may hold.
 pub fn refusals_must_be_right(log: &[Value]) -> Books {
     let mut books = Books::default();
+    // The open holds, each with its key. Each key is of one tenant, which has one budget.
+    let mut held_by_key: HashMap<String, (Value, i64)> = HashMap::new();
     for event in log {
         let data = &event["data"];
         if type_of(event) == "inference.refused.v1" && data["code"] == "BUDGET_EXCEEDED" {
             assert_eq!(data["count"], 1, "the load is too heavy for this test: {event}");
             let budget = data["budget_id"].as_str().expect("a budget");
             let (balance, limit) = (books.balance(budget), books.limit(budget).expect("a limit"));
-            let wanted = balance.settled + balance.held + nano(&data["requested_usd"]);
-            assert!(wanted > limit, "{wanted} of {limit} nano-dollars would fit: {event}");
+            let (left, of) = match &data["share"] {
+                Value::Null => (limit - balance.settled - balance.held, "the budget"),
+                share => {
+                    let held = held_by_key.values().filter(|(key, _)| *key == event["key_id"]).map(|(_, held)| held);
+                    assert_eq!((&share["of"], &share["fraction"]), (&json!("key"), &json!("0.5")), "{event}");
+                    assert_eq!(nano(&share["held_usd"]), held.clone().sum::<i64>(), "{event}");
+                    ((limit - balance.settled) / 2 - held.sum::<i64>(), "the share")
+                }
+            };
+            let wanted = nano(&data["requested_usd"]);
+            assert!(wanted > left, "{wanted} of the {left} nano-dollars of {of} would fit: {event}");
+        }
+        match type_of(event) {
+            "budget.reserved.v1" => {
+                let hold = (event["key_id"].clone(), nano(&data["held_usd"]));
+                held_by_key.insert(event["request_id"].to_string(), hold);
+            }
+            "budget.settled.v1" | "budget.released.v1" | "budget.expired.v1" => {
+                held_by_key.remove(&event["request_id"].to_string());
+            }
+            _ => {}
         }
         books.take(event);
     }

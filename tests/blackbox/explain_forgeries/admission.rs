@@ -53,6 +53,14 @@ pub const ADMISSION: &[Forgery] = &[
         what: "held_usd",
     },
     Forgery {
+        name: "its choices could have more tokens beyond the cap",
+        of: "plain",
+        statement: "UPDATE events SET payload = json_set(payload, '$.output_tokens_beyond_cap', 5) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':plain'",
+        part: "bound",
+        what: "held_usd",
+    },
+    Forgery {
         name: "the prompt is longer",
         of: "plain",
         statement: "UPDATE events SET payload = json_set(payload, '$.input_tokens_bound', \
@@ -213,6 +221,30 @@ pub const ADMISSION: &[Forgery] = &[
                     WHERE event_type = 'inference.refused' AND aggregate_id = ':refused'",
         part: "admission",
         what: "decision",
+    },
+    Forgery {
+        name: "the key held more of what it shares",
+        of: "crowded",
+        statement: "UPDATE events SET payload = json_set(payload, '$.share.held_usd', '0.000000007') \
+                    WHERE event_type = 'inference.refused' AND aggregate_id = ':crowded'",
+        part: "admission",
+        what: "shortfall",
+    },
+    Forgery {
+        name: "the share was all of the budget",
+        of: "crowded",
+        statement: "UPDATE events SET payload = json_set(payload, '$.share.fraction', '1') \
+                    WHERE event_type = 'inference.refused' AND aggregate_id = ':crowded'",
+        part: "admission",
+        what: "decision",
+    },
+    Forgery {
+        name: "no share lowered the cap",
+        of: "halved",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.hold_shares') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':halved'",
+        part: "admission",
+        what: "max_output_tokens",
     },
     Forgery {
         name: "the cap was lowered further",

@@ -139,3 +139,37 @@ async fn the_cap_that_a_refusal_names_is_paid_for_if_both_are_called() {
     }
     house.must_be_sound(&requests).await;
 }
+
+/// Holds: inf.hedges, admin.own-charges
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_call_to_a_shared_target_costs_no_more_above_the_tenant_than_is_held_there() {
+    let mut house = House::new("anthropic", &["gate"], &[]).await;
+    let (operator, tenant) = (house.gateway.operator(), &house.tenant);
+    let budget = json!({ "scope": { "partner_id": tenant.partner }, "limit_usd": "1000", "period": "total" });
+    made(operator, "/budgets", budget).await;
+    let own = json!({ "name": format!("{}-own", tenant.name), "kind": "anthropic", "tenant_id": tenant.id, "api_key": "k",
+                      "base_url": house.upstream.base_url("anthropic"), "allow_private_network": true });
+    let own = made(operator, "/providers", own).await;
+    let price = json!({ "provider_id": own, "model": "ok", "input_usd_per_mtok": "3", "output_usd_per_mtok": "15" });
+    made(operator, "/prices", price).await;
+    // A document may fill the whole context, which is wider at the tenant's own target.
+    let target = |provider: &str, model: &str, priority: u32, window: u64| json!({ "provider_id": provider, "model": model, "priority": priority, "context_window": window });
+    let targets = [target(&tenant.provider, "gate", 0, 8192), target(&own, "ok", 1, 100_000)];
+    let model =
+        json!({ "name": tenant.model("both"), "tenant_id": tenant.id, "targets": targets, "hedge_after_ms": 100 });
+    made(operator, "/models", model).await;
+    let source = json!({ "type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK" });
+    let mut body = tenant.ask("both");
+    body["max_tokens"] = json!(256);
+    body["messages"][0]["content"] = json!([{ "type": "document", "source": source }]);
+    let reply = tenant.app.post(MESSAGES, &body).await.must(200);
+    let life = house.gateway.life(&reply.request_id()).await;
+    let failed = of_type(&life, "inference.attempt_failed.v1");
+    assert_eq!(failed["usage"]["source"], "unknown", "{life:?}");
+    let part = &of_type(&life, "budget.settled.v1")["brokered"];
+    let (charged, held) = (nano(&part["charged_usd"]), nano(&part["held_usd"]));
+    assert_eq!(nano(&failed["cost_usd"]), charged, "{life:?}");
+    assert!(0 < charged && charged <= held, "{charged} of {held}: {life:?}");
+    house.gateway.stop();
+    assert_eq!(house.gateway.verify().0, Some(0), "{}", house.gateway.verify().1);
+}

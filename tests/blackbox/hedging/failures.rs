@@ -26,6 +26,20 @@ impl Silent {
     }
 }
 
+/// Holds: inf.open-files
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_call_that_has_failed_keeps_no_place_among_all_calls() {
+    let house = House::new("openai", &["gate", "e500"], &[]).await;
+    house.hedged("m", &["gate", "e500"], 100).await;
+    let (app, body) = (house.tenant.app.clone(), house.tenant.ask("m"));
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { app.post(NATIVE, &body).await });
+    house.upstream.until_seen("e500", 1).await;
+    until_metric_is(&house.gateway, "ledgerway_upstream_calls_under_way", 1).await;
+    house.upstream.open_gate();
+    asked.join_next().await.expect("a request").expect("an answer").must(200);
+}
+
 /// Holds: inf.hedges, inf.unsent-is-released
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_not_sent_when_the_client_left_is_nobodys_fault_and_costs_nothing() {
@@ -175,16 +189,24 @@ async fn a_target_whose_breaker_was_open_at_first_is_called_beside_another_one_w
     panic!("its breaker was never open");
 }
 
-/// Holds: inf.hedges
+/// The hedge of one tenant says nothing to others; that of a second one does.
+///
+/// Holds: inf.hedges, inf.breakers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_was_silent_for_ten_seconds_counts_as_a_failure_when_it_is_cancelled() {
     let house = House::new("openai", &["hang", "ok"], &[("LEDGERWAY_BREAKER_FAILURES", "1")]).await;
     house.hedged("m", &["hang", "ok"], 10_500).await;
-    let (status, life) = house.asked(NATIVE, "m", true).await;
-    let completed = of_type(&life, "inference.completed.v1");
-    assert_eq!((status, &completed["hedge"]), (200, &json!("answered")), "{life:?}");
+    let other = Tenant::new(&house.gateway, &house.upstream, &[]).await;
+    let mut requests = Vec::new();
+    for app in [&house.tenant.app, &other.app] {
+        assert_eq!(metric(&house.gateway, "ledgerway_breakers_open").await, 0);
+        let (status, life) = house.while_first_is_slow(app, ("m", "hang"), async || {}).await;
+        let completed = of_type(&life, "inference.completed.v1");
+        assert_eq!((status, &completed["hedge"]), (200, &json!("answered")), "{life:?}");
+        requests.push(request_of(&life));
+    }
     until_metric_is(&house.gateway, "ledgerway_breakers_open", 1).await;
-    house.must_be_sound(&[request_of(&life)]).await;
+    house.must_be_sound(&requests).await;
 }
 
 /// More of them than the tenant could have if they took from it. Each first call answers before the hedge beside it has a connection.

@@ -11,7 +11,10 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn new(secret: &str) -> Self {
-        let bytes = secret.as_bytes();
+        Self::of_bytes(secret.as_bytes())
+    }
+
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut forms = vec![
             ("as it is", bytes.to_vec()),

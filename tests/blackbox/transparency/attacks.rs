@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use testing::random::SplitMix64;
 use testing::upstream::MockUpstream;
 use tlog::{Checkpoint, SignedCheckpoint, Signer, VerifierKey};
 
-use super::{PUBLISHED, checkpoint_of, key, make_partners, unlocked};
+use super::{CHECKPOINT_MAX, PUBLISHED, checkpoint_of, key, make_partners, unlocked};
 use crate::archive::{address, run as run_command};
 use crate::gateway::{Gateway, ledgerway};
 use crate::tenant::Tenant;
@@ -160,6 +161,77 @@ async fn a_consistent_change_is_found_by_nothing_but_a_checkpoint() {
             ledgerway().args(["verify", "--log-only", "--data"]).arg(folder.path()).output().expect("it starts");
         assert_eq!(ended.status.code(), Some(0), "{name}: {ended:?}");
     }
+}
+
+/// Whoever has an old copy of a gateway has a key that was replaced since: what it signs on another history, although that is longer,
+/// passes nowhere, and keeps no gateway from its start, nor from publishing its own again.
+/// Holds: log.published-checked
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_log_that_a_replaced_key_has_signed_passes_nowhere() {
+    let (mut gateway, first) = published_and_stopped().await;
+    let before = copied(&gateway.data());
+    gateway.start_again();
+    gateway.operator().post("/v1/admin/log/key/rotate", &json!({})).await.must(200);
+    let second = key(gateway.operator()).await;
+    checkpoint_of(gateway.operator(), &second, gateway.head().await).await;
+    gateway.stop();
+    let data = gateway.data();
+    let (honest, fork) = (checkpoint_in(&data), forked(before.path(), &[PUBLISHED]).await);
+    let longer = fs::read(checkpoint_in(fork.path())).expect("a checkpoint");
+    assert!(head(fork.path()) > head(&data), "the fork is longer");
+    fs::write(&honest, &longer).expect("replaced");
+    for keys in [&["--checkpoint-key", &first, "--checkpoint-key", &second][..], &["--checkpoint-key", &second], &[]] {
+        run_command(1, &[&["verify", "--data", &data.display().to_string()][..], keys].concat());
+    }
+    gateway.start_again();
+    let (anybody, began) = (gateway.client(None), Instant::now());
+    // Until the publisher has put back the one that it remembers.
+    loop {
+        let reply = anybody.get("/v1/log/checkpoint").await;
+        if reply.status == 200 {
+            break;
+        }
+        reply.must_be(503, "PUBLISHED_LOG_UNAVAILABLE");
+        assert!(began.elapsed() < CHECKPOINT_MAX, "no checkpoint is served: {}", gateway.stderr());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_ne!(fs::read(&honest).expect("a checkpoint"), longer);
+    assert!(gateway.stderr().contains("signed by no key that was in force"), "{}", gateway.stderr());
+    make_partners(gateway.operator(), 1).await;
+    checkpoint_of(gateway.operator(), &second, gateway.head().await).await;
+    gateway.stop();
+}
+
+/// An older checkpoint that was put back while the gateway was away is one that it continues: to the log that there was.
+/// Holds: log.published-checked
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_checkpoint_that_was_put_back_before_a_start_leads_to_the_same_log() {
+    let (mut gateway, key) = published_and_stopped().await;
+    let (file, data) = (checkpoint_in(&gateway.data()), gateway.data().display().to_string());
+    let older = fs::read(&file).expect("a checkpoint");
+    gateway.start_again();
+    make_partners(gateway.operator(), 5).await;
+    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    gateway.stop();
+    let kept = gateway.data().join("kept");
+    fs::copy(&file, &kept).expect("kept");
+    fs::write(&file, &older).expect("put back");
+    gateway.start_again();
+    make_partners(gateway.operator(), 1).await;
+    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    gateway.stop();
+    let kept = kept.display().to_string();
+    run_command(0, &["verify", "--data", &data, "--checkpoint-key", &key, "--checkpoint", &kept]);
+}
+
+/// A gateway that has published a few events, and has ended, with the key of its log.
+async fn published_and_stopped() -> (Gateway, String) {
+    let mut gateway = Gateway::start_with(&[PUBLISHED]);
+    make_partners(gateway.operator(), 3).await;
+    let key = key(gateway.operator()).await;
+    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    gateway.stop();
+    (gateway, key)
 }
 
 /// Changes the ledger of a folder at a place of this seed, and all that follows from its events.

@@ -1,7 +1,9 @@
 //! A gateway whose checkpoints a witness cosigns, both as the binary.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
+use events::time::{Clock, SystemClock};
 use tlog::{Cosigner, SignedCheckpoint};
 
 use super::{PUBLISHED, checkpoint_of, key, make_partners};
@@ -92,4 +94,34 @@ async fn a_witness_accepts_a_rotation_with_the_keys_that_it_was_given_alone() {
     let cosigned = cosigned_from(&gateway, later.size, &witness).await;
     assert_eq!(cosigned.note().signatures().len(), 2, "{cosigned}");
     gateway.stop();
+}
+
+/// The last second of the year 9999.
+const YEAR_9999: u64 = 253_402_300_799;
+
+/// Whoever has the key of a witness could make a checkpoint that passes for fresh for ever.
+/// Holds: log.published-cosigned-ahead
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cosignature_of_the_year_9999_is_broken() {
+    let mut gateway = Gateway::start_with(&[PUBLISHED]);
+    make_partners(gateway.operator(), 3).await;
+    let key = key(gateway.operator()).await;
+    checkpoint_of(gateway.operator(), &key, gateway.head().await).await;
+    gateway.stop();
+    let file = gateway.data().join("objects/tlog/checkpoint");
+    let honest = SignedCheckpoint::parse(&fs::read(&file).expect("published")).expect("a checkpoint");
+    let witness = Cosigner::from_seed("witness.example".parse().expect("a name"), &[9; 32]).expect("a key");
+    let (data, of_witness) = (gateway.data().display().to_string(), witness.verifier_key().to_string());
+    let verify = ["verify", "--data", &data, "--checkpoint-key", &key];
+    let now = u64::try_from(SystemClock::new().now().timestamp()).expect("after 1970");
+    let hour = 3600;
+    for (time, code) in [(now, 0), (now + 23 * hour, 0), (now + 25 * hour, 1), (YEAR_9999, 1), (u64::MAX, 1)] {
+        let mut signed = honest.clone();
+        signed.cosign(&witness, time).expect("there is room");
+        fs::write(&file, signed.to_string()).expect("cosigned");
+        let words = run(code, &[&verify[..], &["--witness-key", &of_witness]].concat());
+        assert_eq!(words.contains("tlog/checkpoint"), code == 1, "{words}");
+        // Of a witness that nobody names, nothing counts.
+        run(0, &verify);
+    }
 }

@@ -1,25 +1,23 @@
-//! Slow, salted hashes of key secrets: PBKDF2-HMAC-SHA256. Blocking threads compute at most two at a time and callers wait
-//! for a bounded time, so that hashing cannot take the processors from requests that are already authenticated.
+//! Slow, salted hashes of secrets: PBKDF2-HMAC-SHA256, as secrets that people choose need them. Of keys, only earlier versions
+//! store one, and a shared log has one for nodes of the version before (ADR-0037). Blocking threads compute a few at a time, fewer
+//! for one tenant, and callers wait for a bounded time: hashing cannot take the processors from requests that are already
+//! authenticated, nor can one tenant's keys keep those of another waiting.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
+use blocking_work::{KEY_HASHES, Owner, Pool, WorkTurn};
 use events::ids::{IdMaker, KeyId};
 use events_log::KeySecret;
 use ring::pbkdf2;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
 const HASH_LEN: usize = 32;
 const SALT_LEN: usize = 16;
 
-/// Hashes that are computed at the same time.
-const HASHES_MAX: usize = 2;
 /// The longest wait for a permit.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A secret could not be hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,40 +28,46 @@ pub enum HashingError {
     Stopped,
 }
 
-/// Hashes secrets. Cheap to clone; clones share the bound.
+/// Hashes secrets. Cheap to clone; clones share the bounds.
 #[derive(Clone)]
 pub struct KeyHasher {
-    permits: Arc<Semaphore>,
+    pool: &'static Pool,
 }
 
 impl Default for KeyHasher {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(HASHES_MAX)) }
+        Self::new(&KEY_HASHES)
     }
 }
 
 /// The right to compute one hash.
-pub struct HashingPermit(#[expect(dead_code, reason = "only held")] OwnedSemaphorePermit);
+pub struct HashingPermit(WorkTurn);
 
 impl KeyHasher {
-    /// Waits for a permit, for two seconds at most.
-    pub async fn permit(&self) -> Result<HashingPermit, HashingError> {
-        let permit = timeout(WAIT_MAX, Arc::clone(&self.permits).acquire_owned()).await;
-        permit.map_err(|_| HashingError::Busy)?.map(HashingPermit).map_err(|_| HashingError::Stopped)
+    /// A hasher that computes in this pool.
+    pub fn new(pool: &'static Pool) -> Self {
+        Self { pool }
     }
 
-    /// The salted hash to store for a new secret.
+    /// Waits for a permit to hash a secret of a key of this tenant, for ten seconds at most.
+    pub async fn permit(&self, owner: Owner) -> Result<HashingPermit, HashingError> {
+        let turn = self.pool.turn_until(owner, Instant::now() + WAIT_MAX).await;
+        turn.map(HashingPermit).map_err(|_| HashingError::Busy)
+    }
+
+    /// The salted hash of a new secret of a key of this tenant, as nodes of the version before expect it.
     pub async fn hash(
         &self,
+        owner: Owner,
         key_id: KeyId,
         generation: u32,
         secret: &str,
         ids: &IdMaker,
     ) -> Result<KeySecret, HashingError> {
-        let permit = self.permit().await?;
+        let permit = self.permit(owner).await?;
         let (salt, secret) = (ids.bytes::<SALT_LEN>(), secret.to_owned());
         let hash = permit.run(move || derive_hash(&salt, &secret)).await?;
-        Ok(KeySecret { key_id, generation, salt: salt.to_vec(), hash: hash.to_vec() })
+        Ok(KeySecret { key_id, generation, salt: salt.to_vec(), hash: hash.to_vec(), mac: None })
     }
 }
 
@@ -78,13 +82,8 @@ impl HashingPermit {
     }
 
     async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, HashingError> {
-        // The task holds the permit: a caller that gives up does not make room for another hash while its own runs.
-        let work = spawn_blocking(move || {
-            let result = work();
-            drop(self);
-            result
-        });
-        work.await.map_err(|_| HashingError::Stopped)
+        // The work has the turn: a caller that gives up does not make room for another hash while its own runs.
+        self.0.start(work).await.map_err(|_| HashingError::Stopped)
     }
 }
 
@@ -101,28 +100,43 @@ fn matches_hash(secret: &str, stored: &KeySecret) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use events::ids::SystemRandom;
+    use std::sync::Arc;
+
+    use events::ids::{SystemRandom, TenantId};
     use events::time::SystemClock;
 
     use super::*;
+
+    /// A hasher of two hashes at a time, one for each owner.
+    fn hasher() -> KeyHasher {
+        KeyHasher::new(Box::leak(Box::new(Pool::new("test", 2).with_owners(1))))
+    }
+
+    fn tenant(number: u8) -> Owner {
+        Some(format!("ten_{number:032x}").parse::<TenantId>().unwrap())
+    }
 
     #[tokio::test]
     async fn a_secret_is_found_among_the_stored_ones_and_no_other_is() {
         let ids = IdMaker::new(Arc::new(SystemClock::new()), Arc::new(SystemRandom));
         let (hasher, id) = (KeyHasher::default(), ids.make());
-        let stored =
-            vec![hasher.hash(id, 1, "first", &ids).await.unwrap(), hasher.hash(id, 2, "second", &ids).await.unwrap()];
+        let stored = vec![
+            hasher.hash(None, id, 1, "first", &ids).await.unwrap(),
+            hasher.hash(None, id, 2, "second", &ids).await.unwrap(),
+        ];
         assert_ne!(stored[0].salt, stored[1].salt);
         for (secret, generation) in [("first", Some(1)), ("second", Some(2)), ("third", None)] {
-            let permit = hasher.permit().await.unwrap();
+            let permit = hasher.permit(None).await.unwrap();
             assert_eq!(permit.matching(secret, stored.clone()).await, Ok(generation), "{secret}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_without_a_permit_in_time_ends_as_busy() {
-        let hasher = KeyHasher::default();
-        let _turns = [hasher.permit().await.unwrap(), hasher.permit().await.unwrap()];
-        assert_eq!(hasher.permit().await.map(|_| ()), Err(HashingError::Busy));
+        let (hasher, [one, two, three]) = (hasher(), [1, 2, 3].map(tenant));
+        let _of_one = hasher.permit(one).await.unwrap();
+        assert_eq!(hasher.permit(one).await.map(|_| ()), Err(HashingError::Busy), "its own turns are taken");
+        let _of_two = hasher.permit(two).await.expect("a tenant's turn beside another's");
+        assert_eq!(hasher.permit(three).await.map(|_| ()), Err(HashingError::Busy), "all turns are taken");
     }
 }

@@ -1,6 +1,6 @@
 //! The text of an API key: `sgk_<32 hex digits of its id>_<43 digits of secret><8 digits of check>`, the last two in base
-//! 62. The check is a truncated HMAC under the installation's check key: one HMAC recognizes a made-up text, which then never
-//! reaches the slow hash.
+//! 62. The check is a truncated HMAC under the installation's check key: one HMAC recognizes a made-up text, for which nothing
+//! is then read.
 
 use events::ids::{IdMaker, KeyId};
 use secrets::base62;
@@ -28,7 +28,7 @@ pub struct Token<'a> {
     pub key_id: KeyId,
     /// The part that the check signs.
     signed: &'a str,
-    /// The part whose hash is stored.
+    /// The part whose HMAC is stored.
     pub secret: &'a str,
     check: &'a str,
 }

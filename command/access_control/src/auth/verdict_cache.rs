@@ -1,5 +1,5 @@
-//! A cache of slow-hash results by the SHA-256 of their token, so that each token is hashed once. Bounded: when the younger
-//! half is full, it replaces the older one.
+//! A cache of checks by the SHA-256 of their token, so that the stored secrets are read once for each token. Bounded: when
+//! the younger half is full, it replaces the older one.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

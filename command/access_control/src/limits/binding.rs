@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::slot::{Shortage, Slot};
 use super::slots::SlotKey;
+use super::tokens::TokenAmounts;
 use super::window::BucketNumber;
 
 /// The owner that a limit binds.
@@ -16,6 +17,18 @@ pub enum LimitHolder {
     Scope(NarrowedScope),
     /// The operator, whose key is not in the log. Only the default of administration binds it.
     Operator,
+}
+
+impl LimitHolder {
+    /// The tokens of a request that count against a limit of this holder; `None` if none of them do.
+    pub(super) fn counted_of(&self, tokens: TokenAmounts) -> Option<u64> {
+        match self {
+            Self::Scope(scope) if scope.owner.is_above_tenant(tokens.is_guest) => {
+                Some(tokens.brokered).filter(|brokered| *brokered > 0 || tokens.all == 0)
+            }
+            Self::Scope(_) | Self::Operator => Some(tokens.all),
+        }
+    }
 }
 
 /// Writes `{"tenant_id":"ten_…"}`; for the operator, `{"key_id":"operator"}`.
@@ -64,32 +77,32 @@ impl ProcessLimits {
         slots
     }
 
-    /// Counts `amount` in every measure that `is_counted` selects, then calls `then` on each slot.
+    /// Counts the amount of each limit in every measure that `is_counted` selects, then calls `then` on each slot.
     ///
     /// Errors: the limit with the longest wait; then nothing is counted.
     fn count(
         &self,
         is_counted: impl Fn(Measure) -> bool,
-        amount: u64,
+        amount: impl Fn(&ApplicableLimit) -> Option<u64>,
         now_micros: i64,
         then: impl Fn(&mut Slot),
     ) -> Result<Vec<CountedRequest>, LimitExceeded<'_>> {
         let mut slots = self.lock(now_micros);
         let measures = || {
             let of = |(index, binding): (usize, &Binding)| {
-                let bounds = binding.limit.bounds;
-                Measure::ALL.iter().filter_map(move |measure| Some((index, *measure, bounds.get(*measure)?)))
+                let (bounds, amount) = (binding.limit.bounds, amount(&binding.limit));
+                Measure::ALL.iter().filter_map(move |measure| Some((index, *measure, bounds.get(*measure)?, amount?)))
             };
-            self.all().iter().enumerate().flat_map(of).filter(|(_, measure, _)| is_counted(*measure))
+            self.all().iter().enumerate().flat_map(of).filter(|(_, measure, ..)| is_counted(*measure))
         };
-        let shortages = measures().filter_map(|(index, measure, bound)| {
+        let shortages = measures().filter_map(|(index, measure, bound, amount)| {
             Some((index, measure, bound, slots[index].shortage(measure, bound, amount)?))
         });
         if let Some((index, measure, bound, shortage)) = shortages.max_by_key(|(.., shortage)| *shortage) {
             return Err(LimitExceeded { limit: &self.all()[index].limit, measure, bound, shortage });
         }
         let counted = measures()
-            .filter_map(|(index, measure, _)| {
+            .filter_map(|(index, measure, _, amount)| {
                 let bucket = slots[index].count(measure, amount, now_micros)?;
                 Some(CountedRequest { index, measure, bucket })
             })
@@ -124,25 +137,26 @@ pub(super) struct ProcessPermit {
     limits: ProcessLimits,
     requests: Vec<CountedRequest>,
     tokens: Vec<CountedRequest>,
-    reserved: u64,
+    pub(super) reserved: TokenAmounts,
 }
 
 impl ProcessPermit {
     pub(super) fn count(limits: &ProcessLimits, now_micros: i64) -> Result<Self, LimitExceeded<'_>> {
-        let requests = limits.count(|measure| !measure.is_of_tokens(), 1, now_micros, Slot::begin_request)?;
-        Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: 0 })
+        let requests = limits.count(|measure| !measure.is_of_tokens(), |_| Some(1), now_micros, Slot::begin_request)?;
+        Ok(Self { limits: limits.clone(), requests, tokens: Vec::new(), reserved: TokenAmounts::NONE })
     }
 
     /// Reserves tokens. If they are refused, the request no longer counts at all.
-    pub(super) fn reserve(&mut self, tokens: u64, now_micros: i64) -> Result<(), LimitExceeded<'_>> {
-        match self.limits.count(Measure::is_of_tokens, tokens, now_micros, |_| {}) {
+    pub(super) fn reserve(&mut self, tokens: TokenAmounts, now_micros: i64) -> Result<(), LimitExceeded<'_>> {
+        let amount = |limit: &ApplicableLimit| limit.holder.counted_of(tokens);
+        match self.limits.count(Measure::is_of_tokens, amount, now_micros, |_| {}) {
             Ok(counted) => {
                 (self.tokens, self.reserved) = (counted, tokens);
                 Ok(())
             }
             Err(exceeded) => {
                 let requests = std::mem::take(&mut self.requests);
-                self.correct(&requests, 1, 0);
+                self.correct(&requests, TokenAmounts::of(1), TokenAmounts::NONE);
                 Err(exceeded)
             }
         }
@@ -150,23 +164,24 @@ impl ProcessPermit {
 
     /// The request counts no longer, as if it had never been counted.
     pub(super) fn take_back(&mut self) {
-        self.settle(0);
+        self.settle(TokenAmounts::NONE);
         let requests = std::mem::take(&mut self.requests);
-        self.correct(&requests, 1, 0);
+        self.correct(&requests, TokenAmounts::of(1), TokenAmounts::NONE);
     }
 
-    pub(super) fn settle(&mut self, tokens: u64) {
+    pub(super) fn settle(&mut self, tokens: TokenAmounts) {
         let reserved = std::mem::take(&mut self.tokens);
-        self.correct(&reserved, self.reserved, tokens);
+        self.correct(&reserved, self.reserved, self.reserved.used(tokens));
     }
 
     pub(super) fn keep_reserved(&mut self) {
         self.tokens.clear();
     }
 
-    fn correct(&self, counted: &[CountedRequest], was: u64, is: u64) {
+    fn correct(&self, counted: &[CountedRequest], was: TokenAmounts, is: TokenAmounts) {
         for CountedRequest { index, measure, bucket } in counted {
             if let Some(binding) = self.limits.all().get(*index) {
+                let [was, is] = [was, is].map(|amounts| binding.limit.holder.counted_of(amounts).unwrap_or(0));
                 locked(&binding.slot).correct(*measure, *bucket, was, is);
             }
         }
@@ -175,7 +190,7 @@ impl ProcessPermit {
 
 impl Drop for ProcessPermit {
     fn drop(&mut self) {
-        self.settle(0);
+        self.settle(TokenAmounts::NONE);
         for binding in self.limits.all() {
             locked(&binding.slot).end_request();
         }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use events::limit::{LimitName, Measure};
 use events::refusal::{ErrorCode, Refusal, retry_after_seconds};
+use events::scope_index::LOOKED_AT_EACH;
 use events::time::rfc3339;
 use serde_json::Value;
 
 use super::binding::{LimitExceeded, LimitHolder};
-use super::later;
 use super::slot::Shortage;
 use super::window::Fits;
+use super::{BINDING_LIMITS_MAX, later};
 
 /// When to send the refused request again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub enum LimitRefusal {
     RateLimited(RateLimited),
     /// Its limits cannot be counted now: this one refuses everything while its counts are not shared.
     Unavailable(LimitName),
+    /// More limits bind it than [`BINDING_LIMITS_MAX`](super::BINDING_LIMITS_MAX), or too many would have to be looked at.
+    TooMany,
 }
 
 impl From<&LimitRefusal> for Refusal {
@@ -82,6 +85,14 @@ impl From<&LimitRefusal> for Refusal {
                 let message =
                     "the rate limit is closed while its counts are not shared; nothing was sent to a provider";
                 Self::new(ErrorCode::LimitsUnavailable, message).with("limit_id", name.to_string()).try_again()
+            }
+            LimitRefusal::TooMany => {
+                let reason = format!(
+                    "more than {BINDING_LIMITS_MAX} rate limits bind this request, or more than {} have its model or some of its \
+                     metadata: delete some, or send it with less metadata",
+                    BINDING_LIMITS_MAX * LOOKED_AT_EACH
+                );
+                Self::invalid("", reason)
             }
         }
     }

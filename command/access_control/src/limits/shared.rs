@@ -5,7 +5,7 @@
 //! `counting` counts a request, `limiter` has what this node knows, `conductor` keeps the connection, `recording` says in the log when a node counts by its share, and
 //! `start` decides whether a node may serve that cannot use Redis.
 //!
-//! `counts` has what a node knows of one limit, with its share.
+//! `counts` has what a node knows of one limit, with its share, and `turns` keeps one tenant's limits from all of Redis.
 
 mod binding;
 mod conductor;
@@ -21,6 +21,7 @@ mod recording;
 mod start;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 

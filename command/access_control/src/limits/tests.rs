@@ -104,7 +104,7 @@ impl Limits {
 
     fn ask_for(&self, tokens: u64) -> Result<RateLimitPermit, RateLimited> {
         let mut permit = self.ask()?;
-        at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(limited)?;
+        at_once(self.limiter.reserve_tokens(&mut permit, TokenAmounts::of(tokens))).map_err(limited)?;
         Ok(permit)
     }
 
@@ -115,7 +115,7 @@ impl Limits {
         if self.limiter.add_narrowed(&mut limits, &self.tables, &request) {
             at_once(self.limiter.acquire_narrowed(&limits, &mut permit)).map_err(limited)?;
         }
-        at_once(self.limiter.reserve_tokens(&mut permit, tokens)).map_err(limited)?;
+        at_once(self.limiter.reserve_tokens(&mut permit, TokenAmounts::of(tokens))).map_err(limited)?;
         Ok(permit)
     }
 
@@ -155,7 +155,7 @@ fn acquired(limiter: &RateLimiter, limits: &BindingLimits) -> Result<RateLimitPe
 fn limited(refusal: LimitRefusal) -> RateLimited {
     match refusal {
         LimitRefusal::RateLimited(limited) => limited,
-        LimitRefusal::Unavailable(unavailable) => panic!("{unavailable:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -242,6 +242,27 @@ fn a_caller_without_limits_costs_nothing_and_has_no_tightest_limit() {
 }
 
 #[test]
+fn a_request_that_too_many_limits_bind_is_refused_and_counts_against_none() {
+    let all = [(of_key(), minute(1)); BINDING_LIMITS_MAX];
+    let mut limits = Limits::new(&all);
+    let narrowing = Narrowing { model: Some("m".to_owned()), metadata: Default::default() };
+    let scope = NarrowedScope::narrowed(of_tenant(), narrowing);
+    let narrowed = RateLimit { scope, ..RateLimit::new(id(100), of_tenant(), minute(1)) };
+    limits.happens(Event::from(Change::created(narrowed)));
+    let (mut binding, request) = (limits.binding(), ScopeSubject::unmarked(chain(), "m"));
+    let mut permit = at_once(limits.limiter.acquire(&binding)).unwrap_or_else(|refused| panic!("{refused:?}"));
+    assert!(limits.limiter.add_narrowed(&mut binding, &limits.tables, &request));
+    let too_many = LimitRefusal::TooMany;
+    let refused = at_once(limits.limiter.acquire_narrowed(&binding, &mut permit));
+    assert_eq!(refused, Err(too_many.clone()));
+    assert_eq!(Refusal::from(&too_many).code, ErrorCode::InvalidRequest);
+    // Each admits one request a minute, and has none counted.
+    assert_eq!(limits.ask_and_end(), Ok(()));
+    limits.happens(Event::from(Change::created(RateLimit::new(id(101), of_tenant(), minute(1)))));
+    assert_eq!(at_once(limits.limiter.acquire(&limits.binding())).err(), Some(too_many));
+}
+
+#[test]
 fn a_wall_clock_that_steps_neither_opens_nor_closes_a_window() {
     let limits = Limits::new(&[(of_tenant(), minute(1))]);
     assert_eq!(limits.ask_and_end(), Ok(()));
@@ -261,7 +282,7 @@ fn tokens_are_reserved_and_then_count_as_they_were_used() {
     assert_eq!((short.requested, again_in(&short)), (301, Duration::from_mins(1)));
     assert_eq!(Refusal::from(&short).details["retry_after"], 60, "whole seconds are not rounded up");
     limits.after(30);
-    first.settle(100);
+    first.settle(TokenAmounts::of(100));
     drop(first);
     assert_eq!(limits.remaining(), [900]);
     drop(limits.ask_for(800).expect("room"));
@@ -272,6 +293,33 @@ fn tokens_are_reserved_and_then_count_as_they_were_used() {
     assert_eq!(limits.remaining(), [100]);
     limits.after(30);
     assert_eq!(limits.remaining(), [200], "what was settled counts from when it was let in");
+}
+
+/// Holds: admin.own-charges
+#[test]
+fn a_limit_above_the_tenant_counts_no_tokens_of_the_tenants_own_providers() {
+    let partner = Scope::Partner(chain().partner.expect("a partner"));
+    let limits = Limits::new(&[(partner, tokens(1000)), (of_tenant(), tokens(50_000)), (of_key(), tokens(60_000))]);
+    let left = || {
+        let mut left = limits.remaining();
+        left.sort_unstable();
+        left
+    };
+    let mut own = limits.ask().expect("room");
+    let bound = TokenAmounts { all: 40_000, brokered: 0, is_guest: false };
+    at_once(limits.limiter.reserve_tokens(&mut own, bound)).expect("room");
+    assert_eq!(left(), [1000, 10_000, 20_000]);
+    own.settle(TokenAmounts { all: 30_000, ..bound });
+    assert_eq!(left(), [1000, 20_000, 30_000]);
+    let mut mixed = limits.ask().expect("room");
+    let bound = TokenAmounts { all: 5_000, brokered: 700, is_guest: true };
+    at_once(limits.limiter.reserve_tokens(&mut mixed, bound)).expect("room");
+    assert_eq!(left(), [300, 15_000, 29_300], "the key is one of another tenant");
+    mixed.keep_own_reserved(100);
+    assert_eq!(left(), [900, 15_000, 29_900]);
+    let mut refused = limits.ask().expect("room");
+    let bound = TokenAmounts { brokered: 901, ..bound };
+    assert!(at_once(limits.limiter.reserve_tokens(&mut refused, bound)).is_err());
 }
 
 #[test]
@@ -380,7 +428,7 @@ fn the_tightest_limit_has_the_smallest_share_left() {
         Limits::new(&[(of_tenant(), tokens(1000)), (of_key(), Bounds { requests_per_day: Some(4), ..minute(3) })]);
     let mut permit = limits.ask_for(200).expect("room");
     assert_eq!((limits.tightest().measure, limits.tightest().remaining), (Measure::RequestsPerMinute, 2));
-    permit.settle(900);
+    permit.settle(TokenAmounts::of(900));
     assert_eq!((limits.tightest().measure, limits.tightest().remaining), (Measure::TokensPerMinute, 100));
 }
 
@@ -460,7 +508,12 @@ fn concurrent_requests_get_exactly_what_the_limits_allow() {
     let admitted = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|_| {
-                scope.spawn(|| (0..200).filter_map(|_| limits.ask_for(10).ok()).map(|mut one| one.settle(10)).count())
+                scope.spawn(|| {
+                    (0..200)
+                        .filter_map(|_| limits.ask_for(10).ok())
+                        .map(|mut one| one.settle(TokenAmounts::of(10)))
+                        .count()
+                })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<usize>()
@@ -491,7 +544,7 @@ fn a_narrowed_limit_counts_its_own_requests_and_what_it_refuses_counts_against_n
     assert_eq!(all.remaining(), [4, 100, 2, 30]);
     let mut first = all.ask_model("large", 20).expect("admitted");
     assert_eq!(all.remaining(), [3, 80, 1, 10]);
-    first.settle(5);
+    first.settle(TokenAmounts::of(5));
     drop(first);
     let mut second = all.ask_model("large", 20).expect("admitted");
     second.keep_reserved();

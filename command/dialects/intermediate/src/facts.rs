@@ -10,7 +10,9 @@ use events::terms::RequiredTerms;
 use events::usage::ServiceTier;
 
 use crate::chat::read::CACHE_CONTROL;
-use crate::chat::{Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, Reasoning, ReasoningAmount};
+use crate::chat::{
+    Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, NO_EFFORT, Reasoning, ReasoningAmount,
+};
 use crate::other_gateways;
 
 /// The facts that the pipeline needs about a request, whatever its surface.
@@ -22,9 +24,10 @@ pub struct Facts {
     pub include_usage: bool,
     /// `None` if the request asks for no output: embeddings.
     pub output_cap: Option<RequestedCap>,
-    /// Output tokens that the client's own fields reserve: a thinking budget, a minimum length. The upstream would
-    /// refuse an output cap that is not above them.
-    pub output_tokens_needed: u64,
+    /// The output that the client's own fields ask for, whatever the output cap.
+    pub reserved_output: ReservedOutput,
+    /// The thoughts that it allows, also those that nobody sees.
+    pub thoughts: AllowedThoughts,
     /// Number of requested choices, 1 to 128. The output cap holds for each.
     pub choices: u64,
     /// The request asks for the log probabilities of its tokens, which take far more bytes than the tokens.
@@ -56,10 +59,14 @@ impl Facts {
             streamed: chat.stream,
             include_usage: false,
             output_cap: Some(output_cap),
-            output_tokens_needed: match chat.reasoning.as_ref().and_then(Reasoning::amount) {
-                Some(ReasoningAmount::BudgetTokens(tokens)) => tokens,
-                Some(ReasoningAmount::Effort(_)) | None => 0,
+            reserved_output: ReservedOutput {
+                within_cap: match chat.reasoning.as_ref().and_then(Reasoning::amount) {
+                    Some(ReasoningAmount::BudgetTokens(tokens)) => tokens,
+                    Some(ReasoningAmount::Effort(_)) | None => 0,
+                },
+                ..ReservedOutput::default()
             },
+            thoughts: chat.reasoning.as_ref().map_or(AllowedThoughts::None, AllowedThoughts::of),
             choices: chat.choices,
             has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),
@@ -105,6 +112,62 @@ pub struct RequestedCap {
 impl RequestedCap {
     pub fn refuse(self, reason: impl Into<String>) -> Refusal {
         Refusal::invalid(self.field, reason)
+    }
+}
+
+/// The output tokens that fields of a request ask for beside its output cap: of each kind, the most that one field does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReservedOutput {
+    /// A thinking budget whose thoughts count as output under the cap.
+    pub within_cap: u64,
+    /// A thinking budget that some servers count beside the cap.
+    pub beside_cap: u64,
+    /// A minimum length.
+    pub minimum: u64,
+}
+
+impl ReservedOutput {
+    /// The output tokens that a cap must be above: the upstream would refuse a lower one.
+    pub fn needed(self) -> u64 {
+        self.within_cap.max(self.beside_cap).max(self.minimum)
+    }
+
+    /// The thoughts that the budgets allow.
+    pub const fn thoughts(self) -> AllowedThoughts {
+        match self.within_cap.saturating_add(self.beside_cap) {
+            0 => AllowedThoughts::None,
+            tokens => AllowedThoughts::UpTo(tokens),
+        }
+    }
+
+    /// The tokens that each choice can have beyond this cap. Servers raise a cap that leaves no room for an answer beside its
+    /// thoughts, some by the whole budget.
+    pub fn beyond(self, cap: u64) -> u64 {
+        let raised = if self.within_cap < cap { 0 } else { self.within_cap };
+        self.beside_cap.saturating_add(raised.max(self.minimum.saturating_sub(cap)))
+    }
+}
+
+/// The thoughts that a request allows. Providers bill them also if nobody sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowedThoughts {
+    /// None is asked for. A model that thinks unasked may still have some.
+    None,
+    /// So many tokens for each choice.
+    UpTo(u64),
+    /// Up to all output.
+    Open,
+}
+
+impl AllowedThoughts {
+    fn of(reasoning: &Reasoning) -> Self {
+        match reasoning.amount() {
+            Some(ReasoningAmount::BudgetTokens(tokens)) => Self::UpTo(tokens),
+            Some(ReasoningAmount::Effort(NO_EFFORT)) => Self::None,
+            Some(ReasoningAmount::Effort(_)) => Self::Open,
+            None if reasoning.is_left_to_the_model() => Self::Open,
+            None => Self::None,
+        }
     }
 }
 
@@ -282,5 +345,28 @@ impl Images {
     pub fn with_one(self, base64_bytes: usize) -> Self {
         let base64_bytes = u64::try_from(base64_bytes).unwrap_or(0);
         Self { count: self.count + 1, base64_bytes: self.base64_bytes.saturating_add(base64_bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_cap_does_not_bound_is_beyond_it() {
+        for (within_cap, beside_cap, minimum, needed, beyond) in [
+            (0, 0, 0, 0, 0),
+            (99, 0, 100, 100, 0),
+            // An answer has no room beside such thoughts.
+            (100, 0, 0, 100, 100),
+            (5_000, 0, 7_000, 7_000, 6_900),
+            (5_000, 0, 50, 5_000, 5_000),
+            (0, 30, 0, 30, 30),
+            (200, 30, 0, 200, 230),
+            (u64::MAX, u64::MAX, u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            let reserved = ReservedOutput { within_cap, beside_cap, minimum };
+            assert_eq!((reserved.needed(), reserved.beyond(100)), (needed, beyond), "{reserved:?}");
+        }
     }
 }

@@ -84,6 +84,16 @@ impl FramingParser {
         }
     }
 
+    /// Bytes received of an answer: those of data, whether their event is complete or not. Comments, blank lines and events
+    /// without data are none.
+    pub const fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Sse(parser) => parser.answer_bytes(),
+            Self::Lines(parser) => parser.answer_bytes(),
+            Self::EventStream(parser) => parser.answer_bytes(),
+        }
+    }
+
     /// Bytes received of an incomplete event.
     pub const fn buffered_bytes(&self) -> usize {
         match self {

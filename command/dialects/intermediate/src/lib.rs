@@ -34,5 +34,5 @@ pub use framing::EVENT_BYTES_MAX;
 pub use metered::Metered;
 pub use prompt::prompt_texts;
 pub use receipt::Receipt;
-pub use redaction::{Redactor, may_be_secret};
+pub use redaction::{Redactor, has_credential, looks_random, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};

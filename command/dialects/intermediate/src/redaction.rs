@@ -23,6 +23,7 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+pub use key_like::{has_credential, looks_random};
 use runs::{Escapes, RUN_CHARS, Runs, SEPARATOR, decoded, folded};
 
 /// Longest shown text, in characters.

@@ -70,8 +70,9 @@ pub fn check_model(model: &str) -> Result<(), String> {
     Behaviour::of(model).map(|_| ())
 }
 
-/// The response to a chat completion, or to a request for embeddings: the same for the same request. `model` is the backend
-/// model with its options; the one in the body is ignored. An unknown model or a bad option is a 404, a bad body a 400.
+/// The response to a chat completion, or to a request for embeddings: the same for the same request, except that each process makes its
+/// own ids. `model` is the backend model with its options; the one in the body is ignored. An unknown model or a bad option is a 404, a
+/// bad body a 400.
 pub fn respond(model: &str, body: &Bytes) -> SimulatedAnswer {
     let behaviour = match Behaviour::of(model) {
         Ok(behaviour) => behaviour,

@@ -64,7 +64,7 @@ fn facts_are_read_on_all_surfaces() {
     let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":4}"#).ok().unwrap();
     assert_eq!((&*anthropic.facts.model, anthropic.facts.streamed, anthropic.facts.choices), ("m", true, 1));
     assert_eq!((cap(&anthropic).field, cap(&anthropic).tokens), ("max_tokens", Some(5)));
-    assert_eq!((anthropic.facts.output_tokens_needed, anthropic.facts.has_tools), (4, false));
+    assert_eq!((anthropic.facts.reserved_output.needed(), anthropic.facts.has_tools), (4, false));
     let native = parse(Surface::Native, format!("{{{ASK},\"max_output_tokens\":5}}")).ok().unwrap();
     assert_eq!((cap(&request).field, cap(&native).field), ("max_tokens", "max_output_tokens"));
     let newer = openai(r#","max_tokens":null,"max_completion_tokens":7"#).ok().unwrap();

@@ -1,6 +1,7 @@
 //! Fields that change the cost of a request. A hold must bound that cost, which follows from the body's bytes, the
-//! output cap and the price of one model. A field that chooses another model or price, runs billed tools, adds input
-//! from elsewhere or replaces the cap would break the bound, so it is refused as `MODEL_UNPRICED`.
+//! output cap and the price of one model, and from what fields ask for beyond that cap (see [`reserve`]). A field that
+//! chooses another model or price, runs billed tools, adds input from elsewhere or replaces the cap would break the bound,
+//! so it is refused as `MODEL_UNPRICED`.
 //!
 //! The operator can let a field through with the provider's `allowed_fields`, and then vouches for its price. Values
 //! without effect (null, false, a known default) are never refused.
@@ -9,6 +10,7 @@
 //! unknown fields are passed on. So a new billed field goes through until it is listed here: the gateway then charges
 //! the reported tokens at the target's price, and what exceeds the hold is an overrun.
 
+mod reserving;
 mod table;
 mod tier;
 
@@ -25,6 +27,7 @@ use table::{Effect, FIELDS, cost_field};
 use tier::named_tier;
 
 pub use read::CACHE_CONTROL;
+pub use reserving::{MINIMA, OUTPUT_CONFIG, lets_think, reserve};
 pub use tier::{SERVICE_TIER, TIERS, TIERS_MEANING, asked_tier, service_tier, tier_of_chat};
 
 pub const TOOLS: &str = "tools";
@@ -46,6 +49,7 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
         .iter()
         .map(|field| field.name)
         .chain([CACHE_CONTROL, CHAT_TEMPLATE_KWARGS, FUNCTIONS, MODALITIES, PROMPT_CACHE_OPTIONS, TOOLS])
+        .chain(reserving::BUDGETS)
 }
 
 /// The top-level member as an unpriced field; `None` if it does not change the cost. Of tools and functions,

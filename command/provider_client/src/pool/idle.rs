@@ -41,7 +41,12 @@ impl IdleConnections {
     pub fn keep(&mut self, connection: Http1Connection) -> Option<IdleConnection> {
         let idle = IdleConnection { connection, since: Instant::now() };
         self.list_of(&idle).idle.push_back(idle);
-        if self.len() > IDLE_CONNECTIONS_MAX { self.oldest_list()?.idle.pop_front() } else { None }
+        if self.len() > IDLE_CONNECTIONS_MAX { self.take_oldest() } else { None }
+    }
+
+    /// Takes out the one that has been idle longest.
+    pub fn take_oldest(&mut self) -> Option<IdleConnection> {
+        self.oldest_list()?.idle.pop_front()
     }
 
     fn list_of(&mut self, idle: &IdleConnection) -> &mut RuntimeConnections {

@@ -15,6 +15,7 @@ use hyper::client::conn::http2;
 use tokio::time::timeout;
 
 use super::{Http1Connection, Owner, Pool};
+use crate::provider_calls::ProviderCall;
 use crate::{RequestBody, SendError};
 
 /// How long an HTTP/1.1 connection may take to become ready after a response. A slower one is closed.
@@ -188,21 +189,34 @@ impl Unprocessed {
 pub struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// `None` until the response is handed out.
+    call: Option<ProviderCall>,
 }
 
 impl ResponseBody {
     fn new(incoming: Incoming, lease: Lease) -> Self {
-        let mut body = Self { incoming, lease: Some(lease) };
+        let mut body = Self { incoming, lease: Some(lease), call: None };
         body.end_if_complete();
         body
     }
 
+    /// The body of a response to this call, which is under way until the body has ended or is dropped.
+    pub fn counted_as(mut self, call: ProviderCall) -> Self {
+        self.call = self.lease.is_some().then_some(call);
+        self
+    }
+
     fn end_if_complete(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
             lease.end();
         }
+        drop(self.call.take());
     }
 }
 
@@ -214,17 +228,13 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { incoming, lease } = &mut *self;
+        let Self { incoming, lease, .. } = &mut *self;
         let polled = match lease {
             Some(Lease::Http1 { connection, .. }) => connection.poll_frame(incoming, context),
             Some(Lease::Http2(_)) | None => Pin::new(incoming).poll_frame(context),
         };
         match &polled {
-            Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.end();
-                }
-            }
+            Poll::Ready(None) => self.end(),
             Poll::Ready(Some(Ok(_))) => self.end_if_complete(),
             Poll::Ready(Some(Err(_))) => self.lease = None,
             Poll::Pending => {}

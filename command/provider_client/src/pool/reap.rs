@@ -1,10 +1,11 @@
-//! Closes idle connections that are old, and those that their peer has closed: nothing else polls an idle HTTP/1.1
-//! connection, so this task looks.
+//! Closes idle connections that are old, those beyond the pool's part of the sockets, and those that their peer has closed: nothing else
+//! polls an idle HTTP/1.1 connection, so this task looks.
 
 use tokio::time::{Instant, sleep_until};
 
 use super::state::State;
 use super::{Pool, WeakPool};
+use crate::sockets::ListedPool;
 use crate::{IDLE_CONNECTIONS_MAX, LOOK_FOR_CLOSED_EVERY};
 
 impl Pool {
@@ -14,7 +15,7 @@ impl Pool {
             return;
         }
         state.is_reaped = true;
-        self.inner.tasks.spawn(reap(Reaper(self.downgrade())));
+        self.inner.tasks.spawn(reap(Reaper::new(self)));
     }
 
     /// Closes the idle connections that their peers have closed. One at a time and outside the lock, because a look runs the
@@ -35,12 +36,22 @@ impl Pool {
 }
 
 /// The task of a pool. If it panics, the next idle connection starts another one.
-pub struct Reaper(pub WeakPool);
+pub struct Reaper {
+    pool: WeakPool,
+    _listed: ListedPool,
+}
+
+impl Reaper {
+    pub fn new(pool: &Pool) -> Self {
+        let connector = &pool.inner.connector;
+        Self { pool: pool.downgrade(), _listed: connector.sockets.list(connector.owner, pool.downgrade()) }
+    }
+}
 
 impl Drop for Reaper {
     fn drop(&mut self) {
         if std::thread::panicking()
-            && let Some(pool) = self.0.upgrade()
+            && let Some(pool) = self.pool.upgrade()
         {
             pool.lock().is_reaped = false;
         }
@@ -51,13 +62,15 @@ async fn reap(reaper: Reaper) {
     let mut next = Instant::now() + LOOK_FOR_CLOSED_EVERY;
     loop {
         sleep_until(next).await;
-        let Some(pool) = reaper.0.upgrade() else { return };
+        let Some(pool) = reaper.pool.upgrade() else { return };
         pool.close_dead().await;
+        let keep = pool.inner.connector.sockets.idle_of_pool();
         let mut state = pool.lock();
+        let surplus = state.take_idle(keep, usize::MAX);
         let (closing, wake_at) = state.reap(Instant::now());
         state.is_reaped = wake_at.is_some();
         drop(state);
-        drop(closing);
+        drop((surplus, closing));
         match wake_at {
             Some(wake_at) => next = wake_at,
             None => return,

@@ -9,8 +9,8 @@ use super::http1::Http1Connection;
 use super::idle::{IdleConnection, IdleConnections};
 use super::lease::{Lease, StreamLease};
 use super::queue::Queue;
-use super::shares::Shares;
 use super::{Owner, Pool};
+use crate::shares::Shares;
 use crate::{IDLE_CONNECTION_MAX, LOOK_FOR_CLOSED_EVERY, RequestBody, STREAMS_MAX, SendError};
 
 /// The most HTTP/2 connections at a time.
@@ -74,8 +74,14 @@ impl Multiplexed {
 /// Connections that close when this is dropped. Drop it after the lock.
 #[derive(Default)]
 pub struct Closing {
-    _idle: Vec<IdleConnection>,
-    _multiplexed: Vec<Multiplexed>,
+    idle: Vec<IdleConnection>,
+    multiplexed: Vec<Multiplexed>,
+}
+
+impl Closing {
+    pub const fn count(&self) -> usize {
+        self.idle.len() + self.multiplexed.len()
+    }
 }
 
 impl State {
@@ -220,7 +226,7 @@ impl State {
     fn close_if_useless(&mut self, id: u64) -> Option<Closing> {
         let is_useless = |one: &Multiplexed| one.id == id && one.open == 0 && one.streams_max == Some(0);
         let index = self.multiplexed.iter().position(is_useless)?;
-        Some(Closing { _multiplexed: vec![self.multiplexed.swap_remove(index)], _idle: Vec::new() })
+        Some(Closing { multiplexed: vec![self.multiplexed.swap_remove(index)], idle: Vec::new() })
     }
 
     /// Assumes the default for a peer that has announced no limit in time.
@@ -235,7 +241,7 @@ impl State {
     pub fn retire(&mut self, id: u64) -> Closing {
         let retired =
             self.multiplexed.extract_if(.., |connection| connection.id == id || connection.sender.is_closed());
-        Closing { _multiplexed: retired.collect(), _idle: Vec::new() }
+        Closing { multiplexed: retired.collect(), idle: Vec::new() }
     }
 
     /// Ends a stream. Returns the connection if it is to be closed.
@@ -251,15 +257,30 @@ impl State {
 
     /// Keeps an HTTP/1.1 connection for another request. Returns the surplus to close.
     pub fn keep_idle(&mut self, connection: Http1Connection) -> Closing {
-        Closing { _idle: self.idle.keep(connection).into_iter().collect(), _multiplexed: Vec::new() }
+        Closing { idle: self.idle.keep(connection).into_iter().collect(), multiplexed: Vec::new() }
+    }
+
+    /// Takes out idle connections, the oldest first, as long as there are more than `keep`, and at most so many.
+    pub fn take_idle(&mut self, keep: usize, count_max: usize) -> Closing {
+        let idle = self.idle.len() + self.multiplexed.iter().filter(|one| one.idle_since.is_some()).count();
+        let mut left = idle.saturating_sub(keep).min(count_max);
+        let mut closing = Closing::default();
+        while left > 0
+            && let Some(oldest) = self.idle.take_oldest()
+        {
+            closing.idle.push(oldest);
+            left -= 1;
+        }
+        closing.multiplexed = self.multiplexed.extract_if(.., |one| one.idle_since.is_some()).take(left).collect();
+        closing
     }
 
     /// The connections that were idle for too long, and when to look again; `None` if nothing is idle.
     pub fn reap(&mut self, now: Instant) -> (Closing, Option<Instant>) {
         let is_old = |since: Instant| now.duration_since(since) >= IDLE_CONNECTION_MAX;
         let closing = Closing {
-            _idle: self.idle.take_old(is_old),
-            _multiplexed: self
+            idle: self.idle.take_old(is_old),
+            multiplexed: self
                 .multiplexed
                 .extract_if(.., |one| one.sender.is_closed() || one.idle_since.is_some_and(is_old))
                 .collect(),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::vault::Sealing;
 use crate::vault::log_key::LogKeyError;
-use crate::{EnvironmentKeys, KeyCheck, Secret, Vault, VaultError};
+use crate::{EnvironmentKeys, KeyCheck, Secret, SecretId, Vault, VaultError};
 
 const SECRET: &str = "provider-secret-77b0c2";
 
@@ -101,11 +101,11 @@ async fn everything_opens_under_the_new_key_only_and_issued_api_keys_pass_the_sa
     assert_eq!((done.position, &done.resealed), (before + 1, &vec![provider.to_string()]));
     assert_eq!(done.discarded, Vec::new());
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
-    assert_eq!(now.open(provider, 1).await.unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(now.open(None, provider, 1).await.unwrap().unwrap().reveal(), SECRET);
     assert!(is_checked(&key, &now.key_check().await.unwrap()));
     assert!(after.opens_under(&new_key()) && !after.opens_under(&node_key()));
     let with_the_old_one = vault(&lab, node_key());
-    assert!(matches!(with_the_old_one.open(provider, 1).await, Err(VaultError::Unopenable { .. })));
+    assert!(matches!(with_the_old_one.open(None, provider, 1).await, Err(VaultError::Unopenable { .. })));
     assert!(matches!(with_the_old_one.key_check().await, Err(VaultError::OtherNodeKey { .. })));
     let last = lab.last_event().await;
     let Event::Resource(Resource::NodeKeyReplaced(replaced)) = &last.event else { panic!("{last:?}") };
@@ -204,7 +204,10 @@ async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
     assert_eq!((done.resealed, &done.discarded), (Vec::new(), &keyless));
     let (now, after) = (vault(&lab, new_key()), stored(&lab).await);
     assert!(after.secrets.iter().all(|secret| secret.sealed.is_empty()) && after.opens_under(&new_key()));
-    assert!(matches!(now.open(provider, 1).await, Err(VaultError::GivenUp { .. })), "it is not as if it had none");
+    assert!(
+        matches!(now.open(None, provider, 1).await, Err(VaultError::GivenUp { .. })),
+        "it is not as if it had none"
+    );
     assert_eq!(lab.log.read(keyless::all).await.unwrap(), keyless);
     assert!(!is_checked(&key, &now.key_check().await.unwrap()));
     assert!(!is_checked(&key, &new_key().derived_key_check()));
@@ -217,6 +220,25 @@ async fn a_reseal_without_the_old_key_leaves_no_old_secret_to_open() {
     assert_eq!((again.resealed, again.discarded), (Vec::new(), Vec::new()));
     assert_eq!(resealed(&lab, PreviousKey::Lost, &fourth).await.unwrap().discarded, Vec::new());
     assert_eq!(lab.log.read(keyless::all).await.unwrap(), keyless);
+}
+
+/// Holds: bin.reseal, bin.reseal-lost
+#[tokio::test]
+async fn secret_headers_are_resealed_and_given_up_with_the_key_of_their_provider() {
+    let (lab, provider, _) = used().await;
+    let headers = SecretId::Headers(provider);
+    let side = lab.vault.seal(&mut Sealing::default(), None, headers, 1, &Secret::new(SECRET)).await.unwrap();
+    let stream = Stream::new(StreamKind::Provider, provider.to_string());
+    let append = Append { side, ..Append::new(stream, 1, Vec::new(), Context::of(Actor::Operator)) };
+    lab.log.append(append).await.unwrap();
+    let done = resealed(&lab, PreviousKey::Known(&node_key()), &new_key()).await.unwrap();
+    assert_eq!(done.resealed, [provider.to_string()]);
+    assert_eq!(vault(&lab, new_key()).open(None, headers, 1).await.unwrap().unwrap().reveal(), SECRET);
+    let third = NodeKey::from_bytes(&[3; 32]);
+    let done = resealed(&lab, PreviousKey::Lost, &third).await.unwrap();
+    assert_eq!(done.discarded, [KeylessProvider { id: provider.to_string(), name: Some("o".to_owned()) }]);
+    let refused = vault(&lab, third).open(None, headers, 1).await;
+    assert!(matches!(refused, Err(VaultError::GivenUp { .. })), "{refused:?}");
 }
 
 /// Holds: bin.reseal
@@ -234,7 +256,7 @@ async fn with_a_wrong_key_or_a_damaged_box_nothing_is_changed() {
         "{refused:?}"
     );
     assert!(stored(&lab).await.opens_under(&node_key()));
-    assert_eq!(lab.vault.open(provider, 1).await.unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(lab.vault.open(None, provider, 1).await.unwrap().unwrap().reveal(), SECRET);
 }
 
 #[tokio::test]

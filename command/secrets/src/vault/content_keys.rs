@@ -51,7 +51,7 @@ impl Vault {
         let permit = timeout(SEALING_WAIT_MAX, self.sealing.lock()).await;
         let _permit = permit.map_err(|_| LogError::TimedOut(SEALING_WAIT_MAX))?;
         let name = content_key_name(owner, tenant);
-        let stored = self.log.read({
+        let stored = self.log.read_for(Some(tenant), {
             let name = name.clone();
             move |reader| reader.sealed_secret(&name)
         });
@@ -71,7 +71,7 @@ impl Vault {
             ContentKeyOwner::Tenant(_) => None,
         };
         let streams = of_user.into_iter().chain([Stream::new(StreamKind::Tenant, tenant)]).collect();
-        match self.store_on(rows, Basis { streams, known_until }).await {
+        match self.store_on(rows, Basis { streams, kinds: Vec::new(), known_until }).await {
             Ok(_) => Ok(ContentSecret { generation, secret }),
             Err(AppendError::Unavailable(error)) => Err(error.into()),
             Err(AppendError::Outdated { .. } | AppendError::OptimisticLock) => Err(ContentKeyError::Outdated),
@@ -87,7 +87,7 @@ impl Vault {
         generation: u32,
     ) -> Result<Option<ContentSecret>, VaultError> {
         let name = content_key_name(owner, tenant);
-        match self.log.read(move |reader| reader.sealed_secret_of(&name, generation)).await? {
+        match self.log.read_for(Some(tenant), move |reader| reader.sealed_secret_of(&name, generation)).await? {
             Some(sealed) => self.opened_content_key(tenant, sealed).await.map(Some),
             None => Ok(None),
         }
@@ -96,7 +96,7 @@ impl Vault {
     async fn opened_content_key(&self, tenant: TenantId, sealed: SealedSecret) -> Result<ContentSecret, VaultError> {
         let unopenable = || VaultError::Unopenable { subject: sealed.subject.clone() };
         let scope = sealed.key_scope.clone();
-        let granted = self.log.read(move |reader| reader.tenant_keys_of(&scope)).await?;
+        let granted = self.log.read_for(Some(tenant), move |reader| reader.tenant_keys_of(&scope)).await?;
         let key = self.tenant_key(tenant, &granted).await?;
         let cipher = super::cipher_of(key.ok_or_else(unopenable)?);
         let context = secret_context(&sealed.key_scope, &sealed.subject, sealed.generation);
@@ -119,6 +119,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::content_key_reader::{ContentKeyReader, StoredContentKey};
     use crate::reseal::{PreviousKey, StoredSecrets, reseal};
     use crate::{EnvironmentKeys, NodeKey};
 
@@ -178,6 +179,22 @@ mod tests {
         // It is not derived: another one is another one.
         let another = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
         assert_ne!(another.secret, made.secret);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_only_read_has_the_same_keys() {
+        let lab = Lab::new();
+        lab.vault(1).key_check().await.unwrap();
+        let made = lab.vault(1).content_key_or_new(lab.tenant, lab.owner(), 0).await.unwrap();
+        let (reader, node_key) = (lab.log.reader().unwrap(), NodeKey::from_bytes(&[1; 32]));
+        let keys = ContentKeyReader::new(&*reader, &node_key).unwrap();
+        let of = |generation| keys.key_of_generation(lab.tenant, lab.owner(), generation).unwrap();
+        assert!(matches!(of(made.generation), StoredContentKey::Opened(opened) if opened.secret == made.secret));
+        assert!(matches!(of(made.generation ^ 1), StoredContentKey::OtherGeneration));
+        lab.append(Vec::new(), vec![SideRow::DropContentKeys(lab.user)]).await;
+        assert!(matches!(of(made.generation), StoredContentKey::Erased));
+        let other = NodeKey::from_bytes(&[2; 32]);
+        assert!(matches!(ContentKeyReader::new(&*reader, &other), Err(VaultError::OtherNodeKey { .. })));
     }
 
     #[tokio::test]

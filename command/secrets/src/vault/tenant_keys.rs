@@ -54,7 +54,7 @@ impl Vault {
     ) -> Result<(XChaCha20Poly1305, Vec<SideRow>), VaultError> {
         let scope = tenant.to_string();
         let asked = scope.clone();
-        let read = self.log.read(move |reader| {
+        let read = self.log.read_for(Some(tenant), move |reader| {
             let (granted, nodes) = (reader.tenant_keys_of(&asked)?, reader.nodes()?);
             Ok(StoredTenantKey { legacy: reader.wrapped_key(&asked)?, granted, nodes })
         });

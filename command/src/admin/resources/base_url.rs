@@ -3,6 +3,8 @@
 
 use provider_client::guard;
 
+use crate::credential_like::is_key;
+
 const NO_URL: &str = "must be a URL such as https://api.example.com/v1";
 
 /// The address in its normal form, without a trailing slash.
@@ -21,6 +23,9 @@ pub fn normal_form(text: &str) -> Result<String, &'static str> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must not have a query or a fragment");
+    }
+    if url.path_segments().is_some_and(|mut segments| segments.any(is_key)) {
+        return Err("must not have a key in its path, because events contain it: send it in api_key or secret_headers");
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
@@ -59,6 +64,7 @@ mod tests {
             ("https://api.example.com/v1/", "https://api.example.com/v1"),
             ("HTTPS://API.example.com:443", "https://api.example.com"),
             ("http://10.0.0.1:8080/", "http://10.0.0.1:8080"),
+            ("https://eu.example.com/v1/projects/sk-telecom-ai", "https://eu.example.com/v1/projects/sk-telecom-ai"),
         ] {
             assert_eq!(normal_form(text).as_deref(), Ok(normal), "{text}");
         }
@@ -76,6 +82,7 @@ mod tests {
             ("https://me:pw@example.com", "must not have a user name"),
             ("https://example.com?key=1", "must not have a query"),
             ("https://example.com#x", "must not have a query"),
+            ("https://example.com/sk-proj-4b1f7a90c2d38e65/v1", "must not have a key in its path"),
         ] {
             assert!(normal_form(text).unwrap_err().starts_with(error), "{text}");
         }

@@ -2,7 +2,7 @@
 //! counted in depend on them. The limit, the alerts and what happens when money is short may change. A limit below what is
 //! spent already ends no hold, and admits no new one.
 
-use events::event::admin::{Budget, Enforcement, WhenShort};
+use events::event::admin::{Budget, Enforcement, ResourceBound, WhenShort};
 use events::fraction::{Fraction, InvalidFraction};
 use events::ids::BudgetId;
 use events::time::Period;
@@ -70,7 +70,11 @@ impl Administered for Budget {
     async fn create(cx: &AdminContext<'_>, id: BudgetId, given: FieldValues) -> PlanResult<Self> {
         let opened: Self = Self::of_values(id, given)?;
         let chain = cx.scope(opened.scope.owner, "scope")?;
-        require_room(&opened.scope, cx.tables.budgets_under_same_condition(&opened.scope), "budgets")?;
+        require_room(
+            &opened.scope,
+            cx.tables.budgets_under_same_condition(&opened.scope).count(),
+            ResourceBound::Budgets,
+        )?;
         Ok(CommandPlan::creation(opened, chain))
     }
 

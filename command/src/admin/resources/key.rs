@@ -134,7 +134,7 @@ impl Administered for Key {
         let made: Self = Self::of_values(id, given)?;
         cx.may_grant_permissions(user, &made.permissions)?;
         cx.may_grant_models(&made.permissions, made.models.as_deref())?;
-        let (secret, stored) = issue_secret(cx.admin, id, 1).await?;
+        let (secret, stored) = issue_secret(cx.admin, chain.tenant, id, 1).await?;
         let plan = CommandPlan::creation(made, Chain { key: Some(id), ..chain }).with_side([stored]);
         Ok(CommandPlan { secret: Some(secret), ..plan })
     }
@@ -182,7 +182,8 @@ pub fn described_rotation() -> Operation {
 }
 
 async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, fields: GivenFields) -> PlanResult<Key> {
-    cx.require_live_owners(Key::KIND, &Key::chain(state, &cx.tables))?;
+    let chain = Key::chain(state, &cx.tables);
+    cx.require_live_owners(Key::KIND, &chain)?;
     let mut fields = fields?;
     let overlap = fields.optional("overlap_seconds", |field| field.whole(0..=OVERLAP_SECONDS_MAX))?;
     fields.finish()?;
@@ -197,7 +198,7 @@ async fn plan_rotation(cx: &AdminContext<'_>, state: &KeyState, fields: GivenFie
         return Err(CommandError::of_rule(Key::KIND, RuleError::Ended));
     }
     let rotated = rotated(state, cx.now, previous_until)?;
-    let (secret, stored) = issue_secret(cx.admin, state.key.key_id, rotated.generation).await?;
+    let (secret, stored) = issue_secret(cx.admin, chain.tenant, state.key.key_id, rotated.generation).await?;
     let command = Command::Record(Resource::KeyRotated(Box::new(rotated)));
     let mut plan = CommandPlan::of(command, state, cx).with_side([stored, drop_older]);
     plan.secret = Some(secret);

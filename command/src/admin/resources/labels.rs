@@ -7,8 +7,10 @@ use serde_json::json;
 use crate::admin::declaration::{Member, defaulting};
 use crate::admin::field_type::FieldType;
 use crate::admin::fields::{Field, FieldError};
+use crate::credential_like::is_key;
 
 const FORM: &str = "must have names of at most 63 of a-z, 0-9, -, _, . and /, which begin with a letter or a digit";
+const KEY: &str = "looks like a key, and events contain labels: leave it out";
 
 pub fn labels() -> Member {
     let value = schema::text(Labels::VALUE_LEN_MAX);
@@ -21,7 +23,11 @@ pub fn labels() -> Member {
 
 fn read(field: Field) -> Result<Labels, FieldError> {
     let pairs = field.map(Labels::LEN_MAX, |name, value| {
-        if Labels::is_name(name) { value.text(Labels::VALUE_LEN_MAX) } else { Err(value.error(FORM)) }
+        if !Labels::is_name(name) {
+            return Err(value.error(FORM));
+        }
+        let text = value.text(Labels::VALUE_LEN_MAX)?;
+        if is_key(&text) { Err(value.error(KEY)) } else { Ok(text) }
     })?;
     Ok(pairs.into_iter().collect())
 }
@@ -65,6 +71,7 @@ mod tests {
             (json!({ &*long: "a" }), &*format!("labels.{long}")),
             (json!({ "a": long }), "labels.a"),
             (json!({ "a": "" }), "labels.a"),
+            (json!({ "a": "sk-proj-4b1f7a90c2d38e65" }), "labels.a"),
             (json!({ "a": "b\nc" }), "labels.a"),
             (json!({ "a": 1 }), "labels.a"),
             (json!(["a"]), "labels"),

@@ -1,14 +1,16 @@
 //! A partner: the widest owner, a reseller with tenants. Its end stops every key below it.
 
-use events::event::admin::Partner;
+use events::event::admin::{Partner, ResourceBound};
 use events::ids::{PartnerId, TenantId};
 
+use super::bounds::{BOUNDS, BOUNDS_PLATFORM_ONLY, bounds};
 use super::handles::{self, PLATFORM};
 use super::prelude::*;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain([labels()]);
-    Declaration::of::<Partner>(members, json!({ "name": "reseller" }))
+    let own = [bounds(ResourceBound::binds_partners), labels()];
+    let members = [required("name", text(NAME_LEN_MAX))].into_iter().chain(handles::members()).chain(own);
+    Declaration::of::<Partner>(members, json!({ "name": "reseller", "bounds": { "tenants": 20_000 } }))
 });
 
 const PLATFORM_ONLY: &str = "only the platform may create and end partners";
@@ -56,6 +58,9 @@ impl Administered for Partner {
     async fn change(cx: &AdminContext<'_>, state: &Partner, given: FieldValues) -> PlanResult<Self> {
         if handles::are_changed(&given) {
             cx.require_platform(HANDLES_PLATFORM_ONLY)?;
+        }
+        if given.has(BOUNDS) {
+            cx.require_platform(BOUNDS_PLATFORM_ONLY)?;
         }
         let claims = state.reclaim("slug", &given)?;
         Ok(CommandPlan::of(Command::Change(given), state, cx).with_side(claims))

@@ -17,6 +17,7 @@ use super::prelude::*;
 use crate::admin::AdminState;
 use crate::admin::administered::ConsecutiveEvents;
 use crate::admin::field_values;
+use crate::admin::resource_bounds::PRICES_OF_BACKEND_MAX;
 use crate::revaluation::concerned::KnownBefore;
 
 const PROMPT_TOKENS_MAX: u64 = 100_000_000;
@@ -173,6 +174,11 @@ impl Administered for Price {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.priced_provider(made.provider_id, "provider_id")?;
         cx.require_own_providers(chain.tenant)?;
+        if cx.tables.prices_of_backend(made.provider_id, &made.model).count() >= PRICES_OF_BACKEND_MAX {
+            let reason =
+                format!("has {PRICES_OF_BACKEND_MAX} prices of this provider already: delete some of them first");
+            return Err(FieldError::new("model", reason).into());
+        }
         Ok(CommandPlan::creation(made, chain))
     }
 

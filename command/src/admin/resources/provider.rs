@@ -1,24 +1,27 @@
-//! A provider: an upstream that requests are sent to. Its API key is sealed in a side table; events have only the number of
-//! times that it was set. A stored key stays with the scheme, host and port that it was given for: a change of these needs
-//! `api_key`. Names are unique among the live providers that all tenants share, and among each tenant's own.
+//! A provider: an upstream that requests are sent to. Its API key and its secret headers are sealed in a side table; events have only
+//! the number of times that they were set, and the names of the headers. They stay with the scheme, host and port that they were
+//! given for: a change of these needs `api_key` and `secret_headers`. Names are unique among the live providers that all
+//! tenants share, and among each tenant's own.
 
 mod rules;
 mod values;
 
+use std::collections::BTreeMap;
+
 use dialects::{ProviderKind, Server, provider_dialects};
-use events::event::admin::{OutputCapField, Provider, ProviderKey, UpstreamKey};
+use events::event::admin::{BilledBy, OutputCapField, Provider, ProviderKey};
 use events::event::{Stream, StreamKind};
 use events::ids::{ProviderId, TenantId};
 use projections::resource::{no_own_key, own_key_in_use, own_key_state};
-use secrets::Secret;
+use secrets::{Secret, SecretId};
 
 use super::key_state::{STATES, set_aside};
 use super::maintenance::maintenance;
 use super::prelude::*;
 use super::{base_url, made_by_gateway};
 use crate::admin::field_values::{DeclarationMismatch, Patch};
+use crate::secret_headers::SecretHeaders;
 use crate::service_account::ServiceAccount;
-use rules::next_generation;
 pub(super) use values::api_key;
 
 /// Ten minutes: a request must end well before its hold expires.
@@ -26,6 +29,15 @@ const TIMEOUT_MS_MAX: u64 = 600_000;
 
 const KEYS_OF_ANOTHER_ORIGIN: &str = "cannot change its scheme, host or port while the provider has provider keys, which are \
                                       sent nowhere else: end them first";
+
+/// The field of the state that has the names of the secret headers.
+const SECRET_HEADER_NAMES: &str = "secret_header_names";
+
+/// The secrets in the body that creates a provider.
+struct SecretsGiven {
+    api_key: Patch<Secret>,
+    headers: Patch<BTreeMap<String, String>>,
+}
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let milliseconds = || whole(1, TIMEOUT_MS_MAX);
@@ -36,7 +48,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         optional("base_url", values::base_url()).kept().meaning(
             "Without the path of an endpoint: usually with /v1 for openai, with /v1beta for gemini, with the location for \
                  vertex, the bare origin for other kinds. To change its scheme, host or port, also send api_key: a new \
-                 one, or null to remove it",
+                 one, or null to remove it; and likewise secret_headers, if it has any",
         ),
         optional("api_key", api_key())
             .hidden()
@@ -59,9 +71,18 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .fixed()
             .meaning("The tenant that owns it; null if all tenants share it"),
         defaulting("allow_private_network", boolean(), json!(false)),
-        defaulting("timeout_ms", milliseconds(), json!(Provider::TIMEOUT_MS)).meaning("The longest wait for the first byte"),
-        defaulting("idle_timeout_ms", milliseconds(), json!(Provider::IDLE_TIMEOUT_MS)).meaning("The longest wait between bytes"),
-        defaulting("headers", values::headers(), json!({})).meaning("Headers that are sent with every request. Send credentials in api_key"),
+        defaulting("timeout_ms", milliseconds(), json!(Provider::TIMEOUT_MS)).meaning("The longest wait for the first byte of an answer"),
+        defaulting("idle_timeout_ms", milliseconds(), json!(Provider::IDLE_TIMEOUT_MS)).meaning("The longest wait between bytes of an answer"),
+        defaulting("headers", values::headers(), json!({})).meaning(
+            "Headers that are sent with every request. Events contain them, so a header that looks like a credential, by its name or \
+             its value, is refused: send it in secret_headers or api_key",
+        ),
+        optional("secret_headers", values::secret_headers()).hidden().meaning(
+            "Further headers, which are credentials. Stored encrypted, and sent only to the scheme, host and port that they were set \
+             for. Given in a change, they replace all; null removes them",
+        ),
+        replied("secret_header_names", schema::list(schema::string(), Some(values::SECRET_HEADERS_LEN_MAX)))
+            .meaning("The names of its secret headers"),
         defaulting("output_cap_field", one_of(OutputCapField::NAMED), Value::Null)
             .reset_by_null()
             .meaning(
@@ -70,6 +91,10 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             ),
         replied("output_cap_field_given", schema::boolean())
             .meaning("True if output_cap_field is set: every cap is sent under that name"),
+        defaulting("billed_by", one_of(BilledBy::NAMED), json!("tokens")).meaning(
+            "time if calls cost by how long they take, so that a stream is cancelled as soon as its client leaves. Otherwise it is \
+             read on for up to two seconds, for the usage at its end",
+        ),
         defaulting("allowed_fields", values::allowed_fields(), json!([]))
             .meaning("Fields that change the cost of a request, but may be sent to this provider. Only for kinds openai, \
                       azure_openai and anthropic"),
@@ -105,9 +130,8 @@ fn require_free_name(
     name: &str,
     tenant: Option<TenantId>,
 ) -> Result<(), CommandError> {
-    let has_it =
-        |provider: &Provider| provider.provider_id != id && provider.tenant_id == tenant && provider.name == name;
-    if cx.tables.providers().any(|entry| entry.is_live() && has_it(&entry.value)) {
+    let has_it = |provider: &Provider| provider.provider_id != id && provider.name == name;
+    if cx.tables.providers_of(tenant).any(|entry| has_it(&entry.value)) {
         return Err(CommandError::NameTaken { kind: Provider::KIND, field: "name" });
     }
     Ok(())
@@ -136,10 +160,9 @@ impl Administered for Provider {
     const PATH: &'static str = "/v1/admin/providers";
     const DECLARATION: &'static LazyLock<Declaration> = &DECLARATION;
 
-    /// No state has the API key.
+    /// No state has the API key or the secret headers.
     fn complete(given: &mut FieldValues) -> Result<Map<String, Value>, RuleError> {
-        let has_key = matches!(take_api_key(given)?, Patch::Set(_));
-        given.put("secret_generation", u32::from(has_key));
+        take_secrets(given)?;
         Ok(Map::new())
     }
 
@@ -152,8 +175,7 @@ impl Administered for Provider {
     }
 
     async fn create(cx: &AdminContext<'_>, id: ProviderId, mut given: FieldValues) -> PlanResult<Self> {
-        let api_key = take_api_key(&mut given)?;
-        given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
+        let SecretsGiven { api_key, headers } = take_secrets(&mut given)?;
         let made: Self = Self::of_values(id, given)?;
         let api_key = api_key.apply_to(None).map(|key| key_of_kind(key, &made, cx)).transpose()?;
         let tenant = made.tenant_id;
@@ -163,10 +185,13 @@ impl Administered for Provider {
             require_private_network(cx)?;
         }
         require_free_name(cx, id, &made.name, tenant)?;
-        let (sealed, extra_fields) = match &api_key {
+        let (mut sealed, extra_fields) = match &api_key {
             Some(key) => (cx.seal(tenant, id, 1, key).await?, with_key(own_key_in_use())),
             None => (Vec::new(), without_key()),
         };
+        if let Patch::Set(headers) = &headers {
+            sealed.extend(cx.seal(tenant, SecretId::Headers(id), 1, &SecretHeaders::to_be_sealed(headers)).await?);
+        }
         let owners = streams_of_owners(&chain);
         let plan = CommandPlan::creation(made, chain).based_on(owners).with_side(sealed);
         Ok(CommandPlan { extra_fields, ..plan })
@@ -176,6 +201,7 @@ impl Administered for Provider {
         let (id, tenant) = (state.provider_id, state.tenant_id);
         cx.require_own_providers(tenant)?;
         let api_key = take_api_key(&mut given)?;
+        let secret_headers = take_secret_headers(&mut given)?;
         let is_private = given.get("allow_private_network")?.unwrap_or(state.allow_private_network);
         let addressed = Self {
             allow_private_network: is_private,
@@ -199,7 +225,17 @@ impl Administered for Provider {
             require_free_name(cx, id, name, tenant)?;
             claims = state.reclaim("name", &given)?;
         }
-        let plan = CommandPlan::of(Command::Change(given), state, cx).with_side(claims);
+        let mut plan = CommandPlan::of(Command::Change(given), state, cx).with_side(claims);
+        match secret_headers {
+            Patch::Kept => {}
+            Patch::Removed => plan = plan.with_side([drop_secret(SecretId::Headers(id))]),
+            Patch::Set(headers) => {
+                let generation = state.headers_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
+                let headers = SecretHeaders::to_be_sealed(&headers);
+                let sealed = cx.seal(tenant, SecretId::Headers(id), generation, &headers).await?;
+                plan = plan.based_on(streams_of_owners(&Self::chain(state, &cx.tables))).with_side(sealed);
+            }
+        }
         match api_key {
             Patch::Kept => {
                 let id = id.to_string();
@@ -209,9 +245,9 @@ impl Administered for Provider {
                     if has_key { with_key(own_key_state(&cx.tables, state.provider_id)) } else { without_key() };
                 Ok(CommandPlan { extra_fields, ..plan })
             }
-            Patch::Removed => Ok(CommandPlan { extra_fields: without_key(), ..plan.with_side([drop_api_key(id)]) }),
+            Patch::Removed => Ok(CommandPlan { extra_fields: without_key(), ..plan.with_side([drop_secret(id)]) }),
             Patch::Set(key) => {
-                let generation = next_generation(state).ok_or(CommandError::GenerationsExhausted)?;
+                let generation = state.secret_generation.checked_add(1).ok_or(CommandError::GenerationsExhausted)?;
                 let sealed = cx.seal(tenant, id, generation, &key).await?;
                 let owners = streams_of_owners(&Self::chain(state, &cx.tables));
                 let plan = plan.based_on(owners).with_side(sealed);
@@ -220,13 +256,13 @@ impl Administered for Provider {
         }
     }
 
-    /// Its keys end with it: those of earlier versions, which have no claim, and all that have one, also if one was recorded
-    /// since the tables were read.
+    /// Its secrets end with it, and its keys: those of earlier versions, which have no claim, and all that have one, also if one was
+    /// recorded since the tables were read.
     fn side_rows_at_end(cx: &AdminContext<'_>, state: &Provider) -> Vec<SideRow> {
         let id = state.provider_id;
-        let further = cx.tables.provider_keys_of(id).map(|key| drop_api_key(key.provider_key_id));
+        let further = cx.tables.provider_keys_of(id).map(|key| drop_secret(key.provider_key_id));
         let claimed = SideRow::DropSealedSecretsWithin { kind: ProviderKey::KIND, scope: id.to_string() };
-        [drop_api_key(id), release(id), claimed].into_iter().chain(further).collect()
+        [drop_secret(id), drop_secret(SecretId::Headers(id)), release(id), claimed].into_iter().chain(further).collect()
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {
@@ -248,6 +284,28 @@ pub(super) fn take_api_key(given: &mut FieldValues) -> Result<Patch<Secret>, Dec
         Patch::Removed => Patch::Removed,
         Patch::Set(key) => Patch::Set(Secret::new(key)),
     })
+}
+
+/// Takes the secret headers out of the body's values, so that no command has them, and leaves their names.
+fn take_secret_headers(given: &mut FieldValues) -> Result<Patch<BTreeMap<String, String>>, DeclarationMismatch> {
+    let headers = match given.take::<BTreeMap<String, String>>("secret_headers")? {
+        Patch::Kept => return Ok(Patch::Kept),
+        Patch::Set(headers) if !headers.is_empty() => headers,
+        Patch::Set(_) | Patch::Removed => {
+            given.put(SECRET_HEADER_NAMES, Vec::<String>::new());
+            return Ok(Patch::Removed);
+        }
+    };
+    given.put(SECRET_HEADER_NAMES, headers.keys().collect::<Vec<_>>());
+    Ok(Patch::Set(headers))
+}
+
+/// Takes the secrets of a provider that is created out of the body's values, and leaves their generations.
+fn take_secrets(given: &mut FieldValues) -> Result<SecretsGiven, DeclarationMismatch> {
+    let (api_key, headers) = (take_api_key(given)?, take_secret_headers(given)?);
+    given.put("secret_generation", u32::from(matches!(api_key, Patch::Set(_))));
+    given.put("headers_generation", u32::from(matches!(headers, Patch::Set(_))));
+    Ok(SecretsGiven { api_key, headers })
 }
 
 /// The key as it is kept. Errors: the provider's kind takes no such key. A kind that this version does not know is refused
@@ -285,6 +343,6 @@ fn without_key() -> Map<String, Value> {
     api_key_set(false).into_iter().chain(no_own_key()).collect()
 }
 
-pub(super) fn drop_api_key(key: impl Into<UpstreamKey>) -> SideRow {
-    SideRow::DropSealedSecret { subject: key.into().to_string() }
+pub(super) fn drop_secret(id: impl Into<SecretId>) -> SideRow {
+    SideRow::DropSealedSecret { subject: id.into().to_string() }
 }

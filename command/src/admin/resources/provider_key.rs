@@ -15,17 +15,16 @@ use super::key_state::{STATES, set_aside};
 use super::made_by_gateway;
 use super::prelude::*;
 use super::provider::{
-    api_key, api_key_set, drop_api_key, is_exchanged_elsewhere, key_of_kind, require_private_network,
-    streams_of_owners, take_api_key,
+    api_key, api_key_set, drop_secret, is_exchanged_elsewhere, key_of_kind, require_private_network, streams_of_owners,
+    take_api_key,
 };
 use super::rate_limit::{REQUESTS_MAX, TOKENS_MAX};
 use crate::admin::field_values::Patch;
+use crate::admin::resource_bounds::KEYS_OF_PROVIDER_MAX;
 
 const API_KEY: &str = "api_key";
 const PROVIDER: &str = "provider_id";
 const WEIGHT_MAX: u64 = 1000;
-/// A request looks at each of them.
-const KEYS_OF_PROVIDER_MAX: usize = 100;
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let of_this_node = "Counted by each node for itself. A key that has reached it is not used until it has room again";
@@ -128,7 +127,7 @@ impl Administered for ProviderKey {
     }
 
     fn side_rows_at_end(_: &AdminContext<'_>, state: &ProviderKey) -> Vec<SideRow> {
-        vec![drop_api_key(state.provider_key_id), release(state.provider_key_id)]
+        vec![drop_secret(state.provider_key_id), release(state.provider_key_id)]
     }
 
     fn extra_fields_at_end() -> Map<String, Value> {

@@ -1,7 +1,7 @@
 //! A rate limit: the requests and tokens that its scope may use in a minute, an hour and a day, and its concurrent requests.
 //! The scope never changes.
 
-use events::event::admin::{RateLimit, WhenUnshared};
+use events::event::admin::{RateLimit, ResourceBound, WhenUnshared};
 use events::ids::LimitId;
 use events::limit::Measure;
 
@@ -56,7 +56,11 @@ impl Administered for RateLimit {
     async fn create(cx: &AdminContext<'_>, id: LimitId, given: FieldValues) -> PlanResult<Self> {
         let made: Self = Self::of_values(id, given)?;
         let chain = cx.scope(made.scope.owner, "scope")?;
-        require_room(&made.scope, cx.tables.rate_limits_under_same_condition(&made.scope), "rate limits")?;
+        require_room(
+            &made.scope,
+            cx.tables.rate_limits_under_same_condition(&made.scope).count(),
+            ResourceBound::RateLimits,
+        )?;
         Ok(CommandPlan::creation(made, chain))
     }
 

@@ -2,10 +2,11 @@
 //! conditions that narrow it: `model`, and `metadata.NAME` for names of metadata.
 
 use built_in_catalogue::MODEL_NAME_CHARS_MAX;
-use events::event::admin::{NarrowedScope, Narrowing, Scope};
+use events::event::admin::{NarrowedScope, Narrowing, ResourceBound, Scope};
 use openapi::refusals;
 
 use super::prelude::*;
+use crate::admin::resource_bounds::{NARROWED_MAX, require_room_beside};
 
 const OWNERS: &str = "partner_id, tenant_id, team_id, user_id, key_id";
 /// Bounded because they are in every refusal.
@@ -13,8 +14,6 @@ const METADATA_MAX: usize = NarrowedScope::METADATA_MAX;
 /// The same limits as in requests.
 const METADATA_NAME_LEN_MAX: usize = 64;
 const METADATA_VALUE_LEN_MAX: usize = 512;
-/// The live budgets, or rate limits, of an owner under one condition: all of them may bind one request.
-const NARROWED_MAX: usize = 32;
 
 pub fn scope() -> FieldType {
     FieldType::new(refusals::scope(), narrowed)
@@ -63,12 +62,20 @@ fn name_of_metadata<'a>(member: &'a str, value: &Field) -> Result<&'a str, Field
     Ok(name)
 }
 
-/// Errors: a narrowed scope, of whose owner there are too many under the same condition. It is counted in the tables, which lack what
+/// Errors: too many bind all requests of the owner, or all under the same condition. They are counted in the tables, which lack what
 /// is being created now.
-pub fn require_room(scope: &NarrowedScope, under_same_condition: usize, what: &str) -> Result<(), CommandError> {
-    if scope.narrowing.is_none() || under_same_condition < NARROWED_MAX {
+pub fn require_room(
+    scope: &NarrowedScope,
+    under_same_condition: usize,
+    bound: ResourceBound,
+) -> Result<(), CommandError> {
+    if scope.narrowing.is_none() {
+        return Ok(require_room_beside(scope.owner, under_same_condition, bound)?);
+    }
+    if under_same_condition < NARROWED_MAX {
         return Ok(());
     }
+    let what = bound.in_text();
     let reason = format!(
         "the owner has {NARROWED_MAX} {what} with the same condition already (the same metadata, or the same model), which \
          could all bind one request: delete one of them first"
@@ -88,6 +95,7 @@ mod tests {
 
     use super::*;
     use crate::admin::fields::Fields;
+    use crate::admin::resource_bounds::BINDING_ALL_MAX;
 
     const TENANT: &str = "ten_00000000000000000000000000000001";
 
@@ -116,11 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn only_narrowed_scopes_need_room() {
+    fn fewer_bind_all_requests_than_those_under_one_condition() {
         let whole = read(json!({ "tenant_id": TENANT })).expect("a scope");
         let narrowed = read(json!({ "tenant_id": TENANT, "model": "large" })).expect("a scope");
-        assert!(require_room(&whole, NARROWED_MAX, "budgets").is_ok());
-        assert!(require_room(&narrowed, NARROWED_MAX - 1, "budgets").is_ok());
-        assert!(require_room(&narrowed, NARROWED_MAX, "budgets").is_err());
+        for (scope, max) in [(whole, BINDING_ALL_MAX), (narrowed, NARROWED_MAX)] {
+            assert!(require_room(&scope, max - 1, ResourceBound::Budgets).is_ok());
+            assert!(require_room(&scope, max, ResourceBound::Budgets).is_err());
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! A tenant: a customer of one partner, which never changes. Its end stops every key below it.
 
 use events::content::ContentPolicy;
-use events::event::admin::{Reach, Strategy, Tenant};
+use events::event::admin::{Reach, ResourceBound, Strategy, Tenant};
 use events::ids::{PartnerId, TenantId};
 
+use super::bounds::{BOUNDS, BOUNDS_PLATFORM_ONLY, bounds};
 use super::handles;
 use super::model_patterns::patterns;
 use super::prelude::*;
@@ -43,10 +44,23 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     );
     let default_strategy = optional("default_strategy", one_of(Strategy::CHOOSABLE))
         .meaning("The strategy of models whose own is tenant_default; null for priority");
-    let own =
-        [own_providers, content_policy, content_days, legal_hold, required_terms, models, default_strategy, labels()];
+    let bounds = bounds(ResourceBound::binds_tenants);
+    let own = [
+        own_providers,
+        content_policy,
+        content_days,
+        legal_hold,
+        required_terms,
+        models,
+        default_strategy,
+        bounds,
+        labels(),
+    ];
     let members = members.into_iter().chain(handles::members()).chain(own);
-    Declaration::of::<Tenant>(members, json!({ "name": "customer", "required_terms": { "residency": "eu" } }))
+    Declaration::of::<Tenant>(
+        members,
+        json!({ "name": "customer", "required_terms": { "residency": "eu" }, "bounds": { "models": 2000 } }),
+    )
 });
 
 const OWN_PROVIDERS: &str = "own_providers";
@@ -117,6 +131,9 @@ impl Administered for Tenant {
         let partner = cx.partner(partner_id, "partner_id")?;
         let made: Self = Self::of_values(id, given)?;
         require_store(cx, made.content_policy)?;
+        if !made.bounds.is_empty() {
+            cx.require_platform(BOUNDS_PLATFORM_ONLY)?;
+        }
         Ok(CommandPlan::creation(made, Chain { tenant: Some(id), ..partner }))
     }
 
@@ -132,6 +149,9 @@ impl Administered for Tenant {
         ];
         if let Some((_, reason)) = from_above.into_iter().find(|(is_changed, _)| *is_changed) {
             require_above_tenants(cx, reason)?;
+        }
+        if given.has(BOUNDS) {
+            cx.require_platform(BOUNDS_PLATFORM_ONLY)?;
         }
         if given.has(CONTENT_POLICY) {
             require_store(cx, state.changed_by(&given)?.content_policy)?;

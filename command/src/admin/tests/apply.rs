@@ -213,11 +213,37 @@ async fn the_keys_of_several_providers_are_sealed_together_and_open() {
     let made = apply(&lab, &changes).await.must(200);
     for (at, name) in [(1, "a"), (2, "b"), (3, "c")] {
         let id: ProviderId = made["changes"][at]["id"].as_str().unwrap().parse().unwrap();
-        let opened = lab.admin.vault.open(id, 1).await.unwrap().unwrap();
+        let opened = lab.admin.vault.open(None, id, 1).await.unwrap().unwrap();
         assert_eq!(opened.reveal(), format!("secret-{name}"));
     }
     // Nobody waits for the permit of a request that has ended.
     lab.send(&lab.operator(), "POST", PATH, &json!({ "changes": [provider("a", None)] })).await.must(200);
+}
+
+/// Holds: admin.apply-based-on
+#[tokio::test]
+async fn changes_that_are_based_on_what_is_not_recorded_are_wrong() {
+    let lab = Lab::new().await;
+    let partner = json!({ "changes": [create("/partners", json!({ "name": "p" }))], "based_on": 1_000_000 });
+    assert_eq!(lab.send(&lab.operator(), "POST", PATH, &partner).await.wrong_field(), "based_on");
+}
+
+/// Holds: admin.apply-based-on
+#[tokio::test]
+async fn a_change_of_what_others_have_ended_since_says_so() {
+    let lab = Lab::new().await;
+    let partner = lab.make("/partners", json!({ "name": "p" })).await;
+    let path = format!("/v1/admin/partners/{partner}");
+    let before = lab.events().await.len();
+    lab.send(&lab.operator(), "DELETE", &path, &json!({})).await.must(200);
+    let change = json!({ "method": "PATCH", "path": path, "body": { "name": "q" } });
+    let asked = json!({ "changes": [change], "based_on": before });
+    let refusal = lab.send(&lab.operator(), "POST", PATH, &asked).await.refused();
+    assert_eq!(
+        (refusal.code, &refusal.details["changed_at"]),
+        (ErrorCode::Conflict, &json!(before + 1)),
+        "{refusal:?}"
+    );
 }
 
 /// Holds: admin.apply

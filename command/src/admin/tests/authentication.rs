@@ -292,9 +292,11 @@ async fn a_change_of_roles_acts_on_the_keys_that_the_user_has() {
 async fn a_new_snapshot_of_the_tables_does_not_hash_again() {
     let lab = Lab::new().await;
     let (_, secret) = key(&lab, json!({"name": "app"})).await;
+    lab.store_slow_hash(&secret).await;
     lab.caller(&secret).await.unwrap();
-    // Both permits are taken: a request that had to hash would wait for two seconds and be refused.
-    let _permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
+    lab.store_slow_hash(&secret).await;
+    // The tenant's permit is taken: a request that had to hash would wait for ten seconds and be refused.
+    let _permit = lab.admin.hasher.permit(Some(lab.tenancy.tenant)).await.unwrap();
     lab.made("/partners", json!({"name": "something changed"})).await;
     let started = Instant::now();
     lab.caller(&secret).await.unwrap();
@@ -309,14 +311,44 @@ async fn a_key_that_ends_or_changes_while_it_is_being_hashed_is_what_it_is_then(
         ("PATCH", json!({"permissions": ["usage:read"]}), Ok(false)),
     ] {
         let (id, secret) = key(&lab, json!({"name": "app"})).await;
-        let permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
+        lab.store_slow_hash(&secret).await;
+        let permit = lab.admin.hasher.permit(Some(lab.tenancy.tenant)).await.unwrap();
         // The first of them runs until it waits for its turn.
         let (caller, ()) = tokio::join!(biased; lab.caller(&secret), async {
             lab.send(&lab.operator(), method, &format!("/v1/admin/keys/{id}"), &body).await.must(200);
-            drop(permits);
+            drop(permit);
         });
         assert_eq!(caller.map(|caller| caller.may(Permission::ModelsUse)), wanted, "{method}");
     }
+}
+
+#[tokio::test]
+async fn a_new_key_waits_for_no_hash_and_that_of_an_earlier_version_only_at_its_first_use() {
+    let lab = Lab::new().await;
+    let (_, old) = key(&lab, json!({"name": "old"})).await;
+    lab.store_slow_hash(&old).await;
+    lab.caller(&old).await.unwrap();
+    let _permit = lab.admin.hasher.permit(Some(lab.tenancy.tenant)).await.unwrap();
+    let (_, new) = key(&lab, json!({"name": "new"})).await;
+    let started = Instant::now();
+    let restarted = lab.new_door();
+    for secret in [&old, &new] {
+        assert!(restarted.authenticate(&bearer(secret)).await.is_ok());
+    }
+    assert!(started.elapsed().as_secs() < 5);
+}
+
+#[tokio::test]
+async fn a_slow_hash_waits_for_those_of_no_other_tenant() {
+    let lab = Lab::new().await;
+    let sister = lab.make("/tenants", json!({"name": "sister"})).await;
+    let user = lab.make("/users", json!({"tenant_id": sister, "name": "someone"})).await;
+    let (_, secret) = key(&lab, json!({"user_id": user, "name": "app"})).await;
+    lab.store_slow_hash(&secret).await;
+    // All that another tenant, and keys of none, may hash at a time.
+    let hasher = &lab.admin.hasher;
+    let _permits = [hasher.permit(Some(lab.tenancy.tenant)).await.unwrap(), hasher.permit(None).await.unwrap()];
+    assert!(lab.caller(&secret).await.is_ok());
 }
 
 #[tokio::test]

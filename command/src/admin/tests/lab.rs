@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access_control::auth::hashing::KeyHasher;
+use access_control::auth::token::Token;
 use access_control::auth::{AuthParts, Authenticator};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use events::event::Recorded;
+use blocking_work::Pool;
 use events::event::admin::Permission;
+use events::event::{Actor, Context, Recorded, Stream, StreamKind};
 use events::ids::{IdMaker, SystemRandom};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, ManualClock, parse_rfc3339};
 use events_log::concurrency::ConcurrencyLimiter;
-use events_log::{Log, LogOptions};
+use events_log::{Append, Log, LogOptions, SideRow};
 use http::{HeaderMap, HeaderValue, Request};
 use projections::BackgroundTask;
 use projections::caller::{AtPosition, Caller, ClientOrigin};
@@ -58,7 +60,9 @@ impl Lab {
         let ids = IdMaker::new(port.clone(), Arc::new(SystemRandom));
         let tenancy = ensure_default_tenancy(&log, &ids, &[]).await.unwrap();
         let (tables, tables_task) = tables::start(&log).await.unwrap();
-        let (node_key, hasher) = (NodeKey::from_bytes(&NODE_KEY), KeyHasher::default());
+        let node_key = NodeKey::from_bytes(&NODE_KEY);
+        // One hash at a time for each tenant.
+        let hasher = KeyHasher::new(Box::leak(Box::new(Pool::new("test", 3).with_owners(1))));
         let key_check = node_key.derived_key_check();
         let vault = Vault::new(node_key, log.clone(), ids.clone(), EnvironmentKeys::default());
         let bodies = BodyMemory::new(BodyBounds::of_administration());
@@ -147,6 +151,15 @@ impl Lab {
         let key = serde_json::json!({ "user_id": user, "name": "key", "permissions": permissions });
         let key = self.made("/keys", key).await;
         self.caller(key["secret"].as_str().unwrap()).await.unwrap()
+    }
+
+    /// Stores the slow hash of a key's first secret in the place of its HMAC, as versions before HMACs did.
+    pub async fn store_slow_hash(&self, secret: &str) {
+        let token = Token::parse(secret).unwrap();
+        let hasher = &self.admin.hasher;
+        let stored = hasher.hash(None, token.key_id, 1, token.secret, &self.admin.ids).await.unwrap();
+        let nothing = Append::new(Stream::new(StreamKind::Key, "none"), 0, Vec::new(), Context::of(Actor::Operator));
+        self.admin.log.append(Append { side: vec![SideRow::KeySecret(stored)], ..nothing }).await.unwrap();
     }
 
     pub async fn events(&self) -> Vec<Recorded> {

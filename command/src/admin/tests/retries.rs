@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use events::event::admin::Permission;
 use events::event::{Chain, Change, Event, Recorded, Resource};
+use events::ids::ProviderId;
 use events::refusal::ErrorCode;
 use http::HeaderValue;
 use projections::caller::Caller;
+use secrets::Secret;
+use secrets::vault::Sealing;
 use serde_json::{Value, json};
 
 use super::lab::{Lab, Reply, json_type};
@@ -128,7 +131,7 @@ async fn partner_admin(lab: &Lab) -> Arc<Caller> {
 
 /// Holds: http.caller-when-complete
 #[tokio::test]
-async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used() {
+async fn a_right_that_is_taken_away_while_a_secret_waits_to_be_sealed_is_not_used() {
     for (what, wanted) in [
         ("the key", ErrorCode::Unauthenticated),
         ("the permission", ErrorCode::Forbidden),
@@ -136,17 +139,18 @@ async fn a_right_that_is_taken_away_while_a_secret_is_being_hashed_is_not_used()
     ] {
         let lab = Lab::new().await;
         let sister = lab.make("/tenants", json!({"name": "sister"})).await;
-        let theirs = lab.make("/users", json!({"name": "theirs", "tenant_id": sister})).await;
         let admin = partner_admin(&lab).await;
-        let permits = [lab.admin.hasher.permit().await.unwrap(), lab.admin.hasher.permit().await.unwrap()];
-        let body = json!({"user_id": theirs, "name": "late", "permissions": ["usage:read"]});
+        let (mut sealing, other) = (Sealing::default(), lab.admin.ids.make::<ProviderId>());
+        lab.admin.vault.seal(&mut sealing, None, other, 1, &Secret::new("sk-1")).await.unwrap();
+        let body = json!({"name": "late", "kind": "openai", "base_url": "https://llm.example.com/v1", "api_key": "sk-2",
+            "tenant_id": sister});
         // The first of them runs until it waits for its turn.
-        let (reply, ()) = tokio::join!(biased; lab.send(&admin, "POST", "/v1/admin/keys", &body), async {
+        let (reply, ()) = tokio::join!(biased; lab.send(&admin, "POST", "/v1/admin/providers", &body), async {
             take_away(&lab, &admin, what).await;
-            drop(permits);
+            drop(sealing);
         });
         assert_eq!(reply.refused().code, wanted, "{what}");
-        let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::Resource(Resource::Key(Change::Created(key))) if key.name == "late");
+        let is_late = |recorded: &Recorded| matches!(&recorded.event, Event::Resource(Resource::Provider(Change::Created(made))) if made.name == "late");
         assert!(!lab.events().await.iter().any(is_late), "{what}");
     }
 }

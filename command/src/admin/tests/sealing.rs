@@ -1,13 +1,13 @@
 //! Provider keys: sealed at rest, opened for the dispatcher, in no event and no reply.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use events::event::admin::{Partner, Permission, Provider, ProviderKindName};
 use events::event::{Actor, Change, Context, Event, Stream, StreamKind};
 use events::ids::{PartnerId, ProviderId};
 use events_log::Append;
-use secrets::{EnvironmentKeys, NodeKey, Secret, Vault, VaultError};
+use secrets::{EnvironmentKeys, NodeKey, Secret, SecretId, Vault, VaultError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -30,16 +30,55 @@ async fn a_providers_key_opens_in_its_newest_generation_and_ends_with_the_provid
     let vault = &lab.admin.vault;
     let mut following = JoinSet::new();
     following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
-    assert_eq!(vault.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(vault.open(None, id, 1).await.unwrap().unwrap().reveal(), SECRET);
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "second"})).await.must(200);
-    assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
+    assert_eq!(vault.open(None, id, 2).await.unwrap().unwrap().reveal(), "second");
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": null})).await.must(200);
-    assert_eq!(vault.open(id, 3).await.unwrap(), None);
+    assert_eq!(vault.open(None, id, 3).await.unwrap(), None);
     must_leave_memory(vault, id, 2).await;
     lab.send(&lab.operator(), "PATCH", &one, &json!({"api_key": "fourth"})).await.must(200);
-    assert_eq!(vault.open(id, 4).await.unwrap().unwrap().reveal(), "fourth");
+    assert_eq!(vault.open(None, id, 4).await.unwrap().unwrap().reveal(), "fourth");
     lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
     must_leave_memory(vault, id, 4).await;
+}
+
+/// Holds: admin.headers
+#[tokio::test]
+async fn secret_headers_open_in_their_newest_generation_and_end_with_the_provider() {
+    let lab = Lab::new().await;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": "k",
+                      "headers": {"x-team": "a"}, "secret_headers": {"X-Auth": SECRET, "authorization": "Basic abc"}});
+    let made = lab.made("/providers", body).await;
+    assert!(!made.to_string().contains(SECRET), "{made}");
+    assert_eq!(made["secret_header_names"], json!(["authorization", "x-auth"]));
+    assert!(made.get("secret_headers").is_none() && made.get("headers_generation").is_none(), "{made}");
+    let id: ProviderId = made["id"].as_str().unwrap().parse().unwrap();
+    let one = format!("/v1/admin/providers/{id}");
+    let opened = async |generation: u32| {
+        let opened = lab.admin.vault.open(None, SecretId::Headers(id), generation).await.unwrap();
+        opened.map(|opened| serde_json::from_str::<Value>(opened.reveal()).unwrap())
+    };
+    assert_eq!(opened(1).await, Some(json!({"x-auth": SECRET, "authorization": "Basic abc"})));
+    // The key is another secret, which stays as it is.
+    let changed = lab.send(&lab.operator(), "PATCH", &one, &json!({"secret_headers": {"x-auth": "b"}})).await.must(200);
+    assert_eq!(changed["secret_header_names"], json!(["x-auth"]));
+    assert_eq!(opened(2).await, Some(json!({"x-auth": "b"})));
+    assert_eq!(lab.admin.vault.open(None, id, 1).await.unwrap().unwrap().reveal(), "k");
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"headers": {"x-auth": "a"}})).await.refused();
+    let moved = json!({"base_url": "https://other.example.com/v1", "api_key": "l"});
+    let refused = lab.send(&lab.operator(), "PATCH", &one, &moved).await.refused();
+    assert_eq!(refused.details["field"], "secret_headers", "{refused:?}");
+    for none in [json!(null), json!({})] {
+        let set = json!({"secret_headers": {"x-auth": "c"}});
+        lab.send(&lab.operator(), "PATCH", &one, &set).await.must(200);
+        let removed = lab.send(&lab.operator(), "PATCH", &one, &json!({"secret_headers": none})).await.must(200);
+        assert_eq!(removed["secret_header_names"], json!([]));
+        let subjects = lab.admin.log.read(|reader| reader.sealed_secrets()).await.unwrap();
+        assert_eq!(subjects.iter().map(|secret| &*secret.subject).collect::<Vec<_>>(), [id.to_string()]);
+    }
+    lab.send(&lab.operator(), "PATCH", &one, &json!({"secret_headers": {"x-auth": "d"}})).await.must(200);
+    lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
+    assert_eq!(lab.admin.log.read(|reader| reader.sealed_secrets()).await.unwrap(), []);
 }
 
 /// Holds: admin.sealed
@@ -66,7 +105,7 @@ async fn the_key_of_a_service_account_is_taken_where_it_is_exchanged_for_tokens_
     let made = lab.made("/providers", with("vertex", key)).await;
     assert!(!made.to_string().contains("PRIVATE KEY"), "{made}");
     let id: ProviderId = made["id"].as_str().unwrap().parse().unwrap();
-    let kept = lab.admin.vault.open(id, 1).await.unwrap().unwrap();
+    let kept = lab.admin.vault.open(None, id, 1).await.unwrap().unwrap();
     assert_eq!(serde_json::from_str::<Value>(kept.reveal()).unwrap(), serde_json::from_str::<Value>(key).unwrap());
     assert!(!kept.reveal().contains('\n'));
     let one = format!("/v1/admin/providers/{id}");
@@ -107,7 +146,7 @@ async fn a_key_of_bedrock_that_cannot_sign_is_refused_when_it_is_set() {
 /// The stored key is gone: whatever opens comes from memory.
 async fn must_leave_memory(vault: &Vault, id: ProviderId, generation: u32) {
     let gone = async {
-        while vault.open(id, generation).await.unwrap().is_some() {
+        while vault.open(None, id, generation).await.unwrap().is_some() {
             tokio::task::yield_now().await;
         }
     };
@@ -125,7 +164,7 @@ async fn a_providers_key_leaves_memory_with_its_tenant() {
     let vault = &lab.admin.vault;
     let mut following = JoinSet::new();
     following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
-    assert_eq!(vault.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(vault.open(None, id, 1).await.unwrap().unwrap().reveal(), SECRET);
     lab.send(&lab.operator(), "DELETE", &format!("/v1/admin/tenants/{tenant}"), &json!({})).await.must(200);
     let left = async {
         while vault.opened_count() > 0 {
@@ -142,17 +181,21 @@ async fn a_key_is_opened_for_its_own_generation_alone() {
     let id: ProviderId = lab.make("/providers", body).await.parse().unwrap();
     let fresh = || Vault::new(lab.node_key(), lab.admin.log.clone(), lab.admin.ids.clone(), EnvironmentKeys::default());
     let (unused, used) = (fresh(), fresh());
-    assert_eq!(used.open(id, 1).await.unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(used.open(None, id, 1).await.unwrap().unwrap().reveal(), SECRET);
     let moved = json!({"base_url": "https://new.example.com/v1", "api_key": "second"});
     lab.send(&lab.operator(), "PATCH", &format!("/v1/admin/providers/{id}"), &moved).await.must(200);
     // A caller with the old row does not get the new key, nor the other way round.
     for vault in [&unused, &used] {
-        assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second");
-        let refused = vault.open(id, 1).await;
+        assert_eq!(vault.open(None, id, 2).await.unwrap().unwrap().reveal(), "second");
+        let refused = vault.open(None, id, 1).await;
         assert!(matches!(refused, Err(VaultError::OtherGeneration { wanted: 1, found: 2, .. })), "{refused:?}");
-        assert_eq!(vault.open(id, 2).await.unwrap().unwrap().reveal(), "second", "after it was asked with an old row");
+        assert_eq!(
+            vault.open(None, id, 2).await.unwrap().unwrap().reveal(),
+            "second",
+            "after it was asked with an old row"
+        );
     }
-    let refused = fresh().open(id, 1).await;
+    let refused = fresh().open(None, id, 1).await;
     assert!(matches!(refused, Err(VaultError::OtherGeneration { .. })), "{refused:?}");
 }
 
@@ -188,8 +231,42 @@ async fn providers_of_one_tenant_share_a_data_key_also_when_made_together() {
         lab.make("/providers", body("c")),
     );
     for (id, key) in [(made.0, "a"), (made.1, "b"), (made.2, "c")] {
-        assert_eq!(lab.admin.vault.open(id.parse::<ProviderId>().unwrap(), 1).await.unwrap().unwrap().reveal(), key);
+        assert_eq!(
+            lab.admin.vault.open(None, id.parse::<ProviderId>().unwrap(), 1).await.unwrap().unwrap().reveal(),
+            key
+        );
     }
+}
+
+#[tokio::test]
+async fn a_tenants_secret_waits_for_no_reads_of_others() {
+    let lab = Lab::new().await;
+    let tenant = lab.tenancy.tenant;
+    let body = json!({"name": "o", "kind": "openai", "base_url": "https://api.example.com/v1", "api_key": SECRET,
+                      "tenant_id": tenant});
+    let id: ProviderId = lab.make("/providers", body).await.parse().unwrap();
+    // As many reads of no tenant as are made at a time, and none of them ends.
+    let (mut reading, mut ends, mut begun) = (JoinSet::new(), Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let ((end, ends_when), (begins, begins_when)) = (mpsc::channel::<()>(), tokio::sync::oneshot::channel());
+        let log = lab.admin.log.clone();
+        reading.spawn(async move {
+            let read = log.read(move |_| {
+                let _ = begins.send(());
+                Ok(ends_when.recv().is_err())
+            });
+            read.await.is_ok_and(|ended| ended)
+        });
+        ends.push(end);
+        begun.push(begins_when);
+    }
+    for begun in begun {
+        begun.await.unwrap();
+    }
+    let opened = tokio::time::timeout(Duration::from_secs(2), lab.admin.vault.open(Some(tenant), id, 1)).await;
+    drop(ends);
+    assert!(reading.join_all().await.into_iter().all(|ended| ended));
+    assert_eq!(opened.expect("its own turn").unwrap().unwrap().reveal(), SECRET);
 }
 
 #[tokio::test]
@@ -203,7 +280,7 @@ async fn without_the_nodes_key_nothing_opens() {
         lab.admin.ids.clone(),
         EnvironmentKeys::default(),
     );
-    assert!(matches!(other.open(id, 1).await, Err(VaultError::Unopenable { .. })));
+    assert!(matches!(other.open(None, id, 1).await, Err(VaultError::Unopenable { .. })));
     assert!(matches!(other.key_check().await, Err(VaultError::OtherNodeKey { .. })));
     assert!(lab.admin.vault.key_check().await.is_ok());
 }
@@ -322,7 +399,7 @@ async fn the_end_of_a_partner_drops_secrets_of_a_tenant_that_it_has_not_seen_and
     let vault = &lab.admin.vault;
     let mut following = JoinSet::new();
     following.spawn(opened_keys::follow(Arc::clone(vault), lab.admin.tables.clone()));
-    assert!(vault.open(provider, 1).await.unwrap().is_some());
+    assert!(vault.open(None, provider, 1).await.unwrap().is_some());
     let end = Append {
         stream: Stream::new(StreamKind::Partner, partner),
         expected_sequence: 1,

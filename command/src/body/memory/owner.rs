@@ -8,8 +8,8 @@ use projections::caller::Caller;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyOwner {
     pub(super) pool: Pool,
-    pub(super) tenant: Option<TenantId>,
-    pub(super) key: Option<KeyId>,
+    pub tenant: Option<TenantId>,
+    pub key: Option<KeyId>,
 }
 
 /// The pool that a body takes memory from. Pools do not share memory.

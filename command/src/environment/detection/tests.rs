@@ -146,6 +146,14 @@ fn headers_that_name_an_organization_are_sent() {
     assert_eq!(found.headers, [("openai-organization".to_owned(), "org-1".to_owned())].into());
     let fault = detected(&[("OPENAI_API_KEY", KEY), ("OPENAI_PROJECT_ID", "a\nb")]).expect_err("a fault");
     assert_eq!(fault.variable, "OPENAI_PROJECT_ID");
+    let fault = detected(&[("OPENAI_API_KEY", KEY), ("OPENAI_ORG_ID", "sk-of-nobody")]).expect_err("a fault");
+    assert_eq!(
+        fault.to_string(),
+        "OPENAI_ORG_ID looks like an API key, and events would contain it: set it to the organization's id, for example \
+         OPENAI_ORG_ID=org-1"
+    );
+    let fault = detected(&[("OPENAI_API_KEY", KEY), ("OPENAI_PROJECT_ID", "sk-of-nobody")]).expect_err("a fault");
+    assert!(fault.to_string().ends_with("set it to the project's id, for example OPENAI_PROJECT_ID=proj_1"), "{fault}");
 }
 
 #[test]

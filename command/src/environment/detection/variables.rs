@@ -8,6 +8,7 @@ use secrets::Secret;
 
 use super::{BEDROCK_SETTING, DEPLOYMENTS_VARIABLE, DetectionSettings, KnownProvider};
 use crate::admin::base_url;
+use crate::credential_like::is_credential_value;
 use crate::environment::addresses::in_region;
 use crate::environment::deployments::{self, Deployment};
 
@@ -66,7 +67,7 @@ impl Variables<'_> {
         if let Some((name, key)) = key {
             // In a key for Bedrock, a colon would make it an access key.
             let is_one_part = known.access_key.is_none() || !key.contains(':');
-            return match is_key(&key) && is_one_part {
+            return match may_be_key(&key) && is_one_part {
                 true => Ok(Some((name.to_owned(), Secret::new(key)))),
                 false => Err(no_key(name)),
             };
@@ -79,7 +80,7 @@ impl Variables<'_> {
 
     /// The access key in the form in which administration takes it.
     fn access_key(&self, variables: &AccessKeyVariables) -> Result<(String, Secret), EnvironmentFault> {
-        let part = |name: &str, value: String| match is_key(&value) && !value.contains(':') {
+        let part = |name: &str, value: String| match may_be_key(&value) && !value.contains(':') {
             true => Ok(value),
             false => Err(no_key(name)),
         };
@@ -142,9 +143,19 @@ impl Variables<'_> {
 
     pub(super) fn headers(&self, known: &KnownProvider) -> Result<BTreeMap<String, String>, EnvironmentFault> {
         let given = known.header_variables.iter().filter_map(|(header, name)| Some((header, name, self.get(name)?)));
-        let checked = given.map(|(header, name, value)| match value.len() <= HEADER_LEN_MAX && is_visible(&value) {
-            true => Ok((header.to_ascii_lowercase(), value)),
-            false => Err(EnvironmentFault::new(name, "must consist of visible ASCII characters", "org-1")),
+        let checked = given.map(|(header, name, value)| {
+            let header = header.to_ascii_lowercase();
+            let (of, example) =
+                if header == "openai-project" { ("project", "proj_1") } else { ("organization", "org-1") };
+            let fault = |problem: &str| Err(EnvironmentFault::new(name, problem, example));
+            if value.len() > HEADER_LEN_MAX || !is_visible(&value) {
+                return fault("must consist of visible ASCII characters");
+            }
+            if is_credential_value(&header, &value) {
+                let problem = "looks like an API key, and events would contain it";
+                return fault(&format!("{problem}: set it to the {of}'s id"));
+            }
+            Ok((header, value))
         });
         checked.collect()
     }
@@ -162,7 +173,7 @@ fn no_key(variable: &str) -> EnvironmentFault {
     EnvironmentFault::new(variable, "is not an API key: it must consist of visible ASCII characters", "YOUR_KEY")
 }
 
-fn is_key(text: &str) -> bool {
+fn may_be_key(text: &str) -> bool {
     text.len() <= KEY_LEN_MAX && is_visible(text)
 }
 

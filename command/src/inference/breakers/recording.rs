@@ -11,8 +11,9 @@ use events::ids::ProviderId;
 use events_log::LogError;
 use projections::tables::Tables;
 
-use super::{Breakers, FailedCall};
+use super::Breakers;
 use crate::inference::gateway_facts;
+use crate::inference::health::CallError;
 use crate::inference::target::PlannedTarget;
 
 const ACTOR: Actor = Actor::System("breakers");
@@ -25,7 +26,7 @@ impl Breakers {
     pub(super) fn record_opened(
         self: &Arc<Self>,
         target: &PlannedTarget,
-        FailedCall { reason, status }: FailedCall<'_>,
+        CallError { reason, status }: CallError,
         failures: u32,
         until: DateTime<Utc>,
     ) {

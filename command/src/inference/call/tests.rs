@@ -9,6 +9,7 @@ use secrets::Secret;
 
 use super::*;
 use crate::body::memory::{BodyBounds, BodyMemory, BodyOwner};
+use crate::secret_headers::tests::of_one;
 
 /// The next step of a source.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ fn body(
         first_until: first_ms.map(|first| now + Duration::from_millis(first)),
         deadline: now + deadline,
         arrives_fast: false,
+        answer_bytes: 0,
+        pace: StreamPace::starting_at(now),
         rest: Bytes::new(),
         sent: sent(),
     }
@@ -171,6 +174,28 @@ fn each_kind_is_called_at_its_path_with_its_headers() {
         let shown = format!("{request:?}");
         assert!(!shown.contains("gw-7Hq"), "{shown}");
     }
+}
+
+/// Holds: admin.headers
+#[test]
+fn secret_headers_are_sent_beside_the_key_and_redacted_as_it_is() {
+    let mut sent = sent();
+    sent.secret_headers = of_one("Basic Z3c6TG1Cejk0S3A=");
+    Arc::make_mut(&mut sent.provider).base_url = Some("https://api.example.com/".to_owned());
+    let upstream = provider_dialects::of(ProviderKind::Openai);
+    let endpoint = upstream.endpoint().expect("it is called over HTTP");
+    let invocation = Invocation { model: "m", streamed: false, api_version: None, region: None };
+    let path = (endpoint.path)(&invocation);
+    let outgoing = Outgoing { endpoint, path: &path, framing: upstream.framing, invocation, forwarded: &[] };
+    let trace = TraceHeaders { parent: None, state: None };
+    let request = outgoing.request(&sent, "{}".into(), "req_1", trace, DateTime::UNIX_EPOCH).expect("a request");
+    let header = |name: &str| request.headers()[name].to_str().expect("text");
+    assert_eq!(header("x-gateway-auth"), "Basic Z3c6TG1Cejk0S3A=");
+    assert_eq!(header("authorization"), "Bearer gw-7Hq2xVt9LmBz4KpWs8Rn");
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("Z3c6"), "{shown}");
+    let shown = sent.redactor().text("nobody has Z3c6TG1Cejk0S3A= here, or LmBz94Kp");
+    assert!(shown.is_some_and(|shown| !shown.contains("Z3c6TG1C") && !shown.contains("LmBz94Kp")), "it is redacted");
 }
 
 /// The signature covers the path as it is sent, and no header that is added on the way.
@@ -298,8 +323,10 @@ async fn a_client_is_not_left_without_a_word_and_that_gives_the_upstream_no_more
     let mut body = body(None, 1000, LONG, [(950, bytes(1)), (200, bytes(1)), (5000, bytes(1))]);
     let (told, piece) = told_before(&mut body).await;
     assert_eq!((told, piece.expect("in time").map(|piece| piece.len())), (3, Some(1)));
+    body.heard(1).expect("in time");
     let (told, piece) = told_before(&mut body).await;
     assert_eq!((told, piece.is_ok()), (0, true));
+    body.heard(2).expect("in time");
     let began = Instant::now();
     let (told, piece) = told_before(&mut body).await;
     assert!(is_late(piece) && told == 3 && began.elapsed() < Duration::from_millis(1100), "{:?}", began.elapsed());
@@ -371,6 +398,65 @@ async fn later_bytes_have_the_time_between_bytes_alone() {
         assert_eq!(matches!(came, Ok(Some(_))), is_in_time, "{pause}");
         assert!(is_in_time || is_late(came));
     }
+}
+
+/// Holds: admin.timeouts
+#[tokio::test(start_paused = true)]
+async fn pieces_of_no_answer_give_the_upstream_no_more_time() {
+    // A piece that comes when the time is up is too late as well.
+    for (pause, heard, wanted_ms) in [(450, 0, 2000), (500, 0, 2000), (450, 1, 1450), (500, 1, 1500)] {
+        let (mut body, began) = (body(Some(2000), 1000, LONG, vec![(pause, bytes(1)); 9]), Instant::now());
+        let failure = loop {
+            let piece = body.next_piece().await;
+            if let Err(failure) = piece.and_then(|_| body.heard(heard)) {
+                break failure;
+            }
+        };
+        assert!(failure.is_timeout());
+        assert_eq!(began.elapsed(), Duration::from_millis(wanted_ms), "{pause} {heard}");
+    }
+}
+
+/// Holds: admin.timeouts
+#[tokio::test(start_paused = true)]
+async fn blank_bytes_of_a_whole_answer_give_the_upstream_no_more_time() {
+    let blank = Act::Bytes(Bytes::from_static(b" \r\n"));
+    for (first, wanted_ms) in [(blank.clone(), 2000), (bytes(1), 1450)] {
+        let acts = [vec![(450, first)], vec![(450, blank.clone()); 9]].concat();
+        let (mut body, began) = (body(Some(2000), 1000, LONG, acts), Instant::now());
+        assert!(is_late(body.whole(&mut unbounded()).await));
+        assert_eq!(began.elapsed(), Duration::from_millis(wanted_ms));
+    }
+}
+
+/// Holds: inf.stream-pace
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_read_at_once_up_to_16_megabytes_and_then_at_its_pace() {
+    const MB: usize = 1_000_000;
+    let began = Instant::now();
+    let mut body = at_once(&[MB; 40]);
+    let mut read = 0;
+    loop {
+        let piece = match body.next_if_ready().await {
+            Some(piece) => piece,
+            None => body.next_piece().await,
+        };
+        let Some(piece) = piece.expect("in time") else { break };
+        read += piece.len();
+        assert!(read <= 17 * MB || began.elapsed() > Duration::ZERO, "{read} bytes at once");
+    }
+    assert_eq!((read, began.elapsed().as_secs()), (40 * MB, 12));
+    let began = Instant::now();
+    assert!(at_once(&[MB; 30]).whole(&mut unbounded()).await.is_ok());
+    assert_eq!(began.elapsed(), Duration::ZERO, "a whole answer is bounded by its length");
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_chunks_count_for_the_work_that_they_make() {
+    let began = Instant::now();
+    let mut body = patient(vec![(0, bytes(1)); 200_000].into_iter().chain([(0, Act::End)]));
+    while body.next_piece().await.expect("in time").is_some() {}
+    assert_eq!(began.elapsed().as_secs(), 4);
 }
 
 #[tokio::test(start_paused = true)]

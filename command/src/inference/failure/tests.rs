@@ -1,3 +1,5 @@
+use events::refusal::ErrorCode;
+
 use super::*;
 
 /// The first call of a target has failed, and another one is left.
@@ -144,6 +146,7 @@ fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
         (CallFailure::of(Cause::Send(SendError::Forbidden)), false),
         (CallFailure::of(Cause::Send(SendError::Closed)), false),
         (CallFailure::of(Cause::Send(SendError::Busy)), false),
+        (CallFailure::of(Cause::Send(SendError::ProviderFull)), false),
         (CallFailure::of(Cause::Send(SendError::Refused)), true),
         (CallFailure::of(Cause::Timeout), false),
         (refused(503, UpstreamRefusalKind::Transient { retry_after: None }), true),
@@ -160,11 +163,27 @@ fn only_a_call_that_cannot_have_been_billed_is_retried_at_the_same_target() {
 }
 
 #[test]
+fn want_of_room_in_this_process_is_nobodys_fault() {
+    for error in [SendError::ProviderFull, SendError::NoSocket, SendError::NoLookUp] {
+        let failure = CallFailure::of(Cause::Send(error));
+        assert_eq!(
+            (failure.reason(), failure.blame(), failure.answered()),
+            ("no_place", Blame::Nobody, Answered::Unasked)
+        );
+        assert!(failure.found_no_room() && failure.retry_after(FIRST, 0).is_none());
+        assert_eq!(failure.refusal_alone().code, ErrorCode::Overloaded);
+    }
+    assert_eq!(CallFailure::of(Cause::Send(SendError::Resolve)).blame(), Blame::Target);
+}
+
+#[test]
 fn a_request_counts_as_not_sent_only_if_the_cause_shows_it() {
     for (cause, may_have_been_sent) in [
         (Cause::Send(SendError::Connect), false),
         (Cause::Send(SendError::ConnectTimeout), false),
         (Cause::Send(SendError::Busy), false),
+        (Cause::Send(SendError::NoSocket), false),
+        (Cause::Send(SendError::NoLookUp), false),
         (Cause::Send(SendError::Closed), true),
         (Cause::Send(SendError::Malformed), true),
         (Cause::Untranslatable, false),

@@ -15,6 +15,8 @@ use super::window::{CallCounts, CallTimes, CallWindow};
 
 /// So many kinds of errors are kept, the last ones.
 const ERRORS_MAX: usize = 16;
+/// The second of no response.
+const NEVER: u64 = u64::MAX;
 
 /// Why a call failed, as in `inference.attempt_failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub struct MeasuredTarget {
 
 impl TargetRecord {
     pub fn new(clock: Arc<dyn Clock>, outage: Arc<Outage>) -> Self {
-        Self { clock, outage, limits_read_in: AtomicU64::new(u64::MAX), measurements: Mutex::default() }
+        Self { clock, outage, limits_read_in: AtomicU64::new(NEVER), measurements: Mutex::default() }
     }
 
     /// Counts a call that has ended: its times, or why it failed.
@@ -81,11 +83,18 @@ impl TargetRecord {
     }
 
     /// Learns what the head of a response says of limits: of all that come within one second, one is read. `second` is any number that
-    /// changes every second.
-    pub fn learn(&self, headers: &HeaderMap, second: u64) {
-        if self.limits_read_in.swap(second, Ordering::Relaxed) != second {
+    /// changes every second. Returns whether the head is the first one.
+    pub fn learn(&self, headers: &HeaderMap, second: u64) -> bool {
+        let before = self.limits_read_in.swap(second, Ordering::Relaxed);
+        if before != second {
             self.learn_now(headers);
         }
+        before == NEVER
+    }
+
+    /// The time by the wall clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     pub fn learn_now(&self, headers: &HeaderMap) {

@@ -71,7 +71,8 @@ impl RecordedKey {
             | Resource::NodeKeyReplaced(_)
             | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)
-            | Resource::CatalogueImported(_) => {}
+            | Resource::CatalogueImported(_)
+            | Resource::PublishedLogRepaired(_) => {}
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use access_control::limits::TokenAmounts;
 use dialects::{FinishReason, Metered};
-use events::event::inference::InferenceEnded;
+use events::event::inference::{CLIENT_CLOSED, HEDGED, InferenceEnded};
 use events::ledger::{Charge, Outcome};
 use events::money::NanoUsd;
 use events::plain_json;
@@ -17,22 +18,34 @@ use crate::inference::target::PlannedTarget;
 
 /// How deep a provider's report of usage may be nested: an event in which it stands is read with a limit of 128.
 const REPORT_DEPTH_MAX: usize = 32;
+/// The failure of a call that lost to its hedge, for the target's breaker and health.
+const UNANSWERED: &str = "unanswered";
 
 impl Running {
     pub(super) fn abort(&mut self, reason: &'static str, metered: Option<&Metered>) {
-        let Some(hold) = self.hold.take() else { return };
-        let is_unanswered = self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT;
-        if is_unanswered {
+        let Some(mut hold) = self.hold.take() else { return };
+        self.ended_silent_call(reason);
+        let (ended, charge) = self.end_incomplete(&mut hold, metered, FinishReason::Cancelled, None, reason);
+        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
+    }
+
+    /// Tells the observers if the call that ends for this reason was silent for long, and its caller has ended it. What the gateway ends
+    /// itself says nothing of the target: a whole answer, for one, would go on without its client.
+    pub(super) fn ended_silent_call(&mut self, reason: &str) {
+        let reason = match reason {
+            HEDGED => UNANSWERED,
+            CLIENT_CLOSED if self.streamed => CLIENT_CLOSED,
+            _ => return,
+        };
+        if self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT {
             self.observers.unanswered(reason);
         }
-        let (ended, charge) = self.end_incomplete(&hold, metered, FinishReason::Cancelled, None, reason);
-        hold.end_unattended(self.failed_calls.take(), Outcome::Aborted(ended), charge);
     }
 
     /// The end of a request whose answer did not reach its client in full, and what is charged for it.
     pub(super) fn end_incomplete(
         &mut self,
-        hold: &OpenHold,
+        hold: &mut OpenHold,
         metered: Option<&Metered>,
         finish_reason: FinishReason,
         code: Option<&str>,
@@ -40,6 +53,7 @@ impl Running {
     ) -> (Box<InferenceEnded>, Charge) {
         let target = self.take_target();
         let (measured, cost) = self.measure_incomplete(target.as_deref(), metered, hold);
+        hold.own_charge = self.own_charge(hold, measured.as_ref(), cost);
         self.keep_answer(hold, metered);
         let ended = self.ended(hold, target.as_deref(), metered, measured.as_ref(), cost, finish_reason);
         let ended = InferenceEnded { code: code.map(str::to_owned), reason: Some(reason.to_owned()), ..ended };
@@ -60,8 +74,8 @@ impl Running {
     }
 
     /// Measures an answer that did not reach its client in full, settles the token limits for it, and returns the usage
-    /// with the cost of the whole request. For a stream, what went through counts. A whole answer is generated before any
-    /// of it is seen, so that its usage is unknown without a report.
+    /// with the cost of the whole request. For a stream, what went through counts, and the thoughts that were allowed. A
+    /// whole answer is generated before any of it is seen, so that its usage is unknown without a report.
     pub(super) fn measure_incomplete(
         &mut self,
         target: Option<&PlannedTarget>,
@@ -69,20 +83,32 @@ impl Running {
         hold: &OpenHold,
     ) -> (Option<Measured>, NanoUsd) {
         let Some(target) = target else {
-            if self.failed_calls.tokens() > 0 {
+            if self.failed_calls.tokens().all > 0 {
                 self.permit.settle(self.failed_calls.tokens());
             }
             return (None, self.failed_calls.cost_with(NanoUsd::ZERO));
         };
         let bound = self.bound_of_call(hold.held);
-        let measured = match metered {
-            Some(metered) => self.meter.measure(target.usage_terms(), metered, bound),
-            None if self.streamed => self.meter.measure(target.usage_terms(), &Metered::default(), bound),
-            None => self.meter.unknown(bound),
-        };
+        let measured = self.measure_broken_off(target, metered, bound);
         self.settle_rate_limits(&measured, target);
         let cost = self.cost_with_failed_calls(&measured, hold.held);
         (Some(measured), cost)
+    }
+
+    /// Measures an answer that broke off. The usage of a whole one is unknown unless something of it was read.
+    pub(super) fn measure_broken_off(
+        &self,
+        target: &PlannedTarget,
+        metered: Option<&Metered>,
+        bound: NanoUsd,
+    ) -> Measured {
+        let terms = target.usage_terms();
+        match metered {
+            Some(metered) if self.streamed => self.meter.measure_broken_off(terms, metered, bound),
+            Some(metered) => self.meter.measure(terms, metered, bound),
+            None if self.streamed => self.meter.measure_broken_off(terms, &Metered::default(), bound),
+            None => self.meter.unknown(bound),
+        }
     }
 
     pub(super) fn ended(
@@ -125,16 +151,25 @@ impl Running {
     /// Replaces the tokens reserved under the token limits by those consumed; without this the request counts for nothing
     /// there. An implausible report is counted and logged: the upstream is broken, or lies.
     pub(super) fn settle_rate_limits(&mut self, measured: &Measured, target: &PlannedTarget) {
-        let usage = &measured.usage;
+        let (usage, failed, is_own) = (&measured.usage, self.failed_calls.tokens(), target.is_own());
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
                 let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
                 self.keys.settle(Some(tokens));
-                self.permit.settle(tokens.saturating_add(self.failed_calls.tokens()));
+                let brokered = if is_own { 0 } else { tokens };
+                self.permit.settle(TokenAmounts {
+                    all: failed.all.saturating_add(tokens),
+                    brokered: failed.brokered.saturating_add(brokered),
+                    ..failed
+                });
             }
             UsageSource::Unknown => {
                 self.keys.settle(None);
-                self.permit.keep_reserved();
+                if is_own {
+                    self.permit.keep_own_reserved(failed.brokered);
+                } else {
+                    self.permit.keep_reserved();
+                }
             }
         }
         let message = "a provider reported implausible usage: the most that the call can cost is charged instead";

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use access_control::limits::RateLimitPermit;
 use bytes::Bytes;
-use events::event::inference::{AttemptFailed, ReportedByFailedCall};
+use events::event::inference::{AttemptFailed, Payer, ReportedByFailedCall};
 use events::money::NanoUsd;
 use events::usage::UsageSource;
+use events_log::OpenHold;
 use provider_client::Transmission;
 
-use super::{LONG_WAIT, Running, millis, provider_usage};
+use super::{Running, millis, provider_usage};
 use crate::inference::call_observers::CallObservers;
 use crate::inference::failed_calls::FailedCalls;
 use crate::inference::measured::Measured;
@@ -20,6 +21,7 @@ use crate::inference::passed_over::PassedOver;
 use crate::inference::provider_keys::KeyAttempts;
 use crate::inference::target::PlannedTarget;
 use crate::inference::target_places::HeldPlace;
+use crate::inference::upstream_calls::UpstreamCalls;
 
 impl Running {
     /// A call beside the one that is under way.
@@ -32,6 +34,7 @@ impl Running {
             body_owner: self.body_owner,
             hold: None,
             permit: RateLimitPermit::default(),
+            call_place: None,
             started: self.started,
             deadline: self.deadline,
             meter: self.meter.clone(),
@@ -67,6 +70,19 @@ impl Running {
         })
     }
 
+    /// Takes a place among all calls, unless it has one. Returns false if there is none.
+    pub fn takes_call_place(&mut self, calls: &UpstreamCalls) -> bool {
+        if self.call_place.is_none() {
+            self.call_place = calls.take(self.body_owner).ok();
+        }
+        self.call_place.is_some()
+    }
+
+    /// Gives its place among all calls back, before its end.
+    pub fn give_call_place_back(&mut self) {
+        self.call_place = None;
+    }
+
     /// Whether a call of it has been recorded as failed.
     pub fn has_failed(&self) -> bool {
         !self.failed_calls.is_empty()
@@ -98,18 +114,14 @@ impl Running {
     pub fn absorb(&mut self, other: &mut Self, reason: &str) -> Option<Arc<PlannedTarget>> {
         self.calls = self.calls.max(other.calls);
         self.may_have_been_sent |= other.may_have_been_sent;
-        for attempt in other.failed_calls.take() {
-            self.failed_calls.push(attempt);
-        }
+        self.failed_calls.append(&mut other.failed_calls);
         let target = other.target.take()?;
-        let bound = self.hold.as_ref().map_or(NanoUsd::ZERO, |hold| other.bound_of_call(hold.held));
+        let bound = self.hold.as_ref().map_or(NanoUsd::ZERO, |hold| other.bound_of_call(held_for(hold, &target)));
         let is_unsent = other.transmission.cancel();
         let reported =
             if is_unsent { ReportedByFailedCall::default() } else { other.consumed_by_cancelled(&target, bound) };
-        if other.first_token_ms.is_none() && other.call_began.elapsed() >= LONG_WAIT {
-            other.observers.unanswered(HEDGE_UNANSWERED);
-        }
-        self.failed_calls.push(AttemptFailed {
+        other.ended_silent_call(reason);
+        let attempt = AttemptFailed {
             backend: other.backend_of(&target),
             attempt: other.call_number,
             reason: reason.to_owned(),
@@ -117,7 +129,8 @@ impl Running {
             upstream_code: None,
             latency_ms: millis(other.call_began.elapsed()),
             reported,
-        });
+        };
+        self.failed_calls.push(attempt, Payer::of(&target.provider));
         is_unsent.then_some(target)
     }
 
@@ -134,17 +147,26 @@ impl Running {
         self.failed_calls.cost_with(measured.cost)
     }
 
+    /// The part of the cost of the request that its tenant's own providers cost. What nobody knows of the others costs no more above the
+    /// tenant than is held there.
+    pub(super) fn own_charge(&self, hold: &OpenHold, last: Option<&Measured>, cost: NanoUsd) -> NanoUsd {
+        let Some(brokered_held) = hold.brokered_held else { return NanoUsd::ZERO };
+        let without = |part| cost.checked_sub(part).unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO);
+        if self.payer == Some(Payer::Own) {
+            return without(self.failed_calls.cost_for(Payer::Brokered));
+        }
+        let is_unknown = last.is_some_and(|measured| measured.usage.source == UsageSource::Unknown);
+        let own = self.failed_calls.cost_for(Payer::Own);
+        if is_unknown { own.max(without(brokered_held)) } else { own }
+    }
+
     /// Returns the usage of a call that is cancelled, measured as an answer that broke off: of a stream, what its
     /// provider reported and what went through; of a whole answer, nobody knows, and the policy for unknown usage says
     /// whether it costs its bound.
     fn consumed_by_cancelled(&mut self, target: &Arc<PlannedTarget>, bound: NanoUsd) -> ReportedByFailedCall {
         let failed_answer = self.failed_answer.take().map(|metered| *metered);
         let metered = self.metered_so_far().or(failed_answer);
-        let measured = match &metered {
-            Some(metered) => self.meter.measure(target.usage_terms(), metered, bound),
-            None if self.streamed => self.meter.measure(target.usage_terms(), &dialects::Metered::default(), bound),
-            None => self.meter.unknown(bound),
-        };
+        let measured = self.measure_broken_off(target, metered.as_ref(), bound);
         let usage = &measured.usage;
         let is_known = usage.source != UsageSource::Unknown;
         self.keys.settle(is_known.then(|| usage.tokens.input().saturating_add(usage.tokens.output())));
@@ -159,5 +181,7 @@ impl Running {
     }
 }
 
-/// For the target's breaker and health.
-const HEDGE_UNANSWERED: &str = "unanswered";
+/// The amount that is held for calls to a target: of one that is not the tenant's own, what is held above the tenant.
+fn held_for(hold: &OpenHold, target: &PlannedTarget) -> NanoUsd {
+    hold.brokered_held.filter(|_| !target.is_own()).unwrap_or(hold.held)
+}

@@ -9,7 +9,7 @@ use events::event::admin::{Budget, Key, Model, Origin, Price, Scope, Target};
 use events::event::inference::{InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Hold, Recorded, Resource, Stream, StreamKind};
 use events::ids::{BudgetId, KeyId, ModelId, PriceId, ProviderId, RequestId};
-use events::ledger::{Admission, Charge, IfShort, Outcome};
+use events::ledger::{Admission, AdmissionBounds, Charge, IfShort, Outcome};
 use events::money::NanoUsd;
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
 use events_log::verify::{Depth, verify};
@@ -215,7 +215,9 @@ impl Lab {
             held: NanoUsd::new(1_000),
             ttl: Duration::from_secs(100_000),
             if_short: IfShort::Refuse,
+            bounds: AdmissionBounds::NONE,
             admitted: admitted(versions),
+            brokered: None,
         };
         match self.log.admit(admission, None).await.unwrap() {
             Admitted::Hold(hold) => hold,

@@ -31,6 +31,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         streamed: false,
         max_output_tokens: 100,
         requested_max_output_tokens: None,
+        output_tokens_beyond_cap: None,
         input_tokens_bound: 100,
         body_sha256: "00".to_owned(),
         prompt_digest: None,
@@ -42,6 +43,7 @@ pub(super) fn admitted(versions: Versions) -> Box<InferenceAdmitted> {
         hedge_after_ms: None,
         route: None,
         shadow_of: None,
+        hold_shares: Default::default(),
     })
 }
 

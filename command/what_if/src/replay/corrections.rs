@@ -1,18 +1,18 @@
 //! Corrections of what requests were charged, which may be recorded long after their end.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use events::event::hold::{BudgetAdjusted, BudgetWindow};
 use events::event::inference::{Backend, InferenceAdmitted};
-use events::event::{Context, Event, Inference, Recorded, ScopeSubject, TeamVersions};
+use events::event::{Context, Event, Inference, Recorded};
 use events::ids::RequestId;
-use events::ledger::{Charge, EndedHold, Ending};
+use events::ledger::{BrokeredCharge, Charge, EndedHold, Ending};
 use events::money::NanoUsd;
 
 use super::{Replay, unsound};
 use crate::ending::ending;
-use crate::pricing::scaled;
+use crate::pricing::{Pricing, scaled};
 use crate::report::Party;
 use crate::{LifeOf, WhatIfError};
 
@@ -62,11 +62,7 @@ pub(super) struct ChargedHold {
 pub(super) struct Corrected {
     pub(super) admitted_at: DateTime<Utc>,
     pub(super) context: Context,
-    pub(super) model: String,
-    /// The model that it stood for, if it is an alias.
-    pub(super) stands_for: Option<String>,
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) teams: TeamVersions,
+    pub(super) admitted: Box<InferenceAdmitted>,
     pub(super) backend: Option<Backend>,
 }
 
@@ -77,18 +73,7 @@ impl Corrected {
         for Recorded { recorded_at, context, event, .. } in life {
             match (event, &mut corrected) {
                 (Event::Inference(Inference::Admitted(admitted)), none @ None) => {
-                    let stands_for = admitted.stood_for().map(str::to_owned);
-                    let InferenceAdmitted { model, metadata, versions, .. } = *admitted;
-                    let teams = versions.teams;
-                    *none = Some(Self {
-                        admitted_at: recorded_at,
-                        context,
-                        model,
-                        stands_for,
-                        metadata,
-                        teams,
-                        backend: None,
-                    });
+                    *none = Some(Self { admitted_at: recorded_at, context, admitted, backend: None });
                 }
                 (
                     Event::Inference(Inference::Completed(end) | Inference::Failed(end) | Inference::Aborted(end)),
@@ -99,16 +84,36 @@ impl Corrected {
         }
         corrected
     }
+
+    /// Whether it cost what its tenant's own providers say: the one that served it or, if that is not known, each that it could call.
+    fn is_own(&self, pricing: &Pricing) -> bool {
+        let own = pricing.own_backends(&self.admitted);
+        match &self.backend {
+            Some(backend) => own.contains(&backend.key()),
+            None => !own.is_empty() && own.len() == self.admitted.versions.prices.len(),
+        }
+    }
 }
 
-/// The correction as the ledger takes it: a late end that charges `delta` more than nothing.
+/// The correction as the ledger takes it: a late end that charges `delta` more than nothing in these windows, and its part of it in those
+/// above the tenant, if it has one: nothing, if none is recorded.
 pub(super) fn late_end(
     adjusted: &BudgetAdjusted,
     context: &Context,
     windows: Vec<BudgetWindow>,
+    above: Option<Vec<BudgetWindow>>,
     delta: NanoUsd,
 ) -> (Ending, EndedHold) {
-    (ending(adjusted.of, context, Charge::Settle(delta)), EndedHold { windows, charged: NanoUsd::ZERO })
+    let brokered = above.map(|windows| BrokeredCharge { windows, charged: NanoUsd::ZERO });
+    let own = match &adjusted.brokered {
+        Some(part) if delta == adjusted.delta_usd => delta.checked_sub(part.delta_usd).unwrap_or(NanoUsd::ZERO),
+        // Under the rules it is another amount: then all of it is of the one kind or of the other.
+        Some(part) if part.delta_usd != NanoUsd::ZERO => NanoUsd::ZERO,
+        None if brokered.is_none() => NanoUsd::ZERO,
+        Some(_) | None => delta,
+    };
+    let hold = EndedHold { windows, charged: NanoUsd::ZERO, brokered };
+    (ending(adjusted.of, context, Charge::Settle(delta), own), hold)
 }
 
 impl Replay<'_> {
@@ -127,7 +132,8 @@ impl Replay<'_> {
         let is_counted = self.period.includes(corrected.admitted_at);
         let is_void = is_counted
             && (self.refused.get(adjusted.of).is_some()
-                || (adjusted.price.is_some() && self.pricing.changes(&corrected.model, corrected.backend.as_ref())));
+                || (adjusted.price.is_some()
+                    && self.pricing.changes(&corrected.admitted.model, corrected.backend.as_ref())));
         let ruled = match self.charged_holds.get(adjusted.of) {
             _ if is_void => NanoUsd::ZERO,
             // The request ended after its hold had expired: only what it cost in all is known, not its tokens.
@@ -137,25 +143,27 @@ impl Replay<'_> {
             _ => adjusted.delta_usd,
         };
         if is_counted {
-            let party = Party::new(&corrected.context, Some(&corrected.model));
+            let party = Party::new(&corrected.context, Some(&corrected.admitted.model));
             self.report.count(&party, |figures| figures.charge(adjusted.delta_usd, ruled));
         }
         if is_void || self.period.has_ended(recorded.recorded_at) {
             return Ok(());
         }
         let mut windows = adjusted.budgets.clone();
+        let mut above = match &adjusted.brokered {
+            Some(part) => Some(part.budgets.clone()),
+            // No budget above the tenant bound it, but added ones may.
+            None => corrected.is_own(&self.pricing).then(Vec::new),
+        };
         if is_counted {
-            let (chain, model) = (recorded.context.chain(), corrected.model.as_str());
-            let request = ScopeSubject {
-                chain,
-                model,
-                stands_for: corrected.stands_for.as_deref(),
-                metadata: &corrected.metadata,
-                teams: &corrected.teams,
-            };
-            windows.extend(self.rules.budgets.added_windows(&request, corrected.admitted_at));
+            let request = corrected.admitted.scope_subject(&recorded.context);
+            let is_guest = self.tables.is_guest(&request.chain);
+            for (owner, window) in self.rules.budgets.added_windows(&request, corrected.admitted_at) {
+                let is_above = owner.is_above_tenant(is_guest);
+                above.as_mut().filter(|_| is_above).unwrap_or(&mut windows).push(window);
+            }
         }
-        let (late, hold) = late_end(adjusted, &recorded.context, windows, ruled);
+        let (late, hold) = late_end(adjusted, &recorded.context, windows, above, ruled);
         if let Some(balances) = &mut self.ruled {
             let _ =
                 balances.end_late(&late, &hold).map_err(|_| WhatIfError::Overflow { position: recorded.position })?;

@@ -7,7 +7,7 @@ use events::event::Context;
 use events::event::admin::WhenShort;
 use events::event::inference::InferenceAdmitted;
 use events::ids::{BudgetId, RequestId};
-use events::ledger::{Admission, AdmitDecision, Balances, IfShort, RefuseDecision};
+use events::ledger::{Admission, AdmissionBounds, AdmitDecision, Balances, BrokeredBound, IfShort, RefuseDecision};
 use events::money::NanoUsd;
 use serde_json::Value;
 
@@ -27,7 +27,10 @@ pub(super) struct Asked<'a> {
     pub request_id: RequestId,
     pub context: &'a Context,
     pub bound: Bound,
+    /// `None` if as much is held above its tenant.
+    pub brokered: Option<BrokeredBound>,
     pub ttl: Duration,
+    pub bounds: AdmissionBounds,
     pub admitted: Box<InferenceAdmitted>,
 }
 
@@ -36,15 +39,17 @@ impl Replay<'_> {
     ///
     /// Errors: the budget that refuses.
     pub(super) fn ask(&mut self, asked: Asked<'_>, now: DateTime<Utc>) -> Result<Standing, Option<Refuser>> {
-        let Asked { request_id, context, bound, ttl, admitted } = asked;
+        let Asked { request_id, context, bound, brokered, ttl, bounds, admitted } = asked;
         let Some(ruled) = &mut self.ruled else { return Ok(Standing::Refused) };
         let mut admission = Admission {
             request_id,
             context: context.clone(),
             planned_at: u64::MAX,
             held: bound.held,
+            brokered,
             ttl,
             if_short: IfShort::Refuse,
+            bounds,
             admitted,
         };
         let mut refused_by = match admit(ruled, &admission, now) {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use events::event::access::AccessRateLimited;
 use events::event::admin::{Budget, Enforcement};
 use events::event::hold::BudgetWindow;
-use events::event::inference::{BudgetShortfall, InferenceAdmitted, InferenceRefused};
+use events::event::inference::{BudgetShare, BudgetShortfall, InferenceAdmitted, InferenceRefused};
 use events::event::{Recorded, ScopeSubject};
-use events::ledger::Charge;
+use events::ledger::{AdmissionBounds, BrokeredBound, Charge, Holder};
 use events::limit::{LimitName, LimitedMeasure};
-use events::money::{NanoUsd, NanoUsdSum};
+use events::money::{CostLine, NanoUsd, NanoUsdSum};
 use events::refusal::ErrorCode;
 use serde_json::Value;
 
@@ -33,7 +32,7 @@ impl Replay<'_> {
         }
         let party = Party::new(&recorded.context, Some(&refused.model));
         self.report.count(&party, |figures| figures.refused = figures.refused.saturating_add(refused.count));
-        let mut shortfall = self.no_longer_short(refused, now);
+        let mut shortfall = self.no_longer_short(recorded, refused);
         let counts = self.limits.counts(now);
         if shortfall.is_none() && !counts {
             return;
@@ -45,8 +44,8 @@ impl Replay<'_> {
             if counts && self.limits.count(&scope_subject, &self.tables, None).is_err() {
                 break;
             }
-            let Some(requested) = shortfall.as_ref().map(|shortfall| shortfall.requested_usd) else { continue };
-            match self.admit_refused(recorded, refused, requested) {
+            let Some(of) = &shortfall else { continue };
+            match self.admit_refused(recorded, refused, of) {
                 Some(held) => (at_most, admitted) = (at_most + held.into(), admitted + 1),
                 None if counts => shortfall = None,
                 None => break,
@@ -58,9 +57,10 @@ impl Replay<'_> {
         });
     }
 
-    /// The recorded shortfall of a refusal by a budget, if that budget has enough left under the rules. The recorded amounts are
-    /// those of the decision, which may be a second old; what the rules have changed of them is added.
-    fn no_longer_short(&self, refused: &InferenceRefused, now: DateTime<Utc>) -> Option<BudgetShortfall> {
+    /// The recorded shortfall of a refusal by a budget, if that budget, and the share of it that the requester may hold, have enough left
+    /// under the rules. The recorded amounts are those of the decision, which may be a second old; what the rules have changed of them is
+    /// added.
+    fn no_longer_short(&self, recorded: &Recorded, refused: &InferenceRefused) -> Option<BudgetShortfall> {
         if refused.code != ErrorCode::BudgetExceeded {
             return None;
         }
@@ -71,18 +71,26 @@ impl Replay<'_> {
         }
         let in_force = self.recorded.budget(id).map(|in_force| in_force.budget.clone());
         let period = in_force.as_ref().map_or(events::time::Period::Total, |budget| budget.period);
-        let recorded = Budget {
+        let as_recorded = Budget {
             limit_usd: shortfall.limit_usd,
             ..in_force.unwrap_or_else(|| Budget {
                 scope: shortfall.scope.clone(),
                 ..Budget::new(id, shortfall.scope.owner, shortfall.limit_usd, period)
             })
         };
-        let budget = self.rules.budgets.applied_to(recorded);
-        let window = BudgetWindow { budget_id: id, window_start: period.window_start(now) };
-        let saved = self.recorded.amounts(&window).used() - self.ruled.as_ref()?.amounts(&window).used();
-        let used = shortfall.settled_usd + shortfall.held_usd - saved;
-        let is_short = used + shortfall.requested_usd.into() > budget.limit_usd.into();
+        let budget = self.rules.budgets.applied_to(as_recorded);
+        let window = BudgetWindow { budget_id: id, window_start: period.window_start(recorded.recorded_at) };
+        let ruled = self.ruled.as_ref()?;
+        let (was, is) = (self.recorded.amounts(&window), ruled.amounts(&window));
+        let unsettled = NanoUsdSum::from(budget.limit_usd) - shortfall.settled_usd + was.settled - is.settled;
+        let of_budget = unsettled - shortfall.held_usd + was.held - is.held;
+        let of_share = shortfall.share.and_then(|share| {
+            let holder = Holder::of(share.of, &recorded.context)?;
+            let (was, is) = (self.recorded.held_by(holder, &window), ruled.held_by(holder, &window));
+            Some(BudgetShare { held_usd: share.held_usd - was + is, ..share }.left_of(unsettled))
+        });
+        let left = of_share.map_or(of_budget, |of_share| of_share.min(of_budget));
+        let is_short = left < shortfall.requested_usd.into();
         (!is_short || budget.enforcement == Enforcement::Observe).then_some(shortfall)
     }
 
@@ -92,14 +100,19 @@ impl Replay<'_> {
         &mut self,
         recorded: &Recorded,
         refused: &InferenceRefused,
-        requested: NanoUsd,
+        shortfall: &BudgetShortfall,
     ) -> Option<NanoUsd> {
         let request_id = recorded.context.request_id?;
-        let bound = Bound { held: requested, shrinking: None };
+        let bound = Bound { held: shortfall.requested_usd, shrinking: None };
+        let share = shortfall.share.map(|share| (shortfall.budget_id, share));
+        let bounds = AdmissionBounds::of_recorded(share.into_iter().collect());
         let (ttl, admitted) = (Duration::ZERO, Box::new(InferenceAdmitted::of_refused(refused)));
-        let asked = Asked { request_id, context: &recorded.context, bound, ttl, admitted };
+        let is_guest = self.tables.is_guest(&recorded.context.chain());
+        let brokered = shortfall.brokered_usd.map(|held| BrokeredBound { held, line: CostLine::ZERO, is_guest });
+        let asked = Asked { request_id, context: &recorded.context, bound, brokered, ttl, bounds, admitted };
         let Ok(Standing::Held { held, .. }) = self.ask(asked, recorded.recorded_at) else { return None };
-        let ending = ending(request_id, &recorded.context, Charge::Settle(held));
+        let own = brokered.and_then(|bound| held.checked_sub(bound.held)).unwrap_or(NanoUsd::ZERO);
+        let ending = ending(request_id, &recorded.context, Charge::Settle(held), own);
         self.ruled.as_mut()?.end(&ending).map(|_| held)
     }
 

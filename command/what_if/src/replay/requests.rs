@@ -1,13 +1,14 @@
 //! Requests that were admitted, from their hold to its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use access_control::limits::RateLimitPermit;
-use events::event::hold::BudgetReserved;
-use events::event::inference::{AttemptFailed, InferenceAdmitted, InferenceEnded};
+use access_control::limits::{RateLimitPermit, TokenAmounts};
+use events::event::hold::{BudgetReserved, BudgetWindow};
+use events::event::inference::{AttemptFailed, Backend, InferenceAdmitted, InferenceEnded};
 use events::event::{Event, Hold, Recorded};
 use events::ids::RequestId;
-use events::ledger::Charge;
+use events::ledger::{AdmissionBounds, BrokeredBound, Charge};
 use events::money::{NanoUsd, Tariff};
 use events::usage::{Usage, UsageSource};
 
@@ -31,10 +32,55 @@ pub(super) struct OpenRequest {
     standing: Standing,
     /// The price by which it is charged if the rules route it elsewhere.
     route: Option<Arc<Tariff>>,
+    /// `None` if as much is held above its tenant as elsewhere.
+    brokered: Option<BrokeredCalls>,
+    /// The backends that are its tenant's own, as `provider_id/model`.
+    own_backends: BTreeSet<String>,
     permit: RateLimitPermit,
     failed_calls: Costs,
-    failed_calls_tokens: u64,
+    failed_calls_tokens: TokenAmounts,
     ended: Option<Costs>,
+    /// Whether nobody knows what its last call used.
+    is_usage_unknown: bool,
+}
+
+impl OpenRequest {
+    /// Whether a backend is on a provider of its tenant's own.
+    fn is_own(&self, backend: Option<&Backend>) -> bool {
+        backend.is_some_and(|backend| !self.own_backends.is_empty() && self.own_backends.contains(&backend.key()))
+    }
+
+    /// Counts what a call costs above the tenant; `None` if money cannot count it.
+    fn count_brokered(&mut self, backend: Option<&Backend>, cost: NanoUsd) -> Option<()> {
+        let is_own = self.is_own(backend);
+        if let Some(calls) = self.brokered.as_mut().filter(|_| !is_own) {
+            calls.cost = calls.cost.checked_add(cost)?;
+        }
+        Some(())
+    }
+
+    /// These tokens of a call, and those of the calls that failed.
+    fn with_failed_calls(&self, tokens: u64, is_own: bool) -> TokenAmounts {
+        let (failed, brokered) = (self.failed_calls_tokens, if is_own { 0 } else { tokens });
+        let (all, brokered) = (failed.all.saturating_add(tokens), failed.brokered.saturating_add(brokered));
+        TokenAmounts { all, brokered, ..failed }
+    }
+}
+
+/// Which calls of a request count above its tenant.
+struct BrokeredCalls {
+    /// The amount held for them under the rules.
+    held: NanoUsd,
+    /// The cost of the others under the rules.
+    cost: NanoUsd,
+}
+
+impl BrokeredCalls {
+    /// The part of the cost that its own providers cost. What nobody knows of the others costs no more than is held for them.
+    fn own_part(&self, cost: NanoUsd, is_unknown: bool) -> NanoUsd {
+        let brokered = if is_unknown { self.cost.min(self.held) } else { self.cost };
+        cost.checked_sub(brokered).unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO)
+    }
 }
 
 /// A cost as recorded, and under the rules.
@@ -69,10 +115,13 @@ impl Replay<'_> {
             bound: reserved.held_usd,
             standing: Standing::Held { held: reserved.held_usd, is_shortened: false },
             route: None,
+            brokered: reserved.brokered.as_ref().map(|part| BrokeredCalls { held: part.held_usd, cost: NanoUsd::ZERO }),
+            own_backends: self.pricing.own_backends(&admitted),
             permit: RateLimitPermit::default(),
             failed_calls: Costs::default(),
-            failed_calls_tokens: 0,
+            failed_calls_tokens: TokenAmounts::NONE,
             ended: None,
+            is_usage_unknown: false,
         };
         let counted = self.count_limits(recorded, &admitted);
         if is_counted {
@@ -81,8 +130,12 @@ impl Replay<'_> {
             let bound = self.pricing.bound(&admitted, reserved.held_usd, request.route.as_deref());
             let bound = bound.ok_or(WhatIfError::Overflow { position: recorded.position })?;
             request.bound = bound.held;
+            let brokered = self.brokered(recorded, reserved, &admitted)?;
+            let brokered = brokered.filter(|_| request.route.is_none());
+            request.brokered = brokered.map(|bound| BrokeredCalls { held: bound.held, cost: NanoUsd::ZERO });
             let ttl = (reserved.expires_at - now).to_std().unwrap_or_default();
-            let asked = Asked { request_id, context: &recorded.context, bound, ttl, admitted };
+            let bounds = AdmissionBounds::NONE;
+            let asked = Asked { request_id, context: &recorded.context, bound, brokered, ttl, bounds, admitted };
             let decided = counted.and_then(|permit| {
                 request.permit = permit;
                 self.ask(asked, now)
@@ -100,6 +153,28 @@ impl Replay<'_> {
         }
         self.open.insert(request_id, request);
         Ok(())
+    }
+
+    /// The part of the bound that is held above the tenant under the rules; `None` if that is all of it.
+    fn brokered(
+        &self,
+        recorded: &Recorded,
+        reserved: &BudgetReserved,
+        admitted: &InferenceAdmitted,
+    ) -> Result<Option<BrokeredBound>, WhatIfError> {
+        let is_guest = self.tables.is_guest(&recorded.context.chain());
+        let is_above = |window: &BudgetWindow| {
+            let budget = self.recorded.budget(window.budget_id);
+            budget.is_some_and(|in_force| in_force.budget.scope.owner.is_above_tenant(is_guest))
+        };
+        // Until there was this part, budgets above the tenant counted all of a request.
+        let is_whole = || self.pricing.own_backends(admitted).is_empty() || reserved.budgets.iter().any(is_above);
+        if reserved.brokered.is_none() && is_whole() {
+            return Ok(None);
+        }
+        let bound = self.pricing.brokered_bound(admitted, reserved);
+        let bound = bound.ok_or(WhatIfError::Overflow { position: recorded.position })?;
+        Ok(Some(BrokeredBound { is_guest, ..bound }))
     }
 
     fn refuse(&mut self, request: RequestId, party: &Party, refuser: Option<Refuser>) -> Standing {
@@ -120,8 +195,14 @@ impl Replay<'_> {
         if !self.limits.counts(recorded.recorded_at) {
             return Ok(RateLimitPermit::default());
         }
-        let bound = admitted.input_tokens_bound.saturating_add(admitted.max_output_tokens);
-        let tokens = admitted.rate_limited_tokens.unwrap_or(bound);
+        let output = admitted.max_output_tokens.saturating_add(admitted.output_tokens_beyond_cap.unwrap_or(0));
+        let bound = admitted.input_tokens_bound.saturating_add(output);
+        let all = admitted.rate_limited_tokens.unwrap_or(bound);
+        // What its other providers could take is not recorded, if there are some.
+        let own = self.pricing.own_backends(admitted);
+        let is_all_own = !own.is_empty() && own.len() == admitted.versions.prices.len();
+        let is_guest = !own.is_empty() && self.tables.is_guest(&recorded.context.chain());
+        let tokens = TokenAmounts { all, brokered: if is_all_own { 0 } else { all }, is_guest };
         self.limits.count(&admitted.scope_subject(&recorded.context), &self.tables, Some(tokens)).map_err(Some)
     }
 
@@ -142,7 +223,8 @@ impl Replay<'_> {
         let mut costs = Costs { recorded: cost, ruled: cost };
         let overflow = || WhatIfError::Overflow { position: recorded.position };
         if let Some(usage) = &attempt.reported.usage {
-            request.failed_calls_tokens = request.failed_calls_tokens.saturating_add(tokens_of(usage));
+            request.failed_calls_tokens =
+                request.with_failed_calls(tokens_of(usage), request.is_own(Some(&attempt.backend)));
             let ruled = match request.standing {
                 _ if !request.is_counted => Some(cost),
                 Standing::Held { held, .. } if attempt.reported.is_charged_unknown() => {
@@ -155,6 +237,7 @@ impl Replay<'_> {
             };
             costs.ruled = ruled.ok_or_else(overflow)?;
         }
+        request.count_brokered(Some(&attempt.backend), costs.ruled).ok_or_else(overflow)?;
         request.failed_calls = request.failed_calls.checked_add(costs).ok_or_else(overflow)?;
         Ok(())
     }
@@ -177,13 +260,16 @@ impl Replay<'_> {
             }
             _ => Some(own),
         };
+        let counted = ruled.and_then(|ruled| request.count_brokered(ended.backend.as_ref(), ruled));
+        counted.ok_or(WhatIfError::Overflow { position: recorded.position })?;
+        request.is_usage_unknown = ended.usage.as_ref().is_some_and(|usage| usage.source == UsageSource::Unknown);
         let own = ruled.map(|ruled| Costs { recorded: own, ruled });
         let mut costs = own.and_then(|own| own.checked_add(request.failed_calls));
         if let (Some(costs), Standing::Held { held, is_shortened: true }) = (&mut costs, request.standing) {
             costs.ruled = costs.ruled.min(held);
         }
         request.ended = Some(costs.ok_or(WhatIfError::Overflow { position: recorded.position })?);
-        settle_tokens(request, ended.usage.as_ref());
+        settle_tokens(request, ended);
         Ok(())
     }
 
@@ -214,18 +300,24 @@ impl Replay<'_> {
         if let Some(balances) = &mut self.ruled {
             let charge = ruled.map_or_else(|| Charge::Release { reason: String::new() }, Charge::Settle);
             // `None` if it was refused.
-            let _ = balances.end(&ending(request_id, &recorded.context, charge));
+            let own = request.brokered.map(|calls| calls.own_part(charge.amount(), request.is_usage_unknown));
+            let own = own.unwrap_or(NanoUsd::ZERO);
+            let _ = balances.end(&ending(request_id, &recorded.context, charge, own));
         }
         Ok(())
     }
 }
 
 /// Replaces the tokens that a request had reserved by those that it took, as the gateway does.
-fn settle_tokens(request: &mut OpenRequest, usage: Option<&Usage>) {
-    match usage {
+fn settle_tokens(request: &mut OpenRequest, ended: &InferenceEnded) {
+    let (failed, is_own) = (request.failed_calls_tokens, request.is_own(ended.backend.as_ref()));
+    match &ended.usage {
+        Some(usage) if usage.source == UsageSource::Unknown && is_own => {
+            request.permit.keep_own_reserved(failed.brokered);
+        }
         Some(usage) if usage.source == UsageSource::Unknown => request.permit.keep_reserved(),
-        Some(usage) => request.permit.settle(tokens_of(usage).saturating_add(request.failed_calls_tokens)),
-        None if request.failed_calls_tokens > 0 => request.permit.settle(request.failed_calls_tokens),
+        Some(usage) => request.permit.settle(request.with_failed_calls(tokens_of(usage), is_own)),
+        None if failed.all > 0 => request.permit.settle(failed),
         None => {}
     }
 }

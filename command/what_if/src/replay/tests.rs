@@ -3,15 +3,16 @@
 
 mod failed_calls;
 mod history;
+mod own_providers;
 mod random;
 mod teams;
 
 use chrono::TimeDelta;
 use events::event::access::AccessRateLimited;
 use events::event::admin::{RateLimit, Scope};
-use events::event::hold::{BudgetAdjusted, BudgetWindow};
+use events::event::hold::{BrokeredCorrection, BudgetAdjusted, BudgetWindow};
 use events::event::{Access, Change, Event, Hold, Stream, StreamKind};
-use events::ids::{BudgetId, ProviderId, UserId};
+use events::ids::{BudgetId, PartnerId, ProviderId, TenantId, UserId};
 use events::ledger::Emitted;
 use events::limit::{Bounds, LimitName, Measure};
 use events::money::{NanoUsd, NanoUsdSum};
@@ -185,6 +186,7 @@ fn a_request_whose_usage_is_unknown_is_charged_its_bound_under_the_rules() {
         of: id(1),
         price: None,
         request: None,
+        brokered: None,
     };
     let (stream, context) = (Stream::hold(adjusted.of), context(1).in_request(adjusted.of));
     history.record(Emitted { stream, context, event: Hold::Adjusted(Box::new(adjusted)).into() });
@@ -198,6 +200,37 @@ fn a_request_whose_usage_is_unknown_is_charged_its_bound_under_the_rules() {
                                                    "limit_usd": NanoUsd::new(cost(100, 19, [INPUT_USD, OUTPUT_USD])) }] } });
     let total = history.replay(&rules(shrinking), Period::default()).total;
     assert_eq!((total.newly_shortened, total.cost_usd.nanos()), (1, i128::from(actual)));
+}
+
+/// Holds: bin.what-if, admin.own-charges
+#[test]
+fn a_late_correction_of_an_own_provider_counts_in_no_added_budget_of_the_partner() {
+    let mut history = History::new();
+    assert!(history.ask(1, 100, 0, 0));
+    history.wait(TimeDelta::hours(1));
+    assert!(history.open.is_empty(), "it has expired");
+    let (of, bound) = (id(1), cost(100, 20, [INPUT_USD, OUTPUT_USD]));
+    let adjusted = BudgetAdjusted {
+        delta_usd: NanoUsd::new(700),
+        budgets: Vec::new(),
+        reason: "settled_after_expiry".to_owned(),
+        of,
+        price: None,
+        request: None,
+        brokered: Some(Box::new(BrokeredCorrection { delta_usd: NanoUsd::ZERO, budgets: Vec::new() })),
+    };
+    let (stream, context) = (Stream::hold(of), context(1).in_request(of));
+    history.record(Emitted { stream, context, event: Hold::Adjusted(Box::new(adjusted)).into() });
+    assert!(history.ask(1, 100, 10, 1));
+    let newly_refused = |scope: serde_json::Value, limit: i64| {
+        let budget = json!({ "scope": scope, "period": "total", "limit_usd": NanoUsd::new(limit) });
+        let rules = rules(json!({ "budgets": { "add": [budget] } }));
+        history.replay(&rules, Period::default()).total.newly_refused
+    };
+    let partner = || json!({ "partner_id": id::<PartnerId>(1) });
+    assert_eq!((newly_refused(partner(), 2 * bound), newly_refused(partner(), 2 * bound - 1)), (0, 1));
+    let tenant = || json!({ "tenant_id": id::<TenantId>(1) });
+    assert_eq!((newly_refused(tenant(), 2 * bound + 700), newly_refused(tenant(), 2 * bound + 699)), (0, 1));
 }
 
 #[test]
@@ -244,6 +277,7 @@ fn a_later_correction_is_void_for_a_request_that_the_rules_refuse_or_price() {
         of: context.request_id.expect("its request"),
         price: Some(events::event::hold::CorrectedValue { version: history.price, cost_usd: by }),
         request: None,
+        brokered: None,
     };
     let stream = Stream::hold(adjusted.of);
     history.record(Emitted { stream, context, event: Hold::Adjusted(Box::new(adjusted)).into() });

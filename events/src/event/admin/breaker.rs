@@ -14,9 +14,9 @@ pub struct BreakerOpened {
     pub model: String,
     /// The failed calls that counted.
     pub failures: u32,
-    /// Why the last call failed, as in `inference.attempt_failed`.
+    /// Why the last call failed, as in `inference.attempt_failed`; if any failed by an error of the target's own, the last one of these.
     pub reason: String,
-    /// The HTTP status of the last one, if there was one.
+    /// The HTTP status of that call, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(with = "wire")]

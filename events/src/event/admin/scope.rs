@@ -49,6 +49,16 @@ impl Scope {
         }
     }
 
+    /// Whether its budgets and limits are above the tenant of a request: those of the partner; and of the user and the key, if the request
+    /// is a guest's, of a user of another tenant.
+    pub const fn is_above_tenant(self, is_guest: bool) -> bool {
+        match self {
+            Self::Partner(_) => true,
+            Self::User(_) | Self::Key(_) => is_guest,
+            Self::Tenant(_) | Self::Team(_) => false,
+        }
+    }
+
     /// The owners whose budgets and limits bind requests of a chain that count for these teams, from the widest to the narrowest.
     pub fn all_of<'a>(chain: &Chain, teams: &'a TeamVersions) -> impl DoubleEndedIterator<Item = Self> + use<'a> {
         let wide = [chain.partner.map(Self::Partner), chain.tenant.map(Self::Tenant)];

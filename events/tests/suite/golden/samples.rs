@@ -7,21 +7,22 @@ use events::event::access::{
     ReadKind,
 };
 use events::event::admin::{
-    Affinity, AliasStep, AuditSearch, BreakerClosed, BreakerOpened, Budget, Canary, CanaryBy, Enforcement, Handles,
-    Key, KeyRotated, Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price, Provider,
-    ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, Retirement, RoleGrant,
-    Scope, SetAsideReason, Shadow, Target, Team, Tenant, User, UserErased, UserRole, WhenShort,
+    Affinity, AliasStep, AuditSearch, BilledBy, BreakerClosed, BreakerOpened, Budget, Canary, CanaryBy, Enforcement,
+    Handles, Key, KeyRotated, Labels, Model, NarrowedScope, Narrowing, Origin, OutputCapField, Partner, Price,
+    Provider, ProviderKey, ProviderKeyRestored, ProviderKeySetAside, ProviderKindName, RateLimit, Reach, ResourceBound,
+    Retirement, RoleGrant, Scope, SetAsideReason, Shadow, Target, Team, Tenant, User, UserErased, UserRole, WhenShort,
 };
 use events::event::alert::BudgetThresholdReached;
 use events::event::catalogue_imported::{CatalogueImported, ImportedResources};
 use events::event::hold::{BudgetAdjusted, BudgetExpired, BudgetReleased, BudgetReserved, BudgetSettled, BudgetWindow};
 use events::event::inference::{
-    AttemptFailed, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused, ReportedByFailedCall,
-    ScopedBy, Versions,
+    AttemptFailed, BudgetShare, BudgetShortfall, InferenceAdmitted, InferenceEnded, InferenceRefused,
+    ReportedByFailedCall, ScopedBy, ShareHolder, Versions,
 };
 use events::event::log_key::LogKeyCreated;
 use events::event::node_key::NodeKeyReplaced;
 use events::event::price_revalued::PriceRevalued;
+use events::event::published_log_repaired::{PublishedLogRepaired, RepairedFile};
 use events::event::{Access, Alert, Change, Event, Hold, Inference, Resource, Stream, StreamKind};
 use events::limit::{Bounds, LimitName, Measure};
 use events::maintenance::MaintenanceWindow;
@@ -100,8 +101,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
     };
     let night = MaintenanceWindow { from: start(), to: parse_rfc3339("2026-11-20T12:00:00Z").expect("a time") };
     let of_environment = Provider {
+        secret_header_names: ["x-gateway-auth".to_owned()].into(),
+        headers_generation: 1,
         maintenance: vec![night].into(),
         origin: Some(Origin::Environment),
+        billed_by: BilledBy::Time,
         discover_models: true,
         key_variable: Some("OPENAI_API_KEY".to_owned()),
         labels: labels(),
@@ -223,6 +227,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             streamed: true,
             max_output_tokens: 4096,
             requested_max_output_tokens: Some(16_384),
+            output_tokens_beyond_cap: Some(2_000),
             input_tokens_bound: 512,
             body_sha256: "ef".repeat(32),
             prompt_digest: None,
@@ -245,11 +250,22 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 held_usd: usd(9_000_000).into(),
                 requested_usd: usd(5_000_000),
                 resets_at: Some(start()),
+                share: None,
+                brokered_usd: None,
             }],
             rate_limited_tokens: None,
             hedge_after_ms: Some(800),
             route: Some(Box::new(route())),
             shadow_of: Some(id(41)),
+            hold_shares: [(
+                id(21),
+                BudgetShare {
+                    of: ShareHolder::Key,
+                    fraction: "0.5".parse().expect("a fraction"),
+                    held_usd: usd(1_000_000).into(),
+                },
+            )]
+            .into(),
         })))),
         inference(Event::Inference(Inference::Refused(Box::new(InferenceRefused {
             code: ErrorCode::BudgetExceeded,
@@ -282,23 +298,27 @@ pub fn samples() -> Vec<(Stream, Event)> {
             held_usd: usd(5_000_000),
             budgets: windows(),
             expires_at: start(),
+            brokered: None,
         })))),
         hold(Event::Hold(Hold::Settled(Box::new(BudgetSettled {
             held_usd: usd(5_000_000),
             charged_usd: usd(6_000_000),
             budgets: windows(),
             overrun_usd: Some(usd(1_000_000)),
+            brokered: None,
         })))),
         hold(Event::Hold(Hold::Released(Box::new(BudgetReleased {
             held_usd: usd(5_000_000),
             budgets: windows(),
             reason: "status".to_owned(),
+            brokered: None,
         })))),
         hold(Event::Hold(Hold::Expired(Box::new(BudgetExpired {
             held_usd: usd(5_000_000),
             charged_usd: usd(5_000_000),
             budgets: windows(),
             policy: "charge_hold".to_owned(),
+            brokered: None,
         })))),
         hold(Event::Hold(Hold::Adjusted(Box::new(BudgetAdjusted {
             delta_usd: usd(-1_500_000),
@@ -307,12 +327,18 @@ pub fn samples() -> Vec<(Stream, Event)> {
             of: request(),
             price: None,
             request: None,
+            brokered: None,
         })))),
         resource(StreamKind::Partner, "par", Event::from(Change::created(partner.clone()))),
         resource(
             StreamKind::Partner,
             "par",
-            Event::from(Change::changed(Partner { handles: handles(), labels: labels(), ..partner })),
+            Event::from(Change::changed(Partner {
+                handles: handles(),
+                bounds: [(ResourceBound::Tenants, 20_000)].into_iter().collect(),
+                labels: labels(),
+                ..partner
+            })),
         ),
         resource(StreamKind::Partner, "par", Event::Resource(Resource::Partner(Change::Ended(id(31))))),
         resource(StreamKind::Tenant, "ten", Event::from(Change::created(tenant.clone()))),
@@ -328,6 +354,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 required_terms: RequiredTerms { residency: Some(region("eu")), zero_retention: true, training: false },
                 models: Some(vec!["gpt*".to_owned()]),
                 default_strategy: Some(Strategy::Cost),
+                bounds: [(ResourceBound::Models, 2_000)].into_iter().collect(),
                 labels: labels(),
                 ..tenant
             })),
@@ -500,6 +527,28 @@ pub fn samples() -> Vec<(Stream, Event)> {
                 admitted: 120,
                 refused: 3,
             }),
+        ),
+        (
+            Stream::new(StreamKind::PublishedLog, "gateway.example/ledger"),
+            Event::Resource(Resource::PublishedLogRepaired(Box::new(PublishedLogRepaired {
+                origin: "gateway.example/ledger".to_owned(),
+                size: 70_000,
+                files: vec![
+                    RepairedFile {
+                        path: "tlog/tile/0/000".to_owned(),
+                        found_sha256: Some("9c02".repeat(16)),
+                        first: 1,
+                        last: 256,
+                    },
+                    RepairedFile {
+                        path: "tlog/tile/entries/001".to_owned(),
+                        found_sha256: None,
+                        first: 257,
+                        last: 512,
+                    },
+                ],
+                more: 0,
+            }))),
         ),
     ]
 }

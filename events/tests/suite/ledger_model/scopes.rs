@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::facts::id;
 
-const KEYS: u128 = 3;
+pub const KEYS: u128 = 3;
 const TEAMS: u128 = 2;
 
 /// The model, the project and the team that a request has, or that a budget is narrowed to; `None` is another model, or no such

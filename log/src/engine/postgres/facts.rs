@@ -13,7 +13,7 @@ use super::PostgresEngine;
 use super::read::{SELECT_EVENTS, recorded, unsigned};
 use super::running_nodes::was_seen_lately;
 use super::statement::Statement;
-use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, WantedFacts};
+use crate::facts::{Claim, ClaimedKey, Facts, KindOfTenant, StreamEnd, WantedFacts};
 use crate::hold_history::HoldHistory;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::side::ReplyKey;
@@ -46,6 +46,16 @@ const REPLIES: &str = "
 const CATALOGUE: &str = "
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, revision, NULL, NULL, NULL, NULL, NULL, 'catalogue', 0, NULL FROM ledger.catalogue";
+/// For each kind of administration, the newest stream about one tenant, or about none, that began after a position.
+const BEGUN: &str = "
+    UNION ALL
+    SELECT b.position, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'begun', w.nth, NULL
+    FROM UNNEST(?::text[], ?::text[], ?::bigint[]) WITH ORDINALITY AS w (kind, tenant, after, nth) CROSS JOIN LATERAL (
+        SELECT position FROM ledger.events
+        WHERE position > w.after AND aggregate_type = w.kind AND sequence = 1
+          AND aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+          AND aggregate_type <> 'alert' AND coalesce(metadata::json ->> 'tenant_id', '') = w.tenant
+        ORDER BY position DESC LIMIT 1) AS b";
 /// The claims, each with 1 if the process that admitted its request is gone; and the events on the streams of holds: those of
 /// the claims, and others.
 const CLAIMS_AND_HOLDS: [&str; 2] = [
@@ -120,6 +130,9 @@ struct FactQuery<'a> {
     claims: Vec<&'a ClaimedKey>,
     holds: Vec<String>,
     catalogue: bool,
+    begun: Vec<&'a KindOfTenant>,
+    /// The position of each of these kinds.
+    begun_after: Vec<i64>,
 }
 
 impl<'a> FactQuery<'a> {
@@ -131,6 +144,8 @@ impl<'a> FactQuery<'a> {
             claims: wanted.claims.iter().collect(),
             holds: wanted.holds.union(&wanted.charges).map(RequestId::to_string).collect(),
             catalogue: wanted.catalogue,
+            begun: wanted.begun.keys().collect(),
+            begun_after: wanted.begun.values().map(|after| signed(*after)).collect(),
         }
     }
 
@@ -153,6 +168,13 @@ impl<'a> FactQuery<'a> {
         }
         if self.catalogue {
             statement.add(CATALOGUE);
+        }
+        if !self.begun.is_empty() {
+            statement.add(BEGUN);
+            statement.bind(texts(&self.begun, |of| of.kind.as_str()))?;
+            let tenant = |of: &&KindOfTenant| of.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+            statement.bind(self.begun.iter().map(tenant).collect::<Vec<_>>())?;
+            statement.bind(self.begun_after.as_slice())?;
         }
         if !(self.claims.is_empty() && self.holds.is_empty()) {
             let [before, after] = CLAIMS_AND_HOLDS;
@@ -180,6 +202,7 @@ impl<'a> FactQuery<'a> {
             replies: absent(&self.replies),
             claims: absent(&self.claims),
             catalogue: self.catalogue.then_some(0),
+            begun: absent(&self.begun),
             ..Facts::default()
         };
         facts.names.owners = absent(&self.names);
@@ -199,6 +222,9 @@ impl<'a> FactQuery<'a> {
                     facts.replies.insert(nth(&self.replies, row)?.clone(), Some(reply(row)?));
                 }
                 "catalogue" => facts.catalogue = Some(unsigned(row.try_get(4)?)),
+                "begun" => {
+                    facts.begun.insert(*nth(&self.begun, row)?, unsigned(row.try_get(0)?));
+                }
                 "claim" => {
                     let claim = Claim { fingerprint: fingerprint(row)?, request_id: parsed(row.try_get(3)?)? };
                     if row.try_get::<Option<i64>, _>(4)? == Some(1) {

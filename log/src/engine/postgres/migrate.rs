@@ -11,10 +11,12 @@ use super::unusable::{UnusableReason, WrongLedger};
 use crate::{Migrated, OpenError};
 
 /// Each with its version, the oldest schema version whose programs can still use the ledger after it, and its statements.
-const MIGRATIONS: [(i64, i64, &str); 3] = [
+const MIGRATIONS: [(i64, i64, &str); 5] = [
     (1, 1, include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql")),
     (2, 1, include_str!("../../../../migrations/postgres/ledger/0002_roles.sql")),
     (3, 1, include_str!("../../../../migrations/postgres/ledger/0003_limit_sharing.sql")),
+    (4, 1, include_str!("../../../../migrations/postgres/ledger/0004_key_macs.sql")),
+    (5, 1, include_str!("../../../../migrations/postgres/ledger/0005_erasable_rows.sql")),
 ];
 const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].0 == NEWEST);
 
@@ -34,23 +36,31 @@ pub(crate) fn migrate(database: &DatabaseAddress) -> Result<Migrated, OpenError>
     let mut session = Session::new(database.clone())?;
     let migrated = session.run_for(LONG_MAX, async |connection| {
         check_server(connection).await?;
-        let mut change = connection.begin().await?;
-        let (first, second) = LOCK;
-        sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
-        sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
-        let found = schema::version(&mut change).await?;
-        let had = found.map_or(0, |(version, _)| version);
-        for (version, oldest_reader, sql) in MIGRATIONS.into_iter().filter(|(version, ..)| *version > had) {
-            sqlx::raw_sql(sql).execute(&mut *change).await?;
-            sqlx::query(SET_VERSION).bind(version).bind(oldest_reader).execute(&mut *change).await?;
+        let mut is_new = false;
+        loop {
+            // Each on its own: nodes do not wait for a table that the next one has nothing to do with.
+            let mut change = connection.begin().await?;
+            let (first, second) = LOCK;
+            sqlx::query(TAKE_LOCK).bind(first).bind(second).execute(&mut *change).await?;
+            sqlx::raw_sql(NO_STATEMENT_TIMEOUT).execute(&mut *change).await?;
+            let found = schema::version(&mut change).await?;
+            let had = found.map_or(0, |(version, _)| version);
+            is_new |= found.is_none();
+            let next = MIGRATIONS.into_iter().find(|(version, ..)| *version > had);
+            if let Some((version, oldest_reader, sql)) = next {
+                sqlx::raw_sql(sql).execute(&mut *change).await?;
+                sqlx::query(SET_VERSION).bind(version).bind(oldest_reader).execute(&mut *change).await?;
+                change.commit().await?;
+                continue;
+            }
+            schema::must_fit(&mut change).await?;
+            // A newer version has granted what its tables need.
+            if had <= NEWEST {
+                sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
+            }
+            change.commit().await?;
+            break Ok(if is_new { Migrated::New } else { Migrated::Existing });
         }
-        schema::must_fit(&mut change).await?;
-        // A newer version has granted what its tables need.
-        if had <= NEWEST {
-            sqlx::raw_sql(GRANTS).execute(&mut *change).await?;
-        }
-        change.commit().await?;
-        Ok(if found.is_none() { Migrated::New } else { Migrated::Existing })
     });
     session.close();
     migrated.map_err(|reason: UnusableReason| WrongLedger::of(database, reason).into())

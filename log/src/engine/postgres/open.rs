@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::clock_limits::ClockLimits;
 use super::contexts::PostgresContexts;
 use super::database::DatabaseAddress;
+use super::dead_rows::DeadRows;
 use super::lease_rows::PostgresLeases;
 use super::listen::Announcements;
 use super::read::tip;
@@ -48,6 +49,7 @@ pub(crate) fn open(
     let opened = connect(database, own, ids, options.clock.now()).map_err(|reason| WrongLedger::of(database, reason));
     let (mut engine, state) = opened?;
     engine.announcements = announcements;
+    engine.dead_rows = DeadRows::start(database.clone()).map_err(OpenError::Thread)?;
     engine.clock_limits = ClockLimits::with_behind_max(options.clock_behind_max);
     let (open_reader, rows) =
         (reader::readers(database.clone())?, PostgresLeases::new(database.clone(), own.id.clone()));
@@ -76,6 +78,7 @@ pub(super) fn connect(
         clock_limits: ClockLimits::with_behind_max(Duration::MAX),
         turns: TurnLock::new(database.for_writer()),
         announcements: Announcements::default(),
+        dead_rows: DeadRows::default(),
     };
     let state = engine.read_head(now, LONG_MAX)?;
     Ok((engine, state))

@@ -23,7 +23,7 @@ use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range}
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
 use crate::readers::{OpenReader, Purpose};
-use crate::stored::{signed, stored};
+use crate::stored::{parsed, signed, stored};
 use crate::{
     ClientAddress, EarlierNode, EventFilter, Head, ImportedCatalogue, KeySecret, LogError, Part, PersonalData, Reader,
     RegisteredNode, RunningNode, SealedSecret, StoredReply, TenantKey,
@@ -161,13 +161,16 @@ impl Reader for PostgresReader {
         })
     }
 
-    fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError> {
-        const SQL: &str = "SELECT generation, salt, hash FROM ledger.key_secrets WHERE key_id = $1 ORDER BY generation";
+    fn key_secrets(&self, keys: &[KeyId]) -> Result<Vec<KeySecret>, LogError> {
+        const SQL: &str = "SELECT key_id, generation, salt, hash, mac FROM ledger.key_secrets
+            WHERE key_id = ANY($1) ORDER BY key_id, generation";
+        let keys: Vec<String> = keys.iter().map(KeyId::to_string).collect();
         let secret = |row: &PgRow| {
-            let generation = generation(row.try_get(0)?)?;
-            Ok(KeySecret { key_id: key, generation, salt: row.try_get(1)?, hash: row.try_get(2)? })
+            let (key_id, generation) = (parsed(row.try_get(0)?)?, generation(row.try_get(1)?)?);
+            let (salt, hash, mac) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(KeySecret { key_id, generation, salt, hash, mac })
         };
-        self.read(async |connection| all(sqlx::query(SQL).bind(key.to_string()).fetch_all(connection).await?, secret))
+        self.read(async |connection| all(sqlx::query(SQL).bind(&keys).fetch_all(connection).await?, secret))
     }
 
     fn sealed_secret(&self, subject: &str) -> Result<Option<SealedSecret>, LogError> {

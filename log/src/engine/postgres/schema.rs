@@ -7,7 +7,7 @@ use super::error::sqlstate;
 use crate::{LogError, OtherSchema};
 
 /// The schema version of this program.
-pub(super) const NEWEST: i64 = 3;
+pub(super) const NEWEST: i64 = 5;
 /// SQLSTATE `undefined_column`: the table is of another program.
 const NO_COLUMN: &str = "42703";
 const HAS_TABLE: &str =

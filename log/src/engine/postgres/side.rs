@@ -10,7 +10,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, query};
 
 use crate::stored::signed;
-use crate::{Name, PersonalData, SealedSecret, SideRow, TenantKey};
+use crate::{KeyMac, Name, PersonalData, SealedSecret, SideRow, TenantKey};
 
 const RELEASE_NAMES: &str = "DELETE FROM ledger.names WHERE owner = ANY($1)";
 const CLAIM_NAMES: &str = "INSERT INTO ledger.names (kind, scope, name, owner)
@@ -22,8 +22,11 @@ const PUT_PEOPLE: &str = "INSERT INTO ledger.personal_data (subject, name, email
 /// A fingerprint is a digest of a body that named the person: it could be compared with a guess. A retry is then refused.
 const FORGET_BODIES: &str = "UPDATE ledger.idempotency SET fingerprint = decode(repeat('00', 32), 'hex')
     WHERE strpos(body, $1) > 0";
-const PUT_KEY_SECRET: &str = "INSERT INTO ledger.key_secrets (key_id, generation, salt, hash) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (key_id, generation) DO UPDATE SET salt = excluded.salt, hash = excluded.hash";
+const PUT_KEY_SECRET: &str = "INSERT INTO ledger.key_secrets (key_id, generation, salt, hash, mac)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (key_id, generation) DO UPDATE SET salt = excluded.salt, hash = excluded.hash, mac = excluded.mac";
+/// The slow hash stays: nodes of the version before know nothing else.
+const PUT_KEY_MAC: &str = "UPDATE ledger.key_secrets SET mac = $3 WHERE key_id = $1 AND generation = $2";
 const DROP_KEY_SECRETS: &str = "DELETE FROM ledger.key_secrets WHERE key_id = $1 AND generation < $2";
 const DROP_SEALED: &str = "DELETE FROM ledger.sealed_secrets WHERE subject = ANY($1)";
 const PUT_SEALED: &str = "INSERT INTO ledger.sealed_secrets (subject, generation, key_scope, sealed)
@@ -205,7 +208,11 @@ async fn write_one(row: &SideRow, connection: &mut PgConnection) -> Result<(), s
             .bind(secret.key_id.to_string())
             .bind(i64::from(secret.generation))
             .bind(&secret.salt)
-            .bind(&secret.hash),
+            .bind(&secret.hash)
+            .bind(&secret.mac),
+        SideRow::KeyMac(KeyMac { key_id, generation, mac }) => {
+            query(PUT_KEY_MAC).bind(key_id.to_string()).bind(i64::from(*generation)).bind(mac)
+        }
         SideRow::DropKeySecrets { key_id, below_generation } => {
             query(DROP_KEY_SECRETS).bind(key_id.to_string()).bind(i64::from(*below_generation))
         }

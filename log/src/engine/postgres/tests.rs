@@ -1,6 +1,7 @@
 //! Tests of the engine against a server, in a database of their own.
 
 mod append_alone;
+mod dead_rows;
 mod facts;
 mod gate;
 mod keepalives;
@@ -134,6 +135,7 @@ fn admitted(number: u128, held: i64, budgets: &[BudgetWindow]) -> Vec<(u128, Str
         streamed: false,
         max_output_tokens: 1,
         requested_max_output_tokens: None,
+        output_tokens_beyond_cap: None,
         input_tokens_bound: 1,
         body_sha256: "00".to_owned(),
         prompt_digest: None,
@@ -145,9 +147,11 @@ fn admitted(number: u128, held: i64, budgets: &[BudgetWindow]) -> Vec<(u128, Str
         hedge_after_ms: None,
         route: None,
         shadow_of: None,
+        hold_shares: Default::default(),
     };
     let expires_at = at() + Duration::from_secs(900);
-    let reserved = BudgetReserved { held_usd: NanoUsd::new(held), budgets: budgets.to_vec(), expires_at };
+    let reserved =
+        BudgetReserved { held_usd: NanoUsd::new(held), budgets: budgets.to_vec(), expires_at, brokered: None };
     vec![
         (number, StreamKind::Inference, 1, Event::Inference(Inference::Admitted(Box::new(admitted)))),
         (number, StreamKind::Hold, 1, Event::Hold(Hold::Reserved(Box::new(reserved)))),
@@ -160,6 +164,7 @@ fn settled(number: u128, held: i64, charged: i64, budgets: &[BudgetWindow]) -> (
         charged_usd: NanoUsd::new(charged),
         budgets: budgets.to_vec(),
         overrun_usd: None,
+        brokered: None,
     };
     (number, StreamKind::Hold, 2, Event::Hold(Hold::Settled(Box::new(settled))))
 }

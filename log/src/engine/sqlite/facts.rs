@@ -7,10 +7,10 @@ use rusqlite::{Connection, params};
 
 use super::read::{one, text};
 use super::{read, state};
-use crate::facts::{Claim, ClaimedKey, Facts, StreamEnd, WantedFacts};
+use crate::facts::{Claim, ClaimedKey, Facts, KindOfTenant, StreamEnd, WantedFacts};
 use crate::hold_history::HoldHistory;
 use crate::inference_keys::IDEMPOTENCY_KEPT;
-use crate::stored::parsed;
+use crate::stored::{parsed, signed};
 use crate::{LogError, Name};
 
 const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2
@@ -18,6 +18,11 @@ const STREAM_END: &str = "SELECT sequence, position FROM events WHERE aggregate_
 const NAME_OWNER: &str = "SELECT owner FROM names WHERE kind = ?1 AND scope = ?2 AND name = ?3";
 const CLAIM: &str =
     "SELECT fingerprint, request_id FROM inference_keys WHERE tenant = ?1 AND key = ?2 AND recorded_at > ?3";
+/// The newest stream of a kind of administration, about one tenant or about none, that began after a position.
+const BEGUN: &str = "SELECT position FROM events WHERE position > ?1 AND aggregate_type = ?2 AND sequence = 1
+                       AND aggregate_type <> 'inference' AND aggregate_type <> 'hold' AND aggregate_type <> 'access'
+                       AND aggregate_type <> 'alert' AND coalesce(metadata ->> '$.tenant_id', '') = ?3
+                     ORDER BY position DESC LIMIT 1";
 
 pub(super) fn find(connection: &Connection, wanted: &WantedFacts, now: DateTime<Utc>) -> Result<Facts, LogError> {
     let mut facts = Facts::default();
@@ -42,6 +47,12 @@ pub(super) fn find(connection: &Connection, wanted: &WantedFacts, now: DateTime<
     }
     // A data folder has its catalogue in a file.
     facts.catalogue = wanted.catalogue.then_some(0);
+    for (kind, after) in &wanted.begun {
+        let KindOfTenant { kind: of_kind, tenant } = kind;
+        let tenant = tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+        let begun = one(connection, BEGUN, params![signed(*after), of_kind.as_str(), tenant], |row| Ok(row.get(0)?))?;
+        facts.begun.insert(*kind, begun.unwrap_or(0));
+    }
     facts.windows = state::windows(connection, &facts.movable_windows(wanted))?;
     Ok(facts)
 }

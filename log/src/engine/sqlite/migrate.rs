@@ -20,6 +20,8 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (11, include_str!("../../../../migrations/sqlite/ledger/0011_tenant_keys.sql")),
     (12, include_str!("../../../../migrations/sqlite/ledger/0012_sums_beyond_64_bits.sql")),
     (13, include_str!("../../../../migrations/sqlite/ledger/0013_erasable_rows.sql")),
+    (14, include_str!("../../../../migrations/sqlite/ledger/0014_key_macs.sql")),
+    (15, include_str!("../../../../migrations/sqlite/ledger/0015_keyed_fingerprints.sql")),
 ];
 
 /// The schema version of this program.
@@ -63,7 +65,11 @@ mod tests {
         PRAGMA user_version = 5";
 
     fn bring_to_four(ledger: &Connection) {
-        for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version < 5) {
+        bring_to(ledger, 4);
+    }
+
+    fn bring_to(ledger: &Connection, newest: i64) {
+        for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version <= newest) {
             ledger.execute_batch(sql).expect("a migration");
             ledger.pragma_update(None, "user_version", version).expect("its version");
         }
@@ -123,6 +129,40 @@ mod tests {
             rows("SELECT group_concat(format('%s %d %s', subject, generation, hex(sealed))) FROM sealed_secrets"),
             "p 1 03,p 2 "
         );
+    }
+
+    /// Holds: inf.no-digests
+    #[test]
+    fn claims_of_an_older_ledger_stay_and_their_digests_do_not() {
+        const CLAIMS: i64 = 500;
+        let digest = |number: i64| format!("digest {number:025}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ledger.db");
+        let mut ledger = Connection::open(&path).expect("a database");
+        ledger.pragma_update(None, "secure_delete", true).expect("as the gateway opens it");
+        bring_to(&ledger, 14);
+        // Not in their order, so that rows move from page to page.
+        for number in (0..CLAIMS).map(|number| number * 7 % CLAIMS) {
+            let (key, digest) = (format!("key-{number}"), digest(number).into_bytes());
+            ledger
+                .execute("INSERT INTO inference_keys VALUES ('ten_1', ?1, ?2, 'req_1', 5)", (&key, &digest))
+                .expect("a claim");
+            ledger
+                .execute("INSERT INTO idempotency VALUES ('o', ?1, ?2, 201, '{}', 7, 5)", (&key, &digest))
+                .expect("a reply");
+        }
+        ledger.execute_batch("CREATE VIEW of_an_operator AS SELECT count(*) FROM inference_keys").expect("a view");
+        assert!(std::fs::read(&path).expect("the file").windows(7).any(|bytes| bytes == b"digest "));
+        assert_eq!(migrate(&mut ledger).expect("migrated"), NEWEST);
+        let kept = "SELECT count(*) FROM inference_keys INDEXED BY inference_keys_by_age
+                    WHERE fingerprint = zeroblob(32) AND request_id = 'req_1' AND recorded_at = 5";
+        let replies = "SELECT count(*) FROM idempotency INDEXED BY idempotency_by_age
+                       WHERE fingerprint = zeroblob(32) AND status = 201 AND position = 7 AND recorded_at = 5";
+        for counted in [kept, replies, "SELECT * FROM of_an_operator"] {
+            let count: i64 = ledger.query_row(counted, [], |row| row.get(0)).expect("a number");
+            assert_eq!(count, CLAIMS, "{counted}");
+        }
+        assert!(!std::fs::read(&path).expect("the file").windows(7).any(|bytes| bytes == b"digest "));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::state::read_state;
 use crate::filtered_read::{FilteredRead, LastBlock, LogAtRead, Positions, Range};
 use crate::interrupt::Interrupt;
 use crate::owners::Owner;
-use crate::stored::signed;
+use crate::stored::{parsed, signed, stored};
 use crate::{
     ClientAddress, EventFilter, Head, KeySecret, LogError, Part, PersonalData, Reader, RegisteredNode, SealedSecret,
     StoredReply, TenantKey,
@@ -201,10 +201,15 @@ impl Reader for SqliteReader {
         idempotent_reply(&self.connection, scope, key)
     }
 
-    fn key_secrets(&self, key: KeyId) -> Result<Vec<KeySecret>, LogError> {
-        const SQL: &str = "SELECT generation, salt, hash FROM key_secrets WHERE key_id = ?1 ORDER BY generation";
-        all(&self.connection, SQL, [key.to_string()], |row| {
-            Ok(KeySecret { key_id: key, generation: row.get(0)?, salt: row.get(1)?, hash: row.get(2)? })
+    fn key_secrets(&self, keys: &[KeyId]) -> Result<Vec<KeySecret>, LogError> {
+        const SQL: &str = "SELECT key_id, generation, salt, hash, mac FROM key_secrets
+            WHERE key_id IN (SELECT value FROM json_each(?1)) ORDER BY key_id, generation";
+        let keys = serde_json::to_string(keys).map_err(stored)?;
+        all(&self.connection, SQL, [keys], |row| {
+            let key_id = parsed(&row.get::<_, String>(0)?)?;
+            let generation = u32::try_from(row.get::<_, i64>(1)?).map_err(stored)?;
+            let (salt, hash, mac) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            Ok(KeySecret { key_id, generation, salt, hash, mac })
         })
     }
 

@@ -3,7 +3,7 @@
 use events::content::{ContentKeyOwner, content_key_names_of};
 use rusqlite::{Connection, params};
 
-use crate::{Name, SideRow};
+use crate::{KeyMac, KeySecret, Name, SideRow};
 
 const CLAIM_NAME: &str = "INSERT OR REPLACE INTO names (kind, scope, name, owner) VALUES (?1, ?2, ?3, ?4)";
 /// Replaces what there is, as the two below do: see the views of `0013_erasable_rows.sql`.
@@ -11,7 +11,10 @@ const PUT_PERSON: &str = "INSERT INTO personal_data (subject, name, email, salt)
 /// A fingerprint is a digest of a body that named the person: it could be compared with a guess. A retry is then refused.
 const FORGET_BODIES: &str = "UPDATE idempotency SET fingerprint = zeroblob(32) WHERE instr(body, ?1) > 0";
 const PUT_KEY_SECRET: &str =
-    "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash) VALUES (?1, ?2, ?3, ?4)";
+    "INSERT OR REPLACE INTO key_secrets (key_id, generation, salt, hash, mac) VALUES (?1, ?2, ?3, ?4, ?5)";
+/// No other version opens the folder: nobody needs the slow hash any more.
+const PUT_KEY_MAC: &str =
+    "UPDATE key_secrets SET mac = ?3, salt = x'', hash = x'' WHERE key_id = ?1 AND generation = ?2";
 const DROP_KEY_SECRETS: &str = "DELETE FROM key_secrets WHERE key_id = ?1 AND generation < ?2";
 const PUT_SEALED: &str = "INSERT INTO sealed_secrets (subject, generation, key_scope, sealed) VALUES (?1, ?2, ?3, ?4)";
 const DROP_SEALED_WITHIN: &str =
@@ -46,8 +49,11 @@ pub(super) fn write(row: &SideRow, connection: &Connection) -> rusqlite::Result<
         SideRow::EraseClientAddresses(requests) => requests.iter().try_for_each(|request| {
             run("DELETE FROM client_addresses WHERE request_id = ?1", params![request.to_string()])
         }),
-        SideRow::KeySecret(secret) => {
-            run(PUT_KEY_SECRET, params![secret.key_id.to_string(), secret.generation, secret.salt, secret.hash])
+        SideRow::KeySecret(KeySecret { key_id, generation, salt, hash, mac }) => {
+            run(PUT_KEY_SECRET, params![key_id.to_string(), generation, salt, hash, mac])
+        }
+        SideRow::KeyMac(KeyMac { key_id, generation, mac }) => {
+            run(PUT_KEY_MAC, params![key_id.to_string(), generation, mac])
         }
         SideRow::DropKeySecrets { key_id, below_generation } => {
             run(DROP_KEY_SECRETS, params![key_id.to_string(), below_generation])

@@ -8,7 +8,7 @@ use events::event::admin::{Budget, Key, Scope};
 use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, Stream, StreamKind};
 use events::ids::{IdMaker, KeyId, ProviderId, SystemRandom, TenantId, UserId};
-use events::ledger::{Admission, Charge, IfShort, Outcome};
+use events::ledger::{Admission, AdmissionBounds, Charge, IfShort, Outcome};
 use events::money::NanoUsd;
 use events::time::{Period, SystemClock};
 use events::usage::{TokenClasses, Usage, UsageSource};
@@ -116,10 +116,12 @@ async fn request(load: Load, number: u64, commits: Commits) {
         streamed: false,
         max_output_tokens: 4096,
         requested_max_output_tokens: None,
+        output_tokens_beyond_cap: None,
         rate_limited_tokens: None,
         hedge_after_ms: None,
         route: None,
         shadow_of: None,
+        hold_shares: Default::default(),
         input_tokens_bound: 1200,
         body_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         prompt_digest: None,
@@ -135,7 +137,9 @@ async fn request(load: Load, number: u64, commits: Commits) {
         held: NanoUsd::new(640_000),
         ttl: Duration::from_secs(900),
         if_short: IfShort::AskAgain,
+        bounds: AdmissionBounds::NONE,
         admitted: Box::new(admitted),
+        brokered: None,
     };
     let Admitted::Hold(hold) = load.log.admit(admission, None).await.expect("the ledger answers") else { return };
     let tokens = TokenClasses { input_uncached_tokens: 900, output_text_tokens: number % 997, ..Default::default() };

@@ -11,7 +11,7 @@ use events::event::hold::{CorrectedRequest, CorrectedValue};
 use events::event::inference::{Backend, FinishReason, InferenceAdmitted, InferenceEnded, Versions};
 use events::event::{Actor, Chain, Change, Context, Event, ResourceState, Stream, StreamKind};
 use events::ids::{KeyId, ProviderId, RequestId};
-use events::ledger::{Admission, Charge, IfShort, Outcome, RefusedRequest, Revaluation};
+use events::ledger::{Admission, AdmissionBounds, Charge, IfShort, Outcome, RefusedRequest, Revaluation};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::refusal::{ErrorCode, Refusal};
 use events::time::{Clock, ManualClock, Period, parse_rfc3339};
@@ -239,10 +239,12 @@ impl World {
             streamed: false,
             max_output_tokens: 10,
             requested_max_output_tokens: None,
+            output_tokens_beyond_cap: None,
             rate_limited_tokens: None,
             hedge_after_ms: None,
             route: None,
             shadow_of: None,
+            hold_shares: Default::default(),
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             prompt_digest: None,
@@ -258,7 +260,9 @@ impl World {
             held: NanoUsd::new(50_000_000),
             ttl: Duration::from_secs(60),
             if_short: IfShort::AskAgain,
+            bounds: AdmissionBounds::NONE,
             admitted: Box::new(admitted),
+            brokered: None,
         }
     }
 

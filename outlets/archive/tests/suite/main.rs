@@ -2,6 +2,7 @@
 
 mod archiving;
 mod damage;
+mod flipped_bits;
 mod place;
 mod role;
 mod s3;

@@ -85,8 +85,8 @@ fn call(record: &AuditRecord<'_>) -> Option<(u32, &'static str)> {
     match record.verb() {
         "created" | "opened" => Some((1, "Create")),
         "read" => Some((2, "Read")),
-        "changed" | "rotated" | "replaced" | "revalued" | "imported" | "set_aside" | "restored" | "breaker_opened"
-        | "breaker_closed" => Some((3, "Update")),
+        "changed" | "rotated" | "replaced" | "revalued" | "imported" | "repaired" | "set_aside" | "restored"
+        | "breaker_opened" | "breaker_closed" => Some((3, "Update")),
         "ended" | "revoked" | "closed" | "erased" => Some((4, "Delete")),
         // What was to be done.
         "rejected" => match record.entry.changes.get("method").and_then(Value::as_str) {

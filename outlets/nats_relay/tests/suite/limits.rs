@@ -1,10 +1,13 @@
 //! Limits of the server: the length of a message, the size of the stream.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use events::{canonical, hex};
 use nats_relay::{STREAM, SUBJECTS, StreamLimits};
+use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use crate::stored;
-use crate::world::{NO_LIMIT, World, end};
+use crate::world::{NO_LIMIT, World};
 
 const FULL: [&str; 2] = ["does not accept position", "maximum bytes exceeded"];
 /// More than the longest event takes in these tests.
@@ -16,19 +19,42 @@ const fn up_to(bytes_max: u64) -> StreamLimits {
 
 /// Holds: nats.limits
 #[tokio::test]
-async fn an_event_that_is_too_long_for_the_server_stops_the_relay_at_its_position() {
+async fn an_event_that_is_too_long_for_the_server_is_relayed_without_its_data() {
     let mut world = World::with_settings(&["max_payload: 4096"]);
     world.record(40).await;
     world.record_long(5_000).await;
-    world.record(3).await;
-    let mut relaying = world.relay();
-    relaying
-        .must_fail_with(&["the event at position 41 needs messages of", "NATS accepts 4096: raise max_payload"])
-        .await;
-    assert_eq!(end(&world.jetstream().await).await, Some(40));
+    let relaying = world.relay();
+    relaying.must_reach(41).await;
+    // The next relay compares the message with the event, and the one after a restart with a longer `max_payload` too.
+    relaying.kill().await;
+    world.record(2).await;
+    let relaying = world.relay();
+    relaying.must_reach(43).await;
+    world.record_long(6_000).await;
+    relaying.must_reach(44).await;
+    relaying.kill().await;
     world.nats.set(&["max_payload: 16384"]);
     world.nats.start_again();
-    world.must_become_a_copy().await;
+    world.record_long(5_000).await;
+    let relaying = world.relay();
+    relaying.must_reach(45).await;
+
+    let messages = stored::messages(&world.jetstream().await, 1).await;
+    let events = stored::events(&world.log, 0);
+    assert_eq!(messages.len(), events.len());
+    for (message, event) in messages.iter().zip(&events) {
+        let envelope = canonical::envelope(event).expect("JSON");
+        let body = String::from_utf8_lossy(&message.payload);
+        if ![41, 44].contains(&message.sequence) {
+            assert_eq!(body, envelope);
+            continue;
+        }
+        let mut wanted: Value = serde_json::from_str(&envelope).expect("JSON");
+        let data = wanted.as_object_mut().and_then(|members| members.remove("data")).expect("data");
+        let sha256 = digest(&SHA256, canonical::to_string(&data).expect("JSON").as_bytes());
+        wanted["data_sha256"] = hex::lower(sha256.as_ref()).into();
+        assert_eq!(body, canonical::to_string(&wanted).expect("JSON"));
+    }
 }
 
 /// Holds: nats.limits

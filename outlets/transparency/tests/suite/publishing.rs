@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use events::event::{Event, Resource, Stream, StreamKind};
 use tempfile::TempDir;
 use tlog::{EntryBundleId, Hash, SignedCheckpoint, Tile, TileId, parse_entries, verify_consistency, verify_inclusion};
 use tokio::time::sleep;
 use transparency::leaf;
+use transparency::role::PublisherParts;
 
-use crate::ledger::{Ledger, Publishing, keys, published, signer};
+use crate::ledger::{Ledger, ORIGIN, Publishing, keys, published, signer};
 
 /// Holds: log.published
 #[tokio::test(flavor = "multi_thread")]
@@ -18,22 +20,23 @@ async fn every_event_is_a_leaf_at_its_position_and_the_checkpoint_is_signed() {
     ledger.record_in(&publishing.log, 13).await;
     publishing.reaches(713).await;
     let log = published(folder.path());
-    let checkpoint = log.checkpoint().await.expect("readable").expect("published");
+    let checkpoint = log.unchecked_checkpoint().await.expect("readable").expect("published");
     let head = keys(7).read(&checkpoint.bytes).expect("signed");
     assert_eq!((head.size, head), (713, checkpoint.head));
     let other = keys(8).read(&checkpoint.bytes);
     assert!(other.is_err(), "another key has not signed it: {other:?}");
+    let tree = log.tree(head);
     for recorded in ledger.reader().after(0, 1000).expect("events") {
         let (index, leaf) = (recorded.position - 1, leaf(&recorded).expect("a leaf"));
-        let proof = log.inclusion_proof(index, head.size).await.expect("a proof");
+        let proof = tree.inclusion_proof(index, head.size).await.expect("a proof");
         assert_eq!(verify_inclusion(index, &leaf, &head, &proof), Ok(()), "{}", recorded.position);
     }
     for (index, width) in [(0, 256), (1, 256), (2, 201)] {
         let id = EntryBundleId::new(index, width).expect("an id");
-        let bundle = log.bundle(id).await.expect("readable").expect("published");
+        let bundle = tree.bundle(id).await.expect("readable").expect("published");
         let entries = parse_entries(id, &bundle).expect("a bundle");
         let tile = TileId::new(0, index, width).expect("an id");
-        let tile = Tile::parse(tile, &log.tile(tile).await.expect("readable").expect("published")).expect("a tile");
+        let tile = Tile::parse(tile, &tree.tile(tile).await.expect("readable").expect("published")).expect("a tile");
         let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::of_leaf(entry)).collect();
         assert_eq!(leaves, tile.hashes());
     }
@@ -45,15 +48,16 @@ async fn a_partial_file_that_is_gone_is_the_beginning_of_the_wider_one() {
     let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(300).await;
     let log = published(folder.path());
+    let tree = log.tree(log.unchecked_checkpoint().await.expect("readable").expect("published").head);
     let narrow = TileId::new(0, 1, 5).expect("an id");
     let wide = TileId::new(0, 1, 44).expect("an id");
-    let (narrow, wide) = (log.tile(narrow).await.expect("readable"), log.tile(wide).await.expect("readable"));
+    let (narrow, wide) = (tree.tile(narrow).await.expect("readable"), tree.tile(wide).await.expect("readable"));
     assert_eq!(narrow.expect("its beginning"), wide.expect("it is published")[..5 * 32]);
     let bundle = EntryBundleId::new(1, 5).expect("an id");
-    let entries = log.bundle(bundle).await.expect("readable").expect("its beginning");
+    let entries = tree.bundle(bundle).await.expect("readable").expect("its beginning");
     assert_eq!(parse_entries(bundle, &entries).expect("a bundle").len(), 5);
     for beyond in [TileId::new(0, 1, 45), TileId::new(0, 2, 1), TileId::new(1, 0, 2)] {
-        assert!(log.tile(beyond.expect("an id")).await.expect("readable").is_none(), "{beyond:?}");
+        assert!(tree.tile(beyond.expect("an id")).await.expect("readable").is_none(), "{beyond:?}");
     }
 }
 
@@ -69,8 +73,8 @@ async fn partial_files_are_deleted_only_when_no_checkpoint_needs_them() {
     }
     publishing.stop();
     let log = published(folder.path());
-    let head = log.checkpoint().await.expect("readable").expect("published").head;
-    log.inclusion_proof(3, head.size).await.expect("a proof");
+    let head = log.unchecked_checkpoint().await.expect("readable").expect("published").head;
+    log.tree(head).inclusion_proof(3, head.size).await.expect("a proof");
     assert!(folder.path().join("tlog/tile/1/000.p/1").exists());
     assert!(!folder.path().join("tlog/tile/0/001.p/14").exists(), "it was replaced");
     let publishing = Publishing::start(&ledger, folder.path());
@@ -83,43 +87,65 @@ async fn files_that_are_lost_are_written_again_from_a_ledger_that_has_them() {
     let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     publishing.stop();
-    let before = published(folder.path()).checkpoint().await.expect("readable").expect("published").head;
+    let before = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published").head;
     std::fs::remove_dir_all(folder.path().join("tlog")).expect("lost");
     let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(700).await;
     let log = published(folder.path());
-    assert_eq!(log.checkpoint().await.expect("readable").expect("published").head, before);
-    log.inclusion_proof(3, 700).await.expect("a proof");
+    assert_eq!(log.unchecked_checkpoint().await.expect("readable").expect("published").head, before);
+    log.tree(before).inclusion_proof(3, 700).await.expect("a proof");
 }
 
+/// Holds: log.published-repaired
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_lost_one_by_one_or_damaged_are_written_again() {
     let (ledger, folder) = (Ledger::with_events(600).await, TempDir::new().expect("a folder"));
     let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(600).await;
     publishing.stop();
-    for path in ["tile/0/000", "tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"] {
-        let path = folder.path().join("tlog").join(path);
+    let kept = |parts: &mut PublisherParts| parts.partial_kept = Duration::from_secs(60);
+    // The publisher reads what it goes on from, and counts the rest, which is found damaged by whoever asks for it.
+    for (number, is_lost) in
+        [(0, true), (1, true), (2, true), (3, true), (4, true), (5, true), (2, false), (3, false), (5, false)]
+    {
+        // Each repair is an event, so that the next checkpoint is of more.
+        let head = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published").head;
+        let name = match number {
+            0 => "tile/0/000".to_owned(),
+            1 => "tile/0/001".to_owned(),
+            2 => TileId::in_tree(head.size, 0, 2).expect("a partial tile").to_string(),
+            3 => TileId::in_tree(head.size, 1, 0).expect("a partial tile").to_string(),
+            4 => "tile/entries/001".to_owned(),
+            _ => EntryBundleId::in_tree(head.size, 2).expect("a partial bundle").to_string(),
+        };
+        let path = folder.path().join("tlog").join(&name);
         let before = std::fs::read(&path).expect("it was published");
-        std::fs::remove_file(&path).expect("lost");
-        let publishing = Publishing::start(&ledger, folder.path());
-        publishing.reaches(600).await;
+        let mut damaged = before.clone();
+        damaged[33] ^= 1;
+        match is_lost {
+            true => std::fs::remove_file(&path).expect("lost"),
+            false => std::fs::write(&path, &damaged).expect("damaged"),
+        }
+        let publishing = Publishing::with(&ledger, folder.path(), kept);
+        publishing.reaches(head.size).await;
+        assert_eq!(std::fs::read(&path).ok(), Some(before), "{name}");
+        let recorded = ledger.reader().stream(&Stream::new(StreamKind::PublishedLog, ORIGIN)).expect("readable");
+        let Some(Event::Resource(Resource::PublishedLogRepaired(repaired))) = recorded.last().map(|last| &last.event)
+        else {
+            panic!("{name}: {recorded:?}")
+        };
+        let [file] = &repaired.files[..] else { panic!("{repaired:?}") };
+        assert_eq!((&file.path, file.found_sha256.is_none()), (&format!("tlog/{name}"), is_lost), "{repaired:?}");
         publishing.stop();
-        assert_eq!(std::fs::read(&path).ok(), Some(before), "{}", path.display());
     }
-    // A damaged tile is not taken for another event; a damaged checkpoint is replaced by the one that is remembered.
-    let tile = folder.path().join("tlog/tile/0/002.p/88");
-    let mut bytes = std::fs::read(&tile).expect("published");
-    bytes[100] ^= 1;
-    std::fs::write(&tile, &bytes).expect("damaged");
-    let publishing = Publishing::start(&ledger, folder.path());
-    publishing.fails_with(&["002.p/88", "damaged"]).await;
-    std::fs::remove_file(&tile).expect("deleted, as it says");
+    // A damaged checkpoint is replaced by the one that is remembered.
     std::fs::write(folder.path().join("tlog/checkpoint"), "?").expect("damaged");
+    let publishing = Publishing::start(&ledger, folder.path());
     ledger.record_in(&publishing.log, 10).await;
-    publishing.reaches(610).await;
-    let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
-    assert_eq!(checkpoint.head.size, 610);
+    let head = ledger.reader().head().expect("a head").position;
+    publishing.reaches(head).await;
+    let checkpoint = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published");
+    assert_eq!(checkpoint.head.size, head);
     publishing.stop();
 }
 
@@ -138,7 +164,7 @@ async fn a_log_of_which_nothing_is_left_is_published_again_only_when_it_is_told_
     // What it remembers may be as old as the backup.
     let publishing = Publishing::with(&ledger, empty.path(), |parts| parts.may_begin = false);
     publishing.fails_with(&["may have been published before"]).await;
-    assert!(published(empty.path()).checkpoint().await.expect("readable").is_none());
+    assert!(published(empty.path()).unchecked_checkpoint().await.expect("readable").is_none());
     publishing.stop();
     let publishing = Publishing::start(&restored, empty.path());
     publishing.reaches(20).await;
@@ -182,15 +208,15 @@ async fn a_publisher_that_is_stopped_at_any_time_is_continued_by_the_next() {
         ledger.record_in(&publishing.log, 40 + round).await;
         sleep(Duration::from_millis(300 + round * 67)).await;
         publishing.stop();
-        checkpoints.extend(log.checkpoint().await.expect("readable").map(|checkpoint| checkpoint.head));
+        checkpoints.extend(log.unchecked_checkpoint().await.expect("readable").map(|checkpoint| checkpoint.head));
     }
     let publishing = Publishing::start(&ledger, folder.path());
     let events = ledger.reader().head().expect("a head").position;
     publishing.reaches(events).await;
-    let newest = log.checkpoint().await.expect("readable").expect("published").head;
+    let newest = log.unchecked_checkpoint().await.expect("readable").expect("published").head;
     assert!(checkpoints.len() > 3 && newest.size == events, "{checkpoints:?}");
     for old in checkpoints {
-        let proof = log.consistency_proof(old.size, newest.size).await.expect("a proof");
+        let proof = log.tree(newest).consistency_proof(old.size, newest.size).await.expect("a proof");
         assert_eq!(verify_consistency(&old, &newest, &proof), Ok(()), "{}", old.size);
     }
 }
@@ -209,7 +235,7 @@ async fn a_checkpoint_that_was_remembered_and_not_published_is_published_by_the_
     let publishing = Publishing::start(&ledger, folder.path());
     publishing.reaches(7).await;
     let log = published(folder.path());
-    let again = log.checkpoint().await.expect("readable").expect("published");
+    let again = log.unchecked_checkpoint().await.expect("readable").expect("published");
     assert_eq!(keys(7).read(&again.bytes).expect("signed").size, 7);
 }
 
@@ -252,7 +278,7 @@ async fn never_both(number: u64) {
     // As many, and another number: tiles of other widths do not meet.
     fork.record_in(&other.log, number).await;
     other.fails_with(&["another event at position 5", "the ledger has 6"]).await;
-    let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
+    let checkpoint = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published");
     let ours = ledger.reader();
     transparency::verify(&*ours, checkpoint.head, |_| None, |_, _| None, &[], &mut |_, _| {}).expect("of the first");
 }

@@ -7,15 +7,21 @@ use std::time::{Duration, Instant};
 use events::ids::TenantId;
 use object_storage::{NotOpened, ObjectStoreAddress, Objects, Open, OpenError};
 use tokio::task::JoinSet;
-use transparency::{PublishedError, PublishedPlace, ReaderKind};
+use transparency::{PublishedError, PublishedPlace, ReaderKind, repairer};
 use uuid::Uuid;
 
-use crate::ledger::tls;
+use crate::ledger::{Ledger, tls};
 
 const READERS: usize = 5;
 /// Longer than a reader waits.
 const OPENING: Duration = Duration::from_secs(8);
 const WAIT_MAX: Duration = Duration::from_secs(7);
+
+fn place_of(ledger: &Ledger, open: Open<Objects>) -> PublishedPlace {
+    let log = ledger.open();
+    let (repairs, _) = repairer(log.clone());
+    PublishedPlace::new(open, log, repairs)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_wait_for_an_object_store_beside_each_other_and_it_is_opened_once() {
@@ -29,7 +35,8 @@ async fn readers_wait_for_an_object_store_beside_each_other_and_it_is_opened_onc
         let _ = never.lock().expect("one attempt at a time").recv_timeout(OPENING);
         Err(OpenError::Folder { folder: "objects".to_owned(), reason: "it was too slow".to_owned() })
     });
-    let (place, began, mut reading) = (PublishedPlace::new(open), Instant::now(), JoinSet::new());
+    let ledger = Ledger::without_key();
+    let (place, began, mut reading) = (place_of(&ledger, open), Instant::now(), JoinSet::new());
     for number in 0..READERS {
         let (place, reader) = (place.clone(), [ReaderKind::Anybody, ReaderKind::Caller(None)][number % 2]);
         reading.spawn(async move { place.read(reader).await.map(drop) });
@@ -46,7 +53,9 @@ async fn readers_wait_for_an_object_store_beside_each_other_and_it_is_opened_onc
 async fn one_tenant_leaves_room_for_others() {
     let folder = tempfile::tempdir().expect("a folder");
     let address = ObjectStoreAddress::of_folder(folder.path());
-    let place = PublishedPlace::new(Arc::new(move || Objects::open(&address, &[], |_| None, &tls())));
+    let ledger = Ledger::without_key();
+    let open = Arc::new(move || Objects::open(&address, &[], |_| None, &tls()));
+    let place = place_of(&ledger, open);
     let tenant = |number| ReaderKind::Caller(Some(TenantId::from(Uuid::from_u128(number))));
     let mut readings = Vec::new();
     let busy = loop {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use testing::random::SplitMix64;
-use tlog::{SignedCheckpoint, VerifierKey};
-use transparency::{CheckpointError, KeyHistory, LogKeys};
+use tlog::{Checkpoint, SignedCheckpoint, TreeHead, VerifierKey};
+use transparency::{CheckpointError, KeyHistory, LogKeys, PublishedError};
 
 use crate::ledger::{FIRST_KEY, Ledger, ORIGIN, Publishing, keys, opens, published, record_key, signer};
 
@@ -17,7 +17,7 @@ fn publishing(ledger: &Ledger, into: &Path) -> Publishing {
 }
 
 async fn newest(folder: &Path) -> SignedCheckpoint {
-    let checkpoint = published(folder).checkpoint().await.expect("readable").expect("published");
+    let checkpoint = published(folder).unchecked_checkpoint().await.expect("readable").expect("published");
     SignedCheckpoint::parse(&checkpoint.bytes).expect("a checkpoint")
 }
 
@@ -207,4 +207,35 @@ async fn which_keys_sign_follows_from_the_positions_of_their_events() {
             }
         }
     }
+}
+
+/// Whoever has an old key and the object store could say that the ledger is behind.
+/// Holds: log.published-checked
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_a_key_that_was_replaced_counts_for_nobody() {
+    let (ledger, folder) = (Ledger::with_events(5).await, TempDir::new().expect("a folder"));
+    let first = publishing(&ledger, folder.path());
+    first.reaches(5).await;
+    let named = record_key(&first.log, 8, 2).await;
+    first.reaches(named).await;
+    first.stop();
+    let head = TreeHead { size: 1000, ..*newest(folder.path()).await.unverified().head() };
+    let forged = Checkpoint::new(ORIGIN, head).expect("a checkpoint");
+    let forged = SignedCheckpoint::sign(forged, &signer(FIRST_KEY)).expect("signed").to_string();
+    std::fs::write(folder.path().join("tlog/checkpoint"), forged).expect("replaced");
+    let log = ledger.open();
+    let found = published(folder.path()).checkpoint(&log).await;
+    log.close();
+    let replaced = PublishedError::Checkpoint(CheckpointError::Replaced { size: 1000, position: named });
+    assert_eq!(found.map(|_| ()).map_err(|error| error.to_string()), Err(replaced.to_string()));
+    // What is remembered may be of a backup, unless the log is new or the operator says so.
+    let next = Publishing::with(&ledger, folder.path(), |parts| {
+        (parts.open_signer, parts.may_begin) = (opens(SEEDS), false);
+    });
+    next.fails_with(&["no key that was in force"]).await;
+    next.stop();
+    let next = publishing(&ledger, folder.path());
+    next.reaches(named).await;
+    assert_eq!(newest(folder.path()).await.unverified().head().size, named, "the remembered one is published again");
+    next.stop();
 }

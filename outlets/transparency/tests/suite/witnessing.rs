@@ -1,9 +1,10 @@
 //! Witnesses that cosign, that do not, and that do anything else.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use events::time::{Clock, SystemClock};
 use tempfile::TempDir;
 use tlog::{AddCheckpoint, Cosigner, SIZE_CONTENT_TYPE, SignedCheckpoint, TreeHead, VerifierKey, verify_consistency};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +29,8 @@ struct State {
     cosigner: Cosigner,
     cosigned: Mutex<TreeHead>,
     is_honest: AtomicBool,
+    /// The time that it cosigns with; that of the machine if it is zero.
+    unix_seconds: AtomicU64,
     /// The answer of a witness that is not honest; `None` for no answer at all.
     otherwise: Option<Vec<u8>>,
 }
@@ -39,7 +42,8 @@ impl WitnessServer {
         let key = cosigner.verifier_key().clone();
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let address = format!("{key} {url}").parse().expect("an address");
-        let state = State { cosigner, cosigned: Mutex::new(TreeHead::EMPTY), is_honest: true.into(), otherwise };
+        let (cosigned, unix_seconds) = (Mutex::new(TreeHead::EMPTY), AtomicU64::default());
+        let state = State { cosigner, cosigned, is_honest: true.into(), unix_seconds, otherwise };
         let state = Arc::new(state);
         let (serving, mut task) = (Arc::clone(&state), JoinSet::new());
         task.spawn(async move {
@@ -79,8 +83,16 @@ impl State {
         }
         *cosigned = head;
         let note = request.checkpoint.note();
-        reply("200 OK", "text/plain", &format!("{}\n", self.cosigner.cosign(note.text(), 1_800_000_000)))
+        let time = match self.unix_seconds.load(Ordering::SeqCst) {
+            0 => seconds_of(&SystemClock::new()),
+            set => set,
+        };
+        reply("200 OK", "text/plain", &format!("{}\n", self.cosigner.cosign(note.text(), time)))
     }
+}
+
+fn seconds_of(clock: &dyn Clock) -> u64 {
+    u64::try_from(clock.now().timestamp()).expect("after 1970")
 }
 
 fn reply(status: &str, content_type: &str, body: &str) -> Vec<u8> {
@@ -109,7 +121,7 @@ async fn cosigned_by(folder: &TempDir, events: u64, witnesses: &[&WitnessServer]
     let keys: Vec<_> = witnesses.iter().map(|witness| witness.key.clone()).collect();
     let (log, began) = (published(folder.path()), Instant::now());
     loop {
-        let checkpoint = log.checkpoint().await.expect("readable").expect("published");
+        let checkpoint = log.unchecked_checkpoint().await.expect("readable").expect("published");
         let signed = SignedCheckpoint::parse(&checkpoint.bytes).expect("a checkpoint");
         signed.verify(ORIGIN, &[signer(7).verifier_key().clone()]).expect("signed by the log");
         if checkpoint.head.size == events && signed.cosignatures(&keys).expect("right ones").len() == keys.len() {
@@ -169,11 +181,36 @@ async fn a_witness_that_fails_holds_up_nobody_and_is_asked_again() {
         publishing.reaches(20).await;
         ledger.record_in(&publishing.log, 10).await;
         publishing.reaches(30).await;
-        let checkpoint = published(folder.path()).checkpoint().await.expect("readable").expect("published");
+        let checkpoint = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published");
         let signed = SignedCheckpoint::parse(&checkpoint.bytes).expect("a checkpoint");
         assert_eq!(signed.note().signatures().len(), 1, "{signed}");
         witness.be_honest(true);
         cosigned_by(&folder, 30, &[&witness]).await;
         publishing.stop();
     }
+}
+
+/// A day is what clocks may differ by.
+/// Holds: log.published-cosigned-ahead
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cosignature_of_a_time_that_has_not_come_is_not_published() {
+    let (ledger, folder) = (Ledger::with_events(20).await, TempDir::new().expect("a folder"));
+    let witness = WitnessServer::start("first.example", 3, None).await;
+    let now = seconds_of(&*ledger.clock);
+    witness.state.unix_seconds.store(now + 25 * 3600, Ordering::SeqCst);
+    let publishing = Publishing::with(&ledger, folder.path(), |parts| parts.witnesses = vec![witness.address.clone()]);
+    publishing.reaches(20).await;
+    ledger.record_in(&publishing.log, 10).await;
+    publishing.reaches(30).await;
+    let began = Instant::now();
+    while witness.state.cosigned.lock().expect("not poisoned").size < 30 {
+        assert!(began.elapsed() < WAIT_MAX, "it was not asked");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let checkpoint = published(folder.path()).unchecked_checkpoint().await.expect("readable").expect("published");
+    let signed = SignedCheckpoint::parse(&checkpoint.bytes).expect("a checkpoint");
+    assert_eq!(signed.note().signatures().len(), 1, "{signed}");
+    witness.state.unix_seconds.store(now + 23 * 3600, Ordering::SeqCst);
+    cosigned_by(&folder, 30, &[&witness]).await;
+    publishing.stop();
 }

@@ -138,7 +138,8 @@ const fn category(change: &Resource) -> Category {
         | Resource::AuditSearch(_)
         | Resource::NodeKeyReplaced(_)
         | Resource::LogKeyCreated(_)
-        | Resource::CatalogueImported(_) => Category::Administration,
+        | Resource::CatalogueImported(_)
+        | Resource::PublishedLogRepaired(_) => Category::Administration,
     }
 }
 
@@ -168,7 +169,10 @@ const fn severity(change: &Resource) -> Severity {
         | Resource::LogKeyCreated(_)
         | Resource::PriceRevalued(_)
         | Resource::CatalogueImported(_) => Severity::Notice,
-        Resource::UserErased(_) | Resource::BreakerOpened(_) | Resource::ProviderKeySetAside(_) => Severity::Warning,
+        Resource::UserErased(_)
+        | Resource::BreakerOpened(_)
+        | Resource::ProviderKeySetAside(_)
+        | Resource::PublishedLogRepaired(_) => Severity::Warning,
     }
 }
 

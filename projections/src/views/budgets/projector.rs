@@ -27,6 +27,8 @@ pub struct Budgets;
 struct WindowChange {
     settled: i128,
     held: i128,
+    /// The cost of tenants' own providers, which is not spent from it.
+    own: i128,
 }
 
 type WindowChanges = IdMap<BudgetWindow, WindowChange>;
@@ -37,7 +39,7 @@ impl Projector for Budgets {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn schema(&self) -> &'static str {
@@ -52,7 +54,9 @@ impl Projector for Budgets {
         let mut statement = db.prepare_cached(MOVE_WINDOW)?;
         for (window, by) in &changes {
             let start = window.window_start.map_or(0, |start| start.timestamp_micros());
-            statement.execute(params![window.budget_id.to_string(), start, Exact(by.settled), Exact(by.held)])?;
+            let sums = [Exact(by.settled), Exact(by.held), Exact(by.own)];
+            let [settled, held, own] = &sums;
+            statement.execute(params![window.budget_id.to_string(), start, settled, held, own])?;
         }
         Ok(())
     }
@@ -60,7 +64,14 @@ impl Projector for Budgets {
 
 fn collect(db: &Connection, changes: &mut WindowChanges, recorded: &Recorded) -> Result<(), ProjectionError> {
     match &recorded.event {
-        Event::Hold(hold) => add(changes, &hold.movement()),
+        Event::Hold(hold) => {
+            let all = hold.movement();
+            add(changes, &all, 0)?;
+            match hold.brokered_movement() {
+                Some(part) => add(changes, &part, nanos(all.settled) - nanos(part.settled)),
+                None => Ok(()),
+            }
+        }
         Event::Resource(Resource::Budget(change)) => write(db, recorded, change),
         Event::Inference(_) | Event::Resource(_) | Event::Access(_) | Event::Alert(_) => Ok(()),
     }
@@ -70,12 +81,13 @@ fn nanos(amount: NanoUsd) -> i128 {
     amount.nanos().into()
 }
 
-fn add(changes: &mut WindowChanges, moved: &hold::Movement<'_>) -> Result<(), ProjectionError> {
+fn add(changes: &mut WindowChanges, moved: &hold::Movement<'_>, own: i128) -> Result<(), ProjectionError> {
     let (settled, held) = (nanos(moved.settled), nanos(moved.held) - nanos(moved.released));
     for window in moved.windows {
         let change = changes.entry(*window).or_default();
         change.settled = change.settled.checked_add(settled).ok_or(ProjectionError::Overflow)?;
         change.held = change.held.checked_add(held).ok_or(ProjectionError::Overflow)?;
+        change.own = change.own.checked_add(own).ok_or(ProjectionError::Overflow)?;
     }
     Ok(())
 }

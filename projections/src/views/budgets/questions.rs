@@ -48,6 +48,8 @@ pub struct BudgetStatus {
     pub settled: NanoUsdSum,
     pub held: NanoUsdSum,
     pub remaining: NanoUsdSum,
+    /// The cost of tenants' own providers, which is not spent from it.
+    pub own: NanoUsdSum,
     pub window: CalendarWindow,
     pub ended_at: Option<DateTime<Utc>>,
 }
@@ -95,13 +97,15 @@ fn status(db: &Connection, at: DateTime<Utc>, row: &Row<'_>) -> Result<BudgetSta
     let (id, body, period): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
     let window = serde_json::from_value::<Period>(Value::from(period))?.window(at);
     let start = window.start.map_or(0, |start| start.timestamp_micros());
-    let sums = db.prepare_cached(WINDOW)?.query_row((id, start), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let (Exact(settled), Exact(held)) = sums.unwrap_or_default();
+    let mut window_row = db.prepare_cached(WINDOW)?;
+    let sums = window_row.query_row((id, start), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let (Exact(settled), Exact(held), Exact(own)) = sums.unwrap_or_default();
     Ok(BudgetStatus {
         position: row.get(4)?,
         body: completed(&body, StreamKind::Budget)?,
         settled: NanoUsdSum::new(settled),
         held: NanoUsdSum::new(held),
+        own: NanoUsdSum::new(own),
         remaining: remaining(NanoUsd::new(row.get(2)?), settled, held),
         window,
         ended_at: row.get::<_, Option<i64>>(5)?.map(from_micros),

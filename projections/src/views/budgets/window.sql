@@ -1,1 +1,1 @@
-SELECT settled_nanos, held_nanos FROM rows_budget_windows WHERE budget_id = ?1 AND window_start = ?2
+SELECT settled_nanos, held_nanos, own_nanos FROM rows_budget_windows WHERE budget_id = ?1 AND window_start = ?2

@@ -115,7 +115,8 @@ impl<'a> RowChange<'a> {
             Resource::NodeKeyReplaced(_)
             | Resource::LogKeyCreated(_)
             | Resource::PriceRevalued(_)
-            | Resource::CatalogueImported(_) => Ok(()),
+            | Resource::CatalogueImported(_)
+            | Resource::PublishedLogRepaired(_) => Ok(()),
         }
     }
 

@@ -107,8 +107,8 @@ fn a_row_that_was_changed_is_named() {
 #[test]
 fn a_row_that_is_missing_or_was_added_is_named() {
     let tables = [
-        "budgets", "budget_windows", "usage_by_hour", "usage_latency", "inferences", "inference_incidents",
-        "other_usage", "audit", "catalogue",
+        "budgets", "budget_windows", "usage_by_hour", "usage_latency", "failed_calls", "inferences",
+        "inference_incidents", "other_usage", "audit", "catalogue",
     ];
     for table in tables {
         let difference = difference_after(&format!("DELETE FROM rows_{table}"));
@@ -119,7 +119,7 @@ fn a_row_that_is_missing_or_was_added_is_named() {
     let difference =
         difference_after("INSERT INTO rows_usage_latency VALUES (0, '', '', '', '', '', '', '', '', '[1]', '[1]')");
     assert!(difference.starts_with("no event made the row 0/"), "{difference}");
-    let difference = difference_after("INSERT INTO rows_budget_windows VALUES ('bud_z', 0, 0, 0)");
+    let difference = difference_after("INSERT INTO rows_budget_windows VALUES ('bud_z', 0, 0, 0, 0)");
     assert_eq!(difference, "no event made the row bud_z/0 of budget_windows");
 }
 

@@ -132,6 +132,7 @@ impl Story {
             streamed: false,
             max_output_tokens: 10,
             requested_max_output_tokens: None,
+            output_tokens_beyond_cap: None,
             input_tokens_bound: 20,
             body_sha256: "00".into(),
             prompt_digest: None,
@@ -143,12 +144,13 @@ impl Story {
             hedge_after_ms: None,
             route: None,
             shadow_of: None,
+            hold_shares: Default::default(),
         };
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Admitted(Box::new(admitted))));
         let admitted_at = self.facts.last().expect("the admission").recorded_at;
         let held_usd = NanoUsd::new(1000);
-        let reserved = BudgetReserved { held_usd, budgets: windows(), expires_at: start() };
+        let reserved = BudgetReserved { held_usd, budgets: windows(), expires_at: start(), brokered: None };
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Reserved(Box::new(reserved))));
         admitted_at
     }
@@ -160,7 +162,7 @@ impl Story {
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Completed(Box::new(ended))));
         let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(400));
-        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
+        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None, brokered: None };
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Settled(Box::new(settled))));
     }
 
@@ -182,7 +184,7 @@ impl Story {
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Completed(Box::new(ended))));
         let (held_usd, charged_usd) = (NanoUsd::MAX, NanoUsd::MAX);
-        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None };
+        let settled = BudgetSettled { held_usd, charged_usd, budgets: windows(), overrun_usd: None, brokered: None };
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Settled(Box::new(settled))));
     }
 
@@ -202,8 +204,12 @@ impl Story {
         self.add(stream.clone(), context.clone(), Event::Inference(Inference::AttemptFailed(Box::new(attempt))));
         let failed = InferenceEnded { usage: None, ..ended(admitted_at, 0, Some(30)) };
         self.add(stream, context.clone(), Event::Inference(Inference::Failed(Box::new(failed))));
-        let released =
-            BudgetReleased { held_usd: NanoUsd::new(1000), budgets: windows(), reason: "upstream_status".into() };
+        let released = BudgetReleased {
+            held_usd: NanoUsd::new(1000),
+            budgets: windows(),
+            reason: "upstream_status".into(),
+            brokered: None,
+        };
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Released(Box::new(released))));
     }
 
@@ -214,7 +220,8 @@ impl Story {
         let stream = Stream::inference(id(number));
         self.add(stream, context.clone(), Event::Inference(Inference::Aborted(Box::new(aborted))));
         let (held_usd, charged_usd) = (NanoUsd::new(1000), NanoUsd::new(1000));
-        let expired = BudgetExpired { held_usd, charged_usd, budgets: windows(), policy: "charge_hold".into() };
+        let expired =
+            BudgetExpired { held_usd, charged_usd, budgets: windows(), policy: "charge_hold".into(), brokered: None };
         self.add(Stream::hold(id(number)), context, Event::Hold(Hold::Expired(Box::new(expired))));
     }
 
@@ -226,6 +233,7 @@ impl Story {
             of: id(number),
             price: None,
             request: None,
+            brokered: None,
         };
         let stream = Stream::hold(id::<RequestId>(number));
         self.add(stream, in_request(number), Event::Hold(Hold::Adjusted(Box::new(correction))));

@@ -1,5 +1,5 @@
-//! `usage_by_hour` and `usage_latency`: requests, tokens, cost and latencies by hour and dimension. Reads
-//! `inference.*` and `budget.adjusted`. Rebuild: from the log.
+//! `usage_by_hour` and `usage_latency`: requests, tokens, cost and latencies by hour and dimension; `failed_calls`: failed calls by
+//! backend. Reads `inference.*` and `budget.adjusted`. Rebuild: from the log.
 //!
 //! A request counts in the hour of its admission: first under no backend, then its outcome moves it to the backend that
 //! served it and adds its tokens, cost and latency. A late correction of a charge counts in the hour in which it was
@@ -15,7 +15,9 @@ use events::ids::IdMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
+use super::failed_calls::FailedCallCounts;
 use super::latency::Histogram;
+use super::range::SECONDS_PER_HOUR;
 use super::sums::{Amounts, COMMON, FAILED, REFUSED, REQUESTS};
 use crate::views::View;
 use crate::views::exact::Exact;
@@ -28,7 +30,6 @@ const ADD_RARE: &str = include_str!("add_rare.sql");
 const READ_LATENCIES: &str = include_str!("read_latencies.sql");
 const WRITE_LATENCIES: &str = include_str!("write_latencies.sql");
 const DROP_EMPTY: &str = include_str!("drop_empty.sql");
-const SECONDS_PER_HOUR: i64 = 3600;
 
 pub struct UsageByHour;
 
@@ -62,7 +63,7 @@ impl Projector for UsageByHour {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn schema(&self) -> &'static str {
@@ -70,10 +71,14 @@ impl Projector for UsageByHour {
     }
 
     fn apply(&mut self, db: &Connection, events: &[Arc<Recorded>]) -> Result<(), ProjectionError> {
-        let mut additions = Additions::default();
+        let (mut additions, mut failed_calls) = (Additions::default(), FailedCallCounts::default());
         for recorded in events {
             collect(&mut additions, recorded).ok_or(ProjectionError::Overflow)?;
+            if let Event::Inference(Inference::AttemptFailed(failed)) = &recorded.event {
+                failed_calls.count(recorded, failed);
+            }
         }
+        failed_calls.write(db)?;
         additions.write(db)
     }
 }

@@ -199,6 +199,7 @@ fn bind(
         bind_if_present(statement, to, span.to)?;
     }
     let requests = &selection.requests;
+    let without = || selection.without_tenants.iter().map(ToString::to_string).collect::<serde_json::Value>();
     let texts = [
         (":visible_partner", &visible.partner()),
         (":visible_tenant", &visible.tenant()),
@@ -210,6 +211,7 @@ fn bind(
         (":provider", &requests.provider),
         (":backend", &requests.backend),
         (":payer", &requests.payer.map(|payer| payer.as_str().to_owned())),
+        (":without_tenants", &(!selection.without_tenants.is_empty()).then(|| without().to_string())),
     ];
     for (name, text) in texts {
         bind_one(statement, name, text)?;
@@ -232,6 +234,8 @@ fn bind_if_present(statement: &mut CachedStatement<'_>, name: &str, value: impl 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::{Range, Totals};
     use super::*;
     use crate::views::RequestFilter;
@@ -246,6 +250,7 @@ mod tests {
                 group_by: Vec::new(),
                 range: Range { from: Some(hour), to: Some(to) },
                 requests: RequestFilter::default(),
+                without_tenants: BTreeSet::new(),
                 after: None,
                 limit: 1,
                 totals: Totals::Never,

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use events::time::{from_micros, rfc3339};
 
-const SECONDS_PER_HOUR: i64 = 3600;
+pub(super) const SECONDS_PER_HOUR: i64 = 3600;
 pub const MICROS_PER_HOUR: i64 = SECONDS_PER_HOUR * 1_000_000;
 
 /// A range of time in microseconds since 1970: `from` is included, `to` is not. `None` leaves that end open.

@@ -1,5 +1,8 @@
 //! The selection of usage: the requests, their grouping and the page.
 
+use std::collections::BTreeSet;
+
+use events::ids::TenantId;
 use events::named;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,8 @@ pub struct Selection {
     pub group_by: Vec<Dimension>,
     pub range: Range,
     pub requests: RequestFilter,
+    /// Those whose requests are left out.
+    pub without_tenants: BTreeSet<TenantId>,
     /// The last group of the page before; `None` for the first page.
     pub after: Option<GroupKey>,
     pub limit: usize,

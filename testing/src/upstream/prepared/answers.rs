@@ -17,6 +17,9 @@ pub const CLOSING_EVENTS: usize = 3;
 pub const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n";
 
+/// A comment in a stream, as a chunk.
+pub const COMMENT: &[u8] = b"8\r\n: wait\n\n\r\n";
+
 /// The usage that the upstream reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {

@@ -1,4 +1,4 @@
-//! Names of models, each with a behaviour. The measured gateway serves them under the same names.
+//! Names of models, each with a behaviour.
 
 pub const WHOLE: &str = "whole";
 /// Streams all tokens at once.
@@ -9,4 +9,9 @@ pub const PACED: &str = "paced";
 pub const DRIP: &str = "drip";
 /// Streams as many tokens of each class as the request asks for, quickly.
 pub const TRACE: &str = "trace";
+/// Never answers.
+pub const HANG: &str = "hang";
+/// Streams comments without an end.
+pub const COMMENTS: &str = "comments";
+/// The models that a measured gateway serves, under the same names.
 pub const ALL: [&str; 5] = [WHOLE, BURST, PACED, DRIP, TRACE];

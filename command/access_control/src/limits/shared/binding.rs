@@ -4,15 +4,18 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use events::event::admin::WhenUnshared;
+use events::ids::TenantId;
 use events::limit::{LimitName, Measure};
 use shared_limits::{Correction, Count, LimitCall, Standing};
 
+use super::conductor::LIMITS_PER_CALL;
 use super::counted::{Counted, Demand, OneCount};
 use super::counts::{SharedCounts, kept};
 use super::group::Group;
 use super::limiter::SharedLimiter;
 use crate::limits::binding::{ApplicableLimit, LimitExceeded, locked};
 use crate::limits::slot::Shortage;
+use crate::limits::tokens::TokenAmounts;
 use crate::limits::window::{BucketNumber, Fits};
 
 /// A limit and its counts.
@@ -29,6 +32,8 @@ pub struct SharedLimits(Arc<SharedBindings>);
 
 struct SharedBindings {
     limiter: Arc<SharedLimiter>,
+    /// The tenant in which the request is made.
+    tenant: Option<TenantId>,
     all: Vec<SharedBinding>,
 }
 
@@ -42,62 +47,66 @@ pub struct Asked {
 }
 
 impl SharedLimits {
-    pub fn of(limiter: Arc<SharedLimiter>, mut all: Vec<SharedBinding>) -> Self {
+    pub fn of(limiter: Arc<SharedLimiter>, tenant: Option<TenantId>, mut all: Vec<SharedBinding>) -> Self {
         // One order for all requests, so that no two of them deadlock on their slots. A slot has one group.
         all.sort_unstable_by(|one, other| (&one.group.name, one.limit.key).cmp(&(&other.group.name, other.limit.key)));
-        Self(Arc::new(SharedBindings { limiter, all }))
+        Self(Arc::new(SharedBindings { limiter, tenant, all }))
     }
 
     pub fn limiter(&self) -> &Arc<SharedLimiter> {
         &self.0.limiter
     }
 
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.0.tenant
+    }
+
     pub fn all(&self) -> &[SharedBinding] {
         &self.0.all
     }
 
-    /// The groups, and the indexes of their limits.
-    pub fn groups(&self) -> Vec<(Arc<Group>, Range<usize>)> {
+    /// The limits that one call counts: of one group, at most as many as one takes. With their indexes.
+    pub fn parts(&self) -> Vec<(Arc<Group>, Range<usize>)> {
         let mut begins = 0;
         let of_groups = self.all().chunk_by(|one, next| Arc::ptr_eq(&one.group, &next.group));
-        let range = |of_group: &[SharedBinding]| {
-            let range = begins..begins + of_group.len();
+        let range = |part: &[SharedBinding]| {
+            let range = begins..begins + part.len();
             begins = range.end;
-            Some((Arc::clone(&of_group.first()?.group), range))
+            Some((Arc::clone(&part.first()?.group), range))
         };
-        of_groups.filter_map(range).collect()
+        of_groups.flat_map(|of_group| of_group.chunks(LIMITS_PER_CALL)).filter_map(range).collect()
     }
 
     /// The limit of these that refuses everything while this node counts alone.
-    pub fn closed_limit(&self, of_group: Range<usize>) -> Option<LimitName> {
-        let closed = self.all()[of_group].iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
+    pub fn closed_limit(&self, of_part: Range<usize>) -> Option<LimitName> {
+        let closed = self.all()[of_part].iter().find(|binding| binding.limit.when_unshared == WhenUnshared::Closed);
         closed.map(|binding| binding.limit.name)
     }
 
     /// The measures that a demand counts in: the index of the limit, the measure, its bound, and the amount.
-    fn measures(&self, of_group: Range<usize>, demand: Demand) -> Vec<(usize, Measure, u64, u64)> {
+    fn measures(&self, of_part: Range<usize>, demand: Demand) -> Vec<(usize, Measure, u64, u64)> {
         let of = |index: usize| {
-            let bounds = self.all()[index].limit.bounds;
+            let ApplicableLimit { bounds, holder, .. } = &self.all()[index].limit;
             Measure::ALL.iter().filter_map(move |measure| {
                 let bound = demand.bound(bounds.get(*measure)?);
-                Some((index, *measure, bound, demand.in_measure(*measure)?))
+                Some((index, *measure, bound, demand.in_measure(*measure, holder)?))
             })
         };
-        of_group.flat_map(of).collect()
+        of_part.flat_map(of).collect()
     }
 
-    fn lock(&self, of_group: Range<usize>, now_micros: i64) -> Vec<MutexGuard<'_, SharedCounts>> {
-        let mut slots: Vec<_> = self.all()[of_group].iter().map(|binding| locked(&binding.slot)).collect();
+    fn lock(&self, of_part: Range<usize>, now_micros: i64) -> Vec<MutexGuard<'_, SharedCounts>> {
+        let mut slots: Vec<_> = self.all()[of_part].iter().map(|binding| locked(&binding.slot)).collect();
         slots.iter_mut().for_each(|slot| slot.advance(now_micros));
         slots
     }
 
     /// Counts on this node what Redis is then asked to count; `None` if there is nothing to count. A state that is sent with it does not
     /// have it yet, and one that is sent after it has.
-    pub fn begin_asking(&self, of_group: Range<usize>, demand: Demand, connection: u64, now: i64) -> Option<Asked> {
-        let measures = self.measures(of_group.clone(), demand);
-        let (limiter, first) = (self.limiter(), of_group.start);
-        let mut slots = self.lock(of_group, now);
+    pub fn begin_asking(&self, of_part: Range<usize>, demand: Demand, connection: u64, now: i64) -> Option<Asked> {
+        let measures = self.measures(of_part.clone(), demand);
+        let (limiter, first) = (self.limiter(), of_part.start);
+        let mut slots = self.lock(of_part, now);
         let mut asked = Asked { demand, counts: Vec::new(), calls: Vec::new(), indexes: Vec::new() };
         for (index, measure, bound, amount) in measures {
             let slot = slots.get_mut(index - first)?;
@@ -159,17 +168,17 @@ impl SharedLimits {
         exceeded
     }
 
-    /// Counts against this node's share of all limits of a group, or of none; the limit is divided among so many nodes.
+    /// Counts against this node's share of all limits of a part, or of none; the limit is divided among so many nodes.
     pub(in crate::limits) fn count_share(
         &self,
-        of_group: Range<usize>,
+        of_part: Range<usize>,
         demand: Demand,
         nodes: u64,
         now_micros: i64,
     ) -> Result<Vec<OneCount>, LimitExceeded<'_>> {
-        let measures = self.measures(of_group.clone(), demand);
-        let first = of_group.start;
-        let mut slots = self.lock(of_group, now_micros);
+        let measures = self.measures(of_part.clone(), demand);
+        let first = of_part.start;
+        let mut slots = self.lock(of_part, now_micros);
         let exceeded = measures.iter().filter_map(|(index, measure, bound, amount)| {
             let shortage = slots[index - first].shortage_of_share(*measure, *bound, *amount, nodes)?;
             let limit = &self.all()[*index].limit;
@@ -186,9 +195,10 @@ impl SharedLimits {
     }
 
     /// Replaces the amounts that a request has counted.
-    pub fn correct(&self, counted: &Counted, is: u64) {
+    pub fn correct(&self, counted: &Counted, is: TokenAmounts) {
         for count in &counted.counts {
             let binding = &self.all()[count.index];
+            let is = binding.limit.holder.counted_of(is).unwrap_or(0);
             let mut slot = locked(&binding.slot);
             slot.correct(count.measure, count.bucket, count.amount, is);
             self.tell(binding, &mut slot, count, is);

@@ -23,8 +23,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 /// The partners whose limits are told to Redis at a time: answered one after the other, many calls would take longer than the places of
 /// running requests are kept.
 const GROUPS_AT_A_TIME: usize = 32;
-/// The limits of one call.
-const LIMITS_PER_CALL: usize = 32;
+/// The limits of one call: the script of one with more could keep others from their answers.
+pub(super) const LIMITS_PER_CALL: usize = 32;
 /// After how many looks a node that this Redis does not know is named.
 const UNKNOWN_LOOKS: u32 = 5;
 const REASON_CHARS_MAX: usize = 300;

@@ -2,6 +2,8 @@
 
 use events::limit::Measure;
 
+use crate::limits::binding::LimitHolder;
+use crate::limits::tokens::TokenAmounts;
 use crate::limits::window::BucketNumber;
 
 /// The count that a request asks for.
@@ -11,29 +13,31 @@ pub enum Demand {
     Request,
     /// One request that has its place already.
     RequestAgain,
-    Tokens(u64),
+    Tokens(TokenAmounts),
     /// One request that was admitted: it counts, whatever is left.
     RequestAdmitted,
-    TokensAdmitted(u64),
+    TokensAdmitted(TokenAmounts),
 }
 
 impl Demand {
-    /// The amount that it counts in a measure; `None` if it does not.
-    pub const fn in_measure(self, measure: Measure) -> Option<u64> {
+    /// The amount that it counts in a measure of a limit of this holder; `None` if it does not.
+    pub fn in_measure(self, measure: Measure, holder: &LimitHolder) -> Option<u64> {
         match (self, measure) {
             (Self::Request, Measure::ConcurrentRequests) => Some(1),
             (_, Measure::ConcurrentRequests) => None,
-            (Self::Tokens(tokens) | Self::TokensAdmitted(tokens), _) if measure.is_of_tokens() => Some(tokens),
+            (Self::Tokens(tokens) | Self::TokensAdmitted(tokens), _) if measure.is_of_tokens() => {
+                holder.counted_of(tokens)
+            }
             (Self::Request | Self::RequestAgain | Self::RequestAdmitted, _) if !measure.is_of_tokens() => Some(1),
             _ => None,
         }
     }
 
     /// For the words of a refusal.
-    pub const fn amount(self) -> u64 {
+    pub fn amount(self, holder: &LimitHolder) -> u64 {
         match self {
             Self::Request | Self::RequestAgain | Self::RequestAdmitted => 1,
-            Self::Tokens(tokens) | Self::TokensAdmitted(tokens) => tokens,
+            Self::Tokens(tokens) | Self::TokensAdmitted(tokens) => holder.counted_of(tokens).unwrap_or(0),
         }
     }
 

@@ -18,9 +18,11 @@ use super::group::Group;
 use super::limiter::SharedLimiter;
 use super::link::Connection;
 use super::permit::{ReservedTokens, SharedPermit};
-use crate::limits::binding::{ApplicableLimit, LimitHolder, locked};
+use super::turns::RedisTurn;
+use crate::limits::binding::{ApplicableLimit, LimitExceeded, LimitHolder, locked};
 use crate::limits::rate_limited::{LimitRefusal, RateLimited};
 use crate::limits::remaining::TightestLimit;
+use crate::limits::tokens::TokenAmounts;
 
 /// How often Redis is asked, if it does not have what this node has sent.
 const ASKED_MAX: u32 = 4;
@@ -49,7 +51,7 @@ impl SharedLimiter {
             SharedBinding { limit, group, slot }
         };
         let all = limits.into_iter().map(bind).collect();
-        SharedLimits::of(Arc::clone(self), all)
+        SharedLimits::of(Arc::clone(self), chain.tenant, all)
     }
 
     /// Counts one request against all limits or, if one has nothing left, against none.
@@ -59,7 +61,11 @@ impl SharedLimiter {
     }
 
     /// Makes a request ready to be admitted: counted lately, with the most tokens that it can take. Refused, it counts no longer.
-    pub async fn reserve_tokens(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
+    pub async fn reserve_tokens(
+        self: &Arc<Self>,
+        permit: &mut SharedPermit,
+        bound: TokenAmounts,
+    ) -> Result<(), LimitRefusal> {
         let reserved = self.recount_and_reserve(permit, bound).await;
         if reserved.is_err() {
             permit.take_back();
@@ -67,11 +73,15 @@ impl SharedLimiter {
         reserved
     }
 
-    async fn recount_and_reserve(self: &Arc<Self>, permit: &mut SharedPermit, bound: u64) -> Result<(), LimitRefusal> {
-        permit.settle(0);
+    async fn recount_and_reserve(
+        self: &Arc<Self>,
+        permit: &mut SharedPermit,
+        bound: TokenAmounts,
+    ) -> Result<(), LimitRefusal> {
+        permit.settle(TokenAmounts::NONE);
         let limits = permit.limits.clone();
         if self.is_old(&permit.requests) {
-            limits.correct(&std::mem::take(&mut permit.requests), 0);
+            limits.correct(&std::mem::take(&mut permit.requests), TokenAmounts::NONE);
             permit.requests = self.count(&limits, Demand::RequestAgain).await?;
         }
         let counted = self.count(&limits, Demand::Tokens(bound)).await?;
@@ -82,16 +92,16 @@ impl SharedLimiter {
     /// Counts an admitted request from now on, whatever the limits have left.
     pub(super) async fn count_as_admitted(self: &Arc<Self>, permit: &mut SharedPermit) {
         let limits = permit.limits.clone();
-        limits.correct(&std::mem::take(&mut permit.requests), 0);
+        limits.correct(&std::mem::take(&mut permit.requests), TokenAmounts::NONE);
         permit.requests = self.count(&limits, Demand::RequestAdmitted).await.unwrap_or_default();
         if let Some(tokens) = &mut permit.tokens {
-            limits.correct(&std::mem::take(&mut tokens.counted), 0);
+            limits.correct(&std::mem::take(&mut tokens.counted), TokenAmounts::NONE);
             let counted = self.count(&limits, Demand::TokensAdmitted(tokens.amount)).await;
             tokens.counted = counted.unwrap_or_default();
         }
     }
 
-    /// Counts under the limits of one group after the other; what one of them refuses counts under none.
+    /// Counts under the limits of one part after the other; what one of them refuses counts under none.
     fn count<'a>(
         self: &'a Arc<Self>,
         limits: &'a SharedLimits,
@@ -106,11 +116,11 @@ impl SharedLimiter {
         demand: Demand,
     ) -> Result<Counted, LimitRefusal> {
         let mut counted = Counted { counts: Vec::new(), at_micros: self.now_micros() };
-        for (group, of_group) in limits.groups() {
-            match self.count_in_group(limits, &group, of_group, demand).await {
+        for (group, part) in limits.parts() {
+            match self.count_part(limits, &group, part, demand).await {
                 Ok(counts) => counted.counts.extend(counts),
                 Err(refused) => {
-                    limits.correct(&counted, 0);
+                    limits.correct(&counted, TokenAmounts::NONE);
                     return Err(refused);
                 }
             }
@@ -118,25 +128,29 @@ impl SharedLimiter {
         Ok(counted)
     }
 
-    async fn count_in_group(
+    async fn count_part(
         self: &Arc<Self>,
         limits: &SharedLimits,
         group: &Arc<Group>,
-        of_group: Range<usize>,
+        part: Range<usize>,
         demand: Demand,
     ) -> Result<Vec<OneCount>, LimitRefusal> {
         for _ in 0..ASKED_MAX {
+            if self.link.number().is_none() {
+                break;
+            }
+            let turn = self.turns.take(limits.tenant(), part.len()).await;
             let Some(connection) = self.link.connection() else { break };
-            let asked = limits.begin_asking(of_group.clone(), demand, connection.number, self.now_micros());
+            let asked = limits.begin_asking(part.clone(), demand, connection.number, self.now_micros());
             let Some(asked) = asked else { return Ok(Vec::new()) };
-            match self.ask(limits, group, asked, connection).await {
+            match self.ask(limits, group, asked, connection, turn).await {
                 Answered::Counted(counts) => return Ok(counts),
                 Answered::Refused(limited) => return Err(LimitRefusal::RateLimited(limited)),
                 Answered::Unknown => {}
                 Answered::Failed => break,
             }
         }
-        self.count_share(limits, of_group, demand)
+        self.count_share(limits, part, demand)
     }
 
     async fn ask(
@@ -145,12 +159,14 @@ impl SharedLimiter {
         group: &Arc<Group>,
         asked: Asked,
         connection: Connection,
+        turn: RedisTurn,
     ) -> Answered {
         let (sender, receiver) = oneshot::channel();
         let (limiter, limits, group) = (Arc::clone(self), limits.clone(), Arc::clone(group));
         self.calls.spawn(async move {
             let began = Instant::now();
             let reply = connection.counter.count(&group.name, &asked.calls).await;
+            drop(turn);
             limiter.figures.answered_after(began.elapsed());
             let answered = match reply {
                 Ok(reply) => limiter.conclude(&limits, asked, reply),
@@ -163,7 +179,7 @@ impl SharedLimiter {
             };
             if let Err(Answered::Counted(counts)) = sender.send(answered) {
                 // The request has gone meanwhile.
-                limits.correct(&Counted { counts, at_micros: 0 }, 0);
+                limits.correct(&Counted { counts, at_micros: 0 }, TokenAmounts::NONE);
             }
         });
         receiver.await.unwrap_or(Answered::Failed)
@@ -180,9 +196,11 @@ impl SharedLimiter {
             CountReply::Refused(answer) => {
                 limits.undo(&asked);
                 match limits.learn(&asked, &answer.standings, now_micros) {
-                    Some(exceeded) => {
-                        Answered::Refused(RateLimited::of(&exceeded, asked.demand.amount(), self.parts.clock.now()))
-                    }
+                    Some(exceeded) => Answered::Refused(RateLimited::of(
+                        &exceeded,
+                        asked.demand.amount(&exceeded.limit.holder),
+                        self.parts.clock.now(),
+                    )),
                     None => Answered::Unknown,
                 }
             }
@@ -198,15 +216,17 @@ impl SharedLimiter {
     fn count_share(
         &self,
         limits: &SharedLimits,
-        of_group: Range<usize>,
+        part: Range<usize>,
         demand: Demand,
     ) -> Result<Vec<OneCount>, LimitRefusal> {
-        let counted = match limits.closed_limit(of_group.clone()).filter(|_| !demand.is_admitted()) {
+        let counted = match limits.closed_limit(part.clone()).filter(|_| !demand.is_admitted()) {
             Some(closed) => Err(LimitRefusal::Unavailable(closed)),
             None => {
                 let nodes = self.nodes.borrow().len() as u64;
-                let counted = limits.count_share(of_group, demand, nodes, self.now_micros());
-                let limited = |exceeded| RateLimited::of(&exceeded, demand.amount(), self.parts.clock.now());
+                let counted = limits.count_share(part, demand, nodes, self.now_micros());
+                let limited = |exceeded: LimitExceeded<'_>| {
+                    RateLimited::of(&exceeded, demand.amount(&exceeded.limit.holder), self.parts.clock.now())
+                };
                 counted.map_err(limited).map_err(LimitRefusal::RateLimited)
             }
         };

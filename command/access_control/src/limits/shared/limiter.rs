@@ -18,6 +18,7 @@ use super::counts::SharedCounts;
 use super::figures::SharedFigures;
 use super::group::Groups;
 use super::link::{Link, Outage};
+use super::turns::RedisTurns;
 use crate::limits::binding::ApplicableLimit;
 use crate::limits::remaining::RemainingLimit;
 use crate::limits::slots::{SlotKey, Slots};
@@ -47,6 +48,7 @@ pub struct SharedLimiter {
     pub(super) nodes: watch::Sender<Vec<String>>,
     /// The calls to Redis. They end even if their request has gone: otherwise nobody would know whether something was counted.
     pub(super) calls: TaskTracker,
+    pub(super) turns: RedisTurns,
     /// The last number of a connection or a state.
     numbers: AtomicU64,
     /// The limits of which Redis has to be told something.
@@ -67,6 +69,7 @@ impl SharedLimiter {
             figures,
             nodes,
             calls: TaskTracker::new(),
+            turns: RedisTurns::default(),
             numbers: AtomicU64::new(0),
             owed: Mutex::default(),
             is_owed: Notify::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::binding::SharedLimits;
 use super::counted::Counted;
 use super::limiter::SharedLimiter;
+use crate::limits::tokens::TokenAmounts;
 
 /// The permit of a request under limits whose counts nodes share; see
 /// [`RateLimitPermit`](crate::limits::RateLimitPermit).
@@ -18,7 +19,7 @@ pub struct SharedPermit {
 
 pub(super) struct ReservedTokens {
     pub(super) counted: Counted,
-    pub(super) amount: u64,
+    pub(super) amount: TokenAmounts,
 }
 
 impl SharedPermit {
@@ -33,13 +34,13 @@ impl SharedPermit {
 
     /// The tokens that it has reserved; `None` if no limit counts any.
     pub fn reserved(&self) -> Option<u64> {
-        self.tokens.as_ref().map(|tokens| tokens.amount)
+        self.tokens.as_ref().map(|tokens| tokens.amount.all)
     }
 
     /// Replaces the reservation by the tokens used, which count from when the request was admitted.
-    pub fn settle(&mut self, used: u64) {
+    pub fn settle(&mut self, used: TokenAmounts) {
         if let Some(reserved) = self.tokens.take() {
-            self.limits.correct(&reserved.counted, used);
+            self.limits.correct(&reserved.counted, reserved.amount.used(used));
         }
     }
 
@@ -68,14 +69,14 @@ impl SharedPermit {
 
     /// The request counts no longer, as if it had never been admitted.
     pub fn take_back(&mut self) {
-        self.settle(0);
-        self.limits.correct(&std::mem::take(&mut self.requests), 0);
+        self.settle(TokenAmounts::NONE);
+        self.limits.correct(&std::mem::take(&mut self.requests), TokenAmounts::NONE);
     }
 }
 
 impl Drop for SharedPermit {
     fn drop(&mut self) {
-        self.settle(0);
-        self.limits.correct(&self.places, 0);
+        self.settle(TokenAmounts::NONE);
+        self.limits.correct(&self.places, TokenAmounts::NONE);
     }
 }

@@ -21,6 +21,7 @@ const STRING: u8 = 7;
 pub struct EventStreamParser {
     /// An incomplete frame.
     frame: Vec<u8>,
+    answer_bytes: usize,
 }
 
 impl EventStreamParser {
@@ -33,14 +34,20 @@ impl EventStreamParser {
         work::steps(bytes.len());
         while !bytes.is_empty() {
             if self.frame.is_empty()
-                && let Some((frame, rest)) = Lengths::of(bytes)?.and_then(|of| bytes.split_at_checked(of.frame))
+                && let Some(lengths) = Lengths::of(bytes)?
+                && let Some((frame, rest)) = bytes.split_at_checked(lengths.frame)
             {
+                self.answer_bytes += lengths.answer_bytes(frame.len());
                 take(frame, &mut each)?;
                 bytes = rest;
                 continue;
             }
-            bytes = self.keep(bytes)?;
-            if Lengths::of(&self.frame)?.is_some_and(|of| of.frame == self.frame.len()) {
+            let rest = self.keep(bytes)?;
+            let kept = bytes.len() - rest.len();
+            bytes = rest;
+            let Some(lengths) = Lengths::of(&self.frame)? else { continue };
+            self.answer_bytes += lengths.answer_bytes(kept);
+            if lengths.frame == self.frame.len() {
                 take(&self.frame, &mut each)?;
                 self.frame.clear();
                 self.frame.shrink_to(KEPT_BYTES_MAX);
@@ -52,6 +59,11 @@ impl EventStreamParser {
     /// Handles the end of the stream. Errors: it ends within a frame.
     pub const fn finish(&self) -> Result<(), UpstreamFault> {
         if self.frame.is_empty() { Ok(()) } else { Err(UpstreamFault::Truncated) }
+    }
+
+    /// Bytes received of frames that have a payload.
+    pub const fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
     /// Bytes received of an incomplete frame.
@@ -99,6 +111,11 @@ impl Lengths {
             true => Ok(Some(of)),
             false => Err(UpstreamFault::Malformed("a frame is shorter than its headers")),
         }
+    }
+
+    /// `bytes` of the frame, if it has a payload; otherwise none.
+    const fn answer_bytes(&self, bytes: usize) -> usize {
+        if self.frame > self.headers + PRELUDE_BYTES + CHECKSUM_BYTES { bytes } else { 0 }
     }
 }
 

@@ -12,6 +12,7 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 pub struct LineParser {
     /// An incomplete line.
     line: Vec<u8>,
+    answer_bytes: usize,
 }
 
 impl LineParser {
@@ -22,6 +23,9 @@ impl LineParser {
         mut each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
     ) -> Result<(), UpstreamFault> {
         work::steps(bytes.len());
+        if !bytes.trim_ascii_start().is_empty() {
+            self.answer_bytes += bytes.len();
+        }
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
@@ -45,6 +49,11 @@ impl LineParser {
         mut each: impl FnMut(Event<'_>) -> Result<(), UpstreamFault>,
     ) -> Result<(), UpstreamFault> {
         take(&std::mem::take(&mut self.line), &mut each)
+    }
+
+    /// Bytes received, without pieces that were blank.
+    pub const fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
     /// Bytes received of an incomplete line.
@@ -102,6 +111,15 @@ mod tests {
             fault = fault.and_then(|()| parser.feed(&vec![b'x'; 1024 * 1024], |_| Ok(())));
         }
         assert_eq!(fault, Err(UpstreamFault::TooLarge));
+    }
+
+    #[test]
+    fn blank_lines_are_not_of_an_answer() {
+        let mut parser = LineParser::default();
+        for (piece, wanted) in [("\n", 0), (" \r\n\n", 0), ("{\"a\":", 5), (" ", 5), ("1}\n", 8)] {
+            parser.feed(piece.as_bytes(), |_| Ok(())).unwrap();
+            assert_eq!(parser.answer_bytes(), wanted, "{piece:?}");
+        }
     }
 
     proptest! {

@@ -8,6 +8,9 @@ use crate::{UpstreamFault, work};
 /// Buffer capacity kept for the next event. Most events are far shorter.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// The beginning of a line of data that has a value.
+const DATA: &[u8] = b"data:";
+
 const NOT_UTF8: UpstreamFault = UpstreamFault::Malformed("not UTF-8");
 
 /// Divides a stream into events. Buffers at most [`EVENT_BYTES_MAX`] bytes.
@@ -21,6 +24,7 @@ pub struct SseParser {
     /// The last byte was a CR that ended a line, so that an LF that follows belongs to it.
     after_cr: bool,
     begun: bool,
+    answer_bytes: usize,
 }
 
 impl SseParser {
@@ -50,6 +54,7 @@ impl SseParser {
                 [] => &[],
             };
             if self.line.is_empty() {
+                self.answer_bytes += data_bytes(line, 0);
                 self.take_line(line, &mut each)?;
             } else {
                 self.keep(line)?;
@@ -72,6 +77,11 @@ impl SseParser {
         self.dispatch(&mut each)
     }
 
+    /// Bytes received of data that is not blank.
+    pub const fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
     /// Bytes received of an incomplete event.
     pub const fn buffered_bytes(&self) -> usize {
         self.line.len() + self.data.len() + self.name.len()
@@ -84,7 +94,9 @@ impl SseParser {
     fn keep(&mut self, bytes: &[u8]) -> Result<(), UpstreamFault> {
         self.must_fit(bytes.len())?;
         work::steps(bytes.len());
+        let begin = self.line.len();
         self.line.extend_from_slice(bytes);
+        self.answer_bytes += data_bytes(&self.line, begin);
         Ok(())
     }
 
@@ -136,6 +148,12 @@ impl SseParser {
         self.has_data = false;
         Ok(())
     }
+}
+
+/// Returns how many bytes from `begin` on are the value of a line of data; none if they are all blank.
+fn data_bytes(line: &[u8], begin: usize) -> usize {
+    let value = line.strip_prefix(DATA).and_then(|value| value.get(begin.saturating_sub(DATA.len())..));
+    value.filter(|value| !value.trim_ascii_start().is_empty()).map_or(0, <[u8]>::len)
 }
 
 #[cfg(test)]
@@ -205,6 +223,31 @@ mod tests {
     fn an_empty_read_between_cr_and_lf_does_not_split_a_line_end() {
         let pieces = ["event: a\r", "", "", "\ndata: one\r", "", "\n\r\n"];
         assert_eq!(events_of(pieces.map(str::as_bytes)), [("a".to_owned(), "one".to_owned())]);
+    }
+
+    #[test]
+    fn only_data_is_of_an_answer() {
+        let count = |pieces: &[&str]| {
+            let mut parser = SseParser::default();
+            pieces.iter().for_each(|piece| parser.feed(piece.as_bytes(), |_| Ok(())).unwrap());
+            parser.answer_bytes()
+        };
+        for empty in [
+            ": x\n\n",
+            "\n\r\n",
+            "data:\n\n",
+            "data: \r\n \r\n",
+            "data\n\n",
+            "id: 7\nretry: 1\nevent: a\n\n",
+            ":aa",
+            "data: ",
+        ] {
+            let bytes: Vec<&str> = empty.split_inclusive(|_: char| true).collect();
+            assert_eq!((count(&[empty]), count(&bytes)), (0, 0), "{empty:?}");
+        }
+        assert_eq!(count(&["event: a\ndata: one\n\ndata:two\n"]), 7);
+        // An event counts before it is complete.
+        assert_eq!((count(&["da", "ta: ", "on"]), count(&["da", "ta: ", "on", "e", "\n\n"])), (2, 3));
     }
 
     proptest! {

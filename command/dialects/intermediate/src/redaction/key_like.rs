@@ -46,6 +46,25 @@ pub fn find(chars: &[char]) -> Vec<Range<usize>> {
     found
 }
 
+/// True if a word of the text is a credential by its form or by what is before it: `sk-…`, `Bearer …`, `password=…`.
+pub fn has_credential(text: &str) -> bool {
+    let mut before = "";
+    words(text).any(|word| {
+        let is_named = is_announced(before, word) || named_value(word).is_some();
+        before = word;
+        is_named || has_prefix(word) || has_user_info(word)
+    })
+}
+
+/// True if a word of the text looks random, as many ids do too.
+pub fn looks_random(text: &str) -> bool {
+    words(text).any(|word| has_uuid(word) || is_random(word))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !is_word_char(letter)).filter(|word| !word.is_empty())
+}
+
 /// True for the characters of words. They are ASCII, so that one character is one byte.
 const fn is_word_char(letter: char) -> bool {
     letter.is_ascii_alphanumeric()

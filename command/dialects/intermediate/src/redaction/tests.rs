@@ -33,6 +33,30 @@ fn what_clients_need_to_mend_their_requests_is_shown_as_it_was_said() {
 }
 
 #[test]
+fn a_text_has_a_credential_by_its_form_or_by_its_name() {
+    for text in [
+        "sk-live",
+        "team sk-proj-1",
+        "Bearer abc",
+        "Basic dXNlcjpwdw==",
+        "AKIAIOSFODNN7EXAMPLE",
+        "password=hunter2",
+        "x-api-key: k",
+        "https://user:pw@example.com",
+        "eyJhbGciOiJIUzI1NiJ9.e30.x",
+    ] {
+        assert!(has_credential(text), "{text}");
+    }
+    for text in ["", "platform", "org-1", "max_tokens=5", "assistants=v2", "https://example.com/a:b", "a bearer token"]
+    {
+        assert!(!has_credential(text) && !looks_random(text), "{text}");
+    }
+    for id in ["org-AbCdEf0123456789abcdefgh", "12345678-1234-1234-1234-123456789012"] {
+        assert!(looks_random(id) && !has_credential(id), "{id}");
+    }
+}
+
+#[test]
 fn an_encoded_secret_is_hidden_from_its_first_digit_to_its_last() {
     let redactor = Redactor::new(["hunter"]);
     let shown = redactor.text(&format!("the field n, {}, is wrong", STANDARD.encode("hunter")));

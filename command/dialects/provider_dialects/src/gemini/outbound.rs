@@ -183,6 +183,6 @@ fn generation_config<'a>(chat: &'a ChatRequest, target: &OutboundTarget<'a>) -> 
             .reasoning
             .as_ref()
             .and_then(Reasoning::amount)
-            .map(|amount| ThinkingConfig::of(amount, target.model)),
+            .map(|amount| ThinkingConfig::of(amount, target.model, target.output_cap.tokens)),
     })
 }

@@ -1,7 +1,11 @@
 //! The script of a simulated response, computed before it begins: its steps, finish reason and usage.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use events::ids::{Random, SystemRandom};
 use intermediate::json;
+use ring::hmac;
 use serde_json::{Value, json};
 
 use super::arguments;
@@ -105,7 +109,7 @@ impl Script {
         });
         let is_whole = is_whole && reasoning_tokens == behaviour.reasoning_tokens;
         let script = Self {
-            id: format!("chatcmpl-sim-{:016x}", digest(body)),
+            id: format!("chatcmpl-sim-{:016x}", keyed_digest(body)),
             model: model.and_then(json::string).unwrap_or_default().into_owned(),
             streamed: stream.and_then(json::boolean).unwrap_or(false),
             include_usage: stream_options.and_then(|options| json::field(options, "include_usage")) == Some("true"),
@@ -344,7 +348,21 @@ fn mentioned<'a>(mut functions: impl Iterator<Item = &'a Value>, message: &str) 
     functions.find(|function| function["name"].as_str().is_some_and(|name| text.contains(name)))
 }
 
-/// FNV-1a over the beginning and the length, so that the same request gets the same id.
+/// A digest of the beginning and the length, the same for the same request in this process. Traces have the ids of responses: without the
+/// key, which is nowhere else, nobody confirms a guess at a prompt by them.
+fn keyed_digest(body: &[u8]) -> u64 {
+    static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
+        let mut key = [0; 32];
+        SystemRandom.fill(&mut key);
+        hmac::Key::new(hmac::HMAC_SHA256, &key)
+    });
+    let mut context = hmac::Context::with_key(&KEY);
+    context.update(&u64::try_from(body.len()).unwrap_or(0).to_be_bytes());
+    context.update(body.get(..4096).unwrap_or(body));
+    context.sign().as_ref().first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// FNV-1a over the beginning and the length.
 pub fn digest(body: &[u8]) -> u64 {
     let beginning = body.get(..4096).unwrap_or(body);
     let seed = 0xcbf2_9ce4_8422_2325 ^ u64::try_from(body.len()).unwrap_or(0);
@@ -354,6 +372,16 @@ pub fn digest(body: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_the_same_for_the_same_request_and_is_no_digest_that_others_can_compute() {
+        let id = |body: &Bytes| Script::of(&Behaviour::of("echo").expect("a model"), body).expect("a script").id;
+        let [one, other] = ["one", "other"]
+            .map(|text| Bytes::from(json!({ "messages": [{ "role": "user", "content": text }] }).to_string()));
+        assert_eq!(id(&one), id(&one));
+        assert_ne!(id(&one), id(&other));
+        assert_ne!(id(&one), format!("chatcmpl-sim-{:016x}", digest(&one)));
+    }
 
     #[test]
     fn a_whole_response_is_never_larger_than_an_answer_may_be() {

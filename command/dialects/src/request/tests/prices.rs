@@ -409,3 +409,35 @@ fn what_is_given_as_an_image_is_one_however_it_is_written() {
         assert!(native.input_tokens_bound() < IMAGE_TOKENS_MAX + 400, "{head}");
     }
 }
+
+/// Holds: event.unpriced
+#[test]
+fn what_raises_the_cost_is_refused_or_held_on_every_surface() {
+    const MUCH: u64 = 100_000;
+    let value = |name: &str| match name {
+        "chat_template_kwargs" => format!(r#"{{"thinking_budget":{MUCH}}}"#),
+        "functions" => r#"[{"name":"$web_search"}]"#.to_owned(),
+        "reasoning" | "thinking" => format!(r#"{{"budget_tokens":{MUCH}}}"#),
+        _ => MUCH.to_string(),
+    };
+    for surface in Surface::ALL {
+        let spec = surface.spec();
+        let ask = match surface {
+            Surface::Anthropic => format!(r#"{ASK},"max_tokens":5"#),
+            Surface::Responses | Surface::OpenAiEmbeddings => r#""model":"m","input":"x""#.to_owned(),
+            Surface::Completions => r#""model":"m","prompt":"x""#.to_owned(),
+            Surface::OpenAi | Surface::Native => ASK.to_owned(),
+        };
+        // Surfaces without a list of their own refuse what they do not know.
+        let own = (spec.unpriced_fields)();
+        let names = if own.is_empty() { surfaces::unpriced_fields().collect() } else { own };
+        for name in names.into_iter().chain(surfaces::priceable::MINIMA) {
+            let Ok(request) = parse(*surface, format!(r#"{{{ask},"{name}":{}}}"#, value(name))) else { continue };
+            let Some(cap) = request.facts.output_cap else { continue };
+            let is_held = request.facts.reserved_output.needed() == MUCH;
+            let is_cap = cap.field == name && cap.tokens == Some(MUCH);
+            let is_refused = request.unpriced(ProviderKind::Openai, &BTreeSet::new()).is_some();
+            assert!(is_held || is_cap || is_refused, "{} {name}", spec.name);
+        }
+    }
+}

@@ -56,7 +56,8 @@ fn thinking_that_is_off_stays_off_and_an_adaptive_one_is_left_to_the_model() {
             "/generationConfig/thinkingConfig/thinkingBudget",
             json!(0),
             &[],
-            json!(24_576),
+            // The output cap.
+            json!(4_096),
         ),
         (
             ProviderKind::Gemini,

@@ -7,7 +7,7 @@ use events::refusal::Refusal;
 use events::terms::RequiredTerms;
 use intermediate::chat::ChatRequest;
 use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
-use intermediate::facts::{Facts, RequestedCap};
+use intermediate::facts::{AllowedThoughts, Facts, RequestedCap, ReservedOutput};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -65,13 +65,15 @@ impl SurfaceRequest for AnthropicBodyPositions {
             totals.read_system(system)?;
         }
         totals.read_messages(required("messages")?.value)?;
+        check_thinking_budget(given("thinking"), cap_tokens)?;
         let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
             streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
             include_usage: false,
             output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
-            output_tokens_needed: thinking_budget(given("thinking"), cap_tokens)?,
+            reserved_output: totals.reserved_output,
+            thoughts: thoughts(&members, totals.reserved_output),
             choices: 1,
             has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
@@ -124,7 +126,8 @@ impl SurfaceRequest for AnthropicBodyPositions {
 pub fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     let members = fields::top_level(text)?;
     for member in &members {
-        let known = known::TOP_LEVEL.into_iter().chain(priceable::names()).chain(priceable::OF_OPENAI);
+        let others = priceable::names().chain(priceable::OF_OPENAI).chain(priceable::MINIMA);
+        let known = known::TOP_LEVEL.into_iter().chain(others);
         refuse_misspelled(member.name(), known, &Path::Root)?;
         check(member.name(), member.value, known::OBJECTS, &Path::Root)?;
     }
@@ -140,13 +143,23 @@ pub fn system_position(member: &Member<'_>) -> SystemPosition {
     }
 }
 
-/// The thinking budget. Some betas let it exceed the cap, which then bounds nothing.
-fn thinking_budget(thinking: Option<&str>, cap: u64) -> Result<u64, Refusal> {
+/// The thoughts that the request allows. Claude's effort does not raise a thinking budget.
+fn thoughts(members: &[Member<'_>], reserved: ReservedOutput) -> AllowedThoughts {
+    let budget = reserved.thoughts();
+    let is_open = |member: &Member<'_>| {
+        let counts = budget == AllowedThoughts::None || member.name() != priceable::OUTPUT_CONFIG;
+        counts && priceable::lets_think(member.name(), member.value)
+    };
+    if members.iter().any(is_open) { AllowedThoughts::Open } else { budget }
+}
+
+/// Errors: a thinking budget that is not below the cap. Some betas let it exceed the cap, which then bounds nothing.
+fn check_thinking_budget(thinking: Option<&str>, cap: u64) -> Result<(), Refusal> {
     let path = Path::Root.field("thinking");
-    let Some(value) = thinking else { return Ok(0) };
+    let Some(value) = thinking else { return Ok(()) };
     let budget = Fields::read(value, &path)?.count("budget_tokens", OUTPUT_TOKENS_MAX)?.unwrap_or(0);
     if budget >= cap {
         return Err(path.field("budget_tokens").refuse("must be below max_tokens"));
     }
-    Ok(budget)
+    Ok(())
 }

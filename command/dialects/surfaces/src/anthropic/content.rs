@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use events::refusal::Refusal;
 use intermediate::chat::read::{BlockCount, MESSAGES_MAX};
 use intermediate::chat::{ImageUrl, is_image, is_marked_signature};
-use intermediate::facts::{Documents, Images, Unpriced};
+use intermediate::facts::{Documents, Images, ReservedOutput, Unpriced};
 use intermediate::fields::{self, Fields, Path};
 use intermediate::json::{self, Kind, Member};
 
@@ -26,6 +26,7 @@ pub struct Totals<'a> {
     pub images: Images,
     pub documents: Documents,
     pub unpriced: Vec<Unpriced>,
+    pub reserved_output: ReservedOutput,
     /// There are thoughts of other dialects, to which the gateway gave the form of this one's.
     pub has_foreign_thoughts: bool,
     /// There are thoughts without a signature, as servers write them that sign nothing.
@@ -52,8 +53,8 @@ enum Place {
 }
 
 impl<'a> Totals<'a> {
-    /// Notes the top-level fields that change the cost, and returns the number of tools that Anthropic defines and the
-    /// client runs. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
+    /// Notes the top-level fields that change the cost or ask for output, and returns the number of tools that Anthropic
+    /// defines and the client runs. Goes before [`Self::read_messages`]: input that is elsewhere may have a result's call.
     pub fn read_top(&mut self, members: &[Member<'a>]) -> Result<u64, Refusal> {
         let mut client_tools = 0;
         for member in members.iter().filter(|member| !is_null(member.value)) {
@@ -69,6 +70,7 @@ impl<'a> Totals<'a> {
                 }
                 name => self.unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
+            self.unpriced.extend(priceable::reserve(&mut self.reserved_output, member.name(), member.value)?);
         }
         Ok(client_tools)
     }

@@ -14,7 +14,7 @@ use intermediate::json::{self, Kind};
 use super::known;
 use crate::priceable as shared;
 
-pub use shared::{CACHE_CONTROL, TOOLS, unpriced};
+pub use shared::{CACHE_CONTROL, MINIMA, OUTPUT_CONFIG, TOOLS, lets_think, reserve, unpriced};
 
 pub const BETAS: &str = "anthropic_beta";
 pub const CONTAINER: &str = "container";

@@ -8,7 +8,7 @@ use events::refusal::Refusal;
 use events::terms::RequiredTerms;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use intermediate::chat::{ChatRequest, ImageUrl};
-use intermediate::facts::{Documents, Facts, Images, RequestedCap, Unpriced};
+use intermediate::facts::{AllowedThoughts, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -20,9 +20,9 @@ use crate::{SurfaceRequest, documents, priceable};
 
 /// Known top-level fields, besides those that change the cost; see [`known`].
 #[rustfmt::skip]
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 26] = [
     "frequency_penalty", "function_call", "logit_bias", "logprobs",
-    "max_completion_tokens", "max_tokens", "messages", "metadata", "min_tokens", "model", "n", "parallel_tool_calls",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "model", "n", "parallel_tool_calls",
     "presence_penalty", "reasoning", "reasoning_effort", "response_format", "seed", "stop", "store", "stream",
     "stream_options", "temperature", "thinking", "tool_choice", "top_logprobs", "top_p", "user",
 ];
@@ -75,7 +75,8 @@ impl SurfaceRequest for OpenAiBodyPositions {
         let messages = required("messages")?;
         let (cap, output_cap) = cap(&members)?;
         let MessageTotals { images, documents, cached_long, .. } = read_messages(messages.value)?;
-        let (mut output_tokens_needed, mut has_logprobs, mut unpriced) = (0, false, Vec::new());
+        let (mut reserved_output, mut lets_think) = (ReservedOutput::default(), false);
+        let (mut has_logprobs, mut unpriced) = (false, Vec::new());
         unpriced.extend(cached_long);
         for member in &members {
             match member.name() {
@@ -84,7 +85,8 @@ impl SurfaceRequest for OpenAiBodyPositions {
                 "logprobs" | "top_logprobs" => has_logprobs |= !matches!(member.value, "false" | "null"),
                 name => unpriced.extend(priceable::unpriced_field(name, member.value)?),
             }
-            output_tokens_needed = output_tokens_needed.max(reserved_output_tokens(member.name(), member.value));
+            unpriced.extend(priceable::reserve(&mut reserved_output, member.name(), member.value)?);
+            lets_think |= priceable::lets_think(member.name(), member.value);
         }
         let stream_options = find("stream_options");
         let facts = Facts {
@@ -95,7 +97,8 @@ impl SurfaceRequest for OpenAiBodyPositions {
                 None => false,
             },
             output_cap: Some(output_cap),
-            output_tokens_needed,
+            reserved_output,
+            thoughts: if lets_think { AllowedThoughts::Open } else { reserved_output.thoughts() },
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             has_logprobs,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
@@ -136,26 +139,11 @@ impl SurfaceRequest for OpenAiBodyPositions {
     }
 }
 
-/// Output tokens that a server-specific field reserves. Such fields are passed on unchecked, so an unreadable value
-/// reserves nothing.
-fn reserved_output_tokens(key: &str, value: &str) -> u64 {
-    let inside = |name: &str| {
-        let mut members = json::members(value).map_while(Result::ok);
-        members.find(|member| member.name() == name).and_then(|member| json::integer(member.value))
-    };
-    let tokens = match key {
-        "min_tokens" | "thinking_budget" => json::integer(value),
-        "thinking" if json::kind(value) == Kind::Object => inside("budget_tokens"),
-        "reasoning" if json::kind(value) == Kind::Object => inside("max_tokens"),
-        _ => None,
-    };
-    tokens.unwrap_or(0)
-}
-
 fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {
     let members = fields::top_level(text)?;
     for member in &members {
-        refuse_misspelled(member.name(), KNOWN.into_iter().chain(priceable::names()), &Path::Root)?;
+        let known = KNOWN.into_iter().chain(priceable::MINIMA).chain(priceable::names());
+        refuse_misspelled(member.name(), known, &Path::Root)?;
         check(member.name(), member.value, known::TOP_LEVEL, &Path::Root)?;
     }
     Ok(members)

@@ -9,7 +9,7 @@ use intermediate::embeddings::{
     DIMENSIONS_MAX, EmbeddingsRequest, Encoding, ExpectedVectors, INPUT_TEMPLATE_TOKENS_MAX, INPUTS_MAX, Inputs,
     Purpose,
 };
-use intermediate::facts::{Documents, Facts, Images};
+use intermediate::facts::{AllowedThoughts, Documents, Facts, Images, ReservedOutput};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -66,7 +66,8 @@ impl OpenAiEmbeddingsRequest {
             streamed: false,
             include_usage: false,
             output_cap: None,
-            output_tokens_needed: 0,
+            reserved_output: ReservedOutput::default(),
+            thoughts: AllowedThoughts::None,
             choices: 1,
             has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),

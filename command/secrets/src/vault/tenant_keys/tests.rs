@@ -54,7 +54,7 @@ impl Lab {
     }
 
     async fn opened(&self, node: &Vault) -> Result<String, VaultError> {
-        Ok(node.open(self.provider, 1).await?.expect("it has a key").reveal().to_owned())
+        Ok(node.open(None, self.provider, 1).await?.expect("it has a key").reveal().to_owned())
     }
 
     /// The nodes that have the key of `ours`.
@@ -139,7 +139,7 @@ async fn nodes_of_one_key_that_seal_at_the_same_time_open_what_each_other_sealed
         other.store(sealed_by_other).await.unwrap();
         let later = node("later");
         for (provider, secret) in [(theirs, "one"), (ours, "other")] {
-            let opened = later.open(provider, 1).await.unwrap();
+            let opened = later.open(None, provider, 1).await.unwrap();
             assert_eq!(opened, Some(Secret::new(secret)), "{owner:?}");
         }
     }
@@ -188,7 +188,7 @@ async fn a_tenants_key_is_passed_on_to_the_nodes_that_serve_the_tenant_alone() {
     let third = lab.node(&NodeKey::from_bytes(&[3; 32]), ServedTenants::All);
     third.register().await.unwrap();
     lab.seal(&node, lab.theirs, provider, "theirs").await.unwrap();
-    assert_eq!(third.open(provider, 1).await.unwrap().unwrap().reveal(), "theirs");
+    assert_eq!(third.open(None, provider, 1).await.unwrap().unwrap().reveal(), "theirs");
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn a_key_that_an_earlier_version_wrapped_still_opens_and_moves_when_a_secr
     assert!(left.is_empty() && lab.holders().await.len() == 1, "{left:?}");
     let restarted = lab.serving_all();
     assert_eq!(lab.opened(&restarted).await.unwrap(), SECRET);
-    assert_eq!(restarted.open(another, 1).await.unwrap().unwrap().reveal(), "another");
+    assert_eq!(restarted.open(None, another, 1).await.unwrap().unwrap().reveal(), "another");
 }
 
 /// A database of a version that wrapped tenants' keys with age: the rows of two nodes, of which the second serves one tenant alone.
@@ -342,7 +342,7 @@ async fn a_reseal_gives_the_new_node_key_what_the_old_one_had_and_other_nodes_a_
     let with_the_old_one = lab.opened(&lab.serving_all()).await;
     assert!(matches!(with_the_old_one, Err(VaultError::NotGranted { .. })), "{with_the_old_one:?}");
     let other = lab.node(&second(), ServedTenants::All);
-    assert_eq!(other.open(foreign, 1).await.unwrap().unwrap().reveal(), "foreign");
+    assert_eq!(other.open(None, foreign, 1).await.unwrap().unwrap().reveal(), "foreign");
     let registered = lab.log.read(|reader| reader.nodes()).await.unwrap();
     assert_eq!(registered.into_iter().map(|node| node.node).collect::<Vec<_>>(), sorted(&[&new, &second()]));
 }

@@ -86,8 +86,12 @@ pub fn check_not_stood_for(cx: &AdminContext<'_>, name: &str, owner: Option<Tena
     let stands_for_it = |model: &&Model| {
         model.name != name && sees_it(model.tenant_id) && model.alias.steps().iter().any(|step| step.model == name)
     };
-    let live = cx.tables.models().filter(|entry| entry.is_live()).map(|entry| &*entry.value);
-    let Some(alias) = live.into_iter().find(stands_for_it) else { return Ok(()) };
+    // The aliases of a tenant name its own model, and nobody else's do.
+    let alias = match owner {
+        Some(tenant) => cx.tables.models_of(tenant).map(|entry| &*entry.value).find(stands_for_it),
+        None => cx.tables.models().filter(|entry| entry.is_live()).map(|entry| &*entry.value).find(stands_for_it),
+    };
+    let Some(alias) = alias else { return Ok(()) };
     let other = &alias.name;
     let reason = format!(
         "{other} stands for this model, and no alias stands for an alias: first let {other} stand for another one"

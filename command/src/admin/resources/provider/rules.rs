@@ -1,4 +1,4 @@
-//! The rules of a provider: which kinds have an address, which addresses are allowed, and where its API key may be sent.
+//! The rules of a provider: which kinds have an address, which addresses are allowed, and where its secrets may be sent.
 
 use dialects::ProviderKind;
 use dialects::provider_dialects::{self, Transport, Upstream};
@@ -10,6 +10,8 @@ use crate::admin::resources::prelude::*;
 
 /// A command only says that the API key changes: the key itself is sealed beside the event.
 const API_KEY: &str = "api_key";
+/// The same of the secret headers, whose names the command has.
+const SECRET_HEADERS: &str = "secret_headers";
 const BASE_URL: &str = "base_url";
 const DISCOVER_MODELS: &str = "discover_models";
 const OUTPUT_CAP_FIELD: &str = "output_cap_field";
@@ -19,10 +21,8 @@ const ADDRESS_FORBIDDEN: &str = "is a private address, which needs \"allow_priva
 const SECRET_OF_ANOTHER_ORIGIN: &str = "is required: the stored key is not sent to a different scheme, host or port. Send \
                                         api_key with base_url, or null to remove it";
 
-/// The generation of the API key that a change sets.
-pub fn next_generation(current: &Provider) -> Option<u32> {
-    current.secret_generation.checked_add(1)
-}
+const HEADERS_OF_ANOTHER_ORIGIN: &str = "is required: the stored headers are not sent to a different scheme, host or port. Send \
+                                         secret_headers with base_url, or null to remove them";
 
 impl Rules for Provider {
     type State = Self;
@@ -63,10 +63,14 @@ impl Rules for Provider {
         if change.text(OUTPUT_CAP_FIELD).is_some() {
             require_cap_field_is_taken(self, upstream)?;
         }
-        require_same_origin_for_key(self, change)?;
+        require_same_origin_for_secrets(self, change)?;
         let mut changed = self.changed_by(change)?;
+        let next = |generation: u32| generation.checked_add(1).ok_or(RuleError::GenerationsExhausted);
         if change.has(API_KEY) {
-            changed.secret_generation = next_generation(self).ok_or(RuleError::GenerationsExhausted)?;
+            changed.secret_generation = next(self.secret_generation)?;
+        }
+        if change.has(SECRET_HEADERS) {
+            changed.headers_generation = next(self.headers_generation)?;
         }
         changed.validated()
     }
@@ -81,10 +85,19 @@ impl Rules for Provider {
         {
             return Err(RuleError::of_field(DISCOVER_MODELS, reason));
         }
+        if let Some(name) = self.secret_header_names.iter().find(|name| self.headers.contains_key(*name)) {
+            return Err(RuleError::of_field(
+                format!("headers.{name}"),
+                "is also one of secret_headers: leave it out here",
+            ));
+        }
         let (field, reason) = match (&upstream.transport, &self.base_url) {
             (Transport::InProcess(_), Some(_)) => (BASE_URL, "must be absent: the simulator has no address".to_owned()),
             (Transport::InProcess(_), None) if self.secret_generation > 0 => {
                 (API_KEY, "must be absent: the simulator needs no API key".to_owned())
+            }
+            (Transport::InProcess(_), None) if !self.secret_header_names.is_empty() => {
+                (SECRET_HEADERS, "must be absent: the simulator is sent no headers".to_owned())
             }
             (Transport::Http(_), None) => (BASE_URL, "is required: every kind except simulator needs it".to_owned()),
             (Transport::Http(_), Some(_)) if !self.allowed_fields.is_empty() && !upstream.takes_allowed_fields => {
@@ -177,15 +190,20 @@ fn require_cap_field_is_taken(provider: &Provider, upstream: &Upstream) -> Resul
     }
 }
 
-/// Errors: the change moves the address to a different origin and keeps the API key. Since no reply shows a key, a change of the
-/// address must not reveal it to a host that it was not meant for.
-fn require_same_origin_for_key(current: &Provider, change: &FieldValues) -> Result<(), RuleError> {
-    let is_kept = current.secret_generation > 0 && !change.has(API_KEY);
-    let Some(moved_to) = change.text(BASE_URL).filter(|_| is_kept) else { return Ok(()) };
+/// Errors: the change moves the address to a different origin and keeps the API key or the secret headers. Since no reply shows
+/// them, a change of the address must not reveal them to a host that they were not meant for.
+fn require_same_origin_for_secrets(current: &Provider, change: &FieldValues) -> Result<(), RuleError> {
+    let keeps_key = current.secret_generation > 0 && !change.has(API_KEY);
+    let keeps_headers = !current.secret_header_names.is_empty() && !change.has(SECRET_HEADERS);
+    let Some(moved_to) = change.text(BASE_URL).filter(|_| keeps_key || keeps_headers) else { return Ok(()) };
     if current.base_url.as_deref().is_some_and(|current| base_url::same_origin(current, moved_to)) {
         return Ok(());
     }
-    Err(RuleError::of_field(API_KEY, SECRET_OF_ANOTHER_ORIGIN))
+    let (field, reason) = match keeps_key {
+        true => (API_KEY, SECRET_OF_ANOTHER_ORIGIN),
+        false => (SECRET_HEADERS, HEADERS_OF_ANOTHER_ORIGIN),
+    };
+    Err(RuleError::of_field(field, reason))
 }
 
 #[cfg(test)]
@@ -211,6 +229,14 @@ mod tests {
 
     fn simulator() -> Provider {
         Provider { kind: ProviderKind::Simulator.into(), base_url: None, secret_generation: 0, ..openai("") }
+    }
+
+    /// The change that a body with an address and secret headers makes: the headers themselves were taken out of it.
+    fn taken_from(base_url: &str, names: &[&str]) -> Command<Provider> {
+        let body = json!({ "base_url": base_url, "secret_headers": null });
+        let Command::Change(mut given) = change::<Provider>(&body) else { panic!("it is a change") };
+        given.put("secret_header_names", names);
+        Command::Change(given)
     }
 
     fn refused(field: &str, reason: &str) -> RuleError {
@@ -351,6 +377,39 @@ mod tests {
         }
         let same = "https://api.example.com/v2";
         given([created(openai(PUBLIC))]).when(to(same)).then([changed(openai(same))]);
+    }
+
+    /// Holds: admin.headers
+    #[test]
+    fn kept_secret_headers_go_to_no_other_scheme_host_or_port() {
+        let with = |base_url: &str, headers_generation: u32| Provider {
+            secret_generation: 0,
+            secret_header_names: ["x-auth".to_owned()].into(),
+            headers_generation,
+            ..openai(base_url)
+        };
+        let other = "https://other.example.com/v1";
+        let to_other = || change(&json!({ "base_url": other }));
+        let refused = || refused(SECRET_HEADERS, HEADERS_OF_ANOTHER_ORIGIN);
+        given([created(with(PUBLIC, 1))]).when(to_other()).then_refused(refused());
+        given([created(with(PUBLIC, 1))]).when(taken_from(other, &["x-auth"])).then([changed(with(other, 2))]);
+        let without = Provider { secret_header_names: BTreeSet::new(), ..with(other, 2) };
+        given([created(with(PUBLIC, 1))]).when(taken_from(other, &[])).then([changed(without.clone())]);
+        // Nothing is left that could be sent.
+        let back = Provider { base_url: Some(PUBLIC.into()), ..without.clone() };
+        given([created(without)]).when(change(&json!({ "base_url": PUBLIC }))).then([changed(back)]);
+    }
+
+    #[test]
+    fn a_header_is_secret_or_not_and_the_simulator_has_none_that_is() {
+        let secret_header_names = BTreeSet::from(["x-auth".to_owned()]);
+        let headers = [("x-auth".to_owned(), "a".to_owned())].into();
+        let both = Provider { secret_header_names: secret_header_names.clone(), headers, ..openai(PUBLIC) };
+        let twice = refused("headers.x-auth", "is also one of secret_headers: leave it out here");
+        given([]).when(Create(both)).then_refused(twice);
+        let simulated = Provider { secret_header_names, ..simulator() };
+        let absent = refused(SECRET_HEADERS, "must be absent: the simulator is sent no headers");
+        given([]).when(Create(simulated)).then_refused(absent);
     }
 
     #[test]

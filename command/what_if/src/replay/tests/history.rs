@@ -11,8 +11,8 @@ use events::event::{
 };
 use events::ids::{PriceId, ProviderId, RequestId, TenantId, UserId, target_key};
 use events::ledger::{
-    Admission, AdmitDecision, Balances, Charge, Emitted, Ending, IfShort, Outcome, RefuseDecision, RefusedRequest,
-    UnknownUsage,
+    Admission, AdmissionBounds, AdmitDecision, Balances, Charge, Emitted, Ending, IfShort, Outcome, RefuseDecision,
+    RefusedRequest, UnknownUsage,
 };
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
 use events::time::{Period as BudgetPeriod, from_micros};
@@ -121,6 +121,12 @@ impl History {
         self.price = self.set_price_of(BACKEND, [input, output]);
     }
 
+    /// From now on, the first target is on a provider of its tenant's own, at the first price.
+    pub(super) fn set_own_price(&mut self) {
+        self.set_price(INPUT_USD, OUTPUT_USD);
+        self.log.last_mut().expect("the price").context.tenant_id = Some(id(1));
+    }
+
     /// Returns the version of the price.
     fn set_price_of(&mut self, backend: &str, [input, output]: [i64; 2]) -> u64 {
         let given = GivenRates::new(usd_per_mtok(input), usd_per_mtok(output));
@@ -168,7 +174,9 @@ impl History {
             held: NanoUsd::new(held),
             ttl: Duration::from_secs(900),
             if_short: IfShort::Refuse,
+            bounds: AdmissionBounds::NONE,
             admitted: Box::new(admitted),
+            brokered: None,
         };
         match self.ledger.admit(&admission, self.now) {
             AdmitDecision::Admitted { events, .. } => {
@@ -212,7 +220,7 @@ impl History {
         let charge = if is_released { Charge::Release { reason: "test".to_owned() } } else { Charge::Settle(charged) };
         let outcome = Outcome::Completed(Box::new(ended));
         let context = context(key).in_request(request_id);
-        let ending = Ending { request_id, context, attempts, outcome, charge };
+        let ending = Ending { request_id, context, attempts, outcome, charge, own: NanoUsd::ZERO };
         let decided = self.ledger.end(&ending).expect("an open hold");
         self.record_all(decided.events);
         self.record_all(decided.alerts);

@@ -94,7 +94,7 @@ fn correct(history: &mut History, which: prop::sample::Index, by: i64) {
     }
     let (context, settled) = settled[which.index(settled.len())].clone();
     let request_id = context.request_id.expect("its request");
-    let charged = events::ledger::EndedHold { windows: settled.budgets, charged: NanoUsd::new(0) };
+    let charged = events::ledger::EndedHold { windows: settled.budgets, charged: NanoUsd::new(0), brokered: None };
     let revaluation = Revaluation {
         request_id,
         context,

@@ -87,6 +87,7 @@ fn a_correction_counts_in_the_added_budgets_that_bind_its_request() {
         of: context.request_id.expect("its request"),
         price: Some(CorrectedValue { version: history.price, cost_usd: by }),
         request: None,
+        brokered: None,
     };
     let stream = Stream::hold(adjusted.of);
     history.record(Emitted { stream, context, event: Hold::Adjusted(Box::new(adjusted)).into() });

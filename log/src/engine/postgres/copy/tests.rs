@@ -142,7 +142,7 @@ fn both_engines_have_the_same_tables() {
     let other_tables: BTreeSet<_> = other_tables.into_iter().map(|(table, _)| table.as_str()).collect();
     assert_eq!(
         Vec::from_iter(other_tables),
-        ["aggregate_events", "batches", "catalogue", "leases", "running_nodes", "schema_version"]
+        ["aggregate_events", "batches", "catalogue", "leases", "rows_to_drop", "running_nodes", "schema_version"]
     );
     let other_columns: Vec<_> = other_columns.into_iter().map(|(table, column)| format!("{table}.{column}")).collect();
     assert_eq!(other_columns, ["contexts.id", "events.context", "revaluation_begins.only_row"]);

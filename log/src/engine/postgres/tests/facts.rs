@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::draft::StateRows;
 use crate::engine::sqlite;
-use crate::facts::{Claim, ClaimedKey, Facts, WantedFacts};
+use crate::facts::{Claim, ClaimedKey, Facts, KindOfTenant, WantedFacts};
 use crate::inference_keys::IDEMPOTENCY_KEPT;
 use crate::owners::OwnerBlocks;
 use crate::side::ReplyKey;
@@ -37,6 +37,7 @@ fn story(engine: &PostgresEngine) -> Draft {
         charged_usd: NanoUsd::new(10),
         budgets: budgets.to_vec(),
         policy: "charge_hold".to_owned(),
+        brokered: None,
     };
     events.push(settled(1, 10, 7, &budgets));
     events.push((2, StreamKind::Hold, 2, Event::Hold(Hold::Expired(Box::new(expired)))));
@@ -56,12 +57,13 @@ fn sorted<K: Debug, V: Debug>(facts: impl IntoIterator<Item = (K, V)>) -> BTreeM
 }
 
 fn shown(facts: Facts) -> Vec<BTreeMap<String, String>> {
-    let Facts { streams, names, replies, claims, orphaned, holds, windows, catalogue } = facts;
+    let Facts { streams, names, replies, claims, orphaned, holds, windows, catalogue, begun } = facts;
     assert!(orphaned.is_empty(), "the process that wrote the story runs");
     let windows = windows.into_iter().map(|row| (row.window, (row.amounts, row.announced)));
     let names = sorted(names.owners);
     let catalogue = sorted(catalogue.map(|revision| ("revision", revision)));
-    vec![sorted(streams), names, sorted(replies), sorted(claims), sorted(holds), sorted(windows), catalogue]
+    let sides = [sorted(replies), sorted(claims), sorted(holds), sorted(windows)];
+    [sorted(streams), names].into_iter().chain(sides).chain([catalogue, sorted(begun)]).collect()
 }
 
 #[test]
@@ -77,6 +79,7 @@ fn facts_are_those_of_the_embedded_engine() {
     assert_eq!(shared.append(&draft, Some(&rows)).expect("appended"), AppendOutcome::Committed);
 
     let streams = [Stream::hold(request(1)), Stream::hold(request(3)), Stream::new(StreamKind::Budget, "none")];
+    let tenants = [None, Some(Uuid::from_u128(1).into())];
     let everything = WantedFacts {
         streams: HashSet::from(streams.clone()),
         names: HashSet::from([name("taken"), name("free")]),
@@ -85,6 +88,10 @@ fn facts_are_those_of_the_embedded_engine() {
         holds: [request(1), request(2), request(8)].into_iter().collect(),
         charges: [request(1), request(3)].into_iter().collect(),
         catalogue: true,
+        begun: [(StreamKind::Budget, 0), (StreamKind::Price, 1)]
+            .into_iter()
+            .flat_map(|(kind, after)| tenants.map(|tenant| (KindOfTenant { kind, tenant }, after)))
+            .collect(),
     };
     let parts = [
         WantedFacts { streams: everything.streams.clone(), ..WantedFacts::default() },
@@ -94,6 +101,7 @@ fn facts_are_those_of_the_embedded_engine() {
         WantedFacts { holds: everything.holds.clone(), ..WantedFacts::default() },
         WantedFacts { charges: everything.charges.clone(), ..WantedFacts::default() },
         WantedFacts { catalogue: true, ..WantedFacts::default() },
+        WantedFacts { begun: everything.begun.clone(), ..WantedFacts::default() },
     ];
     for wanted in parts.iter().chain([&everything]) {
         for now in [at(), at() + IDEMPOTENCY_KEPT - chrono::TimeDelta::microseconds(1), at() + IDEMPOTENCY_KEPT] {

@@ -149,11 +149,15 @@ fn gateways_can_write_every_table_but_these() {
     };
     let none: String = without("SELECT");
     assert_eq!(none, "");
-    assert_eq!(without("INSERT"), "ledger_checkpoint revaluation_begins schema_version");
-    assert_eq!(without("UPDATE"), "batches contexts events owner_blocks revaluation_begins schema_version");
+    assert_eq!(without("INSERT"), "ledger_checkpoint revaluation_begins rows_to_drop schema_version");
+    assert_eq!(
+        without("UPDATE"),
+        "batches contexts events owner_blocks revaluation_begins rows_to_drop schema_version"
+    );
     assert_eq!(
         without("DELETE"),
-        "balances batches catalogue contexts events leases ledger_checkpoint owner_blocks revaluation_begins schema_version"
+        "balances batches catalogue contexts events leases ledger_checkpoint owner_blocks revaluation_begins rows_to_drop \
+         schema_version"
     );
 }
 

@@ -26,12 +26,54 @@ fn a_ledger_is_created_once_and_only_by_a_migration() {
 fn a_ledger_of_an_older_version_is_refused_until_it_is_migrated() {
     let test = TestLedger::migrated();
     test.execute("ALTER TABLE ledger.running_nodes DROP COLUMN serves_requests, DROP COLUMN limit_sharing");
-    test.execute("DROP TABLE ledger.leases");
+    test.execute("ALTER TABLE ledger.key_secrets DROP COLUMN mac");
+    test.execute("DROP TABLE ledger.leases, ledger.rows_to_drop");
     test.execute("UPDATE ledger.schema_version SET version = 1");
     let is_older = |reason: &UnusableReason| {
         matches!(reason, UnusableReason::Log(LogError::OtherSchema(OtherSchema::Older { found: 1, .. })))
     };
     assert!(is_older(&refused(&test)));
+    assert_eq!(migrate(&test.database).expect("migrated"), Migrated::Existing);
+    test.engine();
+}
+
+/// Holds: inf.no-digests
+#[test]
+fn claims_of_an_older_ledger_stay_and_their_digests_do_not() {
+    let test = TestLedger::migrated();
+    test.execute("UPDATE ledger.schema_version SET version = 4; DROP TABLE ledger.rows_to_drop");
+    test.execute(
+        "INSERT INTO ledger.inference_keys VALUES ('ten_1', 'once', decode(repeat('ab', 32), 'hex'), 'req_1', 5);
+         INSERT INTO ledger.idempotency VALUES ('operator', 'once', decode(repeat('ab', 32), 'hex'), 201, '{}', 7, 5)",
+    );
+    let files = || {
+        ["inference_keys", "idempotency"]
+            .map(|table| test.number(&format!("SELECT pg_relation_filenode('ledger.{table}')::bigint")))
+    };
+    let before = files();
+    assert_eq!(migrate(&test.database).expect("migrated"), Migrated::Existing);
+    for (table, row) in [("inference_keys", "request_id = 'req_1'"), ("idempotency", "status = 201 AND position = 7")] {
+        let kept = format!(
+            "SELECT count(*) FROM ledger.{table}
+             WHERE fingerprint = decode(repeat('00', 32), 'hex') AND {row} AND recorded_at = 5"
+        );
+        assert_eq!(test.number(&kept), 1, "{table}");
+    }
+    for (table, (after, before)) in files().into_iter().zip(before).enumerate() {
+        assert_ne!(after, before, "{table}: the dead rows are in the file");
+    }
+    test.engine();
+}
+
+/// Otherwise the locks of all of them would be held until the last one is done.
+#[test]
+fn a_migration_is_kept_if_the_next_one_fails() {
+    let test = TestLedger::migrated();
+    test.execute("ALTER TABLE ledger.key_secrets DROP COLUMN mac; UPDATE ledger.schema_version SET version = 3");
+    let error = migrate(&test.database).expect_err("a table of the next one is there already");
+    assert!(error.to_string().contains("rows_to_drop"), "{error}");
+    assert_eq!(test.number("SELECT version FROM ledger.schema_version"), 4);
+    test.execute("DROP TABLE ledger.rows_to_drop");
     assert_eq!(migrate(&test.database).expect("migrated"), Migrated::Existing);
     test.engine();
 }
@@ -90,7 +132,7 @@ fn the_check_reads_every_table() {
     // Read as events and as the ledger's state; or checked at each start, and gone with its processes; or a hint.
     let others = [
         "events", "balances", "open_holds", "owner_blocks", "ledger_checkpoint", "schema_version", "running_nodes",
-        "leases",
+        "leases", "rows_to_drop",
     ];
     let test = TestLedger::migrated();
     let found = test.session().run(async |connection| sqlx::query_scalar(TABLES).fetch_all(connection).await);

@@ -20,7 +20,8 @@ const KEYS: &str =
 
 fn released(position: u64, context: &Context, sequence: u64) -> Arc<Recorded> {
     let stream = Stream::new(StreamKind::Hold, context.request_id.expect("a request"));
-    let released = BudgetReleased { held_usd: NanoUsd::ZERO, budgets: Vec::new(), reason: "none".to_owned() };
+    let released =
+        BudgetReleased { held_usd: NanoUsd::ZERO, budgets: Vec::new(), reason: "none".to_owned(), brokered: None };
     let event = Event::Hold(Hold::Released(Box::new(released)));
     Arc::new(Recorded { position, recorded_at: from_micros(0), stream, sequence, context: context.clone(), event })
 }

@@ -23,7 +23,8 @@ use uuid::Uuid;
 use crate::limits::shared::counts::SharedCounts;
 use crate::limits::slots::SlotKey;
 use crate::limits::{
-    BindingLimits, Counting, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter, SharedLimiterParts, Sharing,
+    BindingLimits, BindingLimitsOf, Counting, DefaultLimits, RateLimitPermit, RateLimiter, SharedLimiter,
+    SharedLimiterParts, Sharing, TokenAmounts,
 };
 
 /// How long anything may take on a busy machine.
@@ -217,6 +218,33 @@ fn of_key() -> Scope {
     Scope::Key(id::<KeyId>(1))
 }
 
+/// Limits are numbered in the order of their scopes, and counted by their ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_limits_are_counted_in_parts_and_what_the_second_part_refuses_counts_under_none() {
+    let redis = redis();
+    let scopes = [Scope::Partner(id(1)), Scope::Tenant(id(1)), Scope::User(id(1)), of_key()];
+    let mut limits: Vec<_> = scopes
+        .into_iter()
+        .flat_map(|scope| std::iter::repeat_n((scope, Bounds::of(Measure::RequestsPerMinute, 3)), 16))
+        .collect();
+    limits[63].1 = Bounds::of(Measure::ConcurrentRequests, 1);
+    let node = LimitedNode::start("a", &redis, &limits).await;
+    let BindingLimitsOf::Shared(bound) = node.limits(&chain()).whole else { panic!("they are shared") };
+    let parts: Vec<usize> = bound.parts().into_iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [32, 32]);
+
+    let running = node.ask(&chain()).await.expect("three may begin in a minute");
+    assert_eq!(node.admitted(5).await, 0, "one runs, and no more may");
+    drop(running);
+    node.wait_until_a_place_is_free().await;
+    node.wait_until_a_place_is_free().await;
+    assert_eq!(node.limiter.sharing(), Sharing::Shared);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(node.ask(&chain()).await.is_none(), "three have begun");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_just_before_redis_answers_or_accepts_writes_asks_again() {
     let (redis, replica, limits) = (redis(), redis(), [(of_key(), Bounds::of(Measure::RequestsPerMinute, 9))]);
@@ -300,7 +328,10 @@ async fn a_refusal_by_one_partners_limit_loses_no_correction_of_another() {
     let mut slow = a.ask(&chain_in_another_tenant()).await.expect("it fits");
     assert!(b.ask(&chain()).await.is_some());
     clock.advance(Duration::from_secs(1));
-    assert!(a.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "counted again, it fits no longer");
+    assert!(
+        a.limiter.reserve_tokens(&mut slow, TokenAmounts::of(0)).await.is_err(),
+        "counted again, it fits no longer"
+    );
     let (started, mut admitted) = (Instant::now(), 0);
     while admitted < 2 && started.elapsed() < SOON {
         match b.ask(&chain_in_another_tenant()).await {
@@ -318,14 +349,16 @@ async fn a_request_that_waits_for_redis_leaves_others_what_it_may_not_get() {
     let (proxy, b) = (proxy_of(&redis), LimitedNode::start("b", &redis, &limits).await);
     let node = LimitedNode::start_with("a", Start::behind(&proxy, &redis), &limits).await;
     let mut of_b = b.ask(&chain()).await.expect("it takes no tokens yet");
-    assert!(b.limiter.reserve_tokens(&mut of_b, 6).await.is_ok());
+    assert!(b.limiter.reserve_tokens(&mut of_b, TokenAmounts::of(6)).await.is_ok());
     let of_partner_alone = Chain { user: None, key: None, ..chain_in_another_tenant() };
     let mut refused = node.ask(&chain_in_another_tenant()).await.expect("it takes no tokens yet");
     let mut fits = node.ask(&of_partner_alone).await.expect("it takes no tokens yet");
     // The limit of the key refuses the first; it is counted under that of the partner until its node knows that.
     proxy.set(SLOW);
-    let (refused, fits) =
-        tokio::join!(node.limiter.reserve_tokens(&mut refused, 6), node.limiter.reserve_tokens(&mut fits, 6));
+    let (refused, fits) = tokio::join!(
+        node.limiter.reserve_tokens(&mut refused, TokenAmounts::of(6)),
+        node.limiter.reserve_tokens(&mut fits, TokenAmounts::of(6))
+    );
     assert_eq!((refused.is_ok(), fits.is_ok()), (false, true));
 }
 
@@ -350,12 +383,12 @@ async fn a_request_that_ends_after_its_window_has_left_is_no_outage() {
     let limits = [(of_key(), Bounds::of(Measure::TokensPerMinute, 99))];
     let node = node_with_clock(&clock, Start::with(&redis), &limits).await;
     let mut running = node.ask(&chain()).await.expect("it fits");
-    assert!(node.limiter.reserve_tokens(&mut running, 9).await.is_ok());
+    assert!(node.limiter.reserve_tokens(&mut running, TokenAmounts::of(9)).await.is_ok());
     clock.advance(Duration::from_secs(61));
     let key = ask(&redis, &["--scan", "--pattern", "lw:*:lim_*"]);
     // As the script does when another node asks, after the lease of this one.
     ask(&redis, &["DEL", &key]);
-    running.settle(5);
+    running.settle(TokenAmounts::of(5));
     let started = Instant::now();
     while ask(&redis, &["EXISTS", &key]) == "0" {
         assert!(started.elapsed() < SOON, "Redis is not told what the request used");
@@ -393,7 +426,7 @@ async fn a_request_that_cannot_be_counted_again_counts_no_longer() {
     let mut slow = node.ask(&chain()).await.expect("it fits");
     tokio::task::block_in_place(|| redis.kill());
     node.wait_until(Sharing::Local).await;
-    assert!(node.limiter.reserve_tokens(&mut slow, 0).await.is_err(), "the limit is closed");
+    assert!(node.limiter.reserve_tokens(&mut slow, TokenAmounts::of(0)).await.is_err(), "the limit is closed");
     tokio::task::block_in_place(|| redis.start_again());
     node.wait_until(Sharing::Shared).await;
     for fits in [true, true, true, false] {

@@ -153,6 +153,20 @@ fn a_frame_of_eight_mebibytes_is_read() {
 }
 
 #[test]
+fn a_frame_without_a_payload_is_not_of_an_answer() {
+    let count = |frame: &[u8], size: usize| {
+        let mut parser = EventStreamParser::default();
+        frame.chunks(size).for_each(|piece| parser.feed(piece, |_| Ok(())).unwrap());
+        parser.answer_bytes()
+    };
+    let (empty, full) = (frame(b"a", b""), frame(b"a", b"{}"));
+    assert_eq!((count(&empty, empty.len()), count(&empty, 1)), (0, 0));
+    assert_eq!(count(&full, full.len()), full.len());
+    // Whether it has a payload is known from its twelfth byte on.
+    assert_eq!(count(&full, 1), full.len() - 11);
+}
+
+#[test]
 fn half_a_frame_at_the_end_is_truncated() {
     let stream = stream(LINES);
     for end in 1..frame(b"messageStart", br#"{"role":"assistant"}"#).len() {

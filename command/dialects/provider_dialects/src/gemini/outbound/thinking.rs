@@ -7,6 +7,8 @@ use crate::gemini::model::is_third_generation;
 
 /// The least that a model thinks which cannot stop thinking (`gemini-2.5-pro`), in tokens.
 const LEAST_BUDGET: u64 = 128;
+/// The lowest budget that every model takes which is given one to think.
+const BUDGET_MIN: u64 = 512;
 /// The budgets that Google's own OpenAI endpoint takes for efforts. No model refuses them as too large.
 const LOW_BUDGET: u64 = 1_024;
 const MEDIUM_BUDGET: u64 = 8_192;
@@ -24,14 +26,17 @@ pub struct ThinkingConfig {
 
 impl ThinkingConfig {
     /// A level or budget that the model takes, the nearest if it does not take the one that was asked for.
-    pub fn of(amount: ReasoningAmount<'_>, model: &str) -> Self {
+    /// An effort has no budget above the output cap, unless that is below what models take.
+    pub fn of(amount: ReasoningAmount<'_>, model: &str, output_cap: u64) -> Self {
         let (thinking_level, thinking_budget, include_thoughts) = match amount {
             // Gemini 3 still takes budgets, for clients of older models.
             ReasoningAmount::BudgetTokens(tokens) => (None, Some(tokens), tokens > 0),
             ReasoningAmount::Effort(effort) if is_third_generation(model) => {
                 (Some(level(effort, model)), None, effort != "none")
             }
-            ReasoningAmount::Effort(effort) => (None, Some(budget(effort, model)), effort != "none"),
+            ReasoningAmount::Effort(effort) => {
+                (None, Some(budget(effort, model).min(output_cap.max(BUDGET_MIN))), effort != "none")
+            }
         };
         Self { thinking_level, thinking_budget, include_thoughts }
     }
@@ -79,10 +84,26 @@ mod tests {
             ("gemini-2.5-pro", "xhigh", None, Some(24_576)),
             ("something-else", "medium", None, Some(8_192)),
         ] {
-            let config = ThinkingConfig::of(ReasoningAmount::Effort(effort), model);
+            let config = ThinkingConfig::of(ReasoningAmount::Effort(effort), model, 100_000);
             let include_thoughts = effort != "none";
             let wanted = ThinkingConfig { thinking_level: level, thinking_budget: budget, include_thoughts };
             assert_eq!(config, wanted, "{effort} of {model}");
         }
+    }
+
+    #[test]
+    fn an_effort_has_no_budget_above_the_cap() {
+        for (effort, cap, budget) in [
+            ("high", 4_096, 4_096),
+            ("low", 4_096, 1_024),
+            ("medium", 16, 512),
+            ("none", 16, 0),
+            ("high", 50_000, 24_576),
+        ] {
+            let config = ThinkingConfig::of(ReasoningAmount::Effort(effort), "gemini-2.5-flash", cap);
+            assert_eq!(config.thinking_budget, Some(budget), "{effort} under {cap}");
+        }
+        let given = ThinkingConfig::of(ReasoningAmount::BudgetTokens(5_000), "gemini-2.5-flash", 16);
+        assert_eq!(given.thinking_budget, Some(5_000), "it is held beyond the cap");
     }
 }

@@ -1,6 +1,8 @@
 //! Which owner may open another stream, or take another place of something else, when they are scarce. Pure.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use events::ids::IdMap;
 
 use super::Owner;
 
@@ -11,17 +13,17 @@ const TIMES_FREE: usize = 2;
 /// The open streams, or other places that are taken, by owner.
 #[derive(Debug, Default)]
 pub struct Shares {
-    held: HashMap<Owner, usize>,
+    held: IdMap<Owner, usize>,
     total: usize,
 }
 
 impl Shares {
     /// How many more streams an owner may open if there are `capacity` in total.
     pub fn remaining(&self, owner: Owner, capacity: usize) -> usize {
-        let free = capacity.saturating_sub(self.total);
+        let (free, held) = (capacity.saturating_sub(self.total), self.held(owner));
         // Each stream that it opens also reduces what is free.
-        let most = (TIMES_FREE * (free + self.held(owner))).div_ceil(TIMES_FREE + 1);
-        most.saturating_sub(self.held(owner)).min(free)
+        let most = (TIMES_FREE * (free + held)).div_ceil(TIMES_FREE + 1);
+        most.saturating_sub(held).min(free)
     }
 
     pub fn held(&self, owner: Owner) -> usize {
@@ -38,10 +40,10 @@ impl Shares {
     }
 
     pub fn subtract(&mut self, owner: Owner) {
-        let Some(held) = self.held.get_mut(&owner) else { return };
-        *held -= 1;
-        if *held == 0 {
-            self.held.remove(&owner);
+        let Entry::Occupied(mut held) = self.held.entry(owner) else { return };
+        *held.get_mut() -= 1;
+        if *held.get() == 0 {
+            held.remove();
         }
         self.total -= 1;
     }
