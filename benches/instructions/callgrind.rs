@@ -13,7 +13,8 @@ const TOOL: [&str; 5] = [VALGRIND, "--tool=callgrind", "--instr-atstart=no", "--
 const MARKS: [(&str, Room); 3] = [
     ("events_log::writer::LogWriter", Room::Writer),
     ("projections::views::store::Store", Room::Views),
-    ("http::server::serve_connection", Room::RequestPath),
+    // The main thread makes the connections that others serve.
+    ("http::door::Door::answer_same_origin", Room::RequestPath),
 ];
 
 /// A part of the gateway with threads of its own.
@@ -84,7 +85,7 @@ impl Callgrind {
     pub fn start(binary: &str, beside: &str) -> Result<Self, String> {
         let version = Command::new(VALGRIND).arg("--version").output();
         version.map_err(|error| format!("{VALGRIND}: {error}: install Debian's package valgrind"))?;
-        Ok(Self { gateway: Gateway::start_under(&TOOL, binary, beside), dumps: 0 })
+        Ok(Self { gateway: Gateway::start_under(&TOOL, &[], binary, beside), dumps: 0 })
     }
 
     pub fn begin(&self) -> io::Result<()> {

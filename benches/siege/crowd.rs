@@ -14,7 +14,7 @@ use crate::hostile::{Connection, Requests};
 /// The time in which all connections are opened. Opened at once, they would measure the length of the kernel's backlog.
 pub const RAMP_UP: Duration = Duration::from_secs(2);
 /// The lowest priority: clients on other machines would take no CPU time from the gateway.
-const NICENESS: i32 = 19;
+pub const NICENESS: i32 = 19;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

@@ -1,4 +1,6 @@
-//! The gateway under a thousand hostile connections with one tenant's key: the effect on the operator and on another tenant.
+//! The gateway under a thousand hostile connections with one tenant's key: the effect on the operator and on another tenant. With
+//! `SIEGE_MODE=tenants`, under a thousand [hostile tenants](tenants); with `SIEGE_MODE=keys`, under ten thousand [keys](keys) that ask
+//! at once after a restart.
 //!
 //! `cargo bench --bench siege` alternates between two phases. In the first, another tenant sends requests at a modest, steady
 //! rate and has the gateway to itself. In the second, it continues beside the crowd: slow bodies, slow readers of streams,
@@ -9,6 +11,7 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
+//! | `SIEGE_MODE` | crowd | or `tenants`, or `keys`, which have variables of their own |
 //! | `SIEGE_CONNECTIONS` | 1000 | of the crowd |
 //! | `SIEGE_ONLY` | all | `bodies`, `readers`, `queries` or `half-open`: hostile connections of only one kind |
 //! | `SIEGE_ROUNDS` | 3 | of both phases |
@@ -18,9 +21,11 @@
 
 mod crowd;
 mod hostile;
+mod keys;
 mod operator;
 mod report;
 mod steady;
+mod tenants;
 mod usage;
 
 use std::io::{self, Write};
@@ -36,6 +41,7 @@ use harness::pool::Pool;
 use harness::process::Processes;
 use harness::verdict::exit_code;
 use harness::{descriptors, request, settings};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testing::upstream::prepared::PreparedUpstream;
 
 use crowd::{Crowd, Kind};
@@ -70,6 +76,22 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, String> {
+    match settings::word("SIEGE_MODE", &["crowd", "tenants", "keys"])? {
+        Some("tenants") => tenants::run(),
+        Some("keys") => keys::run(),
+        _ => run_crowd(),
+    }
+}
+
+/// Raises the limit of this process's open files as far as it may, and fails if that is too low.
+fn require_files(needed: u64) -> Result<(), String> {
+    let own = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: own.maximum, maximum: own.maximum })
+        .map_err(|error| error.to_string())?;
+    descriptors::require(needed)
+}
+
+fn run_crowd() -> Result<bool, String> {
     let whole = |variable, default| {
         settings::count(variable, default).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
     };
@@ -140,7 +162,7 @@ impl Bench<'_> {
     async fn round(&self) -> Round {
         let Settings { connections, kinds, per_second, .. } = self.settings;
         let [spare, hostile] = [(); 2].map(|()| self.admin.create_key(&self.user, &PERMISSIONS));
-        let steady = SteadyLoad::new(Pool::new(self.address), request::whole(&self.account.secret), *per_second);
+        let steady = SteadyLoad::new(Pool::new(self.address), vec![request::whole(&self.account.secret)], *per_second);
         // Opens its connections before anything is measured.
         steady.run(REST).await;
         let own = accepted_connections(self.address);

@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use harness::figures::{Spread, hundredths, mebibytes, millis};
+use harness::load::Tally;
 use harness::table;
 
 use crate::crowd::{CrowdStats, Kind};
 use crate::operator::ChangeResults;
-use crate::steady::PhaseResults;
 use crate::usage::Shares;
 
 /// One phase of a round.
 pub struct Phase {
-    pub results: PhaseResults,
+    pub results: Tally,
     pub usage: Shares,
     pub changes: ChangeResults,
     /// The time of the `DELETE` of a key at the end of the phase.
@@ -42,12 +42,12 @@ pub fn header(out: &mut impl Write) -> io::Result<()> {
 impl Round {
     pub fn write(&self, out: &mut impl Write, number: u64) -> io::Result<()> {
         for (name, phase) in [("alone", &self.alone), ("beside the crowd", &self.beside)] {
-            let Spread { p50, p99, max } = Spread::of(&mut phase.results.took.clone());
+            let Spread { p50, p99, max } = Spread::of(&mut phase.results.totals.clone());
             let Shares { gateway, bench, others } = phase.usage;
             let cells = [
                 number.to_string(),
                 name.to_owned(),
-                phase.results.took.len().to_string(),
+                phase.results.totals.len().to_string(),
                 millis(p50),
                 millis(p99),
                 millis(max),
@@ -90,7 +90,7 @@ struct PhaseTotals {
 impl PhaseTotals {
     fn add(&mut self, phase: Phase) {
         self.errors += phase.errors();
-        self.took.extend(phase.results.took);
+        self.took.extend(phase.results.totals);
         self.changes.extend(phase.changes.took);
         self.deleted.extend(phase.deleted);
         self.peaks.push(phase.peak);
@@ -113,7 +113,7 @@ impl Report {
     pub fn add(&mut self, round: Round) {
         let Round { mut alone, mut beside, held, crowd } = round;
         let [without, with] =
-            [&mut alone, &mut beside].map(|phase| Spread::of(&mut phase.results.took).p99.as_micros());
+            [&mut alone, &mut beside].map(|phase| Spread::of(&mut phase.results.totals).p99.as_micros());
         self.growths.push(with * 100 / without.max(1));
         self.alone.add(alone);
         self.beside.add(beside);

@@ -111,7 +111,12 @@ impl Admin {
 
     /// Deletes a key. Errors: another status than 200, or no response within ten seconds.
     pub fn delete_key(&self, key: &TenantKey) -> io::Result<()> {
-        let path = format!("/v1/admin/keys/{}", key.id);
+        self.delete(&format!("/keys/{}", key.id))
+    }
+
+    /// Deletes a resource; `path` is the part after `/v1/admin`. Errors: as for [`Admin::delete_key`].
+    pub fn delete(&self, path: &str) -> io::Result<()> {
+        let path = format!("/v1/admin{path}");
         self.call(&request::with_body("DELETE", &path, OPERATOR_KEY, b""), 200).map(drop)
     }
 
@@ -137,8 +142,13 @@ impl Admin {
 
     /// Creates a resource; `path` is the part after `/v1/admin`.
     pub fn create(&self, path: &str, body: &Value) -> Value {
+        self.try_create(path, body).expect("a new resource")
+    }
+
+    /// Does the same as [`Admin::create`]. Errors: another status than 201, or no response within ten seconds.
+    pub fn try_create(&self, path: &str, body: &Value) -> io::Result<Value> {
         let path = format!("/v1/admin{path}");
-        self.call(&request::post(&path, OPERATOR_KEY, body.to_string().as_bytes()), 201).expect("a new resource")
+        self.call(&request::post(&path, OPERATOR_KEY, body.to_string().as_bytes()), 201)
     }
 
     /// Changes a resource; `path` is the part after `/v1/admin`.
@@ -171,6 +181,12 @@ impl Admin {
         Ok(lags.max().unwrap_or_default())
     }
 
+    /// The page of metrics.
+    pub fn metrics(&self) -> io::Result<String> {
+        let page = self.ask(&request::with_body("GET", "/metrics", OPERATOR_KEY, b""), 200)?;
+        String::from_utf8(page).map_err(io::Error::other)
+    }
+
     /// Waits until every view is at the log's end, so that its work counts towards the requests that caused it.
     pub fn wait_for_views(&self) {
         let started = Instant::now();
@@ -181,11 +197,15 @@ impl Admin {
     }
 
     fn call(&self, request: &[u8], status: u16) -> io::Result<Value> {
+        serde_json::from_slice(&self.ask(request, status)?).map_err(io::Error::other)
+    }
+
+    fn ask(&self, request: &[u8], status: u16) -> io::Result<Vec<u8>> {
         let (got, body) = BlockingWire::open(self.address, RESPONSE_MAX)?.ask(request)?;
         if got != status {
             return Err(io::Error::other(format!("expected {status}, got {got}: {}", String::from_utf8_lossy(&body))));
         }
-        serde_json::from_slice(&body).map_err(io::Error::other)
+        Ok(body)
     }
 }
 

@@ -38,12 +38,12 @@ impl Gateway {
         Self::start_as(Command::new(binary), environment, binary, parent)
     }
 
-    /// Does the same as [`Self::start`], as the last argument of a tool, which writes its files beside the data folder.
-    pub fn start_under(tool: &[&str], binary: &str, parent: &str) -> Self {
+    /// Does the same as [`Self::start_with`], as the last argument of a tool, which writes its files beside the data folder.
+    pub fn start_under(tool: &[&str], environment: &[(&str, &str)], binary: &str, parent: &str) -> Self {
         let mut words = tool.iter().copied().chain([binary]);
         let mut command = Command::new(words.next().unwrap_or(binary));
         command.args(words);
-        Self::start_as(command, &[], binary, parent)
+        Self::start_as(command, environment, binary, parent)
     }
 
     fn start_as(mut command: Command, environment: &[(&str, &str)], binary: &str, parent: &str) -> Self {
