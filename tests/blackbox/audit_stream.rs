@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use base64::Engine;
@@ -17,8 +17,8 @@ use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::made;
+use crate::waiting::until;
 
-const SOON: Duration = Duration::from_secs(40);
 /// Longer than a gateway waits until what it wrote counts as delivered, and then until it looks.
 const DELIVERED_AFTER: Duration = Duration::from_secs(38);
 const SYSLOG: &str = "LEDGERWAY_AUDIT_SYSLOG";
@@ -32,17 +32,6 @@ fn listener(scheme: &str) -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     (listener, format!("{scheme}://localhost:{port}"))
-}
-
-async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(begun.elapsed() < SOON, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn state(gateway: &Gateway, role: &str) -> String {

@@ -150,5 +150,6 @@ mod unknown_paths;
 mod unpriced_fields;
 mod verify;
 mod views;
+mod waiting;
 mod what_if;
 mod witness;

@@ -9,6 +9,7 @@ use crate::client::Reply;
 use crate::explain::{explained, requests as requests_of};
 use crate::gateway::Gateway;
 use crate::tenant::{NATIVE, OPENAI, Setup, Tenant, made, text};
+use crate::views::caught_up;
 
 /// A request of a project.
 fn of_project(tenant: &Tenant, model: &str, project: &str) -> Value {
@@ -190,6 +191,7 @@ async fn what_a_partner_narrows_is_shown_to_nobody_below_it() {
     };
     let of_tenant = key("tenant_admin", json!({ "tenant_id": tenant.id })).await;
     let of_partner = key("partner_admin", json!({ "partner_id": tenant.partner })).await;
+    caught_up(&gateway).await;
     for (client, partners_shown) in [(&tenant.app, false), (&of_tenant, false), (&of_partner, true)] {
         let me = client.get("/v1/me").await.must(200).json();
         for list in ["budgets", "limits"] {

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use testing::upstream::MockUpstream;
@@ -14,6 +12,7 @@ use crate::gateway::{Gateway, ledgerway};
 use crate::shared_ledger::{folders, migrated, node};
 use crate::tenant::Tenant;
 use crate::views::{Dump, caught_up, dump, dump_of, leave_traces};
+use crate::waiting::until;
 
 const EVERY: u64 = 100;
 const SETTINGS: [(&str, &str); 1] = [("LEDGERWAY_SNAPSHOT_EVENTS", "100")];
@@ -49,24 +48,8 @@ fn snapshots(data: &Path) -> Vec<(u64, PathBuf)> {
 
 /// Waits for the snapshot at this position.
 async fn snapshot_at(data: &Path, position: u64) -> PathBuf {
-    let find = || snapshots(data).into_iter().find(|(at, _)| *at == position);
-    until(|| find().is_some()).await;
-    find().expect("the snapshot").1
-}
-
-/// Waits for what the gateway does beside its requests.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let place = Location::caller();
-    async move {
-        for _ in 0..600 {
-            if is_so() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{place}: not after 30 s");
-    }
+    let found = async || snapshots(data).into_iter().find(|(at, _)| *at == position);
+    until(&format!("a snapshot at {position}"), found).await.1
 }
 
 async fn add_partners(gateway: &Gateway, number: u64) {
@@ -141,8 +124,8 @@ async fn a_damaged_snapshot_is_reported_and_not_used_and_the_gateway_makes_do_wi
     let later = gateway.head().await / EVERY * EVERY;
     snapshot_at(&gateway.data(), later).await;
     // It deletes the old one after it has named the new one.
-    until(|| !snapshot.exists()).await;
-    until(|| gateway.stderr().contains("a snapshot cannot be used")).await;
+    until("the damaged one is deleted", async || (!snapshot.exists()).then_some(())).await;
+    assert!(gateway.stderr().contains("a snapshot cannot be used"), "{}", gateway.stderr());
 }
 
 /// Holds: bin.snapshots
@@ -155,7 +138,7 @@ async fn there_are_none_unless_they_are_asked_for_and_sixteen_at_most() {
         add_partners(&gateway, EVERY).await;
         snapshot_at(&gateway.data(), number * EVERY).await;
     }
-    until(|| snapshots(&gateway.data()).len() <= 16).await;
+    until("sixteen are left", async || (snapshots(&gateway.data()).len() <= 16).then_some(())).await;
     let positions: Vec<u64> = snapshots(&gateway.data()).into_iter().map(|(position, _)| position).collect();
     assert!(positions.len() == 16 && positions.last() >= Some(&(20 * EVERY)), "{positions:?}");
 }
