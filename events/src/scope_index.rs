@@ -78,9 +78,9 @@ impl<I: Copy + Ord> ScopeIndex<I> {
             Some(conditions) => {
                 let narrowed = self.narrowed.entry(scope.owner).or_default();
                 narrowed.ids.insert(id);
-                match (conditions.metadata.first_key_value(), &conditions.model) {
+                match (conditions.metadata.first(), &conditions.model) {
                     (Some((name, value)), _) => {
-                        narrowed.by_metadata.entry(name.clone()).or_default().entry(value.clone()).or_default()
+                        narrowed.by_metadata.entry(name.to_owned()).or_default().entry(value.to_owned()).or_default()
                     }
                     (None, model) => narrowed.by_model.entry(model.clone().unwrap_or_default()).or_default(),
                 }
@@ -94,7 +94,7 @@ impl<I: Copy + Ord> ScopeIndex<I> {
         let Some(conditions) = &scope.narrowing else { return take_out(&mut self.whole, &scope.owner, id) };
         let Some(narrowed) = self.narrowed.get_mut(&scope.owner) else { return 0 };
         narrowed.ids.remove(&id);
-        let place = match (conditions.metadata.first_key_value(), &conditions.model) {
+        let place = match (conditions.metadata.first(), &conditions.model) {
             (Some((name, value)), _) => {
                 let Some(values) = narrowed.by_metadata.get_mut(name) else { return 0 };
                 let place = take_out(values, value, id);
@@ -148,7 +148,7 @@ impl<I: Copy + Ord> ScopeIndex<I> {
         let list = match &scope.narrowing {
             None => self.whole.get(&scope.owner),
             Some(conditions) => self.narrowed.get(&scope.owner).and_then(|narrowed| {
-                match (conditions.metadata.first_key_value(), &conditions.model) {
+                match (conditions.metadata.first(), &conditions.model) {
                     (Some((name, value)), _) => narrowed.by_metadata.get(name)?.get(value),
                     (None, model) => narrowed.by_model.get(model.as_deref().unwrap_or_default()),
                 }
@@ -209,7 +209,8 @@ mod tests {
         let tenant = TenantId::from(uuid::Uuid::from_u128(1));
         let owner = Scope::Tenant(tenant);
         let scope = |model: Option<&str>, metadata: &[(&str, &str)]| {
-            let conditions = Narrowing { model: model.map(str::to_owned), metadata: pairs(metadata) };
+            let conditions =
+                Narrowing { model: model.map(str::to_owned), metadata: pairs(metadata).into_iter().collect() };
             NarrowedScope::narrowed(owner, conditions)
         };
         let scopes = [

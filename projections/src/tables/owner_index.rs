@@ -79,8 +79,6 @@ fn is_empty<I: PartialEq>(index: &ScopeIndex<I>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use events::event::Chain;
     use events::event::admin::Narrowing;
     use events::ids::TenantId;
@@ -107,7 +105,7 @@ mod tests {
     fn narrowed_ones_are_counted_whoever_has_them() {
         let tenants = [1, 2].map(|number| TenantId::from(uuid::Uuid::from_u128(number)));
         let scopes = tenants.map(|tenant| {
-            let conditions = Narrowing { model: Some("large".to_owned()), metadata: BTreeMap::new() };
+            let conditions = Narrowing { model: Some("large".to_owned()), ..Narrowing::default() };
             NarrowedScope::narrowed(Scope::Tenant(tenant), conditions)
         });
         let mut index = OwnerIndex::default();

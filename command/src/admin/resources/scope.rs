@@ -1,6 +1,8 @@
 //! The scope of a budget or a rate limit: `{"partner_id"}`, `{"tenant_id"}`, `{"team_id"}`, `{"user_id"}` or `{"key_id"}`, and
 //! conditions that narrow it: `model`, and `metadata.NAME` for names of metadata.
 
+use std::collections::BTreeMap;
+
 use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use events::event::admin::{NarrowedScope, Narrowing, ResourceBound, Scope};
 use openapi::refusals;
@@ -21,7 +23,7 @@ pub fn scope() -> FieldType {
 
 fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
     let path = field.path().to_owned();
-    let (mut owners, mut conditions) = (Vec::new(), Narrowing::default());
+    let (mut owners, mut model, mut metadata) = (Vec::new(), None, BTreeMap::new());
     let members = field.map(NarrowedScope::MEMBERS_MAX, |_, member| Ok(member))?;
     if members.iter().filter(|(name, _)| NarrowedScope::OWNERS.contains(&name.as_str())).count() > 1 {
         return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
@@ -33,20 +35,20 @@ fn narrowed(field: Field) -> Result<NarrowedScope, FieldError> {
             "team_id" => owners.push(Scope::Team(value.parsed()?)),
             "user_id" => owners.push(Scope::User(value.parsed()?)),
             "key_id" => owners.push(Scope::Key(value.parsed()?)),
-            NarrowedScope::MODEL => conditions.model = Some(value.text(MODEL_NAME_CHARS_MAX)?),
+            NarrowedScope::MODEL => model = Some(value.text(MODEL_NAME_CHARS_MAX)?),
             member => {
                 let name = name_of_metadata(member, &value)?;
-                conditions.metadata.insert(name.to_owned(), value.text(METADATA_VALUE_LEN_MAX)?);
+                metadata.insert(name.to_owned(), value.text(METADATA_VALUE_LEN_MAX)?);
             }
         }
     }
     let [owner] = owners[..] else {
         return Err(FieldError::new(path, format!("must have exactly one of {OWNERS}")));
     };
-    if conditions.metadata.len() > METADATA_MAX {
+    if metadata.len() > METADATA_MAX {
         return Err(FieldError::new(path, format!("must have at most {METADATA_MAX} names of metadata")));
     }
-    Ok(NarrowedScope::narrowed(owner, conditions))
+    Ok(NarrowedScope::narrowed(owner, Narrowing { model, metadata: metadata.into_iter().collect() }))
 }
 
 /// The name of metadata in that of a member, whose value is at fault if there is none.

@@ -131,8 +131,11 @@ impl Replay<'_> {
             Fate::Counted => {
                 let (chain, scope) = (recorded.context.chain(), self.limits.scope_of(limited));
                 let teams = self.tables.teams_of(&chain);
-                let unknown = ScopeSubject { teams, ..ScopeSubject::of_chain(chain) };
-                let request = scope.map_or(unknown, |of| of.request_of(chain, teams));
+                // No more is known of it than its parties and its teams, and that it met the conditions of the limit.
+                let conditions = scope.and_then(|scope| scope.narrowing.as_deref());
+                let model = conditions.and_then(|conditions| conditions.model.as_deref()).unwrap_or_default();
+                let metadata = conditions.map(|conditions| conditions.metadata.to_metadata()).unwrap_or_default();
+                let request = ScopeSubject { model, metadata: &metadata, teams, ..ScopeSubject::of_chain(chain) };
                 let all = 0..limited.count.min(ROLLED_UP_MAX);
                 all.take_while(|_| self.limits.count(&request, &self.tables, None).is_ok()).count() as u64
             }

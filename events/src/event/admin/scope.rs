@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::MetadataConditions;
 use crate::event::{Chain, Context, ScopeSubject, StreamKind, TeamVersions};
 use crate::ids::{KeyId, PartnerId, TeamId, TenantId, UserId};
 
@@ -106,7 +107,7 @@ pub struct NarrowedScope {
 pub struct Narrowing {
     /// A model by its frontend name: requests for it, and for the aliases that stand for it.
     pub model: Option<String>,
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: MetadataConditions,
 }
 
 impl NarrowedScope {
@@ -142,13 +143,6 @@ impl NarrowedScope {
         self.owner.kind()
     }
 
-    /// A request of which no more is known than its parties and its teams, and that it meets the conditions.
-    pub fn request_of<'a>(&'a self, chain: Chain, teams: &'a TeamVersions) -> ScopeSubject<'a> {
-        let Some(conditions) = &self.narrowing else { return ScopeSubject { teams, ..ScopeSubject::of_chain(chain) } };
-        let model = conditions.model.as_deref().unwrap_or_default();
-        ScopeSubject { chain, model, stands_for: None, metadata: &conditions.metadata, teams }
-    }
-
     /// Whom a budget or a limit of this scope belongs to, by the context of its event.
     pub const fn owners(&self, context: &Context) -> Chain {
         self.owner.owners(context)
@@ -166,8 +160,9 @@ impl NarrowedScope {
 
 impl Narrowing {
     fn hold(&self, request: &ScopeSubject<'_>) -> bool {
-        self.model.as_ref().is_none_or(|model| request.is_for(model))
-            && self.metadata.iter().all(|(name, value)| request.metadata.get(name) == Some(value))
+        let has =
+            |(name, value): (&str, &str)| request.metadata.get(name).is_some_and(|of_request| of_request == value);
+        self.model.as_ref().is_none_or(|model| request.is_for(model)) && self.metadata.iter().all(has)
     }
 }
 
@@ -191,7 +186,7 @@ impl fmt::Display for NarrowedScope {
 impl fmt::Display for Narrowing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = self.model.iter().map(|model| format!("{} {model}", NarrowedScope::MODEL));
-        let of = |(name, value): (&String, &String)| format!("{}{name} {value}", NarrowedScope::METADATA);
+        let of = |(name, value): (&str, &str)| format!("{}{name} {value}", NarrowedScope::METADATA);
         f.write_str(&model.chain(self.metadata.iter().map(of)).collect::<Vec<_>>().join(" and "))
     }
 }
@@ -210,7 +205,7 @@ impl Serialize for NarrowedScope {
         if let Some(model) = &conditions.model {
             members.serialize_entry(Self::MODEL, model)?;
         }
-        for (name, value) in &conditions.metadata {
+        for (name, value) in conditions.metadata.iter() {
             members.serialize_entry(&format!("{}{name}", Self::METADATA), value)?;
         }
         members.end()
@@ -234,7 +229,7 @@ impl<'de> Visitor<'de> for ScopeMembers {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NarrowedScope, A::Error> {
-        let (mut owners, mut conditions) = (Vec::new(), Narrowing::default());
+        let (mut owners, mut model, mut metadata) = (Vec::new(), None, BTreeMap::new());
         while let Some(name) = members.next_key::<String>()? {
             match name.as_str() {
                 "partner_id" => owners.push(Scope::Partner(members.next_value()?)),
@@ -242,17 +237,20 @@ impl<'de> Visitor<'de> for ScopeMembers {
                 "team_id" => owners.push(Scope::Team(members.next_value()?)),
                 "user_id" => owners.push(Scope::User(members.next_value()?)),
                 "key_id" => owners.push(Scope::Key(members.next_value()?)),
-                NarrowedScope::MODEL => conditions.model = Some(members.next_value()?),
+                NarrowedScope::MODEL => model = Some(members.next_value()?),
                 name => {
                     let Some(name) = name.strip_prefix(NarrowedScope::METADATA) else {
                         return Err(A::Error::custom(format!("{name} is not a member of a scope")));
                     };
-                    conditions.metadata.insert(name.to_owned(), members.next_value()?);
+                    metadata.insert(name.to_owned(), members.next_value()?);
                 }
             }
         }
         match owners[..] {
-            [owner] => Ok(NarrowedScope::narrowed(owner, conditions)),
+            [owner] => {
+                let metadata = metadata.into_iter().collect();
+                Ok(NarrowedScope::narrowed(owner, Narrowing { model, metadata }))
+            }
             _ => Err(A::Error::custom("a scope has exactly one of partner_id, tenant_id, team_id, user_id, key_id")),
         }
     }

@@ -54,7 +54,7 @@ fn handles() -> Handles {
 }
 
 fn narrowing() -> Narrowing {
-    Narrowing { model: Some("gpt".to_owned()), metadata: [("team".to_owned(), "red".to_owned())].into() }
+    Narrowing { model: Some("gpt".to_owned()), metadata: [("team".to_owned(), "red".to_owned())].into_iter().collect() }
 }
 
 fn narrowed_scope() -> NarrowedScope {
@@ -274,7 +274,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             scoped_by: Some(Box::new(ScopedBy {
                 model: None,
                 stands_for: Some("gpt-4o".to_owned()),
-                metadata: narrowing().metadata,
+                metadata: narrowing().metadata.to_metadata(),
                 teams: [(id(51), 4)].into(),
             })),
             details,

@@ -88,7 +88,7 @@ fn budgets_that_ask_for_more_than_a_request_has_are_looked_at_up_to_a_number() {
     };
     let asked = |request, bounds| {
         let mut asked = Admission { bounds, ..admission(request, 1, 1, Duration::from_secs(60)) };
-        asked.admitted.metadata = narrowing([None, Some(0), None]).metadata;
+        asked.admitted.metadata = narrowing([None, Some(0), None]).metadata.to_metadata();
         asked
     };
     let one = || AdmissionBounds { budgets_max: 1, ..AdmissionBounds::NONE };

@@ -69,7 +69,7 @@ impl RequestSender {
     pub fn put_into(self, admitted: &mut InferenceAdmitted) {
         let Narrowing { model, metadata } = narrowing(self.has);
         admitted.model = model.unwrap_or_else(|| "m".to_owned());
-        admitted.metadata = metadata;
+        admitted.metadata = metadata.to_metadata();
         admitted.versions.teams = self.teams().map(|team| (id(team), 1)).collect();
     }
 }
