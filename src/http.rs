@@ -1,6 +1,7 @@
 //! HTTP: the server, the door in front of every route, health and `/openapi.json`.
 
 mod by_address;
+mod commands_thread;
 mod connection_places;
 mod connection_requests;
 mod connection_threads;
@@ -14,6 +15,7 @@ mod open_door;
 mod openapi_json;
 mod parse_errors;
 mod refusal_response;
+mod request_line;
 mod server;
 mod trusted_proxies;
 mod unknown_path;

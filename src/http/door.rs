@@ -13,7 +13,6 @@
 //! matcher that axum uses, because axum does not say what a path matches before it calls the route.
 
 use std::net::IpAddr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,16 +42,17 @@ use projections::last_use::LastUses;
 use projections::tables::TablesHandle;
 use provider_client::{LoopMark, Looping};
 use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower_service::Service;
 
 use super::by_address::ProxiedRequest;
+use super::commands_thread::{calls_provider, route_for};
 use super::connection_requests::ConnectionRequests;
 use super::cors::Cors;
 use super::entrances::{Entrances, Protocol, Routes};
 use super::parse_errors::ParseErrorResponses;
 use super::refusal_response::write_refusal;
+use super::request_line::RequestLine;
 use super::server::RequestHandler;
 use super::trusted_proxies::TrustedProxies;
 use super::unknown_path;
@@ -193,8 +193,7 @@ impl Door {
         // A refused gRPC call has the status 200 as well.
         let status = code.map_or_else(|| response.status(), refusals::status).as_u16();
         self.parts.responses.answered(area, status);
-        let line = RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, status, cause, code };
-        log_request(&line, began);
+        RequestLine { request_id: &request_id, trace_id, method: &method, path: &path, status, cause, code }.log(began);
         let Some(counted) = counted else { return response };
         match entry {
             None => response.map(|body| Body::new(GuardedBody::new(body, counted))),
@@ -377,27 +376,6 @@ impl DoorParts {
     }
 }
 
-/// True for the check of a provider. The connection that it opens stays with the thread, for requests that follow.
-fn calls_provider(path: &str) -> bool {
-    path.ends_with("/test")
-}
-
-/// Routes a request of administration, that of a tenant or a partner on the thread of commands. It ends if nobody waits for it any more.
-async fn route_for(
-    caller: &Caller,
-    commands: &Handle,
-    routing: impl Future<Output = Response> + Send + 'static,
-) -> Response {
-    if caller.reaches_platform() {
-        return routing.await;
-    }
-    match AbortOnDropHandle::new(commands.spawn(routing)).await {
-        Ok(response) => response,
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-        Err(error) => refusals::response(Refusal::new(ErrorCode::Overloaded, "the gateway is stopping").because(error)),
-    }
-}
-
 /// True if a rule refused the request: not for want of a permission or of room, and not because something failed or another node
 /// would have taken it.
 fn is_rejection(code: ErrorCode) -> bool {
@@ -467,119 +445,13 @@ fn set_header(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// The parts of a request's log line that are not in its response.
-struct RequestLine<'a> {
-    request_id: &'a str,
-    trace_id: Option<String>,
-    method: &'a Method,
-    path: &'a str,
-    status: u16,
-    /// The cause of a refusal that is the gateway's fault.
-    cause: Option<Box<str>>,
-    /// The code of a refusal.
-    code: Option<ErrorCode>,
-}
-
-/// Logs failures; the rest only at level debug, because the ledger has it.
-fn log_request(line: &RequestLine<'_>, began: Instant) {
-    let RequestLine { request_id, trace_id, method, path, status, cause, code } = line;
-    // Overload is the clients' doing, and its lines could fill the log.
-    let is_ours = *code != Some(ErrorCode::Overloaded);
-    let code = code.map(ErrorCode::as_str);
-    // A number of 128 bits would be logged as a string.
-    let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if cause.is_some() {
-        tracing::error!(request_id, trace_id, %method, path, status, latency_ms, code, cause, "answered");
-    } else if *status >= 500 && is_ours {
-        tracing::warn!(request_id, trace_id, %method, path, status, latency_ms, code, "answered");
-    } else {
-        tracing::debug!(request_id, trace_id, %method, path, status, latency_ms, code, "answered");
-    }
-}
-
 async fn no_such_method() -> Response {
     refusals::response(Refusal::new(ErrorCode::MethodNotAllowed, "this path does not support the method"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-    use std::time::Duration;
-
-    use events::event::admin::Reach;
-    use tokio::runtime::Builder;
-    use tokio::sync::oneshot;
-    use tokio::task::{JoinSet, yield_now};
-    use tokio::time::timeout;
-    use uuid::Uuid;
-
     use super::*;
-
-    const SOON: Duration = Duration::from_secs(10);
-
-    /// The operator, and a key of a tenant.
-    fn callers() -> [Caller; 2] {
-        let operator = Caller::operator(Chain::default());
-        let tenant = Uuid::from_u128(1).into();
-        [operator.clone(), Caller { reach: Reach::Tenant(tenant), ..operator }]
-    }
-
-    /// A runtime with a thread of its own, which is never dropped.
-    fn commands() -> &'static Handle {
-        let runtime = Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-        Box::leak(Box::new(runtime)).handle()
-    }
-
-    #[tokio::test]
-    async fn commands_of_tenants_run_on_their_own_thread_and_the_operators_do_not() {
-        let (commands, [operator, tenant]) = (commands(), callers());
-        for (caller, runtime) in [(operator, Handle::current().id()), (tenant, commands.id())] {
-            let (sender, ran_on) = oneshot::channel();
-            let routing = async move {
-                let _ = sender.send(Handle::current().id());
-                Response::default()
-            };
-            route_for(&caller, commands, routing).await;
-            assert_eq!(ran_on.await, Ok(runtime));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_command_that_nobody_waits_for_ends() {
-        let [_, tenant] = callers();
-        let ((guard, ended), (begins, begun)) = (oneshot::channel::<()>(), oneshot::channel());
-        let routing = async move {
-            let _guard = guard;
-            let _ = begins.send(());
-            pending::<Response>().await
-        };
-        let mut request = Box::pin(route_for(&tenant, commands(), routing));
-        let has_begun = async {
-            tokio::select! {
-                _ = &mut request => false,
-                begun = begun => begun.is_ok(),
-            }
-        };
-        assert!(timeout(SOON, has_begun).await.expect("in time"));
-        drop(request);
-        assert!(timeout(SOON, ended).await.expect("in time").is_err());
-    }
-
-    #[tokio::test]
-    async fn a_panic_of_a_command_is_passed_on() {
-        let [_, tenant] = callers();
-        let mut requests = JoinSet::new();
-        requests.spawn(async move {
-            let fail = || -> Response { panic!("meant") };
-            let routing = async move {
-                yield_now().await;
-                fail()
-            };
-            route_for(&tenant, commands(), routing).await
-        });
-        let ended = requests.join_next().await.expect("the request");
-        assert!(ended.is_err_and(|error| error.is_panic()));
-    }
 
     #[test]
     fn a_rule_refuses_what_the_client_can_mend_and_nobody_else() {
