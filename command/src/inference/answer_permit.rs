@@ -35,7 +35,7 @@ pub struct AnswerPermit {
 impl AnswerPermit {
     pub fn of(gateway: &Gateway, running: &Running) -> Self {
         let wait = random_wait(u16::from_le_bytes(gateway.ids.bytes()));
-        Self::new(gateway.answers.permit(running.body_owner()), running.deadline, wait)
+        Self::new(gateway.answers.permit(running.request.body_owner), running.request.deadline, wait)
     }
 
     pub(super) const fn new(permit: BodyPermit, deadline: Instant, wait_left: Duration) -> Self {

@@ -89,13 +89,13 @@ pub async fn call(
     request_id: &str,
     running: &mut Running,
 ) -> Result<UpstreamResponse, CallFailure> {
-    let deadline = running.deadline;
+    let deadline = running.request.deadline;
     let now = Instant::now();
     let first_until = deadline.min(now + Duration::from_millis(target.provider.timeout_ms));
     let (sent, (status, headers, source)) = match &target.upstream().transport {
         Transport::InProcess(respond) => {
             must_be_before(first_until)?;
-            running.transmission.start();
+            running.call.transmission.start();
             let response = respond(&target.backend.model, &body);
             let source = AnswerSource::InProcess(Box::pin(response.body));
             let sent = Credentials::own(Arc::clone(&target.provider), None);
@@ -117,8 +117,8 @@ pub async fn call(
         sent,
     };
     let is_success = (200..300).contains(&status);
-    running.keys.answered(&headers, is_success, &*gateway.clock);
-    if let Some(measured_call) = &running.observers.health {
+    running.call.keys.answered(&headers, is_success, &*gateway.clock);
+    if let Some(measured_call) = &running.call.observers.health {
         measured_call.learn(&headers, is_success);
     }
     if !is_success {
@@ -145,7 +145,7 @@ async fn send(
     first_until: Instant,
 ) -> Result<(Credentials, (u16, HeaderMap, AnswerSource)), CallFailure> {
     let (planned, tokens) = (&target.provider, running.prompt_tokens_estimate());
-    let credentials = Credentials::of(gateway, planned, &mut running.keys, tokens).await;
+    let credentials = Credentials::of(gateway, planned, &mut running.call.keys, tokens).await;
     let mut credentials = credentials.map_err(|error| {
         if !matches!(error, CredentialsError::KeysAtLimit(_)) {
             tracing::error!(request_id, trace_id = running.timeline.trace_id(), %error, provider = %target.backend.provider_id, "cannot open a provider's key");
@@ -158,25 +158,26 @@ async fn send(
     }
     let invocation = Invocation {
         model: &target.backend.model,
-        streamed: running.streamed,
+        streamed: running.request.streamed,
         api_version: credentials.provider.api_version.as_deref(),
         region: credentials.provider.region.as_deref(),
     };
-    let path = target.upstream().path(running.api, &invocation).ok_or(CallFailure::of(Cause::Untranslatable))?;
+    let path =
+        target.upstream().path(running.request.api, &invocation).ok_or(CallFailure::of(Cause::Untranslatable))?;
     let framing = target.upstream().framing;
-    let upstream = Outgoing { endpoint, path: &path, framing, invocation, forwarded: &running.forwarded_headers };
+    let upstream = Outgoing { endpoint, path: &path, framing, invocation, forwarded: &running.call.forwarded_headers };
     let request =
         upstream.request(&credentials, body, request_id, running.timeline.trace_headers(), gateway.clock.now());
     let mut request = request.map_err(CallFailure::of)?;
     if let Some(passed) = running.timeline.passed() {
         passed.put_into(request.headers_mut());
     }
-    let request = request.map(|body| RequestBody::new(body, running.transmission.clone()));
+    let request = request.map(|body| RequestBody::new(body, running.call.transmission.clone()));
     let client = gateway.upstreams.client(&credentials.provider);
     // A time limit that is over would only be noticed once a part of the request has been sent.
     must_be_before(first_until)?;
     // Pinned here: the future is large, and is moved no more.
-    let sent = pin!(client.send(running.owner(), request));
+    let sent = pin!(client.send(running.request.owner, request));
     match timeout_at(first_until, sent).await {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();

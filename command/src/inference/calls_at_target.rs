@@ -71,8 +71,8 @@ impl CallsAtTarget<'_> {
         mut hedge: Option<&mut AllowedHedge<'_>>,
         mut running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
-        running.keys.begin_target();
-        running.observers.breaker = None;
+        running.call.keys.begin_target();
+        running.call.observers.breaker = None;
         let mut tries = Tries { calls: 0, is_failover: running.has_called() };
         if tries.is_failover && !self.allows_retry(Retry::Failover, &mut running) {
             return (running, Err(NoAnswer::PassedOver(None)));
@@ -119,7 +119,7 @@ impl CallsAtTarget<'_> {
                 NextKey::Another | NextKey::None => match self.wait_before_retry(&failure, tries, &mut running) {
                     Some(wait) => {
                         tokio::time::sleep(wait).await;
-                        running.keys.again();
+                        running.call.keys.again();
                     }
                     None => return (running, Err(NoAnswer::Failed(failure))),
                 },
@@ -130,7 +130,7 @@ impl CallsAtTarget<'_> {
 
     /// Whether the retry budget allows it; otherwise the target is passed over.
     fn allows_retry(&self, retry: Retry, running: &mut Running) -> bool {
-        let is_allowed = self.gateway.allows_retry(self.target, running.owner(), retry);
+        let is_allowed = self.gateway.allows_retry(self.target, running.request.owner, retry);
         if !is_allowed {
             running.passed_over.add(&self.target.backend, PassedOverFor::RetryBudget);
         }
@@ -150,11 +150,11 @@ impl CallsAtTarget<'_> {
                 Err(NotToBeCalled::NoLongerAllowed(refusal)) => return Err(NoAnswer::NoLongerAllowed(refusal)),
             }
         }
-        if running.observers.breaker.is_none() {
-            let breaker = self.gateway.breakers.begin(self.target, running.owner(), self.position.if_open);
-            running.observers.breaker = breaker;
+        if running.call.observers.breaker.is_none() {
+            let breaker = self.gateway.breakers.begin(self.target, running.request.owner, self.position.if_open);
+            running.call.observers.breaker = breaker;
         }
-        if running.observers.breaker.is_none() {
+        if running.call.observers.breaker.is_none() {
             return Err(NoAnswer::BreakerOpen);
         }
         Ok(())
@@ -171,9 +171,10 @@ impl CallsAtTarget<'_> {
         };
         gateway.figures.ignored.count(target.kind, &ignored);
         running.call_begins(&gateway.health, target, request, &ignored);
-        running.cost_bound = plan.share_of_hold(request, target);
+        running.call.cost_bound = plan.share_of_hold(request, target);
         if self.position.is_measured {
-            running.observers.figures = Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
+            running.call.observers.figures =
+                Some(gateway.observed.begin(target.backend.provider_id, &target.backend.model));
         }
         Ok(WrittenCall { body: bytes, kept_calls: calls })
     }
@@ -226,17 +227,17 @@ impl CallsAtTarget<'_> {
     fn record_failure(&self, failure: &CallFailure, tries: Tries, running: &mut Running) -> NextKey {
         let (gateway, target) = (self.gateway, self.target);
         running.call_failed(failure);
-        let next_key = running.keys.failed(failure.of_key());
+        let next_key = running.call.keys.failed(failure.of_key());
         if next_key == NextKey::Another {
             return next_key;
         }
         running.judge(failure);
         if tries.calls > 1 && failure.found_no_room() {
-            gateway.retry_was_not_sent(target, running.owner());
+            gateway.retry_was_not_sent(target, running.request.owner);
         }
         let is_failed_failover = tries.is_failover && tries.calls == 1;
         if is_failed_failover && failure.blame() != Blame::Nobody && !failure.found_no_room() {
-            gateway.failover_failed(target, running.owner());
+            gateway.failover_failed(target, running.request.owner);
         }
         next_key
     }

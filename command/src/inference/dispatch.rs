@@ -2,7 +2,6 @@
 //! Once a byte has been relayed, no other target is tried.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -23,6 +22,7 @@ use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_
 use super::hedging::AllowedHedge;
 use super::last_look::LastLook;
 use super::ledger_failure::not_ended;
+use super::plan::Hedges;
 use super::preparation::Prepared;
 use super::request_source::RequestSource;
 use super::running::{Running, UnheldRequest};
@@ -53,7 +53,7 @@ pub async fn run(
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
         (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
-        let ignored = running.ignored.take();
+        let ignored = running.call.ignored.take();
         match outcome {
             Ok(TargetAnswer::Whole(answer)) => {
                 let response = answer_whole(gateway, running, answer, &dispatch.request_id).await?;
@@ -93,10 +93,9 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Copied from the [`Plan`](super::plan::Plan), as are the next two: the plan is dropped with the source.
+    /// Copied from the [`Plan`](super::plan::Plan), which is dropped with the source; so are the hedges.
     is_measured: bool,
-    hedge_after: Option<Duration>,
-    hedges_end: usize,
+    hedges: Hedges,
     targets: Vec<Arc<PlannedTarget>>,
     sequence: TargetSequence,
     /// `None` once no further call can need it.
@@ -136,13 +135,12 @@ impl<'g> Dispatch<'g> {
         let first_body = targets.first().cloned().zip(first_body);
         let dispatch = Self {
             gateway,
-            request_id: Arc::clone(&running.request_id_text),
+            request_id: Arc::clone(&running.request.id_text),
             surface: request.surface(),
             model_id: plan.model_id(),
             priority,
             is_measured: plan.is_measured,
-            hedge_after: plan.hedge_after,
-            hedges_end: plan.hedges_end,
+            hedges: plan.hedges,
             sequence: TargetSequence::of(targets.len()),
             targets,
             source: Some(RequestSource { request, plan, body_bytes, first_body, permit }),
@@ -232,7 +230,7 @@ impl<'g> Dispatch<'g> {
 
     fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<Arc<PlannedTarget>> {
         let target = self.targets.get(at)?;
-        let owner = running.owner();
+        let owner = running.request.owner;
         if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
             && !running.place.take(&self.gateway.places, limited, owner)
         {
@@ -251,8 +249,8 @@ impl<'g> Dispatch<'g> {
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
         let (position, is_last_resort) = (self.position(), self.sequence.is_last_resort());
         let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
-        let others = targets.get(at + 1..self.hedges_end).unwrap_or_default();
-        let hedge = self.hedge_after.filter(|_| !running.has_called() && !others.is_empty() && !is_last_resort);
+        let others = targets.get(at + 1..self.hedges.end).unwrap_or_default();
+        let hedge = self.hedges.after.filter(|_| !running.has_called() && !others.is_empty() && !is_last_resort);
         let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
         let calls = CallsAtTarget { gateway, source, look, target: &target, position, request_id };
         let (mut running, outcome) = calls.make(hedge.as_mut(), running).await;
@@ -271,7 +269,7 @@ impl<'g> Dispatch<'g> {
         if outcome.is_err() {
             running.place.give_back();
             // A call that was not sent says nothing of its target, and others may try it.
-            running.observers.breaker = None;
+            running.call.observers.breaker = None;
         }
         let ended_with = Arc::clone(ended_with);
         if outcome.is_ok() {
@@ -354,8 +352,8 @@ async fn wait_for_place(
     priority: Priority,
     running: &mut Running,
 ) -> Option<usize> {
-    let owner = running.owner();
-    let who = WaitingRequest { owner, priority, deadline: running.deadline };
+    let owner = running.request.owner;
+    let who = WaitingRequest { owner, priority, deadline: running.request.deadline };
     let targets: Vec<_> =
         full.iter().filter_map(|full| Some(full.target.limited_to(full.target.max_concurrent?))).collect();
     let limits = |tables: &Tables| {

@@ -9,6 +9,8 @@ use events::money::NanoUsd;
 pub struct FailedCalls {
     calls: Vec<FailedAttempt>,
     tokens: TokenAmounts,
+    /// Whether a target may have got the request by one of them.
+    may_have_been_sent: bool,
 }
 
 /// A failed call, and whose account at its provider it was billed to.
@@ -28,8 +30,19 @@ impl FailedCalls {
         self.calls.push(FailedAttempt { attempt, payer });
     }
 
+    /// A target may have got the request by one of them.
+    pub const fn mark_sent(&mut self) {
+        self.may_have_been_sent = true;
+    }
+
+    /// Whether a target may have got the request by one of them, also if it was called again in vain.
+    pub const fn may_have_been_sent(&self) -> bool {
+        self.may_have_been_sent
+    }
+
     /// Takes over those of another call of the request.
     pub fn append(&mut self, other: &mut Self) {
+        self.may_have_been_sent |= other.may_have_been_sent;
         for FailedAttempt { attempt, payer } in std::mem::take(&mut other.calls) {
             self.push(attempt, payer);
         }

@@ -60,8 +60,8 @@ pub async fn call(
     allowed: &mut AllowedHedge<'_>,
     running: Box<Running>,
 ) -> (Box<Running>, Result<TargetAnswer, CallFailure>) {
-    let streamed = running.streamed;
-    let (owner, transmission) = (running.owner(), running.transmission.clone());
+    let streamed = running.request.streamed;
+    let (owner, transmission) = (running.request.owner, running.call.transmission.clone());
     let race = Race {
         gateway: Arc::clone(gateway),
         source: source.take(),
@@ -131,12 +131,12 @@ enum EndedFirst {
 impl Race {
     async fn run(self, mut running: Box<Running>) -> RaceEnd {
         let Self { gateway, mut source, mut look, first, others, after, client_left, second_transmission } = self;
-        let request_id = Arc::clone(&running.request_id_text);
+        let request_id = Arc::clone(&running.request.id_text);
         let first_target = Arc::clone(&first.target);
         let mut pair = CallPair::of(&gateway, &mut running);
         let CallPair { first: one, second: two, hedge, .. } = &mut pair;
         let recorder = Recorder { gateway: &gateway, request_id: &request_id, client_left: &client_left };
-        let transmission = one.transmission.clone();
+        let transmission = one.call.transmission.clone();
         let mut first_call = Box::pin(to_its_end(first.make(&gateway, &request_id, one), transmission, &client_left));
         let hedged = async {
             tokio::time::sleep(after).await;
@@ -173,7 +173,7 @@ impl Race {
         // As long as neither has answered.
         *hedge = Some((Hedge::Unfinished, CLIENT_CLOSED));
         // It is empty: a race has one second call.
-        let transmission = two.transmission.clone();
+        let transmission = two.call.transmission.clone();
         let _ = second_transmission.set(transmission.clone());
         let second_target = Arc::clone(&second.target);
         let mut second_call = Box::pin(to_its_end(second.make(&gateway, &request_id, two), transmission, &client_left));
@@ -279,7 +279,7 @@ fn begin_second_at(
     if !second.takes_call_place(&gateway.calls) {
         return Err(Some(PassedOverFor::NoRoom));
     }
-    let owner = second.owner();
+    let owner = second.request.owner;
     let breaker = gateway.breakers.begin(target, owner, IfOpen::Skip).ok_or(PassedOverFor::BreakerOpen)?;
     let limit = target.limit_in_force(&gateway.tables.load(), owner, source.plan.model_id(), gateway.now());
     if let Some(limit) = limit
@@ -298,12 +298,12 @@ fn begin_second_at(
     };
     let request = &source.request;
     gateway.figures.ignored.count(target.kind, &ignored);
-    second.observers.breaker = Some(breaker);
+    second.call.observers.breaker = Some(breaker);
     second.call_begins(&gateway.health, target, request, &ignored);
-    second.cost_bound = source.plan.share_of_hold(request, target);
+    second.call.cost_bound = source.plan.share_of_hold(request, target);
     if source.plan.is_measured {
         let figures = gateway.observed.begin(target.backend.provider_id, &target.backend.model);
-        second.observers.figures = Some(figures);
+        second.call.observers.figures = Some(figures);
     }
     Ok(TargetCall::of(gateway, request, target, WrittenCall { body: bytes, kept_calls: calls }, request_id))
 }
@@ -335,7 +335,8 @@ impl Recorder<'_> {
         if failure.is_timeout() && running.is_out_of_time() || failure.is_lost_here() {
             return FailedAs::End;
         }
-        let may_be_billed = self.client_left.is_cancelled() && !failure.was_refused() && !running.transmission.cancel();
+        let may_be_billed =
+            self.client_left.is_cancelled() && !failure.was_refused() && !running.call.transmission.cancel();
         if may_be_billed {
             running.keep_what_is_known(failure);
             running.judge(failure);
@@ -343,7 +344,7 @@ impl Recorder<'_> {
         }
         running.call_failed(failure);
         // Neither call is made again, not even with another key.
-        let _ = running.keys.failed(failure.of_key());
+        let _ = running.call.keys.failed(failure.of_key());
         running.judge(failure);
         FailedAs::Recorded
     }
@@ -352,7 +353,7 @@ impl Recorder<'_> {
     /// budget.
     fn second_failed(&self, failure: &CallFailure, target: &PlannedTarget, second: &mut Running) -> FailedAs {
         if failure.found_no_room() || failure.is_of_client_that_left() {
-            self.gateway.retry_was_not_sent(target, second.owner());
+            self.gateway.retry_was_not_sent(target, second.request.owner);
         }
         self.failed(failure, target, second)
     }
@@ -409,7 +410,7 @@ impl Drop for CallPair<'_> {
         self.first.hedge = Some(hedge);
         let unsent = self.first.absorb(&mut self.second, reason);
         if let Some(target) = unsent.filter(|_| hedge != Hedge::Answered) {
-            self.gateway.retry_was_not_sent(&target, self.first.owner());
+            self.gateway.retry_was_not_sent(&target, self.first.request.owner);
         }
     }
 }

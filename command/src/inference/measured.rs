@@ -59,7 +59,7 @@ impl Meter {
 
     pub fn new(plan: &Plan, request: &Facts, unknown_usage: UnknownUsage) -> Self {
         Self {
-            input_tokens_counted: plan.prompt_tokens_estimate.min(plan.bound.input_tokens),
+            input_tokens_counted: plan.prompt.tokens_estimate.min(plan.bound.input_tokens),
             input_tokens_bound: plan.bound.input_tokens,
             output_tokens_bound: plan.output_tokens_bound(request.choices),
             thoughts_allowed: match request.thoughts {

@@ -44,23 +44,15 @@ pub use terms::refusal as terms_not_met;
 #[derive(Debug)]
 pub struct Plan {
     pub targets: Vec<PlannedTarget>,
-    model: Arc<Model>,
-    model_version: u64,
-    /// The version of the alias that was asked for.
-    alias_version: Option<u64>,
+    serving: ServingModel,
     /// The end of the life of the model or alias that was asked for, as clients are told.
     pub retirement: Retirement,
-    /// The versions of the providers that have a maintenance window near.
-    provider_versions: BTreeMap<ProviderId, u64>,
     /// `None` if the request has no output.
     pub output_cap: Option<OutputCap>,
     /// The tokens that each choice can have beyond the cap. They stay the same if the cap is lowered: a lower one is above what
     /// the request's fields ask for.
     pub output_tokens_beyond_cap: u64,
-    /// The prompt's bytes, which bound its tokens unless it has documents.
-    pub prompt_bytes: u64,
-    /// The estimate of the prompt's tokens, used if none are reported.
-    pub prompt_tokens_estimate: u64,
+    pub prompt: PromptSize,
     pub bound: Bound,
     /// The cost of each target that accepts only a lower cap than the client's; `None` if money cannot count it.
     excluded: Option<Vec<CostLine>>,
@@ -70,10 +62,36 @@ pub struct Plan {
     pub route: Option<Box<Route>>,
     /// Whether its strategy goes by what is measured of its calls.
     pub is_measured: bool,
+    pub hedges: Hedges,
+}
+
+/// The model that serves, and the versions of what the plan is based on.
+#[derive(Debug)]
+struct ServingModel {
+    model: Arc<Model>,
+    version: u64,
+    /// The version of the alias that was asked for.
+    alias_version: Option<u64>,
+    /// The versions of the providers that have a maintenance window near.
+    provider_versions: BTreeMap<ProviderId, u64>,
+}
+
+/// The size of a prompt whose tokens were not counted.
+#[derive(Clone, Copy, Debug)]
+pub struct PromptSize {
+    /// Its bytes, which bound its tokens unless it has documents.
+    pub bytes: u64,
+    /// The estimate of its tokens, used if none are reported.
+    pub tokens_estimate: u64,
+}
+
+/// The calls that may be made beside the first one.
+#[derive(Clone, Copy, Debug)]
+pub struct Hedges {
     /// After how long without content from the first target another one may be called beside it; `None` if none may.
-    pub hedge_after: Option<Duration>,
+    pub after: Option<Duration>,
     /// The targets before this index may be called beside the first one.
-    pub hedges_end: usize,
+    pub end: usize,
 }
 
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
@@ -100,18 +118,8 @@ pub fn plan(
     let choices = request.facts.choices;
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder {
-        considered,
-        order,
-        source,
-        maintenance,
-        session,
-        canary,
-        required,
-        open,
-        prompt_bytes,
-        prompt_tokens_estimate,
-    } = ordered;
+    let TargetOrder { considered, order, source, maintenance, session, canary, required, open, prompt: prompt_size } =
+        ordered;
     let offered = |at: usize| {
         let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
         let offer = (*offer)?;
@@ -133,7 +141,7 @@ pub fn plan(
     let planned = |at: usize| offered(at).map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer));
     let with_open_breakers = open.iter().filter_map(|at| planned(*at)).map(PlannedTarget::with_open_breaker);
     let targets: Vec<_> = order.tried().filter_map(planned).chain(with_open_breakers).collect();
-    let prompt = |context_window| prompt_bound(request, prompt_bytes, context_window);
+    let prompt = |context_window| prompt_bound(request, prompt_size.bytes, context_window);
     // A canary behind all others serves only what none of them can, so it is no hedge either.
     let spare = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::Last));
     let is_spare = |target: &PlannedTarget| {
@@ -164,22 +172,22 @@ pub fn plan(
     let recorded = RecordedInputs { decided_at, stands_for, session, canary, terms };
     Ok(Plan {
         targets,
-        model: Arc::clone(&model.value),
-        model_version: model.version,
-        alias_version: alias.map(|alias| alias.version),
+        serving: ServingModel {
+            model: Arc::clone(&model.value),
+            version: model.version,
+            alias_version: alias.map(|alias| alias.version),
+            provider_versions: maintenance.providers,
+        },
         retirement: named.retirement().clone(),
         output_cap,
         output_tokens_beyond_cap,
-        prompt_bytes,
-        prompt_tokens_estimate,
+        prompt: prompt_size,
         bound,
         excluded,
         is_near_maintenance,
         route: route(&model.value, &order, source, recorded),
-        provider_versions: maintenance.providers,
         is_measured: order.strategy.needs_observations(),
-        hedge_after: hedge_after_ms.map(Duration::from_millis),
-        hedges_end,
+        hedges: Hedges { after: hedge_after_ms.map(Duration::from_millis), end: hedges_end },
     })
 }
 
@@ -251,11 +259,11 @@ fn has_open_breakers(order: &Order<'_>) -> bool {
 impl Plan {
     /// The model that serves.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.serving.model
     }
 
     pub fn model_id(&self) -> ModelId {
-        self.model.model_id
+        self.serving.model.model_id
     }
 
     /// Returns the terms that its tenant and the request required of each target together; `None` if no target can meet
@@ -297,12 +305,12 @@ impl Plan {
     pub fn versions(&self, key: Option<u64>, teams: &TeamVersions) -> Versions {
         let price = |target: &PlannedTarget| (target.backend.key(), target.price_version);
         Versions {
-            model: self.model_version,
-            alias: self.alias_version,
+            model: self.serving.version,
+            alias: self.serving.alias_version,
             key,
             prices: self.targets.iter().map(price).collect(),
             budgets: BTreeMap::new(),
-            providers: self.provider_versions.clone(),
+            providers: self.serving.provider_versions.clone(),
             teams: teams.clone(),
         }
     }
@@ -322,7 +330,7 @@ impl Plan {
             [] => self.bound.line,
             excluded => {
                 let targets = self.targets.len() + excluded.len();
-                let after_ms = self.model.hedge_after_ms;
+                let after_ms = self.serving.model.hedge_after_ms;
                 let calls = CallsAtOnce::of(after_ms.filter(|_| can_be_hedged(request, targets, self.output_cap)));
                 let planned = self.bound.dearest.called(calls);
                 excluded.iter().try_fold(planned, |dearest, line| dearest.with(*line))?.line()?
@@ -348,7 +356,7 @@ impl Plan {
     fn bound_with(&self, request: &ClientRequest, savings: &[TokenSavings]) -> Bound {
         let of = |target: &PlannedTarget| {
             let saved = savings.iter().find(|savings| target.tokenizer == Some(savings.tokenizer));
-            let prompt_tokens = self.prompt_bytes.saturating_sub(saved.map_or(0, |savings| savings.tokens));
+            let prompt_tokens = self.prompt.bytes.saturating_sub(saved.map_or(0, |savings| savings.tokens));
             prompt_bound(request, prompt_tokens, target.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
@@ -362,7 +370,7 @@ impl Plan {
 
     /// In milliseconds, as it is recorded.
     pub fn hedge_after_ms(&self) -> Option<u64> {
-        self.hedge_after.and_then(|after| u64::try_from(after.as_millis()).ok())
+        self.hedges.after.and_then(|after| u64::try_from(after.as_millis()).ok())
     }
 
     fn calls_at_once(&self) -> CallsAtOnce {
@@ -371,7 +379,7 @@ impl Plan {
 
     /// The most that one call to a target of the plan can cost, if the hold is for two.
     pub fn share_of_hold(&self, request: &ClientRequest, target: &PlannedTarget) -> Option<NanoUsd> {
-        self.hedge_after.map(|_| self.cost_bound(request, target))
+        self.hedges.after.map(|_| self.cost_bound(request, target))
     }
 
     /// Uses the bound of the prompt for the target that counts most; for one that is not the tenant's own, of those that are not.
@@ -402,7 +410,7 @@ impl Plan {
             match body {
                 Ok(body) => {
                     self.targets.drain(..at);
-                    self.hedges_end = self.hedges_end.saturating_sub(at);
+                    self.hedges.end = self.hedges.end.saturating_sub(at);
                     if at > 0 {
                         self.hold_for_fewer(request);
                     }
@@ -417,9 +425,9 @@ impl Plan {
     /// Holds for two calls only if there are two targets left that may be called at the same time; and if some of the targets were the
     /// tenant's own, in all and above the tenant only for those that are left: without its own ones, all counts above it.
     fn hold_for_fewer(&mut self, request: &ClientRequest) {
-        let was_hedged = self.hedge_after.is_some();
-        if self.hedges_end < 2 {
-            self.hedge_after = None;
+        let was_hedged = self.hedges.after.is_some();
+        if self.hedges.end < 2 {
+            self.hedges.after = None;
         }
         if was_hedged || self.bound.brokered.is_some() {
             self.tighten(request, &[]);
@@ -429,7 +437,7 @@ impl Plan {
     /// Whether the body for the first target is the one for another plan's, if both are of one request.
     pub fn has_first_body_of(&self, other: &Self) -> bool {
         let (Some(target), Some(of_other)) = (self.targets.first(), other.targets.first()) else { return false };
-        let prefixes = (self.model.system_prefix.as_deref(), other.model.system_prefix.as_deref());
+        let prefixes = (self.serving.model.system_prefix.as_deref(), other.serving.model.system_prefix.as_deref());
         let is_same = match (self.output_cap, other.output_cap) {
             (Some(cap), Some(others_cap)) => {
                 target.outbound(cap, prefixes.0) == of_other.outbound(others_cap, prefixes.1)
@@ -447,7 +455,7 @@ impl Plan {
 
     fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
         let written = match self.output_cap {
-            Some(cap) => bodies.body(target.kind, &target.outbound(cap, self.model.system_prefix.as_deref())),
+            Some(cap) => bodies.body(target.kind, &target.outbound(cap, self.serving.model.system_prefix.as_deref())),
             None => bodies.embeddings_body(target.kind, &target.of_embeddings()),
         }?;
         // Large ones are written on another thread than the one that sends them, and then frees them.

@@ -61,7 +61,8 @@ impl RequestSource {
                 let body = taken.body(&target);
                 (taken, body)
             });
-            let written = timeout_at(running.deadline, written).await.map_err(|_| CallFailure::of(Cause::Timeout))?;
+            let written =
+                timeout_at(running.request.deadline, written).await.map_err(|_| CallFailure::of(Cause::Timeout))?;
             let charge =
                 if running.has_called() { "failed calls may be charged" } else { "nothing was sent to a provider" };
             let written = written.map_err(|error| CallFailure::of(Cause::NotWritten { error, charge }))?;

@@ -23,28 +23,26 @@
 //! Figures that arrive after that are recorded as a signed `budget.adjusted`. A settled request is corrected in the same way if
 //! the price that it was charged by is corrected (`command::revaluation`).
 
+mod call_under_way;
 mod end;
 mod second_call;
+mod started_request;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use access_control::limits::RateLimitPermit;
 use bytes::Bytes;
-use dialects::{Api, ClientRequest, FinishReason, Ignored, Metered, Receipt, Relay, WholeAnswer};
+use dialects::{ClientRequest, FinishReason, Ignored, Metered, Receipt, WholeAnswer};
 use events::content::{AnswerText, ContentPart};
 use events::event::Recorded;
-use events::event::inference::{AttemptFailed, Backend, CLIENT_CLOSED, Hedge, Payer, ReportedByFailedCall};
-use events::ids::RequestId;
+use events::event::inference::{AttemptFailed, CLIENT_CLOSED, Hedge, Payer, ReportedByFailedCall};
 use events::ledger::{Charge, Outcome};
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
 use events::usage::UsageSource;
 use events_log::{LogError, OpenHold};
-use http::{HeaderName, HeaderValue};
-use provider_client::{Owner, Transmission};
 
-use super::call_observers::CallObservers;
 use super::content::RequestContent;
 use super::copies::AfterServed;
 use super::failed_calls::FailedCalls;
@@ -54,15 +52,15 @@ use super::health::ProviderHealth;
 use super::measured::{Measured, Meter};
 use super::passed_over::PassedOver;
 use super::plan::Plan;
-use super::provider_keys::KeyAttempts;
 use super::target::PlannedTarget;
 use super::target_places::HeldPlace;
 use super::timeline::RequestTimeline;
 use super::too_much::TooMuch;
 use super::upstream_calls::CallPlace;
-use crate::body::memory::BodyOwner;
 use crate::figures::Stage;
+use call_under_way::CallUnderWay;
 use end::provider_usage;
+use started_request::StartedRequest;
 
 /// A client that leaves after so long without a token has waited for the target.
 const LONG_WAIT: Duration = Duration::from_secs(10);
@@ -113,66 +111,24 @@ pub struct UnheldRequest {
 }
 
 pub struct Running {
-    pub request_id: RequestId,
-    /// The id as text, written once.
-    pub request_id_text: Arc<str>,
-    pub admitted_position: u64,
-    owner: Owner,
-    body_owner: BodyOwner,
+    pub request: StartedRequest,
     /// `None` once it has ended, and for a second call beside that of a request.
     hold: Option<OpenHold>,
     /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
     permit: RateLimitPermit,
     /// `None` for a second call that has not begun.
     call_place: Option<CallPlace>,
-    started: Instant,
-    /// When the request must have ended: before its hold expires.
-    pub deadline: tokio::time::Instant,
     meter: Meter,
-    /// The API of upstreams that it needs.
-    pub api: Api,
-    /// True if the client asked for a stream.
-    pub streamed: bool,
-    /// The client's headers that go on to the target of the call that is under way.
-    pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     failed_calls: FailedCalls,
+    /// The call that is under way, or the last one.
+    pub call: CallUnderWay,
     calls: u32,
-    /// Whether a target may have got the request by a call that failed.
-    may_have_been_sent: bool,
-    /// The number of the call that is under way.
-    call_number: u32,
-    /// The most that the call that is under way can cost, if the hold is for two.
-    pub cost_bound: Option<NanoUsd>,
     /// The outcome of its hedge.
     pub hedge: Option<Hedge>,
     /// At the target of the call that is under way.
     pub place: HeldPlace,
     /// The targets that were not called when it was their turn.
     pub passed_over: PassedOver,
-    /// The keys that it has been sent with, if its provider has several.
-    pub keys: KeyAttempts,
-    /// The target of the call that is under way.
-    target: Option<Arc<PlannedTarget>>,
-    /// The observers of the call under way.
-    pub observers: CallObservers,
-    /// Says whether the target may have seen the request.
-    pub transmission: Transmission,
-    call_began: Instant,
-    last_backend: Option<Backend>,
-    /// The payer of the last backend.
-    payer: Option<Payer>,
-    upstream_request_id: Option<String>,
-    first_token_ms: Option<u64>,
-    /// The part of the request that the answer repeats.
-    echo: Bytes,
-    /// The header that tells the client which features the body of the call under way leaves out; `None` if none.
-    pub ignored: Option<HeaderValue>,
-    /// The stream that is being relayed.
-    pub relay: Option<Relay>,
-    /// The part of the request that asks for so much that the answer may be too large.
-    pub may_ask_too_much: Option<TooMuch>,
-    /// The usage metered from a whole answer that turned out to be an error, or too large.
-    failed_answer: Option<Box<Metered>>,
     /// The kept content; what of it is lost is in `content_lost`.
     content: RequestContent,
     content_lost: Vec<ContentPart>,
@@ -191,44 +147,18 @@ impl Running {
         content: RequestContent,
         content_lost: Option<ContentPart>,
     ) -> Box<Self> {
-        let now = Instant::now();
         Box::new(Self {
-            request_id: hold.request_id,
-            request_id_text: hold.request_id.to_string().into(),
-            admitted_position: hold.admitted_position,
-            owner: hold.context.tenant_id,
-            body_owner: BodyOwner::of(hold.context.tenant_id, hold.context.key_id),
-            deadline: tokio::time::Instant::now() + gateway.time_left(hold.admitted_at),
+            request: StartedRequest::new(gateway, &hold, plan, request),
             hold: Some(hold),
             permit: unheld.permit,
             call_place: unheld.call_place,
-            started: now,
             meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
-            api: request.api(),
-            streamed: request.facts.streamed,
-            forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
+            call: CallUnderWay::none(),
             calls: 0,
-            may_have_been_sent: false,
-            call_number: 0,
-            cost_bound: None,
             hedge: None,
             place: HeldPlace::default(),
             passed_over: PassedOver::default(),
-            keys: KeyAttempts::new(),
-            target: None,
-            observers: CallObservers::default(),
-            transmission: Transmission::default(),
-            call_began: now,
-            last_backend: None,
-            payer: None,
-            upstream_request_id: None,
-            first_token_ms: None,
-            echo: request.echo(),
-            ignored: None,
-            relay: None,
-            may_ask_too_much: TooMuch::of(request, plan),
-            failed_answer: None,
             content,
             content_lost: content_lost.into_iter().collect(),
             after_served: None,
@@ -253,22 +183,12 @@ impl Running {
 
     /// Whether its time is over when it has waited for so long.
     pub fn is_out_of_time_after(&self, wait: Duration) -> bool {
-        tokio::time::Instant::now() + wait >= self.deadline
-    }
-
-    /// The tenant that the request belongs to.
-    pub const fn owner(&self) -> Owner {
-        self.owner
-    }
-
-    /// The owner whose share of memory the answer counts against.
-    pub const fn body_owner(&self) -> BodyOwner {
-        self.body_owner
+        tokio::time::Instant::now() + wait >= self.request.deadline
     }
 
     /// The target of the call that is under way.
     pub fn target(&self) -> Option<&PlannedTarget> {
-        self.target.as_deref()
+        self.call.target.as_deref()
     }
 
     /// True if a call has begun, so that something may have been sent to a provider.
@@ -278,7 +198,7 @@ impl Running {
 
     /// Whether a target may have got the request by a call that failed, also if it was called again in vain.
     pub const fn may_have_been_sent(&self) -> bool {
-        self.may_have_been_sent
+        self.failed_calls.may_have_been_sent()
     }
 
     pub fn call_begins(
@@ -288,28 +208,21 @@ impl Running {
         request: &ClientRequest,
         ignored: &Ignored,
     ) {
-        self.ignored = ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok());
-        self.forwarded_headers = request.headers_for(target.kind).to_vec();
         self.calls += 1;
-        self.call_number = self.calls;
-        self.target = Some(Arc::clone(target));
-        self.transmission = Transmission::default();
-        self.last_backend = Some(target.backend.clone());
-        self.payer = Some(Payer::of(&target.provider));
-        self.upstream_request_id = None;
-        self.call_began = self.timeline.call_begins(target);
-        self.observers.health = health.begin(target, self.call_began);
+        let began = self.timeline.call_begins(target);
+        self.call.begin(self.calls, began, target, request, ignored);
+        self.call.observers.health = health.begin(target, began);
     }
 
     /// Keeps the usage that a failed whole answer reports, for [`Running::call_failed`].
     pub fn answer_failed(&mut self, metered: Box<Metered>) {
-        self.failed_answer = Some(metered);
+        self.call.failed_answer = Some(metered);
     }
 
     /// Has the input counted if that is all that an answer costs: one of vectors. It was read in full, or there would not
     /// be more of them than the gateway takes.
     pub fn asked_too_much(&mut self, too_much: TooMuch) {
-        self.failed_answer = (too_much == TooMuch::Vectors).then(Box::default);
+        self.call.failed_answer = (too_much == TooMuch::Vectors).then(Box::default);
     }
 
     /// Records a failed call. It costs what its provider has reported so far, and nothing without a report: the provider
@@ -317,23 +230,25 @@ impl Running {
     pub fn call_failed(&mut self, failure: &CallFailure) {
         self.timeline.call_failed(failure.reason(), failure.status);
         // A time limit can be over before the connection is made.
-        let ended_unsent = failure.is_timeout() && self.transmission.cancel();
-        self.may_have_been_sent |= failure.may_have_been_sent() && !ended_unsent;
-        let Some(target) = self.target.take() else { return };
-        let streamed = self.relay.take().map(|relay| Box::new(relay.metered()));
-        let reported = match streamed.or_else(|| self.failed_answer.take()) {
+        let ended_unsent = failure.is_timeout() && self.call.transmission.cancel();
+        if failure.may_have_been_sent() && !ended_unsent {
+            self.failed_calls.mark_sent();
+        }
+        let Some(target) = self.call.target.take() else { return };
+        let streamed = self.call.relay.take().map(|relay| Box::new(relay.metered()));
+        let reported = match streamed.or_else(|| self.call.failed_answer.take()) {
             Some(metered) => self.reported_by_failed_call(&target, &metered),
             None => ReportedByFailedCall::default(),
         };
-        let backend = self.backend_of(&target);
-        self.last_backend = Some(backend.clone());
+        let backend = self.call.backend_of(&target);
+        self.call.backend = Some(backend.clone());
         let attempt = AttemptFailed {
             backend,
-            attempt: self.call_number,
+            attempt: self.call.number,
             reason: failure.reason().to_owned(),
             status: failure.status,
             upstream_code: failure.upstream_code().map(str::to_owned),
-            latency_ms: millis(self.call_began.elapsed()),
+            latency_ms: millis(self.call.began.elapsed()),
             reported,
         };
         self.failed_calls.push(attempt, Payer::of(&target.provider));
@@ -342,17 +257,12 @@ impl Running {
     /// Keeps of a whole answer that failed after its client had left what is known. Reported usage is, however the call ended, and so is
     /// the input of an answer that was lost here.
     pub fn keep_what_is_known(&mut self, failure: &CallFailure) {
-        self.failed_answer.take_if(|answer| !answer.has_report() && !failure.is_lost_here());
+        self.call.failed_answer.take_if(|answer| !answer.has_report() && !failure.is_lost_here());
     }
 
     /// Tells the observers of a failure of the called target.
     pub fn judge(&mut self, failure: &CallFailure) {
-        self.observers.failed(failure, self.is_out_of_time(), self.call_began.elapsed());
-    }
-
-    /// The target, with the key that it was called with.
-    fn backend_of(&self, target: &PlannedTarget) -> Backend {
-        Backend { provider_key_id: self.keys.provider_key_id(), ..target.backend.clone() }
+        self.call.observers.failed(failure, self.is_out_of_time(), self.call.began.elapsed());
     }
 
     /// The estimate of the prompt's tokens.
@@ -375,8 +285,8 @@ impl Running {
     }
 
     pub fn answered_by(&mut self, upstream_request_id: Option<String>) {
-        self.upstream_request_id = upstream_request_id;
-        if let (Some(took), Some(measured_call)) = (self.timeline.call_answered(), &mut self.observers.health) {
+        self.call.upstream_request_id = upstream_request_id;
+        if let (Some(took), Some(measured_call)) = (self.timeline.call_answered(), &mut self.call.observers.health) {
             measured_call.head(took);
         }
     }
@@ -384,20 +294,20 @@ impl Running {
     pub fn first_token(&mut self) {
         self.timeline.answer_begins();
         // Of a whole answer, all of it has come.
-        if let Some(observed) = self.observers.figures.as_mut().filter(|_| self.streamed) {
+        if let Some(observed) = self.call.observers.figures.as_mut().filter(|_| self.request.streamed) {
             observed.first_token();
         }
-        self.first_token_ms.get_or_insert_with(|| millis(self.started.elapsed()));
+        self.call.first_token_ms.get_or_insert_with(|| millis(self.request.started.elapsed()));
     }
 
     /// Settles what the answer cost. The settlement is durable when this returns.
     pub async fn complete(mut self: Box<Self>, metered: &Metered) -> Result<Settled, LogError> {
-        let (Some(mut hold), Some(target)) = (self.hold.take(), self.target.take()) else {
+        let (Some(mut hold), Some(target)) = (self.hold.take(), self.call.target.take()) else {
             return Err(LogError::Closed);
         };
         let took = self.timeline.call_ends(None).unwrap_or_default();
         let mut measured = self.meter.measure(target.usage_terms(), metered, self.bound_of_call(hold.held));
-        self.observers.answered(measured.usage.tokens.output(), took);
+        self.call.observers.answered(measured.usage.tokens.output(), took);
         self.place.give_back();
         self.settle_rate_limits(&measured, &target);
         measured.cost = self.cost_with_failed_calls(&measured, hold.held);
@@ -418,16 +328,16 @@ impl Running {
         let settled_position = settled.position;
         let permit = std::mem::take(&mut self.permit);
         Ok(Settled {
-            request_id: Arc::clone(&self.request_id_text),
+            request_id: Arc::clone(&self.request.id_text),
             model,
             target,
             measured,
             finish_reason,
-            admitted_position: self.admitted_position,
+            admitted_position: self.request.admitted_position,
             settled_position,
             settlement: settled.event,
             held,
-            echo: std::mem::take(&mut self.echo),
+            echo: std::mem::take(&mut self.request.echo),
             permit,
         })
     }
@@ -435,7 +345,7 @@ impl Running {
     /// Records the failure and returns its log position. What a call that is still under way may have consumed is charged.
     pub async fn fail(mut self: Box<Self>, refusal: &Refusal, reason: &str) -> Result<u64, LogError> {
         let Some(mut hold) = self.hold.take() else { return Err(LogError::Closed) };
-        let failed_answer = self.failed_answer.take().map(|metered| *metered);
+        let failed_answer = self.call.failed_answer.take().map(|metered| *metered);
         let metered = self.metered_so_far().or(failed_answer);
         let code = Some(refusal.code.as_str());
         let (ended, charge) = self.end_incomplete(&mut hold, metered.as_ref(), FinishReason::Error, code, reason);
@@ -454,7 +364,7 @@ impl Running {
 
     /// Ends a request whose client left during a stream that was read to its end without it: what the provider reports is charged.
     pub fn end_left(mut self: Box<Self>) {
-        let relay = self.relay.take();
+        let relay = self.call.relay.take();
         if let Some(relay) = relay {
             self.end_answered(&relay.metered());
         }
@@ -465,7 +375,7 @@ impl Running {
         let tokens = self
             .target()
             .map(|target| self.meter.measure(target.usage_terms(), metered, NanoUsd::ZERO).usage.tokens.output());
-        self.observers.answered(tokens.unwrap_or(0), self.call_began.elapsed());
+        self.call.observers.answered(tokens.unwrap_or(0), self.call.began.elapsed());
         self.meter.answer_is_complete();
         self.abort(CLIENT_CLOSED, Some(metered));
     }
@@ -476,11 +386,11 @@ impl Running {
         match answer {
             Ok(answer) => self.end_answered(&answer.metered),
             Err(failure) => {
-                let backend = self.target.as_ref().map(|target| &*target.name);
-                let (request_id, trace_id) = (self.request_id, self.timeline.trace_id());
+                let backend = self.call.target.as_ref().map(|target| &*target.name);
+                let (request_id, trace_id) = (self.request.id, self.timeline.trace_id());
                 let (reason, status) = (failure.reason(), failure.status);
                 let message = "a call to an upstream failed after its client had left";
-                if self.observers.know_of_failing_provider() {
+                if self.call.observers.know_of_failing_provider() {
                     tracing::debug!(%request_id, trace_id, backend, reason, status, "{message}");
                 } else {
                     tracing::warn!(%request_id, trace_id, backend, reason, status, "{message}");
@@ -490,7 +400,7 @@ impl Running {
                     self.call_failed(&failure);
                 }
                 self.keep_what_is_known(&failure);
-                let answer = self.failed_answer.take();
+                let answer = self.call.failed_answer.take();
                 self.abort(CLIENT_CLOSED, answer.as_deref());
             }
         }

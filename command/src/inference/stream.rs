@@ -44,8 +44,8 @@ pub fn respond(
     body: UpstreamBody,
     permit: AnswerPermit,
 ) -> Response {
-    let admitted_position = running.admitted_position;
-    let (deadline, request_id) = (running.deadline, Arc::clone(&running.request_id_text));
+    let admitted_position = running.request.admitted_position;
+    let (deadline, request_id) = (running.request.deadline, Arc::clone(&running.request.id_text));
     let relay = StreamRelay {
         _open: running.timeline.stream_opens(),
         running,
@@ -171,13 +171,13 @@ impl Drop for AttendedStream {
     fn drop(&mut self) {
         let Some(relay) = self.relay.take().filter(StreamRelay::may_be_read_on) else { return };
         let count = GaugeGuard::of(&self.gateway.figures.abandoned_calls);
-        self.gateway.abandoned.spawn(relay.running.owner(), count, relay.read_on());
+        self.gateway.abandoned.spawn(relay.running.request.owner, count, relay.read_on());
     }
 }
 
 impl StreamRelay {
     fn events(&self) -> u64 {
-        self.running.relay.as_ref().map_or(0, Relay::events)
+        self.running.call.relay.as_ref().map_or(0, Relay::events)
     }
 
     /// The next bytes, together with all that are ready: each piece that goes to the client by itself costs a packet.
@@ -187,7 +187,7 @@ impl StreamRelay {
         }
         let (mut out, mut timer) = (BytesMut::new(), KeepAliveTimer::of(self.keep_alive));
         // The first bytes may have been the last as well.
-        if self.running.relay.as_ref().is_some_and(Relay::ended) {
+        if self.running.call.relay.as_ref().is_some_and(Relay::ended) {
             return Ok(Relayed::End(out.freeze()));
         }
         loop {
@@ -219,7 +219,7 @@ impl StreamRelay {
 
     /// The next piece of the upstream, for which it is waited; `None` when a keep-alive is due.
     async fn awaited_piece(&mut self, timer: &mut KeepAliveTimer) -> Option<Result<Option<Bytes>, CallFailure>> {
-        let Some(observed) = &mut self.running.observers.figures else {
+        let Some(observed) = &mut self.running.call.observers.figures else {
             return self.body.next_piece_or_keep_alive(timer).await;
         };
         let began = Instant::now();
@@ -235,7 +235,7 @@ impl StreamRelay {
         out_bytes: usize,
     ) -> Result<Option<Bytes>, CallFailure> {
         let Some(piece) = piece? else { return Ok(None) };
-        let buffered = self.running.relay.as_ref().map_or(0, Relay::buffered_bytes);
+        let buffered = self.running.call.relay.as_ref().map_or(0, Relay::buffered_bytes);
         let bytes = buffered + out_bytes + piece.len();
         self.waiting = Some(piece);
         self.permit.grow_to(bytes).await?;
@@ -245,13 +245,13 @@ impl StreamRelay {
     /// The bytes for the client, with their own share of the memory from here on.
     fn counted(&mut self, out: BytesMut) -> Bytes {
         let bytes = self.permit.attach_to_piece(out.freeze());
-        self.permit.shrink_to(self.running.relay.as_ref().map_or(0, Relay::buffered_bytes));
+        self.permit.shrink_to(self.running.call.relay.as_ref().map_or(0, Relay::buffered_bytes));
         bytes
     }
 
     /// Relays one piece into `out`. Returns true at the end of the answer.
     fn relay(&mut self, piece: Result<Option<Bytes>, CallFailure>, out: &mut BytesMut) -> Result<bool, CallFailure> {
-        let relay = self.running.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
+        let relay = self.running.call.relay.as_mut().ok_or(CallFailure::of(Cause::Timeout))?;
         let fault = |fault| self.body.fault(fault);
         match piece? {
             Some(chunk) => {
@@ -294,7 +294,7 @@ impl StreamRelay {
             return Err(failure);
         }
         let mut unread = BytesMut::new();
-        while self.running.relay.as_ref().is_some_and(|relay| !relay.ended()) {
+        while self.running.call.relay.as_ref().is_some_and(|relay| !relay.ended()) {
             let piece = match self.waiting.take() {
                 Some(piece) => Ok(Some(piece)),
                 None => self.body.next_piece().await,
@@ -312,8 +312,8 @@ impl StreamRelay {
     /// Settles the request, then returns the last bytes of the stream.
     async fn close(self, rest: Bytes) -> Bytes {
         let Self { mut running, surface, mut body, permit, .. } = self;
-        let Some(relay) = running.relay.take() else { return rest };
-        let request_id = Arc::clone(&running.request_id_text);
+        let Some(relay) = running.call.relay.take() else { return rest };
+        let request_id = Arc::clone(&running.request.id_text);
         let end = match running.complete(&relay.metered()).await {
             Ok(settled) => relay.closing_after(&rest, &settled.receipt()),
             Err(error) => {
@@ -341,7 +341,7 @@ impl StreamRelay {
         let Self { mut running, surface, body, permit, .. } = self;
         // Cancelled before the ledger is asked, so that the upstream does not go on working for nobody.
         drop(body);
-        let request_id = Arc::clone(&running.request_id_text);
+        let request_id = Arc::clone(&running.request.id_text);
         running.judge(failure);
         let refusal = failure.refusal_alone();
         let refusal = match running.target() {

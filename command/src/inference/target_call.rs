@@ -101,7 +101,7 @@ pub async fn begin_stream(
     running.answered_by(upstream_request_id);
     let mut permit = AnswerPermit::of(gateway, running);
     let answer_text = running.answer_text();
-    let relay = running.relay.insert(relay().through(answer_text));
+    let relay = running.call.relay.insert(relay().through(answer_text));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {
@@ -134,10 +134,10 @@ pub fn log_failure(failure: &CallFailure, target: &PlannedTarget, request_id: &s
         tracing::debug!(request_id, trace_id, backend, reason, status, "an upstream rejected a request");
     } else if failure.is_of_client_that_left() {
         tracing::debug!(request_id, trace_id, backend, "a call was not sent: its client has left");
-    } else if running.observers.know_of_failing_provider() {
+    } else if running.call.observers.know_of_failing_provider() {
         tracing::debug!(request_id, trace_id, backend, reason, status, "a call to an upstream failed");
     } else {
-        let used = running.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
+        let used = running.call.keys.key().unwrap_or(UpstreamKey::Own(target.provider.provider_id));
         let look_at = &*failure.operator_advice(&target.provider, used);
         let key = used.provider_key_id().map(tracing::field::display);
         tracing::warn!(request_id, trace_id, backend, key, reason, status, look_at, "a call to an upstream failed");

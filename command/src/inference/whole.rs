@@ -38,7 +38,7 @@ pub async fn call_whole(
     mut running: Box<Running>,
     begins: oneshot::Sender<()>,
 ) -> CallOutcome {
-    let (owner, transmission) = (running.owner(), running.transmission.clone());
+    let (owner, transmission) = (running.request.owner, running.call.transmission.clone());
     let call = Box::pin({
         let (gateway, target) = (Arc::clone(gateway), Arc::clone(target));
         async move {
@@ -58,7 +58,7 @@ pub async fn read_answer(
     running: &mut Running,
     begins: oneshot::Sender<()>,
 ) -> Result<HeldAnswer, CallFailure> {
-    let request_id = Arc::clone(&running.request_id_text);
+    let request_id = Arc::clone(&running.request.id_text);
     let mut called = call(gateway, target, body, &request_id, running).await?;
     running.answered_by(called.upstream_request_id);
     // The receiver may be gone: its client has left.
@@ -69,7 +69,7 @@ pub async fn read_answer(
     let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
         let kind = target.kind;
         let read = move || (reader.read(kind, whole, answer_text), permit);
-        let read = gateway.large_bodies.run_until(running.deadline, tenant, read).await;
+        let read = gateway.large_bodies.run_until(running.request.deadline, tenant, read).await;
         read.map_err(|error| CallFailure::of(Cause::NotRead(error)))?
     } else {
         (reader.read(target.kind, whole, answer_text), permit)
@@ -118,7 +118,7 @@ impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
 
 /// An answer that is too large is the client's doing if the client asked for that much.
 fn asked_for(running: &mut Running, failure: CallFailure) -> CallFailure {
-    match (&failure.cause, running.may_ask_too_much) {
+    match (&failure.cause, running.request.may_ask_too_much) {
         (Cause::Fault(UpstreamFault::TooLarge), Some(too_much)) => {
             running.asked_too_much(too_much);
             CallFailure::of(Cause::AskedTooMuch(too_much))

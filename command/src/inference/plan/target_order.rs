@@ -16,7 +16,7 @@ use projections::tables::{EvaluatedTarget, Tables};
 
 use super::maintenance::{self, NearMaintenance};
 use super::order_source::OrderSource;
-use super::{requested_output_tokens, unpriced_at};
+use super::{PromptSize, requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
 use crate::inference::observed_targets::ObservedTargets;
@@ -44,9 +44,7 @@ pub struct TargetOrder<'a> {
     pub required: Requirements<'a>,
     /// The targets whose breakers are open, which are tried after all others, in this order.
     pub open: Vec<usize>,
-    /// The prompt's bytes, which bound its tokens unless it has documents.
-    pub prompt_bytes: u64,
-    pub prompt_tokens_estimate: u64,
+    pub prompt: PromptSize,
 }
 
 impl<'a> TargetOrder<'a> {
@@ -62,9 +60,9 @@ impl<'a> TargetOrder<'a> {
         // Only a prompt with an output has a system message.
         let prefix = model.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some());
         let prefix_bytes = prefix.map_or(0, String::len) as u64;
-        let prompt_bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
-        let prompt_tokens_estimate = request.input_tokens_estimate(prompt_bytes);
-        let source = OrderSource::of(tables, model, request, caller, prompt_tokens_estimate, now);
+        let bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
+        let prompt = PromptSize { bytes, tokens_estimate: request.input_tokens_estimate(bytes) };
+        let source = OrderSource::of(tables, model, request, caller, prompt.tokens_estimate, now);
         let required =
             Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
         let evaluate = |target| {
@@ -82,7 +80,7 @@ impl<'a> TargetOrder<'a> {
         let features = Features {
             request: Some(request_id),
             prompt: PromptBound {
-                tokens: prompt_tokens_estimate,
+                tokens: prompt.tokens_estimate,
                 images: request.facts.images.count,
                 service_tier: request.facts.service_tier(),
             },
@@ -103,18 +101,7 @@ impl<'a> TargetOrder<'a> {
         if let Some(session) = &session {
             order.put_session_target_first(session, |at| model.targets.get(at).map(Target::key));
         }
-        Self {
-            considered,
-            order,
-            source,
-            maintenance,
-            session,
-            canary,
-            required,
-            open,
-            prompt_bytes,
-            prompt_tokens_estimate,
-        }
+        Self { considered, order, source, maintenance, session, canary, required, open, prompt }
     }
 
     /// The order with its reasons: `cost: p/a (expected cost 0.000000012 USD); left out: p/b (no price in force)`.

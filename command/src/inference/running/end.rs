@@ -34,11 +34,11 @@ impl Running {
     pub(super) fn ended_silent_call(&mut self, reason: &str) {
         let reason = match reason {
             HEDGED => UNANSWERED,
-            CLIENT_CLOSED if self.streamed => CLIENT_CLOSED,
+            CLIENT_CLOSED if self.request.streamed => CLIENT_CLOSED,
             _ => return,
         };
-        if self.first_token_ms.is_none() && self.call_began.elapsed() >= LONG_WAIT {
-            self.observers.unanswered(reason);
+        if self.call.first_token_ms.is_none() && self.call.began.elapsed() >= LONG_WAIT {
+            self.call.observers.unanswered(reason);
         }
     }
 
@@ -64,13 +64,13 @@ impl Running {
 
     /// Returns the usage metered of the stream that is being relayed, which is interrupted.
     pub(super) fn metered_so_far(&mut self) -> Option<Metered> {
-        self.relay.take().map(|relay| relay.metered().for_interrupted())
+        self.call.relay.take().map(|relay| relay.metered().for_interrupted())
     }
 
     /// The target that may be working on this request. A call whose request has not been sent yet is cancelled, and costs
     /// nothing.
     pub(super) fn take_target(&mut self) -> Option<Arc<PlannedTarget>> {
-        self.target.take().filter(|_| !self.transmission.cancel())
+        self.call.target.take().filter(|_| !self.call.transmission.cancel())
     }
 
     /// Measures an answer that did not reach its client in full, settles the token limits for it, and returns the usage
@@ -104,9 +104,9 @@ impl Running {
     ) -> Measured {
         let terms = target.usage_terms();
         match metered {
-            Some(metered) if self.streamed => self.meter.measure_broken_off(terms, metered, bound),
+            Some(metered) if self.request.streamed => self.meter.measure_broken_off(terms, metered, bound),
             Some(metered) => self.meter.measure(terms, metered, bound),
-            None if self.streamed => self.meter.measure_broken_off(terms, &Metered::default(), bound),
+            None if self.request.streamed => self.meter.measure_broken_off(terms, &Metered::default(), bound),
             None => self.meter.unknown(bound),
         }
     }
@@ -123,20 +123,21 @@ impl Running {
         InferenceEnded {
             model: hold.model.clone(),
             admitted_at: hold.admitted_at,
-            backend: target.map(|target| self.backend_of(target)).or_else(|| self.last_backend.clone()),
-            payer: self.payer,
+            backend: target.map(|target| self.call.backend_of(target)).or_else(|| self.call.backend.clone()),
+            payer: self.call.payer,
             usage: measured.map(|measured| measured.usage.clone()),
             provider_usage: metered.and_then(provider_usage),
             cost_usd,
             price_version: measured.and(target).map(|target| target.price_version),
             finish_reason: Some(finish_reason),
-            latency_ms: Some(millis(self.started.elapsed())),
-            first_token_ms: self.first_token_ms,
+            latency_ms: Some(millis(self.request.started.elapsed())),
+            first_token_ms: self.call.first_token_ms,
             attempts: Some(self.calls),
             passed_over: self.passed_over.recorded(),
             queued_ms: self.place.waited().map(millis),
             hedge: self.hedge,
             upstream_request_id: self
+                .call
                 .upstream_request_id
                 .clone()
                 // Some upstreams give their id only in the answer's body.
@@ -155,7 +156,7 @@ impl Running {
         match usage.source {
             UsageSource::Provider | UsageSource::Counted => {
                 let tokens = usage.tokens.input().saturating_add(usage.tokens.output());
-                self.keys.settle(Some(tokens));
+                self.call.keys.settle(Some(tokens));
                 let brokered = if is_own { 0 } else { tokens };
                 self.permit.settle(TokenAmounts {
                     all: failed.all.saturating_add(tokens),
@@ -164,7 +165,7 @@ impl Running {
                 });
             }
             UsageSource::Unknown => {
-                self.keys.settle(None);
+                self.call.keys.settle(None);
                 if is_own {
                     self.permit.keep_own_reserved(failed.brokered);
                 } else {
@@ -180,7 +181,7 @@ impl Running {
         let Some(reported) = &measured.implausible else { return };
         self.timeline.usage_is_implausible();
         tracing::warn!(
-            request_id = %self.request_id,
+            request_id = %self.request.id,
             trace_id = self.timeline.trace_id(),
             backend = target.name,
             input_tokens = reported.input(),

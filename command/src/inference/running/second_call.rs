@@ -3,22 +3,18 @@
 
 use std::mem::swap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use access_control::limits::RateLimitPermit;
-use bytes::Bytes;
 use events::event::inference::{AttemptFailed, Payer, ReportedByFailedCall};
 use events::money::NanoUsd;
 use events::usage::UsageSource;
 use events_log::OpenHold;
-use provider_client::Transmission;
 
+use super::call_under_way::CallUnderWay;
 use super::{Running, millis, provider_usage};
-use crate::inference::call_observers::CallObservers;
 use crate::inference::failed_calls::FailedCalls;
 use crate::inference::measured::Measured;
 use crate::inference::passed_over::PassedOver;
-use crate::inference::provider_keys::KeyAttempts;
 use crate::inference::target::PlannedTarget;
 use crate::inference::target_places::HeldPlace;
 use crate::inference::upstream_calls::UpstreamCalls;
@@ -27,42 +23,17 @@ impl Running {
     /// A call beside the one that is under way.
     pub fn beside(&self) -> Box<Self> {
         Box::new(Self {
-            request_id: self.request_id,
-            request_id_text: Arc::clone(&self.request_id_text),
-            admitted_position: self.admitted_position,
-            owner: self.owner,
-            body_owner: self.body_owner,
+            request: self.request.clone(),
             hold: None,
             permit: RateLimitPermit::default(),
             call_place: None,
-            started: self.started,
-            deadline: self.deadline,
             meter: self.meter.clone(),
-            api: self.api,
-            streamed: self.streamed,
-            forwarded_headers: Vec::new(),
             failed_calls: FailedCalls::default(),
+            call: CallUnderWay::none(),
             calls: self.calls,
-            may_have_been_sent: false,
-            call_number: self.call_number,
-            cost_bound: None,
             hedge: None,
             place: HeldPlace::default(),
             passed_over: PassedOver::default(),
-            keys: KeyAttempts::new(),
-            target: None,
-            observers: CallObservers::default(),
-            transmission: Transmission::default(),
-            call_began: Instant::now(),
-            last_backend: None,
-            payer: None,
-            upstream_request_id: None,
-            first_token_ms: None,
-            echo: Bytes::new(),
-            ignored: None,
-            relay: None,
-            may_ask_too_much: self.may_ask_too_much,
-            failed_answer: None,
             content: self.content.clone(),
             content_lost: Vec::new(),
             after_served: None,
@@ -73,7 +44,7 @@ impl Running {
     /// Takes a place among all calls, unless it has one. Returns false if there is none.
     pub fn takes_call_place(&mut self, calls: &UpstreamCalls) -> bool {
         if self.call_place.is_none() {
-            self.call_place = calls.take(self.body_owner).ok();
+            self.call_place = calls.take(self.request.body_owner).ok();
         }
         self.call_place.is_some()
     }
@@ -90,22 +61,8 @@ impl Running {
 
     /// Goes on with the call of `other`, which gets the one that was this request's.
     pub fn swap_calls(&mut self, other: &mut Self) {
-        swap(&mut self.forwarded_headers, &mut other.forwarded_headers);
-        swap(&mut self.call_number, &mut other.call_number);
-        swap(&mut self.cost_bound, &mut other.cost_bound);
+        swap(&mut self.call, &mut other.call);
         self.place.swap_places(&mut other.place);
-        swap(&mut self.keys, &mut other.keys);
-        swap(&mut self.target, &mut other.target);
-        swap(&mut self.observers, &mut other.observers);
-        swap(&mut self.transmission, &mut other.transmission);
-        swap(&mut self.call_began, &mut other.call_began);
-        swap(&mut self.last_backend, &mut other.last_backend);
-        swap(&mut self.payer, &mut other.payer);
-        swap(&mut self.upstream_request_id, &mut other.upstream_request_id);
-        swap(&mut self.first_token_ms, &mut other.first_token_ms);
-        swap(&mut self.ignored, &mut other.ignored);
-        swap(&mut self.relay, &mut other.relay);
-        swap(&mut self.failed_answer, &mut other.failed_answer);
         self.timeline.go_on_with(&mut other.timeline);
     }
 
@@ -113,21 +70,20 @@ impl Running {
     /// target if nothing was sent to it yet.
     pub fn absorb(&mut self, other: &mut Self, reason: &str) -> Option<Arc<PlannedTarget>> {
         self.calls = self.calls.max(other.calls);
-        self.may_have_been_sent |= other.may_have_been_sent;
         self.failed_calls.append(&mut other.failed_calls);
-        let target = other.target.take()?;
+        let target = other.call.target.take()?;
         let bound = self.hold.as_ref().map_or(NanoUsd::ZERO, |hold| other.bound_of_call(held_for(hold, &target)));
-        let is_unsent = other.transmission.cancel();
+        let is_unsent = other.call.transmission.cancel();
         let reported =
             if is_unsent { ReportedByFailedCall::default() } else { other.consumed_by_cancelled(&target, bound) };
         other.ended_silent_call(reason);
         let attempt = AttemptFailed {
-            backend: other.backend_of(&target),
-            attempt: other.call_number,
+            backend: other.call.backend_of(&target),
+            attempt: other.call.number,
             reason: reason.to_owned(),
             status: None,
             upstream_code: None,
-            latency_ms: millis(other.call_began.elapsed()),
+            latency_ms: millis(other.call.began.elapsed()),
             reported,
         };
         self.failed_calls.push(attempt, Payer::of(&target.provider));
@@ -136,7 +92,7 @@ impl Running {
 
     /// The most that the call that is under way can cost: all that is held, unless that is for two calls.
     pub(super) fn bound_of_call(&self, held: NanoUsd) -> NanoUsd {
-        self.cost_bound.map_or(held, |bound| bound.min(held))
+        self.call.cost_bound.map_or(held, |bound| bound.min(held))
     }
 
     /// The cost of the request with its failed calls. All calls of which nobody knows what they used cost no more than what is held.
@@ -152,7 +108,7 @@ impl Running {
     pub(super) fn own_charge(&self, hold: &OpenHold, last: Option<&Measured>, cost: NanoUsd) -> NanoUsd {
         let Some(brokered_held) = hold.brokered_held else { return NanoUsd::ZERO };
         let without = |part| cost.checked_sub(part).unwrap_or(NanoUsd::ZERO).max(NanoUsd::ZERO);
-        if self.payer == Some(Payer::Own) {
+        if self.call.payer == Some(Payer::Own) {
             return without(self.failed_calls.cost_for(Payer::Brokered));
         }
         let is_unknown = last.is_some_and(|measured| measured.usage.source == UsageSource::Unknown);
@@ -164,12 +120,12 @@ impl Running {
     /// provider reported and what went through; of a whole answer, nobody knows, and the policy for unknown usage says
     /// whether it costs its bound.
     fn consumed_by_cancelled(&mut self, target: &Arc<PlannedTarget>, bound: NanoUsd) -> ReportedByFailedCall {
-        let failed_answer = self.failed_answer.take().map(|metered| *metered);
+        let failed_answer = self.call.failed_answer.take().map(|metered| *metered);
         let metered = self.metered_so_far().or(failed_answer);
         let measured = self.measure_broken_off(target, metered.as_ref(), bound);
         let usage = &measured.usage;
         let is_known = usage.source != UsageSource::Unknown;
-        self.keys.settle(is_known.then(|| usage.tokens.input().saturating_add(usage.tokens.output())));
+        self.call.keys.settle(is_known.then(|| usage.tokens.input().saturating_add(usage.tokens.output())));
         let message = "a cancelled call reported implausible usage: the most that it can cost is charged instead";
         self.warn_of_implausible_usage(&measured, target, message);
         ReportedByFailedCall {
