@@ -93,7 +93,7 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Copied from the [`Plan`](super::plan::Plan), which is dropped with the source; so are the hedges.
+    /// Copied from the [`Plan`](super::plan::Plan), as `hedges` is: the plan is dropped with the source.
     is_measured: bool,
     hedges: Hedges,
     targets: Vec<Arc<PlannedTarget>>,

@@ -66,7 +66,8 @@ impl CallUnderWay {
         }
     }
 
-    /// Begins the next call. Leaves its keys, its bound and its observers, which the caller sets.
+    /// Begins the next call: sets what is known of it now. The keys, the bound and the observers have owners of their own, and what an answer
+    /// has brought is taken when its call ends.
     pub(super) fn begin(
         &mut self,
         number: u32,

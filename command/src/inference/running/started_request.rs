@@ -17,7 +17,7 @@ use crate::inference::too_much::TooMuch;
 /// The facts of a request that its admission fixes; the same for all of its calls.
 #[derive(Clone)]
 pub struct StartedRequest {
-    pub id: RequestId,
+    pub(super) id: RequestId,
     /// The id as text, written once.
     pub id_text: Arc<str>,
     pub admitted_position: u64,
@@ -25,7 +25,7 @@ pub struct StartedRequest {
     pub owner: Owner,
     /// The owner whose share of memory the answer counts against.
     pub body_owner: BodyOwner,
-    pub started: Instant,
+    pub(super) started: Instant,
     /// When the request must have ended: before its hold expires.
     pub deadline: tokio::time::Instant,
     /// The API of upstreams that it needs.
@@ -35,11 +35,11 @@ pub struct StartedRequest {
     /// The part of the request that asks for so much that the answer may be too large.
     pub may_ask_too_much: Option<TooMuch>,
     /// The part of the request that the answer repeats.
-    pub echo: Bytes,
+    pub(super) echo: Bytes,
 }
 
 impl StartedRequest {
-    pub fn new(gateway: &Gateway, hold: &OpenHold, plan: &Plan, request: &ClientRequest) -> Self {
+    pub(super) fn new(gateway: &Gateway, hold: &OpenHold, plan: &Plan, request: &ClientRequest) -> Self {
         Self {
             id: hold.request_id,
             id_text: hold.request_id.to_string().into(),
