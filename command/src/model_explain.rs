@@ -1,6 +1,7 @@
 //! `POST /v1/admin/models/{id}/explain`: in which order the targets of a model would be tried for a request now, and why. Nothing is
 //! sent, held or recorded. It asks what a request asks (`TargetOrder`), with what this node knows of the targets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Path, Request, State};
@@ -15,11 +16,12 @@ use http::StatusCode;
 use openapi::schema::{self, Shape, object};
 use openapi::{Answer, Api, Entrance, Json, Operation};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Tables};
+use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
-use crate::inference::{Gateway, TargetOrder};
+use crate::inference::{Gateway, TargetOrder, Uncounted};
+use crate::tokens::{self, CountedPrompt};
 
 /// The explainer of models.
 pub struct ModelExplainer {
@@ -72,11 +74,7 @@ fn shape() -> Shape {
         .required("model", schema::string())
         .required_as("rank", schema::nullable(schema::count()), "From 1; null if it would not be called")
         .required_as("reason", schema::string(), "What its place follows from")
-        .required_as(
-            "left_out",
-            schema::nullable(schema::string()),
-            "Why it would not be called, or only after all others",
-        )
+        .required_as("left_out", schema::left_out(), "Why it would not be called, or only after all others")
         .open();
     object()
         .required("model", schema::string())
@@ -116,8 +114,17 @@ async fn explain(
     }
     let asked = asked(request.fields()?, named)?;
     let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
-    let known = explainer.gateway.known_of_targets();
-    let ordered = TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known);
+    let ordered = |counted: Option<&CountedPrompt>| {
+        let known = explainer.gateway.knowledge(counted);
+        TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known)
+    };
+    let Uncounted { tokenizers, system_prefix } = ordered(None).uncounted;
+    let counted = if tokenizers.is_empty() {
+        CountedPrompt::default()
+    } else {
+        tokens::prompt(caller.chain.tenant, asked.body().clone(), system_prefix, tokenizers).await
+    };
+    let ordered = ordered(Some(&counted));
     let mut shown = shown(model, &ordered, &cx.tables);
     shown["model"] = named.name.as_str().into();
     shown["stands_for"] = resolved.alias().map(|_| model.name.as_str()).into();
@@ -160,25 +167,27 @@ fn in_body(refusal: &Refusal) -> FieldError {
 }
 
 fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
-    let called: Vec<usize> = ordered.order.tried().chain(ordered.open.iter().copied()).collect();
+    let order = &ordered.decision.order;
+    let called: Vec<usize> = ordered.decision.called().collect();
+    let left_out: BTreeMap<usize, LeftOut> = order.left_out().collect();
     let rank = |at: usize| called.iter().position(|called| *called == at).map(|place| place + 1);
-    let others = ordered.order.all().filter(|at| !called.contains(at));
+    let others = order.all().filter(|at| !called.contains(at));
     let target = |at: usize| {
-        let EvaluatedTarget { target, left_out, .. } = ordered.considered.get(at)?;
-        let reason = ordered.order.reason(at)?;
+        let target = ordered.targets.get(at)?.inputs.target;
+        let reason = order.reason(at)?;
         Some(json!({
             "provider_id": target.provider_id.to_string(),
             "provider": tables.provider(target.provider_id).map(|provider| &provider.value.name),
             "model": target.model,
             "rank": rank(at),
             "reason": reason.to_string(),
-            "left_out": left_out.map(LeftOut::as_str),
+            "left_out": left_out.get(&at).map(|why| why.recorded()),
         }))
     };
     let by_rules = ordered.source.by_rules();
     json!({
         "model": model.name,
-        "strategy": ordered.order.strategy.as_str(),
+        "strategy": order.strategy.as_str(),
         "chosen_by": ordered.source.chosen_by().as_str(),
         "rule": by_rules.and_then(|(rule, _)| rule),
         "features": by_rules.map(|(_, features)| features),
@@ -189,7 +198,7 @@ fn shown(model: &Model, ordered: &TargetOrder<'_>, tables: &Tables) -> Value {
             "model": canary.model,
             "share_percent": canary.share_percent,
             "by": canary.by,
-            "is_first": ordered.canary == Some(CanaryPlace::First),
+            "is_first": ordered.decision.canary == Some(CanaryPlace::First),
         })),
         "targets": called.iter().copied().chain(others).filter_map(target).collect::<Vec<_>>(),
         "in_words": ordered.in_words(tables).to_string(),

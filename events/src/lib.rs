@@ -14,6 +14,7 @@
 //! - `secret`: a text that must not be shown.
 //! - `private`: files and folders that only their owner may use.
 
+pub mod abilities;
 pub mod canonical;
 pub mod compact_json;
 pub mod content;

@@ -98,6 +98,9 @@ pub struct Refusal {
     pub cause: Option<Box<str>>,
 }
 
+/// The `condition` of a request whose prompt is longer than the context windows of its targets, in OpenAI's word.
+pub const CONTEXT_LENGTH_EXCEEDED: &str = "context_length_exceeded";
+
 impl Refusal {
     /// See [`Refusal::try_again`].
     pub const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);

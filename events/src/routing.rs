@@ -18,12 +18,15 @@ use crate::named::NamedValue;
 
 mod affinity;
 mod canary;
+mod decision;
 mod draws;
-mod left_out;
+mod inputs;
+pub mod left_out;
 mod passed_over;
 mod request_features;
 mod shadow;
 mod share;
+mod target;
 
 macro_rules! strategies {
     ($($module:ident => $name:ident = $literal:literal,)+) => {
@@ -85,11 +88,14 @@ named! {
 
 pub use affinity::Affinity;
 pub use canary::{Canary, CanaryBy, CanaryPlace};
+pub use decision::{RouteDecision, decide};
+pub use inputs::{DialectFit, OpenBreaker, RouteInputs, RouteQuestion, TargetInputs};
 pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
 pub use shadow::Shadow;
+pub use target::{StatedWindow, Target, Tokenizer};
 
 impl Strategy {
     /// Strategies that a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.
@@ -334,7 +340,7 @@ impl Order<'_> {
     #[must_use]
     pub fn without(mut self, unable: &[usize]) -> Self {
         for ranked in self.ranking.iter_mut().filter(|ranked| unable.contains(&ranked.index)) {
-            ranked.candidate.left_out.get_or_insert(LeftOut::NoPrice);
+            ranked.candidate.left_out.get_or_insert(LeftOut::NoPrice(left_out::NoPrice));
         }
         self
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use events::abilities::Ability;
 use events::event::admin::NarrowedScope;
 use events::event::inference::ShareHolder;
 use events::limit::LimitReached;
-use events::refusal::{ErrorCode, Refusal};
+use events::refusal::{CONTEXT_LENGTH_EXCEEDED, ErrorCode, Refusal};
 use events::terms::{RequiredBy, Term};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -101,7 +102,11 @@ pub fn details(code: ErrorCode) -> Shape {
             let fields = object().required("field", text()).required("reason", text());
             // `matches` and `ids`: a name that several have. `position`: the head of the log, for a `min_position` beyond it.
             let fields = fields.optional("matches", schema::count()).optional("ids", schema::list(text(), None));
-            fields.optional("position", schema::count())
+            let fields = fields.optional("position", schema::count());
+            // Of a prompt that is longer than the context windows of its model's targets, and of a request that needs what they lack.
+            let fields = fields.optional("condition", schema::one_of([CONTEXT_LENGTH_EXCEEDED]));
+            let fields = fields.optional("context_window", schema::count());
+            fields.optional("ability", schema::list(schema::one_of(Ability::words()), None))
         }
         ErrorCode::Forbidden => object().optional("permission", text()),
         ErrorCode::ModelNotAllowed => object().optional("model", text()),

@@ -1,5 +1,6 @@
 //! The vocabulary of schemas: money, ids and times look the same everywhere.
 
+use events::abilities::Ability;
 use events::named::NamedValue;
 use serde_json::Value;
 use utoipa::Number;
@@ -188,6 +189,12 @@ pub fn either(forms: impl IntoIterator<Item = Shape>) -> Shape {
 /// One of several schemas, or more than one at once.
 pub fn any_of(forms: impl IntoIterator<Item = Shape>) -> Shape {
     forms.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item).into()
+}
+
+/// Why a target was left out, or `null`: a word, or the abilities that it lacks.
+pub fn left_out() -> Shape {
+    let lacked = object().required("ability", list(one_of(Ability::words()), None)).closed();
+    either([nullable(string()), lacked])
 }
 
 /// A reference to a schema of the document.

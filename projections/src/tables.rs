@@ -57,7 +57,7 @@ pub use backends::TargetLimits;
 use breakers::OpenBreakers;
 pub use breakers::{OpenBreaker, RecordedBreaker};
 use indexes::{IndexChange, Indexed, Namespace, TableIndexes};
-pub use offers::{EvaluatedTarget, Offer, model_not_found, model_retired};
+pub use offers::{KnownTarget, Offer, model_not_found, model_retired};
 use owned::OwnedResources;
 use set_aside::KeysSetAside;
 pub use set_aside::SetAside;

@@ -83,7 +83,12 @@ fn shape() -> Shape {
         .required_each(["owned_by", "provider"], schema::string())
         .required_each(["context_window", "max_output_tokens"], tokens())
         .required("price", price.open())
-        .optional_as(CAPABILITIES, schema::list(schema::string(), None), CAPABILITIES_MEANING);
+        .optional_as(CAPABILITIES, schema::list(schema::string(), None), CAPABILITIES_MEANING)
+        .optional_as(
+            "abilities",
+            object().open(),
+            "What is stated of the target that is tried first: what is absent is unknown",
+        );
     let stands_for = schema::described(schema::string(), "For an alias: the model that it stands for now");
     with_retirement(item).optional("stands_for", stands_for).open()
 }
@@ -223,6 +228,10 @@ impl<'a> Usable<'a> {
         put_retirement(&mut item, self.retirement());
         if !self.model.value.alias.is_empty() {
             item["stands_for"] = self.named.serving.value.name.as_str().into();
+        }
+        let abilities = self.target.abilities;
+        if !abilities.is_unknown() {
+            item["abilities"] = abilities.shown();
         }
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();

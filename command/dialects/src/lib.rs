@@ -20,8 +20,9 @@ mod request;
 mod whole;
 
 pub use intermediate::{
-    Api, EVENT_BYTES_MAX, Facts, FinishReason, Metered, Receipt, Redactor, Rejection, RequestedCap, UpstreamFault,
-    UpstreamWords, chat, facts, has_credential, looks_random, may_be_secret, metered::ReportedUsage, prompt_texts,
+    Api, EVENT_BYTES_MAX, Facts, FinishReason, Metered, PromptText, Receipt, Redactor, Rejection, RequestedCap,
+    UpstreamFault, UpstreamWords, chat, facts, has_credential, looks_random, may_be_secret, metered::ReportedUsage,
+    prompt_texts,
 };
 pub use kept_calls::KeptCalls;
 pub use provider_dialects::{

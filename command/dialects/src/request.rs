@@ -150,6 +150,23 @@ impl ClientRequest {
         self.facts.documents.count > 0
     }
 
+    /// Upper bound of the tokens that have to fit into a target's window together: of embeddings, those of the longest input.
+    /// `prompt_bytes`: [`Self::input_tokens_bound`] with the bytes of a target's `system_prefix`.
+    pub const fn window_tokens_bound(&self, prompt_bytes: u64) -> u64 {
+        match &self.request {
+            ParsedRequest::Chat(_) => prompt_bytes,
+            ParsedRequest::Embeddings(request) => request.longest_input.tokens_bound,
+        }
+    }
+
+    /// The tokens that the client has counted itself and that have to fit into a target's window together.
+    pub const fn window_token_ids(&self) -> u64 {
+        match &self.request {
+            ParsedRequest::Chat(_) => 0,
+            ParsedRequest::Embeddings(request) => request.longest_input.token_ids,
+        }
+    }
+
     /// Estimate of the prompt's tokens, should the provider report none: a quarter of the bytes of its text, what an image
     /// and a page have on average, or the number of token ids. `prompt_bytes`: [`Self::input_tokens_bound`] with the bytes
     /// of a target's `system_prefix`.

@@ -7,6 +7,7 @@
 //! `made_by_gateway.rs`, which refuses changes of what the gateway made itself. `docs/adding-a-field.md` says how to add a
 //! field.
 
+mod abilities;
 pub mod base_url;
 mod handles;
 pub mod person;

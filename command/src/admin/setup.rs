@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use access_control::auth::token::Token;
 use dialects::provider_dialects::DEV_KIND;
-use events::event::admin::{Budget, Handles, Key, Model, Partner, Price, Provider, Scope, Target, Tenant, User};
+use events::event::admin::{
+    Budget, Handles, Key, Model, Partner, Price, Provider, Scope, StatedWindow, Target, Tenant, User,
+};
 use events::event::{Actor, Chain, Change, Context, Event, Resource};
 use events::ids::{IdMaker, KeyId, PartnerId, ProviderId, TenantId, UserId};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok};
@@ -266,7 +268,7 @@ fn rates_of(model: &DevModel) -> Result<GivenRates, CommandError> {
 
 fn target(provider: ProviderId, model: &DevModel) -> Target {
     Target {
-        context_window: Some(DEV_CONTEXT_WINDOW),
+        window: StatedWindow { tokens: Some(DEV_CONTEXT_WINDOW), ..StatedWindow::default() },
         max_output_tokens: Some(DEV_MAX_OUTPUT_TOKENS),
         default_max_output_tokens: Some(DEV_DEFAULT_MAX_OUTPUT_TOKENS),
         ..Target::new(provider, model.backend)

@@ -1,7 +1,7 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
 use built_in_catalogue::Catalogue;
-use events::event::admin::{Origin, Target};
+use events::event::admin::{Origin, StatedWindow, Target};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 
@@ -33,7 +33,7 @@ impl Offer {
     pub fn target(&self, provider: ProviderId, priority: u32) -> Target {
         Target {
             priority,
-            context_window: self.context_window,
+            window: StatedWindow { tokens: self.context_window, ..StatedWindow::default() },
             max_output_tokens: self.max_output_tokens,
             default_max_output_tokens: self.default_max_output_tokens,
             ..Target::new(provider, self.backend.as_str())

@@ -182,7 +182,7 @@ pub fn recorded_offers(source: &SourceProvider, tables: &Tables) -> Vec<Offer> {
     let Some(id) = provider.map(|entry| entry.value.provider_id) else { return Vec::new() };
     let discovered = tables.automatic_models().filter(|model| model.value.origin == Some(Origin::Discovered));
     let targets = discovered.flat_map(|model| &model.value.targets).filter(|target| target.provider_id == id);
-    let by_name: BTreeMap<_, _> = targets.map(|target| (target.model.as_str(), target.context_window)).collect();
+    let by_name: BTreeMap<_, _> = targets.map(|target| (target.model.as_str(), target.window.tokens)).collect();
     by_name.into_iter().map(|(model, window)| local_offer(model.to_owned(), window)).collect()
 }
 

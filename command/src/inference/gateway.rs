@@ -28,7 +28,7 @@ use super::copies::Copies;
 use super::health::ProviderHealth;
 use super::large_bodies::LargeBodies;
 use super::observed_targets::ObservedTargets;
-use super::plan::KnownOfTargets;
+use super::plan::NodeKnowledge;
 use super::provider_keys::ProviderKeys;
 use super::retry_budget::{Retry, RetryBudgets};
 use super::target::PlannedTarget;
@@ -36,6 +36,7 @@ use super::target_places::TargetPlaces;
 use super::upstream_calls::UpstreamCalls;
 use crate::body::memory::BodyMemory;
 use crate::figures::RequestFigures;
+use crate::tokens::CountedPrompt;
 use crate::trace::Tracer;
 
 /// The longest wait for the tables to catch up with the log.
@@ -105,8 +106,9 @@ impl Gateway {
         Err(Refusal::new(ErrorCode::TenantNotServed, message))
     }
 
-    pub(crate) fn known_of_targets(&self) -> KnownOfTargets<'_> {
-        KnownOfTargets { observed: &self.observed, breakers: &self.breakers, salts: &self.content_salts }
+    /// This node's knowledge of targets, and of a prompt whose tokens were counted.
+    pub(crate) fn knowledge<'a>(&'a self, counted: Option<&'a CountedPrompt>) -> NodeKnowledge<'a> {
+        NodeKnowledge { observed: &self.observed, breakers: &self.breakers, salts: &self.content_salts, counted }
     }
 
     /// Returns the content to keep of a request, by its tenant's policy as the tables have it at `known_until`.

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use dialects::ClientRequest;
 use events::event::admin::Target;
 use events::ids::TenantId;
-use events::maintenance::MaintenanceWindows;
 use events::refusal::Refusal;
-use events::routing::PassedOverFor;
+use events::routing::left_out::Maintenance;
+use events::routing::{DialectFit, LeftOut, Observed, PassedOverFor, RouteQuestion, TargetInputs};
 use events::terms::{Requirements, StatedTerms};
 use projections::caller::Caller;
 use projections::tables::Tables;
@@ -89,19 +89,28 @@ fn must_serve(
     let is_it = |row: &&Target| row.provider_id == backend.provider_id && row.model == backend.model;
     let row = model.and_then(|model| Some((model, model.targets.iter().find(is_it)?)));
     let provider = tables.provider(backend.provider_id).map_or(&target.provider, |entry| &entry.value);
-    let (of_target, none) = (row.map(|(_, row)| &row.maintenance), MaintenanceWindows::default());
-    if let Some(until) = provider.maintenance.end_together_with(of_target.unwrap_or(&none), now) {
-        let refusal = under_maintenance(requested, until, now);
-        return Err(NotToBeCalled::PassedOver(PassedOverFor::Maintenance, Box::new(refusal)));
-    }
-    if required.are_none() {
-        return Ok(());
-    }
     // A model that is gone, or no longer has the target, states nothing of it.
-    let stated = row.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms);
-    if required.unmet_by(stated).is_none() {
-        return Ok(());
-    }
-    let refusal = terms_not_met(required, stated, requested);
-    Err(NotToBeCalled::PassedOver(PassedOverFor::TermsNotMet, Box::new(refusal)))
+    let gone = Target::new(backend.provider_id, &*backend.model);
+    let stated = row.filter(|_| !required.are_none());
+    let inputs = TargetInputs {
+        target: row.map_or(&gone, |(_, row)| row),
+        provider_maintenance: Some(&provider.maintenance),
+        tariff: Some(target.tariff()),
+        context_window: None,
+        max_output_tokens: None,
+        terms: stated.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms),
+        dialect: DialectFit::Fits,
+        prompt_tokens: None,
+        open_breaker: None,
+        observed: Observed::default(),
+    };
+    let (why, refusal) = match LeftOut::judge(&RouteQuestion::of_none(now, required), &inputs) {
+        Some(LeftOut::Maintenance(Maintenance { until })) => {
+            (PassedOverFor::Maintenance, under_maintenance(requested, until, now))
+        }
+        Some(LeftOut::TermNotMet(_)) => (PassedOverFor::TermsNotMet, terms_not_met(required, inputs.terms, requested)),
+        // What else decides about a target does not change while a request waits.
+        Some(_) | None => return Ok(()),
+    };
+    Err(NotToBeCalled::PassedOver(why, Box::new(refusal)))
 }

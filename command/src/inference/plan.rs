@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use dialects::{
     ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, provider_dialects,
 };
+use events::abilities::{Ability, AbilitySet};
 use events::decision_time::is_near;
 use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
@@ -22,11 +23,12 @@ use events::event::inference::{Route, Versions};
 use events::ids::{ModelId, ProviderId, RequestId, TenantId};
 use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
-use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order};
+use events::refusal::{CONTEXT_LENGTH_EXCEEDED, ErrorCode, Refusal};
+use events::routing::left_out::{AbilityLacked, CapAbove, ContextWindow};
+use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order, RouteDecision, RouteQuestion};
 use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Offer, Tables};
+use projections::tables::{KnownTarget, Offer, Tables};
 
 use super::bound::{Bound, BrokeredTargets, OutputBound};
 use super::large_bodies::LargeBodies;
@@ -37,7 +39,7 @@ use crate::body::buffer::in_own_pages;
 use crate::tokens::TokenSavings;
 pub use maintenance::refusal_until as under_maintenance;
 use order_source::OrderSource;
-pub use target_order::{KnownOfTargets, TargetOrder};
+pub use target_order::{NodeKnowledge, TargetOrder};
 pub use terms::refusal as terms_not_met;
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
@@ -97,6 +99,29 @@ pub struct Hedges {
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 
+/// A prompt that has to be counted before it is planned.
+#[derive(Debug, Default)]
+pub struct Uncounted {
+    /// The tokenizers to count it by; empty if it need not be counted.
+    pub tokenizers: Vec<Tokenizer>,
+    /// The system message that the model puts before it.
+    pub system_prefix: Option<String>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub enum NotPlanned {
+    /// Whether the prompt fits into the windows of all targets is known only when it has been counted by these.
+    Uncounted(Uncounted),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for NotPlanned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Plans a request.
 ///
 /// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
@@ -107,43 +132,47 @@ pub fn plan(
     request: &ClientRequest,
     request_id: RequestId,
     now: DateTime<Utc>,
-    known: KnownOfTargets<'_>,
-) -> Result<Plan, Refusal> {
+    known: NodeKnowledge<'_>,
+) -> Result<Plan, NotPlanned> {
     // First, since what a name stands for is not told to those who may not use it.
     if !caller.may_use_model(tables, &request.facts.model) {
-        return Err(not_allowed(&request.facts.model));
+        return Err(not_allowed(&request.facts.model).into());
     }
     let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_not_retired(now)?;
     let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
     let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { considered, order, source, maintenance, session, canary, required, open, prompt: prompt_size } =
+    let TargetOrder { targets: known, decision, source, maintenance, required, prompt: prompt_size, uncounted } =
         ordered;
+    if !uncounted.tokenizers.is_empty() {
+        return Err(NotPlanned::Uncounted(uncounted));
+    }
+    let RouteDecision { order, canary, last_resorts, session } = &decision;
     let offered = |at: usize| {
-        let EvaluatedTarget { target, offer, .. } = considered.get(at)?;
+        let KnownTarget { offer, inputs } = known.get(at)?;
         let offer = (*offer)?;
-        Some((ProviderKind::named(&offer.provider.kind)?, *target, offer))
+        Some((ProviderKind::named(&offer.provider.kind)?, inputs.target, offer))
     };
-    let tried = || order.tried().chain(open.iter().copied()).filter_map(offered);
+    let tried = || decision.called().filter_map(offered);
     if tried().next().is_none() {
         // What is under maintenance meets the terms.
-        if let Some(refusal) = maintenance::refusal(&request.facts.model, &order, now) {
-            return Err(refusal);
+        if let Some(refusal) = maintenance::refusal(&request.facts.model, order, now) {
+            return Err(refusal.into());
         }
         let for_terms = order.left_out().find(|(_, why)| matches!(why, LeftOut::TermNotMet(_)));
-        if let Some(left_out) = for_terms.and_then(|(at, _)| considered.get(at)) {
-            return Err(terms::not_met(tables, &model.value, required, left_out, &request.facts.model));
+        if let Some(left_out) = for_terms.and_then(|(at, _)| known.get(at)) {
+            return Err(terms::refusal(required, left_out.inputs.terms, &request.facts.model).into());
         }
-        return Err(no_target(request, &order, &considered, &source));
+        return Err(no_target(request, order, &known, &source).into());
     }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let planned = |at: usize| offered(at).map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer));
-    let with_open_breakers = open.iter().filter_map(|at| planned(*at)).map(PlannedTarget::with_open_breaker);
+    let with_open_breakers = last_resorts.iter().filter_map(|at| planned(*at)).map(PlannedTarget::with_open_breaker);
     let targets: Vec<_> = order.tried().filter_map(planned).chain(with_open_breakers).collect();
     let prompt = |context_window| prompt_bound(request, prompt_size.bytes, context_window);
     // A canary behind all others serves only what none of them can, so it is no hedge either.
-    let spare = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::Last));
+    let spare = model.value.canary.as_ref().filter(|_| *canary == Some(CanaryPlace::Last));
     let is_spare = |target: &PlannedTarget| {
         let backend = &target.backend;
         spare.is_some_and(|spare| spare.provider_id == backend.provider_id && spare.model == backend.model)
@@ -155,7 +184,7 @@ pub fn plan(
     let output = OutputBound { cap: output_cap, beyond_cap: output_tokens_beyond_cap, choices };
     let bound = Bound::over(&targets, |target| prompt(target.context_window), output, calls);
     let bound = bound.ok_or_else(|| beyond_counting(request))?;
-    let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove { .. }));
+    let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove(_)));
     let excluded = above_the_cap
         .filter_map(|(at, _)| offered(at))
         .map(|(_, _, offer)| output.line(&offer.price.value.tariff, prompt(offer.limits.context_window)));
@@ -164,12 +193,12 @@ pub fn plan(
     let retires = named.retirements().filter_map(|of| of.retires_at).any(|date| is_near(date, now));
     let decided_at = maintenance.decided_at.or_else(|| (retires || is_switched).then_some(now));
     let stands_for = alias.map(|_| model.value.name.clone());
-    let called = order.tried().chain(open.iter().copied()).filter_map(|at| considered.get(at));
+    let called = decision.called().filter_map(|at| known.get(at));
     let terms = terms::admitted(tables, &model.value, required, called);
     let is_near_maintenance = maintenance.decided_at.is_some();
-    let first_canary = model.value.canary.as_ref().filter(|_| canary == Some(CanaryPlace::First));
+    let first_canary = model.value.canary.as_ref().filter(|_| *canary == Some(CanaryPlace::First));
     let canary = first_canary.map(Canary::key);
-    let recorded = RecordedInputs { decided_at, stands_for, session, canary, terms };
+    let recorded = RecordedInputs { decided_at, stands_for, session: session.clone(), canary, terms };
     Ok(Plan {
         targets,
         serving: ServingModel {
@@ -185,7 +214,7 @@ pub fn plan(
         bound,
         excluded,
         is_near_maintenance,
-        route: route(&model.value, &order, source, recorded),
+        route: route(&model.value, order, source, recorded),
         is_measured: order.strategy.needs_observations(),
         hedges: Hedges { after: hedge_after_ms.map(Duration::from_millis), end: hedges_end },
     })
@@ -224,10 +253,10 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
         OrderSource::ByStrategy { strategy: Strategy::Weighted, chosen_by: ChosenBy::Model } => is_one_level(),
         OrderSource::ByStrategy { .. } | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && recorded.is_nothing() && !has_open_breakers(order) {
+    if is_in_the_log && recorded.is_nothing() && order.left_out().next().is_none() {
         return None;
     }
-    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.key(), why.as_str().to_owned()));
+    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.key(), why.recorded()));
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
     let figures = figures.filter_map(|(at, target)| Some((target.key(), order.figures(at)?))).collect();
@@ -250,10 +279,6 @@ fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: Re
         decided_at,
         terms,
     }))
-}
-
-fn has_open_breakers(order: &Order<'_>) -> bool {
-    order.left_out().any(|(_, why)| why == LeftOut::BreakerOpen)
 }
 
 impl Plan {
@@ -497,31 +522,40 @@ fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
 fn no_target(
     request: &ClientRequest,
     order: &Order<'_>,
-    considered: &[EvaluatedTarget<'_>],
+    known: &[KnownTarget<'_>],
     source: &OrderSource<'_>,
 ) -> Refusal {
     // First: what the request lacks for the other targets says nothing about this one.
-    if order.left_out().any(|(_, why)| why == LeftOut::KindUnknown) {
+    if order.left_out().any(|(_, why)| matches!(why, LeftOut::KindUnknown(_))) {
         return kind_unknown();
     }
-    let maximum = |why| if let LeftOut::CapAbove { maximum } = why { Some(maximum) } else { None };
+    let maximum = |why| if let LeftOut::CapAbove(CapAbove { maximum }) = why { Some(maximum) } else { None };
     let widest = order.left_out().filter_map(|(_, why)| maximum(why)).max();
     if let (Some(widest), Some(cap)) = (widest, request.facts.output_cap) {
         return cap.refuse(format!("must be at most {widest} for this model"));
     }
-    let can_serve = |why: LeftOut| !matches!(why, LeftOut::NoSuchApi | LeftOut::ForAnotherApi | LeftOut::NotInRule);
-    let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| considered.get(at)?.offer);
+    let window = |why| if let LeftOut::ContextWindow(ContextWindow { window }) = why { Some(window) } else { None };
+    if let Some(largest) = order.left_out().filter_map(|(_, why)| window(why)).max() {
+        return prompt_too_long(request, largest);
+    }
+    let lacked = |why| if let LeftOut::AbilityLacked(AbilityLacked(abilities)) = why { Some(abilities) } else { None };
+    if let Some(abilities) = order.left_out().find_map(|(_, why)| lacked(why)) {
+        return ability_lacked(request, abilities);
+    }
+    let can_serve =
+        |why: LeftOut| !matches!(why, LeftOut::NoSuchApi(_) | LeftOut::ForAnotherApi(_) | LeftOut::NotInRule(_));
+    let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| known.get(at)?.offer);
     let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
     if let Some(refused) = refused {
         return refused;
     }
-    if order.left_out().any(|(_, why)| why == LeftOut::ForAnotherApi) {
+    if order.left_out().any(|(_, why)| matches!(why, LeftOut::ForAnotherApi(_))) {
         return for_another_api(request.api(), &request.facts.model);
     }
-    if order.left_out().any(|(_, why)| why == LeftOut::NoSuchApi) {
+    if order.left_out().any(|(_, why)| matches!(why, LeftOut::NoSuchApi(_))) {
         return no_embeddings(&request.facts.model);
     }
-    if order.left_out().any(|(_, why)| why == LeftOut::ContextUnknown) {
+    if order.left_out().any(|(_, why)| matches!(why, LeftOut::ContextUnknown(_))) {
         return context_unknown(&request.facts.model);
     }
     match source.by_rules() {
@@ -576,11 +610,11 @@ pub fn no_offer(
     now: DateTime<Utc>,
     required: Requirements<'_>,
 ) -> Refusal {
-    let mut considered = model.targets.iter().map(|target| tables.evaluate(tenant, model, target, now, required));
-    match considered.find(|considered| matches!(considered.left_out, Some(LeftOut::TermNotMet(_)))) {
-        Some(left_out) => terms::not_met(tables, model, required, &left_out, requested),
-        None => unpriced(requested),
-    }
+    let question = RouteQuestion::of_none(now, required);
+    let known = model.targets.iter().map(|target| tables.known_target(tenant, model, target, now, required).inputs);
+    let mut for_terms =
+        known.filter(|target| matches!(LeftOut::judge(&question, target), Some(LeftOut::TermNotMet(_))));
+    for_terms.next().map_or_else(|| unpriced(requested), |target| terms::refusal(required, target.terms, requested))
 }
 
 /// The refusal of a model without a target that can serve.
@@ -597,6 +631,20 @@ fn rule_without_target(model: &str, rule: usize) -> Refusal {
          price in force: see why with POST /v1/admin/models/{{id}}/explain"
     );
     Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
+}
+
+/// The refusal of a prompt that fits into no window of the targets that could serve it otherwise.
+fn prompt_too_long(request: &ClientRequest, largest: u64) -> Refusal {
+    let reason = format!("is longer than the largest context window of this model's targets: {largest} tokens");
+    let refusal = Refusal::invalid(request.surface().prompt_field(), reason);
+    refusal.with("condition", CONTEXT_LENGTH_EXCEEDED).with("context_window", largest)
+}
+
+/// The refusal of a request that needs what is stated to be lacked.
+fn ability_lacked(request: &ClientRequest, lacked: AbilitySet) -> Refusal {
+    let reason = format!("needs a target with {lacked}, which no target of this model is stated to have");
+    let words: Vec<_> = lacked.iter().map(Ability::as_str).collect();
+    Refusal::invalid(request.surface().prompt_field(), reason).with("ability", words)
 }
 
 fn context_unknown(model: &str) -> Refusal {

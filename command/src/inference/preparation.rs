@@ -33,7 +33,7 @@ use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
-use super::plan::{self, Plan};
+use super::plan::{self, NotPlanned, Plan, Uncounted};
 use super::routing_headers::{RoutingHeaders, terms_of_both};
 use super::running::UnheldRequest;
 use super::target_places::Priority;
@@ -43,6 +43,7 @@ use crate::body::{self, BodyError, HeldBody};
 use crate::figures::{CopyOutcome, Stage};
 use crate::idempotency;
 use crate::ledger_unavailable::ledger_unavailable;
+use crate::tokens::{self, CountedPrompt};
 
 /// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided although they have, so that
 /// somebody who changes prices all the time stops nobody; rights are checked again before each call.
@@ -269,10 +270,12 @@ async fn plan_and_admit(
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
     let mut has_caught_up = false;
+    // Of a prompt that may be longer than the window of a target.
+    let mut counted: Option<CountedPrompt> = None;
     loop {
         let context = caller.context().in_request(received.id);
         let (at, planned_from) = (tables.position, Instant::now());
-        let planned = plan::plan(&tables, &caller, &request, received.id, gateway.now(), gateway.known_of_targets());
+        let planned = plan_with_counted(gateway, &tables, &caller, &request, received.id, &mut counted).await;
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
         let content_policy = match received.copied {
@@ -360,6 +363,28 @@ async fn plan_and_admit(
         unheld.permit.settle(TokenAmounts::NONE);
         tables = gateway.tables.load();
         caller = authorize_again(gateway, &tables, &caller, received, &request)?;
+    }
+}
+
+/// Plans a request. Its prompt is counted first if it may be longer than the context window of a target.
+async fn plan_with_counted(
+    gateway: &Gateway,
+    tables: &Tables,
+    caller: &Caller,
+    request: &ClientRequest,
+    id: RequestId,
+    counted: &mut Option<CountedPrompt>,
+) -> Result<Plan, Refusal> {
+    loop {
+        let known = gateway.knowledge(counted.as_ref());
+        let Uncounted { tokenizers, system_prefix } =
+            match plan::plan(tables, caller, request, id, gateway.now(), known) {
+                Ok(plan) => return Ok(plan),
+                Err(NotPlanned::Refused(refusal)) => return Err(refusal),
+                Err(NotPlanned::Uncounted(uncounted)) => uncounted,
+            };
+        let counting = tokens::prompt(caller.chain.tenant, request.body().clone(), system_prefix, tokenizers);
+        *counted = Some(Box::pin(counting).await);
     }
 }
 
@@ -499,7 +524,7 @@ mod tests {
     use crate::body::memory::{BodyBounds, BodyMemory};
     use crate::inference::breakers::{BreakerSettings, Breakers};
     use crate::inference::observed_targets::ObservedTargets;
-    use crate::inference::plan::KnownOfTargets;
+    use crate::inference::plan::NodeKnowledge;
 
     /// Holds: http.large-bodies
     #[tokio::test(start_paused = true)]
@@ -543,7 +568,7 @@ mod tests {
         let settings = BreakerSettings { failures: 5, open: Duration::from_secs(60) };
         let breakers = Breakers::new(settings, lab.admin.log.clone(), lab.admin.tables.clone(), clock());
         let salts = ContentSalts::new(b"secret");
-        let known = KnownOfTargets { observed: &observed, breakers: &breakers, salts: &salts };
+        let known = NodeKnowledge { observed: &observed, breakers: &breakers, salts: &salts, counted: None };
         let planned = || {
             let (tables, now) = (lab.admin.tables.load(), lab.admin.clock.now());
             plan::plan(&tables, &lab.operator(), &request, lab.admin.ids.make(), now, known).unwrap()

@@ -112,7 +112,7 @@ impl PlannedTarget {
         let in_force = || {
             let model = &tables.model(model)?.value;
             let row = model.targets.iter().find(|row| row.provider_id == *provider_id && row.model == *name)?;
-            Some(tables.evaluate(tenant, model, row, now, Requirements::NONE).offer?.limits.max_concurrent)
+            Some(tables.known_target(tenant, model, row, now, Requirements::NONE).offer?.limits.max_concurrent)
         };
         in_force().unwrap_or(self.max_concurrent)
     }

@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::named;
 
-pub use crate::routing::{Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, Strategy};
+pub use crate::routing::{
+    Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, StatedWindow, Strategy, Target, Tokenizer,
+};
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;
 pub use breaker::{BreakerClosed, BreakerOpened};
@@ -34,7 +36,7 @@ pub use budget::{Budget, Enforcement, WhenShort};
 pub use key::{Key, KeyRotated, Permission};
 pub use labels::Labels;
 pub use metadata_conditions::MetadataConditions;
-pub use model::{Model, Target, Tokenizer};
+pub use model::Model;
 pub use partner::Partner;
 pub use price::Price;
 pub use provider::{BilledBy, OutputCapField, Provider};

@@ -19,7 +19,7 @@ use crate::named;
 use crate::output_cap::LoweredCap;
 use crate::plain_json;
 use crate::refusal::ErrorCode;
-use crate::routing::{ChosenBy, PassedOverFor, RankFigures, RequestFeatures};
+use crate::routing::{ChosenBy, PassedOverFor, RankFigures, RecordedLeftOut, RequestFeatures};
 use crate::terms::AdmittedTerms;
 use crate::time::{rfc3339, wire};
 use crate::usage::{Usage, UsageSource};
@@ -127,10 +127,11 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, RankFigures>,
     /// The targets that could not serve, as `provider_id/model`, and why: `no_provider`, `no_price`, `kind_unknown`, `no_such_api`,
-    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `breaker_open`, `not_in_rule`, `maintenance`, or the term
-    /// that one does not meet: `residency_not_met`, `zero_retention_not_met` or `training_not_met`.
+    /// `for_another_api`, `field_not_allowed`, `cap_above`, `context_unknown`, `context_window`, `breaker_open`, `not_in_rule`,
+    /// `maintenance`, the abilities that one lacks as `{"ability":["image"]}`, or the term that it does not meet: `residency_not_met`,
+    /// `zero_retention_not_met` or `training_not_met`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub left_out: BTreeMap<String, String>,
+    pub left_out: BTreeMap<String, RecordedLeftOut>,
     /// The features that the rules of the model decided by; absent if it has another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<RequestFeatures>,

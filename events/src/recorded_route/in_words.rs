@@ -64,7 +64,7 @@ impl RecordedRoute<'_> {
         let is_able = |at: usize| model.targets.get(at).is_some_and(|target| prices.contains_key(&target.key()));
         let unable: Vec<usize> = order.tried().filter(|at| !is_able(*at)).collect();
         let why = |at: usize, f: &mut fmt::Formatter<'_>| match self.recorded_reason(model, at) {
-            Some(word) => write!(f, "{}", RecordedLeftOut(word)),
+            Some(reason) => write!(f, "{reason}"),
             None => f.write_str("could not serve the request"),
         };
         let listed = order.without(&unable).listed(target, |at, _, f| why(at, f)).to_string();
@@ -84,9 +84,9 @@ impl RecordedRoute<'_> {
         Some(format!("Its targets were ordered by {}, as the request asked.", route.strategy))
     }
 
-    fn recorded_reason(&self, model: &Model, at: usize) -> Option<&str> {
+    fn recorded_reason(&self, model: &Model, at: usize) -> Option<&RecordedLeftOut> {
         let backend = model.targets.get(at).map(Target::key)?;
-        self.route()?.left_out.get(&backend).map(String::as_str)
+        self.route()?.left_out.get(&backend)
     }
 
     fn chosen_by(&self, model: &Model) -> String {

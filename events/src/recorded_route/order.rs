@@ -3,6 +3,7 @@
 use crate::event::admin::{Model, Strategy, Target};
 use crate::event::inference::Route;
 use crate::ids::RequestId;
+use crate::routing::left_out::NoPrice;
 use crate::routing::{CanaryPlace, Candidate, Features, LeftOut, Order, choose, choose_again};
 
 /// The order by what the admission recorded of it, and for what it did not record, by the model's row and the request's id. The targets of
@@ -45,5 +46,5 @@ fn order_by_row<'a>(model: &Model, route: Option<&Route>, request: RequestId) ->
 
 /// Whether a target was left out. For which reason, makes no difference to the order.
 fn left_out(route: &Route, target: &Target) -> Option<LeftOut> {
-    route.left_out.contains_key(&target.key()).then_some(LeftOut::NoPrice)
+    route.left_out.contains_key(&target.key()).then_some(LeftOut::NoPrice(NoPrice))
 }

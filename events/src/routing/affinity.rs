@@ -64,13 +64,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::routing::left_out::BreakerOpen;
     use crate::routing::{Candidate, Features, LeftOut, choose};
 
     /// The target that a session goes to first, among these of the same priority.
     fn first_of(session: usize, priorities: &[u32], left_out: Option<usize>) -> usize {
         let candidates = priorities.iter().enumerate().map(|(at, priority)| Candidate {
             priority: *priority,
-            left_out: (left_out == Some(at)).then_some(LeftOut::BreakerOpen),
+            left_out: (left_out == Some(at)).then_some(LeftOut::BreakerOpen(BreakerOpen)),
             ..Candidate::default()
         });
         let mut order = choose(Strategy::Priority, candidates, &Features::default());

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Order;
 use super::share::hundredth;
+use super::{Order, Target};
 use crate::ids::{ModelId, ProviderId, RequestId, TenantId, target_key};
 use crate::named;
 
@@ -34,6 +34,11 @@ impl Canary {
     /// See [`target_key`].
     pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)
+    }
+
+    /// Whether it is this target.
+    pub fn is(&self, target: &Target) -> bool {
+        target.provider_id == self.provider_id && target.model == self.model
     }
 
     /// Whether a request is in the share. One without a tenant is in no share of tenants.
@@ -81,6 +86,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::routing::left_out::BreakerOpen;
     use crate::routing::{Candidate, Features, LeftOut, Strategy, choose};
 
     fn canary(share_percent: u32, by: CanaryBy) -> Canary {
@@ -137,7 +143,7 @@ mod tests {
     fn order(place: CanaryPlace, strategy: Strategy, left_out: Option<usize>, session: Option<&str>) -> Vec<usize> {
         let candidates = (0..4).map(|at| Candidate {
             weight: 1,
-            left_out: (left_out == Some(at)).then_some(LeftOut::BreakerOpen),
+            left_out: (left_out == Some(at)).then_some(LeftOut::BreakerOpen(BreakerOpen)),
             ..Candidate::default()
         });
         let mut order =

@@ -1,150 +1,146 @@
-//! Why a target cannot serve a request, as a word in the log and in words for people.
+//! The rules that leave a target out of the order of a request. Each is a file below this one: what it judges by, the word that is
+//! recorded, and its sentence. The table has them in their precedence: the first one that leaves a target out says why.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
-use crate::terms::Term;
-use crate::time::rfc3339;
+use super::inputs::{RouteQuestion, TargetInputs};
 
-/// Why a target cannot serve a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// Its provider is deleted, or belongs to another tenant.
-    NoProvider,
-    NoPrice,
-    /// Its provider is of a kind that this version does not have: a later version recorded it.
-    KindUnknown,
-    /// Its provider does not have the API that the request needs.
-    NoSuchApi,
-    /// The catalogue knows that the model is for the other API.
-    ForAnotherApi,
-    /// The request has a field that changes the cost, and the provider does not allow it.
-    FieldNotAllowed,
-    /// The client's own output cap is above the target's maximum.
-    CapAbove {
-        maximum: u64,
-    },
-    /// The request has documents, which may fill the target's context, whose length is unknown.
-    ContextUnknown,
-    /// Its breaker is open, and another target may serve.
-    BreakerOpen,
-    /// The rule that holds for the request does not name it.
-    NotInRule,
-    /// The target, or its provider, is under maintenance.
-    Maintenance {
-        until: DateTime<Utc>,
-    },
-    /// A term that the tenant or the request requires is not stated of it.
-    TermNotMet(Term),
-}
-
-impl LeftOut {
-    /// Each with some details.
-    const KINDS: [Self; 14] = [
-        Self::NoProvider,
-        Self::NoPrice,
-        Self::KindUnknown,
-        Self::NoSuchApi,
-        Self::ForAnotherApi,
-        Self::FieldNotAllowed,
-        Self::CapAbove { maximum: 0 },
-        Self::ContextUnknown,
-        Self::BreakerOpen,
-        Self::NotInRule,
-        Self::Maintenance { until: DateTime::<Utc>::MIN_UTC },
-        Self::TermNotMet(Term::Residency),
-        Self::TermNotMet(Term::ZeroRetention),
-        Self::TermNotMet(Term::Training),
-    ];
-
+/// A rule, as the reason why it leaves a target out.
+trait Rule: Copy {
     /// The word that is recorded, and so can never change.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoProvider => "no_provider",
-            Self::NoPrice => "no_price",
-            Self::KindUnknown => "kind_unknown",
-            Self::NoSuchApi => "no_such_api",
-            Self::ForAnotherApi => "for_another_api",
-            Self::FieldNotAllowed => "field_not_allowed",
-            Self::CapAbove { .. } => "cap_above",
-            Self::ContextUnknown => "context_unknown",
-            Self::BreakerOpen => "breaker_open",
-            Self::NotInRule => "not_in_rule",
-            Self::Maintenance { .. } => "maintenance",
-            Self::TermNotMet(Term::Residency) => "residency_not_met",
-            Self::TermNotMet(Term::ZeroRetention) => "zero_retention_not_met",
-            Self::TermNotMet(Term::Training) => "training_not_met",
-        }
+    const WORD: &'static str;
+    /// The recorded word in words: the log does not have the details.
+    const TOLD: &'static str;
+
+    /// `None` if the target may serve as far as this rule goes.
+    fn judge(question: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self>;
+
+    /// The reason in words, with its details.
+    fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::TOLD)
+    }
+
+    fn recorded(self) -> RecordedLeftOut {
+        RecordedLeftOut::Word(Cow::Borrowed(Self::WORD))
+    }
+
+    /// A recorded reason of this rule in words; `None` for that of another one.
+    fn told(recorded: &RecordedLeftOut) -> Option<Cow<'static, str>> {
+        recorded.is(Self::WORD).then_some(Cow::Borrowed(Self::TOLD))
     }
 }
 
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoProvider => f.write_str("no live provider for this tenant"),
-            Self::NoPrice => f.write_str("no price in force"),
-            Self::KindUnknown => f.write_str("the provider's kind is unknown to this version"),
-            Self::NoSuchApi => f.write_str("its provider does not have the API"),
-            Self::ForAnotherApi => f.write_str("the model is known to be for another API"),
-            Self::FieldNotAllowed => f.write_str("a field changes the cost and is not allowed"),
-            Self::CapAbove { maximum } => write!(f, "accepts at most {maximum} output tokens"),
-            Self::ContextUnknown => f.write_str("documents need a target with a context_window"),
-            Self::BreakerOpen => f.write_str("its breaker is open, so it is called only if no other one can be"),
-            Self::NotInRule => f.write_str("the rule that holds does not name it"),
-            Self::Maintenance { until } => write!(f, "under maintenance until {}", rfc3339(*until)),
-            Self::TermNotMet(term) => write!(f, "does not meet the required {term}"),
-        }
-    }
-}
+macro_rules! rules {
+    ($($module:ident => $name:ident,)+) => {
+        $(mod $module;)+
+        $(pub use $module::$name;)+
 
-/// The recorded word, in words: the log does not have the details.
-pub struct RecordedLeftOut<'a>(pub &'a str);
+        /// Why a target cannot serve a request.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum LeftOut { $($name($name),)+ }
 
-impl fmt::Display for RecordedLeftOut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match LeftOut::KINDS.iter().find(|kind| kind.as_str() == self.0) {
-            Some(LeftOut::CapAbove { .. }) => f.write_str("accepts fewer output tokens than the request asked for"),
-            Some(LeftOut::Maintenance { .. }) => f.write_str("under maintenance"),
-            // It may have been called nevertheless.
-            Some(LeftOut::BreakerOpen) => f.write_str("its breaker was open, so it came after all others"),
-            Some(LeftOut::ContextUnknown) => {
-                f.write_str("its context window is not known, and the request has documents")
+        impl LeftOut {
+            /// `None` if the target can serve.
+            pub fn judge(question: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
+                None$(.or_else(|| $name::judge(question, target).map(Self::$name)))+
             }
-            Some(kind) => kind.fmt(f),
-            // A later version recorded it.
-            None => f.write_str(&self.0.replace('_', " ")),
+
+            /// The reason as it is recorded.
+            pub fn recorded(self) -> RecordedLeftOut {
+                match self {
+                    $(Self::$name(reason) => reason.recorded(),)+
+                }
+            }
+        }
+
+        impl fmt::Display for LeftOut {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$name(reason) => reason.write(f),)+
+                }
+            }
+        }
+
+        impl fmt::Display for RecordedLeftOut {
+            /// In words: the log does not have the details.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match None$(.or_else(|| $name::told(self)))+ {
+                    Some(told) => f.write_str(&told),
+                    // A later version recorded it.
+                    None => f.write_str(&self.shown().replace('_', " ")),
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    // Why else a target cannot serve that the rule does not name, makes no difference to the request.
+    not_in_rule => NotInRule,
+    no_provider => NoProvider,
+    no_price => NoPrice,
+    kind_unknown => KindUnknown,
+    no_such_api => NoSuchApi,
+    for_another_api => ForAnotherApi,
+    field_not_allowed => FieldNotAllowed,
+    context_unknown => ContextUnknown,
+    cap_above => CapAbove,
+    ability => AbilityLacked,
+    context_window => ContextWindow,
+    // A target that is left out for a term lacks nothing else: that is what the refusal says.
+    term_not_met => TermNotMet,
+    maintenance => Maintenance,
+    breaker_open => BreakerOpen,
+}
+
+/// A recorded reason: a word, or an object if the reason has parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RecordedLeftOut {
+    Word(Cow<'static, str>),
+    /// The abilities that it is stated not to have.
+    Abilities {
+        ability: Vec<String>,
+    },
+}
+
+impl RecordedLeftOut {
+    /// Whether it is this word.
+    fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Word(recorded) if recorded == word)
+    }
+
+    /// Whether its breaker was open, so that it came after all others.
+    pub fn is_breaker_open(&self) -> bool {
+        self.is(BreakerOpen::WORD)
+    }
+
+    /// Whether it, or its provider, was under maintenance.
+    pub fn is_maintenance(&self) -> bool {
+        self.is(Maintenance::WORD)
+    }
+
+    /// Whether the rule that held did not name it.
+    pub fn is_not_in_rule(&self) -> bool {
+        self.is(NotInRule::WORD)
+    }
+
+    /// Whether it did not meet a term.
+    pub fn is_term(&self) -> bool {
+        TermNotMet::told(self).is_some()
+    }
+
+    /// The word, or the abilities that are lacked.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Self::Word(word) => Cow::Borrowed(word),
+            Self::Abilities { ability } => Cow::Owned(format!("ability {}", ability.join(", "))),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_recorded_word_is_told_in_words_without_what_the_log_lacks() {
-        for kind in LeftOut::KINDS {
-            let told = RecordedLeftOut(kind.as_str()).to_string();
-            assert!(told != kind.as_str() && !told.contains("1970") && told.contains(' '), "{told}");
-            // This match is here to be extended with the list above.
-            match kind {
-                LeftOut::NoProvider
-                | LeftOut::NoPrice
-                | LeftOut::KindUnknown
-                | LeftOut::NoSuchApi
-                | LeftOut::ForAnotherApi
-                | LeftOut::FieldNotAllowed
-                | LeftOut::NotInRule
-                | LeftOut::TermNotMet(_) => assert_eq!(told, kind.to_string()),
-                LeftOut::CapAbove { .. }
-                | LeftOut::ContextUnknown
-                | LeftOut::BreakerOpen
-                | LeftOut::Maintenance { .. } => {
-                    assert_ne!(told, kind.to_string())
-                }
-            }
-        }
-        assert_eq!(RecordedLeftOut("of_later_times").to_string(), "of later times");
-    }
-}
+mod tests;

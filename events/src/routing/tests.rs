@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use super::left_out::{BreakerOpen, CapAbove, FieldNotAllowed, NoPrice, NoProvider};
 use super::*;
 use crate::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound};
 
@@ -97,11 +98,11 @@ fn a_candidate_that_cannot_serve_does_not_change_the_order_of_the_others() {
             assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), all.len(), "{strategy:?} loses some: {whole:?}");
             for without in 0..all.len() {
                 let mut some = all;
-                some[without].left_out = Some(LeftOut::NoPrice);
+                some[without].left_out = Some(LeftOut::NoPrice(NoPrice));
                 let order = choose(*strategy, some, &features);
                 let wanted: Vec<_> = whole.iter().copied().filter(|index| *index != without).collect();
                 assert_eq!(order.tried().collect::<Vec<_>>(), wanted, "{strategy:?} without {without}");
-                assert_eq!(order.left_out().collect::<Vec<_>>(), [(without, LeftOut::NoPrice)]);
+                assert_eq!(order.left_out().collect::<Vec<_>>(), [(without, LeftOut::NoPrice(NoPrice))]);
             }
         }
     }
@@ -111,8 +112,12 @@ fn a_candidate_that_cannot_serve_does_not_change_the_order_of_the_others() {
 fn an_order_explains_itself() {
     let name = |index: usize, f: &mut fmt::Formatter<'_>| f.write_str(["a", "b", "c", "d"][index]);
     let left_out = |why| Candidate { left_out: Some(why), ..candidate(9, 1) };
-    let candidates =
-        [candidate(1, 6), left_out(LeftOut::CapAbove { maximum: 100 }), candidate(1, 0), left_out(LeftOut::NoPrice)];
+    let candidates = [
+        candidate(1, 6),
+        left_out(LeftOut::CapAbove(CapAbove { maximum: 100 })),
+        candidate(1, 0),
+        left_out(LeftOut::NoPrice(NoPrice)),
+    ];
     let features = Features { request: Some(Uuid::from_u128(7).into()), ..Features::default() };
     assert_eq!(
         choose(Strategy::Priority, candidates, &features).explained(name).to_string(),
@@ -120,8 +125,11 @@ fn an_order_explains_itself() {
     );
     let drawn = choose(Strategy::Weighted, candidates, &features).explained(name).to_string();
     assert!(drawn.starts_with("weighted: a (weight 6), c (weight 0); left out: "), "{drawn}");
-    let nobody =
-        choose(Strategy::Priority, [left_out(LeftOut::NoProvider), left_out(LeftOut::FieldNotAllowed)], &features);
+    let nobody = choose(
+        Strategy::Priority,
+        [left_out(LeftOut::NoProvider(NoProvider)), left_out(LeftOut::FieldNotAllowed(FieldNotAllowed))],
+        &features,
+    );
     assert_eq!(
         nobody.explained(name).to_string(),
         "priority; left out: a (no live provider for this tenant), b (a field changes the cost and is not allowed)"
@@ -278,7 +286,7 @@ fn of_many_targets_each_but_the_slowest_is_tried_first_at_times_and_the_faster_o
                 let features = Features { request: request(number), ..Features::default() };
                 let mut candidates = candidates.clone();
                 if let Some(without) = without {
-                    candidates[without].left_out = Some(LeftOut::BreakerOpen);
+                    candidates[without].left_out = Some(LeftOut::BreakerOpen(BreakerOpen));
                 }
                 let order = choose(strategy, candidates, &features);
                 firsts[order.tried().next().expect("a target")] += 1;

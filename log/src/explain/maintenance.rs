@@ -5,14 +5,10 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Provider, Target};
 use events::event::inference::InferenceAdmitted;
 use events::maintenance::MaintenanceWindows;
-use events::routing::LeftOut;
+use events::routing::RecordedLeftOut;
 
 use super::evidence::{AdmissionEvidence, Evidence};
 use super::verdict::Verdict;
-
-/// The word for a target under maintenance, and the one for a target that may be called although it was left out.
-const MAINTENANCE: &str = "maintenance";
-const BREAKER_OPEN: &str = LeftOut::BreakerOpen.as_str();
 
 pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, at: DateTime<Utc>, verdict: &mut Verdict) {
     let AdmissionEvidence { evidence, recorded, admitted } = of;
@@ -29,12 +25,12 @@ pub(super) fn check(of: AdmissionEvidence<'_>, model: &Model, at: DateTime<Utc>,
         let of_provider = provider.map_or(&nothing, |provider| &provider.maintenance);
         let is_under_maintenance = target.maintenance.end_together_with(of_provider, at).is_some();
         let backend = target.key();
-        let why = route.and_then(|route| route.left_out.get(&backend)).map(String::as_str);
-        if is_under_maintenance && matches!(why, None | Some(BREAKER_OPEN)) {
+        let why = route.and_then(|route| route.left_out.get(&backend));
+        if is_under_maintenance && why.is_none_or(RecordedLeftOut::is_breaker_open) {
             let follows = format!("{backend}, which was under maintenance");
-            verdict.differ(position, "route.left_out", why.unwrap_or("nothing"), follows);
+            verdict.differ(position, "route.left_out", why.map_or("nothing".into(), RecordedLeftOut::shown), follows);
         }
-        if !is_under_maintenance && why == Some(MAINTENANCE) {
+        if !is_under_maintenance && why.is_some_and(RecordedLeftOut::is_maintenance) {
             verdict.differ(position, "route.left_out", backend, "it was not under maintenance");
         }
     }

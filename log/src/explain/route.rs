@@ -10,8 +10,8 @@ use events::event::{Event, Inference, Recorded};
 use events::ids::{ProviderId, target_key};
 use events::recorded_route::recorded_order;
 use events::routing::{
-    ChosenBy, ConditionSubject, LeftOut, Order, PassedOverFor, RankFigures, Reason, RequestFeatures, RoutingRule,
-    Strategy,
+    ChosenBy, ConditionSubject, Order, PassedOverFor, RankFigures, Reason, RecordedLeftOut, RequestFeatures,
+    RoutingRule, Strategy,
 };
 use events::terms::AdmittedTerms;
 
@@ -48,7 +48,7 @@ pub struct RouteTarget {
     pub rank: Option<usize>,
     /// Why it was left out of the order, if the admission says so: one whose breaker was open was to be called only if no other one could
     /// be.
-    pub left_out: Option<String>,
+    pub left_out: Option<RecordedLeftOut>,
     /// The reason for its place.
     pub reason: Reason,
     pub price_version: Option<u64>,
@@ -237,7 +237,7 @@ fn rule_that_holds<'a>(
         if !is_named && why.is_none() {
             verdict.differ(position, "route.left_out", "nothing", format!("{backend}, which the rule does not name"));
         }
-        if is_named && why.is_some_and(|why| why == LeftOut::NotInRule.as_str()) {
+        if is_named && why.is_some_and(RecordedLeftOut::is_not_in_rule) {
             verdict.differ(position, "route.left_out", &backend, "the rule names it");
         }
     }
@@ -288,7 +288,7 @@ fn ranks(order: &Order<'_>, could_serve: impl Fn(usize) -> bool) -> Vec<(usize, 
 
 impl RouteTarget {
     fn had_open_breaker(&self) -> bool {
-        self.left_out.as_deref() == Some(LeftOut::BreakerOpen.as_str())
+        self.left_out.as_ref().is_some_and(RecordedLeftOut::is_breaker_open)
     }
 
     /// Whether it had no room when it was its turn, or an open breaker by then, so that it may have been called after the others.

@@ -9,8 +9,8 @@ use events::event::admin::{Model, Provider, Target, Tenant};
 use events::event::inference::InferenceAdmitted;
 use events::event::{Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::routing::LeftOut;
-use events::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms, Term};
+use events::routing::left_out::TermNotMet;
+use events::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms};
 use serde_json::json;
 
 use super::in_force::was_in_force;
@@ -144,14 +144,9 @@ pub(super) fn check(
                 verdict.differ(position, "route.terms", &backend, follows);
             }
         }
-        if let (Some(why), Some(stated)) = (why.filter(|why| is_term(why)), stated) {
-            let follows = required.unmet_by(&stated).map(|(term, _)| LeftOut::TermNotMet(term).as_str());
-            verdict.compare(position, "route.left_out", why.as_str(), follows.unwrap_or("it meets all terms"));
+        if let (Some(why), Some(stated)) = (why.filter(|why| why.is_term()), stated) {
+            let follows = required.unmet_by(&stated).map(|(term, _)| TermNotMet(term).word());
+            verdict.compare(position, "route.left_out", why.shown(), follows.unwrap_or("it meets all terms").into());
         }
     }
-}
-
-/// True for the word of a target that does not meet a term.
-fn is_term(why: &str) -> bool {
-    Term::ALL.iter().any(|term| LeftOut::TermNotMet(*term).as_str() == why)
 }

@@ -107,7 +107,8 @@ impl Backends {
 
 impl Facts {
     fn of(target: &Target) -> Self {
-        let Target { context_window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
+        let Target { window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
+        let context_window = window.tokens;
         Self { context_window, max_output_tokens, tokenizer, max_concurrent }
     }
 
@@ -129,7 +130,8 @@ impl Facts {
 impl TargetLimits {
     /// Those of a target whose author answers for what it says: the platform, or the tenant that pays the provider.
     fn as_given(target: &Target) -> Self {
-        let Target { context_window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
+        let Target { window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
+        let context_window = window.tokens;
         Self {
             context_window,
             max_output_tokens,
@@ -157,8 +159,8 @@ impl TargetLimits {
 
 #[cfg(test)]
 mod tests {
-    use events::event::admin::ProviderKindName;
     use events::event::admin::Tokenizer::{Cl100kBase, O200kBase};
+    use events::event::admin::{ProviderKindName, StatedWindow};
     use events::ids::TenantId;
     use uuid::Uuid;
 
@@ -169,7 +171,8 @@ mod tests {
     }
 
     fn target(context_window: Option<u64>, max_output_tokens: Option<u64>, tokenizer: Option<Tokenizer>) -> Target {
-        Target { context_window, max_output_tokens, tokenizer, ..Target::new(id(1), "m") }
+        let window = StatedWindow { tokens: context_window, ..StatedWindow::default() };
+        Target { window, max_output_tokens, tokenizer, ..Target::new(id(1), "m") }
     }
 
     fn provider(tenant_id: Option<TenantId>) -> Provider {

@@ -6,8 +6,11 @@ use chrono::{DateTime, Utc};
 use events::event::admin::{Model, Price, Provider, Retirement, Target};
 use events::ids::TenantId;
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{CanaryPlace, Candidate, ChosenBy, Features, LeftOut, Observed, Strategy, choose};
-use events::terms::{RequiredTerms, Requirements};
+use events::routing::{
+    ChosenBy, DialectFit, Features, LeftOut, Observed, RouteDecision, RouteInputs, RouteQuestion, Strategy,
+    TargetInputs, decide,
+};
+use events::terms::{RequiredTerms, Requirements, StatedTerms};
 use events::time::rfc3339;
 
 use super::{Entry, Tables, TargetLimits, TargetTerms, TenantSettings};
@@ -20,32 +23,13 @@ pub struct Offer<'a> {
     pub limits: TargetLimits,
 }
 
-/// A target of a model, with its offer or the reason why it has none.
-#[derive(Clone, Copy, Debug)]
-pub struct EvaluatedTarget<'a> {
-    pub target: &'a Target,
+/// A target of a model as the tables know it.
+#[derive(Clone, Copy)]
+pub struct KnownTarget<'a> {
+    /// `None` if it has no provider for the tenant, or no price.
     pub offer: Option<Offer<'a>>,
-    /// Why it cannot serve. Without an offer there is a reason; with one, the request may give another.
-    pub left_out: Option<LeftOut>,
-}
-
-impl<'a> EvaluatedTarget<'a> {
-    /// The target as routing strategies see it.
-    pub fn candidate(&self) -> Candidate<'a> {
-        Candidate {
-            priority: self.target.priority,
-            weight: self.target.weight,
-            quality: self.target.quality.unwrap_or_default(),
-            tariff: self.offer.map(|offer| &offer.price.value.tariff),
-            observed: Observed::default(),
-            left_out: self.left_out,
-        }
-    }
-
-    /// Until when it, or its provider, is under maintenance; `None` if neither is, or it has no offer.
-    pub fn maintenance_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.target.maintenance.end_together_with(&self.offer?.provider.maintenance, now)
-    }
+    /// The inputs that the tables have of it: nothing of the request, of its breaker, or of what was measured.
+    pub inputs: TargetInputs<'a>,
 }
 
 impl Tables {
@@ -76,41 +60,65 @@ impl Tables {
         self.indexes.shared_terms.of(model, target, provider)
     }
 
-    /// Evaluates whether a model's target can serve a client of `tenant` now, of which this is required.
-    pub fn evaluate<'a>(
+    /// The facts about a model's target for a client of `tenant` now. The terms that are stated of it are looked up only if some are
+    /// required.
+    pub fn known_target<'a>(
         &'a self,
         tenant: Option<TenantId>,
         model: &Model,
         target: &'a Target,
         now: DateTime<Utc>,
         required: Requirements<'_>,
-    ) -> EvaluatedTarget<'a> {
-        match self.offer(tenant, model, target, now) {
-            Ok(offer) => {
-                let unmet = match required.are_none() {
-                    true => None,
-                    false => required.unmet_by(self.stated_terms(model, target, offer.provider).terms),
-                };
-                let left_out = unmet.map(|(term, _)| LeftOut::TermNotMet(term));
-                EvaluatedTarget { target, offer: Some(offer), left_out }
-            }
-            Err(why) => EvaluatedTarget { target, offer: None, left_out: Some(why) },
-        }
-    }
-
-    fn offer(
-        &self,
-        tenant: Option<TenantId>,
-        model: &Model,
-        target: &Target,
-        now: DateTime<Utc>,
-    ) -> Result<Offer<'_>, LeftOut> {
+    ) -> KnownTarget<'a> {
         let provider = self.provider(target.provider_id).filter(|provider| provider.is_live());
         let provider = provider.filter(|provider| provider.value.tenant_id.is_none_or(|owner| tenant == Some(owner)));
-        let provider = &provider.ok_or(LeftOut::NoProvider)?.value;
-        let price = self.price_in_force(target.provider_id, &target.model, now).ok_or(LeftOut::NoPrice)?;
-        let limits = self.indexes.backends.limits(model, target, provider);
-        Ok(Offer { provider, price, limits })
+        let provider = provider.map(|entry| &entry.value);
+        let price = provider.and_then(|_| self.price_in_force(target.provider_id, &target.model, now));
+        let offer = provider.zip(price).map(|(provider, price)| {
+            let limits = self.indexes.backends.limits(model, target, provider);
+            Offer { provider, price, limits }
+        });
+        let terms = match provider {
+            Some(provider) if !required.are_none() => self.stated_terms(model, target, provider).terms,
+            Some(_) | None => &StatedTerms::NONE,
+        };
+        let inputs = TargetInputs {
+            target,
+            provider_maintenance: provider.map(|provider| &provider.maintenance),
+            tariff: price.map(|price| &price.value.tariff),
+            context_window: offer.and_then(|offer| offer.limits.context_window),
+            max_output_tokens: offer.and_then(|offer| offer.limits.max_output_tokens),
+            terms,
+            dialect: DialectFit::Fits,
+            prompt_tokens: None,
+            open_breaker: None,
+            observed: Observed::default(),
+        };
+        KnownTarget { offer, inputs }
+    }
+
+    /// The decision for a request of this tenant that needs nothing but these terms, with the targets in the order of the model's row.
+    fn decided_for_none<'a>(
+        &'a self,
+        tenant: Option<TenantId>,
+        model: &'a Model,
+        now: DateTime<Utc>,
+        required: Requirements<'a>,
+    ) -> (Vec<KnownTarget<'a>>, RouteDecision<'a>) {
+        let known = |target| self.known_target(tenant, model, target, now, required);
+        let targets: Vec<_> = model.targets.iter().map(known).collect();
+        let (strategy, _) = self.strategy_for(tenant, model);
+        let decision = decide(RouteInputs {
+            model_id: model.model_id,
+            canary: model.canary.as_ref(),
+            tenant,
+            strategy,
+            features: Features::default(),
+            session: None,
+            question: RouteQuestion::of_none(now, required),
+            targets: targets.iter().map(|known| known.inputs).collect(),
+        });
+        (targets, decision)
     }
 
     /// The target that most of this tenant's requests for a model try first; `None` if no target can serve them. While all are under
@@ -120,19 +128,13 @@ impl Tables {
         tenant: Option<TenantId>,
         model: &'a Model,
         now: DateTime<Utc>,
-        required: Requirements<'_>,
+        required: Requirements<'a>,
     ) -> Option<(&'a Target, Offer<'a>)> {
-        let evaluate = |target| self.evaluate(tenant, model, target, now, required);
-        let targets: Vec<_> = model.targets.iter().map(evaluate).collect();
-        let (strategy, _) = self.strategy_for(tenant, model);
-        let mut order = choose(strategy, targets.iter().map(EvaluatedTarget::candidate), &Features::default());
-        if let Some(canary) = model.canary_index() {
-            order.place_canary(canary, CanaryPlace::Last);
-        }
-        let able = || order.tried().filter_map(|at| targets.get(at));
-        let available = able().find(|target| target.maintenance_until(now).is_none());
-        let first = available.or_else(|| able().next())?;
-        Some((first.target, first.offer?))
+        let (targets, RouteDecision { order, .. }) = self.decided_for_none(tenant, model, now, required);
+        let is_under_maintenance = |why: &LeftOut| matches!(why, LeftOut::Maintenance(_));
+        let later = || order.left_out().find(|(_, why)| is_under_maintenance(why)).map(|(at, _)| at);
+        let first = targets.get(order.tried().next().or_else(later)?)?;
+        Some((first.inputs.target, first.offer?))
     }
 }
 

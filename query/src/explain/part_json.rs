@@ -176,7 +176,8 @@ pub fn route_shape() -> Shape {
         .required("provider_id", schema::id(ProviderId::PREFIX))
         .required("model", schema::string())
         .required("rank", schema::nullable(schema::count()))
-        .required_each(["left_out", "reason"], schema::nullable(schema::string()))
+        .required_as("left_out", schema::left_out(), "Why it was left out, or came after all others")
+        .required("reason", schema::nullable(schema::string()))
         .required("price_version", schema::nullable(schema::count()))
         .required("was_called", schema::boolean())
         .optional_as(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use events::abilities::{Ability, AbilitySet};
 use events::event::admin::Provider;
 use events::money::TokenRate;
 use events::refusal::Refusal;
@@ -12,6 +13,7 @@ use events::usage::ServiceTier;
 use crate::chat::read::CACHE_CONTROL;
 use crate::chat::{
     Block, ChatRequest, DocumentSource, ImageSource, InlineDocument, NO_EFFORT, Reasoning, ReasoningAmount,
+    ResponseFormat,
 };
 use crate::other_gateways;
 
@@ -42,6 +44,8 @@ pub struct Facts {
     pub added_tokens: u64,
     /// The request has tools or an output format.
     pub has_tools: bool,
+    /// The abilities that a target needs to serve it.
+    pub needs: AbilitySet,
     /// Fields that change the cost, in the order of the body.
     pub unpriced: Vec<Unpriced>,
     /// Terms that the request requires of each target.
@@ -54,6 +58,16 @@ impl Facts {
     /// The facts of a chat that was read in full, without a field that the provider may bill.
     pub fn of_chat(chat: &ChatRequest, output_cap: RequestedCap) -> Self {
         let contents = || chat.messages.iter().map(|message| &message.content);
+        let images = contents().fold(Images::default(), |images, content| images.with_blocks(content));
+        let documents = contents().fold(Documents::default(), |documents, content| documents.with_blocks(content));
+        let reasons = chat.reasoning.as_ref().is_some_and(Reasoning::is_asked_for);
+        let needs = needs_of_chat(chat.stream, images, documents)
+            .with_if(Ability::Tools, !chat.tools.is_empty())
+            .with_if(Ability::ParallelTools, chat.parallel_tool_calls == Some(true))
+            .with_if(Ability::StructuredOutput, !matches!(chat.response_format, None | Some(ResponseFormat::Text)))
+            .with_if(Ability::Reasoning, reasons)
+            .with_if(Ability::Choices, chat.choices > 1)
+            .with_if(Ability::Logprobs, chat.logprobs.is_some());
         Self {
             model: chat.model.clone(),
             streamed: chat.stream,
@@ -71,10 +85,11 @@ impl Facts {
             has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),
             session: None,
-            images: contents().fold(Images::default(), |images, content| images.with_blocks(content)),
-            documents: contents().fold(Documents::default(), |documents, content| documents.with_blocks(content)),
+            images,
+            documents,
             added_tokens: 0,
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
+            needs,
             unpriced: Vec::new(),
             required_terms: RequiredTerms::NONE,
             requested_strategy: None,
@@ -85,6 +100,16 @@ impl Facts {
     pub fn service_tier(&self) -> Option<ServiceTier> {
         service_tier(&self.unpriced)
     }
+}
+
+/// The abilities that every chat needs, and those for what its messages have.
+pub fn needs_of_chat(streamed: bool, images: Images, documents: Documents) -> AbilitySet {
+    AbilitySet::NONE
+        .with(Ability::Chat)
+        .with(Ability::Text)
+        .with_if(Ability::Streaming, streamed)
+        .with_if(Ability::Image, images.count > 0)
+        .with_if(Ability::Document, documents.count > 0)
 }
 
 /// The service tier that these fields name, if it is one that a price can have.

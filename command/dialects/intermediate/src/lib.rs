@@ -32,7 +32,7 @@ pub use facts::{Facts, RequestedCap};
 pub use fault::UpstreamFault;
 pub use framing::EVENT_BYTES_MAX;
 pub use metered::Metered;
-pub use prompt::prompt_texts;
+pub use prompt::{PromptText, prompt_texts};
 pub use receipt::Receipt;
 pub use redaction::{Redactor, has_credential, looks_random, may_be_secret};
 pub use rejection::{Rejection, UpstreamWords};

@@ -205,6 +205,17 @@ surfaces! {
     openai_embeddings => OpenAiEmbeddings,
 }
 
+impl Surface {
+    /// The client's name of the field that has its prompt.
+    pub const fn prompt_field(self) -> &'static str {
+        match self {
+            Self::Native | Self::OpenAi | Self::Anthropic => "messages",
+            Self::Responses | Self::OpenAiEmbeddings => "input",
+            Self::Completions => "prompt",
+        }
+    }
+}
+
 /// Every field that changes the cost and that a provider's row can allow, each once.
 pub fn unpriced_fields() -> impl Iterator<Item = &'static str> {
     let names = Surface::ALL.iter().flat_map(|surface| (surface.spec().unpriced_fields)());

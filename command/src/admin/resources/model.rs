@@ -12,6 +12,7 @@ use dialects::{ProviderKind, provider_dialects};
 use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
 
+use super::abilities::abilities;
 use super::maintenance::maintenance;
 use super::prelude::*;
 use super::{made_by_gateway, terms};
@@ -87,6 +88,8 @@ fn target() -> Members {
             "The most tokens of a prompt. In a model of a tenant's, a target on a shared provider has that of shared models \
              instead",
         ),
+        defaulting("window_counts_output", boolean(), json!(false))
+            .meaning("True if the output cap counts within context_window as well"),
         optional("max_output_tokens", tokens()).meaning(
             "The highest output cap. In a model of a tenant's, a target on a shared provider has that of shared models, or \
              this one if it is lower",
@@ -103,6 +106,7 @@ fn target() -> Members {
              all shared models counts, also for tenants' models on a shared provider",
         ),
         maintenance("When the target is not called, as times in UTC"),
+        abilities(),
     ];
     Members(members.into_iter().chain(terms::stated()).collect())
 }

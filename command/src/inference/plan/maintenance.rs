@@ -1,4 +1,4 @@
-//! Targets under maintenance: nobody calls them until it is over, even if no other one can serve.
+//! Maintenance near the time of a plan, and the refusal where nothing else can serve.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use events::event::admin::Model;
 use events::ids::ProviderId;
 use events::refusal::{ErrorCode, Refusal};
+use events::routing::left_out::Maintenance;
 use events::routing::{LeftOut, Order};
 use events::time::rfc3339;
-use projections::tables::{EvaluatedTarget, Tables};
+use projections::tables::{KnownTarget, Tables};
 
 /// The data from which the log shows the targets under maintenance.
 #[derive(Debug, Default)]
@@ -19,30 +20,27 @@ pub struct NearMaintenance {
     pub providers: BTreeMap<ProviderId, u64>,
 }
 
-/// Leaves out the targets that could serve and are under maintenance.
-pub fn leave_out(considered: &mut [EvaluatedTarget<'_>], tables: &Tables, now: DateTime<Utc>) -> NearMaintenance {
-    let mut near = NearMaintenance::default();
-    for considered in considered {
-        let (target, offer) = (considered.target, considered.offer);
-        if target.maintenance.is_near(now) {
-            near.decided_at = Some(now);
+impl NearMaintenance {
+    pub fn of(targets: &[KnownTarget<'_>], tables: &Tables, now: DateTime<Utc>) -> Self {
+        let mut near = Self::default();
+        for KnownTarget { offer, inputs } in targets {
+            if inputs.target.maintenance.is_near(now) {
+                near.decided_at = Some(now);
+            }
+            let Some(provider) = offer.map(|offer| offer.provider) else { continue };
+            if provider.maintenance.is_near(now) {
+                near.decided_at = Some(now);
+                let entry = tables.provider(provider.provider_id);
+                near.providers.extend(entry.map(|entry| (provider.provider_id, entry.version)));
+            }
         }
-        let Some(provider) = offer.map(|offer| offer.provider) else { continue };
-        if provider.maintenance.is_near(now) {
-            near.decided_at = Some(now);
-            let entry = tables.provider(provider.provider_id);
-            near.providers.extend(entry.map(|entry| (provider.provider_id, entry.version)));
-        }
-        if considered.left_out.is_none() {
-            considered.left_out = considered.maintenance_until(now).map(|until| LeftOut::Maintenance { until });
-        }
+        near
     }
-    near
 }
 
 /// The refusal of a request that only targets under maintenance could serve; `None` if there are none.
 pub fn refusal(model: &str, order: &Order<'_>, now: DateTime<Utc>) -> Option<Refusal> {
-    let until = |why| if let LeftOut::Maintenance { until } = why { Some(until) } else { None };
+    let until = |why| if let LeftOut::Maintenance(Maintenance { until }) = why { Some(until) } else { None };
     let first_back = order.left_out().filter_map(|(_, why)| until(why)).min()?;
     Some(refusal_until(model, first_back, now))
 }

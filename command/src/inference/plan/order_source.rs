@@ -3,10 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use dialects::ClientRequest;
-use events::event::admin::{Model, Strategy, Target};
-use events::routing::{ChosenBy, ConditionSubject, LeftOut, RequestFeatures, RoutingRule};
+use events::event::admin::{Model, Strategy};
+use events::routing::{ChosenBy, ConditionSubject, RequestFeatures, RoutingRule};
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Tables};
+use projections::tables::Tables;
 
 use crate::inference::request_features::features_of;
 
@@ -49,7 +49,8 @@ impl<'a> OrderSource<'a> {
         Self::ByRules { rule, features, requested }
     }
 
-    const fn rule(&self) -> Option<&'a RoutingRule> {
+    /// The rule that holds.
+    pub const fn rule(&self) -> Option<&'a RoutingRule> {
         match self {
             Self::ByRules { rule: Some((_, rule)), .. } => Some(rule),
             Self::ByRules { rule: None, .. } | Self::ByStrategy { .. } => None,
@@ -79,24 +80,5 @@ impl<'a> OrderSource<'a> {
                 self.rule().map_or(Strategy::Priority, |rule| rule.strategy.unwrap_or(Strategy::Rules))
             }
         }
-    }
-
-    /// Leaves out the targets that the rule does not name.
-    pub fn leave_out(&self, considered: &mut [EvaluatedTarget<'_>]) {
-        let Some(rule) = self.rule() else { return };
-        // Before any other reason: why else one cannot serve that the rule does not name, makes no difference to the request.
-        for considered in considered {
-            if rule.place_of(&considered.target.key()).is_none() {
-                considered.left_out = Some(LeftOut::NotInRule);
-            }
-        }
-    }
-
-    /// The place of a target in the rule, if the rule has an order of its own.
-    pub fn place_of(&self, target: &Target) -> Option<u32> {
-        let is_by_place = self.strategy() == Strategy::Rules;
-        let rule = self.rule().filter(|rule| is_by_place && !rule.targets.is_empty())?;
-        // One that is not named is left out, wherever it stands.
-        Some(rule.place_of(&target.key()).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX))
     }
 }

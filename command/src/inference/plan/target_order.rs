@@ -1,50 +1,51 @@
-//! The targets of a model in the order in which they are tried for one request, with what each was left out for.
+//! The targets of a model in the order in which they are tried for one request: what is known of them is gathered here, and decided by
+//! `events::routing::decide`.
 
-use std::cmp::Reverse;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, provider_dialects};
 use events::content::ContentSalts;
-use events::event::admin::{Model, Target};
+use events::event::admin::{Model, Target, Tokenizer};
 use events::ids::RequestId;
 use events::money::PromptBound;
-use events::routing::{CanaryPlace, Candidate, Features, LeftOut, Observed, Order, choose};
+use events::routing::{
+    DialectFit, Features, Observed, OpenBreaker, RouteDecision, RouteInputs, RouteQuestion, TargetInputs, decide,
+};
 use events::terms::Requirements;
 use projections::caller::Caller;
-use projections::tables::{EvaluatedTarget, Tables};
+use projections::tables::{KnownTarget, Offer, Tables};
 
-use super::maintenance::{self, NearMaintenance};
+use super::maintenance::NearMaintenance;
 use super::order_source::OrderSource;
-use super::{PromptSize, requested_output_tokens, unpriced_at};
+use super::{PromptSize, Uncounted, requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
 use crate::inference::observed_targets::ObservedTargets;
+use crate::tokens::CountedPrompt;
 
-/// This node's knowledge of targets beyond the tables.
+/// This node's knowledge beyond the tables.
 #[derive(Clone, Copy)]
-pub struct KnownOfTargets<'a> {
+pub struct NodeKnowledge<'a> {
     pub observed: &'a ObservedTargets,
     pub breakers: &'a Breakers,
     pub salts: &'a ContentSalts,
+    /// `None` if the prompt's tokens were not counted.
+    pub counted: Option<&'a CountedPrompt>,
 }
 
 /// The order of a request's targets, and what it follows from.
 pub struct TargetOrder<'a> {
     /// In the order of the model's row.
-    pub considered: Vec<EvaluatedTarget<'a>>,
-    pub order: Order<'a>,
+    pub targets: Vec<KnownTarget<'a>>,
+    pub decision: RouteDecision<'a>,
     pub source: OrderSource<'a>,
     pub maintenance: NearMaintenance,
-    /// The digest of the session, if the model goes by it.
-    pub session: Option<String>,
-    /// Where the model's canary stands; `None` without one.
-    pub canary: Option<CanaryPlace>,
     /// The requirements on each target.
     pub required: Requirements<'a>,
-    /// The targets whose breakers are open, which are tried after all others, in this order.
-    pub open: Vec<usize>,
     pub prompt: PromptSize,
+    /// The counts that are missing to know whether the prompt fits into the windows of all targets.
+    pub uncounted: Uncounted,
 }
 
 impl<'a> TargetOrder<'a> {
@@ -55,59 +56,57 @@ impl<'a> TargetOrder<'a> {
         request: &'a ClientRequest,
         request_id: RequestId,
         now: DateTime<Utc>,
-        known: KnownOfTargets<'_>,
+        known: NodeKnowledge<'_>,
     ) -> Self {
-        // Only a prompt with an output has a system message.
-        let prefix = model.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some());
-        let prefix_bytes = prefix.map_or(0, String::len) as u64;
-        let bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
-        let prompt = PromptSize { bytes, tokens_estimate: request.input_tokens_estimate(bytes) };
+        let tenant = caller.chain.tenant;
+        let prompt = prompt_size(model, request);
         let source = OrderSource::of(tables, model, request, caller, prompt.tokens_estimate, now);
-        let required =
-            Requirements { tenant: tables.required_terms(caller.chain.tenant), request: &request.facts.required_terms };
-        let evaluate = |target| {
-            let considered = tables.evaluate(caller.chain.tenant, model, target, now, required);
-            for_request(considered, request)
+        let required = Requirements { tenant: tables.required_terms(tenant), request: &request.facts.required_terms };
+        let question = RouteQuestion {
+            now,
+            rule: source.rule(),
+            required,
+            needs: request.facts.needs,
+            output_cap: requested_output_tokens(request),
+            has_documents: request.has_documents(),
         };
-        let mut considered: Vec<_> = model.targets.iter().map(evaluate).collect();
-        source.leave_out(&mut considered);
-        let maintenance = maintenance::leave_out(&mut considered, tables, now);
-        let open = match model.targets.len() {
-            // Its answer is the only one that there is.
-            0 | 1 => Vec::new(),
-            _ => set_aside_open_breakers(&mut considered, model.canary_index(), tables, known.breakers),
+        let mut gathering = Gathering {
+            tables,
+            request,
+            known,
+            needs_observations: source.strategy().needs_observations(),
+            // The answer of the only target is the only one that there is.
+            has_others: model.targets.len() > 1,
+            prompt,
+            uncounted: Vec::new(),
         };
-        let features = Features {
-            request: Some(request_id),
-            prompt: PromptBound {
-                tokens: prompt.tokens_estimate,
-                images: request.facts.images.count,
-                service_tier: request.facts.service_tier(),
-            },
-            choices: request.facts.choices,
-            output_tokens: requested_output_tokens(request),
-        };
-        let candidates = considered.iter().map(|considered| candidate(considered, &source, known.observed));
-        let mut order = choose(source.strategy(), candidates, &features);
-        let canary = model.canary.as_ref().zip(model.canary_index()).map(|(canary, at)| {
-            let is_able = considered.get(at).is_some_and(|considered| considered.left_out.is_none());
-            let is_first = is_able && canary.draws(model.model_id, request_id, caller.chain.tenant);
-            let place = if is_first { CanaryPlace::First } else { CanaryPlace::Last };
-            order.place_canary(at, place);
-            place
-        });
+        let gather = |target| gathering.complete(tables.known_target(tenant, model, target, now, required));
+        let targets: Vec<_> = model.targets.iter().map(gather).collect();
+        let tokenizers = gathering.uncounted;
+        let prefix = system_prefix(model, request).filter(|_| !tokenizers.is_empty());
+        let uncounted = Uncounted { tokenizers, system_prefix: prefix.cloned() };
+        let maintenance = NearMaintenance::of(&targets, tables, now);
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
-        let session = session.map(|session| known.salts.session_digest(caller.chain.tenant, session));
-        if let Some(session) = &session {
-            order.put_session_target_first(session, |at| model.targets.get(at).map(Target::key));
-        }
-        Self { considered, order, source, maintenance, session, canary, required, open, prompt }
+        let session = session.map(|session| known.salts.session_digest(tenant, session));
+        let decision = decide(RouteInputs {
+            model_id: model.model_id,
+            canary: model.canary.as_ref(),
+            tenant,
+            strategy: source.strategy(),
+            features: features(request, request_id, prompt),
+            session,
+            question,
+            targets: targets.iter().map(|known| known.inputs).collect(),
+        });
+        Self { targets, decision, source, maintenance, required, prompt, uncounted }
     }
 
     /// The order with its reasons: `cost: p/a (expected cost 0.000000012 USD); left out: p/b (no price in force)`.
     pub fn in_words(&self, tables: &Tables) -> impl fmt::Display {
-        self.order.explained(move |at, f| {
-            let Some(EvaluatedTarget { target, .. }) = self.considered.get(at) else { return Ok(()) };
+        self.decision.order.explained(move |at, f| {
+            let Some(KnownTarget { inputs: TargetInputs { target, .. }, .. }) = self.targets.get(at) else {
+                return Ok(());
+            };
             match tables.provider(target.provider_id) {
                 Some(provider) => write!(f, "{}/{}", provider.value.name, target.model),
                 None => write!(f, "{}/{}", target.provider_id, target.model),
@@ -116,67 +115,100 @@ impl<'a> TargetOrder<'a> {
     }
 }
 
-/// Leaves targets with open breakers out of the order, and returns them in the order in which they are tried if no other one can be called:
-/// first those that answered while open, then by when their time is over, and last the canary.
-fn set_aside_open_breakers(
-    considered: &mut [EvaluatedTarget<'_>],
-    canary: Option<usize>,
-    tables: &Tables,
-    breakers: &Breakers,
-) -> Vec<usize> {
-    let mut open = Vec::new();
-    let able = considered.iter_mut().enumerate().filter(|(_, considered)| considered.left_out.is_none());
-    for (at, considered) in able {
-        let state = breakers.state(tables, considered.target.provider_id, &considered.target.model);
-        if !state.may_call() {
-            considered.left_out = Some(LeftOut::BreakerOpen);
-            let answered = breakers.answered_while_open(considered.target.provider_id, &considered.target.model);
-            open.push((canary == Some(at), Reverse(answered), state.until(), at));
-        }
+/// The system message that the model puts before a prompt: only one with an output has any.
+fn system_prefix<'a>(model: &'a Model, request: &ClientRequest) -> Option<&'a String> {
+    model.system_prefix.as_ref().filter(|_| request.facts.output_cap.is_some())
+}
+
+fn prompt_size(model: &Model, request: &ClientRequest) -> PromptSize {
+    let prefix_bytes = system_prefix(model, request).map_or(0, String::len) as u64;
+    let bytes = request.input_tokens_bound().saturating_add(prefix_bytes);
+    PromptSize { bytes, tokens_estimate: request.input_tokens_estimate(bytes) }
+}
+
+/// The features of the request that strategies order its targets by.
+fn features(request: &ClientRequest, id: RequestId, prompt: PromptSize) -> Features {
+    Features {
+        request: Some(id),
+        prompt: PromptBound {
+            tokens: prompt.tokens_estimate,
+            images: request.facts.images.count,
+            service_tier: request.facts.service_tier(),
+        },
+        choices: request.facts.choices,
+        output_tokens: requested_output_tokens(request),
     }
-    open.sort_unstable();
-    open.into_iter().map(|(_, _, _, at)| at).collect()
 }
 
-/// A target as the strategy sees it.
-fn candidate<'a>(
-    considered: &EvaluatedTarget<'a>,
-    source: &OrderSource<'_>,
-    observed: &ObservedTargets,
-) -> Candidate<'a> {
-    let target = considered.target;
-    let observed = match source.strategy().needs_observations() {
-        true => observed.get(target.provider_id, &target.model),
-        false => Observed::default(),
-    };
-    let priority = source.place_of(target).unwrap_or(target.priority);
-    Candidate { observed, priority, ..considered.candidate() }
+/// The gathering of what is known of the targets of one request.
+struct Gathering<'a> {
+    tables: &'a Tables,
+    request: &'a ClientRequest,
+    known: NodeKnowledge<'a>,
+    needs_observations: bool,
+    has_others: bool,
+    prompt: PromptSize,
+    uncounted: Vec<Tokenizer>,
 }
 
-/// The target with the reason why it cannot serve this request, if there is one. That it does not meet a term comes last: such a target
-/// lacks nothing else.
-fn for_request<'a>(mut considered: EvaluatedTarget<'a>, request: &ClientRequest) -> EvaluatedTarget<'a> {
-    if let Some(offer) = considered.offer {
-        let (kind, target) = (ProviderKind::named(&offer.provider.kind), considered.target);
-        let of_request = if kind.is_none() {
-            Some(LeftOut::KindUnknown)
-        } else if kind.is_some_and(|kind| !provider_dialects::for_model(kind, &target.model).has(request.api())) {
-            Some(LeftOut::NoSuchApi)
-        } else if is_for_another_api(request.api(), target, offer.provider) {
-            Some(LeftOut::ForAnotherApi)
-        } else if unpriced_at(request, offer).is_some() {
-            // Nobody vouches for the cost of this field.
-            Some(LeftOut::FieldNotAllowed)
-        } else if request.has_documents() && offer.limits.context_window.is_none() {
-            Some(LeftOut::ContextUnknown)
-        } else {
-            // The client's own cap is kept; a default is lowered to the target's.
-            let above = requested_output_tokens(request)
-                .zip(offer.limits.max_output_tokens)
-                .filter(|(cap, maximum)| cap > maximum);
-            above.map(|(_, maximum)| LeftOut::CapAbove { maximum })
+impl Gathering<'_> {
+    /// Adds what the request and this node know of a target to what the tables have of it.
+    fn complete<'t>(&mut self, mut known: KnownTarget<'t>) -> KnownTarget<'t> {
+        let Some(offer) = known.offer else { return known };
+        let target = known.inputs.target;
+        known.inputs.dialect = dialect_fit(self.request, target, offer);
+        known.inputs.prompt_tokens = self.prompt_tokens(target, offer);
+        known.inputs.open_breaker = if self.has_others { self.open_breaker(target) } else { None };
+        known.inputs.observed = match self.needs_observations {
+            true => self.known.observed.get(target.provider_id, &target.model),
+            false => Observed::default(),
         };
-        considered.left_out = of_request.or(considered.left_out);
+        known
     }
-    considered
+
+    /// The prompt's tokens, bounded by its bytes if these fit into the target's window, as nearly always. Otherwise they are counted, for a
+    /// backend whose tokenizer is not known by a common one.
+    fn prompt_tokens(&mut self, target: &Target, offer: Offer<'_>) -> Option<u64> {
+        let request = self.request;
+        let bound = request.window_tokens_bound(self.prompt.bytes);
+        let output = requested_output_tokens(request).filter(|_| target.window.counts_output).unwrap_or(0);
+        if bound.saturating_add(output) <= offer.limits.context_window? {
+            return Some(bound);
+        }
+        let tokenizer = offer.limits.tokenizer.unwrap_or(Tokenizer::O200kBase);
+        let counted = match self.known.counted {
+            Some(counted) => counted.tokens(tokenizer, request.facts.output_cap.is_none()),
+            None => {
+                if !self.uncounted.contains(&tokenizer) {
+                    self.uncounted.push(tokenizer);
+                }
+                None
+            }
+        };
+        Some(counted?.max(request.window_token_ids()))
+    }
+
+    fn open_breaker(&self, target: &Target) -> Option<OpenBreaker> {
+        let breakers = self.known.breakers;
+        let state = breakers.state(self.tables, target.provider_id, &target.model);
+        (!state.may_call()).then(|| OpenBreaker {
+            has_answered: breakers.answered_while_open(target.provider_id, &target.model),
+            until: state.until(),
+        })
+    }
+}
+
+/// Whether the target's provider can be sent the request as it is.
+fn dialect_fit(request: &ClientRequest, target: &Target, offer: Offer<'_>) -> DialectFit {
+    let Some(kind) = ProviderKind::named(&offer.provider.kind) else { return DialectFit::KindUnknown };
+    if !provider_dialects::for_model(kind, &target.model).has(request.api()) {
+        DialectFit::NoSuchApi
+    } else if is_for_another_api(request.api(), target, offer.provider) {
+        DialectFit::ForAnotherApi
+    } else if unpriced_at(request, offer).is_some() {
+        // Nobody vouches for the cost of this field.
+        DialectFit::FieldNotAllowed
+    } else {
+        DialectFit::Fits
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use events::event::admin::{Model, Target};
+use events::event::admin::Model;
 use events::refusal::{ErrorCode, Refusal};
 use events::terms::{AdmittedTerms, RequiredBy, Requirements, StatedTerms, Term};
-use projections::tables::{EvaluatedTarget, Tables};
+use projections::tables::{KnownTarget, Tables};
 
 /// Returns the terms recorded with an admission for targets that the request can be sent to; `None` if nothing is
 /// required.
@@ -13,31 +13,19 @@ pub fn admitted<'a>(
     tables: &Tables,
     model: &Model,
     required: Requirements<'_>,
-    tried: impl Iterator<Item = &'a EvaluatedTarget<'a>>,
+    tried: impl Iterator<Item = &'a KnownTarget<'a>>,
 ) -> Option<AdmittedTerms> {
     if required.are_none() {
         return None;
     }
-    let stated_by = tried.filter_map(|EvaluatedTarget { target, offer, .. }| {
+    let stated_by = tried.filter_map(|KnownTarget { offer, inputs }| {
+        let target = inputs.target;
         let found = tables.stated_terms(model, target, (*offer)?.provider);
         let is_elsewhere = !found.stated_by.is_empty();
         is_elsewhere.then(|| (target.key(), found.stated_by.to_vec()))
     });
     let stated_by: BTreeMap<_, _> = stated_by.collect();
     Some(AdmittedTerms { tenant: required.tenant.clone(), request: required.request.clone(), stated_by })
-}
-
-/// The refusal of a request for which a target is left out for its terms alone.
-pub fn not_met(
-    tables: &Tables,
-    model: &Model,
-    required: Requirements<'_>,
-    left_out: &EvaluatedTarget<'_>,
-    requested: &str,
-) -> Refusal {
-    let target: &Target = left_out.target;
-    let stated = left_out.offer.map(|offer| tables.stated_terms(model, target, offer.provider).terms);
-    refusal(required, stated.unwrap_or(&StatedTerms::NONE), requested)
 }
 
 /// The refusal of a request for a target of which this is stated.

@@ -5,82 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Alias, Labels, Origin, Retirement};
 use crate::event::Shown;
-use crate::ids::{ModelId, ProviderId, TenantId, target_key};
-use crate::maintenance::MaintenanceWindows;
-use crate::named;
-use crate::routing::{Affinity, Canary, RoutingRules, Shadow, Strategy};
-use crate::terms::StatedTerms;
-
-/// One backend that can serve a frontend model. Limits are in tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    pub provider_id: ProviderId,
-    pub model: String,
-    /// Unique within the model. Among targets of one priority, those with a name are tried first, in the order of their
-    /// names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    pub priority: u32,
-    pub weight: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context_window: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_output_tokens: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_max_output_tokens: Option<u64>,
-    /// The tokenizer that the backend is known to use; absent if unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<Tokenizer>,
-    /// The operator's score, from 0 to 100, for the strategy `quality`; without one, it is 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quality: Option<u32>,
-    /// How many calls the backend may have under way from one node; absent without a limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_concurrent: Option<u32>,
-    /// When it is not called.
-    #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
-    pub maintenance: MaintenanceWindows,
-    #[serde(flatten)]
-    pub terms: StatedTerms,
-}
-
-impl Target {
-    /// The most tokens that any of its limits can say.
-    pub const TOKENS_MAX: u64 = 100_000_000;
-
-    /// See [`target_key`].
-    pub fn key(&self) -> String {
-        target_key(self.provider_id, &self.model)
-    }
-
-    /// A target without limits given.
-    pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
-        Self {
-            provider_id,
-            model: model.into(),
-            name: None,
-            priority: 0,
-            weight: 1,
-            context_window: None,
-            max_output_tokens: None,
-            default_max_output_tokens: None,
-            tokenizer: None,
-            quality: None,
-            max_concurrent: None,
-            maintenance: MaintenanceWindows::default(),
-            terms: StatedTerms::NONE,
-        }
-    }
-}
-
-named! {
-    /// A tokenizer with a public vocabulary.
-    #[derive(PartialOrd, Ord)]
-    pub enum Tokenizer {
-        O200kBase = "o200k_base",
-        Cl100kBase = "cl100k_base",
-    }
-}
+use crate::ids::{ModelId, TenantId};
+use crate::routing::{Affinity, Canary, RoutingRules, Shadow, Strategy, Target};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
@@ -138,8 +64,7 @@ impl Model {
     /// The index of its canary among its targets.
     pub fn canary_index(&self) -> Option<usize> {
         let canary = self.canary.as_ref()?;
-        let is_it = |target: &Target| target.provider_id == canary.provider_id && target.model == canary.model;
-        self.targets.iter().position(is_it)
+        self.targets.iter().position(|target| canary.is(target))
     }
 
     /// A model that all tenants share, whose targets are tried in the order of their priorities.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use events::content::ContentPart;
 use events::event::inference::{Backend, FinishReason, Hedge, InferenceEnded, Payer, Route};
 use events::money::NanoUsd;
-use events::routing::{ChosenBy, PassedOverFor, RequestFeatures, RequestType, Strategy};
+use events::routing::left_out::NotInRule;
+use events::routing::{ChosenBy, LeftOut, PassedOverFor, RequestFeatures, RequestType, Strategy};
 use events::terms::{AdmittedTerms, Region, RequiredTerms};
 use events::usage::{TokenClasses, Usage, UsageSource};
 
@@ -40,7 +41,7 @@ pub fn route() -> Route {
         strategy: Strategy::Cost,
         chosen_by: ChosenBy::Request,
         figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
-        left_out: [(two, "not_in_rule".to_owned())].into(),
+        left_out: [(two, LeftOut::NotInRule(NotInRule).recorded())].into(),
         features: Some(features),
         rule: Some(1),
         stands_for: Some("gpt-4o".to_owned()),

@@ -1,6 +1,7 @@
 //! A sample of the newest version of each event. Parts of those of requests are in `requests.rs`.
 
 use chrono::{DateTime, Utc};
+use events::abilities::{Abilities, Ability};
 use events::content::ContentPolicy;
 use events::event::access::{
     AccessDenied, AccessLimitsLocal, AccessLimitsShared, AccessRateLimited, AccessRead, AdminRejected, ChangeMethod,
@@ -28,7 +29,7 @@ use events::limit::{Bounds, LimitName, Measure};
 use events::maintenance::MaintenanceWindow;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 use events::refusal::ErrorCode;
-use events::routing::{RoutingRule, Strategy};
+use events::routing::{RoutingRule, StatedWindow, Strategy};
 use events::terms::{RequiredTerms, StatedTerms};
 use events::time::{Period, parse_rfc3339};
 
@@ -153,7 +154,7 @@ pub fn samples() -> Vec<(Stream, Event)> {
             id(31),
             "gpt",
             vec![Target {
-                context_window: Some(128_000),
+                window: StatedWindow { tokens: Some(128_000), counts_output: false },
                 max_output_tokens: Some(16_384),
                 default_max_output_tokens: Some(4096),
                 ..Target::new(id(11), "gpt-4o")
@@ -164,6 +165,11 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.targets[0].name = Some("1-primary".to_owned());
     named_target.targets[0].max_concurrent = Some(64);
     named_target.targets[0].maintenance = vec![night].into();
+    named_target.targets[0].window.counts_output = true;
+    named_target.targets[0].abilities = Abilities::UNKNOWN
+        .stating_list(Abilities::INPUTS, &[Ability::Text, Ability::Image])
+        .stating(Ability::Tools, true)
+        .stating(Ability::Reasoning, false);
     named_target.alias = vec![
         AliasStep { model: "gpt-4o".to_owned(), from: None },
         AliasStep { model: "gpt-5".to_owned(), from: Some(night.to) },

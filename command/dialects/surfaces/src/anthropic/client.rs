@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use events::abilities::Ability;
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
 use intermediate::chat::ChatRequest;
 use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
-use intermediate::facts::{AllowedThoughts, Facts, RequestedCap, ReservedOutput};
+use intermediate::facts::{AllowedThoughts, Facts, RequestedCap, ReservedOutput, needs_of_chat};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -67,13 +68,18 @@ impl SurfaceRequest for AnthropicBodyPositions {
         totals.read_messages(required("messages")?.value)?;
         check_thinking_budget(given("thinking"), cap_tokens)?;
         let Totals { has_foreign_thoughts, has_unsigned_thoughts, .. } = totals;
+        let streamed = given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?;
+        let thoughts = thoughts(&members, totals.reserved_output);
+        let is_format = |format: &str| json::kind(format) != Kind::Null;
+        let in_config = given("output_config").and_then(|config| json::field(config, "format"));
+        let has_format = in_config.or(given("output_format")).is_some_and(is_format);
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
-            streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            streamed,
             include_usage: false,
             output_cap: Some(RequestedCap { field: CAP_FIELD, tokens: Some(cap_tokens) }),
             reserved_output: totals.reserved_output,
-            thoughts: thoughts(&members, totals.reserved_output),
+            thoughts,
             choices: 1,
             has_logprobs: false,
             metadata: std::collections::BTreeMap::new(),
@@ -81,6 +87,13 @@ impl SurfaceRequest for AnthropicBodyPositions {
             images: totals.images,
             documents: totals.documents,
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
+            needs: needs_of_chat(streamed, totals.images, totals.documents)
+                .with_if(
+                    Ability::Tools,
+                    given("tools").is_some_and(|tools| json::elements_if_array(tools).next().is_some()),
+                )
+                .with_if(Ability::StructuredOutput, has_format)
+                .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
             added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
             required_terms: RequiredTerms::NONE,

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use events::abilities::{Ability, AbilitySet};
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use intermediate::chat::{ChatRequest, ImageUrl};
-use intermediate::facts::{AllowedThoughts, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced};
+use intermediate::facts::{
+    AllowedThoughts, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced, needs_of_chat,
+};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -89,16 +92,18 @@ impl SurfaceRequest for OpenAiBodyPositions {
             lets_think |= priceable::lets_think(member.name(), member.value);
         }
         let stream_options = find("stream_options");
+        let streamed = given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?;
+        let thoughts = if lets_think { AllowedThoughts::Open } else { reserved_output.thoughts() };
         let facts = Facts {
             model: read::model_name(model.value, &at("model"))?,
-            streamed: given("stream").map_or(Ok(false), |value| fields::boolean(value, &at("stream")))?,
+            streamed,
             include_usage: match given("stream_options") {
                 Some(value) => Fields::read(value, &at("stream_options"))?.boolean("include_usage")?.unwrap_or(false),
                 None => false,
             },
             output_cap: Some(output_cap),
             reserved_output,
-            thoughts: if lets_think { AllowedThoughts::Open } else { reserved_output.thoughts() },
+            thoughts,
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             has_logprobs,
             metadata: read::metadata(given("metadata"), &at("metadata"))?,
@@ -110,6 +115,9 @@ impl SurfaceRequest for OpenAiBodyPositions {
             documents,
             added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
+            needs: needs_of_chat(streamed, images, documents)
+                .and(members.iter().fold(AbilitySet::NONE, |needs, member| needs.and(needs_of(member))))
+                .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
             unpriced,
             required_terms: RequiredTerms::NONE,
             requested_strategy: None,
@@ -137,6 +145,24 @@ impl SurfaceRequest for OpenAiBodyPositions {
         let [thinking] = json::find(std::str::from_utf8(body).ok()?, ["thinking"]);
         thinking.is_none().then(|| "reasoning".to_owned())
     }
+}
+
+/// The ability that a field asks for; servers differ in how it may be written, and what is not understood needs nothing.
+fn needs_of(member: &Member<'_>) -> AbilitySet {
+    let value = member.value;
+    let is_list = || json::elements_if_array(value).next().is_some();
+    let (ability, holds) = match member.name() {
+        TOOLS | FUNCTIONS => (Ability::Tools, is_list()),
+        "parallel_tool_calls" => (Ability::ParallelTools, value == "true"),
+        "response_format" => {
+            let kind = json::field(value, "type").and_then(json::string);
+            (Ability::StructuredOutput, kind.is_some_and(|kind| kind != "text"))
+        }
+        "n" => (Ability::Choices, !matches!(value, "1" | "null")),
+        "logprobs" => (Ability::Logprobs, value == "true"),
+        _ => return AbilitySet::NONE,
+    };
+    AbilitySet::NONE.with_if(ability, holds)
 }
 
 fn top_level(text: &str) -> Result<Vec<Member<'_>>, Refusal> {

@@ -42,7 +42,7 @@ fn type_and_code(refusal: &Refusal) -> (&'static str, Option<String>) {
     let gateway = || Some(refusal.code.as_str().to_ascii_lowercase());
     let openai = |code: &str| Some(code.to_owned());
     match refusal.code {
-        ErrorCode::InvalidRequest => ("invalid_request_error", None),
+        ErrorCode::InvalidRequest => ("invalid_request_error", detail(refusal, "condition").map(str::to_owned)),
         // Clients know the provider's codes, such as `context_length_exceeded`.
         ErrorCode::UpstreamRejected => ("invalid_request_error", detail(refusal, "upstream_code").map(str::to_owned)),
         ErrorCode::Unauthenticated => ("invalid_request_error", openai("invalid_api_key")),

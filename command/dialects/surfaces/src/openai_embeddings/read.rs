@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use events::abilities::{Ability, AbilitySet};
 use events::refusal::Refusal;
 use events::terms::RequiredTerms;
 use intermediate::chat::read;
@@ -34,6 +35,16 @@ pub struct OpenAiEmbeddingsRequest {
     pub input_tokens_bound: u64,
     /// Estimate of the same, should no usage be reported.
     pub input_tokens_estimate: u64,
+    pub longest_input: LongestInput,
+}
+
+/// The longest of the inputs, each of which has to fit into the target's window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongestInput {
+    /// Upper bound of the tokens of the longest one.
+    pub tokens_bound: u64,
+    /// The most token ids that one has.
+    pub token_ids: u64,
 }
 
 impl OpenAiEmbeddingsRequest {
@@ -76,6 +87,7 @@ impl OpenAiEmbeddingsRequest {
             documents: Documents::default(),
             added_tokens: 0,
             has_tools: false,
+            needs: AbilitySet::NONE.with(Ability::Embeddings).with(Ability::Text),
             unpriced,
             required_terms: RequiredTerms::NONE,
             requested_strategy: None,
@@ -90,6 +102,7 @@ impl OpenAiEmbeddingsRequest {
             expected: ExpectedVectors { count: measured.inputs, dimensions, encoding },
             input_tokens_bound: measured.bound().saturating_add(beside),
             input_tokens_estimate: measured.estimate(),
+            longest_input: measured.longest,
         };
         Ok((facts, request))
     }
@@ -226,15 +239,24 @@ struct MeasuredInput {
     inputs: usize,
     text_bytes: u64,
     token_ids: u64,
+    longest: LongestInput,
 }
 
 impl MeasuredInput {
     fn add(&mut self, input: &EmbeddingInput<'_>) -> Result<(), Refusal> {
         self.inputs += 1;
-        match input {
-            EmbeddingInput::Text(text) => self.text_bytes += bytes(text.len()),
-            EmbeddingInput::Tokens { count, .. } => self.token_ids += count,
-        }
+        let tokens_bound = match input {
+            EmbeddingInput::Text(text) => {
+                self.text_bytes += bytes(text.len());
+                bytes(text.len())
+            }
+            EmbeddingInput::Tokens { count, .. } => {
+                self.token_ids += count;
+                self.longest.token_ids = self.longest.token_ids.max(*count);
+                *count
+            }
+        };
+        self.longest.tokens_bound = self.longest.tokens_bound.max(tokens_bound);
         Ok(())
     }
 

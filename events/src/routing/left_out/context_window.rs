@@ -1,0 +1,29 @@
+//! Targets whose context window the prompt does not fit into.
+
+use std::fmt;
+
+use super::Rule;
+use crate::routing::inputs::{RouteQuestion, TargetInputs};
+
+/// The prompt has more tokens than the target's context window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextWindow {
+    /// In tokens.
+    pub window: u64,
+}
+
+impl Rule for ContextWindow {
+    const WORD: &'static str = "context_window";
+    const TOLD: &'static str = "its context window is too small for the prompt";
+
+    fn judge(question: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
+        let window = target.context_window?;
+        let output = question.output_cap.filter(|_| target.target.window.counts_output);
+        let needed = target.prompt_tokens?.saturating_add(output.unwrap_or(0));
+        (needed > window).then_some(Self { window })
+    }
+
+    fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its context window of {} tokens is too small for the prompt", self.window)
+    }
+}

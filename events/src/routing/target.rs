@@ -1,0 +1,94 @@
+//! The targets of models: the backends that can serve them, with what the model says of each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::abilities::Abilities;
+use crate::ids::{ProviderId, target_key};
+use crate::maintenance::MaintenanceWindows;
+use crate::named;
+use crate::terms::StatedTerms;
+
+/// One backend that can serve a frontend model. Limits are in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub provider_id: ProviderId,
+    pub model: String,
+    /// Unique within the model. Among targets of one priority, those with a name are tried first, in the order of their
+    /// names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub priority: u32,
+    pub weight: u32,
+    #[serde(flatten)]
+    pub window: StatedWindow,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_max_output_tokens: Option<u64>,
+    /// The tokenizer that the backend is known to use; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Tokenizer>,
+    /// The operator's score, from 0 to 100, for the strategy `quality`; without one, it is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u32>,
+    /// How many calls the backend may have under way from one node; absent without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+    /// When it is not called.
+    #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
+    pub maintenance: MaintenanceWindows,
+    #[serde(default, skip_serializing_if = "Abilities::is_unknown")]
+    pub abilities: Abilities,
+    #[serde(flatten)]
+    pub terms: StatedTerms,
+}
+
+impl Target {
+    /// The most tokens that any of its limits can say.
+    pub const TOKENS_MAX: u64 = 100_000_000;
+
+    /// See [`target_key`].
+    pub fn key(&self) -> String {
+        target_key(self.provider_id, &self.model)
+    }
+
+    /// A target without limits given.
+    pub fn new(provider_id: ProviderId, model: impl Into<String>) -> Self {
+        Self {
+            provider_id,
+            model: model.into(),
+            name: None,
+            priority: 0,
+            weight: 1,
+            window: StatedWindow::default(),
+            max_output_tokens: None,
+            default_max_output_tokens: None,
+            tokenizer: None,
+            quality: None,
+            max_concurrent: None,
+            maintenance: MaintenanceWindows::default(),
+            abilities: Abilities::UNKNOWN,
+            terms: StatedTerms::NONE,
+        }
+    }
+}
+
+/// The context window of a target, as its model states it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatedWindow {
+    /// The most tokens of a prompt.
+    #[serde(rename = "context_window", default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Whether the output cap counts within it as well.
+    #[serde(rename = "window_counts_output", default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts_output: bool,
+}
+
+named! {
+    /// A tokenizer with a public vocabulary.
+    #[derive(PartialOrd, Ord)]
+    pub enum Tokenizer {
+        O200kBase = "o200k_base",
+        Cl100kBase = "cl100k_base",
+    }
+}
