@@ -1,5 +1,5 @@
-//! The cost of choosing among the targets of a model, by each strategy, and of what rules go by. Nothing but that is measured: no
-//! tables, no network.
+//! The cost of deciding a route, with all rules that leave targets out and by each strategy, and of what rules of models go by. Nothing
+//! but that is measured: no tables, no network.
 //!
 //! `cargo bench --bench routing` prints medians, beside what it takes to sort as many numbers, measured in the same run.
 //! `ROUTING_TARGETS` (50) changes how many targets there are.
@@ -14,10 +14,16 @@ use bytes::Bytes;
 use chrono::DateTime;
 use command::inference::features_of;
 use dialects::{ClientRequest, Surface};
+use events::abilities::{Abilities, Ability};
 use events::ids::RequestId;
+use events::maintenance::{MaintenanceWindow, MaintenanceWindows};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::named::NamedValue;
-use events::routing::{Candidate, ConditionSubject, Features, Observed, RoutingRule, RoutingRules, Strategy, choose};
+use events::routing::{
+    ConditionSubject, DialectFit, Features, Observed, RouteInputs, RouteQuestion, RoutingRule, RoutingRules, Strategy,
+    Target, TargetInputs, decide,
+};
+use events::terms::{RequiredTerms, Requirements, StatedTerms};
 use harness::figures::{hundredths, per_mille};
 use harness::verdict::exit_code;
 use harness::{settings, table};
@@ -39,11 +45,16 @@ fn run() -> Result<(), String> {
 
 fn measure(out: &mut impl Write, count: u64) -> io::Result<()> {
     let tariffs: Vec<Tariff> = (0..count).map(tariff).collect();
-    let candidates: Vec<Candidate<'_>> =
-        (0..).zip(&tariffs).map(|(number, tariff)| candidate(number, tariff)).collect();
-    writeln!(out, "A choice among {count} targets, µs\n")?;
+    let rows: Vec<Target> = (0..count).map(row_of_target).collect();
+    let windows = MaintenanceWindows::default();
+    let targets: Vec<TargetInputs<'_>> = (0..)
+        .zip(rows.iter().zip(&tariffs))
+        .map(|(number, (row, tariff))| target(number, row, tariff, &windows))
+        .collect();
+    let terms = RequiredTerms { zero_retention: true, ..RequiredTerms::NONE };
+    writeln!(out, "A decision about {count} targets with all rules, µs\n")?;
     table::header(out, &["strategy", "p50", "p99"])?;
-    let mut numbers: Vec<u64> = Vec::with_capacity(candidates.len());
+    let mut numbers: Vec<u64> = Vec::with_capacity(targets.len());
     row(out, "sorting as many numbers", |number| {
         numbers.clear();
         numbers.extend((0..count).map(|at| spread(at ^ number)));
@@ -54,8 +65,17 @@ fn measure(out: &mut impl Write, count: u64) -> io::Result<()> {
         row(out, name, |number| {
             let prompt = PromptBound { tokens: 3_000, ..PromptBound::default() };
             let features = Features { request: Some(request(number)), prompt, choices: 1, output_tokens: Some(1_000) };
-            let order = choose(*strategy, black_box(candidates.iter().copied()), &features);
-            black_box(order.tried().next());
+            let decision = decide(RouteInputs {
+                model_id: Uuid::from_u128(1).into(),
+                canary: None,
+                tenant: None,
+                strategy: *strategy,
+                features,
+                session: None,
+                question: question(&terms),
+                targets: black_box(&targets).clone(),
+            });
+            black_box(decision.called().next());
         })?;
     }
     writeln!(out, "\nRules, µs\n")?;
@@ -111,15 +131,48 @@ fn row(out: &mut impl Write, name: &str, mut call: impl FnMut(u64)) -> io::Resul
     table::row(out, &[name.to_owned(), micros(500), micros(990)])
 }
 
-fn candidate(number: u64, tariff: &Tariff) -> Candidate<'_> {
+/// A request that every rule has to look at, and that no target is left out of.
+fn question(terms: &RequiredTerms) -> RouteQuestion<'_> {
+    RouteQuestion {
+        now: DateTime::UNIX_EPOCH,
+        rule: None,
+        required: Requirements { tenant: &RequiredTerms::NONE, request: terms },
+        needs: [Ability::Text, Ability::Image, Ability::Tools, Ability::Chat].into_iter().collect(),
+        output_cap: Some(1_000),
+        has_documents: true,
+    }
+}
+
+fn row_of_target(number: u64) -> Target {
     let below = |bound| u32::try_from(spread(number) % bound).unwrap_or_default();
-    Candidate {
+    let night = MaintenanceWindow {
+        from: DateTime::UNIX_EPOCH + Duration::from_secs(60),
+        to: DateTime::UNIX_EPOCH + Duration::from_secs(90),
+    };
+    Target {
         priority: below(3),
         weight: below(10),
-        quality: below(100),
+        quality: Some(below(100)),
+        maintenance: vec![night].into(),
+        abilities: Abilities::UNKNOWN.stating_list(Abilities::INPUTS, Abilities::INPUTS).stating(Ability::Tools, true),
+        terms: StatedTerms { zero_retention: true, ..StatedTerms::NONE },
+        ..Target::new(Uuid::from_u128(1).into(), format!("backend-{number}"))
+    }
+}
+
+fn target<'a>(number: u64, row: &'a Target, tariff: &'a Tariff, windows: &'a MaintenanceWindows) -> TargetInputs<'a> {
+    let in_flight = u32::try_from(spread(number) % 4).unwrap_or_default();
+    TargetInputs {
+        target: row,
+        provider_maintenance: Some(windows),
         tariff: Some(tariff),
-        observed: Observed { first_token_us: Some(spread(number) % 1_000_000), token_us: 10_000, in_flight: below(4) },
-        left_out: None,
+        context_window: Some(200_000),
+        max_output_tokens: Some(16_000),
+        terms: &row.terms,
+        dialect: DialectFit::Fits,
+        prompt_tokens: Some(3_000),
+        open_breaker: None,
+        observed: Observed { first_token_us: Some(spread(number) % 1_000_000), token_us: 10_000, in_flight },
     }
 }
 
