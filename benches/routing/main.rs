@@ -167,6 +167,7 @@ fn target<'a>(number: u64, row: &'a Target, tariff: &'a Tariff, windows: &'a Mai
         provider_maintenance: Some(windows),
         tariff: Some(tariff),
         context_window: Some(200_000),
+        window_counts_output: true,
         max_output_tokens: Some(16_000),
         terms: &row.terms,
         dialect: DialectFit::Fits,

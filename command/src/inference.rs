@@ -119,7 +119,7 @@ pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADE
 pub use health::ProviderHealth;
 pub use large_bodies::LargeBodies;
 pub use observed_targets::ObservedTargets;
-pub(crate) use plan::{TargetOrder, Uncounted};
+pub(crate) use plan::TargetOrder;
 pub use provider_keys::ProviderKeys;
 pub(crate) use provider_keys::remedy;
 pub use request_features::features_of;

@@ -20,7 +20,7 @@ use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
-use crate::inference::{Gateway, TargetOrder, Uncounted};
+use crate::inference::{Gateway, TargetOrder};
 use crate::tokens::{self, CountedPrompt};
 
 /// The explainer of models.
@@ -118,11 +118,11 @@ async fn explain(
         let known = explainer.gateway.knowledge(counted);
         TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known)
     };
-    let Uncounted { tokenizers, system_prefix } = ordered(None).uncounted;
-    let counted = if tokenizers.is_empty() {
+    let uncounted = ordered(None).uncounted;
+    let counted = if uncounted.tokenizers.is_empty() {
         CountedPrompt::default()
     } else {
-        tokens::prompt(caller.chain.tenant, asked.body().clone(), system_prefix, tokenizers).await
+        tokens::prompt(caller.chain.tenant, uncounted.of_body(asked.body().clone())).await
     };
     let ordered = ordered(Some(&counted));
     let mut shown = shown(model, &ordered, &cx.tables);

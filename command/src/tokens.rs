@@ -50,8 +50,7 @@ pub async fn savings(owner: Owner, body: Bytes, tokenizers: Vec<Tokenizer>) -> O
     timeout(WAIT_MAX, counting).await.ok()?.ok()?
 }
 
-/// The tokens of a prompt by tokenizer, for the windows of its targets. Of what surrounds its texts nothing is counted, nor of texts
-/// beyond the bounds of counting, so a prompt has at least so many.
+/// The tokens of a prompt by tokenizer, for the windows of its targets. Of what surrounds its texts nothing is counted.
 #[derive(Clone, Debug, Default)]
 pub struct CountedPrompt {
     counts: Vec<PromptCount>,
@@ -60,8 +59,9 @@ pub struct CountedPrompt {
 #[derive(Clone, Copy, Debug)]
 struct PromptCount {
     tokenizer: Tokenizer,
-    /// Those of all texts together, or of the longest one.
+    /// Those of all texts together.
     together: u64,
+    /// Those of the longest one.
     longest: u64,
 }
 
@@ -73,31 +73,88 @@ impl CountedPrompt {
     }
 }
 
-/// Counts a prompt, with the system message before it, by these tokenizers. Nothing is counted if its turn does not come in time.
-pub async fn prompt(
-    owner: Owner,
-    body: Bytes,
-    system_prefix: Option<String>,
-    tokenizers: Vec<Tokenizer>,
-) -> CountedPrompt {
+/// A prompt to be counted.
+pub struct PromptToCount {
+    pub body: Bytes,
+    /// The system message that its model puts before it.
+    pub system_prefix: Option<String>,
+    /// The tokenizers to count it by; empty if it need not be counted.
+    pub tokenizers: Vec<Tokenizer>,
+    /// No more tokens than these need to be counted: they fit into no window.
+    pub enough: u64,
+}
+
+/// Counts a prompt. Nothing is counted if its turn does not come in time; when the counting time is up, the rest has as many tokens for
+/// its bytes as what was counted.
+pub async fn prompt(owner: Owner, prompt: PromptToCount) -> CountedPrompt {
     let turn = ESTIMATES.turn_until(owner, tokio::time::Instant::now() + ESTIMATE_WAIT_MAX).await;
     let Ok(turn) = turn else { return CountedPrompt::default() };
     let counting = turn.start(move || {
+        let PromptToCount { body, system_prefix, tokenizers, enough } = prompt;
         let Ok(body) = std::str::from_utf8(&body) else { return CountedPrompt::default() };
-        let encoders: Vec<_> = tokenizers.into_iter().map(|tokenizer| (tokenizer, encoder(tokenizer))).collect();
-        let until = Instant::now() + COUNTING_MAX;
-        let count = |(tokenizer, encoder)| {
-            let prefix = system_prefix.as_deref().and_then(|text| count(encoder, text, until, LongText::InPieces));
-            let (mut together, mut longest) = (prefix.unwrap_or(0), 0);
-            each_counted(body, encoder, until, LongText::InPieces, |_, tokens| {
+        let count = |tokenizer| {
+            // The first use of a tokenizer loads its ranks, which is not part of the counting time.
+            let encoder = encoder(tokenizer);
+            let counting = WindowCounting { encoder, until: Instant::now() + COUNTING_MAX, enough };
+            let mut together = system_prefix.as_deref().map_or(0, |text| counting.tokens(text));
+            let mut longest = 0;
+            for PromptText { text, .. } in prompt_texts(body) {
+                let tokens = counting.tokens(&text);
                 together += tokens;
                 longest = tokens.max(longest);
-            });
+                if together > enough && longest > enough {
+                    break;
+                }
+            }
             PromptCount { tokenizer, together, longest }
         };
-        CountedPrompt { counts: encoders.into_iter().map(count).collect() }
+        CountedPrompt { counts: tokenizers.into_iter().map(count).collect() }
     });
     timeout(WAIT_MAX, counting).await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+/// Counting for windows, which ends when it is known that a text fits into none.
+struct WindowCounting<'a> {
+    encoder: &'a CoreBPE,
+    until: Instant,
+    enough: u64,
+}
+
+impl WindowCounting<'_> {
+    /// A text that cannot be cut is counted piece by piece: each cut may add a token.
+    fn tokens(&self, text: &str) -> u64 {
+        let (mut tokens, mut counted_bytes) = (0, 0);
+        for segment in (Segments { rest: text }) {
+            let mut rest = segment;
+            while !rest.is_empty() {
+                if tokens > self.enough || Instant::now() >= self.until {
+                    return self.extrapolated(tokens, counted_bytes, text.len());
+                }
+                let (piece, after) = rest.split_at(rest.floor_char_boundary(SEGMENT_BYTES_MAX));
+                tokens += self.encoder.count_ordinary(piece) as u64;
+                counted_bytes += piece.len();
+                rest = after;
+            }
+        }
+        tokens
+    }
+
+    /// The tokens of a text of which so many bytes were counted. Without a count, those of prose in few tokens.
+    fn extrapolated(&self, tokens: u64, counted_bytes: usize, bytes: usize) -> u64 {
+        if tokens > self.enough {
+            return tokens;
+        }
+        let bytes = bytes as u64;
+        match counted_bytes as u64 {
+            0 => few_tokens(bytes),
+            counted => tokens.saturating_mul(bytes) / counted,
+        }
+    }
+}
+
+/// The tokens that so many bytes of a prompt have at least, but for texts of repetitions: prose has four or five bytes for each.
+pub const fn few_tokens(bytes: u64) -> u64 {
+    bytes / 6
 }
 
 /// The texts of a prompt, as they were counted.
@@ -123,28 +180,15 @@ pub async fn texts(owner: Owner, body: Bytes) -> Option<CountedTexts> {
 
 fn counted_texts(body: &str, encoder: &CoreBPE, until: Instant) -> CountedTexts {
     let mut counted = CountedTexts::default();
-    each_counted(body, encoder, until, LongText::AsBytes, |text, tokens| {
-        counted.bytes += text.bound_bytes as u64;
-        counted.tokens += tokens;
-    });
-    counted
-}
-
-/// Counts one text after the other, up to the bounds of counting.
-fn each_counted(
-    body: &str,
-    encoder: &CoreBPE,
-    until: Instant,
-    long: LongText,
-    mut take: impl FnMut(&PromptText<'_>, u64),
-) {
     let mut bytes_left = BYTES_MAX;
     for text in prompt_texts(body).filter(|text| text.text.len() <= BYTES_MAX) {
         let Some(left) = bytes_left.checked_sub(text.text.len()) else { break };
-        let Some(tokens) = count(encoder, &text.text, until, long) else { break };
+        let Some(tokens) = count(encoder, &text.text, until) else { break };
         bytes_left = left;
-        take(&text, tokens);
+        counted.bytes += text.bound_bytes as u64;
+        counted.tokens += tokens;
     }
+    counted
 }
 
 /// The bytes of the prompt's texts less their tokens. The JSON around the texts keeps its bound by bytes: the published
@@ -158,41 +202,19 @@ fn saving(body: &str, encoder: &CoreBPE, until: Instant) -> u64 {
             continue;
         }
         bytes_left -= text.text.len();
-        let Some(tokens) = count(encoder, &text.text, until, LongText::AsBytes) else { return saved };
+        let Some(tokens) = count(encoder, &text.text, until) else { return saved };
         saved += (text.bound_bytes as u64).saturating_sub(tokens);
     }
     saved
 }
 
-/// The count of a text that cannot be cut and is too long to be counted at once.
-#[derive(Clone, Copy)]
-enum LongText {
-    /// Each byte counts as a token, which is an upper bound.
-    AsBytes,
-    /// Piece by piece: each cut may add a token.
-    InPieces,
-}
-
-impl LongText {
-    fn count(self, encoder: &CoreBPE, mut text: &str) -> usize {
-        let Self::InPieces = self else { return text.len() };
-        let mut tokens = 0;
-        while !text.is_empty() {
-            let (piece, rest) = text.split_at(text.floor_char_boundary(SEGMENT_BYTES_MAX));
-            tokens += encoder.count_ordinary(piece);
-            text = rest;
-        }
-        tokens
-    }
-}
-
-/// A text's tokens, exact if the text can be cut; `None` when the time is up.
-fn count(encoder: &CoreBPE, text: &str, until: Instant, long: LongText) -> Option<u64> {
+/// An upper bound of a text's tokens, exact if the text can be cut; `None` when the time is up.
+fn count(encoder: &CoreBPE, text: &str, until: Instant) -> Option<u64> {
     let mut tokens = 0;
     for segment in (Segments { rest: text }) {
         tokens += match segment.len() {
             0..=SEGMENT_BYTES_MAX => encoder.count_ordinary(segment),
-            _ => long.count(encoder, segment),
+            bytes => bytes,
         } as u64;
         if Instant::now() >= until {
             return None;
@@ -267,7 +289,7 @@ mod tests {
         fn a_text_that_is_cut_has_the_tokens_of_the_whole(text in texts()) {
             for tokenizer in BOTH {
                 let whole = encoder(tokenizer).count_ordinary(&text) as u64;
-                let counted = count(encoder(tokenizer), &text, forever(), LongText::AsBytes).expect("time enough");
+                let counted = count(encoder(tokenizer), &text, forever()).expect("time enough");
                 let can_be_cut = Segments { rest: &text }.all(|segment| segment.len() <= SEGMENT_BYTES_MAX);
                 prop_assert!(counted >= whole && counted <= text.len() as u64, "{counted} of {whole}");
                 prop_assert!(!can_be_cut || counted == whole, "{counted} of {whole}");
@@ -304,10 +326,10 @@ mod tests {
     #[test]
     fn text_that_cannot_be_cut_or_is_too_long_keeps_its_bound_by_bytes() {
         let blob = "x".repeat(SEGMENT_BYTES_MAX + 1);
-        assert_eq!(count(encoder(Tokenizer::O200kBase), &blob, forever(), LongText::AsBytes), Some(blob.len() as u64));
+        assert_eq!(count(encoder(Tokenizer::O200kBase), &blob, forever()), Some(blob.len() as u64));
         let body = serde_json::json!({ "messages": [{ "content": "word ".repeat(BYTES_MAX / 4) }] }).to_string();
         assert_eq!(saving(&body, encoder(Tokenizer::O200kBase), forever()), 0);
-        assert_eq!(count(encoder(Tokenizer::O200kBase), "a word", Instant::now(), LongText::AsBytes), None);
+        assert_eq!(count(encoder(Tokenizer::O200kBase), "a word", Instant::now()), None);
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ impl AbilitySet {
     }
 
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -148,14 +148,6 @@ impl Abilities {
     #[must_use]
     pub fn stating_list(self, all: &[Ability], named: &[Ability]) -> Self {
         all.iter().fold(self, |abilities, ability| abilities.stating(*ability, named.contains(ability)))
-    }
-
-    /// These, and where they leave something unknown, what the others state.
-    #[must_use]
-    pub const fn or(self, others: Self) -> Self {
-        let added = others.stated.without(self.stated);
-        let able = AbilitySet(others.able.0 & added.0);
-        Self { stated: self.stated.and(added), able: self.able.and(able) }
     }
 
     /// The object that states them.
@@ -241,7 +233,5 @@ mod tests {
         let some = read(json!({ "inputs": ["text"], "tools": true }));
         assert_eq!(some.lacks_of(needed).to_string(), "image");
         assert!(Abilities::UNKNOWN.lacks_of(needed).is_empty());
-        let filled_in = read(json!({ "tools": false })).or(some);
-        assert_eq!(filled_in.lacks_of(needed).to_string(), "image, tools", "the first statement counts");
     }
 }

@@ -205,7 +205,7 @@ async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
     }
     assert_eq!(listed["in_words"], Value::Null, "lists are short");
 
-    // By the tenant and by the request, with a target that could not serve for a reason that is not recorded.
+    // By the tenant and by the request, with a target that could not serve.
     let mut targets = vec![target(&tenant, "ok"), target(&tenant, "unpriced")];
     targets[0]["quality"] = json!(7);
     made(operator, "/models", json!({ "name": tenant.model("plain"), "targets": targets })).await;
@@ -253,7 +253,7 @@ async fn who_chose_the_alias_the_rule_and_what_was_left_out_are_told() {
         words(unrecorded).await,
         format!(
             "{n}/plain tries its targets by priority (the lowest number first), as the model says: {n}/ok (priority 0); left out: \
-             {n}/unpriced (could not serve the request). {n}/ok answered."
+             {n}/unpriced (no price in force). {n}/ok answered."
         )
     );
 }

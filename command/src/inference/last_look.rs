@@ -97,6 +97,7 @@ fn must_serve(
         provider_maintenance: Some(&provider.maintenance),
         tariff: Some(target.tariff()),
         context_window: None,
+        window_counts_output: false,
         max_output_tokens: None,
         terms: stated.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms),
         dialect: DialectFit::Fits,
@@ -109,8 +110,22 @@ fn must_serve(
             (PassedOverFor::Maintenance, under_maintenance(requested, until, now))
         }
         Some(LeftOut::TermNotMet(_)) => (PassedOverFor::TermsNotMet, terms_not_met(required, inputs.terms, requested)),
-        // What else decides about a target does not change while a request waits.
-        Some(_) | None => return Ok(()),
+        None => return Ok(()),
+        // The inputs above have nothing that these judge by.
+        Some(
+            LeftOut::NotInRule(_)
+            | LeftOut::NoProvider(_)
+            | LeftOut::NoPrice(_)
+            | LeftOut::KindUnknown(_)
+            | LeftOut::NoSuchApi(_)
+            | LeftOut::ForAnotherApi(_)
+            | LeftOut::FieldNotAllowed(_)
+            | LeftOut::ContextUnknown(_)
+            | LeftOut::CapAbove(_)
+            | LeftOut::AbilityLacked(_)
+            | LeftOut::ContextWindow(_)
+            | LeftOut::BreakerOpen(_),
+        ) => return Ok(()),
     };
     Err(NotToBeCalled::PassedOver(why, Box::new(refusal)))
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access_control::limits::TokenAmounts;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dialects::{
     ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, provider_dialects,
@@ -36,7 +37,7 @@ use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
 use crate::body::buffer::in_own_pages;
-use crate::tokens::TokenSavings;
+use crate::tokens::{PromptToCount, TokenSavings};
 pub use maintenance::refusal_until as under_maintenance;
 use order_source::OrderSource;
 pub use target_order::{NodeKnowledge, TargetOrder};
@@ -99,13 +100,31 @@ pub struct Hedges {
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 
-/// A prompt that has to be counted before it is planned.
+/// The counts of a prompt that are missing to know whether it fits into the windows of all targets.
 #[derive(Debug, Default)]
 pub struct Uncounted {
     /// The tokenizers to count it by; empty if it need not be counted.
     pub tokenizers: Vec<Tokenizer>,
+    /// The largest of these windows, in tokens.
+    window_max: u64,
     /// The system message that the model puts before it.
-    pub system_prefix: Option<String>,
+    system_prefix: Option<String>,
+}
+
+impl Uncounted {
+    /// Adds that the prompt has to be counted for a window.
+    fn add(&mut self, tokenizer: Tokenizer, window: u64) {
+        if !self.tokenizers.contains(&tokenizer) {
+            self.tokenizers.push(tokenizer);
+        }
+        self.window_max = self.window_max.max(window);
+    }
+
+    /// The prompt as it is counted.
+    pub fn of_body(self, body: Bytes) -> PromptToCount {
+        let Self { tokenizers, window_max, system_prefix } = self;
+        PromptToCount { body, system_prefix, tokenizers, enough: window_max }
+    }
 }
 
 /// Why there is no plan.
@@ -124,7 +143,8 @@ impl From<Refusal> for NotPlanned {
 
 /// Plans a request.
 ///
-/// Errors: `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap that no target accepts;
+/// Errors: [`NotPlanned::Uncounted`]; `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap
+/// that no target accepts, a prompt that fits into no window, and abilities that all lack;
 /// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers, or all that could serve are under maintenance.
 pub fn plan(
     tables: &Tables,
@@ -539,7 +559,7 @@ fn no_target(
         return prompt_too_long(request, largest);
     }
     let lacked = |why| if let LeftOut::AbilityLacked(AbilityLacked(abilities)) = why { Some(abilities) } else { None };
-    if let Some(abilities) = order.left_out().find_map(|(_, why)| lacked(why)) {
+    if let Some(abilities) = order.left_out().filter_map(|(_, why)| lacked(why)).reduce(AbilitySet::union) {
         return ability_lacked(request, abilities);
     }
     let can_serve =
@@ -635,14 +655,15 @@ fn rule_without_target(model: &str, rule: usize) -> Refusal {
 
 /// The refusal of a prompt that fits into no window of the targets that could serve it otherwise.
 fn prompt_too_long(request: &ClientRequest, largest: u64) -> Refusal {
-    let reason = format!("is longer than the largest context window of this model's targets: {largest} tokens");
+    let reason =
+        format!("does not fit into the largest context window of the targets that could serve it: {largest} tokens");
     let refusal = Refusal::invalid(request.surface().prompt_field(), reason);
     refusal.with("condition", CONTEXT_LENGTH_EXCEEDED).with("context_window", largest)
 }
 
 /// The refusal of a request that needs what is stated to be lacked.
 fn ability_lacked(request: &ClientRequest, lacked: AbilitySet) -> Refusal {
-    let reason = format!("needs a target with {lacked}, which no target of this model is stated to have");
+    let reason = format!("needs abilities that targets of this model are stated to lack: {lacked}");
     let words: Vec<_> = lacked.iter().map(Ability::as_str).collect();
     Refusal::invalid(request.surface().prompt_field(), reason).with("ability", words)
 }

@@ -33,7 +33,7 @@ use super::failure::no_memory;
 use super::gateway::{Gateway, TABLES_WAIT_MAX};
 use super::large_bodies::{LargeBodies, LargeBodyError};
 use super::ledger_failure::not_admitted;
-use super::plan::{self, NotPlanned, Plan, Uncounted};
+use super::plan::{self, NotPlanned, Plan};
 use super::routing_headers::{RoutingHeaders, terms_of_both};
 use super::running::UnheldRequest;
 use super::target_places::Priority;
@@ -377,13 +377,12 @@ async fn plan_with_counted(
 ) -> Result<Plan, Refusal> {
     loop {
         let known = gateway.knowledge(counted.as_ref());
-        let Uncounted { tokenizers, system_prefix } =
-            match plan::plan(tables, caller, request, id, gateway.now(), known) {
-                Ok(plan) => return Ok(plan),
-                Err(NotPlanned::Refused(refusal)) => return Err(refusal),
-                Err(NotPlanned::Uncounted(uncounted)) => uncounted,
-            };
-        let counting = tokens::prompt(caller.chain.tenant, request.body().clone(), system_prefix, tokenizers);
+        let uncounted = match plan::plan(tables, caller, request, id, gateway.now(), known) {
+            Ok(plan) => return Ok(plan),
+            Err(NotPlanned::Refused(refusal)) => return Err(refusal),
+            Err(NotPlanned::Uncounted(uncounted)) => uncounted,
+        };
+        let counting = tokens::prompt(caller.chain.tenant, uncounted.of_body(request.body().clone()));
         *counted = Some(Box::pin(counting).await);
     }
 }

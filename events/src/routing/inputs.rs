@@ -61,16 +61,25 @@ pub struct TargetInputs<'a> {
     pub tariff: Option<&'a Tariff>,
     /// The most tokens of a prompt; `None` if unknown.
     pub context_window: Option<u64>,
+    /// Whether the output cap counts within that window as well.
+    pub window_counts_output: bool,
     /// The highest output cap that it accepts.
     pub max_output_tokens: Option<u64>,
     /// The terms stated of it.
     pub terms: &'a StatedTerms,
     pub dialect: DialectFit,
-    /// The prompt's tokens as the target counts them; `None` if nobody knows whether they fit into its window.
+    /// The prompt's tokens as the target counts them, or their bound if that fits into its window; `None` if nobody knows.
     pub prompt_tokens: Option<u64>,
     /// `None` if its breaker lets requests through.
     pub open_breaker: Option<OpenBreaker>,
     pub observed: Observed,
+}
+
+impl TargetInputs<'_> {
+    /// The tokens of output that have to fit into its window beside the prompt.
+    pub fn output_in_window(&self, question: &RouteQuestion<'_>) -> u64 {
+        question.output_cap.filter(|_| self.window_counts_output).unwrap_or(0)
+    }
 }
 
 /// Whether the dialect of a target's provider can express the request.

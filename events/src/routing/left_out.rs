@@ -10,7 +10,7 @@ use super::inputs::{RouteQuestion, TargetInputs};
 
 /// A rule, as the reason why it leaves a target out.
 trait Rule: Copy {
-    /// The word that is recorded, and so can never change.
+    /// The word that is recorded, and so can never change, unless `recorded` has another form.
     const WORD: &'static str;
     /// The recorded word in words: the log does not have the details.
     const TOLD: &'static str;
@@ -105,6 +105,8 @@ pub enum RecordedLeftOut {
     Abilities {
         ability: Vec<String>,
     },
+    /// A reason of a later version.
+    Later(serde_json::Value),
 }
 
 impl RecordedLeftOut {
@@ -133,11 +135,12 @@ impl RecordedLeftOut {
         TermNotMet::told(self).is_some()
     }
 
-    /// The word, or the abilities that are lacked.
+    /// The word, the abilities that are lacked, or the object of a later version.
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
             Self::Word(word) => Cow::Borrowed(word),
             Self::Abilities { ability } => Cow::Owned(format!("ability {}", ability.join(", "))),
+            Self::Later(reason) => Cow::Owned(reason.to_string()),
         }
     }
 }

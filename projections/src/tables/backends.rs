@@ -15,6 +15,8 @@ use events::ids::{IdMap, ModelId, ProviderId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetLimits {
     pub context_window: Option<u64>,
+    /// Whether the output cap counts within that window as well.
+    pub window_counts_output: bool,
     /// The highest output cap that it accepts.
     pub max_output_tokens: Option<u64>,
     /// The tokenizer that the backend is known to use.
@@ -31,6 +33,8 @@ pub struct TargetLimits {
 struct Facts {
     /// The widest.
     context_window: Option<u64>,
+    /// Whether any of them counts the output within it.
+    window_counts_output: bool,
     /// The highest; `None` if one of them has no maximum.
     max_output_tokens: Option<u64>,
     /// The one that they agree on.
@@ -108,14 +112,15 @@ impl Backends {
 impl Facts {
     fn of(target: &Target) -> Self {
         let Target { window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
-        let context_window = window.tokens;
-        Self { context_window, max_output_tokens, tokenizer, max_concurrent }
+        let (context_window, window_counts_output) = (window.tokens, window.counts_output);
+        Self { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent }
     }
 
     fn together<'a>(said: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let known = || said.clone().filter_map(|facts| facts.tokenizer);
         Self {
             context_window: said.clone().filter_map(|facts| facts.context_window).max(),
+            window_counts_output: said.clone().any(|facts| facts.window_counts_output),
             max_output_tokens: said
                 .clone()
                 .map(|facts| facts.max_output_tokens)
@@ -134,6 +139,7 @@ impl TargetLimits {
         let context_window = window.tokens;
         Self {
             context_window,
+            window_counts_output: window.counts_output,
             max_output_tokens,
             tokenizer,
             input_tokens_believed: context_window.unwrap_or(0),
@@ -145,9 +151,10 @@ impl TargetLimits {
     /// Those of a tenant's target at a shared provider: its own maximum may be lower than the platform's, and nothing else
     /// that it says counts. Where the platform says nothing, its provider is believed.
     fn of_tenants_target(target: &Target, facts: Facts) -> Self {
-        let Facts { context_window, max_output_tokens, tokenizer, max_concurrent } = facts;
+        let Facts { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent } = facts;
         Self {
             context_window,
+            window_counts_output,
             max_output_tokens: target.max_output_tokens.into_iter().chain(max_output_tokens).min(),
             tokenizer,
             input_tokens_believed: context_window.unwrap_or(Target::TOKENS_MAX),

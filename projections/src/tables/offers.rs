@@ -87,6 +87,7 @@ impl Tables {
             provider_maintenance: provider.map(|provider| &provider.maintenance),
             tariff: price.map(|price| &price.value.tariff),
             context_window: offer.and_then(|offer| offer.limits.context_window),
+            window_counts_output: offer.is_some_and(|offer| offer.limits.window_counts_output),
             max_output_tokens: offer.and_then(|offer| offer.limits.max_output_tokens),
             terms,
             dialect: DialectFit::Fits,

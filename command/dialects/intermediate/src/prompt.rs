@@ -12,17 +12,18 @@ pub struct PromptText<'a> {
     pub text: Cow<'a, str>,
 }
 
-/// The text content of every message, and the text parts; the instructions beside them; every text to embed. Tool calls, tool results and tool
+/// The text content of every message, and the text parts; the instructions beside them; every text to embed or to complete. Tool calls, tool results and tool
 /// definitions are left out: how a provider writes them into the prompt is unknown.
 pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
     let messages = ["messages", "input"].into_iter().flat_map(|name| members(body, name).flat_map(elements_if_array));
     let contents = messages.flat_map(|message| members(message, "content"));
-    let beside = ["system", "instructions", "prompt"].into_iter().flat_map(|name| members(body, name));
+    let beside = ["system", "instructions"].into_iter().flat_map(|name| members(body, name));
     let of_messages = contents.chain(beside).flat_map(|content| {
         let parts = elements_if_array(content).flat_map(|part| members(part, "text"));
         std::iter::once(content).chain(parts).filter_map(text)
     });
-    let inputs = members(body, "input").flat_map(|input| std::iter::once(input).chain(elements_if_array(input)));
+    let inputs = ["input", "prompt"].into_iter().flat_map(|name| members(body, name));
+    let inputs = inputs.flat_map(|input| std::iter::once(input).chain(elements_if_array(input)));
     of_messages.chain(inputs.filter_map(text).map(|text| PromptText { bound_bytes: text.text.len(), ..text }))
 }
 

@@ -10,7 +10,8 @@ use events::event::admin::{Model, Target, Tokenizer};
 use events::ids::RequestId;
 use events::money::PromptBound;
 use events::routing::{
-    DialectFit, Features, Observed, OpenBreaker, RouteDecision, RouteInputs, RouteQuestion, TargetInputs, decide,
+    DialectFit, Features, LeftOut, Observed, OpenBreaker, RouteDecision, RouteInputs, RouteQuestion, TargetInputs,
+    decide,
 };
 use events::terms::Requirements;
 use projections::caller::Caller;
@@ -22,7 +23,7 @@ use super::{PromptSize, Uncounted, requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
 use crate::inference::observed_targets::ObservedTargets;
-use crate::tokens::CountedPrompt;
+use crate::tokens::{CountedPrompt, few_tokens};
 
 /// This node's knowledge beyond the tables.
 #[derive(Clone, Copy)]
@@ -73,18 +74,19 @@ impl<'a> TargetOrder<'a> {
         let mut gathering = Gathering {
             tables,
             request,
+            question,
             known,
             needs_observations: source.strategy().needs_observations(),
             // The answer of the only target is the only one that there is.
             has_others: model.targets.len() > 1,
             prompt,
-            uncounted: Vec::new(),
+            uncounted: Uncounted::default(),
         };
         let gather = |target| gathering.complete(tables.known_target(tenant, model, target, now, required));
         let targets: Vec<_> = model.targets.iter().map(gather).collect();
-        let tokenizers = gathering.uncounted;
-        let prefix = system_prefix(model, request).filter(|_| !tokenizers.is_empty());
-        let uncounted = Uncounted { tokenizers, system_prefix: prefix.cloned() };
+        let mut uncounted = gathering.uncounted;
+        let prefix = system_prefix(model, request).filter(|_| !uncounted.tokenizers.is_empty());
+        uncounted.system_prefix = prefix.cloned();
         let maintenance = NearMaintenance::of(&targets, tables, now);
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| known.salts.session_digest(tenant, session));
@@ -144,11 +146,12 @@ fn features(request: &ClientRequest, id: RequestId, prompt: PromptSize) -> Featu
 struct Gathering<'a> {
     tables: &'a Tables,
     request: &'a ClientRequest,
+    question: RouteQuestion<'a>,
     known: NodeKnowledge<'a>,
     needs_observations: bool,
     has_others: bool,
     prompt: PromptSize,
-    uncounted: Vec<Tokenizer>,
+    uncounted: Uncounted,
 }
 
 impl Gathering<'_> {
@@ -157,7 +160,7 @@ impl Gathering<'_> {
         let Some(offer) = known.offer else { return known };
         let target = known.inputs.target;
         known.inputs.dialect = dialect_fit(self.request, target, offer);
-        known.inputs.prompt_tokens = self.prompt_tokens(target, offer);
+        known.inputs.prompt_tokens = self.prompt_tokens(&known.inputs, offer);
         known.inputs.open_breaker = if self.has_others { self.open_breaker(target) } else { None };
         known.inputs.observed = match self.needs_observations {
             true => self.known.observed.get(target.provider_id, &target.model),
@@ -167,25 +170,22 @@ impl Gathering<'_> {
     }
 
     /// The prompt's tokens, bounded by its bytes if these fit into the target's window, as nearly always. Otherwise they are counted, for a
-    /// backend whose tokenizer is not known by a common one.
-    fn prompt_tokens(&mut self, target: &Target, offer: Offer<'_>) -> Option<u64> {
-        let request = self.request;
-        let bound = request.window_tokens_bound(self.prompt.bytes);
-        let output = requested_output_tokens(request).filter(|_| target.window.counts_output).unwrap_or(0);
-        if bound.saturating_add(output) <= offer.limits.context_window? {
+    /// backend whose tokenizer is not known by a common one; what could not be counted in time is estimated low.
+    fn prompt_tokens(&mut self, inputs: &TargetInputs<'_>, offer: Offer<'_>) -> Option<u64> {
+        let (request, window) = (self.request, inputs.context_window?);
+        let (bound, token_ids) = (request.window_tokens_bound(self.prompt.bytes), request.window_token_ids());
+        let output = inputs.output_in_window(&self.question);
+        let is_exact = bound == token_ids;
+        if is_exact || bound.saturating_add(output) <= window || LeftOut::judge(&self.question, inputs).is_some() {
             return Some(bound);
         }
         let tokenizer = offer.limits.tokenizer.unwrap_or(Tokenizer::O200kBase);
-        let counted = match self.known.counted {
-            Some(counted) => counted.tokens(tokenizer, request.facts.output_cap.is_none()),
-            None => {
-                if !self.uncounted.contains(&tokenizer) {
-                    self.uncounted.push(tokenizer);
-                }
-                None
-            }
+        let Some(counted) = self.known.counted else {
+            self.uncounted.add(tokenizer, window);
+            return None;
         };
-        Some(counted?.max(request.window_token_ids()))
+        let tokens = counted.tokens(tokenizer, request.facts.output_cap.is_none());
+        Some(tokens.unwrap_or_else(|| few_tokens(bound)).max(token_ids))
     }
 
     fn open_breaker(&self, target: &Target) -> Option<OpenBreaker> {

@@ -18,8 +18,7 @@ impl Rule for ContextWindow {
 
     fn judge(question: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         let window = target.context_window?;
-        let output = question.output_cap.filter(|_| target.target.window.counts_output);
-        let needed = target.prompt_tokens?.saturating_add(output.unwrap_or(0));
+        let needed = target.prompt_tokens?.saturating_add(target.output_in_window(question));
         (needed > window).then_some(Self { window })
     }
 

@@ -40,6 +40,9 @@ fn each_reason_is_recorded_as_it_always_was_and_told_in_words_without_what_the_l
         assert!(told != recorded && !told.contains("1970") && told.contains(' '), "{told}");
         assert!(kind.to_string().contains(' '));
     }
+    let of_later = r#"{"device":["a100"],"of":7}"#;
+    let read: RecordedLeftOut = serde_json::from_str(of_later).expect("a reason of a later version");
+    assert_eq!(serde_json::to_string(&read).expect("JSON"), of_later);
     let later = RecordedLeftOut::Word(Cow::Borrowed("of_later_times"));
     assert_eq!(later.to_string(), "of later times");
 }

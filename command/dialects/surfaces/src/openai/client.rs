@@ -116,7 +116,7 @@ impl SurfaceRequest for OpenAiBodyPositions {
             added_tokens: 0,
             has_tools: ["tools", "functions", "response_format"].iter().any(|name| given(name).is_some()),
             needs: needs_of_chat(streamed, images, documents)
-                .and(members.iter().fold(AbilitySet::NONE, |needs, member| needs.and(needs_of(member))))
+                .union(members.iter().fold(AbilitySet::NONE, |needs, member| needs.union(needs_of(member))))
                 .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
             unpriced,
             required_terms: RequiredTerms::NONE,
