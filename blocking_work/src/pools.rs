@@ -39,7 +39,7 @@ pools! {
     FOLLOWING = "following", 16;
     /// The tokens of prompts whose budgets are short.
     TOKENS = "tokens", 1, of each owner 1;
-    /// The tokens of prompts that somebody asks to count.
+    /// The tokens of prompts that somebody asks to count, or that may be too long for a context window.
     ESTIMATES = "estimates", 1, of each owner 1;
     /// Catalogues and files of configuration.
     CONFIGURATION = "configuration", 4;

@@ -114,17 +114,15 @@ async fn explain(
     }
     let asked = asked(request.fields()?, named)?;
     let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
-    let ordered = |counted: Option<&CountedPrompt>| {
-        let known = explainer.gateway.knowledge(counted);
-        TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, known)
+    let order_with = |counted: Option<&CountedPrompt>| {
+        let node = explainer.gateway.knowledge(counted);
+        TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, node)
     };
-    let uncounted = ordered(None).uncounted;
-    let counted = if uncounted.tokenizers.is_empty() {
-        CountedPrompt::default()
-    } else {
-        tokens::prompt(caller.chain.tenant, uncounted.of_body(asked.body().clone())).await
-    };
-    let ordered = ordered(Some(&counted));
+    let mut ordered = order_with(None);
+    if !ordered.uncounted.is_empty() {
+        let to_count = std::mem::take(&mut ordered.uncounted).of_body(asked.body().clone());
+        ordered = order_with(Some(&tokens::prompt(caller.chain.tenant, to_count).await));
+    }
     let mut shown = shown(model, &ordered, &cx.tables);
     shown["model"] = named.name.as_str().into();
     shown["stands_for"] = resolved.alias().map(|_| model.name.as_str()).into();

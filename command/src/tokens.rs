@@ -1,5 +1,5 @@
-//! Counts a prompt's tokens with its backend's tokenizer, for requests whose bound by bytes exceeds what budgets have left
-//! (ADR-0006). One prompt at a time, off the async threads, in turns by tenant, and bounded in bytes and time. Text that is not
+//! Counts a prompt's tokens: with its backend's tokenizer for requests whose bound by bytes exceeds what budgets have left (ADR-0006), or
+//! the context window of a target (ADR-0039). One prompt at a time, off the async threads, in turns by tenant, and bounded in bytes and time. Text that is not
 //! counted keeps its bound by bytes.
 
 use std::time::{Duration, Instant};

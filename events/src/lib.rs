@@ -5,6 +5,7 @@
 //! - `ledger`: the decisions about money, and the balances that events add up to.
 //! - `recorded_route`: the route of a request as its events say it, and in words.
 //! - `event`, `ids`, `money`, `time`, `usage`, `limit`, `refusal`: what events consist of.
+//! - `abilities`: what targets are stated to be able to do, and requests to need.
 //! - `routing`, `output_cap`: the order of a model's targets, and the caps on their output: pure functions, which the log can
 //!   be compared with.
 //! - `decision_time`: how near a date must be for a decision to record its time.

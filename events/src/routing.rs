@@ -89,7 +89,7 @@ named! {
 pub use affinity::Affinity;
 pub use canary::{Canary, CanaryBy, CanaryPlace};
 pub use decision::{RouteDecision, decide};
-pub use inputs::{DialectFit, OpenBreaker, RouteInputs, RouteQuestion, TargetInputs};
+pub use inputs::{DialectFit, OpenBreakerInputs, RouteInputs, RouteQuestion, TargetInputs};
 pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};

@@ -193,7 +193,7 @@ pub fn any_of(forms: impl IntoIterator<Item = Shape>) -> Shape {
 
 /// Why a target was left out, or `null`: a word, or the abilities that it lacks.
 pub fn left_out() -> Shape {
-    let lacked = object().required("ability", list(one_of(Ability::words()), None)).closed();
+    let lacked = object().optional("ability", list(one_of(Ability::words()), None)).open();
     either([nullable(string()), lacked])
 }
 

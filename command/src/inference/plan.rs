@@ -3,45 +3,44 @@
 
 mod maintenance;
 mod order_source;
+mod recorded_inputs;
+mod refusals;
 mod target_order;
 mod terms;
+mod uncounted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use access_control::limits::TokenAmounts;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dialects::{
-    ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, no_embeddings, provider_dialects,
-};
-use events::abilities::{Ability, AbilitySet};
+use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, provider_dialects};
 use events::decision_time::is_near;
 use events::event::TeamVersions;
-use events::event::admin::{Model, Retirement, Strategy, Target, Tokenizer};
+use events::event::admin::{Model, Retirement, Target, Tokenizer};
 use events::event::inference::{Route, Versions};
-use events::ids::{ModelId, ProviderId, RequestId, TenantId};
+use events::ids::{ModelId, ProviderId, RequestId};
 use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
-use events::refusal::{CONTEXT_LENGTH_EXCEEDED, ErrorCode, Refusal};
-use events::routing::left_out::{AbilityLacked, CapAbove, ContextWindow};
-use events::routing::{Canary, CanaryPlace, ChosenBy, LeftOut, Order, RouteDecision, RouteQuestion};
-use events::terms::{AdmittedTerms, RequiredTerms, Requirements};
+use events::refusal::{ErrorCode, Refusal};
+use events::routing::{Canary, CanaryPlace, LeftOut, RouteDecision};
+use events::terms::{AdmittedTerms, RequiredTerms};
 use projections::caller::Caller;
 use projections::tables::{KnownTarget, Offer, Tables};
 
 use super::bound::{Bound, BrokeredTargets, OutputBound};
 use super::large_bodies::LargeBodies;
-use super::model_mode::for_another_api;
 use super::target::{PlannedTarget, allowed_for_price};
 
 use crate::body::buffer::in_own_pages;
-use crate::tokens::{PromptToCount, TokenSavings};
+use crate::tokens::TokenSavings;
 pub use maintenance::refusal_until as under_maintenance;
-use order_source::OrderSource;
+use recorded_inputs::{RecordedInputs, route};
+pub use refusals::{no_offer, not_allowed};
 pub use target_order::{NodeKnowledge, TargetOrder};
 pub use terms::refusal as terms_not_met;
+use uncounted::Uncounted;
 
 /// The targets in the order in which they are tried, and the most that any of them can cost.
 #[derive(Debug)]
@@ -100,37 +99,10 @@ pub struct Hedges {
 /// The bytes that a cap adds to a body besides its name: a number of any length, punctuation and white space.
 const NAMED_CAP_BYTES: u64 = 48;
 
-/// The counts of a prompt that are missing to know whether it fits into the windows of all targets.
-#[derive(Debug, Default)]
-pub struct Uncounted {
-    /// The tokenizers to count it by; empty if it need not be counted.
-    pub tokenizers: Vec<Tokenizer>,
-    /// The largest of these windows, in tokens.
-    window_max: u64,
-    /// The system message that the model puts before it.
-    system_prefix: Option<String>,
-}
-
-impl Uncounted {
-    /// Adds that the prompt has to be counted for a window.
-    fn add(&mut self, tokenizer: Tokenizer, window: u64) {
-        if !self.tokenizers.contains(&tokenizer) {
-            self.tokenizers.push(tokenizer);
-        }
-        self.window_max = self.window_max.max(window);
-    }
-
-    /// The prompt as it is counted.
-    pub fn of_body(self, body: Bytes) -> PromptToCount {
-        let Self { tokenizers, window_max, system_prefix } = self;
-        PromptToCount { body, system_prefix, tokenizers, enough: window_max }
-    }
-}
-
 /// Why there is no plan.
 #[derive(Debug)]
 pub enum NotPlanned {
-    /// Whether the prompt fits into the windows of all targets is known only when it has been counted by these.
+    /// Whether the prompt fits into the windows of all targets is known only when it has been counted.
     Uncounted(Uncounted),
     Refused(Refusal),
 }
@@ -144,7 +116,7 @@ impl From<Refusal> for NotPlanned {
 /// Plans a request.
 ///
 /// Errors: [`NotPlanned::Uncounted`]; `MODEL_NOT_FOUND`, `MODEL_NOT_ALLOWED`, `TERMS_NOT_MET`, `MODEL_UNPRICED`; `INVALID_REQUEST` for a cap
-/// that no target accepts, a prompt that fits into no window, and abilities that all lack;
+/// that no target accepts, a prompt that fits into no window, and abilities that targets lack;
 /// `ALL_PROVIDERS_UNAVAILABLE` if only a later version knows its providers, or all that could serve are under maintenance.
 pub fn plan(
     tables: &Tables,
@@ -152,7 +124,7 @@ pub fn plan(
     request: &ClientRequest,
     request_id: RequestId,
     now: DateTime<Utc>,
-    known: NodeKnowledge<'_>,
+    node: NodeKnowledge<'_>,
 ) -> Result<Plan, NotPlanned> {
     // First, since what a name stands for is not told to those who may not use it.
     if !caller.may_use_model(tables, &request.facts.model) {
@@ -161,13 +133,15 @@ pub fn plan(
     let named = tables.named_model(caller.chain.tenant, &request.facts.model, now)?.require_not_retired(now)?;
     let (model, alias) = (named.serving, named.alias());
     let choices = request.facts.choices;
-    let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, known);
+    let ordered = TargetOrder::of(tables, caller, &model.value, request, request_id, now, node);
     tracing::debug!(%request_id, model = &request.facts.model, order = %ordered.in_words(tables), "targets are chosen");
-    let TargetOrder { targets: known, decision, source, maintenance, required, prompt: prompt_size, uncounted } =
-        ordered;
-    if !uncounted.tokenizers.is_empty() {
-        return Err(NotPlanned::Uncounted(uncounted));
+    if !ordered.uncounted.is_empty() {
+        return Err(NotPlanned::Uncounted(ordered.uncounted));
     }
+    if ordered.decision.called().next().is_none() {
+        return Err(refusals::no_target(request, &ordered, now).into());
+    }
+    let TargetOrder { targets: known, decision, source, maintenance, required, prompt: prompt_size, .. } = ordered;
     let RouteDecision { order, canary, last_resorts, session } = &decision;
     let offered = |at: usize| {
         let KnownTarget { offer, inputs } = known.get(at)?;
@@ -175,17 +149,6 @@ pub fn plan(
         Some((ProviderKind::named(&offer.provider.kind)?, inputs.target, offer))
     };
     let tried = || decision.called().filter_map(offered);
-    if tried().next().is_none() {
-        // What is under maintenance meets the terms.
-        if let Some(refusal) = maintenance::refusal(&request.facts.model, order, now) {
-            return Err(refusal.into());
-        }
-        let for_terms = order.left_out().find(|(_, why)| matches!(why, LeftOut::TermNotMet(_)));
-        if let Some(left_out) = for_terms.and_then(|(at, _)| known.get(at)) {
-            return Err(terms::refusal(required, left_out.inputs.terms, &request.facts.model).into());
-        }
-        return Err(no_target(request, order, &known, &source).into());
-    }
     let output_cap = output_cap(request, tried().map(|(_, target, _)| target))?;
     let planned = |at: usize| offered(at).map(|(kind, target, offer)| PlannedTarget::of(request, kind, target, offer));
     let with_open_breakers = last_resorts.iter().filter_map(|at| planned(*at)).map(PlannedTarget::with_open_breaker);
@@ -193,17 +156,15 @@ pub fn plan(
     let prompt = |context_window| prompt_bound(request, prompt_size.bytes, context_window);
     // A canary behind all others serves only what none of them can, so it is no hedge either.
     let spare = model.value.canary.as_ref().filter(|_| *canary == Some(CanaryPlace::Last));
-    let is_spare = |target: &PlannedTarget| {
-        let backend = &target.backend;
-        spare.is_some_and(|spare| spare.provider_id == backend.provider_id && spare.model == backend.model)
-    };
+    let is_spare =
+        |target: &PlannedTarget| spare.is_some_and(|spare| target.backend.is_of(spare.provider_id, &spare.model));
     let hedges_end = targets.iter().position(is_spare).unwrap_or(targets.len());
     let hedge_after_ms = model.value.hedge_after_ms.filter(|_| can_be_hedged(request, hedges_end, output_cap));
     let calls = CallsAtOnce::of(hedge_after_ms);
     let output_tokens_beyond_cap = output_tokens_beyond_cap(request, output_cap, &targets);
     let output = OutputBound { cap: output_cap, beyond_cap: output_tokens_beyond_cap, choices };
     let bound = Bound::over(&targets, |target| prompt(target.context_window), output, calls);
-    let bound = bound.ok_or_else(|| beyond_counting(request))?;
+    let bound = bound.ok_or_else(|| refusals::beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove(_)));
     let excluded = above_the_cap
         .filter_map(|(at, _)| offered(at))
@@ -238,67 +199,6 @@ pub fn plan(
         is_measured: order.strategy.needs_observations(),
         hedges: Hedges { after: hedge_after_ms.map(Duration::from_millis), end: hedges_end },
     })
-}
-
-/// The inputs of a decision that are recorded beside figures.
-struct RecordedInputs {
-    /// `None` if no date is near.
-    decided_at: Option<DateTime<Utc>>,
-    /// The model that an alias stands for.
-    stands_for: Option<String>,
-    /// The digest of the session that was gone by.
-    session: Option<String>,
-    /// The model's canary, if it came first.
-    canary: Option<String>,
-    /// The terms required of each target.
-    terms: Option<AdmittedTerms>,
-}
-
-impl RecordedInputs {
-    const fn is_nothing(&self) -> bool {
-        self.decided_at.is_none()
-            && self.stands_for.is_none()
-            && self.session.is_none()
-            && self.canary.is_none()
-            && self.terms.is_none()
-    }
-}
-
-/// Returns the inputs that an order follows from, and the targets that were left out, unless the model's row and the
-/// request's id show them.
-fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> Option<Box<Route>> {
-    let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
-    let is_in_the_log = match &source {
-        OrderSource::ByStrategy { strategy: Strategy::Priority, chosen_by: ChosenBy::Model } => true,
-        OrderSource::ByStrategy { strategy: Strategy::Weighted, chosen_by: ChosenBy::Model } => is_one_level(),
-        OrderSource::ByStrategy { .. } | OrderSource::ByRules { .. } => false,
-    };
-    if is_in_the_log && recorded.is_nothing() && order.left_out().next().is_none() {
-        return None;
-    }
-    let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.key(), why.recorded()));
-    let left_out = order.left_out().filter_map(named).collect();
-    let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
-    let figures = figures.filter_map(|(at, target)| Some((target.key(), order.figures(at)?))).collect();
-    let (strategy, chosen_by) = (order.strategy, source.chosen_by());
-    let (features, rule) = match source {
-        OrderSource::ByStrategy { .. } => (None, None),
-        OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
-    };
-    let RecordedInputs { decided_at, stands_for, session, canary, terms } = recorded;
-    Some(Box::new(Route {
-        strategy,
-        chosen_by,
-        figures,
-        left_out,
-        features,
-        rule,
-        stands_for,
-        session,
-        canary,
-        decided_at,
-        terms,
-    }))
 }
 
 impl Plan {
@@ -539,51 +439,6 @@ fn unpriced_at(request: &ClientRequest, offer: Offer<'_>) -> Option<Refusal> {
     found.map(|(field, remedy)| field.refuse(remedy.at(provider)))
 }
 
-fn no_target(
-    request: &ClientRequest,
-    order: &Order<'_>,
-    known: &[KnownTarget<'_>],
-    source: &OrderSource<'_>,
-) -> Refusal {
-    // First: what the request lacks for the other targets says nothing about this one.
-    if order.left_out().any(|(_, why)| matches!(why, LeftOut::KindUnknown(_))) {
-        return kind_unknown();
-    }
-    let maximum = |why| if let LeftOut::CapAbove(CapAbove { maximum }) = why { Some(maximum) } else { None };
-    let widest = order.left_out().filter_map(|(_, why)| maximum(why)).max();
-    if let (Some(widest), Some(cap)) = (widest, request.facts.output_cap) {
-        return cap.refuse(format!("must be at most {widest} for this model"));
-    }
-    let window = |why| if let LeftOut::ContextWindow(ContextWindow { window }) = why { Some(window) } else { None };
-    if let Some(largest) = order.left_out().filter_map(|(_, why)| window(why)).max() {
-        return prompt_too_long(request, largest);
-    }
-    let lacked = |why| if let LeftOut::AbilityLacked(AbilityLacked(abilities)) = why { Some(abilities) } else { None };
-    if let Some(abilities) = order.left_out().filter_map(|(_, why)| lacked(why)).reduce(AbilitySet::union) {
-        return ability_lacked(request, abilities);
-    }
-    let can_serve =
-        |why: LeftOut| !matches!(why, LeftOut::NoSuchApi(_) | LeftOut::ForAnotherApi(_) | LeftOut::NotInRule(_));
-    let offers = order.left_out().filter(|(_, why)| can_serve(*why)).filter_map(|(at, _)| known.get(at)?.offer);
-    let refused = offers.filter_map(|offer| unpriced_at(request, offer)).next();
-    if let Some(refused) = refused {
-        return refused;
-    }
-    if order.left_out().any(|(_, why)| matches!(why, LeftOut::ForAnotherApi(_))) {
-        return for_another_api(request.api(), &request.facts.model);
-    }
-    if order.left_out().any(|(_, why)| matches!(why, LeftOut::NoSuchApi(_))) {
-        return no_embeddings(&request.facts.model);
-    }
-    if order.left_out().any(|(_, why)| matches!(why, LeftOut::ContextUnknown(_))) {
-        return context_unknown(&request.facts.model);
-    }
-    match source.by_rules() {
-        Some((Some(rule), _)) => rule_without_target(&request.facts.model, rule),
-        Some((None, _)) | None => unpriced(&request.facts.model),
-    }
-}
-
 /// The tokens that each choice can have beyond the cap, at the target that is sent the lowest one.
 fn output_tokens_beyond_cap(request: &ClientRequest, cap: Option<OutputCap>, targets: &[PlannedTarget]) -> u64 {
     let Some(cap) = cap else { return 0 };
@@ -611,78 +466,4 @@ fn output_cap<'a>(
     default
         .map(Some)
         .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
-}
-
-/// The refusal of a model that the key or its tenant may not use.
-pub fn not_allowed(model: &str) -> Refusal {
-    let shown = Model::bounded_name(model);
-    let message =
-        format!("the key, or its tenant, may not use the model {shown}: GET /v1/models lists those that it may use");
-    Refusal::new(ErrorCode::ModelNotAllowed, message).with("model", model)
-}
-
-/// The refusal of a model, by the name that was requested, of which no target can serve the tenant.
-pub fn no_offer(
-    tables: &Tables,
-    tenant: Option<TenantId>,
-    requested: &str,
-    model: &Model,
-    now: DateTime<Utc>,
-    required: Requirements<'_>,
-) -> Refusal {
-    let question = RouteQuestion::of_none(now, required);
-    let known = model.targets.iter().map(|target| tables.known_target(tenant, model, target, now, required).inputs);
-    let mut for_terms =
-        known.filter(|target| matches!(LeftOut::judge(&question, target), Some(LeftOut::TermNotMet(_))));
-    for_terms.next().map_or_else(|| unpriced(requested), |target| terms::refusal(required, target.terms, requested))
-}
-
-/// The refusal of a model without a target that can serve.
-fn unpriced(model: &str) -> Refusal {
-    let message = "no target of this model has both a live provider and a price in force, so its cost cannot be \
-         bounded: create a price with POST /v1/admin/prices";
-    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
-}
-
-/// The refusal of a request for which a rule holds, of whose targets none can serve.
-fn rule_without_target(model: &str, rule: usize) -> Refusal {
-    let message = format!(
-        "rules[{rule}] of this model holds for the request, and none of the targets that it may use has both a live provider and a \
-         price in force: see why with POST /v1/admin/models/{{id}}/explain"
-    );
-    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
-}
-
-/// The refusal of a prompt that fits into no window of the targets that could serve it otherwise.
-fn prompt_too_long(request: &ClientRequest, largest: u64) -> Refusal {
-    let reason =
-        format!("does not fit into the largest context window of the targets that could serve it: {largest} tokens");
-    let refusal = Refusal::invalid(request.surface().prompt_field(), reason);
-    refusal.with("condition", CONTEXT_LENGTH_EXCEEDED).with("context_window", largest)
-}
-
-/// The refusal of a request that needs what is stated to be lacked.
-fn ability_lacked(request: &ClientRequest, lacked: AbilitySet) -> Refusal {
-    let reason = format!("needs abilities that targets of this model are stated to lack: {lacked}");
-    let words: Vec<_> = lacked.iter().map(Ability::as_str).collect();
-    Refusal::invalid(request.surface().prompt_field(), reason).with("ability", words)
-}
-
-fn context_unknown(model: &str) -> Refusal {
-    let message = "the request has a document, whose tokens cannot be counted before it is sent, and no target of this \
-         model has a context_window, which bounds them: the operator sets it with PATCH /v1/admin/models/{id}, for a provider \
-         that all tenants share in a model that they share";
-    Refusal::new(ErrorCode::ModelUnpriced, message).with("model", model)
-}
-
-/// Tried again, the request may reach a node of the version that recorded the provider.
-fn kind_unknown() -> Refusal {
-    let message = "this version of the gateway cannot call the provider of this model, which a later version recorded: try \
-         again, or ask the operator to upgrade the gateway";
-    Refusal::new(ErrorCode::AllProvidersUnavailable, message).try_again()
-}
-
-fn beyond_counting(request: &ClientRequest) -> Refusal {
-    let field = request.facts.output_cap.map_or("", |cap| cap.field);
-    Refusal::invalid(field, "the cost of this request is beyond what money can count")
 }

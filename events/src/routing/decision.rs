@@ -85,3 +85,6 @@ impl<'a> RouteInputs<'a> {
         open.into_iter().map(|(_, _, _, at)| at).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ pub struct TargetInputs<'a> {
     /// The prompt's tokens as the target counts them, or their bound if that fits into its window; `None` if nobody knows.
     pub prompt_tokens: Option<u64>,
     /// `None` if its breaker lets requests through.
-    pub open_breaker: Option<OpenBreaker>,
+    pub open_breaker: Option<OpenBreakerInputs>,
     pub observed: Observed,
 }
 
@@ -95,7 +95,7 @@ pub enum DialectFit {
 
 /// An open breaker of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenBreaker {
+pub struct OpenBreakerInputs {
     /// Whether the target has answered since it opened.
     pub has_answered: bool,
     /// When it lets a request try the target again.

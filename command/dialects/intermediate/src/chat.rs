@@ -291,16 +291,6 @@ impl Reasoning {
         }
     }
 
-    /// True if the client asks for thoughts, or for how hard the model may think.
-    pub fn is_asked_for(&self) -> bool {
-        let by_effort = self.effort.as_deref().is_some_and(|effort| effort != NO_EFFORT);
-        match self.thinking {
-            Some(Thinking::Off) => false,
-            Some(Thinking::Adaptive | Thinking::BudgetTokens(_)) => true,
-            Some(Thinking::ByEffort) | None => by_effort,
-        }
-    }
-
     /// True if the client lets the model think as much as it likes.
     pub fn is_left_to_the_model(&self) -> bool {
         self.thinking == Some(Thinking::Adaptive) && self.effort.is_none()

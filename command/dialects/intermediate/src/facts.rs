@@ -60,12 +60,12 @@ impl Facts {
         let contents = || chat.messages.iter().map(|message| &message.content);
         let images = contents().fold(Images::default(), |images, content| images.with_blocks(content));
         let documents = contents().fold(Documents::default(), |documents, content| documents.with_blocks(content));
-        let reasons = chat.reasoning.as_ref().is_some_and(Reasoning::is_asked_for);
+        let thoughts = chat.reasoning.as_ref().map_or(AllowedThoughts::None, AllowedThoughts::of);
         let needs = needs_of_chat(chat.stream, images, documents)
             .with_if(Ability::Tools, !chat.tools.is_empty())
             .with_if(Ability::ParallelTools, chat.parallel_tool_calls == Some(true))
             .with_if(Ability::StructuredOutput, !matches!(chat.response_format, None | Some(ResponseFormat::Text)))
-            .with_if(Ability::Reasoning, reasons)
+            .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None)
             .with_if(Ability::Choices, chat.choices > 1)
             .with_if(Ability::Logprobs, chat.logprobs.is_some());
         Self {
@@ -80,7 +80,7 @@ impl Facts {
                 },
                 ..ReservedOutput::default()
             },
-            thoughts: chat.reasoning.as_ref().map_or(AllowedThoughts::None, AllowedThoughts::of),
+            thoughts,
             choices: chat.choices,
             has_logprobs: chat.logprobs.is_some(),
             metadata: chat.metadata.clone(),

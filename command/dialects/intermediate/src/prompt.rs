@@ -12,8 +12,8 @@ pub struct PromptText<'a> {
     pub text: Cow<'a, str>,
 }
 
-/// The text content of every message, and the text parts; the instructions beside them; every text to embed or to complete. Tool calls, tool results and tool
-/// definitions are left out: how a provider writes them into the prompt is unknown.
+/// The text content of every message, and the text parts; the instructions beside them; every text to embed or to complete. Tool
+/// calls, tool results and tool definitions are left out: how a provider writes them into the prompt is unknown.
 pub fn prompt_texts(body: &str) -> impl Iterator<Item = PromptText<'_>> {
     let messages = ["messages", "input"].into_iter().flat_map(|name| members(body, name).flat_map(elements_if_array));
     let contents = messages.flat_map(|message| members(message, "content"));

@@ -5,6 +5,7 @@ mod caps;
 mod documents;
 mod ignored;
 mod lost;
+mod needs;
 mod prices;
 mod servers;
 mod thinking;

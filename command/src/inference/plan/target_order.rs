@@ -10,8 +10,8 @@ use events::event::admin::{Model, Target, Tokenizer};
 use events::ids::RequestId;
 use events::money::PromptBound;
 use events::routing::{
-    DialectFit, Features, LeftOut, Observed, OpenBreaker, RouteDecision, RouteInputs, RouteQuestion, TargetInputs,
-    decide,
+    DialectFit, Features, LeftOut, Observed, OpenBreakerInputs, RouteDecision, RouteInputs, RouteQuestion,
+    TargetInputs, decide,
 };
 use events::terms::Requirements;
 use projections::caller::Caller;
@@ -19,7 +19,8 @@ use projections::tables::{KnownTarget, Offer, Tables};
 
 use super::maintenance::NearMaintenance;
 use super::order_source::OrderSource;
-use super::{PromptSize, Uncounted, requested_output_tokens, unpriced_at};
+use super::uncounted::Uncounted;
+use super::{PromptSize, requested_output_tokens, unpriced_at};
 use crate::inference::breakers::Breakers;
 use crate::inference::model_mode::is_for_another_api;
 use crate::inference::observed_targets::ObservedTargets;
@@ -57,7 +58,7 @@ impl<'a> TargetOrder<'a> {
         request: &'a ClientRequest,
         request_id: RequestId,
         now: DateTime<Utc>,
-        known: NodeKnowledge<'_>,
+        node: NodeKnowledge<'_>,
     ) -> Self {
         let tenant = caller.chain.tenant;
         let prompt = prompt_size(model, request);
@@ -75,7 +76,7 @@ impl<'a> TargetOrder<'a> {
             tables,
             request,
             question,
-            known,
+            node,
             needs_observations: source.strategy().needs_observations(),
             // The answer of the only target is the only one that there is.
             has_others: model.targets.len() > 1,
@@ -85,11 +86,11 @@ impl<'a> TargetOrder<'a> {
         let gather = |target| gathering.complete(tables.known_target(tenant, model, target, now, required));
         let targets: Vec<_> = model.targets.iter().map(gather).collect();
         let mut uncounted = gathering.uncounted;
-        let prefix = system_prefix(model, request).filter(|_| !uncounted.tokenizers.is_empty());
+        let prefix = system_prefix(model, request).filter(|_| !uncounted.is_empty());
         uncounted.system_prefix = prefix.cloned();
         let maintenance = NearMaintenance::of(&targets, tables, now);
         let session = request.facts.session.as_deref().filter(|_| !model.affinity.is_none());
-        let session = session.map(|session| known.salts.session_digest(tenant, session));
+        let session = session.map(|session| node.salts.session_digest(tenant, session));
         let decision = decide(RouteInputs {
             model_id: model.model_id,
             canary: model.canary.as_ref(),
@@ -147,7 +148,7 @@ struct Gathering<'a> {
     tables: &'a Tables,
     request: &'a ClientRequest,
     question: RouteQuestion<'a>,
-    known: NodeKnowledge<'a>,
+    node: NodeKnowledge<'a>,
     needs_observations: bool,
     has_others: bool,
     prompt: PromptSize,
@@ -163,7 +164,7 @@ impl Gathering<'_> {
         known.inputs.prompt_tokens = self.prompt_tokens(&known.inputs, offer);
         known.inputs.open_breaker = if self.has_others { self.open_breaker(target) } else { None };
         known.inputs.observed = match self.needs_observations {
-            true => self.known.observed.get(target.provider_id, &target.model),
+            true => self.node.observed.get(target.provider_id, &target.model),
             false => Observed::default(),
         };
         known
@@ -180,7 +181,7 @@ impl Gathering<'_> {
             return Some(bound);
         }
         let tokenizer = offer.limits.tokenizer.unwrap_or(Tokenizer::O200kBase);
-        let Some(counted) = self.known.counted else {
+        let Some(counted) = self.node.counted else {
             self.uncounted.add(tokenizer, window);
             return None;
         };
@@ -188,10 +189,10 @@ impl Gathering<'_> {
         Some(tokens.unwrap_or_else(|| few_tokens(bound)).max(token_ids))
     }
 
-    fn open_breaker(&self, target: &Target) -> Option<OpenBreaker> {
-        let breakers = self.known.breakers;
+    fn open_breaker(&self, target: &Target) -> Option<OpenBreakerInputs> {
+        let breakers = self.node.breakers;
         let state = breakers.state(self.tables, target.provider_id, &target.model);
-        (!state.may_call()).then(|| OpenBreaker {
+        (!state.may_call()).then(|| OpenBreakerInputs {
             has_answered: breakers.answered_while_open(target.provider_id, &target.model),
             until: state.until(),
         })
