@@ -399,7 +399,7 @@ async fn a_tenant_whose_shadows_never_answer_leaves_room_for_the_platforms_copie
 async fn a_tenant_whose_copies_are_large_leaves_room_for_the_platforms_bodies() {
     let gateway = Gateway::start_with(&[("LEDGERWAY_DRAIN_TIMEOUT_SECONDS", "1")]);
     let (mut gateway, upstream) = (gateway, MockUpstream::start().await);
-    let setup = Setup { timeout_ms: 60_000, limit_usd: "1000", ..Setup::default() };
+    let setup = Setup { timeout_ms: 60_000, limit_usd: "1000", context_window: 1_000_000, ..Setup::default() };
     let tenant = Tenant::with(&gateway, &upstream, &["ok", "hang", "usage-10-5-15"], setup).await;
     let target = json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64 });
     let hang = json!({ "provider_id": tenant.provider, "model": "hang", "default_max_output_tokens": 64 });

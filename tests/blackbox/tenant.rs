@@ -16,6 +16,8 @@ pub struct Setup {
     pub kind: &'static str,
     pub limit_usd: &'static str,
     pub timeout_ms: u64,
+    /// The context window of the targets: a prompt that is longer is refused.
+    pub context_window: u64,
     /// The tenant's `required_terms`, from its creation on.
     pub required_terms: Value,
     /// The tenant's `default_strategy`, from its creation on.
@@ -28,6 +30,7 @@ impl Default for Setup {
             kind: "openai",
             limit_usd: "5",
             timeout_ms: 8000,
+            context_window: 8192,
             required_terms: json!({}),
             default_strategy: Value::Null,
         }
@@ -45,6 +48,7 @@ pub struct Tenant {
     pub secret: String,
     pub app: Client,
     operator: Client,
+    context_window: u64,
 }
 
 impl Tenant {
@@ -72,8 +76,9 @@ impl Tenant {
         let key = operator.post("/v1/admin/keys", &key).await.must(201).json();
         let secret = text(&key["secret"]);
         let app = gateway.client(Some(&secret));
+        let (key, context_window) = (text(&key["id"]), setup.context_window);
         let tenant =
-            Self { name, partner, id: tenant, user, provider, budget, key: text(&key["id"]), secret, app, operator };
+            Self { name, partner, id: tenant, user, provider, budget, key, secret, app, operator, context_window };
         for backend in backends {
             tenant.price(backend).await;
             tenant.add_model(backend, &[backend]).await;
@@ -97,7 +102,7 @@ impl Tenant {
     pub async fn add_model(&self, name: &str, backends: &[&str]) {
         let target = |(rank, backend): (usize, &&str)| {
             json!({
-                "provider_id": self.provider, "model": backend, "priority": rank, "weight": 1, "context_window": 8192,
+                "provider_id": self.provider, "model": backend, "priority": rank, "weight": 1, "context_window": self.context_window,
                 "max_output_tokens": 1024, "default_max_output_tokens": 256,
             })
         };

@@ -117,7 +117,13 @@ pub async fn until_held(gateway: &Gateway, kind: &str, is: impl Fn(usize) -> boo
 
 /// A tenant whose requests may be as large as they like.
 pub async fn rich(gateway: &Gateway, upstream: &MockUpstream, models: &[&str]) -> Tenant {
-    Tenant::with(gateway, upstream, models, Setup { limit_usd: "1000000", ..Setup::default() }).await
+    Tenant::with(
+        gateway,
+        upstream,
+        models,
+        Setup { limit_usd: "1000000", context_window: 100_000_000, ..Setup::default() },
+    )
+    .await
 }
 
 /// A request with so much text, and then some.
