@@ -325,10 +325,14 @@ def wrong_copies(topology):
     head = json.loads(topology.call("GET", "/v1/log/head")[1])["position"]
     url = topology.secret("nats_url")
     yield from wait_until(f"the stream on NATS has {head}", lambda: nats.last_sequence(url) >= head)
-    code, said = topology.ledgerway("verify", "--json", "--archive", topology.secret("object_store_url"))
-    archived = next((json.loads(line)["events"] for line in said.splitlines() if line.startswith("{")), 0)
-    if code != 0 or archived < head:
-        yield f"verify --archive ends with {code}, or before the position {head}: {said}"
+    said = ""
+
+    def is_archived():
+        nonlocal said
+        code, said = topology.ledgerway("verify", "--json", "--archive", topology.secret("object_store_url"))
+        archived = next((json.loads(line)["events"] for line in said.splitlines() if line.startswith("{")), 0)
+        return code == 0 and archived >= head
+    yield from (f"{late}: {said}" for late in wait_until(f"verify --archive ends with 0 and has {head} events", is_archived))
     code, said = topology.ledgerway("verify", "--copy", topology.secret("owner_url"))
     if code != 0:
         yield f"verify --copy ends with {code}: {said}"
