@@ -4,9 +4,23 @@
 //! last byte of an answer leaves only when its settlement is. A crash in between leaves a hold, which the ledger ends when it
 //! expires; it never leaves a call to a provider that the log knows nothing of.
 //!
-//! The steps form a line and no circle: `preparation` (read, `plan`, `admission`) ends with an open hold, `dispatch` calls
-//! targets until one has something to relay, `stream` and `whole` relay it, and `running` ends the request exactly once.
-//! `shadow` begins the same line again for the copy of a request that was served.
+//! The steps form a line and no circle. A request goes from room to room, and enters each once:
+//!
+//! | Room | What it makes |
+//! |---|---|
+//! | `received` | the head and the body, read and parsed; the times of all stages |
+//! | `authorized` | the caller, as the tables of now have it |
+//! | `shaped` | the prompt as it will be priced and sent |
+//! | `planned` | targets in their order, prices, and the bound of the cost |
+//! | `admitted` | the hold, durable; planned again while the plan is out of date |
+//! | `running` | the request with its hold until it ends, exactly once, and its calls |
+//! | `calls` | one call after the other, until one has something to relay |
+//! | `answers` | the answer on its way to the client, and the settlement before its last byte |
+//!
+//! `preparation` leads it from its head to its hold, and `dispatch` from there to its answer. Rooms that no request passes are what it
+//! finds on its way: `node` (what one node has for all requests), `targets` and `keys` (what it knows of them), `upstream` (an address with
+//! its key, and how calls fail). `beside` begins the same line again for the copies of requests, and counts tokens.
+//!
 //! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
 //! again when the hold stands, and after every wait: a request is never dispatched for a right that had ended when its hold was
 //! made.
@@ -17,77 +31,22 @@
 //! The path deliberately keeps no balance of its own: only the ledger says what is affordable, so that two requests cannot
 //! both spend the same money. It never calls a second target once a byte has gone to the client: a client
 //! cannot take back half an answer.
-//!
-//! - **Order.** `plan` decides it: model, tenant or request (`plan/order_source.rs`), with what was left out
-//!   (`plan/target_order.rs`), by terms (`plan/terms.rs`, `routing_headers`) and maintenance (`plan/maintenance.rs`).
-//!   `request_features` finds the features of a request, and `observed_targets` measures how fast targets are.
-//! - **Calls.** `dispatch` goes from target to target, `calls_at_target` has the calls to one of them with its keys and
-//!   retries, and `target_call` is one call. `stream_pace` bounds how fast its stream
-//!   is read. `last_look` looks again before each call at rights, terms and maintenance;
-//!   `retry_budget` says how many further calls a provider gets; `hedging` makes the second call beside a slow first one
-//!   (`running/second_call.rs`). `request_source` is what both calls share.
-//!   `upstream_calls` bounds the calls of a key, of a tenant and of all.
-//! - **Targets.** `breakers`: which fail again and again. `target_places`: those with a limit of calls under way, and the
-//!   queue for them. `target_sequence`: in which sequence the targets of a request are called. `passed_over`: those that were
-//!   not. `health`: what this node has measured of providers; `call_observers` tells it, and the breakers, what becomes of a
-//!   call. `gateway_facts` records what the gateway finds out about providers.
-//! - **Keys.** `provider_keys`: those of providers that have several. `credentials`: an address with its key.
-//! - **Beside the line.** `shadow` and `copies`: copies of requests for the shadows of models. `count_tokens` asks the
-//!   provider that speaks the client's dialect for a count, without a hold. `content`: what is kept of prompts and answers.
-//!   `timeline` times one request in its stages.
 
-mod abandoned;
-mod access_tokens;
-mod admission;
-mod answer_permit;
-mod bound;
-mod breakers;
-mod call;
-mod call_observers;
-mod calls_at_target;
-mod content;
-mod copies;
-mod count_tokens;
-mod credentials;
-mod described;
+mod admitted;
+mod answers;
+mod authorized;
+mod beside;
+mod calls;
 mod dispatch;
-mod expiring_slot;
-mod failed_calls;
-mod failure;
-mod gateway;
-mod gateway_facts;
-mod headers;
-pub(crate) mod health;
-mod hedging;
-mod large_bodies;
-mod last_look;
-mod ledger_failure;
-mod measured;
-mod model_mode;
-mod observed_targets;
-mod passed_over;
-mod plan;
+mod keys;
+mod node;
+mod planned;
 mod preparation;
-mod provider_keys;
-mod request_features;
-mod request_source;
-mod retry_budget;
-mod routing_headers;
+mod received;
 mod running;
-mod shadow;
-mod stream;
-mod stream_pace;
-mod target;
-mod target_call;
-mod target_places;
-mod target_sequence;
-mod timeline;
-mod token_exchange;
-mod too_much;
-mod upstream_calls;
-mod whole;
-mod whole_body;
-mod yield_to_runtime;
+mod shaped;
+pub(crate) mod targets;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -102,33 +61,36 @@ use openapi::{Api, Entrance, refusals};
 use projections::caller::Caller;
 
 use crate::figures::Stage;
-use headers::MAX_OUTPUT_TOKENS_HEADER;
+use beside::{count_tokens, shadow};
 use preparation::prepare;
-use running::UnheldRequest;
-use timeline::RequestTimeline;
+use received::headers::{self, MAX_OUTPUT_TOKENS_HEADER};
+use received::timeline::RequestTimeline;
+use received::{UnheldRequest, described};
 
-pub use abandoned::AbandonedCalls;
-pub use access_tokens::AccessTokens;
-pub(crate) use breakers::BreakerState;
-pub use breakers::{BreakerSettings, Breakers};
-pub use content::ContentKeeper;
-pub use copies::Copies;
-pub(crate) use credentials::{Credentials, CredentialsError, OpenedKey};
-pub use gateway::{Gateway, LeafOf};
-pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
-pub use health::ProviderHealth;
-pub use large_bodies::LargeBodies;
-pub use observed_targets::ObservedTargets;
-pub(crate) use plan::TargetOrder;
-pub use provider_keys::ProviderKeys;
-pub(crate) use provider_keys::remedy;
-pub use request_features::features_of;
-pub use retry_budget::{RetryBudgets, RetrySettings};
-pub use target::warn_of_unknown_kinds;
-pub use target_places::TargetPlaces;
-pub use timeline::Arrival;
-pub(crate) use token_exchange::exchanged;
-pub use upstream_calls::UpstreamCalls;
+pub use keys::access_tokens::AccessTokens;
+pub use keys::provider_keys::ProviderKeys;
+pub(crate) use keys::provider_keys::remedy;
+pub use node::abandoned::AbandonedCalls;
+pub use node::content::ContentKeeper;
+pub use node::copies::Copies;
+pub use node::gateway::{
+    AdmissionParts, ContentKeeping, Gateway, LeafOf, ProviderAccess, RequestMemory, TargetState, UnattendedWork,
+};
+pub use node::large_bodies::LargeBodies;
+pub(crate) use planned::plan::{NodeKnowledge, TargetOrder};
+pub use planned::request_features::features_of;
+pub use received::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
+pub use received::timeline::Arrival;
+pub(crate) use targets::breakers::BreakerState;
+pub use targets::breakers::{BreakerSettings, Breakers};
+pub use targets::health::ProviderHealth;
+pub use targets::observed_targets::ObservedTargets;
+pub use targets::retry_budget::{RetryBudgets, RetrySettings};
+pub use targets::target::warn_of_unknown_kinds;
+pub use targets::target_places::TargetPlaces;
+pub use targets::upstream_calls::UpstreamCalls;
+pub(crate) use upstream::credentials::{Credentials, CredentialsError, OpenedKey};
+pub(crate) use upstream::token_exchange::exchanged;
 
 /// The routes of every surface: `POST /v1/inference/chat`, Chat Completions, Messages and the counting of their tokens,
 /// embeddings. Each request carries its id and its caller
@@ -164,9 +126,9 @@ async fn infer(
     let context = caller.context().in_request(id);
     let mut timeline = RequestTimeline::begin(&gateway, id, surface, request.extensions().get::<Arrival>());
     let tables = gateway.tables.load();
-    let mut limits = gateway.limits.binding(&tables, &caller.chain, tables.teams_of(&caller.chain));
+    let mut limits = gateway.admission.limits.binding(&tables, &caller.chain, tables.teams_of(&caller.chain));
     drop(tables);
-    let response = match gateway.limits.acquire(&limits).await {
+    let response = match gateway.admission.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
             let unheld = UnheldRequest { permit, timeline, call_place: None };
@@ -180,7 +142,7 @@ async fn infer(
     };
     let mut response = response.unwrap_or_else(refusals::response);
     // The tightest limit as it stands when the answer begins; a whole answer has settled its tokens by then.
-    if let Some(tightest) = gateway.limits.tightest(&limits) {
+    if let Some(tightest) = gateway.admission.limits.tightest(&limits) {
         tightest.put_into(response.headers_mut());
     }
     response

@@ -20,7 +20,7 @@ use projections::tables::Tables;
 use serde_json::{Map, Value, json};
 
 use crate::admin::{AdminContext, AdminRequest, AdminState, CommandError, FieldError, Fields, described, terms};
-use crate::inference::{Gateway, TargetOrder};
+use crate::inference::{Gateway, NodeKnowledge, TargetOrder};
 use crate::tokens::{self, CountedPrompt};
 
 /// The explainer of models.
@@ -115,7 +115,7 @@ async fn explain(
     let asked = asked(request.fields()?, named)?;
     let caller = Caller { chain: owner.unwrap_or(cx.caller.chain), ..Caller::clone(&cx.caller) };
     let order_with = |counted: Option<&CountedPrompt>| {
-        let node = explainer.gateway.knowledge(counted);
+        let node = NodeKnowledge::of(&explainer.gateway, counted);
         TargetOrder::of(&cx.tables, &caller, model, &asked, request.request_id, cx.now, node)
     };
     let mut ordered = order_with(None);
@@ -148,10 +148,10 @@ fn asked(mut fields: Fields, model: &Model) -> Result<ClientRequest, CommandErro
     body.insert("model".to_owned(), json!(model.name));
     let parsed = ClientRequest::parse(*surface, Bytes::from(Value::Object(body).to_string()));
     let mut parsed = parsed.map_err(|refusal| in_body(&refusal))?;
-    let of_body = std::mem::take(&mut parsed.facts.required_terms);
+    let of_body = std::mem::take(&mut parsed.facts.directives.required_terms);
     let contradicts = || FieldError::new("terms.residency", "contradicts terms.residency of the request");
-    parsed.facts.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
-    parsed.facts.requested_strategy = strategy;
+    parsed.facts.directives.required_terms = of_body.and(terms).ok_or_else(contradicts)?;
+    parsed.facts.directives.strategy = strategy;
     Ok(parsed)
 }
 

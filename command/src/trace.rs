@@ -69,14 +69,6 @@ impl Trace {
         }
     }
 
-    /// The trace as a second call of the request forwards it.
-    pub fn beside(&self) -> Self {
-        match self {
-            Self::Forwarded(client) => Self::Forwarded(client.clone()),
-            Self::Recorded(recording) => Self::Forwarded(recording.client.clone()),
-        }
-    }
-
     pub fn recording(&mut self) -> Option<&mut Recording> {
         match self {
             Self::Forwarded(_) => None,
@@ -85,22 +77,33 @@ impl Trace {
     }
 
     /// The trace's id, for log lines.
-    pub fn id(&self) -> Option<String> {
+    pub fn id(&self) -> Option<TraceId> {
         match self {
-            Self::Forwarded(client) => client.as_ref().map(|client| client.trace.to_string()),
-            Self::Recorded(recording) => Some(recording.trace.to_string()),
+            Self::Forwarded(None) => None,
+            Self::Forwarded(Some(client)) => Some(client.trace),
+            Self::Recorded(recording) => Some(recording.trace),
         }
     }
 
     /// The headers for the current call.
     pub fn headers(&self) -> TraceHeaders {
         match self {
-            Self::Forwarded(None) => TraceHeaders::default(),
-            Self::Forwarded(Some(client)) => {
-                TraceHeaders { parent: Some(client.header.clone()), state: client.state.clone() }
-            }
+            Self::Forwarded(_) => self.client_headers(),
             Self::Recorded(recording) => recording.headers(),
         }
+    }
+
+    /// The headers for a call without a span of its own: those of the client.
+    pub fn client_headers(&self) -> TraceHeaders {
+        let client = match self {
+            Self::Forwarded(client) => client,
+            Self::Recorded(recording) => &recording.client,
+        };
+        let headers = |client: &Arc<TraceParent>| TraceHeaders {
+            parent: Some(client.header.clone()),
+            state: client.state.clone(),
+        };
+        client.as_ref().map(headers).unwrap_or_default()
     }
 }
 

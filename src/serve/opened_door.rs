@@ -11,8 +11,9 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, Breakers, ContentKeeper, Copies, Gateway, LargeBodies, LeafOf, ObservedTargets,
-    ProviderHealth, ProviderKeys, RetryBudgets, TargetPlaces, UpstreamCalls,
+    self, AbandonedCalls, AccessTokens, AdmissionParts, Breakers, ContentKeeper, ContentKeeping, Copies, Gateway,
+    LargeBodies, LeafOf, ObservedTargets, ProviderAccess, ProviderHealth, ProviderKeys, RequestMemory, RetryBudgets,
+    TargetPlaces, TargetState, UnattendedWork, UpstreamCalls,
 };
 use command::model_explain::{self, ModelExplainer};
 use command::provider_health;
@@ -127,35 +128,44 @@ pub async fn open_door(
     let gateway = Gateway {
         log: log.clone(),
         tables: tables.clone(),
-        upstreams: Arc::clone(&engines.upstreams),
-        vault: Arc::clone(&vault),
-        served,
-        access_tokens: Arc::clone(&access_tokens),
-        provider_keys: Arc::clone(&provider_keys),
-        observed: ObservedTargets::new(Arc::clone(clock)),
-        health: ProviderHealth::new(Arc::clone(clock)),
-        breakers: Arc::clone(&breakers),
-        retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
-        places: TargetPlaces::register(&engines.registry)?,
-        calls: UpstreamCalls::register(&engines.registry, engines.upstreams.sockets_max())?,
-        limits: Arc::clone(&limits),
-        hold_share: config.hold_share,
-        content_salts: content_salts.clone(),
-        key_check,
-        content_keeper,
+        providers: ProviderAccess {
+            clients: Arc::clone(&engines.upstreams),
+            vault: Arc::clone(&vault),
+            access_tokens: Arc::clone(&access_tokens),
+            keys: Arc::clone(&provider_keys),
+        },
+        targets: TargetState {
+            observed: ObservedTargets::new(Arc::clone(clock)),
+            breakers: Arc::clone(&breakers),
+            retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
+            places: TargetPlaces::register(&engines.registry)?,
+            calls: UpstreamCalls::register(&engines.registry, engines.upstreams.sockets_max())?,
+            health: ProviderHealth::new(Arc::clone(clock)),
+        },
+        admission: AdmissionParts {
+            served,
+            limits: Arc::clone(&limits),
+            hold_share: config.hold_share,
+            key_check,
+            access: Arc::clone(&engines.access),
+        },
+        content: ContentKeeping { salts: content_salts.clone(), keeper: content_keeper },
+        memory: RequestMemory {
+            bodies: Arc::clone(&engines.memories.inference),
+            answers: Arc::clone(&engines.memories.answers),
+            large_bodies: LargeBodies::default(),
+        },
+        unattended: UnattendedWork {
+            timers: tokio_util::task::TaskTracker::new(),
+            abandoned: abandoned.clone(),
+            copies: copies.clone(),
+        },
         figures: Arc::new(RequestFigures::register(&engines.registry)?),
-        leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         tracer,
-        access: Arc::clone(&engines.access),
+        leaf_of: config.publishing.is_some().then_some(leaf_of as LeafOf),
         clock: Arc::clone(clock),
         ids: ids.clone(),
         keep_alive: config.keep_alive,
-        timers: tokio_util::task::TaskTracker::new(),
-        abandoned: abandoned.clone(),
-        copies: copies.clone(),
-        large_bodies: LargeBodies::default(),
-        bodies: Arc::clone(&engines.memories.inference),
-        answers: Arc::clone(&engines.memories.answers),
     };
     let last_uses = LastUses::new(Arc::clone(clock));
     let published_log = engines.published.clone().map(|open| {

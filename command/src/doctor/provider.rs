@@ -26,7 +26,9 @@ pub async fn check(gateway: &Gateway, provider: &Arc<Provider>, until: Instant) 
     let Some(endpoint) = provider_dialects::of(kind).endpoint() else {
         return vec![Finding::ok(Check::Connection, "runs inside the gateway: there is nothing to connect to")];
     };
-    let Ok(probe) = timeout_at(until, gateway.upstreams.probe(provider)).await else { return vec![out_of_time()] };
+    let Ok(probe) = timeout_at(until, gateway.providers.clients.probe(provider)).await else {
+        return vec![out_of_time()];
+    };
     let mut findings = of_probe(&probe);
     findings.extend(of_headers(provider));
     if probe.fault.is_some() {
@@ -98,7 +100,7 @@ async fn of_one_key(
     let found = found.unwrap_or_else(|| Finding::not_checked(Check::Key, "the provider gave no answer about it"));
     let found = match tables.set_aside(row.key, row.generation) {
         Some(set_aside) => {
-            of_set_aside(provider, row.key, set_aside, gateway.provider_keys.tried_again_at(&row), found)
+            of_set_aside(provider, row.key, set_aside, gateway.providers.keys.tried_again_at(&row), found)
         }
         None => found,
     };

@@ -197,7 +197,7 @@ impl Trial<'_> {
     /// The answer, and the middle of the time between request and response.
     async fn send(&self, path: &str, sender: Sender<'_>) -> Result<(Answer, DateTime<Utc>), Finding> {
         let (provider, began) = (&self.credentials.provider, self.gateway.clock.now());
-        let answer = get(&self.gateway.upstreams, provider, path, sender, Wanted::Beginning, began).await;
+        let answer = get(&self.gateway.providers.clients, provider, path, sender, Wanted::Beginning, began).await;
         match answer {
             Ok(answer) => {
                 let at = began + answer.waited / 2;

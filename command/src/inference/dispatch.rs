@@ -13,26 +13,29 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 
-use super::breakers::IfOpen;
-use super::calls_at_target::{CallPosition, CallsAtTarget, NoAnswer};
-use super::copies::AfterServed;
-use super::failure::{CallFailure, deciding, refusal_of};
-use super::gateway::Gateway;
-use super::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
-use super::hedging::AllowedHedge;
-use super::last_look::LastLook;
-use super::ledger_failure::not_ended;
-use super::plan::Hedges;
-use super::preparation::Prepared;
-use super::request_source::RequestSource;
-use super::running::{Running, UnheldRequest};
-use super::stream;
-use super::target::PlannedTarget;
-use super::target_call::TargetAnswer;
-use super::target_places::{self, LimitsInForce, Priority, WaitingRequest};
-use super::target_sequence::{NextTarget, TargetSequence};
-use super::whole::HeldAnswer;
-use super::whole_body::WholeBody;
+use crate::inference::admitted::ledger_failure::not_ended;
+use crate::inference::answers::stream;
+use crate::inference::answers::whole_body::WholeBody;
+use crate::inference::calls::calls_at_target::{CallPosition, CallsAtTarget, NoAnswer};
+use crate::inference::calls::hedging::AllowedHedge;
+use crate::inference::calls::last_look::LastLook;
+use crate::inference::calls::request_source::RequestSource;
+use crate::inference::calls::target_call::TargetAnswer;
+use crate::inference::calls::target_sequence::{NextTarget, TargetSequence};
+use crate::inference::calls::whole::HeldAnswer;
+use crate::inference::node::copies::AfterServed;
+use crate::inference::node::gateway::Gateway;
+use crate::inference::planned::plan::Hedges;
+use crate::inference::preparation::Prepared;
+use crate::inference::received::UnheldRequest;
+use crate::inference::received::headers::{
+    BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER,
+};
+use crate::inference::running::Running;
+use crate::inference::targets::breakers::IfOpen;
+use crate::inference::targets::target::PlannedTarget;
+use crate::inference::targets::target_places::{self, HeldPlace, LimitsInForce, Priority, WaitingRequest};
+use crate::inference::upstream::failure::{CallFailure, deciding, refusal_of};
 use crate::ledger_unavailable::ledger_unavailable;
 
 pub async fn run(
@@ -42,18 +45,19 @@ pub async fn run(
     after_served: Option<AfterServed>,
 ) -> Result<Response, Refusal> {
     let (mut dispatch, mut running) = Dispatch::begin(gateway, prepared, unheld, after_served);
-    if running.is_out_of_time() {
+    if running.request.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
         let refusal = ledger_unavailable("yes", message);
         return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
     }
     // A wait may have used up the time before targets with open breakers come.
-    while let Some(next) = dispatch.sequence.next_target(|| running.is_out_of_time()) {
-        let Some((at, target)) = dispatch.take_place(next, &mut running).await else { continue };
+    while let Some(next) = dispatch.sequence.next_target(|| running.request.is_out_of_time()) {
+        let Some(next) = dispatch.take_place(next, &mut running).await else { continue };
+        let at = next.at;
         let (outcome, ended_with);
         // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
-        (running, outcome, ended_with) = Box::pin(dispatch.call(at, target, running)).await;
-        let ignored = running.call.ignored.take();
+        (running, outcome, ended_with) = Box::pin(dispatch.call(next, running)).await;
+        let ignored = running.call.as_mut().and_then(|call| call.ignored.take());
         match outcome {
             Ok(TargetAnswer::Whole(answer)) => {
                 let response = answer_whole(gateway, running, answer, &dispatch.request_id).await?;
@@ -66,7 +70,7 @@ pub async fn run(
             Err(NoAnswer::Failed(failure)) => {
                 dispatch.failures.push(failure);
                 dispatch.last_called = Some(ended_with);
-                if running.is_out_of_time() || dispatch.failures.iter().any(CallFailure::is_final) {
+                if running.request.is_out_of_time() || dispatch.failures.iter().any(CallFailure::is_final) {
                     break;
                 }
                 dispatch.pass_over_open_breakers_if_sent(&mut running);
@@ -86,6 +90,14 @@ pub async fn run(
     Err(fail(running, refusal, reason, &dispatch.request_id).await)
 }
 
+/// The target whose turn it is, with a place for its calls.
+struct PlacedTarget {
+    /// Its place in the order.
+    at: usize,
+    target: Arc<PlannedTarget>,
+    place: HeldPlace,
+}
+
 /// A request on its way from target to target.
 struct Dispatch<'g> {
     gateway: &'g Arc<Gateway>,
@@ -93,7 +105,7 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Copied from the [`Plan`](super::plan::Plan), as `hedges` is: the plan is dropped with the source.
+    /// Copied from the [`Plan`](crate::inference::planned::plan::Plan), as `hedges` is: the plan is dropped with the source.
     is_measured: bool,
     hedges: Hedges,
     targets: Vec<Arc<PlannedTarget>>,
@@ -152,9 +164,9 @@ impl<'g> Dispatch<'g> {
         (dispatch, running)
     }
 
-    /// Takes a place at the target that comes next, or at the first of the waiting ones that has room, and returns it with its place in
-    /// the order. `None` if none has room: the next one follows.
-    async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<(usize, Arc<PlannedTarget>)> {
+    /// Takes a place at the target that comes next, or at the first of the waiting ones that has room. `None` if none has room: the next
+    /// one follows.
+    async fn take_place(&mut self, next: NextTarget, running: &mut Running) -> Option<PlacedTarget> {
         match next {
             // Before a place is taken: it would be given back unused, and a wait for it would be in vain.
             NextTarget::AtOnce(at) if !self.sequence.is_last_resort() && self.is_limited_and_open(at) => {
@@ -165,25 +177,27 @@ impl<'g> Dispatch<'g> {
                 if self.sequence.is_last_resort() {
                     self.record_open_breaker(at, running);
                 }
-                let target = self.take_place_at_once(at, running);
-                if target.is_none() {
+                let placed = self.take_place_at_once(at, running);
+                if placed.is_none() {
                     self.sequence.had_no_room(at);
                 }
-                Some((at, target?))
+                placed
             }
             NextTarget::Waiting(full) => {
                 let full: Vec<_> =
                     full.into_iter().filter_map(|at| Some(FullTarget { at, target: self.targets.get(at)? })).collect();
                 let found = Box::pin(wait_for_place(self.gateway, &full, self.model_id, self.priority, running)).await;
-                let found = found.and_then(|found| full.get(found)).map(|full| (full.at, Arc::clone(full.target)));
-                self.sequence.has_waited_for(found.as_ref().map(|(at, _)| *at));
-                let (at, target) = found?;
+                self.sequence.has_waited_for(found.as_ref().map(|found| found.at));
+                let found = found?;
                 // Breakers may have opened meanwhile. If all of them have, the place is used, and not given back.
                 let may_be_called = |at| !self.is_open(at);
-                if !running.may_have_been_sent() && !may_be_called(at) && !self.sequence.waits_for_any(may_be_called) {
+                if !running.may_have_been_sent()
+                    && !may_be_called(found.at)
+                    && !self.sequence.waits_for_any(may_be_called)
+                {
                     self.sequence.begin_last_resort();
                 }
-                Some((at, target))
+                Some(found)
             }
         }
     }
@@ -198,7 +212,8 @@ impl<'g> Dispatch<'g> {
     fn is_open(&self, at: usize) -> bool {
         self.targets.get(at).is_some_and(|target| {
             let backend = &target.backend;
-            let state = self.gateway.breakers.state(&self.gateway.tables.load(), backend.provider_id, &backend.model);
+            let state =
+                self.gateway.targets.breakers.state(&self.gateway.tables.load(), backend.provider_id, &backend.model);
             !state.may_call()
         })
     }
@@ -228,32 +243,32 @@ impl<'g> Dispatch<'g> {
         }
     }
 
-    fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<Arc<PlannedTarget>> {
+    fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<PlacedTarget> {
         let target = self.targets.get(at)?;
-        let owner = running.request.owner;
+        let mut place = HeldPlace::default();
         if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
-            && !running.place.take(&self.gateway.places, limited, owner)
+            && !place.take(&self.gateway.targets.places, limited, running.request.owner)
         {
             running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
             return None;
         }
-        Some(Arc::clone(target))
+        Some(PlacedTarget { at, target: Arc::clone(target), place })
     }
 
-    /// Calls the target at this place, and perhaps another one beside it. The last of what is returned is the target whose outcome it is.
+    /// Calls the target, and perhaps another one beside it. The last of what is returned is the target whose outcome it is.
     async fn call(
         &mut self,
-        at: usize,
-        target: Arc<PlannedTarget>,
-        running: Box<Running>,
+        PlacedTarget { at, target, place }: PlacedTarget,
+        mut running: Box<Running>,
     ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>, Arc<PlannedTarget>) {
         let (position, is_last_resort) = (self.position(), self.sequence.is_last_resort());
-        let Self { gateway, request_id, targets, sequence, source, look, failures, .. } = self;
+        let Self { gateway, targets, sequence, source, look, failures, .. } = self;
         let others = targets.get(at + 1..self.hedges.end).unwrap_or_default();
         let hedge = self.hedges.after.filter(|_| !running.has_called() && !others.is_empty() && !is_last_resort);
         let mut hedge = hedge.map(|after| AllowedHedge { after, others, second: None });
-        let calls = CallsAtTarget { gateway, source, look, target: &target, position, request_id };
-        let (mut running, outcome) = calls.make(hedge.as_mut(), running).await;
+        let turn = running.begin_turn(place);
+        let calls = CallsAtTarget { gateway, source, look, target: &target, position };
+        let (mut running, outcome) = calls.make(turn, hedge.as_mut(), running).await;
         let mut ended_with = &target;
         if let Some(second) = hedge.and_then(|hedge| hedge.second) {
             sequence.was_called_beside(at + 1 + second.at);
@@ -266,10 +281,12 @@ impl<'g> Dispatch<'g> {
             ended_with = if ends_request { of_earlier } else { of_last };
             failures.extend(second.earlier_failure);
         }
-        if outcome.is_err() {
-            running.place.give_back();
+        if outcome.is_err()
+            && let Some(call) = &mut running.call
+        {
+            call.turn.place.give_back();
             // A call that was not sent says nothing of its target, and others may try it.
-            running.call.observers.breaker = None;
+            call.turn.observers.breaker = None;
         }
         let ended_with = Arc::clone(ended_with);
         if outcome.is_ok() {
@@ -344,14 +361,14 @@ struct FullTarget<'a> {
     target: &'a Arc<PlannedTarget>,
 }
 
-/// Waits for the first place at any of these targets, which had none before, and says which of them has it.
+/// Waits for the first place at any of these targets, which had none before.
 async fn wait_for_place(
     gateway: &Gateway,
     full: &[FullTarget<'_>],
     model_id: ModelId,
     priority: Priority,
     running: &mut Running,
-) -> Option<usize> {
+) -> Option<PlacedTarget> {
     let owner = running.request.owner;
     let who = WaitingRequest { owner, priority, deadline: running.request.deadline };
     let targets: Vec<_> =
@@ -363,7 +380,11 @@ async fn wait_for_place(
         full.iter().map(of).collect()
     };
     let in_force = LimitsInForce { tables: gateway.tables.clone(), limits: &limits };
-    running.place.wait(&gateway.places, &targets, who, Some(in_force)).await
+    let mut place = HeldPlace::default();
+    let found = place.wait(&gateway.targets.places, &targets, who, Some(in_force)).await;
+    running.has_queued(place.waited());
+    let FullTarget { at, target } = full.get(found?)?;
+    Some(PlacedTarget { at: *at, target: Arc::clone(target), place })
 }
 
 /// Records the failure, and gives the refusal its log position.

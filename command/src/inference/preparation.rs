@@ -1,9 +1,4 @@
-//! From the head of a request to its hold: read (`reading`), authorize (`authorization`), plan and ask the ledger (`planning`). Nothing is
-//! sent to a provider before that.
-
-mod authorization;
-mod planning;
-mod reading;
+//! From the head of a request to its hold: read, authorize, plan and ask the ledger. Nothing is sent to a provider before that.
 
 use std::sync::Arc;
 
@@ -19,25 +14,24 @@ use events::refusal::Refusal;
 use events_log::OpenHold;
 use projections::caller::Caller;
 use projections::tables::Tables;
-use ring::digest::Digest;
 
-use super::answer_permit;
-use super::content::RequestContent;
-use super::copies::RequestToCopy;
-use super::failure::no_memory;
-use super::gateway::Gateway;
-use super::plan::Plan;
-use super::routing_headers::{RoutingHeaders, terms_of_both};
-use super::running::UnheldRequest;
-use super::target_places::Priority;
-use super::upstream_calls::no_place;
 use crate::body::HeldBody;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::figures::{CopyOutcome, Stage};
 use crate::idempotency;
-pub use authorization::{authorize, not_current, require_live_tenant, require_strategy_choice, tenant_deleted};
-use planning::{PlannedRequest, plan_and_admit};
-pub use reading::{read, read_body, work_on};
+use crate::inference::admitted::planning::{PlannedRequest, plan_and_admit};
+use crate::inference::authorized::{authorize, require_strategy_choice};
+use crate::inference::calls::answer_permit;
+use crate::inference::node::content::RequestContent;
+use crate::inference::node::copies::RequestToCopy;
+use crate::inference::node::gateway::Gateway;
+use crate::inference::planned::plan::Plan;
+use crate::inference::received::reading::{read, read_body};
+use crate::inference::received::routing_headers::{RoutingHeaders, terms_of_both};
+use crate::inference::received::{Received, UnheldRequest};
+use crate::inference::targets::target_places::Priority;
+use crate::inference::targets::upstream_calls::no_place;
+use crate::inference::upstream::failure::no_memory;
 
 /// A request that has its hold and may be dispatched.
 pub struct Prepared {
@@ -83,23 +77,25 @@ pub async fn prepare(
     require_strategy_choice(caller, strategy)?;
     let HeldBody { bytes, permit: body_permit } = read_body(gateway, caller, request).await?;
     gateway
+        .memory
         .answers
         .check_room(BodyOwner::of_inference(caller), answer_permit::STEP)
         .map_err(|bound| no_memory(bound, "nothing was sent to a provider"))?;
-    unheld.call_place = Some(gateway.calls.take(BodyOwner::of_inference(caller)).map_err(no_place)?);
+    unheld.call_place = Some(gateway.targets.calls.take(BodyOwner::of_inference(caller)).map_err(no_place)?);
     unheld.timeline.end_stage(Stage::Body);
     let body_bytes = bytes.len();
-    let parsed = read(&gateway.large_bodies, &body_permit, surface, bytes).await;
+    let parsed = read(&gateway.memory.large_bodies, &body_permit, surface, bytes).await;
     let tables = gateway.tables.load();
     let caller = authorize(&tables, caller, gateway.clock.now())?;
     require_strategy_choice(&caller, strategy)?;
     let (mut request, body_sha256) = parsed?;
     request.set_headers(headers);
     if session.is_some() {
-        request.facts.session = session;
+        request.facts.directives.session = session;
     }
-    request.facts.required_terms = terms_of_both(std::mem::take(&mut request.facts.required_terms), terms)?;
-    request.facts.requested_strategy = strategy;
+    request.facts.directives.required_terms =
+        terms_of_both(std::mem::take(&mut request.facts.directives.required_terms), terms)?;
+    request.facts.directives.strategy = strategy;
     unheld.timeline.set_requested_model(&request.facts.model);
     let received = Received {
         id,
@@ -127,9 +123,9 @@ pub async fn hold(
     let stands_for =
         if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
     let (chain, teams) = (caller.chain, tables.teams_of(&caller.chain));
-    let bound = ScopeSubject { chain, model, stands_for, metadata: &request.facts.metadata, teams };
-    if gateway.limits.add_narrowed(limits, &tables, &bound) {
-        let counted = Box::pin(gateway.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
+    let bound = ScopeSubject { chain, model, stands_for, metadata: &request.facts.directives.metadata, teams };
+    if gateway.admission.limits.add_narrowed(limits, &tables, &bound) {
+        let counted = Box::pin(gateway.admission.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
         counted.map_err(|refused| gateway.limited(&caller.context().in_request(received.id), &refused))?;
     }
     let planned = plan_and_admit(gateway, tables, caller, received, request, unheld).await?;
@@ -176,7 +172,7 @@ fn to_copy(
 ) -> Option<Box<RequestToCopy>> {
     let model = plan.model();
     let shadow = model.shadow.as_ref().filter(|shadow| shadow.draws(model.model_id, id))?;
-    let Some(memory) = gateway.copies.keep(model.tenant_id, request.body()) else {
+    let Some(memory) = gateway.unattended.copies.keep(model.tenant_id, request.body()) else {
         gateway.figures.count_copy(CopyOutcome::Dropped);
         return None;
     };
@@ -200,26 +196,6 @@ fn stands_for<'a>(tables: &'a Tables, caller: &Caller, model: &str, now: DateTim
     let named =
         caller.may_use_model(tables, model).then(|| tables.named_model(caller.chain.tenant, model, now))?.ok()?;
     named.alias().map(|_| named.serving.value.name.as_str())
-}
-
-/// The input that is the same for all plans of a request.
-pub struct Received<'a> {
-    pub id: RequestId,
-    pub body_sha256: Digest,
-    pub body_bytes: usize,
-    pub body_permit: &'a Arc<BodyPermit>,
-    pub idempotency_key: Option<&'a str>,
-    pub priority: Priority,
-    /// `None` if a client has sent it.
-    pub copied: Option<Copied>,
-}
-
-/// The request that another one is a copy of.
-#[derive(Clone, Copy)]
-pub struct Copied {
-    pub request: RequestId,
-    /// The tenant that it belongs to.
-    pub tenant: Option<TenantId>,
 }
 
 #[cfg(test)]

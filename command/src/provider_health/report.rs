@@ -12,7 +12,9 @@ use openapi::schema::{self, described, nullable, object};
 use projections::tables::{RecordedBreaker, Tables};
 use serde::Serialize;
 
-use crate::inference::health::{CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Quota, SeenAt, WINDOW};
+use crate::inference::targets::health::{
+    CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Quota, SeenAt, WINDOW,
+};
 use crate::inference::{BreakerState, Gateway};
 
 /// So many models are shown: those that fail first.
@@ -114,7 +116,7 @@ struct RetryAfter {
 /// The health of a provider now.
 pub fn report_of(gateway: &Gateway, tables: &Tables, provider: &Provider, now: DateTime<Utc>) -> HealthReport {
     let id = provider.provider_id;
-    let measured = gateway.health.measured(id);
+    let measured = gateway.targets.health.measured(id);
     let recorded: BTreeMap<&str, &RecordedBreaker> =
         tables.open_breakers_of(id).map(|recorded| (&*recorded.fact.model, recorded)).collect();
     let mut targets: BTreeMap<String, MeasuredTarget> =
@@ -126,7 +128,7 @@ pub fn report_of(gateway: &Gateway, tables: &Tables, provider: &Provider, now: D
     let mut models: Vec<ModelHealth> = targets
         .into_values()
         .map(|target| {
-            let breaker = gateway.breakers.state(tables, id, &target.model);
+            let breaker = gateway.targets.breakers.state(tables, id, &target.model);
             let recorded = recorded.get(&*target.model).copied();
             ModelHealth::new(target, BreakerHealth::new(breaker, recorded))
         })

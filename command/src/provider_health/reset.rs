@@ -65,8 +65,8 @@ pub async fn run(state: &HealthState, id: &str, request: &AdminRequest) -> Resul
             return Err(CommandError::Contended { kind: KIND });
         }
     };
-    gateway.breakers.forget(provider.provider_id);
-    gateway.health.forget(provider.provider_id);
+    gateway.targets.breakers.forget(provider.provider_id);
+    gateway.targets.health.forget(provider.provider_id);
     tracing::info!(provider = provider.name, provider_id = %provider.provider_id, closed = closed.len(), "the health of a provider was reset");
     let health = report_of(gateway, &cx.tables, &provider, cx.now);
     let body = json!({ "closed_breakers": closed, "health": health });

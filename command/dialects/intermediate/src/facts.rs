@@ -34,10 +34,6 @@ pub struct Facts {
     pub choices: u64,
     /// The request asks for the log probabilities of its tokens, which take far more bytes than the tokens.
     pub has_logprobs: bool,
-    /// At most 16 pairs.
-    pub metadata: BTreeMap<String, String>,
-    /// The client's name for what requests with the same beginning of a prompt have in common.
-    pub session: Option<String>,
     pub images: Images,
     pub documents: Documents,
     /// Upper bound of the prompt tokens that the provider adds for tools that it has defined itself.
@@ -48,10 +44,20 @@ pub struct Facts {
     pub needs: AbilitySet,
     /// Fields that change the cost, in the order of the body.
     pub unpriced: Vec<Unpriced>,
+    pub directives: Directives,
+}
+
+/// The instructions of a client to the gateway, beside its prompt.
+#[derive(Default)]
+pub struct Directives {
+    /// For the client's accounts: at most 16 pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// The client's name for what requests with the same beginning of a prompt have in common.
+    pub session: Option<String>,
     /// Terms that the request requires of each target.
     pub required_terms: RequiredTerms,
     /// How it wants its targets ordered.
-    pub requested_strategy: Option<Strategy>,
+    pub strategy: Option<Strategy>,
 }
 
 impl Facts {
@@ -83,16 +89,13 @@ impl Facts {
             thoughts,
             choices: chat.choices,
             has_logprobs: chat.logprobs.is_some(),
-            metadata: chat.metadata.clone(),
-            session: None,
             images,
             documents,
             added_tokens: 0,
             has_tools: !chat.tools.is_empty() || chat.response_format.is_some(),
             needs,
             unpriced: Vec::new(),
-            required_terms: RequiredTerms::NONE,
-            requested_strategy: None,
+            directives: Directives { metadata: chat.metadata.clone(), ..Directives::default() },
         }
     }
 

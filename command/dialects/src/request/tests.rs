@@ -61,7 +61,7 @@ fn facts_are_read_on_all_surfaces() {
     let request = request.ok().unwrap();
     assert_eq!((&*request.facts.model, request.facts.streamed, request.facts.include_usage), ("m", true, true));
     assert_eq!((request.facts.choices, cap(&request).tokens), (3, Some(7)));
-    assert_eq!(request.facts.metadata["a"], "b");
+    assert_eq!(request.facts.directives.metadata["a"], "b");
     let anthropic = anthropic(r#","stream":true,"thinking":{"type":"enabled","budget_tokens":4}"#).ok().unwrap();
     assert_eq!((&*anthropic.facts.model, anthropic.facts.streamed, anthropic.facts.choices), ("m", true, 1));
     assert_eq!((cap(&anthropic).field, cap(&anthropic).tokens), ("max_tokens", Some(5)));

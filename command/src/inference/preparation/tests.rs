@@ -5,14 +5,14 @@ use events::event::{Actor, Chain};
 use events::refusal::ErrorCode;
 use serde_json::json;
 
-use super::reading::parse;
 use super::*;
 use crate::admin::tests::lab::Lab;
 use crate::body::memory::{BodyBounds, BodyMemory};
-use crate::inference::breakers::{BreakerSettings, Breakers};
-use crate::inference::large_bodies::LargeBodies;
-use crate::inference::observed_targets::ObservedTargets;
-use crate::inference::plan::{self, NodeKnowledge};
+use crate::inference::node::large_bodies::LargeBodies;
+use crate::inference::planned::plan::{self, NodeKnowledge};
+use crate::inference::received::reading::parse;
+use crate::inference::targets::breakers::{BreakerSettings, Breakers};
+use crate::inference::targets::observed_targets::ObservedTargets;
 
 /// Holds: http.large-bodies
 #[tokio::test(start_paused = true)]

@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use events::abilities::Ability;
 use events::refusal::Refusal;
-use events::terms::RequiredTerms;
 use intermediate::chat::ChatRequest;
 use intermediate::chat::read::{self, OUTPUT_TOKENS_MAX};
-use intermediate::facts::{AllowedThoughts, Facts, RequestedCap, ReservedOutput, needs_of_chat};
+use intermediate::facts::{AllowedThoughts, Directives, Facts, RequestedCap, ReservedOutput, needs_of_chat};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -82,8 +81,6 @@ impl SurfaceRequest for AnthropicBodyPositions {
             thoughts,
             choices: 1,
             has_logprobs: false,
-            metadata: std::collections::BTreeMap::new(),
-            session: None,
             images: totals.images,
             documents: totals.documents,
             has_tools: ["tools", "output_config", "output_format"].iter().any(|name| given(name).is_some()),
@@ -96,8 +93,7 @@ impl SurfaceRequest for AnthropicBodyPositions {
                 .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
             added_tokens: client_tools.saturating_mul(CLIENT_TOOL_TOKENS_MAX),
             unpriced: totals.unpriced,
-            required_terms: RequiredTerms::NONE,
-            requested_strategy: None,
+            directives: Directives::default(),
         };
         let positions = Self {
             model: model.value_span.clone(),

@@ -40,7 +40,8 @@ impl SurfaceRequest for NativeRequest {
         json::check(text).map_err(|fault| Path::Root.fault(fault))?;
         let (chat, output_cap, required_terms) = read(text)?;
         let unpriced = tier_of_chat(&chat).into_iter().collect();
-        let facts = Facts { unpriced, required_terms, ..Facts::of_chat(&chat, output_cap) };
+        let mut facts = Facts { unpriced, ..Facts::of_chat(&chat, output_cap) };
+        facts.directives.required_terms = required_terms;
         Ok((facts, Self(Box::new(chat))))
     }
 

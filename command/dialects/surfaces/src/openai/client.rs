@@ -6,11 +6,10 @@ use std::ops::Range;
 use events::abilities::{Ability, AbilitySet};
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
-use events::terms::RequiredTerms;
 use intermediate::chat::read::{self, BlockCount, CHOICES_MAX, MESSAGES_MAX, OUTPUT_TOKENS_MAX};
 use intermediate::chat::{ChatRequest, ImageUrl};
 use intermediate::facts::{
-    AllowedThoughts, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced, needs_of_chat,
+    AllowedThoughts, Directives, Documents, Facts, Images, RequestedCap, ReservedOutput, Unpriced, needs_of_chat,
 };
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
@@ -106,11 +105,6 @@ impl SurfaceRequest for OpenAiBodyPositions {
             thoughts,
             choices: given("n").map_or(Ok(1), |value| fields::count(value, CHOICES_MAX, &at("n")))?,
             has_logprobs,
-            metadata: read::metadata(given("metadata"), &at("metadata"))?,
-            // Servers differ in what they accept here: what is no text says nothing.
-            session: given("prompt_cache_key")
-                .and_then(|value| serde_json::from_str(value).ok())
-                .filter(|session: &String| !session.is_empty()),
             images,
             documents,
             added_tokens: 0,
@@ -119,8 +113,14 @@ impl SurfaceRequest for OpenAiBodyPositions {
                 .union(members.iter().fold(AbilitySet::NONE, |needs, member| needs.union(needs_of(member))))
                 .with_if(Ability::Reasoning, thoughts != AllowedThoughts::None),
             unpriced,
-            required_terms: RequiredTerms::NONE,
-            requested_strategy: None,
+            directives: Directives {
+                metadata: read::metadata(given("metadata"), &at("metadata"))?,
+                // Servers differ in what they accept here: what is no text says nothing.
+                session: given("prompt_cache_key")
+                    .and_then(|value| serde_json::from_str(value).ok())
+                    .filter(|session: &String| !session.is_empty()),
+                ..Directives::default()
+            },
         };
         let positions = Self {
             model: model.value_span.clone(),

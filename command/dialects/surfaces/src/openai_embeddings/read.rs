@@ -4,13 +4,12 @@ use std::ops::Range;
 
 use events::abilities::{Ability, AbilitySet};
 use events::refusal::Refusal;
-use events::terms::RequiredTerms;
 use intermediate::chat::read;
 use intermediate::embeddings::{
     DIMENSIONS_MAX, EmbeddingsRequest, Encoding, ExpectedVectors, INPUT_TEMPLATE_TOKENS_MAX, INPUTS_MAX, Inputs,
     Purpose,
 };
-use intermediate::facts::{AllowedThoughts, Documents, Facts, Images, ReservedOutput};
+use intermediate::facts::{AllowedThoughts, Directives, Documents, Facts, Images, ReservedOutput};
 use intermediate::fields::{self, Fields, Path, refuse_misspelled};
 use intermediate::json::{self, Kind, Member};
 
@@ -81,16 +80,13 @@ impl OpenAiEmbeddingsRequest {
             thoughts: AllowedThoughts::None,
             choices: 1,
             has_logprobs: false,
-            metadata: std::collections::BTreeMap::new(),
-            session: None,
             images: Images::default(),
             documents: Documents::default(),
             added_tokens: 0,
             has_tools: false,
             needs: AbilitySet::NONE.with(Ability::Embeddings).with(Ability::Text),
             unpriced,
-            required_terms: RequiredTerms::NONE,
-            requested_strategy: None,
+            directives: Directives::default(),
         };
         // A server may put what it does not share with others before each text.
         let is_foreign = |member: &&Member<'_>| !OWN.contains(&member.name());

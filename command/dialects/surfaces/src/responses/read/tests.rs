@@ -99,7 +99,7 @@ fn settings_are_read_in_their_own_form() {
     .unwrap_or_else(|refusal| panic!("{}", refusal.message));
     assert_eq!(facts.output_cap, Some(RequestedCap { field: "max_output_tokens", tokens: Some(9) }));
     assert!(facts.streamed && facts.has_tools);
-    assert_eq!(facts.metadata["team"], "red");
+    assert_eq!(facts.directives.metadata["team"], "red");
     let chat = &*request.chat;
     assert_eq!(chat.sampling.temperature.as_ref().map(|number| number.get()), Some("0.50"));
     assert_eq!(chat.logprobs, Some(Logprobs { top: Some(2) }));
