@@ -62,7 +62,7 @@ use projections::caller::Caller;
 
 use crate::figures::Stage;
 use beside::{count_tokens, shadow};
-use preparation::prepare;
+use preparation::{ArrivedRequest, prepare};
 use received::headers::{self, MAX_OUTPUT_TOKENS_HEADER};
 use received::timeline::RequestTimeline;
 use received::{UnheldRequest, described};
@@ -132,7 +132,8 @@ async fn infer(
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
             let unheld = UnheldRequest { permit, timeline, call_place: None };
-            serve(&gateway, surface, id, &caller, request, unheld, &mut limits).await
+            let arrived = ArrivedRequest { id, surface, caller, http: request };
+            serve(&gateway, arrived, unheld, &mut limits).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
@@ -150,21 +151,18 @@ async fn infer(
 
 async fn serve(
     gateway: &Arc<Gateway>,
-    surface: Surface,
-    id: RequestId,
-    caller: &Arc<Caller>,
-    request: Request,
+    arrived: ArrivedRequest,
     mut unheld: UnheldRequest,
     limits: &mut BindingLimits,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, surface, id, caller, request, &mut unheld, limits).await {
-        Ok(mut prepared) => {
-            let to_copy = prepared.to_copy.take();
+    match prepare(gateway, arrived, &mut unheld, limits).await {
+        Ok(mut admitted) => {
+            let to_copy = admitted.to_copy.take();
             let after_served = to_copy.map(|request| shadow::after_served(gateway, request));
-            let lowered_cap = prepared.hold.lowered_cap;
-            let retirement = &prepared.plan.retirement;
+            let lowered_cap = admitted.hold.lowered_cap;
+            let retirement = &admitted.plan.retirement;
             let deprecation = retirement.has_dates().then(|| headers::deprecation(retirement, gateway.now())).flatten();
-            let mut response = dispatch::run(gateway, prepared, unheld, after_served).await?;
+            let mut response = dispatch::run(gateway, admitted, unheld, after_served).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }

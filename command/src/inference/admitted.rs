@@ -1,5 +1,6 @@
 //! The admission of a request: planned, and planned again while its plan is out of date, until the ledger has granted its hold.
 
 mod admission;
+pub mod admitted_request;
 pub mod ledger_failure;
-pub mod planning;
+mod planning;

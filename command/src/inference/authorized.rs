@@ -11,7 +11,31 @@ use events::routing::Strategy;
 use projections::caller::Caller;
 use projections::tables::Tables;
 
+use crate::inference::node::gateway::Gateway;
+use crate::inference::received::parsed_request::ParsedRequest;
 use crate::ledger_unavailable::ledger_unavailable;
+
+/// A request whose caller may send it, by these tables.
+pub struct AuthorizedRequest {
+    pub tables: Arc<Tables>,
+    pub caller: Arc<Caller>,
+    pub parsed: ParsedRequest,
+}
+
+impl AuthorizedRequest {
+    /// Checks the caller when the body has arrived. One that has lost its right hears that, whatever its body has.
+    pub fn of(
+        gateway: &Gateway,
+        caller: &Arc<Caller>,
+        parsed: Result<ParsedRequest, Refusal>,
+    ) -> Result<Self, Refusal> {
+        let tables = gateway.tables.load();
+        let caller = authorize(&tables, caller, gateway.clock.now())?;
+        let parsed = parsed?;
+        require_strategy_choice(&caller, parsed.request.facts.directives.strategy)?;
+        Ok(Self { tables, caller, parsed })
+    }
+}
 
 /// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.
 pub fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
@@ -46,3 +70,6 @@ pub fn require_strategy_choice(caller: &Caller, requested: Option<Strategy>) -> 
 pub fn not_current() -> Refusal {
     ledger_unavailable("no", "this node is behind the ledger, so nothing was sent to a provider: try again")
 }
+
+#[cfg(test)]
+mod tests;

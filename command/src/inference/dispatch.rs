@@ -13,6 +13,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use projections::tables::Tables;
 
+use crate::inference::admitted::admitted_request::AdmittedRequest;
 use crate::inference::admitted::ledger_failure::not_ended;
 use crate::inference::answers::stream;
 use crate::inference::answers::whole_body::WholeBody;
@@ -26,7 +27,6 @@ use crate::inference::calls::whole::HeldAnswer;
 use crate::inference::node::copies::AfterServed;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::plan::Hedges;
-use crate::inference::preparation::Prepared;
 use crate::inference::received::UnheldRequest;
 use crate::inference::received::headers::{
     BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER,
@@ -40,11 +40,11 @@ use crate::ledger_unavailable::ledger_unavailable;
 
 pub async fn run(
     gateway: &Arc<Gateway>,
-    prepared: Prepared,
+    admitted: AdmittedRequest,
     unheld: UnheldRequest,
     after_served: Option<AfterServed>,
 ) -> Result<Response, Refusal> {
-    let (mut dispatch, mut running) = Dispatch::begin(gateway, prepared, unheld, after_served);
+    let (mut dispatch, mut running) = Dispatch::begin(gateway, admitted, unheld, after_served);
     if running.request.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
         let refusal = ledger_unavailable("yes", message);
@@ -122,11 +122,11 @@ struct Dispatch<'g> {
 impl<'g> Dispatch<'g> {
     fn begin(
         gateway: &'g Arc<Gateway>,
-        prepared: Prepared,
+        admitted: AdmittedRequest,
         unheld: UnheldRequest,
         after_served: Option<AfterServed>,
     ) -> (Self, Box<Running>) {
-        let Prepared {
+        let AdmittedRequest {
             caller,
             planned_at,
             request,
@@ -140,7 +140,7 @@ impl<'g> Dispatch<'g> {
             priority,
             terms_of,
             to_copy: _,
-        } = prepared;
+        } = admitted;
         let mut running = Running::new(gateway, hold, unheld, &plan, &request, content, content_lost);
         running.after_served = after_served;
         let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();

@@ -27,8 +27,9 @@ use crate::inference::authorized::{authorize, not_current, require_live_tenant, 
 use crate::inference::node::content::RequestContent;
 use crate::inference::node::gateway::{Gateway, TABLES_WAIT_MAX};
 use crate::inference::planned::plan::{self, NodeKnowledge, NotPlanned, Plan};
+use crate::inference::received::UnheldRequest;
+use crate::inference::received::parsed_request::RequestFrame;
 use crate::inference::received::reading::work_on;
-use crate::inference::received::{Received, UnheldRequest};
 use crate::tokens::{self, CountedPrompt};
 
 /// How often a request is planned, if rights, prices or routes change meanwhile. The last plan is decided although they have, so that
@@ -60,7 +61,7 @@ pub async fn plan_and_admit(
     gateway: &Gateway,
     mut tables: Arc<Tables>,
     mut caller: Arc<Caller>,
-    received: &Received<'_>,
+    frame: &RequestFrame,
     mut request: Box<ClientRequest>,
     unheld: &mut UnheldRequest,
 ) -> Result<PlannedRequest, Refusal> {
@@ -71,12 +72,12 @@ pub async fn plan_and_admit(
     // Of a prompt that may be longer than the window of a target.
     let mut counted: Option<CountedPrompt> = None;
     loop {
-        let context = caller.context().in_request(received.id);
+        let context = caller.context().in_request(frame.id);
         let (at, planned_from) = (tables.position, Instant::now());
-        let planned = plan_with_counted(gateway, &tables, &caller, &request, received.id, &mut counted).await;
+        let planned = plan_with_counted(gateway, &tables, &caller, &request, frame.id, &mut counted).await;
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
-        let content_policy = match received.copied {
+        let content_policy = match frame.copied {
             None => tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default(),
             // The conversation may be another tenant's, and is kept as that one's policy says.
             Some(_) => ContentPolicy::None,
@@ -96,27 +97,27 @@ pub async fn plan_and_admit(
                     match gateway.tables.catch_up_with_others(&gateway.log, at).await {
                         CatchUp::FoundMore => {
                             tables = gateway.tables.load();
-                            caller = authorize_again(gateway, &tables, &caller, received, &request)?;
+                            caller = authorize_again(gateway, &tables, &caller, frame, &request)?;
                             continue;
                         }
                         CatchUp::FoundNothing => {}
                         CatchUp::TimedOut => return Err(not_current()),
                     }
                 }
-                return Err(record_refusal(gateway, received.id, context, &request.facts.model, refusal).await);
+                return Err(record_refusal(gateway, frame.id, context, &request.facts.model, refusal).await);
             }
         };
         let written = match stale.take().filter(|(stale, _)| plan.has_first_body_of(stale)) {
             Some((_, first_body)) => (plan, request, first_body),
             None => {
                 let write = move || with_first_body(plan, request);
-                work_on(&gateway.memory.large_bodies, received.body_permit, received.body_bytes, write).await?
+                work_on(&gateway.memory.large_bodies, &frame.body_permit, frame.body_bytes, write).await?
             }
         };
         let (mut plan, planned_request, first_body) = written;
         request = planned_request;
-        let content = gateway.content_of(content_policy, &context, received.id, at).await?;
-        let prompt_digest = prompt_digest(gateway, received, &request, &content).await?;
+        let content = gateway.content_of(content_policy, &context, frame.id, at).await?;
+        let prompt_digest = prompt_digest(gateway, frame, &request, &content).await?;
         let tokens_bound = plan.tokens_bound(request.facts.choices, is_guest);
         gateway
             .admission
@@ -129,21 +130,21 @@ pub async fn plan_and_admit(
         }
         plans_left = plans_left.saturating_sub(1);
         let asking = AdmissionRequest {
-            id: received.id,
+            id: frame.id,
             context,
             caller: &caller,
             teams: &teams,
             request: &request,
-            body_sha256: received.body_sha256,
+            body_sha256: frame.body_sha256,
             content: &content,
             prompt_digest: prompt_digest.clone(),
-            idempotency_key: received.idempotency_key,
+            idempotency_key: frame.idempotency_key.as_deref(),
             planned_at: at,
             stands_until: (plans_left == 0).then(|| planned_from + LAST_PLAN_STANDS),
             shared,
             is_guest,
             rate_limited_tokens: unheld.permit.shared_tokens(),
-            shadow_of: received.copied.map(|copied| copied.request),
+            shadow_of: frame.copied.map(|copied| copied.request),
         };
         let changed_at = match admission::admit(gateway, asking, &mut plan).await {
             Ok(hold) => {
@@ -161,7 +162,7 @@ pub async fn plan_and_admit(
         // The next plan may have another bound.
         unheld.permit.settle(TokenAmounts::NONE);
         tables = gateway.tables.load();
-        caller = authorize_again(gateway, &tables, &caller, received, &request)?;
+        caller = authorize_again(gateway, &tables, &caller, frame, &request)?;
     }
 }
 
@@ -191,12 +192,12 @@ fn authorize_again(
     gateway: &Gateway,
     tables: &Tables,
     caller: &Arc<Caller>,
-    received: &Received<'_>,
+    frame: &RequestFrame,
     request: &ClientRequest,
 ) -> Result<Arc<Caller>, Refusal> {
     let caller = authorize(tables, caller, gateway.clock.now())?;
     require_strategy_choice(&caller, request.facts.directives.strategy)?;
-    if let Some(copied) = received.copied {
+    if let Some(copied) = frame.copied {
         require_live_tenant(tables, copied.tenant)?;
     }
     Ok(caller)
@@ -205,7 +206,7 @@ fn authorize_again(
 /// The salted digest of a prompt that is kept, of a large one on a thread of its own.
 async fn prompt_digest(
     gateway: &Gateway,
-    received: &Received<'_>,
+    frame: &RequestFrame,
     request: &ClientRequest,
     content: &RequestContent,
 ) -> Result<Option<String>, Refusal> {
@@ -214,7 +215,7 @@ async fn prompt_digest(
     }
     let (content, body) = (content.clone(), request.body().clone());
     let digest = move || Ok(content.prompt_digest(&body));
-    work_on(&gateway.memory.large_bodies, received.body_permit, received.body_bytes, digest).await
+    work_on(&gateway.memory.large_bodies, &frame.body_permit, frame.body_bytes, digest).await
 }
 
 /// The plan and the request, and the body for the first target.

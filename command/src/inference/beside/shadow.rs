@@ -22,15 +22,15 @@ use projections::tables::Tables;
 
 use crate::body::memory::BodyOwner;
 use crate::figures::{CopyOutcome, Stage};
-use crate::inference::authorized::{require_live_tenant, tenant_deleted};
+use crate::inference::admitted::admitted_request::{AdmittedRequest, admit};
+use crate::inference::authorized::{AuthorizedRequest, require_live_tenant, tenant_deleted};
 use crate::inference::dispatch;
 use crate::inference::node::copies::{AfterServed, CountedCopy, RequestToCopy};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::preparation::{self, Prepared};
 use crate::inference::received::UnheldRequest;
+use crate::inference::received::parsed_request::{Copied, ParsedRequest, RequestFrame};
 use crate::inference::received::reading;
 use crate::inference::received::timeline::{Arrival, RequestTimeline};
-use crate::inference::received::{Copied, Received};
 use crate::inference::targets::target_places::Priority;
 use crate::inference::targets::upstream_calls::no_place;
 
@@ -71,7 +71,7 @@ async fn prepare(
     gateway: &Gateway,
     id: RequestId,
     copied: RequestToCopy,
-) -> Result<(Prepared, UnheldRequest), Refusal> {
+) -> Result<(AdmittedRequest, UnheldRequest), Refusal> {
     let tables = gateway.tables.load();
     let caller = Arc::new(owner_as_caller(&tables, copied.owner)?);
     gateway.require_served(&caller)?;
@@ -92,16 +92,17 @@ async fn prepare(
     request.set_headers(copied.headers);
     make_copy(&mut request, copied.shadow, terms);
     unheld.timeline.set_requested_model(&request.facts.model);
-    let received = Received {
+    let frame = RequestFrame {
         id,
         body_sha256,
         body_bytes,
-        body_permit: &copied.memory,
+        body_permit: copied.memory,
         idempotency_key: None,
         priority: Priority::Batch,
         copied: Some(Copied { request: copied.request, tenant: copied.tenant }),
     };
-    let prepared = preparation::hold(gateway, tables, caller, &received, request, &mut unheld, &mut limits).await?;
+    let authorized = AuthorizedRequest { tables, caller, parsed: ParsedRequest { request, frame } };
+    let prepared = admit(gateway, authorized, &mut unheld, &mut limits).await?;
     Ok((prepared, unheld))
 }
 

@@ -476,3 +476,6 @@ fn output_cap<'a>(
         .map(Some)
         .ok_or_else(|| requested.refuse("is required: no target of this model has a default_max_output_tokens"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,6 @@ pub fn parse(surface: Surface, body: Bytes) -> Result<(Box<ClientRequest>, Diges
     let body_sha256 = digest(&SHA256, request.body());
     Ok((request, body_sha256))
 }
+
+#[cfg(test)]
+mod tests;
