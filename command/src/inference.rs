@@ -4,22 +4,21 @@
 //! last byte of an answer leaves only when its settlement is. A crash in between leaves a hold, which the ledger ends when it
 //! expires; it never leaves a call to a provider that the log knows nothing of.
 //!
-//! The steps form a line and no circle. A request goes from room to room, and enters each once:
+//! The steps form a line and no circle. A request goes from module to module:
 //!
-//! | Room | What it makes |
+//! | Module | What it makes |
 //! |---|---|
 //! | `received` | the head and the body, read and parsed; the times of all stages |
-//! | `authorized` | the caller, as the tables of now have it |
-//! | `shaped` | the prompt as it will be priced and sent |
-//! | `planned` | targets in their order, prices, and the bound of the cost |
-//! | `admitted` | the hold, durable; planned again while the plan is out of date |
+//! | `authorized` | the caller, checked again against the current tables |
+//! | `planned` | targets in their order, prices, and the bound of the cost; `shaped` is what the model adds to the prompt |
+//! | `admitted` | the hold, durable; the request is planned again while its plan is out of date |
 //! | `running` | the request with its hold until it ends, exactly once, and its calls |
 //! | `calls` | one call after the other, until one has something to relay |
 //! | `answers` | the answer on its way to the client, and the settlement before its last byte |
 //!
-//! `preparation` leads it from its head to its hold, and `dispatch` from there to its answer. Rooms that no request passes are what it
-//! finds on its way: `node` (what one node has for all requests), `targets` and `keys` (what it knows of them), `upstream` (an address with
-//! its key, and how calls fail). `beside` begins the same line again for the copies of requests, and counts tokens.
+//! `preparation` leads it from its head to its hold, and `dispatch` from there to its answer. The other modules serve all requests: `node`
+//! (what one node has for them), `targets` and `keys` (what it knows of targets and of providers' keys), `upstream` (an address with its
+//! key, and how calls fail). `shadow` begins the same line again for the copies of requests, and `count_tokens` asks a provider for a count.
 //!
 //! A plan is made from one snapshot of the tables, and made again if the ledger knows of a later change; rights are checked
 //! again when the hold stands, and after every wait: a request is never dispatched for a right that had ended when its hold was
@@ -35,17 +34,20 @@
 mod admitted;
 mod answers;
 mod authorized;
-mod beside;
 mod calls;
+mod count_tokens;
+mod described;
 mod dispatch;
+mod headers;
 mod keys;
 mod node;
 mod planned;
 mod preparation;
 mod received;
 mod running;
+mod shadow;
 mod shaped;
-pub(crate) mod targets;
+mod targets;
 mod upstream;
 
 use std::sync::Arc;
@@ -61,12 +63,12 @@ use openapi::{Api, Entrance, refusals};
 use projections::caller::Caller;
 
 use crate::figures::Stage;
-use beside::{count_tokens, shadow};
+use headers::MAX_OUTPUT_TOKENS_HEADER;
 use preparation::{ArrivedRequest, prepare};
-use received::headers::{self, MAX_OUTPUT_TOKENS_HEADER};
+use received::RequestState;
 use received::timeline::RequestTimeline;
-use received::{UnheldRequest, described};
 
+pub use headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use keys::access_tokens::AccessTokens;
 pub use keys::provider_keys::ProviderKeys;
 pub(crate) use keys::provider_keys::remedy;
@@ -74,15 +76,15 @@ pub use node::abandoned::AbandonedCalls;
 pub use node::content::ContentKeeper;
 pub use node::copies::Copies;
 pub use node::gateway::{
-    AdmissionParts, ContentKeeping, Gateway, LeafOf, ProviderAccess, RequestMemory, TargetState, UnattendedWork,
+    AdmissionControl, BackgroundWork, ContentRecording, Gateway, LeafOf, ProviderAccess, RequestMemory, TargetState,
 };
 pub use node::large_bodies::LargeBodies;
 pub(crate) use planned::plan::{NodeKnowledge, TargetOrder};
 pub use planned::request_features::features_of;
-pub use received::headers::{BACKEND_HEADER, COST_HEADER, POSITION_HEADER, REQUEST_ID_HEADER};
 pub use received::timeline::Arrival;
 pub(crate) use targets::breakers::BreakerState;
 pub use targets::breakers::{BreakerSettings, Breakers};
+pub(crate) use targets::health;
 pub use targets::health::ProviderHealth;
 pub use targets::observed_targets::ObservedTargets;
 pub use targets::retry_budget::{RetryBudgets, RetrySettings};
@@ -131,9 +133,9 @@ async fn infer(
     let response = match gateway.admission.limits.acquire(&limits).await {
         Ok(permit) => {
             timeline.end_stage(Stage::Limits);
-            let unheld = UnheldRequest { permit, timeline, call_place: None };
+            let state = RequestState { permit, timeline, call_place: None };
             let arrived = ArrivedRequest { id, surface, caller, http: request };
-            serve(&gateway, arrived, unheld, &mut limits).await
+            serve(&gateway, arrived, state, &mut limits).await
         }
         Err(refused) => {
             let refusal = gateway.limited(&context, &refused);
@@ -152,17 +154,17 @@ async fn infer(
 async fn serve(
     gateway: &Arc<Gateway>,
     arrived: ArrivedRequest,
-    mut unheld: UnheldRequest,
+    mut state: RequestState,
     limits: &mut BindingLimits,
 ) -> Result<Response, Refusal> {
-    match prepare(gateway, arrived, &mut unheld, limits).await {
+    match prepare(gateway, arrived, &mut state, limits).await {
         Ok(mut admitted) => {
             let to_copy = admitted.to_copy.take();
             let after_served = to_copy.map(|request| shadow::after_served(gateway, request));
             let lowered_cap = admitted.hold.lowered_cap;
             let retirement = &admitted.plan.retirement;
             let deprecation = retirement.has_dates().then(|| headers::deprecation(retirement, gateway.now())).flatten();
-            let mut response = dispatch::run(gateway, admitted, unheld, after_served).await?;
+            let mut response = dispatch::run(gateway, admitted, state, after_served).await?;
             if let Some(cap) = lowered_cap {
                 response.headers_mut().insert(MAX_OUTPUT_TOKENS_HEADER, HeaderValue::from(cap.tokens()));
             }
@@ -172,7 +174,7 @@ async fn serve(
             Ok(response)
         }
         Err(refusal) => {
-            unheld.timeline.set_error(refusal.code);
+            state.timeline.set_error(refusal.code);
             Err(refusal)
         }
     }

@@ -11,9 +11,9 @@ use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
 use command::inference::{
-    self, AbandonedCalls, AccessTokens, AdmissionParts, Breakers, ContentKeeper, ContentKeeping, Copies, Gateway,
-    LargeBodies, LeafOf, ObservedTargets, ProviderAccess, ProviderHealth, ProviderKeys, RequestMemory, RetryBudgets,
-    TargetPlaces, TargetState, UnattendedWork, UpstreamCalls,
+    self, AbandonedCalls, AccessTokens, AdmissionControl, BackgroundWork, Breakers, ContentKeeper, ContentRecording,
+    Copies, Gateway, LargeBodies, LeafOf, ObservedTargets, ProviderAccess, ProviderHealth, ProviderKeys, RequestMemory,
+    RetryBudgets, TargetPlaces, TargetState, UpstreamCalls,
 };
 use command::model_explain::{self, ModelExplainer};
 use command::provider_health;
@@ -139,23 +139,23 @@ pub async fn open_door(
             breakers: Arc::clone(&breakers),
             retries: RetryBudgets::new(config.retries, Arc::clone(clock)),
             places: TargetPlaces::register(&engines.registry)?,
-            calls: UpstreamCalls::register(&engines.registry, engines.upstreams.sockets_max())?,
+            call_places: UpstreamCalls::register(&engines.registry, engines.upstreams.sockets_max())?,
             health: ProviderHealth::new(Arc::clone(clock)),
         },
-        admission: AdmissionParts {
+        admission: AdmissionControl {
             served,
             limits: Arc::clone(&limits),
             hold_share: config.hold_share,
             key_check,
             access: Arc::clone(&engines.access),
         },
-        content: ContentKeeping { salts: content_salts.clone(), keeper: content_keeper },
+        content: ContentRecording { salts: content_salts.clone(), keeper: content_keeper },
         memory: RequestMemory {
             bodies: Arc::clone(&engines.memories.inference),
             answers: Arc::clone(&engines.memories.answers),
             large_bodies: LargeBodies::default(),
         },
-        unattended: UnattendedWork {
+        background: BackgroundWork {
             timers: tokio_util::task::TaskTracker::new(),
             abandoned: abandoned.clone(),
             copies: copies.clone(),

@@ -1,4 +1,4 @@
-//! Whether a caller may send its request, by the tables of now.
+//! Whether a caller may send its request, against the current tables.
 
 use std::sync::Arc;
 
@@ -11,37 +11,30 @@ use events::routing::Strategy;
 use projections::caller::Caller;
 use projections::tables::Tables;
 
-use crate::inference::node::gateway::Gateway;
 use crate::inference::received::parsed_request::ParsedRequest;
 use crate::ledger_unavailable::ledger_unavailable;
 
-/// A request whose caller may send it, by these tables.
+/// A request whose caller may send it, against these tables.
 pub struct AuthorizedRequest {
     pub tables: Arc<Tables>,
     pub caller: Arc<Caller>,
     pub parsed: ParsedRequest,
 }
 
-impl AuthorizedRequest {
-    /// Checks the caller when the body has arrived. One that has lost its right hears that, whatever its body has.
-    pub fn of(
-        gateway: &Gateway,
-        caller: &Arc<Caller>,
-        parsed: Result<ParsedRequest, Refusal>,
-    ) -> Result<Self, Refusal> {
-        let tables = gateway.tables.load();
-        let caller = authorize(&tables, caller, gateway.clock.now())?;
-        let parsed = parsed?;
-        require_strategy_choice(&caller, parsed.request.facts.directives.strategy)?;
-        Ok(Self { tables, caller, parsed })
-    }
-}
-
-/// The caller as it is now, if it may use models: it may have lost its right since it was authenticated.
-pub fn authorize(tables: &Tables, caller: &Arc<Caller>, now: DateTime<Utc>) -> Result<Arc<Caller>, Refusal> {
+/// The caller as it is now, if it may use models, and choose this strategy: it may have lost its right since it was authenticated.
+pub fn authorize(
+    tables: &Tables,
+    caller: &Arc<Caller>,
+    strategy: Option<Strategy>,
+    now: DateTime<Utc>,
+) -> Result<Arc<Caller>, Refusal> {
     let caller = caller.refreshed(tables, now)?;
     caller.require(Permission::ModelsUse)?;
-    if tables.owners_are_live(&caller.chain) || is_platforms_copy(&caller) { Ok(caller) } else { Err(tenant_deleted()) }
+    if !tables.owners_are_live(&caller.chain) && !is_platforms_copy(&caller) {
+        return Err(tenant_deleted());
+    }
+    require_strategy_choice(&caller, strategy)?;
+    Ok(caller)
 }
 
 /// Whether the caller sends copies of requests that the platform pays for: such a copy belongs to no tenant, and so to none that could

@@ -1,11 +1,13 @@
-//! The calls of a request, from target to target, until one has something to relay.
+//! Making the calls of a request, from target to target, until one has something to relay. The type `Call` is in `running/call.rs`.
 
 pub mod answer_permit;
-pub mod call;
+mod begin_call;
 pub mod calls_at_target;
 pub mod hedging;
 pub mod last_look;
 pub mod request_source;
 pub mod target_call;
 pub mod target_sequence;
+pub mod upstream_response;
 pub mod whole;
+mod yield_to_runtime;

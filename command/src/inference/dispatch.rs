@@ -24,13 +24,11 @@ use crate::inference::calls::request_source::RequestSource;
 use crate::inference::calls::target_call::TargetAnswer;
 use crate::inference::calls::target_sequence::{NextTarget, TargetSequence};
 use crate::inference::calls::whole::HeldAnswer;
+use crate::inference::headers::{BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER};
 use crate::inference::node::copies::AfterServed;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::plan::Hedges;
-use crate::inference::received::UnheldRequest;
-use crate::inference::received::headers::{
-    BACKEND_HEADER, COST_HEADER, HEADERS, IGNORED_HEADER, LEAF_HEADER, POSITION_HEADER,
-};
+use crate::inference::received::RequestState;
 use crate::inference::running::Running;
 use crate::inference::targets::breakers::IfOpen;
 use crate::inference::targets::target::PlannedTarget;
@@ -41,10 +39,10 @@ use crate::ledger_unavailable::ledger_unavailable;
 pub async fn run(
     gateway: &Arc<Gateway>,
     admitted: AdmittedRequest,
-    unheld: UnheldRequest,
+    state: RequestState,
     after_served: Option<AfterServed>,
 ) -> Result<Response, Refusal> {
-    let (mut dispatch, mut running) = Dispatch::begin(gateway, admitted, unheld, after_served);
+    let (mut dispatch, mut running) = Dispatch::begin(gateway, admitted, state, after_served);
     if running.request.is_out_of_time() {
         let message = "the ledger took all the time that this request had; nothing was sent to a provider";
         let refusal = ledger_unavailable("yes", message);
@@ -63,8 +61,8 @@ pub async fn run(
                 let response = answer_whole(gateway, running, answer, &dispatch.request_id).await?;
                 return Ok(with_ignored_header(response, ignored));
             }
-            Ok(TargetAnswer::Streamed { first, body, permit }) => {
-                let response = stream::respond(gateway, running, &ended_with, dispatch.surface, first, body, permit);
+            Ok(TargetAnswer::Streamed(answer)) => {
+                let response = stream::respond(gateway, running, &ended_with, dispatch.surface, answer);
                 return Ok(with_ignored_header(response, ignored));
             }
             Err(NoAnswer::Failed(failure)) => {
@@ -105,8 +103,7 @@ struct Dispatch<'g> {
     surface: Surface,
     model_id: ModelId,
     priority: Priority,
-    /// Copied from the [`Plan`](crate::inference::planned::plan::Plan), as `hedges` is: the plan is dropped with the source.
-    is_measured: bool,
+    /// Copied from the [`Plan`](crate::inference::planned::plan::Plan), which is dropped with the source.
     hedges: Hedges,
     targets: Vec<Arc<PlannedTarget>>,
     sequence: TargetSequence,
@@ -123,7 +120,7 @@ impl<'g> Dispatch<'g> {
     fn begin(
         gateway: &'g Arc<Gateway>,
         admitted: AdmittedRequest,
-        unheld: UnheldRequest,
+        state: RequestState,
         after_served: Option<AfterServed>,
     ) -> (Self, Box<Running>) {
         let AdmittedRequest {
@@ -141,7 +138,7 @@ impl<'g> Dispatch<'g> {
             terms_of,
             to_copy: _,
         } = admitted;
-        let mut running = Running::new(gateway, hold, unheld, &plan, &request, content, content_lost);
+        let mut running = Running::new(gateway, hold, state, &plan, &request, content, content_lost);
         running.after_served = after_served;
         let targets: Vec<_> = std::mem::take(&mut plan.targets).into_iter().map(Arc::new).collect();
         let first_body = targets.first().cloned().zip(first_body);
@@ -151,7 +148,6 @@ impl<'g> Dispatch<'g> {
             surface: request.surface(),
             model_id: plan.model_id(),
             priority,
-            is_measured: plan.is_measured,
             hedges: plan.hedges,
             sequence: TargetSequence::of(targets.len()),
             targets,
@@ -239,7 +235,6 @@ impl<'g> Dispatch<'g> {
                 (true, true) => IfOpen::CallOnce,
                 (true, false) => IfOpen::Skip,
             },
-            is_measured: self.is_measured,
         }
     }
 

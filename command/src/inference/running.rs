@@ -51,13 +51,13 @@ use crate::inference::node::content::RequestContent;
 use crate::inference::node::copies::AfterServed;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::plan::Plan;
-use crate::inference::received::UnheldRequest;
+use crate::inference::received::RequestState;
 use crate::inference::received::timeline::RequestTimeline;
 use crate::inference::targets::target::PlannedTarget;
 use crate::inference::targets::target_places::HeldPlace;
 use crate::inference::targets::upstream_calls::CallPlace;
 use crate::inference::upstream::failure::{CallFailure, Cause};
-pub use call::{Call, CallOf, CallUnderWay, FailedEnd, Turn};
+pub use call::{Call, CallUnderWay, FailedEnd, NewCall, TargetTurn};
 use failed_calls::FailedCalls;
 use measured::{Measured, Meter};
 use passed_over::PassedOver;
@@ -111,10 +111,12 @@ pub struct Running {
     hold: Option<OpenHold>,
     /// Dropped before the last byte leaves, so that a client that has read it finds its place free.
     permit: RateLimitPermit,
+    /// Its place among all calls, until it has ended.
     _call_place: Option<CallPlace>,
     pub meter: Meter,
     pub failed_calls: FailedCalls,
-    /// The call that is under way, or has answered. `None` before the first one, and once one has failed.
+    /// The call that is under way or has answered, or whose effect is unknown. `None` before the first one, and once one is recorded as
+    /// failed.
     pub call: Option<Call>,
     /// How many calls it has made.
     pub calls: u32,
@@ -136,17 +138,17 @@ impl Running {
     pub fn new(
         gateway: &Gateway,
         hold: OpenHold,
-        unheld: UnheldRequest,
+        state: RequestState,
         plan: &Plan,
         request: &ClientRequest,
         content: RequestContent,
         content_lost: Option<ContentPart>,
     ) -> Box<Self> {
         Box::new(Self {
-            request: StartedRequest::new(gateway, &hold, plan, request, content, &unheld.timeline),
+            request: StartedRequest::new(gateway, &hold, plan, request, content, &state.timeline),
             hold: Some(hold),
-            permit: unheld.permit,
-            _call_place: unheld.call_place,
+            permit: state.permit,
+            _call_place: state.call_place,
             meter: Meter::new(plan, &request.facts, gateway.log.unknown_usage()),
             failed_calls: FailedCalls::default(),
             call: None,
@@ -157,7 +159,7 @@ impl Running {
             passed_over: PassedOver::default(),
             content_lost: content_lost.into_iter().collect(),
             after_served: None,
-            timeline: unheld.timeline,
+            timeline: state.timeline,
         })
     }
 
@@ -189,12 +191,12 @@ impl Running {
     }
 
     /// Begins the turn of a target. The keys go from each turn to the next one.
-    pub fn begin_turn(&mut self, place: HeldPlace) -> Turn {
-        Turn::begin(place, std::mem::replace(&mut self.keys, KeyAttempts::new()))
+    pub fn begin_turn(&mut self, place: HeldPlace) -> TargetTurn {
+        TargetTurn::begin(place, std::mem::replace(&mut self.keys, KeyAttempts::new()))
     }
 
     /// The turn has brought no answer.
-    pub fn end_turn(&mut self, turn: Turn) {
+    pub fn end_turn(&mut self, turn: TargetTurn) {
         self.keys = turn.keys;
     }
 
@@ -208,7 +210,7 @@ impl Running {
     }
 
     /// Records a failed call, and returns the turn of its target.
-    pub fn call_failed(&mut self, call: Call, failure: &CallFailure) -> Turn {
+    pub fn call_failed(&mut self, call: Call, failure: &CallFailure) -> TargetTurn {
         self.timeline.call_failed(failure.reason(), failure.status);
         let FailedEnd { attempt, turn } = call.fail(failure, &self.request, &self.meter);
         self.failed_calls.push(attempt);
@@ -227,18 +229,19 @@ impl Running {
         self.timeline.answer_begins();
     }
 
-    /// Goes on with a call that was made beside its own. Returns the other one, if that is still under way.
-    pub fn go_on_with(&mut self, call: Call) -> Option<Call> {
-        self.timeline.go_on_with(&call.timeline);
-        self.call.replace(call)
+    /// Goes on with a call that was made beside its own; `None` if that has failed. Returns its own, if that was not recorded as failed.
+    pub fn go_on_with(&mut self, call: Option<Call>) -> Option<Call> {
+        self.timeline.go_on_with(call.as_ref().map(|call| &call.timeline));
+        std::mem::replace(&mut self.call, call)
     }
 
     /// Cancels a call that the request does not go on with, and records it. Returns whether nothing of it had been sent.
     pub fn cancel(&mut self, call: Call, reason: &str) -> bool {
         let held = self.hold.as_ref().map_or(NanoUsd::ZERO, |hold| held_for(hold, &call.target));
         let cancelled = call.cancel(reason, held, &self.request, &self.meter);
-        self.failed_calls.push(cancelled.attempt);
-        cancelled.is_unsent
+        let is_unsent = !cancelled.may_have_been_sent;
+        self.failed_calls.push(cancelled);
+        is_unsent
     }
 
     /// Settles what the answer cost. The settlement is durable when this returns.

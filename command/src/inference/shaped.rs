@@ -1,6 +1,6 @@
-//! The shape that a model gives to a prompt before it is priced and sent: the one place where a prompt may be changed. It costs nothing
-//! where a model changes nothing.
+//! The additions of a model to a prompt, which are priced and sent with it. The gateway itself changes a prompt in no other place.
 
+use dialects::ClientRequest;
 use events::event::admin::Model;
 
 /// The additions of a model to the prompts of its requests.
@@ -11,12 +11,14 @@ pub struct PromptShape<'m> {
 }
 
 impl<'m> PromptShape<'m> {
-    /// The shape for a request with an output. One of vectors has no messages that could be changed.
-    pub fn of(model: &'m Model) -> Self {
-        Self { system_prefix: model.system_prefix.as_deref() }
+    /// An embeddings request has no messages, so nothing is added to it.
+    pub fn of(model: &'m Model, request: &ClientRequest) -> Self {
+        if request.facts.output_cap.is_some() { Self::of_chat(model) } else { Self { system_prefix: None } }
     }
 
-    pub const NONE: Self = Self { system_prefix: None };
+    pub fn of_chat(model: &'m Model) -> Self {
+        Self { system_prefix: model.system_prefix.as_deref() }
+    }
 
     pub fn added_bytes(self) -> u64 {
         self.system_prefix.map_or(0, str::len) as u64

@@ -1,4 +1,4 @@
-//! The knowledge of this node about targets and their providers, and the bounds on the calls to them: one of each for the whole process.
+//! Targets: as a plan has them, and the knowledge of this node about them and their providers, with the bounds on the calls to them.
 
 pub mod breakers;
 pub mod gateway_facts;

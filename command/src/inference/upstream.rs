@@ -4,4 +4,3 @@ pub mod credentials;
 pub mod failure;
 pub mod stream_pace;
 pub mod token_exchange;
-pub mod yield_to_runtime;

@@ -12,9 +12,7 @@ use openapi::schema::{self, described, nullable, object};
 use projections::tables::{RecordedBreaker, Tables};
 use serde::Serialize;
 
-use crate::inference::targets::health::{
-    CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Quota, SeenAt, WINDOW,
-};
+use crate::inference::health::{CallCounts, ErrorCount, LimitOf, MeasuredTarget, Percentiles, Quota, SeenAt, WINDOW};
 use crate::inference::{BreakerState, Gateway};
 
 /// So many models are shown: those that fail first.

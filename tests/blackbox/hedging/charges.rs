@@ -20,6 +20,20 @@ impl House {
         tell
     }
 
+    /// The calls of these backends end one after the other, as many as are told.
+    fn until_told_in_order(&self, models: [&'static str; 2]) -> watch::Sender<usize> {
+        let (tell, told) = watch::channel(0);
+        self.upstream.on_request(move |seen| {
+            let (mut told, at) = (told.clone(), models.iter().position(|model| *model == seen.model()));
+            async move {
+                if let Some(at) = at {
+                    let _ = told.wait_for(|told| *told > at).await;
+                }
+            }
+        });
+        tell
+    }
+
     /// The client of a whole answer of this model leaves when this backend has been called, and then its calls end. Returns the life of
     /// the request.
     async fn left_during(&self, model: &str, backend: &str, ends: impl FnOnce()) -> Vec<Value> {
@@ -81,6 +95,33 @@ async fn a_call_that_breaks_off_after_its_client_left_is_charged_beside_the_answ
         );
         let charged = nano(&of_type(&life, "budget.settled.v1")["charged_usd"]);
         assert_eq!(charged, held(&life) / 2 + ANSWER_COST, "{life:?}");
+        let request = request_of(&life);
+        house.must_be_sound(&[request]).await;
+    }
+}
+
+/// Holds: inf.hedges, inf.abandoned
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_breaks_off_after_its_client_left_is_charged_beside_the_failure_of_the_other_one() {
+    for models in [["close", "e500"], ["e500", "close"]] {
+        let house = House::new("openai", &models, &[]).await;
+        house.hedged("m", &models, 100).await;
+        let tell = house.until_told_in_order(models);
+        let ends = || {
+            assert_eq!(tell.send(1), Ok(()));
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(tell.send(2), Ok(()));
+        };
+        let life = house.left_during("m", models[1], ends).await;
+        let failed = all_of(&life, "inference.attempt_failed.v1");
+        let refused = failed.iter().find(|failed| failed["status"] == 500).expect("the other call");
+        let aborted = of_type(&life, "inference.aborted.v1");
+        // The one that broke off may have been answered: if it came first, it is left over, and otherwise the request ends with it.
+        let unknown = failed.iter().find(|failed| failed["reason"] == "closed").unwrap_or(&aborted);
+        assert_eq!(unknown["usage"]["source"], "unknown", "{life:?}");
+        assert_eq!(unknown["backend"]["model"], "close", "{life:?}");
+        assert_eq!((&refused["backend"]["model"], &refused["usage"]), (&json!("e500"), &Value::Null), "{life:?}");
+        assert_eq!(nano(&of_type(&life, "budget.settled.v1")["charged_usd"]), held(&life) / 2, "{life:?}");
         let request = request_of(&life);
         house.must_be_sound(&[request]).await;
     }

@@ -63,7 +63,7 @@ pub enum NotAdmitted {
     Refused(Refusal),
 }
 
-pub async fn admit(
+pub async fn ask_for_hold(
     gateway: &Gateway,
     admission_request: AdmissionRequest<'_>,
     plan: &mut Plan,

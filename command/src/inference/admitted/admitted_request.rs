@@ -13,7 +13,7 @@ use events_log::OpenHold;
 use projections::caller::Caller;
 use projections::tables::Tables;
 
-use super::planning::{PlannedRequest, plan_and_admit};
+use super::planning::{GrantedHold, plan_and_admit};
 use crate::body::memory::BodyPermit;
 use crate::figures::{CopyOutcome, Stage};
 use crate::inference::authorized::AuthorizedRequest;
@@ -21,7 +21,7 @@ use crate::inference::node::content::RequestContent;
 use crate::inference::node::copies::RequestToCopy;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::plan::Plan;
-use crate::inference::received::UnheldRequest;
+use crate::inference::received::RequestState;
 use crate::inference::received::parsed_request::ParsedRequest;
 use crate::inference::targets::target_places::Priority;
 
@@ -54,26 +54,26 @@ pub struct AdmittedRequest {
 pub async fn admit(
     gateway: &Gateway,
     authorized: AuthorizedRequest,
-    unheld: &mut UnheldRequest,
+    state: &mut RequestState,
     limits: &mut BindingLimits,
 ) -> Result<AdmittedRequest, Refusal> {
-    let AuthorizedRequest { tables, caller, parsed: ParsedRequest { request, frame } } = authorized;
+    let AuthorizedRequest { tables, caller, parsed: ParsedRequest { request, envelope } } = authorized;
     let model = &request.facts.model;
     let stands_for =
         if tables.has_narrowed_rate_limits() { stands_for(&tables, &caller, model, gateway.now()) } else { None };
     let (chain, teams) = (caller.chain, tables.teams_of(&caller.chain));
     let bound = ScopeSubject { chain, model, stands_for, metadata: &request.facts.directives.metadata, teams };
     if gateway.admission.limits.add_narrowed(limits, &tables, &bound) {
-        let counted = Box::pin(gateway.admission.limits.acquire_narrowed(limits, &mut unheld.permit)).await;
-        counted.map_err(|refused| gateway.limited(&caller.context().in_request(frame.id), &refused))?;
+        let counted = Box::pin(gateway.admission.limits.acquire_narrowed(limits, &mut state.permit)).await;
+        counted.map_err(|refused| gateway.limited(&caller.context().in_request(envelope.id), &refused))?;
     }
-    let planned = plan_and_admit(gateway, tables, caller, &frame, request, unheld).await?;
-    let PlannedRequest { caller, at: planned_at, mut plan, mut request, first_body, hold, content } = planned;
-    unheld.timeline.end_stage(Stage::Admit);
+    let granted = plan_and_admit(gateway, tables, caller, &envelope, request, state).await?;
+    let GrantedHold { caller, planned_at, mut plan, mut request, first_body, hold, content } = granted;
+    state.timeline.end_stage(Stage::Admit);
     let content_lost = content.keep_prompt(hold.admitted_at, request.body().clone());
-    let to_copy = match frame.copied {
+    let to_copy = match envelope.copied {
         Some(_) => None,
-        None => to_copy(gateway, frame.id, &caller, &plan, &request, unheld),
+        None => to_copy(gateway, envelope.id, &caller, &plan, &request, state),
     };
     request.drop_unneeded_body();
     let first_body = match hold.lowered_cap {
@@ -84,18 +84,18 @@ pub async fn admit(
         }
     };
     Ok(AdmittedRequest {
-        terms_of: frame.copied.map_or(caller.chain.tenant, |copied| copied.tenant),
+        terms_of: envelope.copied.map_or(caller.chain.tenant, |copied| copied.tenant),
         caller,
         planned_at,
         request,
         plan,
-        body_bytes: frame.body_bytes,
+        body_bytes: envelope.body_bytes,
         first_body,
-        body_permit: frame.body_permit,
+        body_permit: envelope.body_permit,
         hold,
         content,
         content_lost,
-        priority: frame.priority,
+        priority: envelope.priority,
         to_copy,
     })
 }
@@ -107,11 +107,11 @@ fn to_copy(
     caller: &Caller,
     plan: &Plan,
     request: &ClientRequest,
-    unheld: &UnheldRequest,
+    state: &RequestState,
 ) -> Option<Box<RequestToCopy>> {
     let model = plan.model();
     let shadow = model.shadow.as_ref().filter(|shadow| shadow.draws(model.model_id, id))?;
-    let Some(memory) = gateway.unattended.copies.keep(model.tenant_id, request.body()) else {
+    let Some(memory) = gateway.background.copies.keep(model.tenant_id, request.body()) else {
         gateway.figures.count_copy(CopyOutcome::Dropped);
         return None;
     };
@@ -125,7 +125,7 @@ fn to_copy(
         body: request.body().clone(),
         headers: request.headers().clone(),
         terms: plan.required_terms()?,
-        passed: unheld.timeline.passed().cloned(),
+        passed: state.timeline.passed().cloned(),
         memory,
     }))
 }

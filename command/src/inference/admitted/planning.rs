@@ -23,12 +23,12 @@ use tokio::time::Instant;
 use super::admission::{self, AdmissionRequest, NotAdmitted};
 use super::ledger_failure::not_admitted;
 use crate::figures::Stage;
-use crate::inference::authorized::{authorize, not_current, require_live_tenant, require_strategy_choice};
+use crate::inference::authorized::{authorize, not_current, require_live_tenant};
 use crate::inference::node::content::RequestContent;
 use crate::inference::node::gateway::{Gateway, TABLES_WAIT_MAX};
 use crate::inference::planned::plan::{self, NodeKnowledge, NotPlanned, Plan};
-use crate::inference::received::UnheldRequest;
-use crate::inference::received::parsed_request::RequestFrame;
+use crate::inference::received::RequestState;
+use crate::inference::received::parsed_request::RequestEnvelope;
 use crate::inference::received::reading::work_on;
 use crate::tokens::{self, CountedPrompt};
 
@@ -45,10 +45,10 @@ const LAST_PLAN_STANDS: Duration = Duration::from_secs(5);
 const ATTEMPTS_MAX: u32 = 8;
 
 /// A request with its plan, and the hold that it was granted for it.
-pub struct PlannedRequest {
+pub struct GrantedHold {
     pub caller: Arc<Caller>,
     /// The log position of the tables that caller and plan come from.
-    pub at: u64,
+    pub planned_at: u64,
     pub plan: Box<Plan>,
     pub request: Box<ClientRequest>,
     pub first_body: WrittenBody,
@@ -61,10 +61,10 @@ pub async fn plan_and_admit(
     gateway: &Gateway,
     mut tables: Arc<Tables>,
     mut caller: Arc<Caller>,
-    frame: &RequestFrame,
+    envelope: &RequestEnvelope,
     mut request: Box<ClientRequest>,
-    unheld: &mut UnheldRequest,
-) -> Result<PlannedRequest, Refusal> {
+    state: &mut RequestState,
+) -> Result<GrantedHold, Refusal> {
     let (mut plans_left, mut attempts_left) = (PLANS_MAX, ATTEMPTS_MAX);
     // The last plan, which was stale, with its body.
     let mut stale: Option<(Box<Plan>, WrittenBody)> = None;
@@ -72,12 +72,12 @@ pub async fn plan_and_admit(
     // Of a prompt that may be longer than the window of a target.
     let mut counted: Option<CountedPrompt> = None;
     loop {
-        let context = caller.context().in_request(frame.id);
+        let context = caller.context().in_request(envelope.id);
         let (at, planned_from) = (tables.position, Instant::now());
-        let planned = plan_with_counted(gateway, &tables, &caller, &request, frame.id, &mut counted).await;
+        let planned = plan_with_counted(gateway, &tables, &caller, &request, envelope.id, &mut counted).await;
         // A later change of it makes the plan stale.
         let tenant = context.tenant_id.and_then(|tenant| tables.tenant(tenant));
-        let content_policy = match frame.copied {
+        let content_policy = match envelope.copied {
             None => tenant.map(|tenant| tenant.value.content_policy).unwrap_or_default(),
             // The conversation may be another tenant's, and is kept as that one's policy says.
             Some(_) => ContentPolicy::None,
@@ -97,59 +97,59 @@ pub async fn plan_and_admit(
                     match gateway.tables.catch_up_with_others(&gateway.log, at).await {
                         CatchUp::FoundMore => {
                             tables = gateway.tables.load();
-                            caller = authorize_again(gateway, &tables, &caller, frame, &request)?;
+                            caller = authorize_again(gateway, &tables, &caller, envelope, &request)?;
                             continue;
                         }
                         CatchUp::FoundNothing => {}
                         CatchUp::TimedOut => return Err(not_current()),
                     }
                 }
-                return Err(record_refusal(gateway, frame.id, context, &request.facts.model, refusal).await);
+                return Err(record_refusal(gateway, envelope.id, context, &request.facts.model, refusal).await);
             }
         };
         let written = match stale.take().filter(|(stale, _)| plan.has_first_body_of(stale)) {
             Some((_, first_body)) => (plan, request, first_body),
             None => {
                 let write = move || with_first_body(plan, request);
-                work_on(&gateway.memory.large_bodies, &frame.body_permit, frame.body_bytes, write).await?
+                work_on(&gateway.memory.large_bodies, &envelope.body_permit, envelope.body_bytes, write).await?
             }
         };
         let (mut plan, planned_request, first_body) = written;
         request = planned_request;
-        let content = gateway.content_of(content_policy, &context, frame.id, at).await?;
-        let prompt_digest = prompt_digest(gateway, frame, &request, &content).await?;
+        let content = gateway.content_of(content_policy, &context, envelope.id, at).await?;
+        let prompt_digest = prompt_digest(gateway, envelope, &request, &content).await?;
         let tokens_bound = plan.tokens_bound(request.facts.choices, is_guest);
         gateway
             .admission
             .limits
-            .reserve_tokens(&mut unheld.permit, tokens_bound)
+            .reserve_tokens(&mut state.permit, tokens_bound)
             .await
             .map_err(|refused| gateway.limited(&context, &refused))?;
         if plans_left == PLANS_MAX {
-            unheld.timeline.end_stage(Stage::Plan);
+            state.timeline.end_stage(Stage::Plan);
         }
         plans_left = plans_left.saturating_sub(1);
         let asking = AdmissionRequest {
-            id: frame.id,
+            id: envelope.id,
             context,
             caller: &caller,
             teams: &teams,
             request: &request,
-            body_sha256: frame.body_sha256,
+            body_sha256: envelope.body_sha256,
             content: &content,
             prompt_digest: prompt_digest.clone(),
-            idempotency_key: frame.idempotency_key.as_deref(),
+            idempotency_key: envelope.idempotency_key.as_deref(),
             planned_at: at,
             stands_until: (plans_left == 0).then(|| planned_from + LAST_PLAN_STANDS),
             shared,
             is_guest,
-            rate_limited_tokens: unheld.permit.shared_tokens(),
-            shadow_of: frame.copied.map(|copied| copied.request),
+            rate_limited_tokens: state.permit.shared_tokens(),
+            shadow_of: envelope.copied.map(|copied| copied.request),
         };
-        let changed_at = match admission::admit(gateway, asking, &mut plan).await {
+        let changed_at = match admission::ask_for_hold(gateway, asking, &mut plan).await {
             Ok(hold) => {
-                gateway.admission.limits.admitted(&mut unheld.permit).await;
-                return Ok(PlannedRequest { caller, at, plan, request, first_body, hold, content });
+                gateway.admission.limits.admitted(&mut state.permit).await;
+                return Ok(GrantedHold { caller, planned_at: at, plan, request, first_body, hold, content });
             }
             Err(NotAdmitted::Refused(refusal)) => return Err(refusal),
             Err(NotAdmitted::Stale { changed_at }) => changed_at,
@@ -160,9 +160,9 @@ pub async fn plan_and_admit(
         }
         stale = Some((plan, first_body));
         // The next plan may have another bound.
-        unheld.permit.settle(TokenAmounts::NONE);
+        state.permit.settle(TokenAmounts::NONE);
         tables = gateway.tables.load();
-        caller = authorize_again(gateway, &tables, &caller, frame, &request)?;
+        caller = authorize_again(gateway, &tables, &caller, envelope, &request)?;
     }
 }
 
@@ -192,12 +192,11 @@ fn authorize_again(
     gateway: &Gateway,
     tables: &Tables,
     caller: &Arc<Caller>,
-    frame: &RequestFrame,
+    envelope: &RequestEnvelope,
     request: &ClientRequest,
 ) -> Result<Arc<Caller>, Refusal> {
-    let caller = authorize(tables, caller, gateway.clock.now())?;
-    require_strategy_choice(&caller, request.facts.directives.strategy)?;
-    if let Some(copied) = frame.copied {
+    let caller = authorize(tables, caller, request.facts.directives.strategy, gateway.clock.now())?;
+    if let Some(copied) = envelope.copied {
         require_live_tenant(tables, copied.tenant)?;
     }
     Ok(caller)
@@ -206,7 +205,7 @@ fn authorize_again(
 /// The salted digest of a prompt that is kept, of a large one on a thread of its own.
 async fn prompt_digest(
     gateway: &Gateway,
-    frame: &RequestFrame,
+    envelope: &RequestEnvelope,
     request: &ClientRequest,
     content: &RequestContent,
 ) -> Result<Option<String>, Refusal> {
@@ -215,7 +214,7 @@ async fn prompt_digest(
     }
     let (content, body) = (content.clone(), request.body().clone());
     let digest = move || Ok(content.prompt_digest(&body));
-    work_on(&gateway.memory.large_bodies, &frame.body_permit, frame.body_bytes, digest).await
+    work_on(&gateway.memory.large_bodies, &envelope.body_permit, envelope.body_bytes, digest).await
 }
 
 /// The plan and the request, and the body for the first target.

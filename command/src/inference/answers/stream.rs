@@ -22,9 +22,10 @@ use tokio::time::timeout;
 use super::expiring_slot::ExpiringSlot;
 use crate::inference::admitted::ledger_failure::not_ended;
 use crate::inference::calls::answer_permit::AnswerPermit;
-use crate::inference::calls::call::{KeepAliveTimer, UpstreamBody};
+use crate::inference::calls::target_call::StreamedAnswer;
+use crate::inference::calls::upstream_response::{KeepAliveTimer, UpstreamBody};
+use crate::inference::headers::{BACKEND_HEADER, HEADERS, POSITION_HEADER, UNBUFFERED_HEADER};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::received::headers::{BACKEND_HEADER, HEADERS, POSITION_HEADER, UNBUFFERED_HEADER};
 use crate::inference::running::Running;
 use crate::inference::targets::target::PlannedTarget;
 use crate::inference::upstream::failure::{CallFailure, Cause};
@@ -40,9 +41,7 @@ pub fn respond(
     running: Box<Running>,
     target: &PlannedTarget,
     surface: Surface,
-    first: Bytes,
-    body: UpstreamBody,
-    permit: AnswerPermit,
+    StreamedAnswer { first, body, permit }: StreamedAnswer,
 ) -> Response {
     let admitted_position = running.request.admitted_position;
     let (deadline, request_id) = (running.request.deadline, Arc::clone(&running.request.id_text));
@@ -57,7 +56,7 @@ pub fn respond(
         failure: None,
     };
     let attended = AttendedStream { relay: Some(relay), gateway: Arc::clone(gateway) };
-    let relaying = ExpiringSlot::new(attended, deadline, &gateway.unattended.timers, AttendedStream::give_up);
+    let relaying = ExpiringSlot::new(attended, deadline, &gateway.background.timers, AttendedStream::give_up);
     let open = OpenStream { relaying, surface, request_id, events: 0 };
     let chunks = unfold(StreamPhase::First(first, open), |phase| async {
         let (chunk, next) = phase.step().await?;
@@ -171,7 +170,7 @@ impl Drop for AttendedStream {
     fn drop(&mut self) {
         let Some(relay) = self.relay.take().filter(StreamRelay::may_be_read_on) else { return };
         let count = GaugeGuard::of(&self.gateway.figures.abandoned_calls);
-        self.gateway.unattended.abandoned.spawn(relay.running.request.owner, count, relay.read_on());
+        self.gateway.background.abandoned.spawn(relay.running.request.owner, count, relay.read_on());
     }
 }
 

@@ -10,7 +10,7 @@ async fn a_caller_whose_owner_was_deleted_while_the_body_was_on_its_way_is_not_s
         let caller = lab.key(&lab.tenancy.tenant.to_string(), json!([]), &[Permission::ModelsUse]).await;
         let now = lab.admin.clock.now();
         let chain = caller.chain;
-        assert!(authorize(&lab.admin.tables.load(), &caller, now).is_ok());
+        assert!(authorize(&lab.admin.tables.load(), &caller, None, now).is_ok());
         let id = match owner {
             "partners" => chain.partner.unwrap().to_string(),
             "tenants" => chain.tenant.unwrap().to_string(),
@@ -19,7 +19,7 @@ async fn a_caller_whose_owner_was_deleted_while_the_body_was_on_its_way_is_not_s
         };
         let one = format!("/v1/admin/{owner}/{id}");
         lab.send(&lab.operator(), "DELETE", &one, &json!({})).await.must(200);
-        let refused = authorize(&lab.admin.tables.load(), &caller, now).unwrap_err();
+        let refused = authorize(&lab.admin.tables.load(), &caller, None, now).unwrap_err();
         assert_eq!(refused.code, ErrorCode::Unauthenticated, "{owner}");
     }
 }
@@ -31,7 +31,7 @@ async fn only_copies_are_sent_for_no_tenant() {
     let nobody = Caller::operator(Chain::default());
     let copies = Caller { actor: Actor::SHADOW, ..nobody.clone() };
     let tables = lab.admin.tables.load();
-    let allowed = |caller: Caller| authorize(&tables, &Arc::new(caller), lab.admin.clock.now()).is_ok();
+    let allowed = |caller: Caller| authorize(&tables, &Arc::new(caller), None, lab.admin.clock.now()).is_ok();
     assert_eq!((allowed(copies), allowed(nobody)), (true, false));
 }
 
@@ -39,9 +39,9 @@ async fn only_copies_are_sent_for_no_tenant() {
 async fn nobody_is_served_for_a_deleted_tenant() {
     let lab = Lab::new().await;
     let operator = lab.operator();
-    assert!(authorize(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).is_ok());
+    assert!(authorize(&lab.admin.tables.load(), &operator, None, lab.admin.clock.now()).is_ok());
     let own = format!("/v1/admin/tenants/{}", lab.tenancy.tenant);
     lab.send(&operator, "DELETE", &own, &json!({})).await.must(200);
-    let refused = authorize(&lab.admin.tables.load(), &operator, lab.admin.clock.now()).unwrap_err();
+    let refused = authorize(&lab.admin.tables.load(), &operator, None, lab.admin.clock.now()).unwrap_err();
     assert_eq!(refused.code, ErrorCode::Forbidden);
 }

@@ -9,14 +9,15 @@ use events::refusal::Refusal;
 use events::routing::PassedOverFor;
 use tokio::sync::oneshot;
 
+use super::begin_call::{BegunCall, CallOf, WrittenCall, begin_call};
 use super::hedging::{self, AllowedHedge};
 use super::last_look::{LastLook, NotToBeCalled};
 use super::request_source::RequestSource;
-use super::target_call::{TargetAnswer, TargetCall, WrittenCall, begin_stream, log_failure, relay};
+use super::target_call::{TargetAnswer, TargetCall, begin_stream, log_failure, relay};
 use super::whole;
 use crate::inference::keys::provider_keys::NextKey;
 use crate::inference::node::gateway::Gateway;
-use crate::inference::running::{Call, CallOf, Running, Turn};
+use crate::inference::running::{Running, TargetTurn};
 use crate::inference::targets::breakers::IfOpen;
 use crate::inference::targets::retry_budget::Retry;
 use crate::inference::targets::target::PlannedTarget;
@@ -42,8 +43,6 @@ pub struct CallPosition {
     /// No other target comes, not counting those that are left out for their open breakers once this one may have got the request.
     pub is_last_to_be_called: bool,
     pub if_open: IfOpen,
-    /// The strategy of its model goes by what is measured of the call.
-    pub is_measured: bool,
 }
 
 /// The calls to one target for a request, and what they share.
@@ -67,14 +66,27 @@ struct Tries {
 impl CallsAtTarget<'_> {
     pub async fn make(
         mut self,
-        mut turn: Turn,
+        turn: TargetTurn,
+        hedge: Option<&mut AllowedHedge<'_>>,
+        running: Box<Running>,
+    ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
+        let (mut running, end) = self.calls(turn, hedge, running).await;
+        let TurnEnd { turn, answer } = end;
+        if let Some(turn) = turn {
+            running.end_turn(turn);
+        }
+        (running, answer)
+    }
+
+    async fn calls(
+        &mut self,
+        mut turn: TargetTurn,
         mut hedge: Option<&mut AllowedHedge<'_>>,
         mut running: Box<Running>,
-    ) -> (Box<Running>, Result<TargetAnswer, NoAnswer>) {
+    ) -> (Box<Running>, TurnEnd) {
         let mut tries = Tries { calls: 0, is_failover: running.has_called() };
         if tries.is_failover && !self.allows_retry(Retry::Failover, &mut running) {
-            running.end_turn(turn);
-            return (running, Err(NoAnswer::PassedOver(None)));
+            return (running, turn.ends_with(NoAnswer::PassedOver(None)));
         }
         let mut last_failure = None;
         loop {
@@ -82,30 +94,34 @@ impl CallsAtTarget<'_> {
                 if matches!(no_answer, NoAnswer::BreakerOpen) && last_failure.is_some() {
                     running.passed_over.add(&self.target.backend, PassedOverFor::BreakerOpen);
                 }
-                running.end_turn(turn);
-                return (running, Err(no_answer.or_failed(last_failure)));
+                return (running, turn.ends_with(no_answer.or_failed(last_failure)));
             }
             let written = match self.write_body(&turn, &running).await {
-                Ok(written) => self.begin_call(turn, written, &mut running),
-                Err(failure) => {
-                    running.end_turn(turn);
-                    return (running, Err(NoAnswer::Failed(failure)));
-                }
+                Ok(written) => written,
+                Err(failure) => return (running, turn.ends_with(NoAnswer::Failed(failure))),
             };
+            let Some(source) = self.source.as_ref() else {
+                return (running, turn.ends_with(NoAnswer::Failed(CallFailure::of(Cause::Untranslatable))));
+            };
+            running.calls += 1;
             tries.calls += 1;
+            let of = CallOf { target: self.target, number: running.calls };
+            let timeline = running.timeline.call_begins(self.target);
+            let BegunCall { call, written } = begin_call(self.gateway, source, of, turn, timeline, written);
+            running.call = Some(call);
             let answer;
             (running, answer) = match hedge.take() {
                 Some(hedge) => {
                     let (running, answer) = Box::pin(self.hedged(written, hedge, running)).await;
                     if hedge.second.is_some() {
-                        return (running, answer.map_err(NoAnswer::Failed));
+                        return (running, TurnEnd { turn: None, answer: answer.map_err(NoAnswer::Failed) });
                     }
                     (running, answer)
                 }
                 None => self.alone(written, running).await,
             };
             let failure = match answer {
-                Ok(answer) => return (running, Ok(answer)),
+                Ok(answer) => return (running, TurnEnd { turn: None, answer: Ok(answer) }),
                 Err(failure) => failure,
             };
             if let Some(call) = &running.call {
@@ -114,25 +130,22 @@ impl CallsAtTarget<'_> {
             let is_unknown = failure.is_timeout() && running.request.is_out_of_time() || failure.is_lost_here();
             // The upstream did not fail: what it did for this request is unknown, and not free.
             let Some(call) = running.call.take_if(|_| !is_unknown) else {
-                return (running, Err(NoAnswer::Failed(failure)));
+                return (running, TurnEnd { turn: None, answer: Err(NoAnswer::Failed(failure)) });
             };
             turn = running.call_failed(call, &failure);
             match self.learn_from(&failure, tries, &mut turn, &running) {
                 // The same try goes on.
                 NextKey::Another if !running.request.is_out_of_time() => tries.calls -= 1,
                 NextKey::AtLimit(wait) => {
-                    running.end_turn(turn);
-                    return (running, Err(NoAnswer::Failed(CallFailure::of(Cause::KeysAtLimit(wait)))));
+                    let failure = CallFailure::of(Cause::KeysAtLimit(wait));
+                    return (running, turn.ends_with(NoAnswer::Failed(failure)));
                 }
                 NextKey::Another | NextKey::None => match self.wait_before_retry(&failure, tries, &mut running) {
                     Some(wait) => {
                         tokio::time::sleep(wait).await;
                         turn.keys.again();
                     }
-                    None => {
-                        running.end_turn(turn);
-                        return (running, Err(NoAnswer::Failed(failure)));
-                    }
+                    None => return (running, turn.ends_with(NoAnswer::Failed(failure))),
                 },
             }
             last_failure = Some(failure);
@@ -149,7 +162,7 @@ impl CallsAtTarget<'_> {
     }
 
     /// Errors: the target is not to be called, or not any more.
-    async fn check_before_call(&mut self, turn: &mut Turn, running: &mut Running) -> Result<(), NoAnswer> {
+    async fn check_before_call(&mut self, turn: &mut TargetTurn, running: &mut Running) -> Result<(), NoAnswer> {
         if let Some(RequestSource { request, plan, .. }) = self.source {
             let has_waited = running.has_waited_for_place();
             match self.look.before_call(self.gateway, request, plan, self.target, has_waited).await {
@@ -171,25 +184,10 @@ impl CallsAtTarget<'_> {
         Ok(())
     }
 
-    async fn write_body(&mut self, turn: &Turn, running: &Running) -> Result<WrittenBody, CallFailure> {
+    async fn write_body(&mut self, turn: &TargetTurn, running: &Running) -> Result<WrittenBody, CallFailure> {
         let Self { gateway, target, .. } = self;
         let taken = RequestSource::take_body(self.source, &gateway.memory.large_bodies, target, running).await;
         taken.inspect_err(|failure| log_failure(failure, target, turn, &running.request))
-    }
-
-    /// Begins the call with this body.
-    fn begin_call(&self, mut turn: Turn, written: WrittenBody, running: &mut Running) -> WrittenCall {
-        let Self { gateway, target, .. } = *self;
-        let WrittenBody { bytes, ignored, calls } = written;
-        if let Some(RequestSource { request, plan, .. }) = &self.source {
-            gateway.figures.ignored.count(target.kind, &ignored);
-            let timeline = running.timeline.call_begins(target);
-            running.calls += 1;
-            turn.observers.begin(gateway, target, &timeline, self.position.is_measured);
-            let of = CallOf { target, number: running.calls, cost_bound: plan.share_of_hold(request, target) };
-            running.call = Some(Call::begin(turn, of, timeline, request, &ignored));
-        }
-        WrittenCall { body: bytes, kept_calls: calls }
     }
 
     /// Makes the call that is under way, beside which another target may be called.
@@ -220,7 +218,7 @@ impl CallsAtTarget<'_> {
             let request_id = Arc::clone(&running.request.id_text);
             let relay = || relay(gateway, request, target, &request_id).keeping(kept_calls);
             let answer = match running.under_way() {
-                Ok(mut under_way) => begin_stream(gateway, relay, target, body, &mut under_way).await,
+                Ok(mut under_way) => begin_stream(gateway, relay, body, &mut under_way).await,
                 Err(failure) => Err(failure),
             };
             if answer.is_ok() {
@@ -230,7 +228,7 @@ impl CallsAtTarget<'_> {
         }
         let (begins, has_begun) = oneshot::channel();
         let reader = request.answer_reader().keeping(kept_calls);
-        let mut call = pin!(whole::call_whole(gateway, reader, target, body, running, begins));
+        let mut call = pin!(whole::call_whole(gateway, reader, body, running, begins));
         let (running, answer) = tokio::select! {
             biased;
             ended = &mut call => ended,
@@ -244,7 +242,7 @@ impl CallsAtTarget<'_> {
     }
 
     /// Learns from a failed call, and says whether another key may be accepted.
-    fn learn_from(&self, failure: &CallFailure, tries: Tries, turn: &mut Turn, running: &Running) -> NextKey {
+    fn learn_from(&self, failure: &CallFailure, tries: Tries, turn: &mut TargetTurn, running: &Running) -> NextKey {
         let (gateway, target) = (self.gateway, self.target);
         let next_key = turn.keys.failed(failure.of_key());
         if next_key == NextKey::Another {
@@ -271,6 +269,19 @@ impl CallsAtTarget<'_> {
         let wait = failure.retry_after(calls, jitter)?;
         let has_time = !running.request.is_out_of_time_after(wait);
         (has_time && self.allows_retry(Retry::SameTarget, running)).then_some(wait)
+    }
+}
+
+/// The end of a target's turn.
+struct TurnEnd {
+    /// The parts that the calls shared; `None` if they are in a call that is the request's.
+    turn: Option<TargetTurn>,
+    answer: Result<TargetAnswer, NoAnswer>,
+}
+
+impl TargetTurn {
+    fn ends_with(self, no_answer: NoAnswer) -> TurnEnd {
+        TurnEnd { turn: Some(self), answer: Err(no_answer) }
     }
 }
 

@@ -14,23 +14,23 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use dialects::WrittenBody;
 use events::event::inference::{CLIENT_CLOSED, HEDGED, Hedge};
 use events::routing::PassedOverFor;
 use projections::figures::GaugeGuard;
 use provider_client::{Owner, Transmission};
 use tokio_util::sync::CancellationToken;
 
+use super::begin_call::{BegunCall, CallOf, begin_call};
 use super::last_look::{LastLook, NotToBeCalled};
 use super::request_source::RequestSource;
-use super::target_call::{TargetAnswer, TargetCall, WrittenCall, log_failure};
+use super::target_call::{TargetAnswer, TargetCall, log_failure};
 use crate::inference::keys::provider_keys::KeyAttempts;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::received::timeline::RequestTimeline;
 use crate::inference::running::failed_calls::FailedCalls;
 use crate::inference::running::measured::Meter;
 use crate::inference::running::passed_over::PassedOver;
-use crate::inference::running::{Call, CallOf, CallUnderWay, FailedEnd, Running, StartedRequest, Turn};
+use crate::inference::running::{Call, CallUnderWay, FailedEnd, Running, StartedRequest, TargetTurn};
 use crate::inference::targets::breakers::IfOpen;
 use crate::inference::targets::retry_budget::Retry;
 use crate::inference::targets::target::PlannedTarget;
@@ -44,11 +44,11 @@ pub struct AllowedHedge<'t> {
     /// The targets that come after the first one, in their order.
     pub others: &'t [Arc<PlannedTarget>],
     /// The second call; `None` if there was none.
-    pub second: Option<SecondCall>,
+    pub second: Option<HedgeResult>,
 }
 
 /// A second call of a request, which has ended or has answered.
-pub struct SecondCall {
+pub struct HedgeResult {
     /// Its target's place among the others.
     pub at: usize,
     /// Whether the result of both is its own: it has answered first, or failed last.
@@ -122,25 +122,25 @@ struct RaceEnd {
     running: Box<Running>,
     source: Option<RequestSource>,
     answer: Result<TargetAnswer, CallFailure>,
-    second: Option<SecondCall>,
+    second: Option<HedgeResult>,
 }
 
 /// A second call that has begun.
-struct BegunSecond {
+struct BegunHedge {
     /// Its target's place among the others.
     at: usize,
     call: Call,
-    made: TargetCall,
+    exchange: TargetCall,
     /// Its place among all calls.
     call_place: CallPlace,
 }
 
 /// The first event in the time in which the first call is alone.
-enum Alone {
+enum BeforeHedge {
     Ended(Box<Result<TargetAnswer, CallFailure>>),
     ClientLeft,
     /// Its time is over, and a second call has begun; `None` if none could be made.
-    TimeOver(Option<Box<BegunSecond>>),
+    TimeOver(Option<Box<BegunHedge>>),
 }
 
 /// The call that has ended first.
@@ -153,10 +153,11 @@ impl Race {
     async fn run(self, mut running: Box<Running>) -> RaceEnd {
         let Self { gateway, mut source, mut look, first, others, after, client_left, second_transmission } = self;
         let mut pair = CallPair { gateway: &gateway, running: &mut running, second: None, hedge: None };
-        let CallPair { running: of_both, second: two, hedge, .. } = &mut pair;
-        let Running { request, call: one, meter, failed_calls, calls, passed_over, timeline, .. } = &mut **of_both;
+        let CallPair { running: of_pair, second, hedge, .. } = &mut pair;
+        let Running { request, call: first_slot, meter, failed_calls, calls, passed_over, timeline, .. } =
+            &mut **of_pair;
         let recorder = Recorder { gateway: &gateway, client_left: &client_left, request, meter };
-        let Some(call) = one.as_mut() else {
+        let Some(call) = first_slot.as_mut() else {
             drop(pair);
             let answer = Err(CallFailure::of(Cause::Untranslatable));
             return RaceEnd { running, source, answer, second: None };
@@ -166,22 +167,23 @@ impl Race {
         let mut first_call = Box::pin(to_its_end(first.make(&gateway, under_way), transmission, &client_left));
         let hedged = async {
             tokio::time::sleep(after).await;
-            let beside = Beside { gateway: &gateway, source: source.as_ref()?, request, timeline, number: *calls + 1 };
-            beside.begin(&mut look, &others, passed_over).await.map(Box::new)
+            let start =
+                HedgeStart { gateway: &gateway, source: source.as_ref()?, request, timeline, number: *calls + 1 };
+            start.begin(&mut look, &others, passed_over).await.map(Box::new)
         };
         let alone = tokio::select! {
             biased;
-            answer = &mut first_call => Alone::Ended(Box::new(answer)),
-            () = client_left.cancelled() => Alone::ClientLeft,
-            begun = hedged => Alone::TimeOver(begun),
+            answer = &mut first_call => BeforeHedge::Ended(Box::new(answer)),
+            () = client_left.cancelled() => BeforeHedge::ClientLeft,
+            begun = hedged => BeforeHedge::TimeOver(begun),
         };
         let (begun, answer) = match alone {
-            Alone::Ended(answer) => (None, Some(*answer)),
-            Alone::ClientLeft => {
+            BeforeHedge::Ended(answer) => (None, Some(*answer)),
+            BeforeHedge::ClientLeft => {
                 source = None;
                 (None, None)
             }
-            Alone::TimeOver(begun) => {
+            BeforeHedge::TimeOver(begun) => {
                 if begun.is_none() {
                     gateway.figures.hedge_was_not_called();
                 }
@@ -197,15 +199,15 @@ impl Race {
             drop(pair);
             return RaceEnd::of(running, source, answer, None);
         };
-        let BegunSecond { at, call, made, call_place } = *begun;
+        let BegunHedge { at, call, exchange, call_place } = *begun;
         // As long as neither has answered.
-        *hedge = Some(HedgeSoFar { outcome: Hedge::Unfinished, cancels_for: CLIENT_CLOSED });
+        *hedge = Some(HedgeState { outcome: Hedge::Unfinished, cancel_reason: CLIENT_CLOSED });
         *calls += 1;
         // It is empty: a race has one second call.
         let transmission = call.transmission.clone();
         let _ = second_transmission.set(transmission.clone());
-        let under_way = CallUnderWay { request, call: two.insert(call) };
-        let mut second_call = Box::pin(to_its_end(made.make(&gateway, under_way), transmission, &client_left));
+        let under_way = CallUnderWay { request, call: second.insert(call) };
+        let mut second_call = Box::pin(to_its_end(exchange.make(&gateway, under_way), transmission, &client_left));
         let ended = tokio::select! {
             biased;
             answer = &mut first_call => EndedFirst::First(answer),
@@ -215,32 +217,32 @@ impl Race {
         let (answer, ended_last, earlier_failure) = match ended {
             EndedFirst::First(Ok(answer)) => {
                 drop((first_call, second_call));
-                *hedge = Some(HedgeSoFar { outcome: Hedge::Lost, cancels_for: HEDGED });
+                *hedge = Some(HedgeState { outcome: Hedge::Lost, cancel_reason: HEDGED });
                 (Ok(answer), false, None)
             }
             EndedFirst::Second(Ok(answer)) => {
                 drop((first_call, second_call));
-                *hedge = Some(HedgeSoFar { outcome: Hedge::Answered, cancels_for: HEDGED });
+                *hedge = Some(HedgeState { outcome: Hedge::Answered, cancel_reason: HEDGED });
                 pair.go_on_with_second();
                 (Ok(answer), true, None)
             }
             EndedFirst::First(Err(failure)) => {
                 drop(first_call);
-                match recorder.first_failed(&failure, one, failed_calls, timeline) {
-                    FailedAs::End => {
+                match recorder.first_failed(&failure, first_slot, failed_calls, timeline) {
+                    FailureEffect::End => {
                         // The second call ends with it.
                         drop(second_call);
-                        *hedge = Some(HedgeSoFar { outcome: Hedge::Unfinished, cancels_for: failure.reason() });
+                        *hedge = Some(HedgeState { outcome: Hedge::Unfinished, cancel_reason: failure.reason() });
                         (Err(failure), false, None)
                     }
-                    failed_as => {
-                        turn = failed_as.turn();
+                    effect => {
+                        turn = effect.turn();
                         let answer = (&mut second_call).await;
                         drop(second_call);
                         let outcome = if answer.is_ok() { Hedge::Answered } else { Hedge::Failed };
-                        *hedge = Some(HedgeSoFar { outcome, cancels_for: failure.reason() });
+                        *hedge = Some(HedgeState { outcome, cancel_reason: failure.reason() });
                         if let Err(failure) = &answer {
-                            turn = recorder.second_failed(failure, two, failed_calls).turn().or(turn);
+                            turn = recorder.second_failed(failure, second, failed_calls).turn().or(turn);
                         }
                         pair.go_on_with_second();
                         let earlier = answer.is_err().then_some(failure);
@@ -250,13 +252,13 @@ impl Race {
             }
             EndedFirst::Second(Err(failure)) => {
                 drop(second_call);
-                turn = recorder.second_failed(&failure, two, failed_calls).turn();
+                turn = recorder.second_failed(&failure, second, failed_calls).turn();
                 drop(call_place);
-                *hedge = Some(HedgeSoFar { outcome: Hedge::Failed, cancels_for: failure.reason() });
+                *hedge = Some(HedgeState { outcome: Hedge::Failed, cancel_reason: failure.reason() });
                 let answer = (&mut first_call).await;
                 drop(first_call);
                 if let Err(failure) = &answer {
-                    turn = recorder.first_failed(failure, one, failed_calls, timeline).turn().or(turn);
+                    turn = recorder.first_failed(failure, first_slot, failed_calls, timeline).turn().or(turn);
                 }
                 let earlier = answer.is_err().then_some(failure);
                 (answer, false, earlier)
@@ -266,7 +268,7 @@ impl Race {
         if let Some(turn) = turn {
             running.end_turn(turn);
         }
-        RaceEnd::of(running, source, answer, Some(SecondCall { at, ended_last, earlier_failure }))
+        RaceEnd::of(running, source, answer, Some(HedgeResult { at, ended_last, earlier_failure }))
     }
 }
 
@@ -275,7 +277,7 @@ impl RaceEnd {
         mut running: Box<Running>,
         source: Option<RequestSource>,
         answer: Result<TargetAnswer, CallFailure>,
-        second: Option<SecondCall>,
+        second: Option<HedgeResult>,
     ) -> Self {
         if answer.is_ok() {
             running.answer_begins();
@@ -285,7 +287,7 @@ impl RaceEnd {
 }
 
 /// A call beside the first one of a request, before it begins.
-struct Beside<'b> {
+struct HedgeStart<'b> {
     gateway: &'b Gateway,
     source: &'b RequestSource,
     request: &'b StartedRequest,
@@ -293,14 +295,14 @@ struct Beside<'b> {
     number: u32,
 }
 
-impl Beside<'_> {
+impl HedgeStart<'_> {
     /// Begins it at the first of these targets that may be called.
     async fn begin(
         &self,
         look: &mut LastLook,
         targets: &[Arc<PlannedTarget>],
         passed_over: &mut PassedOver,
-    ) -> Option<BegunSecond> {
+    ) -> Option<BegunHedge> {
         let RequestSource { request, plan, .. } = self.source;
         for (at, target) in targets.iter().enumerate() {
             if self.request.is_out_of_time() {
@@ -325,11 +327,11 @@ impl Beside<'_> {
     /// Begins it at this target. It takes from the retry budget of the target's provider.
     ///
     /// Errors: why the target is passed over; `None` if its dialect cannot express the request.
-    fn begin_at(&self, at: usize, target: &Arc<PlannedTarget>) -> Result<BegunSecond, Option<PassedOverFor>> {
+    fn begin_at(&self, at: usize, target: &Arc<PlannedTarget>) -> Result<BegunHedge, Option<PassedOverFor>> {
         let Self { gateway, source: RequestSource { request, plan, .. }, .. } = self;
         let owner = self.request.owner;
         let call_place =
-            gateway.targets.calls.take(self.request.body_owner).map_err(|_| Some(PassedOverFor::NoRoom))?;
+            gateway.targets.call_places.take(self.request.body_owner).map_err(|_| Some(PassedOverFor::NoRoom))?;
         let breaker = gateway.targets.breakers.begin(target, owner, IfOpen::Skip).ok_or(PassedOverFor::BreakerOpen)?;
         let limit = target.limit_in_force(&gateway.tables.load(), owner, plan.model_id(), gateway.now());
         let mut place = HeldPlace::default();
@@ -341,27 +343,24 @@ impl Beside<'_> {
         if !gateway.allows_retry(target, owner, Retry::Hedge) {
             return Err(Some(PassedOverFor::RetryBudget));
         }
-        let Some(WrittenBody { bytes, ignored, calls }) = self.source.further_body(target) else {
+        let Some(written) = self.source.further_body(target) else {
             gateway.retry_was_not_sent(target, owner);
             return Err(None);
         };
-        gateway.figures.ignored.count(target.kind, &ignored);
         let timeline = self.timeline.call_begins_beside(target);
-        let mut turn = Turn::begin(place, KeyAttempts::new());
+        let mut turn = TargetTurn::begin(place, KeyAttempts::new());
         turn.observers.breaker = Some(breaker);
-        turn.observers.begin(gateway, target, &timeline, plan.is_measured);
-        let of = CallOf { target, number: self.number, cost_bound: plan.share_of_hold(request, target) };
-        let call = Call::begin(turn, of, timeline, request, &ignored);
-        let written = WrittenCall { body: bytes, kept_calls: calls };
-        let made = TargetCall::of(gateway, request, target, written, &self.request.id_text);
-        Ok(BegunSecond { at, call, made, call_place })
+        let BegunCall { call, written } =
+            begin_call(gateway, self.source, CallOf { target, number: self.number }, turn, timeline, written);
+        let exchange = TargetCall::of(gateway, request, target, written, &self.request.id_text);
+        Ok(BegunHedge { at, call, exchange, call_place })
     }
 }
 
 /// The meaning of a failed call for its request.
-enum FailedAs {
+enum FailureEffect {
     /// Recorded as a failed call.
-    Recorded(Box<Turn>),
+    Recorded(Box<TargetTurn>),
     /// Ended after its client had left, and may have been answered: it is the request's call, or the one that is left
     /// over, and its effect is unknown and not free.
     Unknown,
@@ -369,9 +368,9 @@ enum FailedAs {
     End,
 }
 
-impl FailedAs {
+impl FailureEffect {
     /// The turn that it has ended.
-    fn turn(self) -> Option<Turn> {
+    fn turn(self) -> Option<TargetTurn> {
         match self {
             Self::Recorded(turn) => Some(*turn),
             Self::Unknown | Self::End => None,
@@ -389,28 +388,28 @@ struct Recorder<'r> {
 
 impl Recorder<'_> {
     /// The call has failed, and its place is free. It stays under way unless it is recorded as a failed one.
-    fn failed(&self, failure: &CallFailure, call: &mut Option<Call>, failed_calls: &mut FailedCalls) -> FailedAs {
-        let Some(mut ended) = call.take() else { return FailedAs::Unknown };
+    fn failed(&self, failure: &CallFailure, call: &mut Option<Call>, failed_calls: &mut FailedCalls) -> FailureEffect {
+        let Some(mut ended) = call.take() else { return FailureEffect::Unknown };
         let is_out_of_time = self.request.is_out_of_time();
         ended.turn.place.give_back();
         log_failure(failure, &ended.target, &ended.turn, self.request);
         if failure.is_timeout() && is_out_of_time || failure.is_lost_here() {
             *call = Some(ended);
-            return FailedAs::End;
+            return FailureEffect::End;
         }
         let may_be_billed = self.client_left.is_cancelled() && !failure.was_refused() && !ended.transmission.cancel();
         if may_be_billed {
             ended.keep_what_is_known(failure);
             ended.turn.observers.failed(failure, is_out_of_time);
             *call = Some(ended);
-            return FailedAs::Unknown;
+            return FailureEffect::Unknown;
         }
         let FailedEnd { attempt, mut turn } = ended.fail(failure, self.request, self.meter);
         failed_calls.push(attempt);
         // Neither call is made again, not even with another key.
         let _ = turn.keys.failed(failure.of_key());
         turn.observers.failed(failure, is_out_of_time);
-        FailedAs::Recorded(Box::new(turn))
+        FailureEffect::Recorded(Box::new(turn))
     }
 
     /// Does the same as [`Self::failed`], for the first call, which has the span.
@@ -420,12 +419,12 @@ impl Recorder<'_> {
         first: &mut Option<Call>,
         failed_calls: &mut FailedCalls,
         timeline: &mut RequestTimeline,
-    ) -> FailedAs {
-        let failed_as = self.failed(failure, first, failed_calls);
-        if matches!(failed_as, FailedAs::Recorded(_)) {
+    ) -> FailureEffect {
+        let effect = self.failed(failure, first, failed_calls);
+        if matches!(effect, FailureEffect::Recorded(_)) {
             timeline.call_failed(failure.reason(), failure.status);
         }
-        failed_as
+        effect
     }
 
     /// Does the same as [`Self::failed`], for the second call. A call that was not sent takes nothing from the retry
@@ -435,7 +434,7 @@ impl Recorder<'_> {
         failure: &CallFailure,
         second: &mut Option<Call>,
         failed_calls: &mut FailedCalls,
-    ) -> FailedAs {
+    ) -> FailureEffect {
         if let Some(second) = second.as_ref().filter(|_| failure.found_no_room() || failure.is_of_client_that_left()) {
             self.gateway.retry_was_not_sent(&second.target, self.request.owner);
         }
@@ -461,10 +460,10 @@ async fn to_its_end(
 
 /// The outcome of the second call so far.
 #[derive(Clone, Copy)]
-struct HedgeSoFar {
+struct HedgeState {
     outcome: Hedge,
     /// Why the call that is left over is cancelled.
-    cancels_for: &'static str,
+    cancel_reason: &'static str,
 }
 
 /// A request with its call, and a second call beside it. Dropped, it leaves the second one's record with the request: a call that has
@@ -475,21 +474,20 @@ struct CallPair<'r> {
     /// The second call, or the one that is left over. `None` before it begins, and once it is recorded as failed.
     second: Option<Call>,
     /// `None` if the second call has not begun.
-    hedge: Option<HedgeSoFar>,
+    hedge: Option<HedgeState>,
 }
 
 impl CallPair<'_> {
-    /// The second call is the request's from here on, and the first one is the one that is left over.
+    /// The second call is the request's from here on, also if it has failed, and the first one is the one that is left over.
     fn go_on_with_second(&mut self) {
-        if let Some(second) = self.second.take() {
-            self.second = self.running.go_on_with(second);
-        }
+        let second = self.second.take();
+        self.second = self.running.go_on_with(second);
     }
 }
 
 impl Drop for CallPair<'_> {
     fn drop(&mut self) {
-        let Some(HedgeSoFar { outcome, cancels_for }) = self.hedge else { return };
+        let Some(HedgeState { outcome, cancel_reason }) = self.hedge else { return };
         // Its client may have left while the first call was still under way.
         let has_failed = outcome == Hedge::Unfinished && self.second.is_none();
         let outcome = if has_failed { Hedge::Failed } else { outcome };
@@ -497,7 +495,7 @@ impl Drop for CallPair<'_> {
         self.running.hedge = Some(outcome);
         let Some(left_over) = self.second.take() else { return };
         let target = Arc::clone(&left_over.target);
-        if self.running.cancel(left_over, cancels_for) && outcome != Hedge::Answered {
+        if self.running.cancel(left_over, cancel_reason) && outcome != Hedge::Answered {
             self.gateway.retry_was_not_sent(&target, self.running.request.owner);
         }
     }
@@ -539,10 +537,10 @@ impl Drop for AwaitedRace {
             let RaceEnd { running, answer, .. } = race.await;
             match answer {
                 Ok(TargetAnswer::Whole(held)) => running.end_abandoned(Ok(held.answer)),
-                Ok(TargetAnswer::Streamed { .. }) => running.give_up(CLIENT_CLOSED),
+                Ok(TargetAnswer::Streamed(_)) => running.give_up(CLIENT_CLOSED),
                 Err(failure) => running.end_abandoned(Err(failure)),
             }
         };
-        self.gateway.unattended.abandoned.spawn(self.owner, count, to_its_end);
+        self.gateway.background.abandoned.spawn(self.owner, count, to_its_end);
     }
 }

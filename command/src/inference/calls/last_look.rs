@@ -14,7 +14,7 @@ use events::terms::{Requirements, StatedTerms};
 use projections::caller::Caller;
 use projections::tables::Tables;
 
-use crate::inference::authorized::{authorize, not_current, require_live_tenant, require_strategy_choice};
+use crate::inference::authorized::{authorize, not_current, require_live_tenant};
 use crate::inference::node::gateway::{Gateway, TABLES_WAIT_MAX};
 use crate::inference::planned::plan::{Plan, not_allowed, terms_not_met, under_maintenance};
 use crate::inference::targets::target::PlannedTarget;
@@ -62,8 +62,8 @@ impl LastLook {
         }
         let tables = gateway.tables.load();
         let model = &request.facts.model;
-        let caller = authorize(&tables, &self.caller, gateway.clock.now()).map_err(NotToBeCalled::NoLongerAllowed)?;
-        require_strategy_choice(&caller, request.facts.directives.strategy).map_err(NotToBeCalled::NoLongerAllowed)?;
+        let caller = authorize(&tables, &self.caller, request.facts.directives.strategy, gateway.clock.now())
+            .map_err(NotToBeCalled::NoLongerAllowed)?;
         // Of a copy, it may be another one than the caller's.
         require_live_tenant(&tables, self.terms_of).map_err(NotToBeCalled::NoLongerAllowed)?;
         if !caller.may_use_model(&tables, model) {

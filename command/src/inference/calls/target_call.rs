@@ -1,17 +1,16 @@
 //! One call to a target, up to what can be relayed of its answer.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
-use dialects::{AnswerReader, ClientRequest, KeptCalls, Relay, UpstreamFault};
+use dialects::{AnswerReader, ClientRequest, Relay, UpstreamFault};
 use events::event::admin::UpstreamKey;
 use tokio::sync::oneshot;
 
 use super::answer_permit::AnswerPermit;
-use super::call::{UpstreamBody, UpstreamResponse, call};
+use super::begin_call::WrittenCall;
+use super::upstream_response::{UpstreamBody, UpstreamResponse, send_call};
 use super::whole::{self, HeldAnswer};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::running::{CallUnderWay, StartedRequest, Turn};
+use crate::inference::running::{CallUnderWay, StartedRequest, TargetTurn};
 use crate::inference::targets::target::PlannedTarget;
 use crate::inference::upstream::failure::{CallFailure, Cause};
 
@@ -21,23 +20,19 @@ const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
 /// A target's answer: from here on no other target is called.
 pub enum TargetAnswer {
     Whole(HeldAnswer),
-    /// The first bytes for the client, and the rest of the body.
-    Streamed {
-        first: Bytes,
-        body: UpstreamBody,
-        permit: AnswerPermit,
-    },
+    Streamed(StreamedAnswer),
 }
 
-/// The body of a call, and the calls in it that its answer may name again.
-pub struct WrittenCall {
-    pub body: Bytes,
-    pub kept_calls: KeptCalls,
+/// A stream that has begun, and the permit for its memory.
+pub struct StreamedAnswer {
+    pub first: Bytes,
+    /// The rest of its body.
+    pub body: UpstreamBody,
+    pub permit: AnswerPermit,
 }
 
 /// A call that does not need the client's request any more.
 pub struct TargetCall {
-    pub target: Arc<PlannedTarget>,
     body: Bytes,
     reader: CallReader,
 }
@@ -52,7 +47,7 @@ impl TargetCall {
     pub fn of(
         gateway: &Gateway,
         request: &ClientRequest,
-        target: &Arc<PlannedTarget>,
+        target: &PlannedTarget,
         WrittenCall { body, kept_calls }: WrittenCall,
         request_id: &str,
     ) -> Self {
@@ -61,19 +56,19 @@ impl TargetCall {
         } else {
             CallReader::Whole(request.answer_reader().keeping(kept_calls))
         };
-        Self { target: Arc::clone(target), body, reader }
+        Self { body, reader }
     }
 
     /// Makes the call that is under way.
     pub async fn make(self, gateway: &Gateway, mut under_way: CallUnderWay<'_>) -> Result<TargetAnswer, CallFailure> {
-        let Self { target, body, reader } = self;
+        let Self { body, reader } = self;
         match reader {
             CallReader::Whole(reader) => {
                 let (begins, _) = oneshot::channel();
-                let answer = whole::read_answer(gateway, reader, &target, body, &mut under_way, begins).await;
+                let answer = whole::read_answer(gateway, reader, body, &mut under_way, begins).await;
                 answer.map(TargetAnswer::Whole)
             }
-            CallReader::Streamed(relay) => begin_stream(gateway, || *relay, &target, body, &mut under_way).await,
+            CallReader::Streamed(relay) => begin_stream(gateway, || *relay, body, &mut under_way).await,
         }
     }
 }
@@ -87,11 +82,10 @@ pub fn relay(gateway: &Gateway, request: &ClientRequest, target: &PlannedTarget,
 pub async fn begin_stream(
     gateway: &Gateway,
     relay: impl FnOnce() -> Relay,
-    target: &PlannedTarget,
     body: Bytes,
     under_way: &mut CallUnderWay<'_>,
 ) -> Result<TargetAnswer, CallFailure> {
-    let UpstreamResponse { upstream_request_id, mut body } = call(gateway, target, body, under_way).await?;
+    let UpstreamResponse { upstream_request_id, mut body } = send_call(gateway, body, under_way).await?;
     under_way.answered(upstream_request_id);
     let mut permit = AnswerPermit::of(gateway, under_way.request);
     let answer_text = under_way.request.content.answer_text();
@@ -116,12 +110,12 @@ pub async fn begin_stream(
     let first = permit.attach_to_piece(first.freeze());
     permit.shrink_to(relay.buffered_bytes());
     under_way.first_token();
-    Ok(TargetAnswer::Streamed { first, body, permit })
+    Ok(TargetAnswer::Streamed(StreamedAnswer { first, body, permit }))
 }
 
 /// Logs a failed call, with a hint for the operator. A rejection is the client's mistake, and clients choose how often they
 /// make one: it is logged at `debug`. So is a call whose client left before it was sent, and a failure of a provider that is known to fail.
-pub fn log_failure(failure: &CallFailure, target: &PlannedTarget, turn: &Turn, request: &StartedRequest) {
+pub fn log_failure(failure: &CallFailure, target: &PlannedTarget, turn: &TargetTurn, request: &StartedRequest) {
     let (request_id, trace_id) = (&*request.id_text, request.trace_id.map(tracing::field::display));
     let (backend, reason, status) = (&target.name, failure.reason(), failure.status);
     if failure.is_rejection() {

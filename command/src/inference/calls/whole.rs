@@ -13,11 +13,10 @@ use provider_client::{Owner, Transmission};
 use tokio::sync::oneshot;
 
 use super::answer_permit::AnswerPermit;
-use super::call::call;
+use super::upstream_response::send_call;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::node::large_bodies::LargeBodies;
 use crate::inference::running::{CallUnderWay, Running};
-use crate::inference::targets::target::PlannedTarget;
 use crate::inference::upstream::failure::{CallFailure, Cause};
 
 /// A whole answer, and the permit for its memory.
@@ -33,7 +32,6 @@ type CallOutcome = (Box<Running>, Result<HeldAnswer, CallFailure>);
 pub async fn call_whole(
     gateway: &Arc<Gateway>,
     reader: AnswerReader,
-    target: &Arc<PlannedTarget>,
     body: Bytes,
     mut running: Box<Running>,
     begins: oneshot::Sender<()>,
@@ -44,10 +42,10 @@ pub async fn call_whole(
     };
     let owner = running.request.owner;
     let call = Box::pin({
-        let (gateway, target) = (Arc::clone(gateway), Arc::clone(target));
+        let gateway = Arc::clone(gateway);
         async move {
             let answer = match running.under_way() {
-                Ok(mut under_way) => read_answer(&gateway, reader, &target, body, &mut under_way, begins).await,
+                Ok(mut under_way) => read_answer(&gateway, reader, body, &mut under_way, begins).await,
                 Err(failure) => Err(failure),
             };
             if answer.is_ok() {
@@ -63,12 +61,12 @@ pub async fn call_whole(
 pub async fn read_answer(
     gateway: &Gateway,
     reader: AnswerReader,
-    target: &PlannedTarget,
     body: Bytes,
     under_way: &mut CallUnderWay<'_>,
     begins: oneshot::Sender<()>,
 ) -> Result<HeldAnswer, CallFailure> {
-    let mut called = call(gateway, target, body, under_way).await?;
+    let mut called = send_call(gateway, body, under_way).await?;
+    let kind = under_way.call.target.kind;
     under_way.answered(called.upstream_request_id);
     // The receiver may be gone: its client has left.
     let _ = begins.send(());
@@ -76,12 +74,11 @@ pub async fn read_answer(
     let whole = called.body.whole(&mut permit).await.map_err(|failure| asked_for(under_way, failure))?;
     let (tenant, answer_text) = (permit.tenant(), under_way.request.content.answer_text());
     let (answer, permit) = if reader.is_slow() && LargeBodies::is_large(whole.len()) {
-        let kind = target.kind;
         let read = move || (reader.read(kind, whole, answer_text), permit);
         let read = gateway.memory.large_bodies.run_until(under_way.request.deadline, tenant, read).await;
         read.map_err(|error| CallFailure::of(Cause::NotRead(error)))?
     } else {
-        (reader.read(target.kind, whole, answer_text), permit)
+        (reader.read(kind, whole, answer_text), permit)
     };
     let answer = answer.map_err(|FailedAnswer { fault, metered }| {
         under_way.answer_failed(metered);
@@ -121,7 +118,7 @@ impl<F: Future<Output = CallOutcome> + Send + 'static> Drop for AwaitedCall<F> {
             let (running, answer) = call.await;
             running.end_abandoned(answer.map(|held| held.answer));
         };
-        self.gateway.unattended.abandoned.spawn(self.owner, count, to_its_end);
+        self.gateway.background.abandoned.spawn(self.owner, count, to_its_end);
     }
 }
 

@@ -49,10 +49,10 @@ pub struct Gateway {
     pub tables: TablesHandle,
     pub providers: ProviderAccess,
     pub targets: TargetState,
-    pub admission: AdmissionParts,
-    pub content: ContentKeeping,
+    pub admission: AdmissionControl,
+    pub content: ContentRecording,
     pub memory: RequestMemory,
-    pub unattended: UnattendedWork,
+    pub background: BackgroundWork,
     pub figures: Arc<RequestFigures>,
     /// `None` if traces are not exported.
     pub tracer: Option<Arc<Tracer>>,
@@ -78,12 +78,12 @@ pub struct TargetState {
     pub breakers: Arc<Breakers>,
     pub retries: RetryBudgets,
     pub places: TargetPlaces,
-    pub calls: UpstreamCalls,
+    pub call_places: UpstreamCalls,
     pub health: Arc<ProviderHealth>,
 }
 
 /// The parts that decide, beside the ledger, which requests are admitted.
-pub struct AdmissionParts {
+pub struct AdmissionControl {
     pub served: ServedTenants,
     pub limits: Arc<RateLimiter>,
     /// The most that one key, or one tenant, may hold of a budget that it shares with others.
@@ -95,7 +95,7 @@ pub struct AdmissionParts {
 }
 
 /// The parts that keep prompts and answers, or their digests.
-pub struct ContentKeeping {
+pub struct ContentRecording {
     pub salts: ContentSalts,
     /// `None` if this node keeps no content.
     pub keeper: Option<Arc<ContentKeeper>>,
@@ -109,7 +109,7 @@ pub struct RequestMemory {
 }
 
 /// Work that goes on without a client.
-pub struct UnattendedWork {
+pub struct BackgroundWork {
     /// The timers of the streams that are being relayed; each ends with its stream.
     pub timers: TaskTracker,
     pub abandoned: AbandonedCalls,

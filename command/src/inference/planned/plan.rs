@@ -388,7 +388,8 @@ impl Plan {
     /// Whether the body for the first target is the one for another plan's, if both are of one request.
     pub fn has_first_body_of(&self, other: &Self) -> bool {
         let (Some(target), Some(of_other)) = (self.targets.first(), other.targets.first()) else { return false };
-        let (shape, of_others) = (PromptShape::of(&self.serving.model), PromptShape::of(&other.serving.model));
+        let (shape, of_others) =
+            (PromptShape::of_chat(&self.serving.model), PromptShape::of_chat(&other.serving.model));
         let is_same = match (self.output_cap, other.output_cap) {
             (Some(cap), Some(others_cap)) => {
                 target.outbound(cap, shape.system_prefix) == of_other.outbound(others_cap, of_others.system_prefix)
@@ -407,7 +408,7 @@ impl Plan {
     fn written(&self, bodies: &UpstreamBodies<'_>, target: &PlannedTarget) -> Result<WrittenBody, Refusal> {
         let written = match self.output_cap {
             Some(cap) => {
-                let shape = PromptShape::of(&self.serving.model);
+                let shape = PromptShape::of_chat(&self.serving.model);
                 bodies.body(target.kind, &target.outbound(cap, shape.system_prefix))
             }
             None => bodies.embeddings_body(target.kind, &target.of_embeddings()),

@@ -7,7 +7,7 @@ use crate::figures::{ProviderFigures, RequestFigures};
 use crate::inference::targets::target::PlannedTarget;
 use crate::trace::TraceHeaders;
 
-/// When a call began, and the figures of its provider that are told.
+/// When a call began, and the metrics of its provider that it updates.
 pub struct CallTimeline {
     pub began: Instant,
     /// The provider's name in traces.
@@ -37,10 +37,8 @@ impl CallTimeline {
         took
     }
 
-    /// The call is over, and the request with it. Returns how long it took.
-    pub fn ended(&self) -> Duration {
-        let took = self.began.elapsed();
-        self.figures.whole.observe(took.as_secs_f64());
-        took
+    /// The call is over, and the request with it.
+    pub fn ended(&self) {
+        self.figures.whole.observe(self.began.elapsed().as_secs_f64());
     }
 }

@@ -7,7 +7,7 @@ use events::ids::{RequestId, TenantId};
 use events::refusal::Refusal;
 use ring::digest::Digest;
 
-use super::reading::read;
+use super::reading::parse_body;
 use super::received_request::{ReceivedRequest, RequestHead};
 use super::routing_headers::{RoutingHeaders, terms_of_both};
 use crate::body::HeldBody;
@@ -18,11 +18,11 @@ use crate::inference::targets::target_places::Priority;
 /// A request that was read.
 pub struct ParsedRequest {
     pub request: Box<ClientRequest>,
-    pub frame: RequestFrame,
+    pub envelope: RequestEnvelope,
 }
 
 /// The input that is the same for all plans of a request.
-pub struct RequestFrame {
+pub struct RequestEnvelope {
     pub id: RequestId,
     pub body_sha256: Digest,
     pub body_bytes: usize,
@@ -48,7 +48,7 @@ impl ReceivedRequest {
         let HeldBody { bytes, permit: body_permit } = self.body;
         let RoutingHeaders { priority, session, strategy, terms } = routing;
         let body_bytes = bytes.len();
-        let (mut request, body_sha256) = read(large_bodies, &body_permit, surface, bytes).await?;
+        let (mut request, body_sha256) = parse_body(large_bodies, &body_permit, surface, bytes).await?;
         request.set_headers(headers);
         let directives = &mut request.facts.directives;
         if session.is_some() {
@@ -56,7 +56,8 @@ impl ReceivedRequest {
         }
         directives.required_terms = terms_of_both(std::mem::take(&mut directives.required_terms), terms)?;
         directives.strategy = strategy;
-        let frame = RequestFrame { id, body_sha256, body_bytes, body_permit, idempotency_key, priority, copied: None };
-        Ok(ParsedRequest { request, frame })
+        let envelope =
+            RequestEnvelope { id, body_sha256, body_bytes, body_permit, idempotency_key, priority, copied: None };
+        Ok(ParsedRequest { request, envelope })
     }
 }

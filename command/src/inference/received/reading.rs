@@ -28,7 +28,7 @@ pub async fn read_body(gateway: &Gateway, caller: &Caller, request: Request) -> 
 }
 
 /// Parses a body, a large one on a thread of its own.
-pub async fn read(
+pub async fn parse_body(
     large_bodies: &LargeBodies,
     permit: &Arc<BodyPermit>,
     surface: Surface,

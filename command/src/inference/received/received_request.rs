@@ -16,8 +16,8 @@ use crate::inference::node::gateway::Gateway;
 
 /// A request as its headers ask for it.
 pub struct RequestHead {
-    pub id: RequestId,
-    pub surface: Surface,
+    pub(super) id: RequestId,
+    pub(super) surface: Surface,
     pub(super) idempotency_key: Option<String>,
     pub(super) headers: RequestHeaders,
     pub(super) routing: RoutingHeaders,

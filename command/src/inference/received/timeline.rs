@@ -126,11 +126,13 @@ impl RequestTimeline {
         CallTimeline::begin(&self.figures, target, self.trace.client_headers())
     }
 
-    /// Goes on with a call that was made beside the one that had the span.
-    pub fn go_on_with(&mut self, call: &CallTimeline) {
+    /// Goes on with a call that was made beside the one that had the span; `None` if that has failed.
+    pub fn go_on_with(&mut self, call: Option<&CallTimeline>) {
         if let Some(recording) = self.trace.recording() {
             recording.end_call(Some(HEDGED));
-            recording.add_child("hedge", call.began, Instant::now());
+            if let Some(call) = call {
+                recording.add_child("hedge", call.began, Instant::now());
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! One call of a request to a target: it begins, and ends as answered, failed or cancelled. The calls to one target have a [`Turn`] in
-//! common, which each hands on to the next one.
+//! One call of a request to a target: it begins, and ends as failed or cancelled, or with its request. The calls to one target share a
+//! [`TargetTurn`], which each hands on to the next one.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use crate::inference::upstream::failure::CallFailure;
 /// The failure of a call that lost to its hedge, for the target's breaker and health.
 const UNANSWERED: &str = "unanswered";
 
-/// The turn of a target in the order of a request.
-pub struct Turn {
+/// The place, the keys and the observers that all calls to one target share.
+pub struct TargetTurn {
     /// The place at the target, if its calls are limited.
     pub place: HeldPlace,
     /// The keys that the request has been sent with, if the target's provider has several.
@@ -36,7 +36,7 @@ pub struct Turn {
     pub observers: CallObservers,
 }
 
-impl Turn {
+impl TargetTurn {
     /// The turn of another target than before.
     pub fn begin(place: HeldPlace, mut keys: KeyAttempts) -> Self {
         keys.begin_target();
@@ -44,9 +44,9 @@ impl Turn {
     }
 }
 
-/// A call that is under way, or has answered.
+/// A call that is under way, that has answered, or of which nobody knows what it did.
 pub struct Call {
-    pub turn: Turn,
+    pub turn: TargetTurn,
     /// Its number among the calls of the request, from 1.
     number: u32,
     pub target: Arc<PlannedTarget>,
@@ -67,35 +67,27 @@ pub struct Call {
     failed_answer: Option<Box<Metered>>,
 }
 
-/// The target of a call that begins, and how it is told apart from the other calls of its request.
-pub struct CallOf<'c> {
+/// A call that begins.
+pub struct NewCall<'c> {
+    pub turn: TargetTurn,
     pub target: &'c Arc<PlannedTarget>,
+    /// Its number among the calls of the request, from 1.
     pub number: u32,
+    /// The most that it can cost, if the hold is for two.
     pub cost_bound: Option<NanoUsd>,
+    pub timeline: CallTimeline,
 }
 
 /// The end of a call that failed.
 pub struct FailedEnd {
     pub attempt: FailedAttempt,
     /// For the next call to the target.
-    pub turn: Turn,
-}
-
-/// The end of a call that was cancelled for another one.
-pub(super) struct CancelledEnd {
-    pub attempt: FailedAttempt,
-    /// Whether nothing of it had been sent.
-    pub is_unsent: bool,
+    pub turn: TargetTurn,
 }
 
 impl Call {
-    pub fn begin(
-        turn: Turn,
-        CallOf { target, number, cost_bound }: CallOf<'_>,
-        timeline: CallTimeline,
-        request: &ClientRequest,
-        ignored: &Ignored,
-    ) -> Self {
+    pub fn begin(new: NewCall<'_>, request: &ClientRequest, ignored: &Ignored) -> Self {
+        let NewCall { turn, target, number, cost_bound, timeline } = new;
         Self {
             turn,
             number,
@@ -138,12 +130,12 @@ impl Call {
         held: NanoUsd,
         request: &StartedRequest,
         meter: &Meter,
-    ) -> CancelledEnd {
+    ) -> FailedAttempt {
         let is_unsent = self.transmission.cancel();
         let reported =
             if is_unsent { ReportedByFailedCall::default() } else { self.consumed_as_cancelled(held, request, meter) };
         self.caller_ends(reason, request);
-        CancelledEnd { attempt: self.ended_as(self.attempt(reason, reported), !is_unsent), is_unsent }
+        FailedAttempt { is_cancelled: true, ..self.ended_as(self.attempt(reason, reported), !is_unsent) }
     }
 
     fn attempt(&self, reason: &str, reported: ReportedByFailedCall) -> AttemptFailed {
@@ -158,9 +150,9 @@ impl Call {
         }
     }
 
-    fn ended_as(&self, attempt: AttemptFailed, may_have_been_sent: bool) -> FailedAttempt {
+    fn ended_as(&self, event: AttemptFailed, may_have_been_sent: bool) -> FailedAttempt {
         let upstream_request_id = self.upstream_request_id.clone();
-        FailedAttempt { attempt, payer: self.payer(), upstream_request_id, may_have_been_sent }
+        FailedAttempt { event, payer: self.payer(), upstream_request_id, may_have_been_sent, is_cancelled: false }
     }
 
     /// The target, with the key that it was called with.

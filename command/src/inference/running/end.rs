@@ -42,7 +42,7 @@ impl LastCall {
 
     fn of_failed(failed: &FailedAttempt) -> Self {
         Self {
-            backend: Some(failed.attempt.backend.clone()),
+            backend: Some(failed.event.backend.clone()),
             payer: Some(failed.payer),
             upstream_request_id: failed.upstream_request_id.clone(),
             ..Self::default()

@@ -1,10 +1,10 @@
-//! The failed calls of one request, and the usage that their providers reported.
+//! The calls of one request that failed or were cancelled, and the usage that their providers reported.
 
 use access_control::limits::TokenAmounts;
 use events::event::inference::{AttemptFailed, Payer, ReportedByFailedCall};
 use events::money::NanoUsd;
 
-/// The failed calls, in the order in which they failed.
+/// The failed calls, in the order in which they failed, or were cancelled.
 #[derive(Default)]
 pub struct FailedCalls {
     calls: Vec<FailedAttempt>,
@@ -15,17 +15,19 @@ pub struct FailedCalls {
 
 /// A failed call, and whose account at its provider it was billed to.
 pub struct FailedAttempt {
-    pub attempt: AttemptFailed,
+    pub event: AttemptFailed,
     pub payer: Payer,
     pub upstream_request_id: Option<String>,
     /// Whether the target may have got the request by it.
     pub may_have_been_sent: bool,
+    /// True if it was cancelled for the other one of two calls, and so has not failed by itself.
+    pub is_cancelled: bool,
 }
 
 impl FailedCalls {
     pub fn push(&mut self, failed: FailedAttempt) {
-        let FailedAttempt { attempt, payer, .. } = &failed;
-        let tokens = attempt.reported.usage.as_ref().map(|usage| &usage.tokens);
+        let FailedAttempt { event, payer, .. } = &failed;
+        let tokens = event.reported.usage.as_ref().map(|usage| &usage.tokens);
         let tokens = tokens.map_or(0, |tokens| tokens.input().saturating_add(tokens.output()));
         self.tokens.all = self.tokens.all.saturating_add(tokens);
         if *payer == Payer::Brokered {
@@ -40,15 +42,15 @@ impl FailedCalls {
         self.may_have_been_sent
     }
 
-    /// The one that failed last.
+    /// The one that failed last by itself.
     pub fn last(&self) -> Option<&FailedAttempt> {
-        self.calls.last()
+        self.calls.iter().rev().find(|call| !call.is_cancelled)
     }
 
     /// The cost of those that were billed to this account.
     pub fn cost_for(&self, payer: Payer) -> NanoUsd {
         let of_payer = self.calls.iter().filter(|call| call.payer == payer);
-        let costs = of_payer.filter_map(|call| call.attempt.reported.cost_usd);
+        let costs = of_payer.filter_map(|call| call.event.reported.cost_usd);
         costs.fold(NanoUsd::ZERO, |sum, cost| sum.checked_add(cost).unwrap_or(NanoUsd::MAX))
     }
 
@@ -60,11 +62,11 @@ impl FailedCalls {
     /// The cost of the request including its failed calls. A report whose cost would overflow the sum is dropped.
     pub fn cost_with(&mut self, own: NanoUsd) -> NanoUsd {
         let mut sum = own;
-        for FailedAttempt { attempt, .. } in &mut self.calls {
-            let cost = attempt.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
+        for FailedAttempt { event, .. } in &mut self.calls {
+            let cost = event.reported.cost_usd.unwrap_or(NanoUsd::ZERO);
             match sum.checked_add(cost) {
                 Some(with) => sum = with,
-                None => attempt.reported = ReportedByFailedCall::default(),
+                None => event.reported = ReportedByFailedCall::default(),
             }
         }
         sum
@@ -73,7 +75,7 @@ impl FailedCalls {
     /// Calls of which nobody knows what they used cost no more than this together.
     pub fn limit_unknown(&mut self, most: NanoUsd) {
         let mut left = most;
-        let attempts = self.calls.iter_mut().map(|call| &mut call.attempt);
+        let attempts = self.calls.iter_mut().map(|call| &mut call.event);
         for attempt in attempts.filter(|attempt| attempt.reported.is_charged_unknown()) {
             let cost = attempt.reported.cost_usd.map_or(NanoUsd::ZERO, |cost| cost.min(left));
             attempt.reported.cost_usd = Some(cost);
@@ -84,8 +86,8 @@ impl FailedCalls {
     /// Takes the failed calls out, for the ledger, in the order in which they were made: of two that were made at the same time, the
     /// second one may have failed first.
     pub fn take(&mut self) -> Vec<AttemptFailed> {
-        self.calls.sort_by_key(|call| call.attempt.attempt);
-        std::mem::take(&mut self.calls).into_iter().map(|call| call.attempt).collect()
+        self.calls.sort_by_key(|call| call.event.attempt);
+        std::mem::take(&mut self.calls).into_iter().map(|call| call.event).collect()
     }
 }
 
@@ -115,8 +117,8 @@ mod tests {
         AttemptFailed { backend, attempt: 1, reason, status, upstream_code, latency_ms: 1, reported }
     }
 
-    fn of(attempt: AttemptFailed, payer: Payer) -> FailedAttempt {
-        FailedAttempt { attempt, payer, upstream_request_id: None, may_have_been_sent: true }
+    fn of(event: AttemptFailed, payer: Payer) -> FailedAttempt {
+        FailedAttempt { event, payer, upstream_request_id: None, may_have_been_sent: true, is_cancelled: false }
     }
 
     #[test]

@@ -38,7 +38,6 @@ impl Measured {
 }
 
 /// Measures one request's usage against the bounds it was admitted with.
-#[derive(Clone)]
 pub struct Meter {
     /// The estimate of the prompt's tokens, used if they are not reported.
     input_tokens_counted: u64,

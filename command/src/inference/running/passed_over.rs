@@ -6,7 +6,7 @@ use events::event::inference::Backend;
 use events::routing::PassedOverFor;
 
 /// The targets that were passed over, with the reasons.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct PassedOver {
     /// Why, by `provider_id/model`: each reason once, the first one first.
     reasons: BTreeMap<String, Vec<PassedOverFor>>,

@@ -17,7 +17,6 @@ use crate::inference::received::timeline::RequestTimeline;
 use crate::trace::TraceId;
 
 /// The facts of a request that its admission fixes; the same for all of its calls.
-#[derive(Clone)]
 pub struct StartedRequest {
     /// The id as text, written once.
     pub id_text: Arc<str>,

@@ -305,7 +305,7 @@ fn first_served(waiting: &mut Vec<WaitingAt>, cx: &mut Context<'_>) -> Poll<Opti
     if waiting.is_empty() { Poll::Ready(None) } else { Poll::Pending }
 }
 
-/// The place of a request's call at its target, and how long the request has waited for places. Unlimited targets have none.
+/// The place of calls at a target, and how long was waited for it. Unlimited targets have none.
 #[derive(Default)]
 pub struct HeldPlace {
     place: Option<Place>,

@@ -70,7 +70,7 @@ impl<'a> TargetOrder<'a> {
         node: NodeKnowledge<'_>,
     ) -> Self {
         let tenant = caller.chain.tenant;
-        let shape = shape(model, request);
+        let shape = PromptShape::of(model, request);
         let prompt = prompt_size(shape, request);
         let source = OrderSource::of(tables, model, request, caller, prompt.tokens_estimate, now);
         let required =
@@ -127,11 +127,6 @@ impl<'a> TargetOrder<'a> {
             }
         })
     }
-}
-
-/// The shape of a prompt; of the texts for vectors, there is none.
-fn shape<'a>(model: &'a Model, request: &ClientRequest) -> PromptShape<'a> {
-    if request.facts.output_cap.is_some() { PromptShape::of(model) } else { PromptShape::NONE }
 }
 
 fn prompt_size(shape: PromptShape<'_>, request: &ClientRequest) -> PromptSize {

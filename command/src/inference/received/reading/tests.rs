@@ -13,7 +13,7 @@ async fn only_large_bodies_wait_for_their_turn() {
     for (len, expected) in [(128 * 1024, None), (128 * 1024 + 1, Some(ErrorCode::Overloaded))] {
         let body = |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string();
         let body = body(&"x".repeat(len - body("").len()));
-        let read = read(&full, &permit, Surface::OpenAi, body.into()).await;
+        let read = parse_body(&full, &permit, Surface::OpenAi, body.into()).await;
         assert_eq!(read.err().map(|refusal| refusal.code), expected, "{len} bytes");
     }
 }

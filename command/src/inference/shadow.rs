@@ -27,8 +27,8 @@ use crate::inference::authorized::{AuthorizedRequest, require_live_tenant, tenan
 use crate::inference::dispatch;
 use crate::inference::node::copies::{AfterServed, CountedCopy, RequestToCopy};
 use crate::inference::node::gateway::Gateway;
-use crate::inference::received::UnheldRequest;
-use crate::inference::received::parsed_request::{Copied, ParsedRequest, RequestFrame};
+use crate::inference::received::RequestState;
+use crate::inference::received::parsed_request::{Copied, ParsedRequest, RequestEnvelope};
 use crate::inference::received::reading;
 use crate::inference::received::timeline::{Arrival, RequestTimeline};
 use crate::inference::targets::target_places::Priority;
@@ -38,7 +38,7 @@ use crate::inference::targets::upstream_calls::no_place;
 pub fn after_served(gateway: &Arc<Gateway>, request: Box<RequestToCopy>) -> AfterServed {
     let gateway = Arc::clone(gateway);
     Box::new(move || {
-        let (copies, counted) = (gateway.unattended.copies.clone(), CountedCopy::new(Arc::clone(&gateway.figures)));
+        let (copies, counted) = (gateway.background.copies.clone(), CountedCopy::new(Arc::clone(&gateway.figures)));
         copies.spawn(request.model, request.owner, send(gateway, request, counted));
     })
 }
@@ -46,11 +46,11 @@ pub fn after_served(gateway: &Arc<Gateway>, request: Box<RequestToCopy>) -> Afte
 async fn send(gateway: Arc<Gateway>, copied: Box<RequestToCopy>, mut counted: CountedCopy) {
     let (id, original) = (gateway.ids.make::<RequestId>(), copied.request);
     match Box::pin(prepare(&gateway, id, *copied)).await {
-        Ok((prepared, unheld)) => {
+        Ok((prepared, state)) => {
             counted.outcome = CopyOutcome::Sent;
             drop(counted);
             // A failure is in the log, as that of any request.
-            if let Ok(response) = Box::pin(dispatch::run(&gateway, prepared, unheld, None)).await {
+            if let Ok(response) = Box::pin(dispatch::run(&gateway, prepared, state, None)).await {
                 read_to_the_end(response.into_body()).await;
             }
         }
@@ -71,7 +71,7 @@ async fn prepare(
     gateway: &Gateway,
     id: RequestId,
     copied: RequestToCopy,
-) -> Result<(AdmittedRequest, UnheldRequest), Refusal> {
+) -> Result<(AdmittedRequest, RequestState), Refusal> {
     let tables = gateway.tables.load();
     let caller = Arc::new(owner_as_caller(&tables, copied.owner)?);
     gateway.require_served(&caller)?;
@@ -84,15 +84,15 @@ async fn prepare(
     let permit = gateway.admission.limits.acquire(&limits).await;
     let permit = permit.map_err(|refused| gateway.limited(&caller.context().in_request(id), &refused))?;
     timeline.end_stage(Stage::Limits);
-    let call_place = gateway.targets.calls.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
-    let mut unheld = UnheldRequest { permit, timeline, call_place: Some(call_place) };
+    let call_place = gateway.targets.call_places.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
+    let mut state = RequestState { permit, timeline, call_place: Some(call_place) };
     let body_bytes = copied.body.len();
-    let read = reading::read(&gateway.memory.large_bodies, &copied.memory, copied.surface, copied.body).await;
+    let read = reading::parse_body(&gateway.memory.large_bodies, &copied.memory, copied.surface, copied.body).await;
     let (mut request, body_sha256) = read?;
     request.set_headers(copied.headers);
     make_copy(&mut request, copied.shadow, terms);
-    unheld.timeline.set_requested_model(&request.facts.model);
-    let frame = RequestFrame {
+    state.timeline.set_requested_model(&request.facts.model);
+    let envelope = RequestEnvelope {
         id,
         body_sha256,
         body_bytes,
@@ -101,9 +101,9 @@ async fn prepare(
         priority: Priority::Batch,
         copied: Some(Copied { request: copied.request, tenant: copied.tenant }),
     };
-    let authorized = AuthorizedRequest { tables, caller, parsed: ParsedRequest { request, frame } };
-    let prepared = admit(gateway, authorized, &mut unheld, &mut limits).await?;
-    Ok((prepared, unheld))
+    let authorized = AuthorizedRequest { tables, caller, parsed: ParsedRequest { request, envelope } };
+    let prepared = admit(gateway, authorized, &mut state, &mut limits).await?;
+    Ok((prepared, state))
 }
 
 /// The same conversation for another model, without what its client said about it for its own accounts and sessions.

@@ -31,7 +31,7 @@ use crate::body::HeldBody;
 use crate::body::memory::{BodyOwner, BodyPermit};
 use crate::figures::TokenCount;
 use crate::inference::authorized::{authorize, not_current, require_strategy_choice};
-use crate::inference::calls::call::Outgoing;
+use crate::inference::calls::upstream_response::Outgoing;
 use crate::inference::keys::provider_keys::{KeyAttempts, NextKey};
 use crate::inference::node::gateway::Gateway;
 use crate::inference::node::large_bodies::LargeBodies;
@@ -102,8 +102,7 @@ async fn counted(
             CatchUp::TimedOut => return Err(not_current()),
         }
     }
-    let caller = authorize(&tables, caller, gateway.clock.now())?;
-    require_strategy_choice(&caller, routing.strategy)?;
+    let caller = authorize(&tables, caller, routing.strategy, gateway.clock.now())?;
     let tenant = caller.chain.tenant;
     let now = gateway.now();
     if !caller.may_use_model(&tables, request.model()) {
@@ -114,7 +113,7 @@ async fn counted(
     let offered = tables.first_offer(tenant, &model.value, now, required);
     let refused = || no_offer(&tables, tenant, request.model(), &model.value, now, required);
     let (target, offer) = offered.ok_or_else(refused)?;
-    let prefix = PromptShape::of(&model.value).system_prefix.map(str::to_owned);
+    let prefix = PromptShape::of_chat(&model.value).system_prefix.map(str::to_owned);
     let kind = ProviderKind::named(&offer.provider.kind);
     let windows = (&target.maintenance, &offer.provider.maintenance);
     let is_available = windows.0.end_together_with(windows.1, now).is_none();
@@ -139,7 +138,7 @@ async fn counted(
     drop(tables);
     match upstream {
         Some((kind, (endpoint, body))) => {
-            let _place = gateway.targets.calls.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
+            let _place = gateway.targets.call_places.take(BodyOwner::of_inference(&caller)).map_err(no_place)?;
             let counting = Counting { gateway, kind, endpoint, provider, backend, headers, passed };
             let counted = counting.ask(body, id, &caller).await;
             let by = if counted.is_ok() { TokenCount::Provider } else { TokenCount::Failed };

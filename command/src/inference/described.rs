@@ -8,7 +8,7 @@ use events::routing::Strategy;
 use openapi::schema::{self, Shape};
 use openapi::{Answer, Operation};
 
-use super::routing_headers::{
+use super::received::routing_headers::{
     PRIORITY_HEADER, RESIDENCY_HEADER, SESSION_HEADER, STRATEGY_HEADER, TRAINING_HEADER, ZERO_RETENTION_HEADER,
 };
 use crate::idempotency::IDEMPOTENCY_HEADER;

@@ -19,16 +19,16 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::answer_permit::AnswerPermit;
 use crate::body::buffer::BodyBuffer;
 use crate::body::memory::BoundOf;
+use crate::inference::calls::yield_to_runtime::YieldToRuntime;
+use crate::inference::headers::REQUEST_ID_HEADER;
 use crate::inference::node::gateway::Gateway;
 use crate::inference::planned::too_much::ANSWER_BYTES_MAX;
-use crate::inference::received::headers::REQUEST_ID_HEADER;
 use crate::inference::running::CallUnderWay;
 use crate::inference::targets::target::PlannedTarget;
 use crate::inference::upstream::credentials::{Credentials, CredentialsError};
 use crate::inference::upstream::failure::{CallFailure, Cause};
 use crate::inference::upstream::stream_pace::StreamPace;
 use crate::inference::upstream::token_exchange::exchanged;
-use crate::inference::upstream::yield_to_runtime::YieldToRuntime;
 use crate::trace::{TRACEPARENT, TRACESTATE, TraceHeaders};
 
 /// The longest wait for a refusal's body.
@@ -82,12 +82,12 @@ enum AnswerSource {
 }
 
 /// Sends the body and waits for the head of the response; a status other than 2xx is a failure.
-pub async fn call(
+pub async fn send_call(
     gateway: &Gateway,
-    target: &PlannedTarget,
     body: Bytes,
     under_way: &mut CallUnderWay<'_>,
 ) -> Result<UpstreamResponse, CallFailure> {
+    let target = &*Arc::clone(&under_way.call.target);
     let deadline = under_way.request.deadline;
     let now = Instant::now();
     let first_until = deadline.min(now + Duration::from_millis(target.provider.timeout_ms));
