@@ -45,6 +45,13 @@ macro_rules! strategies {
                 }
             }
 
+            /// Which of its figures the log has only as it was recorded.
+            const fn measured(self) -> MeasuredFigure {
+                match self {
+                    $(Self::$name => $module::MEASURED,)+
+                }
+            }
+
             /// Gives each candidate its figures.
             fn rate(self, ranking: &mut [Ranked<'_>], features: &Features) {
                 match self {
@@ -88,7 +95,7 @@ named! {
 
 pub use affinity::Affinity;
 pub use canary::{Canary, CanaryBy, CanaryPlace};
-pub use decision::{RouteDecision, decide};
+pub use decision::{RouteDecision, decide, decide_again};
 pub use inputs::{DialectFit, OpenBreakerInputs, RouteInputs, RouteQuestion, TargetInputs};
 pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
@@ -125,6 +132,20 @@ impl Strategy {
     pub const fn needs_observations(self) -> bool {
         matches!(self, Self::Latency | Self::Balanced)
     }
+
+    /// Whether a request records its figures because the model's row does not have all of them.
+    pub const fn has_measured_figure(self) -> bool {
+        !matches!(self.measured(), MeasuredFigure::None)
+    }
+}
+
+/// The figure of a strategy that follows from prices, estimates or measurements. A request that is decided again takes it as it was recorded,
+/// because the log has it nowhere else; the other figures follow from the model's row.
+#[derive(Clone, Copy)]
+enum MeasuredFigure {
+    None,
+    First,
+    Second,
 }
 
 /// A target, as strategies see it.
@@ -137,6 +158,8 @@ pub struct Candidate<'a> {
     /// `None` if it has no price in force.
     pub tariff: Option<&'a Tariff>,
     pub observed: Observed,
+    /// The figures that were recorded of it, where a request is decided again.
+    pub recorded: Option<RankFigures>,
     /// Why it cannot serve; `None` if it can.
     pub left_out: Option<LeftOut>,
 }
@@ -213,6 +236,21 @@ pub struct RankFigures {
     pub second: u64,
 }
 
+impl RankFigures {
+    fn expressible(self) -> Self {
+        Self { first: self.first.min(FIGURE_MAX), second: self.second.min(FIGURE_MAX) }
+    }
+
+    /// The figures with the measured one as it was recorded.
+    fn with_recorded(self, recorded: Option<Self>, measured: MeasuredFigure) -> Self {
+        match (recorded, measured) {
+            (Some(Self { first, .. }), MeasuredFigure::First) => Self { first, ..self },
+            (Some(Self { second, .. }), MeasuredFigure::Second) => Self { second, ..self },
+            (Some(_), MeasuredFigure::None) | (None, _) => self,
+        }
+    }
+}
+
 impl From<[u64; 2]> for RankFigures {
     fn from([first, second]: [u64; 2]) -> Self {
         Self { first, second }
@@ -279,8 +317,7 @@ pub fn choose<'a>(
     let mut ranking = ranked(candidates);
     strategy.rate(&mut ranking, features);
     for ranked in &mut ranking {
-        let RankFigures { first, second } = ranked.figures;
-        ranked.figures = RankFigures { first: first.min(FIGURE_MAX), second: second.min(FIGURE_MAX) };
+        ranked.figures = ranked.figures.expressible().with_recorded(ranked.candidate.recorded, strategy.measured());
     }
     strategy.arrange(&mut ranking, features.request);
     Order { strategy, ranking, canary: None }

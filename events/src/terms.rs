@@ -201,6 +201,14 @@ impl<'a> Requirements<'a> {
         Region::narrower(tenant, request).is_none().then_some((tenant, request))
     }
 
+    /// The region that is within both those of the tenant and the request; `None` if there is none.
+    pub fn narrowest_region(self) -> Option<&'a Region> {
+        match (self.tenant.residency.as_ref(), self.request.residency.as_ref()) {
+            (Some(tenant), Some(request)) => Region::narrower(tenant, request),
+            (tenant, request) => tenant.or(request),
+        }
+    }
+
     pub const fn of(self, by: RequiredBy) -> &'a RequiredTerms {
         match by {
             RequiredBy::Tenant => self.tenant,

@@ -2,27 +2,28 @@
 //! what is recorded is the answer.
 //!
 //! Nothing is decided here by rules of its own. Budgets admit by the ledger's function on balances that are folded from the
-//! events before the request, targets are ordered by [`events::routing`], bounds and costs are those of [`events::money`], and the
+//! events before the request, routes are decided by [`events::routing`], bounds and costs are those of [`events::money`], and the
 //! events of the request follow each other by the rules of [`crate::verify`].
 //!
 //! What is read is bounded: the changes of administration up to the request, and of each budget the events since its window
 //! began. Where that is too much, or the log does not have what a decision was made of, the answer says so instead of a guess.
 //!
 //! `evidence` reads what the log has about the request, and `spending` sums up what its budgets had. `admission` and
-//! `refusal` ask the ledger; `bound`, `route` and `settlement` compute the rest, and the other files a part of the route
-//! each.
+//! `refusal` ask the ledger; `bound`, `route` and `settlement` compute the rest. `route_inputs` gathers what the route was
+//! decided by, with the `strategy` and the `terms`, and `route_decision` compares the decision; the other files check the rest
+//! of the route.
 
 mod admission;
 mod alias;
 mod bound;
-mod canary;
 mod decision_time;
 mod evidence;
 mod hedges;
 mod in_force;
-mod maintenance;
 mod refusal;
 mod route;
+mod route_decision;
+mod route_inputs;
 mod settlement;
 mod shadow;
 mod spending;

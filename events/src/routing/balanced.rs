@@ -2,10 +2,11 @@
 //! in thousandths. The lowest sum comes first, mostly: of two that are drawn as by `latency`, the one with the lower sum. Only targets that can
 //! serve are compared. One of which nothing is known counts as the fastest: its cost decides whether it is measured.
 
-use super::{Features, RankFigures, Ranked, cost, latency, lowest_first};
+use super::{Features, MeasuredFigure, RankFigures, Ranked, cost, latency, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "cost and time";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::First;
 
 /// A ratio above this counts as this, so that one figure alone cannot decide for ever.
 const RATIO_MAX: u64 = 100_000;

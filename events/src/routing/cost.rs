@@ -1,12 +1,13 @@
 //! The cheapest target comes first: by the prices in force, for the estimated prompt of this request and an answer that is no longer
 //! than most are. Of equals, the lowest priority.
 
-use super::{Candidate, Features, RankFigures, Ranked};
+use super::{Candidate, Features, MeasuredFigure, RankFigures, Ranked};
 use crate::money::CostLine;
 
 pub use super::priority::arrange;
 
 pub const WHAT: &str = "expected cost";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::First;
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     for ranked in ranking {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::inputs::{RouteInputs, TargetInputs};
 use super::left_out::LeftOut;
-use super::{CanaryPlace, Candidate, Order, Strategy, Target, choose};
+use super::{CanaryPlace, Candidate, Order, RankFigures, Strategy, Target, choose};
 
 /// The order in which the targets of a model are tried for one request.
 #[derive(Debug)]
@@ -21,9 +21,18 @@ pub struct RouteDecision<'a> {
 /// Decides which targets serve a request, and in which order they are tried. For no request in particular, the order is that of most
 /// requests.
 pub fn decide<'a>(inputs: RouteInputs<'a>) -> RouteDecision<'a> {
+    decide_again(inputs, &[])
+}
+
+/// Decides a recorded request again. `recorded` has the figures that were recorded of each target, in the order of the inputs: those that
+/// were measured then are taken from it, and all others follow from the inputs.
+pub fn decide_again<'a>(inputs: RouteInputs<'a>, recorded: &[Option<RankFigures>]) -> RouteDecision<'a> {
     let RouteInputs { model_id, canary, tenant, strategy, features, session, question, targets } = &inputs;
-    let judged = |target: &TargetInputs<'a>| LeftOut::judge(question, target);
-    let mut order = choose(*strategy, targets.iter().map(|target| inputs.candidate(target, judged(target))), features);
+    let candidates = targets.iter().enumerate().map(|(at, target)| {
+        let recorded = recorded.get(at).copied().flatten();
+        Candidate { recorded, left_out: LeftOut::judge(question, target), ..inputs.candidate(target) }
+    });
+    let mut order = choose(*strategy, candidates, features);
     let canary_at = inputs.canary_index();
     let canary = canary.zip(canary_at).map(|(canary, at)| {
         let is_able = order.left_out().all(|(left_out, _)| left_out != at);
@@ -54,7 +63,7 @@ impl<'a> RouteInputs<'a> {
     }
 
     /// A target as the strategy sees it.
-    fn candidate(&self, target: &TargetInputs<'a>, left_out: Option<LeftOut>) -> Candidate<'a> {
+    fn candidate(&self, target: &TargetInputs<'a>) -> Candidate<'a> {
         let row = target.target;
         Candidate {
             priority: self.place_in_rule(row).unwrap_or(row.priority),
@@ -62,7 +71,8 @@ impl<'a> RouteInputs<'a> {
             quality: row.quality.unwrap_or_default(),
             tariff: target.tariff,
             observed: target.observed,
-            left_out,
+            recorded: None,
+            left_out: None,
         }
     }
 

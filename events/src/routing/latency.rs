@@ -3,10 +3,11 @@
 //! a moment later.
 
 use super::draws::Draws;
-use super::{Features, RankFigures, Ranked, lowest_first};
+use super::{Features, MeasuredFigure, RankFigures, Ranked, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "expected time";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::First;
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     let tokens = features.output_tokens_expected();

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{RouteQuestion, TargetInputs};
+use crate::abilities::Ability;
 
 /// A rule, as the reason why it leaves a target out.
 trait Rule: Copy {
@@ -31,6 +32,10 @@ trait Rule: Copy {
     fn told(recorded: &RecordedLeftOut) -> Option<Cow<'static, str>> {
         recorded.is(Self::WORD).then_some(Cow::Borrowed(Self::TOLD))
     }
+
+    /// States the facts that the log has only as a recorded reason of this rule, so that the rule judges the target again as it did then.
+    /// A rule does nothing here if the log has all that it judges by: its reason is decided again, and compared.
+    fn restate(_recorded: &RecordedLeftOut, _question: &mut RouteQuestion<'_>, _target: &mut TargetInputs<'_>) {}
 }
 
 macro_rules! rules {
@@ -64,14 +69,17 @@ macro_rules! rules {
             }
         }
 
-        impl fmt::Display for RecordedLeftOut {
-            /// In words: the log does not have the details.
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match None$(.or_else(|| $name::told(self)))+ {
-                    Some(told) => f.write_str(&told),
-                    // A later version recorded it.
-                    None => f.write_str(&self.shown().replace('_', " ")),
-                }
+        impl RecordedLeftOut {
+            /// States the facts that the log has only as this reason, as its rule says.
+            pub fn restate(&self, question: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+                $(if $name::told(self).is_some() {
+                    $name::restate(self, question, target);
+                })+
+            }
+
+            /// The reason in words; `None` if no rule of this version has it.
+            fn told(&self) -> Option<Cow<'static, str>> {
+                None$(.or_else(|| $name::told(self)))+
             }
         }
     };
@@ -120,19 +128,13 @@ impl RecordedLeftOut {
         self.is(BreakerOpen::WORD)
     }
 
-    /// Whether it, or its provider, was under maintenance.
-    pub fn is_maintenance(&self) -> bool {
-        self.is(Maintenance::WORD)
-    }
-
-    /// Whether the rule that held did not name it.
-    pub fn is_not_in_rule(&self) -> bool {
-        self.is(NotInRule::WORD)
-    }
-
-    /// Whether it did not meet a term.
-    pub fn is_term(&self) -> bool {
-        TermNotMet::told(self).is_some()
+    /// Whether this version has the rule, so that it can judge again. An earlier or later version may have had others.
+    pub fn is_of_this_version(&self) -> bool {
+        let has_word = |word: &String| Ability::parse(word).is_some();
+        match self {
+            Self::Abilities { ability } => ability.iter().all(has_word),
+            Self::Word(_) | Self::Later(_) => self.told().is_some(),
+        }
     }
 
     /// The word, the abilities that are lacked, or the object of a later version.
@@ -141,6 +143,17 @@ impl RecordedLeftOut {
             Self::Word(word) => Cow::Borrowed(word),
             Self::Abilities { ability } => Cow::Owned(format!("ability {}", ability.join(", "))),
             Self::Later(reason) => Cow::Owned(reason.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for RecordedLeftOut {
+    /// In words: the log does not have the details.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.told() {
+            Some(told) => f.write_str(&told),
+            // A later version recorded it.
+            None => f.write_str(&self.shown().replace('_', " ")),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The target with the lowest priority comes first; targets of one priority keep the order that administration gave them.
 
-use super::{Features, RankFigures, Ranked, lowest_first};
+use super::{Features, MeasuredFigure, RankFigures, Ranked, lowest_first};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "priority";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::None;
 
 pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
     for ranked in ranking {

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::{Features, RankFigures, Ranked, cost};
+use super::{Features, MeasuredFigure, RankFigures, Ranked, cost};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "quality";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::Second;
 
 pub fn rate(ranking: &mut [Ranked<'_>], features: &Features) {
     for ranked in ranking {

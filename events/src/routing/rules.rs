@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{RequestFeatures, Strategy};
 use crate::ids::TenantId;
 
-pub use super::priority::{arrange, rate};
+pub use super::priority::{MEASURED, arrange, rate};
 
 /// The place in a rule that names targets alone, which callers give as the priority.
 pub const WHAT: &str = "place";

@@ -5,10 +5,11 @@
 use std::cmp::Reverse;
 
 use super::draws::Draws;
-use super::{Features, RankFigures, Ranked};
+use super::{Features, MeasuredFigure, RankFigures, Ranked};
 use crate::ids::RequestId;
 
 pub const WHAT: &str = "weight";
+pub const MEASURED: MeasuredFigure = MeasuredFigure::None;
 
 pub fn rate(ranking: &mut [Ranked<'_>], _: &Features) {
     for ranked in ranking {

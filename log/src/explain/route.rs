@@ -3,21 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use events::content::ContentPolicy;
-use events::event::admin::{Model, Target};
-use events::event::inference::{AttemptFailed, Backend, Route};
+use events::event::admin::Model;
+use events::event::inference::{AttemptFailed, Backend};
 use events::event::{Event, Inference, Recorded};
 use events::ids::{ProviderId, target_key};
-use events::recorded_route::recorded_order;
 use events::routing::{
-    ChosenBy, ConditionSubject, Order, PassedOverFor, RankFigures, Reason, RecordedLeftOut, RequestFeatures,
-    RoutingRule, Strategy,
+    ChosenBy, Order, PassedOverFor, Reason, RecordedLeftOut, RequestFeatures, Strategy, decide_again,
 };
 use events::terms::AdmittedTerms;
 
 use super::evidence::AdmissionEvidence;
+use super::route_inputs::LoggedTargets;
 use super::verdict::Verdict;
-use super::{alias, canary, decision_time, hedges, maintenance, shadow, strategy, terms};
+use super::{alias, decision_time, hedges, route_decision, route_inputs, shadow, terms};
 
 /// The targets and the calls of a request, and whether the calls follow the order.
 #[derive(Clone, Debug)]
@@ -116,37 +114,17 @@ pub(super) fn check(of: AdmissionEvidence<'_>) -> RouteCheck {
     let at = decision_time::decided_at(recorded, admitted, &mut check.verdict);
     alias::check(of, at, &mut check.verdict);
     decision_time::must_not_be_retired(recorded, &model, at, &mut check.verdict);
-    maintenance::check(of, &model, at, &mut check.verdict);
-    terms::check(&evidence.terms, recorded, admitted, &model, &mut check.verdict);
+    terms::check(&evidence.terms, recorded, admitted, &mut check.verdict);
     shadow::check(evidence.copied.as_ref(), recorded, admitted, &mut check.verdict);
     let version = |at: usize| {
         let target = model.targets.get(at)?;
         admitted.versions.prices.get(&target.key()).copied()
     };
-    match recorded_route {
-        Some(route) if !route.figures.is_empty() => {
-            let (rule, of_model) = rule_that_holds(route, &model, of, &mut check.verdict);
-            let strategy = strategy::follows(of, of_model, &mut check.verdict);
-            check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
-            compare_figures(route, &model, rule, &mut check.verdict, recorded.position);
-        }
-        Some(_) | None => {
-            if model.strategy == Strategy::Rules {
-                check.verdict.differ(recorded.position, "route", "nothing", "what the rules of the model went by");
-            }
-            let strategy = strategy::follows(of, model.strategy, &mut check.verdict);
-            if let Some(route) = recorded_route {
-                check.verdict.compare(recorded.position, "route.strategy", route.strategy, strategy);
-            }
-        }
-    }
-    if let Some(session) =
-        recorded_route.and_then(|route| route.session.as_deref()).filter(|_| model.affinity.is_none())
-    {
-        check.verdict.differ(recorded.position, "route.session", session, "nothing: the model has no affinity");
-    }
-    canary::check(of, &model, &mut check.verdict);
-    let order = recorded_order(&model, recorded_route, evidence.request);
+    let logged = LoggedTargets::of(of, &model);
+    let inputs = route_inputs::gather(of, &model, &logged, at, &mut check.verdict);
+    let decision = decide_again(inputs, &logged.figures());
+    route_decision::compare(of, &model, &decision, &mut check.verdict);
+    let order = decision.order;
     let passed_over = passed_over(&evidence.life);
     check.strategy = Some(recorded_route.map_or(order.strategy, |route| route.strategy));
     check.chosen_by = Some(recorded_route.map_or(ChosenBy::Model, |route| route.chosen_by));
@@ -179,104 +157,6 @@ pub(super) fn check(of: AdmissionEvidence<'_>) -> RouteCheck {
     }
     check.model = Some(model);
     check
-}
-
-/// The rule of the model that holds for the request, by the features that the admission has, and the strategy that model and rule say.
-/// Compares the rule, and which targets it leaves out.
-fn rule_that_holds<'a>(
-    route: &Route,
-    model: &'a Model,
-    AdmissionEvidence { recorded, admitted, .. }: AdmissionEvidence<'_>,
-    verdict: &mut Verdict,
-) -> (Option<&'a RoutingRule>, Strategy) {
-    let position = recorded.position;
-    let found = match (&route.features, model.strategy) {
-        (Some(features), Strategy::Rules) => {
-            let tenant = recorded.context.tenant_id;
-            let subject = ConditionSubject { features, metadata: &admitted.metadata, tenant };
-            model.rules.first_that_holds(&subject, conditions::compile)
-        }
-        // Of content that is not kept, features are not either.
-        (None, Strategy::Rules) if admitted.content_policy == ContentPolicy::None => {
-            verdict.undecided.push(
-                "the log does not have what the rules went by, because nothing is kept of the content".to_owned(),
-            );
-            let index = route.rule.and_then(|rule| usize::try_from(rule).ok());
-            index.and_then(|index| Some((index, model.rules.get(index)?)))
-        }
-        (None, Strategy::Rules) => {
-            verdict.differ(position, "route.features", "nothing", "what the rules of the model go by");
-            None
-        }
-        (Some(_), strategy) => {
-            verdict.differ(
-                position,
-                "route.features",
-                "some",
-                format!("none: the strategy of the model is {strategy}"),
-            );
-            None
-        }
-        (None, _) => None,
-    };
-    if let Some(features) = &route.features {
-        verdict.compare(position, "route.features.streaming", features.streaming, admitted.streamed);
-    }
-    let (index, rule) = found.unzip();
-    let shown = |index: Option<u64>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
-    verdict.compare(position, "route.rule", shown(route.rule), shown(index.map(|index| index as u64)));
-    let strategy = match (model.strategy, rule) {
-        (Strategy::Rules, None) => Strategy::Priority,
-        (Strategy::Rules, Some(rule)) => rule.strategy.unwrap_or(Strategy::Rules),
-        (strategy, _) => strategy,
-    };
-    for target in &model.targets {
-        let backend = target.key();
-        let why = route.left_out.get(&backend);
-        let is_named = rule.is_none_or(|rule| rule.place_of(&backend).is_some());
-        if !is_named && why.is_none() {
-            verdict.differ(position, "route.left_out", "nothing", format!("{backend}, which the rule does not name"));
-        }
-        if is_named && why.is_some_and(RecordedLeftOut::is_not_in_rule) {
-            verdict.differ(position, "route.left_out", &backend, "the rule names it");
-        }
-    }
-    (rule, strategy)
-}
-
-/// Compares the figures that follow from the model's row.
-fn compare_figures(route: &Route, model: &Model, rule: Option<&RoutingRule>, verdict: &mut Verdict, position: u64) {
-    let figures_of = |target: &Target| {
-        let name = target.key();
-        let figures = route.figures.get(&name).copied();
-        if figures.is_none() {
-            verdict.differ(position, "route.figures", "nothing", &name);
-        }
-        figures.unwrap_or_default()
-    };
-    let figures: Vec<RankFigures> = model.targets.iter().map(figures_of).collect();
-    for (target, figures) in model.targets.iter().zip(&figures) {
-        // The others are of prices, estimates and measurements that the log does not have.
-        match route.strategy {
-            Strategy::Weighted => {
-                verdict.compare(position, "route.figures", figures.first, target.weight.into());
-                verdict.compare(position, "route.figures", figures.second, target.priority.into());
-            }
-            Strategy::Quality => {
-                verdict.compare(position, "route.figures", figures.first, target.quality.unwrap_or_default().into());
-            }
-            Strategy::Rules => {
-                // One that the rule does not name is left out, wherever it stands.
-                if let Some(place) = rule.and_then(|rule| rule.place_of(&target.key())) {
-                    verdict.compare(position, "route.figures", figures.first, place as u64);
-                }
-            }
-            Strategy::Priority => {
-                verdict.compare(position, "route.figures", figures.first, target.priority.into());
-            }
-            Strategy::Cost | Strategy::Latency | Strategy::Balanced | Strategy::TenantDefault => {}
-        }
-    }
 }
 
 /// The indexes of the targets: first those that could serve, with their ranks.

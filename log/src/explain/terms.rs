@@ -1,5 +1,4 @@
-//! The terms: what the tenant required when the request was admitted, and whether each target that it could be sent to is stated to
-//! meet that.
+//! The terms: what the tenant required when the request was admitted, and what was stated of its targets.
 
 use std::collections::HashSet;
 
@@ -9,7 +8,6 @@ use events::event::admin::{Model, Provider, Target, Tenant};
 use events::event::inference::InferenceAdmitted;
 use events::event::{Event, Recorded, Resource, Stream, StreamKind};
 use events::ids::ProviderId;
-use events::routing::left_out::TermNotMet;
 use events::terms::{AdmittedTerms, AgreedTerms, RequiredTerms, StatedTerms};
 use serde_json::json;
 
@@ -91,13 +89,19 @@ impl TermsEvidence {
     }
 
     /// The terms stated of a target: by the model's row, or by shared models. `None` if the log has no such statement.
-    fn stated(&self, model: &Model, target: &Target, terms: &AdmittedTerms, before: u64) -> Option<StatedTerms> {
+    pub(super) fn stated(
+        &self,
+        model: &Model,
+        target: &Target,
+        admitted: &InferenceAdmitted,
+        before: u64,
+    ) -> Option<StatedTerms> {
         let is_in_row = model.tenant_id.is_none() || self.tenants_own.contains(&target.provider_id);
         if is_in_row {
             return Some(target.terms.clone());
         }
         let mut stated = Vec::new();
-        for version in terms.stated_by.get(&target.key())? {
+        for version in admitted.route.as_ref()?.terms.as_ref()?.stated_by.get(&target.key())? {
             let recorded = self.stating.iter().find(|recorded| recorded.position == *version && *version < before)?;
             let Event::Resource(Resource::Model(change)) = &recorded.event else { return None };
             let shared = change.state().filter(|model| model.tenant_id.is_none())?;
@@ -108,12 +112,11 @@ impl TermsEvidence {
     }
 }
 
-/// Compares what is recorded of terms with what the tenant and the models say.
+/// Compares the recorded requirements with those of the tenant, and checks that the versions that state terms were in force.
 pub(super) fn check(
     evidence: &TermsEvidence,
     recorded: &Recorded,
     admitted: &InferenceAdmitted,
-    model: &Model,
     verdict: &mut Verdict,
 ) {
     let position = recorded.position;
@@ -130,23 +133,5 @@ pub(super) fn check(
     }
     for version in &evidence.out_of_force {
         verdict.differ(position, "route.terms.stated_by", version, "a version of a model that was in force");
-    }
-    let required = terms.requirements();
-    for target in &model.targets {
-        let backend = target.key();
-        let could_be_called = admitted.versions.prices.contains_key(&backend);
-        let why = route.and_then(|route| route.left_out.get(&backend));
-        let stated = evidence.stated(model, target, terms, position);
-        if could_be_called && !required.are_none() {
-            let unmet = required.unmet_by(stated.as_ref().unwrap_or(&StatedTerms::NONE));
-            if let Some((term, by)) = unmet {
-                let follows = format!("it is not stated to meet {term}, which the {by} requires");
-                verdict.differ(position, "route.terms", &backend, follows);
-            }
-        }
-        if let (Some(why), Some(stated)) = (why.filter(|why| why.is_term()), stated) {
-            let follows = required.unmet_by(&stated).map(|(term, _)| TermNotMet(term).word());
-            verdict.compare(position, "route.left_out", why.shown(), follows.unwrap_or("it meets all terms").into());
-        }
     }
 }

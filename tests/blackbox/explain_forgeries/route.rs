@@ -27,7 +27,7 @@ pub const ROUTE: &[Forgery] = &[
         statement: "UPDATE events SET payload = json_set(payload, '$.targets[1].region', 'us') \
                     WHERE event_type = 'model.created' AND aggregate_id = ':shared-model'",
         part: "route",
-        what: "route.terms",
+        what: "route.left_out",
     },
     Forgery {
         name: "the target that was left out met the terms",
@@ -59,7 +59,7 @@ pub const ROUTE: &[Forgery] = &[
         statement: "UPDATE events SET payload = json_remove(payload, '$.route.terms.stated_by') \
                     WHERE event_type = 'inference.admitted' AND aggregate_id = ':owned'",
         part: "route",
-        what: "route.terms",
+        what: "route.left_out",
     },
     Forgery {
         name: "the shared model stated another region",
@@ -67,7 +67,7 @@ pub const ROUTE: &[Forgery] = &[
         statement: "UPDATE events SET payload = json_set(payload, '$.targets[1].region', 'us') \
                     WHERE event_type = 'model.created' AND aggregate_id = ':shared-model'",
         part: "route",
-        what: "route.terms",
+        what: "route.left_out",
     },
     Forgery {
         name: "the model is the tenant's own claim",
@@ -76,7 +76,7 @@ pub const ROUTE: &[Forgery] = &[
                     json_array(json_extract(payload, '$.versions.model'))) FROM json_each(payload, '$.route.terms.stated_by'))) \
                     WHERE event_type = 'inference.admitted' AND aggregate_id = ':owned'",
         part: "route",
-        what: "route.terms",
+        what: "route.left_out",
     },
     Forgery {
         name: "another strategy was the tenant's",
@@ -305,12 +305,20 @@ pub const ROUTE: &[Forgery] = &[
         what: "route.canary",
     },
     Forgery {
-        name: "the canary was first and left out",
+        name: "the canary was first and its breaker was open",
+        of: "tried",
+        statement: "UPDATE events SET payload = json_set(payload, '$.route.left_out', json_object(json_extract(payload, '$.route.canary'), 'breaker_open')) \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':tried'",
+        part: "route",
+        what: "route.canary",
+    },
+    Forgery {
+        name: "the canary was first and under maintenance",
         of: "tried",
         statement: "UPDATE events SET payload = json_set(payload, '$.route.left_out', json_object(json_extract(payload, '$.route.canary'), 'maintenance')) \
                     WHERE event_type = 'inference.admitted' AND aggregate_id = ':tried'",
         part: "route",
-        what: "route.canary",
+        what: "route.left_out",
     },
     Forgery {
         name: "the model had no canary",

@@ -32,4 +32,12 @@ impl Rule for AbilityLacked {
         let RecordedLeftOut::Abilities { ability } = recorded else { return None };
         Some(Cow::Owned(format!("{}: {}", Self::TOLD, ability.join(", "))))
     }
+
+    fn restate(recorded: &RecordedLeftOut, question: &mut RouteQuestion<'_>, _: &mut TargetInputs<'_>) {
+        // Whether the target lacks what others were left out for, follows from the model's row.
+        if let RecordedLeftOut::Abilities { ability } = recorded {
+            question.needs =
+                ability.iter().filter_map(|word| Ability::parse(word)).fold(question.needs, AbilitySet::with);
+        }
+    }
 }

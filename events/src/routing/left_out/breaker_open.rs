@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Rule;
-use crate::routing::inputs::{RouteQuestion, TargetInputs};
+use super::{RecordedLeftOut, Rule};
+use crate::routing::inputs::{OpenBreakerInputs, RouteQuestion, TargetInputs};
 
 /// Its breaker is open, and another target may serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,5 +20,9 @@ impl Rule for BreakerOpen {
 
     fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("its breaker is open, so it is called only if no other one can be")
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.open_breaker = Some(OpenBreakerInputs { has_answered: false, until: None });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
 
 /// The client's own output cap is above the target's maximum.
@@ -22,5 +22,9 @@ impl Rule for CapAbove {
 
     fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "accepts at most {} output tokens", self.maximum)
+    }
+
+    fn restate(_: &RecordedLeftOut, question: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        (question.output_cap, target.max_output_tokens) = (Some(u64::MAX), Some(0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
 
 /// The request has documents, which may fill the target's context, whose length is unknown.
@@ -19,5 +19,9 @@ impl Rule for ContextUnknown {
 
     fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("documents need a target with a context_window")
+    }
+
+    fn restate(_: &RecordedLeftOut, question: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        (question.has_documents, target.context_window) = (true, None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
 
 /// The prompt has more tokens than the target's context window.
@@ -24,5 +24,9 @@ impl Rule for ContextWindow {
 
     fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "its context window of {} tokens is too small for the prompt", self.window)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        (target.prompt_tokens, target.context_window) = (Some(1), Some(0));
     }
 }

@@ -1,6 +1,6 @@
 //! Targets whose provider does not allow a field that changes the cost.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{DialectFit, RouteQuestion, TargetInputs};
 
 /// The request has a field that changes the cost, and the provider does not allow it.
@@ -13,5 +13,9 @@ impl Rule for FieldNotAllowed {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         (target.dialect == DialectFit::FieldNotAllowed).then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.dialect = DialectFit::FieldNotAllowed;
     }
 }

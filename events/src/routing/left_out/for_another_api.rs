@@ -1,6 +1,6 @@
 //! Targets whose model is known to be for another API.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{DialectFit, RouteQuestion, TargetInputs};
 
 /// The catalogue knows that the model is for the other API.
@@ -13,5 +13,9 @@ impl Rule for ForAnotherApi {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         (target.dialect == DialectFit::ForAnotherApi).then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.dialect = DialectFit::ForAnotherApi;
     }
 }

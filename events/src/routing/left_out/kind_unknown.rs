@@ -1,6 +1,6 @@
 //! Targets whose provider this version cannot call.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{DialectFit, RouteQuestion, TargetInputs};
 
 /// Its provider is of a kind that this version does not have: a later version recorded it.
@@ -13,5 +13,9 @@ impl Rule for KindUnknown {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         (target.dialect == DialectFit::KindUnknown).then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.dialect = DialectFit::KindUnknown;
     }
 }

@@ -1,6 +1,6 @@
 //! Targets without a price, whose cost nobody knows.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
 
 /// The target has no price in force.
@@ -13,5 +13,9 @@ impl Rule for NoPrice {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         target.tariff.is_none().then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.tariff = None;
     }
 }

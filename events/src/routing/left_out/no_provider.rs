@@ -1,6 +1,6 @@
 //! Targets without a provider that may be called.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
 
 /// Its provider is deleted, or belongs to another tenant.
@@ -13,5 +13,9 @@ impl Rule for NoProvider {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         target.provider_maintenance.is_none().then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.provider_maintenance = None;
     }
 }

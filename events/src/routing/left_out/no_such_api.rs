@@ -1,6 +1,6 @@
 //! Targets whose provider does not have the API that the request needs.
 
-use super::Rule;
+use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{DialectFit, RouteQuestion, TargetInputs};
 
 /// Its provider does not have the API that the request needs.
@@ -13,5 +13,9 @@ impl Rule for NoSuchApi {
 
     fn judge(_: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
         (target.dialect == DialectFit::NoSuchApi).then_some(Self)
+    }
+
+    fn restate(_: &RecordedLeftOut, _: &mut RouteQuestion<'_>, target: &mut TargetInputs<'_>) {
+        target.dialect = DialectFit::NoSuchApi;
     }
 }

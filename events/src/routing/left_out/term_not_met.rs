@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{RecordedLeftOut, Rule};
 use crate::routing::inputs::{RouteQuestion, TargetInputs};
-use crate::terms::Term;
+use crate::terms::{Requirements, StatedTerms, Term};
 
 /// A term that the tenant or the request requires is not stated of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,17 @@ impl TermNotMet {
             Term::Residency => "residency_not_met",
             Term::ZeroRetention => "zero_retention_not_met",
             Term::Training => "training_not_met",
+        }
+    }
+
+    /// The terms of a target of which the log has no statement: all that are required, but for the one that it was left out for.
+    pub fn restated(recorded: Option<&RecordedLeftOut>, required: Requirements<'_>) -> StatedTerms {
+        let is_met = |term| !recorded.is_some_and(|recorded| recorded.is(Self(term).word()));
+        let region = required.narrowest_region().filter(|_| is_met(Term::Residency));
+        StatedTerms {
+            region: region.cloned(),
+            zero_retention: is_met(Term::ZeroRetention),
+            training: is_met(Term::Training).then_some(false),
         }
     }
 }
