@@ -479,4 +479,6 @@ fn output_cap<'a>(
 }
 
 #[cfg(test)]
+mod decided_again;
+#[cfg(test)]
 mod tests;
