@@ -158,8 +158,6 @@ pub struct Candidate<'a> {
     /// `None` if it has no price in force.
     pub tariff: Option<&'a Tariff>,
     pub observed: Observed,
-    /// The figures that were recorded of it, where a request is decided again.
-    pub recorded: Option<RankFigures>,
     /// Why it cannot serve; `None` if it can.
     pub left_out: Option<LeftOut>,
 }
@@ -314,10 +312,21 @@ pub fn choose<'a>(
     candidates: impl IntoIterator<Item = Candidate<'a>>,
     features: &Features,
 ) -> Order<'a> {
+    choose_by_recorded(strategy, candidates, features, &[])
+}
+
+/// Orders the candidates of one request. The measured figure of each is the one that was recorded, if there is one.
+fn choose_by_recorded<'a>(
+    strategy: Strategy,
+    candidates: impl IntoIterator<Item = Candidate<'a>>,
+    features: &Features,
+    recorded: &[Option<RankFigures>],
+) -> Order<'a> {
     let mut ranking = ranked(candidates);
     strategy.rate(&mut ranking, features);
     for ranked in &mut ranking {
-        ranked.figures = ranked.figures.expressible().with_recorded(ranked.candidate.recorded, strategy.measured());
+        let recorded = recorded.get(ranked.index).copied().flatten();
+        ranked.figures = ranked.figures.expressible().with_recorded(recorded, strategy.measured());
     }
     strategy.arrange(&mut ranking, features.request);
     Order { strategy, ranking, canary: None }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::inputs::{RouteInputs, TargetInputs};
 use super::left_out::LeftOut;
-use super::{CanaryPlace, Candidate, Order, RankFigures, Strategy, Target, choose};
+use super::{CanaryPlace, Candidate, Order, RankFigures, Strategy, Target, choose_by_recorded};
 
 /// The order in which the targets of a model are tried for one request.
 #[derive(Debug)]
@@ -28,11 +28,9 @@ pub fn decide<'a>(inputs: RouteInputs<'a>) -> RouteDecision<'a> {
 /// were measured then are taken from it, and all others follow from the inputs.
 pub fn decide_again<'a>(inputs: RouteInputs<'a>, recorded: &[Option<RankFigures>]) -> RouteDecision<'a> {
     let RouteInputs { model_id, canary, tenant, strategy, features, session, question, targets } = &inputs;
-    let candidates = targets.iter().enumerate().map(|(at, target)| {
-        let recorded = recorded.get(at).copied().flatten();
-        Candidate { recorded, left_out: LeftOut::judge(question, target), ..inputs.candidate(target) }
-    });
-    let mut order = choose(*strategy, candidates, features);
+    let judged = |target: &TargetInputs<'a>| LeftOut::judge(question, target);
+    let candidates = targets.iter().map(|target| inputs.candidate(target, judged(target)));
+    let mut order = choose_by_recorded(*strategy, candidates, features, recorded);
     let canary_at = inputs.canary_index();
     let canary = canary.zip(canary_at).map(|(canary, at)| {
         let is_able = order.left_out().all(|(left_out, _)| left_out != at);
@@ -63,7 +61,7 @@ impl<'a> RouteInputs<'a> {
     }
 
     /// A target as the strategy sees it.
-    fn candidate(&self, target: &TargetInputs<'a>) -> Candidate<'a> {
+    fn candidate(&self, target: &TargetInputs<'a>, left_out: Option<LeftOut>) -> Candidate<'a> {
         let row = target.target;
         Candidate {
             priority: self.place_in_rule(row).unwrap_or(row.priority),
@@ -71,8 +69,7 @@ impl<'a> RouteInputs<'a> {
             quality: row.quality.unwrap_or_default(),
             tariff: target.tariff,
             observed: target.observed,
-            recorded: None,
-            left_out: None,
+            left_out,
         }
     }
 

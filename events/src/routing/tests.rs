@@ -219,7 +219,6 @@ fn each_strategy_orders_random_catalogues_by_its_definition() {
                     token_us: target.token_us,
                     in_flight: u32::try_from(target.in_flight).expect("small"),
                 },
-                recorded: None,
                 left_out: None,
             })
             .collect();

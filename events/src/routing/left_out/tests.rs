@@ -1,10 +1,14 @@
 use std::borrow::Cow;
 
 use chrono::DateTime;
+use uuid::Uuid;
 
 use super::*;
-use crate::abilities::{Ability, AbilitySet};
-use crate::terms::Term;
+use crate::abilities::{Abilities, Ability, AbilitySet};
+use crate::maintenance::MaintenanceWindows;
+use crate::money::{GivenRates, NanoUsdPerMtok, Tariff};
+use crate::routing::{DialectFit, Observed, Target};
+use crate::terms::{RequiredTerms, Requirements, StatedTerms, Term};
 
 /// Each reason with some details, in the order of the rules, and the word that was recorded of it since there has been one.
 fn kinds() -> Vec<(LeftOut, &'static str)> {
@@ -62,4 +66,53 @@ fn each_reason_is_recorded_as_it_always_was_and_told_in_words_without_what_the_l
     assert_eq!(serde_json::to_string(&read).expect("JSON"), of_later);
     let later = RecordedLeftOut::Word(Cow::Borrowed("of_later_times"));
     assert_eq!(later.to_string(), "of later times");
+    let ability = RecordedLeftOut::Abilities { ability: vec!["image".to_owned(), "of_later_times".to_owned()] };
+    assert!([read, later, ability].iter().all(|later| !later.is_of_this_version()));
+}
+
+/// The log has all that the other rules judge by.
+#[test]
+fn a_rule_judges_again_by_the_facts_that_its_reason_states() {
+    let abilities = Abilities::UNKNOWN.stating(Ability::Image, false).stating(Ability::Tools, false);
+    let row = Target { abilities, ..Target::new(Uuid::from_u128(1).into(), "a") };
+    let (windows, price) = (MaintenanceWindows::default(), NanoUsdPerMtok::default());
+    let tariff = Tariff::new(GivenRates::new(price, price));
+    for (kind, _) in kinds() {
+        let mut question = RouteQuestion::of_none(DateTime::UNIX_EPOCH, Requirements::NONE);
+        let mut target = TargetInputs {
+            target: &row,
+            provider_maintenance: Some(&windows),
+            tariff: Some(&tariff),
+            context_window: Some(u64::MAX),
+            window_counts_output: false,
+            max_output_tokens: None,
+            terms: &StatedTerms::NONE,
+            dialect: DialectFit::Fits,
+            prompt_tokens: None,
+            open_breaker: None,
+            observed: Observed::default(),
+        };
+        assert_eq!(LeftOut::judge(&question, &target), None);
+        kind.recorded().restate(&mut question, &mut target);
+        let is_proved = matches!(kind, LeftOut::NotInRule(_) | LeftOut::TermNotMet(_) | LeftOut::Maintenance(_));
+        let judged = LeftOut::judge(&question, &target).map(LeftOut::recorded);
+        assert_eq!(judged, (!is_proved).then(|| kind.recorded()));
+        assert!(kind.recorded().is_of_this_version());
+    }
+}
+
+/// Whoever requires it, and whatever else is required.
+#[test]
+fn the_terms_of_a_target_that_nobody_stated_are_those_that_its_reason_says() {
+    let region = |text: &str| Some(text.parse().expect("a region"));
+    let tenant = RequiredTerms { residency: region("eu"), training: false, ..RequiredTerms::NONE };
+    let request = RequiredTerms { residency: region("eu-west"), zero_retention: true, ..RequiredTerms::NONE };
+    let required = Requirements { tenant: &tenant, request: &request };
+    let unmet = |reason: Option<&RecordedLeftOut>| required.unmet_by(&TermNotMet::restated(reason, required));
+    for term in Term::ALL {
+        let reason = TermNotMet(*term).recorded();
+        assert_eq!(unmet(Some(&reason)).map(|(term, _)| term), Some(*term));
+    }
+    let other = RecordedLeftOut::Word(Cow::Borrowed("maintenance"));
+    assert_eq!((unmet(None), unmet(Some(&other))), (None, None));
 }
