@@ -1,5 +1,5 @@
 //! The route of a request as its events say it: the order of targets that it was admitted with, the calls, and which target answered.
-//! Nothing is decided again here: `explain` does that, with the same order.
+//! Nothing is decided again here: `explain` does that, with [`crate::routing::decide_again`].
 //!
 //! `order` is the order of targets, `in_words` the decision in words, and `refused` why a request was refused. The words for
 //! reasons are in `failures`, and in `left_out` and `passed_over` of [`crate::routing`].
