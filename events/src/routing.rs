@@ -132,11 +132,6 @@ impl Strategy {
     pub const fn needs_observations(self) -> bool {
         matches!(self, Self::Latency | Self::Balanced)
     }
-
-    /// Whether a request records its figures because the model's row does not have all of them.
-    pub const fn has_measured_figure(self) -> bool {
-        !matches!(self.measured(), MeasuredFigure::None)
-    }
 }
 
 /// The figure of a strategy that follows from prices, estimates or measurements. A request that is decided again takes it as it was recorded,

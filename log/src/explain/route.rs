@@ -122,7 +122,10 @@ pub(super) fn check(of: AdmissionEvidence<'_>) -> RouteCheck {
     };
     let logged = LoggedTargets::of(of, &model);
     let inputs = route_inputs::gather(of, &model, &logged, at, &mut check.verdict);
-    let decision = decide_again(inputs, &logged.figures());
+    let is_other_strategy = recorded_route.is_some_and(|route| route.strategy != inputs.strategy);
+    // Figures of another strategy say nothing.
+    let figures = if is_other_strategy { Vec::new() } else { logged.figures() };
+    let decision = decide_again(inputs, &figures);
     route_decision::compare(of, &model, &decision, &mut check.verdict);
     let order = decision.order;
     let passed_over = passed_over(&evidence.life);

@@ -3,7 +3,7 @@
 use events::event::admin::{Canary, Model};
 use events::event::inference::{InferenceAdmitted, Route};
 use events::routing::left_out::NoPrice;
-use events::routing::{CanaryPlace, LeftOut, RankFigures, RecordedLeftOut, RouteDecision};
+use events::routing::{CanaryPlace, ChosenBy, LeftOut, RecordedLeftOut, RouteDecision, Strategy};
 
 use super::evidence::AdmissionEvidence;
 use super::route_inputs::{figures_are_absent, recorded_reason};
@@ -40,10 +40,14 @@ fn compare_left_out(
         Some(reason) => format!("{backend}: {reason}"),
         None => "nothing".to_owned(),
     };
+    // Stands for a reason that is not known here, and so excuses nothing that the log proves of a target that can serve.
+    let is_stand_in = |follows: &RecordedLeftOut| *follows == LeftOut::NoPrice(NoPrice).recorded();
     let is_same = match (reason, &follows) {
-        (Some(reason), Some(follows)) => reason == follows || !reason.is_of_this_version(),
+        (Some(reason), Some(follows)) => {
+            reason == follows || !reason.is_of_this_version() && (!has_price || is_stand_in(follows))
+        }
         // An earlier version did not always say why a target could not serve. The inputs then have no price of it either.
-        (None, Some(follows)) => !has_price && *follows == LeftOut::NoPrice(NoPrice).recorded(),
+        (None, Some(follows)) => !has_price && is_stand_in(follows),
         (Some(_), None) => false,
         (None, None) => true,
     };
@@ -57,7 +61,7 @@ fn compare_left_out(
     }
 }
 
-/// Compares the figures of each target. They are absent if all of them follow from the model's row.
+/// Compares the figures of each target. Those that were measured are as recorded, so that what differs is of the model's row.
 fn compare_figures(
     position: u64,
     admitted: &InferenceAdmitted,
@@ -66,20 +70,28 @@ fn compare_figures(
     verdict: &mut Verdict,
 ) {
     let route = admitted.route.as_deref();
+    let strategy = order.strategy;
     // Those of another strategy cannot be compared.
-    let is_other_strategy = route.is_some_and(|route| route.strategy != order.strategy);
-    if is_other_strategy || (figures_are_absent(admitted) && !order.strategy.has_measured_figure()) {
+    let is_other_strategy = route.is_some_and(|route| route.strategy != strategy);
+    if is_other_strategy || (figures_are_absent(admitted) && may_be_absent(model, route, strategy)) {
         return;
     }
     for (at, target) in model.targets.iter().enumerate() {
         let backend = target.key();
-        let shown = |figures: Option<RankFigures>| match figures {
-            Some(RankFigures { first, second }) => format!("{backend}: {first}, {second}"),
-            None => "nothing".to_owned(),
+        let recorded = route.and_then(|route| route.figures.get(&backend).copied());
+        let (Some(recorded), Some(follows)) = (recorded, order.figures(at)) else {
+            verdict.differ(position, "route.figures", "nothing", backend);
+            continue;
         };
-        let figures = route.and_then(|route| route.figures.get(&backend).copied());
-        verdict.compare(position, "route.figures", shown(figures), shown(order.figures(at)));
+        verdict.compare(position, "route.figures", recorded.first, follows.first);
+        verdict.compare(position, "route.figures", recorded.second, follows.second);
     }
+}
+
+/// Whether an admission has no figures if all of them follow from the model's row, and the model chose the strategy.
+fn may_be_absent(model: &Model, route: Option<&Route>, strategy: Strategy) -> bool {
+    let is_of_model = route.is_none_or(|route| route.chosen_by == ChosenBy::Model);
+    is_of_model && model.strategy != Strategy::Rules && matches!(strategy, Strategy::Priority | Strategy::Weighted)
 }
 
 /// Compares which target came first because it is a canary.
@@ -95,7 +107,7 @@ fn compare_canary(
         Some(CanaryPlace::First) => (model.canary.as_ref().map(Canary::key), ""),
         Some(CanaryPlace::Last) if is_left_out() => (None, "nothing: it was left out"),
         Some(CanaryPlace::Last) => (None, "nothing: the request is not in its share"),
-        None => (None, "nothing: the model has no canary"),
+        None => (None, "nothing: no target of the model is its canary"),
     };
     let recorded = route.and_then(|route| route.canary.as_deref());
     if recorded != first.as_deref() {

@@ -112,8 +112,10 @@ impl<'a> LoggedTarget<'a> {
             provider: provider.filter(|provider| provider.provider_id == row.provider_id),
             terms,
             reason,
-            // Before reasons were recorded by every strategy, an admission named no price of a target that could not serve.
-            has_unknown_reason: reason.map_or(!has_price, |reason| !reason.is_of_this_version()),
+            // Before reasons were recorded by every strategy, an admission without a route named no price of a target that could not serve.
+            // Where there is a route, a target without price and reason was dropped after the decision: its dialect could not express the
+            // request.
+            has_unknown_reason: reason.map_or(!has_price && route.is_none(), |reason| !reason.is_of_this_version()),
             figures: route.and_then(|route| route.figures.get(&backend).copied()),
         }
     }

@@ -30,6 +30,17 @@ pub const ROUTE: &[Forgery] = &[
         what: "route.left_out",
     },
     Forgery {
+        name: "a target was in another region, and was left out for a reason that is not known",
+        of: "termed",
+        statement: "UPDATE events SET payload = iif(event_type = 'model.created', json_set(payload, '$.targets[1].region', 'us'), \
+                    json_patch(payload, json_object('route', json_object('left_out', (SELECT json_group_object(key, 'for_a_later_reason') \
+                    FROM json_each(payload, '$.versions.prices')))))) \
+                    WHERE (event_type = 'model.created' AND aggregate_id = ':shared-model') \
+                    OR (event_type = 'inference.admitted' AND aggregate_id = ':termed')",
+        part: "route",
+        what: "route.left_out",
+    },
+    Forgery {
         name: "the target that was left out met the terms",
         of: "termed",
         statement: "UPDATE events SET payload = json_set(payload, '$.targets[0].region', 'eu') \
@@ -182,6 +193,14 @@ pub const ROUTE: &[Forgery] = &[
                     WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
         part: "route",
         what: "route",
+    },
+    Forgery {
+        name: "the figures of a rule are gone",
+        of: "ruled",
+        statement: "UPDATE events SET payload = json_remove(payload, '$.route.figures') \
+                    WHERE event_type = 'inference.admitted' AND aggregate_id = ':ruled'",
+        part: "route",
+        what: "route.figures",
     },
     Forgery {
         name: "another rule held",

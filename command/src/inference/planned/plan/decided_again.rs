@@ -38,11 +38,29 @@ use crate::tokens::CountedPrompt;
 /// The second one is known to be for chat alone.
 const BACKENDS: [&str; 2] = ["a", "gpt-4o"];
 /// Reasons and inputs that must be among what is decided, so that the histories say something of each.
-const TO_BE_SEEN: [&str; 21] = [
-    "not_in_rule", "no_provider", "no_price", "kind_unknown", "no_such_api", "for_another_api", "field_not_allowed",
-    "context_unknown", "cap_above", "ability", "context_window", "residency_not_met", "zero_retention_not_met",
-    "training_not_met", "maintenance", "breaker_open", "a canary that is first", "a canary that is last", "a session",
-    "a rule", "a tenant's strategy",
+const TO_BE_SEEN: [&str; 22] = [
+    "not_in_rule",
+    "no_provider",
+    "no_price",
+    "kind_unknown",
+    "no_such_api",
+    "for_another_api",
+    "field_not_allowed",
+    "context_unknown",
+    "cap_above",
+    "ability",
+    "context_window",
+    "residency_not_met",
+    "zero_retention_not_met",
+    "training_not_met",
+    "maintenance",
+    "breaker_open",
+    "a canary that is first",
+    "a canary that is last",
+    "a session",
+    "a rule",
+    "a tenant's strategy",
+    "a target that cannot express the request",
 ];
 /// A field that changes the cost, and that some providers allow.
 const PRICED_FIELD: &str = "web_search_options";
@@ -394,6 +412,7 @@ impl RoutingHistory<'_> {
             let fields = [
                 ("tools", tools),
                 ("max_tokens", json!(50)),
+                ("n", json!(2)),
                 ("metadata", json!({ "team": "red" })),
                 (PRICED_FIELD, json!({})),
             ];
@@ -430,13 +449,22 @@ impl RoutingHistory<'_> {
     fn admit(&mut self, node: NodeKnowledge<'_>) -> Option<DecidedRequest> {
         let (request, id, now) = (self.request(), RequestId::from(self.numbers.uuid()), self.clock.now());
         let caller = Caller::operator(self.tenancy);
-        let plan = match plan(&self.tables, &caller, &request, id, now, node) {
+        let mut plan = match plan(&self.tables, &caller, &request, id, now, node) {
             Ok(plan) => plan,
             Err(NotPlanned::Refused(_)) => return None,
             Err(NotPlanned::Uncounted(_)) => panic!("the prompt is counted"),
         };
+        // It drops the first targets, as far as they cannot express the request.
+        plan.first_body(&request).ok()?;
         let ordered = TargetOrder::of(&self.tables, &caller, plan.model(), &request, id, now, node);
-        let called: Vec<usize> = ordered.decision.called().collect();
+        let mut called: Vec<usize> = ordered.decision.called().collect();
+        let row = &plan.model().targets;
+        let is_left =
+            |at: &usize| plan.targets.iter().any(|left| left.backend.is_of(row[*at].provider_id, &row[*at].model));
+        if !called.iter().all(is_left) {
+            self.seen.insert("a target that cannot express the request".to_owned());
+        }
+        called.retain(is_left);
         let targets = shown(&ordered.decision.order, plan.model(), &called);
         self.seen.extend(seen_in(&ordered.decision, plan.route.as_deref()));
         let content_policy = self.numbers.one_of(&[ContentPolicy::Digest, ContentPolicy::Digest, ContentPolicy::None]);
