@@ -36,56 +36,15 @@ use crate::inference::targets::target_places::{self, HeldPlace, LimitsInForce, P
 use crate::inference::upstream::failure::{CallFailure, deciding, refusal_of};
 use crate::ledger_unavailable::ledger_unavailable;
 
-pub async fn run(
+/// Calls targets until one has something to relay. The future is without what it begins with, which would stay in it until its end.
+pub fn run(
     gateway: &Arc<Gateway>,
     admitted: AdmittedRequest,
     state: RequestState,
     after_served: Option<AfterServed>,
-) -> Result<Response, Refusal> {
-    let (mut dispatch, mut running) = Dispatch::begin(gateway, admitted, state, after_served);
-    if running.request.is_out_of_time() {
-        let message = "the ledger took all the time that this request had; nothing was sent to a provider";
-        let refusal = ledger_unavailable("yes", message);
-        return Err(fail(running, refusal, "no_time_left", &dispatch.request_id).await);
-    }
-    // A wait may have used up the time before targets with open breakers come.
-    while let Some(next) = dispatch.sequence.next_target(|| running.request.is_out_of_time()) {
-        let Some(next) = dispatch.take_place(next, &mut running).await else { continue };
-        let at = next.at;
-        let (outcome, ended_with);
-        // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
-        (running, outcome, ended_with) = Box::pin(dispatch.call(next, running)).await;
-        let ignored = running.call.as_mut().and_then(|call| call.ignored.take());
-        match outcome {
-            Ok(TargetAnswer::Whole(answer)) => {
-                let response = answer_whole(gateway, running, answer, &dispatch.request_id).await?;
-                return Ok(with_ignored_header(response, ignored));
-            }
-            Ok(TargetAnswer::Streamed(answer)) => {
-                let response = stream::respond(gateway, running, &ended_with, dispatch.surface, answer);
-                return Ok(with_ignored_header(response, ignored));
-            }
-            Err(NoAnswer::Failed(failure)) => {
-                dispatch.failures.push(failure);
-                dispatch.last_called = Some(ended_with);
-                if running.request.is_out_of_time() || dispatch.failures.iter().any(CallFailure::is_final) {
-                    break;
-                }
-                dispatch.pass_over_open_breakers_if_sent(&mut running);
-            }
-            Err(NoAnswer::PassedOver(refusal)) => {
-                dispatch.refusal_if_all_passed_over = dispatch.refusal_if_all_passed_over.or(refusal);
-            }
-            Err(NoAnswer::BreakerOpen) => dispatch.postpone_for_open_breaker(at, &mut running),
-            Err(NoAnswer::NoLongerAllowed(refusal)) => {
-                dispatch.pass_over_open_breakers(&mut running);
-                return Err(fail(running, refusal, "no_longer_allowed", &dispatch.request_id).await);
-            }
-        }
-    }
-    dispatch.pass_over_open_breakers(&mut running);
-    let (refusal, reason) = dispatch.final_refusal(&running);
-    Err(fail(running, refusal, reason, &dispatch.request_id).await)
+) -> impl Future<Output = Result<Response, Refusal>> + Send {
+    let (dispatch, running) = Dispatch::begin(gateway, admitted, state, after_served);
+    dispatch.run(running)
 }
 
 /// The target whose turn it is, with a place for its calls.
@@ -158,6 +117,52 @@ impl<'g> Dispatch<'g> {
             refusal_if_all_passed_over: None,
         };
         (dispatch, running)
+    }
+
+    async fn run(mut self, mut running: Box<Running>) -> Result<Response, Refusal> {
+        if running.request.is_out_of_time() {
+            let message = "the ledger took all the time that this request had; nothing was sent to a provider";
+            let refusal = ledger_unavailable("yes", message);
+            return Err(fail(running, refusal, "no_time_left", &self.request_id).await);
+        }
+        // A wait may have used up the time before targets with open breakers come.
+        while let Some(next) = self.sequence.next_target(|| running.request.is_out_of_time()) {
+            let Some(next) = self.take_place(next, &mut running).await else { continue };
+            let at = next.at;
+            let (outcome, ended_with);
+            // Boxed: inline, it would take the future of the whole request above 8 KiB, and moving that is slow.
+            (running, outcome, ended_with) = Box::pin(self.call(next, running)).await;
+            let ignored = running.call.as_mut().and_then(|call| call.ignored.take());
+            match outcome {
+                Ok(TargetAnswer::Whole(answer)) => {
+                    let response = answer_whole(self.gateway, running, answer, &self.request_id).await?;
+                    return Ok(with_ignored_header(response, ignored));
+                }
+                Ok(TargetAnswer::Streamed(answer)) => {
+                    let response = stream::respond(self.gateway, running, &ended_with, self.surface, answer);
+                    return Ok(with_ignored_header(response, ignored));
+                }
+                Err(NoAnswer::Failed(failure)) => {
+                    self.failures.push(failure);
+                    self.last_called = Some(ended_with);
+                    if running.request.is_out_of_time() || self.failures.iter().any(CallFailure::is_final) {
+                        break;
+                    }
+                    self.pass_over_open_breakers_if_sent(&mut running);
+                }
+                Err(NoAnswer::PassedOver(refusal)) => {
+                    self.refusal_if_all_passed_over = self.refusal_if_all_passed_over.or(refusal);
+                }
+                Err(NoAnswer::BreakerOpen) => self.postpone_for_open_breaker(at, &mut running),
+                Err(NoAnswer::NoLongerAllowed(refusal)) => {
+                    self.pass_over_open_breakers(&mut running);
+                    return Err(fail(running, refusal, "no_longer_allowed", &self.request_id).await);
+                }
+            }
+        }
+        self.pass_over_open_breakers(&mut running);
+        let (refusal, reason) = self.final_refusal(&running);
+        Err(fail(running, refusal, reason, &self.request_id).await)
     }
 
     /// Takes a place at the target that comes next, or at the first of the waiting ones that has room. `None` if none has room: the next

@@ -34,11 +34,11 @@ pub struct ArrivedRequest {
 /// Errors: why it is refused.
 pub async fn prepare(
     gateway: &Gateway,
-    arrived: ArrivedRequest,
+    arrived: Box<ArrivedRequest>,
     state: &mut RequestState,
     limits: &mut BindingLimits,
 ) -> Result<AdmittedRequest, Refusal> {
-    let ArrivedRequest { id, surface, caller, http } = arrived;
+    let ArrivedRequest { id, surface, caller, http } = *arrived;
     // Checked before the body, so that no client sends one in vain; the check that counts follows when it has arrived.
     caller.require(Permission::ModelsUse)?;
     gateway.require_served(&caller)?;

@@ -177,7 +177,7 @@ impl Drop for AttendedStream {
 impl StreamRelay {
     /// The stream of the upstream.
     fn upstream(&self) -> Option<&Relay> {
-        self.running.call.as_ref()?.relay.as_ref()
+        self.running.call.as_ref()?.relay.as_deref()
     }
 
     fn events(&self) -> u64 {

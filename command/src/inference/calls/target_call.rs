@@ -89,7 +89,7 @@ pub async fn begin_stream(
     under_way.answered(upstream_request_id);
     let mut permit = AnswerPermit::of(gateway, under_way.request);
     let answer_text = under_way.request.content.answer_text();
-    let relay = under_way.call.relay.insert(relay().through(answer_text));
+    let relay = under_way.call.relay.insert(Box::new(relay().through(answer_text)));
     let mut first = BytesMut::new();
     while !relay.has_relayed() && !relay.ended() {
         if first.len() > PREAMBLE_BYTES_MAX {

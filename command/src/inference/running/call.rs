@@ -61,8 +61,8 @@ pub struct Call {
     pub ignored: Option<HeaderValue>,
     pub(super) upstream_request_id: Option<String>,
     pub(super) first_token_ms: Option<u64>,
-    /// The stream that is being relayed.
-    pub relay: Option<Relay>,
+    /// The stream that is being relayed. Boxed, since calls are handed on by value.
+    pub relay: Option<Box<Relay>>,
     /// The usage metered from a whole answer that turned out to be an error, or too large.
     failed_answer: Option<Box<Metered>>,
 }
