@@ -15,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 pub use corpus::Corpus;
 pub use dice::Dice;
 pub use grow::grown;
-pub use run::{cases, long, long_run, within_bounds};
+pub use run::{bytes_of, cases, long, long_run, within_bounds};
 
 #[cfg(fuzzing)]
 pub use bolero;

@@ -51,7 +51,16 @@ fn unseen() -> u64 {
 fn input(case: u64) -> Vec<u8> {
     let mut state = case;
     let len = 16 + mixed(&mut state) % INPUT_BYTES_MAX;
-    (0..len.div_ceil(8)).flat_map(|_| mixed(&mut state).to_le_bytes()).collect()
+    words(state, len.div_ceil(8))
+}
+
+/// At least so many bytes that a number generates, for tests that choose more often than an input has bytes.
+pub fn bytes_of(number: u64, len: usize) -> Vec<u8> {
+    words(number, len.div_ceil(8) as u64)
+}
+
+fn words(mut state: u64, count: u64) -> Vec<u8> {
+    (0..count).flat_map(|_| mixed(&mut state).to_le_bytes()).collect()
 }
 
 /// One step of SplitMix64.

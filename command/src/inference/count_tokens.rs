@@ -266,24 +266,11 @@ impl Counting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use events::event::Chain;
-    use events::refusal::ErrorCode;
-    use serde_json::json;
-
     use super::*;
-    use crate::body::memory::{BodyBounds, BodyMemory};
+    use crate::inference::received::reading::tests::large_bodies_must_wait;
 
     #[tokio::test(start_paused = true)]
     async fn only_large_bodies_wait_for_their_turn() {
-        let memory = BodyMemory::new(BodyBounds::of_administration());
-        let permit = Arc::new(memory.permit(BodyOwner::of_inference(&Caller::operator(Chain::default()))));
-        let full = LargeBodies::new(0);
-        for (len, expected) in [(128 * 1024, None), (128 * 1024 + 1, Some(ErrorCode::Overloaded))] {
-            let body =
-                |text: &str| json!({ "model": "m", "messages": [{ "role": "user", "content": text }] }).to_string();
-            let body = body(&"x".repeat(len - body("").len()));
-            let read = read(&full, &permit, Surface::Anthropic, body.into()).await;
-            assert_eq!(read.err().map(|refusal| refusal.code), expected, "{len} bytes");
-        }
+        large_bodies_must_wait(async |full, permit, body| read(full, permit, Surface::Anthropic, body).await).await;
     }
 }

@@ -62,4 +62,4 @@ pub fn parse(surface: Surface, body: Bytes) -> Result<(Box<ClientRequest>, Diges
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
