@@ -103,9 +103,9 @@ pub fn routes(gateway: Arc<Gateway>) -> Api {
     let api = inferences.fold(Api::of(Entrance::Key), |api, (surface, (path, operation))| {
         let describe = move || described::inference(surface, operation);
         // Boxed once, here: a request keeps kilobytes until it ends, and the layers around a handler move its future about. `prepare` and
-        // `dispatch::run` have no boxes of their own, because each is an allocation and a copy; the calls to a target have. Above 8 KiB, that
-        // copy takes several times as long, and each argument of a future stays in it until its end: so those with large ones are boxed
-        // (`ArrivedRequest`), or make their futures without them (`dispatch::run`).
+        // `dispatch::run` have no boxes of their own, because each is an allocation and a copy; the calls to a target have. Each argument
+        // of a future stays in it until its end: so large ones are boxed (`ArrivedRequest`), or the future is made without them
+        // (`dispatch::run`).
         let handle = move |gateway, id, caller, request| Box::pin(infer(surface, gateway, id, caller, request));
         api.post(path, handle, describe)
     });
@@ -181,3 +181,6 @@ async fn serve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

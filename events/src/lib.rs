@@ -15,6 +15,11 @@
 //! - `secret`: a text that must not be shown.
 //! - `private`: files and folders that only their owner may use.
 
+// So that `named!` names its parts alike in all crates, without a dependency of theirs.
+extern crate self as events;
+#[doc(hidden)]
+pub use serde;
+
 pub mod abilities;
 pub mod canonical;
 pub mod compact_json;

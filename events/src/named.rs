@@ -24,7 +24,8 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 macro_rules! named {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "events::serde")]
         pub enum $name {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)+
         }

@@ -75,7 +75,29 @@ pub struct TargetInputs<'a> {
     pub observed: Observed,
 }
 
-impl TargetInputs<'_> {
+impl<'a> TargetInputs<'a> {
+    /// A target of which no more is known than this: nothing else leaves it out.
+    pub fn known_by(
+        target: &'a Target,
+        provider_maintenance: &'a MaintenanceWindows,
+        tariff: &'a Tariff,
+        terms: &'a StatedTerms,
+    ) -> Self {
+        Self {
+            target,
+            provider_maintenance: Some(provider_maintenance),
+            tariff: Some(tariff),
+            context_window: None,
+            window_counts_output: false,
+            max_output_tokens: None,
+            terms,
+            dialect: DialectFit::Fits,
+            prompt_tokens: None,
+            open_breaker: None,
+            observed: Observed::default(),
+        }
+    }
+
     /// The tokens of output that have to fit into its window beside the prompt.
     pub fn output_in_window(&self, question: &RouteQuestion<'_>) -> u64 {
         question.output_cap.filter(|_| self.window_counts_output).unwrap_or(0)

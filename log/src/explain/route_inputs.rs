@@ -12,8 +12,8 @@ use events::maintenance::MaintenanceWindows;
 use events::money::{GivenRates, NanoUsdPerMtok, Tariff};
 use events::routing::left_out::TermNotMet;
 use events::routing::{
-    ConditionSubject, DialectFit, Features, LeftOut, Observed, RankFigures, RecordedLeftOut, RouteInputs,
-    RouteQuestion, RoutingRule, TargetInputs,
+    ConditionSubject, Features, LeftOut, RankFigures, RecordedLeftOut, RouteInputs, RouteQuestion, RoutingRule,
+    TargetInputs,
 };
 use events::terms::{AdmittedTerms, Requirements, StatedTerms};
 
@@ -76,19 +76,9 @@ impl<'a> LoggedTargets<'a> {
 
     /// The inputs of a target that is left out for nothing but what the log shows.
     fn without_reason<'t>(&'t self, target: &'t LoggedTarget<'_>) -> TargetInputs<'t> {
-        TargetInputs {
-            target: &target.row,
-            provider_maintenance: Some(target.provider.map_or(&self.no_windows, |provider| &provider.maintenance)),
-            tariff: Some(&self.any_tariff),
-            context_window: Some(u64::MAX),
-            window_counts_output: false,
-            max_output_tokens: None,
-            terms: &target.terms,
-            dialect: DialectFit::Fits,
-            prompt_tokens: None,
-            open_breaker: None,
-            observed: Observed::default(),
-        }
+        let of_provider = target.provider.map_or(&self.no_windows, |provider| &provider.maintenance);
+        let known = TargetInputs::known_by(&target.row, of_provider, &self.any_tariff, &target.terms);
+        TargetInputs { context_window: Some(u64::MAX), ..known }
     }
 }
 

@@ -9,7 +9,7 @@ use events::event::admin::Target;
 use events::ids::TenantId;
 use events::refusal::Refusal;
 use events::routing::left_out::Maintenance;
-use events::routing::{DialectFit, LeftOut, Observed, PassedOverFor, RouteQuestion, TargetInputs};
+use events::routing::{LeftOut, PassedOverFor, RouteQuestion, TargetInputs};
 use events::terms::{Requirements, StatedTerms};
 use projections::caller::Caller;
 use projections::tables::Tables;
@@ -94,19 +94,12 @@ fn must_serve(
     // A model that is gone, or no longer has the target, states nothing of it.
     let gone = Target::new(backend.provider_id, &*backend.model);
     let stated = row.filter(|_| !required.are_none());
-    let inputs = TargetInputs {
-        target: row.map_or(&gone, |(_, row)| row),
-        provider_maintenance: Some(&provider.maintenance),
-        tariff: Some(target.tariff()),
-        context_window: None,
-        window_counts_output: false,
-        max_output_tokens: None,
-        terms: stated.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms),
-        dialect: DialectFit::Fits,
-        prompt_tokens: None,
-        open_breaker: None,
-        observed: Observed::default(),
-    };
+    let inputs = TargetInputs::known_by(
+        row.map_or(&gone, |(_, row)| row),
+        &provider.maintenance,
+        target.tariff(),
+        stated.map_or(&StatedTerms::NONE, |(model, row)| tables.stated_terms(model, row, provider).terms),
+    );
     let (why, refusal) = match LeftOut::judge(&RouteQuestion::of_none(now, required), &inputs) {
         Some(LeftOut::Maintenance(Maintenance { until })) => {
             (PassedOverFor::Maintenance, under_maintenance(requested, until, now))

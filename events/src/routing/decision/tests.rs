@@ -5,7 +5,7 @@ use super::*;
 use crate::abilities::{Abilities, Ability, AbilitySet};
 use crate::maintenance::{MaintenanceWindow, MaintenanceWindows};
 use crate::money::{GivenRates, NanoUsdPerMtok, Tariff};
-use crate::routing::{Canary, CanaryBy, DialectFit, Features, Observed, OpenBreakerInputs, RouteQuestion};
+use crate::routing::{Canary, CanaryBy, DialectFit, Features, OpenBreakerInputs, RouteQuestion};
 use crate::terms::{RequiredTerms, Requirements, StatedTerms};
 
 /// The rows of the targets, and the facts that all of them share.
@@ -27,19 +27,7 @@ impl Known {
     }
 
     fn inputs(&self, at: usize) -> TargetInputs<'_> {
-        TargetInputs {
-            target: &self.rows[at],
-            provider_maintenance: Some(&self.windows),
-            tariff: Some(&self.tariff),
-            context_window: None,
-            window_counts_output: false,
-            max_output_tokens: None,
-            terms: &StatedTerms::NONE,
-            dialect: DialectFit::Fits,
-            prompt_tokens: None,
-            open_breaker: None,
-            observed: Observed::default(),
-        }
+        TargetInputs::known_by(&self.rows[at], &self.windows, &self.tariff, &StatedTerms::NONE)
     }
 }
 

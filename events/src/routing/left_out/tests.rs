@@ -7,7 +7,7 @@ use super::*;
 use crate::abilities::{Abilities, Ability, AbilitySet};
 use crate::maintenance::MaintenanceWindows;
 use crate::money::{GivenRates, NanoUsdPerMtok, Tariff};
-use crate::routing::{DialectFit, Observed, Target};
+use crate::routing::Target;
 use crate::terms::{RequiredTerms, Requirements, StatedTerms, Term};
 
 /// Each reason with some details, in the order of the rules, and the word that was recorded of it since there has been one.
@@ -79,19 +79,8 @@ fn a_rule_judges_again_by_the_facts_that_its_reason_states() {
     let tariff = Tariff::new(GivenRates::new(price, price));
     for (kind, _) in kinds() {
         let mut question = RouteQuestion::of_none(DateTime::UNIX_EPOCH, Requirements::NONE);
-        let mut target = TargetInputs {
-            target: &row,
-            provider_maintenance: Some(&windows),
-            tariff: Some(&tariff),
-            context_window: Some(u64::MAX),
-            window_counts_output: false,
-            max_output_tokens: None,
-            terms: &StatedTerms::NONE,
-            dialect: DialectFit::Fits,
-            prompt_tokens: None,
-            open_breaker: None,
-            observed: Observed::default(),
-        };
+        let known = TargetInputs::known_by(&row, &windows, &tariff, &StatedTerms::NONE);
+        let mut target = TargetInputs { context_window: Some(u64::MAX), ..known };
         assert_eq!(LeftOut::judge(&question, &target), None);
         kind.recorded().restate(&mut question, &mut target);
         let is_proved = matches!(kind, LeftOut::NotInRule(_) | LeftOut::TermNotMet(_) | LeftOut::Maintenance(_));
