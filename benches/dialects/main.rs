@@ -7,6 +7,7 @@
 mod requests;
 mod streams;
 
+use events::refused_parameters::RefusedParameters;
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -128,6 +129,7 @@ fn body_sent(surface: Surface, body: &Bytes, kind: ProviderKind) -> Option<Writt
     let target = OutboundTarget {
         model: "backend",
         output_cap: UpstreamCap { tokens: 256, field: None },
+        refused: RefusedParameters::NONE,
         server: None,
         takes_signed_thoughts_alone: false,
         context_window: None,

@@ -20,8 +20,8 @@ use events::maintenance::{MaintenanceWindow, MaintenanceWindows};
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::named::NamedValue;
 use events::routing::{
-    ConditionSubject, DialectFit, Features, Observed, RouteInputs, RouteQuestion, RoutingRule, RoutingRules, Strategy,
-    Target, TargetInputs, decide,
+    ConditionSubject, DialectFit, Features, Observed, RouteInputs, RouteQuestion, RoutingRule, RoutingRules,
+    StatedFacts, Strategy, Target, TargetInputs, decide,
 };
 use events::terms::{RequiredTerms, Requirements, StatedTerms};
 use harness::figures::{hundredths, per_mille};
@@ -154,7 +154,12 @@ fn row_of_target(number: u64) -> Target {
         weight: below(10),
         quality: Some(below(100)),
         maintenance: vec![night].into(),
-        abilities: Abilities::UNKNOWN.stating_list(Abilities::INPUTS, Abilities::INPUTS).stating(Ability::Tools, true),
+        facts: StatedFacts {
+            abilities: Abilities::UNKNOWN
+                .stating_list(Abilities::INPUTS, Abilities::INPUTS)
+                .stating(Ability::Tools, true),
+            ..StatedFacts::UNKNOWN
+        },
         terms: StatedTerms { zero_retention: true, ..StatedTerms::NONE },
         ..Target::new(Uuid::from_u128(1).into(), format!("backend-{number}"))
     }

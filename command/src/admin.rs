@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 use access_control::auth::hashing::KeyHasher;
 use events::event::StreamKind;
+use events::event::admin::{Provider, StatedFacts};
 use events::ids::IdMaker;
 use events::time::Clock;
 use events_log::Log;
@@ -70,6 +71,9 @@ pub(crate) use resources::terms;
 pub(crate) use routes::changes_of;
 use routes::resource_routes;
 
+/// Tells what the catalogue in force states of a provider's model; nothing if this node reads none.
+pub type CataloguedFacts = Arc<dyn Fn(&Provider, &str) -> StatedFacts + Send + Sync>;
+
 /// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
@@ -87,6 +91,7 @@ pub struct AdminState {
     pub concurrency: ConcurrencyLimiter,
     /// Takes imports of catalogues to the task that carries them out.
     pub imports: Importer,
+    pub catalogued: CataloguedFacts,
     /// Whether this node has the settings of the published log.
     pub publishes_log: bool,
     /// Whether this node has a store for sealed content.

@@ -1,13 +1,12 @@
 //! The abilities of targets. Whoever makes a model states it of each target; what nobody has stated is unknown, and a target of
 //! which an ability is unknown may serve.
 
-use std::fmt;
-
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::named;
+use crate::named_set::NamedSet;
 
 named! {
     /// Something that a request can need of a target.
@@ -37,62 +36,7 @@ pub struct AbilityList {
 }
 
 /// A set of abilities.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct AbilitySet(u16);
-
-impl AbilitySet {
-    pub const NONE: Self = Self(0);
-
-    #[must_use]
-    pub const fn with(self, ability: Ability) -> Self {
-        Self(self.0 | 1 << ability as u16)
-    }
-
-    /// The set with the ability, if this holds.
-    #[must_use]
-    pub const fn with_if(self, ability: Ability, holds: bool) -> Self {
-        if holds { self.with(ability) } else { self }
-    }
-
-    pub const fn has(self, ability: Ability) -> bool {
-        self.0 & 1 << ability as u16 != 0
-    }
-
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Those of this set that are not in the other one.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub fn iter(self) -> impl Iterator<Item = Ability> {
-        Ability::ALL.iter().copied().filter(move |ability| self.has(*ability))
-    }
-}
-
-impl FromIterator<Ability> for AbilitySet {
-    fn from_iter<T: IntoIterator<Item = Ability>>(abilities: T) -> Self {
-        abilities.into_iter().fold(Self::NONE, Self::with)
-    }
-}
-
-/// The words, with commas between them.
-impl fmt::Display for AbilitySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, ability) in self.iter().enumerate() {
-            write!(f, "{}{ability}", if at == 0 { "" } else { ", " })?;
-        }
-        Ok(())
-    }
-}
+pub type AbilitySet = NamedSet<Ability>;
 
 /// The abilities that are stated of a target.
 ///
@@ -109,7 +53,7 @@ impl Abilities {
     /// Nothing is stated.
     pub const UNKNOWN: Self = Self { stated: AbilitySet::NONE, able: AbilitySet::NONE };
     pub const INPUTS: &'static [Ability] = &[Ability::Text, Ability::Image, Ability::Audio, Ability::Document];
-    pub const LISTS: &'static [AbilityList] = &[
+    pub const LISTS: &'static [AbilityList; 2] = &[
         AbilityList { name: "inputs", of: Self::INPUTS },
         AbilityList {
             name: "endpoints",
@@ -128,18 +72,23 @@ impl Abilities {
     }
 
     /// Whether the target has the ability; `None` if that is unknown.
-    pub const fn has(self, ability: Ability) -> Option<bool> {
+    pub fn has(self, ability: Ability) -> Option<bool> {
         if self.stated.has(ability) { Some(self.able.has(ability)) } else { None }
     }
 
     /// Those of the needed ones that the target is stated not to have.
-    pub const fn lacks_of(self, needed: AbilitySet) -> AbilitySet {
-        let unable = self.stated.without(self.able);
-        AbilitySet(needed.0 & unable.0)
+    pub fn lacks_of(self, needed: AbilitySet) -> AbilitySet {
+        needed.both(self.stated.without(self.able))
+    }
+
+    /// These, and what others state where nothing is stated here.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self { stated: self.stated.union(others.stated), able: self.able.union(others.able.without(self.stated)) }
     }
 
     #[must_use]
-    pub const fn stating(self, ability: Ability, is_able: bool) -> Self {
+    pub fn stating(self, ability: Ability, is_able: bool) -> Self {
         let able = if is_able { self.able.with(ability) } else { self.able.without(AbilitySet::NONE.with(ability)) };
         Self { stated: self.stated.with(ability), able }
     }

@@ -56,6 +56,18 @@ macro_rules! named {
             }
         }
 
+        impl $crate::named_set::Word for $name {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn place(self) -> u32 {
+                self as u32
+            }
+
+            fn word(self) -> &'static str {
+                self.as_str()
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())

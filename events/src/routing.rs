@@ -102,7 +102,7 @@ pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
 pub use shadow::Shadow;
-pub use target::{StatedWindow, Target, Tokenizer};
+pub use target::{StatedFacts, StatedWindow, Target, Tokenizer};
 
 impl Strategy {
     /// Strategies that a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.

@@ -229,7 +229,7 @@ impl<'a> Usable<'a> {
         if !self.model.value.alias.is_empty() {
             item["stands_for"] = self.named.serving.value.name.as_str().into();
         }
-        let abilities = self.target.abilities;
+        let abilities = self.target.abilities();
         if !abilities.is_unknown() {
             item["abilities"] = abilities.shown();
         }

@@ -6,7 +6,7 @@ use access_control::auth::hashing::KeyHasher;
 use access_control::auth::{AuthParts, Authenticator};
 use access_control::limits::RateLimiter;
 use access_log::AccessLog;
-use command::admin::{self, AdminState, ImportQueue, setup};
+use command::admin::{self, AdminState, CataloguedFacts, ImportQueue, setup};
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
@@ -20,6 +20,7 @@ use command::provider_health;
 use command::trace::Tracer;
 use dialects::surfaces::MODELS_WORDING;
 use events::event::Recorded;
+use events::event::admin::StatedFacts;
 use events::ids::IdMaker;
 use events::time::Clock;
 use events_log::concurrency::ConcurrencyLimiter;
@@ -105,6 +106,7 @@ pub async fn open_door(
         bodies: Arc::clone(&engines.memories.administration),
         concurrency: concurrency.clone(),
         imports: importer,
+        catalogued: catalogued(config.providers.clone()),
         publishes_log: config.publishing.is_some(),
         keeps_content: content.is_some(),
     };
@@ -258,6 +260,12 @@ fn limits_left(limits: &Arc<RateLimiter>, tables: &TablesHandle) -> LimitsLeft {
 
 fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
     Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
+}
+
+fn catalogued(named: Option<Arc<NamedProviders>>) -> CataloguedFacts {
+    Arc::new(move |provider, backend| {
+        named.as_ref().map_or(StatedFacts::UNKNOWN, |named| named.stated_facts(provider, backend))
+    })
 }
 
 /// The text of an event's leaf; `None` if it has no JSON form, which no event of a log is without.

@@ -1,6 +1,7 @@
 //! Providers from the environment, and models that appear by themselves.
 
 mod beyond_its_settings;
+mod catalogued_facts;
 mod doctor;
 mod first_try;
 mod imports;

@@ -14,7 +14,7 @@ const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 const COMPLETIONS: &str = "/v1/completions";
 
-const STRATEGIES: [&str; 6] = ["priority", "weighted", "cost", "latency", "balanced", "quality"];
+pub const STRATEGIES: [&str; 6] = ["priority", "weighted", "cost", "latency", "balanced", "quality"];
 /// About 2,000 tokens.
 const LONG: usize = 2_000;
 const SMALL_WINDOW: u64 = 300;
@@ -25,7 +25,7 @@ fn words(count: usize) -> String {
 }
 
 /// A target that every strategy but `latency` and `balanced` tries first, and one that could stand in.
-async fn model(gateway: &Gateway, tenant: &Tenant, name: &str, strategy: &str, stated: [Value; 2]) {
+pub async fn model(gateway: &Gateway, tenant: &Tenant, name: &str, strategy: &str, stated: [Value; 2]) {
     let target = |(at, stated): (usize, Value)| {
         let backend = ["ok", "slow-1"][at];
         let mut target = json!({ "provider_id": tenant.provider, "model": backend, "priority": at, "weight": 1000 >> (10 * at),
@@ -41,7 +41,7 @@ async fn model(gateway: &Gateway, tenant: &Tenant, name: &str, strategy: &str, s
 }
 
 /// A tenant whose second backend costs more than its first one.
-async fn tenant(gateway: &Gateway, upstream: &MockUpstream) -> Tenant {
+pub async fn tenant(gateway: &Gateway, upstream: &MockUpstream) -> Tenant {
     let tenant = Tenant::with(gateway, upstream, &[], Setup::default()).await;
     for (backend, price) in [("ok", "1"), ("slow-1", "9")] {
         let price = json!({ "provider_id": tenant.provider, "model": backend, "input_usd_per_mtok": price, "output_usd_per_mtok": price });
@@ -51,7 +51,7 @@ async fn tenant(gateway: &Gateway, upstream: &MockUpstream) -> Tenant {
 }
 
 /// A request of each surface for chat, with this text in its prompt.
-fn on_all_surfaces(model: &str, text: &str) -> [(&'static str, Value); 5] {
+pub fn on_all_surfaces(model: &str, text: &str) -> [(&'static str, Value); 5] {
     let messages = json!([{ "role": "user", "content": text }]);
     [
         (NATIVE, json!({ "model": model, "max_output_tokens": 16, "messages": messages })),
@@ -62,7 +62,7 @@ fn on_all_surfaces(model: &str, text: &str) -> [(&'static str, Value); 5] {
     ]
 }
 
-fn backend(reply: &Reply) -> &str {
+pub fn backend(reply: &Reply) -> &str {
     reply.header("x-ledgerway-backend").rsplit('/').next().unwrap_or_default()
 }
 

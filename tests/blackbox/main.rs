@@ -112,6 +112,7 @@ mod queries;
 mod reads;
 mod rebuild;
 mod refusals;
+mod refused_parameters;
 mod rejections;
 mod replay;
 mod reseal;

@@ -2,7 +2,7 @@
 """Runs third-party clients, unmodified, through the gateway to third-party upstreams, and compares the gateway's accounts
 with what the clients saw. `run.py BINARY PYTHON NODE_FOLDER [CLIENT…]`: the gateway, a Python that has the packages of
 requirements.txt, a folder with node_modules, and which clients (all by default). The Python of this script needs nothing
-but itself. `environment`, `revoked_key`, `billing`, `grpc` and `siem` are clients as well, with gateways of their own."""
+but itself. `environment`, `revoked_key`, `billing`, `grpc`, `fitting` and `siem` are clients as well, with gateways of their own."""
 import json
 import shutil
 import sys
@@ -14,6 +14,7 @@ from pathlib import Path
 import accounts
 import billing
 import environment
+import fitting
 import over_grpc
 import revoked_key
 import siem
@@ -176,6 +177,8 @@ def main():
                 wrong += billing.check(binary, python)
             if not wanted or "grpc" in wanted:
                 wrong += over_grpc.check(binary, python)
+            if not wanted or "fitting" in wanted:
+                wrong += fitting.check(binary, python)
             if not wanted or "siem" in wanted:
                 wrong += siem.check(binary, python)
             if wrong:

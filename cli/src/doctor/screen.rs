@@ -111,9 +111,13 @@ fn summary(report: &Value) -> String {
     };
     let left_out: u64 =
         [&report["providers_left_out"], &report["targets"]["left_out"]].iter().filter_map(|left| left.as_u64()).sum();
+    let unstated = match report["targets"]["of_unknown_abilities"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        count => format!("; of {} nothing is stated of what they can do", counted(count, "target")),
+    };
     let left_out = if left_out > 0 { format!("; {left_out} more are not shown") } else { String::new() };
     format!(
-        "{verdict}: {} and {} checked, {problems} wrong, {}, {unknown} not checked{of_tenants}{left_out}",
+        "{verdict}: {} and {} checked, {problems} wrong, {}, {unknown} not checked{of_tenants}{unstated}{left_out}",
         counted(providers as u64, "provider"),
         counted(targets, "target"),
         counted(warnings as u64, "warning"),

@@ -3,7 +3,8 @@
 
 PRICES is one JSON object. `_source` says where it is from; every other key is a model as LiteLLM names it, with `provider`,
 `mode`, `price` and `tiers` in US dollars a token, or `bands` by the size of the prompt. What the list does not have (providers,
-explicit names, successors, fees for searches, aliases) is in curated.json, which people edit. The same input gives the same
+explicit names, successors, fees for searches, what models refuse
+and lack, aliases) is in curated.json, which people edit. The same input gives the same
 bytes.
 
 Prices are decimals throughout: Python's floats are never used. A row that has no place in the catalogue is left out by a
@@ -274,6 +275,19 @@ def limit(value):
     return value if isinstance(value, int) and 0 < value <= LIMIT_MAX else None
 
 
+def facts_of(row, curated):
+    """What models lack and refuse: no list has that. The first entry that says something of a model counts."""
+    facts = {}
+    for entry in curated["facts"]:
+        if row.provider not in entry["providers"] or not re.fullmatch(entry["models"], row.model):
+            continue
+        if set(entry.get("capabilities", [])) <= set(row.fields.get("caps", [])):
+            abilities = entry.get("abilities", {}) | facts.get("abilities", {})
+            said = {name: entry[name] for name in ("window_counts_output", "refused_parameters") if name in entry}
+            facts = said | facts | ({"abilities": abilities} if abilities else {})
+    return facts
+
+
 def model_of(row, name, curated):
     fields = row.fields
     # Ollama serves whatever it has at one address; which one LiteLLM calls is not the model's.
@@ -281,6 +295,7 @@ def model_of(row, name, curated):
     model = {
         "provider": row.provider, "model": row.model, "name": name, "mode": mode, "geography": row.geography,
         "context_window": limit(fields.get("max_in")), "max_output_tokens": limit(fields.get("max_out")),
+        "facts": facts_of(row, curated) or None,
         "dimensions": limit(fields.get("dims")), "capabilities": sorted(fields.get("caps", [])) or None,
         "deprecated_on": fields.get("deprecated_on"),
         "successor": curated["successors"].get(row.provider, {}).get(row.model),

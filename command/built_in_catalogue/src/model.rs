@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
+use events::abilities::{Abilities, Ability};
+use events::event::admin::StatedFacts;
 use events::named;
-use serde::{Deserialize, Serialize};
+use events::refused_parameters::RefusedParameter;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::price::Price;
 use crate::unique_map::unique_map;
@@ -32,6 +37,8 @@ pub struct Model {
     /// The width of an embedding's vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
+    #[serde(default, skip_serializing_if = "ModelFacts::is_nothing")]
+    pub facts: ModelFacts,
     /// Its known capabilities, in the order of the document.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
@@ -50,6 +57,21 @@ pub struct Model {
     /// The price in regions where it is another one.
     #[serde(default, deserialize_with = "unique_map", skip_serializing_if = "BTreeMap::is_empty")]
     pub regional_prices: BTreeMap<String, Price>,
+}
+
+/// The facts about a model that no list has, and that people keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// Whether the output cap counts within the context window as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub window_counts_output: bool,
+    /// Abilities beside the capabilities, above all those that it lacks.
+    #[serde(default, deserialize_with = "known_abilities", skip_serializing_if = "Abilities::is_unknown")]
+    pub abilities: Abilities,
+    /// The parameters that it refuses; absent if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_parameters: Option<Vec<RefusedParameter>>,
 }
 
 named! {
@@ -87,6 +109,12 @@ named! {
     }
 }
 
+impl ModelFacts {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Model {
     /// True if it does not answer any more on this day.
     pub fn is_retired(&self, on: NaiveDate) -> bool {
@@ -103,8 +131,44 @@ impl Model {
         !self.always_searches || price.request_usd.is_some() || price.search_usd.is_some()
     }
 
+    /// The facts of a target of it: those of the document, and those that its mode and its capabilities say.
+    pub fn stated_facts(&self) -> StatedFacts {
+        let [inputs, endpoints] = Abilities::LISTS;
+        let endpoint = match self.mode {
+            Mode::Chat => Ability::Chat,
+            Mode::Completion => Ability::Completions,
+            Mode::Responses => Ability::Responses,
+            Mode::Embedding => Ability::Embeddings,
+        };
+        let by_mode = Abilities::UNKNOWN.stating_list(endpoints.of, &[endpoint]);
+        let takes_text_alone = self.mode == Mode::Embedding && !self.capabilities.contains(&Capability::EmbedImage);
+        let by_mode = if takes_text_alone { by_mode.stating_list(inputs.of, &[Ability::Text]) } else { by_mode };
+        let has = |capability: &Capability| match capability {
+            Capability::JsonSchema => Some(Ability::StructuredOutput),
+            Capability::ParallelTools => Some(Ability::ParallelTools),
+            Capability::Reasoning => Some(Ability::Reasoning),
+            Capability::Tools => Some(Ability::Tools),
+            // Inputs are stated as a list, and these do not say that there are no others.
+            _ => None,
+        };
+        let known = self.capabilities.iter().filter_map(has).fold(by_mode, |known, has| known.stating(has, true));
+        let refused = self.facts.refused_parameters.as_ref().map(|all| all.iter().copied().collect());
+        StatedFacts { abilities: self.facts.abilities.or(known), refused_parameters: refused }
+    }
+
     /// The price in a region, or the one that holds everywhere else.
     pub fn price_in(&self, region: &str) -> Option<&Price> {
         self.regional_prices.get(region).or(self.price.as_ref())
+    }
+}
+
+/// Abilities of later versions cannot be in a document that this version reads: a word that is not known is misspelt.
+fn known_abilities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Abilities, D::Error> {
+    let given = Value::deserialize(deserializer)?;
+    let read: Abilities = serde_json::from_value(given.clone()).map_err(D::Error::custom)?;
+    if read.shown() == given {
+        Ok(read)
+    } else {
+        Err(D::Error::custom("abilities have a word that is not known, or twice"))
     }
 }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use events::event::admin::OutputCapField;
 use events::money::NanoUsd;
 use events::refusal::{ErrorCode, Refusal};
+use events::refused_parameters::RefusedParameters;
 use events::usage::{TokenClasses, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -100,6 +101,7 @@ fn target(kind: ProviderKind) -> OutboundTarget<'static> {
         system_prefix: (kind == ProviderKind::Anthropic).then_some("House rules \"apply\"."),
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     }
 }

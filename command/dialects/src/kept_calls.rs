@@ -75,6 +75,7 @@ impl FirstCalls {
 #[cfg(test)]
 mod tests {
     use bytes::{Bytes, BytesMut};
+    use events::refused_parameters::RefusedParameters;
     use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
     use serde_json::{Value, json};
     use surfaces::Surface;
@@ -149,6 +150,7 @@ mod tests {
                 context_window: None,
                 allowed_fields: &NO_FIELDS,
                 server: None,
+                refused: RefusedParameters::NONE,
                 takes_signed_thoughts_alone: false,
             };
             let written = request.upstream_bodies().body(kind, &target).expect("a body");

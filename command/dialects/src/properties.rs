@@ -1,5 +1,6 @@
 //! Properties of everything that reads untrusted input.
 
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -101,6 +102,7 @@ fn target(prefix: Option<&str>) -> OutboundTarget<'_> {
         system_prefix: prefix,
         allowed_fields: &ALL_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     }
 }
@@ -111,8 +113,12 @@ fn read_everywhere(body: &Bytes) {
         if let Ok(request) = ClientRequest::parse(surface, body.clone()) {
             assert!(request.input_tokens_bound() > 0 && (1..=128).contains(&request.facts.choices));
             for dialect in DIALECTS {
-                if let Ok(body) = request.upstream_body(dialect, &target(Some("p"))) {
-                    serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
+                let refused = RefusedParameter::ALL.iter().copied().collect();
+                for refused in [RefusedParameters::NONE, refused] {
+                    let target = OutboundTarget { refused, ..target(Some("p")) };
+                    if let Ok(body) = request.upstream_body(dialect, &target) {
+                        serde_json::from_slice::<Value>(&body).expect("an upstream body is JSON");
+                    }
                 }
             }
             for server in Server::ALL {

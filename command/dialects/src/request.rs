@@ -7,12 +7,14 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use events::abilities::Ability;
 use events::refusal::{ErrorCode, Refusal};
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use http::{HeaderName, HeaderValue};
 use intermediate::Api;
 use intermediate::chat::feature::not_expressible;
 use intermediate::chat::read::check_calls;
-use intermediate::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
+use intermediate::chat::{ChatRequest, Feature, FeatureSet, RefusedParts, Treatment, with_texts_for_documents};
 use intermediate::embeddings::EmbeddingsRequest;
 use intermediate::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
 use intermediate::fields::Path;
@@ -22,7 +24,7 @@ use surfaces::priceable::{CACHE_CONTROL, unpriced};
 use surfaces::{AnyRequest, ParsedRequest, RequestHeaders, Surface};
 
 use super::kept_calls::KeptCalls;
-use super::passthrough::{anthropic, openai, shortcut};
+use super::passthrough::{EditedBody, anthropic, openai, shortcut};
 use super::whole::AnswerReader;
 
 pub use token_count::{TokenCountRequest, read_token_count, token_count};
@@ -225,6 +227,27 @@ impl ClientRequest {
         UpstreamBodies { request: self, chat: OnceCell::new(), embeddings: OnceCell::new() }
     }
 
+    /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
+    /// cut out as well, and not listed.
+    fn passed_on(&self, EditedBody { bytes, refused }: EditedBody) -> WrittenBody {
+        let ignored = Ignored { features: FeatureSet::EMPTY, fields: self.names_of(refused).collect() };
+        WrittenBody { bytes, ignored, calls: KeptCalls::All }
+    }
+
+    /// The client's names for what is left out because the target's model refuses it.
+    fn names_of(&self, refused: RefusedParameters) -> impl Iterator<Item = &'static str> {
+        let effort = (self.surface.spec().field_of)(Feature::ReasoningEffort);
+        let asks_for_thoughts = self.facts.needs.has(Ability::Reasoning);
+        refused.iter().filter_map(move |parameter| match parameter {
+            // Nobody asked for another one.
+            RefusedParameter::EffortWithTools if !asks_for_thoughts => None,
+            RefusedParameter::EffortWithTools | RefusedParameter::ReasoningEffort => {
+                Some(effort.unwrap_or(Feature::ReasoningEffort.name()))
+            }
+            parameter => Some(parameter.as_str()),
+        })
+    }
+
     /// The body for one target; see [`UpstreamBodies::body`].
     pub fn upstream_body(&self, kind: ProviderKind, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
         Ok(self.upstream_bodies().body(kind, target)?.bytes)
@@ -241,8 +264,7 @@ pub struct WrittenBody {
 }
 
 impl WrittenBody {
-    /// A body that was passed on, or that leaves nothing out by its dialect. What a known server does not take is cut out,
-    /// and not listed.
+    /// A body that leaves nothing out.
     const fn complete(bytes: Bytes) -> Self {
         let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
         Self { bytes, ignored, calls: KeptCalls::All }
@@ -293,10 +315,10 @@ impl UpstreamBodies<'_> {
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                openai::edited_body(body, places, facts, target).map(WrittenBody::complete)
+                openai::edited_body(body, places, facts, target).map(|edited| self.request.passed_on(edited))
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
-                anthropic::edited_body(body, places, target).map(WrittenBody::complete)
+                anthropic::edited_body(body, places, facts, target).map(|edited| self.request.passed_on(edited))
             }
             (_, request) => {
                 let in_client_words = |refusal| in_client_words(refusal, request, *surface, body);
@@ -309,7 +331,12 @@ impl UpstreamBodies<'_> {
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
                 let upstream = provider_dialects::for_model(kind, target.model);
                 let (mut chat, mut used) = (&**chat, *used);
-                let texts;
+                let refused = RefusedParts::of(chat, target.refused.of_request(facts.needs));
+                let (texts, taken);
+                if !refused.0.is_empty() {
+                    taken = refused.taken_out_of(chat.clone());
+                    (chat, used) = (&taken, taken.features());
+                }
                 if used.contains(Feature::Document)
                     && (upstream.treatment)(Feature::Document) == Treatment::Refused
                     && let Some(put) = with_texts_for_documents(chat)
@@ -324,7 +351,8 @@ impl UpstreamBodies<'_> {
                 }
                 let written = (upstream.request_body)(chat, target);
                 let bytes = written.map_err(in_client_words)?;
-                let fields = chat.left_out.iter().copied().chain(self.request.headers.not_translated()).collect();
+                let left_out = chat.left_out.iter().copied().chain(self.request.headers.not_translated());
+                let fields = self.request.names_of(refused.0).chain(left_out).collect();
                 let ignored = Ignored { features: treated(Treatment::Ignored), fields };
                 Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used) })
             }

@@ -1,6 +1,7 @@
 //! Reasoning and tool calls go back to their upstream unchanged, through a native client that keeps the blocks it got.
 
 use bytes::{Bytes, BytesMut};
+use events::refused_parameters::RefusedParameters;
 use intermediate::chat::{AnswerChoice, Block, OutputBlock, ToolCall};
 use serde_json::{Value, json};
 use surfaces::ParsedRequest;
@@ -29,6 +30,7 @@ fn sent_back(output: &Value, dialect: ProviderKind) -> Value {
         allowed_fields: &provider_dialects::NO_FIELDS,
         // Of OpenAI's dialect, the one that takes signatures.
         server: Some(provider_dialects::Server::Gemini),
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     };
     let body: Value = serde_json::from_slice(&request.upstream_body(dialect, &target).unwrap()).unwrap();
@@ -136,6 +138,7 @@ const GEMINI_3: &str = "gemini-3-pro-preview";
 fn gemini_parts(surface: Surface, messages: &Value, model: &str) -> Value {
     let body = json!({"model": MODEL, "messages": messages}).to_string();
     let target = OutboundTarget {
+        refused: RefusedParameters::NONE,
         model,
         output_cap: UpstreamCap { tokens: 9, field: None },
         server: None,
@@ -277,6 +280,7 @@ fn what_another_thought_goes_from_a_client_of_anthropics_api_only_to_those_who_t
                 system_prefix: None,
                 allowed_fields: &provider_dialects::NO_FIELDS,
                 server: None,
+                refused: RefusedParameters::NONE,
                 takes_signed_thoughts_alone: false,
             };
             let sent = request.upstream_body(*kind, &target).unwrap();
@@ -302,6 +306,7 @@ fn sent_back_in_responses(output: &Value, dialect: ProviderKind) -> Value {
     let request =
         ClientRequest::parse(Surface::Responses, json!({"model": MODEL, "input": input}).to_string().into()).unwrap();
     let target = OutboundTarget {
+        refused: RefusedParameters::NONE,
         model: "m",
         output_cap: UpstreamCap { tokens: 9, field: None },
         server: None,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use built_in_catalogue::Catalogue;
+use built_in_catalogue::{Catalogue, Model as CataloguedModel};
 use chrono::{DateTime, NaiveDate, Utc};
 use dialects::provider_dialects;
-use events::event::admin::{Model, Provider};
+use events::abilities::{Ability, AbilitySet};
+use events::event::admin::{Model, Provider, Target};
 use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
 
@@ -26,6 +27,15 @@ pub struct OfferedModels<'a> {
     pub named: Option<&'a NamedProviders>,
 }
 
+impl<'a> OfferedModels<'a> {
+    /// The model of the catalogue behind a provider's name for it.
+    fn described(&self, provider: &Provider, backend: &str) -> Option<&'a CataloguedModel> {
+        let Self { catalogue, named } = *self;
+        let by_variable = named.and_then(|named| named.described(catalogue, provider, backend));
+        by_variable.or_else(|| catalogued_at(catalogue, provider, backend))
+    }
+}
+
 /// The models of one target.
 #[derive(Default)]
 struct Use<'a> {
@@ -34,6 +44,8 @@ struct Use<'a> {
     is_only_hope: bool,
     /// True if a command created one of them.
     is_chosen: bool,
+    /// The target in each of them.
+    rows: Vec<&'a Target>,
 }
 
 /// Models of one provider with the days on which it retires them. Nobody has chosen them: they appeared by themselves.
@@ -75,8 +87,11 @@ pub fn check(
     let mut retirements: BTreeMap<ProviderId, Retirements> = BTreeMap::new();
     for ((tenant, provider, backend), mut used) in uses {
         let mut findings = findings(tables, now, provider, backend, &used);
+        checked.of_unknown_abilities += usize::from(used.rows.iter().all(|row| row.abilities().is_unknown()));
         let live = tables.live_provider(provider);
-        if let Some(retirement) = live.and_then(|live| Retirement::of(known, &live.value, backend, now)) {
+        let catalogued = live.and_then(|live| known.described(&live.value, backend));
+        findings.extend(wrong_abilities(&used.rows, catalogued));
+        if let Some(retirement) = catalogued.and_then(|model| Retirement::of(model, now)) {
             // A deployment is there because the operator's variable names it.
             match used.is_chosen || live.is_some_and(|live| provider_dialects::has_deployments(&live.value.kind)) {
                 true => findings.push(retirement.finding()),
@@ -111,16 +126,15 @@ type Uses<'a> = BTreeMap<(Option<TenantId>, ProviderId, &'a str), Use<'a>>;
 fn uses(tables: &Tables, now: DateTime<Utc>, only: Option<ProviderId>) -> Uses<'_> {
     let mut uses = Uses::new();
     for model in tables.models().filter(|entry| is_in_use(tables, entry)).map(|entry| &*entry.value) {
-        let is_priced = |target: &events::event::admin::Target| {
-            tables.price_in_force(target.provider_id, &target.model, now).is_some()
-        };
+        let is_priced = |target: &Target| tables.price_in_force(target.provider_id, &target.model, now).is_some();
         let has_price = model.targets.iter().any(is_priced);
-        let is_asked_for = |target: &&events::event::admin::Target| only.is_none_or(|only| target.provider_id == only);
+        let is_asked_for = |target: &&Target| only.is_none_or(|only| target.provider_id == only);
         for target in model.targets.iter().filter(is_asked_for) {
             let used = uses.entry((model.tenant_id, target.provider_id, target.model.as_str())).or_default();
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;
             used.is_chosen |= model.origin.is_none();
+            used.rows.push(target);
         }
     }
     uses
@@ -149,6 +163,32 @@ fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: 
     findings
 }
 
+/// The finding of abilities by which no request is sent to the target, or that the catalogue says it lacks.
+fn wrong_abilities(rows: &[&Target], catalogued: Option<&CataloguedModel>) -> Option<Finding> {
+    let serves_nothing = |row: &&Target| {
+        let lacks = |ability| row.abilities().has(ability) == Some(false);
+        lacks(Ability::Text) || lacks(Ability::Chat) && lacks(Ability::Embeddings)
+    };
+    if rows.iter().all(serves_nothing) {
+        let detail = "by its abilities it takes no text, or serves neither chats nor embeddings, so it is never called";
+        return Some(Finding::warning(
+            Check::Abilities,
+            detail,
+            "take the target out of its models, or correct its abilities",
+        ));
+    }
+    let known = catalogued?.stated_facts().abilities;
+    let stated: AbilitySet = Ability::ALL
+        .iter()
+        .copied()
+        .filter(|ability| rows.iter().any(|row| row.facts.abilities.has(*ability) == Some(true)))
+        .collect();
+    let denied = known.lacks_of(stated);
+    let detail = format!("its models state abilities that the catalogue says it lacks: {denied}");
+    let advice = "requests that need them fail at the provider: correct the abilities of the target";
+    (!denied.is_empty()).then(|| Finding::warning(Check::Abilities, detail, advice))
+}
+
 /// A model's retirement, as the catalogue has it.
 struct Retirement {
     on: NaiveDate,
@@ -157,10 +197,7 @@ struct Retirement {
 }
 
 impl Retirement {
-    fn of(known: &OfferedModels<'_>, provider: &Provider, backend: &str, now: DateTime<Utc>) -> Option<Self> {
-        let OfferedModels { catalogue, named } = known;
-        let described = named.and_then(|named| named.described(catalogue, provider, backend));
-        let model = described.or_else(|| catalogued_at(catalogue, provider, backend))?;
+    fn of(model: &CataloguedModel, now: DateTime<Utc>) -> Option<Self> {
         let is_past = model.is_retired(now.date_naive());
         Some(Self { on: model.deprecated_on?, is_past, successor: model.successor.clone() })
     }

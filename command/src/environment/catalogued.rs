@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use built_in_catalogue::{Catalogue, Model, Price};
 use chrono::NaiveDate;
 use dialects::{Api, ProviderKind, Server};
-use events::event::admin::{Origin, Provider};
+use events::event::admin::{Origin, Provider, StatedWindow};
 
 use super::availability::terms;
 use super::detection::{DEPLOYMENTS_VARIABLE, Detected, KnownProvider};
@@ -139,9 +139,10 @@ fn offer(catalogue: &Catalogue, found: &FoundProvider, model: &Model, price: Opt
         backend: model.model.clone(),
         name: model.model.clone(),
         bare_names: bare.into_iter().chain(aliases).map(str::to_owned).collect(),
-        context_window,
+        window: StatedWindow { tokens: context_window, counts_output: model.facts.window_counts_output },
         max_output_tokens: max_output_tokens.filter(|_| has_output),
         default_max_output_tokens: has_output.then(|| default_cap(context_window, max_output_tokens, reasons)),
+        facts: model.stated_facts(),
         rates,
         origin: Origin::Catalogue,
     })

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use built_in_catalogue::{Capability, Catalogue, InForce, Model};
-use events::event::admin::Provider;
+use events::event::admin::{Provider, StatedFacts};
 use secrets::EnvironmentKeys;
 
 use super::catalogued;
@@ -57,6 +57,15 @@ impl NamedProviders {
         let catalogue = self.catalogue();
         let model = self.described(&catalogue, provider, backend)?;
         Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
+    }
+
+    /// Returns the facts that the catalogue states of the model behind a provider's name for it, whoever added the provider.
+    pub fn stated_facts(&self, provider: &Provider, backend: &str) -> StatedFacts {
+        let catalogue = self.catalogue();
+        let model = self
+            .described(&catalogue, provider, backend)
+            .or_else(|| catalogued::at_address(&catalogue, provider, backend));
+        model.map_or(StatedFacts::UNKNOWN, Model::stated_facts)
     }
 
     /// The catalogue that offers are made from now.

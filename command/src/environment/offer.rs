@@ -1,7 +1,7 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
 use built_in_catalogue::Catalogue;
-use events::event::admin::{Origin, StatedWindow, Target};
+use events::event::admin::{Origin, StatedFacts, StatedWindow, Target};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 
@@ -20,10 +20,11 @@ pub struct Offer {
     pub name: String,
     /// Its names for clients that name no provider.
     pub bare_names: Vec<String>,
-    pub context_window: Option<u64>,
+    pub window: StatedWindow,
     pub max_output_tokens: Option<u64>,
     /// `None` if it has no output.
     pub default_max_output_tokens: Option<u64>,
+    pub facts: StatedFacts,
     pub rates: GivenRates,
     pub origin: Origin,
 }
@@ -33,7 +34,8 @@ impl Offer {
     pub fn target(&self, provider: ProviderId, priority: u32) -> Target {
         Target {
             priority,
-            window: StatedWindow { tokens: self.context_window, ..StatedWindow::default() },
+            window: self.window,
+            facts: self.facts,
             max_output_tokens: self.max_output_tokens,
             default_max_output_tokens: self.default_max_output_tokens,
             ..Target::new(provider, self.backend.as_str())
@@ -60,9 +62,10 @@ pub fn local_offer(backend: String, context_window: Option<u64>) -> Offer {
         name: backend.clone(),
         bare_names: bare_names.filter(|_| !is_like_a_vendors).collect(),
         backend,
-        context_window,
+        window: StatedWindow { tokens: context_window, ..StatedWindow::default() },
         max_output_tokens: None,
         default_max_output_tokens: Some(default_cap(context_window, None, false)),
+        facts: StatedFacts::UNKNOWN,
         rates: free(),
         origin: Origin::Discovered,
     }

@@ -161,7 +161,7 @@ mod tests {
         let (first, waiting) = watch.listed("s", with(1), first, minute(1));
         assert_eq!((first.len(), waiting), (300, 0));
         let (second, waiting) = watch.listed("s", with(2), first, minute(2));
-        let changed = second.iter().filter(|offer| offer.context_window == Some(2)).count();
+        let changed = second.iter().filter(|offer| offer.window.tokens == Some(2)).count();
         assert_eq!((second.len(), changed, waiting), (300, CHANGES_A_LOOK_MAX, 44));
     }
 

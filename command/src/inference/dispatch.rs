@@ -206,7 +206,7 @@ impl<'g> Dispatch<'g> {
     /// Whether this target has a limit and an open breaker, and others may be called instead. Without a limit, no place is taken, and
     /// the breaker is checked when the call begins.
     fn is_limited_and_open(&self, at: usize) -> bool {
-        let is_limited = self.targets.get(at).is_some_and(|target| target.max_concurrent.is_some());
+        let is_limited = self.targets.get(at).is_some_and(|target| target.limits.max_concurrent.is_some());
         is_limited && self.has_other_targets() && self.is_open(at)
     }
 
@@ -246,7 +246,7 @@ impl<'g> Dispatch<'g> {
     fn take_place_at_once(&self, at: usize, running: &mut Running) -> Option<PlacedTarget> {
         let target = self.targets.get(at)?;
         let mut place = HeldPlace::default();
-        if let Some(limited) = target.max_concurrent.map(|limit| target.limited_to(limit))
+        if let Some(limited) = target.limits.max_concurrent.map(|limit| target.limited_to(limit))
             && !place.take(&self.gateway.targets.places, limited, running.request.owner)
         {
             running.passed_over.add(&target.backend, PassedOverFor::NoRoom);
@@ -372,7 +372,7 @@ async fn wait_for_place(
     let owner = running.request.owner;
     let who = WaitingRequest { owner, priority, deadline: running.request.deadline };
     let targets: Vec<_> =
-        full.iter().filter_map(|full| Some(full.target.limited_to(full.target.max_concurrent?))).collect();
+        full.iter().filter_map(|full| Some(full.target.limited_to(full.target.limits.max_concurrent?))).collect();
     let limits = |tables: &Tables| {
         let of = |full: &FullTarget<'_>| {
             full.target.limit_in_force(tables, owner, model_id, gateway.now()).unwrap_or(u32::MAX)

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::named;
 
 pub use crate::routing::{
-    Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, StatedWindow, Strategy, Target, Tokenizer,
+    Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, StatedFacts, StatedWindow, Strategy, Target,
+    Tokenizer,
 };
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;

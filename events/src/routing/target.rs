@@ -6,6 +6,7 @@ use crate::abilities::Abilities;
 use crate::ids::{ProviderId, target_key};
 use crate::maintenance::MaintenanceWindows;
 use crate::named;
+use crate::refused_parameters::RefusedParameters;
 use crate::terms::StatedTerms;
 
 /// One backend that can serve a frontend model. Limits are in tokens.
@@ -37,8 +38,11 @@ pub struct Target {
     /// When it is not called.
     #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
     pub maintenance: MaintenanceWindows,
-    #[serde(default, skip_serializing_if = "Abilities::is_unknown")]
-    pub abilities: Abilities,
+    #[serde(flatten)]
+    pub facts: StatedFacts,
+    /// The facts that the catalogue stated of the backend when the targets were last given.
+    #[serde(default, skip_serializing_if = "StatedFacts::is_unknown")]
+    pub catalogued: StatedFacts,
     #[serde(flatten)]
     pub terms: StatedTerms,
 }
@@ -50,6 +54,16 @@ impl Target {
     /// See [`target_key`].
     pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)
+    }
+
+    /// The abilities of its backend: as the model's row states it, or else as the catalogue does.
+    pub fn abilities(&self) -> Abilities {
+        self.facts.abilities.or(self.catalogued.abilities)
+    }
+
+    /// The parameters that its backend refuses, likewise.
+    pub fn refused_parameters(&self) -> RefusedParameters {
+        self.facts.refused_parameters.or(self.catalogued.refused_parameters).unwrap_or_default()
     }
 
     /// A target without limits given.
@@ -67,7 +81,8 @@ impl Target {
             quality: None,
             max_concurrent: None,
             maintenance: MaintenanceWindows::default(),
-            abilities: Abilities::UNKNOWN,
+            facts: StatedFacts::UNKNOWN,
+            catalogued: StatedFacts::UNKNOWN,
             terms: StatedTerms::NONE,
         }
     }
@@ -82,6 +97,25 @@ pub struct StatedWindow {
     /// Whether the output cap counts within it as well.
     #[serde(rename = "window_counts_output", default, skip_serializing_if = "std::ops::Not::not")]
     pub counts_output: bool,
+}
+
+/// The facts that are stated of the model behind a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatedFacts {
+    #[serde(default, skip_serializing_if = "Abilities::is_unknown")]
+    pub abilities: Abilities,
+    /// `None` if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_parameters: Option<RefusedParameters>,
+}
+
+impl StatedFacts {
+    /// Nothing is stated.
+    pub const UNKNOWN: Self = Self { abilities: Abilities::UNKNOWN, refused_parameters: None };
+
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::UNKNOWN
+    }
 }
 
 named! {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use events::event::admin::OutputCapField;
+use events::refused_parameters::RefusedParameters;
 
 use super::server::Server;
 
@@ -20,6 +21,8 @@ pub struct OutboundTarget<'a> {
     pub allowed_fields: &'a BTreeSet<String>,
     /// The server whose deviations from OpenAI are known. Of other dialects, OpenRouter alone has one.
     pub server: Option<Server>,
+    /// The parameters that its model refuses.
+    pub refused: RefusedParameters,
     /// True if the target takes no thought without a signature; see [`crate::takes_signed_thoughts_alone`].
     pub takes_signed_thoughts_alone: bool,
 }

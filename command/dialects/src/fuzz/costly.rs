@@ -1,5 +1,6 @@
 //! Input that is expensive to read takes steps, and time, in proportion to its length.
 
+use events::refused_parameters::RefusedParameters;
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
@@ -111,6 +112,7 @@ fn read_and_sent(what: &str, surface: Surface, body: &str) {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     };
     // Translated once for all targets, as in the pipeline.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::{ErrorCode, Refusal};
+use events::refused_parameters::RefusedParameters;
 use fuzzing::{Corpus, Dice, fuzz, shown};
 use intermediate::json;
 use intermediate::json::JsonFault;
@@ -53,6 +54,7 @@ pub fn target(cap_field: Option<OutputCapField>, prefix: Option<&str>) -> Outbou
         system_prefix: prefix,
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     }
 }

@@ -1,5 +1,6 @@
 //! Fuzz target of the simulator: its requests and its options. See `docs/fuzzing.md`.
 
+use events::refused_parameters::RefusedParameters;
 use std::pin::pin;
 
 use bytes::BytesMut;
@@ -49,6 +50,7 @@ fn whatever_it_is_asked_it_answers_what_can_be_read() {
         system_prefix: Some("be brief"),
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     };
     // Paused time: it advances by itself when every task waits.

@@ -7,11 +7,13 @@ mod ignored;
 mod lost;
 mod needs;
 mod prices;
+mod refused;
 mod servers;
 mod thinking;
 
 use events::event::admin::OutputCapField;
 use events::refusal::ErrorCode;
+use events::refused_parameters::RefusedParameters;
 use intermediate::{RequestedCap, json};
 use provider_dialects::openai::server::deviations;
 use provider_dialects::{NO_FIELDS, Server, UpstreamCap};
@@ -32,6 +34,7 @@ fn target() -> OutboundTarget<'static> {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     }
 }

@@ -1,5 +1,6 @@
 //! Cohere.
 
+use events::refused_parameters::RefusedParameters;
 use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 use serde_json::{Value, json};
 use surfaces::Surface;
@@ -17,6 +18,7 @@ fn sent(fields: Value) -> Result<Value, String> {
         system_prefix: None,
         allowed_fields: &NO_FIELDS,
         server: None,
+        refused: RefusedParameters::NONE,
         takes_signed_thoughts_alone: false,
     };
     let request = ClientRequest::parse(Surface::OpenAi, body.to_string().into()).expect("a request");

@@ -1,6 +1,7 @@
 //! Vertex AI.
 
 use events::refusal::Refusal;
+use events::refused_parameters::RefusedParameters;
 use provider_dialects::{NO_FIELDS, OutboundTarget, ProviderKind, UpstreamCap};
 use serde_json::{Value, json};
 use surfaces::Surface;
@@ -15,6 +16,7 @@ fn sent(model: &str, asked: &Value) -> Result<Value, Refusal> {
     let target = OutboundTarget {
         model,
         output_cap,
+        refused: RefusedParameters::NONE,
         server: None,
         takes_signed_thoughts_alone: false,
         context_window: None,

@@ -9,8 +9,9 @@ mod shadow;
 use built_in_catalogue::MODEL_NAME_CHARS_MAX;
 use conditions::{CONDITION_BYTES_MAX, Condition};
 use dialects::{ProviderKind, provider_dialects};
-use events::event::admin::{Affinity, Model, Strategy, Target, Tokenizer};
+use events::event::admin::{Affinity, Model, StatedFacts, Strategy, Target, Tokenizer};
 use events::ids::{ModelId, ProviderId, TenantId};
+use events::refused_parameters::RefusedParameter;
 
 use super::abilities::abilities;
 use super::maintenance::maintenance;
@@ -107,8 +108,21 @@ fn target() -> Members {
         ),
         maintenance("When the target is not called, as times in UTC"),
         abilities(),
+        optional("refused_parameters", one_of(RefusedParameter::NAMED).list(RefusedParameter::ALL.len())).meaning(
+            "The parameters that the backend's model refuses: requests are sent without them, and responses name them in \
+             x-ledgerway-ignored. Null for those that the catalogue states",
+        ),
+        catalogued(),
     ];
     Members(members.into_iter().chain(terms::stated()).collect())
+}
+
+/// Bodies may have it, so that a list that was read can be sent back.
+fn catalogued() -> Member {
+    optional("catalogued", FieldType::new(schema::object().open(), |_| Ok(StatedFacts::UNKNOWN))).meaning(
+        "What the catalogue stated of the backend when the targets were last given: abilities and refused_parameters, which count where \
+         the target itself states none. Not read from bodies",
+    )
 }
 
 fn rule() -> Members {
@@ -172,13 +186,19 @@ fn slug() -> FieldType {
     text_that(schema::formed(&form), MODEL_NAME_CHARS_MAX, is_one_word, "must not contain white space")
 }
 
-fn check_providers(cx: &AdminContext<'_>, targets: &[Target], tenant: Option<TenantId>) -> Result<(), CommandError> {
-    for (index, target) in targets.iter().enumerate() {
+/// Checks the targets against their providers, and adds what the catalogue states of their backends.
+fn check_providers(
+    cx: &AdminContext<'_>,
+    targets: &mut [Target],
+    tenant: Option<TenantId>,
+) -> Result<(), CommandError> {
+    for (index, target) in targets.iter_mut().enumerate() {
         let provider = cx.provider(target.provider_id, tenant, &format!("targets[{index}].provider_id"))?;
         let kind = ProviderKind::named(&provider.kind);
         if let Some(Err(reason)) = kind.map(|kind| provider_dialects::check_model(kind, &target.model)) {
             return Err(FieldError::new(format!("targets[{index}].model"), reason).into());
         }
+        target.catalogued = (cx.admin.catalogued)(provider, &target.model);
         if target.tokenizer.is_none() {
             continue;
         }
@@ -247,9 +267,9 @@ impl Administered for Model {
 
     async fn create(cx: &AdminContext<'_>, id: ModelId, given: FieldValues) -> PlanResult<Self> {
         cx.may_manage_models()?;
-        let made: Self = Self::of_values(id, given)?;
+        let mut made: Self = Self::of_values(id, given)?;
         let chain = cx.owner(made.tenant_id)?;
-        check_providers(cx, &made.targets, made.tenant_id)?;
+        check_providers(cx, &mut made.targets, made.tenant_id)?;
         alias::check_names(cx, made.alias.steps(), made.tenant_id)?;
         if !made.alias.is_empty() {
             alias::check_not_stood_for(cx, &made.name, made.tenant_id)?;
@@ -257,9 +277,12 @@ impl Administered for Model {
         Ok(CommandPlan::creation(made, chain))
     }
 
-    async fn change(cx: &AdminContext<'_>, state: &Model, given: FieldValues) -> PlanResult<Self> {
+    async fn change(cx: &AdminContext<'_>, state: &Model, mut given: FieldValues) -> PlanResult<Self> {
         let tenant = state.tenant_id;
-        check_providers(cx, &given.get::<Vec<_>>("targets")?.unwrap_or_default(), tenant)?;
+        if let Some(mut targets) = given.get::<Vec<_>>("targets")? {
+            check_providers(cx, &mut targets, tenant)?;
+            given.put("targets", targets);
+        }
         let steps: Option<Vec<_>> = given.get("alias")?;
         alias::check_names(cx, steps.as_deref().unwrap_or_default(), tenant)?;
         let will_be_alias = steps.map_or(!state.alias.is_empty(), |steps| !steps.is_empty());

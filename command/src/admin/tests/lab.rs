@@ -10,7 +10,7 @@ use access_control::auth::{AuthParts, Authenticator};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use blocking_work::Pool;
-use events::event::admin::Permission;
+use events::event::admin::{Permission, StatedFacts};
 use events::event::{Actor, Context, Recorded, Stream, StreamKind};
 use events::ids::{IdMaker, SystemRandom};
 use events::refusal::{ErrorCode, Refusal};
@@ -80,6 +80,7 @@ impl Lab {
             bodies,
             concurrency,
             imports,
+            catalogued: Arc::new(|_, _| StatedFacts::UNKNOWN),
             publishes_log: true,
             keeps_content: true,
         };

@@ -21,7 +21,7 @@ fn a_model_has_its_own_name_and_the_one_that_all_its_providers_share() {
     let (offers, notes) = offers(Catalogue::shipped(), &found(&[("OPENAI_API_KEY", "k")]), today());
     let mini = offers.iter().find(|offer| offer.name == "gpt-4o-mini").expect("the model");
     assert_eq!((mini.backend.as_str(), mini.bare_names.as_slice()), ("gpt-4o-mini", &["gpt-4o-mini".to_owned()][..]));
-    assert_eq!((mini.context_window, mini.max_output_tokens), (Some(128_000), Some(16_384)));
+    assert_eq!((mini.window.tokens, mini.max_output_tokens), (Some(128_000), Some(16_384)));
     assert_eq!((mini.default_max_output_tokens, mini.origin), (Some(4_096), Origin::Catalogue));
     assert!(notes.is_empty());
     let embedding = offers.iter().find(|offer| offer.name == "text-embedding-3-small").expect("the model");

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use events::event::admin::{StatedFacts, StatedWindow};
 use events::event::{Actor, Change, Context, Event, Recorded, Resource, ResourceState, Stream};
 use events::ids::SystemRandom;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
@@ -116,7 +117,8 @@ fn offer(name: &str, bare: &[&str], input: i64) -> Offer {
         backend: name.to_owned(),
         name: name.to_owned(),
         bare_names: bare.iter().map(|name| (*name).to_owned()).collect(),
-        context_window: Some(1000),
+        window: StatedWindow { tokens: Some(1000), counts_output: false },
+        facts: StatedFacts::UNKNOWN,
         max_output_tokens: Some(100),
         default_max_output_tokens: Some(10),
         rates: GivenRates::new(rate(input), rate(input)),

@@ -164,7 +164,7 @@ pub fn plan(
     let calls = CallsAtOnce::of(hedge_after_ms);
     let output_tokens_beyond_cap = output_tokens_beyond_cap(request, output_cap, &targets);
     let output = OutputBound { cap: output_cap, beyond_cap: output_tokens_beyond_cap, choices };
-    let bound = Bound::over(&targets, |target| prompt(target.context_window), output, calls);
+    let bound = Bound::over(&targets, |target| prompt(target.limits.context_window), output, calls);
     let bound = bound.ok_or_else(|| refusals::beyond_counting(request))?;
     let above_the_cap = order.left_out().filter(|(_, why)| matches!(why, LeftOut::CapAbove(_)));
     let excluded = above_the_cap
@@ -293,7 +293,7 @@ impl Plan {
 
     /// The targets' tokenizers, each once; empty if none is known.
     pub fn tokenizers(&self) -> Vec<Tokenizer> {
-        let mut tokenizers: Vec<_> = self.targets.iter().filter_map(|target| target.tokenizer).collect();
+        let mut tokenizers: Vec<_> = self.targets.iter().filter_map(|target| target.limits.tokenizer).collect();
         tokenizers.sort_unstable();
         tokenizers.dedup();
         tokenizers
@@ -306,9 +306,9 @@ impl Plan {
 
     fn bound_with(&self, request: &ClientRequest, savings: &[TokenSavings]) -> Bound {
         let of = |target: &PlannedTarget| {
-            let saved = savings.iter().find(|savings| target.tokenizer == Some(savings.tokenizer));
+            let saved = savings.iter().find(|savings| target.limits.tokenizer == Some(savings.tokenizer));
             let prompt_tokens = self.prompt.bytes.saturating_sub(saved.map_or(0, |savings| savings.tokens));
-            prompt_bound(request, prompt_tokens, target.context_window)
+            prompt_bound(request, prompt_tokens, target.limits.context_window)
         };
         // The bound by bytes could be counted, so a lower one can be too.
         let (output, calls) = (self.output_bound(request), self.calls_at_once());
@@ -339,7 +339,7 @@ impl Plan {
             Some(BrokeredTargets { input_tokens, held, .. }) => (input_tokens, held),
             None => (self.bound.input_tokens, self.bound.held),
         };
-        let prompt = PromptBound { tokens, ..prompt_bound(request, 0, target.context_window) };
+        let prompt = PromptBound { tokens, ..prompt_bound(request, 0, target.limits.context_window) };
         let line = self.output_bound(request).line(target.tariff(), prompt);
         line.and_then(|line| line.at(self.output_tokens_max())).map_or(held, |cost| cost.min(held))
     }

@@ -8,14 +8,15 @@ use dialects::facts::{self, Unpriced};
 use dialects::provider_dialects::{self, Upstream};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
-use events::event::admin::{Price, Provider, Target, Tokenizer};
+use events::event::admin::{OutputCapField, Price, Provider, Target};
 use events::event::inference::{Backend, Payer};
 use events::ids::{ModelId, TenantId};
 use events::money::Tariff;
 use events::output_cap::OutputCap;
 use events::refusal::{ErrorCode, Refusal};
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use events::terms::Requirements;
-use projections::tables::{Offer, Tables};
+use projections::tables::{Offer, Tables, TargetLimits};
 
 use super::target_places::LimitedTarget;
 
@@ -33,17 +34,12 @@ pub struct PlannedTarget {
     /// Fields it may be sent although they change the cost, if these are more than its provider allows: a service tier
     /// and a cache's lifetime that the price has.
     allowed_for_price: Option<BTreeSet<String>>,
-    /// The highest output cap that it accepts.
-    output_tokens_max: Option<u64>,
-    pub context_window: Option<u64>,
+    /// Its tokenizer is not there if its provider counts by another one.
+    pub limits: TargetLimits,
+    /// The parameters that its model refuses.
+    refused: RefusedParameters,
     /// The server whose deviations from its dialect are known.
     server: Option<Server>,
-    /// The tokenizer that it is known to use.
-    pub tokenizer: Option<Tokenizer>,
-    input_tokens_believed: u64,
-    output_tokens_believed: u64,
-    /// How many calls it may have under way from one node; `None` without a limit.
-    pub max_concurrent: Option<u32>,
     /// Whether its breaker was open when the request was planned.
     pub had_open_breaker: bool,
 }
@@ -74,13 +70,12 @@ impl PlannedTarget {
             price: Arc::clone(&price.value),
             price_version: price.version,
             allowed_for_price: allowed_for_price(&request.facts.unpriced, offer),
-            tokenizer: limits.tokenizer.filter(|_| provider_dialects::of(kind).has_tokenizers),
-            output_tokens_max: limits.max_output_tokens,
-            context_window: limits.context_window,
-            input_tokens_believed: limits.input_tokens_believed,
-            output_tokens_believed: limits.output_tokens_believed,
+            limits: TargetLimits {
+                tokenizer: limits.tokenizer.filter(|_| provider_dialects::of(kind).has_tokenizers),
+                ..limits
+            },
+            refused: target.refused_parameters(),
             server: provider_dialects::server_of(provider),
-            max_concurrent: limits.max_concurrent,
             had_open_breaker: false,
         }
     }
@@ -114,7 +109,7 @@ impl PlannedTarget {
             let row = model.targets.iter().find(|row| row.provider_id == *provider_id && row.model == *name)?;
             Some(tables.known_target(tenant, model, row, now, Requirements::NONE).offer?.limits.max_concurrent)
         };
-        in_force().unwrap_or(self.max_concurrent)
+        in_force().unwrap_or(self.limits.max_concurrent)
     }
 
     pub fn upstream(&self) -> &'static Upstream {
@@ -142,9 +137,9 @@ impl PlannedTarget {
     pub fn usage_terms(&self) -> UsageTerms<'_> {
         UsageTerms {
             tariff: self.tariff(),
-            context_window: self.context_window,
-            input_tokens_believed: self.input_tokens_believed,
-            output_tokens_believed: self.output_tokens_believed,
+            context_window: self.limits.context_window,
+            input_tokens_believed: self.limits.input_tokens_believed,
+            output_tokens_believed: self.limits.output_tokens_believed,
         }
     }
 
@@ -155,18 +150,29 @@ impl PlannedTarget {
 
     /// The output cap that this target is sent.
     pub fn cap_sent(&self, cap: OutputCap) -> u64 {
-        cap.sent_to(self.output_tokens_max)
+        cap.sent_to(self.limits.max_output_tokens)
+    }
+
+    /// The field for the output cap that its provider is set to, or else the one that its model does not refuse; `None` if nothing says.
+    fn output_cap_field(&self) -> Option<OutputCapField> {
+        let by_model = || match () {
+            () if self.refused.has(RefusedParameter::MaxTokens) => Some(OutputCapField::MaxCompletionTokens),
+            () if self.refused.has(RefusedParameter::MaxCompletionTokens) => Some(OutputCapField::MaxTokens),
+            () => None,
+        };
+        self.provider.given_output_cap_field().or_else(by_model)
     }
 
     /// Returns the input with which a dialect writes this target's body.
     pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
-            output_cap: UpstreamCap { tokens: self.cap_sent(cap), field: self.provider.given_output_cap_field() },
-            context_window: self.context_window,
+            output_cap: UpstreamCap { tokens: self.cap_sent(cap), field: self.output_cap_field() },
+            context_window: self.limits.context_window,
             system_prefix,
             allowed_fields: self.allowed_fields(),
             server: self.server,
+            refused: self.refused,
             takes_signed_thoughts_alone: provider_dialects::takes_signed_thoughts_alone(&self.provider),
         }
     }

@@ -2,16 +2,25 @@
 
 use bytes::Bytes;
 use events::refusal::Refusal;
-use intermediate::json::{self, Edit};
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
+use intermediate::Facts;
+use intermediate::json::{self, Edit, Kind, Member};
 use provider_dialects::{CountTarget, OutboundTarget};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 use super::thoughts::refused_thoughts;
+use crate::passthrough::EditedBody;
+use crate::passthrough::rewrite::removals;
 
 /// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
-/// take. Errors: `INVALID_REQUEST` if no message would be left.
-pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_>) -> Result<Bytes, Refusal> {
-    let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
+/// take, and parameters that its model refuses. Errors: `INVALID_REQUEST` if no message would be left.
+pub fn edited_body(
+    body: &Bytes,
+    positions: &Request,
+    facts: &Facts,
+    target: &OutboundTarget<'_>,
+) -> Result<EditedBody, Refusal> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(EditedBody::whole(body.clone())) };
     let mut edits = vec![
         Edit { range: positions.model.clone(), replacement: json::written(target.model) },
         Edit { range: positions.cap.clone(), replacement: target.output_cap.tokens.to_string().into_bytes() },
@@ -23,7 +32,17 @@ pub fn edited_body(body: &Bytes, positions: &Request, target: &OutboundTarget<'_
     if positions.has_foreign_thoughts || cuts_unsigned {
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
-    Ok(json::splice(text, &mut edits).into())
+    let refused = target.refused.of_request(facts.needs);
+    let refused = if refused.is_empty() { refused } else { cut_refused(text, refused, &mut edits) };
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), refused })
+}
+
+/// Cuts these parameters out. Returns those that were there.
+fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) -> RefusedParameters {
+    let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
+    let parameter_of = |member: &Member<'_>| RefusedParameter::parse(member.name()).filter(|known| refused.has(*known));
+    edits.extend(removals(&members, |member| parameter_of(member).is_some()));
+    members.iter().filter(|member| json::kind(member.value) != Kind::Null).filter_map(parameter_of).collect()
 }
 
 /// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts that

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
+use intermediate::chat::NO_EFFORT;
 use intermediate::json::{self, Edit, Kind, Member};
 use intermediate::work;
 use memchr::memmem::Finder;
@@ -13,25 +15,32 @@ use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
 
+const EFFORT: &str = "reasoning_effort";
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
 
-/// Removes the top-level fields that the server does not take, and the output cap, which may be there under two names and
-/// is added anew. Gives the seed its name there. Errors: a field that it refuses, and without which the answer would be
-/// another one.
+/// Removes the top-level fields that the server does not take, those that the target's model refuses, and the output cap, which may be
+/// there under two names and is added anew. Gives the seed its name there, and switches an effort off that is refused beside tools.
+/// Returns the refused ones that were there. Errors: a field that the server refuses, and without which the answer would be another one.
 pub fn edit_fields(
     text: &str,
     target: &OutboundTarget<'_>,
-    deviations: &Deviations,
+    refused: RefusedParameters,
     edits: &mut Vec<Edit>,
-) -> Result<(), Refusal> {
+) -> Result<RefusedParameters, Refusal> {
+    let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
-    let mut left_out = Vec::new();
+    let (mut left_out, mut found) = (Vec::new(), RefusedParameters::NONE);
     for member in &members {
         let name = member.name();
         if OutputCapField::parse(name).is_some() {
             left_out.push(member.span.start);
+        } else if let Some(parameter) = RefusedParameter::parse(name).filter(|parameter| refused.has(*parameter)) {
+            left_out.push(member.span.start);
+            found = found.with_if(parameter, json::kind(member.value) != Kind::Null);
+        } else if name == EFFORT && refused.has(RefusedParameter::EffortWithTools) {
+            edits.push(Edit { range: member.value_span.clone(), replacement: json::written(NO_EFFORT) });
         } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
                 true => left_out.push(member.span.start),
@@ -45,7 +54,14 @@ pub fn edit_fields(
         }
     }
     edits.extend(removals(&members, |member| left_out.binary_search(&member.span.start).is_ok()));
-    Ok(())
+    if refused.has(RefusedParameter::EffortWithTools) {
+        found = found.with(RefusedParameter::EffortWithTools);
+        if let Some(last) = members.last().filter(|_| !members.iter().any(|member| member.name() == EFFORT)) {
+            let replacement = format!(r#","{EFFORT}":"{NO_EFFORT}""#).into_bytes();
+            edits.push(Edit { range: last.span.end..last.span.end, replacement });
+        }
+    }
+    Ok(found)
 }
 
 /// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,

@@ -8,33 +8,35 @@ use events::refusal::Refusal;
 use intermediate::Facts;
 use intermediate::json::{self, Edit, Kind};
 use provider_dialects::OutboundTarget;
-use provider_dialects::openai::server::{self, output_cap_field};
+use provider_dialects::openai::server::{self, Deviations, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
 
 use super::deviations::{edit_fields, edit_messages};
+use crate::passthrough::EditedBody;
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
-/// usage of a stream, puts the system prefix first, and makes what the target's server takes otherwise so. Errors:
+/// usage of a stream, puts the system prefix first, makes what the target's server takes otherwise so, and leaves out what its model refuses. Errors:
 /// `INVALID_REQUEST` for a field that the server refuses.
 pub fn edited_body(
     body: &Bytes,
     positions: &Request,
     facts: &Facts,
     target: &OutboundTarget<'_>,
-) -> Result<Bytes, Refusal> {
-    let Ok(text) = std::str::from_utf8(body) else { return Ok(body.clone()) };
+) -> Result<EditedBody, Refusal> {
+    let Ok(text) = std::str::from_utf8(body) else { return Ok(EditedBody::whole(body.clone())) };
     let deviations = target.server.map(server::deviations);
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
-    match deviations.filter(|deviations| deviations.changes_fields()) {
-        Some(deviations) => {
-            edit_fields(text, target, deviations, &mut edits)?;
+    let mut refused = target.refused.of_request(facts.needs);
+    match !refused.is_empty() || deviations.is_some_and(Deviations::changes_fields) {
+        true => {
+            refused = edit_fields(text, target, refused, &mut edits)?;
             let field = output_cap_field(target).or(positions.cap.given_field()).unwrap_or_default();
             added.push(b',');
             added.extend_from_slice(&cap_member(field, target.output_cap.tokens));
         }
-        None => edit_cap(&positions.cap, target, &mut edits, &mut added),
+        false => edit_cap(&positions.cap, target, &mut edits, &mut added),
     }
     edit_messages(text, positions.messages.clone(), target.server, &mut edits);
     if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
@@ -53,7 +55,7 @@ pub fn edited_body(
     if !added.is_empty() {
         edits.push(Edit { range: positions.members_end..positions.members_end, replacement: added });
     }
-    Ok(json::splice(text, &mut edits).into())
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), refused })
 }
 
 /// The body with the backend's name for the model in this place, and else as it is.

@@ -1,3 +1,4 @@
+use events::refused_parameters::RefusedParameters;
 use intermediate::chat::{
     Block, CacheLifetime, ChatRequest, Document, DocumentSource, Image, ImageSource, Message, Reasoning,
     ReasoningBlock, ResponseFormat, Role, Tool, ToolCall, ToolChoice, ToolResult,
@@ -16,6 +17,7 @@ fn sent(model: &str, chat: &ChatRequest) -> Result<Value, String> {
     let target = OutboundTarget {
         model,
         output_cap: UpstreamCap { tokens: 4096, field: None },
+        refused: RefusedParameters::NONE,
         server: None,
         takes_signed_thoughts_alone: false,
         context_window: None,

@@ -230,11 +230,12 @@ impl RoutingHistory<'_> {
             max_output_tokens: choices.one_of(&[None, None, None, Some(16), Some(100)]),
             default_max_output_tokens: Some(8),
             name: choices.once_in(3).then(|| format!("{}-{}", choices.below(9), choices.below(1_000_000))),
-            abilities,
             ..Target::new(provider.provider_id, backend)
         };
         target.window.tokens = choices.one_of(&[None, None, Some(40), Some(1_000), Some(100_000)]);
         target.window.counts_output = choices.once_in(3);
+        let stated_by = if choices.once_in(3) { &mut target.catalogued } else { &mut target.facts };
+        stated_by.abilities = abilities;
         target.terms = if self.choices.once_in(3) { StatedTerms::NONE } else { self.stated_terms() };
         target.maintenance = if self.choices.once_in(3) { self.windows() } else { MaintenanceWindows::default() };
         target

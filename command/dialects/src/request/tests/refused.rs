@@ -1,0 +1,102 @@
+//! Parameters that the target's model refuses.
+
+use events::refused_parameters::RefusedParameter;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The body for a target, and the header for the client.
+struct Sent {
+    body: Value,
+    ignored: Option<String>,
+}
+
+fn sent(surface: Surface, body: &str, kind: ProviderKind, refused: &[RefusedParameter]) -> Sent {
+    let request = parse(surface, body.to_owned()).unwrap_or_else(|refusal| panic!("{body}: {}", refusal.message));
+    let refused = refused.iter().copied().collect();
+    let target = OutboundTarget { refused, system_prefix: Some("p"), ..target() };
+    let written =
+        request.upstream_bodies().body(kind, &target).unwrap_or_else(|refusal| panic!("{body}: {}", refusal.message));
+    let ignored = written.ignored.in_words_of(surface);
+    Sent { body: serde_json::from_slice(&written.bytes).expect("JSON"), ignored }
+}
+
+const TOOL: &str = r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
+const SAMPLING: &str = r#""temperature":0.5,"top_p":0.9"#;
+
+#[test]
+fn refused_parameters_are_left_out_and_named_wherever_they_stand() {
+    let refused = [RefusedParameter::Temperature, RefusedParameter::TopP];
+    let chat = |more: &str| {
+        format!(r#"{{{SAMPLING},"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"x"}}]{more}}}"#)
+    };
+    let last = |cap: &str, input: &str| format!(r#"{{"model":"m","{cap}":5,{input},{SAMPLING}}}"#);
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    for (surface, body) in [
+        (Surface::OpenAi, chat("")),
+        (Surface::OpenAi, last("max_completion_tokens", messages)),
+        (Surface::Anthropic, chat("")),
+        (Surface::Anthropic, last("max_tokens", messages)),
+        (Surface::Native, last("max_output_tokens", messages)),
+        (Surface::Responses, last("max_output_tokens", r#""input":"x""#)),
+        (Surface::Completions, last("max_tokens", r#""prompt":"x""#)),
+    ] {
+        for kind in [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Cohere] {
+            let Sent { body: written, ignored } = sent(surface, &body, kind, &refused);
+            let text = written.to_string();
+            assert!(!["0.5", "0.9"].iter().any(|value| text.contains(value)), "{surface:?} {kind:?}: {text}");
+            assert_eq!(ignored.as_deref(), Some("temperature, top_p"), "{surface:?} {kind:?}");
+            let all = sent(surface, &body, kind, &[]);
+            assert!(all.body.to_string().contains("0.5") && all.ignored.is_none(), "{surface:?} {kind:?}");
+            let mut without = all.body;
+            without
+                .as_object_mut()
+                .expect("an object")
+                .retain(|name, _| !["temperature", "top_p"].contains(&name.as_str()));
+            if [ProviderKind::Openai, ProviderKind::Anthropic].contains(&kind) {
+                assert_eq!(written, without, "nothing else changes");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_request_does_not_have_is_not_named() {
+    let refused = [RefusedParameter::Temperature, RefusedParameter::TopK, RefusedParameter::MaxTokens];
+    for body in [format!("{{{ASK}}}"), format!(r#"{{{ASK},"temperature":null}}"#)] {
+        let Sent { body, ignored } = sent(Surface::OpenAi, &body, ProviderKind::Openai, &refused);
+        assert_eq!((body.get("temperature"), ignored), (None, None));
+    }
+}
+
+/// A model that reasons takes some parameters only while it does not, and an effort only without tools.
+#[test]
+fn conditions_of_refused_parameters_follow_from_the_request() {
+    let refused = [RefusedParameter::SamplingWithReasoning, RefusedParameter::EffortWithTools];
+    let openai =
+        |more: &str| sent(Surface::OpenAi, &format!("{{{ASK},{SAMPLING}{more}}}"), ProviderKind::Openai, &refused);
+    for more in ["", r#","reasoning_effort":"none""#] {
+        let Sent { body, ignored } = openai(more);
+        assert_eq!((&body["temperature"], ignored), (&json!(0.5), None), "{more}");
+    }
+    let Sent { body, ignored } = openai(r#","reasoning_effort":"high""#);
+    assert_eq!((&body["reasoning_effort"], body.get("top_p")), (&json!("high"), None));
+    assert_eq!(ignored.as_deref(), Some("temperature, top_p"));
+    for (effort, named) in [(r#""reasoning_effort":"high","#, Some("reasoning_effort")), ("", None)] {
+        let Sent { body, ignored } = openai(&format!(",{effort}{TOOL}"));
+        assert_eq!((&body["reasoning_effort"], &body["temperature"]), (&json!("none"), &json!(0.5)), "{effort}");
+        assert_eq!(ignored.as_deref(), named, "{effort}");
+    }
+    let tool = r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#;
+    let Sent { body, ignored } =
+        sent(Surface::Anthropic, &format!("{{{ASK},\"max_tokens\":5,{tool}}}"), ProviderKind::Openai, &refused);
+    assert_eq!((&body["reasoning_effort"], ignored.as_deref()), (&json!("none"), Some("output_config.effort")));
+    // What refuses any effort is sent none.
+    let Sent { body, ignored } = sent(
+        Surface::OpenAi,
+        &format!(r#"{{{ASK},"reasoning_effort":"low"}}"#),
+        ProviderKind::Openai,
+        &[RefusedParameter::ReasoningEffort],
+    );
+    assert_eq!((body.get("reasoning_effort"), ignored.as_deref()), (None, Some("reasoning_effort")));
+}
