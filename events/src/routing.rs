@@ -24,6 +24,7 @@ mod inputs;
 pub mod left_out;
 mod passed_over;
 mod request_features;
+mod seen_features;
 mod shadow;
 mod share;
 mod target;
@@ -101,6 +102,7 @@ pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
+pub use seen_features::SeenFeatures;
 pub use shadow::Shadow;
 pub use target::{StatedFacts, StatedWindow, Target, Tokenizer};
 

@@ -21,7 +21,7 @@ async fn set_policy(gateway: &Gateway, tenant: &Tenant, policy: &str) -> u64 {
     changed.position()
 }
 
-async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
+pub async fn content(gateway: &Gateway, reader: &Client, request: &str) -> Value {
     let head = gateway.head().await;
     reader.get(&format!("/v1/inferences/{request}/content?min_position={head}")).await.must(200).json()
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod changed_meanwhile;
 mod client;
 mod cors;
+mod features_digest;
 mod fitting_targets;
 mod foreign_names;
 mod gateway;

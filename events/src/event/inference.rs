@@ -135,6 +135,10 @@ pub struct Route {
     /// The features that the rules of the model decided by; absent if it has another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<RequestFeatures>,
+    /// The salted digest of all features that the decision saw: see [`crate::routing::SeenFeatures`]. Absent if nothing is kept of what
+    /// the request says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features_digest: Option<String>,
     /// The rule that held, from 0; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u64>,
@@ -192,14 +196,19 @@ impl InferenceAdmitted {
 impl Route {
     /// The route of an alias of which no more is known than the model that it stood for.
     fn of_alias(stands_for: String) -> Self {
+        Self { stands_for: Some(stands_for), ..Self::of_strategy(Strategy::Priority) }
+    }
+
+    const fn of_strategy(strategy: Strategy) -> Self {
         Self {
-            strategy: Strategy::Priority,
+            strategy,
             chosen_by: ChosenBy::Model,
             figures: BTreeMap::new(),
             left_out: BTreeMap::new(),
             features: None,
+            features_digest: None,
             rule: None,
-            stands_for: Some(stands_for),
+            stands_for: None,
             session: None,
             canary: None,
             decided_at: None,

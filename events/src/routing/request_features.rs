@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::named;
 
-/// The features of a request.
+/// The features of a request, in the order of their names, since [`super::SeenFeatures`] has them in canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFeatures {
+    /// From 0 to 100.
+    pub complexity: u64,
+    pub documents: u64,
+    /// From 0 to 23, in UTC.
+    pub hour: u64,
+    pub images: u64,
     /// An estimate of the prompt's tokens.
     pub input_tokens: u64,
     /// The language of the last message of the user, as in ISO 639-1; [`UNKNOWN_LANGUAGE`] if it is none of those that are told apart.
     pub language: String,
     pub request_type: RequestType,
-    /// From 0 to 100.
-    pub complexity: u64,
-    pub images: u64,
-    pub documents: u64,
-    pub tools: bool,
-    pub structured_output: bool,
     pub streaming: bool,
-    /// From 0 to 23, in UTC.
-    pub hour: u64,
+    pub structured_output: bool,
+    pub tools: bool,
 }
 
 /// The code of ISO 639-2 for a language that was not determined.

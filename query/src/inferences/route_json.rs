@@ -12,7 +12,7 @@ use projections::views::inferences::StoredRequest;
 use serde_json::{Map, Value, json};
 
 /// Fields of a recorded route that everybody sees who sees the request, as in its explanation.
-const FOR_EVERYBODY: [&str; 5] = ["features", "stands_for", "session", "decided_at", "terms"];
+const FOR_EVERYBODY: [&str; 6] = ["features", "features_digest", "stands_for", "session", "decided_at", "terms"];
 
 /// Fields that everybody sees if the request itself chose the strategy.
 const ASKED_FOR: [&str; 2] = ["strategy", "chosen_by"];

@@ -11,7 +11,6 @@ use content_store::{Content, ContentAddress, ContentKey, ContentWriter};
 use dialects::Metered;
 use events::content::{AnswerText, ContentKeyOwner, ContentPart, ContentPolicy, ContentSalt, ContentSalts};
 use events::event::Context;
-use events::event::inference::Route;
 use events::ids::{RequestId, TenantId};
 use events::refusal::{ErrorCode, Refusal};
 use secrets::Vault;
@@ -79,12 +78,13 @@ pub struct SealedRequest {
 }
 
 impl RequestContent {
-    /// A route without what says something of the prompt, if nothing of it is kept.
-    pub fn kept_of(&self, mut route: Box<Route>) -> Box<Route> {
-        if matches!(self, Self::Nothing) {
-            route.features = None;
+    /// The salt of the digests of what the request says; `None` if nothing is kept of that.
+    pub const fn salt(&self) -> Option<&ContentSalt> {
+        match self {
+            Self::Nothing => None,
+            Self::Digests(salt) => Some(salt),
+            Self::Sealed(sealed) => Some(&sealed.salt),
         }
-        route
     }
 
     /// Returns the content to keep by the policy that the tables have at `known_until`.

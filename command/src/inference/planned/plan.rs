@@ -16,6 +16,7 @@ use std::time::Duration;
 use access_control::limits::TokenAmounts;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, provider_dialects};
+use events::content::ContentSalt;
 use events::decision_time::is_near;
 use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Target, Tokenizer};
@@ -24,7 +25,7 @@ use events::ids::{ModelId, ProviderId, RequestId};
 use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Canary, CanaryPlace, LeftOut, RouteDecision};
+use events::routing::{Canary, CanaryPlace, LeftOut, RouteDecision, SeenFeatures};
 use events::terms::{AdmittedTerms, RequiredTerms};
 use projections::caller::Caller;
 use projections::tables::{KnownTarget, Offer, Tables};
@@ -37,6 +38,7 @@ use crate::inference::targets::target::{PlannedTarget, allowed_for_price};
 use crate::body::buffer::in_own_pages;
 use crate::tokens::TokenSavings;
 pub use maintenance::refusal_until as under_maintenance;
+pub use recorded_inputs::PlannedRoute;
 use recorded_inputs::{RecordedInputs, route};
 pub use refusals::{no_offer, not_allowed};
 pub use target_order::{NodeKnowledge, TargetOrder};
@@ -62,7 +64,7 @@ pub struct Plan {
     /// Whether the model's targets, or their providers, have a maintenance window near: within an hour, and no request takes so long.
     pub is_near_maintenance: bool,
     /// The inputs that its order of targets follows from, if the log does not show that otherwise.
-    pub route: Option<Box<Route>>,
+    pub route: PlannedRoute,
     /// Whether its strategy goes by what is measured of its calls.
     pub is_measured: bool,
     pub hedges: Hedges,
@@ -208,6 +210,21 @@ impl Plan {
         self.prompt.tokens_estimate.min(self.bound.input_tokens)
     }
 
+    /// The route as it is recorded of this request; `salt` is that of its digests, if anything is kept of what it says.
+    pub fn recorded_route(&self, request: &ClientRequest, salt: Option<&ContentSalt>) -> Option<Box<Route>> {
+        let facts = &request.facts;
+        self.route.recorded(salt, |features| SeenFeatures {
+            abilities: facts.needs,
+            choices: facts.choices,
+            documents: request.has_documents(),
+            features,
+            images: facts.images.count,
+            input_tokens: self.prompt.tokens_estimate,
+            output_cap: requested_output_tokens(request),
+            service_tier: facts.service_tier(),
+        })
+    }
+
     /// The model that serves.
     pub fn model(&self) -> &Model {
         &self.serving.model
@@ -220,8 +237,7 @@ impl Plan {
     /// Returns the terms that its tenant and the request required of each target together; `None` if no target can meet
     /// both.
     pub fn required_terms(&self) -> Option<RequiredTerms> {
-        let Some(AdmittedTerms { tenant, request, .. }) = self.route.as_ref().and_then(|route| route.terms.as_ref())
-        else {
+        let Some(AdmittedTerms { tenant, request, .. }) = &self.route.route.terms else {
             return Some(RequiredTerms::NONE);
         };
         tenant.clone().and(request.clone())

@@ -43,6 +43,7 @@ pub fn route() -> Route {
         figures: [(one, [5_120_000, 0].into()), (two.clone(), [310_000, 1].into())].into(),
         left_out: [(two, LeftOut::NotInRule(NotInRule).recorded())].into(),
         features: Some(features),
+        features_digest: Some("7c".repeat(16)),
         rule: Some(1),
         stands_for: Some("gpt-4o".to_owned()),
         session: Some("5b".repeat(16)),

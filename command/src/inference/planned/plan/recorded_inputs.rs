@@ -1,9 +1,10 @@
 //! The inputs of a decision that the admission records, so that the log shows the order of its targets.
 
 use chrono::{DateTime, Utc};
+use events::content::ContentSalt;
 use events::event::admin::{Model, Strategy};
 use events::event::inference::Route;
-use events::routing::{ChosenBy, LeftOut, Order};
+use events::routing::{ChosenBy, LeftOut, Order, RequestFeatures, SeenFeatures};
 use events::terms::AdmittedTerms;
 
 use super::order_source::OrderSource;
@@ -32,23 +33,42 @@ impl RecordedInputs {
     }
 }
 
-/// Returns the inputs that an order follows from, and the targets that were left out, unless the model's row and the
-/// request's id show them.
-pub fn route(
-    model: &Model,
-    order: &Order<'_>,
-    source: OrderSource<'_>,
-    recorded: RecordedInputs,
-) -> Option<Box<Route>> {
+/// The route of a plan.
+#[derive(Debug)]
+pub struct PlannedRoute {
+    /// The inputs that its order follows from, and the targets that were left out.
+    pub route: Box<Route>,
+    /// Whether the model's row and the request's id show all of it.
+    is_in_the_log: bool,
+}
+
+impl PlannedRoute {
+    /// The route as it is recorded: with the digest of the features that it was decided by, or, without a salt, without anything that
+    /// says something of the prompt.
+    pub fn recorded(
+        &self,
+        salt: Option<&ContentSalt>,
+        seen: impl for<'r> FnOnce(Option<&'r RequestFeatures>) -> SeenFeatures<'r>,
+    ) -> Option<Box<Route>> {
+        let mut route = self.route.clone();
+        match salt {
+            Some(salt) => route.features_digest = seen(route.features.as_ref()).digest(salt),
+            None if self.is_in_the_log => return None,
+            None => route.features = None,
+        }
+        Some(route)
+    }
+}
+
+/// Returns the route of an order.
+pub fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> PlannedRoute {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy { strategy: Strategy::Priority, chosen_by: ChosenBy::Model } => true,
         OrderSource::ByStrategy { strategy: Strategy::Weighted, chosen_by: ChosenBy::Model } => is_one_level(),
         OrderSource::ByStrategy { .. } | OrderSource::ByRules { .. } => false,
     };
-    if is_in_the_log && recorded.is_nothing() && order.left_out().next().is_none() {
-        return None;
-    }
+    let has_nothing_else = recorded.is_nothing() && order.left_out().next().is_none();
     let named = |(at, why): (usize, LeftOut)| Some((model.targets.get(at)?.key(), why.recorded()));
     let left_out = order.left_out().filter_map(named).collect();
     let figures = model.targets.iter().enumerate().filter(|_| !is_in_the_log);
@@ -59,17 +79,19 @@ pub fn route(
         OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
     let RecordedInputs { decided_at, stands_for, session, canary, terms } = recorded;
-    Some(Box::new(Route {
+    let route = Box::new(Route {
         strategy,
         chosen_by,
         figures,
         left_out,
         features,
+        features_digest: None,
         rule,
         stands_for,
         session,
         canary,
         decided_at,
         terms,
-    }))
+    });
+    PlannedRoute { route, is_in_the_log: is_in_the_log && has_nothing_else }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialects::{ClientRequest, Surface};
-use events::content::ContentPolicy;
+use events::content::{ContentPolicy, ContentSalts};
 use events::event::admin::{Model, Strategy};
 use events::event::inference::{InferenceAdmitted, Route};
 use events::event::{Actor, Context, Event, Inference, Stream, TeamVersions};
@@ -107,12 +107,10 @@ impl RoutingHistory<'_> {
         }
         called.retain(is_left);
         let targets = shown(&ordered.decision.order, plan.model(), &called);
-        self.seen.extend(seen_in(&ordered.decision, plan.route.as_deref()));
+        self.seen.extend(seen_in(&ordered.decision, &plan.route.route));
         let content_policy = self.choices.one_of(&[ContentPolicy::Digest, ContentPolicy::Digest, ContentPolicy::None]);
-        let mut route = plan.route.clone();
-        if let Some(route) = route.as_mut().filter(|_| content_policy == ContentPolicy::None) {
-            route.features = None;
-        }
+        let salt = (content_policy != ContentPolicy::None).then(|| ContentSalts::new(&[7; 32]).salt(id));
+        let route = plan.recorded_route(&request, salt.as_ref());
         let has_features = plan.model().strategy != Strategy::Rules || content_policy != ContentPolicy::None;
         let mut admitted = InferenceAdmitted {
             streamed: request.facts.streamed,
@@ -136,7 +134,7 @@ impl RoutingHistory<'_> {
 }
 
 /// The reasons and inputs of a decision, of which all in `TO_BE_SEEN` must be seen.
-fn seen_in(decision: &RouteDecision<'_>, route: Option<&Route>) -> BTreeSet<String> {
+fn seen_in(decision: &RouteDecision<'_>, route: &Route) -> BTreeSet<String> {
     let RouteDecision { order, canary, session, .. } = decision;
     let reasons = order.left_out().map(|(_, why)| why.recorded().shown().into_owned());
     let words = reasons.filter_map(|reason| reason.split(' ').next().map(str::to_owned));
@@ -144,8 +142,8 @@ fn seen_in(decision: &RouteDecision<'_>, route: Option<&Route>) -> BTreeSet<Stri
         ("a canary that is first", *canary == Some(CanaryPlace::First)),
         ("a canary that is last", *canary == Some(CanaryPlace::Last)),
         ("a session", session.is_some()),
-        ("a rule", route.is_some_and(|route| route.rule.is_some())),
-        ("a tenant's strategy", route.is_some_and(|route| route.chosen_by == ChosenBy::Tenant)),
+        ("a rule", route.rule.is_some()),
+        ("a tenant's strategy", route.chosen_by == ChosenBy::Tenant),
     ];
     let inputs = inputs.into_iter().filter(|(_, is_seen)| *is_seen).map(|(what, _)| what.to_owned());
     words.chain(inputs).collect()
