@@ -7,7 +7,6 @@
 mod requests;
 mod streams;
 
-use events::refused_parameters::RefusedParameters;
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -19,6 +18,7 @@ use dialects::{
     Api, ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Relay, Surface, UpstreamCap, WrittenBody,
     provider_dialects,
 };
+use events::refused_parameters::RefusedParameters;
 use harness::figures::{hundredths, per_mille};
 use harness::table;
 use harness::verdict::exit_code;

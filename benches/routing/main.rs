@@ -21,7 +21,7 @@ use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, PromptBound, Tariff};
 use events::named::NamedValue;
 use events::routing::{
     ConditionSubject, DialectFit, Features, Observed, RouteInputs, RouteQuestion, RoutingRule, RoutingRules,
-    StatedFacts, Strategy, Target, TargetInputs, decide,
+    StatedFacts, Strategy, Target, TargetFacts, TargetInputs, decide,
 };
 use events::terms::{RequiredTerms, Requirements, StatedTerms};
 use harness::figures::{hundredths, per_mille};
@@ -154,11 +154,14 @@ fn row_of_target(number: u64) -> Target {
         weight: below(10),
         quality: Some(below(100)),
         maintenance: vec![night].into(),
-        facts: StatedFacts {
-            abilities: Abilities::UNKNOWN
-                .stating_list(Abilities::INPUTS, Abilities::INPUTS)
-                .stating(Ability::Tools, true),
-            ..StatedFacts::UNKNOWN
+        facts: TargetFacts {
+            stated: StatedFacts {
+                abilities: Abilities::UNKNOWN
+                    .stating_list(Abilities::INPUTS, Abilities::INPUTS)
+                    .stating(Ability::Tools, true),
+                ..StatedFacts::UNKNOWN
+            },
+            ..TargetFacts::UNKNOWN
         },
         terms: StatedTerms { zero_retention: true, ..StatedTerms::NONE },
         ..Target::new(Uuid::from_u128(1).into(), format!("backend-{number}"))

@@ -140,6 +140,11 @@ fn described(model: &Model, today: NaiveDate) -> String {
         text.push_str("\n  can: ");
         text.push_str(&known.join(", "));
     }
+    let facts = model.stated_facts();
+    text.push_str(&format!("\n  abilities: {}", facts.abilities.shown()));
+    if let Some(refused) = facts.refused_parameters {
+        text.push_str(&format!("\n  refuses: {refused}"));
+    }
     text.push('\n');
     text.push_str(&prices::table_of(model));
     text

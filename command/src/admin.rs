@@ -71,8 +71,8 @@ pub(crate) use resources::terms;
 pub(crate) use routes::changes_of;
 use routes::resource_routes;
 
-/// Tells what the catalogue in force states of a provider's model; nothing if this node reads none.
-pub type CataloguedFacts = Arc<dyn Fn(&Provider, &str) -> StatedFacts + Send + Sync>;
+/// Looks up the facts that the catalogue in force states of a provider's model; none if this node reads no catalogue.
+pub type FactsLookup = Arc<dyn Fn(&Provider, &str) -> StatedFacts + Send + Sync>;
 
 /// The dependencies of commands. Cheap to clone.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ pub struct AdminState {
     pub concurrency: ConcurrencyLimiter,
     /// Takes imports of catalogues to the task that carries them out.
     pub imports: Importer,
-    pub catalogued: CataloguedFacts,
+    pub catalogued: FactsLookup,
     /// Whether this node has the settings of the published log.
     pub publishes_log: bool,
     /// Whether this node has a store for sealed content.

@@ -158,12 +158,13 @@ impl RequestFigures {
     }
 }
 
-/// Counts features that clients asked for and calls went without, because the provider's dialect cannot express them.
+/// Counts features that clients asked for and calls went without, because the provider's dialect cannot express them, or the model refuses
+/// them.
 pub struct IgnoredFeatures(IntCounterVec);
 
 impl IgnoredFeatures {
     fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Calls without something that the client asked for, which the provider's dialect cannot express";
+        let help = "Calls without something that the client asked for, which the provider's dialect cannot express or the model refuses";
         let ignored = IntCounterVec::new(Opts::new("ledgerway_ignored_features_total", help), &["kind", "feature"])?;
         Ok(Self(registered(registry, ignored)?))
     }

@@ -1,5 +1,5 @@
-//! The abilities of targets. Whoever makes a model states it of each target; what nobody has stated is unknown, and a target of
-//! which an ability is unknown may serve.
+//! The abilities of targets. Whoever makes a model states them of each target, and the catalogue those of its models; what neither states
+//! is unknown, and a target of which an ability is unknown may serve.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -73,23 +73,23 @@ impl Abilities {
 
     /// Whether the target has the ability; `None` if that is unknown.
     pub fn has(self, ability: Ability) -> Option<bool> {
-        if self.stated.has(ability) { Some(self.able.has(ability)) } else { None }
+        if self.stated.contains(ability) { Some(self.able.contains(ability)) } else { None }
     }
 
     /// Those of the needed ones that the target is stated not to have.
     pub fn lacks_of(self, needed: AbilitySet) -> AbilitySet {
-        needed.both(self.stated.without(self.able))
+        needed.intersection(self.stated.difference(self.able))
     }
 
     /// These, and what others state where nothing is stated here.
     #[must_use]
     pub fn or(self, others: Self) -> Self {
-        Self { stated: self.stated.union(others.stated), able: self.able.union(others.able.without(self.stated)) }
+        Self { stated: self.stated.union(others.stated), able: self.able.union(others.able.difference(self.stated)) }
     }
 
     #[must_use]
     pub fn stating(self, ability: Ability, is_able: bool) -> Self {
-        let able = if is_able { self.able.with(ability) } else { self.able.without(AbilitySet::NONE.with(ability)) };
+        let able = if is_able { self.able.with(ability) } else { self.able.difference(AbilitySet::NONE.with(ability)) };
         Self { stated: self.stated.with(ability), able }
     }
 
@@ -103,8 +103,8 @@ impl Abilities {
     pub fn shown(self) -> Value {
         let mut members = Map::new();
         for AbilityList { name, of } in Self::LISTS {
-            if of.iter().any(|ability| self.stated.has(*ability)) {
-                let words = of.iter().filter(|ability| self.able.has(**ability)).map(|ability| ability.as_str());
+            if of.iter().any(|ability| self.stated.contains(*ability)) {
+                let words = of.iter().filter(|ability| self.able.contains(**ability)).map(|ability| ability.as_str());
                 members.insert((*name).to_owned(), words.collect());
             }
         }
@@ -112,6 +112,26 @@ impl Abilities {
             members.extend(self.has(ability).map(|is_able| (ability.as_str().to_owned(), is_able.into())));
         }
         Value::Object(members)
+    }
+
+    /// Reads such an object of which every word is to be known.
+    ///
+    /// Errors: what is wrong with it.
+    pub fn read_all(members: &Map<String, Value>) -> Result<Self, String> {
+        let is_known = |name: &String| {
+            Self::LISTS.iter().any(|list| list.name == name) || Self::single().any(|ability| ability.as_str() == name)
+        };
+        if let Some(unknown) = members.keys().find(|name| !is_known(name)) {
+            return Err(format!("{unknown:.64} is no ability"));
+        }
+        for AbilityList { name, of } in Self::LISTS {
+            let words = members.get(*name).and_then(Value::as_array).into_iter().flatten();
+            let is_known = |word: &&Value| of.iter().any(|ability| word.as_str() == Some(ability.as_str()));
+            if let Some(unknown) = words.clone().find(|word| !is_known(word)) {
+                return Err(format!("{name} has {:.64}, which is none of these", unknown.to_string()));
+            }
+        }
+        Self::read(members)
     }
 
     /// Reads such an object. What a later version states beside is left out.
@@ -174,6 +194,23 @@ mod tests {
         for broken in [json!({ "inputs": "text" }), json!({ "tools": 1 }), json!([])] {
             assert!(serde_json::from_value::<Abilities>(broken).is_err());
         }
+    }
+
+    /// Digests of requests have abilities in this order.
+    #[test]
+    fn the_page_of_routing_has_the_abilities_in_their_order() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/routing.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let order: Vec<_> = Ability::words().map(|word| format!("`{word}`")).collect();
+        assert!(page.contains(&order.join(" ")), "{}", order.join(" "));
+    }
+
+    #[test]
+    fn words_of_a_document_that_is_not_of_a_later_version_are_all_known() {
+        let read_all = |value: Value| Abilities::read_all(value.as_object().expect("an object"));
+        assert_eq!(read_all(json!({ "inputs": ["image", "text"] })), Ok(read(json!({ "inputs": ["text", "image"] }))));
+        assert_eq!(read_all(json!({ "smell": true })), Err("smell is no ability".to_owned()));
+        assert!(read_all(json!({ "inputs": ["smell"] })).is_err() && read_all(json!({ "tools": 1 })).is_err());
     }
 
     #[test]

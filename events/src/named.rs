@@ -19,7 +19,8 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Defines an enum that is read and written as words: `ALL`, in the order of the rows, `words`, `parse`, `as_str`, `Display`.
+/// Defines an enum that is read and written as words: `ALL`, in the order of the rows, `words`, `parse`, `as_str`, `Display`,
+/// and [`crate::named_set::NamedEnum`] for sets of them.
 #[macro_export]
 macro_rules! named {
     ($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -56,10 +57,10 @@ macro_rules! named {
             }
         }
 
-        impl $crate::named_set::Word for $name {
+        impl $crate::named_set::NamedEnum for $name {
             const ALL: &'static [Self] = Self::ALL;
 
-            fn place(self) -> u32 {
+            fn index(self) -> u32 {
                 self as u32
             }
 

@@ -6,12 +6,11 @@ use std::marker::PhantomData;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An enum whose variants are words; `named!` makes it one.
-pub trait Word: Copy + 'static {
-    /// At most 32.
+pub trait NamedEnum: Copy + 'static {
     const ALL: &'static [Self];
 
-    /// Its place in [`Self::ALL`].
-    fn place(self) -> u32;
+    /// The index in [`Self::ALL`].
+    fn index(self) -> u32;
 
     fn word(self) -> &'static str;
 }
@@ -29,7 +28,7 @@ impl<T> NamedSet<T> {
 
     /// Those of this set that are not in the other one.
     #[must_use]
-    pub const fn without(self, other: Self) -> Self {
+    pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0, PhantomData)
     }
 
@@ -40,15 +39,18 @@ impl<T> NamedSet<T> {
 
     /// Those that are in both.
     #[must_use]
-    pub const fn both(self, other: Self) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0, PhantomData)
     }
 }
 
-impl<T: Word> NamedSet<T> {
+impl<T: NamedEnum> NamedSet<T> {
+    /// Larger enums have no sets: this is checked where one is used.
+    const FITS: () = assert!(T::ALL.len() <= u32::BITS as usize);
+
     #[must_use]
     pub fn with(self, value: T) -> Self {
-        Self(self.0 | 1 << value.place(), PhantomData)
+        Self(self.0 | Self::bit(value), PhantomData)
     }
 
     /// The set with the value, if this holds.
@@ -57,12 +59,17 @@ impl<T: Word> NamedSet<T> {
         if holds { self.with(value) } else { self }
     }
 
-    pub fn has(self, value: T) -> bool {
-        self.0 & 1 << value.place() != 0
+    pub fn contains(self, value: T) -> bool {
+        self.0 & Self::bit(value) != 0
+    }
+
+    fn bit(value: T) -> u32 {
+        const { Self::FITS };
+        1 << value.index()
     }
 
     pub fn iter(self) -> impl Iterator<Item = T> {
-        T::ALL.iter().copied().filter(move |value| self.has(*value))
+        T::ALL.iter().copied().filter(move |value| self.contains(*value))
     }
 }
 
@@ -72,14 +79,14 @@ impl<T> Default for NamedSet<T> {
     }
 }
 
-impl<T: Word> FromIterator<T> for NamedSet<T> {
+impl<T: NamedEnum> FromIterator<T> for NamedSet<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         values.into_iter().fold(Self::NONE, Self::with)
     }
 }
 
 /// The words, with commas between them.
-impl<T: Word> fmt::Display for NamedSet<T> {
+impl<T: NamedEnum> fmt::Display for NamedSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, value) in self.iter().enumerate() {
             write!(f, "{}{}", if at == 0 { "" } else { ", " }, value.word())?;
@@ -88,15 +95,15 @@ impl<T: Word> fmt::Display for NamedSet<T> {
     }
 }
 
-/// On the wire a list of words.
-impl<T: Word> Serialize for NamedSet<T> {
+/// Serialized as a list of words.
+impl<T: NamedEnum> Serialize for NamedSet<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(Word::word))
+        serializer.collect_seq(self.iter().map(NamedEnum::word))
     }
 }
 
 /// Words of later versions are left out.
-impl<'de, T: Word> Deserialize<'de> for NamedSet<T> {
+impl<'de, T: NamedEnum> Deserialize<'de> for NamedSet<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = Vec::<String>::deserialize(deserializer)?;
         Ok(words.iter().filter_map(|word| T::ALL.iter().copied().find(|value| value.word() == word)).collect())

@@ -40,16 +40,17 @@ impl RefusedParameters {
         RefusedParameter::LogitBias,
     ];
 
-    /// Those that a request with these needs is sent without. What is refused under a condition is there without it, if the condition
-    /// holds; the output cap is sent under its other name.
+    /// The parameters that a request with these needs is sent without: conditions are resolved, and the names of the output cap are left
+    /// out.
     #[must_use]
     pub fn of_request(self, needs: AbilitySet) -> Self {
         use RefusedParameter::{EffortWithTools, MaxCompletionTokens, MaxTokens, SamplingWithReasoning};
-        let has_no_effort = self.has(EffortWithTools) && needs.has(Ability::Tools);
-        let has_no_sampling = self.has(SamplingWithReasoning) && needs.has(Ability::Reasoning) && !has_no_effort;
+        let has_no_effort = self.contains(EffortWithTools) && needs.contains(Ability::Tools);
+        let has_no_sampling =
+            self.contains(SamplingWithReasoning) && needs.contains(Ability::Reasoning) && !has_no_effort;
         let other = [MaxTokens, MaxCompletionTokens, SamplingWithReasoning, EffortWithTools].into_iter().collect();
         let sampling = if has_no_sampling { Self::SAMPLING.into_iter().collect() } else { Self::NONE };
-        self.without(other).union(sampling).with_if(EffortWithTools, has_no_effort)
+        self.difference(other).union(sampling).with_if(EffortWithTools, has_no_effort)
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
         };
         let some = [Temperature, SamplingWithReasoning, MaxTokens];
         assert_eq!(refused(&some, &[Ability::Tools]).to_string(), "temperature");
-        assert!(refused(&some, &[Ability::Reasoning]).has(TopP));
+        assert!(refused(&some, &[Ability::Reasoning]).contains(TopP));
         let both = [SamplingWithReasoning, EffortWithTools];
         assert!(refused(&both, &[]).is_empty());
         // Without an effort, the model takes what it refuses with one.

@@ -24,7 +24,7 @@ mod inputs;
 pub mod left_out;
 mod passed_over;
 mod request_features;
-mod seen_features;
+mod seen_request;
 mod shadow;
 mod share;
 mod target;
@@ -102,9 +102,9 @@ pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
-pub use seen_features::SeenFeatures;
+pub use seen_request::SeenRequest;
 pub use shadow::Shadow;
-pub use target::{StatedFacts, StatedWindow, Target, Tokenizer};
+pub use target::{StatedFacts, StatedWindow, Target, TargetFacts, Tokenizer};
 
 impl Strategy {
     /// Strategies that a rule, a tenant or a request can choose. Other gateways call `latency` `performance`.

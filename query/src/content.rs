@@ -91,7 +91,8 @@ async fn one(mut context: QueryContext, Path(request): Path<String>) -> Result<J
     let salt = match recorded.policy {
         ContentPolicy::Sealed => kept.salt,
         ContentPolicy::None => None,
-        ContentPolicy::Digest => recorded.answer_digest.map(|_| context.state.content_salts.salt(request).to_hex()),
+        ContentPolicy::Digest if recorded.has_digests() => Some(context.state.content_salts.salt(request).to_hex()),
+        ContentPolicy::Digest => None,
     };
     query.record_read(ReadKind::Content);
     Ok(Json(json!({
@@ -139,6 +140,12 @@ impl<'a> RecordedContent<'a> {
             prompt_digest: admitted.prompt_digest.as_deref(),
             answer_digest,
         })
+    }
+
+    /// Whether its events have digests with its salt.
+    fn has_digests(&self) -> bool {
+        let route = self.begin.event.admission().and_then(|admitted| admitted.route.as_ref());
+        self.answer_digest.is_some() || route.is_some_and(|route| route.features_digest.is_some())
     }
 
     /// The prompt, and the answer if it had text.

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use events::event::admin::{Model, Permission, Provider, Retirement, Target};
 use events::money::Tariff;
 use events::refusal::{ErrorCode, Refusal};
+use events::refused_parameters::RefusedParameter;
 use events::terms::{RequiredTerms, Requirements};
 use events::time::rfc3339;
 use http::{HeaderMap, StatusCode};
@@ -88,6 +89,11 @@ fn shape() -> Shape {
             "abilities",
             object().open(),
             "What is stated of the target that is tried first: what is absent is unknown",
+        )
+        .optional_as(
+            "refused_parameters",
+            schema::list(schema::one_of(RefusedParameter::words()), None),
+            "The parameters that it is not sent, since its model refuses them; absent if there are none",
         );
     let stands_for = schema::described(schema::string(), "For an alias: the model that it stands for now");
     with_retirement(item).optional("stands_for", stands_for).open()
@@ -229,9 +235,13 @@ impl<'a> Usable<'a> {
         if !self.model.value.alias.is_empty() {
             item["stands_for"] = self.named.serving.value.name.as_str().into();
         }
-        let abilities = self.target.abilities();
+        let abilities = self.target.facts.abilities();
         if !abilities.is_unknown() {
             item["abilities"] = abilities.shown();
+        }
+        let refused = self.target.facts.refused_parameters();
+        if !refused.is_empty() {
+            item["refused_parameters"] = json!(refused);
         }
         if let Some(known) = capabilities(self.provider, &self.target.model) {
             item[CAPABILITIES] = known.into();

@@ -6,7 +6,7 @@ use access_control::auth::hashing::KeyHasher;
 use access_control::auth::{AuthParts, Authenticator};
 use access_control::limits::RateLimiter;
 use access_log::AccessLog;
-use command::admin::{self, AdminState, CataloguedFacts, ImportQueue, setup};
+use command::admin::{self, AdminState, FactsLookup, ImportQueue, setup};
 use command::doctor::{self, Doctor};
 use command::environment::NamedProviders;
 use command::figures::RequestFigures;
@@ -262,7 +262,7 @@ fn capabilities(named: Option<Arc<NamedProviders>>) -> Capabilities {
     Arc::new(move |provider, backend| named.as_ref()?.capabilities(provider, backend))
 }
 
-fn catalogued(named: Option<Arc<NamedProviders>>) -> CataloguedFacts {
+fn catalogued(named: Option<Arc<NamedProviders>>) -> FactsLookup {
     Arc::new(move |provider, backend| {
         named.as_ref().map_or(StatedFacts::UNKNOWN, |named| named.stated_facts(provider, backend))
     })

@@ -29,7 +29,7 @@ def models(gateway, origin):
 
 
 def wrongly_sent(recorded):
-    """What a target was sent that it does not take."""
+    """Yields each request that a target was sent although it does not take it."""
     for request in recorded:
         body = json.loads(base64.b64decode(request["body"]))
         text = json.dumps(body["messages"])

@@ -111,9 +111,9 @@ fn summary(report: &Value) -> String {
     };
     let left_out: u64 =
         [&report["providers_left_out"], &report["targets"]["left_out"]].iter().filter_map(|left| left.as_u64()).sum();
-    let unstated = match report["targets"]["of_unknown_abilities"].as_u64().unwrap_or(0) {
+    let unstated = match report["targets"]["unknown_abilities"].as_u64().unwrap_or(0) {
         0 => String::new(),
-        count => format!("; of {} nothing is stated of what they can do", counted(count, "target")),
+        count => format!("; no abilities are stated of {}", counted(count, "target")),
     };
     let left_out = if left_out > 0 { format!("; {left_out} more are not shown") } else { String::new() };
     format!(

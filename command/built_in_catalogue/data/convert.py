@@ -3,9 +3,8 @@
 
 PRICES is one JSON object. `_source` says where it is from; every other key is a model as LiteLLM names it, with `provider`,
 `mode`, `price` and `tiers` in US dollars a token, or `bands` by the size of the prompt. What the list does not have (providers,
-explicit names, successors, fees for searches, what models refuse
-and lack, aliases) is in curated.json, which people edit. The same input gives the same
-bytes.
+explicit names, successors, fees for searches, what models lack and refuse, aliases) is in curated.json, which people edit. The
+same input gives the same bytes.
 
 Prices are decimals throughout: Python's floats are never used. A row that has no place in the catalogue is left out by a
 rule in `rejected`, which says why; `--left-out` prints them all."""

@@ -9,7 +9,7 @@ use events::named;
 use events::refused_parameters::RefusedParameter;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::Map;
 
 use crate::price::Price;
 use crate::unique_map::unique_map;
@@ -134,13 +134,13 @@ impl Model {
     /// The facts of a target of it: those of the document, and those that its mode and its capabilities say.
     pub fn stated_facts(&self) -> StatedFacts {
         let [inputs, endpoints] = Abilities::LISTS;
-        let endpoint = match self.mode {
-            Mode::Chat => Ability::Chat,
-            Mode::Completion => Ability::Completions,
-            Mode::Responses => Ability::Responses,
-            Mode::Embedding => Ability::Embeddings,
+        let by_mode = match self.mode {
+            Mode::Chat => Abilities::UNKNOWN.stating_list(endpoints.of, &[Ability::Chat]),
+            // Several providers serve such models by chats as well.
+            Mode::Completion => Abilities::UNKNOWN,
+            Mode::Responses => Abilities::UNKNOWN.stating_list(endpoints.of, &[Ability::Responses]),
+            Mode::Embedding => Abilities::UNKNOWN.stating_list(endpoints.of, &[Ability::Embeddings]),
         };
-        let by_mode = Abilities::UNKNOWN.stating_list(endpoints.of, &[endpoint]);
         let takes_text_alone = self.mode == Mode::Embedding && !self.capabilities.contains(&Capability::EmbedImage);
         let by_mode = if takes_text_alone { by_mode.stating_list(inputs.of, &[Ability::Text]) } else { by_mode };
         let has = |capability: &Capability| match capability {
@@ -162,13 +162,7 @@ impl Model {
     }
 }
 
-/// Abilities of later versions cannot be in a document that this version reads: a word that is not known is misspelt.
+/// A word that is not known is misspelt: a document of a later version has another `schema`.
 fn known_abilities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Abilities, D::Error> {
-    let given = Value::deserialize(deserializer)?;
-    let read: Abilities = serde_json::from_value(given.clone()).map_err(D::Error::custom)?;
-    if read.shown() == given {
-        Ok(read)
-    } else {
-        Err(D::Error::custom("abilities have a word that is not known, or twice"))
-    }
+    Abilities::read_all(&Map::deserialize(deserializer)?).map_err(D::Error::custom)
 }

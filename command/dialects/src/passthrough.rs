@@ -6,7 +6,8 @@ pub mod openai;
 mod rewrite;
 
 use bytes::Bytes;
-use events::refused_parameters::RefusedParameters;
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
+use intermediate::json::{self, Kind, Member};
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::ProviderKind;
 use surfaces::Surface;
@@ -14,15 +15,30 @@ use surfaces::Surface;
 /// A client's body, edited for its target.
 pub struct EditedBody {
     pub bytes: Bytes,
-    /// The parameters that were taken out of it, or changed, because the target's model refuses them.
-    pub refused: RefusedParameters,
+    /// The client's fields that were taken out of it, or changed, because the target's model refuses them.
+    pub left_out: Vec<&'static str>,
 }
 
 impl EditedBody {
     /// A body from which nothing was taken.
     const fn whole(bytes: Bytes) -> Self {
-        Self { bytes, refused: RefusedParameters::NONE }
+        Self { bytes, left_out: Vec::new() }
     }
+}
+
+/// Whether the value of a parameter asks for something that is missed without it. A temperature of zero does.
+fn asks(member: &Member<'_>) -> bool {
+    match member.name() {
+        "frequency_penalty" | "presence_penalty" | "logit_bias" => !matches!(member.value, "0" | "0.0" | "{}" | "null"),
+        "reasoning_effort" => !matches!(member.value, r#""none""# | "null"),
+        _ => json::kind(member.value) != Kind::Null,
+    }
+}
+
+/// The refused parameter of how tokens are drawn that a member is.
+fn refused_sampling(member: &Member<'_>, refused: RefusedParameters) -> Option<RefusedParameter> {
+    let is_it = |parameter: &RefusedParameter| parameter.as_str() == member.name() && refused.contains(*parameter);
+    RefusedParameters::SAMPLING.into_iter().find(is_it)
 }
 
 /// The dialect that both speak; `None` if messages between them must be translated.

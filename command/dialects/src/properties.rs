@@ -1,10 +1,10 @@
 //! Properties of everything that reads untrusted input.
 
-use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use testing::event_stream::frame;

@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue};
 use intermediate::Api;
 use intermediate::chat::feature::not_expressible;
 use intermediate::chat::read::check_calls;
-use intermediate::chat::{ChatRequest, Feature, FeatureSet, RefusedParts, Treatment, with_texts_for_documents};
+use intermediate::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
 use intermediate::embeddings::EmbeddingsRequest;
 use intermediate::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
 use intermediate::fields::Path;
@@ -190,6 +190,11 @@ impl ClientRequest {
         self.first_unpriced(kind, allowed).map(|(field, remedy)| field.refuse(remedy))
     }
 
+    /// The names of all such fields, by which targets are judged.
+    pub fn unpriced_names(&self) -> impl Iterator<Item = &'static str> {
+        self.facts.unpriced.iter().chain(&self.headers.unpriced).map(|field| field.name)
+    }
+
     /// That field, and what lets it through.
     pub fn first_unpriced(&self, kind: ProviderKind, allowed: &BTreeSet<String>) -> Option<(Unpriced, Remedy)> {
         let is_passed_on = shortcut(self.surface, kind).is_some();
@@ -227,25 +232,23 @@ impl ClientRequest {
         UpstreamBodies { request: self, chat: OnceCell::new(), embeddings: OnceCell::new() }
     }
 
-    /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
-    /// cut out as well, and not listed.
-    fn passed_on(&self, EditedBody { bytes, refused }: EditedBody) -> WrittenBody {
-        let ignored = Ignored { features: FeatureSet::EMPTY, fields: self.names_of(refused).collect() };
-        WrittenBody { bytes, ignored, calls: KeptCalls::All }
-    }
-
-    /// The client's names for what is left out because the target's model refuses it.
-    fn names_of(&self, refused: RefusedParameters) -> impl Iterator<Item = &'static str> {
-        let effort = (self.surface.spec().field_of)(Feature::ReasoningEffort);
-        let asks_for_thoughts = self.facts.needs.has(Ability::Reasoning);
-        refused.iter().filter_map(move |parameter| match parameter {
-            // Nobody asked for another one.
-            RefusedParameter::EffortWithTools if !asks_for_thoughts => None,
-            RefusedParameter::EffortWithTools | RefusedParameter::ReasoningEffort => {
-                Some(effort.unwrap_or(Feature::ReasoningEffort.name()))
+    /// The client's names for parameters that are taken out of a chat because the target's model refuses them.
+    fn names_of(&self, refused: RefusedParameters, chat: &ChatRequest, used: FeatureSet) -> Vec<&'static str> {
+        let field_of = |feature: Feature| (self.surface.spec().field_of)(feature).unwrap_or(feature.name());
+        let wishes = [Feature::ReasoningEffort, Feature::ReasoningBudget, Feature::ReasoningAdaptive];
+        let asks_for_thoughts = self.facts.needs.contains(Ability::Reasoning);
+        let name = |parameter: RefusedParameter| -> Vec<&'static str> {
+            match parameter {
+                RefusedParameter::ReasoningEffort | RefusedParameter::EffortWithTools => match &chat.reasoning {
+                    // The model would think by itself.
+                    None => vec![field_of(Feature::ReasoningEffort)],
+                    Some(_) if !asks_for_thoughts => Vec::new(),
+                    Some(_) => wishes.into_iter().filter(|wish| used.contains(*wish)).map(field_of).collect(),
+                },
+                parameter => vec![parameter.as_str()],
             }
-            parameter => Some(parameter.as_str()),
-        })
+        };
+        refused.iter().flat_map(name).collect()
     }
 
     /// The body for one target; see [`UpstreamBodies::body`].
@@ -264,6 +267,12 @@ pub struct WrittenBody {
 }
 
 impl WrittenBody {
+    /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
+    /// cut out as well, and not listed.
+    fn passed_on(EditedBody { bytes, left_out }: EditedBody) -> Self {
+        Self { bytes, ignored: Ignored { features: FeatureSet::EMPTY, fields: left_out }, calls: KeptCalls::All }
+    }
+
     /// A body that leaves nothing out.
     const fn complete(bytes: Bytes) -> Self {
         let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
@@ -315,10 +324,10 @@ impl UpstreamBodies<'_> {
         let ParsedRequest::Chat(request) = request else { return Err(of_another_api()) };
         match (shortcut(*surface, kind), request) {
             (Some(SharedDialect::OpenAi), AnyRequest::OpenAi(places)) => {
-                openai::edited_body(body, places, facts, target).map(|edited| self.request.passed_on(edited))
+                openai::edited_body(body, places, facts, target).map(WrittenBody::passed_on)
             }
             (Some(SharedDialect::Anthropic), AnyRequest::Anthropic(places)) => {
-                anthropic::edited_body(body, places, facts, target).map(|edited| self.request.passed_on(edited))
+                anthropic::edited_body(body, places, facts, target).map(WrittenBody::passed_on)
             }
             (_, request) => {
                 let in_client_words = |refusal| in_client_words(refusal, request, *surface, body);
@@ -331,11 +340,13 @@ impl UpstreamBodies<'_> {
                 let (chat, used) = self.chat.get_or_init(translate).as_ref().map_err(Clone::clone)?;
                 let upstream = provider_dialects::for_model(kind, target.model);
                 let (mut chat, mut used) = (&**chat, *used);
-                let refused = RefusedParts::of(chat, target.refused.of_request(facts.needs));
-                let (texts, taken);
-                if !refused.0.is_empty() {
-                    taken = refused.taken_out_of(chat.clone());
-                    (chat, used) = (&taken, taken.features());
+                let not_taken = chat.parameters_among(target.refused.of_request(facts.needs));
+                let (texts, reduced);
+                let mut fields = Vec::new();
+                if !not_taken.is_empty() {
+                    fields = self.request.names_of(not_taken, chat, used);
+                    reduced = chat.clone().without_parameters(not_taken);
+                    (chat, used) = (&reduced, reduced.features());
                 }
                 if used.contains(Feature::Document)
                     && (upstream.treatment)(Feature::Document) == Treatment::Refused
@@ -351,8 +362,7 @@ impl UpstreamBodies<'_> {
                 }
                 let written = (upstream.request_body)(chat, target);
                 let bytes = written.map_err(in_client_words)?;
-                let left_out = chat.left_out.iter().copied().chain(self.request.headers.not_translated());
-                let fields = self.request.names_of(refused.0).chain(left_out).collect();
+                fields.extend(chat.left_out.iter().copied().chain(self.request.headers.not_translated()));
                 let ignored = Ignored { features: treated(Treatment::Ignored), fields };
                 Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used) })
             }

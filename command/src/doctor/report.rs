@@ -152,8 +152,8 @@ pub struct CheckedTargets {
     pub items: Vec<CheckedTarget>,
     /// How many more there are.
     pub left_out: usize,
-    /// How many there are of whose abilities nothing is stated.
-    pub of_unknown_abilities: usize,
+    /// How many targets have no stated abilities.
+    pub unknown_abilities: usize,
     /// A target of models that all tenants share has one.
     #[serde(skip)]
     pub has_problem: bool,
@@ -235,9 +235,9 @@ pub fn shape() -> Shape {
         .required_as("items", schema::list(target, None), "Those with a finding; those of tenants last")
         .required_as("left_out", schema::count(), "How many more have one")
         .required_as(
-            "of_unknown_abilities",
+            "unknown_abilities",
             schema::count(),
-            "Of how many nothing is stated of what they can do: they are sent every request",
+            "How many targets have no stated abilities: none of them is left out for an ability",
         )
         .open();
     let why_local = "Why a node counts rate limits by its share although it has a Redis; null if all count in Redis, or none \

@@ -31,8 +31,10 @@ impl<'a> OfferedModels<'a> {
     /// The model of the catalogue behind a provider's name for it.
     fn described(&self, provider: &Provider, backend: &str) -> Option<&'a CataloguedModel> {
         let Self { catalogue, named } = *self;
-        let by_variable = named.and_then(|named| named.described(catalogue, provider, backend));
-        by_variable.or_else(|| catalogued_at(catalogue, provider, backend))
+        match named {
+            Some(named) => named.model_behind(catalogue, provider, backend),
+            None => catalogued_at(catalogue, provider, backend),
+        }
     }
 }
 
@@ -45,7 +47,13 @@ struct Use<'a> {
     /// True if a command created one of them.
     is_chosen: bool,
     /// The target in each of them.
-    rows: Vec<&'a Target>,
+    rows: Vec<UsedRow<'a>>,
+}
+
+/// The row of a target in one model.
+struct UsedRow<'a> {
+    model: &'a str,
+    target: &'a Target,
 }
 
 /// Models of one provider with the days on which it retires them. Nobody has chosen them: they appeared by themselves.
@@ -87,10 +95,10 @@ pub fn check(
     let mut retirements: BTreeMap<ProviderId, Retirements> = BTreeMap::new();
     for ((tenant, provider, backend), mut used) in uses {
         let mut findings = findings(tables, now, provider, backend, &used);
-        checked.of_unknown_abilities += usize::from(used.rows.iter().all(|row| row.abilities().is_unknown()));
+        checked.unknown_abilities += usize::from(used.rows.iter().all(|row| row.target.facts.abilities().is_unknown()));
         let live = tables.live_provider(provider);
         let catalogued = live.and_then(|live| known.described(&live.value, backend));
-        findings.extend(wrong_abilities(&used.rows, catalogued));
+        findings.extend(findings_of_facts(&used.rows, catalogued));
         if let Some(retirement) = catalogued.and_then(|model| Retirement::of(model, now)) {
             // A deployment is there because the operator's variable names it.
             match used.is_chosen || live.is_some_and(|live| provider_dialects::has_deployments(&live.value.kind)) {
@@ -134,7 +142,7 @@ fn uses(tables: &Tables, now: DateTime<Utc>, only: Option<ProviderId>) -> Uses<'
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;
             used.is_chosen |= model.origin.is_none();
-            used.rows.push(target);
+            used.rows.push(UsedRow { model: &model.name, target });
         }
     }
     uses
@@ -163,30 +171,46 @@ fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: 
     findings
 }
 
-/// The finding of abilities by which no request is sent to the target, or that the catalogue says it lacks.
-fn wrong_abilities(rows: &[&Target], catalogued: Option<&CataloguedModel>) -> Option<Finding> {
-    let serves_nothing = |row: &&Target| {
-        let lacks = |ability| row.abilities().has(ability) == Some(false);
+/// The findings of what is stated of the target: abilities by which a model sends it nothing, abilities that the catalogue says it lacks,
+/// and facts of the catalogue that have changed since.
+fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>) -> Vec<Finding> {
+    let models = |is_it: &dyn Fn(&Target) -> bool| -> Option<String> {
+        let named: Vec<&str> = rows.iter().filter(|row| is_it(row.target)).map(|row| row.model).collect();
+        let more = named.len().saturating_sub(MODELS_NAMED_MAX);
+        let shown = named.get(..MODELS_NAMED_MAX).unwrap_or(&named).join(", ");
+        (!named.is_empty()).then(|| if more > 0 { format!("{shown} and {more} more") } else { shown })
+    };
+    let serves_nothing = |target: &Target| {
+        let lacks = |ability| target.facts.abilities().has(ability) == Some(false);
         lacks(Ability::Text) || lacks(Ability::Chat) && lacks(Ability::Embeddings)
     };
-    if rows.iter().all(serves_nothing) {
-        let detail = "by its abilities it takes no text, or serves neither chats nor embeddings, so it is never called";
-        return Some(Finding::warning(
-            Check::Abilities,
-            detail,
-            "take the target out of its models, or correct its abilities",
-        ));
+    let mut findings = Vec::new();
+    if let Some(models) = models(&serves_nothing) {
+        let detail = format!(
+            "by its abilities in {models} it takes no text, or serves neither chats nor embeddings, so these never call it"
+        );
+        let advice = "take the target out of these models, or correct its abilities";
+        findings.push(Finding::warning(Check::Abilities, detail, advice));
     }
-    let known = catalogued?.stated_facts().abilities;
-    let stated: AbilitySet = Ability::ALL
-        .iter()
-        .copied()
-        .filter(|ability| rows.iter().any(|row| row.facts.abilities.has(*ability) == Some(true)))
-        .collect();
-    let denied = known.lacks_of(stated);
-    let detail = format!("its models state abilities that the catalogue says it lacks: {denied}");
-    let advice = "requests that need them fail at the provider: correct the abilities of the target";
-    (!denied.is_empty()).then(|| Finding::warning(Check::Abilities, detail, advice))
+    let Some(known) = catalogued.map(CataloguedModel::stated_facts) else { return findings };
+    let stated_of = |target: &Target| -> AbilitySet {
+        let has = |ability: &Ability| target.facts.stated.abilities.has(*ability) == Some(true);
+        Ability::ALL.iter().copied().filter(has).collect()
+    };
+    let denied_of = |target: &Target| known.abilities.lacks_of(stated_of(target));
+    if let Some(models) = models(&|target| !denied_of(target).is_empty()) {
+        let denied = rows.iter().map(|row| denied_of(row.target)).fold(AbilitySet::NONE, AbilitySet::union);
+        let detail = format!("{models} state abilities of it that the catalogue says it lacks: {denied}");
+        let advice = "requests that need them fail at the provider: correct the abilities of the target";
+        findings.push(Finding::warning(Check::Abilities, detail, advice));
+    }
+    let is_outdated = |target: &Target| !target.facts.catalogued.is_unknown() && target.facts.catalogued != known;
+    if let Some(models) = models(&is_outdated) {
+        let detail = format!("the catalogue has changed what it states of it since the targets of {models} were given");
+        let advice = "send the targets of these models again: PATCH with the list as it is read";
+        findings.push(Finding::warning(Check::Abilities, detail, advice));
+    }
+    findings
 }
 
 /// A model's retirement, as the catalogue has it.

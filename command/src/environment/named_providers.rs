@@ -51,21 +51,23 @@ impl NamedProviders {
         catalogued::described(catalogue, &self.detected.providers, provider, backend)
     }
 
+    /// Returns this catalogue's entry for the model behind a provider's name for it, whoever added the provider.
+    pub fn model_behind<'a>(&self, catalogue: &'a Catalogue, provider: &Provider, backend: &str) -> Option<&'a Model> {
+        self.described(catalogue, provider, backend).or_else(|| catalogued::at_address(catalogue, provider, backend))
+    }
+
     /// Returns the capabilities of the model behind a provider's name for it; `None` if the catalogue does not know the
     /// model.
     pub fn capabilities(&self, provider: &Provider, backend: &str) -> Option<Vec<&'static str>> {
         let catalogue = self.catalogue();
-        let model = self.described(&catalogue, provider, backend)?;
+        let model = self.model_behind(&catalogue, provider, backend)?;
         Some(model.capabilities.iter().copied().map(Capability::as_str).collect())
     }
 
-    /// Returns the facts that the catalogue states of the model behind a provider's name for it, whoever added the provider.
+    /// Returns the facts that the catalogue states of the model behind a provider's name for it.
     pub fn stated_facts(&self, provider: &Provider, backend: &str) -> StatedFacts {
         let catalogue = self.catalogue();
-        let model = self
-            .described(&catalogue, provider, backend)
-            .or_else(|| catalogued::at_address(&catalogue, provider, backend));
-        model.map_or(StatedFacts::UNKNOWN, Model::stated_facts)
+        self.model_behind(&catalogue, provider, backend).map_or(StatedFacts::UNKNOWN, Model::stated_facts)
     }
 
     /// The catalogue that offers are made from now.

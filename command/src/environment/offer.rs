@@ -1,7 +1,7 @@
 //! A model that a provider offers, with everything that its resources are made of.
 
 use built_in_catalogue::Catalogue;
-use events::event::admin::{Origin, StatedFacts, StatedWindow, Target};
+use events::event::admin::{Origin, StatedFacts, StatedWindow, Target, TargetFacts};
 use events::ids::ProviderId;
 use events::money::{GivenRates, NanoUsd, NanoUsdPerMtok, TokenRate};
 
@@ -35,7 +35,7 @@ impl Offer {
         Target {
             priority,
             window: self.window,
-            facts: self.facts,
+            facts: TargetFacts { stated: self.facts, ..TargetFacts::UNKNOWN },
             max_output_tokens: self.max_output_tokens,
             default_max_output_tokens: self.default_max_output_tokens,
             ..Target::new(provider, self.backend.as_str())

@@ -28,7 +28,7 @@ use crate::named;
 
 pub use crate::routing::{
     Affinity, Canary, CanaryBy, RoutingRule, RoutingRules, Shadow, StatedFacts, StatedWindow, Strategy, Target,
-    Tokenizer,
+    TargetFacts, Tokenizer,
 };
 pub use alias::{Alias, AliasStep};
 pub use audit_search::AuditSearch;

@@ -104,7 +104,8 @@ pub struct InferenceAdmitted {
     /// held for; absent if it might not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedge_after_ms: Option<u64>,
-    /// How its targets were ordered, if that does not follow from the model's row, and which ones were left alone.
+    /// The route: its strategy, the inputs of its order that the log does not have elsewhere, and the targets that were left out. Absent
+    /// if nothing is kept of what the request says and its order follows from the model's row, and in what earlier versions recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Box<Route>>,
     /// The request that it is a copy of, sent to the model's shadow; absent if a client sent it.
@@ -115,7 +116,7 @@ pub struct InferenceAdmitted {
     pub hold_shares: BTreeMap<BudgetId, BudgetShare>,
 }
 
-/// The inputs of an order of targets that the log does not have elsewhere.
+/// The inputs of an order of targets that the log does not have elsewhere, and a digest of what it saw of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub strategy: Strategy,
@@ -135,7 +136,7 @@ pub struct Route {
     /// The features that the rules of the model decided by; absent if it has another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<RequestFeatures>,
-    /// The salted digest of all features that the decision saw: see [`crate::routing::SeenFeatures`]. Absent if nothing is kept of what
+    /// The salted digest of all features that the decision saw: see [`crate::routing::SeenRequest`]. Absent if nothing is kept of what
     /// the request says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features_digest: Option<String>,
@@ -196,19 +197,15 @@ impl InferenceAdmitted {
 impl Route {
     /// The route of an alias of which no more is known than the model that it stood for.
     fn of_alias(stands_for: String) -> Self {
-        Self { stands_for: Some(stands_for), ..Self::of_strategy(Strategy::Priority) }
-    }
-
-    const fn of_strategy(strategy: Strategy) -> Self {
         Self {
-            strategy,
+            strategy: Strategy::Priority,
             chosen_by: ChosenBy::Model,
             figures: BTreeMap::new(),
             left_out: BTreeMap::new(),
             features: None,
             features_digest: None,
             rule: None,
-            stands_for: None,
+            stands_for: Some(stands_for),
             session: None,
             canary: None,
             decided_at: None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::named;
 
-/// The features of a request, in the order of their names, since [`super::SeenFeatures`] has them in canonical JSON.
+/// The features of a request, in the order of their names, since [`super::SeenRequest`] digests them as canonical JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFeatures {
     /// From 0 to 100.

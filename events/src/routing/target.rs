@@ -39,10 +39,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "MaintenanceWindows::is_empty")]
     pub maintenance: MaintenanceWindows,
     #[serde(flatten)]
-    pub facts: StatedFacts,
-    /// The facts that the catalogue stated of the backend when the targets were last given.
-    #[serde(default, skip_serializing_if = "StatedFacts::is_unknown")]
-    pub catalogued: StatedFacts,
+    pub facts: TargetFacts,
     #[serde(flatten)]
     pub terms: StatedTerms,
 }
@@ -54,16 +51,6 @@ impl Target {
     /// See [`target_key`].
     pub fn key(&self) -> String {
         target_key(self.provider_id, &self.model)
-    }
-
-    /// The abilities of its backend: as the model's row states it, or else as the catalogue does.
-    pub fn abilities(&self) -> Abilities {
-        self.facts.abilities.or(self.catalogued.abilities)
-    }
-
-    /// The parameters that its backend refuses, likewise.
-    pub fn refused_parameters(&self) -> RefusedParameters {
-        self.facts.refused_parameters.or(self.catalogued.refused_parameters).unwrap_or_default()
     }
 
     /// A target without limits given.
@@ -81,8 +68,7 @@ impl Target {
             quality: None,
             max_concurrent: None,
             maintenance: MaintenanceWindows::default(),
-            facts: StatedFacts::UNKNOWN,
-            catalogued: StatedFacts::UNKNOWN,
+            facts: TargetFacts::UNKNOWN,
             terms: StatedTerms::NONE,
         }
     }
@@ -99,7 +85,31 @@ pub struct StatedWindow {
     pub counts_output: bool,
 }
 
-/// The facts that are stated of the model behind a target.
+/// The facts about the model behind a target, by who states them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFacts {
+    /// The facts that the author of the target states.
+    #[serde(flatten)]
+    pub stated: StatedFacts,
+    /// The facts that the catalogue stated when the targets were last given. They count where the author states none.
+    #[serde(default, skip_serializing_if = "StatedFacts::is_unknown")]
+    pub catalogued: StatedFacts,
+}
+
+impl TargetFacts {
+    /// Nobody states anything.
+    pub const UNKNOWN: Self = Self { stated: StatedFacts::UNKNOWN, catalogued: StatedFacts::UNKNOWN };
+
+    pub fn abilities(&self) -> Abilities {
+        self.stated.abilities.or(self.catalogued.abilities)
+    }
+
+    pub fn refused_parameters(&self) -> RefusedParameters {
+        self.stated.refused_parameters.or(self.catalogued.refused_parameters).unwrap_or_default()
+    }
+}
+
+/// Facts about a model, as one party states them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatedFacts {
     #[serde(default, skip_serializing_if = "Abilities::is_unknown")]

@@ -13,7 +13,7 @@ async fn target(gateway: &Gateway, id: &str) -> Value {
     gateway.operator().get(&format!("/v1/admin/models/{id}")).await.must(200).json()["targets"][0].clone()
 }
 
-/// Whether or not the catalogue still offers them: a model of the operator's at the provider of the environment, at a price of its own.
+/// Makes a model of the operator's, with a price of its own, at the environment's provider: the catalogue may no longer offer the backend.
 async fn own(gateway: &Gateway, backend: &str, stated: &Value) -> String {
     let operator = gateway.operator();
     let provider = automatic(gateway, "providers").await.into_iter().find(|provider| provider["name"] == "openai");
@@ -132,8 +132,12 @@ async fn the_doctor_names_abilities_that_serve_nothing_or_that_the_catalogue_den
         let findings = findings.iter().filter(|finding| finding["check"] == "abilities");
         findings.map(|finding| format!("{}: {}", text(&finding["verdict"]), text(&finding["detail"]))).collect()
     };
-    assert_eq!(said("gpt-3.5-turbo"), "warning: its models state abilities that the catalogue says it lacks: image");
-    assert!(said("gpt-5-mini").ends_with("so it is never called"), "{report}");
+    assert_eq!(
+        said("gpt-3.5-turbo"),
+        "warning: my-gpt-3.5-turbo state abilities of it that the catalogue says it lacks: image"
+    );
+    let never = said("gpt-5-mini");
+    assert!(never.contains("in my-gpt-5-mini it takes no text") && never.contains("lacks: responses"), "{never}");
     assert_eq!((said("unheard-of"), said("gpt-4o-mini")), (String::new(), String::new()));
-    assert_eq!(report["targets"]["of_unknown_abilities"], 1, "{report}");
+    assert!(report["targets"]["unknown_abilities"].as_u64() > Some(0), "{report}");
 }

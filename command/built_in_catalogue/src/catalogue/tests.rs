@@ -1,3 +1,5 @@
+use events::abilities::{Abilities, Ability};
+use events::refused_parameters::RefusedParameter;
 use events::usage::ServiceTier;
 use serde_json::{Value, json};
 
@@ -251,4 +253,55 @@ fn a_difference_tells_prices_from_everything_else() {
     assert_eq!(difference.repriced.iter().map(|(_, after)| after.model.as_str()).collect::<Vec<_>>(), ["large"]);
     assert_eq!(difference.changed.len(), 1);
     assert!(Difference::between(&older, &older).is_empty());
+}
+
+/// So that editors know every word that is read.
+#[test]
+fn the_schema_has_every_ability_and_every_refused_parameter() {
+    let schema: Value = serde_json::from_str(include_str!("../../data/catalogue.schema.json")).expect("a schema");
+    let facts = &schema["$defs"]["model"]["properties"]["facts"]["properties"];
+    let words = |list: &Value| -> Vec<String> { serde_json::from_value(list["items"]["enum"].clone()).expect("words") };
+    assert_eq!(words(&facts["refused_parameters"]), RefusedParameter::words().collect::<Vec<_>>());
+    let abilities = &facts["abilities"]["properties"];
+    for list in Abilities::LISTS {
+        assert_eq!(words(&abilities[list.name]), list.of.iter().map(|ability| ability.as_str()).collect::<Vec<_>>());
+    }
+    for ability in Abilities::single() {
+        assert_eq!(abilities[ability.as_str()]["type"], "boolean", "{ability}");
+    }
+    let names = abilities.as_object().expect("names").len();
+    assert_eq!(names, Abilities::LISTS.len() + Abilities::single().count());
+}
+
+#[test]
+fn what_is_known_of_a_model_follows_from_its_facts_its_mode_and_its_capabilities() {
+    let stated = |change: Value| {
+        let read = changed(|document| {
+            let model = document["models"][2].as_object_mut().expect("a model");
+            model.extend(change.as_object().expect("fields").clone());
+        });
+        read.map(|catalogue| catalogue.model("one", "small").expect("the model").stated_facts())
+    };
+    let known = stated(json!({ "capabilities": ["tools", "vision"], "facts": {
+        "abilities": { "inputs": ["image", "text"], "tools": false }, "refused_parameters": ["top_p"] } }));
+    let known = known.expect("a catalogue");
+    let has = |ability| known.abilities.has(ability);
+    assert_eq!((has(Ability::Tools), has(Ability::Image), has(Ability::Audio)), (Some(false), Some(true), Some(false)));
+    assert_eq!(
+        (has(Ability::Chat), has(Ability::Embeddings), has(Ability::Reasoning)),
+        (Some(true), Some(false), None)
+    );
+    assert_eq!(known.refused_parameters.map(|refused| refused.to_string()).as_deref(), Some("top_p"));
+    let embeds = stated(json!({ "mode": "embedding" })).expect("a catalogue").abilities;
+    assert_eq!((embeds.has(Ability::Chat), embeds.has(Ability::Image)), (Some(false), Some(false)));
+    assert_eq!(stated(json!({ "mode": "completion" })).expect("a catalogue").abilities, Abilities::UNKNOWN);
+    for (wrong, says) in [
+        (json!({ "abilities": { "tols": true } }), "tols is no ability"),
+        (json!({ "abilities": { "inputs": ["smell"] } }), "inputs has \"smell\", which is none of these"),
+        (json!({ "refused_parameters": ["stop"] }), "unknown variant `stop`"),
+        (json!({ "more": 1 }), "unknown field `more`"),
+    ] {
+        let refused = stated(json!({ "facts": wrong })).expect_err(says).to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
 }

@@ -18,7 +18,6 @@ pub use answer::{ANSWER_BLOCKS_MAX, AnswerChoice, OutputBlock, ToolCall};
 pub use call_ids::CallIds;
 pub use documents::{InlineDocument, data_url, with_texts_for_documents};
 pub use feature::{Feature, FeatureSet, Treatment, Treatments};
-pub use refused::RefusedParts;
 
 /// A chat request, independent of any dialect.
 #[derive(Clone, Debug, Default)]

@@ -13,10 +13,12 @@ const BACKEND: &str =
     "leave it out: a model's targets say where its requests go, so ask for a model that has the target you want";
 const TAGS: &str = "leave it out, and send metadata such as {\"team\":\"search\"}: rules of a model can use it";
 const PRIORITY: &str = "leave it out: the header x-ledgerway-priority is interactive or batch";
+const DROPPED: &str = "leave it out: parameters that a model is stated to refuse are left out by themselves, and named in the header \
+                       x-ledgerway-ignored; administrators state them as refused_parameters of targets";
 const SESSION: &str = "leave it out: the header x-ledgerway-session names the session of the request";
 
 /// The fields, and what to do in place of each: the table of docs/errors.md.
-const FIELDS: [(&[&str], &str); 8] = [
+const FIELDS: [(&[&str], &str); 9] = [
     (
         &[
             "models",
@@ -43,6 +45,7 @@ const FIELDS: [(&[&str], &str); 8] = [
     (&["tags"], TAGS),
     (&["priority"], PRIORITY),
     (&["session_id"], SESSION),
+    (&["drop_params", "additional_drop_params"], DROPPED),
 ];
 
 /// Returns advice for a field of a body; `None` for a field that is about something else.

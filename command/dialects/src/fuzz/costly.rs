@@ -1,9 +1,9 @@
 //! Input that is expensive to read takes steps, and time, in proportion to its length.
 
-use events::refused_parameters::RefusedParameters;
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
+use events::refused_parameters::RefusedParameters;
 use fuzzing::long;
 use intermediate::{json, report, work};
 

@@ -1,9 +1,9 @@
 //! Fuzz target of the simulator: its requests and its options. See `docs/fuzzing.md`.
 
-use events::refused_parameters::RefusedParameters;
 use std::pin::pin;
 
 use bytes::BytesMut;
+use events::refused_parameters::RefusedParameters;
 use fuzzing::{Corpus, Dice, fuzz, shown};
 use http::StatusCode;
 use http_body::Body;

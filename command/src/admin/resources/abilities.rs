@@ -10,12 +10,13 @@ use super::prelude::*;
 pub fn abilities() -> Member {
     let shape = shape();
     optional("abilities", FieldType::new(shape.clone(), read)).shown_as(shape).meaning(
-        "What the backend can do. What is absent or null is unknown, and serves; false, or absence from a list that is given, leaves the \
+        "The abilities of the backend. The catalogue fills in what is absent or null; what neither states is unknown, and serves; false, or absence from a list that is given, leaves the \
          target out of requests that need it",
     )
 }
 
-fn shape() -> Shape {
+/// The published schema of abilities.
+pub fn shape() -> Shape {
     let lists = Abilities::LISTS.iter().fold(object(), |fields, AbilityList { name, of }| {
         let words = schema::one_of(of.iter().map(|ability| ability.as_str()));
         fields.optional_as(name, nullable(schema::list(words, Some(of.len()))), "All that it has of these")

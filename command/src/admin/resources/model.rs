@@ -13,7 +13,7 @@ use events::event::admin::{Affinity, Model, StatedFacts, Strategy, Target, Token
 use events::ids::{ModelId, ProviderId, TenantId};
 use events::refused_parameters::RefusedParameter;
 
-use super::abilities::abilities;
+use super::abilities::{abilities, shape as abilities_shape};
 use super::maintenance::maintenance;
 use super::prelude::*;
 use super::{made_by_gateway, terms};
@@ -119,9 +119,13 @@ fn target() -> Members {
 
 /// Bodies may have it, so that a list that was read can be sent back.
 fn catalogued() -> Member {
-    optional("catalogued", FieldType::new(schema::object().open(), |_| Ok(StatedFacts::UNKNOWN))).meaning(
-        "What the catalogue stated of the backend when the targets were last given: abilities and refused_parameters, which count where \
-         the target itself states none. Not read from bodies",
+    let shape = schema::object()
+        .optional("abilities", abilities_shape())
+        .optional("refused_parameters", schema::list(schema::one_of_names(RefusedParameter::NAMED), None))
+        .open();
+    optional("catalogued", FieldType::new(shape, |_| Ok(StatedFacts::UNKNOWN))).meaning(
+        "The facts that the catalogue stated of the backend when the targets were last given; they count where the target states none. \
+         Bodies may repeat it; it is not read",
     )
 }
 
@@ -198,7 +202,7 @@ fn check_providers(
         if let Some(Err(reason)) = kind.map(|kind| provider_dialects::check_model(kind, &target.model)) {
             return Err(FieldError::new(format!("targets[{index}].model"), reason).into());
         }
-        target.catalogued = (cx.admin.catalogued)(provider, &target.model);
+        target.facts.catalogued = (cx.admin.catalogued)(provider, &target.model);
         if target.tokenizer.is_none() {
             continue;
         }
@@ -236,6 +240,15 @@ impl Rules for Model {
             if target.name.is_some() && self.targets[..index].iter().any(|before| before.name == target.name) {
                 let reason = "is the name of an earlier target";
                 return Err(RuleError::of_field(format!("targets[{index}].name"), reason));
+            }
+            let refused = target.facts.stated.refused_parameters.unwrap_or_default();
+            if refused.contains(RefusedParameter::MaxTokens) && refused.contains(RefusedParameter::MaxCompletionTokens)
+            {
+                let field = format!("targets[{index}].refused_parameters");
+                return Err(RuleError::of_field(
+                    field,
+                    "must leave a name for the output cap: max_tokens or max_completion_tokens",
+                ));
             }
             if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
                 && default > maximum

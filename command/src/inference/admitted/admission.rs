@@ -157,7 +157,7 @@ impl AdmissionRequest<'_> {
             would_have_refused: Vec::new(),
             rate_limited_tokens: self.rate_limited_tokens,
             hedge_after_ms: plan.hedge_after_ms(),
-            route: plan.recorded_route(request, self.content.salt()),
+            route: plan.route.recorded(self.content.salt()),
             shadow_of: self.shadow_of,
             hold_shares: BTreeMap::new(),
         };

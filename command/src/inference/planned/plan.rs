@@ -16,16 +16,15 @@ use std::time::Duration;
 use access_control::limits::TokenAmounts;
 use chrono::{DateTime, Utc};
 use dialects::{ClientRequest, ProviderKind, RequestedCap, UpstreamBodies, WrittenBody, provider_dialects};
-use events::content::ContentSalt;
 use events::decision_time::is_near;
 use events::event::TeamVersions;
 use events::event::admin::{Model, Retirement, Target, Tokenizer};
-use events::event::inference::{Route, Versions};
+use events::event::inference::Versions;
 use events::ids::{ModelId, ProviderId, RequestId};
 use events::money::{CallsAtOnce, CostLine, NanoUsd, PromptBound};
 use events::output_cap::{LoweredCap, OutputCap, SHRUNK_OUTPUT_TOKENS_MIN, Shrinking};
 use events::refusal::{ErrorCode, Refusal};
-use events::routing::{Canary, CanaryPlace, LeftOut, RouteDecision, SeenFeatures};
+use events::routing::{Canary, CanaryPlace, LeftOut, RouteDecision};
 use events::terms::{AdmittedTerms, RequiredTerms};
 use projections::caller::Caller;
 use projections::tables::{KnownTarget, Offer, Tables};
@@ -63,7 +62,7 @@ pub struct Plan {
     excluded: Option<Vec<CostLine>>,
     /// Whether the model's targets, or their providers, have a maintenance window near: within an hour, and no request takes so long.
     pub is_near_maintenance: bool,
-    /// The inputs that its order of targets follows from, if the log does not show that otherwise.
+    /// The route, as admissions record it.
     pub route: PlannedRoute,
     /// Whether its strategy goes by what is measured of its calls.
     pub is_measured: bool,
@@ -144,7 +143,8 @@ pub fn plan(
     if ordered.decision.called().next().is_none() {
         return Err(refusals::no_target(request, &ordered, now).into());
     }
-    let TargetOrder { targets: known, decision, source, maintenance, required, prompt: prompt_size, .. } = ordered;
+    let TargetOrder { targets: known, decision, source, maintenance, required, seen, prompt: prompt_size, .. } =
+        ordered;
     let RouteDecision { order, canary, last_resorts, session } = &decision;
     let offered = |at: usize| {
         let KnownTarget { offer, inputs } = known.get(at)?;
@@ -198,7 +198,7 @@ pub fn plan(
         bound,
         excluded,
         is_near_maintenance,
-        route: route(&model.value, order, source, recorded),
+        route: route(&model.value, order, source, recorded, seen),
         is_measured: order.strategy.needs_observations(),
         hedges: Hedges { after: hedge_after_ms.map(Duration::from_millis), end: hedges_end },
     })
@@ -208,21 +208,6 @@ impl Plan {
     /// The estimate of the prompt's tokens.
     pub fn prompt_tokens_counted(&self) -> u64 {
         self.prompt.tokens_estimate.min(self.bound.input_tokens)
-    }
-
-    /// The route as it is recorded of this request; `salt` is that of its digests, if anything is kept of what it says.
-    pub fn recorded_route(&self, request: &ClientRequest, salt: Option<&ContentSalt>) -> Option<Box<Route>> {
-        let facts = &request.facts;
-        self.route.recorded(salt, |features| SeenFeatures {
-            abilities: facts.needs,
-            choices: facts.choices,
-            documents: request.has_documents(),
-            features,
-            images: facts.images.count,
-            input_tokens: self.prompt.tokens_estimate,
-            output_cap: requested_output_tokens(request),
-            service_tier: facts.service_tier(),
-        })
     }
 
     /// The model that serves.
@@ -237,7 +222,7 @@ impl Plan {
     /// Returns the terms that its tenant and the request required of each target together; `None` if no target can meet
     /// both.
     pub fn required_terms(&self) -> Option<RequiredTerms> {
-        let Some(AdmittedTerms { tenant, request, .. }) = &self.route.route.terms else {
+        let Some(AdmittedTerms { tenant, request, .. }) = &self.route.inputs.terms else {
             return Some(RequiredTerms::NONE);
         };
         tenant.clone().and(request.clone())

@@ -34,7 +34,7 @@ pub struct PlannedTarget {
     /// Fields it may be sent although they change the cost, if these are more than its provider allows: a service tier
     /// and a cache's lifetime that the price has.
     allowed_for_price: Option<BTreeSet<String>>,
-    /// Its tokenizer is not there if its provider counts by another one.
+    /// The limits as the tables have them, without a tokenizer that its provider does not count by.
     pub limits: TargetLimits,
     /// The parameters that its model refuses.
     refused: RefusedParameters,
@@ -74,7 +74,7 @@ impl PlannedTarget {
                 tokenizer: limits.tokenizer.filter(|_| provider_dialects::of(kind).has_tokenizers),
                 ..limits
             },
-            refused: target.refused_parameters(),
+            refused: target.facts.refused_parameters(),
             server: provider_dialects::server_of(provider),
             had_open_breaker: false,
         }
@@ -156,8 +156,8 @@ impl PlannedTarget {
     /// The field for the output cap that its provider is set to, or else the one that its model does not refuse; `None` if nothing says.
     fn output_cap_field(&self) -> Option<OutputCapField> {
         let by_model = || match () {
-            () if self.refused.has(RefusedParameter::MaxTokens) => Some(OutputCapField::MaxCompletionTokens),
-            () if self.refused.has(RefusedParameter::MaxCompletionTokens) => Some(OutputCapField::MaxTokens),
+            () if self.refused.contains(RefusedParameter::MaxTokens) => Some(OutputCapField::MaxCompletionTokens),
+            () if self.refused.contains(RefusedParameter::MaxCompletionTokens) => Some(OutputCapField::MaxTokens),
             () => None,
         };
         self.provider.given_output_cap_field().or_else(by_model)

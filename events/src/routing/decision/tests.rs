@@ -53,7 +53,7 @@ fn of_several_reasons_the_first_of_the_table_counts() {
     let epoch = DateTime::UNIX_EPOCH;
     let now = MaintenanceWindow { from: epoch, to: epoch + chrono::Duration::hours(1) };
     known.rows[0].maintenance = vec![now].into();
-    known.rows[0].facts.abilities = Abilities::UNKNOWN.stating(Ability::Tools, false);
+    known.rows[0].facts.stated.abilities = Abilities::UNKNOWN.stating(Ability::Tools, false);
     let terms = RequiredTerms { zero_retention: true, ..RequiredTerms::NONE };
     let mut question = RouteQuestion::of_none(epoch, NONE);
     let breaker = OpenBreakerInputs { has_answered: false, until: None };

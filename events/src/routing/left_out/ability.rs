@@ -16,7 +16,7 @@ impl Rule for AbilityLacked {
     const TOLD: &'static str = "cannot do what the request needs";
 
     fn judge(question: &RouteQuestion<'_>, target: &TargetInputs<'_>) -> Option<Self> {
-        let lacked = target.target.abilities().lacks_of(question.needs);
+        let lacked = target.target.facts.abilities().lacks_of(question.needs);
         (!lacked.is_empty()).then_some(Self(lacked))
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::abilities::{Abilities, Ability, AbilitySet};
 use crate::maintenance::MaintenanceWindows;
 use crate::money::{GivenRates, NanoUsdPerMtok, Tariff};
-use crate::routing::{StatedFacts, Target};
+use crate::routing::{StatedFacts, Target, TargetFacts};
 use crate::terms::{RequiredTerms, Requirements, StatedTerms, Term};
 
 /// Each reason with some details, in the order of the rules, and the word that was recorded of it since there has been one.
@@ -74,7 +74,8 @@ fn each_reason_is_recorded_as_it_always_was_and_told_in_words_without_what_the_l
 #[test]
 fn a_rule_judges_again_by_the_facts_that_its_reason_states() {
     let abilities = Abilities::UNKNOWN.stating(Ability::Image, false).stating(Ability::Tools, false);
-    let facts = StatedFacts { abilities, ..StatedFacts::UNKNOWN };
+    let stated = StatedFacts { abilities, ..StatedFacts::UNKNOWN };
+    let facts = TargetFacts { stated, ..TargetFacts::UNKNOWN };
     let row = Target { facts, ..Target::new(Uuid::from_u128(1).into(), "a") };
     let (windows, price) = (MaintenanceWindows::default(), NanoUsdPerMtok::default());
     let tariff = Tariff::new(GivenRates::new(price, price));

@@ -167,13 +167,13 @@ pub fn samples() -> Vec<(Stream, Event)> {
     named_target.targets[0].max_concurrent = Some(64);
     named_target.targets[0].maintenance = vec![night].into();
     named_target.targets[0].window.counts_output = true;
-    named_target.targets[0].facts.abilities = Abilities::UNKNOWN
+    named_target.targets[0].facts.stated.abilities = Abilities::UNKNOWN
         .stating_list(Abilities::INPUTS, &[Ability::Text, Ability::Image])
         .stating(Ability::Tools, true)
         .stating(Ability::Reasoning, false);
-    named_target.targets[0].facts.refused_parameters =
+    named_target.targets[0].facts.stated.refused_parameters =
         Some([RefusedParameter::Temperature, RefusedParameter::TopP].into_iter().collect());
-    named_target.targets[0].catalogued.abilities = Abilities::UNKNOWN.stating(Ability::ParallelTools, true);
+    named_target.targets[0].facts.catalogued.abilities = Abilities::UNKNOWN.stating(Ability::ParallelTools, true);
     named_target.alias = vec![
         AliasStep { model: "gpt-4o".to_owned(), from: None },
         AliasStep { model: "gpt-5".to_owned(), from: Some(night.to) },

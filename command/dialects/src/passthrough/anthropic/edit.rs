@@ -4,13 +4,17 @@ use bytes::Bytes;
 use events::refusal::Refusal;
 use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use intermediate::Facts;
-use intermediate::json::{self, Edit, Kind, Member};
+use intermediate::json::{self, Edit, Member};
 use provider_dialects::{CountTarget, OutboundTarget};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 use super::thoughts::refused_thoughts;
-use crate::passthrough::EditedBody;
 use crate::passthrough::rewrite::removals;
+use crate::passthrough::{EditedBody, asks, refused_sampling};
+
+const THINKING: &str = "thinking";
+const OUTPUT_CONFIG: &str = "output_config";
+const EFFORT: &str = "output_config.effort";
 
 /// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
 /// take, and parameters that its model refuses. Errors: `INVALID_REQUEST` if no message would be left.
@@ -33,16 +37,35 @@ pub fn edited_body(
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
     let refused = target.refused.of_request(facts.needs);
-    let refused = if refused.is_empty() { refused } else { cut_refused(text, refused, &mut edits) };
-    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), refused })
+    let left_out = if refused.is_empty() { Vec::new() } else { cut_refused(text, refused, &mut edits) };
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out })
 }
 
-/// Cuts these parameters out. Returns those that were there.
-fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) -> RefusedParameters {
+/// Cuts these parameters out. Returns the fields that asked for something.
+fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) -> Vec<&'static str> {
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
-    let parameter_of = |member: &Member<'_>| RefusedParameter::parse(member.name()).filter(|known| refused.has(*known));
-    edits.extend(removals(&members, |member| parameter_of(member).is_some()));
-    members.iter().filter(|member| json::kind(member.value) != Kind::Null).filter_map(parameter_of).collect()
+    let refuses_effort =
+        refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools);
+    let config = members.iter().find(|member| refuses_effort && member.name() == OUTPUT_CONFIG);
+    // An effort is a member of an object that may say more.
+    let inside: Vec<_> =
+        config.map(|config| json::members(config.value).map_while(Result::ok).collect()).unwrap_or_default();
+    let is_effort_alone = inside.len() == 1 && inside.iter().any(|member| member.name() == "effort");
+    let field_of = |member: &Member<'_>| match member.name() {
+        THINKING if refuses_effort => Some(THINKING),
+        OUTPUT_CONFIG if is_effort_alone => Some(EFFORT),
+        _ => refused_sampling(member, refused).map(RefusedParameter::as_str),
+    };
+    edits.extend(removals(&members, |member| field_of(member).is_some()));
+    let mut found: Vec<_> = members.iter().filter(|member| asks(member)).filter_map(field_of).collect();
+    if let Some(config) = config.filter(|_| !is_effort_alone) {
+        let start = json::span(text, config.value).start;
+        for edit in removals(&inside, |member| member.name() == "effort") {
+            edits.push(Edit { range: start + edit.range.start..start + edit.range.end, ..edit });
+            found.push(EFFORT);
+        }
+    }
+    found
 }
 
 /// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts that

@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
 use events::refused_parameters::{RefusedParameter, RefusedParameters};
-use intermediate::chat::NO_EFFORT;
 use intermediate::json::{self, Edit, Kind, Member};
 use intermediate::work;
 use memchr::memmem::Finder;
@@ -14,33 +13,36 @@ use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
 use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
+use crate::passthrough::{asks, refused_sampling};
 
-const EFFORT: &str = "reasoning_effort";
+/// The field for how hard to reason.
+pub const EFFORT: &str = "reasoning_effort";
+/// All fields for it: compatible servers have others.
+const WISHES_TO_THINK: [&str; 3] = [EFFORT, "reasoning", "thinking"];
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
 
 /// Removes the top-level fields that the server does not take, those that the target's model refuses, and the output cap, which may be
-/// there under two names and is added anew. Gives the seed its name there, and switches an effort off that is refused beside tools.
-/// Returns the refused ones that were there. Errors: a field that the server refuses, and without which the answer would be another one.
+/// there under two names and is added anew. Gives the seed its name there. Returns the refused ones that were there; an effort that is
+/// refused beside tools always counts. Errors: a field that the server refuses, and without which the answer would be another one.
 pub fn edit_fields(
     text: &str,
     target: &OutboundTarget<'_>,
     refused: RefusedParameters,
     edits: &mut Vec<Edit>,
-) -> Result<RefusedParameters, Refusal> {
+) -> Result<Vec<&'static str>, Refusal> {
     let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
-    let (mut left_out, mut found) = (Vec::new(), RefusedParameters::NONE);
+    let (mut left_out, mut found, mut has_wish) = (Vec::new(), Vec::new(), false);
     for member in &members {
         let name = member.name();
         if OutputCapField::parse(name).is_some() {
             left_out.push(member.span.start);
-        } else if let Some(parameter) = RefusedParameter::parse(name).filter(|parameter| refused.has(*parameter)) {
+        } else if let Some(field) = refused_field(member, refused) {
             left_out.push(member.span.start);
-            found = found.with_if(parameter, json::kind(member.value) != Kind::Null);
-        } else if name == EFFORT && refused.has(RefusedParameter::EffortWithTools) {
-            edits.push(Edit { range: member.value_span.clone(), replacement: json::written(NO_EFFORT) });
+            has_wish |= WISHES_TO_THINK.contains(&field);
+            found.extend(asks(member).then_some(field));
         } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
                 true => left_out.push(member.span.start),
@@ -54,14 +56,17 @@ pub fn edit_fields(
         }
     }
     edits.extend(removals(&members, |member| left_out.binary_search(&member.span.start).is_ok()));
-    if refused.has(RefusedParameter::EffortWithTools) {
-        found = found.with(RefusedParameter::EffortWithTools);
-        if let Some(last) = members.last().filter(|_| !members.iter().any(|member| member.name() == EFFORT)) {
-            let replacement = format!(r#","{EFFORT}":"{NO_EFFORT}""#).into_bytes();
-            edits.push(Edit { range: last.span.end..last.span.end, replacement });
-        }
-    }
+    // The model would think by itself.
+    found.extend((refused.contains(RefusedParameter::EffortWithTools) && !has_wish).then_some(EFFORT));
     Ok(found)
+}
+
+/// The field that a member is, if the target's model refuses it.
+fn refused_field(member: &Member<'_>, refused: RefusedParameters) -> Option<&'static str> {
+    let refuses_effort =
+        refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools);
+    let effort = WISHES_TO_THINK.into_iter().find(|name| *name == member.name()).filter(|_| refuses_effort);
+    effort.or_else(|| refused_sampling(member, refused).map(RefusedParameter::as_str))
 }
 
 /// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,

@@ -5,13 +5,15 @@ use std::ops::Range;
 use bytes::Bytes;
 use events::event::admin::OutputCapField;
 use events::refusal::Refusal;
+use events::refused_parameters::RefusedParameter;
 use intermediate::Facts;
+use intermediate::chat::NO_EFFORT;
 use intermediate::json::{self, Edit, Kind};
 use provider_dialects::OutboundTarget;
 use provider_dialects::openai::server::{self, Deviations, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
 
-use super::deviations::{edit_fields, edit_messages};
+use super::deviations::{EFFORT, edit_fields, edit_messages};
 use crate::passthrough::EditedBody;
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
@@ -28,15 +30,18 @@ pub fn edited_body(
     let mut edits = Vec::with_capacity(5);
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
-    let mut refused = target.refused.of_request(facts.needs);
-    match !refused.is_empty() || deviations.is_some_and(Deviations::changes_fields) {
-        true => {
-            refused = edit_fields(text, target, refused, &mut edits)?;
-            let field = output_cap_field(target).or(positions.cap.given_field()).unwrap_or_default();
-            added.push(b',');
-            added.extend_from_slice(&cap_member(field, target.output_cap.tokens));
+    let refused = target.refused.of_request(facts.needs);
+    let mut left_out = Vec::new();
+    if !refused.is_empty() || deviations.is_some_and(Deviations::changes_fields) {
+        left_out = edit_fields(text, target, refused, &mut edits)?;
+        if refused.contains(RefusedParameter::EffortWithTools) {
+            added.extend_from_slice(format!(r#","{EFFORT}":"{NO_EFFORT}""#).as_bytes());
         }
-        false => edit_cap(&positions.cap, target, &mut edits, &mut added),
+        let field = output_cap_field(target).or(positions.cap.given_field()).unwrap_or_default();
+        added.push(b',');
+        added.extend_from_slice(&cap_member(field, target.output_cap.tokens));
+    } else {
+        edit_cap(&positions.cap, target, &mut edits, &mut added);
     }
     edit_messages(text, positions.messages.clone(), target.server, &mut edits);
     if facts.streamed && deviations.is_none_or(|deviations| deviations.takes_stream_options) {
@@ -55,7 +60,7 @@ pub fn edited_body(
     if !added.is_empty() {
         edits.push(Edit { range: positions.members_end..positions.members_end, replacement: added });
     }
-    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), refused })
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out })
 }
 
 /// The body with the backend's name for the model in this place, and else as it is.

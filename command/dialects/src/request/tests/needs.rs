@@ -8,8 +8,8 @@ use super::*;
 fn needs(surface: Surface, body: &str) -> Vec<Ability> {
     let parsed = parse(surface, body.to_owned()).unwrap_or_else(|refusal| panic!("{body}: {refusal:?}"));
     let always = [Ability::Text, Ability::Chat].into_iter().collect::<AbilitySet>();
-    assert!(always.without(parsed.facts.needs).is_empty(), "{body}");
-    parsed.facts.needs.without(always).iter().collect()
+    assert!(always.difference(parsed.facts.needs).is_empty(), "{body}");
+    parsed.facts.needs.difference(always).iter().collect()
 }
 
 #[test]

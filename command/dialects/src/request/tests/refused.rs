@@ -82,7 +82,12 @@ fn conditions_of_refused_parameters_follow_from_the_request() {
     let Sent { body, ignored } = openai(r#","reasoning_effort":"high""#);
     assert_eq!((&body["reasoning_effort"], body.get("top_p")), (&json!("high"), None));
     assert_eq!(ignored.as_deref(), Some("temperature, top_p"));
-    for (effort, named) in [(r#""reasoning_effort":"high","#, Some("reasoning_effort")), ("", None)] {
+    for (effort, named) in [
+        (r#""reasoning_effort":"high","#, Some("reasoning_effort")),
+        (r#""reasoning_effort":"none","#, None),
+        // The model would think by itself.
+        ("", Some("reasoning_effort")),
+    ] {
         let Sent { body, ignored } = openai(&format!(",{effort}{TOOL}"));
         assert_eq!((&body["reasoning_effort"], &body["temperature"]), (&json!("none"), &json!(0.5)), "{effort}");
         assert_eq!(ignored.as_deref(), named, "{effort}");
@@ -99,4 +104,54 @@ fn conditions_of_refused_parameters_follow_from_the_request() {
         &[RefusedParameter::ReasoningEffort],
     );
     assert_eq!((body.get("reasoning_effort"), ignored.as_deref()), (None, Some("reasoning_effort")));
+}
+
+/// Whatever a client calls them.
+#[test]
+fn other_wishes_to_think_are_refused_with_the_effort() {
+    let effort = [RefusedParameter::ReasoningEffort];
+    for (name, wish) in [
+        ("reasoning_effort", r#""low""#),
+        ("reasoning", r#"{"effort":"low"}"#),
+        ("thinking", r#"{"type":"enabled","budget_tokens":2}"#),
+    ] {
+        let Sent { body, ignored } =
+            sent(Surface::OpenAi, &format!(r#"{{{ASK},"{name}":{wish}}}"#), ProviderKind::Openai, &effort);
+        assert_eq!((body.get(name), ignored.as_deref()), (None, Some(name)), "{name}");
+        let with_tools = format!(r#"{{{ASK},"{name}":{wish},{TOOL}}}"#);
+        let Sent { body, ignored } =
+            sent(Surface::OpenAi, &with_tools, ProviderKind::Openai, &[RefusedParameter::EffortWithTools]);
+        assert_eq!((&body["reasoning_effort"], ignored.as_deref()), (&json!("none"), Some(name)), "{name}");
+        assert!(name == "reasoning_effort" || body.get(name).is_none(), "{name}: {body}");
+    }
+    let format = r#""format":{"type":"json_schema","schema":{"type":"object"}}"#;
+    let both = "output_config.effort, thinking";
+    for (more, left, named) in [
+        (r#""thinking":{"type":"adaptive"}"#.to_owned(), None, "thinking"),
+        (r#""output_config":{"effort":"low"},"thinking":{"type":"adaptive"}"#.to_owned(), None, both),
+        (format!(r#""output_config":{{"effort":"low",{format}}}"#), Some(1), "output_config.effort"),
+        (format!(r#""output_config":{{{format},"effort":"low"}}"#), Some(1), "output_config.effort"),
+    ] {
+        let asked = format!("{{{ASK},\"max_tokens\":5,{more}}}");
+        let Sent { body, ignored } = sent(Surface::Anthropic, &asked, ProviderKind::Anthropic, &effort);
+        assert!(body.get("thinking").is_none() && !body.to_string().contains("effort"), "{body}");
+        assert_eq!(body["output_config"].as_object().map(serde_json::Map::len), left, "{body}");
+        assert_eq!(ignored.as_deref(), Some(named), "{more}");
+    }
+    // Translated, the client's own names.
+    let budget = format!(r#"{{{ASK},"max_tokens":5000,"thinking":{{"type":"enabled","budget_tokens":2000}}}}"#);
+    assert_eq!(
+        sent(Surface::Anthropic, &budget, ProviderKind::Openai, &effort).ignored.as_deref(),
+        Some("thinking.budget_tokens")
+    );
+}
+
+#[test]
+fn values_that_ask_for_nothing_are_left_out_without_a_word() {
+    let refused = [RefusedParameter::FrequencyPenalty, RefusedParameter::PresencePenalty, RefusedParameter::LogitBias];
+    let nothing = r#""frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{}"#;
+    for kind in [ProviderKind::Openai, ProviderKind::Gemini] {
+        let Sent { body, ignored } = sent(Surface::OpenAi, &format!("{{{ASK},{nothing}}}"), kind, &refused);
+        assert_eq!((body.get("logit_bias"), body.get("frequency_penalty"), ignored), (None, None, None));
+    }
 }

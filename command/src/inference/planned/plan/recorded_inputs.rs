@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use events::content::ContentSalt;
 use events::event::admin::{Model, Strategy};
 use events::event::inference::Route;
-use events::routing::{ChosenBy, LeftOut, Order, RequestFeatures, SeenFeatures};
+use events::routing::{ChosenBy, LeftOut, Order, SeenRequest};
 use events::terms::AdmittedTerms;
 
 use super::order_source::OrderSource;
@@ -37,23 +37,20 @@ impl RecordedInputs {
 #[derive(Debug)]
 pub struct PlannedRoute {
     /// The inputs that its order follows from, and the targets that were left out.
-    pub route: Box<Route>,
-    /// Whether the model's row and the request's id show all of it.
-    is_in_the_log: bool,
+    pub inputs: Box<Route>,
+    /// Whether the model's row and the request's id show all of them.
+    follows_from_model: bool,
+    seen: SeenRequest,
 }
 
 impl PlannedRoute {
-    /// The route as it is recorded: with the digest of the features that it was decided by, or, without a salt, without anything that
-    /// says something of the prompt.
-    pub fn recorded(
-        &self,
-        salt: Option<&ContentSalt>,
-        seen: impl for<'r> FnOnce(Option<&'r RequestFeatures>) -> SeenFeatures<'r>,
-    ) -> Option<Box<Route>> {
-        let mut route = self.route.clone();
+    /// The route as it is recorded: with the digest of what it was decided by, or, without a salt, without anything that says something
+    /// of the prompt.
+    pub fn recorded(&self, salt: Option<&ContentSalt>) -> Option<Box<Route>> {
+        let mut route = self.inputs.clone();
         match salt {
-            Some(salt) => route.features_digest = seen(route.features.as_ref()).digest(salt),
-            None if self.is_in_the_log => return None,
+            Some(salt) => route.features_digest = self.seen.digest(route.features.as_ref(), salt),
+            None if self.follows_from_model => return None,
             None => route.features = None,
         }
         Some(route)
@@ -61,7 +58,13 @@ impl PlannedRoute {
 }
 
 /// Returns the route of an order.
-pub fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded: RecordedInputs) -> PlannedRoute {
+pub fn route(
+    model: &Model,
+    order: &Order<'_>,
+    source: OrderSource<'_>,
+    recorded: RecordedInputs,
+    seen: SeenRequest,
+) -> PlannedRoute {
     let is_one_level = || model.targets.windows(2).all(|pair| pair[0].priority == pair[1].priority);
     let is_in_the_log = match &source {
         OrderSource::ByStrategy { strategy: Strategy::Priority, chosen_by: ChosenBy::Model } => true,
@@ -79,7 +82,7 @@ pub fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded
         OrderSource::ByRules { features, rule, .. } => (Some(features), rule.map(|(index, _)| index as u64)),
     };
     let RecordedInputs { decided_at, stands_for, session, canary, terms } = recorded;
-    let route = Box::new(Route {
+    let inputs = Box::new(Route {
         strategy,
         chosen_by,
         figures,
@@ -93,5 +96,5 @@ pub fn route(model: &Model, order: &Order<'_>, source: OrderSource<'_>, recorded
         decided_at,
         terms,
     });
-    PlannedRoute { route, is_in_the_log: is_in_the_log && has_nothing_else }
+    PlannedRoute { inputs, follows_from_model: is_in_the_log && has_nothing_else, seen }
 }

@@ -115,9 +115,19 @@ fn prompt_too_long(request: &ClientRequest, largest: u64) -> Refusal {
 
 /// The refusal of a request that needs what is stated to be lacked.
 fn ability_lacked(request: &ClientRequest, lacked: AbilitySet) -> Refusal {
-    let reason = format!("needs abilities that targets of this model are stated to lack: {lacked}");
+    let reason = format!(
+        "needs {lacked}, which targets of this model are stated to lack: leave it out, or ask for another model (GET /v1/models shows \
+         abilities)"
+    );
+    let field = match lacked.iter().next() {
+        Some(Ability::Tools | Ability::ParallelTools) => "tools",
+        Some(Ability::Choices) => "n",
+        Some(Ability::Logprobs) => "logprobs",
+        Some(Ability::Streaming) => "stream",
+        _ => request.surface().prompt_field(),
+    };
     let words: Vec<_> = lacked.iter().map(Ability::as_str).collect();
-    Refusal::invalid(request.surface().prompt_field(), reason).with("ability", words)
+    Refusal::invalid(field, reason).with("ability", words)
 }
 
 fn context_unknown(model: &str) -> Refusal {

@@ -10,7 +10,7 @@ use events::event::admin::{Model, Target, Tokenizer};
 use events::ids::RequestId;
 use events::money::PromptBound;
 use events::routing::{
-    DialectFit, Features, LeftOut, Observed, OpenBreakerInputs, RouteDecision, RouteInputs, RouteQuestion,
+    DialectFit, Features, LeftOut, Observed, OpenBreakerInputs, RouteDecision, RouteInputs, RouteQuestion, SeenRequest,
     TargetInputs, decide,
 };
 use events::terms::Requirements;
@@ -54,6 +54,8 @@ pub struct TargetOrder<'a> {
     pub maintenance: NearMaintenance,
     /// The requirements on each target.
     pub required: Requirements<'a>,
+    /// The parts of the request that the decision saw.
+    pub seen: SeenRequest,
     pub prompt: PromptSize,
     /// The counts that are missing to know whether the prompt fits into the windows of all targets.
     pub uncounted: Uncounted,
@@ -102,17 +104,19 @@ impl<'a> TargetOrder<'a> {
         let maintenance = NearMaintenance::of(&targets, tables, now);
         let session = request.facts.directives.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| node.salts.session_digest(tenant, session));
+        let features = features(request, request_id, prompt);
+        let seen = SeenRequest::of(&question, &features, request.unpriced_names());
         let decision = decide(RouteInputs {
             model_id: model.model_id,
             canary: model.canary.as_ref(),
             tenant,
             strategy: source.strategy(),
-            features: features(request, request_id, prompt),
+            features,
             session,
             question,
             targets: targets.iter().map(|known| known.inputs).collect(),
         });
-        Self { targets, decision, source, maintenance, required, prompt, uncounted }
+        Self { targets, decision, source, maintenance, required, seen, prompt, uncounted }
     }
 
     /// The order with its reasons: `cost: p/a (expected cost 0.000000012 USD); left out: p/b (no price in force)`.

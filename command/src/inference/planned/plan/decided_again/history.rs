@@ -234,7 +234,7 @@ impl RoutingHistory<'_> {
         };
         target.window.tokens = choices.one_of(&[None, None, Some(40), Some(1_000), Some(100_000)]);
         target.window.counts_output = choices.once_in(3);
-        let stated_by = if choices.once_in(3) { &mut target.catalogued } else { &mut target.facts };
+        let stated_by = if choices.once_in(3) { &mut target.facts.catalogued } else { &mut target.facts.stated };
         stated_by.abilities = abilities;
         target.terms = if self.choices.once_in(3) { StatedTerms::NONE } else { self.stated_terms() };
         target.maintenance = if self.choices.once_in(3) { self.windows() } else { MaintenanceWindows::default() };

@@ -107,10 +107,10 @@ impl RoutingHistory<'_> {
         }
         called.retain(is_left);
         let targets = shown(&ordered.decision.order, plan.model(), &called);
-        self.seen.extend(seen_in(&ordered.decision, &plan.route.route));
+        self.seen.extend(seen_in(&ordered.decision, &plan.route.inputs));
         let content_policy = self.choices.one_of(&[ContentPolicy::Digest, ContentPolicy::Digest, ContentPolicy::None]);
         let salt = (content_policy != ContentPolicy::None).then(|| ContentSalts::new(&[7; 32]).salt(id));
-        let route = plan.recorded_route(&request, salt.as_ref());
+        let route = plan.route.recorded(salt.as_ref());
         let has_features = plan.model().strategy != Strategy::Rules || content_policy != ContentPolicy::None;
         let mut admitted = InferenceAdmitted {
             streamed: request.facts.streamed,
