@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use events::event::admin::{Model, Provider, Target, Tokenizer};
 use events::ids::{IdMap, ModelId, ProviderId};
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 
 /// The limits of a target by which requests to it are bounded and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct TargetLimits {
     pub output_tokens_believed: u64,
     /// How many calls it may have under way from one node.
     pub max_concurrent: Option<u32>,
+    /// The parameters that its model refuses.
+    pub refused_parameters: RefusedParameters,
 }
 
 /// The facts of one backend that the targets of all shared models state.
@@ -145,6 +148,7 @@ impl TargetLimits {
             input_tokens_believed: context_window.unwrap_or(0),
             output_tokens_believed: max_output_tokens.unwrap_or(0),
             max_concurrent,
+            refused_parameters: target.facts.refused_parameters(),
         }
     }
 
@@ -160,8 +164,17 @@ impl TargetLimits {
             input_tokens_believed: context_window.unwrap_or(Target::TOKENS_MAX),
             output_tokens_believed: max_output_tokens.unwrap_or(Target::TOKENS_MAX),
             max_concurrent,
+            refused_parameters: refused_by_tenants_target(target),
         }
     }
+}
+
+/// The refused parameters of a tenant's target at a shared provider: its own, but for the names of the output cap. A server could ignore the
+/// cap under another name, and then the platform would pay for more than was held.
+fn refused_by_tenants_target(target: &Target) -> RefusedParameters {
+    let caps = [RefusedParameter::MaxTokens, RefusedParameter::MaxCompletionTokens].into_iter().collect();
+    let catalogued = target.facts.catalogued.refused_parameters.unwrap_or_default();
+    target.facts.refused_parameters().difference(caps).union(catalogued.intersection(caps))
 }
 
 #[cfg(test)]
@@ -287,5 +300,22 @@ mod tests {
         backends.add(&wide);
         backends.remove(&wide);
         assert_eq!(window(&backends), Some(8));
+    }
+
+    #[test]
+    fn a_tenants_target_does_not_say_by_which_name_a_shared_provider_takes_the_cap() {
+        use RefusedParameter::{MaxCompletionTokens, MaxTokens, TopP};
+        let words = |words: &[RefusedParameter]| Some(words.iter().copied().collect::<RefusedParameters>());
+        let mut own = target(None, None, None);
+        own.facts.stated.refused_parameters = words(&[MaxTokens, TopP]);
+        assert_eq!(limits(&[], own.clone()).refused_parameters.to_string(), "top_p");
+        own.facts.catalogued.refused_parameters = words(&[MaxCompletionTokens]);
+        assert_eq!(limits(&[], own.clone()).refused_parameters.to_string(), "top_p, max_completion_tokens");
+        let (shared, mine) = (model(4, None, own.clone()), model(5, Some(id(3)), own));
+        let as_stated = Some(words(&[MaxTokens, TopP]).expect("words"));
+        let backends = Backends::default();
+        assert_eq!(Some(backends.limits(&shared, &shared.targets[0], &provider(None)).refused_parameters), as_stated);
+        let at_its_own = backends.limits(&mine, &mine.targets[0], &provider(Some(id(3))));
+        assert_eq!(Some(at_its_own.refused_parameters), as_stated);
     }
 }

@@ -8,13 +8,12 @@ use dialects::facts::{self, Unpriced};
 use dialects::provider_dialects::{self, Upstream};
 use dialects::surfaces::priceable::{CACHE_CONTROL, SERVICE_TIER};
 use dialects::{ClientRequest, EmbeddingsTarget, OutboundTarget, ProviderKind, Server, UpstreamCap};
-use events::event::admin::{OutputCapField, Price, Provider, Target};
+use events::event::admin::{Price, Provider, Target};
 use events::event::inference::{Backend, Payer};
 use events::ids::{ModelId, TenantId};
 use events::money::Tariff;
 use events::output_cap::OutputCap;
 use events::refusal::{ErrorCode, Refusal};
-use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use events::terms::Requirements;
 use projections::tables::{Offer, Tables, TargetLimits};
 
@@ -36,8 +35,6 @@ pub struct PlannedTarget {
     allowed_for_price: Option<BTreeSet<String>>,
     /// The limits as the tables have them, without a tokenizer that its provider does not count by.
     pub limits: TargetLimits,
-    /// The parameters that its model refuses.
-    refused: RefusedParameters,
     /// The server whose deviations from its dialect are known.
     server: Option<Server>,
     /// Whether its breaker was open when the request was planned.
@@ -74,7 +71,6 @@ impl PlannedTarget {
                 tokenizer: limits.tokenizer.filter(|_| provider_dialects::of(kind).has_tokenizers),
                 ..limits
             },
-            refused: target.facts.refused_parameters(),
             server: provider_dialects::server_of(provider),
             had_open_breaker: false,
         }
@@ -153,26 +149,16 @@ impl PlannedTarget {
         cap.sent_to(self.limits.max_output_tokens)
     }
 
-    /// The field for the output cap that its provider is set to, or else the one that its model does not refuse; `None` if nothing says.
-    fn output_cap_field(&self) -> Option<OutputCapField> {
-        let by_model = || match () {
-            () if self.refused.contains(RefusedParameter::MaxTokens) => Some(OutputCapField::MaxCompletionTokens),
-            () if self.refused.contains(RefusedParameter::MaxCompletionTokens) => Some(OutputCapField::MaxTokens),
-            () => None,
-        };
-        self.provider.given_output_cap_field().or_else(by_model)
-    }
-
     /// Returns the input with which a dialect writes this target's body.
     pub fn outbound<'a>(&'a self, cap: OutputCap, system_prefix: Option<&'a str>) -> OutboundTarget<'a> {
         OutboundTarget {
             model: &self.backend.model,
-            output_cap: UpstreamCap { tokens: self.cap_sent(cap), field: self.output_cap_field() },
+            output_cap: UpstreamCap { tokens: self.cap_sent(cap), field: self.provider.given_output_cap_field() },
             context_window: self.limits.context_window,
             system_prefix,
             allowed_fields: self.allowed_fields(),
             server: self.server,
-            refused: self.refused,
+            refused: self.limits.refused_parameters,
             takes_signed_thoughts_alone: provider_dialects::takes_signed_thoughts_alone(&self.provider),
         }
     }

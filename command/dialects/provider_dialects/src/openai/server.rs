@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use events::event::admin::{OutputCapField, Provider};
 use events::refusal::Refusal;
+use events::refused_parameters::RefusedParameter;
 use intermediate::fields::Path;
 use intermediate::json::{self, Kind};
 
@@ -162,9 +163,16 @@ fn is_host(host: &str, known: &str) -> bool {
     host == known || known.starts_with('-') && host.ends_with(known)
 }
 
-/// The only field that the target takes for the output cap; `None` if it takes the client's.
+/// The only field that the target takes for the output cap; `None` if it takes the client's. A server that ignores one of them does so
+/// whatever is said of its models.
 pub fn output_cap_field(target: &OutboundTarget<'_>) -> Option<OutputCapField> {
-    target.output_cap.field.or_else(|| deviations(target.server?).output_cap_field)
+    let by_server = || deviations(target.server?).output_cap_field;
+    let by_model = || match () {
+        () if target.refused.contains(RefusedParameter::MaxTokens) => Some(OutputCapField::MaxCompletionTokens),
+        () if target.refused.contains(RefusedParameter::MaxCompletionTokens) => Some(OutputCapField::MaxTokens),
+        () => None,
+    };
+    target.output_cap.field.or_else(by_server).or_else(by_model)
 }
 
 /// The treatment of a field of a request.
