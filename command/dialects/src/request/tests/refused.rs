@@ -159,10 +159,10 @@ fn values_that_ask_for_nothing_are_left_out_without_a_word() {
 /// A server that ignores a name of the cap does so whatever its models refuse: without a cap, a request would cost more than its hold.
 #[test]
 fn the_cap_has_the_name_of_the_server_whatever_the_model_refuses() {
-    let request = openai("").ok().expect("a request");
+    let request = openai("").expect("a request");
     let name = |server, refused: &[RefusedParameter]| {
         let target = OutboundTarget { server, refused: refused.iter().copied().collect(), ..target() };
-        let body = request.upstream_body(ProviderKind::Openai, &target).ok().expect("a body");
+        let body = request.upstream_body(ProviderKind::Openai, &target).expect("a body");
         let body: Value = serde_json::from_slice(&body).expect("JSON");
         ["max_tokens", "max_completion_tokens"].map(|name| body.get(name).and_then(Value::as_u64))
     };
