@@ -40,6 +40,11 @@ impl RefusedParameters {
         RefusedParameter::LogitBias,
     ];
 
+    /// The names of the output cap.
+    pub fn caps() -> Self {
+        [RefusedParameter::MaxTokens, RefusedParameter::MaxCompletionTokens].into_iter().collect()
+    }
+
     /// The parameters that a request with these needs is sent without: conditions are resolved, and the names of the output cap are left
     /// out.
     #[must_use]

@@ -84,3 +84,32 @@ async fn refused_parameters_are_checked_and_shown() {
     let changed = gateway.operator().patch(&path, &json!({ "targets": shown["targets"] })).await.must(200).json();
     assert_eq!(changed["targets"], shown["targets"]);
 }
+
+/// A server that ignores a name of the cap must not be sent it by what a tenant says of a shared provider's models.
+///
+/// Holds: inf.refused-parameters
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_model_does_not_change_the_name_of_the_cap_at_a_shared_provider() {
+    let (gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
+    let tenant = tenant(&gateway, &upstream).await;
+    for (server, stated_by_shared) in
+        [(json!("deepseek"), json!(null)), (json!(null), json!(["max_completion_tokens"]))]
+    {
+        let path = format!("/v1/admin/providers/{}", tenant.provider);
+        gateway.operator().patch(&path, &json!({ "server": server })).await.must(200);
+        let target = |refused: Value| json!({ "provider_id": tenant.provider, "model": "ok", "default_max_output_tokens": 64, "refused_parameters": refused });
+        let name = if server.is_null() { "by-target" } else { "by-server" };
+        made(
+            gateway.operator(),
+            "/models",
+            json!({ "name": tenant.model(name), "targets": [target(stated_by_shared)] }),
+        )
+        .await;
+        let own = json!({ "name": format!("own-{name}"), "tenant_id": tenant.id, "targets": [target(json!(["max_tokens"]))] });
+        made(gateway.operator(), "/models", own).await;
+        let body = json!({ "model": format!("own-{name}"), "max_completion_tokens": 16, "messages": [{ "role": "user", "content": "hello" }] });
+        tenant.app.post(OPENAI, &body).await.must(200);
+        let sent = sent(&upstream);
+        assert_eq!((&sent["max_tokens"], sent.get("max_completion_tokens")), (&json!(16), None), "{name}: {sent}");
+    }
+}

@@ -31,13 +31,16 @@ fn asks(member: &Member<'_>) -> bool {
     match member.name() {
         "frequency_penalty" | "presence_penalty" | "logit_bias" => !matches!(member.value, "0" | "0.0" | "{}" | "null"),
         "reasoning_effort" => !matches!(member.value, r#""none""# | "null"),
+        "enable_thinking" => member.value == "true",
         _ => json::kind(member.value) != Kind::Null,
     }
 }
 
 /// The refused parameter of how tokens are drawn that a member is.
 fn refused_sampling(member: &Member<'_>, refused: RefusedParameters) -> Option<RefusedParameter> {
-    let is_it = |parameter: &RefusedParameter| parameter.as_str() == member.name() && refused.contains(*parameter);
+    // Mistral's name for the seed, which its clients use.
+    let name = if member.name() == "random_seed" { "seed" } else { member.name() };
+    let is_it = |parameter: &RefusedParameter| parameter.as_str() == name && refused.contains(*parameter);
     RefusedParameters::SAMPLING.into_iter().find(is_it)
 }
 

@@ -54,6 +54,8 @@ struct Use<'a> {
 struct UsedRow<'a> {
     model: &'a str,
     target: &'a Target,
+    /// Whether a command created the model.
+    is_chosen: bool,
 }
 
 /// Models of one provider with the days on which it retires them. Nobody has chosen them: they appeared by themselves.
@@ -98,7 +100,7 @@ pub fn check(
         checked.unknown_abilities += usize::from(used.rows.iter().all(|row| row.target.facts.abilities().is_unknown()));
         let live = tables.live_provider(provider);
         let catalogued = live.and_then(|live| known.described(&live.value, backend));
-        findings.extend(findings_of_facts(&used.rows, catalogued));
+        findings.extend(findings_of_facts(&used.rows, catalogued, known.named.is_some()));
         if let Some(retirement) = catalogued.and_then(|model| Retirement::of(model, now)) {
             // A deployment is there because the operator's variable names it.
             match used.is_chosen || live.is_some_and(|live| provider_dialects::has_deployments(&live.value.kind)) {
@@ -142,7 +144,7 @@ fn uses(tables: &Tables, now: DateTime<Utc>, only: Option<ProviderId>) -> Uses<'
             used.models.push(&model.name);
             used.is_only_hope |= !has_price;
             used.is_chosen |= model.origin.is_none();
-            used.rows.push(UsedRow { model: &model.name, target });
+            used.rows.push(UsedRow { model: &model.name, target, is_chosen: model.origin.is_none() });
         }
     }
     uses
@@ -172,10 +174,10 @@ fn findings(tables: &Tables, now: DateTime<Utc>, provider: ProviderId, backend: 
 }
 
 /// The findings of what is stated of the target: abilities by which a model sends it nothing, abilities that the catalogue says it lacks,
-/// and facts of the catalogue that have changed since.
-fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>) -> Vec<Finding> {
-    let models = |is_it: &dyn Fn(&Target) -> bool| -> Option<String> {
-        let named: Vec<&str> = rows.iter().filter(|row| is_it(row.target)).map(|row| row.model).collect();
+/// and facts of the catalogue that have changed since. `are_recorded` says whether the catalogue's facts are recorded where targets are given.
+fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>, are_recorded: bool) -> Vec<Finding> {
+    let models = |is_it: &dyn Fn(&UsedRow<'_>) -> bool| -> Option<String> {
+        let named: Vec<&str> = rows.iter().filter(|row| is_it(row)).map(|row| row.model).collect();
         let more = named.len().saturating_sub(MODELS_NAMED_MAX);
         let shown = named.get(..MODELS_NAMED_MAX).unwrap_or(&named).join(", ");
         (!named.is_empty()).then(|| if more > 0 { format!("{shown} and {more} more") } else { shown })
@@ -185,7 +187,7 @@ fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>)
         lacks(Ability::Text) || lacks(Ability::Chat) && lacks(Ability::Embeddings)
     };
     let mut findings = Vec::new();
-    if let Some(models) = models(&serves_nothing) {
+    if let Some(models) = models(&|row| serves_nothing(row.target)) {
         let detail = format!(
             "by its abilities in {models} it takes no text, or serves neither chats nor embeddings, so these never call it"
         );
@@ -198,15 +200,15 @@ fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>)
         Ability::ALL.iter().copied().filter(has).collect()
     };
     let denied_of = |target: &Target| known.abilities.lacks_of(stated_of(target));
-    if let Some(models) = models(&|target| !denied_of(target).is_empty()) {
+    if let Some(models) = models(&|row| !denied_of(row.target).is_empty()) {
         let denied = rows.iter().map(|row| denied_of(row.target)).fold(AbilitySet::NONE, AbilitySet::union);
         let detail = format!("{models} state abilities of it that the catalogue says it lacks: {denied}");
         let advice = "requests that need them fail at the provider: correct the abilities of the target";
         findings.push(Finding::warning(Check::Abilities, detail, advice));
     }
-    let is_outdated = |target: &Target| !target.facts.catalogued.is_unknown() && target.facts.catalogued != known;
+    let is_outdated = |row: &UsedRow<'_>| are_recorded && row.is_chosen && row.target.facts.catalogued != known;
     if let Some(models) = models(&is_outdated) {
-        let detail = format!("the catalogue has changed what it states of it since the targets of {models} were given");
+        let detail = format!("the catalogue states other facts of it than when the targets of {models} were given");
         let advice = "send the targets of these models again: PATCH with the list as it is read";
         findings.push(Finding::warning(Check::Abilities, detail, advice));
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use events::event::admin::{Model, Provider, Target, Tokenizer};
 use events::ids::{IdMap, ModelId, ProviderId};
-use events::refused_parameters::{RefusedParameter, RefusedParameters};
+use events::refused_parameters::RefusedParameters;
 
 /// The limits of a target by which requests to it are bounded and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ struct Facts {
     tokenizer: Option<Tokenizer>,
     /// The lowest.
     max_concurrent: Option<u32>,
+    /// All names of the output cap that any of them says is refused.
+    refused_caps: RefusedParameters,
 }
 
 /// The backends of shared models.
@@ -116,7 +118,8 @@ impl Facts {
     fn of(target: &Target) -> Self {
         let Target { window, max_output_tokens, tokenizer, max_concurrent, .. } = *target;
         let (context_window, window_counts_output) = (window.tokens, window.counts_output);
-        Self { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent }
+        let refused_caps = target.facts.refused_parameters().intersection(RefusedParameters::caps());
+        Self { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent, refused_caps }
     }
 
     fn together<'a>(said: impl Iterator<Item = &'a Self> + Clone) -> Self {
@@ -130,6 +133,10 @@ impl Facts {
                 .reduce(|one, other| Some(one?.max(other?)))
                 .flatten(),
             tokenizer: known().next().filter(|first| known().all(|other| other == *first)),
+            refused_caps: said
+                .clone()
+                .map(|facts| facts.refused_caps)
+                .fold(RefusedParameters::NONE, RefusedParameters::union),
             max_concurrent: said.filter_map(|facts| facts.max_concurrent).min(),
         }
     }
@@ -155,7 +162,8 @@ impl TargetLimits {
     /// Those of a tenant's target at a shared provider: its own maximum may be lower than the platform's, and nothing else
     /// that it says counts. Where the platform says nothing, its provider is believed.
     fn of_tenants_target(target: &Target, facts: Facts) -> Self {
-        let Facts { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent } = facts;
+        let Facts { context_window, window_counts_output, max_output_tokens, tokenizer, max_concurrent, refused_caps } =
+            facts;
         Self {
             context_window,
             window_counts_output,
@@ -164,17 +172,19 @@ impl TargetLimits {
             input_tokens_believed: context_window.unwrap_or(Target::TOKENS_MAX),
             output_tokens_believed: max_output_tokens.unwrap_or(Target::TOKENS_MAX),
             max_concurrent,
-            refused_parameters: refused_by_tenants_target(target),
+            refused_parameters: refused_by_tenants_target(target, refused_caps),
         }
     }
 }
 
-/// The refused parameters of a tenant's target at a shared provider: its own, but for the names of the output cap. A server could ignore the
-/// cap under another name, and then the platform would pay for more than was held.
-fn refused_by_tenants_target(target: &Target) -> RefusedParameters {
-    let caps = [RefusedParameter::MaxTokens, RefusedParameter::MaxCompletionTokens].into_iter().collect();
-    let catalogued = target.facts.catalogued.refused_parameters.unwrap_or_default();
-    target.facts.refused_parameters().difference(caps).union(catalogued.intersection(caps))
+/// The refused parameters of a tenant's target at a shared provider: its own, but for the names of the output cap, which are those of the
+/// shared models, or else of the catalogue. A server could ignore the cap under another name, and then the platform would pay for more
+/// than was held.
+fn refused_by_tenants_target(target: &Target, of_shared: RefusedParameters) -> RefusedParameters {
+    let caps = RefusedParameters::caps();
+    let catalogued = target.facts.catalogued.refused_parameters.unwrap_or_default().intersection(caps);
+    let refused_caps = if of_shared.is_empty() { catalogued } else { of_shared };
+    target.facts.refused_parameters().difference(caps).union(refused_caps)
 }
 
 #[cfg(test)]
@@ -304,13 +314,16 @@ mod tests {
 
     #[test]
     fn a_tenants_target_does_not_say_by_which_name_a_shared_provider_takes_the_cap() {
-        use RefusedParameter::{MaxCompletionTokens, MaxTokens, TopP};
+        use events::refused_parameters::RefusedParameter::{self, MaxCompletionTokens, MaxTokens, TopP};
         let words = |words: &[RefusedParameter]| Some(words.iter().copied().collect::<RefusedParameters>());
         let mut own = target(None, None, None);
         own.facts.stated.refused_parameters = words(&[MaxTokens, TopP]);
         assert_eq!(limits(&[], own.clone()).refused_parameters.to_string(), "top_p");
         own.facts.catalogued.refused_parameters = words(&[MaxCompletionTokens]);
         assert_eq!(limits(&[], own.clone()).refused_parameters.to_string(), "top_p, max_completion_tokens");
+        let mut shared_one = target(None, None, None);
+        shared_one.facts.stated.refused_parameters = words(&[MaxTokens]);
+        assert_eq!(limits(&[shared_one], own.clone()).refused_parameters.to_string(), "top_p, max_tokens");
         let (shared, mine) = (model(4, None, own.clone()), model(5, Some(id(3)), own));
         let as_stated = Some(words(&[MaxTokens, TopP]).expect("words"));
         let backends = Backends::default();

@@ -18,7 +18,7 @@ use crate::passthrough::{asks, refused_sampling};
 /// The field for how hard to reason.
 pub const EFFORT: &str = "reasoning_effort";
 /// All fields for it: compatible servers have others.
-const WISHES_TO_THINK: [&str; 3] = [EFFORT, "reasoning", "thinking"];
+const WISHES_TO_THINK: [&str; 5] = [EFFORT, "reasoning", "thinking", "enable_thinking", "thinking_budget"];
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
 
@@ -41,7 +41,7 @@ pub fn edit_fields(
             left_out.push(member.span.start);
         } else if let Some(field) = refused_field(member, refused) {
             left_out.push(member.span.start);
-            has_wish |= WISHES_TO_THINK.contains(&field);
+            has_wish |= WISHES_TO_THINK.contains(&field) && json::kind(member.value) != Kind::Null;
             found.extend(asks(member).then_some(field));
         } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
