@@ -36,6 +36,11 @@ fn asks(member: &Member<'_>) -> bool {
     }
 }
 
+/// Whether a body is sent without its fields for how hard to reason.
+fn refuses_effort(refused: RefusedParameters) -> bool {
+    refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools)
+}
+
 /// The refused parameter of how tokens are drawn that a member is.
 fn refused_sampling(member: &Member<'_>, refused: RefusedParameters) -> Option<RefusedParameter> {
     // Mistral's name for the seed, which its clients use.

@@ -10,7 +10,7 @@ use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 use super::thoughts::refused_thoughts;
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{EditedBody, asks, refused_sampling};
+use crate::passthrough::{EditedBody, asks, refused_sampling, refuses_effort};
 
 const THINKING: &str = "thinking";
 const OUTPUT_CONFIG: &str = "output_config";
@@ -44,8 +44,7 @@ pub fn edited_body(
 /// Cuts these parameters out. Returns the fields that asked for something.
 fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) -> Vec<&'static str> {
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
-    let refuses_effort =
-        refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools);
+    let refuses_effort = refuses_effort(refused);
     let config = members.iter().find(|member| refuses_effort && member.name() == OUTPUT_CONFIG);
     // An effort is a member of an object that may say more.
     let inside: Vec<_> =

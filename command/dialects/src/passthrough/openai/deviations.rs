@@ -13,7 +13,7 @@ use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
 use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{asks, refused_sampling};
+use crate::passthrough::{asks, refused_sampling, refuses_effort};
 
 /// The field for how hard to reason.
 pub const EFFORT: &str = "reasoning_effort";
@@ -23,8 +23,8 @@ const WISHES_TO_THINK: [&str; 5] = [EFFORT, "reasoning", "thinking", "enable_thi
 const CALL_SIGNATURE: &str = "extra_content";
 
 /// Removes the top-level fields that the server does not take, those that the target's model refuses, and the output cap, which may be
-/// there under two names and is added anew. Gives the seed its name there. Returns the refused ones that were there; an effort that is
-/// refused beside tools always counts. Errors: a field that the server refuses, and without which the answer would be another one.
+/// there under two names and is added anew. Gives the seed its name there. Returns the refused ones that asked for
+/// something, and the effort that is switched off beside tools. Errors: a field that the server refuses, and without which the answer would be another one.
 pub fn edit_fields(
     text: &str,
     target: &OutboundTarget<'_>,
@@ -63,9 +63,7 @@ pub fn edit_fields(
 
 /// The field that a member is, if the target's model refuses it.
 fn refused_field(member: &Member<'_>, refused: RefusedParameters) -> Option<&'static str> {
-    let refuses_effort =
-        refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools);
-    let effort = WISHES_TO_THINK.into_iter().find(|name| *name == member.name()).filter(|_| refuses_effort);
+    let effort = WISHES_TO_THINK.into_iter().find(|name| *name == member.name()).filter(|_| refuses_effort(refused));
     effort.or_else(|| refused_sampling(member, refused).map(RefusedParameter::as_str))
 }
 

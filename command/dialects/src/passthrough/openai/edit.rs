@@ -17,8 +17,8 @@ use super::deviations::{EFFORT, edit_fields, edit_messages};
 use crate::passthrough::EditedBody;
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
-/// usage of a stream, puts the system prefix first, makes what the target's server takes otherwise so, and leaves out what its model refuses. Errors:
-/// `INVALID_REQUEST` for a field that the server refuses.
+/// usage of a stream, puts the system prefix first, makes what the target's server takes otherwise so, and leaves out what its
+/// model refuses. Errors: `INVALID_REQUEST` for a field that the server refuses.
 pub fn edited_body(
     body: &Bytes,
     positions: &Request,
