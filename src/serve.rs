@@ -136,6 +136,9 @@ async fn serve(mut config: Config) -> Result<bool, ServeError> {
     {
         tracing::warn!(%error, "cannot record what the environment and local servers offer: trying again later");
     }
+    if let Some(views) = &engines.views {
+        views.wait_for_setup(engines.log.head().position).await;
+    }
     let mut serving = tokio::task::JoinSet::new();
     let publisher = published::publisher(&config, &engines, &vault, &*clock).await?;
     let pending_repairs = repairer.as_ref().map(Repairer::pending);

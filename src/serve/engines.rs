@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access_control::limits::{
     RateLimiter, SharedLimiter, SharedLimiterParts, SharedLimitsError, SharedLimitsTask, node_that_shares,
@@ -27,7 +28,7 @@ use projections::figures::{self, Figures};
 use projections::tables::{self, TablesHandle};
 use projections::views::past::{self, PastViewsHandle, PastViewsThread};
 use projections::views::snapshot_maker::{self, SnapshotSettings, SnapshotsThread};
-use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, ViewHandles, ViewsHandle, ViewsThread};
+use projections::views::{self, CopiedPosition, NodeViews, VIEWS_FILE, View, ViewHandles, ViewsHandle, ViewsThread};
 use prometheus::Registry;
 use provider_client::{LoopMark, UpstreamClients};
 
@@ -38,6 +39,8 @@ use crate::metrics::{BodyMemories, Metrics, ProcessSampler};
 
 /// The copy for analysts that earlier versions kept in a data folder.
 const FORMER_COPY: &str = "analytics.db";
+
+const SETUP_VIEWS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The engines beside the requests, in the order of their start.
 pub struct Engines {
@@ -168,6 +171,20 @@ impl KeptViews {
         let start = |settings| snapshot_maker::start(log, data, Arc::clone(clock), settings);
         let snapshots = snapshots.map(start).transpose()?;
         Ok(Self { handle, thread, past, snapshots, copied })
+    }
+
+    /// Waits until they show what this process has recorded so far, so that the first reader misses nothing of it. The views of a
+    /// log that is being read again may take longer: what reads them then waits by itself.
+    pub async fn wait_for_setup(&self, recorded: u64) {
+        let wait = async {
+            for view in View::ALL {
+                // A view that has stopped is told of where it is read.
+                let _ = self.handle.wait_for(*view, recorded).await;
+            }
+        };
+        if tokio::time::timeout(SETUP_VIEWS_WAIT_MAX, wait).await.is_err() {
+            tracing::info!(position = recorded, "the views do not show all that was recorded at the start yet");
+        }
     }
 
     /// Stops what writes them. Blocking.
