@@ -45,6 +45,18 @@ impl RefusedParameters {
         [RefusedParameter::MaxTokens, RefusedParameter::MaxCompletionTokens].into_iter().collect()
     }
 
+    /// Why not all of these can hold of one model; `None` if they can.
+    pub fn contradiction(self) -> Option<&'static str> {
+        use RefusedParameter::{EffortWithTools, MaxCompletionTokens, MaxTokens, ReasoningEffort};
+        if self.contains(MaxTokens) && self.contains(MaxCompletionTokens) {
+            return Some("must leave a name for the output cap: max_tokens or max_completion_tokens");
+        }
+        let both = self.contains(ReasoningEffort) && self.contains(EffortWithTools);
+        both.then_some(
+            "must have one of reasoning_effort and reasoning_effort_with_tools: no effort is not the effort none",
+        )
+    }
+
     /// The parameters that a request with these needs is sent without: conditions are resolved, and the names of the output cap are left
     /// out.
     #[must_use]

@@ -239,7 +239,7 @@ impl<'a> Usable<'a> {
         if !abilities.is_unknown() {
             item["abilities"] = abilities.shown();
         }
-        let refused = self.target.facts.refused_parameters();
+        let refused = self.limits.refused_parameters;
         if !refused.is_empty() {
             item["refused_parameters"] = json!(refused);
         }

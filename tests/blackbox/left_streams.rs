@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::books::nano;
 use crate::gateway::{Gateway, type_of};
-use crate::tenant::{OPENAI, Tenant};
+use crate::tenant::{OPENAI, Tenant, made};
 
 /// Eight bytes of text: two tokens, if nobody reports them.
 const TEXT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"12345678\"}}]}\n\n";
@@ -88,13 +88,29 @@ async fn a_stream_left_at_the_last_brace_is_charged_as_the_provider_reports_it()
 async fn what_is_not_reported_within_two_seconds_is_charged_with_the_thoughts_that_were_allowed() {
     let (mut gateway, upstream) = (Gateway::start(), MockUpstream::start().await);
     let (tenant, by_hand) = (Tenant::new(&gateway, &upstream, &[]).await, UpstreamByHand::start().await);
-    tenant.add_model_at("m", &by_hand.base_url()).await;
+    let provider = tenant.add_model_of("m", json!({ "base_url": by_hand.base_url() })).await;
+    let operator = gateway.operator();
+    for refused in ["reasoning_effort", "reasoning_effort_with_tools"] {
+        let target = json!({ "provider_id": provider, "model": "m", "refused_parameters": [refused], "default_max_output_tokens": 256 });
+        made(operator, "/models", json!({ "name": refused, "targets": [target] })).await;
+    }
+    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
     let mut left = Vec::new();
     for (fields, thoughts) in [
         (json!({}), 0),
         (json!({ "reasoning_effort": "none" }), 0),
         (json!({ "thinking": { "type": "enabled", "budget_tokens": 100 } }), 100),
         (json!({ "reasoning_effort": "high" }), CAP - 2),
+        // Its wish to think is not sent.
+        (json!({ "reasoning_effort": "high", "model": "reasoning_effort" }), 0),
+        (json!({ "thinking": { "type": "enabled", "budget_tokens": 100 }, "model": "reasoning_effort" }), 0),
+        (json!({ "reasoning_effort": "high", "model": "reasoning_effort_with_tools", "tools": tools }), 0),
+        (json!({ "reasoning_effort": "high", "model": "reasoning_effort_with_tools" }), CAP - 2),
+        // A server's own arguments are, and what they mean nobody knows.
+        (
+            json!({ "chat_template_kwargs": { "enable_thinking": true }, "reasoning_effort": "high", "model": "reasoning_effort" }),
+            CAP - 2,
+        ),
     ] {
         let (call, request) = left_after_its_text(&gateway, &tenant, &by_hand, &fields).await;
         left.push((call, request, thoughts));

@@ -116,8 +116,8 @@ impl Tenant {
         self.add_model_of(name, json!({ "base_url": base_url })).await;
     }
 
-    /// A priced model of a provider of its own, which has these fields.
-    pub async fn add_model_of(&self, name: &str, mut provider: Value) {
+    /// A priced model of a provider of its own, which has these fields. Returns the provider.
+    pub async fn add_model_of(&self, name: &str, mut provider: Value) -> String {
         provider["name"] = json!(format!("{}-{name}", self.name));
         provider["kind"] = json!("openai");
         provider["api_key"] = json!("k");
@@ -128,6 +128,7 @@ impl Tenant {
         made(&self.operator, "/prices", price).await;
         let targets = json!([{ "provider_id": provider, "model": "m", "default_max_output_tokens": 256 }]);
         made(&self.operator, "/models", json!({ "name": self.model(name), "targets": targets })).await;
+        provider
     }
 
     /// A key's id and a client that uses it; `fields` are those of `POST /v1/admin/keys`.

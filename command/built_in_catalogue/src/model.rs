@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use events::abilities::{Abilities, Ability};
 use events::event::admin::StatedFacts;
 use events::named;
-use events::refused_parameters::RefusedParameter;
+use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;
@@ -70,7 +70,7 @@ pub struct ModelFacts {
     #[serde(default, deserialize_with = "known_abilities", skip_serializing_if = "Abilities::is_unknown")]
     pub abilities: Abilities,
     /// The parameters that it refuses; absent if that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "consistent_parameters", skip_serializing_if = "Option::is_none")]
     pub refused_parameters: Option<Vec<RefusedParameter>>,
 }
 
@@ -160,6 +160,15 @@ impl Model {
     pub fn price_in(&self, region: &str) -> Option<&Price> {
         self.regional_prices.get(region).or(self.price.as_ref())
     }
+}
+
+/// A target cannot state parameters that contradict each other.
+fn consistent_parameters<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<RefusedParameter>>, D::Error> {
+    let all = Option::<Vec<RefusedParameter>>::deserialize(deserializer)?;
+    let refused: RefusedParameters = all.iter().flatten().copied().collect();
+    refused.contradiction().map_or(Ok(all), |reason| Err(D::Error::custom(format!("refused_parameters {reason}"))))
 }
 
 /// A word that is not known is misspelt: a document of a later version has another `schema`.

@@ -10,19 +10,24 @@ use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use intermediate::json::{self, Kind, Member};
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::ProviderKind;
-use surfaces::Surface;
+use surfaces::{Surface, priceable};
+
+/// Mistral's name for the seed, which its clients use.
+const RANDOM_SEED: &str = "random_seed";
 
 /// A client's body, edited for its target.
 pub struct EditedBody {
     pub bytes: Bytes,
     /// The client's fields that were taken out of it, or changed, because the target's model refuses them.
     pub left_out: Vec<&'static str>,
+    /// Whether the wishes to think were taken out, so that the model is asked for no thoughts.
+    pub asks_for_no_thoughts: bool,
 }
 
 impl EditedBody {
     /// A body from which nothing was taken.
     const fn whole(bytes: Bytes) -> Self {
-        Self { bytes, left_out: Vec::new() }
+        Self { bytes, left_out: Vec::new(), asks_for_no_thoughts: false }
     }
 }
 
@@ -31,7 +36,6 @@ fn asks(member: &Member<'_>) -> bool {
     match member.name() {
         "frequency_penalty" | "presence_penalty" | "logit_bias" => !matches!(member.value, "0" | "0.0" | "{}" | "null"),
         "reasoning_effort" => !matches!(member.value, r#""none""# | "null"),
-        "enable_thinking" => member.value == "true",
         _ => json::kind(member.value) != Kind::Null,
     }
 }
@@ -41,12 +45,18 @@ fn refuses_effort(refused: RefusedParameters) -> bool {
     refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools)
 }
 
-/// The refused parameter of how tokens are drawn that a member is.
-fn refused_sampling(member: &Member<'_>, refused: RefusedParameters) -> Option<RefusedParameter> {
-    // Mistral's name for the seed, which its clients use.
-    let name = if member.name() == "random_seed" { "seed" } else { member.name() };
-    let is_it = |parameter: &RefusedParameter| parameter.as_str() == name && refused.contains(*parameter);
-    RefusedParameters::SAMPLING.into_iter().find(is_it)
+/// Whether a member, which can be a wish to think, is sent to nobody who refuses an effort. One that switches thoughts off is sent.
+fn is_wish(member: &Member<'_>) -> bool {
+    json::kind(member.value) == Kind::Null || priceable::asks_for_thoughts(member.name(), member.value)
+}
+
+/// The name of a member, if it is a refused parameter of how tokens are drawn.
+fn refused_sampling(member: &Member<'_>, refused: RefusedParameters) -> Option<&'static str> {
+    if member.name() == RANDOM_SEED {
+        return refused.contains(RefusedParameter::Seed).then_some(RANDOM_SEED);
+    }
+    let is_it = |parameter: &RefusedParameter| parameter.as_str() == member.name() && refused.contains(*parameter);
+    RefusedParameters::SAMPLING.into_iter().find(is_it).map(RefusedParameter::as_str)
 }
 
 /// The dialect that both speak; `None` if messages between them must be translated.

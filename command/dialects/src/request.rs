@@ -264,19 +264,22 @@ pub struct WrittenBody {
     pub ignored: Ignored,
     /// The tool calls of the answer that the client gets.
     pub calls: KeptCalls,
+    /// Whether the wishes to think are left out of it because the target's model refuses them.
+    pub asks_for_no_thoughts: bool,
 }
 
 impl WrittenBody {
     /// A body that was passed on: nothing is left out of it but what the target's model refuses. What a known server does not take is
     /// cut out as well, and not listed.
-    fn passed_on(EditedBody { bytes, left_out }: EditedBody) -> Self {
-        Self { bytes, ignored: Ignored { features: FeatureSet::EMPTY, fields: left_out }, calls: KeptCalls::All }
+    fn passed_on(EditedBody { bytes, left_out, asks_for_no_thoughts }: EditedBody) -> Self {
+        let ignored = Ignored { features: FeatureSet::EMPTY, fields: left_out };
+        Self { bytes, ignored, calls: KeptCalls::All, asks_for_no_thoughts }
     }
 
     /// A body that leaves nothing out.
     const fn complete(bytes: Bytes) -> Self {
         let ignored = Ignored { features: FeatureSet::EMPTY, fields: Vec::new() };
-        Self { bytes, ignored, calls: KeptCalls::All }
+        Self { bytes, ignored, calls: KeptCalls::All, asks_for_no_thoughts: false }
     }
 }
 
@@ -296,8 +299,12 @@ impl Ignored {
     /// The names that a surface's clients have for it, in one line; `None` if nothing is left out.
     pub fn in_words_of(&self, surface: Surface) -> Option<String> {
         let field_of = |feature: Feature| (surface.spec().field_of)(feature).unwrap_or(feature.name());
-        let mut names: Vec<_> = self.features.iter().map(field_of).chain(self.fields.iter().copied()).collect();
-        names.dedup();
+        let mut names = Vec::new();
+        for name in self.features.iter().map(field_of).chain(self.fields.iter().copied()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         (!names.is_empty()).then(|| names.join(", "))
     }
 }
@@ -364,7 +371,9 @@ impl UpstreamBodies<'_> {
                 let bytes = written.map_err(in_client_words)?;
                 fields.extend(chat.left_out.iter().copied().chain(self.request.headers.not_translated()));
                 let ignored = Ignored { features: treated(Treatment::Ignored), fields };
-                Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used) })
+                let asks_for_no_thoughts = not_taken.contains(RefusedParameter::ReasoningEffort)
+                    || not_taken.contains(RefusedParameter::EffortWithTools);
+                Ok(WrittenBody { bytes, ignored, calls: KeptCalls::of(used), asks_for_no_thoughts })
             }
         }
     }

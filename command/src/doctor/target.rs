@@ -6,7 +6,7 @@ use built_in_catalogue::{Catalogue, Model as CataloguedModel};
 use chrono::{DateTime, NaiveDate, Utc};
 use dialects::provider_dialects;
 use events::abilities::{Ability, AbilitySet};
-use events::event::admin::{Model, Provider, Target};
+use events::event::admin::{Model, Provider, StatedFacts, Target};
 use events::ids::{ProviderId, TenantId};
 use projections::tables::{Entry, Tables};
 
@@ -194,7 +194,8 @@ fn findings_of_facts(rows: &[UsedRow<'_>], catalogued: Option<&CataloguedModel>,
         let advice = "take the target out of these models, or correct its abilities";
         findings.push(Finding::warning(Check::Abilities, detail, advice));
     }
-    let Some(known) = catalogued.map(CataloguedModel::stated_facts) else { return findings };
+    // One that the catalogue no longer has, perhaps because its provider has another address, has no facts.
+    let known = catalogued.map_or(StatedFacts::UNKNOWN, CataloguedModel::stated_facts);
     let stated_of = |target: &Target| -> AbilitySet {
         let has = |ability: &Ability| target.facts.stated.abilities.has(*ability) == Some(true);
         Ability::ALL.iter().copied().filter(has).collect()
@@ -243,6 +244,8 @@ impl Retirement {
 
 #[cfg(test)]
 mod tests {
+    use events::abilities::Abilities;
+
     use super::*;
 
     #[test]
@@ -261,5 +264,18 @@ mod tests {
             ),
             "{many}"
         );
+    }
+
+    /// Its provider may have another address since: what the catalogue stated of the old one still counts.
+    #[test]
+    fn recorded_facts_that_the_catalogue_no_longer_states_are_outdated() {
+        let mut target = Target::new(format!("prv_{:032x}", 1).parse().expect("an id"), "m");
+        let outdated = |target: &Target, are_recorded| {
+            let rows = [UsedRow { model: "mine", target, is_chosen: true }];
+            findings_of_facts(&rows, None, are_recorded).len()
+        };
+        assert_eq!(outdated(&target, true), 0);
+        target.facts.catalogued.abilities = Abilities::UNKNOWN.stating(Ability::Tools, false);
+        assert_eq!((outdated(&target, true), outdated(&target, false)), (1, 0));
     }
 }

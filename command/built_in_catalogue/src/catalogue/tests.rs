@@ -299,6 +299,11 @@ fn what_is_known_of_a_model_follows_from_its_facts_its_mode_and_its_capabilities
         (json!({ "abilities": { "tols": true } }), "tols is no ability"),
         (json!({ "abilities": { "inputs": ["smell"] } }), "inputs has \"smell\", which is none of these"),
         (json!({ "refused_parameters": ["stop"] }), "unknown variant `stop`"),
+        (
+            json!({ "refused_parameters": ["max_tokens", "max_completion_tokens"] }),
+            "must leave a name for the output cap",
+        ),
+        (json!({ "refused_parameters": ["reasoning_effort", "reasoning_effort_with_tools"] }), "must have one of"),
         (json!({ "more": 1 }), "unknown field `more`"),
     ] {
         let refused = stated(json!({ "facts": wrong })).expect_err(says).to_string();

@@ -27,7 +27,7 @@ use table::{Effect, FIELDS, cost_field};
 use tier::named_tier;
 
 pub use read::CACHE_CONTROL;
-pub use reserving::{MINIMA, OUTPUT_CONFIG, lets_think, reserve};
+pub use reserving::{MINIMA, OUTPUT_CONFIG, asks_for_thoughts, lets_think, reserve};
 pub use tier::{SERVICE_TIER, TIERS, TIERS_MEANING, asked_tier, service_tier, tier_of_chat};
 
 pub const TOOLS: &str = "tools";

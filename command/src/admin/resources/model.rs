@@ -242,19 +242,8 @@ impl Rules for Model {
                 return Err(RuleError::of_field(format!("targets[{index}].name"), reason));
             }
             let refused = target.facts.stated.refused_parameters.unwrap_or_default();
-            if refused.contains(RefusedParameter::MaxTokens) && refused.contains(RefusedParameter::MaxCompletionTokens)
-            {
-                let field = format!("targets[{index}].refused_parameters");
-                return Err(RuleError::of_field(
-                    field,
-                    "must leave a name for the output cap: max_tokens or max_completion_tokens",
-                ));
-            }
-            let efforts = [RefusedParameter::ReasoningEffort, RefusedParameter::EffortWithTools];
-            if efforts.into_iter().all(|effort| refused.contains(effort)) {
-                let field = format!("targets[{index}].refused_parameters");
-                let reason = "must have one of reasoning_effort and reasoning_effort_with_tools: no effort is not the effort none";
-                return Err(RuleError::of_field(field, reason));
+            if let Some(reason) = refused.contradiction() {
+                return Err(RuleError::of_field(format!("targets[{index}].refused_parameters"), reason));
             }
             if let (Some(default), Some(maximum)) = (target.default_max_output_tokens, target.max_output_tokens)
                 && default > maximum

@@ -36,11 +36,12 @@ pub fn begin_call(
     CallOf { target, number }: CallOf<'_>,
     mut turn: TargetTurn,
     timeline: CallTimeline,
-    WrittenBody { bytes, ignored, calls }: WrittenBody,
+    WrittenBody { bytes, ignored, calls, asks_for_no_thoughts }: WrittenBody,
 ) -> BegunCall {
     gateway.figures.ignored.count(target.kind, &ignored);
     turn.observers.begin(gateway, target, &timeline, plan.is_measured);
     let cost_bound = plan.share_of_hold(request, target);
-    let call = Call::begin(NewCall { turn, target, number, cost_bound, timeline }, request, &ignored);
+    let new = NewCall { turn, target, number, cost_bound, timeline, asks_for_no_thoughts };
+    let call = Call::begin(new, request, &ignored);
     BegunCall { call, written: WrittenCall { body: bytes, kept_calls: calls } }
 }

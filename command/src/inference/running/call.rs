@@ -55,6 +55,8 @@ pub struct Call {
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     pub timeline: CallTimeline,
+    /// Whether its body leaves out what the request allows the model to think.
+    asks_for_no_thoughts: bool,
     /// The client's headers that go on to the target.
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
     /// The header that tells the client which features the body leaves out; `None` if none.
@@ -76,6 +78,8 @@ pub struct NewCall<'c> {
     /// The most that it can cost, if the hold is for two.
     pub cost_bound: Option<NanoUsd>,
     pub timeline: CallTimeline,
+    /// Whether its body leaves out what the request allows the model to think.
+    pub asks_for_no_thoughts: bool,
 }
 
 /// The end of a call that failed.
@@ -87,7 +91,7 @@ pub struct FailedEnd {
 
 impl Call {
     pub fn begin(new: NewCall<'_>, request: &ClientRequest, ignored: &Ignored) -> Self {
-        let NewCall { turn, target, number, cost_bound, timeline } = new;
+        let NewCall { turn, target, number, cost_bound, timeline, asks_for_no_thoughts } = new;
         Self {
             turn,
             number,
@@ -95,6 +99,7 @@ impl Call {
             cost_bound,
             transmission: Transmission::default(),
             timeline,
+            asks_for_no_thoughts,
             forwarded_headers: request.headers_for(target.kind).to_vec(),
             ignored: ignored.in_words_of(request.surface()).and_then(|names| HeaderValue::try_from(names).ok()),
             upstream_request_id: None,
@@ -207,11 +212,12 @@ impl Call {
         meter: &Meter,
     ) -> Measured {
         let (terms, bound) = (self.target.usage_terms(), self.bound(held));
+        let nothing = Metered::default();
         match metered {
-            Some(metered) if request.streamed => meter.measure_broken_off(terms, metered, bound),
-            Some(metered) => meter.measure(terms, metered, bound),
-            None if request.streamed => meter.measure_broken_off(terms, &Metered::default(), bound),
-            None => meter.unknown(bound),
+            None if !request.streamed => meter.unknown(bound),
+            Some(metered) if !request.streamed => meter.measure(terms, metered, bound),
+            metered if self.asks_for_no_thoughts => meter.measure(terms, metered.unwrap_or(&nothing), bound),
+            metered => meter.measure_broken_off(terms, metered.unwrap_or(&nothing), bound),
         }
     }
 

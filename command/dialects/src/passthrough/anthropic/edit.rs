@@ -10,11 +10,12 @@ use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 use super::thoughts::refused_thoughts;
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{EditedBody, asks, refused_sampling, refuses_effort};
+use crate::passthrough::{EditedBody, asks, is_wish, refused_sampling, refuses_effort};
 
 const THINKING: &str = "thinking";
 const OUTPUT_CONFIG: &str = "output_config";
 const EFFORT: &str = "output_config.effort";
+const NO_THINKING: &[u8] = br#","thinking":{"type":"disabled"}"#;
 
 /// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
 /// take, and parameters that its model refuses. Errors: `INVALID_REQUEST` if no message would be left.
@@ -37,12 +38,17 @@ pub fn edited_body(
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
     let refused = target.refused.of_request(facts.needs);
-    let left_out = if refused.is_empty() { Vec::new() } else { cut_refused(text, refused, &mut edits) };
-    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out })
+    let mut left_out = Vec::new();
+    if !refused.is_empty() {
+        left_out = cut_refused(text, refused, positions.members_end, &mut edits);
+    }
+    let asks_for_no_thoughts = refuses_effort(refused);
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out, asks_for_no_thoughts })
 }
 
-/// Cuts these parameters out. Returns the fields that asked for something.
-fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) -> Vec<&'static str> {
+/// Cuts these parameters out, and switches thoughts off where they are refused beside tools. Returns the fields that asked for
+/// something, and that of thoughts which the model would have by itself.
+fn cut_refused(text: &str, refused: RefusedParameters, members_end: usize, edits: &mut Vec<Edit>) -> Vec<&'static str> {
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let refuses_effort = refuses_effort(refused);
     let config = members.iter().find(|member| refuses_effort && member.name() == OUTPUT_CONFIG);
@@ -51,18 +57,26 @@ fn cut_refused(text: &str, refused: RefusedParameters, edits: &mut Vec<Edit>) ->
         config.map(|config| json::members(config.value).map_while(Result::ok).collect()).unwrap_or_default();
     let is_effort_alone = inside.len() == 1 && inside.iter().any(|member| member.name() == "effort");
     let field_of = |member: &Member<'_>| match member.name() {
-        THINKING if refuses_effort => Some(THINKING),
+        THINKING if refuses_effort && is_wish(member) => Some(THINKING),
         OUTPUT_CONFIG if is_effort_alone => Some(EFFORT),
-        _ => refused_sampling(member, refused).map(RefusedParameter::as_str),
+        _ => refused_sampling(member, refused),
     };
     edits.extend(removals(&members, |member| field_of(member).is_some()));
-    let mut found: Vec<_> = members.iter().filter(|member| asks(member)).filter_map(field_of).collect();
+    let asks_inside = inside.iter().any(|member| member.name() == "effort" && asks(member));
+    let asked = |member: &&Member<'_>| asks(member) && (member.name() != OUTPUT_CONFIG || asks_inside);
+    let mut found: Vec<_> = members.iter().filter(asked).filter_map(field_of).collect();
     if let Some(config) = config.filter(|_| !is_effort_alone) {
         let start = json::span(text, config.value).start;
         for edit in removals(&inside, |member| member.name() == "effort") {
             edits.push(Edit { range: start + edit.range.start..start + edit.range.end, ..edit });
-            found.push(EFFORT);
+            found.extend(asks_inside.then_some(EFFORT));
         }
+    }
+    let is_off = members.iter().any(|member| member.name() == THINKING && field_of(member).is_none());
+    if refused.contains(RefusedParameter::EffortWithTools) && !is_off {
+        edits.push(Edit { range: members_end..members_end, replacement: NO_THINKING.to_vec() });
+        let is_named = found.iter().any(|name| [THINKING, EFFORT].contains(name));
+        found.extend((!is_named).then_some(THINKING));
     }
     found
 }

@@ -13,24 +13,37 @@ use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
 use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{asks, refused_sampling, refuses_effort};
+use crate::passthrough::{asks, is_wish, refused_sampling, refuses_effort};
 
 /// The field for how hard to reason.
 pub const EFFORT: &str = "reasoning_effort";
-/// All fields for it: compatible servers have others.
-const WISHES_TO_THINK: [&str; 5] = [EFFORT, "reasoning", "thinking", "enable_thinking", "thinking_budget"];
+/// The other top-level fields for it, and for how long, of compatible servers.
+const WISHES_TO_THINK: [&str; 8] = [
+    "reasoning", "thinking", "enable_thinking", "thinking_budget", "reasoning_budget", "thinking_token_budget",
+    "max_thinking_tokens", "output_config",
+];
+/// The arguments of a server's template, which are its own, and stay.
+const TEMPLATE_ARGUMENTS: &str = "chat_template_kwargs";
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
 
+/// The fields that a model refuses, and that a request had.
+#[derive(Default)]
+pub struct RefusedFields {
+    /// Those that asked for something, and the effort that is switched off beside tools.
+    pub names: Vec<&'static str>,
+    /// Whether what is left asks for no thoughts because the model refuses an effort.
+    pub asks_for_no_thoughts: bool,
+}
+
 /// Removes the top-level fields that the server does not take, those that the target's model refuses, and the output cap, which may be
-/// there under two names and is added anew. Gives the seed its name there. Returns the refused ones that asked for
-/// something, and the effort that is switched off beside tools. Errors: a field that the server refuses, and without which the answer would be another one.
+/// there under two names and is added anew. Gives the seed its name there. Errors: a field that the server refuses, and without which the answer would be another one.
 pub fn edit_fields(
     text: &str,
     target: &OutboundTarget<'_>,
     refused: RefusedParameters,
     edits: &mut Vec<Edit>,
-) -> Result<Vec<&'static str>, Refusal> {
+) -> Result<RefusedFields, Refusal> {
     let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
@@ -41,7 +54,7 @@ pub fn edit_fields(
             left_out.push(member.span.start);
         } else if let Some(field) = refused_field(member, refused) {
             left_out.push(member.span.start);
-            has_wish |= WISHES_TO_THINK.contains(&field) && json::kind(member.value) != Kind::Null;
+            has_wish |= is_for_thoughts(field) && json::kind(member.value) != Kind::Null;
             found.extend(asks(member).then_some(field));
         } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
@@ -58,13 +71,22 @@ pub fn edit_fields(
     edits.extend(removals(&members, |member| left_out.binary_search(&member.span.start).is_ok()));
     // The model would think by itself.
     found.extend((refused.contains(RefusedParameter::EffortWithTools) && !has_wish).then_some(EFFORT));
-    Ok(found)
+    let has_arguments = members.iter().any(|member| member.name() == TEMPLATE_ARGUMENTS);
+    Ok(RefusedFields { names: found, asks_for_no_thoughts: refuses_effort(refused) && !has_arguments })
+}
+
+fn is_for_thoughts(name: &str) -> bool {
+    name == EFFORT || WISHES_TO_THINK.contains(&name)
 }
 
 /// The field that a member is, if the target's model refuses it.
 fn refused_field(member: &Member<'_>, refused: RefusedParameters) -> Option<&'static str> {
-    let effort = WISHES_TO_THINK.into_iter().find(|name| *name == member.name()).filter(|_| refuses_effort(refused));
-    effort.or_else(|| refused_sampling(member, refused).map(RefusedParameter::as_str))
+    if !refuses_effort(refused) || !is_for_thoughts(member.name()) {
+        return refused_sampling(member, refused);
+    }
+    // The model refuses each value of it.
+    let effort = (member.name() == EFFORT).then_some(EFFORT);
+    effort.or_else(|| WISHES_TO_THINK.into_iter().find(|name| *name == member.name() && is_wish(member)))
 }
 
 /// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,

@@ -13,7 +13,7 @@ use provider_dialects::OutboundTarget;
 use provider_dialects::openai::server::{self, Deviations, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
 
-use super::deviations::{EFFORT, edit_fields, edit_messages};
+use super::deviations::{EFFORT, RefusedFields, edit_fields, edit_messages};
 use crate::passthrough::EditedBody;
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
@@ -31,9 +31,9 @@ pub fn edited_body(
     let mut added = Vec::new();
     edits.push(Edit { range: positions.model.clone(), replacement: json::written(target.model) });
     let refused = target.refused.of_request(facts.needs);
-    let mut left_out = Vec::new();
+    let mut refused_fields = RefusedFields::default();
     if !refused.is_empty() || deviations.is_some_and(Deviations::changes_fields) {
-        left_out = edit_fields(text, target, refused, &mut edits)?;
+        refused_fields = edit_fields(text, target, refused, &mut edits)?;
         if refused.contains(RefusedParameter::EffortWithTools) {
             added.extend_from_slice(format!(r#","{EFFORT}":"{NO_EFFORT}""#).as_bytes());
         }
@@ -60,7 +60,8 @@ pub fn edited_body(
     if !added.is_empty() {
         edits.push(Edit { range: positions.members_end..positions.members_end, replacement: added });
     }
-    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out })
+    let RefusedFields { names, asks_for_no_thoughts } = refused_fields;
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out: names, asks_for_no_thoughts })
 }
 
 /// The body with the backend's name for the model in this place, and else as it is.

@@ -114,6 +114,9 @@ fn other_wishes_to_think_are_refused_with_the_effort() {
         ("reasoning_effort", r#""low""#),
         ("reasoning", r#"{"effort":"low"}"#),
         ("thinking", r#"{"type":"enabled","budget_tokens":2}"#),
+        ("thinking_budget", "7"),
+        ("max_thinking_tokens", "7"),
+        ("output_config", r#"{"effort":"low"}"#),
     ] {
         let Sent { body, ignored } =
             sent(Surface::OpenAi, &format!(r#"{{{ASK},"{name}":{wish}}}"#), ProviderKind::Openai, &effort);
@@ -144,6 +147,61 @@ fn other_wishes_to_think_are_refused_with_the_effort() {
         sent(Surface::Anthropic, &budget, ProviderKind::Openai, &effort).ignored.as_deref(),
         Some("thinking.budget_tokens")
     );
+}
+
+/// A model that thinks by itself would think without them.
+#[test]
+fn what_switches_thoughts_off_is_sent_and_not_named() {
+    let body_of = |surface, kind, refused, more: &str| {
+        let asked = format!(r#"{{{ASK},"max_tokens":5,{more}}}"#);
+        let Sent { body, ignored } = sent(surface, &asked, kind, &[refused]);
+        assert_eq!(ignored, None, "{more}");
+        body
+    };
+    for (name, off) in [
+        ("enable_thinking", "false"),
+        ("thinking", r#"{"type":"disabled"}"#),
+        ("thinking_budget", "0"),
+        ("reasoning", r#"{"enabled":false}"#),
+    ] {
+        let more = format!("\"{name}\":{off}");
+        let body = body_of(Surface::OpenAi, ProviderKind::Openai, RefusedParameter::ReasoningEffort, &more);
+        assert_eq!(body[name].to_string(), off);
+    }
+    let tool = r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"thinking":{"type":"disabled"}"#;
+    for refused in [RefusedParameter::ReasoningEffort, RefusedParameter::EffortWithTools] {
+        let body = body_of(Surface::Anthropic, ProviderKind::Anthropic, refused, tool);
+        assert_eq!(body["thinking"], json!({ "type": "disabled" }));
+    }
+    let nothing = r#""output_config":{"effort":null},"thinking":null"#;
+    let body = body_of(Surface::Anthropic, ProviderKind::Anthropic, RefusedParameter::ReasoningEffort, nothing);
+    assert_eq!((body.get("output_config"), body.get("thinking")), (None, None));
+}
+
+/// On Anthropic's API as well, whose clients name no effort `none`.
+#[test]
+fn thoughts_beside_tools_are_switched_off_where_claude_refuses_them() {
+    let tool = r#""tools":[{"name":"f","input_schema":{"type":"object"}}]"#;
+    for (more, named) in [
+        ("", "thinking"),
+        (r#","thinking":null"#, "thinking"),
+        (r#","thinking":{"type":"adaptive"}"#, "thinking"),
+        (r#","output_config":{"effort":"high"}"#, "output_config.effort"),
+    ] {
+        let asked = format!(r#"{{{ASK},"max_tokens":5,{tool}{more}}}"#);
+        let Sent { body, ignored } =
+            sent(Surface::Anthropic, &asked, ProviderKind::Anthropic, &[RefusedParameter::EffortWithTools]);
+        assert_eq!((&body["thinking"], body.get("output_config")), (&json!({ "type": "disabled" }), None), "{more}");
+        assert_eq!(ignored.as_deref(), Some(named), "{more}");
+    }
+}
+
+#[test]
+fn a_seed_has_the_name_that_its_client_gives_it() {
+    let asked = format!(r#"{{{ASK},"random_seed":7,"temperature":1,"seed":7}}"#);
+    let refused = [RefusedParameter::Seed, RefusedParameter::Temperature];
+    let ignored = sent(Surface::OpenAi, &asked, ProviderKind::Openai, &refused).ignored;
+    assert_eq!(ignored.as_deref(), Some("random_seed, temperature, seed"));
 }
 
 #[test]

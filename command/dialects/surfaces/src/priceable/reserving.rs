@@ -4,7 +4,7 @@
 use events::refusal::Refusal;
 use intermediate::chat::NO_EFFORT;
 use intermediate::chat::read::OUTPUT_TOKENS_MAX;
-use intermediate::facts::{ReservedOutput, Unpriced};
+use intermediate::facts::{AllowedThoughts, ReservedOutput, Unpriced};
 use intermediate::fields::{Path, Spelling};
 use intermediate::json::{self, Kind};
 
@@ -120,6 +120,13 @@ pub fn lets_think(name: &str, value: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a top-level member asks the model to think, freely or within a budget.
+pub fn asks_for_thoughts(name: &str, value: &str) -> bool {
+    let mut reserved = ReservedOutput::default();
+    let is_unbounded = reserve(&mut reserved, name, value).is_ok_and(|unbounded| unbounded.is_some());
+    is_unbounded || lets_think(name, value) || reserved.thoughts() != AllowedThoughts::None
 }
 
 fn is_effort(value: &str) -> bool {
