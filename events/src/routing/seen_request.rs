@@ -13,7 +13,7 @@ const DIGITS: usize = 32;
 /// The bytes of what is digested of most requests.
 const USUAL_BYTES: usize = 128;
 
-/// What a request itself says and its route depends on, beside its tenant, its session, its terms and its time. The lifetime of cached
+/// The parts of a request that its route depends on, beside its tenant, its session, its terms and its time. The lifetime of cached
 /// prompts, how a server reads documents, and counts of tokens by tokenizer are not among it.
 #[derive(Clone, Debug)]
 pub struct SeenRequest {
