@@ -102,7 +102,7 @@ pub use left_out::{LeftOut, RecordedLeftOut};
 pub use passed_over::PassedOverFor;
 pub use request_features::{RequestFeatures, RequestType, UNKNOWN_LANGUAGE};
 pub use rules::{CompileConditions, ConditionSubject, Conditions, RoutingRule, RoutingRules};
-pub use seen_request::SeenRequest;
+pub use seen_request::{SeenFields, SeenRequest};
 pub use shadow::Shadow;
 pub use target::{StatedFacts, StatedWindow, Target, TargetFacts, Tokenizer};
 

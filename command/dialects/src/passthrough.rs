@@ -15,12 +15,24 @@ use surfaces::{Surface, priceable};
 /// Mistral's name for the seed, which its clients use.
 const RANDOM_SEED: &str = "random_seed";
 
+/// The field for how hard to reason.
+const EFFORT: &str = "reasoning_effort";
+/// Anthropic's for whether to think, which compatible servers take too.
+const THINKING: &str = "thinking";
+/// Anthropic's, in which an effort is.
+const OUTPUT_CONFIG: &str = "output_config";
+/// The top-level fields for whether, how hard and how long to think, of all servers.
+const THOUGHT_FIELDS: [&str; 9] = [
+    EFFORT, THINKING, OUTPUT_CONFIG, "reasoning", "enable_thinking", "thinking_budget", "reasoning_budget",
+    "thinking_token_budget", "max_thinking_tokens",
+];
+
 /// A client's body, edited for its target.
 pub struct EditedBody {
     pub bytes: Bytes,
     /// The client's fields that were taken out of it, or changed, because the target's model refuses them.
     pub left_out: Vec<&'static str>,
-    /// Whether the wishes to think were taken out, so that the model is asked for no thoughts.
+    /// Whether it asks for no thoughts because the target's model refuses an effort.
     pub asks_for_no_thoughts: bool,
 }
 
@@ -31,11 +43,20 @@ impl EditedBody {
     }
 }
 
+/// The fields that a model refuses, and that a request had.
+#[derive(Default)]
+struct RefusedFields {
+    /// Those that asked for something, and that of thoughts which are switched off beside tools.
+    names: Vec<&'static str>,
+    /// Whether the rest asks for no thoughts because the model refuses an effort.
+    asks_for_no_thoughts: bool,
+}
+
 /// Whether the value of a parameter asks for something that is missed without it. A temperature of zero does.
 fn asks(member: &Member<'_>) -> bool {
     match member.name() {
         "frequency_penalty" | "presence_penalty" | "logit_bias" => !matches!(member.value, "0" | "0.0" | "{}" | "null"),
-        "reasoning_effort" => !matches!(member.value, r#""none""# | "null"),
+        name if THOUGHT_FIELDS.contains(&name) => priceable::asks_for_thoughts(name, member.value),
         _ => json::kind(member.value) != Kind::Null,
     }
 }
@@ -45,9 +66,10 @@ fn refuses_effort(refused: RefusedParameters) -> bool {
     refused.contains(RefusedParameter::ReasoningEffort) || refused.contains(RefusedParameter::EffortWithTools)
 }
 
-/// Whether a member, which can be a wish to think, is sent to nobody who refuses an effort. One that switches thoughts off is sent.
-fn is_wish(member: &Member<'_>) -> bool {
-    json::kind(member.value) == Kind::Null || priceable::asks_for_thoughts(member.name(), member.value)
+/// Whether a body of these members asks for no thoughts because the target's model refuses an effort. Members stay that belong to the
+/// server alone, such as the arguments of its template.
+fn asks_for_no_thoughts<'m>(refused: RefusedParameters, mut kept: impl Iterator<Item = &'m Member<'m>>) -> bool {
+    refuses_effort(refused) && !kept.any(|member| priceable::asks_for_thoughts(member.name(), member.value))
 }
 
 /// The name of a member, if it is a refused parameter of how tokens are drawn.

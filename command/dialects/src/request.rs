@@ -10,13 +10,14 @@ use bytes::Bytes;
 use events::abilities::Ability;
 use events::refusal::{ErrorCode, Refusal};
 use events::refused_parameters::{RefusedParameter, RefusedParameters};
+use events::routing::SeenFields;
 use http::{HeaderName, HeaderValue};
 use intermediate::Api;
 use intermediate::chat::feature::not_expressible;
 use intermediate::chat::read::check_calls;
 use intermediate::chat::{ChatRequest, Feature, FeatureSet, Treatment, with_texts_for_documents};
 use intermediate::embeddings::EmbeddingsRequest;
-use intermediate::facts::{Facts, Images, Remedy, Unpriced, media_tokens_estimate};
+use intermediate::facts::{self, Facts, Images, Remedy, Unpriced, media_tokens_estimate};
 use intermediate::fields::Path;
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::{EmbeddingsTarget, OutboundTarget, ProviderKind, Server};
@@ -190,9 +191,13 @@ impl ClientRequest {
         self.first_unpriced(kind, allowed).map(|(field, remedy)| field.refuse(remedy))
     }
 
-    /// The names of all such fields, by which targets are judged.
-    pub fn unpriced_names(&self) -> impl Iterator<Item = &'static str> {
-        self.facts.unpriced.iter().chain(&self.headers.unpriced).map(|field| field.name)
+    /// All such fields, by which targets are judged.
+    pub fn seen_fields(&self) -> SeenFields {
+        SeenFields {
+            unpriced: self.facts.unpriced.iter().chain(&self.headers.unpriced).map(|field| field.name).collect(),
+            cache_write: facts::long_cache(&self.facts.unpriced),
+            has_files: self.facts.documents.files > 0,
+        }
     }
 
     /// That field, and what lets it through.
@@ -264,7 +269,7 @@ pub struct WrittenBody {
     pub ignored: Ignored,
     /// The tool calls of the answer that the client gets.
     pub calls: KeptCalls,
-    /// Whether the wishes to think are left out of it because the target's model refuses them.
+    /// Whether it asks for no thoughts because the target's model refuses an effort.
     pub asks_for_no_thoughts: bool,
 }
 

@@ -100,7 +100,7 @@ pub fn check(
         checked.unknown_abilities += usize::from(used.rows.iter().all(|row| row.target.facts.abilities().is_unknown()));
         let live = tables.live_provider(provider);
         let catalogued = live.and_then(|live| known.described(&live.value, backend));
-        findings.extend(findings_of_facts(&used.rows, catalogued, known.named.is_some()));
+        findings.extend(findings_of_facts(&used.rows, catalogued, known.named.is_some() && live.is_some()));
         if let Some(retirement) = catalogued.and_then(|model| Retirement::of(model, now)) {
             // A deployment is there because the operator's variable names it.
             match used.is_chosen || live.is_some_and(|live| provider_dialects::has_deployments(&live.value.kind)) {

@@ -6,6 +6,7 @@ use super::{Features, RequestFeatures, RouteQuestion};
 use crate::abilities::AbilitySet;
 use crate::compact_json;
 use crate::content::ContentSalt;
+use crate::money::TokenRate;
 use crate::usage::ServiceTier;
 
 /// Hexadecimal digits that are kept of the digest.
@@ -13,39 +14,47 @@ const DIGITS: usize = 32;
 /// The bytes of what is digested of most requests.
 const USUAL_BYTES: usize = 128;
 
-/// The parts of a request that its route depends on, beside its tenant, its session, its terms and its time. The lifetime of cached
-/// prompts, how a server reads documents, and counts of tokens by tokenizer are not among it.
+/// The parts of a request that its route depends on, beside its tenant, its session, its terms and its time. Counts of tokens by
+/// tokenizer are not among them.
 #[derive(Clone, Debug)]
 pub struct SeenRequest {
     abilities: AbilitySet,
     choices: u64,
     documents: bool,
+    fields: SeenFields,
     images: u64,
     input_tokens: u64,
     output_cap: Option<u64>,
     service_tier: Option<ServiceTier>,
-    /// Names of fields that change the cost, sorted.
-    unpriced: Vec<&'static str>,
+}
+
+/// The fields by which the dialects of targets are judged, beside those that strategies and rules go by.
+#[derive(Clone, Debug, Default)]
+pub struct SeenFields {
+    /// Names of fields that change the cost.
+    pub unpriced: Vec<&'static str>,
+    /// The price of writing to the cache for the lifetime that is asked for, if a price can have it.
+    pub cache_write: Option<TokenRate>,
+    /// Whether it has documents that a server may have read by another service.
+    pub has_files: bool,
 }
 
 impl SeenRequest {
-    /// `unpriced` has the fields by which the dialects of targets were judged, beside those that strategies and rules go by.
-    pub fn of(question: &RouteQuestion<'_>, features: &Features, unpriced: impl Iterator<Item = &'static str>) -> Self {
+    pub fn of(question: &RouteQuestion<'_>, features: &Features, mut fields: SeenFields) -> Self {
         // A new part of either has to be thought of here: docs/routing.md lists what is digested.
         let RouteQuestion { now: _, rule: _, required: _, needs, output_cap, has_documents } = *question;
         let Features { request: _, prompt, choices, output_tokens: _ } = *features;
-        let mut unpriced: Vec<_> = unpriced.collect();
-        unpriced.sort_unstable();
-        unpriced.dedup();
+        fields.unpriced.sort_unstable();
+        fields.unpriced.dedup();
         Self {
             abilities: needs,
             choices,
             documents: has_documents,
+            fields,
             images: prompt.images,
             input_tokens: prompt.tokens,
             output_cap,
             service_tier: prompt.service_tier,
-            unpriced,
         }
     }
 
@@ -60,9 +69,21 @@ impl SeenRequest {
     }
 
     fn with<'a>(&'a self, features: Option<&'a RequestFeatures>) -> Digested<'a> {
-        let Self { abilities, choices, documents, images, input_tokens, output_cap, service_tier, ref unpriced } =
-            *self;
-        Digested { abilities, choices, documents, features, images, input_tokens, output_cap, service_tier, unpriced }
+        let Self { abilities, choices, documents, ref fields, images, input_tokens, output_cap, service_tier } = *self;
+        let SeenFields { ref unpriced, cache_write, has_files: files } = *fields;
+        Digested {
+            abilities,
+            cache_write,
+            choices,
+            documents,
+            features,
+            files,
+            images,
+            input_tokens,
+            output_cap,
+            service_tier,
+            unpriced,
+        }
     }
 }
 
@@ -71,12 +92,16 @@ impl SeenRequest {
 #[derive(Serialize)]
 struct Digested<'a> {
     abilities: AbilitySet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<TokenRate>,
     #[serde(skip_serializing_if = "is_one")]
     choices: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     documents: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<&'a RequestFeatures>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    files: bool,
     #[serde(skip_serializing_if = "is_zero")]
     images: u64,
     input_tokens: u64,
@@ -122,7 +147,8 @@ mod tests {
         let service_tier = (!is_plain).then_some(ServiceTier::Flex);
         let prompt = PromptBound { tokens: 12, images: 2, service_tier };
         let features = Features { prompt, choices: if is_plain { 1 } else { 3 }, ..Features::default() };
-        SeenRequest::of(&question, &features, more.iter().copied())
+        let cache_write = (!is_plain).then_some(TokenRate::CacheWrite1h);
+        SeenRequest::of(&question, &features, SeenFields { unpriced: more.to_vec(), cache_write, has_files: !is_plain })
     }
 
     /// So that other programs can compute it.
@@ -157,8 +183,8 @@ mod tests {
         assert_eq!(
             members,
             [
-                "abilities", "choices", "documents", "features", "images", "input_tokens", "output_cap",
-                "service_tier", "unpriced"
+                "abilities", "cache_write", "choices", "documents", "features", "files", "images", "input_tokens",
+                "output_cap", "service_tier", "unpriced"
             ]
         );
     }

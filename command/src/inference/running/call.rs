@@ -55,7 +55,7 @@ pub struct Call {
     /// Says whether the target may have seen the request.
     pub transmission: Transmission,
     pub timeline: CallTimeline,
-    /// Whether its body leaves out what the request allows the model to think.
+    /// Whether its body asks for no thoughts because the target's model refuses an effort.
     asks_for_no_thoughts: bool,
     /// The client's headers that go on to the target.
     pub forwarded_headers: Vec<(HeaderName, HeaderValue)>,
@@ -78,7 +78,7 @@ pub struct NewCall<'c> {
     /// The most that it can cost, if the hold is for two.
     pub cost_bound: Option<NanoUsd>,
     pub timeline: CallTimeline,
-    /// Whether its body leaves out what the request allows the model to think.
+    /// Whether its body asks for no thoughts because the target's model refuses an effort.
     pub asks_for_no_thoughts: bool,
 }
 

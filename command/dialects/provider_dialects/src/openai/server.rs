@@ -214,6 +214,11 @@ impl Deviations {
         self.fields.is_some() || !self.takes_stream_options || self.gives_one_choice || self.seed != "seed"
     }
 
+    /// True if it refuses fields that it does not know.
+    pub const fn refuses_other_fields(&self) -> bool {
+        self.fields.is_some()
+    }
+
     /// True for a member of a message that is left out. Clients send back members that they got, most of them null.
     pub fn leaves_out(&self, member: &str, value: &str) -> bool {
         self.members

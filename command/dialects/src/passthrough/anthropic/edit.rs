@@ -10,11 +10,11 @@ use surfaces::anthropic::{CountRequest, Request, SystemPosition};
 
 use super::thoughts::refused_thoughts;
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{EditedBody, asks, is_wish, refused_sampling, refuses_effort};
+use crate::passthrough::{
+    EditedBody, OUTPUT_CONFIG, RefusedFields, THINKING, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
+};
 
-const THINKING: &str = "thinking";
-const OUTPUT_CONFIG: &str = "output_config";
-const EFFORT: &str = "output_config.effort";
+const CONFIGURED_EFFORT: &str = "output_config.effort";
 const NO_THINKING: &[u8] = br#","thinking":{"type":"disabled"}"#;
 
 /// The edited body: sets the model and the cap, puts the system prefix first, and cuts thoughts that the target does not
@@ -38,47 +38,53 @@ pub fn edited_body(
         edits.extend(refused_thoughts(text, cuts_unsigned)?);
     }
     let refused = target.refused.of_request(facts.needs);
-    let mut left_out = Vec::new();
-    if !refused.is_empty() {
-        left_out = cut_refused(text, refused, positions.members_end, &mut edits);
-    }
-    let asks_for_no_thoughts = refuses_effort(refused);
-    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out, asks_for_no_thoughts })
+    let cut = match refused.is_empty() {
+        true => RefusedFields::default(),
+        false => cut_refused(text, refused, positions.members_end, &mut edits),
+    };
+    let RefusedFields { names, asks_for_no_thoughts } = cut;
+    Ok(EditedBody { bytes: json::splice(text, &mut edits).into(), left_out: names, asks_for_no_thoughts })
 }
 
-/// Cuts these parameters out, and switches thoughts off where they are refused beside tools. Returns the fields that asked for
-/// something, and that of thoughts which the model would have by itself.
-fn cut_refused(text: &str, refused: RefusedParameters, members_end: usize, edits: &mut Vec<Edit>) -> Vec<&'static str> {
+/// Cuts these parameters out, and switches thoughts off where they are refused beside tools.
+fn cut_refused(text: &str, refused: RefusedParameters, members_end: usize, edits: &mut Vec<Edit>) -> RefusedFields {
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let refuses_effort = refuses_effort(refused);
     let config = members.iter().find(|member| refuses_effort && member.name() == OUTPUT_CONFIG);
     // An effort is a member of an object that may say more.
     let inside: Vec<_> =
         config.map(|config| json::members(config.value).map_while(Result::ok).collect()).unwrap_or_default();
-    let is_effort_alone = inside.len() == 1 && inside.iter().any(|member| member.name() == "effort");
+    let has_effort = inside.iter().any(|member| member.name() == "effort");
+    let is_effort_alone = has_effort && inside.len() == 1;
     let field_of = |member: &Member<'_>| match member.name() {
-        THINKING if refuses_effort && is_wish(member) => Some(THINKING),
-        OUTPUT_CONFIG if is_effort_alone => Some(EFFORT),
+        THINKING if refuses_effort => (!switches_off(member)).then_some(THINKING),
+        OUTPUT_CONFIG if is_effort_alone => Some(CONFIGURED_EFFORT),
         _ => refused_sampling(member, refused),
     };
     edits.extend(removals(&members, |member| field_of(member).is_some()));
-    let asks_inside = inside.iter().any(|member| member.name() == "effort" && asks(member));
-    let asked = |member: &&Member<'_>| asks(member) && (member.name() != OUTPUT_CONFIG || asks_inside);
-    let mut found: Vec<_> = members.iter().filter(asked).filter_map(field_of).collect();
-    if let Some(config) = config.filter(|_| !is_effort_alone) {
+    let mut names: Vec<_> = members.iter().filter(|member| asks(member)).filter_map(field_of).collect();
+    if let Some(config) = config.filter(|_| has_effort && !is_effort_alone) {
         let start = json::span(text, config.value).start;
-        for edit in removals(&inside, |member| member.name() == "effort") {
-            edits.push(Edit { range: start + edit.range.start..start + edit.range.end, ..edit });
-            found.extend(asks_inside.then_some(EFFORT));
-        }
+        let inner = removals(&inside, |member| member.name() == "effort").into_iter();
+        edits.extend(inner.map(|edit| Edit { range: start + edit.range.start..start + edit.range.end, ..edit }));
+        names.extend(asks(config).then_some(CONFIGURED_EFFORT));
     }
-    let is_off = members.iter().any(|member| member.name() == THINKING && field_of(member).is_none());
-    if refused.contains(RefusedParameter::EffortWithTools) && !is_off {
+    let is_off = || members.iter().any(|member| member.name() == THINKING && switches_off(member));
+    if refused.contains(RefusedParameter::EffortWithTools) && !is_off() {
         edits.push(Edit { range: members_end..members_end, replacement: NO_THINKING.to_vec() });
-        let is_named = found.iter().any(|name| [THINKING, EFFORT].contains(name));
-        found.extend((!is_named).then_some(THINKING));
+        // The model would think by itself.
+        let is_named = names.iter().any(|name| [THINKING, CONFIGURED_EFFORT].contains(name));
+        names.extend((!is_named).then_some(THINKING));
     }
-    found
+    // What is left of the other fields of Anthropic's says nothing of thoughts.
+    let kept = members.iter().filter(|member| field_of(member).is_none() && member.name() != OUTPUT_CONFIG);
+    let asks_for_no_thoughts = asks_for_no_thoughts(refused, kept);
+    RefusedFields { names, asks_for_no_thoughts }
+}
+
+fn switches_off(thinking: &Member<'_>) -> bool {
+    let [kind] = json::find(thinking.value, ["type"]);
+    kind.and_then(json::string).as_deref() == Some("disabled")
 }
 
 /// The edited body of a request to count tokens: the model, the system prefix, which counts too, and no thoughts that

@@ -13,28 +13,12 @@ use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
 use provider_dialects::{OutboundTarget, Server};
 
 use crate::passthrough::rewrite::removals;
-use crate::passthrough::{asks, is_wish, refused_sampling, refuses_effort};
+use crate::passthrough::{
+    EFFORT, OUTPUT_CONFIG, RefusedFields, THOUGHT_FIELDS, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
+};
 
-/// The field for how hard to reason.
-pub const EFFORT: &str = "reasoning_effort";
-/// The other top-level fields for it, and for how long, of compatible servers.
-const WISHES_TO_THINK: [&str; 8] = [
-    "reasoning", "thinking", "enable_thinking", "thinking_budget", "reasoning_budget", "thinking_token_budget",
-    "max_thinking_tokens", "output_config",
-];
-/// The arguments of a server's template, which are its own, and stay.
-const TEMPLATE_ARGUMENTS: &str = "chat_template_kwargs";
 /// The member of a tool call that has Google's signature.
 const CALL_SIGNATURE: &str = "extra_content";
-
-/// The fields that a model refuses, and that a request had.
-#[derive(Default)]
-pub struct RefusedFields {
-    /// Those that asked for something, and the effort that is switched off beside tools.
-    pub names: Vec<&'static str>,
-    /// Whether what is left asks for no thoughts because the model refuses an effort.
-    pub asks_for_no_thoughts: bool,
-}
 
 /// Removes the top-level fields that the server does not take, those that the target's model refuses, and the output cap, which may be
 /// there under two names and is added anew. Gives the seed its name there. Errors: a field that the server refuses, and without which the answer would be another one.
@@ -47,14 +31,18 @@ pub fn edit_fields(
     let deviations = deviations(target.server.unwrap_or(Server::Other));
     let members: Vec<_> = json::members(text).map_while(Result::ok).collect();
     let has_own_seed = members.iter().any(|member| member.name() == deviations.seed);
+    // A server that refuses fields that it does not know refuses a switch as well.
+    let keeps_switches = !refused.contains(RefusedParameter::EffortWithTools)
+        && target.server != Some(Server::Openai)
+        && !deviations.refuses_other_fields();
     let (mut left_out, mut found, mut has_wish) = (Vec::new(), Vec::new(), false);
     for member in &members {
         let name = member.name();
         if OutputCapField::parse(name).is_some() {
             left_out.push(member.span.start);
-        } else if let Some(field) = refused_field(member, refused) {
+        } else if let Some(field) = refused_field(member, refused, keeps_switches) {
             left_out.push(member.span.start);
-            has_wish |= is_for_thoughts(field) && json::kind(member.value) != Kind::Null;
+            has_wish |= THOUGHT_FIELDS.contains(&field) && json::kind(member.value) != Kind::Null;
             found.extend(asks(member).then_some(field));
         } else if name == "seed" && deviations.seed != "seed" {
             match has_own_seed {
@@ -68,25 +56,25 @@ pub fn edit_fields(
             left_out.push(member.span.start);
         }
     }
-    edits.extend(removals(&members, |member| left_out.binary_search(&member.span.start).is_ok()));
+    let is_left_out = |member: &Member<'_>| left_out.binary_search(&member.span.start).is_ok();
+    edits.extend(removals(&members, is_left_out));
     // The model would think by itself.
     found.extend((refused.contains(RefusedParameter::EffortWithTools) && !has_wish).then_some(EFFORT));
-    let has_arguments = members.iter().any(|member| member.name() == TEMPLATE_ARGUMENTS);
-    Ok(RefusedFields { names: found, asks_for_no_thoughts: refuses_effort(refused) && !has_arguments })
+    let kept = members.iter().filter(|member| !is_left_out(member));
+    Ok(RefusedFields { names: found, asks_for_no_thoughts: asks_for_no_thoughts(refused, kept) })
 }
 
-fn is_for_thoughts(name: &str) -> bool {
-    name == EFFORT || WISHES_TO_THINK.contains(&name)
-}
-
-/// The field that a member is, if the target's model refuses it.
-fn refused_field(member: &Member<'_>, refused: RefusedParameters) -> Option<&'static str> {
-    if !refuses_effort(refused) || !is_for_thoughts(member.name()) {
-        return refused_sampling(member, refused);
+/// The field that a member is, if the target's model refuses it. `keeps_switches` says whether a field that switches thoughts off is
+/// sent: a model that thinks by itself would think without it.
+fn refused_field(member: &Member<'_>, refused: RefusedParameters, keeps_switches: bool) -> Option<&'static str> {
+    let is_switch =
+        || keeps_switches && member.name() != EFFORT && !asks(member) && json::kind(member.value) != Kind::Null;
+    // It says more than the effort.
+    let is_cut = |name: &&str| *name == member.name() && *name != OUTPUT_CONFIG;
+    match THOUGHT_FIELDS.into_iter().filter(|_| refuses_effort(refused)).find(is_cut) {
+        Some(field) => (!is_switch()).then_some(field),
+        None => refused_sampling(member, refused),
     }
-    // The model refuses each value of it.
-    let effort = (member.name() == EFFORT).then_some(EFFORT);
-    effort.or_else(|| WISHES_TO_THINK.into_iter().find(|name| *name == member.name() && is_wish(member)))
 }
 
 /// Removes the members of messages and of their tool calls that the server does not take, writes its role for `developer`,

@@ -13,8 +13,8 @@ use provider_dialects::OutboundTarget;
 use provider_dialects::openai::server::{self, Deviations, output_cap_field};
 use surfaces::openai::{CapPosition, Request};
 
-use super::deviations::{EFFORT, RefusedFields, edit_fields, edit_messages};
-use crate::passthrough::EditedBody;
+use super::deviations::{edit_fields, edit_messages};
+use crate::passthrough::{EFFORT, EditedBody, RefusedFields};
 
 /// The edited body: sets the model, sends the cap under the target's name for it or else the client's, requests the
 /// usage of a stream, puts the system prefix first, makes what the target's server takes otherwise so, and leaves out what its

@@ -9,6 +9,7 @@ use super::*;
 struct Sent {
     body: Value,
     ignored: Option<String>,
+    asks_for_no_thoughts: bool,
 }
 
 fn sent(surface: Surface, body: &str, kind: ProviderKind, refused: &[RefusedParameter]) -> Sent {
@@ -18,7 +19,21 @@ fn sent(surface: Surface, body: &str, kind: ProviderKind, refused: &[RefusedPara
     let written =
         request.upstream_bodies().body(kind, &target).unwrap_or_else(|refusal| panic!("{body}: {}", refusal.message));
     let ignored = written.ignored.in_words_of(surface);
-    Sent { body: serde_json::from_slice(&written.bytes).expect("JSON"), ignored }
+    let asks_for_no_thoughts = written.asks_for_no_thoughts;
+    Sent { body: serde_json::from_slice(&written.bytes).expect("JSON"), ignored, asks_for_no_thoughts }
+}
+
+/// What an OpenAI client's request with these members is sent as to a server of its dialect.
+fn sent_to(server: Option<Server>, refused: &[RefusedParameter], more: &str) -> Sent {
+    let request = parse(Surface::OpenAi, format!("{{{ASK},{more}}}")).expect("a request");
+    let target = OutboundTarget { server, refused: refused.iter().copied().collect(), ..target() };
+    let written = request.upstream_bodies().body(ProviderKind::Openai, &target).expect("a body");
+    let ignored = written.ignored.in_words_of(Surface::OpenAi);
+    Sent {
+        body: serde_json::from_slice(&written.bytes).expect("JSON"),
+        ignored,
+        asks_for_no_thoughts: written.asks_for_no_thoughts,
+    }
 }
 
 const TOOL: &str = r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
@@ -42,7 +57,7 @@ fn refused_parameters_are_left_out_and_named_wherever_they_stand() {
         (Surface::Completions, last("max_tokens", r#""prompt":"x""#)),
     ] {
         for kind in [ProviderKind::Openai, ProviderKind::Anthropic, ProviderKind::Gemini, ProviderKind::Cohere] {
-            let Sent { body: written, ignored } = sent(surface, &body, kind, &refused);
+            let Sent { body: written, ignored, .. } = sent(surface, &body, kind, &refused);
             let text = written.to_string();
             assert!(!["0.5", "0.9"].iter().any(|value| text.contains(value)), "{surface:?} {kind:?}: {text}");
             assert_eq!(ignored.as_deref(), Some("temperature, top_p"), "{surface:?} {kind:?}");
@@ -64,7 +79,7 @@ fn refused_parameters_are_left_out_and_named_wherever_they_stand() {
 fn what_a_request_does_not_have_is_not_named() {
     let refused = [RefusedParameter::Temperature, RefusedParameter::TopK, RefusedParameter::MaxTokens];
     for body in [format!("{{{ASK}}}"), format!(r#"{{{ASK},"temperature":null}}"#)] {
-        let Sent { body, ignored } = sent(Surface::OpenAi, &body, ProviderKind::Openai, &refused);
+        let Sent { body, ignored, .. } = sent(Surface::OpenAi, &body, ProviderKind::Openai, &refused);
         assert_eq!((body.get("temperature"), ignored), (None, None));
     }
 }
@@ -76,10 +91,10 @@ fn conditions_of_refused_parameters_follow_from_the_request() {
     let openai =
         |more: &str| sent(Surface::OpenAi, &format!("{{{ASK},{SAMPLING}{more}}}"), ProviderKind::Openai, &refused);
     for more in ["", r#","reasoning_effort":"none""#] {
-        let Sent { body, ignored } = openai(more);
+        let Sent { body, ignored, .. } = openai(more);
         assert_eq!((&body["temperature"], ignored), (&json!(0.5), None), "{more}");
     }
-    let Sent { body, ignored } = openai(r#","reasoning_effort":"high""#);
+    let Sent { body, ignored, .. } = openai(r#","reasoning_effort":"high""#);
     assert_eq!((&body["reasoning_effort"], body.get("top_p")), (&json!("high"), None));
     assert_eq!(ignored.as_deref(), Some("temperature, top_p"));
     for (effort, named) in [
@@ -88,16 +103,16 @@ fn conditions_of_refused_parameters_follow_from_the_request() {
         // The model would think by itself.
         ("", Some("reasoning_effort")),
     ] {
-        let Sent { body, ignored } = openai(&format!(",{effort}{TOOL}"));
+        let Sent { body, ignored, .. } = openai(&format!(",{effort}{TOOL}"));
         assert_eq!((&body["reasoning_effort"], &body["temperature"]), (&json!("none"), &json!(0.5)), "{effort}");
         assert_eq!(ignored.as_deref(), named, "{effort}");
     }
     let tool = r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#;
-    let Sent { body, ignored } =
+    let Sent { body, ignored, .. } =
         sent(Surface::Anthropic, &format!("{{{ASK},\"max_tokens\":5,{tool}}}"), ProviderKind::Openai, &refused);
     assert_eq!((&body["reasoning_effort"], ignored.as_deref()), (&json!("none"), Some("output_config.effort")));
     // What refuses any effort is sent none.
-    let Sent { body, ignored } = sent(
+    let Sent { body, ignored, .. } = sent(
         Surface::OpenAi,
         &format!(r#"{{{ASK},"reasoning_effort":"low"}}"#),
         ProviderKind::Openai,
@@ -116,13 +131,12 @@ fn other_wishes_to_think_are_refused_with_the_effort() {
         ("thinking", r#"{"type":"enabled","budget_tokens":2}"#),
         ("thinking_budget", "7"),
         ("max_thinking_tokens", "7"),
-        ("output_config", r#"{"effort":"low"}"#),
     ] {
-        let Sent { body, ignored } =
+        let Sent { body, ignored, .. } =
             sent(Surface::OpenAi, &format!(r#"{{{ASK},"{name}":{wish}}}"#), ProviderKind::Openai, &effort);
         assert_eq!((body.get(name), ignored.as_deref()), (None, Some(name)), "{name}");
         let with_tools = format!(r#"{{{ASK},"{name}":{wish},{TOOL}}}"#);
-        let Sent { body, ignored } =
+        let Sent { body, ignored, .. } =
             sent(Surface::OpenAi, &with_tools, ProviderKind::Openai, &[RefusedParameter::EffortWithTools]);
         assert_eq!((&body["reasoning_effort"], ignored.as_deref()), (&json!("none"), Some(name)), "{name}");
         assert!(name == "reasoning_effort" || body.get(name).is_none(), "{name}: {body}");
@@ -136,7 +150,7 @@ fn other_wishes_to_think_are_refused_with_the_effort() {
         (format!(r#""output_config":{{{format},"effort":"low"}}"#), Some(1), "output_config.effort"),
     ] {
         let asked = format!("{{{ASK},\"max_tokens\":5,{more}}}");
-        let Sent { body, ignored } = sent(Surface::Anthropic, &asked, ProviderKind::Anthropic, &effort);
+        let Sent { body, ignored, .. } = sent(Surface::Anthropic, &asked, ProviderKind::Anthropic, &effort);
         assert!(body.get("thinking").is_none() && !body.to_string().contains("effort"), "{body}");
         assert_eq!(body["output_config"].as_object().map(serde_json::Map::len), left, "{body}");
         assert_eq!(ignored.as_deref(), Some(named), "{more}");
@@ -154,7 +168,7 @@ fn other_wishes_to_think_are_refused_with_the_effort() {
 fn what_switches_thoughts_off_is_sent_and_not_named() {
     let body_of = |surface, kind, refused, more: &str| {
         let asked = format!(r#"{{{ASK},"max_tokens":5,{more}}}"#);
-        let Sent { body, ignored } = sent(surface, &asked, kind, &[refused]);
+        let Sent { body, ignored, .. } = sent(surface, &asked, kind, &[refused]);
         assert_eq!(ignored, None, "{more}");
         body
     };
@@ -168,6 +182,14 @@ fn what_switches_thoughts_off_is_sent_and_not_named() {
         let body = body_of(Surface::OpenAi, ProviderKind::Openai, RefusedParameter::ReasoningEffort, &more);
         assert_eq!(body[name].to_string(), off);
     }
+    // A server that refuses what it does not know is sent nothing of it, and beside tools the effort `none` says it.
+    let strict =
+        sent_to(Some(Server::Openai), &[RefusedParameter::ReasoningEffort], r#""thinking":{"type":"disabled"}"#);
+    assert_eq!((strict.body.get("thinking"), strict.ignored), (None, None));
+    let off_beside_tools = format!(r#""enable_thinking":false,{TOOL}"#);
+    let beside_tools = sent_to(None, &[RefusedParameter::EffortWithTools], &off_beside_tools);
+    assert_eq!((beside_tools.body.get("enable_thinking"), beside_tools.ignored), (None, None));
+    assert_eq!(beside_tools.body["reasoning_effort"], "none");
     let tool = r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"thinking":{"type":"disabled"}"#;
     for refused in [RefusedParameter::ReasoningEffort, RefusedParameter::EffortWithTools] {
         let body = body_of(Surface::Anthropic, ProviderKind::Anthropic, refused, tool);
@@ -186,14 +208,42 @@ fn thoughts_beside_tools_are_switched_off_where_claude_refuses_them() {
         ("", "thinking"),
         (r#","thinking":null"#, "thinking"),
         (r#","thinking":{"type":"adaptive"}"#, "thinking"),
+        (r#","thinking":{"display":"omitted"}"#, "thinking"),
         (r#","output_config":{"effort":"high"}"#, "output_config.effort"),
     ] {
         let asked = format!(r#"{{{ASK},"max_tokens":5,{tool}{more}}}"#);
-        let Sent { body, ignored } =
+        let Sent { body, ignored, .. } =
             sent(Surface::Anthropic, &asked, ProviderKind::Anthropic, &[RefusedParameter::EffortWithTools]);
         assert_eq!((&body["thinking"], body.get("output_config")), (&json!({ "type": "disabled" }), None), "{more}");
         assert_eq!(ignored.as_deref(), Some(named), "{more}");
     }
+}
+
+/// A stream that breaks off is charged by it.
+#[test]
+fn a_body_asks_for_no_thoughts_if_nothing_is_left_of_its_wishes() {
+    let asks_for_none = |surface, kind, more: &str| {
+        let asked = format!(r#"{{{ASK},"max_tokens":5000,{more}}}"#);
+        sent(surface, &asked, kind, &[RefusedParameter::ReasoningEffort]).asks_for_no_thoughts
+    };
+    let (openai, anthropic) = (ProviderKind::Openai, ProviderKind::Anthropic);
+    let on = r#""thinking":{"type":"enabled","budget_tokens":2000}"#;
+    for (surface, kind, more, is_none) in [
+        (Surface::OpenAi, openai, r#""reasoning_effort":"high""#, true),
+        (Surface::OpenAi, openai, r#""reasoning_effort":"high","chat_template_kwargs":{}"#, true),
+        (Surface::OpenAi, openai, r#""chat_template_kwargs":{"enable_thinking":true}"#, false),
+        (Surface::OpenAi, openai, r#""output_config":{"effort":"high"}"#, false),
+        (Surface::OpenAi, ProviderKind::Gemini, r#""reasoning_effort":"high""#, true),
+        (Surface::Anthropic, anthropic, on, true),
+        (Surface::Anthropic, anthropic, r#""output_config":{"effort":"high"}"#, true),
+        (Surface::Anthropic, anthropic, r#""reasoning_effort":"high""#, false),
+        (Surface::Anthropic, anthropic, r#""chat_template_kwargs":{"enable_thinking":true}"#, false),
+        (Surface::Anthropic, openai, on, true),
+    ] {
+        assert_eq!(asks_for_none(surface, kind, more), is_none, "{surface:?} {kind:?} {more}");
+    }
+    let taken = format!(r#"{{{ASK},"reasoning_effort":"high"}}"#);
+    assert!(!sent(Surface::OpenAi, &taken, openai, &[]).asks_for_no_thoughts);
 }
 
 #[test]
@@ -209,7 +259,7 @@ fn values_that_ask_for_nothing_are_left_out_without_a_word() {
     let refused = [RefusedParameter::FrequencyPenalty, RefusedParameter::PresencePenalty, RefusedParameter::LogitBias];
     let nothing = r#""frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{}"#;
     for kind in [ProviderKind::Openai, ProviderKind::Gemini] {
-        let Sent { body, ignored } = sent(Surface::OpenAi, &format!("{{{ASK},{nothing}}}"), kind, &refused);
+        let Sent { body, ignored, .. } = sent(Surface::OpenAi, &format!("{{{ASK},{nothing}}}"), kind, &refused);
         assert_eq!((body.get("logit_bias"), body.get("frequency_penalty"), ignored), (None, None, None));
     }
 }

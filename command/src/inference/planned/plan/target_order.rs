@@ -105,7 +105,7 @@ impl<'a> TargetOrder<'a> {
         let session = request.facts.directives.session.as_deref().filter(|_| !model.affinity.is_none());
         let session = session.map(|session| node.salts.session_digest(tenant, session));
         let features = features(request, request_id, prompt);
-        let seen = SeenRequest::of(&question, &features, request.unpriced_names());
+        let seen = SeenRequest::of(&question, &features, request.seen_fields());
         let decision = decide(RouteInputs {
             model_id: model.model_id,
             canary: model.canary.as_ref(),
