@@ -23,7 +23,7 @@ fn sent(surface: Surface, body: &str, kind: ProviderKind, refused: &[RefusedPara
     Sent { body: serde_json::from_slice(&written.bytes).expect("JSON"), ignored, asks_for_no_thoughts }
 }
 
-/// What an OpenAI client's request with these members is sent as to a server of its dialect.
+/// The body for a server of OpenAI's dialect, of an OpenAI client's request with these members.
 fn sent_to(server: Option<Server>, refused: &[RefusedParameter], more: &str) -> Sent {
     let request = parse(Surface::OpenAi, format!("{{{ASK},{more}}}")).expect("a request");
     let target = OutboundTarget { server, refused: refused.iter().copied().collect(), ..target() };
