@@ -10,7 +10,8 @@ use events::refused_parameters::{RefusedParameter, RefusedParameters};
 use intermediate::json::{self, Kind, Member};
 use intermediate::shared_dialect::SharedDialect;
 use provider_dialects::ProviderKind;
-use surfaces::{Surface, priceable};
+use surfaces::Surface;
+use surfaces::priceable::{self, OUTPUT_CONFIG};
 
 /// Mistral's name for the seed, which its clients use.
 const RANDOM_SEED: &str = "random_seed";
@@ -19,8 +20,6 @@ const RANDOM_SEED: &str = "random_seed";
 const EFFORT: &str = "reasoning_effort";
 /// Anthropic's for whether to think, which compatible servers take too.
 const THINKING: &str = "thinking";
-/// Anthropic's, in which an effort is.
-const OUTPUT_CONFIG: &str = "output_config";
 /// The top-level fields for whether, how hard and how long to think, of all servers.
 const THOUGHT_FIELDS: [&str; 9] = [
     EFFORT, THINKING, OUTPUT_CONFIG, "reasoning", "enable_thinking", "thinking_budget", "reasoning_budget",

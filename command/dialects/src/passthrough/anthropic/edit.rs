@@ -7,11 +7,12 @@ use intermediate::Facts;
 use intermediate::json::{self, Edit, Member};
 use provider_dialects::{CountTarget, OutboundTarget};
 use surfaces::anthropic::{CountRequest, Request, SystemPosition};
+use surfaces::priceable::OUTPUT_CONFIG;
 
 use super::thoughts::refused_thoughts;
 use crate::passthrough::rewrite::removals;
 use crate::passthrough::{
-    EditedBody, OUTPUT_CONFIG, RefusedFields, THINKING, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
+    EditedBody, RefusedFields, THINKING, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
 };
 
 const CONFIGURED_EFFORT: &str = "output_config.effort";

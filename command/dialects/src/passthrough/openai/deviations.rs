@@ -11,10 +11,11 @@ use intermediate::work;
 use memchr::memmem::Finder;
 use provider_dialects::openai::server::{Deviations, Fate, deviations, fate};
 use provider_dialects::{OutboundTarget, Server};
+use surfaces::priceable::OUTPUT_CONFIG;
 
 use crate::passthrough::rewrite::removals;
 use crate::passthrough::{
-    EFFORT, OUTPUT_CONFIG, RefusedFields, THOUGHT_FIELDS, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
+    EFFORT, RefusedFields, THOUGHT_FIELDS, asks, asks_for_no_thoughts, refused_sampling, refuses_effort,
 };
 
 /// The member of a tool call that has Google's signature.
