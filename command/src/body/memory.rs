@@ -93,6 +93,10 @@ impl BodyMemory {
 
     fn give_back(&self, owner: BodyOwner, less: Amount) {
         self.held().give_back(owner, less);
+        self.notify_waiting();
+    }
+
+    fn notify_waiting(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.given_back.notify_waiters();
         }
@@ -119,14 +123,20 @@ impl BodyPermit {
 
     /// Counts this many bytes in total.
     ///
-    /// Errors: the owner of the bound that was reached; then the permit counts nothing. If it gave its bytes back only later,
-    /// the last two bodies that do not fit together could both be refused.
+    /// Errors: the owner of the bound that was reached; then the permit counts nothing. The lock is held until the bytes are
+    /// given back: otherwise the last two bodies that do not fit together could both be refused.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
-        let grown = self.try_grow_to(bytes);
-        if grown.is_err() {
-            self.memory.give_back(self.owner, std::mem::take(&mut self.amount));
+        let more = self.amount.more_until(bytes);
+        let mut held = self.memory.held();
+        let taken = held.take(self.memory.bounds, self.owner, more);
+        if taken.is_ok() {
+            self.amount.add(more);
+            return Ok(());
         }
-        grown
+        held.give_back(self.owner, std::mem::take(&mut self.amount));
+        drop(held);
+        self.memory.notify_waiting();
+        taken
     }
 
     /// Counts this many bytes in total; waits until `until` for memory that others give back, and keeps what it has.
@@ -150,7 +160,7 @@ impl BodyPermit {
     }
 
     fn try_grow_to(&mut self, bytes: usize) -> Result<(), BoundOf> {
-        let more = Amount { bytes: bytes.saturating_sub(self.amount.bytes), arriving: 0 };
+        let more = self.amount.more_until(bytes);
         self.memory.held().take(self.memory.bounds, self.owner, more)?;
         self.amount.add(more);
         Ok(())
@@ -158,7 +168,7 @@ impl BodyPermit {
 
     /// Counts this many bytes in total even if there is no room, for bytes that are already in memory.
     pub fn count(&mut self, bytes: usize) {
-        let more = Amount { bytes: bytes.saturating_sub(self.amount.bytes), arriving: 0 };
+        let more = self.amount.more_until(bytes);
         let less = Amount { bytes: self.amount.bytes.saturating_sub(bytes), arriving: 0 };
         self.amount.bytes = bytes;
         if more != Amount::default() {

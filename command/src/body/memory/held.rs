@@ -35,6 +35,11 @@ impl Amount {
             && self.arriving.saturating_add(more.arriving) <= arriving_max
     }
 
+    /// The bytes by which this has to grow to be so many.
+    pub(super) const fn more_until(self, bytes: usize) -> Self {
+        Self { bytes: bytes.saturating_sub(self.bytes), arriving: 0 }
+    }
+
     pub(super) const fn add(&mut self, more: Self) {
         self.bytes += more.bytes;
         self.arriving += more.arriving;

@@ -54,6 +54,35 @@ fn of_bodies_that_do_not_fit_together_one_gets_through() {
 }
 
 #[test]
+fn of_two_bodies_that_grow_at_the_same_time_one_gets_through() {
+    const ROUNDS: usize = 20_000;
+    let memory = BodyMemory::new(BOUNDS);
+    let (arrived, grown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Threads that slept until the other is there would not go on at the same time.
+    let meet = |times: usize| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        while arrived.load(Ordering::SeqCst) < 2 * times {
+            std::thread::yield_now();
+        }
+    };
+    let grow = || {
+        for round in 0..ROUNDS {
+            let mut permit = taking(&memory, owner(1, 1), 15).unwrap();
+            meet(3 * round + 1);
+            grown.fetch_add(usize::from(permit.grow_to(30).is_ok()), Ordering::SeqCst);
+            meet(3 * round + 2);
+            assert_eq!(grown.load(Ordering::SeqCst), round + 1);
+            drop(permit);
+            meet(3 * round + 3);
+        }
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(grow);
+        threads.spawn(grow);
+    });
+}
+
+#[test]
 fn commands_of_the_operator_and_of_platform_keys_get_through_whatever_tenants_hold() {
     let memory = BodyMemory::new(BOUNDS);
     let _others = [1, 2, 3].map(|tenant| taking(&memory, owner(tenant, tenant), 30).unwrap());
